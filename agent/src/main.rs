@@ -1,0 +1,2 @@
+//! lineside-agent
+fn main() {}

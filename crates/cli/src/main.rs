@@ -1,0 +1,2 @@
+//! lineside-cli
+fn main() {}

@@ -1,0 +1,2 @@
+//! lineside-xtask
+fn main() {}

@@ -1,0 +1,2 @@
+//! lineside-server
+fn main() {}
