@@ -1,1 +1,4 @@
-//! lineside-wire
+//! What crosses the network between a device and the fleet server: names, topics, the envelope
+//! and the messages in it. Opens no socket: it turns values into bytes and bytes into values.
+
+pub mod name;

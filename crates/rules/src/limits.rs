@@ -1,0 +1,168 @@
+//! Limits of a trial: what a release may do while it is on probation.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Frames a trial lasts unless somebody asks for more.
+const FRAMES_DEFAULT: u64 = 100;
+/// Frames before shares and quantiles are judged unless somebody asks for another number.
+const JUDGE_AFTER_DEFAULT: u64 = 30;
+/// Crashes of its worker that a candidate survives.
+const CRASHES_MAX_DEFAULT: u32 = 2;
+
+/// A closed range `[low, high]`; written as a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(from = "[f64; 2]", into = "[f64; 2]")]
+pub struct Range {
+    /// Lowest value allowed.
+    pub low: f64,
+    /// Highest value allowed.
+    pub high: f64,
+}
+
+impl Range {
+    /// Whether `value` lies inside. NaN lies in no range.
+    pub fn contains(&self, value: f64) -> bool {
+        self.low <= value && value <= self.high
+    }
+
+    /// The values that both ranges allow; empty (`low > high`) where they share none.
+    pub fn intersect(self, other: Range) -> Range {
+        Range { low: self.low.max(other.low), high: self.high.min(other.high) }
+    }
+}
+
+impl From<[f64; 2]> for Range {
+    fn from([low, high]: [f64; 2]) -> Range {
+        Range { low, high }
+    }
+}
+
+impl From<Range> for [f64; 2] {
+    fn from(range: Range) -> [f64; 2] {
+        [range.low, range.high]
+    }
+}
+
+/// What a release may do while it is on probation. What is absent is not limited.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrialLimits {
+    /// Frames after which a trial without a breach is passed (default 100).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frames: Option<u64>,
+    /// Frames before shares and quantiles are judged (default 30): a share of three frames says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge_after: Option<u64>,
+    /// Largest share of frames that may end in an error, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_share_max: Option<f64>,
+    /// Largest 95th percentile of a frame's latency, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_p95_ms_max: Option<f64>,
+    /// Share of answered frames that may be alarms, 0 to 1. Too few is as suspect as too many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alarm_share: Option<Range>,
+    /// Range of each output, in the output's unit. One value outside is a breach at once.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub outputs: BTreeMap<String, Range>,
+    /// Crashes of its worker that a candidate survives (default 2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crashes_max: Option<u32>,
+}
+
+impl TrialLimits {
+    /// Frames after which a trial without a breach is passed.
+    pub fn frames(&self) -> u64 {
+        self.frames.unwrap_or(FRAMES_DEFAULT).max(1)
+    }
+
+    /// Frames before shares and quantiles are judged; never more than the trial has.
+    pub fn judge_after(&self) -> u64 {
+        self.judge_after.unwrap_or(JUDGE_AFTER_DEFAULT).clamp(1, self.frames())
+    }
+
+    /// Crashes of its worker that a candidate survives.
+    pub fn crashes_max(&self) -> u32 {
+        self.crashes_max.unwrap_or(CRASHES_MAX_DEFAULT)
+    }
+
+    /// The limits that hold when all of `limits` hold: the strictest of each.
+    ///
+    /// The longest trial counts. `judge_after` is the earliest asked for, so that an author cannot
+    /// put off the verdict on his own release.
+    pub fn strictest<'a>(limits: impl IntoIterator<Item = &'a TrialLimits>) -> TrialLimits {
+        limits.into_iter().fold(TrialLimits::default(), |all, one| {
+            let mut outputs = all.outputs;
+            for (name, range) in &one.outputs {
+                outputs
+                    .entry(name.clone())
+                    .and_modify(|r| *r = r.intersect(*range))
+                    .or_insert(*range);
+            }
+            TrialLimits {
+                frames: both(all.frames, one.frames, u64::max),
+                judge_after: both(all.judge_after, one.judge_after, u64::min),
+                error_share_max: both(all.error_share_max, one.error_share_max, f64::min),
+                latency_p95_ms_max: both(all.latency_p95_ms_max, one.latency_p95_ms_max, f64::min),
+                alarm_share: both(all.alarm_share, one.alarm_share, Range::intersect),
+                outputs,
+                crashes_max: both(all.crashes_max, one.crashes_max, u32::min),
+            }
+        })
+    }
+}
+
+fn both<T>(a: Option<T>, b: Option<T>, choose: impl FnOnce(T, T) -> T) -> Option<T> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(choose(a, b)),
+        (a, b) => a.or(b),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_author_cannot_loosen_his_own_trial() {
+        let active = TrialLimits {
+            frames: Some(120),
+            judge_after: Some(40),
+            error_share_max: Some(0.01),
+            alarm_share: Some(Range { low: 0.0, high: 0.3 }),
+            outputs: BTreeMap::from([("score".into(), Range { low: 0.0, high: 1e5 })]),
+            ..TrialLimits::default()
+        };
+        let candidate = TrialLimits {
+            frames: Some(10),
+            judge_after: Some(1000),
+            error_share_max: Some(1.0),
+            alarm_share: Some(Range { low: 0.0, high: 1.0 }),
+            outputs: BTreeMap::from([("score".into(), Range { low: -1e9, high: 1e9 })]),
+            crashes_max: Some(100),
+            ..TrialLimits::default()
+        };
+        let site = TrialLimits {
+            crashes_max: Some(0),
+            latency_p95_ms_max: Some(20.0),
+            ..TrialLimits::default()
+        };
+        let all = TrialLimits::strictest([&candidate, &active, &site]);
+        assert_eq!(all.frames(), 120);
+        assert_eq!(all.judge_after(), 40);
+        assert_eq!(all.error_share_max, Some(0.01));
+        assert_eq!(all.latency_p95_ms_max, Some(20.0));
+        assert_eq!(all.alarm_share, Some(Range { low: 0.0, high: 0.3 }));
+        assert_eq!(all.outputs["score"], Range { low: 0.0, high: 1e5 });
+        assert_eq!(all.crashes_max(), 0);
+    }
+
+    #[test]
+    fn ranges_that_share_nothing_allow_nothing() {
+        let none = Range { low: 0.0, high: 1.0 }.intersect(Range { low: 2.0, high: 3.0 });
+        for value in [0.5, 1.5, 2.5, f64::NAN] {
+            assert!(!none.contains(value));
+        }
+    }
+}
