@@ -1,1 +1,26 @@
-//! lineside-bundle
+//! The bundle: an immutable, versioned unit of pipeline, models, plugins and checks.
+//!
+//! `bundle.toml` is read as a [`BundleFile`]; with the digests of its files it becomes the
+//! [`Manifest`], the config blob of an OCI artifact; [`build`] makes that artifact and [`archive`]
+//! writes and reads it as a tar of an OCI image layout. Opens no file: it takes bytes and readers.
+
+pub mod archive;
+mod build;
+mod check;
+mod description;
+mod digest;
+mod manifest;
+mod name;
+mod oci;
+
+pub use build::{BuildError, BuiltBundle, build, plugin_path};
+pub use check::DescriptionError;
+pub use description::{
+    BundleFile, Check, FailSafe, Field, Limits, Output, Port, Stage, TensorRef, Tolerance,
+};
+pub use digest::{Digest, DigestError, Hasher};
+pub use manifest::{FileEntry, Manifest, ManifestError};
+pub use name::{BundleName, BundleVersion, NameError, ReleaseId};
+pub use oci::{
+    ARTIFACT_TYPE, CONFIG_TYPE, Descriptor, MANIFEST_TYPE, OciManifest, TITLE, media_type,
+};

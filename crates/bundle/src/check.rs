@@ -1,0 +1,443 @@
+//! Whether a description holds together: every reference resolves, nothing goes in circles.
+
+use crate::description::{BundleFile, FORMAT, Stage, TensorRef};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Rows of a window that is still a frame and not a recording.
+const WINDOW_ROWS_MAX: u32 = 1 << 20;
+/// Stages, fields, outputs and checks that a bundle may have, each.
+const PARTS_MAX: usize = 256;
+
+/// What is wrong with a bundle's description, by the names its author gave.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum DescriptionError {
+    /// Not TOML, an unknown key, or a value of the wrong type; the text has line and column.
+    #[error("{0}")]
+    Syntax(String),
+    /// A format of the future.
+    #[error("format {0} is not known here, only {FORMAT} is")]
+    Format(u32),
+    /// Something about a port.
+    #[error("port {port}: {problem}")]
+    Port {
+        /// The port.
+        port: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Something about a stage.
+    #[error("stage {stage}: {problem}")]
+    Stage {
+        /// The stage.
+        stage: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Something that names an output.
+    #[error("{place}: {problem}")]
+    Place {
+        /// Where in the description.
+        place: String,
+        /// What is wrong there.
+        problem: String,
+    },
+}
+
+impl BundleFile {
+    /// Checks what can be checked without the files: names, references, ranges and circles.
+    ///
+    /// # Errors
+    /// The first thing found, by stage, port or key.
+    pub fn check(&self) -> Result<(), DescriptionError> {
+        if self.format != FORMAT {
+            return Err(DescriptionError::Format(self.format));
+        }
+        for (what, count) in [
+            ("stages", self.stages.len()),
+            ("outputs", self.outputs.len()),
+            ("checks", self.checks.len()),
+            ("inputs", self.inputs.len()),
+        ] {
+            if count > PARTS_MAX {
+                return place(what, format!("{count} are more than the {PARTS_MAX} allowed"));
+            }
+        }
+        self.check_port()?;
+        self.check_window()?;
+        for (name, stage) in &self.stages {
+            self.check_stage(name, stage)
+                .map_err(|problem| DescriptionError::Stage { stage: name.clone(), problem })?;
+        }
+        self.order()?;
+        self.check_outputs()?;
+        self.check_limits()
+    }
+
+    /// The stages in an order in which each comes after those it reads from.
+    ///
+    /// # Errors
+    /// [`DescriptionError::Stage`] for one that waits for itself.
+    pub fn order(&self) -> Result<Vec<&str>, DescriptionError> {
+        let mut order: Vec<&str> = Vec::new();
+        let mut done: BTreeSet<&str> = BTreeSet::new();
+        while order.len() < self.stages.len() {
+            let before = order.len();
+            for (name, stage) in &self.stages {
+                let ready = stage.tensors().iter().all(|(_, t)| done.contains(t.stage.as_str()));
+                if ready && done.insert(name) {
+                    order.push(name);
+                }
+            }
+            if order.len() == before {
+                let stuck = self.stages.keys().find(|name| !done.contains(name.as_str()));
+                return Err(DescriptionError::Stage {
+                    stage: stuck.cloned().unwrap_or_default(),
+                    problem: "waits for its own result, directly or through other stages".into(),
+                });
+            }
+        }
+        Ok(order)
+    }
+
+    fn check_port(&self) -> Result<(), DescriptionError> {
+        if self.inputs.len() != 1 {
+            let names: Vec<_> = self.inputs.keys().map(String::as_str).collect();
+            return place(
+                "inputs",
+                format!("exactly one port is possible, found [{}]", names.join(", ")),
+            );
+        }
+        let (name, port) = self.port();
+        let fail = |problem: String| Err(DescriptionError::Port { port: name.to_owned(), problem });
+        if port.fields.is_empty() || port.fields.len() > PARTS_MAX {
+            return fail(format!("needs 1 to {PARTS_MAX} fields, has {}", port.fields.len()));
+        }
+        let mut seen = BTreeSet::new();
+        let marks = port.key.iter().chain(&port.time);
+        for field in marks.chain(port.fields.iter().map(|field| &field.name)) {
+            if !seen.insert(field) {
+                return fail(format!("field {field} is named twice"));
+            }
+        }
+        if let Some(rate) = port.rate_hz
+            && !(rate.is_finite() && rate > 0.0)
+        {
+            return fail(format!("rate_hz {rate} must be above zero"));
+        }
+        if port.time.is_none() && port.rate_hz.is_none() {
+            return fail("needs `time`, the field with a reading's time, or `rate_hz`".into());
+        }
+        for field in &port.fields {
+            if let Some(range) = field.range
+                && !(range.low <= range.high)
+            {
+                return fail(format!(
+                    "field {}: range [{}, {}] is empty",
+                    field.name, range.low, range.high
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_window(&self) -> Result<(), DescriptionError> {
+        let windows: Vec<_> = self
+            .stages
+            .iter()
+            .filter(|(_, stage)| matches!(stage, Stage::Window { .. }))
+            .map(|(name, _)| name.as_str())
+            .collect();
+        match windows.len() {
+            1 => Ok(()),
+            0 => place(
+                "stages",
+                "one stage must be of kind \"window\": it makes frames of readings".into(),
+            ),
+            _ => place("stages", format!("one window is possible, found [{}]", windows.join(", "))),
+        }
+    }
+
+    fn check_stage(&self, name: &str, stage: &Stage) -> Result<(), String> {
+        if name.contains('.') || name.is_empty() {
+            return Err("a stage's name has at least one character and no dot".into());
+        }
+        if self.inputs.contains_key(name) {
+            return Err("has the name of a port".into());
+        }
+        for (input, tensor) in stage.tensors() {
+            self.check_tensor(tensor).map_err(|problem| format!("input {input}: {problem}"))?;
+        }
+        let sound = match stage {
+            Stage::Window { input, rows, stride } => {
+                if !self.inputs.contains_key(input) {
+                    return Err(format!("there is no port {input}"));
+                }
+                if !(1..=WINDOW_ROWS_MAX).contains(rows) {
+                    return Err(format!("rows = {rows} must be 1 to {WINDOW_ROWS_MAX}"));
+                }
+                if !(1..=*rows).contains(stride) {
+                    return Err(format!(
+                        "stride = {stride} must be 1 to rows = {rows}: readings between windows would be lost"
+                    ));
+                }
+                Ok(())
+            }
+            Stage::Threshold { above, below, .. } => match (above, below) {
+                (Some(level), None) | (None, Some(level)) if level.is_finite() => Ok(()),
+                (Some(_), Some(_)) => Err("has both `above` and `below`".into()),
+                _ => Err("needs a finite level, `above` or `below`".into()),
+            },
+            Stage::Model { inputs, .. } if inputs.is_empty() => Err("has no inputs".into()),
+            Stage::Plugin { inputs, .. } if inputs.is_empty() => Err("has no inputs".into()),
+            Stage::Model { .. } | Stage::Plugin { .. } | Stage::Select { .. } => Ok(()),
+        };
+        sound.and(stage.file().map_or(Ok(()), check_path))
+    }
+
+    fn check_tensor(&self, tensor: &TensorRef) -> Result<(), String> {
+        match (self.stages.get(&tensor.stage), &tensor.output) {
+            (None, _) if self.inputs.contains_key(&tensor.stage) => {
+                Err(format!("{tensor} is a port: put a window between it and this stage"))
+            }
+            (None, _) => Err(format!("there is no stage {}", tensor.stage)),
+            (Some(Stage::Model { .. } | Stage::Plugin { .. }), None) => {
+                Err(format!("{tensor} has several outputs: write {tensor}.<output>"))
+            }
+            (Some(Stage::Model { .. } | Stage::Plugin { .. }), Some(_)) => Ok(()),
+            (Some(_), Some(output)) => Err(format!(
+                "stage {} has one output, not {output}: write {}",
+                tensor.stage, tensor.stage
+            )),
+            (Some(_), None) => Ok(()),
+        }
+    }
+
+    fn check_outputs(&self) -> Result<(), DescriptionError> {
+        if self.outputs.is_empty() {
+            return place("outputs", "a bundle without outputs tells nobody anything".into());
+        }
+        for (name, output) in &self.outputs {
+            if let Err(problem) = self.check_tensor(&output.from) {
+                return place(&format!("output {name}"), problem);
+            }
+        }
+        let known = |at: String, name: &String| {
+            if self.outputs.contains_key(name) {
+                Ok(())
+            } else {
+                let names: Vec<_> = self.outputs.keys().map(String::as_str).collect();
+                place(&at, format!("there is no output {name}, only [{}]", names.join(", ")))
+            }
+        };
+        if let Some(name) = &self.alarm_output {
+            known("alarm_output".into(), name)?;
+        }
+        for name in self.trial.outputs.keys() {
+            known("trial.outputs".into(), name)?;
+        }
+        for name in self.fail_safe.keys() {
+            known("fail_safe".into(), name)?;
+        }
+        let mut names = BTreeSet::new();
+        for check in &self.checks {
+            let at = format!("check {}", check.name);
+            if !names.insert(&check.name) {
+                return place(&at, "two checks have this name".into());
+            }
+            for (output, tolerance) in &check.tolerance {
+                known(format!("{at}, tolerance"), output)?;
+                if !(tolerance.absolute >= 0.0 && tolerance.relative >= 0.0) {
+                    return place(&at, format!("tolerance of {output} must not be negative"));
+                }
+            }
+            for path in [&check.input, &check.expected] {
+                if let Err(problem) = check_path(path) {
+                    return place(&at, problem);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_limits(&self) -> Result<(), DescriptionError> {
+        let limits = &self.limits;
+        if limits.memory_mib < 16 || limits.plugin_memory_mib < 1 || limits.frame_ms < 1 {
+            return place(
+                "limits",
+                "memory_mib must be at least 16, plugin_memory_mib and frame_ms at least 1".into(),
+            );
+        }
+        if let Some(range) = self.trial.alarm_share
+            && self.alarm_output.is_none()
+        {
+            return place(
+                "trial.alarm_share",
+                format!(
+                    "[{}, {}] needs `alarm_output`, or nothing is an alarm",
+                    range.low, range.high
+                ),
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Whether `path` stays inside the bundle.
+pub(crate) fn check_path(path: &str) -> Result<(), String> {
+    let inside = !path.is_empty()
+        && path.len() <= 255
+        && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
+        && !path.contains(['\\', '\0']);
+    if inside { Ok(()) } else { Err(format!("path {path:?} does not stay inside the bundle")) }
+}
+
+/// Checks that every file named by `bundle` is among `files`.
+pub(crate) fn check_files<T>(
+    bundle: &BundleFile,
+    files: &BTreeMap<String, T>,
+) -> Result<(), DescriptionError> {
+    for path in bundle.paths() {
+        if !files.contains_key(path) {
+            return place(path, "is named in the description and missing from the bundle".into());
+        }
+    }
+    Ok(())
+}
+
+fn place<T>(place: &str, problem: String) -> Result<T, DescriptionError> {
+    Err(DescriptionError::Place { place: place.to_owned(), problem })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+format = 1
+name = "pump"
+version = "1"
+alarm_output = "alarm"
+[inputs.row]
+rate_hz = 1.0
+fields = [{ name = "flow", unit = "l/s", range = [0, 9] }, { name = "vibration" }]
+[stages.window]
+kind = "window"
+input = "row"
+rows = 6
+stride = 3
+[stages.judge]
+kind = "model"
+file = "models/pump.onnx"
+inputs = { x = "window" }
+[stages.alarm]
+kind = "threshold"
+input = "judge.score"
+above = 3
+[outputs]
+score = { from = "judge.score" }
+alarm = { from = "alarm" }
+[fail_safe]
+alarm = true
+[trial]
+alarm_share = [0.0, 0.3]
+"#;
+
+    fn changed(from: &str, to: &str) -> String {
+        assert!(GOOD.contains(from), "{from:?} is not in the example");
+        match BundleFile::parse(&GOOD.replace(from, to)) {
+            Ok(_) => "accepted".into(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn the_example_of_the_readme_holds_together() {
+        let bundle = BundleFile::parse(GOOD).unwrap();
+        assert_eq!(bundle.order().unwrap(), ["window", "judge", "alarm"]);
+        assert_eq!(bundle.window(), (6, 3));
+        assert_eq!(bundle.paths(), ["models/pump.onnx"]);
+    }
+
+    #[test]
+    fn an_error_names_the_stage_the_port_or_the_key() {
+        for (from, to, error) in [
+            ("format = 1", "format = 9", "format 9 is not known here, only 1 is"),
+            (
+                "\"judge.score\"\nabove",
+                "\"jugde.score\"\nabove",
+                "stage alarm: input input: there is no stage jugde",
+            ),
+            (
+                "\"judge.score\"\nabove",
+                "\"judge\"\nabove",
+                "stage alarm: input input: judge has several outputs: write judge.<output>",
+            ),
+            (
+                "x = \"window\"",
+                "x = \"row\"",
+                "stage judge: input x: row is a port: put a window between it and this stage",
+            ),
+            (
+                "x = \"window\"",
+                "x = \"alarm\"",
+                "stage alarm: waits for its own result, directly or through other stages",
+            ),
+            (
+                "stride = 3",
+                "stride = 7",
+                "stage window: stride = 7 must be 1 to rows = 6: readings between windows would be lost",
+            ),
+            ("input = \"row\"", "input = \"rows\"", "stage window: there is no port rows"),
+            ("above = 3", "above = nan", "stage alarm: needs a finite level, `above` or `below`"),
+            ("above = 3", "above = 3\nbelow = 1", "stage alarm: has both `above` and `below`"),
+            (
+                "{ from = \"alarm\" }",
+                "{ from = \"alarm.x\" }",
+                "output alarm: stage alarm has one output, not x: write alarm",
+            ),
+            (
+                "alarm_output = \"alarm\"",
+                "alarm_output = \"alert\"",
+                "alarm_output: there is no output alert, only [alarm, score]",
+            ),
+            (
+                "alarm_output = \"alarm\"",
+                "",
+                "trial.alarm_share: [0, 0.3] needs `alarm_output`, or nothing is an alarm",
+            ),
+            (
+                "[fail_safe]\nalarm",
+                "[fail_safe]\nalert",
+                "fail_safe: there is no output alert, only [alarm, score]",
+            ),
+            ("name = \"vibration\"", "name = \"flow\"", "port row: field flow is named twice"),
+            (
+                "rate_hz = 1.0",
+                "",
+                "port row: needs `time`, the field with a reading's time, or `rate_hz`",
+            ),
+            ("[0, 9]", "[9, 0]", "port row: field flow: range [9, 0] is empty"),
+            (
+                "models/pump.onnx",
+                "../pump.onnx",
+                "stage judge: path \"../pump.onnx\" does not stay inside the bundle",
+            ),
+        ] {
+            assert_eq!(changed(from, to), error);
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_by_name() {
+        for (from, to, key) in [
+            ("format = 1", "formt = 1", "formt"),
+            ("stride = 3", "strid = 3", "strid"),
+            ("unit = ", "units = ", "units"),
+            ("[fail_safe]", "[fail_saf]", "fail_saf"),
+        ] {
+            let error = changed(from, to);
+            assert!(error.contains(&format!("unknown field `{key}`")), "{error}");
+            assert!(error.contains("line"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! The bundle as its author describes it: the contents of `bundle.toml`, in its order.
+
+use crate::check::DescriptionError;
+use crate::name::{BundleName, BundleVersion};
+use lineside_rules::TrialLimits;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+/// The only format there is so far.
+pub const FORMAT: u32 = 1;
+
+/// The contents of `bundle.toml`. Unknown keys are refused by name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BundleFile {
+    /// Version of this file's format: 1.
+    pub format: u32,
+    /// What the bundle is called.
+    pub name: BundleName,
+    /// Its version, free text.
+    pub version: BundleVersion,
+    /// One sentence for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub summary: String,
+    /// Readings per key that a fresh worker is shown before it answers, so that filters and
+    /// adaptive levels have settled.
+    #[serde(default)]
+    pub warm_up_readings: u64,
+    /// The output that counts as the alarm: `true`, or a number other than zero.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alarm_output: Option<String>,
+    /// What comes in, by name. Exactly one port.
+    pub inputs: BTreeMap<String, Port>,
+    /// What is done with it, by name; the order follows from who refers to whom.
+    pub stages: BTreeMap<String, Stage>,
+    /// What a finding carries, by name.
+    pub outputs: BTreeMap<String, Output>,
+    /// Bounds of the worker that runs the bundle.
+    #[serde(default)]
+    pub limits: Limits,
+    /// How the bundle may behave in its trial, and its successor in theirs.
+    #[serde(default)]
+    pub trial: TrialLimits,
+    /// What a slot tells the plant when it has no answer, by output.
+    #[serde(default)]
+    pub fail_safe: BTreeMap<String, FailSafe>,
+    /// Recordings with the answers expected, replayed on the device before activation.
+    #[serde(default)]
+    pub checks: Vec<Check>,
+}
+
+/// A port: the shape of the readings that a device feeds into the bundle.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Port {
+    /// Field that tells streams apart (four turbines in one stream are four keys).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Field with the reading's time (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<String>,
+    /// Readings per second, where they carry no time of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_hz: Option<f64>,
+    /// The values of a reading, in the order in which models see them.
+    pub fields: Vec<Field>,
+}
+
+/// One value of a reading.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Field {
+    /// Column or JSON member.
+    pub name: String,
+    /// Unit, as in `m/s`; free text.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub unit: String,
+    /// Values that are plausible; others are counted, and still used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<lineside_rules::Range>,
+}
+
+/// A reference to a tensor: `stage`, or `stage.output` where the stage has several.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub struct TensorRef {
+    /// The stage that makes it.
+    pub stage: String,
+    /// Which of its outputs.
+    pub output: Option<String>,
+}
+
+impl From<String> for TensorRef {
+    fn from(text: String) -> TensorRef {
+        match text.split_once('.') {
+            Some((stage, output)) => {
+                TensorRef { stage: stage.to_owned(), output: Some(output.to_owned()) }
+            }
+            None => TensorRef { stage: text, output: None },
+        }
+    }
+}
+
+impl From<TensorRef> for String {
+    fn from(tensor: TensorRef) -> String {
+        tensor.to_string()
+    }
+}
+
+impl fmt::Display for TensorRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.output {
+            Some(output) => write!(f, "{}.{output}", self.stage),
+            None => f.write_str(&self.stage),
+        }
+    }
+}
+
+/// A step of the pipeline.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Stage {
+    /// Groups readings of one key into a frame: f32 `[rows, fields]`, or `[rows]` for one field.
+    Window {
+        /// The port.
+        input: String,
+        /// Readings in a frame.
+        rows: u32,
+        /// Readings from one frame's first to the next one's.
+        stride: u32,
+    },
+    /// Runs an ONNX model. Each of its outputs becomes `stage.<output>`.
+    Model {
+        /// Path within the bundle.
+        file: String,
+        /// The model's inputs and the tensors that feed them; reshaped where the element counts agree.
+        inputs: BTreeMap<String, TensorRef>,
+    },
+    /// Runs a plugin, which gives no result, one or several per frame. Each output becomes `stage.<output>`.
+    Plugin {
+        /// Path within the bundle, or the name of a plugin of the workspace.
+        plugin: String,
+        /// The plugin's inputs and the tensors that feed them.
+        inputs: BTreeMap<String, TensorRef>,
+        /// Handed to the plugin's `configure`.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        config: BTreeMap<String, String>,
+    },
+    /// Takes one element of a tensor, counted row by row.
+    Select {
+        /// The tensor.
+        input: TensorRef,
+        /// Which element, from 0.
+        index: u32,
+    },
+    /// Compares a tensor of one element with a level; true where it is beyond.
+    Threshold {
+        /// The tensor.
+        input: TensorRef,
+        /// True above this level.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        above: Option<f64>,
+        /// True below this level.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        below: Option<f64>,
+    },
+}
+
+impl Stage {
+    /// The tensors that the stage reads, with the name it has for each.
+    pub fn tensors(&self) -> Vec<(&str, &TensorRef)> {
+        match self {
+            Stage::Window { .. } => vec![],
+            Stage::Model { inputs, .. } | Stage::Plugin { inputs, .. } => {
+                inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect()
+            }
+            Stage::Select { input, .. } | Stage::Threshold { input, .. } => vec![("input", input)],
+        }
+    }
+
+    /// The file of the bundle that the stage needs.
+    pub fn file(&self) -> Option<&str> {
+        match self {
+            Stage::Model { file, .. } => Some(file),
+            Stage::Plugin { plugin, .. } => Some(plugin),
+            Stage::Window { .. } | Stage::Select { .. } | Stage::Threshold { .. } => None,
+        }
+    }
+}
+
+/// One value of a finding.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Output {
+    /// The tensor it is taken from; one element.
+    pub from: TensorRef,
+    /// Unit, free text.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub unit: String,
+}
+
+/// What an output says when there is no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum FailSafe {
+    /// Yes or no.
+    Bool(bool),
+    /// A number in the output's unit.
+    Number(f64),
+}
+
+/// Bounds of the worker that runs the bundle.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Memory of the worker process, in MiB.
+    pub memory_mib: u32,
+    /// Linear memory of one plugin instance, in MiB.
+    pub plugin_memory_mib: u32,
+    /// Longest that one frame may take, in milliseconds.
+    pub frame_ms: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { memory_mib: 256, plugin_memory_mib: 16, frame_ms: 1000 }
+    }
+}
+
+impl Limits {
+    /// Longest that one frame may take.
+    pub fn frame(&self) -> Duration {
+        Duration::from_millis(u64::from(self.frame_ms))
+    }
+}
+
+/// A recording with the answers expected.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    /// What people call it.
+    pub name: String,
+    /// CSV with the port's columns.
+    pub input: String,
+    /// One JSON object a finding: `{"key","frame","part","outputs"}`.
+    pub expected: String,
+    /// How far an output may be off, by output; exact where nothing is said.
+    #[serde(default)]
+    pub tolerance: BTreeMap<String, Tolerance>,
+}
+
+/// How far an answer may be off: `absolute + relative * |expected|`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tolerance {
+    /// In the output's unit.
+    pub absolute: f64,
+    /// Share of the expected value.
+    pub relative: f64,
+}
+
+impl Tolerance {
+    /// Whether `got` is close enough to `expected`. NaN never is.
+    pub fn allows(&self, got: f64, expected: f64) -> bool {
+        (got - expected).abs() <= self.absolute + self.relative * expected.abs()
+    }
+}
+
+impl BundleFile {
+    /// Reads `bundle.toml` and checks that it holds together.
+    ///
+    /// # Errors
+    /// [`DescriptionError::Syntax`] with the line, or whatever [`BundleFile::check`] finds.
+    pub fn parse(text: &str) -> Result<BundleFile, DescriptionError> {
+        let bundle: BundleFile =
+            toml::from_str(text).map_err(|error| DescriptionError::Syntax(error.to_string()))?;
+        bundle.check()?;
+        Ok(bundle)
+    }
+
+    /// The port and its name; there is exactly one in a description that was checked.
+    pub fn port(&self) -> (&str, &Port) {
+        let (name, port) = self.inputs.first_key_value().expect("a checked description has a port");
+        (name, port)
+    }
+
+    /// Readings in a frame, and readings from one frame's first to the next one's.
+    pub fn window(&self) -> (u32, u32) {
+        self.stages
+            .values()
+            .find_map(|stage| match stage {
+                Stage::Window { rows, stride, .. } => Some((*rows, *stride)),
+                _ => None,
+            })
+            .expect("a checked description has a window")
+    }
+
+    /// Paths of the files that the description names, each once.
+    pub fn paths(&self) -> Vec<&str> {
+        let stages = self.stages.values().filter_map(Stage::file);
+        let checks = self.checks.iter().flat_map(|check| [&*check.input, &*check.expected]);
+        let mut paths: Vec<&str> = stages.chain(checks).collect();
+        paths.sort_unstable();
+        paths.dedup();
+        paths
+    }
+}

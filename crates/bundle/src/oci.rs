@@ -1,0 +1,84 @@
+//! The OCI image manifest of a bundle (image-spec 1.1, manifest.md, used as an artifact).
+
+use crate::digest::Digest;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Media type of an OCI image manifest.
+pub const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
+/// What our artifacts call themselves.
+pub const ARTIFACT_TYPE: &str = "application/vnd.lineside.bundle.v1";
+/// Annotation with a layer's path within the bundle.
+pub const TITLE: &str = "org.opencontainers.image.title";
+
+/// The media type of a file of a bundle, by its path.
+pub fn media_type(path: &str) -> &'static str {
+    match (path.split('/').next(), path.rsplit('.').next()) {
+        (_, Some("onnx")) => "application/vnd.lineside.model.onnx",
+        (_, Some("wasm")) => "application/wasm",
+        (Some("checks"), _) => "application/vnd.lineside.check",
+        (_, Some("json")) => "application/json",
+        (_, Some("md")) => "text/markdown",
+        _ => "application/octet-stream",
+    }
+}
+
+/// Media type of the config blob, our manifest.
+pub const CONFIG_TYPE: &str = "application/vnd.lineside.bundle.v1+json";
+
+/// A blob as an OCI document names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Descriptor {
+    /// Media type.
+    pub media_type: String,
+    /// Digest of its bytes.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// What its maker says of it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// An OCI image manifest: the config blob and the layers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OciManifest {
+    /// Always 2.
+    pub schema_version: u32,
+    /// [`MANIFEST_TYPE`].
+    pub media_type: String,
+    /// [`ARTIFACT_TYPE`].
+    pub artifact_type: String,
+    /// Our manifest.
+    pub config: Descriptor,
+    /// The bundle's files.
+    pub layers: Vec<Descriptor>,
+    /// Name and version for people who look at a registry.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl OciManifest {
+    /// Reads an OCI manifest from bytes whose digest the caller has verified.
+    ///
+    /// # Errors
+    /// A sentence: not JSON, or not the manifest of a bundle.
+    pub fn parse(bytes: &[u8]) -> Result<OciManifest, String> {
+        let manifest: OciManifest = serde_json::from_slice(bytes)
+            .map_err(|error| format!("the OCI manifest cannot be read: {error}"))?;
+        if manifest.schema_version != 2 || manifest.artifact_type != ARTIFACT_TYPE {
+            return Err(format!(
+                "the artifact is of type {:?}, not {ARTIFACT_TYPE}",
+                manifest.artifact_type
+            ));
+        }
+        Ok(manifest)
+    }
+
+    /// Every blob that belongs to the bundle: config and layers.
+    pub fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
+        std::iter::once(&self.config).chain(&self.layers)
+    }
+}
