@@ -1,1 +1,23 @@
-//! lineside-update
+//! The update engine: what a slot holds, what may happen to it, and what is to be done then.
+//!
+//! [`step`] takes a slot's state one event further and names the effects. It opens no file and no
+//! socket, reads no clock and draws no random number; a driver journals the state, then carries the
+//! effects out. Every effect names an end, so repeating one after a power cut does no harm.
+//!
+//! What holds after any power cut: the slot runs its active release, or the candidate of a trial,
+//! or is vacant because it never had a committed release. Floors never fall. A release that was
+//! refused or rolled back is not tried again until another one has been assigned.
+
+mod effect;
+mod event;
+mod report;
+mod slot;
+mod step;
+mod trial;
+
+pub use effect::Effect;
+pub use event::Event;
+pub use report::{Report, ReportKind};
+pub use slot::{Blocked, Installed, Phase, SlotState, Target};
+pub use step::{BOOTS_MAX, BUNDLES_MAX, FAILURES_MAX, QUIET, step};
+pub use trial::{Tally, Trial};

@@ -1,0 +1,30 @@
+//! What is to be done. Each effect names an end and may be repeated.
+
+use crate::{Installed, Report, Target};
+
+/// Something for the driver to do after the state has been journaled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Have all blobs of the release on disk, verified. Answered by `Downloaded`, `DownloadFailed`
+    /// or `Refused`. Replaces the download of any other release for this slot.
+    Download {
+        /// The release.
+        target: Target,
+        /// How many times it has failed so far: the longer the pause before.
+        attempts: u32,
+    },
+    /// Have the release's checks replayed on this device. Answered by `Staged` or `Refused`.
+    Stage(Target),
+    /// Have this release on the slot's route; nothing to do where it already is. Answered by
+    /// `RunFailed` if it cannot be.
+    Run(Installed),
+    /// Have nothing on the route and give the fail-safe output.
+    Vacate {
+        /// Why, for people.
+        reason: String,
+    },
+    /// Have no blob on disk that no slot needs.
+    Collect,
+    /// Have this report in the telemetry's hands. Answered by `Reported`.
+    Report(Report),
+}

@@ -1,0 +1,197 @@
+//! What a slot holds.
+
+use crate::report::Reports;
+use crate::{Report, Trial};
+use lineside_bundle::{BundleName, Digest, ReleaseId};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A release that a trusted assignment names for the slot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// Which release.
+    pub release: ReleaseId,
+    /// Its place among the releases of its bundle; signed.
+    pub number: u64,
+    /// The number below which the slot may not go once this release has a successor; signed.
+    pub floor: u64,
+}
+
+/// A release whose checks have passed on this device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Installed {
+    /// Which release.
+    pub release: ReleaseId,
+    /// As in [`Target`].
+    pub number: u64,
+    /// As in [`Target`].
+    pub floor: u64,
+}
+
+impl Target {
+    pub(crate) fn installed(self) -> Installed {
+        Installed { release: self.release, number: self.number, floor: self.floor }
+    }
+}
+
+/// What is going on with a release that is not the active one.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// Nothing.
+    #[default]
+    Idle,
+    /// Its blobs are being fetched.
+    Downloading {
+        /// The release.
+        target: Target,
+        /// How many times it has failed.
+        attempts: u32,
+        /// Why it failed last.
+        reason: Option<String>,
+    },
+    /// Its checks are being replayed.
+    Staging {
+        /// The release.
+        target: Target,
+        /// How often the device has started meanwhile.
+        boots: u32,
+    },
+    /// It is on the route, on probation.
+    Trial(Trial),
+}
+
+/// Why a release is not tried again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blocked {
+    /// Which release.
+    pub release: ReleaseId,
+    /// One sentence for people, as in `rolled back: …` or `refused: …`.
+    pub reason: String,
+    /// How often it was tried.
+    pub attempts: u32,
+}
+
+/// How the active release fails outside of a trial.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Failing {
+    /// Failures in a row.
+    pub(crate) count: u32,
+    /// Running time since the last one.
+    pub(crate) quiet: Duration,
+}
+
+/// The state of one slot: what the journal keeps.
+///
+/// Only [`step`](crate::step) changes one.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SlotState {
+    pub(crate) active: Option<Installed>,
+    pub(crate) previous: Option<Installed>,
+    pub(crate) phase: Phase,
+    pub(crate) blocked: BTreeMap<Digest, Blocked>,
+    pub(crate) floors: BTreeMap<BundleName, u64>,
+    pub(crate) failing: Failing,
+    pub(crate) reports: Reports,
+}
+
+impl SlotState {
+    /// The committed release; absent while the slot is vacant or its first release is on trial.
+    pub fn active(&self) -> Option<&Installed> {
+        self.active.as_ref()
+    }
+
+    /// The release that was active before, kept on disk to go back to.
+    pub fn previous(&self) -> Option<&Installed> {
+        self.previous.as_ref()
+    }
+
+    /// The release that is being fetched, staged or tried.
+    pub fn candidate(&self) -> Option<&ReleaseId> {
+        match &self.phase {
+            Phase::Idle => None,
+            Phase::Downloading { target, .. } | Phase::Staging { target, .. } => {
+                Some(&target.release)
+            }
+            Phase::Trial(trial) => Some(&trial.candidate.release),
+        }
+    }
+
+    /// What is going on.
+    pub fn phase(&self) -> &Phase {
+        &self.phase
+    }
+
+    /// Releases that are not tried again until another one has been assigned.
+    pub fn blocked(&self) -> impl Iterator<Item = &Blocked> {
+        self.blocked.values()
+    }
+
+    /// The number below which no release of `bundle` is accepted.
+    pub fn floor(&self, bundle: &BundleName) -> u64 {
+        self.floors.get(bundle).copied().unwrap_or(0)
+    }
+
+    /// The release that shall be on the route now: the candidate of a trial, else the active one.
+    pub fn on_route(&self) -> Option<&Installed> {
+        match &self.phase {
+            Phase::Trial(trial) => Some(&trial.candidate),
+            Phase::Idle | Phase::Downloading { .. } | Phase::Staging { .. } => self.active(),
+        }
+    }
+
+    /// The releases whose blobs must stay on disk.
+    pub fn kept(&self) -> impl Iterator<Item = &ReleaseId> {
+        let installed = self.active.iter().chain(&self.previous).map(|held| &held.release);
+        installed.chain(self.candidate())
+    }
+
+    /// Reports not yet handed over, oldest first.
+    pub fn reports(&self) -> impl Iterator<Item = &Report> {
+        self.reports.waiting()
+    }
+
+    /// One sentence on what is going on, or on why the last release was not kept.
+    pub fn note(&self) -> String {
+        match &self.phase {
+            Phase::Downloading { target, reason: Some(reason), attempts } => {
+                format!(
+                    "downloading {}: {reason}, {attempts} times so far; trying again",
+                    target.release
+                )
+            }
+            Phase::Downloading { target, .. } => format!("downloading {}", target.release),
+            Phase::Staging { target, .. } => format!("replaying the checks of {}", target.release),
+            Phase::Trial(trial) => {
+                format!(
+                    "{} on trial, {} frames so far",
+                    trial.candidate.release, trial.seen.frames
+                )
+            }
+            Phase::Idle => {
+                let blocked: Vec<String> = self
+                    .blocked
+                    .values()
+                    .map(|blocked| format!("{}: {}", blocked.release, blocked.reason))
+                    .collect();
+                blocked.join("; ")
+            }
+        }
+    }
+
+    /// Whether `other` differs in nothing that a power cut may not cost: only in how long and how
+    /// far a trial has run, and in reports already handed over. A driver may then save a write.
+    pub fn differs_only_in_progress(&self, other: &SlotState) -> bool {
+        let essence = |state: &SlotState| {
+            let mut state = state.clone();
+            state.failing.quiet = Duration::ZERO;
+            state.reports = Reports::default();
+            if let Phase::Trial(trial) = &mut state.phase {
+                *trial = Trial { boots: trial.boots, ..Trial::of(trial.candidate.clone()) };
+            }
+            state
+        };
+        essence(self) == essence(other)
+    }
+}

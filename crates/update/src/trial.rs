@@ -1,0 +1,80 @@
+//! A candidate on probation.
+
+use crate::Installed;
+use lineside_rules::Observation;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// A trial, as it survives a power cut.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Trial {
+    /// The release on trial.
+    pub candidate: Installed,
+    /// How often the device has started during the trial.
+    pub boots: u32,
+    /// How long the device has been running since the trial began.
+    pub ran: Duration,
+    /// What was seen before the last boot.
+    pub before: Tally,
+    /// What has been seen over the whole trial.
+    pub seen: Tally,
+}
+
+impl Trial {
+    pub(crate) fn of(candidate: Installed) -> Trial {
+        Trial {
+            candidate,
+            boots: 0,
+            ran: Duration::ZERO,
+            before: Tally::default(),
+            seen: Tally::default(),
+        }
+    }
+}
+
+/// The part of an [`Observation`] that is kept over a power cut.
+///
+/// Ranges of outputs are not kept: a value out of range ends a trial at once.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tally {
+    /// Frames accounted for, with or without an answer.
+    pub frames: u64,
+    /// Frames that ended in an error.
+    pub errors: u64,
+    /// Frames with at least one alarm.
+    pub alarms: u64,
+    /// Deaths of the worker.
+    pub crashes: u32,
+    /// 95th percentile of the frames' latency in milliseconds.
+    pub latency_ms_p95: Option<f64>,
+}
+
+impl Tally {
+    /// The counts of an observation.
+    pub fn of(seen: &Observation) -> Tally {
+        Tally {
+            frames: seen.frames,
+            errors: seen.errors,
+            alarms: seen.alarms,
+            crashes: seen.crashes,
+            // JSON has no NaN, and a latency that is no number says nothing.
+            latency_ms_p95: seen.latency_ms_p95.filter(|p95| p95.is_finite()),
+        }
+    }
+
+    /// What was seen before together with what is seen `now`, after a boot.
+    ///
+    /// Percentiles of two parts cannot be merged exactly; the one of the part with more frames
+    /// stands for both, because the first frames after a boot are slow.
+    pub fn and(&self, now: &Observation) -> Observation {
+        let longer = if now.frames >= self.frames { now.latency_ms_p95 } else { None };
+        Observation {
+            frames: self.frames.saturating_add(now.frames),
+            errors: self.errors.saturating_add(now.errors),
+            alarms: self.alarms.saturating_add(now.alarms),
+            latency_ms_p95: longer.or(self.latency_ms_p95).or(now.latency_ms_p95),
+            outputs: now.outputs.clone(),
+            crashes: self.crashes.saturating_add(now.crashes),
+        }
+    }
+}
