@@ -61,6 +61,8 @@ pub enum ArchiveError {
 #[serde(rename_all = "camelCase")]
 struct Index {
     schema_version: u32,
+    // Optional by the specification; other tools leave it out.
+    #[serde(default)]
     media_type: String,
     manifests: Vec<Descriptor>,
 }

@@ -1,1 +1,22 @@
-//! lineside-runtime
+//! Runs a bundle: `Reading -> Frame -> Prediction -> Finding`, the same on a device, at the desk
+//! and in tests. Reads files and the time a frame takes; knows no network.
+
+mod check;
+mod engine;
+mod files;
+mod pipeline;
+mod plugin;
+mod recording;
+mod tensor;
+
+pub use check::{CheckError, CheckOutcome, CheckReport, ExpectedFinding, record, run_checks};
+pub use engine::{Engine, EngineError, tract::Tract};
+pub use files::{Files, FilesError, MemoryFiles, StoreFiles};
+pub use pipeline::{
+    FrameError, FrameOutcome, LoadError, LoadOptions, Part, Pipeline, Reading, Value,
+};
+pub use plugin::{
+    CompiledPlugin, Instance, PluginCache, PluginError, Sandbox, SandboxError, SandboxLimits,
+};
+pub use recording::{RecordedRow, Recording, RecordingError, RowError, Sequencer};
+pub use tensor::{Data, Element, Port, Tensor};

@@ -1,0 +1,277 @@
+//! A bundle's checks: recorded readings through the pipeline, answers compared with those expected.
+
+use crate::files::{Files, FilesError};
+use crate::pipeline::{FrameOutcome, LoadError, LoadOptions, Pipeline, Value};
+use crate::recording::{Recording, Sequencer};
+use lineside_bundle::{BundleFile, Check, Manifest, Tolerance};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// One line of a check's expected answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExpectedFinding {
+    /// The stream; empty where the port has no key.
+    #[serde(default)]
+    pub key: String,
+    /// The frame's number within the stream.
+    pub frame: u64,
+    /// Which of the frame's findings, from 0.
+    #[serde(default)]
+    pub part: u64,
+    /// The outputs, by name. An output that is not named is not compared.
+    pub outputs: BTreeMap<String, Value>,
+}
+
+/// What the checks showed.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CheckReport {
+    /// One a check.
+    pub checks: Vec<CheckOutcome>,
+}
+
+/// What one check showed.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CheckOutcome {
+    /// The check's name.
+    pub name: String,
+    /// Readings replayed.
+    pub readings: u64,
+    /// Findings compared.
+    pub findings: u64,
+    /// Largest absolute difference seen, by output.
+    pub worst: BTreeMap<String, f64>,
+}
+
+/// Why a bundle does not pass its own checks here.
+#[derive(Debug, thiserror::Error)]
+#[allow(clippy::large_enum_variant)] // Made at most once a bundle.
+pub enum CheckError {
+    /// It does not even load.
+    #[error("the bundle cannot run here")]
+    Load(#[from] LoadError),
+    /// A file of the check cannot be had.
+    #[error("check {check}")]
+    File {
+        /// The check.
+        check: String,
+        /// Why.
+        source: FilesError,
+    },
+    /// A file of the check cannot be read.
+    #[error("check {check}: {file}: {problem}")]
+    Format {
+        /// The check.
+        check: String,
+        /// The file.
+        file: String,
+        /// What is wrong, with the line.
+        problem: String,
+    },
+    /// A frame without an answer.
+    #[error("check {check}: frame {frame} of {key:?} has no answer: {problem}")]
+    Frame {
+        /// The check.
+        check: String,
+        /// The stream.
+        key: String,
+        /// The frame.
+        frame: u64,
+        /// Why.
+        problem: String,
+    },
+    /// Another answer than expected.
+    #[error("check {check}: {output} of frame {frame} of {key:?} is {got}, expected {expected}")]
+    Answer {
+        /// The check.
+        check: String,
+        /// The stream.
+        key: String,
+        /// The frame.
+        frame: u64,
+        /// The output.
+        output: String,
+        /// The answer.
+        got: f64,
+        /// The answer expected.
+        expected: f64,
+    },
+    /// More or fewer findings than expected, or others.
+    #[error("check {check}: finding {number} is {got}, expected {expected}")]
+    Findings {
+        /// The check.
+        check: String,
+        /// Which finding, from 1.
+        number: usize,
+        /// What came.
+        got: String,
+        /// What was expected.
+        expected: String,
+    },
+}
+
+/// Replays every check of the bundle, each in a fresh pipeline.
+///
+/// # Errors
+/// [`CheckError`] at the first thing that is not as expected.
+pub fn run_checks(
+    manifest: &Manifest,
+    files: &dyn Files,
+    options: &LoadOptions,
+) -> Result<CheckReport, CheckError> {
+    let mut checks = Vec::new();
+    for check in &manifest.bundle.checks {
+        let mut pipeline = Pipeline::load(manifest, files, options)?;
+        let (got, readings) = replay(&manifest.bundle, &mut pipeline, check, files)?;
+        let expected = expected(check, files)?;
+        let worst = compare(check, &got, &expected)?;
+        checks.push(CheckOutcome {
+            name: check.name.clone(),
+            readings,
+            findings: got.len() as u64,
+            worst,
+        });
+    }
+    if checks.is_empty() {
+        // Without checks there is still the question whether it loads.
+        Pipeline::load(manifest, files, options)?;
+    }
+    Ok(CheckReport { checks })
+}
+
+/// Makes the expected answers of a check by running the bundle itself: a record, not a proof.
+///
+/// # Errors
+/// [`CheckError`].
+pub fn record(
+    manifest: &Manifest,
+    files: &dyn Files,
+    check: &Check,
+    options: &LoadOptions,
+) -> Result<String, CheckError> {
+    let mut pipeline = Pipeline::load(manifest, files, options)?;
+    let (findings, _) = replay(&manifest.bundle, &mut pipeline, check, files)?;
+    let lines = findings.iter().map(|finding| {
+        serde_json::to_string(finding).expect("a finding has string keys and finite numbers")
+    });
+    Ok(lines.map(|line| line + "\n").collect())
+}
+
+fn replay(
+    bundle: &BundleFile,
+    pipeline: &mut Pipeline,
+    check: &Check,
+    files: &dyn Files,
+) -> Result<(Vec<ExpectedFinding>, u64), CheckError> {
+    let bytes = file(check, &check.input, files)?;
+    let format = |problem: String| CheckError::Format {
+        check: check.name.clone(),
+        file: check.input.clone(),
+        problem,
+    };
+    let recording = Recording::open(bundle.port().1, bytes.as_slice())
+        .map_err(|error| format(error.to_string()))?;
+    let mut sequencer = Sequencer::default();
+    let mut findings = Vec::new();
+    let mut readings = 0;
+    for row in recording {
+        let row = row.map_err(|error| format(error.to_string()))?;
+        let reading = sequencer.accept(row).ok_or_else(|| format("too many streams".into()))?;
+        readings += 1;
+        findings.extend(answered(check, pipeline.push(reading))?);
+    }
+    for outcome in pipeline.finish() {
+        // A recording may end in the middle of a window.
+        if !matches!(&outcome.result, Err(error) if error.reason() == "incomplete") {
+            findings.extend(answered(check, Some(outcome))?);
+        }
+    }
+    Ok((findings, readings))
+}
+
+fn answered(
+    check: &Check,
+    outcome: Option<FrameOutcome>,
+) -> Result<Vec<ExpectedFinding>, CheckError> {
+    let Some(FrameOutcome { key, frame, result, .. }) = outcome else { return Ok(vec![]) };
+    let parts = result.map_err(|error| CheckError::Frame {
+        check: check.name.clone(),
+        key: key.clone(),
+        frame,
+        problem: error.to_string(),
+    })?;
+    let finding = |(part, found): (usize, crate::pipeline::Part)| ExpectedFinding {
+        key: key.clone(),
+        frame,
+        part: part as u64,
+        outputs: found.outputs,
+    };
+    Ok(parts.into_iter().enumerate().map(finding).collect())
+}
+
+fn expected(check: &Check, files: &dyn Files) -> Result<Vec<ExpectedFinding>, CheckError> {
+    let bytes = file(check, &check.expected, files)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    lines
+        .map(|(number, line)| {
+            serde_json::from_str(line).map_err(|error| CheckError::Format {
+                check: check.name.clone(),
+                file: check.expected.clone(),
+                problem: format!("line {}: {error}", number + 1),
+            })
+        })
+        .collect()
+}
+
+fn file(check: &Check, path: &str, files: &dyn Files) -> Result<Vec<u8>, CheckError> {
+    files.read(path).map_err(|source| CheckError::File { check: check.name.clone(), source })
+}
+
+fn compare(
+    check: &Check,
+    got: &[ExpectedFinding],
+    expected: &[ExpectedFinding],
+) -> Result<BTreeMap<String, f64>, CheckError> {
+    let mut worst = BTreeMap::new();
+    for number in 0..got.len().max(expected.len()) {
+        let name = |finding: Option<&ExpectedFinding>| {
+            finding.map_or("missing".to_owned(), |f| {
+                format!("frame {} part {} of {:?}", f.frame, f.part, f.key)
+            })
+        };
+        let (found, wanted) = (got.get(number), expected.get(number));
+        let (Some(finding), Some(want)) = (found, wanted) else {
+            return Err(findings(check, number, name(found), name(wanted)));
+        };
+        if name(found) != name(wanted) {
+            return Err(findings(check, number, name(found), name(wanted)));
+        }
+        for (output, want_value) in &want.outputs {
+            let Some(value) = finding.outputs.get(output) else {
+                let got = format!("without {output}");
+                return Err(findings(check, number, got, format!("{output} = {want_value:?}")));
+            };
+            let tolerance = check.tolerance.get(output).copied().unwrap_or(Tolerance::default());
+            let (value, expected) = (value.as_f64(), want_value.as_f64());
+            if !tolerance.allows(value, expected) {
+                return Err(CheckError::Answer {
+                    check: check.name.clone(),
+                    key: finding.key.clone(),
+                    frame: finding.frame,
+                    output: output.clone(),
+                    got: value,
+                    expected,
+                });
+            }
+            let difference = (value - expected).abs();
+            let seen = worst.entry(output.clone()).or_insert(0.0);
+            *seen = f64::max(*seen, difference);
+        }
+    }
+    Ok(worst)
+}
+
+fn findings(check: &Check, number: usize, got: String, expected: String) -> CheckError {
+    CheckError::Findings { check: check.name.clone(), number: number + 1, got, expected }
+}

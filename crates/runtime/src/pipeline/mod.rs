@@ -1,0 +1,10 @@
+//! The pipeline: `Reading -> Frame -> Prediction`, by the stages of a bundle.
+
+mod frame;
+mod graph;
+mod load;
+mod window;
+
+pub use frame::{FrameError, FrameOutcome, Part, Reading, Value};
+pub use graph::Pipeline;
+pub use load::{LoadError, LoadOptions};

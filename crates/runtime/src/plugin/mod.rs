@@ -1,0 +1,7 @@
+//! Runs plugins: WebAssembly components that import nothing, within bounds.
+
+mod cache;
+mod host;
+
+pub use cache::PluginCache;
+pub use host::{CompiledPlugin, Instance, PluginError, Sandbox, SandboxError, SandboxLimits};

@@ -1,0 +1,253 @@
+//! Recorded input: CSV rows into readings of a port. At the desk, on the device and in tests.
+
+use crate::pipeline::Reading;
+use lineside_bundle::Port;
+use std::collections::BTreeMap;
+use std::io::Read;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// Streams that a slot may tell apart.
+pub const KEYS_MAX: usize = 4096;
+/// Longest key in bytes.
+const KEY_BYTES_MAX: usize = 255;
+
+/// Why a recording cannot be read at all.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordingError {
+    /// A column that the port names is not there.
+    #[error("there is no column {column}, only [{}]", .found.join(", "))]
+    Column {
+        /// The column.
+        column: String,
+        /// The columns of the first line.
+        found: Vec<String>,
+    },
+    /// No first line.
+    #[error("the first line cannot be read as column names: {0}")]
+    Header(String),
+}
+
+/// Why one row is no reading. The next one may be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {problem}")]
+pub struct RowError {
+    /// Line of the file, from 1.
+    pub line: u64,
+    /// Reason in one word, for counting: `malformed`, `missing`, `not_finite`, `key`, `time`.
+    pub reason: &'static str,
+    /// What is wrong, with the column and the text found.
+    pub problem: String,
+}
+
+/// One row: a reading that has no sequence number yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecordedRow {
+    /// Line of the file, from 1.
+    pub line: u64,
+    /// The stream; empty where the port has no key.
+    pub key: String,
+    /// Nanoseconds since 1970-01-01 UTC; from 0 where rows carry no time.
+    pub time_unix_ns: i64,
+    /// The port's fields, in order.
+    pub values: Vec<f64>,
+}
+
+/// Rows of a CSV file, one at a time.
+pub struct Recording<R> {
+    rows: csv::StringRecordsIntoIter<R>,
+    key: Option<(String, usize)>,
+    time: Option<(String, usize)>,
+    fields: Vec<(String, usize)>,
+    period_ns: f64,
+    read: u64,
+}
+
+impl<R: Read> Recording<R> {
+    /// Reads the first line and finds the port's columns in it; others are ignored.
+    ///
+    /// # Errors
+    /// [`RecordingError`], naming the column.
+    pub fn open(port: &Port, source: R) -> Result<Recording<R>, RecordingError> {
+        let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(source);
+        let header = reader.headers().map_err(|e| RecordingError::Header(e.to_string()))?.clone();
+        let column = |name: &String| {
+            let at = header.iter().position(|column| column.trim() == name);
+            at.map(|at| (name.clone(), at)).ok_or_else(|| RecordingError::Column {
+                column: name.clone(),
+                found: header.iter().take(50).map(str::to_owned).collect(),
+            })
+        };
+        Ok(Recording {
+            key: port.key.as_ref().map(column).transpose()?,
+            time: port.time.as_ref().map(column).transpose()?,
+            fields: port.fields.iter().map(|f| column(&f.name)).collect::<Result<_, _>>()?,
+            period_ns: port.rate_hz.map_or(0.0, |rate| 1e9 / rate),
+            read: 0,
+            rows: reader.into_records(),
+        })
+    }
+
+    fn row(&self, record: &csv::StringRecord) -> Result<RecordedRow, RowError> {
+        let line = record.position().map_or(0, csv::Position::line);
+        let fail = |reason, problem| Err(RowError { line, reason, problem });
+        let text = |(_, at): &(String, usize)| record.get(*at).map(str::trim);
+        let mut values = Vec::with_capacity(self.fields.len());
+        for field in &self.fields {
+            let name = &field.0;
+            match text(field) {
+                None | Some("") => return fail("missing", format!("column {name} is empty")),
+                Some(text) => match text.parse::<f64>() {
+                    Err(_) => {
+                        let text: String = text.chars().take(40).collect();
+                        return fail("malformed", format!("column {name}: {text:?} is no number"));
+                    }
+                    Ok(value) if !value.is_finite() => {
+                        return fail("not_finite", format!("column {name}: {text} is not finite"));
+                    }
+                    Ok(value) => values.push(value),
+                },
+            }
+        }
+        let key = match &self.key {
+            None => String::new(),
+            Some(column) => match text(column) {
+                Some(key) if !key.is_empty() && key.len() <= KEY_BYTES_MAX => key.to_owned(),
+                _ => return fail("key", format!("column {} names no stream", column.0)),
+            },
+        };
+        let time_unix_ns = match &self.time {
+            None => (self.read as f64 * self.period_ns) as i64,
+            Some(column) => match text(column).and_then(parse_time) {
+                Some(time) => time,
+                None => return fail("time", format!("column {} is no RFC 3339 time", column.0)),
+            },
+        };
+        Ok(RecordedRow { line, key, time_unix_ns, values })
+    }
+}
+
+impl<R: Read> Iterator for Recording<R> {
+    type Item = Result<RecordedRow, RowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let row = match self.rows.next()? {
+            Ok(record) => self.row(&record),
+            Err(error) => {
+                let line = error.position().map_or(0, csv::Position::line);
+                Err(RowError { line, reason: "malformed", problem: error.to_string() })
+            }
+        };
+        self.read += 1;
+        Some(row)
+    }
+}
+
+/// Reads RFC 3339, with or without seconds (`2014-01-18T00:00Z`), into nanoseconds since 1970.
+fn parse_time(text: &str) -> Option<i64> {
+    let parsed =
+        OffsetDateTime::parse(text, &Rfc3339).or_else(|error| match text.split_once('Z') {
+            Some((minutes, "")) => OffsetDateTime::parse(&format!("{minutes}:00Z"), &Rfc3339),
+            _ => Err(error),
+        });
+    i64::try_from(parsed.ok()?.unix_timestamp_nanos()).ok()
+}
+
+/// Numbers readings per stream, in the order in which they are accepted.
+#[derive(Debug, Default, Clone)]
+pub struct Sequencer {
+    next: BTreeMap<String, u64>,
+}
+
+impl Sequencer {
+    /// Makes a reading of a row; none if there are too many streams already.
+    pub fn accept(&mut self, row: RecordedRow) -> Option<Reading> {
+        if !self.next.contains_key(&row.key) && self.next.len() >= KEYS_MAX {
+            return None;
+        }
+        let next = self.next.entry(row.key.clone()).or_insert(0);
+        let sequence = *next;
+        *next += 1;
+        Some(Reading { key: row.key, sequence, time_unix_ns: row.time_unix_ns, values: row.values })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn port() -> Port {
+        toml_port(
+            "key = 'turbine'\ntime = 'time'\nfields = [{ name = 'wind' }, { name = 'power' }]",
+        )
+    }
+
+    fn toml_port(text: &str) -> Port {
+        let text = format!(
+            "format = 1\nname = 'x'\nversion = '1'\noutputs.y.from = 'w'\n\
+             stages.w = {{ kind = 'window', input = 'p', rows = 1, stride = 1 }}\n[inputs.p]\n{text}"
+        );
+        lineside_bundle::BundleFile::parse(&text).unwrap().port().1.clone()
+    }
+
+    fn rows(text: &str) -> Vec<Result<RecordedRow, RowError>> {
+        Recording::open(&port(), text.as_bytes()).unwrap().collect()
+    }
+
+    #[test]
+    fn a_bad_row_is_named_by_line_and_column_and_the_next_one_is_read() {
+        let said: Vec<String> = rows(
+            "time,turbine,wind,power\n2014-01-18T00:00Z,A,1,2\n2014-01-18T00:10Z,A,,2\n\
+             2014-01-18T00:20Z,A,x,2\n2014-01-18T00:30Z,A,NaN,2\n2014-01-18T00:40Z,,1,2\n\
+             yesterday,A,1,2\n2014-01-18T01:00Z,A\n2014-01-18T01:10:00Z,A,3,4\n",
+        )
+        .into_iter()
+        .map(|row| match row {
+            Ok(row) => format!("{} {} {:?}", row.key, row.time_unix_ns / 1_000_000_000, row.values),
+            Err(error) => format!("{} ({})", error, error.reason),
+        })
+        .collect();
+        assert_eq!(
+            said,
+            [
+                "A 1390003200 [1.0, 2.0]",
+                "line 3: column wind is empty (missing)",
+                "line 4: column wind: \"x\" is no number (malformed)",
+                "line 5: column wind: Some(\"NaN\") is not finite (not_finite)",
+                "line 6: column turbine names no stream (key)",
+                "line 7: column time is no RFC 3339 time (time)",
+                "line 8: column wind is empty (missing)",
+                "A 1390007400 [3.0, 4.0]",
+            ]
+            .map(|line| line.replace("Some(\"NaN\")", "NaN"))
+        );
+    }
+
+    #[test]
+    fn a_missing_column_is_named() {
+        let error = Recording::open(&port(), &b"time,turbine,wind\n"[..]).err().unwrap();
+        assert_eq!(error.to_string(), "there is no column power, only [time, turbine, wind]");
+    }
+
+    #[test]
+    fn readings_without_a_time_follow_the_rate() {
+        let port = toml_port("rate_hz = 4.0\nfields = [{ name = 'x' }]");
+        let times: Vec<i64> = Recording::open(&port, &b"x\n1\n2\n3\n"[..])
+            .unwrap()
+            .map(|row| row.unwrap().time_unix_ns)
+            .collect();
+        assert_eq!(times, [0, 250_000_000, 500_000_000]);
+    }
+
+    #[test]
+    fn readings_are_numbered_per_stream() {
+        let mut sequencer = Sequencer::default();
+        let numbers: Vec<(String, u64)> =
+            rows("time,turbine,wind,power\n2014-01-18T00:00Z,A,1,2\n2014-01-18T00:00Z,B,1,2\n2014-01-18T00:10Z,A,1,2\n")
+                .into_iter()
+                .map(|row| sequencer.accept(row.unwrap()).unwrap())
+                .map(|reading| (reading.key, reading.sequence))
+                .collect();
+        assert_eq!(numbers, [("A".into(), 0), ("B".into(), 0), ("A".into(), 1)]);
+    }
+}
