@@ -1,0 +1,194 @@
+//! `lineside bundle`: build, check and show.
+
+mod source;
+
+use crate::output::Output;
+use anyhow::{Context, bail};
+use clap::Subcommand;
+use lineside_bundle::{BuiltBundle, Manifest, Stage, archive};
+use lineside_runtime::{CheckReport, LoadOptions, MemoryFiles, run_checks};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+
+#[derive(Subcommand)]
+pub enum BundleCommand {
+    /// Make a bundle of a folder with a bundle.toml: one file, an OCI image layout.
+    Build {
+        /// The folder.
+        folder: PathBuf,
+        /// Where to put the bundle.
+        #[arg(short, long)]
+        output: PathBuf,
+        /// Change a key of bundle.toml, as in `--set version=2 --set stages.alarm.above=4.6`.
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        set: Vec<String>,
+        /// Write what this bundle answers into its checks instead of comparing with what is there.
+        #[arg(long)]
+        record_checks: bool,
+    },
+    /// Verify digests, types and shapes, and replay the bundle's checks.
+    Check {
+        /// A bundle, an OCI image layout, or a folder with a bundle.toml.
+        bundle: PathBuf,
+    },
+    /// Show what is in a bundle.
+    Show {
+        /// A bundle, an OCI image layout, or a folder with a bundle.toml.
+        bundle: PathBuf,
+    },
+}
+
+pub fn run(command: BundleCommand, output: &Output) -> anyhow::Result<()> {
+    match command {
+        BundleCommand::Build { folder, output: file, set, record_checks } => {
+            build(&folder, &file, &set, record_checks, output)
+        }
+        BundleCommand::Check { bundle } => check(&bundle, output),
+        BundleCommand::Show { bundle } => show(&bundle, output),
+    }
+}
+
+fn build(
+    folder: &Path,
+    file: &Path,
+    set: &[String],
+    record_checks: bool,
+    output: &Output,
+) -> anyhow::Result<()> {
+    let bundle = {
+        let _working = output.working(format!("building {}", folder.display()));
+        source::build(folder, set, record_checks)?
+    };
+    // Whoever has the old file keeps it until the new one is whole.
+    let temporary = file.with_extension("part");
+    let write = || -> anyhow::Result<()> {
+        let mut out = BufWriter::new(File::create(&temporary)?);
+        archive::write(&bundle, &mut out)?;
+        out.flush()?;
+        Ok(std::fs::rename(&temporary, file)?)
+    };
+    write()
+        .inspect_err(|_| drop(std::fs::remove_file(&temporary)))
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    let id = bundle.release_id();
+    let bytes: usize = bundle.blobs.values().map(Vec::len).sum();
+    let json = json!({ "file": file, "bundle": id.name, "version": id.version, "digest": id.digest,
+        "size": id.size, "bytes": bytes });
+    let text = format!(
+        "{}: {id}, {} in {} files\n{}",
+        file.display(),
+        size(bytes as u64),
+        bundle.manifest.files.len(),
+        id.digest
+    );
+    output.print(text, &json)
+}
+
+fn check(path: &Path, output: &Output) -> anyhow::Result<()> {
+    let bundle = open(path)?;
+    let id = bundle.release_id();
+    let report = {
+        let _working = output.working(format!("replaying the checks of {id}"));
+        run_checks(&bundle.manifest, &MemoryFiles(&bundle), &LoadOptions::default())
+            .with_context(|| format!("{id} does not pass"))?
+    };
+    let json = json!({ "bundle": id.name, "version": id.version, "digest": id.digest,
+        "checks": report.checks });
+    output.print(told(&id.to_string(), &report), &json)
+}
+
+fn told(id: &str, report: &CheckReport) -> String {
+    let mut text = format!("{id}: digests, types and shapes are right");
+    if report.checks.is_empty() {
+        text.push_str("\nno checks: nobody knows whether its answers are right");
+    }
+    for check in &report.checks {
+        let worst: Vec<String> =
+            check.worst.iter().map(|(output, off)| format!("{output} {off:.1e}")).collect();
+        let _ = write!(
+            text,
+            "\ncheck {}: {} readings, {} findings as expected; largest difference: {}",
+            check.name,
+            check.readings,
+            check.findings,
+            worst.join(", ")
+        );
+    }
+    text
+}
+
+fn show(path: &Path, output: &Output) -> anyhow::Result<()> {
+    let bundle = open(path)?;
+    let id = bundle.release_id();
+    let json = json!({ "digest": id.digest, "size": id.size, "manifest": bundle.manifest });
+    output.print(shown(&id.to_string(), &id.digest.to_string(), &bundle.manifest), &json)
+}
+
+fn shown(id: &str, digest: &str, manifest: &Manifest) -> String {
+    let bundle = &manifest.bundle;
+    let mut text = format!("{id}\n{}\n{digest}\n\ninputs", bundle.summary);
+    let (name, port) = bundle.port();
+    for (mark, field) in [("key", &port.key), ("time", &port.time)] {
+        if let Some(field) = field {
+            let _ = write!(text, "\n  {name}.{field}  {mark}");
+        }
+    }
+    for field in &port.fields {
+        let range = field.range.map_or(String::new(), |r| format!("  {} to {}", r.low, r.high));
+        let _ = write!(text, "\n  {name}.{}  {}{range}", field.name, field.unit);
+    }
+    text.push_str("\n\nstages");
+    for name in bundle.order().unwrap_or_default() {
+        let told = match &bundle.stages[name] {
+            Stage::Window { rows, stride, .. } => format!("window of {rows}, every {stride}"),
+            Stage::Model { file, .. } => format!("model {file}"),
+            Stage::Plugin { plugin, .. } => format!("plugin {plugin}"),
+            Stage::Select { input, index } => format!("element {index} of {input}"),
+            Stage::Threshold { input, above: Some(level), .. } => format!("{input} above {level}"),
+            Stage::Threshold { input, below, .. } => {
+                format!("{input} below {}", below.unwrap_or(f64::NAN))
+            }
+        };
+        let _ = write!(text, "\n  {name}  {told}");
+    }
+    text.push_str("\n\noutputs");
+    for (name, from) in &bundle.outputs {
+        let alarm = if bundle.alarm_output.as_ref() == Some(name) { "  alarm" } else { "" };
+        let _ = write!(text, "\n  {name}  {} {}{alarm}", from.from, from.unit);
+    }
+    text.push_str("\n\nfiles");
+    for (path, file) in &manifest.files {
+        let _ = write!(text, "\n  {path}  {}  {}", size(file.size), file.digest.short());
+    }
+    text
+}
+
+/// Reads a bundle from wherever `path` points to, verified.
+fn open(path: &Path) -> anyhow::Result<BuiltBundle> {
+    let name = path.display();
+    if path.join("bundle.toml").is_file() {
+        return source::build(path, &[], false);
+    }
+    if path.is_dir() {
+        let mut entries = BTreeMap::new();
+        source::walk(path, path, &mut entries)?;
+        return archive::assemble(entries).with_context(|| format!("{name} is no bundle"));
+    }
+    if !path.exists() {
+        bail!("there is no {name}");
+    }
+    let file = File::open(path).with_context(|| format!("cannot open {name}"))?;
+    archive::read(BufReader::new(file)).with_context(|| format!("{name} is no bundle"))
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..10_000 => format!("{bytes} bytes"),
+        10_000..10_000_000 => format!("{} kB", bytes / 1000),
+        _ => format!("{} MB", bytes / 1_000_000),
+    }
+}

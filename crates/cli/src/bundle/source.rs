@@ -1,0 +1,187 @@
+//! A bundle's source folder: `bundle.toml` with changes from the command line, and the files it names.
+
+use crate::plugin;
+use anyhow::{Context, bail};
+use lineside_bundle::{BuiltBundle, BundleFile, Stage, build as assemble, plugin_path};
+use lineside_runtime::{LoadOptions, MemoryFiles, record};
+use std::collections::BTreeMap;
+use std::path::Path;
+use toml::{Table, Value};
+
+/// Files that belong to every bundle that has them.
+const ALWAYS: [&str; 2] = ["card.md", "profile.json"];
+
+/// Builds the bundle in `folder`, with `set` (`key.path=value`) changed in its `bundle.toml`.
+///
+/// # Errors
+/// By file, key, stage or check.
+pub fn build(folder: &Path, set: &[String], record_checks: bool) -> anyhow::Result<BuiltBundle> {
+    let path = folder.join("bundle.toml");
+    let name = path.display();
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {name}"))?;
+    let text = if set.is_empty() {
+        text
+    } else {
+        let mut table: Table = text.parse().with_context(|| name.to_string())?;
+        for change in set {
+            apply(&mut table, change)?;
+        }
+        table.to_string()
+    };
+    let bundle = BundleFile::parse(&text).with_context(|| name.to_string())?;
+
+    let mut files = BTreeMap::new();
+    for stage in bundle.stages.values() {
+        if let Stage::Plugin { plugin, .. } = stage
+            && !plugin.ends_with(".wasm")
+            && !files.contains_key(&plugin_path(plugin))
+        {
+            files.insert(plugin_path(plugin), workspace_plugin(folder, plugin)?);
+        }
+    }
+    let recorded: Vec<&str> =
+        bundle.checks.iter().filter(|_| record_checks).map(|check| &*check.expected).collect();
+    for path in bundle.paths() {
+        if recorded.contains(&path) {
+            files.insert(path.to_owned(), Vec::new());
+        } else if is_path(&bundle, path) {
+            files.insert(path.to_owned(), read(folder, path)?);
+        }
+    }
+    for path in ALWAYS.into_iter().filter(|path| folder.join(path).is_file()) {
+        files.insert(path.to_owned(), read(folder, path)?);
+    }
+    let built = assemble(bundle.clone(), files.clone())?;
+    if !record_checks {
+        return Ok(built);
+    }
+    for check in &bundle.checks {
+        let options = LoadOptions::default();
+        let lines = record(&built.manifest, &MemoryFiles(&built), check, &options)?;
+        files.insert(check.expected.clone(), lines.into_bytes());
+    }
+    Ok(assemble(bundle, files)?)
+}
+
+/// Reads every file below `folder` into `entries`, by path from `top`.
+///
+/// # Errors
+/// What the file system says, with the path.
+pub fn walk(
+    top: &Path,
+    folder: &Path,
+    entries: &mut BTreeMap<String, Vec<u8>>,
+) -> anyhow::Result<()> {
+    let listing =
+        std::fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
+    for entry in listing {
+        let path = entry?.path();
+        if path.is_dir() {
+            walk(top, &path, entries)?;
+        } else {
+            let name = path.strip_prefix(top)?.to_string_lossy().into_owned();
+            let bytes = std::fs::read(&path).with_context(|| format!("cannot read {name}"))?;
+            entries.insert(name, bytes);
+        }
+    }
+    Ok(())
+}
+
+fn is_path(bundle: &BundleFile, path: &str) -> bool {
+    !bundle.stages.values().any(|stage| {
+        matches!(stage, Stage::Plugin { plugin, .. } if plugin == path && !path.ends_with(".wasm"))
+    })
+}
+
+fn read(folder: &Path, path: &str) -> anyhow::Result<Vec<u8>> {
+    let file = folder.join(path);
+    std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))
+}
+
+/// Builds the plugin called `name` of the workspace that `folder` lies in.
+fn workspace_plugin(folder: &Path, name: &str) -> anyhow::Result<Vec<u8>> {
+    let folder = folder.canonicalize()?;
+    for above in folder.ancestors() {
+        let plugin = above.join("plugins").join(name);
+        if plugin.join("Cargo.toml").is_file() {
+            return plugin::component(&plugin);
+        }
+    }
+    bail!(
+        "there is no plugin {name}: no plugins/{name}/Cargo.toml in {} or above; \
+         for a built one write plugin = \"plugins/{name}.wasm\"",
+        folder.display()
+    )
+}
+
+/// Changes one key: `stages.alarm.above=4.6`, `checks.0.expected=checks/x.jsonl`.
+fn apply(table: &mut Table, change: &str) -> anyhow::Result<()> {
+    let (path, value) =
+        change.split_once('=').with_context(|| format!("--set {change}: write KEY=VALUE"))?;
+    let parts: Vec<&str> = path.split('.').collect();
+    let Some((last, parents)) = parts.split_last() else { bail!("--set {change}: no key") };
+    let mut at = table;
+    let mut parents = parents.iter().peekable();
+    while let Some(part) = parents.next() {
+        let next = at.entry((*part).to_owned()).or_insert_with(|| Value::Table(Table::new()));
+        at = match next {
+            Value::Table(table) => table,
+            Value::Array(items) => {
+                let index = parents.next().and_then(|index| index.parse::<usize>().ok());
+                match index.and_then(|index| items.get_mut(index)) {
+                    Some(Value::Table(table)) => table,
+                    _ => bail!("--set {change}: {part} is a list, write {part}.0 for its first"),
+                }
+            }
+            _ => bail!("--set {change}: {part} is a value, nothing lies below it"),
+        };
+    }
+    let old = at.get(*last);
+    let value = parsed(value, matches!(old, Some(Value::String(_))));
+    at.insert((*last).to_owned(), value);
+    Ok(())
+}
+
+/// A value as TOML, or the text itself where it is none or takes the place of a text.
+fn parsed(text: &str, as_text: bool) -> Value {
+    let value = format!("value = {text}").parse::<Table>().ok().and_then(|mut t| t.remove("value"));
+    match value {
+        Some(value) if !as_text || value.is_str() => value,
+        _ => Value::String(text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changed(change: &str) -> String {
+        let mut table: Table =
+            "version = '1'\n[stages.alarm]\nabove = 3.1\n[[checks]]\nname = 'a'\n".parse().unwrap();
+        match apply(&mut table, change) {
+            Ok(()) => table.to_string().replace('\n', " ").trim().to_owned(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_key_is_changed_where_it_stands() {
+        assert!(changed("version=2").contains("version = \"2\""));
+        assert!(changed("stages.alarm.above=4.5").contains("above = 4.5"));
+        assert!(changed("checks.0.name=b").contains("name = \"b\""));
+        assert!(changed("trial.alarm_share=[0.0, 1.0]").contains("alarm_share = [0.0, 1.0]"));
+    }
+
+    #[test]
+    fn a_change_that_fits_nowhere_says_what_to_write() {
+        assert_eq!(changed("version"), "--set version: write KEY=VALUE");
+        assert_eq!(
+            changed("version.x=1"),
+            "--set version.x=1: version is a value, nothing lies below it"
+        );
+        assert_eq!(
+            changed("checks.name=b"),
+            "--set checks.name=b: checks is a list, write checks.0 for its first"
+        );
+    }
+}
