@@ -1,1 +1,50 @@
-//! lineside-tests
+//! What system tests share: the programs as built, the examples, the bundles made of them.
+
+use lineside_bundle::{BuiltBundle, archive};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The folder of the workspace.
+pub fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().expect("this package lies in the workspace").to_owned()
+}
+
+/// The program `name` as built beside the running test.
+///
+/// # Panics
+/// If it was not built: `cargo xtask test` builds all programs before the tests.
+pub fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a running test has a file");
+    let built = test.ancestors().nth(2).expect("tests lie in <profile>/deps").join(name);
+    assert!(built.is_file(), "{} is missing: run cargo build --workspace first", built.display());
+    built
+}
+
+/// Runs `lineside` in the workspace.
+pub fn lineside(arguments: &[&str]) -> Output {
+    let mut command = Command::new(program("lineside"));
+    command.current_dir(root()).args(arguments);
+    command.output().expect("the tool was built and can be started")
+}
+
+/// What a program wrote to standard error, as text.
+pub fn complaint(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).trim().to_owned()
+}
+
+/// Builds a bundle of `folder` with changes to its description, into `file`.
+///
+/// # Panics
+/// With the tool's words if it refuses.
+pub fn build(folder: &Path, changes: &[&str], file: &Path) -> BuiltBundle {
+    let (folder, target) = (folder.to_string_lossy(), file.to_string_lossy());
+    let mut arguments = vec!["bundle", "build", &*folder, "--output", &*target];
+    for change in changes {
+        arguments.extend(["--set", change]);
+    }
+    let output = lineside(&arguments);
+    assert!(output.status.success(), "{}", complaint(&output));
+    let bytes = std::fs::read(file).expect("the tool wrote the bundle");
+    archive::read(bytes.as_slice()).expect("the tool writes bundles that can be read")
+}

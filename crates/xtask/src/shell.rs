@@ -1,0 +1,66 @@
+//! Runs other programs, and says what it runs and how long it took.
+
+use anyhow::{Context, bail};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// The folder of the workspace.
+pub fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).expect("this crate lies two folders below the workspace").to_owned()
+}
+
+/// Where builds go: as cargo was told, outside of the clone on build machines, else `target`.
+///
+/// A build machine clones afresh each time; what it has built stays warm in its cache folder.
+pub fn target_dir() -> PathBuf {
+    if let Some(dir) = std::env::var_os("CARGO_TARGET_DIR") {
+        return root().join(dir);
+    }
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
+    match cache {
+        Some(cache) if std::env::var_os("CI").is_some() => cache.join("lineside/target"),
+        _ => root().join("target"),
+    }
+}
+
+/// Cargo, in the workspace and with its build folder.
+pub fn cargo(arguments: &[&str]) -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    cargo.args(arguments).current_dir(root()).env("CARGO_TARGET_DIR", target_dir());
+    if std::env::var_os("CI").is_some() {
+        // Every clone lies elsewhere, so nothing incremental is ever used again.
+        cargo.env("CARGO_INCREMENTAL", "0");
+    }
+    cargo
+}
+
+/// Runs a step to its end.
+///
+/// # Errors
+/// If it cannot start or does not succeed.
+pub fn step(what: &str, command: &mut Command) -> anyhow::Result<()> {
+    println!("==> {what}");
+    let started = Instant::now();
+    let program = command.get_program().to_string_lossy().into_owned();
+    let status = command
+        .stdin(Stdio::null())
+        .status()
+        .with_context(|| format!("{what}: cannot start {program}"))?;
+    if !status.success() {
+        bail!("{what}: {status}");
+    }
+    println!("    {what}: {:.0} s", started.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// What a program prints, or nothing if it cannot be run.
+pub fn said(program: &str, arguments: &[&str]) -> Option<String> {
+    let output =
+        Command::new(program).args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).output();
+    let output = output.ok().filter(|output| output.status.success())?;
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
