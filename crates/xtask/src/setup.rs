@@ -2,6 +2,7 @@
 
 use crate::shell::{said, step};
 use anyhow::bail;
+use std::path::Path;
 use std::process::Command;
 
 /// Makes sure that rustup has these targets.
@@ -18,7 +19,8 @@ pub fn targets(wanted: &[&str]) -> anyhow::Result<()> {
     step("add Rust targets", Command::new("rustup").args(["target", "add"]).args(missing))
 }
 
-/// Makes sure that these programs are there, each given with the Debian package that brings it.
+/// Makes sure that these programs, or files with a full path, are there, each given with the Debian
+/// package that brings it.
 ///
 /// # Errors
 /// With the list of packages, where they may not be installed from here.
@@ -45,6 +47,9 @@ pub fn programs(wanted: &[(&str, &str)]) -> anyhow::Result<()> {
 }
 
 fn lacking<'a>(wanted: &[(&str, &'a str)]) -> Vec<&'a str> {
-    let there = |program: &str| said("which", &[program]).is_some();
+    let there = |wanted: &str| match wanted.starts_with('/') {
+        true => Path::new(wanted).exists(),
+        false => said("which", &[wanted]).is_some(),
+    };
     wanted.iter().filter(|(program, _)| !there(program)).map(|(_, package)| *package).collect()
 }

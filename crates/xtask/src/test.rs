@@ -10,6 +10,8 @@ struct Foreign {
     target: &'static str,
     linker: (&'static str, &'static str),
     emulator: &'static str,
+    /// Debian's compiler only recommends the C library that it links with.
+    c_library: (&'static str, &'static str),
     libraries: &'static str,
 }
 
@@ -18,12 +20,14 @@ const ARM: [Foreign; 2] = [
         target: "aarch64-unknown-linux-gnu",
         linker: ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
         emulator: "qemu-aarch64-static",
+        c_library: ("/usr/aarch64-linux-gnu/lib/crt1.o", "libc6-dev-arm64-cross"),
         libraries: "/usr/aarch64-linux-gnu",
     },
     Foreign {
         target: "armv7-unknown-linux-gnueabihf",
         linker: ("arm-linux-gnueabihf-gcc", "gcc-arm-linux-gnueabihf"),
         emulator: "qemu-arm-static",
+        c_library: ("/usr/arm-linux-gnueabihf/lib/crt1.o", "libc6-dev-armhf-cross"),
         libraries: "/usr/arm-linux-gnueabihf",
     },
 ];
@@ -61,7 +65,8 @@ pub fn run() -> anyhow::Result<()> {
     setup::targets(&["wasm32-unknown-unknown", ARM[0].target, ARM[1].target])?;
     let mut programs = vec![("skopeo", "skopeo"), ("cc", "gcc")];
     for foreign in &ARM {
-        programs.extend([foreign.linker, (foreign.emulator, "qemu-user-static")]);
+        let emulator = (foreign.emulator, "qemu-user-static");
+        programs.extend([foreign.linker, foreign.c_library, emulator]);
     }
     setup::programs(&programs)?;
 
