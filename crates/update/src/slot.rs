@@ -164,10 +164,7 @@ impl SlotState {
             Phase::Downloading { target, .. } => format!("downloading {}", target.release),
             Phase::Staging { target, .. } => format!("replaying the checks of {}", target.release),
             Phase::Trial(trial) => {
-                format!(
-                    "{} on trial, {} frames so far",
-                    trial.candidate.release, trial.seen.frames
-                )
+                format!("{} on trial, {} frames so far", trial.candidate.release, trial.seen.frames)
             }
             Phase::Idle => {
                 let blocked: Vec<String> = self

@@ -65,9 +65,9 @@ pub fn step(mut slot: SlotState, event: Event, ran: Duration) -> (SlotState, Vec
             // A device without a network for weeks says so once.
             let news = last.as_ref() != Some(&reason);
             let text = format!("{} cannot be fetched: {reason}; trying again", target.release);
-            slot.phase =
-                Downloading { target: target.clone(), attempts, reason: Some(reason) };
-            let report = news.then(|| slot.report(ReportKind::DownloadFailed, &target.release, text));
+            slot.phase = Downloading { target: target.clone(), attempts, reason: Some(reason) };
+            let report =
+                news.then(|| slot.report(ReportKind::DownloadFailed, &target.release, text));
             report.into_iter().chain([Download { target, attempts }]).collect()
         }
         (Downloading { target, .. } | Staging { target, .. }, Refused { release, reason })
