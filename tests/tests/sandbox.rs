@@ -65,10 +65,7 @@ fn a_trap_a_loop_and_a_hoard_cost_one_frame_and_the_instance() {
         ("trap", "stage evil: the plugin trapped"),
         ("loop", "stage evil: the plugin took longer than 100 ms"),
         ("hoard", "stage evil: the plugin trapped"),
-        (
-            "flood",
-            "stage evil: the plugin's answer cannot be used: 100000 results, 1024 are allowed",
-        ),
+        ("flood", "stage evil: the plugin's answer cannot be used: 2000 results, 1024 are allowed"),
         ("shape", "stage evil: the plugin's answer cannot be used: y is not f32 [1]"),
         ("lie", "stage evil: the plugin's answer cannot be used: y is not f32 [1]"),
         ("nan", "stage evil: the plugin's answer cannot be used: y is not finite"),
