@@ -1,1 +1,23 @@
-//! lineside-trust
+//! Who may sign what, and whether they did.
+//!
+//! Three documents in TUF envelopes (The Update Framework specification 1.0): the *root* names the
+//! keys, *releases* say what may be installed, an *assignment* says what one device shall install.
+//! Only where releases and assignment [`agree`] does a [`TrustedTarget`] come into being. Opens no
+//! file, reads no clock, draws no random number: bytes, times and randomness are handed in.
+
+mod agree;
+mod assignment;
+mod document;
+mod error;
+mod key;
+mod provider;
+mod releases;
+mod root;
+
+pub use agree::{TrustedTarget, agree};
+pub use assignment::{AssignmentSpec, TrustedAssignment, sign_assignment, verify_assignment};
+pub use document::{DOCUMENT_BYTES_MAX, Seen};
+pub use error::TrustError;
+pub use key::{KeyError, KeyPair, PublicKey};
+pub use releases::{ReleasesDraft, SignedRelease, TrustedReleases, verify_releases};
+pub use root::{Root, RootSpec, sign_root};

@@ -1,4 +1,8 @@
 //! What crosses the network between a device and the fleet server: names, topics, the envelope
 //! and the messages in it. Opens no socket: it turns values into bytes and bytes into values.
 
+pub mod envelope;
 pub mod name;
+pub mod range_set;
+pub mod topic;
+pub mod v1;

@@ -1,0 +1,123 @@
+//! An assignment: which release each slot of one device shall hold. TUF targets, signed by the director.
+
+use crate::document::{
+    SPEC_VERSION, Seen, envelope, parse, timestamp, verify_expiry, verify_sequence,
+    verify_signatures,
+};
+use crate::error::TrustError;
+use crate::key::KeyPair;
+use crate::releases::{digest, target};
+use crate::root::Root;
+use lineside_bundle::{Digest, ReleaseId};
+use lineside_wire::name::{DeviceId, SlotName};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use sigstore_tuf::{Metadata, Targets};
+use std::collections::BTreeMap;
+use time::OffsetDateTime;
+
+/// The signed field that names the device. TUF (4.5) lets targets carry further fields.
+const DEVICE: &str = "x-lineside-device";
+const DOCUMENT: &str = "assignment";
+
+#[derive(Serialize, Deserialize)]
+struct Custom {
+    slots: Vec<SlotName>,
+}
+
+/// What is assigned to a slot: a path among the releases, and the bytes meant by it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Assigned {
+    pub path: String,
+    pub digest: Digest,
+    pub size: u64,
+}
+
+/// An assignment that the director has signed for this device. Only [`verify_assignment`] makes one.
+#[derive(Debug, Clone)]
+pub struct TrustedAssignment {
+    seen: Seen,
+    pub(crate) slots: BTreeMap<SlotName, Assigned>,
+}
+
+impl TrustedAssignment {
+    /// Version and digest, to be kept for the next time.
+    pub fn seen(&self) -> Seen {
+        self.seen
+    }
+}
+
+/// Verifies an assignment: signature of the director, device, version, expiry.
+///
+/// # Errors
+/// [`TrustError`].
+pub fn verify_assignment(
+    root: &Root,
+    bytes: &[u8],
+    device: &DeviceId,
+    seen: Option<&Seen>,
+    now: OffsetDateTime,
+) -> Result<TrustedAssignment, TrustError> {
+    root.verify_expiry(now)?;
+    let metadata: Metadata<Targets> = parse(DOCUMENT, bytes)?;
+    verify_signatures(DOCUMENT, &metadata, root.keys(), root.director())?;
+    let signed = metadata.signed();
+    let named = signed.extra.get(DEVICE).and_then(Value::as_str).unwrap_or_default();
+    if named != device.as_str() {
+        let named = named.chars().take(64).collect();
+        return Err(TrustError::OtherDevice { named, device: device.clone() });
+    }
+    let seen = verify_sequence(DOCUMENT, signed.version, bytes, seen)?;
+    verify_expiry(DOCUMENT, signed, now)?;
+    let fail = |problem: String| TrustError::Format { document: DOCUMENT, problem };
+    let mut slots = BTreeMap::new();
+    for (path, target) in &signed.targets {
+        let custom: Custom = serde_json::from_value(target.custom.clone().unwrap_or(Value::Null))
+            .map_err(|error| fail(format!("{path}: custom: {error}")))?;
+        let digest = digest(path, target).map_err(fail)?;
+        for slot in custom.slots {
+            let assigned = Assigned { path: path.clone(), digest, size: target.length };
+            if slots.insert(slot.clone(), assigned).is_some() {
+                return Err(fail(format!("slot {slot} is assigned twice")));
+            }
+        }
+    }
+    Ok(TrustedAssignment { seen, slots })
+}
+
+/// What an assignment shall say.
+#[derive(Debug, Clone)]
+pub struct AssignmentSpec {
+    /// Whom it is for.
+    pub device: DeviceId,
+    /// Its version; rises with each.
+    pub version: u64,
+    /// When it expires.
+    pub expires: OffsetDateTime,
+    /// The release of each slot.
+    pub slots: BTreeMap<SlotName, ReleaseId>,
+}
+
+/// Writes and signs an assignment.
+pub fn sign_assignment(spec: &AssignmentSpec, director: &KeyPair) -> Vec<u8> {
+    let mut by_release: BTreeMap<&ReleaseId, Vec<SlotName>> = BTreeMap::new();
+    for (slot, release) in &spec.slots {
+        by_release.entry(release).or_default().push(slot.clone());
+    }
+    let mut targets = Map::new();
+    for (release, slots) in by_release {
+        let path = format!("{}/{}", release.name, release.version);
+        targets.insert(path, target(release, json!(Custom { slots })));
+    }
+    envelope(
+        &json!({
+            "_type": "targets",
+            "spec_version": SPEC_VERSION,
+            "version": spec.version,
+            "expires": timestamp(spec.expires),
+            "targets": targets,
+            DEVICE: spec.device,
+        }),
+        &[director],
+    )
+}

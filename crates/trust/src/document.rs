@@ -1,0 +1,110 @@
+//! What all documents have in common: bounds, signatures, expiry, and never going back.
+
+use crate::error::TrustError;
+use crate::key::KeyPair;
+use crate::provider;
+use lineside_bundle::Digest;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sigstore_tuf::canonical_json::to_canonical_bytes;
+use sigstore_tuf::metadata::Role;
+use sigstore_tuf::{Error, Key, Metadata, RoleKeys};
+use std::collections::BTreeMap;
+use time::OffsetDateTime;
+use time::macros::format_description;
+
+/// Largest document that is read, in bytes.
+pub const DOCUMENT_BYTES_MAX: usize = 4 << 20;
+/// Version of the TUF specification that documents are written by.
+pub(crate) const SPEC_VERSION: &str = "1.0.31";
+
+/// The version and contents of a document accepted before, kept by whoever verifies the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Seen {
+    /// Its version.
+    pub version: u64,
+    /// Digest of its bytes.
+    pub digest: Digest,
+}
+
+/// Reads an envelope, bounded, without believing any of it yet.
+pub(crate) fn parse<T: Role>(
+    document: &'static str,
+    bytes: &[u8],
+) -> Result<Metadata<T>, TrustError> {
+    provider::install();
+    if bytes.len() > DOCUMENT_BYTES_MAX {
+        let max = DOCUMENT_BYTES_MAX;
+        return Err(TrustError::Size { document, bytes: bytes.len(), max });
+    }
+    Metadata::from_slice(bytes)
+        .map_err(|error| TrustError::Format { document, problem: error.to_string() })
+}
+
+/// Whether enough of the role's keys have signed exactly these bytes.
+pub(crate) fn verify_signatures<T: Role>(
+    document: &'static str,
+    metadata: &Metadata<T>,
+    keys: &BTreeMap<String, Key>,
+    role: &RoleKeys,
+) -> Result<(), TrustError> {
+    metadata.verify_threshold(keys, role, document).map_err(|error| {
+        let problem = match error {
+            Error::ThresholdNotMet { found, .. } => {
+                format!("{found} of the {} needed", role.threshold)
+            }
+            other => other.to_string(),
+        };
+        TrustError::Signature { document, problem }
+    })
+}
+
+/// Whether the document is still good at `now`.
+pub(crate) fn verify_expiry<T: Role>(
+    document: &'static str,
+    signed: &T,
+    now: OffsetDateTime,
+) -> Result<(), TrustError> {
+    if signed.expires().as_second() <= now.unix_timestamp() {
+        return Err(TrustError::Expired { document, expired: signed.expires().to_string() });
+    }
+    Ok(())
+}
+
+/// Whether a document of `version` may follow what was `seen`: a newer one, or the same again.
+pub(crate) fn verify_sequence(
+    document: &'static str,
+    version: u64,
+    bytes: &[u8],
+    seen: Option<&Seen>,
+) -> Result<Seen, TrustError> {
+    let this = Seen { version, digest: Digest::of(bytes) };
+    match seen {
+        Some(seen) if version < seen.version => {
+            Err(TrustError::Older { document, version, seen: seen.version })
+        }
+        Some(seen) if version == seen.version && this.digest != seen.digest => {
+            Err(TrustError::Differs { document, version })
+        }
+        _ => Ok(this),
+    }
+}
+
+/// Signs `signed` and puts both into an envelope.
+pub(crate) fn envelope(signed: &Value, keys: &[&KeyPair]) -> Vec<u8> {
+    let canonical = to_canonical_bytes(signed)
+        .expect("our documents hold only texts and whole numbers, which have a canonical form");
+    let signatures: Vec<Value> =
+        keys.iter().map(|key| json!({ "keyid": key.id(), "sig": key.sign(&canonical) })).collect();
+    serde_json::to_vec(&json!({ "signatures": signatures, "signed": signed }))
+        .expect("our documents have only string keys")
+}
+
+/// A time as TUF writes it.
+pub(crate) fn timestamp(time: OffsetDateTime) -> String {
+    let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
+    time.to_offset(time::UtcOffset::UTC)
+        .format(format)
+        .expect("a time has every part of the format")
+}

@@ -1,0 +1,189 @@
+//! Releases: the bundles that the release keys have signed, as TUF targets.
+
+use crate::document::{
+    SPEC_VERSION, Seen, envelope, parse, timestamp, verify_expiry, verify_sequence,
+    verify_signatures,
+};
+use crate::error::TrustError;
+use crate::key::KeyPair;
+use crate::root::Root;
+use lineside_bundle::{BundleName, BundleVersion, Digest, ReleaseId};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use sigstore_tuf::{Metadata, TargetFile, Targets};
+use std::collections::BTreeMap;
+use time::OffsetDateTime;
+
+const DOCUMENT: &str = "list of releases";
+
+/// One release as the release keys have signed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedRelease {
+    /// Which bundle exactly.
+    pub id: ReleaseId,
+    /// Its place among the releases of its bundle; rises with each.
+    pub number: u64,
+    /// The number below which a device that has this release may not go.
+    pub floor: u64,
+}
+
+impl SignedRelease {
+    /// Its path among the targets: `turbine/2`.
+    pub fn path(&self) -> String {
+        format!("{}/{}", self.id.name, self.id.version)
+    }
+}
+
+/// What TUF leaves to us in a target's `custom`.
+#[derive(Serialize, Deserialize)]
+struct Custom {
+    bundle: BundleName,
+    version: BundleVersion,
+    number: u64,
+    floor: u64,
+}
+
+/// The releases that enough release keys have signed. Only [`verify_releases`] makes one.
+#[derive(Debug, Clone)]
+pub struct TrustedReleases {
+    seen: Seen,
+    releases: BTreeMap<String, SignedRelease>,
+}
+
+impl TrustedReleases {
+    /// Version and digest, to be kept for the next time.
+    pub fn seen(&self) -> Seen {
+        self.seen
+    }
+
+    /// The release at `path` (`turbine/2`).
+    pub fn get(&self, path: &str) -> Option<&SignedRelease> {
+        self.releases.get(path)
+    }
+
+    /// All of them, by path.
+    pub fn iter(&self) -> impl Iterator<Item = &SignedRelease> {
+        self.releases.values()
+    }
+}
+
+/// Verifies a list of releases in the specification's order: signatures, version, expiry.
+///
+/// `seen` is what was accepted before; the same again is accepted, an older one never.
+///
+/// # Errors
+/// [`TrustError`].
+pub fn verify_releases(
+    root: &Root,
+    bytes: &[u8],
+    seen: Option<&Seen>,
+    now: OffsetDateTime,
+) -> Result<TrustedReleases, TrustError> {
+    root.verify_expiry(now)?;
+    let metadata: Metadata<Targets> = parse(DOCUMENT, bytes)?;
+    verify_signatures(DOCUMENT, &metadata, root.keys(), root.role("targets")?)?;
+    let signed = metadata.signed();
+    let seen = verify_sequence(DOCUMENT, signed.version, bytes, seen)?;
+    verify_expiry(DOCUMENT, signed, now)?;
+    let mut releases = BTreeMap::new();
+    for (path, target) in &signed.targets {
+        let release = release(path, target)
+            .map_err(|problem| TrustError::Format { document: DOCUMENT, problem })?;
+        releases.insert(path.clone(), release);
+    }
+    Ok(TrustedReleases { seen, releases })
+}
+
+fn release(path: &str, target: &TargetFile) -> Result<SignedRelease, String> {
+    let custom = target.custom.clone().unwrap_or(Value::Null);
+    let custom: Custom =
+        serde_json::from_value(custom).map_err(|error| format!("{path}: custom: {error}"))?;
+    let digest = digest(path, target)?;
+    let id =
+        ReleaseId { name: custom.bundle, version: custom.version, digest, size: target.length };
+    let release = SignedRelease { id, number: custom.number, floor: custom.floor };
+    if release.path() != path {
+        return Err(format!("{path}: it holds {}", release.path()));
+    }
+    if release.floor > release.number {
+        return Err(format!("{path}: floor {} is above {}", release.floor, release.number));
+    }
+    Ok(release)
+}
+
+pub(crate) fn digest(path: &str, target: &TargetFile) -> Result<Digest, String> {
+    let hex = target.hashes.get("sha256").ok_or_else(|| format!("{path}: it has no sha256"))?;
+    format!("sha256:{hex}").parse().map_err(|error| format!("{path}: {error}"))
+}
+
+/// A list of releases to be signed.
+#[derive(Debug, Clone, Default)]
+pub struct ReleasesDraft {
+    version: u64,
+    releases: BTreeMap<String, SignedRelease>,
+}
+
+impl ReleasesDraft {
+    /// The list that follows a trusted one; without one, the first.
+    pub fn after(trusted: Option<&TrustedReleases>) -> ReleasesDraft {
+        let releases = trusted.map(|trusted| trusted.releases.clone()).unwrap_or_default();
+        let version = trusted.map_or(0, |trusted| trusted.seen.version) + 1;
+        ReleasesDraft { version, releases }
+    }
+
+    /// Adds a release under the next number of its bundle. `floor` raises the number below which a
+    /// device may not go; otherwise it stays.
+    ///
+    /// # Errors
+    /// A sentence: the version exists with other bytes, or the floor is above the new number.
+    pub fn add(&mut self, id: ReleaseId, floor: Option<u64>) -> Result<SignedRelease, String> {
+        let path = format!("{}/{}", id.name, id.version);
+        if let Some(old) = self.releases.get(&path) {
+            return Err(if old.id == id {
+                format!("{id} is released already, as number {}", old.number)
+            } else {
+                format!(
+                    "{id} is released already with other contents: give the bundle a new version"
+                )
+            });
+        }
+        let siblings = || self.releases.values().filter(|release| release.id.name == id.name);
+        let number = siblings().map(|release| release.number).max().unwrap_or(0) + 1;
+        let floor_before = siblings().map(|release| release.floor).max().unwrap_or(0);
+        let floor = floor.unwrap_or(0).max(floor_before);
+        if floor > number {
+            return Err(format!("floor {floor} is above {number}, the number of {id}"));
+        }
+        let release = SignedRelease { id, number, floor };
+        self.releases.insert(path, release.clone());
+        Ok(release)
+    }
+
+    /// Signs the list.
+    pub fn sign(&self, expires: OffsetDateTime, keys: &[&KeyPair]) -> Vec<u8> {
+        let mut targets = Map::new();
+        for (path, release) in &self.releases {
+            let custom = Custom {
+                bundle: release.id.name.clone(),
+                version: release.id.version.clone(),
+                number: release.number,
+                floor: release.floor,
+            };
+            targets.insert(path.clone(), target(&release.id, json!(custom)));
+        }
+        envelope(
+            &json!({
+                "_type": "targets",
+                "spec_version": SPEC_VERSION,
+                "version": self.version,
+                "expires": timestamp(expires),
+                "targets": targets,
+            }),
+            keys,
+        )
+    }
+}
+
+pub(crate) fn target(id: &ReleaseId, custom: Value) -> Value {
+    json!({ "length": id.size, "hashes": { "sha256": id.digest.hex() }, "custom": custom })
+}

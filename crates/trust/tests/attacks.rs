@@ -1,0 +1,323 @@
+//! What a thief of the server, a rogue signer and a noisy line can try, and what comes of it.
+
+use lineside_bundle::{Digest, ReleaseId};
+use lineside_trust::{
+    AssignmentSpec, KeyPair, ReleasesDraft, Root, RootSpec, Seen, TrustError, TrustedAssignment,
+    TrustedReleases, agree, sign_assignment, sign_root, verify_assignment, verify_releases,
+};
+use lineside_wire::name::DeviceId;
+use proptest::prelude::*;
+use ring::rand::SystemRandom;
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+use time::macros::datetime;
+use time::{Duration, OffsetDateTime};
+
+const NOW: OffsetDateTime = datetime!(2026-11-24 12:00 UTC);
+const LATER: OffsetDateTime = datetime!(2027-11-24 12:00 UTC);
+
+/// Everybody's keys. Releases need two of three people.
+struct Keys {
+    roots: Vec<KeyPair>,
+    people: Vec<KeyPair>,
+    online: KeyPair,
+    director: KeyPair,
+    stranger: KeyPair,
+}
+
+fn keys() -> &'static Keys {
+    static KEYS: OnceLock<Keys> = OnceLock::new();
+    KEYS.get_or_init(|| {
+        let random = SystemRandom::new();
+        let key = || KeyPair::generate(&random).unwrap();
+        Keys {
+            roots: vec![key(), key()],
+            people: vec![key(), key(), key()],
+            online: key(),
+            director: key(),
+            stranger: key(),
+        }
+    })
+}
+
+fn spec() -> RootSpec {
+    let keys = keys();
+    RootSpec {
+        version: 1,
+        expires: LATER,
+        root: (vec![keys.roots[0].public()], 1),
+        releases: (keys.people.iter().map(KeyPair::public).collect(), 2),
+        online: keys.online.public(),
+        director: keys.director.public(),
+    }
+}
+
+fn root() -> Root {
+    Root::pin(&sign_root(&spec(), &[&keys().roots[0]])).unwrap()
+}
+
+fn release(version: &str) -> ReleaseId {
+    let digest = Digest::of(version.as_bytes());
+    ReleaseId {
+        name: "turbine".parse().unwrap(),
+        version: version.parse().unwrap(),
+        digest,
+        size: 700,
+    }
+}
+
+fn draft(versions: &[&str]) -> ReleasesDraft {
+    let mut draft = ReleasesDraft::after(None);
+    for version in versions {
+        draft.add(release(version), None).unwrap();
+    }
+    draft
+}
+
+fn releases(signers: &[&KeyPair]) -> Vec<u8> {
+    draft(&["1", "2"]).sign(LATER, signers)
+}
+
+fn enough() -> [&'static KeyPair; 2] {
+    [&keys().people[0], &keys().people[2]]
+}
+
+fn device() -> DeviceId {
+    "line-3".parse().unwrap()
+}
+
+fn assigned(version: u64, release: ReleaseId) -> AssignmentSpec {
+    let slots = BTreeMap::from([("turbine".parse().unwrap(), release)]);
+    AssignmentSpec { device: device(), version, expires: LATER, slots }
+}
+
+fn accept_releases(bytes: &[u8]) -> Result<TrustedReleases, TrustError> {
+    verify_releases(&root(), bytes, None, NOW)
+}
+
+fn accept_assignment(bytes: &[u8]) -> Result<TrustedAssignment, TrustError> {
+    verify_assignment(&root(), bytes, &device(), None, NOW)
+}
+
+fn said<T: std::fmt::Debug>(result: Result<T, TrustError>) -> String {
+    match result {
+        Ok(accepted) => format!("accepted {accepted:?}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn what_both_name_may_be_installed() {
+    let releases = accept_releases(&releases(&enough())).unwrap();
+    let spec = assigned(1, release("2"));
+    let assignment = accept_assignment(&sign_assignment(&spec, &keys().director)).unwrap();
+    let [target] = agree(&releases, &assignment).unwrap().try_into().unwrap();
+    assert_eq!(target.release(), &release("2"));
+    assert_eq!((target.slot().as_str(), target.number(), target.floor()), ("turbine", 2, 0));
+}
+
+#[test]
+fn fewer_signers_than_needed_release_nothing() {
+    let keys = keys();
+    let one = &keys.people[0];
+    for signers in [vec![], vec![one], vec![one, &keys.stranger], vec![one, &keys.director]] {
+        let said = said(accept_releases(&releases(&signers)));
+        assert!(
+            said.starts_with("the list of releases is not signed by enough of its keys"),
+            "{said}"
+        );
+    }
+    // One person signing twice is still one person.
+    let twice = said(accept_releases(&releases(&[one, one])));
+    assert!(twice.contains("not signed by enough"), "{twice}");
+}
+
+#[test]
+fn the_servers_keys_cannot_release_and_peoples_keys_cannot_assign() {
+    let keys = keys();
+    let forged = releases(&[&keys.director, &keys.online]);
+    assert!(said(accept_releases(&forged)).contains("0 of the 2 needed"));
+    let spec = assigned(1, release("2"));
+    for signer in [&keys.people[0], &keys.online, &keys.stranger, &keys.roots[0]] {
+        let said = said(accept_assignment(&sign_assignment(&spec, signer)));
+        assert!(said.contains("0 of the 1 needed"), "{said}");
+    }
+    // An assignment is targets metadata as well, and must not pass for a list of releases.
+    let assignment = sign_assignment(&spec, &keys.director);
+    assert!(accept_releases(&assignment).is_err());
+    assert!(accept_assignment(&releases(&enough())).is_err());
+}
+
+#[test]
+fn an_assignment_of_what_nobody_released_is_not_believed() {
+    let releases = accept_releases(&releases(&enough())).unwrap();
+    let try_assign = |id: ReleaseId| {
+        let bytes = sign_assignment(&assigned(1, id), &keys().director);
+        said(agree(&releases, &accept_assignment(&bytes).unwrap()))
+    };
+    assert_eq!(
+        try_assign(release("9")),
+        "turbine/9 is assigned, and the release keys have not signed it"
+    );
+    let words =
+        "turbine/2 is assigned with another digest or size than the release keys have signed";
+    assert_eq!(try_assign(ReleaseId { digest: Digest::of(b"evil"), ..release("2") }), words);
+    assert_eq!(try_assign(ReleaseId { size: 701, ..release("2") }), words);
+}
+
+#[test]
+fn another_devices_assignment_is_refused() {
+    let other = AssignmentSpec { device: "line-4".parse().unwrap(), ..assigned(1, release("2")) };
+    assert_eq!(
+        said(accept_assignment(&sign_assignment(&other, &keys().director))),
+        "the assignment is for device line-4, this is line-3"
+    );
+}
+
+#[test]
+fn nothing_goes_back_to_an_older_version_and_the_same_may_come_again() {
+    let sign = |version| sign_assignment(&assigned(version, release("2")), &keys().director);
+    let accept =
+        |bytes: &[u8], seen: &Seen| verify_assignment(&root(), bytes, &device(), Some(seen), NOW);
+    let seen = accept_assignment(&sign(7)).unwrap().seen();
+    assert_eq!(
+        said(accept(&sign(6), &seen)),
+        "the assignment has version 6, older than version 7 accepted before"
+    );
+    assert!(accept(&sign(7), &seen).is_ok());
+    assert!(accept(&sign(8), &seen).is_ok());
+    let two_faced = sign_assignment(&assigned(7, release("1")), &keys().director);
+    assert_eq!(
+        said(accept(&two_faced, &seen)),
+        "the assignment of version 7 differs from the one accepted before"
+    );
+
+    let first = accept_releases(&releases(&enough())).unwrap();
+    let mut next = ReleasesDraft::after(Some(&first));
+    next.add(release("3"), None).unwrap();
+    let next = accept_releases(&next.sign(LATER, &enough())).unwrap();
+    let back = verify_releases(&root(), &releases(&enough()), Some(&next.seen()), NOW);
+    assert!(matches!(back, Err(TrustError::Older { version: 1, seen: 2, .. })));
+}
+
+#[test]
+fn expired_documents_are_refused_with_their_date() {
+    let past = NOW - Duration::SECOND;
+    let list = draft(&["1"]).sign(past, &enough());
+    assert_eq!(
+        said(accept_releases(&list)),
+        "the list of releases expired at 2026-11-24T11:59:59Z"
+    );
+    let late = AssignmentSpec { expires: past, ..assigned(1, release("1")) };
+    let said_of = said(accept_assignment(&sign_assignment(&late, &keys().director)));
+    assert_eq!(said_of, "the assignment expired at 2026-11-24T11:59:59Z");
+    let old = Root::pin(&sign_root(&RootSpec { expires: past, ..spec() }, &[&keys().roots[0]]));
+    let refused = verify_releases(&old.unwrap(), &releases(&enough()), None, NOW);
+    assert_eq!(said(refused), "the root expired at 2026-11-24T11:59:59Z");
+}
+
+#[test]
+fn a_root_is_followed_one_version_at_a_time_and_signed_by_both() {
+    let keys = keys();
+    let [old, new] = [&keys.roots[0], &keys.roots[1]];
+    let next = |version, signers: &[&KeyPair]| {
+        sign_root(&RootSpec { version, root: (vec![new.public()], 1), ..spec() }, signers)
+    };
+    assert_eq!(root().update(&next(2, &[old, new])).unwrap().version(), 2);
+    for (version, signers) in [(2, vec![old]), (2, vec![new]), (2, vec![&keys.stranger])] {
+        let said = said(root().update(&next(version, &signers)));
+        assert!(said.contains("not signed by enough"), "{said}");
+    }
+    for version in [0, 1, 3] {
+        assert!(matches!(
+            root().update(&next(version, &[old, new])),
+            Err(TrustError::RootSequence { current: 1, .. })
+        ));
+    }
+    // Whoever held a key that was rotated out can no longer speak.
+    let second = root().update(&next(2, &[old, new])).unwrap();
+    let third = sign_root(&RootSpec { version: 3, ..spec() }, &[old]);
+    assert!(second.update(&third).is_err());
+}
+
+#[test]
+fn a_root_that_could_be_met_by_one_hand_is_refused() {
+    let keys = keys();
+    let pin = |spec: RootSpec| said(Root::pin(&sign_root(&spec, &[&keys.roots[0]])));
+    let none = RootSpec { releases: (vec![keys.people[0].public()], 0), ..spec() };
+    assert!(pin(none).contains("role targets needs 0 signatures"));
+    let unreachable = RootSpec { releases: (vec![keys.people[0].public()], 2), ..spec() };
+    assert!(pin(unreachable).contains("role targets needs 2 signatures and has 1 keys"));
+    let shared = RootSpec { releases: (vec![keys.director.public()], 1), ..spec() };
+    assert!(pin(shared).contains("is both the director's and of role targets"));
+    assert!(
+        said(Root::pin(&sign_root(&spec(), &[&keys.stranger]))).contains("not signed by enough")
+    );
+}
+
+#[test]
+fn a_key_under_two_names_counts_once() {
+    let text = String::from_utf8(sign_root(&spec(), &[&keys().roots[0]])).unwrap();
+    let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let id = keys().people[0].id();
+    let twin = value["signed"]["keys"][&id].clone();
+    value["signed"]["keys"]["feed"] = twin;
+    let said = said(Root::pin(&serde_json::to_vec(&value).unwrap()));
+    assert!(said.contains("it names one key twice"), "{said}");
+}
+
+#[test]
+fn a_floor_rises_and_never_falls() {
+    let mut draft = ReleasesDraft::after(None);
+    draft.add(release("1"), None).unwrap();
+    assert_eq!(draft.add(release("2"), Some(2)).unwrap().floor, 2);
+    assert_eq!(draft.add(release("3"), None).unwrap().floor, 2);
+    assert_eq!(draft.add(release("4"), Some(1)).unwrap().floor, 2);
+    assert!(draft.add(release("5"), Some(9)).is_err());
+    let other = ReleaseId { digest: Digest::of(b"x"), ..release("4") };
+    assert!(draft.add(other, None).unwrap_err().contains("give the bundle a new version"));
+}
+
+#[test]
+fn keys_come_back_from_their_files() {
+    let key = &keys().people[0];
+    let text = key.to_pem();
+    assert!(text.starts_with("-----BEGIN PRIVATE KEY-----"));
+    assert_eq!(KeyPair::from_pem(&text).unwrap().id(), key.id());
+    for wrong in ["", "-----BEGIN PRIVATE KEY-----", &text.replace("PRIVATE", "PUBLIC")] {
+        assert!(KeyPair::from_pem(wrong).is_err());
+    }
+}
+
+#[test]
+fn rubbish_of_any_size_is_refused() {
+    for bytes in [&b""[..], b"{}", b"null", b"[[[[", b"{\"signed\":{},\"signatures\":[]}"] {
+        assert!(accept_releases(bytes).is_err());
+        assert!(Root::pin(bytes).is_err());
+    }
+    let deep = "[".repeat(100_000);
+    assert!(accept_releases(deep.as_bytes()).is_err());
+    assert!(matches!(accept_releases(&vec![b' '; 5 << 20]), Err(TrustError::Size { .. })));
+}
+
+proptest! {
+    #[test]
+    fn a_changed_byte_never_changes_what_is_trusted(at in 0usize..10_000, flip in 1u8..=255) {
+        let original = releases(&enough());
+        let trusted = accept_releases(&original).unwrap();
+        let mut bytes = original.clone();
+        let at = at % bytes.len();
+        bytes[at] ^= flip;
+        // A change in a signature's hex digits may keep its value (a to A); the releases must not change.
+        if let Ok(changed) = accept_releases(&bytes) {
+            prop_assert!(changed.iter().eq(trusted.iter()));
+            prop_assert_eq!(changed.seen().version, trusted.seen().version);
+        }
+    }
+
+    #[test]
+    fn a_truncated_document_is_refused(keep in 0usize..10_000) {
+        let bytes = releases(&enough());
+        prop_assert!(accept_releases(&bytes[..keep % bytes.len()]).is_err());
+    }
+}
