@@ -1,2 +1,3 @@
-//! lineside-agent
+//! lineside-agent: runs signed bundles on live data beside the line, with or without a network.
+
 fn main() {}

@@ -1,0 +1,222 @@
+//! The folder in which the agent keeps what must survive a power cut, and the database in it.
+//!
+//! ```text
+//! state_dir/
+//!   agent.lock     held by the one agent that may use the folder
+//!   agent.sock     where `lineside-agent status` and `install` reach it
+//!   state.redb     positions, readings not accounted for, findings not delivered, journal, spool
+//!   device.key     authenticates compiled plugins; mode 0600
+//!   blobs/sha256/  releases
+//!   cache/         compiled plugins
+//! ```
+
+use redb::{Database, StorageError};
+use ring::rand::{SecureRandom, SystemRandom};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Memory that the database may use for its pages.
+const CACHE_BYTES: usize = 4 << 20;
+
+/// Why the state folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another agent has it.
+    #[error("another agent (process {holder}) uses {}; stop it, or give this one a state_dir of its own", folder.display())]
+    InUse {
+        /// The folder.
+        folder: PathBuf,
+        /// What the other one wrote into the lock: its process number.
+        holder: String,
+    },
+    /// A file of it.
+    #[error("cannot use {}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The database.
+    #[error("cannot open the database {}", path.display())]
+    Database {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        source: Box<redb::Error>,
+    },
+    /// A key that is not as it was written.
+    #[error("{} has {size} bytes instead of 32; remove it, compiled plugins are then made anew", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        size: usize,
+    },
+}
+
+/// The state folder, held by this process alone.
+pub struct Store {
+    folder: PathBuf,
+    database: Arc<Database>,
+    /// Keeps others out while it is open; the kernel lets go of it however the process ends.
+    _lock: File,
+}
+
+impl Store {
+    /// Opens the folder, making what is missing.
+    ///
+    /// # Errors
+    /// [`StoreError`]; a second agent on the same folder is refused.
+    pub fn open(folder: &Path) -> Result<Store, StoreError> {
+        let make = |path: &Path| {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed(path))
+        };
+        make(folder)?;
+        let lock = lock(folder)?;
+        make(&folder.join("blobs").join("sha256"))?;
+        make(&folder.join("cache"))?;
+        let path = folder.join("state.redb");
+        let database = redb::Builder::new().set_cache_size(CACHE_BYTES).create(&path).map_err(
+            |error| StoreError::Database { path, source: Box::new(redb::Error::from(error)) },
+        )?;
+        Ok(Store { folder: folder.to_owned(), database: Arc::new(database), _lock: lock })
+    }
+
+    /// The database. Each module owns its tables.
+    pub fn database(&self) -> Arc<Database> {
+        self.database.clone()
+    }
+
+    /// The folder itself.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The folder of compiled plugins.
+    pub fn cache(&self) -> PathBuf {
+        self.folder.join("cache")
+    }
+
+    /// The key that authenticates compiled plugins, made at the first call. It never leaves the device.
+    ///
+    /// # Errors
+    /// [`StoreError::File`], [`StoreError::Key`].
+    pub fn device_key(&self) -> Result<[u8; 32], StoreError> {
+        let path = self.folder.join("device.key");
+        match fs::read(&path) {
+            Ok(bytes) => {
+                let size = bytes.len();
+                bytes.try_into().map_err(|_| StoreError::Key { path, size })
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => make_key(&path),
+            Err(error) => Err(failed(&path)(error)),
+        }
+    }
+}
+
+/// Whether an error of the database means that the disk takes nothing more, for a sentence to people.
+pub fn is_disk_full(error: &redb::Error) -> bool {
+    matches!(error, redb::Error::Io(io) if io.kind() == io::ErrorKind::StorageFull)
+}
+
+/// As [`is_disk_full`], for the errors that single operations give.
+pub fn storage_is_full(error: &StorageError) -> bool {
+    matches!(error, StorageError::Io(io) if io.kind() == io::ErrorKind::StorageFull)
+}
+
+fn lock(folder: &Path) -> Result<File, StoreError> {
+    let path = folder.join("agent.lock");
+    let mut lock = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(failed(&path))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            // Only a help to people; the refusal stands without it.
+            let _ = (&lock).take(20).read_to_string(&mut holder);
+            return Err(StoreError::InUse {
+                folder: folder.to_owned(),
+                holder: holder.trim().to_owned(),
+            });
+        }
+        Err(TryLockError::Error(error)) => return Err(failed(&path)(error)),
+    }
+    let written = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
+    if let Err(error) = written {
+        // A full disk must not keep the agent from starting: the lock itself holds.
+        tracing::warn!("cannot write {}: {error}", path.display());
+    }
+    Ok(lock)
+}
+
+fn make_key(path: &Path) -> Result<[u8; 32], StoreError> {
+    let mut key = [0; 32];
+    SystemRandom::new()
+        .fill(&mut key)
+        .map_err(|_| failed(path)(io::Error::other("the system gives no random bytes")))?;
+    let temporary = path.with_extension("key.part");
+    let write = || {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
+        file.write_all(&key)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    };
+    write().map_err(failed(path))?;
+    Ok(key)
+}
+
+fn failed(path: &Path) -> impl Fn(io::Error) -> StoreError {
+    move |source| StoreError::File { path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_second_agent_on_the_same_folder_is_refused_and_told_by_whom() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Store::open(folder.path()).unwrap();
+        let error = Store::open(folder.path()).err().unwrap().to_string();
+        assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
+        drop(first);
+        Store::open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn the_device_key_is_made_once_and_only_its_owner_may_read_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let key = store.device_key().unwrap();
+        assert_eq!(store.device_key().unwrap(), key);
+        assert_ne!(key, [0; 32]);
+        let mode = fs::metadata(folder.path().join("device.key")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        fs::write(folder.path().join("device.key"), b"short").unwrap();
+        assert!(store.device_key().unwrap_err().to_string().contains("5 bytes"));
+    }
+
+    #[test]
+    fn a_damaged_database_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("state.redb"), vec![7; 100_000]).unwrap();
+        let error = Store::open(folder.path()).err().unwrap().to_string();
+        assert!(error.contains("state.redb"), "{error}");
+    }
+}
