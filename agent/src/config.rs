@@ -1,4 +1,4 @@
-//! Settings: `agent.toml` as written ([`ConfigFile`], unknown keys refused by name), then as needed
+//! Settings: `agent.toml` as written (`ConfigFile`, unknown keys refused by name), then as needed
 //! ([`Config`]: checked, in units, with paths that do not depend on the working folder).
 
 use lineside_bundle::FailSafe;
@@ -252,16 +252,8 @@ fn real_pace() -> PaceFile {
 #[derive(Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 enum SinkFile {
-    Mqtt {
-        host: String,
-        port: u16,
-        topic: String,
-        user: Option<String>,
-        password: Option<String>,
-    },
-    File {
-        path: PathBuf,
-    },
+    Mqtt { host: String, port: u16, topic: String, user: Option<String>, password: Option<String> },
+    File { path: PathBuf },
 }
 
 #[derive(Debug, Deserialize)]
@@ -362,7 +354,10 @@ fn check(file: ConfigFile, folder: &Path) -> Result<Config, Wrong> {
             }
             SinkFile::Mqtt { host, port, topic, user, password } => {
                 if topic.contains(['+', '#']) {
-                    return wrong(format!("{field}.topic"), "findings need a topic without + and #");
+                    return wrong(
+                        format!("{field}.topic"),
+                        "findings need a topic without + and #",
+                    );
                 }
                 SinkKind::Mqtt(mqtt_end(&field, host, port, topic, user, password)?)
             }
@@ -374,7 +369,10 @@ fn check(file: ConfigFile, folder: &Path) -> Result<Config, Wrong> {
         let field = |key: &str| format!("slots.{name}.{key}");
         let Some(source_kind) = sources.get(&slot.source).cloned() else {
             let there: Vec<&String> = sources.keys().collect();
-            return wrong(field("source"), format!("there is no source {:?}, only {there:?}", slot.source));
+            return wrong(
+                field("source"),
+                format!("there is no source {:?}, only {there:?}", slot.source),
+            );
         };
         if let Some(missing) = slot.sinks.iter().find(|sink| !sinks.contains_key(*sink)) {
             let there: Vec<&String> = sinks.keys().collect();
@@ -547,8 +545,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("agent.toml");
         std::fs::write(&path, text).unwrap();
-        let config = Config::read(&path)
-            .map_err(|error| format!("{:#}", anyhow::Error::from(error)));
+        let config =
+            Config::read(&path).map_err(|error| format!("{:#}", anyhow::Error::from(error)));
         (folder, config)
     }
 
@@ -595,14 +593,26 @@ mod tests {
     #[test]
     fn a_value_that_makes_no_sense_is_named_with_its_field() {
         for (from, to, wanted) in [
-            ("source = \"scada\"", "source = \"skada\"", "slots.turbine.source: there is no source \"skada\", only [\"scada\"]"),
-            ("sinks = [\"plant\", \"log\"]", "sinks = [\"plan\"]", "slots.turbine.sinks: there is no sink \"plan\""),
+            (
+                "source = \"scada\"",
+                "source = \"skada\"",
+                "slots.turbine.source: there is no source \"skada\", only [\"scada\"]",
+            ),
+            (
+                "sinks = [\"plant\", \"log\"]",
+                "sinks = [\"plan\"]",
+                "slots.turbine.sinks: there is no sink \"plan\"",
+            ),
             ("pace = 14400", "pace = -1", "sources.scada.pace: -1 is not above 0"),
             ("pace = 14400", "pace = \"fast\"", "sources.scada.pace: \"fast\""),
             ("paths = [\"january.csv\"]", "paths = []", "sources.scada.paths"),
             ("topic = \"plant/findings\"", "topic = \"plant/#\"", "sinks.plant.topic"),
             ("port = 1883", "port = 1883\nuser = \"a\"", "sinks.plant.user"),
-            ("overflow = ", "queue_readings_max = 0\noverflow = ", "slots.turbine.queue_readings_max"),
+            (
+                "overflow = ",
+                "queue_readings_max = 0\noverflow = ",
+                "slots.turbine.queue_readings_max",
+            ),
             ("[slots.turbine]", "[slots.Turbine]", "Turbine"),
         ] {
             let error = error(from, to);
@@ -612,7 +622,8 @@ mod tests {
 
     #[test]
     fn a_password_is_not_printed() {
-        let (_folder, config) = read(&FILE.replace("port = 1883", "port = 1883\nuser = \"a\"\npassword = \"hunter2\""));
+        let (_folder, config) =
+            read(&FILE.replace("port = 1883", "port = 1883\nuser = \"a\"\npassword = \"hunter2\""));
         assert!(!format!("{:?}", config.unwrap()).contains("hunter2"));
     }
 }

@@ -1,12 +1,9 @@
 //! The device: what `lineside-agent` is made of.
 //!
-//! Data: `SensorMessage -> Reading -> Frame -> Prediction -> Finding`, through `source`, `worker`
-//! and `sink`. Updates: `Assignment -> TrustedTarget -> Blob -> StagedRelease -> Candidate ->
-//! Committed | RolledBack`, through `fleet` and `update`. `daemon` is the only module that knows
-//! all others.
+//! So far: the agent's settings, its state folder, and the driver of updates with the store of
+//! blobs and the journal. Sources, workers, sinks and the program around them are not there yet.
 
 pub mod config;
 pub mod fleet;
 pub mod store;
 pub mod update;
-pub mod worker;

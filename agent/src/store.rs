@@ -80,9 +80,10 @@ impl Store {
         make(&folder.join("blobs").join("sha256"))?;
         make(&folder.join("cache"))?;
         let path = folder.join("state.redb");
-        let database = redb::Builder::new().set_cache_size(CACHE_BYTES).create(&path).map_err(
-            |error| StoreError::Database { path, source: Box::new(redb::Error::from(error)) },
-        )?;
+        let database =
+            redb::Builder::new().set_cache_size(CACHE_BYTES).create(&path).map_err(|error| {
+                StoreError::Database { path, source: Box::new(redb::Error::from(error)) }
+            })?;
         Ok(Store { folder: folder.to_owned(), database: Arc::new(database), _lock: lock })
     }
 

@@ -1,5 +1,7 @@
 //! The tool `lineside` on good and bad bundles, through the real program and the real skopeo.
 
+#![allow(clippy::unwrap_used)] // A test stops at what does not hold.
+
 use lineside_tests::{build, complaint, lineside, root};
 use std::path::{Path, PathBuf};
 use std::process::Command;

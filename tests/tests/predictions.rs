@@ -1,5 +1,7 @@
 //! The examples' answers against the reference runtime's, over whole recordings.
 
+#![allow(clippy::unwrap_used)] // A test stops at what does not hold.
+
 use lineside_runtime::{LoadOptions, MemoryFiles, Part, Pipeline, Recording, Sequencer};
 use lineside_tests::{build, root};
 use std::collections::BTreeMap;

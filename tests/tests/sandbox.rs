@@ -1,5 +1,7 @@
 //! A plugin that means harm, contained.
 
+#![allow(clippy::unwrap_used)] // A test stops at what does not hold.
+
 use lineside_bundle::{BuiltBundle, Digest};
 use lineside_runtime::{
     FrameOutcome, LoadError, LoadOptions, MemoryFiles, Pipeline, PluginCache, Reading,

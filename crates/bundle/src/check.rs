@@ -129,7 +129,7 @@ impl BundleFile {
         }
         for field in &port.fields {
             if let Some(range) = field.range
-                && !(range.low <= range.high)
+                && range.low.partial_cmp(&range.high).is_none_or(std::cmp::Ordering::is_gt)
             {
                 return fail(format!(
                     "field {}: range [{}, {}] is empty",

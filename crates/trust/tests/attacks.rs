@@ -1,5 +1,7 @@
 //! What a thief of the server, a rogue signer and a noisy line can try, and what comes of it.
 
+#![allow(clippy::unwrap_used)] // A test stops at what does not hold.
+
 use lineside_bundle::{Digest, ReleaseId};
 use lineside_trust::{
     AssignmentSpec, KeyPair, ReleasesDraft, Root, RootSpec, Seen, TrustError, TrustedAssignment,

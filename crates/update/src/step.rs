@@ -70,6 +70,14 @@ pub fn step(mut slot: SlotState, event: Event, ran: Duration) -> (SlotState, Vec
                 news.then(|| slot.report(ReportKind::DownloadFailed, &target.release, text));
             report.into_iter().chain([Download { target, attempts }]).collect()
         }
+        // A blob was damaged after it had been fetched: it is fetched again.
+        (Staging { target, .. }, DownloadFailed { release, reason }) if target.is(&release) => {
+            let text = format!("{} is fetched again: {reason}", target.release);
+            let report = slot.report(ReportKind::DownloadFailed, &target.release, text);
+            let reason = Some(reason);
+            slot.phase = Downloading { target: target.clone(), attempts: 1, reason };
+            vec![report, Download { target, attempts: 1 }]
+        }
         (Downloading { target, .. } | Staging { target, .. }, Refused { release, reason })
             if target.is(&release) =>
         {

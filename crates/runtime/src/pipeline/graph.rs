@@ -31,7 +31,7 @@ pub(super) struct Step {
 pub(super) enum Work {
     Window { shape: Vec<usize> },
     Model(Box<dyn Engine>),
-    Plugin(Plugin),
+    Plugin(Box<Plugin>),
     Select(usize),
     Threshold { above: Option<f64>, below: Option<f64> },
 }
@@ -50,7 +50,7 @@ impl Work {
         settings: Vec<(String, String)>,
         limits: SandboxLimits,
     ) -> Work {
-        Work::Plugin(Plugin { compiled, settings, limits, instances: BTreeMap::new() })
+        Work::Plugin(Box::new(Plugin { compiled, settings, limits, instances: BTreeMap::new() }))
     }
 }
 

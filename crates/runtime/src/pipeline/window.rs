@@ -44,7 +44,7 @@ impl Windower {
         if !follows {
             self.readings.clear();
         }
-        if self.readings.is_empty() && reading.sequence % self.stride != 0 {
+        if self.readings.is_empty() && !reading.sequence.is_multiple_of(self.stride) {
             return None;
         }
         self.readings.push_back(reading);

@@ -1,0 +1,191 @@
+//! Who this device is and how it reaches its server: the folder that `lineside device add` made.
+
+use lineside_wire::name::DeviceId;
+use serde::Deserialize;
+use std::fmt;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// Largest file of the folder that is read, in bytes.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Why the device's folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// It cannot be read.
+    #[error("cannot read {}; was it made by `lineside device add`?", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Others may read the password.
+    #[error("{} may be read by others (mode {mode:o}); run: chmod 600 {}", path.display(), path.display())]
+    Mode {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Far larger than it could be.
+    #[error("{} has {size} bytes, at most {FILE_BYTES_MAX} are read", path.display())]
+    Size {
+        /// The file.
+        path: PathBuf,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// Its contents.
+    #[error("{} cannot be used", path.display())]
+    Contents {
+        /// The file.
+        path: PathBuf,
+        /// Why, with the line.
+        source: toml::de::Error,
+    },
+    /// Something that is not built yet.
+    #[error("{}: mqtt_tls = true is not supported yet; the server must be on loopback", path.display())]
+    Tls {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// `device.toml` as written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeviceFile {
+    device: DeviceId,
+    server_http: String,
+    mqtt_host: String,
+    mqtt_port: u16,
+    #[serde(default)]
+    mqtt_tls: bool,
+    user: String,
+    password: String,
+}
+
+/// A password. Never printed.
+#[derive(Clone)]
+pub struct Password(String);
+
+impl Password {
+    /// The password itself, for the wire.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(hidden)")
+    }
+}
+
+/// What a device is installed with.
+#[derive(Debug, Clone)]
+pub struct Device {
+    /// Its name.
+    pub id: DeviceId,
+    /// Base URL of the server's HTTP interface, without a slash at the end.
+    pub server_http: String,
+    /// Host of the server's broker.
+    pub mqtt_host: String,
+    /// Port of the server's broker.
+    pub mqtt_port: u16,
+    /// User name at broker and HTTP interface.
+    pub user: String,
+    /// Password at broker and HTTP interface.
+    pub password: Password,
+    /// The root document that the device was installed with, as received.
+    pub root: Vec<u8>,
+}
+
+impl Device {
+    /// Reads `device.toml` and `root.json` from `folder`.
+    ///
+    /// # Errors
+    /// [`DeviceError`]; a password that others may read is refused.
+    pub fn read(folder: &Path) -> Result<Device, DeviceError> {
+        let path = folder.join("device.toml");
+        let (text, mode) = read(&path)?;
+        if mode & 0o077 != 0 {
+            return Err(DeviceError::Mode { path, mode });
+        }
+        let file: DeviceFile = match toml::from_slice(&text) {
+            Ok(file) => file,
+            Err(source) => return Err(DeviceError::Contents { path, source }),
+        };
+        if file.mqtt_tls {
+            return Err(DeviceError::Tls { path });
+        }
+        let (root, _) = read(&folder.join("root.json"))?;
+        Ok(Device {
+            id: file.device,
+            server_http: file.server_http.trim_end_matches('/').to_owned(),
+            mqtt_host: file.mqtt_host,
+            mqtt_port: file.mqtt_port,
+            user: file.user,
+            password: Password(file.password),
+            root,
+        })
+    }
+}
+
+fn read(path: &Path) -> Result<(Vec<u8>, u32), DeviceError> {
+    let failed = |source| DeviceError::Read { path: path.to_owned(), source };
+    let metadata = std::fs::metadata(path).map_err(failed)?;
+    let size = metadata.len();
+    if size > FILE_BYTES_MAX {
+        return Err(DeviceError::Size { path: path.to_owned(), size });
+    }
+    let bytes = std::fs::read(path).map_err(failed)?;
+    Ok((bytes, metadata.permissions().mode() & 0o7777))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "device = \"line-3\"\nserver_http = \"http://127.0.0.1:8080/\"\nmqtt_host = \"127.0.0.1\"\nmqtt_port = 1883\nuser = \"line-3\"\npassword = \"secret\"\n";
+
+    fn folder(contents: &str, mode: u32) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("device.toml");
+        std::fs::write(&path, contents).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        std::fs::write(folder.path().join("root.json"), b"{}").unwrap();
+        folder
+    }
+
+    fn error(contents: &str, mode: u32) -> String {
+        let error = Device::read(folder(contents, mode).path()).unwrap_err();
+        std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source())
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(": ")
+    }
+
+    #[test]
+    fn a_device_knows_its_name_and_hides_its_password() {
+        let device = Device::read(folder(FILE, 0o600).path()).unwrap();
+        assert_eq!(device.id.as_str(), "line-3");
+        assert_eq!(device.server_http, "http://127.0.0.1:8080");
+        assert_eq!(device.password.reveal(), "secret");
+        assert!(!format!("{device:?}").contains("secret"));
+    }
+
+    #[test]
+    fn a_password_that_others_may_read_is_refused_and_the_remedy_named() {
+        let error = error(FILE, 0o644);
+        assert!(error.contains("chmod 600") && error.contains("644"), "{error}");
+    }
+
+    #[test]
+    fn unknown_keys_are_named_and_tls_is_not_ignored() {
+        assert!(error(&format!("{FILE}colour = 1\n"), 0o600).contains("colour"));
+        assert!(error(&format!("{FILE}mqtt_tls = true\n"), 0o600).contains("not supported yet"));
+    }
+}

@@ -1,0 +1,6 @@
+//! The session with the fleet server. Being without one is normal and may last for ever.
+
+pub mod backoff;
+pub mod device;
+
+pub use device::Device;

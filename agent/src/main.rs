@@ -1,3 +1,0 @@
-//! lineside-agent: runs signed bundles on live data beside the line, with or without a network.
-
-fn main() {}

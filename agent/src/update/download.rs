@@ -1,0 +1,230 @@
+//! `TrustedTarget -> Blob`: fetches what a release lacks, in the manner of OCI distribution.
+//!
+//! `GET /v2/{bundle}/manifests/{digest}` gives the OCI manifest, `GET /v2/{bundle}/blobs/{digest}`
+//! each blob it names. What is on disk, whole, is not fetched; what is there in part is gone on with
+//! (RFC 9110, section 14). Blocks; belongs on a thread of its own.
+
+use crate::fleet::Device;
+use crate::update::blobs::{BlobError, Blobs};
+use crate::update::stage::{self, DOCUMENT_BYTES_MAX, StageError};
+use lineside_bundle::{Digest, MANIFEST_TYPE, ReleaseId};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Longest silence of a server in the middle of an answer.
+const SILENCE_MAX: Duration = Duration::from_secs(20);
+/// Longest wait for a connection.
+const CONNECT_MAX: Duration = Duration::from_secs(10);
+
+/// Why a download has ended.
+#[derive(Debug, thiserror::Error)]
+pub enum DownloadError {
+    /// The server did not answer, or stopped in the middle. Worth trying again.
+    #[error("the server at {http} cannot be reached")]
+    Unreachable {
+        /// Its base URL.
+        http: String,
+        /// Why.
+        source: Box<ureq::Error>,
+    },
+    /// The server answered something else. Worth trying again: it may be repaired.
+    #[error("the server answered {status} to {path}")]
+    Status {
+        /// HTTP status.
+        status: u16,
+        /// What was asked for.
+        path: String,
+    },
+    /// The blob did not get onto the disk. Worth trying again.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// The release itself cannot be. Only another one helps.
+    #[error(transparent)]
+    Release(StageError),
+}
+
+impl DownloadError {
+    /// Whether only another release helps.
+    pub fn is_final(&self) -> bool {
+        matches!(self, DownloadError::Release(_))
+    }
+}
+
+/// Where releases are fetched from.
+#[derive(Debug, Clone)]
+pub struct Registry {
+    http: String,
+    authorization: String,
+    agent: ureq::Agent,
+}
+
+impl Registry {
+    /// The fleet server of `device`, with the device's own credentials.
+    pub fn of(device: &Device) -> Registry {
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_connect(Some(CONNECT_MAX))
+            .timeout_recv_response(Some(SILENCE_MAX))
+            .timeout_per_read(Some(SILENCE_MAX))
+            .accept_encoding("identity")
+            .build()
+            .new_agent();
+        let credentials = format!("{}:{}", device.user, device.password.reveal());
+        let authorization = format!("Basic {}", base64(credentials.as_bytes()));
+        Registry { http: device.server_http.clone(), authorization, agent }
+    }
+
+    /// Has every blob of `release` on disk, verified, or says why not.
+    ///
+    /// A server that stops in the middle is asked again as long as each answer brings something.
+    ///
+    /// # Errors
+    /// [`DownloadError`]; what arrived is kept for the next attempt.
+    pub fn fetch(
+        &self,
+        release: &ReleaseId,
+        blobs: &Blobs,
+        cancelled: &AtomicBool,
+    ) -> Result<(), DownloadError> {
+        let bundle = &release.name;
+        if release.size <= DOCUMENT_BYTES_MAX && !blobs.holds(&release.digest, release.size) {
+            let path = format!("/v2/{bundle}/manifests/{}", release.digest);
+            self.blob(&path, &release.digest, release.size, blobs, cancelled)?;
+        }
+        let oci = stage::oci_manifest(release, blobs).map_err(DownloadError::Release)?;
+        let mut lacking: Vec<_> =
+            oci.blobs().filter(|blob| !blobs.holds(&blob.digest, blob.size)).collect();
+        lacking.dedup_by_key(|blob| blob.digest);
+        let missing = lacking
+            .iter()
+            .map(|blob| blob.size.saturating_sub(blobs.partial_bytes(&blob.digest)))
+            .fold(0, u64::saturating_add);
+        blobs.check_space(missing)?;
+        for blob in lacking {
+            let path = format!("/v2/{bundle}/blobs/{}", blob.digest);
+            self.blob(&path, &blob.digest, blob.size, blobs, cancelled)?;
+        }
+        Ok(())
+    }
+
+    fn blob(
+        &self,
+        path: &str,
+        digest: &Digest,
+        size: u64,
+        blobs: &Blobs,
+        cancelled: &AtomicBool,
+    ) -> Result<(), DownloadError> {
+        let is_cancelled = || cancelled.load(Ordering::Relaxed);
+        let _claim = blobs.claim(digest, &is_cancelled)?;
+        if blobs.holds(digest, size) {
+            return Ok(());
+        }
+        loop {
+            if is_cancelled() {
+                return Err(BlobError::Cancelled.into());
+            }
+            let before = blobs.partial_bytes(digest);
+            let error = match self.piece(path, digest, size, blobs, &is_cancelled) {
+                Ok(true) => return Ok(()),
+                Ok(false) => {
+                    let got = blobs.partial_bytes(digest);
+                    BlobError::Cut { digest: *digest, got, size, source: None }.into()
+                }
+                // The part that was on disk may have been what a power cut left: once more, whole.
+                Err(DownloadError::Blob(BlobError::Wrong { .. })) if before > 0 => continue,
+                Err(
+                    error @ (DownloadError::Unreachable { .. }
+                    | DownloadError::Blob(BlobError::Cut { .. })),
+                ) => error,
+                Err(error) => return Err(error),
+            };
+            if blobs.partial_bytes(digest) <= before {
+                return Err(error);
+            }
+        }
+    }
+
+    /// Asks for the rest of a blob once. Returns whether it is complete.
+    fn piece(
+        &self,
+        path: &str,
+        digest: &Digest,
+        size: u64,
+        blobs: &Blobs,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<bool, DownloadError> {
+        let mut have = blobs.partial_bytes(digest);
+        if have == size {
+            // The power went between the last byte and the rename.
+            return Ok(blobs.receive(digest, size, std::io::empty(), cancelled)?);
+        }
+        if have > size {
+            blobs.forget_partial(digest)?;
+            have = 0;
+        }
+        let mut request = self
+            .agent
+            .get(format!("{}{path}", self.http))
+            .header("authorization", &self.authorization)
+            .header("accept", format!("{MANIFEST_TYPE}, application/octet-stream"));
+        if have > 0 {
+            request = request.header("range", format!("bytes={have}-"));
+        }
+        let response = request.call().map_err(|source| DownloadError::Unreachable {
+            http: self.http.clone(),
+            source: Box::new(source),
+        })?;
+        let resumed = match response.status().as_u16() {
+            200 => false,
+            206 => true,
+            status => return Err(DownloadError::Status { status, path: path.to_owned() }),
+        };
+        let start = response.headers().get("content-range").and_then(|range| range.to_str().ok());
+        let fits = start.is_some_and(|range| range.starts_with(&format!("bytes {have}-")));
+        if !resumed || !fits {
+            // The server gives the blob from its beginning, or from somewhere else altogether.
+            blobs.forget_partial(digest)?;
+            if resumed {
+                return Ok(false);
+            }
+        }
+        Ok(blobs.receive(digest, size, response.into_body().into_reader(), cancelled)?)
+    }
+}
+
+/// RFC 4648, section 4.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for group in bytes.chunks(3) {
+        let bits = group.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte))
+            << (8 * (3 - group.len()));
+        for place in 0..4 {
+            let digit = DIGITS[(bits >> (18 - 6 * place)) as usize & 63];
+            text.push(if place > group.len() { '=' } else { char::from(digit) });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_agrees_with_the_standard() {
+        // RFC 4648, section 10.
+        for (plain, coded) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("fooba", "Zm9vYmE="),
+            ("foobar", "Zm9vYmFy"),
+        ] {
+            assert_eq!(base64(plain.as_bytes()), coded);
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! What a slot's driver does to the world through others: the worker on the route, the checks in a
+//! worker of their own, the telemetry.
+
+use crate::update::StagedRelease;
+use lineside_rules::Observation;
+use lineside_update::Report;
+use std::future::Future;
+
+/// The slot's worker and the telemetry, so that tests can play them.
+pub trait Hands: Send + Sync + 'static {
+    /// Starts `release` on a slot with nothing on its route.
+    fn run(&self, release: &StagedRelease) -> impl Future<Output = Result<(), String>> + Send;
+    /// Changes the route to `release` between two readings. If it fails, the route is as before.
+    fn swap(&self, release: &StagedRelease) -> impl Future<Output = Result<(), String>> + Send;
+    /// Takes whatever is on the route off it; the slot gives its fail-safe output.
+    fn vacate(&self, reason: &str) -> impl Future<Output = ()> + Send;
+    /// What was seen of the release on the route since it took it.
+    fn observation(&self) -> Observation;
+    /// Replays the checks of `release` in a worker of its own.
+    fn self_test(&self, release: &StagedRelease)
+    -> impl Future<Output = Result<(), String>> + Send;
+    /// Hands a report to the telemetry.
+    fn report(&self, report: &Report);
+}

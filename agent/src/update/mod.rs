@@ -1,0 +1,15 @@
+//! `Assignment -> TrustedTarget -> Blob -> StagedRelease -> Candidate -> Committed | RolledBack`
+//!
+//! The driver of `lineside_update`: the engine decides, the folder's other modules do. Every state
+//! is journaled before its effects are carried out, and every effect may be repeated.
+
+pub mod blobs;
+pub mod download;
+pub mod garbage;
+pub mod hands;
+pub mod journal;
+pub mod slot;
+pub mod stage;
+pub mod states;
+
+pub use stage::StagedRelease;

@@ -1,2 +1,0 @@
-//! lineside-server
-fn main() {}
