@@ -1,5 +1,6 @@
 //! For authors of Lineside plugins: implement [`Plugin`], export it, build it for
-//! `wasm32-unknown-unknown`. `README.md` beside this crate starts from zero.
+//! `wasm32-unknown-unknown` with `lineside plugin build DIR -o FILE`. The crate needs
+//! `crate-type = ["cdylib"]` and this crate as a dependency.
 //!
 //! ```
 //! use lineside_plugin::{Frame, Plugin, Ports, Settings, Tensor, export_plugin};
