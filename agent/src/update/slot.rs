@@ -307,7 +307,8 @@ impl<H: Hands> SlotDriver<H> {
                 }
             }
             Effect::Vacate { reason } => {
-                if self.state.on_route().is_none() {
+                let expected = self.state.on_route().map(|held| held.release.digest);
+                if expected.is_none() || self.routed != expected {
                     self.hands.vacate(&reason).await;
                     self.routed = None;
                 }

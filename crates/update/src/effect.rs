@@ -18,7 +18,8 @@ pub enum Effect {
     /// Have this release on the slot's route; nothing to do where it already is. Answered by
     /// `RunFailed` if it cannot be.
     Run(Installed),
-    /// Have nothing on the route and give the fail-safe output.
+    /// Have nothing on the route but the release that shall be there now; where it is not, the slot
+    /// gives its fail-safe output.
     Vacate {
         /// Why, for people.
         reason: String,

@@ -109,10 +109,18 @@ pub fn step(mut slot: SlotState, event: Event, ran: Duration) -> (SlotState, Vec
             let text = format!("worker of {}: {reason}", trial.candidate.release);
             vec![slot.report(ReportKind::WorkerFailed, &trial.candidate.release, text)]
         }
-        (
-            Idle | Downloading { .. } | Staging { .. },
-            RunFailed { release, reason } | WorkerFailed { release, reason },
-        ) if slot.active.as_ref().is_some_and(|active| active.is(&release)) => slot.fail(reason),
+        (Idle | Downloading { .. } | Staging { .. }, WorkerFailed { release, reason })
+            if slot.is_active(&release) =>
+        {
+            slot.fail(reason)
+        }
+        // Something else may be on the route still: a candidate that was rolled back.
+        (Idle | Downloading { .. } | Staging { .. }, RunFailed { release, reason })
+            if slot.is_active(&release) =>
+        {
+            let vacate = Vacate { reason: format!("it could not be started: {reason}") };
+            [slot.fail(reason), vec![vacate]].concat()
+        }
         // Something may have kept the active release from starting that has passed by now.
         (Idle | Downloading { .. } | Staging { .. }, Ticked) if slot.failing.is_due() => {
             slot.active.clone().map(Run).into_iter().collect()
@@ -147,6 +155,10 @@ impl SlotState {
         if self.failing.count == 0 || self.failing.quiet >= QUIET {
             self.failing = Failing::default();
         }
+    }
+
+    fn is_active(&self, digest: &Digest) -> bool {
+        self.active.as_ref().is_some_and(|active| active.is(digest))
     }
 
     /// What to do after a boot: say again what shall be, then `work`.
@@ -185,7 +197,7 @@ impl SlotState {
             return self.block(ReportKind::Refused, release, 0, reason);
         }
         let mut effects = self.cancel(release);
-        if self.active.as_ref().is_some_and(|active| active.is(&release.digest)) {
+        if self.is_active(&release.digest) {
             return effects;
         }
         let text = format!("{release} is assigned");
