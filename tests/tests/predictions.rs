@@ -23,7 +23,7 @@ fn predict(
     let mut sequencer = Sequencer::default();
     let mut outcomes = Vec::new();
     for row in Recording::open(bundle.manifest.bundle.port().1, file).unwrap() {
-        outcomes.extend(pipeline.push(sequencer.accept(row.unwrap()).unwrap()));
+        outcomes.extend(pipeline.push(&sequencer.accept(row.unwrap()).unwrap()));
     }
     outcomes.extend(pipeline.finish());
     outcomes

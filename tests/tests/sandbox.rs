@@ -44,15 +44,19 @@ fn load(bundle: &BuiltBundle, options: &LoadOptions) -> Result<Pipeline, LoadErr
     Pipeline::load(&bundle.manifest, &MemoryFiles(bundle), options)
 }
 
+fn push(pipeline: &mut Pipeline, key: &str, frame: u64, x: f64) -> FrameOutcome {
+    let mut outcomes = Vec::new();
+    for sequence in [frame * 2, frame * 2 + 1] {
+        let reading = Reading { key: key.into(), sequence, time_unix_ns: 0, values: vec![x] };
+        outcomes.extend(pipeline.push(&reading));
+    }
+    let [outcome] = outcomes.try_into().unwrap();
+    outcome
+}
+
 /// Feeds frame number `frame` of one stream with `x`; what became of it, as text.
 fn frame(pipeline: &mut Pipeline, frame: u64, x: f64) -> String {
-    let mut outcome: Option<FrameOutcome> = None;
-    for row in 0..2 {
-        let sequence = frame * 2 + row;
-        let reading = Reading { key: "a".into(), sequence, time_unix_ns: 0, values: vec![x] };
-        outcome = pipeline.push(reading);
-    }
-    match outcome.unwrap().result {
+    match push(pipeline, "a", frame, x).result {
         Ok(parts) => {
             let values: Vec<f64> = parts.iter().map(|part| part.outputs["y"].as_f64()).collect();
             format!("{values:?}")
@@ -72,14 +76,44 @@ fn a_trap_a_loop_and_a_hoard_cost_one_frame_and_the_instance() {
         ("lie", "stage evil: the plugin's answer cannot be used: y is not f32 [1]"),
         ("nan", "stage evil: the plugin's answer cannot be used: y is not finite"),
     ] {
-        let mut pipeline = load(&bundle(deed, plugin()), &LoadOptions::default()).unwrap();
-        assert_eq!(frame(&mut pipeline, 0, 1.0), "[1.0]", "{deed}");
-        assert_eq!(frame(&mut pipeline, 1, 1.0), "[2.0]", "{deed}");
-        let said = frame(&mut pipeline, 2, -1.0);
-        assert!(said.starts_with(words), "{deed}: {said}");
-        assert_eq!(frame(&mut pipeline, 3, 1.0), "[1.0]", "{deed}: a fresh instance goes on");
-        assert_eq!(pipeline.plugin_restarts(), 1, "{deed}");
+        let bundle = bundle(deed, plugin());
+        for interpret_plugins in [false, true] {
+            let options = LoadOptions { interpret_plugins, ..LoadOptions::default() };
+            let mut pipeline = load(&bundle, &options).unwrap();
+            assert_eq!(frame(&mut pipeline, 0, 1.0), "[1.0]", "{deed}");
+            assert_eq!(frame(&mut pipeline, 1, 1.0), "[2.0]", "{deed}");
+            let said = frame(&mut pipeline, 2, -1.0);
+            assert!(said.starts_with(words), "{deed}: {said}");
+            assert_eq!(frame(&mut pipeline, 3, 1.0), "[1.0]", "{deed}: a fresh instance goes on");
+            assert_eq!(pipeline.plugin_restarts(), 1, "{deed}");
+        }
     }
+}
+
+#[test]
+fn streams_do_not_mix_and_one_stream_s_trap_is_not_another_s() {
+    let mut pipeline = load(&bundle("trap", plugin()), &LoadOptions::default()).unwrap();
+    let mut said = |key, frame, x| match push(&mut pipeline, key, frame, x).result {
+        Ok(parts) => parts[0].outputs["y"].as_f64(),
+        Err(error) => {
+            assert_eq!(error.reason(), "plugin_trap");
+            -1.0
+        }
+    };
+    assert_eq!([said("a", 0, 1.0), said("a", 1, 1.0), said("b", 0, 1.0)], [1.0, 2.0, 1.0]);
+    assert_eq!([said("b", 1, -1.0), said("a", 2, 1.0), said("b", 2, 1.0)], [-1.0, 3.0, 1.0]);
+}
+
+#[test]
+fn one_stream_too_many_is_an_error_of_its_frames_and_the_others_go_on() {
+    let mut pipeline = load(&bundle("x", plugin()), &LoadOptions::default()).unwrap();
+    for stream in 0..256 {
+        assert!(push(&mut pipeline, &format!("s{stream}"), 0, 1.0).result.is_ok());
+    }
+    let refused = push(&mut pipeline, "another", 3, 1.0);
+    assert_eq!((refused.frame, refused.first, refused.last), (3, 6, 7));
+    assert_eq!(refused.result.unwrap_err().to_string(), "there are more than 256 streams");
+    assert!(push(&mut pipeline, "s255", 1, 1.0).result.is_ok());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use clap::Subcommand;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use wit_component::ComponentEncoder;
+use wit_component::{ComponentEncoder, DecodedWasm};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 
@@ -76,9 +76,44 @@ pub fn component(dir: &Path) -> anyhow::Result<Vec<u8>> {
         })?;
     let module =
         std::fs::read(&module).with_context(|| format!("cannot read {}", module.display()))?;
-    ComponentEncoder::default()
+    let component = ComponentEncoder::default()
         .validate(true)
         .module(&module)
         .and_then(|encoder| encoder.encode())
-        .with_context(|| format!("{} is no plugin: does it call export_plugin!?", dir.display()))
+        .with_context(|| format!("{} is no plugin: does it call export_plugin!?", dir.display()))?;
+    let imports = imports(&component)?;
+    if !imports.is_empty() {
+        bail!(
+            "{} asks for {} from outside: a plugin gets its settings and its frames, nothing else",
+            dir.display(),
+            imports.join(", ")
+        );
+    }
+    Ok(component)
+}
+
+/// What a component wants from its host, by name.
+fn imports(component: &[u8]) -> anyhow::Result<Vec<String>> {
+    match wit_component::decode(component)? {
+        DecodedWasm::Component(resolve, world) => {
+            let imports = resolve.worlds[world].imports.keys();
+            Ok(imports.map(|key| resolve.name_world_key(key)).collect())
+        }
+        DecodedWasm::WitPackage(..) => bail!("it is an interface, not a component"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_component_wants_from_outside_is_named() {
+        // The smallest component there is, and one that imports an instance of an interface.
+        let mut component = b"\0asm\x0d\0\x01\0".to_vec();
+        assert_eq!(imports(&component).unwrap(), Vec::<String>::new());
+        component.extend(b"\x07\x03\x01\x42\0");
+        component.extend(b"\x0a\x16\x01\0\x11test:plugin/clock\x05\0");
+        assert_eq!(imports(&component).unwrap(), ["test:plugin/clock"]);
+    }
 }

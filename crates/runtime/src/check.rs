@@ -178,22 +178,21 @@ fn replay(
         let row = row.map_err(|error| format(error.to_string()))?;
         let reading = sequencer.accept(row).ok_or_else(|| format("too many streams".into()))?;
         readings += 1;
-        findings.extend(answered(check, pipeline.push(reading))?);
+        for outcome in pipeline.push(&reading) {
+            findings.extend(answered(check, outcome)?);
+        }
     }
     for outcome in pipeline.finish() {
         // A recording may end in the middle of a window.
         if !matches!(&outcome.result, Err(error) if error.reason() == "incomplete") {
-            findings.extend(answered(check, Some(outcome))?);
+            findings.extend(answered(check, outcome)?);
         }
     }
     Ok((findings, readings))
 }
 
-fn answered(
-    check: &Check,
-    outcome: Option<FrameOutcome>,
-) -> Result<Vec<ExpectedFinding>, CheckError> {
-    let Some(FrameOutcome { key, frame, result, .. }) = outcome else { return Ok(vec![]) };
+fn answered(check: &Check, outcome: FrameOutcome) -> Result<Vec<ExpectedFinding>, CheckError> {
+    let FrameOutcome { key, frame, result, .. } = outcome;
     let parts = result.map_err(|error| CheckError::Frame {
         check: check.name.clone(),
         key: key.clone(),

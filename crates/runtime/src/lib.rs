@@ -13,7 +13,7 @@ pub use check::{CheckError, CheckOutcome, CheckReport, ExpectedFinding, record, 
 pub use engine::{Engine, EngineError, tract::Tract};
 pub use files::{Files, FilesError, MemoryFiles, StoreFiles};
 pub use pipeline::{
-    FrameError, FrameOutcome, LoadError, LoadOptions, Part, Pipeline, Reading, Value,
+    Fault, FrameError, FrameOutcome, LoadError, LoadOptions, Part, Pipeline, Reading, Value,
 };
 pub use plugin::{
     CompiledPlugin, Instance, PluginCache, PluginError, Sandbox, SandboxError, SandboxLimits,

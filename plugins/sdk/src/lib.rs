@@ -1,27 +1,4 @@
-//! For authors of Lineside plugins: implement [`Plugin`], export it, build it for
-//! `wasm32-unknown-unknown` with `lineside plugin build DIR -o FILE`. The crate needs
-//! `crate-type = ["cdylib"]` and this crate as a dependency.
-//!
-//! ```
-//! use lineside_plugin::{Frame, Plugin, Ports, Settings, Tensor, export_plugin};
-//!
-//! struct Mean;
-//!
-//! impl Plugin for Mean {
-//!     fn configure(_: &Settings) -> Result<(Self, Ports), String> {
-//!         Ok((Mean, Ports::new().input_f32("x", &[6]).output_f32("mean", &[1])))
-//!     }
-//!
-//!     fn process(&mut self, _: &Frame, inputs: &[Tensor]) -> Result<Vec<Vec<Tensor>>, String> {
-//!         let x = inputs[0].as_f32()?;
-//!         let mean = x.iter().sum::<f32>() / x.len() as f32;
-//!         Ok(vec![vec![Tensor::f32("mean", &[1], vec![mean])]])
-//!     }
-//! }
-//!
-//! export_plugin!(Mean);
-//! # fn main() {}
-//! ```
+#![doc = include_str!("../README.md")]
 
 #[doc(hidden)]
 #[allow(missing_docs, unsafe_code, clippy::all)]
@@ -78,6 +55,12 @@ impl Ports {
         self
     }
 
+    /// Adds an input of 64-bit integers.
+    pub fn input_i64(mut self, name: &str, shape: &[u32]) -> Ports {
+        self.inputs.push(port(name, Element::Signed64, shape));
+        self
+    }
+
     /// Adds an input of booleans.
     pub fn input_bool(mut self, name: &str, shape: &[u32]) -> Ports {
         self.inputs.push(port(name, Element::Boolean, shape));
@@ -93,6 +76,12 @@ impl Ports {
     /// Adds an output of 64-bit integers.
     pub fn output_i64(mut self, name: &str, shape: &[u32]) -> Ports {
         self.outputs.push(port(name, Element::Signed64, shape));
+        self
+    }
+
+    /// Adds an output of booleans.
+    pub fn output_bool(mut self, name: &str, shape: &[u32]) -> Ports {
+        self.outputs.push(port(name, Element::Boolean, shape));
         self
     }
 }
@@ -114,6 +103,11 @@ impl Tensor {
         Tensor { name: name.into(), shape: shape.to_vec(), data: Data::Signed64(values) }
     }
 
+    /// A tensor of booleans, row by row.
+    pub fn bool(name: &str, shape: &[u32], values: Vec<bool>) -> Tensor {
+        Tensor { name: name.into(), shape: shape.to_vec(), data: Data::Boolean(values) }
+    }
+
     /// The values of a tensor of 32-bit floats.
     ///
     /// # Errors
@@ -122,6 +116,17 @@ impl Tensor {
         match &self.data {
             Data::Float32(values) => Ok(values),
             _ => Err(format!("tensor {} does not hold 32-bit floats", self.name)),
+        }
+    }
+
+    /// The values of a tensor of 64-bit integers.
+    ///
+    /// # Errors
+    /// A sentence if it holds something else.
+    pub fn as_i64(&self) -> Result<&[i64], String> {
+        match &self.data {
+            Data::Signed64(values) => Ok(values),
+            _ => Err(format!("tensor {} does not hold 64-bit integers", self.name)),
         }
     }
 

@@ -23,6 +23,10 @@ impl Tract {
     /// # Errors
     /// [`EngineError`]; operators that tract lacks are all named at once.
     pub fn load(bytes: &[u8]) -> Result<Tract, EngineError> {
+        contained(|| Tract::read(bytes)).unwrap_or_else(|panic| Err(EngineError::Load(panic)))
+    }
+
+    fn read(bytes: &[u8]) -> Result<Tract, EngineError> {
         let onnx = tract_onnx::onnx();
         let proto = onnx
             .proto_model_for_read(&mut &bytes[..])
@@ -72,7 +76,8 @@ impl Engine for Tract {
         for input in inputs {
             values.push(to_tract(input).map_err(run)?);
         }
-        let answers = self.model.run(values).map_err(run)?;
+        let answers = contained(|| self.model.run(values)).map_err(EngineError::Run)?;
+        let answers = answers.map_err(run)?;
         let mut outputs = Vec::with_capacity(answers.len());
         for (answer, port) in answers.iter().zip(&self.outputs) {
             let output = from_tract(answer, port.element).map_err(run)?;
@@ -83,6 +88,16 @@ impl Engine for Tract {
         }
         Ok(outputs)
     }
+}
+
+/// tract asserts what it expects of a model, so a malformed one can make it panic: an error like
+/// any other here. It shares no state between runs that could be left half changed.
+fn contained<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason");
+        format!("the engine gave up: {}", text.replace('\n', " "))
+    })
 }
 
 fn optimise(bytes: &[u8], ignore_value_info: bool) -> tract_onnx::prelude::TractResult<TypedModel> {

@@ -1,7 +1,7 @@
 //! What goes into a pipeline and what comes out of it.
 
 use crate::tensor::{Data, Tensor};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -18,9 +18,8 @@ pub struct Reading {
     pub values: Vec<f64>,
 }
 
-/// One value of a finding.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+/// One value of a finding. Plain in JSON (`true`, `3`, `0.72`), tagged in postcard.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Value {
     /// Yes or no.
     Bool(bool),
@@ -54,6 +53,52 @@ impl Value {
     }
 }
 
+/// JSON says by itself what a value is; other formats have to be told.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Plain {
+    Bool(bool),
+    Integer(i64),
+    Number(f64),
+}
+
+#[derive(Serialize, Deserialize)]
+enum Tagged {
+    Bool(bool),
+    Integer(i64),
+    Number(f64),
+}
+
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match (serializer.is_human_readable(), *self) {
+            (true, Value::Bool(value)) => Plain::Bool(value).serialize(serializer),
+            (true, Value::Integer(value)) => Plain::Integer(value).serialize(serializer),
+            (true, Value::Number(value)) => Plain::Number(value).serialize(serializer),
+            (false, Value::Bool(value)) => Tagged::Bool(value).serialize(serializer),
+            (false, Value::Integer(value)) => Tagged::Integer(value).serialize(serializer),
+            (false, Value::Number(value)) => Tagged::Number(value).serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+        if deserializer.is_human_readable() {
+            return Ok(match Plain::deserialize(deserializer)? {
+                Plain::Bool(value) => Value::Bool(value),
+                Plain::Integer(value) => Value::Integer(value),
+                Plain::Number(value) => Value::Number(value),
+            });
+        }
+        Ok(match Tagged::deserialize(deserializer)? {
+            Tagged::Bool(value) => Value::Bool(value),
+            Tagged::Integer(value) => Value::Integer(value),
+            Tagged::Number(value) => Value::Number(value),
+        })
+    }
+}
+
 /// One finding of a frame: all outputs of the bundle.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Part {
@@ -64,17 +109,19 @@ pub struct Part {
 }
 
 /// Why a frame has no answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum FrameError {
     /// A stage failed.
     #[error("stage {stage}: {problem}")]
     Stage {
         /// The stage.
         stage: String,
+        /// What kind of failure.
+        fault: Fault,
         /// What went wrong.
         problem: String,
     },
-    /// The recording ended, or the pipeline began, in the middle of a window.
+    /// Readings of the window were dropped, or the recording ended before it was whole.
     #[error("the window has {have} of {rows} readings")]
     Incomplete {
         /// Readings there were.
@@ -82,38 +129,76 @@ pub enum FrameError {
         /// Readings needed.
         rows: u32,
     },
-    /// The reading does not fit the port.
-    #[error("the reading has {have} values, the port {want}")]
+    /// A reading of the window does not fit the port.
+    #[error("reading {sequence}: {problem}")]
     Reading {
-        /// Values there were.
-        have: usize,
-        /// Fields of the port.
-        want: usize,
+        /// The reading's sequence number.
+        sequence: u64,
+        /// What does not fit.
+        problem: String,
     },
+    /// One stream more than a pipeline keeps apart.
+    #[error("there are more than {max} streams")]
+    Streams {
+        /// Streams that are kept apart.
+        max: usize,
+    },
+}
+
+/// How a stage can fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fault {
+    /// The engine could not run the model.
+    Model,
+    /// The model's answer holds NaN or infinity.
+    NotFinite,
+    /// The plugin said why it does not answer.
+    PluginRefused,
+    /// The plugin trapped or reached its memory limit; a fresh instance follows.
+    PluginTrap,
+    /// The plugin took too long; a fresh instance follows.
+    PluginTime,
+    /// The plugin's answer was too much or not what it had declared; a fresh instance follows.
+    PluginAnswer,
+    /// No instance of the plugin could be started.
+    PluginStart,
+    /// A tensor that the stage needs did not come.
+    Input,
 }
 
 impl FrameError {
     /// The reason in one word, for counting.
     pub fn reason(&self) -> &'static str {
         match self {
-            FrameError::Stage { .. } => "stage",
+            FrameError::Stage { fault, .. } => match fault {
+                Fault::Model => "model",
+                Fault::NotFinite => "not_finite",
+                Fault::PluginRefused => "plugin_refused",
+                Fault::PluginTrap => "plugin_trap",
+                Fault::PluginTime => "plugin_time",
+                Fault::PluginAnswer => "plugin_answer",
+                Fault::PluginStart => "plugin_start",
+                Fault::Input => "input",
+            },
             FrameError::Incomplete { .. } => "incomplete",
             FrameError::Reading { .. } => "reading",
+            FrameError::Streams { .. } => "streams",
         }
     }
 }
 
 /// What became of a frame: the readings it accounts for, and its findings or why there are none.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FrameOutcome {
     /// The stream.
     pub key: String,
     /// Sequence number of the frame's first reading divided by the stride, whoever counts.
     pub frame: u64,
-    /// First reading that this frame accounts for: its stride's first. Beyond `last` where a frame at
-    /// the end of a recording accounts for none.
+    /// First reading that this frame accounts for: its stride's first.
     pub first: u64,
-    /// Last reading that this frame accounts for.
+    /// Last reading that this frame accounts for: its stride's last, though the window may reach
+    /// further; the last there was, at the end of a recording. What plugins held back until then
+    /// accounts for none: there `first` is `last + 1`.
     pub last: u64,
     /// Time of the window's last reading, nanoseconds since 1970.
     pub time_unix_ns: i64,
@@ -121,4 +206,38 @@ pub struct FrameOutcome {
     pub result: Result<Vec<Part>, FrameError>,
     /// How long the stages took.
     pub elapsed: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcomes_survive_the_way_to_another_process_and_values_are_plain_in_json() {
+        let values = [Value::Bool(true), Value::Integer(-3), Value::Number(0.5)];
+        let outputs = ["a", "b", "c"].map(str::to_owned).into_iter().zip(values).collect();
+        let part = Part { outputs, alarm: Some(true) };
+        let json = serde_json::to_string(&part).unwrap();
+        assert_eq!(json, r#"{"outputs":{"a":true,"b":-3,"c":0.5},"alarm":true}"#);
+        assert_eq!(serde_json::from_str::<Part>(&json).unwrap(), part);
+
+        let failed = FrameError::Stage {
+            stage: "judge".into(),
+            fault: Fault::NotFinite,
+            problem: "output score is not finite".into(),
+        };
+        for result in [Ok(vec![part]), Err(failed)] {
+            let outcome = FrameOutcome {
+                key: "a".into(),
+                frame: 7,
+                first: 42,
+                last: 47,
+                time_unix_ns: -1,
+                result,
+                elapsed: Duration::from_micros(25),
+            };
+            let bytes = postcard::to_stdvec(&outcome).unwrap();
+            assert_eq!(postcard::from_bytes::<FrameOutcome>(&bytes).unwrap(), outcome);
+        }
+    }
 }

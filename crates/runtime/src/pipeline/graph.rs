@@ -1,13 +1,18 @@
 //! The stages at work: frames go through them in an order fixed when the bundle was loaded.
 
-use super::frame::{FrameError, FrameOutcome, Part, Reading, Value};
-use super::window::{Window, Windower};
-use crate::engine::Engine;
+use super::frame::{Fault, FrameError, FrameOutcome, Part, Reading, Value};
+use super::window::{Broken, Cut, Window, Windower};
+use crate::engine::{Engine, EngineError};
 use crate::plugin::{CompiledPlugin, Instance, PluginError, SandboxLimits};
 use crate::tensor::{Data, Port, Tensor};
 use lineside_bundle::{BundleFile, TensorRef};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
+
+/// Streams that a pipeline keeps apart.
+const STREAMS_MAX: usize = 4096;
+/// Streams that it keeps apart where each has plugin instances of its own.
+const STREAMS_WITH_PLUGINS_MAX: usize = 256;
 
 /// A bundle, loaded and ready for readings.
 pub struct Pipeline {
@@ -18,6 +23,7 @@ pub struct Pipeline {
     rows: u32,
     stride: u32,
     streams: BTreeMap<String, Windower>,
+    streams_max: usize,
     plugin_restarts: u64,
 }
 
@@ -69,6 +75,7 @@ impl Pipeline {
     pub(super) fn new(bundle: &BundleFile, steps: Vec<Step>) -> Pipeline {
         let (rows, stride) = bundle.window();
         let outputs = &bundle.outputs;
+        let plugins = steps.iter().any(|step| matches!(step.work, Work::Plugin(_)));
         Pipeline {
             steps,
             outputs: outputs.iter().map(|(name, o)| (name.clone(), o.from.clone())).collect(),
@@ -77,55 +84,48 @@ impl Pipeline {
             rows,
             stride,
             streams: BTreeMap::new(),
+            streams_max: if plugins { STREAMS_WITH_PLUGINS_MAX } else { STREAMS_MAX },
             plugin_restarts: 0,
         }
     }
 
-    /// Takes a stream's next reading; gives the frame that it completes, if it does.
-    pub fn push(&mut self, reading: Reading) -> Option<FrameOutcome> {
-        let (key, sequence, time_unix_ns) =
-            (reading.key.clone(), reading.sequence, reading.time_unix_ns);
-        if reading.values.len() != self.fields {
-            let result = Err(FrameError::Reading { have: reading.values.len(), want: self.fields });
-            let frame = sequence / u64::from(self.stride);
-            let elapsed = Duration::ZERO;
-            let (first, last) = (sequence, sequence);
-            return Some(FrameOutcome { key, frame, first, last, time_unix_ns, result, elapsed });
+    /// Takes a stream's next reading; gives the frames that it completes, the oldest first.
+    ///
+    /// A pipeline that starts in the middle of a stream answers from the next boundary on; readings
+    /// before it belong to no frame here. From there on every reading that comes is accounted for by
+    /// one frame: where some are missing, by one with [`FrameError::Incomplete`].
+    pub fn push(&mut self, reading: &Reading) -> Vec<FrameOutcome> {
+        let (rows, stride, fields) = (self.rows, self.stride, self.fields);
+        if !self.streams.contains_key(&reading.key) && self.streams.len() >= self.streams_max {
+            return self.one_too_many(reading);
         }
-        let (rows, stride) = (self.rows, self.stride);
-        let windower =
-            self.streams.entry(key.clone()).or_insert_with(|| Windower::new(rows, stride));
-        let window = windower.push(reading)?;
-        Some(self.run(key, window))
+        let stream = self.streams.entry(reading.key.clone());
+        let cuts = stream.or_insert_with(|| Windower::new(rows, stride, fields)).push(reading);
+        cuts.into_iter().map(|cut| self.answer(&reading.key, cut)).collect()
     }
 
     /// Ends every stream: plugins give what they held back, and readings of a window that never
     /// became whole are accounted for as such.
     pub fn finish(&mut self) -> Vec<FrameOutcome> {
         let mut outcomes = Vec::new();
-        for (key, windower) in std::mem::take(&mut self.streams) {
+        for (key, mut stream) in std::mem::take(&mut self.streams) {
+            outcomes.extend(stream.end().into_iter().map(|cut| self.answer(&key, cut)));
             let started = Instant::now();
-            let held_back = self.finish_plugins(&key);
-            let Some((first, last, time_unix_ns)) = windower.open() else { continue };
-            let have = (last + 1 - first) as u32;
-            if matches!(&held_back, Ok(parts) if parts.is_empty()) && have == 0 {
-                continue;
-            }
-            let stride = u64::from(self.stride);
-            let outcome = |result| FrameOutcome {
-                key: key.clone(),
-                frame: first / stride,
-                first,
-                last,
-                time_unix_ns,
-                result,
-                elapsed: started.elapsed(),
-            };
-            match held_back {
-                Ok(parts) if parts.is_empty() => {
-                    outcomes.push(outcome(Err(FrameError::Incomplete { have, rows: self.rows })));
-                }
-                held_back => outcomes.push(outcome(held_back)),
+            let (next, time_unix_ns) = stream.position();
+            // The number after the last frame's, whole or not.
+            let number = next.div_ceil(u64::from(self.stride));
+            let frame = Frame { key: &key, number, first: next, time_unix_ns };
+            let result = self.flow(&frame, None);
+            if !matches!(&result, Ok(parts) if parts.is_empty()) {
+                outcomes.push(FrameOutcome {
+                    frame: number,
+                    first: next,
+                    last: next - 1,
+                    time_unix_ns,
+                    result,
+                    elapsed: started.elapsed(),
+                    key,
+                });
             }
         }
         outcomes
@@ -136,80 +136,64 @@ impl Pipeline {
         self.plugin_restarts
     }
 
-    fn run(&mut self, key: String, window: Window) -> FrameOutcome {
+    /// Readings of a stream that is not kept apart still belong to frames, told apart by number alone.
+    fn one_too_many(&self, reading: &Reading) -> Vec<FrameOutcome> {
+        let stride = u64::from(self.stride);
+        if reading.sequence % stride != stride - 1 {
+            return vec![];
+        }
+        vec![FrameOutcome {
+            key: reading.key.clone(),
+            frame: reading.sequence / stride,
+            first: reading.sequence - (stride - 1),
+            last: reading.sequence,
+            time_unix_ns: reading.time_unix_ns,
+            result: Err(FrameError::Streams { max: self.streams_max }),
+            elapsed: Duration::ZERO,
+        }]
+    }
+
+    fn answer(&mut self, key: &str, cut: Cut) -> FrameOutcome {
         let started = Instant::now();
-        let (first, time_unix_ns) = (window.first, window.time_unix_ns);
-        let number = first / u64::from(self.stride);
-        let frame = Frame { key: &key, number, first, time_unix_ns };
-        let result = self.stages(&frame, window.values);
+        let stride = u64::from(self.stride);
+        let (first, last, time_unix_ns, result) = match cut {
+            Cut::Whole(Window { first, time_unix_ns, values }) => {
+                let frame = Frame { key, number: first / stride, first, time_unix_ns };
+                (first, first + (stride - 1), time_unix_ns, self.flow(&frame, Some(&values)))
+            }
+            Cut::Broken(Broken { first, last, time_unix_ns, error }) => {
+                (first, last, time_unix_ns, Err(error))
+            }
+        };
         FrameOutcome {
-            frame: number,
+            key: key.to_owned(),
+            frame: first / stride,
             first,
-            last: first + u64::from(self.stride) - 1,
+            last,
             time_unix_ns,
             result,
             elapsed: started.elapsed(),
-            key,
         }
     }
 
-    fn stages(&mut self, frame: &Frame<'_>, values: Vec<f32>) -> Result<Vec<Part>, FrameError> {
-        let mut values = Some(values);
-        let mut parts: Vec<Tensors> = vec![Tensors::new()];
+    /// Sends a window through the stages, or at the end of a stream, without one, what its plugins
+    /// held back. Each result of a plugin goes on by itself, as a part of the frame.
+    fn flow(&mut self, frame: &Frame<'_>, window: Option<&[f32]>) -> Result<Vec<Part>, FrameError> {
+        let mut parts: Vec<Tensors> = window.map(|_| Tensors::new()).into_iter().collect();
         for step in &mut self.steps {
             let mut next = Vec::with_capacity(parts.len());
-            for part in parts {
-                let inputs = step.inputs(&part)?;
-                let results = match &mut step.work {
-                    Work::Window { shape } => {
-                        let values = values.take().unwrap_or_default();
-                        let tensor = Tensor::new(shape.clone(), Data::F32(values));
-                        tensor.map(|tensor| vec![vec![tensor]]).ok_or_else(|| "no window".into())
-                    }
-                    Work::Model(engine) => {
-                        engine.run(&inputs).map(|o| vec![o]).map_err(|error| error.to_string())
-                    }
-                    Work::Plugin(plugin) => {
-                        plugin.process(frame, &inputs, &mut self.plugin_restarts)
-                    }
-                    work => work.compute(&inputs),
-                };
-                let results = results
-                    .map_err(|problem| FrameError::Stage { stage: step.name.clone(), problem })?;
-                next.extend(results.into_iter().map(|outputs| step.joined(&part, outputs)));
+            for part in &parts {
+                let results = step
+                    .inputs(part)
+                    .and_then(|inputs| {
+                        step.work.run(frame, window, &inputs, &mut self.plugin_restarts)
+                    })
+                    .map_err(|failure| step.error(failure))?;
+                next.extend(results.into_iter().map(|outputs| step.joined(part, outputs)));
             }
-            parts = next;
-        }
-        parts.iter().map(|part| self.part(part)).collect()
-    }
-
-    fn finish_plugins(&mut self, key: &str) -> Result<Vec<Part>, FrameError> {
-        let mut parts: Vec<Tensors> = Vec::new();
-        for step in &mut self.steps {
-            let fail = |problem: String| FrameError::Stage { stage: step.name.clone(), problem };
-            let mut next = Vec::new();
-            // What an earlier plugin held back goes through this stage as in any frame.
-            for part in parts {
-                let inputs = step.inputs(&part)?;
-                let results = match &mut step.work {
-                    Work::Window { .. } => Ok(vec![]),
-                    Work::Model(engine) => {
-                        engine.run(&inputs).map(|o| vec![o]).map_err(|error| error.to_string())
-                    }
-                    Work::Plugin(plugin) => {
-                        let frame = Frame { key, number: 0, first: 0, time_unix_ns: 0 };
-                        plugin.process(&frame, &inputs, &mut self.plugin_restarts)
-                    }
-                    work => work.compute(&inputs),
-                };
-                for outputs in results.map_err(fail)? {
-                    next.push(step.joined(&part, outputs));
-                }
-            }
-            if let Work::Plugin(plugin) = &mut step.work
-                && let Some(mut instance) = plugin.instances.remove(key)
-            {
-                for outputs in instance.finish().map_err(|error| fail(error.to_string()))? {
+            if let (None, Work::Plugin(plugin)) = (window, &mut step.work) {
+                let results = plugin.finish(frame, &mut self.plugin_restarts);
+                for outputs in results.map_err(|failure| step.error(failure))? {
                     next.push(step.joined(&Tensors::new(), outputs));
                 }
             }
@@ -223,6 +207,7 @@ impl Pipeline {
         for (name, from) in &self.outputs {
             let value = tensors.get(from).and_then(Value::of).ok_or_else(|| FrameError::Stage {
                 stage: from.stage.clone(),
+                fault: Fault::Input,
                 problem: format!("gave nothing for output {name}"),
             })?;
             outputs.insert(name.clone(), value);
@@ -232,19 +217,22 @@ impl Pipeline {
     }
 }
 
+/// Why a stage gave nothing: the kind, and the words for it.
+type Failure = (Fault, String);
+
 impl Step {
-    fn inputs(&self, part: &Tensors) -> Result<Vec<Tensor>, FrameError> {
+    fn inputs(&self, part: &Tensors) -> Result<Vec<Tensor>, Failure> {
         self.sources
             .iter()
             .map(|(source, port)| {
-                part.get(source).and_then(|tensor| tensor.reshaped(&port.shape)).ok_or_else(|| {
-                    FrameError::Stage {
-                        stage: self.name.clone(),
-                        problem: format!("nothing came from {source}"),
-                    }
-                })
+                let tensor = part.get(source).and_then(|tensor| tensor.reshaped(&port.shape));
+                tensor.ok_or_else(|| (Fault::Input, format!("nothing came from {source}")))
             })
             .collect()
+    }
+
+    fn error(&self, (fault, problem): Failure) -> FrameError {
+        FrameError::Stage { stage: self.name.clone(), fault, problem }
     }
 
     fn joined(&self, part: &Tensors, outputs: Vec<Tensor>) -> Tensors {
@@ -258,22 +246,42 @@ impl Step {
 }
 
 impl Work {
-    fn compute(&self, inputs: &[Tensor]) -> Result<Vec<Vec<Tensor>>, String> {
-        let input = inputs.first().ok_or("nothing came in")?;
-        let output = match self {
-            Work::Select(index) => input.select(*index),
-            Work::Threshold { above, below } => match input.data() {
-                Data::F32(values) if values.len() == 1 => {
+    /// The stage's results for one part of a frame: exactly one but for plugins.
+    fn run(
+        &mut self,
+        frame: &Frame<'_>,
+        window: Option<&[f32]>,
+        inputs: &[Tensor],
+        plugin_restarts: &mut u64,
+    ) -> Result<Vec<Vec<Tensor>>, Failure> {
+        let one = |tensor: Option<Tensor>| {
+            let tensor = tensor.ok_or_else(|| (Fault::Input, "cannot use what came in".into()));
+            tensor.map(|tensor| vec![vec![tensor]])
+        };
+        match self {
+            Work::Window { shape } => {
+                let values = window.unwrap_or_default().to_vec();
+                one(Tensor::new(shape.clone(), Data::F32(values)))
+            }
+            Work::Model(engine) => match engine.run(inputs) {
+                Ok(outputs) => Ok(vec![outputs]),
+                Err(error @ EngineError::NotFinite(_)) => {
+                    Err((Fault::NotFinite, error.to_string()))
+                }
+                Err(error) => Err((Fault::Model, error.to_string())),
+            },
+            Work::Plugin(plugin) => plugin.process(frame, inputs, plugin_restarts),
+            Work::Select(index) => one(inputs.first().and_then(|input| input.select(*index))),
+            Work::Threshold { above, below } => match inputs.first().map(Tensor::data) {
+                Some(Data::F32(values)) if values.len() == 1 => {
                     let value = f64::from(values[0]);
                     let beyond = above.is_some_and(|level| value > level)
                         || below.is_some_and(|level| value < level);
-                    Tensor::new(vec![1], Data::Bool(vec![beyond]))
+                    one(Tensor::new(vec![1], Data::Bool(vec![beyond])))
                 }
-                _ => None,
+                _ => one(None),
             },
-            Work::Window { .. } | Work::Model(_) | Work::Plugin(_) => None,
-        };
-        output.map(|tensor| vec![vec![tensor]]).ok_or_else(|| "cannot use what came in".into())
+        }
     }
 }
 
@@ -283,13 +291,13 @@ impl Plugin {
         frame: &Frame<'_>,
         inputs: &[Tensor],
         restarts: &mut u64,
-    ) -> Result<Vec<Vec<Tensor>>, String> {
+    ) -> Result<Vec<Vec<Tensor>>, Failure> {
         let mut instance = match self.instances.remove(frame.key) {
             Some(instance) => instance,
             None => self
                 .compiled
                 .start(&self.settings, self.limits)
-                .map_err(|error| error.to_string())?,
+                .map_err(|error| (Fault::PluginStart, error.to_string()))?,
         };
         let answer = instance.process((frame.number, frame.first, frame.time_unix_ns), inputs);
         match &answer {
@@ -299,6 +307,29 @@ impl Plugin {
             // Its memory can no longer be relied on: the next frame gets a fresh instance.
             Err(_) => *restarts += 1,
         }
-        answer.map_err(|error| error.to_string())
+        answer.map_err(failure)
     }
+
+    fn finish(
+        &mut self,
+        frame: &Frame<'_>,
+        restarts: &mut u64,
+    ) -> Result<Vec<Vec<Tensor>>, Failure> {
+        let Some(mut instance) = self.instances.remove(frame.key) else { return Ok(vec![]) };
+        let answer = instance.finish();
+        if !matches!(&answer, Ok(_) | Err(PluginError::Refused(_))) {
+            *restarts += 1;
+        }
+        answer.map_err(failure)
+    }
+}
+
+fn failure(error: PluginError) -> Failure {
+    let fault = match &error {
+        PluginError::Refused(_) => Fault::PluginRefused,
+        PluginError::Trap(_) => Fault::PluginTrap,
+        PluginError::Time(_) => Fault::PluginTime,
+        PluginError::Answer(_) => Fault::PluginAnswer,
+    };
+    (fault, error.to_string())
 }

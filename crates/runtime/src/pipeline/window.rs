@@ -1,6 +1,6 @@
 //! Groups the readings of one stream into windows on boundaries that everybody agrees on.
 
-use super::frame::Reading;
+use super::frame::{FrameError, Reading};
 use std::collections::VecDeque;
 
 /// A full window, ready for the stages.
@@ -14,59 +14,189 @@ pub struct Window {
     pub values: Vec<f32>,
 }
 
-/// The open window of one stream. Windows begin at multiples of the stride, so two windowers
+/// A frame that will never have a window, and the readings that it accounts for all the same.
+#[derive(Debug, PartialEq)]
+pub struct Broken {
+    /// First reading of its stride.
+    pub first: u64,
+    /// Last reading of its stride.
+    pub last: u64,
+    /// Time of the stream's last reading.
+    pub time_unix_ns: i64,
+    /// Why.
+    pub error: FrameError,
+}
+
+/// What a reading completes.
+#[derive(Debug, PartialEq)]
+pub enum Cut {
+    /// A window.
+    Whole(Window),
+    /// A frame that cannot be answered.
+    Broken(Broken),
+}
+
+/// The open windows of one stream. Windows begin at multiples of the stride, so two windowers
 /// given the same readings cut them alike, whenever they started.
 #[derive(Debug)]
 pub struct Windower {
-    rows: usize,
+    rows: u32,
     stride: u64,
-    readings: VecDeque<Reading>,
-    last: Option<(u64, i64)>,
+    fields: usize,
+    /// First boundary at or after the first reading seen: what lies before is another windower's.
+    from: Option<u64>,
+    next: u64,
+    time_unix_ns: i64,
+    readings: VecDeque<(u64, Vec<f32>)>,
+    /// A stride whose window cannot become whole, until its last reading has passed.
+    spoilt: Option<Spoilt>,
+}
+
+#[derive(Debug)]
+struct Spoilt {
+    first: u64,
+    have: u32,
+    fault: Option<FrameError>,
 }
 
 impl Windower {
-    /// Windows of `rows` readings, each beginning `stride` after the one before.
-    pub fn new(rows: u32, stride: u32) -> Windower {
+    /// Windows of `rows` readings of `fields` values, each beginning `stride` after the one before.
+    pub fn new(rows: u32, stride: u32, fields: usize) -> Windower {
         Windower {
-            rows: rows as usize,
+            rows,
             stride: u64::from(stride),
+            fields,
+            from: None,
+            next: 0,
+            time_unix_ns: 0,
             readings: VecDeque::new(),
-            last: None,
+            spoilt: None,
         }
     }
 
-    /// Takes the stream's next reading; gives the window that it completes.
+    /// Takes the stream's next reading; gives the frames that it completes.
     ///
-    /// A gap in the sequence (readings that were dropped) starts again at the next boundary.
-    pub fn push(&mut self, reading: Reading) -> Option<Window> {
-        self.last = Some((reading.sequence, reading.time_unix_ns));
-        let follows = self.readings.back().is_none_or(|last| last.sequence + 1 == reading.sequence);
-        if !follows {
-            self.readings.clear();
-        }
-        if self.readings.is_empty() && !reading.sequence.is_multiple_of(self.stride) {
-            return None;
-        }
-        self.readings.push_back(reading);
-        if self.readings.len() < self.rows {
-            return None;
-        }
-        let window = Window {
-            first: self.readings.front()?.sequence,
-            time_unix_ns: self.readings.back()?.time_unix_ns,
-            values: self.readings.iter().flat_map(|r| &r.values).map(|v| *v as f32).collect(),
+    /// A frame with a reading that is missing from the sequence or does not fit the port is broken.
+    /// A frame of which no reading came at all belongs to whoever dropped them. A reading that is
+    /// older than the one before is not looked at again.
+    pub fn push(&mut self, reading: &Reading) -> Vec<Cut> {
+        let sequence = reading.sequence;
+        let Some(after) = sequence.checked_add(1) else { return vec![] };
+        let from = match self.from {
+            Some(from) => from,
+            None => {
+                let Some(from) = sequence.checked_next_multiple_of(self.stride) else {
+                    return vec![];
+                };
+                self.next = sequence;
+                *self.from.insert(from)
+            }
         };
-        self.readings.drain(..(self.stride as usize).min(self.rows));
-        Some(window)
+        if sequence < self.next {
+            return vec![];
+        }
+        let dropped = sequence > self.next.max(from);
+        self.next = after;
+        self.time_unix_ns = reading.time_unix_ns;
+        if sequence < from {
+            return vec![];
+        }
+        let mut cuts = Vec::new();
+        let values = self.values(reading);
+        if dropped || values.is_err() {
+            self.spoil(sequence, values.as_ref().err(), &mut cuts);
+        }
+        if let Some(spoilt) = &mut self.spoilt {
+            spoilt.have += 1;
+            if sequence == spoilt.first.saturating_add(self.stride - 1) {
+                cuts.extend(self.spoilt.take().map(|spoilt| self.broken(spoilt)));
+            }
+        } else if let Ok(values) = values {
+            self.readings.push_back((sequence, values));
+            cuts.extend(self.whole().map(Cut::Whole));
+        }
+        cuts
     }
 
-    /// The readings of the window that is still open, as first and last sequence number, and the
-    /// time of the stream's last reading. Without open readings the range is empty: it begins after
-    /// the last reading and ends with it. None before the first reading.
-    pub fn open(&self) -> Option<(u64, u64, i64)> {
-        let (last, time_unix_ns) = self.last?;
-        let first = self.readings.front().map_or(last + 1, |reading| reading.sequence);
-        Some((first, last, time_unix_ns))
+    /// Ends the stream: what was open is broken.
+    pub fn end(&mut self) -> Vec<Cut> {
+        let mut cuts = Vec::new();
+        self.give_up(self.next, None, &mut cuts);
+        if let Some(spoilt) = self.spoilt.take() {
+            let mut broken = self.broken(spoilt);
+            if let Cut::Broken(broken) = &mut broken {
+                broken.last = self.next - 1;
+            }
+            cuts.push(broken);
+        }
+        cuts
+    }
+
+    /// Sequence number after the last reading, and that one's time.
+    pub fn position(&self) -> (u64, i64) {
+        (self.next, self.time_unix_ns)
+    }
+
+    fn values(&self, reading: &Reading) -> Result<Vec<f32>, FrameError> {
+        let fail = |problem| FrameError::Reading { sequence: reading.sequence, problem };
+        if reading.values.len() != self.fields {
+            let have = reading.values.len();
+            return Err(fail(format!("it has {have} values, the port {}", self.fields)));
+        }
+        let values: Vec<f32> = reading.values.iter().map(|value| *value as f32).collect();
+        match values.iter().position(|value| !value.is_finite()) {
+            Some(at) => {
+                Err(fail(format!("value {at} is no 32-bit number: {:e}", reading.values[at])))
+            }
+            None => Ok(values),
+        }
+    }
+
+    fn whole(&mut self) -> Option<Window> {
+        if self.readings.len() < self.rows as usize {
+            return None;
+        }
+        let first = self.readings.front()?.0;
+        let values = self.readings.iter().flat_map(|(_, values)| values).copied().collect();
+        self.readings.drain(..self.stride as usize);
+        Some(Window { first, time_unix_ns: self.time_unix_ns, values })
+    }
+
+    /// Reading `sequence` cannot follow the readings before it: their windows are given up, and so
+    /// is the stride that it lies in unless it begins one.
+    fn spoil(&mut self, sequence: u64, fault: Option<&FrameError>, cuts: &mut Vec<Cut>) {
+        self.give_up(sequence, fault, cuts);
+        if self.spoilt.is_none() && (fault.is_some() || !sequence.is_multiple_of(self.stride)) {
+            let first = sequence - sequence % self.stride;
+            self.spoilt = Some(Spoilt { first, have: 0, fault: fault.cloned() });
+        }
+    }
+
+    /// Breaks every open stride that ended before `sequence`; the one around it stays spoilt.
+    fn give_up(&mut self, sequence: u64, fault: Option<&FrameError>, cuts: &mut Vec<Cut>) {
+        let mut strides: Vec<Spoilt> = self.spoilt.take().into_iter().collect();
+        for (at, _) in std::mem::take(&mut self.readings) {
+            let first = at - at % self.stride;
+            match strides.last_mut() {
+                Some(stride) if stride.first == first => stride.have += 1,
+                _ => strides.push(Spoilt { first, have: 1, fault: fault.cloned() }),
+            }
+        }
+        for stride in strides {
+            if stride.first.saturating_add(self.stride - 1) < sequence {
+                let broken = self.broken(stride);
+                cuts.push(broken);
+            } else {
+                self.spoilt = Some(stride);
+            }
+        }
+    }
+
+    fn broken(&self, spoilt: Spoilt) -> Cut {
+        let Spoilt { first, have, fault } = spoilt;
+        let error = fault.unwrap_or(FrameError::Incomplete { have, rows: self.rows });
+        let last = first.saturating_add(self.stride - 1);
+        Cut::Broken(Broken { first, last, time_unix_ns: self.time_unix_ns, error })
     }
 }
 
@@ -74,36 +204,96 @@ impl Windower {
 mod tests {
     use super::*;
 
-    fn firsts(rows: u32, stride: u32, sequences: impl IntoIterator<Item = u64>) -> Vec<u64> {
-        let mut windower = Windower::new(rows, stride);
-        let reading = |sequence| Reading {
-            key: String::new(),
-            sequence,
-            time_unix_ns: 0,
-            values: vec![sequence as f64],
-        };
-        sequences
-            .into_iter()
-            .filter_map(|sequence| windower.push(reading(sequence)))
-            .map(|window| {
-                let values: Vec<f32> =
-                    (0..rows as u64).map(|i| (window.first + i) as f32).collect();
-                assert_eq!(window.values, values);
-                window.first
-            })
-            .collect()
+    fn reading(sequence: u64, value: f64) -> Reading {
+        Reading { key: String::new(), sequence, time_unix_ns: 0, values: vec![value] }
+    }
+
+    fn told(cut: Cut) -> String {
+        match cut {
+            Cut::Whole(window) => {
+                let expected = (0..window.values.len()).map(|i| (window.first + i as u64) as f32);
+                assert_eq!(window.values, expected.collect::<Vec<_>>());
+                window.first.to_string()
+            }
+            Cut::Broken(broken) => {
+                let word = match &broken.error {
+                    FrameError::Incomplete { have, .. } => format!("has {have}"),
+                    error => error.reason().to_owned(),
+                };
+                format!("{}-{} {word}", broken.first, broken.last)
+            }
+        }
+    }
+
+    /// Pushes readings whose value is their number, then ends the stream.
+    fn cut(rows: u32, stride: u32, sequences: impl IntoIterator<Item = u64>) -> Vec<String> {
+        let mut windower = Windower::new(rows, stride, 1);
+        let mut cuts = Vec::new();
+        for sequence in sequences {
+            // 1000 stands for a value that is none.
+            let value = if sequence >= 1000 { f64::NAN } else { sequence as f64 };
+            cuts.extend(windower.push(&reading(sequence % 1000, value)));
+        }
+        cuts.extend(windower.end());
+        cuts.into_iter().map(told).collect()
     }
 
     #[test]
     fn whoever_starts_in_the_middle_cuts_the_same_windows() {
-        assert_eq!(firsts(6, 6, 0..24), [0, 6, 12, 18]);
-        assert_eq!(firsts(6, 6, 8..24), [12, 18]);
-        assert_eq!(firsts(6, 3, 0..15), [0, 3, 6, 9]);
-        assert_eq!(firsts(6, 3, 4..15), [6, 9]);
+        assert_eq!(cut(6, 6, 0..24), ["0", "6", "12", "18"]);
+        assert_eq!(cut(6, 6, 8..24), ["12", "18"]);
+        assert_eq!(cut(6, 3, 0..12), ["0", "3", "6", "9-11 has 3"]);
+        assert_eq!(cut(6, 3, 4..12), ["6", "9-11 has 3"]);
     }
 
     #[test]
-    fn no_window_spans_a_gap() {
-        assert_eq!(firsts(6, 6, (0..8).chain(10..24)), [0, 12, 18]);
+    fn no_window_spans_a_gap_and_every_reading_that_came_is_accounted_for() {
+        // 8 and 9 dropped: 6 and 7, and 10 and 11 behind the gap, belong to the frame that broke.
+        assert_eq!(cut(6, 6, (0..8).chain(10..24)), ["0", "6-11 has 4", "12", "18"]);
+        // The gap ends on a boundary; in a frame of its own; swallows whole frames.
+        assert_eq!(cut(6, 6, (0..8).chain(12..18)), ["0", "6-11 has 2", "12"]);
+        assert_eq!(cut(6, 6, (0..6).chain(8..18)), ["0", "6-11 has 4", "12"]);
+        assert_eq!(cut(6, 6, (0..8).chain(32..42)), ["0", "6-11 has 2", "30-35 has 4", "36"]);
+        // Windows that overlap break together where they share the reading that is missing.
+        assert_eq!(
+            cut(6, 3, (0..10).chain(11..21)),
+            ["0", "3", "6-8 has 3", "9-11 has 2", "12", "15", "18-20 has 3"]
+        );
+        // A gap before the first boundary is nobody's frame here.
+        assert_eq!(cut(6, 6, [7, 10, 12, 13, 14, 15, 16, 17]), ["12"]);
+        assert_eq!(cut(6, 6, [7, 13, 14, 15, 16, 17, 18]), ["12-17 has 5", "18-18 has 1"]);
+    }
+
+    #[test]
+    fn a_reading_that_is_no_number_breaks_its_frame_and_no_other() {
+        assert_eq!(cut(3, 3, [0, 1, 2, 3, 1004, 5, 6, 7, 8]), ["0", "3-5 reading", "6"]);
+        assert_eq!(cut(3, 3, [1000, 1, 2, 3, 4, 1005]), ["0-2 reading", "3-5 reading"]);
+        assert_eq!(
+            cut(2, 1, [0, 1, 1002, 3, 4]),
+            ["0", "1-1 reading", "2-2 reading", "3", "4-4 has 1"]
+        );
+    }
+
+    #[test]
+    fn a_reading_that_comes_again_changes_nothing() {
+        assert_eq!(cut(3, 3, [0, 1, 1, 0, 2, 2, 3, 4, 5, 0]), ["0", "3"]);
+    }
+
+    #[test]
+    fn the_end_of_numbers_is_no_end_of_the_program() {
+        let mut windower = Windower::new(3, 3, 1);
+        for sequence in u64::MAX - 8..=u64::MAX {
+            windower.push(&reading(sequence, 0.0));
+        }
+        windower.end();
+        assert!(Windower::new(3, 2, 1).push(&reading(u64::MAX, 0.0)).is_empty());
+    }
+
+    #[test]
+    fn a_value_beyond_32_bits_is_told_from_a_good_one() {
+        let mut windower = Windower::new(1, 1, 1);
+        let cuts = windower.push(&reading(0, 1e300));
+        let [Cut::Broken(broken)] = cuts.as_slice() else { panic!("it was taken for a number") };
+        assert!(broken.error.to_string().ends_with("value 0 is no 32-bit number: 1e300"));
     }
 }

@@ -9,6 +9,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 const TAG_BYTES: usize = 32;
+/// Files in the folder; beyond, the oldest are removed. Three releases a slot, a few plugins each.
+const FILES_MAX: usize = 64;
 
 /// A folder of compiled plugins and the key that authenticates them.
 #[derive(Clone)]
@@ -18,7 +20,7 @@ pub struct PluginCache {
 }
 
 impl PluginCache {
-    /// A cache in `folder`, authenticated by the device's own `key`.
+    /// A cache in `folder`, which is its own, authenticated by the device's own `key`.
     pub fn new(folder: PathBuf, key: &[u8; 32]) -> PluginCache {
         PluginCache { folder, key: hmac::Key::new(hmac::HMAC_SHA256, key) }
     }
@@ -39,6 +41,7 @@ impl PluginCache {
     pub(super) fn store(&self, plugin: &Digest, compiler: &str, code: &[u8]) {
         let tag = hmac::sign(&self.key, &signed(plugin, compiler, code));
         let file = self.file(plugin, compiler);
+        let _ = std::fs::create_dir_all(&self.folder);
         // Whoever reads meanwhile sees the old file or the new one, and would notice half of one.
         let temporary = file.with_extension(format!("{}.part", std::process::id()));
         let written = std::fs::File::create(&temporary).and_then(|mut out| {
@@ -47,6 +50,20 @@ impl PluginCache {
         });
         if written.and_then(|()| std::fs::rename(&temporary, &file)).is_err() {
             let _ = std::fs::remove_file(&temporary);
+        }
+        self.prune();
+    }
+
+    fn prune(&self) {
+        let Ok(entries) = std::fs::read_dir(&self.folder) else { return };
+        let dated = entries.flatten().filter_map(|entry| {
+            let written = entry.metadata().and_then(|metadata| metadata.modified()).ok()?;
+            Some((written, entry.path()))
+        });
+        let mut files: Vec<_> = dated.collect();
+        files.sort();
+        for (_, file) in files.iter().rev().skip(FILES_MAX) {
+            let _ = std::fs::remove_file(file);
         }
     }
 
@@ -61,4 +78,23 @@ fn signed(plugin: &Digest, compiler: &str, code: &[u8]) -> Vec<u8> {
     signed.extend(Digest::of(compiler.as_bytes()).bytes());
     signed.extend(Digest::of(code).bytes());
     signed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_stays_bounded_and_keeps_what_came_last() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = PluginCache::new(folder.path().join("cache"), &[7; 32]);
+        let plugins: Vec<Digest> = (0..70u8).map(|number| Digest::of(&[number])).collect();
+        for plugin in &plugins {
+            cache.store(plugin, "compiler", b"code");
+        }
+        let files = std::fs::read_dir(folder.path().join("cache")).unwrap().count();
+        assert_eq!(files, FILES_MAX);
+        assert_eq!(cache.load(&plugins[69], "compiler").unwrap(), b"code");
+        assert_eq!(cache.load(&plugins[69], "another compiler"), None);
+    }
 }

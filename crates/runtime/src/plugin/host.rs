@@ -1,9 +1,11 @@
 //! The sandbox: memory, time and output of a plugin are bounded, and it can reach nothing.
 
 use super::cache::PluginCache;
+use super::ticker::{self, ticks};
 use crate::tensor::{Data, Element, Port, Tensor};
 use bindings::exports::lineside::plugin::processor as wit;
 use lineside_bundle::Digest;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Engine, Store, StoreLimits, StoreLimitsBuilder, Trap};
@@ -13,14 +15,15 @@ mod bindings {
     wasmtime::component::bindgen!({ path: "../../plugins/wit", world: "plugin" });
 }
 
-/// Time between two looks at the clock while a plugin runs.
-const TICK: Duration = Duration::from_millis(5);
 /// Address space kept free for a plugin's memory to grow into without moving.
 const RESERVATION_BYTES: u64 = 1 << 20;
 /// Native stack that a plugin may use.
 const STACK_BYTES: usize = 512 << 10;
 /// Results that one call may give.
 const RESULTS_MAX: usize = 1024;
+/// Bytes of this process that the results of one call may take before they are looked at. A plugin
+/// can name the same few bytes of its own memory many times over.
+const ANSWER_BYTES_MAX: usize = 32 << 20;
 /// Elements that the results of one call may have together.
 const ELEMENTS_MAX: usize = 4 << 20;
 
@@ -110,9 +113,13 @@ impl Sandbox {
             config.target(target).map_err(setup)?;
         }
         let engine = Engine::new(&config).map_err(setup)?;
-        tick(&engine);
+        ticker::register(&engine)
+            .map_err(|error| SandboxError::Setup(format!("no thread for its clock: {error}")))?;
+        // Version, processor features and every setting that changes the code.
+        let mut compiler = DefaultHasher::new();
+        engine.precompile_compatibility_hash().hash(&mut compiler);
         let target = target.unwrap_or(std::env::consts::ARCH);
-        let compiler = format!("wasmtime 48 {target} {STACK_BYTES} {RESERVATION_BYTES}");
+        let compiler = format!("{target} {:016x}", compiler.finish());
         Ok(Sandbox { engine, compiler, cache })
     }
 
@@ -166,13 +173,15 @@ impl CompiledPlugin {
             .memory_size(limits.memory_bytes)
             .table_elements(1 << 16)
             .instances(16)
-            .memories(4)
+            .memories(1)
             .tables(16)
             .trap_on_grow_failure(true)
             .build();
         let mut store = Store::new(engine, limiter);
         store.limiter(|limiter| limiter);
+        store.set_hostcall_fuel(ANSWER_BYTES_MAX);
         store.set_epoch_deadline(ticks(limits.call));
+        let _ticking = ticker::ticking();
         let plugin =
             bindings::Plugin::instantiate(&mut store, &self.component, &Linker::new(engine))
                 .map_err(|error| SandboxError::Component(format!("{error:#}")))?;
@@ -226,6 +235,7 @@ impl Instance {
         let inputs: Vec<wit::Tensor> =
             self.inputs.iter().zip(inputs).map(|(port, tensor)| given(port, tensor)).collect();
         self.store.set_epoch_deadline(ticks(self.limits.call));
+        let _ticking = ticker::ticking();
         let processor = self.plugin.lineside_plugin_processor();
         let answer = processor.call_process(&mut self.store, frame, &inputs);
         self.taken(answer)
@@ -237,6 +247,7 @@ impl Instance {
     /// [`PluginError`].
     pub fn finish(&mut self) -> Result<Vec<Vec<Tensor>>, PluginError> {
         self.store.set_epoch_deadline(ticks(self.limits.call));
+        let _ticking = ticker::ticking();
         let answer = self.plugin.lineside_plugin_processor().call_finish(&mut self.store);
         self.taken(answer)
     }
@@ -314,20 +325,4 @@ fn trap(error: &wasmtime::Error, call: Duration) -> PluginError {
         Some(Trap::Interrupt) => PluginError::Time(call),
         _ => PluginError::Trap(error.root_cause().to_string()),
     }
-}
-
-fn ticks(call: Duration) -> u64 {
-    (call.as_micros().div_ceil(TICK.as_micros()) as u64).max(1) + 1
-}
-
-/// Lets the engine's clock tick as long as somebody holds the engine.
-fn tick(engine: &Engine) {
-    let engine = engine.weak();
-    std::thread::spawn(move || {
-        while let Some(engine) = engine.upgrade() {
-            engine.increment_epoch();
-            drop(engine);
-            std::thread::sleep(TICK);
-        }
-    });
 }

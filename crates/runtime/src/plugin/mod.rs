@@ -2,6 +2,7 @@
 
 mod cache;
 mod host;
+mod ticker;
 
 pub use cache::PluginCache;
 pub use host::{CompiledPlugin, Instance, PluginError, Sandbox, SandboxError, SandboxLimits};
