@@ -8,7 +8,6 @@ use lineside_runtime::{
 };
 use lineside_tests::{build, complaint, lineside, root};
 use std::sync::OnceLock;
-use std::time::Duration;
 
 /// The evil plugin's component, built once for all tests.
 fn plugin() -> &'static [u8] {
@@ -157,10 +156,7 @@ fn compiled_code_that_was_touched_or_comes_from_another_device_is_not_loaded() {
     let original = std::fs::read(&file).unwrap();
     let digest = Digest::of(&original);
 
-    let started = std::time::Instant::now();
     load(&bundle, &cache(1)).unwrap();
-    let warm = started.elapsed();
-    assert!(warm < Duration::from_secs(5), "a cached plugin takes {warm:?}");
     assert_eq!(Digest::of(&std::fs::read(&file).unwrap()), digest);
 
     // Each of these is noticed: the plugin is compiled anew, works, and the cache is made whole.

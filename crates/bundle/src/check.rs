@@ -351,10 +351,18 @@ alarm_share = [0.0, 0.3]
     }
 
     #[test]
-    fn the_example_of_the_readme_holds_together() {
+    fn a_whole_description_holds_together() {
         let bundle = BundleFile::parse(GOOD).unwrap();
         assert_eq!(bundle.order().unwrap(), ["window", "judge", "alarm"]);
         assert_eq!(bundle.window(), (6, 3));
+        assert_eq!(bundle.paths(), ["models/pump.onnx"]);
+    }
+
+    #[test]
+    fn the_example_of_the_readme_holds_together() {
+        let readme = include_str!("../../../README.md");
+        let example = readme.split("```toml").nth(1).and_then(|rest| rest.split("```").next());
+        let bundle = BundleFile::parse(example.unwrap()).unwrap();
         assert_eq!(bundle.paths(), ["models/pump.onnx"]);
     }
 

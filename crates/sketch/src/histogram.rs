@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 
 /// Linear steps between two powers of two, as a number of binary digits: 32 steps.
 const STEP_BITS: u32 = 5;
-/// Largest relative error of a quantile: half a step of 1/32 of a power of two.
+/// Largest relative error of a quantile: half a step of 1/32 of a power of two. It holds until
+/// there are more than [`BUCKETS_MAX`] buckets; then quantiles near zero no longer keep to it.
 pub const RELATIVE_ERROR: f64 = 1.0 / 64.0;
-/// Buckets kept at most. Beyond it the ones nearest to zero are joined, so large magnitudes stay sharp.
+/// Buckets kept at most. Beyond it the ones nearest to zero are joined, whatever their sign, so
+/// that large magnitudes stay sharp.
 pub const BUCKETS_MAX: usize = 512;
 
 /// How many values fell into each of many narrow buckets, wider as magnitudes grow.

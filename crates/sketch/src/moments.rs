@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 /// Steps per unit of the fixed-point sum: a resolution of about 2.3e-10.
 const STEPS_PER_UNIT: f64 = 4_294_967_296.0;
-/// Values beyond are summed as this: 2^40, so that 2^54 of them fit the sum of squares.
+/// Values beyond are summed as this: 2^40. The sum has room for 2^55 such values, the sum of squares
+/// for 2^7; then they stay at their largest.
 const MAGNITUDE_MAX: f64 = 1_099_511_627_776.0;
 
 /// Count, extremes, sum and sum of squares of finite values.
@@ -63,12 +64,17 @@ impl Moments {
         (self.count > 0).then_some((self.min, self.max))
     }
 
-    /// Mean, within 2.4e-10 of the exact one; none before the first value.
+    /// Mean; none before the first value. Off by at most 2.4e-10 and the rounding of a 64-bit float,
+    /// as long as no value was beyond 2^40.
     pub fn mean(&self) -> Option<f64> {
         (self.count > 0).then(|| self.sum as f64 / STEPS_PER_UNIT / self.count as f64)
     }
 
     /// Standard deviation of the values as a whole (divided by their number); none before the first.
+    ///
+    /// A rough figure where the spread is small beside the values: around magnitude `m` it may be off
+    /// by `sqrt(m) / 1024 + m / 2^25`, because squares are kept to 2^-20. A constant 1000.3 gives
+    /// 0.02, and a spread of 1 around 1e9 is lost.
     pub fn deviation(&self) -> Option<f64> {
         let mean = self.mean()?;
         let square = self.squares as f64 / (1_048_576.0 * 1_048_576.0) / self.count as f64;
