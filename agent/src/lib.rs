@@ -1,9 +1,15 @@
 //! The device: what `lineside-agent` is made of.
 //!
-//! So far: the agent's settings, its state folder, and the driver of updates with the store of
-//! blobs and the journal. Sources, workers, sinks and the program around them are not there yet.
+//! Data: `SensorMessage -> Reading -> Frame -> Prediction -> Finding`, through `source`, `worker`,
+//! `ledger` and `sink`. Updates: `Assignment -> TrustedTarget -> Blob -> StagedRelease ->
+//! Candidate -> Committed | RolledBack`, through `fleet` and `update`. `daemon` puts them together.
 
 pub mod config;
+pub mod daemon;
 pub mod fleet;
+pub mod ledger;
+pub mod sink;
+pub mod source;
 pub mod store;
 pub mod update;
+pub mod worker;

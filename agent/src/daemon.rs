@@ -1,0 +1,308 @@
+//! The agent as a whole: opens what there is, puts sources, slots, sinks and the drivers of updates
+//! together, and ends them in order. The only module that knows all others.
+
+use crate::config::{Config, OutboxFull, SinkKind, SlotConfig, SourceKind};
+use crate::fleet::Device;
+use crate::ledger::{Ledger, OutboxLimits, Position};
+use crate::sink;
+use crate::source::Arrival;
+use crate::source::file::Files;
+use crate::source::mqtt::Topic;
+use crate::store::Store;
+use crate::update::StagedRelease;
+use crate::update::blobs::Blobs;
+use crate::update::download::Registry;
+use crate::update::hands::Hands;
+use crate::update::journal::Journal;
+use crate::update::slot::{QUEUE_MAX, SlotDriver, SlotParts as DriverParts};
+use crate::update::states::States;
+use crate::worker::process::{Processes, Starter};
+use crate::worker::task::{SlotParts, open};
+use crate::worker::{SlotEvent, SlotHandle, SlotView, WorkerLimits, self_test};
+use anyhow::{Context, bail};
+use lineside_bundle::Digest;
+use lineside_rules::Observation;
+use lineside_update::Report;
+use lineside_wire::name::{DeviceId, SlotName};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{sleep, timeout};
+
+/// Arrivals that wait for a slot, besides its own queue.
+const ARRIVALS_MAX: usize = 4;
+/// Longest that the end of the agent may take.
+const STOP_MAX: Duration = Duration::from_secs(5);
+/// How often it is looked whether everything is drained.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// When the agent ends by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// Only when it is told to.
+    Stopped,
+    /// When all recordings are at their end and all findings are delivered.
+    Drained,
+}
+
+/// What all slots share.
+struct House {
+    config: Config,
+    device: Device,
+    ledger: Ledger,
+    journal: Journal,
+    blobs: Blobs,
+    states: Arc<States>,
+    online: Arc<Notify>,
+    starter: Arc<dyn Starter>,
+    limits: WorkerLimits,
+}
+
+/// Runs the agent with the settings in `config`.
+///
+/// # Errors
+/// Whatever keeps it from starting, naming the file and the field.
+pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
+    let config = Config::read(config)?;
+    if until == Until::Drained {
+        check_drainable(&config)?;
+    }
+    let device = Device::read(&config.device_dir)?;
+    let store = Store::open(&config.state_dir)?;
+    let outbox = OutboxLimits {
+        findings_max: config.limits.outbox_findings_max,
+        block: config.limits.outbox_full == OutboxFull::Block,
+    };
+    let limits = WorkerLimits {
+        memory_mib_max: config.limits.worker_memory_mib_max,
+        load: config.limits.load,
+        self_test: config.limits.self_test,
+        cache: store.cache(),
+        cache_key: store.device_key()?,
+    };
+    let processes = Processes::new(tokio::runtime::Handle::current())
+        .context("cannot start the thread that starts workers")?;
+    let house = House {
+        ledger: Ledger::open(&store, outbox)?,
+        journal: Journal::open(store.database())?,
+        blobs: Blobs::open(&config.state_dir)?,
+        states: Arc::new(States::default()),
+        online: Arc::new(Notify::new()),
+        starter: Arc::new(processes),
+        limits,
+        config,
+        device,
+    };
+    let device = &house.device.id;
+    tracing::info!("{device} runs with {} slots", house.config.slots.len());
+    let mut slots = Vec::new();
+    let mut assignments = Vec::new();
+    for (name, config) in &house.config.slots {
+        let (slot, assign) =
+            house.open_slot(name, config).with_context(|| format!("slot {name}"))?;
+        slots.push(slot);
+        assignments.push(assign);
+    }
+    for (name, kind) in &house.config.sinks {
+        let ledger = house.ledger.clone();
+        match kind.clone() {
+            SinkKind::File(path) => {
+                tokio::spawn(sink::file::run(name.clone(), path, ledger));
+            }
+            SinkKind::Mqtt(end) => {
+                let client = format!("lineside-{device}-sink-{name}");
+                tokio::spawn(sink::mqtt::run(name.clone(), end, client, ledger));
+            }
+        }
+    }
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("told to stop"),
+        _ = interrupt.recv() => tracing::info!("told to stop"),
+        () = drained(&slots, &house.ledger), if until == Until::Drained => {}
+    }
+    let stopping = async {
+        for slot in &slots {
+            slot.drain().await;
+        }
+    };
+    if timeout(STOP_MAX, stopping).await.is_err() {
+        tracing::warn!("not everything is on disk; the next start goes on from what is");
+    }
+    for slot in &slots {
+        say_counts(&slot.view().borrow());
+    }
+    Ok(())
+}
+
+fn check_drainable(config: &Config) -> anyhow::Result<()> {
+    for (name, slot) in &config.slots {
+        if matches!(slot.source_kind, SourceKind::Mqtt(_)) {
+            bail!(
+                "--until-drained needs recordings, and source {} of slot {name} is a topic",
+                slot.source
+            );
+        }
+    }
+    Ok(())
+}
+
+fn say_counts(view: &SlotView) {
+    let counts = &view.counts;
+    tracing::info!(
+        "{} readings, {} frames, {} findings, lost {}, doubled {}, dropped {:?}, errors {:?}",
+        counts.accepted,
+        counts.frames,
+        counts.findings,
+        counts.lost,
+        counts.doubled,
+        counts.dropped,
+        counts.errors
+    );
+}
+
+async fn drained(slots: &[SlotHandle], ledger: &Ledger) {
+    for slot in slots {
+        // The slot's task ends only with the agent.
+        let _ = slot.view().wait_for(|view| view.ended).await;
+    }
+    loop {
+        let waiting = ledger.outbox().map(|sinks| sinks.values().map(|(n, _)| n).sum::<u64>());
+        match waiting {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(error) => tracing::error!("{:#}", anyhow::Error::from(error)),
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+impl House {
+    fn open_slot(
+        &self,
+        name: &SlotName,
+        config: &SlotConfig,
+    ) -> anyhow::Result<(SlotHandle, mpsc::Sender<lineside_update::Target>)> {
+        let (arrivals, inbox) = mpsc::channel(ARRIVALS_MAX);
+        let (receipts, committed) = mpsc::unbounded_channel();
+        let (slot, position) = open(SlotParts {
+            device: self.device.id.clone(),
+            slot: name.clone(),
+            config: config.clone(),
+            commit_every: self.config.limits.commit_every,
+            commit_frames: self.config.limits.commit_frames,
+            limits: self.limits.clone(),
+            starter: self.starter.clone(),
+            ledger: self.ledger.clone(),
+            witness: Arc::new(()),
+            arrivals: inbox,
+            receipts,
+        })?;
+        start_source(&self.device.id, name, config, &slot, position, arrivals, committed)?;
+        let (assign, assignments) = mpsc::channel(QUEUE_MAX);
+        let driver = SlotDriver::new(DriverParts {
+            slot: name.clone(),
+            policy: config.policy.clone(),
+            journal: self.journal.clone(),
+            blobs: self.blobs.clone(),
+            registry: Registry::of(&self.device),
+            hands: SlotHands {
+                slot: slot.clone(),
+                starter: self.starter.clone(),
+                limits: self.limits.clone(),
+            },
+            states: self.states.clone(),
+            online: self.online.clone(),
+        })?;
+        // What was accepted before the agent ended may not have reached the slot.
+        if let Some(target) = self.journal.accepted()?.targets.get(name) {
+            assign.try_send(target.clone()).context("the driver takes no assignment")?;
+        }
+        tokio::spawn(driver.drive(assignments, failures(&slot)));
+        Ok((slot, assign))
+    }
+}
+
+/// Deaths of the slot's workers, as the driver of its updates wants them.
+fn failures(slot: &SlotHandle) -> mpsc::Receiver<(Digest, String)> {
+    let mut events = slot.subscribe();
+    let (tell, failures) = mpsc::channel(QUEUE_MAX);
+    tokio::spawn(async move {
+        while let Some(SlotEvent::WorkerFailed { release, reason }) = events.recv().await {
+            if tell.send((release.digest, reason)).await.is_err() {
+                return;
+            }
+        }
+    });
+    failures
+}
+
+fn start_source(
+    device: &DeviceId,
+    name: &SlotName,
+    config: &SlotConfig,
+    slot: &SlotHandle,
+    position: Position,
+    arrivals: mpsc::Sender<Arrival>,
+    receipts: mpsc::UnboundedReceiver<u64>,
+) -> anyhow::Result<()> {
+    let port: watch::Receiver<_> = slot.port();
+    match &config.source_kind {
+        SourceKind::File { .. } if position.ended => {}
+        SourceKind::File { paths, pace } => {
+            let files = Files { paths: paths.clone(), pace: *pace, port, arrivals };
+            std::thread::Builder::new()
+                .name(format!("source {name}"))
+                .spawn(move || files.read(&position))
+                .context("cannot start a thread for the source")?;
+        }
+        SourceKind::Mqtt(end) => {
+            // Another broker or topic is another session: nothing of the old one belongs to it.
+            let mark = Digest::of(format!("{end:?}").as_bytes()).short();
+            let client_id = format!("lineside-{device}-{name}-{mark}");
+            let recent = position.recent;
+            let topic = Topic { end: end.clone(), client_id, port, arrivals, receipts, recent };
+            tokio::spawn(topic.read());
+        }
+    }
+    Ok(())
+}
+
+/// What a slot's driver does to the slot.
+struct SlotHands {
+    slot: SlotHandle,
+    starter: Arc<dyn Starter>,
+    limits: WorkerLimits,
+}
+
+impl Hands for SlotHands {
+    async fn run(&self, release: &StagedRelease) -> Result<(), String> {
+        self.slot.run(release).await.map_err(|error| error.to_string())
+    }
+
+    async fn swap(&self, release: &StagedRelease) -> Result<(), String> {
+        self.slot.swap(release).await.map_err(|error| error.to_string())
+    }
+
+    async fn vacate(&self, reason: &str) {
+        self.slot.vacate(reason).await;
+    }
+
+    fn observation(&self) -> Observation {
+        self.slot.observation()
+    }
+
+    async fn self_test(&self, release: &StagedRelease) -> Result<(), String> {
+        match self_test(release, &self.limits, &*self.starter).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn report(&self, report: &Report) {
+        tracing::debug!("report {}: {}", report.number, report.text);
+    }
+}

@@ -1,0 +1,455 @@
+//! What has been accounted for, on disk: one transaction a batch holds findings, positions and the
+//! readings still owed, so that no power cut can separate them.
+//!
+//! One thread writes. Sources are told only what is committed, and sinks see only that. While the
+//! disk is full the thread waits for space and slots go on in memory.
+
+use crate::store::Store;
+use crate::worker::route::{JournalStep, StreamState};
+use lineside_runtime::Reading;
+use lineside_wire::name::SlotName;
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc, oneshot};
+
+/// Slot: position of its source, what it has counted.
+const SLOTS: TableDefinition<&str, &[u8]> = TableDefinition::new("slots");
+/// Slot and stream: readings accepted, readings accounted for.
+const STREAMS: TableDefinition<(&str, &str), (u64, u64)> = TableDefinition::new("streams");
+/// Slot and chunk: readings that are kept.
+const READINGS: TableDefinition<(&str, u64), &[u8]> = TableDefinition::new("readings");
+/// Sink and number: a finding as JSON.
+const OUTBOX: TableDefinition<(&str, u64), &str> = TableDefinition::new("outbox");
+/// Sink: findings that wait, findings that had to give way, the next number.
+const SINKS: TableDefinition<&str, (u64, u64, u64)> = TableDefinition::new("sinks");
+/// Requests that wait for the writing thread.
+const REQUESTS_MAX: usize = 64;
+/// Packets of a broker that are remembered, to know them when they are sent again.
+pub const RECENT_PACKETS_MAX: usize = 256;
+
+/// Why the ledger does not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The database.
+    #[error("the ledger in state.redb cannot be used")]
+    Database(#[source] Box<redb::Error>),
+    /// What is written there.
+    #[error(
+        "the ledger's entry for slot {slot} cannot be understood; was it written by a newer agent?"
+    )]
+    Entry {
+        /// The slot.
+        slot: String,
+    },
+    /// The writing thread is gone.
+    #[error("the ledger is closed")]
+    Closed,
+}
+
+impl<E: Into<redb::Error>> From<E> for LedgerError {
+    fn from(error: E) -> LedgerError {
+        LedgerError::Database(Box::new(error.into()))
+    }
+}
+
+/// How far a source has been read.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// File, from 0.
+    pub file: u32,
+    /// Rows of that file that have been taken, good or bad.
+    pub row: u64,
+    /// Rows of all files before it.
+    pub rows_before: u64,
+    /// The recording has ended, and its last frames are accounted for.
+    pub ended: bool,
+    /// The last packets of a broker that were accepted: identifier, and digest of the payload.
+    pub recent: VecDeque<(u16, u64)>,
+}
+
+/// What a slot has counted since it exists.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotCounts {
+    /// Readings accepted.
+    pub accepted: u64,
+    /// Rows and messages that were no readings, and readings that gave way, by reason.
+    pub dropped: BTreeMap<String, u64>,
+    /// Frames accounted for.
+    pub frames: u64,
+    /// Frames without an answer, by reason.
+    pub errors: BTreeMap<String, u64>,
+    /// Findings given.
+    pub findings: u64,
+    /// Findings with an alarm.
+    pub alarms: u64,
+    /// Deaths of workers.
+    pub worker_deaths: u64,
+    /// Readings between two committed frames that no frame accounts for: nought.
+    pub lost: u64,
+    /// Frames that were committed twice: nought.
+    pub doubled: u64,
+}
+
+/// What is known of a slot beside its streams.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SlotRecord {
+    /// How far its source has been read.
+    pub position: Position,
+    /// What it has counted.
+    pub counts: SlotCounts,
+    /// Names of the values of the readings that are kept.
+    pub fields: Vec<String>,
+}
+
+/// The readings that one committed frame accounts for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Span {
+    /// The stream.
+    pub key: String,
+    /// First reading.
+    pub first: u64,
+    /// Last reading; before `first` where there is none.
+    pub last: u64,
+}
+
+/// A finding on its way to sinks.
+#[derive(Debug, Clone)]
+pub struct Addressed {
+    /// The sinks.
+    pub sinks: Arc<[String]>,
+    /// A JSON object, without the number that the outbox gives it.
+    pub json: String,
+}
+
+/// One batch of a slot.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// The slot.
+    pub slot: SlotName,
+    /// What is known of it.
+    pub record: SlotRecord,
+    /// Readings that are kept, and streams.
+    pub journal: JournalStep,
+    /// Frames that are accounted for.
+    pub spans: Vec<Span>,
+    /// What they found.
+    pub findings: Vec<Addressed>,
+}
+
+/// A slot as it was last committed.
+#[derive(Debug, Default)]
+pub struct Restored {
+    /// What was known of it.
+    pub record: SlotRecord,
+    /// Its streams.
+    pub streams: BTreeMap<String, StreamState>,
+    /// The readings that were kept, by chunk.
+    pub chunks: Vec<(u64, Vec<(u64, Reading)>)>,
+}
+
+/// What a commit found out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// Readings lost, by this batch.
+    pub lost: u64,
+    /// Frames doubled, by this batch.
+    pub doubled: u64,
+}
+
+/// What a commit answers: what it found out, or the batch again.
+pub type Answer = Result<Committed, Box<Batch>>;
+
+enum Request {
+    Commit(Box<Batch>, oneshot::Sender<Answer>),
+    Delivered { sink: String, numbers: Vec<u64> },
+}
+
+/// Bounds of the outbox.
+#[derive(Debug, Clone, Copy)]
+pub struct OutboxLimits {
+    /// Findings that may wait for one sink.
+    pub findings_max: u64,
+    /// Whether slots wait when there are as many. Otherwise the oldest are dropped and counted.
+    pub block: bool,
+}
+
+/// The door to the ledger.
+#[derive(Clone)]
+pub struct Ledger {
+    database: Arc<Database>,
+    requests: mpsc::Sender<Request>,
+    news: Arc<Notify>,
+    full: Arc<AtomicBool>,
+}
+
+impl Ledger {
+    /// Opens the ledger of `store` and starts its writing thread.
+    ///
+    /// # Errors
+    /// [`LedgerError::Database`].
+    pub fn open(store: &Store, limits: OutboxLimits) -> Result<Ledger, LedgerError> {
+        let database = store.database();
+        let transaction = database.begin_write()?;
+        transaction.open_table(SLOTS)?;
+        transaction.open_table(STREAMS)?;
+        transaction.open_table(READINGS)?;
+        transaction.open_table(OUTBOX)?;
+        transaction.open_table(SINKS)?;
+        transaction.commit()?;
+        let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
+        let (news, full) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
+        let writer = Writer {
+            database: database.clone(),
+            limits,
+            news: news.clone(),
+            full: full.clone(),
+            fails: false,
+        };
+        std::thread::Builder::new()
+            .name("ledger".into())
+            .spawn(move || writer.write(inbox))
+            .map_err(redb::Error::Io)?;
+        Ok(Ledger { database, requests, news, full })
+    }
+
+    /// A slot as it was last committed; a new one where it never was.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub fn restore(&self, slot: &SlotName) -> Result<Restored, LedgerError> {
+        let entry = || LedgerError::Entry { slot: slot.to_string() };
+        let transaction = self.database.begin_read()?;
+        let name = slot.as_str();
+        let mut restored = Restored::default();
+        if let Some(bytes) = transaction.open_table(SLOTS)?.get(name)? {
+            restored.record = serde_json::from_slice(bytes.value()).map_err(|_| entry())?;
+        }
+        for stream in transaction.open_table(STREAMS)?.range((name, "")..)? {
+            let (key, value) = stream?;
+            let (owner, stream) = key.value();
+            if owner != name {
+                break;
+            }
+            let (next, accounted) = value.value();
+            restored.streams.insert(stream.to_owned(), StreamState { next, accounted });
+        }
+        for chunk in transaction.open_table(READINGS)?.range((name, 0)..=(name, u64::MAX))? {
+            let (key, value) = chunk?;
+            let readings = postcard::from_bytes(value.value()).map_err(|_| entry())?;
+            restored.chunks.push((key.value().1, readings));
+        }
+        Ok(restored)
+    }
+
+    /// Hands a batch to the writing thread. The answer comes when it is on the medium, or with the
+    /// batch when it could not be written.
+    pub async fn commit(&self, batch: Box<Batch>) -> oneshot::Receiver<Answer> {
+        let (answer, answered) = oneshot::channel();
+        // Closed only when the agent stops; the caller then hears nothing.
+        let _ = self.requests.send(Request::Commit(batch, answer)).await;
+        answered
+    }
+
+    /// Findings for `sink` with a number from `from` on, in order, at most `count`.
+    ///
+    /// # Errors
+    /// [`LedgerError::Database`].
+    pub fn findings(
+        &self,
+        sink: &str,
+        from: u64,
+        count: usize,
+    ) -> Result<Vec<(u64, String)>, LedgerError> {
+        let table = self.database.begin_read()?.open_table(OUTBOX)?;
+        let mut findings = Vec::new();
+        for finding in table.range((sink, from)..=(sink, u64::MAX))?.take(count) {
+            let (key, value) = finding?;
+            findings.push((key.value().1, value.value().to_owned()));
+        }
+        Ok(findings)
+    }
+
+    /// Says that `sink` has these findings for good. They leave the outbox with the next commit.
+    pub async fn delivered(&self, sink: &str, numbers: Vec<u64>) {
+        let request = Request::Delivered { sink: sink.to_owned(), numbers };
+        // Closed only when the agent stops; what is delivered again then has the same number.
+        let _ = self.requests.send(request).await;
+    }
+
+    /// Rings when there may be new findings.
+    pub fn news(&self) -> Arc<Notify> {
+        self.news.clone()
+    }
+
+    /// Whether a sink has taken nothing for so long that slots have to wait.
+    pub fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
+    /// Findings that wait, and findings that had to give way, by sink.
+    ///
+    /// # Errors
+    /// [`LedgerError::Database`].
+    pub fn outbox(&self) -> Result<BTreeMap<String, (u64, u64)>, LedgerError> {
+        let table = self.database.begin_read()?.open_table(SINKS)?;
+        let mut sinks = BTreeMap::new();
+        for sink in table.iter()? {
+            let (key, value) = sink?;
+            let (waiting, dropped, _) = value.value();
+            sinks.insert(key.value().to_owned(), (waiting, dropped));
+        }
+        Ok(sinks)
+    }
+}
+
+struct Writer {
+    database: Arc<Database>,
+    limits: OutboxLimits,
+    news: Arc<Notify>,
+    full: Arc<AtomicBool>,
+    fails: bool,
+}
+
+impl Writer {
+    fn write(mut self, mut inbox: mpsc::Receiver<Request>) {
+        let mut delivered: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+        while let Some(first) = inbox.blocking_recv() {
+            let mut batches = Vec::new();
+            let mut request = Some(first);
+            while let Some(one) = request {
+                match one {
+                    Request::Commit(batch, answer) => batches.push((batch, answer)),
+                    Request::Delivered { sink, numbers } => {
+                        delivered.entry(sink).or_default().extend(numbers);
+                    }
+                }
+                request = inbox.try_recv().ok();
+            }
+            match self.transact(&batches, &delivered) {
+                Ok(outcomes) => {
+                    delivered.clear();
+                    if std::mem::take(&mut self.fails) {
+                        tracing::info!("state.redb can be written again");
+                    }
+                    for ((_, answer), outcome) in batches.into_iter().zip(outcomes) {
+                        let _ = answer.send(Ok(outcome));
+                    }
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut self.fails, true) {
+                        let error = anyhow::Error::from(error);
+                        tracing::error!("findings and positions wait in memory: {error:#}");
+                    }
+                    for (batch, answer) in batches {
+                        let _ = answer.send(Err(batch));
+                    }
+                    // Slots try again at once; the disk needs a moment.
+                    std::thread::sleep(Duration::from_millis(200));
+                }
+            }
+            self.news.notify_waiters();
+        }
+    }
+
+    fn transact(
+        &self,
+        batches: &[(Box<Batch>, oneshot::Sender<Answer>)],
+        delivered: &BTreeMap<String, Vec<u64>>,
+    ) -> Result<Vec<Committed>, LedgerError> {
+        let transaction = self.database.begin_write()?;
+        let mut outcomes = Vec::new();
+        let mut full = false;
+        {
+            let mut slots = transaction.open_table(SLOTS)?;
+            let mut streams = transaction.open_table(STREAMS)?;
+            let mut readings = transaction.open_table(READINGS)?;
+            let mut outbox = transaction.open_table(OUTBOX)?;
+            let mut sinks = transaction.open_table(SINKS)?;
+            for (batch, _) in batches {
+                let slot = batch.slot.as_str();
+                let mut accounted: BTreeMap<&str, u64> = BTreeMap::new();
+                let mut outcome = Committed::default();
+                for Span { key, first, last } in &batch.spans {
+                    let owed = match accounted.get(key.as_str()) {
+                        Some(owed) => *owed,
+                        None => streams.get((slot, key.as_str()))?.map_or(0, |s| s.value().1),
+                    };
+                    outcome.lost += first.saturating_sub(owed);
+                    outcome.doubled += u64::from(*first < owed);
+                    accounted.insert(key, owed.max(last.wrapping_add(1)));
+                }
+                for (key, state) in &batch.journal.streams {
+                    streams.insert((slot, key.as_str()), (state.next, state.accounted))?;
+                }
+                for chunk in &batch.journal.gone {
+                    readings.remove((slot, *chunk))?;
+                }
+                if let Some((number, kept)) = &batch.journal.chunk {
+                    let bytes = postcard::to_stdvec(kept)
+                        .expect("readings have a length and no maps, so postcard can write them");
+                    readings.insert((slot, *number), bytes.as_slice())?;
+                }
+                let mut record = batch.record.clone();
+                let before: SlotRecord = slots
+                    .get(slot)?
+                    .and_then(|bytes| serde_json::from_slice(bytes.value()).ok())
+                    .unwrap_or_default();
+                record.counts.lost = before.counts.lost + outcome.lost;
+                record.counts.doubled = before.counts.doubled + outcome.doubled;
+                let bytes = serde_json::to_vec(&record)
+                    .expect("a record has string keys and finite numbers");
+                slots.insert(slot, bytes.as_slice())?;
+                for Addressed { sinks: to, json } in &batch.findings {
+                    for sink in to.iter() {
+                        let (waiting, dropped, next) =
+                            sinks.get(sink.as_str())?.map_or((0, 0, 1), |counts| counts.value());
+                        let json = format!("{{\"number\":{next},{}", &json[1..]);
+                        outbox.insert((sink.as_str(), next), json.as_str())?;
+                        sinks.insert(sink.as_str(), (waiting + 1, dropped, next + 1))?;
+                    }
+                }
+                outcomes.push(outcome);
+            }
+            for (sink, numbers) in delivered {
+                let mut removed = 0;
+                for number in numbers {
+                    removed += u64::from(outbox.remove((sink.as_str(), *number))?.is_some());
+                }
+                let counts = sinks.get(sink.as_str())?.map(|counts| counts.value());
+                if let Some((waiting, dropped, next)) = counts {
+                    sinks.insert(sink.as_str(), (waiting - removed.min(waiting), dropped, next))?;
+                }
+            }
+            let all: Vec<(String, (u64, u64, u64))> = sinks
+                .iter()?
+                .map(|entry| entry.map(|(key, value)| (key.value().to_owned(), value.value())))
+                .collect::<Result<_, _>>()?;
+            for (sink, (waiting, dropped, next)) in all {
+                let over = waiting.saturating_sub(self.limits.findings_max);
+                if self.limits.block {
+                    full |= waiting >= self.limits.findings_max;
+                } else if over > 0 {
+                    let name = sink.as_str();
+                    let oldest: Vec<u64> = outbox
+                        .range((name, 0)..=(name, u64::MAX))?
+                        .take(over as usize)
+                        .map(|entry| entry.map(|(key, _)| key.value().1))
+                        .collect::<Result<_, _>>()?;
+                    for number in &oldest {
+                        outbox.remove((name, *number))?;
+                    }
+                    let gone = oldest.len() as u64;
+                    sinks.insert(name, (waiting - gone, dropped + gone, next))?;
+                    tracing::warn!(%sink, "{gone} findings gave way: too many wait for the sink");
+                }
+            }
+        }
+        transaction.commit()?;
+        self.full.store(full, Ordering::Relaxed);
+        Ok(outcomes)
+    }
+}

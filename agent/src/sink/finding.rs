@@ -1,0 +1,127 @@
+//! What a slot tells the plant, as JSON.
+
+use crate::worker::route::{Failure, Settled};
+use lineside_bundle::{FailSafe, ReleaseId};
+use lineside_runtime::{Part, Value};
+use lineside_wire::name::{DeviceId, SlotName};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// Whose findings they are.
+#[derive(Debug, Clone, Copy)]
+pub struct Author<'a> {
+    /// The device.
+    pub device: &'a DeviceId,
+    /// The slot.
+    pub slot: &'a SlotName,
+    /// The release on the route; none while the slot is vacant.
+    pub release: Option<&'a ReleaseId>,
+}
+
+#[derive(Serialize)]
+struct Finding<'a, T> {
+    id: String,
+    device: &'a DeviceId,
+    slot: &'a SlotName,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    release: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<String>,
+    #[serde(flatten)]
+    of: Option<Frame<'a>>,
+    outputs: &'a BTreeMap<String, T>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alarm: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latency_us: Option<u64>,
+    #[serde(skip_serializing_if = "is_false")]
+    fail_safe: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Frame<'a> {
+    key: &'a str,
+    frame: u64,
+    part: usize,
+    first: u64,
+    last: u64,
+    time: String,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// One finding of a frame. Its id is the same whenever and wherever the frame is answered again.
+pub fn answer(author: Author<'_>, settled: &Settled, number: usize, part: &Part) -> String {
+    let id = format!("{}/{}/{}/{number}", author.slot, settled.key, settled.frame);
+    let mut finding: Finding<'_, Value> = by(author, id, &part.outputs);
+    finding.of = Some(frame(settled, number));
+    finding.alarm = part.alarm;
+    finding.latency_us = Some(u64::try_from(settled.elapsed.as_micros()).unwrap_or(u64::MAX));
+    json(&finding)
+}
+
+/// What a slot says about a frame that has no answer.
+pub fn failed_frame(
+    author: Author<'_>,
+    settled: &Settled,
+    failure: &Failure,
+    outputs: &BTreeMap<String, FailSafe>,
+) -> String {
+    let id = format!("{}/{}/{}/0", author.slot, settled.key, settled.frame);
+    let mut finding = by(author, id, outputs);
+    finding.of = Some(frame(settled, 0));
+    finding.fail_safe = true;
+    finding.reason = Some(&failure.text);
+    json(&finding)
+}
+
+/// What a slot says once when it becomes vacant.
+pub fn vacant(author: Author<'_>, reason: &str, outputs: &BTreeMap<String, FailSafe>) -> String {
+    // There is no frame to name it by; its number in the outbox tells it from others.
+    let mut finding = by(author, format!("{}/vacant", author.slot), outputs);
+    finding.fail_safe = true;
+    finding.reason = Some(reason);
+    json(&finding)
+}
+
+fn by<'a, T>(author: Author<'a>, id: String, outputs: &'a BTreeMap<String, T>) -> Finding<'a, T> {
+    Finding {
+        id,
+        device: author.device,
+        slot: author.slot,
+        release: author.release.map(ToString::to_string),
+        digest: author.release.map(|release| release.digest.to_string()),
+        of: None,
+        outputs,
+        alarm: None,
+        latency_us: None,
+        fail_safe: false,
+        reason: None,
+    }
+}
+
+fn frame(settled: &Settled, part: usize) -> Frame<'_> {
+    let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(settled.time_unix_ns))
+        .ok()
+        .and_then(|time| time.format(&Rfc3339).ok())
+        // An i64 of nanoseconds reaches from 1677 to 2262, all of which can be written.
+        .unwrap_or_default();
+    Frame {
+        key: &settled.key,
+        frame: settled.frame,
+        part,
+        first: settled.first,
+        last: settled.last,
+        time,
+    }
+}
+
+fn json(finding: &impl Serialize) -> String {
+    serde_json::to_string(finding).expect("findings have string keys; what is no number is null")
+}

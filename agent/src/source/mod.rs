@@ -1,0 +1,71 @@
+//! `SensorMessage -> Reading`: where readings come from. Each slot reads its source on its own.
+
+pub mod file;
+pub mod json;
+pub mod mqtt;
+
+use lineside_bundle::Port;
+use std::sync::Arc;
+
+/// One row: values of a port that have no number yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// The stream; empty where the port has no key.
+    pub key: String,
+    /// Nanoseconds since 1970-01-01 UTC.
+    pub time_unix_ns: i64,
+    /// The port's fields, in order.
+    pub values: Vec<f64>,
+}
+
+/// How far the source has come with an arrival.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Rows of a file.
+    File {
+        /// The file, from 0.
+        file: u32,
+        /// Rows of it taken, this arrival's included.
+        row: u64,
+        /// Rows of all files before it.
+        rows_before: u64,
+    },
+    /// A packet of a broker.
+    Packet {
+        /// Its identifier.
+        identifier: u16,
+        /// Digest of its payload.
+        digest: u64,
+    },
+    /// The recording ends here.
+    End,
+}
+
+/// What a source hands to its slot.
+#[derive(Debug, Clone)]
+pub struct Arrival {
+    /// The port that the rows were read for.
+    pub port: Arc<Port>,
+    /// The rows, in order.
+    pub rows: Vec<Row>,
+    /// What was no row, by reason.
+    pub dropped: Vec<(&'static str, u64)>,
+    /// How far the source has come.
+    pub step: Option<Step>,
+    /// What the source wants to hear once the rows are committed.
+    pub receipt: Option<u64>,
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A port as a bundle's author writes it.
+    pub(crate) fn port(text: &str) -> Arc<Port> {
+        let text = format!(
+            "format = 1\nname = 'x'\nversion = '1'\noutputs.y.from = 'w'\n\
+             stages.w = {{ kind = 'window', input = 'p', rows = 1, stride = 1 }}\n[inputs.p]\n{text}"
+        );
+        Arc::new(lineside_bundle::BundleFile::parse(&text).unwrap().port().1.clone())
+    }
+}

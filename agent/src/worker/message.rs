@@ -1,0 +1,180 @@
+//! What supervisor and worker say to each other: a length of four bytes (little-endian), then that
+//! many bytes of postcard. Both are the same executable, so the format need not outlive it.
+
+use lineside_runtime::{FrameOutcome, Reading};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+/// Largest message in bytes. The manifest is the largest thing that is sent.
+pub const MESSAGE_BYTES_MAX: usize = 8 << 20;
+
+/// What a worker is to load.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Bundle {
+    /// The manifest as JSON; its digest was verified by the supervisor.
+    pub manifest: Vec<u8>,
+    /// The folder with the bundle's blobs.
+    pub blobs: PathBuf,
+    /// Memory that the worker may have, in MiB.
+    pub memory_mib: u32,
+    /// Folder of compiled plugins.
+    pub cache: PathBuf,
+    /// The key that authenticates them.
+    pub cache_key: [u8; 32],
+}
+
+/// From the supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToWorker {
+    /// Load a bundle; the first message of a worker that takes readings.
+    Load(Bundle),
+    /// Replay a bundle's checks; the only message of such a worker.
+    Check(Bundle),
+    /// Readings in order.
+    Readings(Vec<Reading>),
+    /// The recording ends here.
+    Finish,
+}
+
+/// From the worker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum FromWorker {
+    /// The bundle is ready for readings.
+    Loaded,
+    /// The bundle cannot be loaded, or its checks say no.
+    Failed(String),
+    /// A frame.
+    Outcome(FrameOutcome),
+    /// So many readings have been taken since the last such message.
+    Done(u32),
+    /// All frames that the end of the recording brings have been given.
+    Finished,
+    /// The checks' outcome.
+    Checked(Vec<CheckedOutcome>),
+}
+
+/// What one check showed, in a form that postcard can carry.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CheckedOutcome {
+    /// The check's name.
+    pub name: String,
+    /// Readings replayed.
+    pub readings: u64,
+    /// Findings compared.
+    pub findings: u64,
+    /// Largest absolute difference seen, by output.
+    pub worst: BTreeMap<String, f64>,
+}
+
+/// A message with its length before it.
+///
+/// # Errors
+/// If it is larger than [`MESSAGE_BYTES_MAX`].
+pub fn frame<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
+    let bytes = postcard::to_extend(message, vec![0; 4]).map_err(io::Error::other)?;
+    let length = bytes.len() - 4;
+    check_length(length)?;
+    let mut bytes = bytes;
+    bytes[..4].copy_from_slice(&(length as u32).to_le_bytes());
+    Ok(bytes)
+}
+
+/// Writes a message.
+///
+/// # Errors
+/// What the socket says.
+pub fn write<T: Serialize>(stream: &mut impl Write, message: &T) -> io::Result<()> {
+    stream.write_all(&frame(message)?)
+}
+
+/// Reads a message; none where the other end has closed between two.
+///
+/// # Errors
+/// What the socket says, and whatever is no message.
+pub fn read<T: DeserializeOwned>(stream: &mut impl Read) -> io::Result<Option<T>> {
+    let mut length = [0; 4];
+    if let Err(error) = stream.read_exact(&mut length) {
+        let closed = error.kind() == io::ErrorKind::UnexpectedEof;
+        return if closed { Ok(None) } else { Err(error) };
+    }
+    let length = u32::from_le_bytes(length) as usize;
+    check_length(length)?;
+    let mut bytes = vec![0; length];
+    stream.read_exact(&mut bytes)?;
+    parse(&bytes).map(Some)
+}
+
+/// As [`read`], without blocking a thread.
+///
+/// # Errors
+/// As [`read`].
+pub async fn read_async<T: DeserializeOwned>(
+    stream: &mut (impl AsyncRead + Unpin),
+) -> io::Result<Option<T>> {
+    let mut length = [0; 4];
+    if let Err(error) = stream.read_exact(&mut length).await {
+        let closed = error.kind() == io::ErrorKind::UnexpectedEof;
+        return if closed { Ok(None) } else { Err(error) };
+    }
+    let length = u32::from_le_bytes(length) as usize;
+    check_length(length)?;
+    let mut bytes = vec![0; length];
+    stream.read_exact(&mut bytes).await?;
+    parse(&bytes).map(Some)
+}
+
+fn check_length(length: usize) -> io::Result<()> {
+    if length > MESSAGE_BYTES_MAX {
+        return Err(io::Error::other(format!(
+            "a message of {length} bytes, {MESSAGE_BYTES_MAX} are allowed"
+        )));
+    }
+    Ok(())
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((message, [])) => Ok(message),
+        Ok(_) => Err(io::Error::other("a message with bytes left over")),
+        Err(error) => Err(io::Error::other(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_crosses_the_socket_unchanged_and_half_of_one_is_noticed() {
+        let outcome = FrameOutcome {
+            key: "R80711".into(),
+            frame: 2,
+            first: 12,
+            last: 17,
+            time_unix_ns: -1,
+            result: Ok(vec![]),
+            elapsed: std::time::Duration::from_micros(3),
+        };
+        let messages = [FromWorker::Outcome(outcome), FromWorker::Done(6), FromWorker::Finished];
+        let mut bytes = Vec::new();
+        for message in &messages {
+            write(&mut bytes, message).unwrap();
+        }
+        let mut stream = bytes.as_slice();
+        for message in messages {
+            assert_eq!(read::<FromWorker>(&mut stream).unwrap(), Some(message));
+        }
+        assert_eq!(read::<FromWorker>(&mut stream).unwrap(), None);
+        assert!(read::<FromWorker>(&mut &bytes[..6]).is_err());
+    }
+
+    #[test]
+    fn a_worker_cannot_make_the_supervisor_allocate_without_end() {
+        let error = read::<FromWorker>(&mut [0xff; 8].as_slice()).unwrap_err().to_string();
+        assert!(error.contains("are allowed"), "{error}");
+    }
+}

@@ -1,0 +1,20 @@
+//! `Reading -> Finding`: runs each release in a process of its own and routes readings to it.
+//!
+//! A slot has one worker on its route; during a swap a second one warms up beside it. A reading is
+//! kept until a frame has accounted for it, so a worker may die at any moment: the next one gets
+//! what is still owed, and answers that were given already are not given again.
+
+pub mod message;
+pub mod process;
+pub mod route;
+pub mod running;
+pub mod seen;
+pub mod selftest;
+pub mod serve;
+pub mod slot;
+pub mod task;
+pub mod witness;
+
+pub use selftest::{SelfTestError, WorkerLimits, self_test};
+pub use slot::{SlotEvent, SlotHandle, SlotView, SwapError};
+pub use witness::Witness;

@@ -1,0 +1,121 @@
+//! A worker that runs: its socket, and what it says.
+
+use crate::worker::message::{self, FromWorker, ToWorker};
+use crate::worker::process::{Life, Started, Starter};
+use lineside_runtime::Reading;
+use std::io;
+use std::time::{Duration, Instant};
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+/// Messages that wait for the socket. Readings on their way are bounded by their sender.
+const MESSAGES_MAX: usize = 256;
+/// How long a worker whose socket has closed may take to be gone.
+const END_MAX: Duration = Duration::from_secs(2);
+
+/// How far a worker is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// It loads its bundle.
+    Loading,
+    /// It takes readings.
+    Ready,
+}
+
+/// What comes from a worker.
+#[derive(Debug)]
+pub enum WorkerEvent {
+    /// A message.
+    Said(FromWorker),
+    /// It is gone; why, for people.
+    Ended(String),
+}
+
+/// A worker. Dropping it ends it.
+pub struct Running {
+    /// Tells it from those before.
+    pub number: u64,
+    /// How far it is.
+    pub stage: Stage,
+    /// When it last said something, or was given work after having had none.
+    pub heard: Instant,
+    messages: mpsc::Sender<ToWorker>,
+    _life: Life,
+}
+
+impl Running {
+    /// Starts a worker with its first message. What it says comes through `events`.
+    ///
+    /// # Errors
+    /// If the system starts no process.
+    pub fn start(
+        number: u64,
+        starter: &dyn Starter,
+        first: ToWorker,
+        events: mpsc::Sender<(u64, WorkerEvent)>,
+    ) -> io::Result<Running> {
+        let Started { stream, ended, life } = starter.start()?;
+        stream.set_nonblocking(true)?;
+        let (reader, writer) = UnixStream::from_std(stream)?.into_split();
+        let (messages, outbox) = mpsc::channel(MESSAGES_MAX);
+        let running =
+            Running { number, stage: Stage::Loading, heard: Instant::now(), messages, _life: life };
+        running.send(first);
+        tokio::spawn(write(writer, outbox));
+        tokio::spawn(listen(number, reader, ended, events));
+        Ok(running)
+    }
+
+    /// Sends a message. A worker that does not read is found by its silence.
+    pub fn send(&self, message: ToWorker) {
+        if self.messages.try_send(message).is_err() {
+            tracing::debug!("worker {} takes no messages", self.number);
+        }
+    }
+
+    /// Sends readings, if there are any.
+    pub fn send_readings(&self, readings: Vec<Reading>) {
+        if !readings.is_empty() {
+            self.send(ToWorker::Readings(readings));
+        }
+    }
+}
+
+async fn write(mut stream: OwnedWriteHalf, mut outbox: mpsc::Receiver<ToWorker>) {
+    while let Some(message) = outbox.recv().await {
+        let Ok(bytes) = message::frame(&message) else { return };
+        // The reading half tells why.
+        if stream.write_all(&bytes).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn listen(
+    number: u64,
+    mut stream: OwnedReadHalf,
+    ended: oneshot::Receiver<String>,
+    events: mpsc::Sender<(u64, WorkerEvent)>,
+) {
+    let problem = loop {
+        match message::read_async(&mut stream).await {
+            Ok(Some(said)) => {
+                if events.send((number, WorkerEvent::Said(said))).await.is_err() {
+                    return;
+                }
+            }
+            Ok(None) => break None,
+            Err(error) => break Some(error.to_string()),
+        }
+    };
+    let how = match timeout(END_MAX, ended).await {
+        Ok(Ok(how)) => how,
+        _ => "it closed its socket".to_owned(),
+    };
+    let reason = problem.map_or(how.clone(), |problem| format!("{problem}; {how}"));
+    // The slot is gone only when the agent stops.
+    let _ = events.send((number, WorkerEvent::Ended(reason))).await;
+}

@@ -1,0 +1,106 @@
+//! What was seen of a release since it took the route: the evidence of a trial.
+
+use crate::worker::route::Settled;
+use lineside_rules::Observation;
+use lineside_sketch::Histogram;
+use std::collections::BTreeMap;
+
+/// Counts of the release on the route.
+#[derive(Debug, Clone, Default)]
+pub struct Seen {
+    observation: Observation,
+    latency_ms: Histogram,
+}
+
+impl Seen {
+    /// Takes a frame that was settled while the release had the route.
+    ///
+    /// A frame that lacks readings says nothing about the release and is not counted: the recording
+    /// ended in it, or readings gave way before any worker saw them.
+    pub fn settled(&mut self, settled: &Settled) {
+        let seen = &mut self.observation;
+        match &settled.result {
+            Err(failure) if matches!(failure.reason.as_str(), "incomplete" | "gap") => return,
+            Err(_) => seen.errors += 1,
+            Ok(parts) => {
+                seen.alarms += u64::from(parts.iter().any(|part| part.alarm == Some(true)));
+                for (name, value) in parts.iter().flat_map(|part| &part.outputs) {
+                    let value = value.as_f64();
+                    let range = seen.outputs.entry(name.clone()).or_insert((value, value));
+                    // NaN stays: f64::min would forget it.
+                    if value.is_nan() || value < range.0 {
+                        range.0 = value;
+                    }
+                    if value.is_nan() || value > range.1 {
+                        range.1 = value;
+                    }
+                }
+                self.latency_ms.add(settled.elapsed.as_secs_f64() * 1e3);
+            }
+        }
+        seen.frames += 1;
+    }
+
+    /// Takes the death of its worker.
+    pub fn crashed(&mut self) {
+        self.observation.crashes = self.observation.crashes.saturating_add(1);
+    }
+
+    /// What was seen.
+    pub fn observation(&self) -> Observation {
+        Observation {
+            latency_ms_p95: self.latency_ms.quantile(0.95),
+            outputs: self.observation.outputs.clone(),
+            ..self.observation.clone()
+        }
+    }
+
+    /// The ranges of outputs seen, for tests and people.
+    pub fn outputs(&self) -> &BTreeMap<String, (f64, f64)> {
+        &self.observation.outputs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::route::Failure;
+    use lineside_runtime::{Part, Value};
+    use std::time::Duration;
+
+    fn frame(result: Result<f64, &str>) -> Settled {
+        Settled {
+            key: String::new(),
+            frame: 0,
+            first: 0,
+            last: 0,
+            time_unix_ns: 0,
+            elapsed: Duration::from_millis(2),
+            result: match result {
+                Ok(score) => {
+                    let outputs = BTreeMap::from([("score".to_owned(), Value::Number(score))]);
+                    Ok(vec![Part { outputs, alarm: Some(score > 1.0) }])
+                }
+                Err(reason) => Err(Failure { reason: reason.into(), text: String::new() }),
+            },
+            inputs: vec![],
+        }
+    }
+
+    #[test]
+    fn a_trial_sees_errors_alarms_and_every_value_that_is_no_number() {
+        let mut seen = Seen::default();
+        for result in [Ok(0.5), Ok(3.0), Err("stage"), Err("incomplete"), Err("gap"), Ok(-1.0)] {
+            seen.settled(&frame(result));
+        }
+        let Observation { frames, errors, alarms, latency_ms_p95, outputs, .. } =
+            seen.observation();
+        assert_eq!((frames, errors, alarms), (4, 1, 1));
+        assert_eq!(outputs["score"], (-1.0, 3.0));
+        assert!((latency_ms_p95.unwrap() - 2.0).abs() < 0.1);
+        seen.settled(&frame(Ok(f64::NAN)));
+        seen.settled(&frame(Ok(0.0)));
+        let (low, high) = seen.outputs()["score"];
+        assert!(low.is_nan() && high.is_nan());
+    }
+}

@@ -1,0 +1,91 @@
+//! Replays a release's checks in a worker of their own.
+
+use crate::update::StagedRelease;
+use crate::worker::message::{Bundle, CheckedOutcome, FromWorker, ToWorker};
+use crate::worker::process::Starter;
+use crate::worker::running::{Running, WorkerEvent};
+use lineside_runtime::{CheckOutcome, CheckReport};
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+/// What every worker of this device gets, whatever its bundle asks for.
+#[derive(Clone)]
+pub struct WorkerLimits {
+    /// Memory that a bundle may have, in MiB.
+    pub memory_mib_max: u32,
+    /// Longest that loading may take.
+    pub load: Duration,
+    /// Longest that replaying all checks may take.
+    pub self_test: Duration,
+    /// Folder of compiled plugins.
+    pub cache: PathBuf,
+    /// The key that authenticates them.
+    pub cache_key: [u8; 32],
+}
+
+impl WorkerLimits {
+    /// What a worker is to be told about `release`.
+    pub fn bundle(&self, release: &StagedRelease) -> Bundle {
+        Bundle {
+            manifest: release.manifest.to_bytes(),
+            blobs: release.blobs.clone(),
+            memory_mib: release.manifest.bundle.limits.memory_mib.min(self.memory_mib_max),
+            cache: self.cache.clone(),
+            cache_key: self.cache_key,
+        }
+    }
+}
+
+/// Why a release does not pass its own checks on this device.
+#[derive(Debug, thiserror::Error)]
+pub enum SelfTestError {
+    /// The checks say so.
+    #[error("{0}")]
+    Refused(String),
+    /// The worker died over it.
+    #[error("the worker died over the checks: {0}")]
+    Died(String),
+    /// They take too long.
+    #[error("the checks took longer than {} s", .0.as_secs())]
+    Slow(Duration),
+    /// No worker can be started now.
+    #[error("no worker can be started: {0}")]
+    Start(String),
+}
+
+/// Replays the checks of `release` in a process of its own.
+///
+/// # Errors
+/// [`SelfTestError`]. Only [`SelfTestError::Start`] says nothing about the release.
+pub async fn self_test(
+    release: &StagedRelease,
+    limits: &WorkerLimits,
+    starter: &dyn Starter,
+) -> Result<CheckReport, SelfTestError> {
+    let (events, mut heard) = mpsc::channel(4);
+    let first = ToWorker::Check(limits.bundle(release));
+    let _running = Running::start(0, starter, first, events)
+        .map_err(|error| SelfTestError::Start(error.to_string()))?;
+    match timeout(limits.self_test, heard.recv()).await {
+        Err(_) => Err(SelfTestError::Slow(limits.self_test)),
+        Ok(Some((_, WorkerEvent::Said(FromWorker::Checked(checks))))) => {
+            Ok(CheckReport { checks: checks.into_iter().map(CheckOutcome::from).collect() })
+        }
+        Ok(Some((_, WorkerEvent::Said(FromWorker::Failed(reason))))) => {
+            Err(SelfTestError::Refused(reason))
+        }
+        Ok(Some((_, WorkerEvent::Ended(reason)))) => Err(SelfTestError::Died(reason)),
+        Ok(Some((_, WorkerEvent::Said(_))) | None) => {
+            Err(SelfTestError::Died("it said what it was not asked".into()))
+        }
+    }
+}
+
+impl From<CheckedOutcome> for CheckOutcome {
+    fn from(outcome: CheckedOutcome) -> CheckOutcome {
+        let CheckedOutcome { name, readings, findings, worst } = outcome;
+        CheckOutcome { name, readings, findings, worst }
+    }
+}

@@ -1,0 +1,150 @@
+//! The handle to a slot's data way.
+
+use crate::ledger::SlotCounts;
+use crate::update::StagedRelease;
+use crate::worker::task::Command;
+use lineside_bundle::{Port, ReleaseId};
+use lineside_rules::Observation;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Events that wait for one subscriber.
+const EVENTS_MAX: usize = 64;
+
+/// What a slot tells whoever subscribed.
+#[derive(Debug, Clone)]
+pub enum SlotEvent {
+    /// The worker on the route died. It is being started again.
+    WorkerFailed {
+        /// The release that it ran.
+        release: ReleaseId,
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+/// Why a release did not take the route. The route is as it was.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SwapError {
+    /// It does not load.
+    #[error("{0}")]
+    Load(String),
+    /// Its worker died before it took the route.
+    #[error("its worker died: {0}")]
+    Died(String),
+    /// It took too long to load or to warm up.
+    #[error("it took too long to {0}")]
+    Slow(&'static str),
+    /// Another change of the route came in between.
+    #[error("another change of the route came in between")]
+    Superseded,
+    /// The agent stops.
+    #[error("the agent stops")]
+    Stopping,
+}
+
+/// What can be seen of a slot at any time.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SlotView {
+    /// What has the route.
+    pub release: Option<ReleaseId>,
+    /// Whether a worker is ready to answer.
+    pub answering: bool,
+    /// What the slot has counted since it exists.
+    pub counts: SlotCounts,
+    /// Readings accepted that no frame has accounted for yet.
+    pub owed: u64,
+    /// The recording has ended and everything is accounted for and committed.
+    pub ended: bool,
+}
+
+/// What the slot's task shares with its handles.
+#[derive(Default)]
+pub(super) struct Shared {
+    pub observation: Mutex<Observation>,
+    pub subscribers: Mutex<Vec<mpsc::Sender<SlotEvent>>>,
+}
+
+impl Shared {
+    pub(super) fn tell(&self, event: &SlotEvent) {
+        // A full subscriber misses it; one that is gone is forgotten.
+        lock(&self.subscribers).retain(|subscriber| {
+            !matches!(subscriber.try_send(event.clone()), Err(mpsc::error::TrySendError::Closed(_)))
+        });
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A slot: its source, its worker on the route, its findings.
+#[derive(Clone)]
+pub struct SlotHandle {
+    pub(super) commands: mpsc::Sender<Command>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) view: watch::Receiver<SlotView>,
+    pub(super) port: watch::Receiver<Option<Arc<Port>>>,
+}
+
+impl SlotHandle {
+    /// Starts `release` as what the slot runs. Answers when it has taken the route.
+    ///
+    /// # Errors
+    /// [`SwapError`].
+    pub async fn run(&self, release: &StagedRelease) -> Result<(), SwapError> {
+        self.swap(release).await
+    }
+
+    /// Starts a second worker, warms it up, and changes the route to it between two readings: what
+    /// no frame has accounted for then is for the new worker to answer. The old one is stopped.
+    ///
+    /// # Errors
+    /// [`SwapError`]; the route is as it was.
+    pub async fn swap(&self, to: &StagedRelease) -> Result<(), SwapError> {
+        let (reply, replied) = oneshot::channel();
+        let command = Command::Place { release: Box::new(to.clone()), reply };
+        self.commands.send(command).await.map_err(|_| SwapError::Stopping)?;
+        replied.await.unwrap_or(Err(SwapError::Stopping))
+    }
+
+    /// Takes whatever is on the route off it; the slot gives its fail-safe output once.
+    pub async fn vacate(&self, reason: &str) {
+        let (reply, replied) = oneshot::channel();
+        let command = Command::Vacate { reason: reason.to_owned(), reply };
+        if self.commands.send(command).await.is_ok() {
+            let _ = replied.await;
+        }
+    }
+
+    /// What was seen of the release on the route since it took it.
+    pub fn observation(&self) -> Observation {
+        lock(&self.shared.observation).clone()
+    }
+
+    /// Events from now on; when the receiver does not keep up, events are dropped.
+    pub fn subscribe(&self) -> mpsc::Receiver<SlotEvent> {
+        let (subscriber, events) = mpsc::channel(EVENTS_MAX);
+        lock(&self.shared.subscribers).push(subscriber);
+        events
+    }
+
+    /// Takes no more readings, and waits until the worker has seen all that were taken and the
+    /// outcome is committed. The slot then stops for good.
+    pub async fn drain(&self) {
+        let (reply, replied) = oneshot::channel();
+        if self.commands.send(Command::Drain { reply }).await.is_ok() {
+            let _ = replied.await;
+        }
+    }
+
+    /// What can be seen of the slot.
+    pub fn view(&self) -> watch::Receiver<SlotView> {
+        self.view.clone()
+    }
+
+    /// The port that the source is to read rows for; none while the slot takes no readings.
+    pub fn port(&self) -> watch::Receiver<Option<Arc<Port>>> {
+        self.port.clone()
+    }
+}

@@ -1,0 +1,386 @@
+//! A slot's numbers under every disorder there is: workers die, routes change, commits fail and the
+//! power goes, in any order; every reading is accounted for by exactly one frame all the same.
+
+#![allow(clippy::unwrap_used)] // A test stops at what does not hold.
+
+use lineside_agent::worker::route::{Feed, JournalStep, Route, Settled, Shape, StreamState};
+use lineside_bundle::{BundleFile, build};
+use lineside_runtime::{FrameOutcome, LoadOptions, MemoryFiles, Pipeline, Reading, Value};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Numbers that only look random: the same seed gives the same story.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % end
+    }
+}
+
+/// A bundle without a model: its one output is the last value of each window.
+fn pipeline(shape: Shape) -> Pipeline {
+    let Shape { rows, stride, .. } = shape;
+    let last = rows - 1;
+    let bundle = BundleFile::parse(&format!(
+        "format = 1\nname = 'echo'\nversion = '1'\n\
+         [inputs.p]\nkey = 'k'\nrate_hz = 1.0\nfields = [{{ name = 'x' }}]\n\
+         [stages.w]\nkind = 'window'\ninput = 'p'\nrows = {rows}\nstride = {stride}\n\
+         [stages.last]\nkind = 'select'\ninput = 'w'\nindex = {last}\n\
+         [outputs]\nx = {{ from = 'last' }}\n"
+    ));
+    let built = build(bundle.unwrap(), BTreeMap::new()).unwrap();
+    Pipeline::load(&built.manifest, &MemoryFiles(&built), &LoadOptions::default()).unwrap()
+}
+
+enum Said {
+    Outcome(FrameOutcome),
+    Done,
+}
+
+struct Worker {
+    pipeline: Pipeline,
+    feed: Feed,
+    sent: VecDeque<Reading>,
+    said: VecDeque<Said>,
+}
+
+impl Worker {
+    fn new(shape: Shape, feed: Feed) -> Worker {
+        let pipeline = pipeline(shape);
+        Worker { pipeline, feed, sent: VecDeque::new(), said: VecDeque::new() }
+    }
+
+    fn work(&mut self) {
+        if let Some(reading) = self.sent.pop_front() {
+            self.said.extend(self.pipeline.push(&reading).into_iter().map(Said::Outcome));
+            self.said.push_back(Said::Done);
+        }
+    }
+}
+
+/// What a power cut leaves.
+#[derive(Default)]
+struct Disk {
+    accepted: u64,
+    streams: BTreeMap<String, StreamState>,
+    chunks: BTreeMap<u64, Vec<(u64, Reading)>>,
+    frames: Vec<Settled>,
+}
+
+struct Slot {
+    shape: Shape,
+    route: Route,
+    accepted: u64,
+    worker: Option<Worker>,
+    candidate: Option<Worker>,
+    pending: Vec<Settled>,
+    disk: Disk,
+}
+
+const KEYS: u64 = 3;
+
+impl Slot {
+    fn accept(&mut self) {
+        let key = format!("k{}", self.accepted % KEYS);
+        let value = (self.accepted / KEYS) as f64;
+        self.accepted += 1;
+        self.route.accept(&key, 0, vec![value]).unwrap();
+        for worker in [&mut self.worker, &mut self.candidate].into_iter().flatten() {
+            worker.feed.accepted();
+        }
+    }
+
+    fn feed(&mut self) {
+        for worker in [&mut self.worker, &mut self.candidate].into_iter().flatten() {
+            worker.sent.extend(worker.feed.take(&self.route, 4, 8));
+        }
+        if self.candidate.as_ref().is_some_and(|candidate| candidate.feed.is_warm()) {
+            self.worker = self.candidate.take();
+            if let Some(worker) = &mut self.worker {
+                worker.feed.go_live(&self.route);
+                // What it still has to say is about frames that are accounted for.
+            }
+        }
+    }
+
+    fn listen(&mut self) {
+        if let Some(candidate) = &mut self.candidate
+            && let Some(Said::Done) = candidate.said.pop_front()
+        {
+            assert!(candidate.feed.done(1));
+        }
+        let Some(worker) = &mut self.worker else { return };
+        match worker.said.pop_front() {
+            Some(Said::Outcome(outcome)) => {
+                let key = outcome.key.clone();
+                self.pending.extend(self.route.settle(outcome).unwrap());
+                if self.candidate.is_none() {
+                    self.route.trim(&key, self.worker.as_ref().map(|worker| &worker.feed));
+                }
+            }
+            Some(Said::Done) => assert!(worker.feed.done(1)),
+            None => {}
+        }
+    }
+
+    fn commit(&mut self, works: bool) {
+        let step = self.route.journal();
+        if !works {
+            self.route.unwritten(step);
+            return;
+        }
+        let JournalStep { chunk, gone, streams } = step;
+        self.disk.streams.extend(streams);
+        gone.iter().for_each(|chunk| {
+            self.disk.chunks.remove(chunk);
+        });
+        self.disk.chunks.extend(chunk);
+        self.disk.frames.append(&mut self.pending);
+        self.disk.accepted = self.accepted;
+    }
+
+    fn power_cut(&mut self) {
+        let chunks = self.disk.chunks.clone().into_iter().collect();
+        self.route = Route::restore(self.shape, self.disk.streams.clone(), chunks);
+        self.accepted = self.disk.accepted;
+        self.pending.clear();
+        self.candidate = None;
+        self.worker = None;
+    }
+
+    fn start(&mut self, careful: bool) {
+        self.worker = Some(Worker::new(self.shape, Feed::again(&self.route, careful)));
+    }
+}
+
+fn story(seed: u64, shape: Shape, readings: u64) {
+    let mut chance = Chance(seed * 2 + 1);
+    (0..8).for_each(|_| assert!(chance.below(2) < 2));
+    let mut slot = Slot {
+        shape,
+        route: Route::new(shape),
+        accepted: 0,
+        worker: None,
+        candidate: None,
+        pending: Vec::new(),
+        disk: Disk::default(),
+    };
+    let mut most_kept = 0;
+    for _ in 0..readings * 8 {
+        match chance.below(100) {
+            0 => slot.worker = None,
+            1 => slot.candidate = None,
+            2 if slot.candidate.is_none() => {
+                slot.candidate = Some(Worker::new(shape, Feed::warming(&slot.route)));
+            }
+            3 if chance.below(4) == 0 => slot.power_cut(),
+            4..8 => slot.commit(chance.below(4) > 0),
+            8..30 if slot.accepted < readings => slot.accept(),
+            30..50 => slot.feed(),
+            50..75 => {
+                for worker in [&mut slot.worker, &mut slot.candidate].into_iter().flatten() {
+                    worker.work();
+                }
+            }
+            75..98 => slot.listen(),
+            98.. if slot.worker.is_none() => slot.start(chance.below(2) == 0),
+            _ => {}
+        }
+        most_kept = most_kept.max(slot.route.kept());
+    }
+    // The rest of the recording, without disorder.
+    slot.power_cut();
+    slot.start(false);
+    for _ in 0..readings * 20 {
+        if slot.accepted < readings {
+            slot.accept();
+        }
+        slot.feed();
+        slot.worker.as_mut().unwrap().work();
+        slot.listen();
+        slot.listen();
+        if slot.worker.as_ref().unwrap().feed.backlog() == 0 && slot.accepted == readings {
+            break;
+        }
+    }
+    let outcomes = slot.worker.as_mut().unwrap().pipeline.finish();
+    for outcome in outcomes {
+        slot.pending.extend(slot.route.settle(outcome).unwrap());
+    }
+    slot.pending.extend(slot.route.settle_rest("incomplete", "the recording ended in it"));
+    slot.commit(true);
+    assert_eq!(slot.route.owed(), 0);
+
+    for key in 0..KEYS {
+        let key = format!("k{key}");
+        let mut owed = 0;
+        let frames: Vec<_> = slot.disk.frames.iter().filter(|frame| frame.key == key).collect();
+        for frame in frames {
+            assert_eq!(frame.first, owed, "seed {seed}: {frame:?} of {key} lost or doubled");
+            owed = frame.last + 1;
+            match &frame.result {
+                Ok(parts) => {
+                    assert_eq!(frame.frame, frame.first / shape.stride);
+                    let expected = (frame.first + shape.rows - 1) as f64;
+                    assert_eq!(parts[0].outputs["x"], Value::Number(expected), "seed {seed}");
+                    assert_eq!(frame.inputs.len() as u64, shape.stride, "seed {seed}: {frame:?}");
+                }
+                Err(failure) => {
+                    assert_eq!(failure.reason, "incomplete");
+                    assert!(frame.first + shape.rows > readings / KEYS, "seed {seed}: {frame:?}");
+                }
+            }
+        }
+        assert_eq!(owed, readings / KEYS, "seed {seed}: {key}");
+    }
+    assert!((most_kept as u64) <= readings, "seed {seed}: {most_kept}");
+}
+
+#[test]
+fn no_disorder_loses_or_doubles_a_reading() {
+    let shapes = [(1, 1, 0), (6, 6, 0), (6, 2, 10), (3, 3, 20), (5, 4, 7)];
+    for seed in 0..300 {
+        let (rows, stride, warm_up) = shapes[seed as usize % shapes.len()];
+        story(seed, Shape { rows, stride, warm_up }, 240);
+    }
+}
+
+#[test]
+fn what_is_kept_stays_bounded_though_one_stream_falls_silent() {
+    let shape = Shape { rows: 6, stride: 6, warm_up: 0 };
+    let mut route = Route::new(shape);
+    let mut feed = Feed::again(&route, false);
+    let mut worker = pipeline(shape);
+    let mut chunks = BTreeMap::new();
+    for number in 0..5000u64 {
+        let key = if number < 3 { "silent" } else { "busy" };
+        route.accept(key, 0, vec![0.0]).unwrap();
+        feed.accepted();
+        for reading in feed.take(&route, 64, 64) {
+            for outcome in worker.push(&reading) {
+                route.settle(outcome).unwrap();
+            }
+            feed.done(1);
+        }
+        route.trim("busy", Some(&feed));
+        let step = route.journal();
+        step.gone.iter().for_each(|chunk| {
+            chunks.remove(chunk);
+        });
+        chunks.extend(step.chunk);
+        assert!(route.kept() < 12, "{} readings are kept", route.kept());
+        assert!(chunks.len() <= 34, "{} chunks are kept", chunks.len());
+    }
+    let restored = Route::restore(
+        shape,
+        BTreeMap::from([("silent".into(), StreamState { next: 3, accounted: 0 })]),
+        chunks.into_iter().collect(),
+    );
+    assert_eq!(restored.kept(), route.kept());
+}
+
+#[test]
+fn readings_that_gave_way_belong_to_frames_without_an_answer() {
+    let shape = Shape { rows: 4, stride: 4, warm_up: 0 };
+    let mut route = Route::new(shape);
+    let mut feed = Feed::again(&route, false);
+    for number in 0..20 {
+        route.accept("", 0, vec![f64::from(number)]).unwrap();
+        feed.accepted();
+    }
+    // The first reading was sent before the queue was full.
+    let mut sent = feed.take(&route, 1, 64);
+    (0..9).for_each(|_| route.drop_oldest(&mut feed).unwrap());
+    sent.extend(feed.take(&route, 64, 64));
+    let mut worker = pipeline(shape);
+    let mut said = Vec::new();
+    for reading in sent {
+        for outcome in worker.push(&reading) {
+            for settled in route.settle(outcome).unwrap() {
+                let result = settled.result.map(|_| ()).map_err(|failure| failure.reason);
+                said.push((settled.frame, settled.first, settled.last, result));
+            }
+        }
+    }
+    let failed = |reason: &str| Err(reason.to_owned());
+    assert_eq!(
+        said,
+        [
+            (0, 0, 3, failed("incomplete")),
+            (1, 4, 7, failed("gap")),
+            (2, 8, 11, failed("incomplete")),
+            (3, 12, 15, Ok(())),
+            (4, 16, 19, Ok(())),
+        ]
+    );
+    assert_eq!(route.owed(), 0);
+}
+
+#[test]
+fn a_reading_over_which_workers_die_costs_its_frame_and_no_other() {
+    let shape = Shape { rows: 2, stride: 2, warm_up: 0 };
+    let mut route = Route::new(shape);
+    (0..6).for_each(|n| assert_eq!(route.accept("", 0, vec![n as f64]), Some(n)));
+    let mut feed = Feed::again(&route, true);
+    let mut sent = Vec::new();
+    let mut worker = pipeline(shape);
+    loop {
+        let readings = feed.take(&route, 64, 64);
+        assert!(readings.len() <= 1, "a careful feed sends one at a time");
+        let Some(reading) = readings.into_iter().next() else { break };
+        sent.push(reading.sequence);
+        if reading.sequence == 3 {
+            assert_eq!(feed.suspect(), Some((String::new(), 3)));
+            break;
+        }
+        for outcome in worker.push(&reading) {
+            assert_eq!(route.settle(outcome).unwrap().len(), 1);
+        }
+        feed.done(1);
+    }
+    assert_eq!(sent, [0, 1, 2, 3]);
+    let given_up = route.skip("", 3);
+    assert_eq!((given_up.len(), given_up[0].frame), (1, 1));
+    assert_eq!(given_up[0].result.as_ref().unwrap_err().reason, "worker_died");
+    let mut worker = pipeline(shape);
+    let mut feed = Feed::again(&route, false);
+    let mut settled = Vec::new();
+    for reading in feed.take(&route, 64, 64) {
+        assert_ne!(reading.sequence, 3);
+        for outcome in worker.push(&reading) {
+            settled.extend(route.settle(outcome).unwrap());
+        }
+    }
+    assert_eq!(settled.len(), 1);
+    assert_eq!((settled[0].frame, settled[0].result.is_ok()), (2, true));
+}
+
+#[test]
+fn a_worker_cannot_answer_what_it_has_not_seen() {
+    let mut route = Route::new(Shape { rows: 6, stride: 6, warm_up: 0 });
+    (0..6).for_each(|n| assert_eq!(route.accept("a", 0, vec![0.0]), Some(n)));
+    let outcome = |key: &str, frame, first, last| FrameOutcome {
+        key: key.into(),
+        frame,
+        first,
+        last,
+        time_unix_ns: 0,
+        result: Ok(vec![]),
+        elapsed: std::time::Duration::ZERO,
+    };
+    for (key, frame, first, last) in [
+        ("b", 0, 0, 5),
+        ("a", 1, 0, 5),
+        ("a", 0, 0, 6),
+        ("a", 2, 12, 17),
+        ("a", 0, 5, 0),
+        ("a", u64::MAX / 6, u64::MAX, u64::MAX),
+    ] {
+        assert!(route.settle(outcome(key, frame, first, last)).is_err(), "{key} {frame}");
+    }
+    assert_eq!(route.settle(outcome("a", 0, 0, 5)).unwrap().len(), 1);
+    assert_eq!(route.settle(outcome("a", 0, 0, 5)).unwrap().len(), 0);
+}
