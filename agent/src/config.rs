@@ -312,8 +312,9 @@ impl Config {
             path: path.to_owned(),
             source: Box::new(source),
         })?;
-        let parent = path.parent().unwrap_or(Path::new(""));
-        let folder = std::path::absolute(parent).map_err(failed)?;
+        // A bare file name has an empty parent, which no path can be made of.
+        let path_absolute = std::path::absolute(path).map_err(failed)?;
+        let folder = path_absolute.parent().unwrap_or(Path::new("/")).to_owned();
         check(file, &folder).map_err(|Wrong { field, problem }| ConfigError::Value {
             path: path.to_owned(),
             field,

@@ -3,15 +3,21 @@
 
 use crate::config::{Config, OutboxFull, SinkKind, SlotConfig, SourceKind};
 use crate::fleet::Device;
+use crate::fleet::session::Session;
+use crate::fleet::status::Reporter;
 use crate::ledger::{Ledger, OutboxLimits, Position};
+use crate::local;
 use crate::sink;
 use crate::source::Arrival;
 use crate::source::file::Files;
 use crate::source::mqtt::Topic;
+use crate::status::{DeviceStatus, SlotReport};
 use crate::store::Store;
 use crate::update::StagedRelease;
+use crate::update::acceptance::Acceptance;
 use crate::update::blobs::Blobs;
 use crate::update::download::Registry;
+use crate::update::driver::{Parts, Updates};
 use crate::update::hands::Hands;
 use crate::update::journal::Journal;
 use crate::update::slot::{QUEUE_MAX, SlotDriver, SlotParts as DriverParts};
@@ -22,8 +28,9 @@ use crate::worker::{SlotEvent, SlotHandle, SlotView, WorkerLimits, self_test};
 use anyhow::{Context, bail};
 use lineside_bundle::Digest;
 use lineside_rules::Observation;
-use lineside_update::Report;
+use lineside_update::{Report, Target};
 use lineside_wire::name::{DeviceId, SlotName};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,14 +104,14 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
     };
     let device = &house.device.id;
     tracing::info!("{device} runs with {} slots", house.config.slots.len());
-    let mut slots = Vec::new();
-    let mut assignments = Vec::new();
+    let mut slots = BTreeMap::new();
+    let mut assign = BTreeMap::new();
     for (name, config) in &house.config.slots {
-        let (slot, assign) =
-            house.open_slot(name, config).with_context(|| format!("slot {name}"))?;
-        slots.push(slot);
-        assignments.push(assign);
+        let (slot, told) = house.open_slot(name, config).with_context(|| format!("slot {name}"))?;
+        slots.insert(name.clone(), slot);
+        assign.insert(name.clone(), told);
     }
+    house.follow_the_server(&store, &slots, assign)?;
     for (name, kind) in &house.config.sinks {
         let ledger = house.ledger.clone();
         match kind.clone() {
@@ -125,14 +132,14 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
         () = drained(&slots, &house.ledger), if until == Until::Drained => {}
     }
     let stopping = async {
-        for slot in &slots {
+        for slot in slots.values() {
             slot.drain().await;
         }
     };
     if timeout(STOP_MAX, stopping).await.is_err() {
         tracing::warn!("not everything is on disk; the next start goes on from what is");
     }
-    for slot in &slots {
+    for slot in slots.values() {
         say_counts(&slot.view().borrow());
     }
     Ok(())
@@ -164,8 +171,8 @@ fn say_counts(view: &SlotView) {
     );
 }
 
-async fn drained(slots: &[SlotHandle], ledger: &Ledger) {
-    for slot in slots {
+async fn drained(slots: &BTreeMap<SlotName, SlotHandle>, ledger: &Ledger) {
+    for slot in slots.values() {
         // The slot's task ends only with the agent.
         let _ = slot.view().wait_for(|view| view.ended).await;
     }
@@ -185,7 +192,7 @@ impl House {
         &self,
         name: &SlotName,
         config: &SlotConfig,
-    ) -> anyhow::Result<(SlotHandle, mpsc::Sender<lineside_update::Target>)> {
+    ) -> anyhow::Result<(SlotHandle, mpsc::Sender<Target>)> {
         let (arrivals, inbox) = mpsc::channel(ARRIVALS_MAX);
         let (receipts, committed) = mpsc::unbounded_channel();
         let (slot, position) = open(SlotParts {
@@ -217,12 +224,64 @@ impl House {
             states: self.states.clone(),
             online: self.online.clone(),
         })?;
-        // What was accepted before the agent ended may not have reached the slot.
-        if let Some(target) = self.journal.accepted()?.targets.get(name) {
-            assign.try_send(target.clone()).context("the driver takes no assignment")?;
-        }
         tokio::spawn(driver.drive(assignments, failures(&slot)));
         Ok((slot, assign))
+    }
+}
+
+impl House {
+    /// Starts what brings releases: the driver of updates, the session with the server, the door for
+    /// people on the device.
+    fn follow_the_server(
+        &self,
+        store: &Store,
+        slots: &BTreeMap<SlotName, SlotHandle>,
+        assign: BTreeMap<SlotName, mpsc::Sender<Target>>,
+    ) -> anyhow::Result<()> {
+        let updates = Updates::start(Parts {
+            acceptance: Acceptance::restore(&self.device, self.journal.clone())?,
+            targets: self.journal.accepted()?.targets,
+            blobs: self.blobs.clone(),
+            slots: assign,
+            refused: Box::new(|_| {}),
+        });
+        let (connected, is_connected) = watch::channel(false);
+        let session = Session {
+            device: self.device.clone(),
+            reporter: Reporter::new(self.states.clone(), self.journal.count_boot()?),
+            updates: updates.clone(),
+            online: self.online.clone(),
+            connected,
+        };
+        tokio::spawn(session.run());
+        let views: BTreeMap<_, _> =
+            slots.iter().map(|(name, slot)| (name.clone(), slot.view())).collect();
+        let (device, states, ledger) =
+            (self.device.id.clone(), self.states.clone(), self.ledger.clone());
+        let versions = updates.versions();
+        let status = move || {
+            let reports = states.all().into_iter().filter_map(|(name, state)| {
+                let view = views.get(&name)?.borrow().clone();
+                Some((name, SlotReport::of(&state, view)))
+            });
+            // A disk that gives no numbers must not hide the rest.
+            let waiting = ledger.outbox().unwrap_or_default();
+            let versions = *versions.borrow();
+            DeviceStatus {
+                device: device.clone(),
+                running: true,
+                connected: *is_connected.borrow(),
+                assignment: versions.assignment,
+                releases: versions.releases,
+                slots: reports.collect(),
+                waiting: waiting.into_iter().map(|(sink, (count, _))| (sink, count)).collect(),
+            }
+        };
+        // Without the door the device works as before; only people have to look elsewhere.
+        if let Err(error) = local::serve(store.folder(), status, updates) {
+            tracing::warn!("`lineside-agent status` and `install` will not work: {error}");
+        }
+        Ok(())
     }
 }
 

@@ -17,9 +17,13 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Memory that the database may use for its pages.
 const CACHE_BYTES: usize = 4 << 20;
+
+/// How long somebody else may hold the folder before that is called another agent.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why the state folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -139,7 +143,17 @@ fn lock(folder: &Path) -> Result<File, StoreError> {
         .mode(0o600)
         .open(&path)
         .map_err(failed(&path))?;
-    match lock.try_lock() {
+    let began = Instant::now();
+    let tried = loop {
+        match lock.try_lock() {
+            // `status` holds the folder for a moment when no agent runs.
+            Err(TryLockError::WouldBlock) if began.elapsed() < LOCK_PATIENCE => {
+                std::thread::sleep(LOCK_PATIENCE / 20);
+            }
+            tried => break tried,
+        }
+    };
+    match tried {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();

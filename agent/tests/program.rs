@@ -7,7 +7,9 @@ use lineside_agent::store::Store;
 use lineside_agent::update::blobs::Blobs;
 use lineside_agent::update::journal::{Accepted, Journal};
 use lineside_bundle::{BuiltBundle, BundleFile, Digest, build};
+use lineside_trust::{KeyPair, RootSpec, sign_root};
 use lineside_update::Target;
+use ring::rand::SystemRandom;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -15,6 +17,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
+use time::OffsetDateTime;
 
 /// Longest that a run may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -31,6 +34,21 @@ fn bundle() -> BuiltBundle {
     build(BundleFile::parse(text).unwrap(), BTreeMap::new()).unwrap()
 }
 
+fn root() -> Vec<u8> {
+    let random = SystemRandom::new();
+    let key = || KeyPair::generate(&random).unwrap();
+    let person = key();
+    let spec = RootSpec {
+        version: 1,
+        expires: OffsetDateTime::now_utc() + time::Duration::days(1),
+        root: (vec![person.public()], 1),
+        releases: (vec![key().public()], 1),
+        online: key().public(),
+        director: key().public(),
+    };
+    sign_root(&spec, &[&person])
+}
+
 /// A device with recorded input and a bundle that was accepted while it was off.
 fn device(folder: &Path) -> PathBuf {
     let device = folder.join("device");
@@ -38,7 +56,7 @@ fn device(folder: &Path) -> PathBuf {
     let file = "device = 'line-3'\nserver_http = 'http://127.0.0.1:1'\nmqtt_host = '127.0.0.1'\nmqtt_port = 1\nuser = 'line-3'\npassword = 'x'\n";
     fs::write(device.join("device.toml"), file).unwrap();
     fs::set_permissions(device.join("device.toml"), fs::Permissions::from_mode(0o600)).unwrap();
-    fs::write(device.join("root.json"), b"{}").unwrap();
+    fs::write(device.join("root.json"), root()).unwrap();
     let mut rows = "t,k,x\n".to_owned();
     for row in 0..ROWS {
         let (second, key, value) = (row % 60, row % 3, row / 3);

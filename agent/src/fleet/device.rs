@@ -132,6 +132,11 @@ impl Device {
             root,
         })
     }
+
+    /// Host and port of the server's broker, for people.
+    pub fn mqtt_end(&self) -> String {
+        format!("{}:{}", self.mqtt_host, self.mqtt_port)
+    }
 }
 
 fn read(path: &Path) -> Result<(Vec<u8>, u32), DeviceError> {

@@ -2,5 +2,7 @@
 
 pub mod backoff;
 pub mod device;
+pub mod session;
+pub mod status;
 
 pub use device::Device;

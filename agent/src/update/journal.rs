@@ -2,7 +2,7 @@
 //!
 //! One redb table. Every write is a transaction that is on the medium when it returns.
 
-use lineside_bundle::Digest;
+use lineside_trust::Seen;
 use lineside_update::{SlotState, Target};
 use lineside_wire::name::SlotName;
 use redb::{Database, ReadableDatabase, TableDefinition};
@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 const TABLE: TableDefinition<&str, &[u8]> = TableDefinition::new("journal");
 const ACCEPTED: &str = "accepted";
+const BOOT: &str = "boot";
 const SLOT: &str = "slot/";
 const DOCUMENT: &str = "document/";
 
@@ -38,22 +39,13 @@ impl<E: Into<redb::Error>> From<E> for JournalError {
     }
 }
 
-/// A version of a document, and its very bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SeenDocument {
-    /// Its version.
-    pub version: u64,
-    /// Digest of its bytes as received.
-    pub digest: Digest,
-}
-
 /// What was accepted so far. Versions never fall.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Accepted {
     /// The releases that were signed.
-    pub releases: Option<SeenDocument>,
+    pub releases: Option<Seen>,
     /// The assignment for this device.
-    pub assignment: Option<SeenDocument>,
+    pub assignment: Option<Seen>,
     /// What both agree on, by slot.
     pub targets: BTreeMap<SlotName, Target>,
     /// The latest time at which a document was accepted, in milliseconds since 1970: it cannot be
@@ -99,6 +91,16 @@ impl Journal {
         transaction.open_table(TABLE)?;
         transaction.commit()?;
         Ok(Journal { database })
+    }
+
+    /// Counts this start of the agent. Returns its number, from 1.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub fn count_boot(&self) -> Result<u64, JournalError> {
+        let boot = self.read::<u64>(BOOT)?.unwrap_or(0) + 1;
+        self.write(&[(BOOT.to_owned(), json(&boot))])?;
+        Ok(boot)
     }
 
     /// The state of a slot; a new slot's where nothing was written yet.
@@ -205,11 +207,13 @@ mod tests {
             assert_eq!(journal.accepted().unwrap(), Accepted::default());
             journal.write_slot(&slot, &SlotState::default()).unwrap();
             journal.accept(&accepted, &[(Document::Releases, b"{}")]).unwrap();
+            assert_eq!(journal.count_boot().unwrap(), 1);
         }
         let journal = Journal::open(Arc::new(Database::create(&path).unwrap())).unwrap();
         assert_eq!(journal.slots().unwrap().keys().collect::<Vec<_>>(), ["turbine"]);
         assert_eq!(journal.accepted().unwrap(), accepted);
         assert_eq!(journal.document(Document::Releases).unwrap().unwrap(), b"{}");
         assert_eq!(journal.document(Document::Root).unwrap(), None);
+        assert_eq!(journal.count_boot().unwrap(), 2);
     }
 }

@@ -3,11 +3,14 @@
 //! The driver of `lineside_update`: the engine decides, the folder's other modules do. Every state
 //! is journaled before its effects are carried out, and every effect may be repeated.
 
+pub mod acceptance;
 pub mod blobs;
 pub mod download;
+pub mod driver;
 pub mod garbage;
 pub mod hands;
 pub mod journal;
+pub mod parcel;
 pub mod slot;
 pub mod stage;
 pub mod states;

@@ -13,9 +13,9 @@ pub const BLOB_BYTES_MAX: u64 = 2 << 30;
 /// Largest index that is read, in bytes.
 const INDEX_BYTES_MAX: u64 = 1 << 20;
 /// Entries that a layout may have.
-const ENTRIES_MAX: usize = 4096;
+pub(crate) const ENTRIES_MAX: usize = 4096;
 
-const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+pub(crate) const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 /// Why some bytes are no bundle.
@@ -59,12 +59,31 @@ pub enum ArchiveError {
 /// The layout's table of contents.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Index {
+pub(crate) struct Index {
     schema_version: u32,
     // Optional by the specification; other tools leave it out.
     #[serde(default)]
     media_type: String,
     manifests: Vec<Descriptor>,
+}
+
+impl Index {
+    pub(crate) fn of(bundles: &[BuiltBundle]) -> Index {
+        let manifests = bundles.iter().map(|bundle| {
+            let id = bundle.release_id();
+            Descriptor {
+                media_type: MANIFEST_TYPE.into(),
+                digest: id.digest,
+                size: id.size,
+                annotations: BTreeMap::from([(REF_NAME.into(), id.version.to_string())]),
+            }
+        });
+        Index {
+            schema_version: 2,
+            media_type: "application/vnd.oci.image.index.v1+json".into(),
+            manifests: manifests.collect(),
+        }
+    }
 }
 
 /// Writes a bundle as a tar of an OCI image layout. The same bundle gives the same bytes.
@@ -73,16 +92,7 @@ struct Index {
 /// Whatever `sink` says.
 pub fn write(bundle: &BuiltBundle, sink: impl Write) -> io::Result<()> {
     let id = bundle.release_id();
-    let index = Index {
-        schema_version: 2,
-        media_type: "application/vnd.oci.image.index.v1+json".into(),
-        manifests: vec![Descriptor {
-            media_type: MANIFEST_TYPE.into(),
-            digest: id.digest,
-            size: id.size,
-            annotations: BTreeMap::from([(REF_NAME.into(), id.version.to_string())]),
-        }],
-    };
+    let index = Index::of(std::slice::from_ref(bundle));
     let mut tar = tar::Builder::new(sink);
     append(&mut tar, "oci-layout", LAYOUT)?;
     append(&mut tar, "index.json", &serde_json::to_vec(&index)?)?;
@@ -180,15 +190,19 @@ fn check_size(path: &str, size: u64) -> Result<(), ArchiveError> {
     Ok(())
 }
 
-fn blob_path(digest: &Digest) -> String {
+pub(crate) fn blob_path(digest: &Digest) -> String {
     format!("blobs/sha256/{}", digest.hex())
 }
 
-fn blob_digest(path: &str) -> Option<Digest> {
+pub(crate) fn blob_digest(path: &str) -> Option<Digest> {
     format!("sha256:{}", path.strip_prefix("blobs/sha256/")?).parse().ok()
 }
 
-fn append(tar: &mut tar::Builder<impl Write>, path: &str, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn append(
+    tar: &mut tar::Builder<impl Write>,
+    path: &str,
+    bytes: &[u8],
+) -> io::Result<()> {
     let mut header = tar::Header::new_ustar();
     header.set_size(bytes.len() as u64);
     header.set_mode(0o644);

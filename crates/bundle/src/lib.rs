@@ -12,6 +12,7 @@ mod digest;
 mod manifest;
 mod name;
 mod oci;
+pub mod parcel;
 
 pub use build::{BuildError, BuiltBundle, build, plugin_path};
 pub use check::DescriptionError;

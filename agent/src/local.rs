@@ -1,0 +1,179 @@
+//! The door for people on the device itself: `state_dir/agent.sock`, one line of JSON each way.
+//!
+//! Whoever may open the state folder may ask; nobody else reaches the socket.
+
+use crate::status::DeviceStatus;
+use crate::update::driver::{Installed, Updates};
+use crate::update::slot::chain;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream as Stream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+const NAME: &str = "agent.sock";
+/// Largest question and largest answer in bytes.
+const LINE_BYTES_MAX: u64 = 1 << 20;
+/// People who may ask at the same time.
+const VISITORS_MAX: usize = 8;
+/// How long a question may take to arrive.
+const QUESTION_MAX: Duration = Duration::from_secs(10);
+
+/// What may be asked.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Question {
+    /// How the device is.
+    Status,
+    /// To install what a file brings.
+    Install {
+        /// The file, from the root folder.
+        file: PathBuf,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Answer<T> {
+    Done(T),
+    Failed(String),
+}
+
+/// Why there was no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// Nobody is behind the door.
+    #[error("no agent answers at {}", socket.display())]
+    Nobody {
+        /// The socket.
+        socket: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The agent went away in the middle, or speaks another language.
+    #[error("the agent did not answer in full")]
+    Answer(#[source] io::Error),
+    /// The agent says no.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Answers the status and installs files, for ever. Must be called within a tokio runtime.
+///
+/// # Errors
+/// The socket cannot be made.
+pub fn serve(
+    state_dir: &Path,
+    status: impl Fn() -> DeviceStatus + Send + Sync + 'static,
+    updates: Updates,
+) -> io::Result<()> {
+    let door = Door::of(state_dir)?;
+    match fs::remove_file(state_dir.join(NAME)) {
+        // What an earlier agent left; this one holds the folder's lock.
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(door.path())?;
+    let status = Arc::new(status);
+    let visitors = Arc::new(Semaphore::new(VISITORS_MAX));
+    tokio::spawn(async move {
+        loop {
+            let Ok(place) = visitors.clone().acquire_owned().await else { return };
+            let visitor = match listener.accept().await {
+                Ok((visitor, _)) => visitor,
+                Err(error) => {
+                    tracing::warn!("{NAME}: {error}");
+                    tokio::time::sleep(QUESTION_MAX).await;
+                    continue;
+                }
+            };
+            let (status, updates) = (status.clone(), updates.clone());
+            tokio::spawn(async move {
+                if let Err(error) = answer(visitor, &*status, &updates).await {
+                    tracing::debug!("{NAME}: {error}");
+                }
+                drop(place);
+            });
+        }
+    });
+    Ok(())
+}
+
+async fn answer(
+    visitor: UnixStream,
+    status: &(impl Fn() -> DeviceStatus + Send + Sync),
+    updates: &Updates,
+) -> io::Result<()> {
+    let (read, mut write) = visitor.into_split();
+    let mut line = String::new();
+    let mut read = tokio::io::BufReader::new(read.take(LINE_BYTES_MAX));
+    timeout(QUESTION_MAX, read.read_line(&mut line)).await.map_err(io::Error::other)??;
+    let answer = match serde_json::from_str(&line) {
+        Err(error) => to_json(&Answer::<()>::Failed(format!("the question is not known: {error}"))),
+        Ok(Question::Status) => to_json(&Answer::Done(status())),
+        Ok(Question::Install { file }) => to_json(&match updates.install(file).await {
+            Ok(installed) => Answer::Done(installed),
+            Err(error) => Answer::Failed(chain(error)),
+        }),
+    };
+    write.write_all(&answer).await
+}
+
+/// Asks the agent of `state_dir` how it is.
+///
+/// # Errors
+/// [`AskError`].
+pub fn status(state_dir: &Path) -> Result<DeviceStatus, AskError> {
+    ask(state_dir, &Question::Status)
+}
+
+/// Has the agent of `state_dir` install what `file` brings.
+///
+/// # Errors
+/// [`AskError`].
+pub fn install(state_dir: &Path, file: PathBuf) -> Result<Installed, AskError> {
+    ask(state_dir, &Question::Install { file })
+}
+
+fn ask<T: DeserializeOwned>(state_dir: &Path, question: &Question) -> Result<T, AskError> {
+    let nobody = |source| AskError::Nobody { socket: state_dir.join(NAME), source };
+    let door = Door::of(state_dir).map_err(nobody)?;
+    let mut agent = Stream::connect(door.path()).map_err(nobody)?;
+    agent.write_all(&to_json(question)).map_err(AskError::Answer)?;
+    let mut line = String::new();
+    let mut answer = BufReader::new(agent.take(LINE_BYTES_MAX));
+    answer.read_line(&mut line).map_err(AskError::Answer)?;
+    match serde_json::from_str(&line).map_err(|error| AskError::Answer(error.into()))? {
+        Answer::Done(done) => Ok(done),
+        Answer::Failed(reason) => Err(AskError::Refused(reason)),
+    }
+}
+
+fn to_json(value: &impl Serialize) -> Vec<u8> {
+    let mut line = serde_json::to_vec(value).expect("questions and answers have string keys");
+    line.push(b'\n');
+    line
+}
+
+/// A short name for a socket whose own may be too long: the kernel takes 107 bytes (unix(7)).
+struct Door {
+    folder: File,
+}
+
+impl Door {
+    fn of(state_dir: &Path) -> io::Result<Door> {
+        Ok(Door { folder: File::open(state_dir)? })
+    }
+
+    fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}/{NAME}", self.folder.as_raw_fd()))
+    }
+}

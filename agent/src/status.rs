@@ -1,0 +1,152 @@
+//! How a device is, for the people beside it.
+
+use crate::config::Config;
+use crate::fleet::Device;
+use crate::ledger::{Ledger, OutboxLimits, SlotCounts};
+use crate::store::Store;
+use crate::update::journal::Journal;
+use crate::worker::SlotView;
+use lineside_update::{Phase, SlotState};
+use lineside_wire::name::{DeviceId, SlotName};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// How a device is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeviceStatus {
+    /// The device.
+    pub device: DeviceId,
+    /// Whether its agent runs.
+    pub running: bool,
+    /// Whether the server is connected.
+    pub connected: bool,
+    /// Version of the assignment that it follows, 0 for none.
+    pub assignment: u64,
+    /// Version of the list of releases that it knows, 0 for none.
+    pub releases: u64,
+    /// Its slots.
+    pub slots: BTreeMap<SlotName, SlotReport>,
+    /// Findings that wait, by sink.
+    pub waiting: BTreeMap<String, u64>,
+}
+
+/// How a slot is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SlotReport {
+    /// The committed release; none if the slot is vacant.
+    pub active: Option<String>,
+    /// The release kept beside it.
+    pub previous: Option<String>,
+    /// The release on its way in.
+    pub candidate: Option<String>,
+    /// `idle`, `downloading`, `staging` or `trial`.
+    pub phase: String,
+    /// What people should know.
+    pub note: String,
+    /// Whether a worker is ready to answer.
+    pub answering: bool,
+    /// Readings accepted that no frame has accounted for yet.
+    pub owed: u64,
+    /// What it has counted since it exists.
+    pub counts: SlotCounts,
+}
+
+impl SlotReport {
+    /// Of what the journal and the data way say.
+    pub fn of(state: &SlotState, view: SlotView) -> SlotReport {
+        let phase = match state.phase() {
+            Phase::Idle => "idle",
+            Phase::Downloading { .. } => "downloading",
+            Phase::Staging { .. } => "staging",
+            Phase::Trial(_) => "trial",
+        };
+        SlotReport {
+            active: state.active().map(|held| held.release.to_string()),
+            previous: state.previous().map(|held| held.release.to_string()),
+            candidate: state.candidate().map(ToString::to_string),
+            phase: phase.to_owned(),
+            note: state.note(),
+            answering: view.answering,
+            owed: view.owed,
+            counts: view.counts,
+        }
+    }
+}
+
+impl DeviceStatus {
+    /// What the disk says of an agent that does not run.
+    ///
+    /// # Errors
+    /// The state folder cannot be read, or an agent that does not answer holds it.
+    pub fn at_rest(config: &Config) -> anyhow::Result<DeviceStatus> {
+        let device = Device::read(&config.device_dir)?;
+        let store = Store::open(&config.state_dir)?;
+        let journal = Journal::open(store.database())?;
+        let ledger = Ledger::open(&store, OutboxLimits { findings_max: 1, block: true })?;
+        let accepted = journal.accepted()?;
+        let version = |seen: Option<lineside_trust::Seen>| seen.map_or(0, |seen| seen.version);
+        let mut slots = BTreeMap::new();
+        for name in config.slots.keys() {
+            let counts = ledger.restore(name)?.record.counts;
+            let view = SlotView { counts, ..SlotView::default() };
+            slots.insert(name.clone(), SlotReport::of(&journal.slot(name)?, view));
+        }
+        Ok(DeviceStatus {
+            device: device.id,
+            running: false,
+            connected: false,
+            assignment: version(accepted.assignment),
+            releases: version(accepted.releases),
+            slots,
+            waiting: ledger.outbox()?.into_iter().map(|(sink, (count, _))| (sink, count)).collect(),
+        })
+    }
+}
+
+impl fmt::Display for DeviceStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match (self.running, self.connected) {
+            (false, _) => "its agent does not run",
+            (true, false) => "running, the server is away",
+            (true, true) => "running, connected to the server",
+        };
+        writeln!(f, "{}: {state}", self.device)?;
+        for (name, slot) in &self.slots {
+            let none = || "none".to_owned();
+            let active = slot.active.clone().unwrap_or_else(|| "vacant".to_owned());
+            let answering = match (self.running, slot.answering) {
+                (true, true) => ", answering",
+                (true, false) => ", not answering",
+                (false, _) => "",
+            };
+            writeln!(f, "  slot {name}: {active}{answering}")?;
+            let previous = slot.previous.clone().unwrap_or_else(none);
+            let candidate = slot.candidate.clone().unwrap_or_else(none);
+            writeln!(f, "    previous {previous}, candidate {candidate}, {}", slot.phase)?;
+            if !slot.note.is_empty() {
+                writeln!(f, "    {}", slot.note)?;
+            }
+            let counts = &slot.counts;
+            writeln!(
+                f,
+                "    {} readings, {} frames, {} findings, {} alarms; lost {}, doubled {}",
+                counts.accepted,
+                counts.frames,
+                counts.findings,
+                counts.alarms,
+                counts.lost,
+                counts.doubled
+            )?;
+            for (what, reasons) in [("dropped", &counts.dropped), ("errors", &counts.errors)] {
+                for (reason, count) in reasons {
+                    writeln!(f, "    {what}: {count} × {reason}")?;
+                }
+            }
+        }
+        for (sink, count) in self.waiting.iter().filter(|(_, count)| **count > 0) {
+            writeln!(f, "  {count} findings wait for sink {sink}")?;
+        }
+        Ok(())
+    }
+}

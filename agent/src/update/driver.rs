@@ -1,0 +1,242 @@
+//! The driver of updates: takes documents from the server and from files, and tells each slot what
+//! it shall hold. One task, so that two deliveries are taken one after the other.
+
+use crate::update::acceptance::{AcceptError, Acceptance, Versions};
+use crate::update::blobs::Blobs;
+use crate::update::parcel::{self, ParcelError};
+use crate::update::slot::chain;
+use lineside_bundle::{Digest, ReleaseId};
+use lineside_update::Target;
+use lineside_wire::name::SlotName;
+use lineside_wire::v1::Documents;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+/// Deliveries that wait for the driver.
+const REQUESTS_MAX: usize = 4;
+/// How soon a slot that was too busy to be told is told again.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+
+/// What the driver of updates works with.
+pub struct Parts {
+    /// What this device believes.
+    pub acceptance: Acceptance,
+    /// What it believed at its last stop.
+    pub targets: BTreeMap<SlotName, Target>,
+    /// Where blobs are kept.
+    pub blobs: Blobs,
+    /// The drivers of the slots.
+    pub slots: BTreeMap<SlotName, mpsc::Sender<Target>>,
+    /// Told, for people, when documents were refused.
+    pub refused: Box<dyn Fn(&str) + Send>,
+}
+
+/// What a file brought.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Installed {
+    /// The release of each slot that the assignment names.
+    pub slots: BTreeMap<SlotName, String>,
+    /// Releases that the file does not hold whole: the rest has to come from the server.
+    pub incomplete: Vec<String>,
+    /// Slots that the assignment names and this device does not have.
+    pub unknown: Vec<SlotName>,
+}
+
+/// Why a file was not installed.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// The file.
+    #[error(transparent)]
+    Parcel(#[from] ParcelError),
+    /// The documents in it.
+    #[error("the documents in the file are not accepted")]
+    Accept(#[from] AcceptError),
+    /// The agent stops.
+    #[error("the agent stops")]
+    Stopping,
+}
+
+enum Request {
+    Documents(Box<Documents>),
+    Install { path: PathBuf, reply: oneshot::Sender<Result<Installed, InstallError>> },
+}
+
+/// The way to the driver.
+#[derive(Clone)]
+pub struct Updates {
+    requests: mpsc::Sender<Request>,
+    versions: watch::Receiver<Versions>,
+}
+
+impl Updates {
+    /// Starts the driver. Must be called within a tokio runtime.
+    pub fn start(parts: Parts) -> Updates {
+        let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
+        let versions = parts.acceptance.versions();
+        let untold = parts.targets.clone();
+        let driver = Driver { parts, untold, told: BTreeMap::new(), refused: None };
+        tokio::spawn(driver.drive(inbox));
+        Updates { requests, versions }
+    }
+
+    /// Takes documents from the server. False if too many wait already; the server sends them again.
+    pub fn deliver(&self, documents: Documents) -> bool {
+        self.requests.try_send(Request::Documents(Box::new(documents))).is_ok()
+    }
+
+    /// Takes documents and bundles from a file. Answers when the slots have been told.
+    ///
+    /// # Errors
+    /// [`InstallError`].
+    pub async fn install(&self, path: PathBuf) -> Result<Installed, InstallError> {
+        let (reply, replied) = oneshot::channel();
+        let request = Request::Install { path, reply };
+        self.requests.send(request).await.map_err(|_| InstallError::Stopping)?;
+        replied.await.unwrap_or(Err(InstallError::Stopping))
+    }
+
+    /// Versions of what was accepted, and when they change.
+    pub fn versions(&self) -> watch::Receiver<Versions> {
+        self.versions.clone()
+    }
+}
+
+struct Driver {
+    parts: Parts,
+    /// What slots have still to be told.
+    untold: BTreeMap<SlotName, Target>,
+    /// What each slot was told last.
+    told: BTreeMap<SlotName, Target>,
+    /// The documents that were refused last: a server that repeats them is not news.
+    refused: Option<Digest>,
+}
+
+impl Driver {
+    async fn drive(mut self, mut inbox: mpsc::Receiver<Request>) {
+        loop {
+            self.tell();
+            let request = match self.untold.is_empty() {
+                true => inbox.recv().await,
+                false => match timeout(TELL_EVERY, inbox.recv()).await {
+                    Ok(request) => request,
+                    Err(_) => continue,
+                },
+            };
+            match request {
+                None => return,
+                Some(Request::Documents(documents)) => self.documents(*documents),
+                Some(Request::Install { path, reply }) => {
+                    let installed = self.install(path).await;
+                    self.tell();
+                    // Whoever asked may have gone.
+                    let _ = reply.send(installed);
+                }
+            }
+        }
+    }
+
+    fn documents(&mut self, documents: Documents) {
+        let accepted = self
+            .parts
+            .acceptance
+            .verify(&documents, now_unix_ms())
+            .and_then(|verified| self.parts.acceptance.accept(verified));
+        match accepted {
+            Ok(targets) => {
+                self.refused = None;
+                self.assign(&targets);
+            }
+            Err(error) => {
+                let these = Digest::of(&[documents.releases, documents.assignment].concat());
+                if self.refused.replace(these) != Some(these) {
+                    let reason = chain(error);
+                    tracing::warn!("documents of the server are not accepted: {reason}");
+                    (self.parts.refused)(&reason);
+                }
+            }
+        }
+    }
+
+    async fn install(&mut self, path: PathBuf) -> Result<Installed, InstallError> {
+        let file = path.clone();
+        let papers = blocking(move || parcel::papers(&file)).await??;
+        let documents = Documents {
+            roots: papers.roots,
+            releases: papers.releases,
+            assignment: papers.assignment,
+        };
+        let verified = self.parts.acceptance.verify(&documents, now_unix_ms())?;
+        let (known, unknown): (BTreeMap<_, _>, BTreeMap<_, _>) = verified
+            .targets()
+            .clone()
+            .into_iter()
+            .partition(|(slot, _)| self.parts.slots.contains_key(slot));
+        let releases: BTreeSet<ReleaseId> =
+            known.values().map(|target| target.release.clone()).collect();
+        let blobs = self.parts.blobs.clone();
+        // The journal names the releases only after their blobs are there: a file that breaks off
+        // leaves the device as it was. Until then nobody may collect them.
+        let kept = self.parts.blobs.clone();
+        let incomplete = blocking(move || {
+            let _all = kept.keep_all();
+            let incomplete = parcel::unpack(&path, &releases, &blobs)?;
+            Ok::<_, ParcelError>(incomplete.into_iter().map(ToString::to_string).collect())
+        })
+        .await??;
+        let targets = self.parts.acceptance.accept(verified)?;
+        self.assign(&targets);
+        let slots = known.iter().map(|(slot, held)| (slot.clone(), held.release.to_string()));
+        let unknown = unknown.into_keys().collect();
+        Ok(Installed { slots: slots.collect(), incomplete, unknown })
+    }
+
+    /// Notes what has changed for the slots. The same again is not told: a release that was refused
+    /// is tried anew only after another one was assigned.
+    fn assign(&mut self, targets: &BTreeMap<SlotName, Target>) {
+        for (slot, target) in targets {
+            let current = self.untold.get(slot).or_else(|| self.told.get(slot));
+            if current == Some(target) {
+                continue;
+            }
+            if self.parts.slots.contains_key(slot) {
+                self.untold.insert(slot.clone(), target.clone());
+            } else {
+                let release = &target.release;
+                tracing::warn!(
+                    "{release} is assigned to slot {slot}, which agent.toml does not have"
+                );
+                self.told.insert(slot.clone(), target.clone());
+            }
+        }
+    }
+
+    /// Tells the slots, as far as they listen.
+    fn tell(&mut self) {
+        let slots = &self.parts.slots;
+        let told = &mut self.told;
+        self.untold.retain(|slot, target| {
+            let heard = slots.get(slot).is_none_or(|slot| slot.try_send(target.clone()).is_ok());
+            if heard {
+                told.insert(slot.clone(), target.clone());
+            }
+            !heard
+        });
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, InstallError> {
+    spawn_blocking(work).await.map_err(|_| InstallError::Stopping)
+}
+
+/// What the clock shows, in milliseconds since 1970; 0 for a time before.
+fn now_unix_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

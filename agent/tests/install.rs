@@ -1,0 +1,134 @@
+//! Updates that come by hand, through the program: what is taken, and what is not.
+
+#![allow(clippy::unwrap_used)] // A test stops at what does not hold.
+
+mod kit;
+
+use kit::{Device, Vendor, check_each_frame_once, echo, wait};
+use lineside_bundle::BuiltBundle;
+use lineside_bundle::parcel::Papers;
+use std::fs;
+
+const TRIAL: &str = "[trial]\nframes = 30\njudge_after = 10\n";
+/// Every answer breaks the limit of the alarm's share, by lying outside of what the output may be.
+const BAD: &str = "[trial]\nframes = 30\njudge_after = 10\noutputs.x = [-2.0, -1.0]\n";
+
+fn bundles() -> Vec<BuiltBundle> {
+    vec![echo("1", TRIAL), echo("2", TRIAL), echo("3", BAD)]
+}
+
+/// Waits until the slot has `active`, and nothing else under way.
+fn settles_on(device: &Device, active: &str) {
+    wait(&format!("{active} is active and nothing is under way"), || {
+        let slot = device.slot();
+        (slot["active"] == active && slot["phase"] == "idle").then_some(())
+    });
+}
+
+#[test]
+fn releases_from_a_file_are_tried_kept_and_taken_back_without_a_network() {
+    let (vendor, bundles) = (Vendor::new(), bundles());
+    let mut device = Device::new(&vendor, 60_000);
+    device.start();
+    let install = |device: &Device, number: usize| {
+        let assigned = &bundles[number - 1];
+        let papers = vendor.papers(&bundles, assigned, number as u64, "line-3");
+        let output = device.install(&papers, std::slice::from_ref(assigned));
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(said.contains(&format!("slot echo shall hold echo v{number}")), "{said}");
+    };
+    install(&device, 1);
+    settles_on(&device, "echo v1");
+    install(&device, 2);
+    settles_on(&device, "echo v2");
+    assert_eq!(device.slot()["previous"], "echo v1");
+    install(&device, 3);
+    let note = wait("echo v3 is taken back", || {
+        let slot = device.slot();
+        let note = slot["note"].as_str().unwrap_or_default().to_owned();
+        (slot["phase"] == "idle" && note.contains("echo v3")).then_some(note)
+    });
+    assert!(note.contains("rolled back") && note.contains("x"), "{note}");
+    let slot = device.slot();
+    assert_eq!((&slot["active"], &slot["previous"]), (&"echo v2".into(), &"echo v1".into()));
+    let counts = &slot["counts"];
+    assert_eq!((&counts["lost"], &counts["doubled"]), (&0.into(), &0.into()), "{counts}");
+    device.kill();
+    let findings = device.findings();
+    check_each_frame_once(&findings);
+    for release in ["echo v1", "echo v2", "echo v3"] {
+        assert!(findings.iter().any(|finding| finding["release"] == release), "{release}");
+    }
+    let resting = device.status().unwrap();
+    assert_eq!(resting["running"], false);
+    assert_eq!(resting["slots"]["echo"]["active"], "echo v2");
+}
+
+#[test]
+fn what_is_not_signed_for_this_device_or_is_older_changes_nothing() {
+    let (vendor, bundles) = (Vendor::new(), bundles());
+    let mut device = Device::new(&vendor, 60_000);
+    device.start();
+    let [first, second, _] = &bundles[..] else { unreachable!() };
+    let only = std::slice::from_ref;
+    let papers = |assigned, version| vendor.papers(&bundles, assigned, version, "line-3");
+    assert!(device.install(&papers(first, 5), only(first)).status.success());
+    settles_on(&device, "echo v1");
+    let refused = |papers: &Papers, bundles: &[BuiltBundle], wanted: &str| {
+        let output = device.install(papers, bundles);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(wanted), "{wanted:?} is not said: {said}");
+        let status = device.status().unwrap();
+        assert_eq!(status["assignment"], 5);
+        assert_eq!(status["slots"]["echo"]["active"], "echo v1");
+    };
+    refused(&papers(second, 4), only(second), "older than version 5");
+    refused(&papers(second, 5), only(second), "differs from the one accepted before");
+    let other = vendor.papers(&bundles, second, 6, "line-4");
+    refused(&other, only(second), "for device line-4");
+    let thief = Vendor { director: Vendor::new().director, ..Vendor::new() };
+    let forged = thief.papers(&bundles, second, 6, "line-3");
+    refused(&forged, only(second), "not signed by enough");
+    // A thief of the server has the director's key, and signs what nobody released.
+    let unsigned = Papers { assignment: papers(second, 6).assignment, ..papers(first, 6) };
+    let released = vendor.papers(&bundles[..1], first, 6, "line-3").releases;
+    refused(&Papers { releases: released, ..unsigned }, only(second), "list of releases");
+    // The right documents, and a file that was cut or changed on its way.
+    let path = device.parcel(&papers(second, 6), only(second));
+    let whole = fs::read(&path).unwrap();
+    let spoil = |bytes: &[u8], wanted: &str| {
+        fs::write(&path, bytes).unwrap();
+        let output = device.program().arg("install").arg(&path).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(wanted), "{said}");
+        assert_eq!(device.status().unwrap()["assignment"], 5);
+    };
+    spoil(&whole[..300], "cut short");
+    spoil(b"this is no parcel", "parcel.tar");
+    let at = whole.windows(5).rposition(|bytes| bytes == b"\"name").unwrap();
+    let mut damaged = whole.clone();
+    damaged[at + 1] = b'N';
+    spoil(&damaged, "is not what was sent");
+    // After all that, the right file is taken.
+    assert!(device.install(&papers(second, 6), only(second)).status.success());
+    settles_on(&device, "echo v2");
+    check_each_frame_once(&device.findings());
+}
+
+#[test]
+fn without_an_agent_status_tells_what_the_disk_says_and_install_says_what_to_do() {
+    let (vendor, bundles) = (Vendor::new(), bundles());
+    let device = Device::new(&vendor, 10);
+    let status = device.status().unwrap();
+    assert_eq!((&status["running"], &status["device"]), (&false.into(), &"line-3".into()));
+    assert!(status["slots"]["echo"]["active"].is_null());
+    let papers = vendor.papers(&bundles, &bundles[0], 1, "line-3");
+    let output = device.install(&papers, &bundles[..1]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("lineside-agent run"), "{said}");
+    let output = device.program().args(["install", "nowhere.tar"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("nowhere.tar"), "{said}");
+}

@@ -1,0 +1,259 @@
+//! A vendor with keys, bundles that echo, and a device that is installed from files.
+
+#![allow(clippy::unwrap_used)] // A test stops at what does not hold.
+#![allow(dead_code)] // Not every test needs all of it.
+
+use lineside_bundle::parcel::{self, Papers};
+use lineside_bundle::{BuiltBundle, BundleFile, build};
+use lineside_trust::{
+    AssignmentSpec, KeyPair, ReleasesDraft, RootSpec, sign_assignment, sign_root,
+};
+use ring::rand::SystemRandom;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use time::OffsetDateTime;
+
+/// Longest that anything here may take.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until `holds` gives something.
+pub fn wait<T>(what: &str, mut holds: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(value) = holds() {
+            return value;
+        }
+        assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A bundle that answers with the last value of each window of six.
+pub fn echo(version: &str, more: &str) -> BuiltBundle {
+    let text = format!(
+        "format = 1\nname = 'echo'\nversion = '{version}'\nalarm_output = 'alarm'\n\
+         [inputs.p]\nkey = 'k'\ntime = 't'\nfields = [{{ name = 'x' }}]\n\
+         [stages.w]\nkind = 'window'\ninput = 'p'\nrows = 6\nstride = 3\n\
+         [stages.last]\nkind = 'select'\ninput = 'w'\nindex = 5\n\
+         [stages.high]\nkind = 'threshold'\ninput = 'last'\nabove = 1e6\n\
+         [outputs]\nx = {{ from = 'last' }}\nalarm = {{ from = 'high' }}\n\
+         [fail_safe]\nalarm = true\n{more}"
+    );
+    build(BundleFile::parse(&text).unwrap(), BTreeMap::new()).unwrap()
+}
+
+/// Who signs.
+pub struct Vendor {
+    pub person: KeyPair,
+    pub releaser: KeyPair,
+    pub director: KeyPair,
+    pub root: Vec<u8>,
+}
+
+impl Vendor {
+    pub fn new() -> Vendor {
+        let random = SystemRandom::new();
+        let key = || KeyPair::generate(&random).unwrap();
+        let (person, releaser, director) = (key(), key(), key());
+        let spec = RootSpec {
+            version: 1,
+            expires: in_days(300),
+            root: (vec![person.public()], 1),
+            releases: (vec![releaser.public()], 1),
+            online: key().public(),
+            director: director.public(),
+        };
+        let root = sign_root(&spec, &[&person]);
+        Vendor { person, releaser, director, root }
+    }
+
+    /// Documents that release `bundles` and assign one of them to the slot `echo` of `device`.
+    pub fn papers(
+        &self,
+        bundles: &[BuiltBundle],
+        assigned: &BuiltBundle,
+        version: u64,
+        device: &str,
+    ) -> Papers {
+        self.papers_until(bundles, assigned, version, device, in_days(30))
+    }
+
+    /// As [`Vendor::papers`], with an assignment that expires then.
+    pub fn papers_until(
+        &self,
+        bundles: &[BuiltBundle],
+        assigned: &BuiltBundle,
+        version: u64,
+        device: &str,
+        expires: OffsetDateTime,
+    ) -> Papers {
+        let mut draft = ReleasesDraft::after(None);
+        for bundle in bundles {
+            draft.add(bundle.release_id(), None).unwrap();
+        }
+        let spec = AssignmentSpec {
+            device: device.parse().unwrap(),
+            version,
+            expires,
+            slots: BTreeMap::from([("echo".parse().unwrap(), assigned.release_id())]),
+        };
+        Papers {
+            roots: Vec::new(),
+            releases: draft.sign(in_days(200), &[&self.releaser]),
+            assignment: sign_assignment(&spec, &self.director),
+        }
+    }
+}
+
+/// A day at midnight, so that documents signed twice are the same.
+pub fn in_days(days: i64) -> OffsetDateTime {
+    (OffsetDateTime::now_utc() + time::Duration::days(days)).replace_time(time::Time::MIDNIGHT)
+}
+
+/// A device named `line-3` with a slot `echo`, fed by a recording of three streams at real pace.
+pub struct Device {
+    pub folder: tempfile::TempDir,
+    agent: Option<Child>,
+}
+
+impl Device {
+    /// `rows` follow each other every five milliseconds.
+    pub fn new(vendor: &Vendor, rows: usize) -> Device {
+        let folder = tempfile::tempdir().unwrap();
+        let device = folder.path().join("device");
+        fs::create_dir(&device).unwrap();
+        let file = "device = 'line-3'\nserver_http = 'http://127.0.0.1:1'\nmqtt_host = '127.0.0.1'\n\
+            mqtt_port = 1\nuser = 'line-3'\npassword = 'x'\n";
+        fs::write(device.join("device.toml"), file).unwrap();
+        let mode = fs::Permissions::from_mode(0o600);
+        fs::set_permissions(device.join("device.toml"), mode).unwrap();
+        fs::write(device.join("root.json"), &vendor.root).unwrap();
+        let mut text = "t,k,x\n".to_owned();
+        for row in 0..rows {
+            let (ms, key, value) = (row * 5, row % 3, row / 3);
+            let (hour, minute, second) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
+            let ms = ms % 1000;
+            text +=
+                &format!("2014-01-18T{hour:02}:{minute:02}:{second:02}.{ms:03}Z,k{key},{value}\n");
+        }
+        fs::write(folder.path().join("rows.csv"), text).unwrap();
+        let settings = "device_dir = 'device'\nstate_dir = 'state'\n\
+            [slots.echo]\nsource = 'rows'\nsinks = ['log']\nqueue_readings_max = 2000\n\
+            [sources.rows]\nkind = 'file'\npaths = ['rows.csv']\npace = 'real'\n\
+            [sinks.log]\nkind = 'file'\npath = 'findings.jsonl'\n\
+            [limits]\ncommit_every_ms = 10\n";
+        fs::write(folder.path().join("agent.toml"), settings).unwrap();
+        Device { folder, agent: None }
+    }
+
+    /// Starts the agent and waits until it answers.
+    pub fn start(&mut self) {
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join("agent.log"))
+            .unwrap();
+        let agent = self.program().arg("run").stderr(Stdio::from(log)).spawn().unwrap();
+        self.agent = Some(agent);
+        wait("the agent answers", || self.status().filter(|status| status["running"] == true));
+    }
+
+    /// Kills the agent with SIGKILL.
+    pub fn kill(&mut self) {
+        let mut agent = self.agent.take().unwrap();
+        agent.kill().unwrap();
+        agent.wait().unwrap();
+    }
+
+    /// The process number of the agent.
+    pub fn process(&self) -> u32 {
+        self.agent.as_ref().unwrap().id()
+    }
+
+    /// The process numbers of its workers.
+    pub fn workers(&self) -> Vec<i32> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.process())).unwrap();
+        let children = tasks.flatten().map(|task| task.path().join("children"));
+        let children = children.filter_map(|path| fs::read_to_string(path).ok());
+        children.flat_map(|text| numbers(&text)).collect()
+    }
+
+    /// `lineside-agent` in the device's folder.
+    pub fn program(&self) -> Command {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_lineside-agent"));
+        program.current_dir(self.folder.path());
+        program
+    }
+
+    /// What `status --json` says; nothing if it fails.
+    pub fn status(&self) -> Option<Value> {
+        let output = self.program().args(["status", "--json"]).output().unwrap();
+        serde_json::from_slice(&output.stdout).ok()
+    }
+
+    /// What `status --json` says of the slot.
+    pub fn slot(&self) -> Value {
+        self.status().map_or(Value::Null, |status| status["slots"]["echo"].clone())
+    }
+
+    /// Writes a parcel and has it installed.
+    pub fn install(&self, papers: &Papers, bundles: &[BuiltBundle]) -> Output {
+        let path = self.parcel(papers, bundles);
+        self.program().arg("install").arg(path).output().unwrap()
+    }
+
+    /// Writes a parcel.
+    pub fn parcel(&self, papers: &Papers, bundles: &[BuiltBundle]) -> PathBuf {
+        let path = self.folder.path().join("parcel.tar");
+        parcel::write(papers, bundles, fs::File::create(&path).unwrap()).unwrap();
+        path
+    }
+
+    /// The findings that the file has, in its order.
+    pub fn findings(&self) -> Vec<Value> {
+        read_findings(&self.folder.path().join("findings.jsonl"))
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        if let Some(mut agent) = self.agent.take() {
+            // It may have ended by itself.
+            let _ = agent.kill();
+            let _ = agent.wait();
+        }
+        if std::thread::panicking() {
+            let log = fs::read_to_string(self.folder.path().join("agent.log")).unwrap_or_default();
+            eprintln!("the agent said:\n{log}");
+        }
+    }
+}
+
+/// Finds that every frame of every stream was answered exactly once, without a gap.
+pub fn check_each_frame_once(findings: &[Value]) {
+    let mut frames: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    for finding in findings.iter().filter(|finding| finding["frame"].is_u64()) {
+        let frame = finding["frame"].as_u64().unwrap();
+        assert_eq!(finding["outputs"]["x"], (frame * 3 + 5) as f64, "{finding}");
+        frames.entry(finding["key"].as_str().unwrap()).or_default().push(frame);
+    }
+    assert_eq!(frames.len(), 3, "streams that were answered");
+    for (key, frames) in frames {
+        assert!(frames.is_sorted_by(|a, b| a + 1 == *b), "{key}: {frames:?}");
+    }
+}
+
+fn read_findings(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    // The last line may still be on its way.
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+fn numbers(text: &str) -> Vec<i32> {
+    text.split_whitespace().filter_map(|number| number.parse().ok()).collect()
+}

@@ -1,0 +1,202 @@
+//! What travels to a device by hand: the signed documents and the bundles they speak of, in one tar.
+//!
+//! ```text
+//! lineside/roots/2.json …    roots after the one the device was installed with, where there are any
+//! lineside/releases.json     the list of releases, as it was signed
+//! lineside/assignment.json   the assignment, as it was signed
+//! oci-layout  index.json  blobs/sha256/…    the bundles, an OCI image layout
+//! ```
+//!
+//! The documents come first, so that nothing else is looked at before they have been verified.
+
+use crate::archive::{
+    ArchiveError, BLOB_BYTES_MAX, ENTRIES_MAX, Index, LAYOUT, append, blob_digest, blob_path,
+};
+use crate::build::BuiltBundle;
+use crate::digest::Digest;
+use std::io::{self, Read, Write};
+
+const ROOTS: &str = "lineside/roots/";
+const RELEASES: &str = "lineside/releases.json";
+const ASSIGNMENT: &str = "lineside/assignment.json";
+/// Largest document, in bytes; what is trusted may not be larger.
+const DOCUMENT_BYTES_MAX: u64 = 4 << 20;
+/// Roots that a parcel may bring.
+const ROOTS_MAX: u64 = 64;
+
+/// The signed documents of a parcel, byte for byte.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Papers {
+    /// Roots in the order of their versions.
+    pub roots: Vec<Vec<u8>>,
+    /// The list of releases.
+    pub releases: Vec<u8>,
+    /// The assignment.
+    pub assignment: Vec<u8>,
+}
+
+/// Writes a parcel. The same contents give the same bytes.
+///
+/// # Errors
+/// Whatever `sink` says.
+pub fn write(papers: &Papers, bundles: &[BuiltBundle], sink: impl Write) -> io::Result<()> {
+    let mut tar = tar::Builder::new(sink);
+    for (place, root) in papers.roots.iter().enumerate() {
+        append(&mut tar, &format!("{ROOTS}{place:02}.json"), root)?;
+    }
+    append(&mut tar, RELEASES, &papers.releases)?;
+    append(&mut tar, ASSIGNMENT, &papers.assignment)?;
+    append(&mut tar, "oci-layout", LAYOUT)?;
+    append(&mut tar, "index.json", &serde_json::to_vec(&Index::of(bundles))?)?;
+    let mut written = std::collections::BTreeSet::new();
+    for bundle in bundles {
+        // The manifests come before all other blobs: they tell a reader which of these it needs.
+        let id = bundle.release_id();
+        if written.insert(id.digest) {
+            append(&mut tar, &blob_path(&id.digest), &bundle.oci_manifest)?;
+        }
+    }
+    for (digest, bytes) in bundles.iter().flat_map(|bundle| &bundle.blobs) {
+        if written.insert(*digest) {
+            append(&mut tar, &blob_path(digest), bytes)?;
+        }
+    }
+    tar.into_inner()?.flush()
+}
+
+/// Reads the documents, and nothing behind them. Who signed them is for others to verify.
+///
+/// # Errors
+/// [`ArchiveError`].
+pub fn papers(source: impl Read) -> Result<Papers, ArchiveError> {
+    let (mut roots, mut releases, mut assignment) = (Vec::new(), None, None);
+    for entry in tar::Archive::new(source).entries().map_err(ArchiveError::Tar)? {
+        let mut entry = entry.map_err(ArchiveError::Tar)?;
+        let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let is_root = path.starts_with(ROOTS) && (roots.len() as u64) < ROOTS_MAX;
+        if !is_root && path != RELEASES && path != ASSIGNMENT {
+            break;
+        }
+        let bytes = document(&path, &mut entry)?;
+        match path.as_str() {
+            RELEASES => releases = Some(bytes),
+            ASSIGNMENT => assignment = Some(bytes),
+            _ => roots.push(bytes),
+        }
+        if let (Some(releases), Some(assignment)) = (&mut releases, &mut assignment) {
+            let (releases, assignment) = (std::mem::take(releases), std::mem::take(assignment));
+            return Ok(Papers { roots, releases, assignment });
+        }
+    }
+    let lacking = if releases.is_none() { RELEASES } else { ASSIGNMENT };
+    Err(ArchiveError::Missing(format!("{lacking}; was it made by `lineside device export`?")))
+}
+
+/// Hands every blob to `take`, with the digest it is filed under and its size in bytes, in the order
+/// of the file. Whether the bytes are what their name says is for `take` to find out.
+///
+/// # Errors
+/// [`ArchiveError`], or what `take` says.
+pub fn blobs<E: From<ArchiveError>>(
+    source: impl Read,
+    mut take: impl FnMut(Digest, u64, &mut dyn Read) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut tar = tar::Archive::new(source);
+    let entries = tar.entries().map_err(ArchiveError::Tar)?;
+    for (count, entry) in entries.enumerate() {
+        let mut entry = entry.map_err(ArchiveError::Tar)?;
+        let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        if count >= ENTRIES_MAX {
+            return Err(ArchiveError::Entry(path).into());
+        }
+        let Some(digest) = blob_digest(&path) else { continue };
+        let size = entry.size();
+        if size > BLOB_BYTES_MAX {
+            return Err(ArchiveError::Size { what: path, size, max: BLOB_BYTES_MAX }.into());
+        }
+        take(digest, size, &mut entry)?;
+    }
+    Ok(())
+}
+
+fn document(path: &str, entry: &mut tar::Entry<'_, impl Read>) -> Result<Vec<u8>, ArchiveError> {
+    let size = entry.size();
+    if size > DOCUMENT_BYTES_MAX {
+        let what = path.to_owned();
+        return Err(ArchiveError::Size { what, size, max: DOCUMENT_BYTES_MAX });
+    }
+    let mut bytes = Vec::new();
+    entry.read_to_end(&mut bytes).map_err(ArchiveError::Tar)?;
+    if bytes.len() as u64 != size {
+        return Err(ArchiveError::Tar(io::ErrorKind::UnexpectedEof.into()));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{BundleFile, build};
+    use std::collections::BTreeMap;
+
+    fn bundle(version: &str) -> BuiltBundle {
+        let text = format!(
+            "format = 1\nname = 'echo'\nversion = '{version}'\n\
+             [inputs.p]\nrate_hz = 1.0\nfields = [{{ name = 'x' }}]\n\
+             [stages.w]\nkind = 'window'\ninput = 'p'\nrows = 1\nstride = 1\n\
+             [outputs]\nx = {{ from = 'w' }}\n"
+        );
+        build(BundleFile::parse(&text).unwrap(), BTreeMap::new()).unwrap()
+    }
+
+    fn papers_of(roots: &[&str]) -> Papers {
+        Papers {
+            roots: roots.iter().map(|root| root.as_bytes().to_vec()).collect(),
+            releases: b"{releases}".to_vec(),
+            assignment: b"{assignment}".to_vec(),
+        }
+    }
+
+    fn parcel(papers: &Papers, bundles: &[BuiltBundle]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        write(papers, bundles, &mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn papers_and_blobs_arrive_as_they_were_packed() {
+        let (papers_in, bundles) = (papers_of(&["two", "three"]), [bundle("1"), bundle("2")]);
+        let bytes = parcel(&papers_in, &bundles);
+        assert_eq!(papers(&bytes[..]).unwrap(), papers_in);
+        let mut found = BTreeMap::new();
+        blobs::<ArchiveError>(&bytes[..], |digest, size, source| {
+            let mut bytes = Vec::new();
+            source.read_to_end(&mut bytes).map_err(ArchiveError::Tar)?;
+            assert_eq!((Digest::of(&bytes), bytes.len() as u64), (digest, size));
+            found.insert(digest, bytes);
+            Ok(())
+        })
+        .unwrap();
+        for bundle in &bundles {
+            assert_eq!(found[&bundle.release_id().digest], bundle.oci_manifest);
+            for (digest, bytes) in &bundle.blobs {
+                assert_eq!(&found[digest], bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_no_parcel_is_told_what_it_lacks() {
+        let mut plain = Vec::new();
+        crate::archive::write(&bundle("1"), &mut plain).unwrap();
+        let error = papers(&plain[..]).unwrap_err().to_string();
+        assert!(error.contains("releases.json") && error.contains("device export"), "{error}");
+        let whole = parcel(&papers_of(&[]), &[bundle("1")]);
+        assert!(papers(&whole[..700]).is_err());
+        assert!(papers(&b"no tar at all, and long enough to be asked"[..]).is_err());
+        let cut = blobs::<ArchiveError>(&whole[..whole.len() / 2], |_, _, source| {
+            io::copy(source, &mut io::sink()).map_err(ArchiveError::Tar).map(drop)
+        });
+        assert!(cut.is_err());
+    }
+}
