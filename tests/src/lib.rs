@@ -1,5 +1,9 @@
 //! What system tests share: the programs as built, the examples, the bundles made of them.
 
+pub mod child;
+pub mod examples;
+pub mod plant;
+
 use lineside_bundle::{BuiltBundle, archive};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -15,16 +19,27 @@ pub fn root() -> PathBuf {
 /// # Panics
 /// If it was not built: `cargo xtask test` builds all programs before the tests.
 pub fn program(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("a running test has a file");
-    let built = test.ancestors().nth(2).expect("tests lie in <profile>/deps").join(name);
-    assert!(built.is_file(), "{} is missing: run cargo build --workspace first", built.display());
+    let this = std::env::current_exe().expect("a running program has a file");
+    // Tests lie in `<profile>/deps`, programs in `<profile>`.
+    let folders = this.ancestors().skip(1).take(2);
+    let built = folders.map(|folder| folder.join(name)).find(|path| path.is_file());
+    let built = built.unwrap_or_default();
+    assert!(built.is_file(), "{name} is missing: run cargo build --workspace first");
     built
 }
 
 /// Runs `lineside` in the workspace.
 pub fn lineside(arguments: &[&str]) -> Output {
+    lineside_in(&root(), arguments)
+}
+
+/// Runs `lineside` in `folder`.
+///
+/// # Panics
+/// If it cannot be started.
+pub fn lineside_in(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(program("lineside"));
-    command.current_dir(root()).args(arguments);
+    command.current_dir(folder).args(arguments);
     command.output().expect("the tool was built and can be started")
 }
 

@@ -117,7 +117,7 @@ impl Session {
 
     fn options(&self) -> MqttOptions {
         let device = &self.device;
-        let client = format!("lineside-{}", device.id);
+        let client = device.id.to_string();
         let mut options = MqttOptions::new(client, (device.mqtt_host.clone(), device.mqtt_port));
         options
             .set_keep_alive(20)
