@@ -1,0 +1,96 @@
+//! Who calls: the administrator, or a device.
+
+use crate::access::ADMINISTRATOR;
+use crate::error::Error;
+use crate::fleet::Fleet;
+use axum::extract::FromRequestParts;
+use axum::http::header::{AUTHORIZATION, COOKIE};
+use axum::http::request::Parts;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use std::sync::Arc;
+
+/// Name of the cookie that a browser keeps.
+pub(crate) const COOKIE_NAME: &str = "lineside";
+
+/// The administrator calls: by `Authorization: Bearer TOKEN`, or by Basic as `admin`.
+pub(crate) struct Administrator;
+
+/// Somebody calls who may read artifacts: the administrator, or a device by Basic.
+pub(crate) struct Reader;
+
+/// Whether a browser has shown the token.
+pub(crate) struct Browser {
+    pub logged_in: bool,
+}
+
+impl FromRequestParts<Arc<Fleet>> for Administrator {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, fleet: &Arc<Fleet>) -> Result<Self, Error> {
+        if is_administrator(parts, fleet) {
+            return Ok(Administrator);
+        }
+        Err(Error::Stranger(
+            "this needs the administrator's token: `Authorization: Bearer …`, \
+             with the text of admin.token in the server's data folder"
+                .into(),
+        ))
+    }
+}
+
+impl FromRequestParts<Arc<Fleet>> for Reader {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, fleet: &Arc<Fleet>) -> Result<Self, Error> {
+        if is_administrator(parts, fleet) {
+            return Ok(Reader);
+        }
+        if let Some((user, password)) = basic(parts)
+            && fleet.registry.knows(&user, &password).await?.is_some()
+        {
+            return Ok(Reader);
+        }
+        Err(Error::Stranger(
+            "this needs a device's user and password, or the administrator's token".into(),
+        ))
+    }
+}
+
+impl FromRequestParts<Arc<Fleet>> for Browser {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, fleet: &Arc<Fleet>) -> Result<Self, Error> {
+        let cookies = parts.headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+        let logged_in = cookies
+            .flat_map(|value| value.split(';'))
+            .filter_map(|pair| pair.trim().split_once('='))
+            .any(|(name, value)| name == COOKIE_NAME && fleet.administrator.is_cookie(value));
+        Ok(Browser { logged_in })
+    }
+}
+
+fn is_administrator(parts: &Parts, fleet: &Fleet) -> bool {
+    match bearer(parts) {
+        Some(token) => fleet.administrator.is_token(token),
+        None => basic(parts).is_some_and(|(user, password)| {
+            user == ADMINISTRATOR && fleet.administrator.is_token(&password)
+        }),
+    }
+}
+
+fn authorization<'a>(parts: &'a Parts, scheme: &str) -> Option<&'a str> {
+    let (found, rest) = parts.headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    found.eq_ignore_ascii_case(scheme).then_some(rest.trim())
+}
+
+fn bearer(parts: &Parts) -> Option<&str> {
+    authorization(parts, "bearer")
+}
+
+fn basic(parts: &Parts) -> Option<(String, String)> {
+    let bytes = STANDARD.decode(authorization(parts, "basic")?).ok()?;
+    let text = String::from_utf8(bytes).ok()?;
+    let (user, password) = text.split_once(':')?;
+    Some((user.to_owned(), password.to_owned()))
+}

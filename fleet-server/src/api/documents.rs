@@ -1,0 +1,105 @@
+//! Signed documents: root, releases, and the keys that the root must name.
+
+use crate::api::Problem;
+use crate::api::caller::Administrator;
+use crate::error::Error;
+use crate::fleet::Fleet;
+use crate::release::OnlineKeys;
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Query, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use time::OffsetDateTime;
+use utoipa::{IntoParams, ToSchema};
+
+/// The version of a document that was taken.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Accepted {
+    /// Its version.
+    version: u64,
+}
+
+/// Which root.
+#[derive(Debug, Deserialize, IntoParams)]
+pub(crate) struct Which {
+    /// Its version; the newest if left out.
+    version: Option<u64>,
+}
+
+/// The server's public keys, for the root.
+#[utoipa::path(get, path = "/api/v1/online-keys", security(("administrator" = [])),
+    responses((status = 200, body = OnlineKeys), (status = 401, body = Problem)))]
+pub(crate) async fn online_keys(
+    _: Administrator,
+    State(fleet): State<Arc<Fleet>>,
+) -> Json<OnlineKeys> {
+    Json(fleet.keys.public())
+}
+
+/// A root, byte for byte as it was signed.
+#[utoipa::path(get, path = "/api/v1/root", params(Which), security(("administrator" = [])),
+    responses((status = 200, description = "TUF root"), (status = 404, body = Problem)))]
+pub(crate) async fn root(
+    _: Administrator,
+    State(fleet): State<Arc<Fleet>>,
+    Query(which): Query<Which>,
+) -> Result<impl IntoResponse, Error> {
+    let mut roots = fleet.documents.roots().await?;
+    if let Some(version) = which.version {
+        roots.retain(|(known, _)| *known == version);
+    }
+    let (_, bytes) = roots.pop().ok_or_else(|| {
+        Error::Missing("there is no such root: make one with `lineside keys new`".into())
+    })?;
+    Ok(json_bytes(bytes))
+}
+
+/// Takes the first root on the administrator's word, and each next one by the last.
+#[utoipa::path(put, path = "/api/v1/root", security(("administrator" = [])),
+    request_body(content = Object, content_type = "application/json"),
+    responses((status = 200, body = Accepted), (status = 422, body = Problem)))]
+pub(crate) async fn put_root(
+    _: Administrator,
+    State(fleet): State<Arc<Fleet>>,
+    bytes: Bytes,
+) -> Result<Json<Accepted>, Error> {
+    let now = OffsetDateTime::now_utc();
+    let version = fleet.documents.accept_root(bytes.to_vec(), now).await?;
+    tracing::info!("root {version} accepted");
+    Ok(Json(Accepted { version }))
+}
+
+/// The list of releases, byte for byte as it was signed.
+#[utoipa::path(get, path = "/api/v1/releases", security(("administrator" = [])),
+    responses((status = 200, description = "TUF targets"), (status = 404, body = Problem)))]
+pub(crate) async fn releases(
+    _: Administrator,
+    State(fleet): State<Arc<Fleet>>,
+) -> Result<impl IntoResponse, Error> {
+    let released = fleet.documents.released_when_accepted().await?.ok_or_else(|| {
+        Error::Missing("nothing is released yet: sign a bundle with `lineside release`".into())
+    })?;
+    Ok(json_bytes(released.bytes))
+}
+
+/// Takes a list of releases that enough release keys have signed and whose artifacts are here.
+#[utoipa::path(put, path = "/api/v1/releases", security(("administrator" = [])),
+    request_body(content = Object, content_type = "application/json"),
+    responses((status = 200, body = Accepted), (status = 422, body = Problem)))]
+pub(crate) async fn put_releases(
+    _: Administrator,
+    State(fleet): State<Arc<Fleet>>,
+    bytes: Bytes,
+) -> Result<Json<Accepted>, Error> {
+    let now = OffsetDateTime::now_utc();
+    let version = fleet.documents.accept_releases(bytes.to_vec(), now).await?;
+    tracing::info!("list of releases {version} accepted");
+    Ok(Json(Accepted { version }))
+}
+
+fn json_bytes(bytes: Vec<u8>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json")], bytes)
+}

@@ -1,0 +1,65 @@
+//! Manifests, by the OCI distribution specification 1.1.
+
+use crate::api::Problem;
+use crate::api::caller::{Administrator, Reader};
+use crate::error::Error;
+use crate::fleet::Fleet;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::header::{CONTENT_TYPE, LOCATION};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse;
+use lineside_bundle::{BundleName, MANIFEST_TYPE};
+use std::sync::Arc;
+
+/// The header in which the specification wants a digest.
+pub(crate) const DIGEST_HEADER: &str = "docker-content-digest";
+
+/// Whether this is an OCI registry, and the caller may read it.
+#[utoipa::path(get, path = "/v2/", security(("administrator" = []), ("device" = [])),
+    responses((status = 200, description = "it is"), (status = 401, body = Problem)))]
+pub(crate) async fn version(_: Reader) -> impl IntoResponse {
+    ([("docker-distribution-api-version", "registry/2.0")], axum::Json(serde_json::json!({})))
+}
+
+/// A manifest by tag (the bundle's version) or digest.
+#[utoipa::path(get, path = "/v2/{name}/manifests/{reference}",
+    params(("name" = String, Path), ("reference" = String, Path)),
+    security(("administrator" = []), ("device" = [])),
+    responses((status = 200, description = "OCI image manifest"), (status = 404, body = Problem)))]
+pub(crate) async fn get(
+    _: Reader,
+    State(fleet): State<Arc<Fleet>>,
+    Path((name, reference)): Path<(String, String)>,
+) -> Result<impl IntoResponse, Error> {
+    let stored = fleet.artifacts.get(&name, &reference).await?;
+    let headers =
+        [(CONTENT_TYPE.as_str(), stored.media_type), (DIGEST_HEADER, stored.digest.to_string())];
+    Ok((headers, stored.bytes))
+}
+
+/// Takes a manifest whose blobs are here.
+#[utoipa::path(put, path = "/v2/{name}/manifests/{reference}",
+    params(("name" = String, Path), ("reference" = String, Path)),
+    security(("administrator" = [])),
+    request_body(content = Object, content_type = "application/vnd.oci.image.manifest.v1+json"),
+    responses((status = 201, description = "stored"), (status = 422, body = Problem)))]
+pub(crate) async fn put(
+    _: Administrator,
+    State(fleet): State<Arc<Fleet>>,
+    Path((name, reference)): Path<(String, String)>,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Result<impl IntoResponse, Error> {
+    let name: BundleName = name.parse().map_err(|error| Error::Malformed(format!("{error}")))?;
+    let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if media_type.is_some_and(|media_type| media_type != MANIFEST_TYPE) {
+        return Err(Error::Malformed(format!("Content-Type: a manifest is {MANIFEST_TYPE}")));
+    }
+    let digest = fleet.artifacts.put(&name, &reference, MANIFEST_TYPE, bytes.to_vec()).await?;
+    let headers = [
+        (LOCATION.as_str(), format!("/v2/{name}/manifests/{digest}")),
+        (DIGEST_HEADER, digest.to_string()),
+    ];
+    Ok((StatusCode::CREATED, headers))
+}

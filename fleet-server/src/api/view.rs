@@ -1,0 +1,111 @@
+//! What is shown of a device: what it shall hold, what it says it holds, what it measured.
+
+use crate::error::Error;
+use crate::fleet::Fleet;
+use crate::ingest::{EventShown, Totals, time_shown};
+use crate::registry::{Device, ReleaseShown};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use utoipa::ToSchema;
+
+/// Events that come with a device.
+const EVENTS_SHOWN: u64 = 100;
+
+/// A device.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct DeviceShown {
+    /// Its name.
+    pub name: String,
+    /// The place it stands.
+    pub site: String,
+    /// Marks for selecting.
+    pub labels: BTreeMap<String, String>,
+    /// When it was last heard of, RFC 3339; null if never.
+    pub last_seen: Option<String>,
+    /// Version of its agent, empty if it was never heard of.
+    pub agent_version: String,
+    /// How often it was started.
+    pub boot: u64,
+    /// Version of the assignment that it shall hold, 0 for none.
+    pub assignment_version: u64,
+    /// Version of the assignment that it has accepted.
+    pub assignment_accepted: u64,
+    /// Version of the list of releases that it has accepted.
+    pub releases_accepted: u64,
+    /// Its slots.
+    pub slots: BTreeMap<String, SlotShown>,
+    /// What each slot has done, over all intervals that ever came.
+    pub telemetry: BTreeMap<String, Totals>,
+    /// Records whose numbers were skipped: not here yet, or lost on the device.
+    pub missing_records: u64,
+    /// Messages that could not be read.
+    pub unreadable_messages: u64,
+    /// Intervals that gave way to newer ones here.
+    pub intervals_dropped: u64,
+    /// Events that gave way to newer ones here.
+    pub events_dropped: u64,
+    /// What happened, newest first.
+    pub events: Vec<EventShown>,
+}
+
+/// A slot of a device.
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
+pub(crate) struct SlotShown {
+    /// The release that it shall hold, as in `turbine/2`.
+    pub assigned: Option<String>,
+    /// The release that answers; null if the slot is vacant.
+    pub active: Option<ReleaseShown>,
+    /// The release kept beside it.
+    pub previous: Option<ReleaseShown>,
+    /// The release on its way in.
+    pub candidate: Option<ReleaseShown>,
+    /// `idle`, `downloading`, `staging`, `trial`; empty if the device has not said.
+    pub phase: String,
+    /// What people should know.
+    pub note: String,
+    /// The number below which it may not go.
+    pub floor: u64,
+}
+
+/// Gathers what is shown of a device.
+///
+/// # Errors
+/// [`Error::Database`].
+pub(crate) async fn show(fleet: &Fleet, device: Device) -> Result<DeviceShown, Error> {
+    let assigned = fleet.director.assigned(&device.id).await?;
+    let mut slots: BTreeMap<String, SlotShown> = BTreeMap::new();
+    for slot in &device.slots {
+        let shown = SlotShown {
+            assigned: None,
+            active: slot.active.clone(),
+            previous: slot.previous.clone(),
+            candidate: slot.candidate.clone(),
+            phase: slot.phase.clone(),
+            note: slot.note.clone(),
+            floor: slot.floor,
+        };
+        slots.insert(slot.slot.clone(), shown);
+    }
+    for (slot, release) in assigned.iter().flat_map(|assigned| &assigned.slots) {
+        slots.entry(slot.to_string()).or_default().assigned = Some(release.clone());
+    }
+    let telemetry = &fleet.telemetry;
+    Ok(DeviceShown {
+        name: device.id.to_string(),
+        site: device.row.site.clone(),
+        labels: device.labels.clone(),
+        last_seen: device.last_seen_unix_ms().map(time_shown),
+        agent_version: device.row.agent_version.clone(),
+        boot: crate::store::from_row(device.row.boot),
+        assignment_version: assigned.map_or(0, |assigned| assigned.version),
+        assignment_accepted: device.assignment_version(),
+        releases_accepted: device.releases_version(),
+        slots,
+        telemetry: telemetry.totals(&device.id).await?,
+        missing_records: telemetry.missing(&device.id).await? + device.missing_before(),
+        unreadable_messages: crate::store::from_row(device.row.unreadable),
+        intervals_dropped: crate::store::from_row(device.row.intervals_dropped),
+        events_dropped: crate::store::from_row(device.row.events_dropped),
+        events: telemetry.events(&device.id, EVENTS_SHOWN).await?,
+    })
+}

@@ -1,0 +1,120 @@
+//! The broker's listener and its bounds.
+
+use crate::broker::Guard;
+use crate::error::Error;
+use rmqtt::context::ServerContext;
+use rmqtt::hook::Type;
+use rmqtt::net::Builder;
+use rmqtt::server::MqttServer;
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+
+/// Largest MQTT packet in bytes: our largest payload, and room for its topic and properties.
+pub(crate) const MESSAGE_BYTES_MAX: u32 = 2 << 20;
+/// Messages that wait for one client. Beyond it they are dropped and counted: telemetry comes
+/// again because it was not acknowledged, documents because the device says what it has.
+const QUEUE_MESSAGES_MAX: usize = 4_000;
+/// Messages under way to one client.
+const INFLIGHT_MAX: NonZeroU16 = NonZeroU16::new(256).expect("256 is not zero");
+/// Connections at a time.
+const CONNECTIONS_MAX: usize = 11_000;
+/// How long messages wait for a client that is away. The device says what it has when it returns.
+const MESSAGE_EXPIRY: Duration = Duration::from_secs(300);
+
+/// A broker that runs until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Broker {
+    address: SocketAddr,
+    running: JoinHandle<()>,
+}
+
+impl Broker {
+    /// Listens at `address`.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] names the port if another program has it.
+    pub async fn start(address: SocketAddr, guard: Guard) -> Result<Broker, Error> {
+        let context = ServerContext::new()
+            .mqtt_max_sessions(CONNECTIONS_MAX as isize)
+            // Its measure of "busy" is the whole machine's load, and then it refuses devices.
+            .busy_check_enable(false)
+            .task_exec_workers(256)
+            .task_exec_queue_max(50_000)
+            .build()
+            .await;
+        let register = context.extends.hook_mgr().register();
+        for kind in [
+            Type::ClientAuthenticate,
+            Type::MessagePublishCheckAcl,
+            Type::ClientSubscribeCheckAcl,
+            Type::MessageDropped,
+        ] {
+            register.add(kind, Box::new(guard.clone())).await;
+        }
+        register.start().await;
+        let listener = Builder::new()
+            .name("lineside")
+            .laddr(address)
+            // So that a restart need not wait until old connections are forgotten.
+            .reuseaddr(Some(true))
+            .nodelay(true)
+            .allow_anonymous(false)
+            .max_connections(CONNECTIONS_MAX)
+            .max_packet_size(MESSAGE_BYTES_MAX)
+            .max_mqueue_len(QUEUE_MESSAGES_MAX)
+            .max_inflight(INFLIGHT_MAX)
+            .max_clientid_len(64)
+            .max_topic_levels(8)
+            .max_subscriptions(16)
+            .message_expiry_interval(MESSAGE_EXPIRY)
+            .session_expiry_interval(MESSAGE_EXPIRY)
+            .max_session_expiry_interval(MESSAGE_EXPIRY)
+            .bind()
+            .and_then(|listener| listener.tcp())
+            .map_err(|error| not_bound("--mqtt", address, io_error(error)))?;
+        let address =
+            listener.local_addr().map_err(|error| not_bound("--mqtt", address, io_error(error)))?;
+        let server = MqttServer::new(context).listener_by_id(listener, address.port()).build();
+        let running = tokio::spawn(async move {
+            if let Err(error) = server.run().await {
+                tracing::error!("the broker stopped: {error:#}");
+            }
+        });
+        Ok(Broker { address, running })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes no further connections.
+    pub fn stop(&self) {
+        self.running.abort();
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.running.abort();
+    }
+}
+
+fn io_error(error: rmqtt::Error) -> io::Error {
+    error.downcast::<io::Error>().unwrap_or_else(|error| io::Error::other(format!("{error:#}")))
+}
+
+/// Says why nothing listens at an address, and what to do.
+pub(crate) fn not_bound(setting: &str, address: SocketAddr, error: io::Error) -> Error {
+    if error.kind() == io::ErrorKind::AddrInUse {
+        let (ip, port) = (address.ip(), address.port());
+        return Error::Conflict(format!(
+            "port {port} of {ip} is in use by another program: \
+             stop it, or give another port, as in {setting} {ip}:0"
+        ));
+    }
+    Error::File { doing: format!("listen at {address} ({setting})"), source: error }
+}

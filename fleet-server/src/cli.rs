@@ -1,0 +1,68 @@
+//! The command line.
+
+use crate::config::Config;
+use crate::server::Server;
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The centre of a fleet: decides which device runs which release, and keeps what devices report.
+#[derive(Debug, Parser)]
+#[command(name = "lineside-server", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serves until it is told to stop.
+    Run(Run),
+}
+
+#[derive(Debug, Args)]
+struct Run {
+    /// Folder for database, artifacts, keys and the administrator's token; made if it is missing.
+    #[arg(long, value_name = "DIR", default_value = "lineside-data")]
+    data: PathBuf,
+    /// Address of pages and HTTP interface; port 0 takes any free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    http: String,
+    /// Address of the MQTT broker; port 0 takes any free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:1883")]
+    mqtt: String,
+}
+
+impl Cli {
+    /// Does what was asked for.
+    ///
+    /// # Errors
+    /// A chain of sentences: what failed, on what, what to do.
+    pub fn run(self) -> anyhow::Result<()> {
+        let Command::Run(run) = self.command;
+        let config = Config::checked(run.data, &run.http, &run.mqtt)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .context("cannot start worker threads")?;
+        runtime.block_on(serve(config))
+    }
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen to signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen to signals")?;
+    let mut server = Server::start(config).await?;
+    println!("http http://{}", server.http());
+    println!("mqtt {}", server.mqtt());
+    tracing::info!("the administrator's token is in {}", server.token_file().display());
+    let ended = tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        ended = server.ended() => ended,
+    };
+    tracing::info!("stopping");
+    server.stop().await;
+    ended
+}

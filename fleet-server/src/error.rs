@@ -1,0 +1,68 @@
+//! Why something was not done.
+
+use lineside_trust::TrustError;
+use sea_orm::DbErr;
+use std::io;
+
+/// Why something was not done. Nothing of it was.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It makes no sense.
+    #[error("{0}")]
+    Malformed(String),
+    /// The caller did not show who he is.
+    #[error("{0}")]
+    Stranger(String),
+    /// There is no such thing.
+    #[error("{0}")]
+    Missing(String),
+    /// It does not fit what is there.
+    #[error("{0}")]
+    Conflict(String),
+    /// A document or artifact is not as it must be.
+    #[error("{0}")]
+    Refused(String),
+    /// A document is not trusted.
+    #[error(transparent)]
+    Untrusted(#[from] TrustError),
+    /// More than is taken.
+    #[error("{0}")]
+    TooLarge(String),
+    /// A part of a file that it does not have.
+    #[error("the blob has {size} bytes, the range asked for is not in it")]
+    Range {
+        /// Size of the blob in bytes.
+        size: u64,
+    },
+    /// The database failed.
+    #[error("the database failed")]
+    Database(#[from] DbErr),
+    /// A file could not be read or written.
+    #[error("cannot {doing}")]
+    File {
+        /// Doing what, on which file.
+        doing: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// An error of the file system while `doing` something.
+    pub(crate) fn file(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
+        let doing = doing.into();
+        move |source| Error::File { doing, source }
+    }
+}
+
+/// An error and its causes in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,11 @@
+//! Bytes from devices become facts: what they hold, what they measured, what happened.
+
+mod link;
+mod session;
+mod stored;
+mod telemetry;
+
+pub(crate) use link::Link;
+pub(crate) use session::connect;
+pub(crate) use stored::{EventShown, IntervalShown, Totals, time_shown};
+pub(crate) use telemetry::Telemetry;

@@ -1,0 +1,25 @@
+//! The fleet server: one process with broker, database, artifacts and pages.
+//!
+//! The data's way, folder by folder: `broker` takes messages of known devices only, `ingest` turns
+//! them into facts, `store` keeps them, `registry`, `artifact` and `release` are what people bring,
+//! `api` shows it all. It signs assignments and nothing else; releases are signed elsewhere.
+
+mod config;
+mod error;
+mod fleet;
+mod server;
+
+mod access;
+mod api;
+mod artifact;
+mod broker;
+mod ingest;
+mod registry;
+mod release;
+mod store;
+
+pub mod cli;
+
+pub use config::{Config, ConfigError};
+pub use error::Error;
+pub use server::Server;

@@ -1,0 +1,268 @@
+//! Adding devices and knowing them again.
+
+use crate::access::{ADMINISTRATOR, random_hex, same};
+use crate::error::Error;
+use crate::registry::SlotReported;
+use crate::store::tables::device;
+use crate::store::{Store, from_row, to_row};
+use lineside_bundle::Digest;
+use lineside_wire::name::DeviceId;
+use lineside_wire::v1::Status;
+use sea_orm::ActiveValue::{Set, Unchanged};
+use sea_orm::{EntityTrait, QueryOrder};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use time::OffsetDateTime;
+use utoipa::ToSchema;
+
+/// Devices of one server.
+const DEVICES_MAX: usize = 10_000;
+/// Longest site, label or value in bytes.
+const TEXT_BYTES_MAX: usize = 200;
+/// Slots that are remembered of what a device says.
+const SLOTS_MAX: usize = 32;
+/// Labels of a device.
+const LABELS_MAX: usize = 32;
+
+/// A device to be added.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewDevice {
+    /// Its name: 1 to 63 of a-z, 0-9 and '-'.
+    pub name: String,
+    /// The place it stands.
+    #[serde(default)]
+    pub site: String,
+    /// Marks for selecting.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// What a device shows to broker and HTTP interface. Told once; the server keeps a hash.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct Credentials {
+    /// The device.
+    pub device: String,
+    /// Its user name.
+    pub user: String,
+    /// Its password, 64 hex digits.
+    pub password: String,
+}
+
+/// A device as it is known here.
+#[derive(Debug, Clone)]
+pub(crate) struct Device {
+    pub id: DeviceId,
+    pub labels: BTreeMap<String, String>,
+    pub slots: Vec<SlotReported>,
+    pub row: device::Model,
+}
+
+/// The devices.
+#[derive(Debug, Clone)]
+pub(crate) struct Registry {
+    store: Arc<Store>,
+}
+
+impl Registry {
+    /// The devices in `store`.
+    pub fn new(store: Arc<Store>) -> Registry {
+        Registry { store }
+    }
+
+    /// Adds a device and makes its password.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`]; [`Error::Conflict`] if there is one of this name.
+    pub async fn add(&self, new: NewDevice, now: OffsetDateTime) -> Result<Credentials, Error> {
+        let id: DeviceId =
+            new.name.parse().map_err(|error| Error::Malformed(format!("name: {error}")))?;
+        if id.as_str() == ADMINISTRATOR {
+            return Err(Error::Malformed(format!("{ADMINISTRATOR} is the administrator's name")));
+        }
+        check_texts(&new)?;
+        let password = random_hex()?;
+        let labels = serde_json::to_string(&new.labels).expect("texts by text have a JSON form");
+        let row = device::ActiveModel {
+            name: Set(id.to_string()),
+            site: Set(new.site),
+            labels: Set(labels),
+            password_hash: Set(hash(&password)),
+            added_unix_ms: Set(unix_ms(now)),
+            last_seen_unix_ms: Set(None),
+            agent_version: Set(String::new()),
+            boot: Set(0),
+            assignment_version: Set(0),
+            releases_version: Set(0),
+            root_version: Set(0),
+            slots: Set("[]".into()),
+            unreadable: Set(0),
+            intervals_dropped: Set(0),
+            events_dropped: Set(0),
+            missing_before: Set(0),
+        };
+        let writing = self.store.write().await?;
+        let all = device::Entity::find().all(&writing.transaction).await?;
+        if all.iter().any(|known| known.name == id.as_str()) {
+            return Err(Error::Conflict(format!(
+                "device {id} exists already, and its password cannot be shown again: \
+                 take another name"
+            )));
+        }
+        if all.len() >= DEVICES_MAX {
+            return Err(Error::Conflict(format!("this server takes {DEVICES_MAX} devices")));
+        }
+        device::Entity::insert(row).exec_without_returning(&writing.transaction).await?;
+        writing.commit().await?;
+        Ok(Credentials { device: id.to_string(), user: id.to_string(), password })
+    }
+
+    /// Remembers what a device says of itself.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn heard(
+        &self,
+        device: &DeviceId,
+        status: &Status,
+        now: OffsetDateTime,
+    ) -> Result<(), Error> {
+        let slots: Vec<SlotReported> =
+            status.slots.iter().take(SLOTS_MAX).map(SlotReported::from).collect();
+        let slots = serde_json::to_string(&slots).expect("texts and numbers have a JSON form");
+        let row = device::ActiveModel {
+            name: Unchanged(device.to_string()),
+            last_seen_unix_ms: Set(Some(unix_ms(now))),
+            agent_version: Set(status.agent_version.chars().take(TEXT_BYTES_MAX).collect()),
+            boot: Set(to_row(status.boot)),
+            assignment_version: Set(to_row(status.assignment_version)),
+            releases_version: Set(to_row(status.releases_version)),
+            root_version: Set(to_row(status.root_version)),
+            slots: Set(slots),
+            ..Default::default()
+        };
+        let writing = self.store.write().await?;
+        device::Entity::update(row).exec(&writing.transaction).await?;
+        writing.commit().await
+    }
+
+    /// Counts a message of a device that could not be read; gives how many there were.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn unreadable(&self, device: &DeviceId) -> Result<u64, Error> {
+        let writing = self.store.write().await?;
+        let found = device::Entity::find_by_id(device.to_string()).one(&writing.transaction);
+        let Some(known) = found.await? else { return Ok(0) };
+        let count = known.unreadable.saturating_add(1);
+        let row = device::ActiveModel {
+            name: Unchanged(device.to_string()),
+            unreadable: Set(count),
+            ..Default::default()
+        };
+        device::Entity::update(row).exec(&writing.transaction).await?;
+        writing.commit().await?;
+        Ok(from_row(count))
+    }
+
+    /// Whether `password` is the device's. A device that does not exist has none.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn knows(&self, user: &str, password: &str) -> Result<Option<DeviceId>, Error> {
+        let Ok(id) = user.parse::<DeviceId>() else { return Ok(None) };
+        let row = device::Entity::find_by_id(user.to_owned()).one(self.store.read()).await?;
+        // The password is hashed either way, so that names cannot be told apart by time.
+        let given = hash(password);
+        let right = row.is_some_and(|row| same(&row.password_hash, &given));
+        Ok(right.then_some(id))
+    }
+
+    /// All devices by name.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn all(&self) -> Result<Vec<Device>, Error> {
+        let rows = device::Entity::find()
+            .order_by_asc(device::Column::Name)
+            .all(self.store.read())
+            .await?;
+        Ok(rows.into_iter().filter_map(read).collect())
+    }
+
+    /// One device.
+    ///
+    /// # Errors
+    /// [`Error::Missing`], with what to do.
+    pub async fn get(&self, name: &str) -> Result<Device, Error> {
+        let row = device::Entity::find_by_id(name.to_owned()).one(self.store.read()).await?;
+        row.and_then(read).ok_or_else(|| {
+            let name: String = name.chars().take(63).collect();
+            Error::Missing(format!(
+                "there is no device {name:?}: add it with `lineside device add`"
+            ))
+        })
+    }
+}
+
+impl Device {
+    /// When it was last heard of, milliseconds since 1970.
+    pub fn last_seen_unix_ms(&self) -> Option<i64> {
+        self.row.last_seen_unix_ms
+    }
+
+    /// Version of the root it trusts, 0 if it has not said.
+    pub fn root_version(&self) -> u64 {
+        from_row(self.row.root_version)
+    }
+
+    /// Version of the list of releases it has accepted, 0 for none.
+    pub fn releases_version(&self) -> u64 {
+        from_row(self.row.releases_version)
+    }
+
+    /// Version of the assignment it has accepted, 0 for none.
+    pub fn assignment_version(&self) -> u64 {
+        from_row(self.row.assignment_version)
+    }
+
+    /// Records that never came of starts that are no longer kept track of.
+    pub fn missing_before(&self) -> u64 {
+        from_row(self.row.missing_before)
+    }
+}
+
+fn read(row: device::Model) -> Option<Device> {
+    let id = row.name.parse().ok()?;
+    let labels = serde_json::from_str(&row.labels).unwrap_or_default();
+    let slots = serde_json::from_str(&row.slots).unwrap_or_default();
+    Some(Device { id, labels, slots, row })
+}
+
+fn check_texts(new: &NewDevice) -> Result<(), Error> {
+    let fits = |text: &str| text.len() <= TEXT_BYTES_MAX && !text.chars().any(char::is_control);
+    if !fits(&new.site) {
+        return Err(Error::Malformed(format!("site: at most {TEXT_BYTES_MAX} bytes of one line")));
+    }
+    if new.labels.len() > LABELS_MAX {
+        return Err(Error::Malformed(format!("labels: at most {LABELS_MAX}")));
+    }
+    match new.labels.iter().find(|(key, value)| key.is_empty() || !fits(key) || !fits(value)) {
+        Some((key, _)) => Err(Error::Malformed(format!(
+            "label {key:?}: key and value are at most {TEXT_BYTES_MAX} bytes of one line"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// A plain hash is enough: the password is 256 random bits, so nobody can guess it from a list, and
+/// a slow hash would only make each connection of a device slow.
+fn hash(password: &str) -> String {
+    Digest::of(password.as_bytes()).hex()
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn unix_ms(time: OffsetDateTime) -> i64 {
+    i64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,7 @@
+//! The devices of the fleet: names, sites, labels, credentials.
+
+mod device;
+mod reported;
+
+pub(crate) use device::{Credentials, Device, NewDevice, Registry, unix_ms};
+pub(crate) use reported::{ReleaseShown, SlotReported};

@@ -1,0 +1,150 @@
+//! The data folder: made once, used by one server at a time, written so that a power cut leaves
+//! either the old file or the new one.
+
+use crate::error::Error;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Who may read a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Readers {
+    /// Its owner alone: mode 0600.
+    Owner,
+    /// Everybody: mode 0644.
+    All,
+}
+
+/// The data folder, held by this process until it is dropped.
+#[derive(Debug)]
+pub(crate) struct DataFolder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl DataFolder {
+    /// Opens the folder, and makes it if it is missing.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] if another server uses it.
+    pub fn open(path: &Path) -> Result<DataFolder, Error> {
+        make_folder(path)?;
+        let path = path
+            .canonicalize()
+            .map_err(Error::file(format!("find the folder {}", path.display())))?;
+        let lock_path = path.join("server.lock");
+        let doing = || format!("open {}", lock_path.display());
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&lock_path)
+            .map_err(Error::file(doing()))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::Conflict(format!(
+                    "another server uses the data folder {}: stop it, or give --data another folder",
+                    path.display()
+                )));
+            }
+            Err(TryLockError::Error(source)) => {
+                return Err(Error::File { doing: doing(), source });
+            }
+        }
+        for name in ["keys", "blobs/sha256", "uploads"] {
+            make_folder(&path.join(name))?;
+        }
+        Ok(DataFolder { path, _lock: lock })
+    }
+
+    /// A path within the folder.
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Reads a small text, and makes it at first.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn secret(
+        &self,
+        name: &str,
+        make: impl FnOnce() -> Result<String, Error>,
+    ) -> Result<String, Error> {
+        let path = self.join(name);
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let text = make()?;
+                write(&path, text.as_bytes(), Readers::Owner)?;
+                Ok(text)
+            }
+            Err(source) => Err(Error::File { doing: format!("read {}", path.display()), source }),
+        }
+    }
+
+    /// Writes a file of the folder as a whole.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn write(&self, name: &str, bytes: &[u8], readers: Readers) -> Result<(), Error> {
+        write(&self.join(name), bytes, readers)
+    }
+}
+
+fn make_folder(path: &Path) -> Result<(), Error> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(Error::file(format!("make the folder {}", path.display())))
+}
+
+fn write(path: &Path, bytes: &[u8], readers: Readers) -> Result<(), Error> {
+    let new = path.with_extension("new");
+    let mode = if readers == Readers::Owner { 0o600 } else { 0o644 };
+    let steps = || {
+        // What a power cut left behind may have another mode.
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&new, path)?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        File::open(folder)?.sync_all()
+    };
+    steps().map_err(Error::file(format!("write {}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_secret_is_made_once_and_read_by_its_owner_alone() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(&place.path().join("new/data")).unwrap();
+        let first = folder.secret("token", || Ok("one".into())).unwrap();
+        let second = folder.secret("token", || Ok("two".into())).unwrap();
+        assert_eq!((first.as_str(), second.as_str()), ("one", "one"));
+        let mode = fs::metadata(folder.join("token")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_folder_serves_one_server_at_a_time() {
+        let place = tempfile::tempdir().unwrap();
+        let first = DataFolder::open(place.path()).unwrap();
+        let error = DataFolder::open(place.path()).unwrap_err().to_string();
+        assert!(error.contains("another server") && error.contains("--data"), "{error}");
+        drop(first);
+        assert!(DataFolder::open(place.path()).is_ok());
+    }
+}

@@ -1,0 +1,216 @@
+//! The tables. Times are milliseconds since 1970-01-01 UTC.
+
+use sea_orm::Schema;
+use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::TableCreateStatement;
+
+/// What each table is made by.
+pub(crate) fn all(schema: &Schema) -> Vec<TableCreateStatement> {
+    vec![
+        schema.create_table_from_entity(device::Entity),
+        schema.create_table_from_entity(document::Entity),
+        schema.create_table_from_entity(assignment::Entity),
+        schema.create_table_from_entity(manifest::Entity),
+        schema.create_table_from_entity(received::Entity),
+        schema.create_table_from_entity(interval::Entity),
+        schema.create_table_from_entity(event::Entity),
+        schema.create_table_from_entity(total::Entity),
+    ]
+}
+
+/// Devices, their credentials, and what they last said of themselves.
+pub(crate) mod device {
+    use super::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "device")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub name: String,
+        pub site: String,
+        /// JSON object of texts.
+        pub labels: String,
+        /// Hex of the SHA-256 of the password.
+        pub password_hash: String,
+        pub added_unix_ms: i64,
+        pub last_seen_unix_ms: Option<i64>,
+        pub agent_version: String,
+        pub boot: i64,
+        pub assignment_version: i64,
+        pub releases_version: i64,
+        pub root_version: i64,
+        /// JSON array of what its slots hold.
+        pub slots: String,
+        /// Messages that could not be read.
+        pub unreadable: i64,
+        /// Intervals that gave way to newer ones.
+        pub intervals_dropped: i64,
+        /// Events that gave way to newer ones.
+        pub events_dropped: i64,
+        /// Records that never came, of starts that are no longer kept track of.
+        pub missing_before: i64,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Roots (all of them) and lists of releases (the newest), byte for byte as signed.
+pub(crate) mod document {
+    use super::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "document")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub kind: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub version: i64,
+        pub bytes: Vec<u8>,
+        pub accepted_unix_ms: i64,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// The newest assignment of each device.
+pub(crate) mod assignment {
+    use super::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "assignment")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub device: String,
+        pub version: i64,
+        pub expires_unix_ms: i64,
+        /// JSON object: slot to `turbine/2`.
+        pub slots: String,
+        pub bytes: Vec<u8>,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Manifests of artifacts by name and reference; a reference is a digest or a tag.
+pub(crate) mod manifest {
+    use super::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "manifest")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub name: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub reference: String,
+        pub digest: String,
+        pub media_type: String,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Sequence numbers that have been stored, as ranges that do not touch.
+pub(crate) mod received {
+    use super::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "received")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub device: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub boot: i64,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub first: i64,
+        pub last: i64,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Intervals: what is looked at often in columns, all of it in `body` as it came.
+pub(crate) mod interval {
+    use super::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[sea_orm(table_name = "interval")]
+    pub struct Model {
+        #[sea_orm(primary_key)]
+        pub id: i64,
+        pub device: String,
+        pub boot: i64,
+        pub sequence: i64,
+        pub backfill: bool,
+        pub slot: String,
+        pub release: String,
+        pub start_unix_ms: i64,
+        pub end_unix_ms: i64,
+        pub readings: i64,
+        pub frames: i64,
+        pub findings: i64,
+        pub alarms: i64,
+        pub doubled: i64,
+        pub errors: i64,
+        pub dropped: i64,
+        /// Time that 95 of 100 frames kept within, in microseconds.
+        pub latency_us_p95: Option<f64>,
+        pub body: Vec<u8>,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Events, and records of kinds that this server does not know.
+pub(crate) mod event {
+    use super::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "event")]
+    pub struct Model {
+        #[sea_orm(primary_key)]
+        pub id: i64,
+        pub device: String,
+        pub boot: i64,
+        pub sequence: i64,
+        pub slot: String,
+        pub kind: String,
+        pub release: Option<String>,
+        pub text: String,
+        pub at_unix_ms: i64,
+        pub body: Vec<u8>,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Sums over all intervals of a slot, kept when intervals are dropped.
+pub(crate) mod total {
+    use super::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "total")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub device: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub slot: String,
+        pub intervals: i64,
+        pub readings: i64,
+        pub frames: i64,
+        pub findings: i64,
+        pub alarms: i64,
+        pub doubled: i64,
+        pub errors: i64,
+        pub dropped: i64,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
