@@ -89,16 +89,24 @@ fn build(
 }
 
 fn check(path: &Path, output: &Output) -> anyhow::Result<()> {
-    let bundle = open(path)?;
+    let (bundle, report) = checked(path, output)?;
     let id = bundle.release_id();
-    let report = {
-        let _working = output.working(format!("replaying the checks of {id}"));
-        run_checks(&bundle.manifest, &MemoryFiles(&bundle), &LoadOptions::default())
-            .with_context(|| format!("{id} does not pass"))?
-    };
     let json = json!({ "bundle": id.name, "version": id.version, "digest": id.digest,
         "checks": report.checks });
     output.print(told(&id.to_string(), &report), &json)
+}
+
+/// Reads a bundle from wherever `path` points to, and replays its checks.
+///
+/// # Errors
+/// By file, digest, stage or check.
+pub fn checked(path: &Path, output: &Output) -> anyhow::Result<(BuiltBundle, CheckReport)> {
+    let bundle = open(path)?;
+    let id = bundle.release_id();
+    let _working = output.working(format!("replaying the checks of {id}"));
+    let report = run_checks(&bundle.manifest, &MemoryFiles(&bundle), &LoadOptions::default())
+        .with_context(|| format!("{id} does not pass"))?;
+    Ok((bundle, report))
 }
 
 fn told(id: &str, report: &CheckReport) -> String {
@@ -185,7 +193,8 @@ fn open(path: &Path) -> anyhow::Result<BuiltBundle> {
     archive::read(BufReader::new(file)).with_context(|| format!("{name} is no bundle"))
 }
 
-fn size(bytes: u64) -> String {
+/// A number of bytes for people.
+pub fn size(bytes: u64) -> String {
     match bytes {
         0..10_000 => format!("{bytes} bytes"),
         10_000..10_000_000 => format!("{} kB", bytes / 1000),

@@ -1,20 +1,30 @@
 //! `lineside`: the tool of people and build machines.
 
+mod assign;
 mod bundle;
+mod connection;
+mod device;
+mod keys;
+mod new_files;
 mod output;
 mod plugin;
+mod release;
+mod server;
 
 use clap::{Parser, Subcommand};
-use output::Output;
+use connection::Connection;
+use output::{Output, Usage};
 use std::process::ExitCode;
 
-/// Builds and checks bundles and plugins for Lineside devices.
+/// Builds bundles and plugins, signs releases, and says which device runs what.
 #[derive(Parser)]
 #[command(name = "lineside", version)]
 struct Arguments {
     /// Print JSON for programs instead of text for people.
     #[arg(long, global = true)]
     json: bool,
+    #[command(flatten)]
+    connection: Connection,
     #[command(subcommand)]
     command: Command,
 }
@@ -27,20 +37,35 @@ enum Command {
     /// Build plugins.
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
+    /// Make the keys that sign roots and releases, and the root that devices trust.
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
+    /// Push a bundle to the server, and sign it as a release.
+    Release(release::Release),
+    /// Say which release a slot of a device shall hold.
+    Assign(assign::Assign),
+    /// Add, list, show and supply devices.
+    #[command(subcommand)]
+    Device(device::DeviceCommand),
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let output = Output { json: arguments.json };
+    let connection = &arguments.connection;
     let done = match arguments.command {
         Command::Bundle(command) => bundle::run(command, &output),
         Command::Plugin(command) => plugin::run(command, &output),
+        Command::Keys(command) => keys::run(command, connection, &output),
+        Command::Release(release) => release::run(&release, connection, &output),
+        Command::Assign(assign) => assign::run(&assign, connection, &output),
+        Command::Device(command) => device::run(command, connection, &output),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             output.fail(&error);
-            ExitCode::FAILURE
+            if error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }

@@ -12,6 +12,11 @@ pub struct Output {
     pub json: bool,
 }
 
+/// A command line that makes no sense, in a way that only the command itself can tell. Exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
 impl Output {
     /// Prints the result of a command.
     ///
@@ -53,6 +58,13 @@ impl Output {
 
 /// A sign that something goes on.
 pub struct Working(ProgressBar);
+
+impl Working {
+    /// Says what goes on now.
+    pub fn tell(&self, what: String) {
+        self.0.set_message(what);
+    }
+}
 
 impl Drop for Working {
     fn drop(&mut self) {

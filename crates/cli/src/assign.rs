@@ -1,0 +1,71 @@
+//! `lineside assign`: has the server sign which release a slot of a device shall hold.
+
+use crate::connection::Connection;
+use crate::output::Output;
+use crate::server::Server;
+use clap::Args;
+use lineside_bundle::{BundleName, BundleVersion};
+use lineside_wire::name::{DeviceId, SlotName};
+use std::fmt;
+use std::str::FromStr;
+
+#[derive(Args)]
+pub struct Assign {
+    /// The device.
+    device: DeviceId,
+    /// The slot, as the device's agent.toml names it.
+    slot: SlotName,
+    /// The release, as in turbine/2.
+    release: ReleasePath,
+}
+
+/// A release as people write it: `turbine/2`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReleasePath {
+    name: BundleName,
+    version: BundleVersion,
+}
+
+impl FromStr for ReleasePath {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<ReleasePath, String> {
+        let (name, version) =
+            text.split_once('/').ok_or("write NAME/VERSION, as in turbine/2".to_owned())?;
+        Ok(ReleasePath {
+            name: name.parse().map_err(|error| format!("{error}"))?,
+            version: version.parse().map_err(|error| format!("{error}"))?,
+        })
+    }
+}
+
+impl fmt::Display for ReleasePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.name, self.version)
+    }
+}
+
+pub fn run(assign: &Assign, connection: &Connection, output: &Output) -> anyhow::Result<()> {
+    let Assign { device, slot, release } = assign;
+    let server = Server::at(connection)?;
+    let answer = server.assign(device.as_str(), slot.as_str(), &release.to_string())?;
+    let text = format!(
+        "{release} is assigned to slot {slot} of {device}; \
+         what comes of it: lineside device show {device}"
+    );
+    output.print(text, &answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_is_written_as_its_bundle_and_version() {
+        let parse = |text: &str| text.parse::<ReleasePath>().map(|release| release.to_string());
+        assert_eq!(parse("turbine/2").unwrap(), "turbine/2");
+        assert_eq!(parse("turbine").unwrap_err(), "write NAME/VERSION, as in turbine/2");
+        assert!(parse("turbine/../x").is_err());
+        assert!(parse("Turbine/2").is_err());
+    }
+}

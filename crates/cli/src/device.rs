@@ -1,0 +1,41 @@
+//! `lineside device`: adds devices, says how they are, packs what one is to install.
+
+mod add;
+mod export;
+mod shown;
+
+use crate::connection::Connection;
+use crate::output::Output;
+use crate::server::Server;
+use clap::Subcommand;
+use lineside_wire::name::DeviceId;
+
+#[derive(Subcommand)]
+pub enum DeviceCommand {
+    /// Make what a device is installed with: its name, its password, the server's address, the root.
+    Add(add::Add),
+    /// List the devices.
+    List,
+    /// Tell how one device is: what it holds, what is assigned to it, what happened lately.
+    Show {
+        /// The device.
+        device: DeviceId,
+    },
+    /// Pack what a device is to install into one file, for `lineside-agent install`.
+    Export(export::Export),
+}
+
+pub fn run(command: DeviceCommand, connection: &Connection, output: &Output) -> anyhow::Result<()> {
+    match command {
+        DeviceCommand::Add(add) => add::run(&add, connection, output),
+        DeviceCommand::List => {
+            let devices = Server::at(connection)?.devices()?;
+            output.print(shown::table(&devices, shown::now()), &devices)
+        }
+        DeviceCommand::Show { device } => {
+            let device = Server::at(connection)?.device(device.as_str())?;
+            output.print(shown::paragraph(&device, shown::now()), &device)
+        }
+        DeviceCommand::Export(export) => export::run(&export, connection, output),
+    }
+}

@@ -1,0 +1,137 @@
+//! `lineside device add`: a folder that only this device is installed with.
+
+use crate::connection::Connection;
+use crate::keys::KEYS;
+use crate::keys::folder::{KeyFolder, ROOT};
+use crate::new_files::{NewFiles, Readers};
+use crate::output::{Output, Usage};
+use crate::server::{NewDevice, Server};
+use anyhow::Context;
+use clap::Args;
+use lineside_wire::name::DeviceId;
+use serde::Serialize;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use ureq::http::uri::Authority;
+
+/// Identity, credentials and addresses, as the agent reads them.
+const DEVICE: &str = "device.toml";
+/// Where a broker listens that nobody told otherwise.
+const MQTT_PORT: u16 = 1883;
+
+#[derive(Args)]
+pub struct Add {
+    /// The device's name.
+    name: DeviceId,
+    /// The folder to make; nothing in it is written over.
+    #[arg(short, long, value_name = "DIR")]
+    output: PathBuf,
+    /// The place it stands.
+    #[arg(long)]
+    site: Option<String>,
+    /// A mark for selecting, as in --label line=3; as many as you like.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
+    /// The folder with the root.json that the device shall trust.
+    #[arg(long, value_name = "DIR", default_value = KEYS)]
+    keys: PathBuf,
+    /// Where the device finds the broker [default: as in --data, or port 1883 of the server].
+    #[arg(long, value_name = "HOST:PORT")]
+    mqtt: Option<Authority>,
+}
+
+/// `device.toml`.
+#[derive(Serialize)]
+struct DeviceFile<'a> {
+    device: &'a str,
+    server_http: &'a str,
+    mqtt_host: &'a str,
+    mqtt_port: u16,
+    user: &'a str,
+    password: &'a str,
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write KEY=VALUE, as in line=3".into()),
+    }
+}
+
+pub fn run(add: &Add, connection: &Connection, output: &Output) -> anyhow::Result<()> {
+    let Add { name, output: folder, site, labels, keys, mqtt } = add;
+    let keys = KeyFolder::open(keys)?;
+    let server = Server::at(connection)?;
+    keys.compare(server.url(), server.root()?.as_deref())?;
+    let (mqtt_host, mqtt_port) = broker(mqtt.as_ref(), connection, server.url())?;
+    let mut marks = BTreeMap::new();
+    for (key, value) in labels {
+        if marks.insert(key.clone(), value.clone()).is_some() {
+            return Err(Usage(format!("--label {key} is given twice; one value each")).into());
+        }
+    }
+
+    // The password is told once: whether it can be written down is found out before.
+    let files = NewFiles::reserve(
+        folder,
+        &[(DEVICE.to_owned(), Readers::Owner), (ROOT.to_owned(), Readers::All)],
+    )?;
+    files.fill(ROOT, keys.root().bytes())?;
+    let device = NewDevice { name: name.as_str(), site: site.as_deref(), labels: &marks };
+    let credentials = server.add_device(&device)?;
+    let file = DeviceFile {
+        device: name.as_str(),
+        server_http: server.url(),
+        mqtt_host: &mqtt_host,
+        mqtt_port,
+        user: &credentials.user,
+        password: &credentials.password,
+    };
+    let text = toml::to_string(&file).context("what the server told fits no device.toml")?;
+    files.fill(DEVICE, text.as_bytes())?;
+    files.keep();
+
+    let here = folder.display();
+    let text = format!(
+        "{here}: {DEVICE}, {ROOT}\nTake this folder to {name} and name it as device_dir in its \
+         agent.toml; its password is nowhere else."
+    );
+    let json = json!({ "device": name, "folder": folder, "server_http": server.url(),
+        "mqtt": format!("{mqtt_host}:{mqtt_port}"), "root_version": keys.root().version() });
+    output.print(text, &json)
+}
+
+/// Host and port of the broker: as told, as in the server's data folder, or beside the server.
+fn broker(
+    told: Option<&Authority>,
+    connection: &Connection,
+    url: &str,
+) -> anyhow::Result<(String, u16)> {
+    let written = match (told, connection.broker()?) {
+        (Some(told), _) => told.to_string(),
+        (None, Some(written)) => written,
+        (None, None) => {
+            let host = url.parse::<ureq::http::Uri>()?.host().unwrap_or_default().to_owned();
+            format!("{host}:{MQTT_PORT}")
+        }
+    };
+    let authority: Authority = written
+        .parse()
+        .with_context(|| format!("{written:?} is no address of a broker; write HOST:PORT"))?;
+    let port = authority.port_u16().unwrap_or(MQTT_PORT);
+    Ok((authority.host().trim_start_matches('[').trim_end_matches(']').to_owned(), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_has_a_key_and_a_value() {
+        assert_eq!(label("line=3"), Ok(("line".into(), "3".into())));
+        assert_eq!(label("note=a=b"), Ok(("note".into(), "a=b".into())));
+        assert!(label("line").is_err());
+        assert!(label("=3").is_err());
+    }
+}

@@ -1,0 +1,138 @@
+//! `lineside device export`: the signed documents of a device and the bundles they speak of, in one file.
+
+use crate::connection::Connection;
+use crate::keys::folder::KeyFolder;
+use crate::output::{Output, Working};
+use crate::server::{Kind, Server};
+use anyhow::{Context, bail};
+use clap::Args;
+use lineside_bundle::parcel::{self, Papers};
+use lineside_bundle::{BuiltBundle, Manifest, OciManifest, ReleaseId};
+use lineside_trust::{Root, TrustedTarget, agree, verify_assignment, verify_releases};
+use lineside_wire::name::DeviceId;
+use serde::Deserialize;
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use time::OffsetDateTime;
+
+#[derive(Args)]
+pub struct Export {
+    /// The device.
+    device: DeviceId,
+    /// Where to put the file.
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Verify against the root.json in this folder, as the device will against its own.
+    #[arg(long, value_name = "DIR")]
+    keys: Option<PathBuf>,
+}
+
+/// What the server has for a device, each document as it was signed.
+#[derive(Deserialize)]
+struct Documents {
+    roots: Vec<String>,
+    releases: String,
+    assignment: String,
+}
+
+pub fn run(export: &Export, connection: &Connection, output: &Output) -> anyhow::Result<()> {
+    let Export { device, output: file, keys } = export;
+    let server = Server::at(connection)?;
+    let documents: Documents = server.documents(device.as_str())?;
+    let newest = documents.roots.last().context("the server sends no root")?;
+    let root = match keys {
+        Some(keys) => {
+            let folder = KeyFolder::open(keys)?;
+            folder.compare(server.url(), Some(newest.as_bytes()))?;
+            folder.root().clone()
+        }
+        // The device verifies all of it again, from the root that it was installed with.
+        None => Root::pin(newest.as_bytes())?,
+    };
+    let targets = targets(&root, &documents, device)?;
+    if targets.is_empty() {
+        bail!("nothing is assigned to {device}; next: lineside assign {device} SLOT NAME/VERSION");
+    }
+    let releases: BTreeSet<&ReleaseId> = targets.iter().map(TrustedTarget::release).collect();
+    let working = output.working(format!("fetching what {device} is to install"));
+    let mut bundles = Vec::new();
+    for release in releases {
+        bundles.push(fetch(release, &server, &working)?);
+    }
+    let papers = Papers {
+        roots: documents.roots.into_iter().map(String::into_bytes).collect(),
+        releases: documents.releases.into_bytes(),
+        assignment: documents.assignment.into_bytes(),
+    };
+    let bytes = write(&papers, &bundles, file)?;
+    drop(working);
+
+    let slots: Vec<String> = targets
+        .iter()
+        .map(|target| format!("{} in slot {}", target.release(), target.slot()))
+        .collect();
+    let text = format!(
+        "{}: {}, {}\nTake it to {device} and run there: lineside-agent install --config agent.toml {}",
+        file.display(),
+        slots.join(", "),
+        crate::bundle::size(bytes),
+        file.file_name().unwrap_or_default().to_string_lossy()
+    );
+    let slots: BTreeMap<&str, &ReleaseId> =
+        targets.iter().map(|target| (target.slot().as_str(), target.release())).collect();
+    output.print(text, &json!({ "file": file, "device": device, "bytes": bytes, "slots": slots }))
+}
+
+/// What both documents agree on, as the device will find.
+fn targets(
+    root: &Root,
+    documents: &Documents,
+    device: &DeviceId,
+) -> anyhow::Result<Vec<TrustedTarget>> {
+    let now = OffsetDateTime::now_utc();
+    let advice = || format!("{device} would refuse what the server has signed for it");
+    let releases = verify_releases(root, documents.releases.as_bytes(), None, now);
+    let releases = releases.with_context(advice)?;
+    let assignment = documents.assignment.as_bytes();
+    let assignment = verify_assignment(root, assignment, device, None, now).with_context(advice)?;
+    agree(&releases, &assignment).with_context(advice)
+}
+
+fn fetch(release: &ReleaseId, server: &Server, working: &Working) -> anyhow::Result<BuiltBundle> {
+    working.tell(format!("fetching {release}"));
+    let oci_manifest = server.blob(&release.name, Kind::Manifest, &release.digest)?;
+    let oci = OciManifest::parse(&oci_manifest)
+        .map_err(|problem| anyhow::anyhow!("{release} cannot be read: {problem}"))?;
+    let mut blobs = BTreeMap::new();
+    for blob in oci.blobs() {
+        if let Entry::Vacant(place) = blobs.entry(blob.digest) {
+            place.insert(server.blob(&release.name, Kind::Blob, &blob.digest)?);
+        }
+    }
+    let config = blobs.get(&oci.config.digest).context("a bundle without a description")?;
+    let manifest = Manifest::parse(config).with_context(|| format!("{release} cannot be read"))?;
+    Ok(BuiltBundle { manifest, oci_manifest, blobs })
+}
+
+/// Writes the file whole or not at all. Returns its size in bytes.
+fn write(papers: &Papers, bundles: &[BuiltBundle], file: &Path) -> anyhow::Result<u64> {
+    let part = file.with_extension("part");
+    let write = || -> std::io::Result<u64> {
+        let mut out = BufWriter::new(File::create(&part)?);
+        parcel::write(papers, bundles, &mut out)?;
+        out.flush()?;
+        let written = out.get_ref();
+        // It may leave on a stick that is pulled right after.
+        written.sync_all()?;
+        let bytes = written.metadata()?.len();
+        std::fs::rename(&part, file)?;
+        Ok(bytes)
+    };
+    write()
+        .inspect_err(|_| drop(std::fs::remove_file(&part)))
+        .with_context(|| format!("cannot write {}", file.display()))
+}

@@ -1,0 +1,182 @@
+//! `lineside keys`: the keys of people. They are made here, lie in a folder and go nowhere else.
+
+pub mod folder;
+
+use crate::connection::Connection;
+use crate::new_files::{NewFiles, Readers};
+use crate::output::{Output, Usage};
+use crate::server::{OnlineKeys, Server};
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use folder::{KeyFolder, ROOT, ROOT_KEY, release_key};
+use lineside_trust::{KeyPair, PublicKey, Root, RootSpec, sign_root};
+use ring::rand::SystemRandom;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use time::{Duration, OffsetDateTime};
+
+/// Where keys are looked for unless told otherwise.
+pub const KEYS: &str = "keys";
+/// How long a root is good: its key is fetched from a safe for the next.
+const ROOT_LIFE: Duration = Duration::days(5 * 365);
+/// Release keys that a root may name.
+const RELEASE_KEYS_MAX: u8 = 32;
+/// Largest file of online keys, in bytes.
+const ONLINE_BYTES_MAX: u64 = 1 << 16;
+
+#[derive(Subcommand)]
+pub enum KeysCommand {
+    /// Make a root key, release keys and the root document that names them and the server's keys.
+    New(NewKeys),
+    /// Give the server the root, and the list of releases if it has lost it.
+    Publish {
+        /// The folder that `keys new` made.
+        #[arg(long, value_name = "DIR", default_value = KEYS)]
+        keys: PathBuf,
+    },
+    /// Write the public parts of the server's keys to a file, for `keys new --online-keys`.
+    Online {
+        /// Where to put them.
+        #[arg(short, long)]
+        output: PathBuf,
+    },
+}
+
+#[derive(Args)]
+pub struct NewKeys {
+    /// The folder to make them in; nothing in it is written over.
+    #[arg(short, long, value_name = "DIR")]
+    output: PathBuf,
+    /// How many release keys to make, one a person.
+    #[arg(long, value_name = "N", default_value_t = 1,
+        value_parser = clap::value_parser!(u8).range(1..=i64::from(RELEASE_KEYS_MAX)))]
+    release_keys: u8,
+    /// How many of them must sign a release.
+    #[arg(long, value_name = "M", default_value_t = 1,
+        value_parser = clap::value_parser!(u8).range(1..=i64::from(RELEASE_KEYS_MAX)))]
+    threshold: u8,
+    /// Take the server's public keys from this file and ask no server; `keys publish` comes later.
+    #[arg(long, value_name = "FILE")]
+    online_keys: Option<PathBuf>,
+}
+
+pub fn run(command: KeysCommand, connection: &Connection, output: &Output) -> anyhow::Result<()> {
+    match command {
+        KeysCommand::New(new) => make(&new, connection, output),
+        KeysCommand::Publish { keys } => publish(&keys, connection, output),
+        KeysCommand::Online { output: file } => online(&file, connection, output),
+    }
+}
+
+fn make(new: &NewKeys, connection: &Connection, output: &Output) -> anyhow::Result<()> {
+    let NewKeys { output: folder, release_keys, threshold, online_keys } = new;
+    if threshold > release_keys {
+        let problem =
+            format!("--threshold {threshold} can never be met by --release-keys {release_keys}");
+        return Err(Usage(problem).into());
+    }
+    let (server, online) = match online_keys {
+        Some(file) => (None, read_online(file)?),
+        None => {
+            let server = Server::at(connection)?;
+            if server.root()?.is_some() {
+                bail!(
+                    "the server at {} follows a root already; new keys would be trusted by no device of it",
+                    server.url()
+                );
+            }
+            let online = server.online_keys()?;
+            (Some(server), online)
+        }
+    };
+    let releases: Vec<String> = (1..=usize::from(*release_keys)).map(release_key).collect();
+    let mut names = vec![(ROOT_KEY.to_owned(), Readers::Owner), (ROOT.to_owned(), Readers::All)];
+    names.extend(releases.iter().map(|name| (name.clone(), Readers::Owner)));
+    let files = NewFiles::reserve(folder, &names)?;
+
+    let random = SystemRandom::new();
+    let key = |name: &str| -> anyhow::Result<KeyPair> {
+        let key = KeyPair::generate(&random)?;
+        files.fill(name, key.to_pem().as_bytes())?;
+        Ok(key)
+    };
+    let root_key = key(ROOT_KEY)?;
+    let release_keys: Vec<KeyPair> =
+        releases.iter().map(|name| key(name)).collect::<Result<_, _>>()?;
+    let spec = RootSpec {
+        version: 1,
+        expires: OffsetDateTime::now_utc() + ROOT_LIFE,
+        root: (vec![root_key.public()], 1),
+        releases: (release_keys.iter().map(KeyPair::public).collect(), usize::from(*threshold)),
+        online: online.online,
+        director: online.director,
+    };
+    let root = sign_root(&spec, &[&root_key]);
+    Root::pin(&root).context("these keys make no root")?;
+    files.fill(ROOT, &root)?;
+    files.keep();
+
+    let here = folder.display();
+    if let Some(server) = &server {
+        server.put_root(&root).with_context(|| {
+            format!("the keys are in {here}, the server has no root yet; try `lineside keys publish --keys {here}`")
+        })?;
+    }
+    let next = match &server {
+        Some(server) => format!("the server at {} follows {here}/{ROOT}", server.url()),
+        None => format!("no server was asked; next: lineside keys publish --keys {here}"),
+    };
+    let text = format!(
+        "{here}: {ROOT_KEY}, {}\n{threshold} of {} release keys must sign a release\n{next}\n\
+         Keep {ROOT_KEY} offline: whoever has it decides whom your devices trust.",
+        releases.join(", "),
+        releases.len(),
+    );
+    let ids: Vec<String> = spec.releases.0.iter().map(PublicKey::id).collect();
+    let json = json!({ "folder": folder, "root": { "version": 1, "key": root_key.id() },
+        "releases": { "keys": ids, "threshold": threshold }, "published": server.is_some() });
+    output.print(text, &json)
+}
+
+fn publish(keys: &Path, connection: &Connection, output: &Output) -> anyhow::Result<()> {
+    let folder = KeyFolder::open(keys)?;
+    let server = Server::at(connection)?;
+    let mut published = Vec::new();
+    match server.root()? {
+        None => {
+            server.put_root(folder.root().bytes())?;
+            published.push("root");
+        }
+        theirs => folder.compare(server.url(), theirs.as_deref())?,
+    }
+    if let Some(kept) = folder.kept_releases()?
+        && folder.verify(server.releases()?.as_deref(), OffsetDateTime::now_utc()).is_err()
+    {
+        server.put_releases(&kept)?;
+        published.push("list of releases");
+    }
+    let text = if published.is_empty() {
+        format!("the server at {} has all of it", server.url())
+    } else {
+        format!("the server at {} has the {} now", server.url(), published.join(" and the "))
+    };
+    output.print(text, &json!({ "published": published }))
+}
+
+fn online(file: &Path, connection: &Connection, output: &Output) -> anyhow::Result<()> {
+    let keys = Server::at(connection)?.online_keys()?;
+    std::fs::write(file, serde_json::to_vec_pretty(&keys)?)
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    let (director, online) = (keys.director.id(), keys.online.id());
+    let text = format!("{}\ndirector {director}\nonline   {online}", file.display());
+    output.print(text, &json!({ "file": file, "director": director, "online": online }))
+}
+
+fn read_online(file: &Path) -> anyhow::Result<OnlineKeys> {
+    serde_json::from_slice(&folder::read(file, ONLINE_BYTES_MAX)?).with_context(|| {
+        format!(
+            "{} has no keys of a server; was it made by `lineside keys online`?",
+            file.display()
+        )
+    })
+}

@@ -1,0 +1,341 @@
+//! The folder that `lineside keys new` made: the root that people trust, and keys that sign.
+
+use crate::new_files;
+use anyhow::{Context, bail};
+use lineside_trust::{
+    DOCUMENT_BYTES_MAX, KeyPair, Root, Seen, TrustError, TrustedReleases, verify_releases,
+};
+use std::path::{Path, PathBuf};
+use time::OffsetDateTime;
+
+/// The root document.
+pub const ROOT: &str = "root.json";
+/// The key that signs roots.
+pub const ROOT_KEY: &str = "root.pem";
+/// The last list of releases that was signed or seen here.
+const RELEASES: &str = "releases.json";
+/// Largest key file that is read, in bytes.
+const KEY_BYTES_MAX: u64 = 1 << 14;
+
+/// Name of the file with the release key of this number, from 1.
+pub fn release_key(number: usize) -> String {
+    format!("release-{number}.pem")
+}
+
+/// A folder of keys.
+pub struct KeyFolder {
+    path: PathBuf,
+    root: Root,
+}
+
+impl KeyFolder {
+    /// Opens the folder at `path` by its root, which is trusted because it lies there.
+    ///
+    /// # Errors
+    /// No such folder, or a root that does not hold together.
+    pub fn open(path: &Path) -> anyhow::Result<KeyFolder> {
+        let file = path.join(ROOT);
+        let name = file.display();
+        let bytes = read(&file, DOCUMENT_BYTES_MAX as u64).with_context(|| {
+            format!(
+                "no keys in {}: name the folder with --keys DIR, or make one with `lineside keys new`",
+                path.display()
+            )
+        })?;
+        let root = Root::pin(&bytes).with_context(|| format!("{name} cannot be trusted"))?;
+        Ok(KeyFolder { path: path.to_owned(), root })
+    }
+
+    /// The root.
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// Refuses a server that follows another root than this folder has.
+    ///
+    /// # Errors
+    /// What is different, and what to do.
+    pub fn compare(&self, url: &str, theirs: Option<&[u8]>) -> anyhow::Result<()> {
+        let here = self.path.display();
+        let Some(theirs) = theirs else {
+            bail!("the server at {url} has no root yet; run `lineside keys publish --keys {here}`");
+        };
+        if theirs == self.root.bytes() {
+            return Ok(());
+        }
+        if let Ok(next) = self.root.update(theirs) {
+            bail!(
+                "the server at {url} has root version {}, {here} has version {}: \
+                 get the new {ROOT} from whoever signed it, not from the server",
+                next.version(),
+                self.root.version()
+            );
+        }
+        bail!(
+            "the server at {url} follows another root than {here}: \
+             these are keys of another server, or that server is not what it seems"
+        )
+    }
+
+    /// As many release keys as the root wants, from the files `release-*.pem` of this folder.
+    ///
+    /// # Errors
+    /// Fewer than needed.
+    pub fn release_keys(&self) -> anyhow::Result<Vec<KeyPair>> {
+        let (named, threshold) = self.root.release_keys();
+        let mut keys: Vec<KeyPair> = Vec::new();
+        for path in self.key_files()? {
+            if keys.len() == threshold {
+                break;
+            }
+            let text = read(&path, KEY_BYTES_MAX)?;
+            let key = KeyPair::from_pem(&String::from_utf8_lossy(&text))
+                .with_context(|| format!("{} cannot be used", path.display()))?;
+            let is_new = keys.iter().all(|other| other.id() != key.id());
+            if is_new && named.contains(&key.id()) {
+                keys.push(key);
+            }
+        }
+        if keys.len() < threshold {
+            bail!(
+                "a release needs {threshold} signatures; {} has {} of the keys that {ROOT} names, as {}: \
+                 bring the others together there",
+                self.path.display(),
+                keys.len(),
+                release_key(1)
+            );
+        }
+        Ok(keys)
+    }
+
+    /// Verifies the server's list of releases: signed, and no older than what was seen here.
+    ///
+    /// A list past its date is believed, because it is to be signed anew: the second value says so.
+    ///
+    /// # Errors
+    /// Why it is not trusted, and what to do.
+    pub fn verify(
+        &self,
+        releases: Option<&[u8]>,
+        now: OffsetDateTime,
+    ) -> anyhow::Result<(Option<TrustedReleases>, Freshness)> {
+        let kept = self.kept_releases()?;
+        let seen = kept.as_deref().map(|bytes| self.seen(bytes)).transpose()?;
+        let Some(bytes) = releases else {
+            if seen.is_some() {
+                bail!(self.forgotten());
+            }
+            return Ok((None, Freshness::Fresh));
+        };
+        let verify = |now| verify_releases(&self.root, bytes, seen.as_ref(), now);
+        let (trusted, freshness) = match verify(now) {
+            Err(TrustError::Expired { .. }) => {
+                (verify(OffsetDateTime::UNIX_EPOCH), Freshness::Expired)
+            }
+            verified => (verified, Freshness::Fresh),
+        };
+        match trusted {
+            Ok(trusted) => Ok((Some(trusted), freshness)),
+            Err(error @ TrustError::Older { .. }) => Err(error).context(self.forgotten()),
+            Err(error) => Err(error).context("the server's list of releases is not trusted"),
+        }
+    }
+
+    /// The last list of releases that was signed or seen here.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn kept_releases(&self) -> anyhow::Result<Option<Vec<u8>>> {
+        let path = self.path.join(RELEASES);
+        if !path.exists() {
+            return Ok(None);
+        }
+        read(&path, DOCUMENT_BYTES_MAX as u64).map(Some)
+    }
+
+    /// Keeps a list of releases, so that an older one is noticed.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn keep_releases(&self, bytes: &[u8]) -> anyhow::Result<()> {
+        if self.kept_releases()?.as_deref() == Some(bytes) {
+            return Ok(());
+        }
+        new_files::replace(&self.path.join(RELEASES), bytes)
+    }
+
+    fn seen(&self, kept: &[u8]) -> anyhow::Result<Seen> {
+        let trusted = verify_releases(&self.root, kept, None, OffsetDateTime::UNIX_EPOCH);
+        let path = self.path.join(RELEASES);
+        Ok(trusted.with_context(|| format!("{} cannot be trusted", path.display()))?.seen())
+    }
+
+    fn forgotten(&self) -> String {
+        let here = self.path.display();
+        format!(
+            "the server has forgotten releases that were signed here; if it was restored from a copy, \
+             give it the newer list with `lineside keys publish --keys {here}`"
+        )
+    }
+
+    fn key_files(&self) -> anyhow::Result<Vec<PathBuf>> {
+        let listing = std::fs::read_dir(&self.path)
+            .with_context(|| format!("cannot list {}", self.path.display()))?;
+        let mut files = Vec::new();
+        for entry in listing {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.starts_with("release-") && name.ends_with(".pem") {
+                files.push(path);
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
+}
+
+/// Whether a document is still good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    Fresh,
+    Expired,
+}
+
+/// Reads a file of at most `bytes_max` bytes.
+///
+/// # Errors
+/// What the file system says, with the path.
+pub fn read(path: &Path, bytes_max: u64) -> anyhow::Result<Vec<u8>> {
+    let name = path.display();
+    let size = std::fs::metadata(path).with_context(|| format!("cannot read {name}"))?.len();
+    if size > bytes_max {
+        bail!("{name} has {size} bytes, at most {bytes_max} are read");
+    }
+    std::fs::read(path).with_context(|| format!("cannot read {name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lineside_bundle::{Digest, ReleaseId};
+    use lineside_trust::{ReleasesDraft, RootSpec, sign_root};
+    use ring::rand::SystemRandom;
+    use time::Duration;
+    use time::macros::datetime;
+
+    const NOW: OffsetDateTime = datetime!(2026-11-24 12:00 UTC);
+    const LATER: OffsetDateTime = datetime!(2027-11-24 12:00 UTC);
+
+    /// A folder with a root that wants two of three release keys, of which two lie in it.
+    struct Desk {
+        folder: tempfile::TempDir,
+        root_key: KeyPair,
+        people: Vec<KeyPair>,
+        spec: RootSpec,
+    }
+
+    impl Desk {
+        fn new() -> Desk {
+            let random = SystemRandom::new();
+            let key = || KeyPair::generate(&random).unwrap();
+            let (root_key, people) = (key(), vec![key(), key(), key()]);
+            let spec = RootSpec {
+                version: 1,
+                expires: LATER,
+                root: (vec![root_key.public()], 1),
+                releases: (people.iter().map(KeyPair::public).collect(), 2),
+                online: key().public(),
+                director: key().public(),
+            };
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path();
+            std::fs::write(path.join(ROOT), sign_root(&spec, &[&root_key])).unwrap();
+            std::fs::write(path.join(release_key(1)), key().to_pem()).unwrap();
+            std::fs::write(path.join(release_key(2)), people[1].to_pem()).unwrap();
+            std::fs::write(path.join(release_key(3)), people[2].to_pem()).unwrap();
+            Desk { folder, root_key, people, spec }
+        }
+
+        fn open(&self) -> KeyFolder {
+            KeyFolder::open(self.folder.path()).unwrap()
+        }
+
+        /// A list of releases of this version, good until `expires`.
+        fn list(&self, version: usize, expires: OffsetDateTime) -> Vec<u8> {
+            let keys = [&self.people[0], &self.people[1]];
+            let folder = self.open();
+            let mut bytes = Vec::new();
+            for number in 1..=version {
+                let trusted = verify_releases(folder.root(), &bytes, None, NOW).ok();
+                let mut draft = ReleasesDraft::after(trusted.as_ref());
+                let id = ReleaseId {
+                    name: "turbine".parse().unwrap(),
+                    version: number.to_string().parse().unwrap(),
+                    digest: Digest::of(&[0]),
+                    size: 1,
+                };
+                draft.add(id, None).unwrap();
+                let until = if number == version { expires } else { LATER };
+                bytes = draft.sign(until, &keys);
+            }
+            bytes
+        }
+    }
+
+    #[test]
+    fn as_many_keys_sign_as_the_root_wants_and_only_those_it_names() {
+        let desk = Desk::new();
+        let ids: Vec<String> =
+            desk.open().release_keys().unwrap().iter().map(KeyPair::id).collect();
+        assert_eq!(ids, [desk.people[1].id(), desk.people[2].id()]);
+        std::fs::remove_file(desk.folder.path().join(release_key(3))).unwrap();
+        let error = desk.open().release_keys().err().unwrap().to_string();
+        assert!(error.contains("needs 2 signatures") && error.contains("has 1 of"), "{error}");
+    }
+
+    #[test]
+    fn a_server_that_went_back_is_noticed() {
+        let desk = Desk::new();
+        let (old, new) = (desk.list(1, LATER), desk.list(2, LATER));
+        assert!(desk.open().verify(Some(&old), NOW).is_ok());
+        desk.open().keep_releases(&new).unwrap();
+        for forgotten in [Some(old.as_slice()), None] {
+            let error = format!("{:#}", desk.open().verify(forgotten, NOW).unwrap_err());
+            assert!(
+                error.contains("forgotten releases") && error.contains("keys publish"),
+                "{error}"
+            );
+        }
+        assert!(desk.open().verify(Some(&new), NOW).is_ok());
+    }
+
+    #[test]
+    fn a_list_past_its_date_is_told_apart_from_one_that_nobody_signed() {
+        let desk = Desk::new();
+        let expired = desk.list(1, NOW - Duration::days(1));
+        let (trusted, freshness) = desk.open().verify(Some(&expired), NOW).unwrap();
+        assert!(trusted.unwrap().get("turbine/1").is_some());
+        assert_eq!(freshness, Freshness::Expired);
+        let forged = String::from_utf8(desk.list(1, LATER)).unwrap().replace("turbine", "turbina");
+        let error = format!("{:#}", desk.open().verify(Some(forged.as_bytes()), NOW).unwrap_err());
+        assert!(error.contains("is not trusted"), "{error}");
+    }
+
+    #[test]
+    fn another_root_is_refused_and_a_newer_one_is_not_taken_from_the_server() {
+        let desk = Desk::new();
+        let folder = desk.open();
+        let compare = |root: Option<&[u8]>| folder.compare("URL", root).map_err(|e| e.to_string());
+        assert!(compare(Some(folder.root().bytes())).is_ok());
+        assert!(compare(None).unwrap_err().contains("has no root yet"));
+        let other = Desk::new();
+        let stranger = compare(Some(other.open().root().bytes())).unwrap_err();
+        assert!(stranger.contains("follows another root"), "{stranger}");
+        let next = RootSpec { version: 2, ..desk.spec.clone() };
+        let newer = compare(Some(&sign_root(&next, &[&desk.root_key]))).unwrap_err();
+        assert!(
+            newer.contains("root version 2") && newer.contains("not from the server"),
+            "{newer}"
+        );
+    }
+}

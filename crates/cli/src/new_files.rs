@@ -1,0 +1,135 @@
+//! Files that hold secrets or cannot be made again: made anew, never written over, all or none.
+
+use anyhow::{Context, bail};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// New files in a folder, empty until [`NewFiles::keep`]; removed again if that never comes.
+pub struct NewFiles {
+    folder: PathBuf,
+    made: Vec<PathBuf>,
+    is_kept: bool,
+}
+
+/// Who may read a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readers {
+    /// Its owner alone.
+    Owner,
+    /// Everybody.
+    All,
+}
+
+impl NewFiles {
+    /// Reserves `names` in `folder`, which is made if it is not there.
+    ///
+    /// # Errors
+    /// One of them exists: nothing is written over.
+    pub fn reserve(folder: &Path, names: &[(String, Readers)]) -> anyhow::Result<NewFiles> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        let mut files = NewFiles { folder: folder.to_owned(), made: Vec::new(), is_kept: false };
+        for (name, readers) in names {
+            let path = folder.join(name);
+            let mode = if *readers == Readers::Owner { 0o600 } else { 0o644 };
+            match OpenOptions::new().write(true).create_new(true).mode(mode).open(&path) {
+                Ok(_) => files.made.push(path),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => bail!(
+                    "{} is there already and is never written over: \
+                     name another folder, or move it away if you are sure",
+                    path.display()
+                ),
+                Err(error) => {
+                    return Err(error).with_context(|| format!("cannot make {}", path.display()));
+                }
+            }
+        }
+        Ok(files)
+    }
+
+    /// Fills one of the reserved files; it is on disk when this returns.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn fill(&self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
+        let path = self.folder.join(name);
+        let fill = || -> std::io::Result<()> {
+            let mut file = OpenOptions::new().write(true).truncate(true).open(&path)?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            File::open(&self.folder)?.sync_all()
+        };
+        fill().with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// From now on they stay.
+    pub fn keep(mut self) {
+        self.is_kept = true;
+    }
+}
+
+impl Drop for NewFiles {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            for path in &self.made {
+                // Whoever reads the error finds the folder as it was, as far as that can be had.
+                let _ = std::fs::remove_file(path);
+            }
+        }
+    }
+}
+
+/// Puts `bytes` in the place of the file at `path`: whoever reads it has the old or the new.
+///
+/// # Errors
+/// What the file system says.
+pub fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let part = path.with_extension("part");
+    let write = || -> std::io::Result<()> {
+        let mut file = File::create(&part)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&part, path)
+    };
+    write()
+        .inspect_err(|_| drop(std::fs::remove_file(&part)))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn names(names: &[&str]) -> Vec<(String, Readers)> {
+        names.iter().map(|name| ((*name).to_owned(), Readers::Owner)).collect()
+    }
+
+    #[test]
+    fn nothing_is_written_over_and_nothing_half_made_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("b.pem"), "precious").unwrap();
+        let reserved = NewFiles::reserve(folder.path(), &names(&["a.pem", "b.pem"]));
+        let error = reserved.err().unwrap().to_string();
+        assert!(error.contains("b.pem is there already"), "{error}");
+        assert!(!folder.path().join("a.pem").exists());
+        assert_eq!(std::fs::read(folder.path().join("b.pem")).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn secrets_are_their_owners_and_stay_once_they_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = folder.path().join("keys");
+        let files = NewFiles::reserve(&keys, &names(&["a.pem"])).unwrap();
+        files.fill("a.pem", b"secret").unwrap();
+        files.keep();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&keys), mode(&keys.join("a.pem"))), (0o700, 0o600));
+        assert_eq!(std::fs::read(keys.join("a.pem")).unwrap(), b"secret");
+    }
+}

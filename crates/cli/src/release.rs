@@ -1,0 +1,215 @@
+//! `lineside release`: a bundle that passes its checks is pushed, signed and listed.
+
+use crate::bundle;
+use crate::connection::Connection;
+use crate::keys::KEYS;
+use crate::keys::folder::{Freshness, KeyFolder};
+use crate::output::Output;
+use crate::server::Server;
+use anyhow::{Context, anyhow, bail};
+use clap::Args;
+use lineside_bundle::{BuiltBundle, Digest, ReleaseId};
+use lineside_trust::{KeyPair, ReleasesDraft, SignedRelease, TrustedReleases, verify_releases};
+use serde_json::json;
+use std::path::PathBuf;
+use time::{Duration, OffsetDateTime};
+
+/// How long a list of releases is good: after that, devices go on and take nothing new.
+const LIST_LIFE: Duration = Duration::days(365);
+
+#[derive(Args)]
+pub struct Release {
+    /// The bundle: a file, an OCI image layout, or a folder with a bundle.toml.
+    bundle: PathBuf,
+    /// The folder that `keys new` made, with as many release keys as must sign.
+    #[arg(long, value_name = "DIR", default_value = KEYS)]
+    keys: PathBuf,
+    /// Never let a device that has this release go back below this number.
+    #[arg(long, value_name = "NUMBER")]
+    floor: Option<u64>,
+}
+
+/// What is to be signed, if anything is.
+struct Plan {
+    release: SignedRelease,
+    /// The list to sign; none if the server's says all of it already.
+    draft: Option<ReleasesDraft>,
+    is_new: bool,
+}
+
+pub fn run(release: &Release, connection: &Connection, output: &Output) -> anyhow::Result<()> {
+    let folder = KeyFolder::open(&release.keys)?;
+    let keys = folder.release_keys()?;
+    let server = Server::at(connection)?;
+    folder.compare(server.url(), server.root()?.as_deref())?;
+    let now = OffsetDateTime::now_utc();
+    let listed = server.releases()?;
+    let (trusted, freshness) = folder.verify(listed.as_deref(), now)?;
+
+    let (built, _) = bundle::checked(&release.bundle, output)?;
+    let plan = plan(built.release_id(), trusted.as_ref(), freshness, release.floor)?;
+    let pushed = push(&built, &server, output)?;
+    let bytes = match (&plan.draft, listed) {
+        (Some(draft), _) => {
+            let bytes = sign(draft, &keys, &folder, now)?;
+            server.put_releases(&bytes)?;
+            bytes
+        }
+        (None, Some(listed)) => listed,
+        (None, None) => bail!("a release is listed in a list that does not exist"),
+    };
+    folder.keep_releases(&bytes).context("released, but the list is not kept beside the keys")?;
+
+    let Plan { release, is_new, .. } = &plan;
+    let (path, number) = (release.path(), release.number);
+    let text = if *is_new {
+        format!("{path} released as number {number}; next: lineside assign DEVICE SLOT {path}")
+    } else {
+        format!("{path} is released already, as number {number}")
+    };
+    let json = json!({ "release": path, "number": number, "floor": release.floor, "new": is_new,
+        "digest": release.id.digest, "size": release.id.size, "signatures": keys.len(),
+        "blobs_pushed": pushed.blobs, "bytes_pushed": pushed.bytes });
+    output.print(text, &json)
+}
+
+fn plan(
+    id: ReleaseId,
+    trusted: Option<&TrustedReleases>,
+    freshness: Freshness,
+    floor: Option<u64>,
+) -> anyhow::Result<Plan> {
+    let mut draft = ReleasesDraft::after(trusted);
+    let path = format!("{}/{}", id.name, id.version);
+    if let Some(old) = trusted.and_then(|trusted| trusted.get(&path)) {
+        if old.id != id {
+            bail!(
+                "{path} is released already with other contents, as number {}: a version names one bundle \
+                 for ever. Give this one another, as in: lineside bundle build FOLDER -o FILE --set version=NEW",
+                old.number
+            );
+        }
+        if floor.is_some_and(|floor| floor != old.floor) {
+            bail!(
+                "{path} is released already with floor {}, which cannot be changed: \
+                 raise the floor with the next release",
+                old.floor
+            );
+        }
+        let draft = (freshness == Freshness::Expired).then_some(draft);
+        return Ok(Plan { release: old.clone(), draft, is_new: false });
+    }
+    let release = draft.add(id, floor).map_err(|problem| anyhow!(problem))?;
+    Ok(Plan { release, draft: Some(draft), is_new: true })
+}
+
+/// Signs, and makes sure that devices will accept what was signed.
+fn sign(
+    draft: &ReleasesDraft,
+    keys: &[KeyPair],
+    folder: &KeyFolder,
+    now: OffsetDateTime,
+) -> anyhow::Result<Vec<u8>> {
+    let bytes = draft.sign(now + LIST_LIFE, &keys.iter().collect::<Vec<_>>());
+    verify_releases(folder.root(), &bytes, None, now)
+        .context("no device would accept this list")?;
+    Ok(bytes)
+}
+
+struct Pushed {
+    blobs: usize,
+    bytes: usize,
+}
+
+/// Gives the server every blob it lacks; the manifest last, because it names the others.
+fn push(built: &BuiltBundle, server: &Server, output: &Output) -> anyhow::Result<Pushed> {
+    let ReleaseId { name, version, digest, .. } = built.release_id();
+    let working = output.working(format!("asking the server what it has of {name}/{version}"));
+    let mut lacking: Vec<(&Digest, &Vec<u8>)> = Vec::new();
+    for (digest, bytes) in &built.blobs {
+        if !server.has_blob(&name, digest)? {
+            lacking.push((digest, bytes));
+        }
+    }
+    let bytes = lacking.iter().map(|(_, bytes)| bytes.len()).sum();
+    for (place, (digest, bytes)) in lacking.iter().enumerate() {
+        working.tell(format!(
+            "pushing blob {} of {}, {}",
+            place + 1,
+            lacking.len(),
+            bundle::size(bytes.len() as u64)
+        ));
+        server
+            .put_blob(&name, digest, bytes)
+            .with_context(|| format!("cannot push blob {digest}"))?;
+    }
+    if !server.has_manifest(&name, &digest)? {
+        let put = server.put_manifest(&name, &digest, &built.oci_manifest);
+        put.with_context(|| format!("cannot push the manifest of {name}/{version}"))?;
+    }
+    Ok(Pushed { blobs: lacking.len(), bytes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lineside_trust::{Root, RootSpec, sign_root};
+    use ring::rand::SystemRandom;
+
+    const NOW: OffsetDateTime = time::macros::datetime!(2026-11-24 12:00 UTC);
+
+    fn id(version: &str, contents: &str) -> ReleaseId {
+        ReleaseId {
+            name: "turbine".parse().unwrap(),
+            version: version.parse().unwrap(),
+            digest: Digest::of(contents.as_bytes()),
+            size: 10,
+        }
+    }
+
+    fn trusted() -> TrustedReleases {
+        let random = SystemRandom::new();
+        let key = || KeyPair::generate(&random).unwrap();
+        let (root_key, people, online, director) = (key(), key(), key(), key());
+        let spec = RootSpec {
+            version: 1,
+            expires: NOW + LIST_LIFE,
+            root: (vec![root_key.public()], 1),
+            releases: (vec![people.public()], 1),
+            online: online.public(),
+            director: director.public(),
+        };
+        let root = Root::pin(&sign_root(&spec, &[&root_key])).unwrap();
+        let mut draft = ReleasesDraft::default();
+        draft.add(id("1", "one"), None).unwrap();
+        verify_releases(&root, &draft.sign(NOW + LIST_LIFE, &[&people]), None, NOW).unwrap()
+    }
+
+    fn planned(id: ReleaseId, freshness: Freshness, floor: Option<u64>) -> Result<Plan, String> {
+        plan(id, Some(&trusted()), freshness, floor).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_next_version_gets_the_next_number() {
+        let plan = planned(id("2", "two"), Freshness::Fresh, Some(1)).unwrap();
+        assert_eq!((plan.release.number, plan.release.floor, plan.is_new), (2, 1, true));
+        let error = planned(id("2", "two"), Freshness::Fresh, Some(3)).err().unwrap();
+        assert!(error.contains("floor 3 is above 2"), "{error}");
+    }
+
+    #[test]
+    fn the_same_bundle_again_is_signed_again_only_when_the_list_has_expired() {
+        let again = planned(id("1", "one"), Freshness::Fresh, None).unwrap();
+        assert!(!again.is_new && again.draft.is_none());
+        let expired = planned(id("1", "one"), Freshness::Expired, None).unwrap();
+        assert!(!expired.is_new && expired.draft.is_some());
+    }
+
+    #[test]
+    fn other_contents_under_an_old_version_are_refused_with_the_remedy() {
+        let error = planned(id("1", "other"), Freshness::Fresh, None).err().unwrap();
+        assert!(error.contains("--set version=NEW"), "{error}");
+        let error = planned(id("1", "one"), Freshness::Fresh, Some(1)).err().unwrap();
+        assert!(error.contains("raise the floor with the next release"), "{error}");
+    }
+}

@@ -1,0 +1,307 @@
+//! The server, as its HTTP interface has it.
+
+use crate::connection::{Connection, Environment, Token};
+use anyhow::{Context, bail};
+use lineside_bundle::{BundleName, Digest, MANIFEST_TYPE, archive};
+use lineside_trust::{DOCUMENT_BYTES_MAX, PublicKey};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use ureq::http::{Method, Request};
+
+/// Longest wait for a connection.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// Longest silence of the server: a list of releases makes it look at every blob.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// Largest answer that is no blob, in bytes.
+const ANSWER_BYTES_MAX: u64 = 16 << 20;
+
+const JSON: &str = "application/json";
+const BYTES: &str = "application/octet-stream";
+
+/// A server, and the token by which one is let in.
+pub struct Server {
+    url: String,
+    token: Token,
+    agent: ureq::Agent,
+}
+
+/// The public parts of the keys that the server keeps.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct OnlineKeys {
+    /// Signs assignments.
+    pub director: PublicKey,
+    /// Signs snapshot and timestamp.
+    pub online: PublicKey,
+}
+
+/// A device to be added.
+#[derive(Debug, Serialize)]
+pub struct NewDevice<'a> {
+    pub name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub site: Option<&'a str>,
+    pub labels: &'a BTreeMap<String, String>,
+}
+
+/// What a device shows at the server's door. The server tells it once.
+#[derive(Deserialize)]
+pub struct Credentials {
+    pub user: String,
+    pub password: String,
+}
+
+struct Answer {
+    status: u16,
+    body: Vec<u8>,
+}
+
+impl Server {
+    /// The server that `connection` names. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// No token, or an address that a token must not be sent to.
+    pub fn at(connection: &Connection) -> anyhow::Result<Server> {
+        let environment = Environment::read();
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            // A server on loopback is behind no proxy.
+            .proxy(None)
+            .timeout_connect(Some(CONNECT_MAX))
+            .timeout_recv_response(Some(SILENCE_MAX))
+            .timeout_per_read(Some(SILENCE_MAX))
+            .build()
+            .new_agent();
+        let url = connection.address(&environment)?;
+        Ok(Server { url, token: connection.token(&environment)?, agent })
+    }
+
+    /// Its base URL, without a slash at the end.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The public parts of its keys.
+    pub fn online_keys(&self) -> anyhow::Result<OnlineKeys> {
+        self.get("/api/v1/online-keys")
+    }
+
+    /// The root it follows, if it has one.
+    pub fn root(&self) -> anyhow::Result<Option<Vec<u8>>> {
+        self.document("/api/v1/root")
+    }
+
+    /// Gives it a root.
+    pub fn put_root(&self, root: &[u8]) -> anyhow::Result<()> {
+        self.send(Method::PUT, "/api/v1/root", Some((JSON, root)))?.done().map(drop)
+    }
+
+    /// The list of releases it has, if it has one. Not verified.
+    pub fn releases(&self) -> anyhow::Result<Option<Vec<u8>>> {
+        self.document("/api/v1/releases")
+    }
+
+    /// Gives it a list of releases.
+    pub fn put_releases(&self, releases: &[u8]) -> anyhow::Result<()> {
+        self.send(Method::PUT, "/api/v1/releases", Some((JSON, releases)))?.done().map(drop)
+    }
+
+    /// Whether it has a blob.
+    pub fn has_blob(&self, bundle: &BundleName, digest: &Digest) -> anyhow::Result<bool> {
+        self.has(&format!("/v2/{bundle}/blobs/{digest}"))
+    }
+
+    /// Whether it has an OCI manifest.
+    pub fn has_manifest(&self, bundle: &BundleName, digest: &Digest) -> anyhow::Result<bool> {
+        self.has(&format!("/v2/{bundle}/manifests/{digest}"))
+    }
+
+    /// Gives it a blob (OCI distribution 1.1, a single POST).
+    pub fn put_blob(
+        &self,
+        bundle: &BundleName,
+        digest: &Digest,
+        bytes: &[u8],
+    ) -> anyhow::Result<()> {
+        let path = format!("/v2/{bundle}/blobs/uploads/?digest={digest}");
+        self.send(Method::POST, &path, Some((BYTES, bytes)))?.done().map(drop)
+    }
+
+    /// Gives it an OCI manifest; the blobs it names must be there.
+    pub fn put_manifest(
+        &self,
+        bundle: &BundleName,
+        digest: &Digest,
+        bytes: &[u8],
+    ) -> anyhow::Result<()> {
+        let path = format!("/v2/{bundle}/manifests/{digest}");
+        self.send(Method::PUT, &path, Some((MANIFEST_TYPE, bytes)))?.done().map(drop)
+    }
+
+    /// An OCI manifest or a blob of a release, verified by its digest.
+    pub fn blob(
+        &self,
+        bundle: &BundleName,
+        kind: Kind,
+        digest: &Digest,
+    ) -> anyhow::Result<Vec<u8>> {
+        let path = match kind {
+            Kind::Manifest => format!("/v2/{bundle}/manifests/{digest}"),
+            Kind::Blob => format!("/v2/{bundle}/blobs/{digest}"),
+        };
+        let answer = self.send_bounded(Method::GET, &path, None, archive::BLOB_BYTES_MAX)?;
+        let bytes = answer.done().with_context(|| format!("cannot fetch {digest}"))?;
+        if Digest::of(&bytes) != *digest {
+            bail!(
+                "{} gives other bytes than asked for as {digest}: its disk may be failing",
+                self.url
+            );
+        }
+        Ok(bytes)
+    }
+
+    /// Adds a device.
+    pub fn add_device(&self, device: &NewDevice) -> anyhow::Result<Credentials> {
+        self.ask(Method::POST, "/api/v1/devices", device)
+    }
+
+    /// All devices, as the server describes them.
+    pub fn devices(&self) -> anyhow::Result<Value> {
+        self.get("/api/v1/devices")
+    }
+
+    /// One device, as the server describes it.
+    pub fn device(&self, name: &str) -> anyhow::Result<Value> {
+        self.get(&format!("/api/v1/devices/{name}"))
+    }
+
+    /// What is signed for a device.
+    pub fn documents<T: DeserializeOwned>(&self, name: &str) -> anyhow::Result<T> {
+        self.get(&format!("/api/v1/devices/{name}/documents"))
+    }
+
+    /// Has the server sign which release a slot shall hold.
+    pub fn assign(&self, device: &str, slot: &str, release: &str) -> anyhow::Result<Value> {
+        let path = format!("/api/v1/devices/{device}/slots/{slot}");
+        self.ask(Method::PUT, &path, &serde_json::json!({ "release": release }))
+    }
+
+    fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        self.read(&self.send(Method::GET, path, None)?.done()?, path)
+    }
+
+    fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        question: &impl Serialize,
+    ) -> anyhow::Result<T> {
+        let question = serde_json::to_vec(question)?;
+        self.read(&self.send(method, path, Some((JSON, &question)))?.done()?, path)
+    }
+
+    fn read<T: DeserializeOwned>(&self, body: &[u8], path: &str) -> anyhow::Result<T> {
+        serde_json::from_slice(body).with_context(|| {
+            format!(
+                "{}{path} answers in another form; are server and tool of one version?",
+                self.url
+            )
+        })
+    }
+
+    /// A document, or nothing where the server has none yet.
+    fn document(&self, path: &str) -> anyhow::Result<Option<Vec<u8>>> {
+        let answer = self.send(Method::GET, path, None)?;
+        if answer.status == 404 {
+            return Ok(None);
+        }
+        let bytes = answer.done()?;
+        if bytes.len() > DOCUMENT_BYTES_MAX {
+            bail!("{}{path} has {} bytes, {DOCUMENT_BYTES_MAX} are allowed", self.url, bytes.len());
+        }
+        Ok(Some(bytes))
+    }
+
+    fn has(&self, path: &str) -> anyhow::Result<bool> {
+        let answer = self.send(Method::HEAD, path, None)?;
+        match answer.status {
+            200 => Ok(true),
+            404 => Ok(false),
+            _ => answer.done().map(|_| false),
+        }
+    }
+
+    fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<(&str, &[u8])>,
+    ) -> anyhow::Result<Answer> {
+        self.send_bounded(method, path, body, ANSWER_BYTES_MAX)
+    }
+
+    fn send_bounded(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<(&str, &[u8])>,
+        bytes_max: u64,
+    ) -> anyhow::Result<Answer> {
+        let Server { url, token, agent } = self;
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{url}{path}"))
+            .header("authorization", format!("Bearer {}", token.text));
+        let answer = match body {
+            Some((kind, bytes)) => agent.run(request.header("content-type", kind).body(bytes)?),
+            None => agent.run(request.body(())?),
+        };
+        let answer = answer.with_context(|| {
+            format!(
+                "cannot reach the server at {url}; is it running? Start it with `lineside-server run`, \
+                 or name another with --server URL or --data DIR"
+            )
+        })?;
+        let status = answer.status().as_u16();
+        let mut body = answer.into_body();
+        let body = body.with_config().limit(bytes_max).read_to_vec();
+        let body = body
+            .with_context(|| format!("the server at {url} stopped in the middle of an answer"))?;
+        if status == 401 || status == 403 {
+            bail!(
+                "the server at {url} does not accept the token of {}; \
+                 the right one is the file admin.token in the server's data folder: \
+                 give --data DIR or --token-file FILE",
+                token.origin
+            );
+        }
+        Ok(Answer { status, body })
+    }
+}
+
+/// Which of two places a digest is looked up in.
+#[derive(Clone, Copy)]
+pub enum Kind {
+    Manifest,
+    Blob,
+}
+
+impl Answer {
+    /// The body, if the server did what it was asked; else its words.
+    fn done(self) -> anyhow::Result<Vec<u8>> {
+        if (200..300).contains(&self.status) {
+            return Ok(self.body);
+        }
+        #[derive(Deserialize)]
+        struct Refusal {
+            error: String,
+        }
+        match serde_json::from_slice::<Refusal>(&self.body) {
+            Ok(Refusal { error }) => bail!("the server refuses: {error}"),
+            Err(_) => bail!("the server answers with HTTP status {}", self.status),
+        }
+    }
+}
