@@ -9,6 +9,7 @@ use crate::output::Output;
 use crate::server::Server;
 use clap::Subcommand;
 use lineside_wire::name::DeviceId;
+use time::OffsetDateTime;
 
 #[derive(Subcommand)]
 pub enum DeviceCommand {
@@ -30,11 +31,11 @@ pub fn run(command: DeviceCommand, connection: &Connection, output: &Output) -> 
         DeviceCommand::Add(add) => add::run(&add, connection, output),
         DeviceCommand::List => {
             let devices = Server::at(connection)?.devices()?;
-            output.print(shown::table(&devices, shown::now()), &devices)
+            output.print(shown::table(&devices, OffsetDateTime::now_utc())?, &devices)
         }
         DeviceCommand::Show { device } => {
             let device = Server::at(connection)?.device(device.as_str())?;
-            output.print(shown::paragraph(&device, shown::now()), &device)
+            output.print(shown::paragraph(&device, OffsetDateTime::now_utc())?, &device)
         }
         DeviceCommand::Export(export) => export::run(&export, connection, output),
     }

@@ -1,36 +1,39 @@
 //! How devices are told to people.
 
+use anyhow::Context;
 use serde::Deserialize;
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use time::OffsetDateTime;
-use time::macros::format_description;
+use time::format_description::well_known::Rfc3339;
 
 /// Events that are told of a device.
 const EVENTS_MAX: usize = 10;
+const OTHER_FORM: &str =
+    "the server describes devices in another form; are server and tool of one version?";
 
 /// A device as the server describes it; what is not known here is not told.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Device {
-    device: String,
+    name: String,
     site: String,
     labels: BTreeMap<String, String>,
     agent_version: String,
-    last_seen_unix_ms: Option<i64>,
-    assigned: BTreeMap<String, String>,
-    slots: Vec<Slot>,
+    last_seen: Option<String>,
+    slots: BTreeMap<String, Slot>,
     events: Vec<Event>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Slot {
-    slot: String,
+    assigned: Option<String>,
     active: Option<Release>,
     previous: Option<Release>,
     candidate: Option<Release>,
+    /// Empty if the device has not told of this slot.
     phase: String,
     note: String,
     floor: u64,
@@ -45,10 +48,10 @@ struct Release {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Event {
+    at: String,
     slot: String,
     kind: String,
     text: String,
-    at_unix_ms: i64,
 }
 
 impl Release {
@@ -61,66 +64,63 @@ fn path(release: Option<&Release>) -> String {
     release.map_or("-".into(), Release::path)
 }
 
-/// Milliseconds since 1970.
-pub fn now() -> i64 {
-    i64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
-}
-
 /// A line for each slot of each device.
-pub fn table(devices: &Value, now_unix_ms: i64) -> String {
-    let devices: Vec<Device> = Vec::deserialize(devices).unwrap_or_default();
+///
+/// # Errors
+/// The server describes devices in another form.
+pub fn table(devices: &Value, now: OffsetDateTime) -> anyhow::Result<String> {
+    let devices: Vec<Device> = Vec::deserialize(devices).context(OTHER_FORM)?;
     if devices.is_empty() {
-        return "no devices; next: lineside device add NAME -o DIR".into();
+        return Ok("no devices; next: lineside device add NAME -o DIR".into());
     }
     let heads = ["device", "site", "last seen", "slot", "assigned", "active", "candidate"];
     let mut rows = vec![heads.map(str::to_owned)];
     for device in &devices {
-        let site = if device.site.is_empty() { "-".to_owned() } else { device.site.clone() };
-        let seen = since(device.last_seen_unix_ms, now_unix_ms);
-        let mut lead = [device.device.clone(), site, seen];
-        let names = device.slot_names();
-        for name in if names.is_empty() { vec!["-"] } else { names } {
-            let slot = device.slots.iter().find(|slot| slot.slot == name);
-            let [device_shown, site, seen] = std::mem::take(&mut lead);
-            rows.push([
-                device_shown,
-                site,
-                seen,
-                name.to_owned(),
-                device.assigned.get(name).cloned().unwrap_or("-".into()),
-                path(slot.and_then(|slot| slot.active.as_ref())),
-                slot.map_or("-".into(), Slot::under_way),
-            ]);
+        let site = if device.site.is_empty() { "-" } else { &device.site };
+        let mut lead = [device.name.clone(), site.to_owned(), since(device, now)];
+        let vacant = Slot::default();
+        let slots: Vec<(&str, &Slot)> = match device.slots.is_empty() {
+            true => vec![("-", &vacant)],
+            false => device.slots.iter().map(|(name, slot)| (name.as_str(), slot)).collect(),
+        };
+        for (name, slot) in slots {
+            let [device, site, seen] = std::mem::take(&mut lead);
+            let assigned = slot.assigned.clone().unwrap_or("-".into());
+            let active = path(slot.active.as_ref());
+            rows.push([device, site, seen, name.to_owned(), assigned, active, slot.under_way()]);
         }
     }
-    aligned(&rows)
+    Ok(aligned(&rows))
 }
 
 /// Everything about one device.
-pub fn paragraph(device: &Value, now_unix_ms: i64) -> String {
-    let device = Device::deserialize(device).unwrap_or_default();
-    let mut text = device.device.clone();
+///
+/// # Errors
+/// The server describes it in another form.
+pub fn paragraph(device: &Value, now: OffsetDateTime) -> anyhow::Result<String> {
+    let device = Device::deserialize(device).context(OTHER_FORM)?;
+    let name = &device.name;
+    let mut text = name.clone();
     if !device.site.is_empty() {
         let _ = write!(text, ", {}", device.site);
     }
     for (key, value) in &device.labels {
         let _ = write!(text, ", {key}={value}");
     }
-    let _ = write!(text, "\nlast seen {}", since(device.last_seen_unix_ms, now_unix_ms));
+    let _ = write!(text, "\nlast seen {}", since(&device, now));
     if !device.agent_version.is_empty() {
         let _ = write!(text, ", agent {}", device.agent_version);
     }
-    if device.last_seen_unix_ms.is_none() {
-        text.push_str("; install it with its folder and start lineside-agent there");
+    if device.last_seen.is_none() {
+        text.push_str("; next: install it with its folder and start lineside-agent there");
     }
-    for name in device.slot_names() {
-        let _ = write!(text, "\n\nslot {name}");
-        let assigned = device.assigned.get(name).map_or("-", String::as_str);
-        let _ = write!(text, "\n  assigned   {assigned}");
-        let Some(slot) = device.slots.iter().find(|slot| slot.slot == name) else {
+    for (slot_name, slot) in &device.slots {
+        let _ = write!(text, "\n\nslot {slot_name}");
+        let _ = write!(text, "\n  assigned   {}", slot.assigned.as_deref().unwrap_or("-"));
+        if slot.phase.is_empty() {
             text.push_str("\n  the device has not told of this slot");
             continue;
-        };
+        }
         let active = slot.active.as_ref().map_or("none: the slot is vacant".into(), Release::path);
         let _ = write!(text, "\n  active     {active}");
         let _ = write!(text, "\n  previous   {}", path(slot.previous.as_ref()));
@@ -130,9 +130,8 @@ pub fn paragraph(device: &Value, now_unix_ms: i64) -> String {
             let _ = write!(text, "\n  {}", slot.note);
         }
     }
-    if device.slot_names().is_empty() {
-        let _ =
-            write!(text, "\n\nno slots; next: lineside assign {} SLOT NAME/VERSION", device.device);
+    if device.slots.is_empty() {
+        let _ = write!(text, "\n\nno slots; next: lineside assign {name} SLOT NAME/VERSION");
     }
     if !device.events.is_empty() {
         text.push_str("\n\nlately");
@@ -142,20 +141,7 @@ pub fn paragraph(device: &Value, now_unix_ms: i64) -> String {
             let _ = write!(text, "\n  {line}");
         }
     }
-    text
-}
-
-impl Device {
-    /// Slots that are assigned or told of.
-    fn slot_names(&self) -> Vec<&str> {
-        let names: BTreeSet<&str> = self
-            .assigned
-            .keys()
-            .chain(self.slots.iter().map(|slot| &slot.slot))
-            .map(String::as_str)
-            .collect();
-        names.into_iter().collect()
-    }
+    Ok(text)
 }
 
 impl Slot {
@@ -170,22 +156,15 @@ impl Slot {
 
 impl Event {
     fn row(&self) -> [String; 4] {
-        [moment(self.at_unix_ms), self.slot.clone(), self.kind.clone(), self.text.clone()]
+        [self.at.clone(), self.slot.clone(), self.kind.clone(), self.text.clone()]
     }
 }
 
-fn moment(unix_ms: i64) -> String {
-    let format = format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC");
-    OffsetDateTime::from_unix_timestamp(unix_ms.div_euclid(1000))
-        .ok()
-        .and_then(|time| time.format(format).ok())
-        .unwrap_or_else(|| format!("{unix_ms} ms"))
-}
-
-/// How long ago something was, in the largest unit that fits.
-fn since(unix_ms: Option<i64>, now_unix_ms: i64) -> String {
-    let Some(unix_ms) = unix_ms else { return "never".into() };
-    match now_unix_ms.saturating_sub(unix_ms) / 1000 {
+/// How long ago a device was heard of, in the largest unit that fits.
+fn since(device: &Device, now: OffsetDateTime) -> String {
+    let Some(seen) = &device.last_seen else { return "never".into() };
+    let Ok(time) = OffsetDateTime::parse(seen, &Rfc3339) else { return seen.clone() };
+    match (now - time).whole_seconds() {
         ..=0 => "now".into(),
         seconds @ 1..120 => format!("{seconds} s ago"),
         seconds @ 120..7200 => format!("{} min ago", seconds / 60),
@@ -217,26 +196,30 @@ fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+    use time::macros::datetime;
 
-    const NOW: i64 = 1_795_521_600_000;
+    const NOW: OffsetDateTime = datetime!(2026-11-24 12:00 UTC);
 
     fn device() -> Value {
         json!({
-            "device": "mill-7", "site": "Bremen", "labels": { "line": "3" },
-            "agent_version": "0.1.0", "last_seen_unix_ms": NOW - 5000,
-            "assigned": { "ecg": "ecg/1", "turbine": "turbine/2" },
-            "slots": [{ "slot": "turbine", "phase": "trial", "floor": 1, "note": "12 of 120 frames",
-                "active": { "name": "turbine", "version": "1", "digest": "sha256:00" },
-                "candidate": { "name": "turbine", "version": "2", "digest": "sha256:01" } }],
-            "events": [{ "slot": "turbine", "kind": "trial_started", "text": "turbine v2",
-                "at_unix_ms": NOW - 60_000 }],
+            "name": "mill-7", "site": "Bremen", "labels": { "line": "3" },
+            "agent_version": "0.1.0", "last_seen": "2026-11-24T11:59:55Z", "boot": 1,
+            "slots": {
+                "ecg": { "assigned": "ecg/1", "active": null, "phase": "", "note": "", "floor": 0 },
+                "turbine": { "assigned": "turbine/2", "phase": "trial", "floor": 1,
+                    "note": "12 of 120 frames",
+                    "active": { "name": "turbine", "version": "1", "digest": "sha256:00" },
+                    "candidate": { "name": "turbine", "version": "2", "digest": "sha256:01" } },
+            },
+            "events": [{ "at": "2026-11-24T11:59:00Z", "slot": "turbine", "kind": "trial_started",
+                "text": "turbine v2", "release": "turbine v2", "boot": 1, "sequence": 4 }],
         })
     }
 
     #[test]
     fn a_list_has_a_line_for_each_slot() {
-        let devices = json!([device(), { "device": "new" }]);
-        insta::assert_snapshot!(table(&devices, NOW), @r"
+        let devices = json!([device(), { "name": "new" }]);
+        insta::assert_snapshot!(table(&devices, NOW).unwrap(), @r"
         device  site    last seen  slot     assigned   active     candidate
         mill-7  Bremen  5 s ago    ecg      ecg/1      -          -
                                    turbine  turbine/2  turbine/1  turbine/2 (trial)
@@ -246,7 +229,7 @@ mod tests {
 
     #[test]
     fn a_device_is_told_with_what_it_holds_and_what_happened() {
-        insta::assert_snapshot!(paragraph(&device(), NOW), @r"
+        insta::assert_snapshot!(paragraph(&device(), NOW).unwrap(), @r"
         mill-7, Bremen, line=3
         last seen 5 s ago, agent 0.1.0
 
@@ -263,13 +246,16 @@ mod tests {
           12 of 120 frames
 
         lately
-          2026-11-24 11:59:00 UTC  turbine  trial_started  turbine v2
+          2026-11-24T11:59:00Z  turbine  trial_started  turbine v2
         ");
     }
 
     #[test]
     fn where_there_is_nothing_the_next_step_is_named() {
-        assert!(table(&json!([]), NOW).contains("lineside device add"));
-        assert!(paragraph(&json!({ "device": "new" }), NOW).contains("lineside assign new SLOT"));
+        assert!(table(&json!([]), NOW).unwrap().contains("lineside device add"));
+        let new = paragraph(&json!({ "name": "new" }), NOW).unwrap();
+        assert!(new.contains("lineside assign new SLOT"), "{new}");
+        let error = format!("{:#}", table(&json!({ "devices": 1 }), NOW).unwrap_err());
+        assert!(error.contains("of one version"), "{error}");
     }
 }
