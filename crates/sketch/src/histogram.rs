@@ -5,47 +5,93 @@ use std::collections::BTreeMap;
 
 /// Linear steps between two powers of two, as a number of binary digits: 32 steps.
 const STEP_BITS: u32 = 5;
-/// Largest relative error of a quantile: half a step of 1/32 of a power of two. It holds until
-/// there are more than [`BUCKETS_MAX`] buckets; then quantiles near zero no longer keep to it.
+/// Largest relative error of a quantile: half a step of 1/32 of a power of two. It holds for the
+/// [`BUCKETS_MAX`] largest magnitudes in use of each sign, twelve powers of two where all are in
+/// use. What is nearer to zero counts as the smallest of these.
 pub const RELATIVE_ERROR: f64 = 1.0 / 64.0;
-/// Buckets kept at most. Beyond it the ones nearest to zero are joined, whatever their sign, so
-/// that large magnitudes stay sharp.
-pub const BUCKETS_MAX: usize = 512;
+/// Buckets kept of each sign. Beyond it the ones nearest to zero are joined, so that large
+/// magnitudes stay sharp; zero and the other sign are left alone.
+pub const BUCKETS_MAX: usize = 384;
+/// Largest bucket: that of the largest finite number.
+const BUCKET_LAST: i32 = (2047 << STEP_BITS) - 1;
+/// First bucket: that of the smallest normal number.
+const BUCKET_FIRST: i32 = 1 << STEP_BITS;
 
 /// How many values fell into each of many narrow buckets, wider as magnitudes grow.
 ///
 /// A value's bucket is read off its bits (sign, exponent, first five digits of the significand), so
 /// no two processors differ. Zero, and magnitudes below the smallest normal number, share a
-/// bucket; NaN and infinities are counted apart.
+/// bucket; NaN and infinities are counted apart. At most 4 KiB when written with variable-length
+/// numbers and counts below 16,384.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "Written")]
 pub struct Histogram {
     buckets: BTreeMap<i32, u64>,
     not_finite: u64,
+}
+
+/// A histogram as it is written: buckets in rising order, with their counts.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    buckets: Vec<(i32, u64)>,
+    not_finite: u64,
+}
+
+impl From<Histogram> for Written {
+    fn from(histogram: Histogram) -> Written {
+        Written {
+            buckets: histogram.buckets.into_iter().collect(),
+            not_finite: histogram.not_finite,
+        }
+    }
+}
+
+impl TryFrom<Written> for Histogram {
+    type Error = &'static str;
+
+    fn try_from(written: Written) -> Result<Histogram, &'static str> {
+        let Written { buckets, not_finite } = written;
+        if !buckets.is_sorted_by(|(a, _), (b, _)| a < b) {
+            return Err("buckets out of order");
+        }
+        let of_sign = |sign| buckets.iter().filter(|(bucket, _)| bucket.signum() == sign).count();
+        if of_sign(1) > BUCKETS_MAX || of_sign(-1) > BUCKETS_MAX {
+            return Err("too many buckets");
+        }
+        let known = BUCKET_FIRST.unsigned_abs()..=BUCKET_LAST.unsigned_abs();
+        let unknown = |bucket: i32| bucket != 0 && !known.contains(&bucket.unsigned_abs());
+        if buckets.iter().any(|(bucket, count)| unknown(*bucket) || *count == 0) {
+            return Err("a bucket that no value falls into");
+        }
+        let total = buckets.iter().try_fold(0u64, |sum, (_, count)| sum.checked_add(*count));
+        if total.is_none() {
+            return Err("more values than can be counted");
+        }
+        Ok(Histogram { buckets: buckets.into_iter().collect(), not_finite })
+    }
 }
 
 impl Histogram {
     /// Takes a value.
     pub fn add(&mut self, value: f64) {
         if value.is_finite() {
-            *self.buckets.entry(bucket(value)).or_insert(0) += 1;
-            self.bound();
+            self.count_in(bucket(value), 1);
         } else {
-            self.not_finite += 1;
+            self.not_finite = self.not_finite.saturating_add(1);
         }
     }
 
     /// Takes what another has counted.
     pub fn merge(&mut self, other: &Histogram) {
         for (bucket, count) in &other.buckets {
-            *self.buckets.entry(*bucket).or_insert(0) += count;
+            self.count_in(*bucket, *count);
         }
-        self.not_finite += other.not_finite;
-        self.bound();
+        self.not_finite = self.not_finite.saturating_add(other.not_finite);
     }
 
     /// Finite values taken.
     pub fn count(&self) -> u64 {
-        self.buckets.values().sum()
+        self.buckets.values().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
     /// NaN and infinities taken.
@@ -60,18 +106,32 @@ impl Histogram {
         let rank = ((q.clamp(0.0, 1.0) * count as f64).ceil() as u64).clamp(1, count.max(1));
         let mut passed = 0;
         self.buckets.iter().find_map(|(bucket, count)| {
-            passed += count;
+            passed = u64::saturating_add(passed, *count);
             (passed >= rank).then(|| middle(*bucket))
         })
     }
 
-    fn bound(&mut self) {
-        while self.buckets.len() > BUCKETS_MAX {
-            let smallest = |bucket: &&i32| bucket.unsigned_abs();
-            let Some(nearest) = self.buckets.keys().min_by_key(smallest).copied() else { return };
+    fn count_in(&mut self, bucket: i32, count: u64) {
+        let counted = self.buckets.entry(bucket).or_insert(0);
+        *counted = counted.saturating_add(count);
+        // Which buckets are left depends on all values together, never on their order: the largest
+        // magnitudes ever seen.
+        match bucket.signum() {
+            1 if self.buckets.range(1..).count() > BUCKETS_MAX => self.join(1..=i32::MAX, false),
+            -1 if self.buckets.range(..0).count() > BUCKETS_MAX => self.join(i32::MIN..=-1, true),
+            _ => {}
+        }
+    }
+
+    /// Joins the bucket of this sign that is nearest to zero with the next one.
+    fn join(&mut self, sign: std::ops::RangeInclusive<i32>, negative: bool) {
+        let side = self.buckets.range(sign).map(|(bucket, _)| *bucket);
+        let nearest: Vec<i32> =
+            if negative { side.rev().take(2).collect() } else { side.take(2).collect() };
+        if let [nearest, next] = nearest[..] {
             let count = self.buckets.remove(&nearest).unwrap_or(0);
-            let Some(next) = self.buckets.keys().min_by_key(smallest).copied() else { return };
-            *self.buckets.entry(next).or_insert(0) += count;
+            let counted = self.buckets.entry(next).or_insert(0);
+            *counted = counted.saturating_add(count);
         }
     }
 }
@@ -122,13 +182,61 @@ mod tests {
     fn it_never_grows_beyond_its_bound_and_keeps_large_values_sharp() {
         let values: Vec<f64> = (0..5000).map(|i| 1.02f64.powi(i)).collect();
         let histogram = of(&values);
-        assert!(histogram.buckets.len() <= BUCKETS_MAX);
+        assert_eq!(histogram.buckets.len(), BUCKETS_MAX);
         assert_eq!(histogram.count(), 5000);
         let top = histogram.quantile(1.0).unwrap();
         assert!((top / values[4999] - 1.0).abs() <= RELATIVE_ERROR);
     }
 
+    #[test]
+    fn joining_leaves_zero_and_the_other_sign_alone() {
+        let mut histogram = of(&[0.0, -0.5, -3.0]);
+        for i in 0..5000 {
+            histogram.add(1.02f64.powi(i));
+        }
+        assert_eq!(histogram.count(), 5003);
+        assert_eq!(histogram.quantile(0.0), Some(middle(bucket(-3.0))));
+        assert_eq!(histogram.buckets.get(&0), Some(&1));
+        assert_eq!(histogram.buckets.range(..0).count(), 2);
+    }
+
+    #[test]
+    fn what_no_histogram_holds_is_not_read() {
+        let read = |buckets: &[(i32, u64)]| {
+            Histogram::try_from(Written { buckets: buckets.to_vec(), not_finite: 0 })
+        };
+        assert!(read(&[(40, 1), (50, 2)]).is_ok());
+        assert!(read(&[(50, 1), (40, 2)]).is_err());
+        assert!(read(&[(40, 1), (40, 2)]).is_err());
+        assert!(read(&[(40, 0)]).is_err());
+        assert!(read(&[(1, 1)]).is_err());
+        assert!(read(&[(i32::MIN, 1)]).is_err());
+        assert!(read(&[(i32::MAX, 1)]).is_err());
+        assert!(read(&[(40, u64::MAX), (50, 1)]).is_err());
+        let many: Vec<(i32, u64)> = (0..=BUCKETS_MAX as i32).map(|i| (40 + i, 1)).collect();
+        assert!(read(&many).is_err());
+        let mut full = read(&[(40, u64::MAX)]).unwrap();
+        full.merge(&full.clone());
+        full.add(1.0);
+        assert_eq!((full.count(), full.quantile(0.5)), (u64::MAX, Some(middle(40))));
+    }
+
     proptest! {
+        #[test]
+        fn order_and_grouping_do_not_show_even_where_buckets_were_joined(
+            exponents in prop::collection::vec((-300f64..300.0, any::<bool>()), 400..900),
+            split in 0usize..900,
+        ) {
+            let values: Vec<f64> = exponents
+                .iter()
+                .map(|(exponent, negative)| if *negative { -1.0 } else { 1.0 } * 10f64.powf(*exponent))
+                .collect();
+            let (left, right) = values.split_at(split.min(values.len()));
+            let mut merged = of(right);
+            merged.merge(&of(left));
+            prop_assert_eq!(merged, of(&values));
+        }
+
         #[test]
         fn order_and_grouping_do_not_show(
             values in prop::collection::vec(-1e9f64..1e9, 0..200),

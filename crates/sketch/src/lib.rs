@@ -3,6 +3,7 @@
 
 mod histogram;
 mod moments;
+mod wide;
 
 pub use histogram::{BUCKETS_MAX, Histogram, RELATIVE_ERROR};
 pub use moments::Moments;

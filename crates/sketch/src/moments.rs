@@ -1,30 +1,74 @@
 //! Count, mean and spread.
 
+use crate::wide::Wide;
 use serde::{Deserialize, Serialize};
 
-/// Steps per unit of the fixed-point sum: a resolution of about 2.3e-10.
-const STEPS_PER_UNIT: f64 = 4_294_967_296.0;
-/// Values beyond are summed as this: 2^40. The sum has room for 2^55 such values, the sum of squares
-/// for 2^7; then they stay at their largest.
-const MAGNITUDE_MAX: f64 = 1_099_511_627_776.0;
+/// Steps per unit of the fixed-point sums: 2^23.
+const STEPS_PER_UNIT: f64 = 8_388_608.0;
+/// Values beyond are summed as this: 2^40.
+pub const MAGNITUDE_MAX: f64 = 1_099_511_627_776.0;
 
 /// Count, extremes, sum and sum of squares of finite values.
 ///
-/// Sums are kept in fixed point with 32 binary digits after the point, in 128 bits, because sums
-/// of floating-point numbers depend on their order. Magnitudes above 2^40 count as 2^40 in the
-/// sums; the extremes stay exact. The sum of squares holds values rounded to 2^-20 (about 1e-6).
+/// Sums of floating-point numbers depend on their order, so each value enters the sums as a whole
+/// number of steps of 2^-23 (about 1.2e-7); these sums are exact, whatever their order, for 2^64
+/// values. Magnitudes above 2^40 enter as 2^40 and are counted; the extremes stay exact.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "Written")]
 pub struct Moments {
     count: u64,
+    clamped: u64,
     min: f64,
     max: f64,
     sum: i128,
-    squares: i128,
+    squares: Wide,
+}
+
+/// Moments as they are written: the fields in this order.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    count: u64,
+    clamped: u64,
+    min: f64,
+    max: f64,
+    sum: i128,
+    squares: Wide,
+}
+
+impl From<Moments> for Written {
+    fn from(moments: Moments) -> Written {
+        let Moments { count, clamped, min, max, sum, squares } = moments;
+        Written { count, clamped, min, max, sum, squares }
+    }
+}
+
+impl TryFrom<Written> for Moments {
+    type Error = &'static str;
+
+    fn try_from(written: Written) -> Result<Moments, &'static str> {
+        let Written { count, clamped, min, max, sum, squares } = written;
+        let moments = Moments { count, clamped, min, max, sum, squares };
+        if count == 0 {
+            let empty = moments == Moments::default();
+            return if empty { Ok(moments) } else { Err("moments of nothing that hold something") };
+        }
+        if !(min.is_finite() && max.is_finite() && min <= max) || clamped > count {
+            return Err("moments whose extremes or counts cannot be");
+        }
+        Ok(moments)
+    }
 }
 
 impl Default for Moments {
     fn default() -> Moments {
-        Moments { count: 0, min: f64::INFINITY, max: f64::NEG_INFINITY, sum: 0, squares: 0 }
+        Moments {
+            count: 0,
+            clamped: 0,
+            min: f64::INFINITY,
+            max: f64::NEG_INFINITY,
+            sum: 0,
+            squares: Wide::default(),
+        }
     }
 }
 
@@ -34,20 +78,25 @@ impl Moments {
         if !value.is_finite() {
             return;
         }
-        self.count += 1;
+        self.count = self.count.saturating_add(1);
         // Zero has two signs; which one came first must not show.
         let value = value + 0.0;
         self.min = lesser(self.min, value);
         self.max = -lesser(-self.max, -value);
+        if value.abs() > MAGNITUDE_MAX {
+            self.clamped = self.clamped.saturating_add(1);
+        }
         let bounded = value.clamp(-MAGNITUDE_MAX, MAGNITUDE_MAX);
-        self.sum = self.sum.saturating_add((bounded * STEPS_PER_UNIT).round_ties_even() as i128);
-        let coarse = (bounded * 1_048_576.0).round_ties_even() as i128;
-        self.squares = self.squares.saturating_add(coarse.saturating_mul(coarse));
+        // At most 2^63 steps, so a square fits 127 binary digits.
+        let steps = (bounded * STEPS_PER_UNIT).round_ties_even() as i128;
+        self.sum = self.sum.saturating_add(steps);
+        self.squares = self.squares.saturating_add(Wide::from(steps.unsigned_abs().pow(2)));
     }
 
     /// Takes what another has counted.
     pub fn merge(&mut self, other: &Moments) {
-        self.count += other.count;
+        self.count = self.count.saturating_add(other.count);
+        self.clamped = self.clamped.saturating_add(other.clamped);
         self.min = lesser(self.min, other.min);
         self.max = -lesser(-self.max, -other.max);
         self.sum = self.sum.saturating_add(other.sum);
@@ -59,26 +108,40 @@ impl Moments {
         self.count
     }
 
+    /// Values whose magnitude entered the sums as [`MAGNITUDE_MAX`]: mean and deviation are then
+    /// not those of the values.
+    pub fn clamped(&self) -> u64 {
+        self.clamped
+    }
+
     /// Smallest and largest value; none before the first.
     pub fn range(&self) -> Option<(f64, f64)> {
         (self.count > 0).then_some((self.min, self.max))
     }
 
-    /// Mean; none before the first value. Off by at most 2.4e-10 and the rounding of a 64-bit float,
-    /// as long as no value was beyond 2^40.
+    /// Mean; none before the first value. Off by at most half a step of 2^-23 and the rounding of a
+    /// 64-bit float, as long as nothing was clamped.
     pub fn mean(&self) -> Option<f64> {
         (self.count > 0).then(|| self.sum as f64 / STEPS_PER_UNIT / self.count as f64)
     }
 
     /// Standard deviation of the values as a whole (divided by their number); none before the first.
     ///
-    /// A rough figure where the spread is small beside the values: around magnitude `m` it may be off
-    /// by `sqrt(m) / 1024 + m / 2^25`, because squares are kept to 2^-20. A constant 1000.3 gives
-    /// 0.02, and a spread of 1 around 1e9 is lost.
+    /// Exact for the values rounded to steps of 2^-23, but for the rounding of a 64-bit float: a
+    /// constant gives 0, whatever its size. Spreads far below a step do not show.
     pub fn deviation(&self) -> Option<f64> {
-        let mean = self.mean()?;
-        let square = self.squares as f64 / (1_048_576.0 * 1_048_576.0) / self.count as f64;
-        Some((square - mean * mean).max(0.0).sqrt())
+        if self.count == 0 {
+            return None;
+        }
+        // Around a whole number near the mean, so that large values do not drown a small spread:
+        // sum((x - m)^2) = squares - m * (sum + rest) with sum = count * m + rest.
+        let count = i128::from(self.count);
+        let (near, rest) = (self.sum / count, self.sum % count);
+        let near = u64::try_from(near.unsigned_abs()).unwrap_or(u64::MAX);
+        let shift = Wide::product(near, self.sum.saturating_add(rest).unsigned_abs());
+        let around = self.squares.saturating_sub(shift).to_f64() / self.count as f64;
+        let off = rest as f64 / self.count as f64;
+        Some((around - off * off).max(0.0).sqrt() / STEPS_PER_UNIT)
     }
 }
 
@@ -107,10 +170,41 @@ mod tests {
         assert_eq!(Moments::default().mean(), None);
     }
 
+    #[test]
+    fn a_small_spread_around_a_large_value_is_not_lost() {
+        assert_eq!(of(&[1000.3; 1000]).deviation(), Some(0.0));
+        assert_eq!(of(&[1e9 - 1.0, 1e9 + 1.0]).deviation(), Some(1.0));
+        assert_eq!(of(&[-1e12 - 1.0, -1e12 + 1.0]).deviation(), Some(1.0));
+        assert_eq!(of(&[MAGNITUDE_MAX; 1000]).deviation(), Some(0.0));
+        let far = of(&[MAGNITUDE_MAX, -MAGNITUDE_MAX, 1e300]);
+        assert_eq!((far.clamped(), far.range()), (1, Some((-MAGNITUDE_MAX, 1e300))));
+        assert_eq!(of(&[MAGNITUDE_MAX, -MAGNITUDE_MAX]).deviation(), Some(MAGNITUDE_MAX));
+    }
+
+    #[test]
+    fn what_cannot_have_been_counted_is_not_read() {
+        let written = |count, min, max| Written {
+            count,
+            clamped: 0,
+            min,
+            max,
+            sum: i128::MIN,
+            squares: Wide::default(),
+        };
+        assert!(Moments::try_from(written(0, 0.0, 0.0)).is_err());
+        assert!(Moments::try_from(written(1, 2.0, 1.0)).is_err());
+        assert!(Moments::try_from(written(1, f64::NAN, 1.0)).is_err());
+        // Sums that do not fit the counts give a wrong figure, and no more than that.
+        let mut strange = Moments::try_from(written(u64::MAX, 1.0, 1.0)).unwrap();
+        strange.merge(&strange.clone());
+        strange.add(1.0);
+        assert!(strange.deviation().is_some_and(f64::is_finite));
+    }
+
     proptest! {
         #[test]
         fn order_and_grouping_do_not_show(
-            values in prop::collection::vec(-1e9f64..1e9, 0..60),
+            values in prop::collection::vec(-1e13f64..1e13, 0..60),
             split in 0usize..60,
             turn in 0usize..60,
         ) {
@@ -124,11 +218,20 @@ mod tests {
         }
 
         #[test]
-        fn the_mean_is_as_exact_as_promised(values in prop::collection::vec(-1e6f64..1e6, 1..100)) {
-            let exact = values.iter().sum::<f64>() / values.len() as f64;
-            let mean = of(&values).mean().unwrap();
-            // The exact one is itself a floating-point sum of up to a hundred millions.
-            prop_assert!((mean - exact).abs() < 1e-8, "{} {}", mean, exact);
+        fn mean_and_deviation_are_as_exact_as_promised(
+            values in prop::collection::vec(-1e3f64..1e3, 1..100),
+            offset in -1e9f64..1e9,
+        ) {
+            let values: Vec<f64> = values.iter().map(|value| value + offset).collect();
+            // Two passes around the first value, where nothing large cancels.
+            let count = values.len() as f64;
+            let shifted: Vec<f64> = values.iter().map(|value| value - values[0]).collect();
+            let mean = shifted.iter().sum::<f64>() / count;
+            let square = shifted.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
+            let moments = of(&values);
+            // One step of 2^-23, and what 64-bit floats round at a billion.
+            prop_assert!((moments.mean().unwrap() - values[0] - mean).abs() < 5e-7);
+            prop_assert!((moments.deviation().unwrap() - square.sqrt()).abs() < 3e-7);
         }
     }
 }

@@ -16,8 +16,8 @@ use serde::{Serialize, de::DeserializeOwned};
 const MAGIC: [u8; 2] = *b"LS";
 const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 11;
-/// Largest payload in bytes.
-pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
+/// Largest payload of any message, in bytes.
+pub const PAYLOAD_BYTES_MAX: usize = 15 << 17;
 
 /// Why a message cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,8 +29,13 @@ pub enum EnvelopeError {
     #[error("its envelope has version {0}, {VERSION} is known here")]
     Version(u8),
     /// Longer than allowed.
-    #[error("its payload has {0} bytes, {PAYLOAD_BYTES_MAX} are allowed")]
-    Size(usize),
+    #[error("its payload has {bytes} bytes, {max} are allowed")]
+    Size {
+        /// Its size in bytes.
+        bytes: usize,
+        /// What is allowed.
+        max: usize,
+    },
     /// Cut short, or followed by something.
     #[error("it should have {expected} bytes and has {found}")]
     Length {
@@ -62,6 +67,8 @@ pub trait Message: Serialize + DeserializeOwned {
     const KIND: u16;
     /// Its version.
     const VERSION: u16;
+    /// Its largest payload in bytes, at most [`PAYLOAD_BYTES_MAX`].
+    const BYTES_MAX: usize = 1 << 20;
 }
 
 /// Type and version of the message in an envelope, and its payload.
@@ -80,7 +87,7 @@ pub fn open(bytes: &[u8]) -> Result<(u16, u16, &[u8]), EnvelopeError> {
     }
     let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
     if length > PAYLOAD_BYTES_MAX {
-        return Err(EnvelopeError::Size(length));
+        return Err(EnvelopeError::Size { bytes: length, max: PAYLOAD_BYTES_MAX });
     }
     if payload.len() != length {
         let (expected, found) = (HEADER_BYTES + length, bytes.len());
@@ -99,8 +106,16 @@ pub fn decode<M: Message>(bytes: &[u8]) -> Result<M, EnvelopeError> {
         let (wanted_kind, wanted_version) = (M::KIND, M::VERSION);
         return Err(EnvelopeError::Kind { kind, version, wanted_kind, wanted_version });
     }
-    match postcard::take_from_bytes(payload) {
-        Ok((message, [])) => Ok(message),
+    if payload.len() > M::BYTES_MAX {
+        return Err(EnvelopeError::Size { bytes: payload.len(), max: M::BYTES_MAX });
+    }
+    whole(payload)
+}
+
+/// Reads postcard to the last byte.
+pub(crate) fn whole<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, EnvelopeError> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
         Ok((_, rest)) => Err(EnvelopeError::Payload(format!("{} bytes too many", rest.len()))),
         Err(error) => Err(EnvelopeError::Payload(error.to_string())),
     }
@@ -113,8 +128,8 @@ pub fn decode<M: Message>(bytes: &[u8]) -> Result<M, EnvelopeError> {
 pub fn encode<M: Message>(message: &M) -> Result<Vec<u8>, EnvelopeError> {
     let payload =
         postcard::to_stdvec(message).map_err(|error| EnvelopeError::Payload(error.to_string()))?;
-    if payload.len() > PAYLOAD_BYTES_MAX {
-        return Err(EnvelopeError::Size(payload.len()));
+    if payload.len() > M::BYTES_MAX {
+        return Err(EnvelopeError::Size { bytes: payload.len(), max: M::BYTES_MAX });
     }
     let mut bytes = Vec::with_capacity(HEADER_BYTES + payload.len());
     bytes.extend(MAGIC);

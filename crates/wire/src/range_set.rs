@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-/// A set of numbers, kept as ranges that do not touch.
+/// Ranges that a set may have.
+pub const RANGES_MAX: usize = 4096;
+
+/// A set of numbers, kept as at most [`RANGES_MAX`] ranges that do not touch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RangeSet {
     /// First number of each range, and its last.
@@ -11,9 +14,12 @@ pub struct RangeSet {
 
 impl RangeSet {
     /// Adds the numbers from `first` to `last`, both included; nothing if `first` is above `last`.
-    pub fn insert(&mut self, first: u64, last: u64) {
+    ///
+    /// False if the set has too many ranges to take one that touches none: it is as before then.
+    /// Whoever acknowledges by the set acknowledges less, and is sent the rest again.
+    pub fn insert(&mut self, first: u64, last: u64) -> bool {
         if first > last {
-            return;
+            return true;
         }
         let (mut first, mut last) = (first, last);
         let touching: Vec<(u64, u64)> = self
@@ -23,12 +29,16 @@ impl RangeSet {
             .map(|(a, b)| (*a, *b))
             .take_while(|(_, b)| b.saturating_add(1) >= first)
             .collect();
+        if touching.is_empty() && self.ranges.len() == RANGES_MAX {
+            return false;
+        }
         for (a, b) in touching {
             self.ranges.remove(&a);
             first = first.min(a);
             last = last.max(b);
         }
         self.ranges.insert(first, last);
+        true
     }
 
     /// Whether `number` is in the set.
@@ -56,6 +66,18 @@ mod tests {
         }
         let ranges: Vec<_> = set.ranges().collect();
         assert_eq!(ranges, [(1, 6), (9, 9), (u64::MAX, u64::MAX)]);
+    }
+
+    #[test]
+    fn a_set_full_of_holes_takes_no_more_of_them() {
+        let mut set = RangeSet::default();
+        for number in 0..RANGES_MAX as u64 {
+            assert!(set.insert(2 * number, 2 * number));
+        }
+        let beyond = 2 * RANGES_MAX as u64;
+        assert!(!set.insert(beyond, beyond) && !set.contains(beyond));
+        assert!(set.insert(1, 1) && set.contains(1), "a hole may always be filled");
+        assert!(set.insert(beyond, beyond));
     }
 
     proptest! {

@@ -1,7 +1,7 @@
 //! Messages of version 1. None of these types may change once devices speak them: a new field is a
 //! new version, and the bytes in the tests below stay readable for ever.
 
-use crate::envelope::Message;
+use crate::envelope::{EnvelopeError, Message, whole};
 use lineside_sketch::{Histogram, Moments};
 use serde::{Deserialize, Serialize};
 
@@ -73,8 +73,11 @@ pub struct Telemetry {
     pub records: Vec<Record>,
 }
 
-/// One record: an interval or an event, numbered so that a repeat is known as one.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// One record of the spool, numbered so that a repeat is known as one.
+///
+/// Its body is coded, so that a record of a kind that a server does not know can still be stored
+/// and acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// The start of the device it was made in.
     pub boot: u64,
@@ -82,10 +85,59 @@ pub struct Record {
     pub sequence: u64,
     /// Whether it waited out an interruption.
     pub backfill: bool,
-    /// The interval, if it is one.
-    pub interval: Option<Interval>,
-    /// The event, if it is one.
-    pub event: Option<Event>,
+    /// One of [`record`].
+    pub code: u16,
+    /// Postcard of that kind.
+    pub body: Vec<u8>,
+}
+
+/// Kinds of records, as numbers that may be added to.
+pub mod record {
+    /// An [`Interval`](super::Interval).
+    pub const INTERVAL: u16 = 1;
+    /// An [`Event`](super::Event).
+    pub const EVENT: u16 = 2;
+}
+
+/// What a record holds.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Body {
+    /// What a slot did in a span of time.
+    Interval(Box<Interval>),
+    /// Something that happened once.
+    Event(Event),
+    /// A kind that is not known here.
+    Unknown(u16),
+}
+
+impl Body {
+    /// Code and bytes, as a [`Record`] has them. Nothing for what is not known here.
+    ///
+    /// # Errors
+    /// [`EnvelopeError::Payload`].
+    pub fn encode(&self) -> Result<(u16, Vec<u8>), EnvelopeError> {
+        let coded = match self {
+            Body::Interval(interval) => (record::INTERVAL, postcard::to_stdvec(interval)),
+            Body::Event(event) => (record::EVENT, postcard::to_stdvec(event)),
+            Body::Unknown(code) => (*code, Ok(Vec::new())),
+        };
+        let bytes = coded.1.map_err(|error| EnvelopeError::Payload(error.to_string()))?;
+        Ok((coded.0, bytes))
+    }
+}
+
+impl Record {
+    /// Reads the body, to the last byte.
+    ///
+    /// # Errors
+    /// [`EnvelopeError::Payload`] if it is not what its code says.
+    pub fn read(&self) -> Result<Body, EnvelopeError> {
+        match self.code {
+            record::INTERVAL => Ok(Body::Interval(Box::new(whole(&self.body)?))),
+            record::EVENT => Ok(Body::Event(whole(&self.body)?)),
+            code => Ok(Body::Unknown(code)),
+        }
+    }
 }
 
 /// How often something happened, by reason.
@@ -104,6 +156,8 @@ pub struct Interval {
     pub end_unix_ms: i64,
     /// Readings accounted for.
     pub readings: u64,
+    /// Those of them that came after a later interval had begun.
+    pub late_readings: u64,
     /// Frames.
     pub frames: u64,
     /// Findings.
@@ -137,6 +191,8 @@ pub struct Summary {
     pub histogram: Histogram,
     /// Values outside of the range that the bundle states.
     pub out_of_range: u64,
+    /// Readings or findings without it.
+    pub missing: u64,
 }
 
 /// What the device had left at the end of an interval.
@@ -189,6 +245,16 @@ pub mod event {
     pub const WORKER_FAILED: u16 = 9;
     /// Documents were refused.
     pub const DOCUMENTS_REFUSED: u16 = 10;
+    /// Its blobs could not be fetched; it is tried again.
+    pub const DOWNLOAD_FAILED: u16 = 11;
+    /// Its trial was ended by another assignment.
+    pub const TRIAL_CANCELLED: u16 = 12;
+    /// A finding with an alarm.
+    pub const ALARM: u16 = 13;
+    /// A file that came by hand was not installed.
+    pub const INSTALL_FAILED: u16 = 14;
+    /// Records had to give way because the spool was full.
+    pub const RECORDS_DROPPED: u16 = 15;
 }
 
 /// The signed documents, byte for byte as they were signed.
@@ -211,19 +277,27 @@ pub struct Ack {
     pub ranges: Vec<(u64, u64)>,
 }
 
-macro_rules! message {
-    ($type:ty, $kind:literal) => {
-        impl Message for $type {
-            const KIND: u16 = $kind;
-            const VERSION: u16 = 1;
-        }
-    };
+impl Message for Status {
+    const KIND: u16 = 1;
+    const VERSION: u16 = 1;
 }
 
-message!(Status, 1);
-message!(Telemetry, 2);
-message!(Documents, 3);
-message!(Ack, 4);
+impl Message for Telemetry {
+    const KIND: u16 = 2;
+    const VERSION: u16 = 1;
+}
+
+impl Message for Documents {
+    const KIND: u16 = 3;
+    const VERSION: u16 = 1;
+    // A list of releases grows with the years.
+    const BYTES_MAX: usize = crate::envelope::PAYLOAD_BYTES_MAX;
+}
+
+impl Message for Ack {
+    const KIND: u16 = 4;
+    const VERSION: u16 = 1;
+}
 
 #[cfg(test)]
 mod tests {
@@ -231,76 +305,93 @@ mod tests {
     use crate::envelope::{EnvelopeError, decode, encode};
     use proptest::prelude::*;
 
-    fn release() -> ReleaseRef {
-        ReleaseRef { name: "turbine".into(), version: "2".into(), digest: [7; 32] }
+    // Every field has a value of its own, so that two that change places are found out.
+    fn release(number: u8) -> ReleaseRef {
+        let name = format!("turbine-{number}");
+        ReleaseRef { name, version: number.to_string(), digest: [number; 32] }
     }
 
     fn status() -> Status {
         let slot = SlotStatus {
-            slot: "turbine".into(),
-            active: Some(release()),
-            previous: None,
-            candidate: None,
+            slot: "line".into(),
+            active: Some(release(1)),
+            previous: Some(release(2)),
+            candidate: Some(release(3)),
             phase: phase::TRIAL,
-            note: "x".into(),
-            floor: 1,
+            note: "on trial".into(),
+            floor: 11,
         };
         Status {
-            boot: 3,
+            boot: 12,
             agent_version: "0.1.0".into(),
             slots: vec![slot],
-            assignment_version: 4,
-            releases_version: 5,
-            root_version: 1,
-            wall_clock_unix_ms: 1_000,
+            assignment_version: 13,
+            releases_version: 14,
+            root_version: 15,
+            wall_clock_unix_ms: 1_000_001,
+        }
+    }
+
+    fn summary(name: &str, values: &[f64], (out_of_range, missing): (u64, u64)) -> Summary {
+        let mut moments = Moments::default();
+        let mut histogram = Histogram::default();
+        for value in values {
+            moments.add(*value);
+            histogram.add(*value);
+        }
+        Summary { name: name.into(), moments, histogram, out_of_range, missing }
+    }
+
+    fn interval() -> Interval {
+        let mut latency_us = Histogram::default();
+        latency_us.add(250.0);
+        latency_us.add(f64::NAN);
+        Interval {
+            slot: "line".into(),
+            release: release(4),
+            start_unix_ms: 3_600_000,
+            end_unix_ms: 7_200_000,
+            readings: 21,
+            late_readings: 22,
+            frames: 23,
+            findings: 24,
+            alarms: 25,
+            doubled: 26,
+            errors: vec![("stage".into(), 27)],
+            dropped: vec![("missing".into(), 28), ("overflow".into(), 29)],
+            latency_us,
+            inputs: vec![summary("wind", &[1.0, -2.5, 1e300], (31, 32))],
+            outputs: vec![summary("score", &[0.0], (33, 34)), summary("none", &[], (35, 36))],
+            resources: Resources {
+                cpu_ms: 41,
+                resident_kib: 42,
+                disk_free_mib: 43,
+                temperature_c: Some(44.5),
+            },
+        }
+    }
+
+    fn event() -> Event {
+        Event {
+            slot: "line".into(),
+            kind: event::COMMITTED,
+            release: Some(release(5)),
+            text: "it stays".into(),
+            at_unix_ms: 51,
         }
     }
 
     fn telemetry() -> Telemetry {
-        let mut moments = Moments::default();
-        let mut histogram = Histogram::default();
-        for value in [1.0, -2.5] {
-            moments.add(value);
-            histogram.add(value);
+        let record = |boot, sequence, backfill, body: Body| {
+            let (code, body) = body.encode().unwrap();
+            Record { boot, sequence, backfill, code, body }
+        };
+        Telemetry {
+            records: vec![
+                record(61, 62, false, Body::Interval(Box::new(interval()))),
+                record(63, 64, true, Body::Event(event())),
+            ],
         }
-        let summary = Summary {
-            name: "score".into(),
-            moments,
-            histogram: histogram.clone(),
-            out_of_range: 1,
-        };
-        let interval = Interval {
-            slot: "turbine".into(),
-            release: release(),
-            start_unix_ms: 0,
-            end_unix_ms: 3_600_000,
-            readings: 24,
-            frames: 4,
-            findings: 4,
-            alarms: 1,
-            doubled: 0,
-            errors: vec![("stage".into(), 1)],
-            dropped: vec![],
-            latency_us: histogram,
-            inputs: vec![],
-            outputs: vec![summary],
-            resources: Resources::default(),
-        };
-        let event = Event {
-            slot: "turbine".into(),
-            kind: event::COMMITTED,
-            release: Some(release()),
-            text: "committed".into(),
-            at_unix_ms: 5,
-        };
-        let record = |sequence, interval, event| Record {
-            boot: 3,
-            sequence,
-            backfill: false,
-            interval,
-            event,
-        };
-        Telemetry { records: vec![record(0, Some(interval), None), record(1, None, Some(event))] }
     }
 
     fn ack() -> Ack {
@@ -308,7 +399,11 @@ mod tests {
     }
 
     fn documents() -> Documents {
-        Documents { roots: vec![], releases: b"{}".to_vec(), assignment: b"[]".to_vec() }
+        Documents {
+            roots: vec![b"{1}".to_vec(), b"{2}".to_vec()],
+            releases: b"{3}".to_vec(),
+            assignment: b"{4}".to_vec(),
+        }
     }
 
     fn bytes(hex: &str) -> Vec<u8> {
@@ -347,30 +442,50 @@ mod tests {
         future[2] = 9;
         assert_eq!(decode::<Ack>(&future), Err(EnvelopeError::Version(9)));
         let huge = Documents { releases: vec![0; 2 << 20], ..documents() };
-        assert!(matches!(encode(&huge), Err(EnvelopeError::Size(_))));
+        assert!(matches!(encode(&huge), Err(EnvelopeError::Size { .. })));
+    }
+
+    #[test]
+    fn records_of_every_kind_are_read_back_and_unknown_ones_are_kept() {
+        let records = telemetry().records;
+        assert_eq!(records[0].read(), Ok(Body::Interval(Box::new(interval()))));
+        assert_eq!(records[1].read(), Ok(Body::Event(event())));
+        let future = Record { code: 99, ..records[0].clone() };
+        assert_eq!(future.read(), Ok(Body::Unknown(99)));
+        let mistaken = Record { code: record::EVENT, ..records[0].clone() };
+        assert!(matches!(mistaken.read(), Err(EnvelopeError::Payload(_))));
     }
 
     proptest! {
         #[test]
-        fn no_damage_makes_it_panic_or_grow(at in 0usize..400, value: u8, keep in 0usize..400) {
+        fn no_damage_makes_it_panic_or_grow(at in 0usize..900, value: u8, keep in 0usize..900) {
             let mut damaged = bytes(TELEMETRY);
             let at = at % damaged.len();
             damaged[at] = value;
-            let _ = decode::<Telemetry>(&damaged);
+            if let Ok(telemetry) = decode::<Telemetry>(&damaged) {
+                for record in telemetry.records {
+                    let _ = record.read();
+                }
+            }
             let keep = keep % bytes(TELEMETRY).len();
             prop_assert!(decode::<Telemetry>(&bytes(TELEMETRY)[..keep]).is_err());
         }
     }
 
     const ACK: &str = "4c530104000100070000000302000105ac02";
-    const DOCUMENTS: &str = "4c5301030001000700000000027b7d025b5d";
-    const STATUS: &str = "4c530101000100460000000305302e312e30010774757262696e65010774757262696e6501320707 \
-         070707070707070707070707070707070707070707070707070707070707000003017801040501d0 \
-         0f";
-    const TELEMETRY: &str = "4c530102000100cd00000002030000010774757262696e650774757262696e650132070707070707 \
-         07070707070707070707070707070707070707070707070707070080bab703180404010001057374 \
-         6167650100028f800401c0ff03010000010573636f72650200000000000004c0000000000000f03f \
-         ffffffff2f8080808080d003028f800401c0ff03010001000000000003010000010774757262696e \
-         6506010774757262696e650132070707070707070707070707070707070707070707070707070707 \
-         070707070709636f6d6d69747465640a";
+    const DOCUMENTS: &str = "4c5301030001001100000002037b317d037b327d037b337d037b347d";
+    const STATUS: &str = "4c530101000100a50000000c05302e312e3001046c696e65010974757262696e652d310131010101 \
+         0101010101010101010101010101010101010101010101010101010101010974757262696e652d32 \
+         01320202020202020202020202020202020202020202020202020202020202020202010974757262 \
+         696e652d330133030303030303030303030303030303030303030303030303030303030303030303 \
+         086f6e20747269616c0b0d0e0f82897a";
+    const TELEMETRY: &str = "4c53010200010038010000023d3e0001ef01046c696e650974757262696e652d3401340404040404 \
+         04040404040404040404040404040404040404040404040404040480bab70380f4ee061516171819 \
+         1a010573746167651b02076d697373696e671c086f766572666c6f771d01bc83040101010477696e \
+         64030100000000000004c09c7500883ce4377e808080f4ffffffffff0100808080808080f4808080 \
+         808080808080808001038f800401c0ff0301def10701001f20020573636f72650100000000000000 \
+         00000000000000000000000000010001002122046e6f6e650000000000000000f07f000000000000 \
+         f0ff00000000002324292a2b01000032423f4001023d046c696e6506010974757262696e652d3501 \
+         35050505050505050505050505050505050505050505050505050505050505050508697420737461 \
+         797366";
 }
