@@ -1,6 +1,9 @@
 //! Bytes from devices become facts: what they hold, what they measured, what happened.
 
+mod keep;
 mod link;
+mod ranges;
+mod record;
 mod session;
 mod stored;
 mod telemetry;
