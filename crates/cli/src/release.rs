@@ -44,9 +44,16 @@ pub fn run(release: &Release, connection: &Connection, output: &Output) -> anyho
     folder.compare(server.url(), server.root()?.as_deref())?;
     let now = OffsetDateTime::now_utc();
     let listed = server.releases()?;
-    let (trusted, freshness) = folder.verify(listed.as_deref(), now)?;
-
     let (built, _) = bundle::checked(&release.bundle, output)?;
+    let (trusted, freshness) = match folder.verify(listed.as_deref(), now) {
+        Ok(verified) => verified,
+        Err(error) => {
+            // A server that was restored from a copy lacks the blobs of what it has forgotten, and
+            // takes the list back only when they are there.
+            push(&built, &server, output)?;
+            return Err(error);
+        }
+    };
     let plan = plan(built.release_id(), trusted.as_ref(), freshness, release.floor)?;
     let pushed = push(&built, &server, output)?;
     let bytes = match (&plan.draft, listed) {
