@@ -2,6 +2,7 @@
 
 pub mod child;
 pub mod examples;
+pub mod fleet;
 pub mod plant;
 
 use lineside_bundle::{BuiltBundle, archive};
