@@ -1,0 +1,104 @@
+//! Artifacts in and out.
+
+use crate::running::{As, Running};
+use crate::signers::artifact;
+use lineside_bundle::Digest;
+
+#[test]
+fn what_was_pushed_is_read_back_by_tag_and_digest_whole_and_in_parts() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path());
+    let password = server.add_device("line-3");
+    let device = As::Device("line-3", &password);
+    let artifact = artifact("turbine", "1");
+    artifact.push(&server);
+    for reference in ["1".to_owned(), artifact.id.digest.to_string()] {
+        let reply = server.ask("GET", &format!("/v2/turbine/manifests/{reference}"), device, b"");
+        assert_eq!((reply.status, &reply.body), (200, &artifact.manifest));
+        assert_eq!(reply.header("docker-content-digest"), artifact.id.digest.to_string());
+    }
+    let model = &artifact.blobs[1];
+    let path = format!("/v2/turbine/blobs/{}", Digest::of(model));
+    let whole = server.ask("GET", &path, device, b"");
+    assert_eq!((whole.status, &whole.body), (200, model));
+    assert_eq!(whole.header("accept-ranges"), "bytes");
+    let head = server.ask("HEAD", &path, device, b"");
+    assert_eq!((head.status, head.body.len()), (200, 0));
+    assert_eq!(head.header("content-length"), model.len().to_string());
+
+    let part = |range: &str| server.ask_with("GET", &path, device, &[("range", range)], b"");
+    let size = model.len();
+    for (range, from, to) in [
+        ("bytes=0-9".to_owned(), 0, 10),
+        ("bytes=100-".to_owned(), 100, size),
+        ("bytes=-7".to_owned(), size - 7, size),
+        (format!("bytes=5-{}", size * 2), 5, size),
+    ] {
+        let reply = part(&range);
+        assert_eq!((reply.status, reply.body.as_slice()), (206, &model[from..to]), "{range}");
+        let expected = format!("bytes {from}-{}/{size}", to - 1);
+        assert_eq!(reply.header("content-range"), expected);
+    }
+    let beyond = part(&format!("bytes={size}-"));
+    assert_eq!(beyond.status, 416);
+    assert_eq!(beyond.header("content-range"), format!("bytes */{size}"));
+}
+
+#[test]
+fn bytes_of_another_digest_are_refused_and_not_kept() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path());
+    let promised = Digest::of(b"right");
+    let path = format!("/v2/turbine/blobs/uploads/?digest={promised}");
+    let error = server.ask("POST", &path, As::Administrator, b"wrong").error(422);
+    assert!(error.contains(&promised.to_string()), "{error}");
+    assert!(error.contains(&Digest::of(b"wrong").to_string()), "{error}");
+    let missing = server.get(&format!("/v2/turbine/blobs/{promised}")).error(404);
+    assert!(missing.contains("no blob"), "{missing}");
+    for folder in ["uploads", "blobs/sha256"] {
+        assert_eq!(std::fs::read_dir(data.path().join(folder)).unwrap().count(), 0, "{folder}");
+    }
+    for digest in ["sha512:x", "sha256:../../admin.token", "x"] {
+        let digest = digest.replace('/', "%2F");
+        assert_eq!(server.get(&format!("/v2/turbine/blobs/{digest}")).status, 400, "{digest}");
+    }
+}
+
+#[test]
+fn a_blob_may_come_in_pieces() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path());
+    let ask = |method, path: &str, body| server.ask(method, path, As::Administrator, body);
+    let begun = ask("POST", "/v2/turbine/blobs/uploads/", b"");
+    assert_eq!(begun.status, 202);
+    let upload = begun.header("location").to_owned();
+    let first = ask("PATCH", &upload, b"one ");
+    assert_eq!((first.status, first.header("range")), (202, "0-3"));
+    assert_eq!(ask("PATCH", &upload, b"two ").header("range"), "0-7");
+    let digest = Digest::of(b"one two three");
+    let ended = ask("PUT", &format!("{upload}?digest={digest}"), b"three");
+    assert_eq!(ended.status, 201, "{}", ended.text());
+    assert_eq!(server.get(ended.header("location")).body, b"one two three");
+    assert!(ask("PATCH", &upload, b"more").error(404).contains("begin it again"));
+
+    let begun = ask("POST", "/v2/turbine/blobs/uploads/", b"");
+    assert_eq!(ask("DELETE", begun.header("location"), b"").status, 204);
+    assert_eq!(ask("DELETE", begun.header("location"), b"").status, 404);
+}
+
+#[test]
+fn a_manifest_without_its_blobs_is_refused_by_the_blob_that_is_missing() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path());
+    let artifact = artifact("turbine", "1");
+    assert_eq!(artifact.push_blob(&server, 0).status, 201);
+    let error = artifact.push_manifest(&server, "1").error(422);
+    assert!(error.contains(&Digest::of(&artifact.blobs[1]).to_string()), "{error}");
+    assert_eq!(artifact.push_blob(&server, 1).status, 201);
+    let other = Digest::of(b"other").to_string();
+    let error = artifact.push_manifest(&server, &other).error(422);
+    assert!(error.contains(&other), "{error}");
+    assert_eq!(artifact.push_manifest(&server, "1").status, 201);
+    assert_eq!(server.get("/v2/turbine/manifests/2").status, 404);
+    assert_eq!(server.get("/v2/other/manifests/1").status, 404);
+}

@@ -1,0 +1,13 @@
+//! The real server, on free ports of this machine, with folders of its own.
+
+#![allow(clippy::unwrap_used)] // A test stops at what does not hold.
+
+mod artifacts;
+mod credentials;
+mod mqtt;
+mod page;
+mod process;
+mod releases;
+mod running;
+mod signers;
+mod telemetry;

@@ -1,0 +1,96 @@
+//! A client of the server's broker.
+
+use crate::running::{PATIENCE, Running};
+use rumqttc::mqttbytes::v5::{ConnectReturnCode, Packet, PubAckReason, SubscribeReasonCode};
+use rumqttc::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, PublishOptions, QoS};
+use std::collections::VecDeque;
+use tokio::time::timeout;
+
+/// A stay at the broker.
+pub struct Client {
+    client: AsyncClient,
+    events: EventLoop,
+    messages: VecDeque<(String, Vec<u8>)>,
+}
+
+impl Client {
+    /// Connects; or says what the broker answered.
+    pub async fn connect(
+        server: &Running,
+        id: &str,
+        user: &str,
+        password: &str,
+    ) -> Result<Client, ConnectReturnCode> {
+        let (host, port) = server.mqtt.rsplit_once(':').unwrap();
+        let mut options = MqttOptions::new(id, (host.to_owned(), port.parse::<u16>().unwrap()));
+        options
+            .set_clean_start(true)
+            .set_max_packet_size(Some(4 << 20))
+            .set_credentials(user.to_owned(), password.to_owned().into_bytes());
+        let (client, mut events) = AsyncClient::builder(options).capacity(64).build();
+        loop {
+            match timeout(PATIENCE, events.poll()).await.expect("the broker answers") {
+                Ok(Event::Incoming(Packet::ConnAck(ack))) => {
+                    assert_eq!(ack.code, ConnectReturnCode::Success);
+                    return Ok(Client { client, events, messages: VecDeque::new() });
+                }
+                Ok(_) => {}
+                Err(ConnectionError::ConnectionRefused(code)) => return Err(code),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// Connects as a device does.
+    pub async fn device(server: &Running, name: &str, password: &str) -> Client {
+        let mut client = Client::connect(server, name, name, password).await.unwrap();
+        let all = format!("lineside/v1/{name}/down/#");
+        assert!(client.subscribe(&all).await.is_ok());
+        client
+    }
+
+    /// Subscribes; or says why not.
+    pub async fn subscribe(&mut self, filter: &str) -> Result<(), SubscribeReasonCode> {
+        self.client.subscribe(filter, QoS::AtLeastOnce).await.unwrap();
+        let code = loop {
+            if let Packet::SubAck(ack) = self.next().await {
+                break ack.return_codes[0];
+            }
+        };
+        if matches!(code, SubscribeReasonCode::Success(_)) { Ok(()) } else { Err(code) }
+    }
+
+    /// Publishes and gives the broker's answer.
+    pub async fn publish(&mut self, topic: &str, payload: Vec<u8>) -> PubAckReason {
+        let options = PublishOptions::at_least_once();
+        self.client.publish(topic, payload, options).await.unwrap();
+        loop {
+            if let Packet::PubAck(ack) = self.next().await {
+                return ack.reason;
+            }
+        }
+    }
+
+    /// The next message on a topic that ends so.
+    pub async fn receive(&mut self, end: &str) -> Vec<u8> {
+        loop {
+            if let Some(at) = self.messages.iter().position(|(topic, _)| topic.ends_with(end)) {
+                return self.messages.remove(at).unwrap().1;
+            }
+            self.next().await;
+        }
+    }
+
+    async fn next(&mut self) -> Packet {
+        loop {
+            let event = timeout(PATIENCE, self.events.poll()).await.expect("the broker answers");
+            if let Event::Incoming(packet) = event.expect("the connection stays") {
+                if let Packet::Publish(publish) = &packet {
+                    let topic = String::from_utf8_lossy(&publish.topic).into_owned();
+                    self.messages.push_back((topic, publish.payload.to_vec()));
+                }
+                return packet;
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The program: its addresses, its folder, its end.
+
+use crate::running::{Running, command};
+use crate::signers::Signers;
+use std::collections::BTreeSet;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Starts a server that must not start, and gives what it says.
+fn refusal(mut command: Command) -> String {
+    let output = command.stderr(Stdio::piped()).output().unwrap();
+    assert!(!output.status.success());
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn a_second_server_on_the_same_folder_is_refused() {
+    let data = tempfile::tempdir().unwrap();
+    let _server = Running::start(data.path());
+    let said = refusal(command(data.path()));
+    assert!(said.contains("another server") && said.contains("--data"), "{said}");
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    for setting in ["--http", "--mqtt"] {
+        let data = tempfile::tempdir().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lineside-server"));
+        command.args(["run", "--data"]).arg(data.path());
+        for name in ["--http", "--mqtt"] {
+            let port = if name == setting { port } else { 0 };
+            command.args([name, &format!("127.0.0.1:{port}")]);
+        }
+        let said = refusal(command);
+        assert!(said.contains(&format!("port {port}")) && said.contains(setting), "{said}");
+    }
+}
+
+#[test]
+fn other_machines_are_not_served_without_tls() {
+    let data = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lineside-server"));
+    command.args(["run", "--http", "0.0.0.0:0", "--data"]).arg(data.path().join("new"));
+    let said = refusal(command);
+    assert!(said.contains("TLS") && said.contains("--http"), "{said}");
+    assert!(!data.path().join("new").exists());
+}
+
+#[test]
+fn asked_to_stop_it_stops_content_and_keeps_everything() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path());
+    let signers = Signers::enrolled(&server);
+    signers.release(&server, "1");
+    server.add_device("line-3");
+    server.assign("line-3", "turbine", "turbine/1");
+    let what = |server: &Running| {
+        let paths = [
+            "/api/v1/root",
+            "/api/v1/releases",
+            "/api/v1/online-keys",
+            "/api/v1/devices/line-3/documents",
+            "/v2/turbine/manifests/1",
+        ];
+        paths.map(|path| server.get(path).body)
+    };
+    let (before, token) = (what(&server), server.token.clone());
+    let process = server.process_id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &process]).status().unwrap().success());
+    assert!(server.wait(), "it ends with exit code 0");
+
+    let server = Running::start(data.path());
+    assert_eq!(what(&server), before);
+    assert_eq!(server.token, token);
+    // A power cut, and once more.
+    server.kill();
+    let server = Running::start(data.path());
+    assert_eq!(what(&server), before);
+}
+
+#[test]
+fn its_secrets_are_for_its_owner_and_its_addresses_are_in_a_file() {
+    use std::os::unix::fs::PermissionsExt;
+    let data = tempfile::tempdir().unwrap();
+    let folder = data.path().join("data");
+    let server = Running::start(&folder);
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&folder), 0o700);
+    for secret in ["admin.token", "keys/director.pem", "keys/online.pem"] {
+        assert_eq!(mode(&folder.join(secret)), 0o600, "{secret}");
+    }
+    let text = std::fs::read_to_string(folder.join("endpoints.json")).unwrap();
+    let endpoints: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(endpoints["http"], server.http);
+    assert_eq!(endpoints["mqtt"], server.mqtt);
+}
+
+#[test]
+fn the_document_lists_every_route_and_each_of_them_answers() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path());
+    let document = server.get("/api/v1/openapi.json").json();
+    let mut listed = BTreeSet::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for method in item.as_object().unwrap().keys() {
+            listed.insert(format!("{} {path}", method.to_uppercase()));
+        }
+    }
+    let expected = [
+        "DELETE /v2/{name}/blobs/uploads/{upload}",
+        "GET /api/v1/devices",
+        "GET /api/v1/devices/{device}",
+        "GET /api/v1/devices/{device}/documents",
+        "GET /api/v1/devices/{device}/events",
+        "GET /api/v1/devices/{device}/telemetry",
+        "GET /api/v1/health",
+        "GET /api/v1/online-keys",
+        "GET /api/v1/openapi.json",
+        "GET /api/v1/releases",
+        "GET /api/v1/root",
+        "GET /v2/",
+        "GET /v2/{name}/blobs/{digest}",
+        "GET /v2/{name}/manifests/{reference}",
+        "PATCH /v2/{name}/blobs/uploads/{upload}",
+        "POST /api/v1/devices",
+        "POST /v2/{name}/blobs/uploads/",
+        "PUT /api/v1/devices/{device}/slots/{slot}",
+        "PUT /api/v1/releases",
+        "PUT /api/v1/root",
+        "PUT /v2/{name}/blobs/uploads/{upload}",
+        "PUT /v2/{name}/manifests/{reference}",
+    ];
+    assert_eq!(listed, expected.into_iter().map(str::to_owned).collect());
+    for route in &listed {
+        let (method, path) = route.split_once(' ').unwrap();
+        let path = path.replace(['{', '}'], "");
+        let reply = server.ask(method, &path, crate::running::As::Administrator, b"");
+        let there = reply.status != 405 && !reply.text().contains("no such page");
+        assert!(there, "{route}: {}", reply.text());
+    }
+    let nowhere = server.get("/api/v2/devices").error(404);
+    assert!(nowhere.contains("no such page"), "{nowhere}");
+}

@@ -1,0 +1,163 @@
+//! Signed documents: what is taken, what is refused, what reaches a device.
+
+use crate::mqtt::Client;
+use crate::running::Running;
+use crate::signers::{Signers, artifact, key};
+use lineside_trust::{Root, agree, sign_root, verify_assignment, verify_releases};
+use lineside_wire::envelope::{decode, encode};
+use lineside_wire::v1::{Documents, Status};
+use time::OffsetDateTime;
+
+fn status(assignment_version: u64, releases_version: u64, root_version: u64) -> Vec<u8> {
+    let status = Status {
+        boot: 1,
+        agent_version: "0.1.0".into(),
+        slots: Vec::new(),
+        assignment_version,
+        releases_version,
+        root_version,
+        wall_clock_unix_ms: 0,
+    };
+    encode(&status).unwrap()
+}
+
+#[test]
+fn a_root_is_taken_if_it_names_this_server_and_follows_the_last() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path());
+    assert!(server.get("/api/v1/root").error(404).contains("lineside keys new"));
+    let mut signers = Signers::new(&server);
+
+    let mut foreign = signers.spec.clone();
+    foreign.director = key().public();
+    let error = server.put("/api/v1/root", &sign_root(&foreign, &[&signers.root])).error(422);
+    assert!(error.contains("director"), "{error}");
+    let unsigned = server.put("/api/v1/root", &sign_root(&signers.spec, &[])).error(422);
+    assert!(unsigned.contains("signed"), "{unsigned}");
+    let stranger = server.put("/api/v1/root", &sign_root(&signers.spec, &[&key()])).error(422);
+    assert!(stranger.contains("signed"), "{stranger}");
+    assert!(server.put("/api/v1/root", b"{}").error(422).contains("root"));
+
+    let first = signers.root_bytes();
+    assert_eq!(server.put("/api/v1/root", &first).json()["version"], 1);
+    assert_eq!(server.put("/api/v1/root", &first).json()["version"], 1, "the same again");
+    signers.spec.version = 3;
+    assert!(server.put("/api/v1/root", &signers.root_bytes()).error(422).contains("version 3"));
+    signers.spec.version = 2;
+    assert_eq!(server.put("/api/v1/root", &signers.root_bytes()).json()["version"], 2);
+    assert_eq!(server.get("/api/v1/root?version=1").body, first);
+    assert_eq!(server.get("/api/v1/root").body, signers.root_bytes());
+}
+
+#[test]
+fn releases_are_taken_only_if_signed_and_complete() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path());
+    let early = server.put("/api/v1/releases", b"{}").error(409);
+    assert!(early.contains("lineside keys new"), "{early}");
+    let signers = Signers::enrolled(&server);
+    let bundle = artifact("turbine", "1");
+    let list = signers.releases(&server, std::slice::from_ref(&bundle.id), &[&signers.release]);
+
+    let error = server.put("/api/v1/releases", &list).error(422);
+    assert!(error.contains(&bundle.id.digest.to_string()), "{error}");
+    bundle.push(&server);
+    let ids = std::slice::from_ref(&bundle.id);
+    for keys in [vec![], vec![key()]] {
+        let list = signers.releases(&server, ids, &keys.iter().collect::<Vec<_>>());
+        let error = server.put("/api/v1/releases", &list).error(422);
+        assert!(error.contains("list of releases is not signed"), "{error}");
+    }
+    let mut damaged = list.clone();
+    let at = damaged.windows(6).position(|part| part == b"turbin").unwrap();
+    damaged[at] = b'T';
+    assert_eq!(server.put("/api/v1/releases", &damaged).status, 422);
+    let root = signers.root_bytes();
+    assert_eq!(server.put("/api/v1/releases", &root).status, 422, "a root is no list of releases");
+    let mut lying = bundle.id.clone();
+    lying.size += 1;
+    let lie = signers.releases(&server, &[lying], &[&signers.release]);
+    assert!(server.put("/api/v1/releases", &lie).error(422).contains("bytes"));
+
+    assert_eq!(server.put("/api/v1/releases", &list).json()["version"], 1);
+    assert_eq!(server.put("/api/v1/releases", &list).json()["version"], 1, "the same again");
+    assert_eq!(server.get("/api/v1/releases").body, list);
+    signers.release(&server, "2");
+    let older = server.put("/api/v1/releases", &list).error(422);
+    assert!(older.contains("older"), "{older}");
+}
+
+#[test]
+fn only_what_is_released_can_be_assigned() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path());
+    let signers = Signers::enrolled(&server);
+    server.add_device("line-3");
+    let early = server.assign("line-3", "turbine", "turbine/1").error(404);
+    assert!(early.contains("lineside release"), "{early}");
+    let id = signers.release(&server, "1");
+    let unknown = server.assign("line-3", "turbine", "turbine/9").error(404);
+    assert!(unknown.contains("turbine/9") && unknown.contains("turbine/1"), "{unknown}");
+    assert!(server.assign("line-9", "turbine", "turbine/1").error(404).contains("line-9"));
+    assert!(server.assign("line-3", "no%20slot", "turbine/1").status == 400);
+    let nothing = server.get("/api/v1/devices/line-3/documents").error(404);
+    assert!(nothing.contains("lineside assign"), "{nothing}");
+
+    assert_eq!(server.assign("line-3", "turbine", "turbine/1").json()["version"], 1);
+    assert_eq!(server.assign("line-3", "spare", "turbine/1").json()["version"], 2);
+    let shown = server.get("/api/v1/devices/line-3").json();
+    assert_eq!(shown["slots"]["turbine"]["assigned"], "turbine/1");
+    assert_eq!(shown["assignment_version"], 2);
+
+    // What is carried to the device by hand is what the device will accept.
+    let documents = server.get("/api/v1/devices/line-3/documents").json();
+    let text = |value: &serde_json::Value| value.as_str().unwrap().as_bytes().to_vec();
+    let root = Root::pin(&text(&documents["roots"][0])).unwrap();
+    let now = OffsetDateTime::now_utc();
+    let releases = verify_releases(&root, &text(&documents["releases"]), None, now).unwrap();
+    let device = "line-3".parse().unwrap();
+    let assignment = text(&documents["assignment"]);
+    let assignment = verify_assignment(&root, &assignment, &device, None, now).unwrap();
+    let targets = agree(&releases, &assignment).unwrap();
+    assert_eq!(targets.len(), 2);
+    assert!(targets.iter().all(|target| *target.release() == id));
+}
+
+#[tokio::test]
+async fn a_device_is_sent_what_it_lacks_and_nothing_else() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path());
+    let mut signers = Signers::enrolled(&server);
+    signers.release(&server, "1");
+    let password = server.add_device("line-3");
+    let mut device = Client::device(&server, "line-3", &password).await;
+    let topic = "lineside/v1/line-3/up/status";
+
+    // At once, because it is there.
+    server.assign("line-3", "turbine", "turbine/1");
+    let sent: Documents = decode(&device.receive("down/assignment").await).unwrap();
+    assert_eq!(sent.roots, Vec::<Vec<u8>>::new());
+    let documents = server.get("/api/v1/devices/line-3/documents").json();
+    assert_eq!(sent.releases, documents["releases"].as_str().unwrap().as_bytes());
+    assert_eq!(sent.assignment, documents["assignment"].as_str().unwrap().as_bytes());
+    drop(device);
+
+    // While it is away a root, a release and an assignment come; it gets them when it is back.
+    signers.spec.version = 2;
+    server.put("/api/v1/root", &signers.root_bytes());
+    signers.release(&server, "2");
+    server.assign("line-3", "turbine", "turbine/2");
+    let mut device = Client::device(&server, "line-3", &password).await;
+    device.publish(topic, status(1, 1, 1)).await;
+    let sent: Documents = decode(&device.receive("down/assignment").await).unwrap();
+    assert_eq!(sent.roots, [signers.root_bytes()]);
+    assert!(String::from_utf8_lossy(&sent.assignment).contains("turbine/2"));
+
+    // It has all of it now, so the next thing it hears is the next assignment.
+    device.publish(topic, status(2, 2, 2)).await;
+    server.wait_for("/api/v1/devices/line-3", |shown| shown["assignment_accepted"] == 2);
+    server.assign("line-3", "turbine", "turbine/1");
+    let sent: Documents = decode(&device.receive("down/assignment").await).unwrap();
+    assert_eq!(sent.roots, Vec::<Vec<u8>>::new());
+    assert!(String::from_utf8_lossy(&sent.assignment).contains("\"version\":3"));
+}
