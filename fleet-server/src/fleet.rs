@@ -4,7 +4,7 @@ use crate::access::Administrator;
 use crate::artifact::Artifacts;
 use crate::broker::Guard;
 use crate::error::Error;
-use crate::ingest::{Link, Telemetry};
+use crate::ingest::{Link, Pace, Telemetry};
 use crate::registry::Registry;
 use crate::release::{Assigned, Director, ServerKeys, SignedDocuments};
 use crate::store::Store;
@@ -12,6 +12,7 @@ use lineside_wire::name::{DeviceId, SlotName};
 use lineside_wire::topic::Down;
 use lineside_wire::v1::Documents;
 use std::sync::Arc;
+use std::time::Instant;
 use time::OffsetDateTime;
 
 /// Bytes of roots in one message; the rest follows when the device has taken these.
@@ -29,6 +30,7 @@ pub(crate) struct Fleet {
     pub telemetry: Telemetry,
     pub guard: Guard,
     pub link: Link,
+    pub pace: Pace,
 }
 
 impl Fleet {
@@ -78,7 +80,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// Whether a device that says what it has lacks something of ours.
+    /// Whether a device that says what it has lacks something of ours and is to be sent it now.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -88,9 +90,11 @@ impl Fleet {
         let releases = self.documents.releases_version().await?;
         let roots = self.documents.roots().await?;
         let root = roots.last().map_or(0, |(version, _)| *version);
-        Ok(device.assignment_version() < assigned.version
+        let lacks = device.assignment_version() < assigned.version
             || device.releases_version() < releases
-            || device.root_version() < root)
+            || device.root_version() < root;
+        let versions = (root, releases, assigned.version);
+        Ok(lacks && self.pace.allows(&device.id, versions, Instant::now()))
     }
 
     async fn roots_after(&self, trusted: u64) -> Result<Vec<Vec<u8>>, Error> {

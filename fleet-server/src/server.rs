@@ -6,7 +6,7 @@ use crate::artifact::{Artifacts, Blobs};
 use crate::broker::{Broker, Guard, not_bound};
 use crate::config::Config;
 use crate::fleet::Fleet;
-use crate::ingest::{self, Link, Telemetry};
+use crate::ingest::{self, Link, Pace, Telemetry};
 use crate::registry::Registry;
 use crate::release::{Director, ServerKeys, SignedDocuments};
 use crate::store::{DataFolder, Readers, Store};
@@ -75,6 +75,7 @@ impl Server {
             documents,
             director,
             guard,
+            pace: Pace::default(),
         });
         let (listening, mut is_listening) = watch::channel(false);
         let reading = tokio::spawn(session.read(fleet.clone(), listening));

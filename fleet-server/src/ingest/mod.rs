@@ -2,6 +2,7 @@
 
 mod keep;
 mod link;
+mod pace;
 mod ranges;
 mod record;
 mod session;
@@ -9,6 +10,7 @@ mod stored;
 mod telemetry;
 
 pub(crate) use link::Link;
+pub(crate) use pace::Pace;
 pub(crate) use session::connect;
 pub(crate) use stored::{EventShown, IntervalShown, Totals, time_shown};
 pub(crate) use telemetry::Telemetry;
