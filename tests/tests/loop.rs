@@ -1,0 +1,140 @@
+//! The whole loop: a release is signed, assigned, downloaded, checked, tried; devices answer all along.
+
+#![allow(clippy::unwrap_used)] // A test stops at what does not hold.
+
+use lineside_tests::child::wait;
+use lineside_tests::fleet::{Fleet, findings};
+use lineside_tests::plant::Plant;
+use lineside_tests::root;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// Heart beats from a recording into a file.
+fn ecg_settings() -> String {
+    let recording = root().join("examples/ecg/recordings/excerpt.csv");
+    format!(
+        "[slots.ecg]\nsource = 'lead'\nsinks = ['log']\n\
+         [sources.lead]\nkind = 'file'\npaths = ['{}']\npace = 'flat-out'\n\
+         [sinks.log]\nkind = 'file'\npath = 'findings.jsonl'\n",
+        recording.display()
+    )
+}
+
+/// Turbines from the plant's broker and back to it.
+fn turbine_settings(plant: &Plant) -> String {
+    let port = plant.port();
+    format!(
+        "[slots.turbine]\nsource = 'scada'\nsinks = ['plant']\n\
+         [sources.scada]\nkind = 'mqtt'\nhost = '127.0.0.1'\nport = {port}\ntopic = 'scada'\n\
+         [sinks.plant]\nkind = 'mqtt'\nhost = '127.0.0.1'\nport = {port}\ntopic = 'findings/mill'\n"
+    )
+}
+
+/// The findings of frames, without those that say that a slot is vacant.
+fn answers(file: &Path) -> Vec<Value> {
+    let mut findings = findings(file).unwrap();
+    findings.retain(|finding| finding["fail_safe"] != true);
+    findings
+}
+
+/// Waits until the recording is answered to its end, and compares with the reference runtime.
+fn check_beats(file: &Path) {
+    let text = std::fs::read_to_string(root().join("examples/ecg/expected/excerpt.jsonl")).unwrap();
+    let expected: Vec<Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    wait("all beats", || (answers(file).len() >= expected.len()).then_some(())).unwrap();
+    let answers = answers(file);
+    assert_eq!(answers.len(), expected.len());
+    for (finding, expected) in answers.iter().zip(&expected) {
+        assert_eq!(finding["release"], "ecg v1");
+        let sample = expected["sample"].as_f64().unwrap();
+        assert_eq!(finding["outputs"]["sample"].as_f64(), Some(sample));
+        let found = finding["outputs"]["probability"].as_f64().unwrap();
+        let probability = expected["v1"].as_f64().unwrap();
+        // The tolerance that the examples state: 1e-4, absolute and relative.
+        assert!(
+            (found - probability).abs() <= 1e-4 + 1e-4 * probability,
+            "sample {sample}: {found}, expected {probability}"
+        );
+        assert_eq!(finding["alarm"], probability > 0.5, "sample {sample}");
+    }
+}
+
+#[test]
+fn an_assigned_release_answers_a_recording_as_the_reference_runtime_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut fleet = Fleet::start(folder.path()).unwrap();
+    fleet.release("ecg", "1").unwrap();
+    fleet.add_device("bed-3", &ecg_settings()).unwrap();
+    fleet.start_agent("bed-3").unwrap();
+    fleet.assign("bed-3", "ecg", "ecg/1").unwrap();
+    fleet
+        .wait_for("bed-3", "the device tells that ecg v1 answers", |device| {
+            (device["slots"]["ecg"]["active"]["version"] == "1").then_some(())
+        })
+        .unwrap();
+    check_beats(&fleet.device_folder("bed-3").join("findings.jsonl"));
+    fleet.stop_agent("bed-3").unwrap();
+    check_beats(&fleet.device_folder("bed-3").join("findings.jsonl"));
+}
+
+#[test]
+fn a_release_that_is_carried_by_hand_needs_no_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut fleet = Fleet::start(folder.path()).unwrap();
+    fleet.release("ecg", "1").unwrap();
+    fleet.add_device("bed-3", &ecg_settings()).unwrap();
+    fleet.assign("bed-3", "ecg", "ecg/1").unwrap();
+    fleet.json(&["device", "export", "bed-3", "-o", "bed-3/stick.lsd", "--keys", "keys"]).unwrap();
+    fleet.kill_server();
+    fleet.start_agent("bed-3").unwrap();
+    wait("the agent answers", || fleet.status("bed-3").filter(|s| s["running"] == true)).unwrap();
+    let output = fleet.on_device("bed-3", &["install", "stick.lsd", "--json"]).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    check_beats(&fleet.device_folder("bed-3").join("findings.jsonl"));
+}
+
+#[test]
+fn a_better_model_stays_a_wrong_one_is_refused_or_taken_back_and_no_reading_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let plant = Plant::start(folder.path()).unwrap();
+    let mut fleet = Fleet::start(folder.path()).unwrap();
+    for version in ["1", "2", "3", "4"] {
+        let built = lineside_tests::examples::build("turbine", version, folder.path()).unwrap();
+        // The third fails its checks, so the tool would not release it: devices must refuse it too.
+        if version != "3" {
+            fleet.json(&["release", built.to_str().unwrap()]).unwrap();
+        }
+    }
+    fleet.add_device("mill", &turbine_settings(&plant)).unwrap();
+    fleet.start_agent("mill").unwrap();
+    let recording = root().join("examples/turbine/recordings/reference.csv");
+    plant.publish(&recording, "scada", 400.0).unwrap();
+    let holds = |version: &'static str, candidate: &'static str| {
+        move |device: &Value| {
+            let slot = &device["slots"]["turbine"];
+            let settled = slot["phase"] == "idle" && slot["active"]["version"] == version;
+            let noted = slot["note"].as_str().unwrap_or_default().contains(candidate);
+            (settled && noted).then_some(())
+        }
+    };
+    fleet.assign("mill", "turbine", "turbine/1").unwrap();
+    fleet.wait_for("mill", "turbine v1 stays", holds("1", "")).unwrap();
+    fleet.assign("mill", "turbine", "turbine/2").unwrap();
+    fleet.wait_for("mill", "turbine v2 stays", holds("2", "")).unwrap();
+    fleet.assign("mill", "turbine", "turbine/4").unwrap();
+    fleet.wait_for("mill", "turbine v4 is taken back", holds("2", "turbine v4")).unwrap();
+    let releases: BTreeSet<String> = plant
+        .received()
+        .findings
+        .values()
+        .filter_map(|finding| finding["release"].as_str().map(str::to_owned))
+        .collect();
+    for release in ["turbine v1", "turbine v2", "turbine v4"] {
+        assert!(releases.contains(release), "{releases:?}");
+    }
+    let status = fleet.status("mill").unwrap();
+    let counts = &status["slots"]["turbine"]["counts"];
+    assert_eq!((&counts["lost"], &counts["doubled"]), (&0.into(), &0.into()), "{counts}");
+}
