@@ -176,7 +176,10 @@ fn shown(id: &str, digest: &str, manifest: &Manifest) -> String {
 }
 
 /// Reads a bundle from wherever `path` points to, verified.
-fn open(path: &Path) -> anyhow::Result<BuiltBundle> {
+///
+/// # Errors
+/// By file, digest or stage.
+pub fn open(path: &Path) -> anyhow::Result<BuiltBundle> {
     let name = path.display();
     if path.join("bundle.toml").is_file() {
         return source::build(path, &[], false);
