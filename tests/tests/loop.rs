@@ -80,6 +80,28 @@ fn an_assigned_release_answers_a_recording_as_the_reference_runtime_does() {
 }
 
 #[test]
+fn an_agent_that_is_killed_goes_on_where_it_was_without_a_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut fleet = Fleet::start(folder.path()).unwrap();
+    fleet.release("ecg", "1").unwrap();
+    fleet.add_device("bed-3", &ecg_settings().replace("'flat-out'", "120.0")).unwrap();
+    fleet.assign("bed-3", "ecg", "ecg/1").unwrap();
+    fleet.start_agent("bed-3").unwrap();
+    let file = fleet.device_folder("bed-3").join("findings.jsonl");
+    for beats in [30, 150, 300] {
+        wait("some beats", || (answers(&file).len() >= beats).then_some(())).unwrap();
+        fleet.kill_server();
+        fleet.kill_agent("bed-3");
+        assert!(answers(&file).len() < 500, "it was not killed in the middle");
+        fleet.start_agent("bed-3").unwrap();
+    }
+    check_beats(&file);
+    let status = wait("the agent answers", || fleet.status("bed-3")).unwrap();
+    let counts = &status["slots"]["ecg"]["counts"];
+    assert_eq!((&counts["lost"], &counts["doubled"]), (&0.into(), &0.into()), "{counts}");
+}
+
+#[test]
 fn a_release_that_is_carried_by_hand_needs_no_server() {
     let folder = tempfile::tempdir().unwrap();
     let mut fleet = Fleet::start(folder.path()).unwrap();
