@@ -13,6 +13,7 @@ use crate::source::file::Files;
 use crate::source::mqtt::Topic;
 use crate::status::{DeviceStatus, SlotReport};
 use crate::store::Store;
+use crate::telemetry::{TelemetryHandle, TelemetryParts};
 use crate::update::StagedRelease;
 use crate::update::acceptance::Acceptance;
 use crate::update::blobs::Blobs;
@@ -30,6 +31,7 @@ use lineside_bundle::Digest;
 use lineside_rules::Observation;
 use lineside_update::{Report, Target};
 use lineside_wire::name::{DeviceId, SlotName};
+use lineside_wire::v1::event;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -65,6 +67,8 @@ struct House {
     online: Arc<Notify>,
     starter: Arc<dyn Starter>,
     limits: WorkerLimits,
+    telemetry: TelemetryHandle,
+    boot: u64,
 }
 
 /// Runs the agent with the settings in `config`.
@@ -91,9 +95,21 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
     };
     let processes = Processes::new(tokio::runtime::Handle::current())
         .context("cannot start the thread that starts workers")?;
+    let journal = Journal::open(store.database())?;
+    let boot = journal.count_boot()?;
+    let telemetry = TelemetryHandle::open(TelemetryParts {
+        database: store.database(),
+        state_dir: config.state_dir.clone(),
+        boot,
+        interval: config.telemetry.interval,
+        spool_bytes_max: config.telemetry.spool_bytes_max,
+        slots: config.slots.keys().cloned().collect(),
+    })?;
     let house = House {
+        telemetry: telemetry.clone(),
+        boot,
+        journal,
         ledger: Ledger::open(&store, outbox)?,
-        journal: Journal::open(store.database())?,
         blobs: Blobs::open(&config.state_dir)?,
         states: Arc::new(States::default()),
         online: Arc::new(Notify::new()),
@@ -135,6 +151,7 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
         for slot in slots.values() {
             slot.drain().await;
         }
+        telemetry.flush().await;
     };
     if timeout(STOP_MAX, stopping).await.is_err() {
         tracing::warn!("not everything is on disk; the next start goes on from what is");
@@ -204,7 +221,7 @@ impl House {
             limits: self.limits.clone(),
             starter: self.starter.clone(),
             ledger: self.ledger.clone(),
-            witness: Arc::new(()),
+            witness: Arc::new(self.telemetry.clone()),
             arrivals: inbox,
             receipts,
         })?;
@@ -220,6 +237,8 @@ impl House {
                 slot: slot.clone(),
                 starter: self.starter.clone(),
                 limits: self.limits.clone(),
+                telemetry: self.telemetry.clone(),
+                name: name.clone(),
             },
             states: self.states.clone(),
             online: self.online.clone(),
@@ -238,18 +257,20 @@ impl House {
         slots: &BTreeMap<SlotName, SlotHandle>,
         assign: BTreeMap<SlotName, mpsc::Sender<Target>>,
     ) -> anyhow::Result<()> {
+        let telemetry = self.telemetry.clone();
         let updates = Updates::start(Parts {
             acceptance: Acceptance::restore(&self.device, self.journal.clone())?,
             targets: self.journal.accepted()?.targets,
             blobs: self.blobs.clone(),
             slots: assign,
-            refused: Box::new(|_| {}),
+            refused: Box::new(move |reason| telemetry.event("", event::DOCUMENTS_REFUSED, reason)),
         });
         let (connected, is_connected) = watch::channel(false);
         let session = Session {
             device: self.device.clone(),
-            reporter: Reporter::new(self.states.clone(), self.journal.count_boot()?),
+            reporter: Reporter::new(self.states.clone(), self.boot),
             updates: updates.clone(),
+            telemetry: self.telemetry.clone(),
             online: self.online.clone(),
             connected,
         };
@@ -335,6 +356,8 @@ struct SlotHands {
     slot: SlotHandle,
     starter: Arc<dyn Starter>,
     limits: WorkerLimits,
+    telemetry: TelemetryHandle,
+    name: SlotName,
 }
 
 impl Hands for SlotHands {
@@ -361,7 +384,7 @@ impl Hands for SlotHands {
         }
     }
 
-    fn report(&self, report: &Report) {
-        tracing::debug!("report {}: {}", report.number, report.text);
+    async fn report(&self, report: &Report) -> bool {
+        self.telemetry.report(&self.name, report).await
     }
 }

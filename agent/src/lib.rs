@@ -13,5 +13,6 @@ pub mod sink;
 pub mod source;
 pub mod status;
 pub mod store;
+pub mod telemetry;
 pub mod update;
 pub mod worker;

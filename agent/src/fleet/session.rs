@@ -1,13 +1,14 @@
-//! The connection to the fleet server: status up, documents down.
+//! The connection to the fleet server: status and telemetry up, documents and acknowledgements down.
 //!
 //! One task owns it. It may be away for weeks; nothing waits for it but what it carries.
 
 use crate::fleet::status::Reporter;
 use crate::fleet::{Device, backoff};
+use crate::telemetry::TelemetryHandle;
 use crate::update::driver::Updates;
 use lineside_wire::envelope::{self, Message};
 use lineside_wire::topic::{Down, Topic, Up};
-use lineside_wire::v1::Documents;
+use lineside_wire::v1::{Ack, Documents};
 use rumqttc::mqttbytes::v5::{Packet, Publish};
 use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, PublishOptions, QoS};
 use std::sync::Arc;
@@ -23,6 +24,9 @@ const IN_FLIGHT_MAX: u16 = 8;
 const MESSAGE_BYTES_MAX: u32 = 3 << 20;
 /// How often a status is sent when nothing has changed.
 const STATUS_EVERY: Duration = Duration::from_secs(300);
+/// Longest wait before the telemetry is looked at again: what was not acknowledged is sent again.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
 /// What the session works with.
 pub struct Session {
     /// Who this is, and where the server is.
@@ -31,6 +35,8 @@ pub struct Session {
     pub reporter: Reporter,
     /// Where documents go.
     pub updates: Updates,
+    /// What is to be told, and what has been stored.
+    pub telemetry: TelemetryHandle,
     /// Rung when the network is back.
     pub online: Arc<Notify>,
     /// Whether the server is connected.
@@ -68,6 +74,7 @@ impl Session {
                         }
                         self.connected.send_replace(true);
                         self.online.notify_waiters();
+                        self.telemetry.connected();
                         // The subscription goes first on the same connection, so the answer to the
                         // status finds it in place.
                         status_due = Instant::now();
@@ -80,9 +87,25 @@ impl Session {
                 }
                 Ok(()) = changed.changed() => status_due = Instant::now(),
                 Ok(()) = versions.changed() => status_due = Instant::now(),
+                batch = self.next_batch(), if connected => {
+                    self.say(&client, Up::Telemetry, batch).await;
+                }
             }
         }
         polling.abort();
+    }
+
+    /// The next records to be sent, once there are any.
+    async fn next_batch(&self) -> Vec<u8> {
+        loop {
+            if let Some(batch) = self.telemetry.next_batch().await {
+                return batch;
+            }
+            tokio::select! {
+                () = self.telemetry.wait_for_records() => {}
+                () = sleep(LOOK_EVERY) => {}
+            }
+        }
     }
 
     async fn say_status(&self, client: &AsyncClient) {
@@ -109,6 +132,11 @@ impl Session {
                     && !self.updates.deliver(documents)
                 {
                     tracing::debug!("documents came faster than they are verified");
+                }
+            }
+            Some(Topic::Down(device, Down::Ack)) if device == self.device.id => {
+                if let Some(ack) = read::<Ack>(&publish.payload) {
+                    self.telemetry.acked(ack);
                 }
             }
             _ => tracing::warn!("the server sent something on {topic}"),

@@ -19,6 +19,6 @@ pub trait Hands: Send + Sync + 'static {
     /// Replays the checks of `release` in a worker of its own.
     fn self_test(&self, release: &StagedRelease)
     -> impl Future<Output = Result<(), String>> + Send;
-    /// Hands a report to the telemetry.
-    fn report(&self, report: &Report);
+    /// Has a report in the telemetry's hands, on disk; false if it is not.
+    fn report(&self, report: &Report) -> impl Future<Output = bool> + Send;
 }

@@ -320,8 +320,9 @@ impl<H: Hands> SlotDriver<H> {
             }
             Effect::Report(report) => {
                 tracing::info!(slot = %self.slot, "{}", report.text);
-                self.hands.report(&report);
-                Some(Event::Reported { through: report.number })
+                // One that is not on disk stays in the state, and is handed over at the next start.
+                let taken = self.hands.report(&report).await;
+                taken.then_some(Event::Reported { through: report.number })
             }
         }
     }

@@ -382,6 +382,7 @@ impl Task {
             None => Feed::again(&self.route, false),
         };
         tracing::info!(slot = %self.parts.slot, "{} has the route", release.release);
+        self.parts.witness.placed(&self.parts.slot, &release.release, bundle);
         self.feed = Some(feed);
         self.seen = Seen::default();
         self.deaths.clear();
@@ -808,6 +809,12 @@ impl Task {
             Some(Ok(Committed { lost, doubled })) => {
                 self.record.counts.lost += lost;
                 self.record.counts.doubled += doubled;
+                if lost > 0 {
+                    self.parts.witness.dropped(&self.parts.slot, "lost", lost);
+                }
+                if doubled > 0 {
+                    self.parts.witness.doubled(&self.parts.slot, doubled);
+                }
                 if lost + doubled > 0 {
                     tracing::error!(slot = %self.parts.slot, "{lost} readings lost, {doubled} frames doubled");
                 }

@@ -1,19 +1,25 @@
 //! Who is told of every frame: the telemetry.
 
 use crate::worker::route::Settled;
-use lineside_bundle::ReleaseId;
+use lineside_bundle::{BundleFile, ReleaseId};
 use lineside_wire::name::SlotName;
 
 /// Hears of frames once they are committed. Must not block.
 pub trait Witness: Send + Sync + 'static {
+    /// A release takes the route.
+    fn placed(&self, slot: &SlotName, release: &ReleaseId, bundle: &BundleFile);
     /// A frame was accounted for.
     fn frame(&self, slot: &SlotName, release: &ReleaseId, settled: &Settled);
     /// Rows were no readings, or readings gave way.
     fn dropped(&self, slot: &SlotName, reason: &str, count: u64);
+    /// Frames were committed twice.
+    fn doubled(&self, slot: &SlotName, count: u64);
 }
 
 /// Nobody listens.
 impl Witness for () {
+    fn placed(&self, _slot: &SlotName, _release: &ReleaseId, _bundle: &BundleFile) {}
     fn frame(&self, _slot: &SlotName, _release: &ReleaseId, _settled: &Settled) {}
     fn dropped(&self, _slot: &SlotName, _reason: &str, _count: u64) {}
+    fn doubled(&self, _slot: &SlotName, _count: u64) {}
 }

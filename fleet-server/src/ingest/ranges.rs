@@ -108,7 +108,9 @@ mod tests {
 
     fn set(ranges: &[(u64, u64)]) -> RangeSet {
         let mut set = RangeSet::default();
-        ranges.iter().for_each(|(first, last)| set.insert(*first, *last));
+        for (first, last) in ranges {
+            assert!(set.insert(*first, *last));
+        }
         set
     }
 

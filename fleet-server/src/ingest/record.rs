@@ -1,7 +1,11 @@
 //! Records as they arrive, read.
 
 use lineside_wire::envelope::decode;
-use lineside_wire::v1::{self, Counts, Event, Interval, ReleaseRef};
+use lineside_wire::v1::{self, Body, Counts, Event, Interval, ReleaseRef};
+
+/// Records that one message may carry. With those known already, their numbers always find room in
+/// a set of ranges.
+const RECORDS_MAX: usize = 1_000;
 
 /// A record whose number fits the database.
 pub(crate) struct Taken {
@@ -27,6 +31,10 @@ pub(crate) enum View {
 /// A sentence.
 pub(crate) fn read(payload: &[u8]) -> Result<Vec<Taken>, String> {
     let message: v1::Telemetry = decode(payload).map_err(|error| error.to_string())?;
+    let count = message.records.len();
+    if count > RECORDS_MAX {
+        return Err(format!("it has {count} records, {RECORDS_MAX} are read"));
+    }
     message.records.into_iter().map(taken).collect()
 }
 
@@ -35,15 +43,12 @@ fn taken(record: v1::Record) -> Result<Taken, String> {
         i64::try_from(number).map_err(|_| format!("number {number} is beyond what is counted"))
     };
     let (boot, sequence) = (number(record.boot)?, number(record.sequence)?);
-    let bytes = |result: Result<Vec<u8>, postcard::Error>| result.map_err(|e| e.to_string());
-    let (body, view) = match (record.interval, record.event) {
-        (Some(interval), _) => {
-            (bytes(postcard::to_stdvec(&interval))?, View::Interval(Box::new(interval)))
-        }
-        (None, Some(event)) => (bytes(postcard::to_stdvec(&event))?, View::Event(event)),
-        (None, None) => (Vec::new(), View::Unknown(0)),
+    let view = match record.read().map_err(|error| error.to_string())? {
+        Body::Interval(interval) => View::Interval(interval),
+        Body::Event(event) => View::Event(event),
+        Body::Unknown(code) => View::Unknown(code),
     };
-    Ok(Taken { boot, sequence, backfill: record.backfill, body, view })
+    Ok(Taken { boot, sequence, backfill: record.backfill, body: record.body, view })
 }
 
 /// A release as people write it.
@@ -75,6 +80,11 @@ pub(crate) fn event_word(kind: u16) -> String {
         event::VACANT => "vacant",
         event::WORKER_FAILED => "worker_failed",
         event::DOCUMENTS_REFUSED => "documents_refused",
+        event::DOWNLOAD_FAILED => "download_failed",
+        event::TRIAL_CANCELLED => "trial_cancelled",
+        event::ALARM => "alarm",
+        event::INSTALL_FAILED => "install_failed",
+        event::RECORDS_DROPPED => "records_dropped",
         other => return format!("event {other}"),
     }
     .into()

@@ -4,7 +4,7 @@ use crate::mqtt::Client;
 use crate::running::Running;
 use lineside_sketch::Histogram;
 use lineside_wire::envelope::{decode, encode};
-use lineside_wire::v1::{self, Ack, Event, Interval, Record, ReleaseRef, Telemetry};
+use lineside_wire::v1::{self, Ack, Body, Event, Interval, Record, ReleaseRef, Telemetry};
 
 const TOPIC: &str = "lineside/v1/line-3/up/telemetry";
 
@@ -20,6 +20,7 @@ fn interval(boot: u64, sequence: u64) -> Record {
         release: release(),
         start_unix_ms: 1_000_000,
         end_unix_ms: 4_600_000,
+        late_readings: 0,
         readings: 24,
         frames: 4,
         findings: 3,
@@ -32,7 +33,7 @@ fn interval(boot: u64, sequence: u64) -> Record {
         outputs: vec![],
         resources: v1::Resources::default(),
     };
-    Record { boot, sequence, backfill: false, interval: Some(interval), event: None }
+    record(boot, sequence, false, Body::Interval(Box::new(interval)))
 }
 
 fn event(boot: u64, sequence: u64, text: &str) -> Record {
@@ -43,7 +44,12 @@ fn event(boot: u64, sequence: u64, text: &str) -> Record {
         text: text.into(),
         at_unix_ms: 1_700_000_000_000,
     };
-    Record { boot, sequence, backfill: true, interval: None, event: Some(event) }
+    record(boot, sequence, true, Body::Event(event))
+}
+
+fn record(boot: u64, sequence: u64, backfill: bool, body: Body) -> Record {
+    let (code, body) = body.encode().unwrap();
+    Record { boot, sequence, backfill, code, body }
 }
 
 fn message(records: Vec<Record>) -> Vec<u8> {

@@ -1,0 +1,346 @@
+//! The way to the telemetry: takes frames and events from everywhere, and writes them when there is
+//! something to write. Nobody waits for it but the update engine, whose reports must not be lost.
+
+use crate::fleet::status::release_ref;
+use crate::telemetry::resources;
+use crate::telemetry::spool::{Spool, SpoolError};
+use crate::telemetry::summarise::Summariser;
+use crate::update::slot::chain;
+use crate::worker::Witness;
+use crate::worker::route::Settled;
+use lineside_bundle::{BundleFile, ReleaseId};
+use lineside_update::{Report, ReportKind};
+use lineside_wire::name::SlotName;
+use lineside_wire::v1::{Ack, Body, Event, Interval, event};
+use redb::Database;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::Notify;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+/// Records that wait for the disk; beyond it they give way, and are counted.
+const PENDING_MAX: usize = 1000;
+/// How often the open intervals are written: what a power cut may cost of a summary.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
+/// How long the server may take to say that records are stored, before they are sent again.
+const ACKNOWLEDGE_MAX: Duration = Duration::from_secs(15);
+/// Longest text of an event, in characters.
+const TEXT_CHARS_MAX: usize = 1000;
+
+/// What the telemetry works with.
+pub struct TelemetryParts {
+    /// Where records wait.
+    pub database: Arc<Database>,
+    /// The folder whose disk is watched.
+    pub state_dir: PathBuf,
+    /// The device's start.
+    pub boot: u64,
+    /// Span of an interval.
+    pub interval: Duration,
+    /// Bytes that may wait.
+    pub spool_bytes_max: u64,
+    /// The slots.
+    pub slots: Vec<SlotName>,
+}
+
+/// The way to the telemetry.
+#[derive(Clone)]
+pub struct TelemetryHandle {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state_dir: PathBuf,
+    spool: Mutex<Spool>,
+    counting: Mutex<Counting>,
+    /// Rung when there is something to write.
+    pending: Notify,
+    /// Rung when there is something to send.
+    records: Notify,
+    sending: Mutex<Sending>,
+}
+
+#[derive(Default)]
+struct Counting {
+    slots: BTreeMap<SlotName, Summariser>,
+    pending: Vec<Body>,
+    /// Records that found no place here.
+    gave_way: u64,
+    changed: bool,
+}
+
+#[derive(Default)]
+struct Sending {
+    /// When records were sent that nobody has acknowledged.
+    under_way: BTreeMap<(u64, u64), Instant>,
+    /// Records below this number waited out an interruption.
+    fresh: u64,
+    disk_fails: bool,
+}
+
+impl TelemetryHandle {
+    /// Takes up the spool and starts to write. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`SpoolError`].
+    pub fn open(parts: TelemetryParts) -> Result<TelemetryHandle, SpoolError> {
+        let spool = Spool::open(parts.database, parts.boot, parts.spool_bytes_max)?;
+        let interval_ms = i64::try_from(parts.interval.as_millis()).unwrap_or(i64::MAX);
+        let mut slots = BTreeMap::new();
+        for slot in parts.slots {
+            let open = spool.open_interval(slot.as_str())?;
+            slots.insert(slot.clone(), Summariser::new(slot.as_str(), interval_ms, open));
+        }
+        let shared = Shared {
+            state_dir: parts.state_dir,
+            spool: Mutex::new(spool),
+            counting: Mutex::new(Counting { slots, ..Counting::default() }),
+            pending: Notify::new(),
+            records: Notify::new(),
+            sending: Mutex::default(),
+        };
+        let handle = TelemetryHandle { shared: Arc::new(shared) };
+        tokio::spawn(handle.clone().keep_writing());
+        Ok(handle)
+    }
+
+    /// Takes an event.
+    pub fn event(&self, slot: &str, kind: u16, text: &str) {
+        self.counting().push(Body::Event(Event {
+            slot: slot.to_owned(),
+            kind,
+            release: None,
+            text: text.chars().take(TEXT_CHARS_MAX).collect(),
+            at_unix_ms: now_unix_ms(),
+        }));
+        self.shared.pending.notify_one();
+    }
+
+    /// Takes a report of the update engine and has it on disk, once, however often it is handed
+    /// over. False if the disk does not take it.
+    pub async fn report(&self, slot: &SlotName, report: &Report) -> bool {
+        let (shared, slot, report) = (self.shared.clone(), slot.clone(), report.clone());
+        let written = spawn_blocking(move || {
+            let body = Body::Event(Event {
+                slot: slot.to_string(),
+                kind: kind(report.kind),
+                release: report.release.as_ref().map(release_ref),
+                text: report.text.chars().take(TEXT_CHARS_MAX).collect(),
+                at_unix_ms: now_unix_ms(),
+            });
+            lock(&shared.spool).report(slot.as_str(), &report, &body)
+        });
+        let written = matches!(written.await, Ok(Ok(_)));
+        self.shared.records.notify_one();
+        written
+    }
+
+    /// The connection is new: what was sent before may have been lost with the old one.
+    pub fn connected(&self) {
+        let next = lock(&self.shared.spool).next();
+        let mut sending = lock(&self.shared.sending);
+        sending.under_way.clear();
+        sending.fresh = next;
+        drop(sending);
+        self.shared.records.notify_one();
+    }
+
+    /// The next records to be sent, as a message; none while all are on their way or stored.
+    pub async fn next_batch(&self) -> Option<Vec<u8>> {
+        let shared = self.shared.clone();
+        let batch = spawn_blocking(move || {
+            let now = Instant::now();
+            let mut sending = lock(&shared.sending);
+            sending.under_way.retain(|_, sent| now.duration_since(*sent) < ACKNOWLEDGE_MAX);
+            let (under_way, fresh) = (sending.under_way.clone(), sending.fresh);
+            drop(sending);
+            let batch = lock(&shared.spool).batch(fresh, |key| under_way.contains_key(key));
+            if let Ok(Some((_, keys))) = &batch {
+                let sent = keys.iter().map(|key| (*key, now));
+                lock(&shared.sending).under_way.extend(sent);
+            }
+            batch
+        });
+        match batch.await {
+            Ok(Ok(batch)) => batch.map(|(message, _)| message),
+            Ok(Err(error)) => {
+                tracing::error!("{}", chain(error));
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Waits until there may be something to send.
+    pub async fn wait_for_records(&self) {
+        self.shared.records.notified().await;
+    }
+
+    /// Takes the server's word that records are stored.
+    pub fn acked(&self, ack: Ack) {
+        let shared = self.shared.clone();
+        spawn_blocking(move || {
+            if let Err(error) = lock(&shared.spool).acked(&ack) {
+                // They are sent again, and acknowledged again.
+                tracing::debug!("{}", chain(error));
+            }
+            let stored = |key: &(u64, u64)| {
+                key.0 == ack.boot && ack.ranges.iter().any(|(a, b)| (*a..=*b).contains(&key.1))
+            };
+            lock(&shared.sending).under_way.retain(|key, _| !stored(key));
+            shared.records.notify_one();
+        });
+    }
+
+    /// Has everything on disk that was counted so far.
+    pub async fn flush(&self) {
+        let shared = self.shared.clone();
+        // Nothing is lost if it is cut off but what a power cut would cost.
+        let _ = spawn_blocking(move || shared.write()).await;
+    }
+
+    async fn keep_writing(self) {
+        loop {
+            // An elapsed wait is a checkpoint.
+            let _ = timeout(CHECKPOINT_EVERY, self.shared.pending.notified()).await;
+            let shared = self.shared.clone();
+            if spawn_blocking(move || shared.write()).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn counting(&self) -> MutexGuard<'_, Counting> {
+        lock(&self.shared.counting)
+    }
+
+    fn counted(&self, slot: &SlotName, count: impl FnOnce(&mut Summariser) -> Option<Interval>) {
+        let mut counting = self.counting();
+        counting.changed = true;
+        let Some(summariser) = counting.slots.get_mut(slot) else { return };
+        if let Some(ended) = count(summariser) {
+            counting.push(Body::Interval(Box::new(ended)));
+            self.shared.pending.notify_one();
+        }
+    }
+}
+
+impl Counting {
+    fn push(&mut self, body: Body) {
+        if self.pending.len() < PENDING_MAX {
+            self.pending.push(body);
+        } else {
+            self.gave_way += 1;
+        }
+    }
+}
+
+impl Shared {
+    /// Writes what waits, and the intervals that are open. What the disk does not take waits on,
+    /// within its bound.
+    fn write(&self) {
+        let mut counting = lock(&self.counting);
+        if !counting.changed && counting.pending.is_empty() {
+            return;
+        }
+        counting.changed = false;
+        let mut bodies = std::mem::take(&mut counting.pending);
+        let open: BTreeMap<String, Option<Interval>> = counting
+            .slots
+            .iter()
+            .map(|(slot, summariser)| (slot.to_string(), summariser.open().cloned()))
+            .collect();
+        let mut gave_way = std::mem::take(&mut counting.gave_way);
+        drop(counting);
+        let mut spool = lock(&self.spool);
+        gave_way += spool.gave_way();
+        if bodies.iter().any(|body| matches!(body, Body::Interval(_))) {
+            let resources = resources::read(&self.state_dir);
+            for body in &mut bodies {
+                if let Body::Interval(interval) = body {
+                    interval.resources = resources;
+                }
+            }
+        }
+        if gave_way > 0 {
+            let text = format!("{gave_way} records gave way because the spool was full");
+            let (slot, kind) = (String::new(), event::RECORDS_DROPPED);
+            let at_unix_ms = now_unix_ms();
+            bodies.push(Body::Event(Event { slot, kind, release: None, text, at_unix_ms }));
+        }
+        let written = spool.write(&bodies, &open);
+        drop(spool);
+        let fails = written.is_err();
+        if let Err(error) = written {
+            if !lock(&self.sending).disk_fails {
+                tracing::error!("telemetry waits: {}", chain(error));
+            }
+            if gave_way > 0 {
+                bodies.pop();
+            }
+            let mut counting = lock(&self.counting);
+            counting.changed = true;
+            counting.gave_way += gave_way;
+            let newer = std::mem::take(&mut counting.pending);
+            for body in bodies.into_iter().chain(newer) {
+                counting.push(body);
+            }
+        }
+        lock(&self.sending).disk_fails = fails;
+        self.records.notify_one();
+    }
+}
+
+impl Witness for TelemetryHandle {
+    fn placed(&self, slot: &SlotName, release: &ReleaseId, bundle: &BundleFile) {
+        self.counted(slot, |summariser| {
+            summariser.placed(release, bundle);
+            None
+        });
+    }
+
+    fn frame(&self, slot: &SlotName, release: &ReleaseId, settled: &Settled) {
+        self.counted(slot, |summariser| summariser.frame(release, settled));
+    }
+
+    fn dropped(&self, slot: &SlotName, reason: &str, count: u64) {
+        self.counted(slot, |summariser| {
+            summariser.dropped(reason, count);
+            None
+        });
+    }
+
+    fn doubled(&self, slot: &SlotName, count: u64) {
+        self.counted(slot, |summariser| {
+            summariser.doubled(count);
+            None
+        });
+    }
+}
+
+fn kind(kind: ReportKind) -> u16 {
+    match kind {
+        ReportKind::Assigned => event::ASSIGNED,
+        ReportKind::DownloadFailed => event::DOWNLOAD_FAILED,
+        ReportKind::Downloaded => event::DOWNLOADED,
+        ReportKind::Refused => event::REFUSED,
+        ReportKind::TrialStarted => event::TRIAL_STARTED,
+        ReportKind::TrialCancelled => event::TRIAL_CANCELLED,
+        ReportKind::Committed => event::COMMITTED,
+        ReportKind::RolledBack => event::ROLLED_BACK,
+        ReportKind::Vacant => event::VACANT,
+        ReportKind::WorkerFailed => event::WORKER_FAILED,
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn now_unix_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

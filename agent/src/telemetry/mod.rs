@@ -1,0 +1,12 @@
+//! `Frame -> Interval -> Record -> server`: what the device tells of its slots, in few bytes.
+//!
+//! `summarise` counts in the readings' own time, so that a recording replayed a thousand times
+//! faster gives the same intervals. `spool` keeps records on disk until the server has said that
+//! they are stored. Telemetry gives way where it must; inference never waits for it.
+
+mod handle;
+mod resources;
+pub mod spool;
+pub mod summarise;
+
+pub use handle::{TelemetryHandle, TelemetryParts};

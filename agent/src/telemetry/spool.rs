@@ -1,0 +1,410 @@
+//! Records on disk, until the server has said that they are stored.
+//!
+//! Two tables, because events outlive intervals: where the bound is reached the oldest intervals
+//! give way first. What gave way shows as a gap in the numbers, and is told by a record of its own.
+
+use lineside_update::Report;
+use lineside_wire::envelope::encode;
+use lineside_wire::v1::{Ack, Body, Interval, Record, Telemetry, record};
+use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Start of the device, and number of the record within it.
+pub type Key = (u64, u64);
+type Numbered = TableDefinition<'static, Key, (u16, &'static [u8])>;
+
+const INTERVALS: Numbered = TableDefinition::new("spool/intervals");
+const EVENTS: Numbered = TableDefinition::new("spool/events");
+/// Slot: the interval that is open.
+const OPEN: TableDefinition<&str, &[u8]> = TableDefinition::new("spool/open");
+/// Slot: the number of the last report of the update engine that was taken.
+const REPORTED: TableDefinition<&str, u64> = TableDefinition::new("spool/reported");
+
+/// Records that one message may carry.
+const BATCH_RECORDS_MAX: usize = 200;
+/// Bytes of bodies that one message may carry.
+const BATCH_BYTES_MAX: usize = 256 << 10;
+/// Bytes that the database needs for a record besides its body, roughly.
+const RECORD_BYTES: u64 = 48;
+/// Ranges of an acknowledgement that are looked at.
+const ACK_RANGES_MAX: usize = 4096;
+
+/// A message, and the keys of the records in it.
+pub type Batch = (Vec<u8>, Vec<Key>);
+
+/// Why the spool does not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolError {
+    /// The database.
+    #[error("the spool in state.redb cannot be used")]
+    Database(#[source] Box<redb::Error>),
+    /// A record that cannot be written.
+    #[error("a record cannot be written: {0}")]
+    Record(String),
+}
+
+impl<E: Into<redb::Error>> From<E> for SpoolError {
+    fn from(error: E) -> SpoolError {
+        SpoolError::Database(Box::new(error.into()))
+    }
+}
+
+/// The spool.
+pub struct Spool {
+    database: Arc<Database>,
+    boot: u64,
+    next: u64,
+    bytes: u64,
+    bytes_max: u64,
+    /// Records that gave way and of which nothing has been told yet.
+    gave_way: u64,
+}
+
+impl Spool {
+    /// Opens the spool in `database`, for the device's start number `boot`; it keeps to `bytes_max`.
+    ///
+    /// # Errors
+    /// [`SpoolError::Database`].
+    pub fn open(database: Arc<Database>, boot: u64, bytes_max: u64) -> Result<Spool, SpoolError> {
+        let transaction = database.begin_write()?;
+        let mut bytes = 0;
+        let mut next = 0;
+        for table in [INTERVALS, EVENTS] {
+            let table = transaction.open_table(table)?;
+            for entry in table.iter()? {
+                let (key, value) = entry?;
+                bytes += size(value.value().1);
+                // A start that could not be counted has the number of the one before.
+                if key.value().0 == boot {
+                    next = next.max(key.value().1 + 1);
+                }
+            }
+        }
+        transaction.open_table(OPEN)?;
+        transaction.open_table(REPORTED)?;
+        transaction.commit()?;
+        Ok(Spool { database, boot, next, bytes, bytes_max, gave_way: 0 })
+    }
+
+    /// The number that the next record gets.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Bytes that wait.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Writes records, and the intervals that are open now, in one transaction.
+    ///
+    /// # Errors
+    /// [`SpoolError`]; nothing was written.
+    pub fn write(
+        &mut self,
+        bodies: &[Body],
+        open: &BTreeMap<String, Option<Interval>>,
+    ) -> Result<(), SpoolError> {
+        self.transact(bodies, open, None).map(drop)
+    }
+
+    /// Writes the event that tells of a report, unless that report was taken before. Returns whether
+    /// it is new.
+    ///
+    /// # Errors
+    /// [`SpoolError`]; nothing was written.
+    pub fn report(&mut self, slot: &str, report: &Report, body: &Body) -> Result<bool, SpoolError> {
+        let bodies = std::slice::from_ref(body);
+        self.transact(bodies, &BTreeMap::new(), Some((slot, report.number)))
+    }
+
+    fn transact(
+        &mut self,
+        bodies: &[Body],
+        open: &BTreeMap<String, Option<Interval>>,
+        report: Option<(&str, u64)>,
+    ) -> Result<bool, SpoolError> {
+        let transaction = self.database.begin_write()?;
+        let (mut next, mut bytes, mut gave_way) = (self.next, self.bytes, 0);
+        {
+            let mut intervals = transaction.open_table(INTERVALS)?;
+            let mut events = transaction.open_table(EVENTS)?;
+            if let Some((slot, number)) = report {
+                let mut reported = transaction.open_table(REPORTED)?;
+                let last = reported.get(slot)?.map(|last| last.value());
+                if last.is_some_and(|last| number <= last) {
+                    return Ok(false);
+                }
+                reported.insert(slot, number)?;
+            }
+            for body in bodies {
+                let (code, coded) =
+                    body.encode().map_err(|error| SpoolError::Record(error.to_string()))?;
+                while bytes + size(&coded) > self.bytes_max {
+                    let Some(freed) = oldest(&mut intervals)?.or(oldest(&mut events)?) else {
+                        break;
+                    };
+                    bytes = bytes.saturating_sub(freed);
+                    gave_way += 1;
+                }
+                bytes += size(&coded);
+                let table = if code == record::INTERVAL { &mut intervals } else { &mut events };
+                table.insert((self.boot, next), (code, &*coded))?;
+                next += 1;
+            }
+            let mut table = transaction.open_table(OPEN)?;
+            for (slot, interval) in open {
+                match interval {
+                    Some(interval) => {
+                        let coded = Body::Interval(Box::new(interval.clone())).encode();
+                        let (_, coded) =
+                            coded.map_err(|error| SpoolError::Record(error.to_string()))?;
+                        table.insert(slot.as_str(), &*coded)?;
+                    }
+                    None => {
+                        table.remove(slot.as_str())?;
+                    }
+                }
+            }
+        }
+        transaction.commit()?;
+        (self.next, self.bytes) = (next, bytes);
+        self.gave_way += gave_way;
+        Ok(true)
+    }
+
+    /// Records that gave way since this was asked last.
+    pub fn gave_way(&mut self) -> u64 {
+        std::mem::take(&mut self.gave_way)
+    }
+
+    /// The interval of `slot` that was open when it was written last.
+    ///
+    /// # Errors
+    /// [`SpoolError::Database`].
+    pub fn open_interval(&self, slot: &str) -> Result<Option<Interval>, SpoolError> {
+        let table = self.database.begin_read()?.open_table(OPEN)?;
+        let Some(coded) = table.get(slot)? else { return Ok(None) };
+        let body = coded.value().to_vec();
+        let record = Record { boot: 0, sequence: 0, backfill: false, code: record::INTERVAL, body };
+        // One that a newer agent wrote is given up: it is a summary, and the next one is near.
+        Ok(match record.read() {
+            Ok(Body::Interval(interval)) => Some(*interval),
+            _ => None,
+        })
+    }
+
+    /// The next records to be sent that are not `under_way`, events first, oldest first, as one
+    /// message and the keys of its records; none if there are none. Records of earlier starts, and
+    /// those below `fresh`, waited out an interruption.
+    ///
+    /// # Errors
+    /// [`SpoolError`].
+    pub fn batch(
+        &self,
+        fresh: u64,
+        under_way: impl Fn(&Key) -> bool,
+    ) -> Result<Option<Batch>, SpoolError> {
+        let transaction = self.database.begin_read()?;
+        let (mut records, mut keys, mut bytes) = (Vec::new(), Vec::new(), 0);
+        for table in [EVENTS, INTERVALS] {
+            for entry in transaction.open_table(table)?.iter()? {
+                let (key, value) = entry?;
+                let (key, (code, body)) = (key.value(), value.value());
+                if under_way(&key) {
+                    continue;
+                }
+                let full = records.len() >= BATCH_RECORDS_MAX;
+                if full || (bytes + body.len() > BATCH_BYTES_MAX && !records.is_empty()) {
+                    break;
+                }
+                bytes += body.len();
+                let (boot, sequence) = key;
+                let backfill = boot != self.boot || sequence < fresh;
+                records.push(Record { boot, sequence, backfill, code, body: body.to_vec() });
+                keys.push(key);
+            }
+        }
+        if records.is_empty() {
+            return Ok(None);
+        }
+        let message = encode(&Telemetry { records })
+            .map_err(|error| SpoolError::Record(error.to_string()))?;
+        Ok(Some((message, keys)))
+    }
+
+    /// Removes what the server has stored.
+    ///
+    /// # Errors
+    /// [`SpoolError::Database`]; it is acknowledged again when it is sent again.
+    pub fn acked(&mut self, ack: &Ack) -> Result<(), SpoolError> {
+        let transaction = self.database.begin_write()?;
+        let mut freed = 0;
+        for table in [INTERVALS, EVENTS] {
+            let mut table = transaction.open_table(table)?;
+            for (first, last) in ack.ranges.iter().take(ACK_RANGES_MAX) {
+                let range = (ack.boot, *first)..=(ack.boot, *last);
+                if first > last {
+                    continue;
+                }
+                for entry in table.extract_from_if(range, |_, _| true)? {
+                    freed += size(entry?.1.value().1);
+                }
+            }
+        }
+        transaction.commit()?;
+        self.bytes = self.bytes.saturating_sub(freed);
+        Ok(())
+    }
+}
+
+/// Removes the oldest record of a table; gives the bytes that it took.
+fn oldest(table: &mut Table<'_, Key, (u16, &'static [u8])>) -> Result<Option<u64>, SpoolError> {
+    let first = table.pop_first()?;
+    Ok(first.map(|(_, value)| size(value.value().1)))
+}
+
+fn size(body: &[u8]) -> u64 {
+    RECORD_BYTES + body.len() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lineside_update::ReportKind;
+    use lineside_wire::envelope::decode;
+    use lineside_wire::v1::{Event, event};
+    use redb::backends::InMemoryBackend;
+
+    fn database() -> Arc<Database> {
+        Arc::new(Database::builder().create_with_backend(InMemoryBackend::new()).unwrap())
+    }
+
+    fn event(text: &str) -> Body {
+        let (slot, text) = ("line".into(), text.into());
+        Body::Event(Event { slot, kind: event::ALARM, release: None, text, at_unix_ms: 1 })
+    }
+
+    fn interval(frames: u64) -> Body {
+        Body::Interval(Box::new(open_interval(frames)))
+    }
+
+    fn open_interval(frames: u64) -> Interval {
+        let release = lineside_wire::v1::ReleaseRef {
+            name: "echo".into(),
+            version: "1".into(),
+            digest: [1; 32],
+        };
+        Interval {
+            slot: "line".into(),
+            release,
+            start_unix_ms: 0,
+            end_unix_ms: 1,
+            readings: 0,
+            late_readings: 0,
+            frames,
+            findings: 0,
+            alarms: 0,
+            doubled: 0,
+            errors: vec![],
+            dropped: vec![],
+            latency_us: Default::default(),
+            inputs: vec![],
+            outputs: vec![],
+            resources: Default::default(),
+        }
+    }
+
+    fn none() -> BTreeMap<String, Option<Interval>> {
+        BTreeMap::new()
+    }
+
+    fn keys(spool: &Spool) -> Vec<Key> {
+        spool.batch(0, |_| false).unwrap().map(|(_, keys)| keys).unwrap_or_default()
+    }
+
+    #[test]
+    fn records_stay_until_they_are_acknowledged_whatever_happens_meanwhile() {
+        let database = database();
+        let mut spool = Spool::open(database.clone(), 1, 1 << 20).unwrap();
+        spool.write(&[interval(1), event("a"), interval(2)], &none()).unwrap();
+        assert_eq!(keys(&spool), [(1, 1), (1, 0), (1, 2)], "events come first");
+        let (message, _) = spool.batch(1, |key| *key == (1, 2)).unwrap().unwrap();
+        let records = decode::<Telemetry>(&message).unwrap().records;
+        assert_eq!(records.iter().map(|r| r.backfill).collect::<Vec<_>>(), [false, true]);
+        drop(spool);
+        let mut spool = Spool::open(database, 2, 1 << 20).unwrap();
+        spool.write(&[event("b")], &none()).unwrap();
+        assert_eq!(keys(&spool), [(1, 1), (2, 0), (1, 0), (1, 2)]);
+        for ranges in [vec![(5, 2)], vec![(7, u64::MAX)], vec![]] {
+            spool.acked(&Ack { boot: 1, ranges }).unwrap();
+        }
+        assert_eq!(keys(&spool).len(), 4, "what was not sent is not taken for stored");
+        spool.acked(&Ack { boot: 1, ranges: vec![(0, 1)] }).unwrap();
+        assert_eq!(keys(&spool), [(2, 0), (1, 2)]);
+        spool.acked(&Ack { boot: 1, ranges: vec![(0, u64::MAX)] }).unwrap();
+        spool.acked(&Ack { boot: 2, ranges: vec![(0, 0)] }).unwrap();
+        assert_eq!((spool.bytes(), spool.batch(0, |_| false).unwrap()), (0, None));
+    }
+
+    #[test]
+    fn a_full_spool_gives_up_old_intervals_and_keeps_events() {
+        let mut spool = Spool::open(database(), 1, 4096).unwrap();
+        spool.write(&[event("kept")], &none()).unwrap();
+        for frames in 0..500 {
+            spool.write(&[interval(frames)], &none()).unwrap();
+            assert!(spool.bytes() <= 4096);
+        }
+        let kept = keys(&spool);
+        assert_eq!(kept[0], (1, 0), "the event");
+        assert_eq!(kept.last(), Some(&(1, 500)), "the newest interval");
+        assert_eq!(spool.gave_way(), 501 - kept.len() as u64);
+        assert_eq!(spool.gave_way(), 0);
+        for number in 0..500 {
+            spool.write(&[event(&number.to_string())], &none()).unwrap();
+        }
+        assert!(spool.bytes() <= 4096 && !keys(&spool).is_empty());
+    }
+
+    #[test]
+    fn a_report_is_told_once_however_often_it_is_handed_over() {
+        let database = database();
+        let report = |number| Report {
+            number,
+            kind: ReportKind::Committed,
+            release: None,
+            text: "it stays".into(),
+        };
+        let mut spool = Spool::open(database.clone(), 1, 1 << 20).unwrap();
+        assert!(spool.report("line", &report(0), &event("0")).unwrap());
+        assert!(spool.report("line", &report(1), &event("1")).unwrap());
+        assert!(!spool.report("line", &report(1), &event("1")).unwrap());
+        assert!(spool.report("other", &report(0), &event("2")).unwrap());
+        drop(spool);
+        let mut spool = Spool::open(database, 2, 1 << 20).unwrap();
+        assert!(!spool.report("line", &report(0), &event("0")).unwrap());
+        assert_eq!(keys(&spool).len(), 3);
+    }
+
+    #[test]
+    fn the_open_interval_is_there_after_a_restart() {
+        let database = database();
+        let mut spool = Spool::open(database.clone(), 1, 1 << 20).unwrap();
+        let open = BTreeMap::from([("line".to_owned(), Some(open_interval(9)))]);
+        spool.write(&[], &open).unwrap();
+        drop(spool);
+        let mut spool = Spool::open(database, 2, 1 << 20).unwrap();
+        assert_eq!(spool.open_interval("line").unwrap(), Some(open_interval(9)));
+        spool.write(&[interval(9)], &BTreeMap::from([("line".to_owned(), None)])).unwrap();
+        assert_eq!(spool.open_interval("line").unwrap(), None);
+    }
+
+    #[test]
+    fn a_start_that_could_not_be_counted_uses_no_number_twice() {
+        let database = database();
+        let mut spool = Spool::open(database.clone(), 1, 1 << 20).unwrap();
+        spool.write(&[event("a"), interval(1)], &none()).unwrap();
+        assert_eq!(Spool::open(database, 1, 1 << 20).unwrap().next(), 2);
+    }
+}
