@@ -373,8 +373,8 @@ impl Hands for SlotHands {
         self.slot.vacate(reason).await;
     }
 
-    fn observation(&self) -> Observation {
-        self.slot.observation()
+    fn observation(&self, release: &Digest) -> Observation {
+        self.slot.observation(release)
     }
 
     async fn self_test(&self, release: &StagedRelease) -> Result<(), String> {

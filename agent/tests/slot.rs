@@ -337,7 +337,10 @@ async fn a_reading_that_kills_workers_costs_one_frame_and_the_rest_is_answered()
     failed.sort();
     assert_eq!(failed, ["echo/k0/2/0", "echo/k1/4/0"]);
     assert_eq!(answered.len(), 18);
-    assert_eq!(u64::from(one.slot.observation().crashes), view.counts.worker_deaths);
+    assert_eq!(
+        u64::from(one.slot.observation(&release("1", "").release.digest).crashes),
+        view.counts.worker_deaths
+    );
     let SlotEvent::WorkerFailed { release, .. } = events.recv().await.unwrap();
     assert_eq!(release.to_string(), "echo v1");
 }

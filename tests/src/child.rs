@@ -1,9 +1,12 @@
 //! Programs that run beside a test or the demo, and end with it.
 
 use anyhow::{Context, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Longest that a condition may be waited for.
@@ -38,6 +41,21 @@ pub fn wait_for<T>(
     }
 }
 
+/// The programs that run now.
+static RUNNING: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+
+/// Kills every program that was started here and still runs, for an end without destructors.
+pub fn kill_all() {
+    for process in running().iter().filter_map(|id| Pid::from_raw(*id)) {
+        // It may have ended by itself.
+        let _ = kill_process(process, Signal::KILL);
+    }
+}
+
+fn running() -> MutexGuard<'static, BTreeSet<i32>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A program that runs, with its words in files beside it. It is killed when this is dropped.
 #[derive(Debug)]
 pub struct Program {
@@ -67,6 +85,7 @@ impl Program {
             .stderr(Stdio::from(to(&log)?))
             .spawn()
             .with_context(|| format!("cannot start {name}"))?;
+        running().extend(i32::try_from(child.id()));
         Ok(Program { child, log, said })
     }
 
@@ -115,6 +134,7 @@ impl Program {
         // It may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        running().retain(|id| i32::try_from(self.child.id()) != Ok(*id));
     }
 }
 

@@ -5,6 +5,7 @@
 use crate::fleet::status::Reporter;
 use crate::fleet::{Device, backoff};
 use crate::telemetry::TelemetryHandle;
+use crate::telemetry::spool::Batch;
 use crate::update::driver::Updates;
 use lineside_wire::envelope::{self, Message};
 use lineside_wire::topic::{Down, Topic, Up};
@@ -88,7 +89,10 @@ impl Session {
                 Ok(()) = changed.changed() => status_due = Instant::now(),
                 Ok(()) = versions.changed() => status_due = Instant::now(),
                 batch = self.next_batch(), if connected => {
-                    self.say(&client, Up::Telemetry, batch).await;
+                    let (message, keys) = batch;
+                    // Only now: until here this branch may have been dropped for another one.
+                    self.telemetry.sent(keys);
+                    self.say(&client, Up::Telemetry, message).await;
                 }
             }
         }
@@ -96,7 +100,7 @@ impl Session {
     }
 
     /// The next records to be sent, once there are any.
-    async fn next_batch(&self) -> Vec<u8> {
+    async fn next_batch(&self) -> Batch {
         loop {
             if let Some(batch) = self.telemetry.next_batch().await {
                 return batch;

@@ -3,7 +3,7 @@
 
 use crate::fleet::status::release_ref;
 use crate::telemetry::resources;
-use crate::telemetry::spool::{Spool, SpoolError};
+use crate::telemetry::spool::{Batch, Key, Spool, SpoolError};
 use crate::telemetry::summarise::Summariser;
 use crate::update::slot::chain;
 use crate::worker::Witness;
@@ -75,7 +75,7 @@ struct Counting {
 #[derive(Default)]
 struct Sending {
     /// When records were sent that nobody has acknowledged.
-    under_way: BTreeMap<(u64, u64), Instant>,
+    under_way: BTreeMap<Key, Instant>,
     /// Records below this number waited out an interruption.
     fresh: u64,
     disk_fails: bool,
@@ -148,8 +148,9 @@ impl TelemetryHandle {
         self.shared.records.notify_one();
     }
 
-    /// The next records to be sent, as a message; none while all are on their way or stored.
-    pub async fn next_batch(&self) -> Option<Vec<u8>> {
+    /// The next records to be sent; none while all are on their way or stored. They are on their way
+    /// only when [`TelemetryHandle::sent`] says so.
+    pub async fn next_batch(&self) -> Option<Batch> {
         let shared = self.shared.clone();
         let batch = spawn_blocking(move || {
             let now = Instant::now();
@@ -157,21 +158,23 @@ impl TelemetryHandle {
             sending.under_way.retain(|_, sent| now.duration_since(*sent) < ACKNOWLEDGE_MAX);
             let (under_way, fresh) = (sending.under_way.clone(), sending.fresh);
             drop(sending);
-            let batch = lock(&shared.spool).batch(fresh, |key| under_way.contains_key(key));
-            if let Ok(Some((_, keys))) = &batch {
-                let sent = keys.iter().map(|key| (*key, now));
-                lock(&shared.sending).under_way.extend(sent);
-            }
-            batch
+            lock(&shared.spool).batch(fresh, |key| under_way.contains_key(key))
         });
         match batch.await {
-            Ok(Ok(batch)) => batch.map(|(message, _)| message),
+            Ok(Ok(batch)) => batch,
             Ok(Err(error)) => {
                 tracing::error!("{}", chain(error));
                 None
             }
             Err(_) => None,
         }
+    }
+
+    /// These records are on their way.
+    pub fn sent(&self, keys: Vec<Key>) {
+        let now = Instant::now();
+        let sent = keys.into_iter().map(|key| (key, now));
+        lock(&self.shared.sending).under_way.extend(sent);
     }
 
     /// Waits until there may be something to send.
@@ -187,7 +190,7 @@ impl TelemetryHandle {
                 // They are sent again, and acknowledged again.
                 tracing::debug!("{}", chain(error));
             }
-            let stored = |key: &(u64, u64)| {
+            let stored = |key: &Key| {
                 key.0 == ack.boot && ack.ranges.iter().any(|(a, b)| (*a..=*b).contains(&key.1))
             };
             lock(&shared.sending).under_way.retain(|key, _| !stored(key));

@@ -142,9 +142,11 @@ impl Spool {
                 let (code, coded) =
                     body.encode().map_err(|error| SpoolError::Record(error.to_string()))?;
                 while bytes + size(&coded) > self.bytes_max {
-                    let Some(freed) = oldest(&mut intervals)?.or(oldest(&mut events)?) else {
-                        break;
+                    let freed = match oldest(&mut intervals)? {
+                        None => oldest(&mut events)?,
+                        interval => interval,
                     };
+                    let Some(freed) = freed else { break };
                     bytes = bytes.saturating_sub(freed);
                     gave_way += 1;
                 }

@@ -2,6 +2,7 @@
 //! worker of their own, the telemetry.
 
 use crate::update::StagedRelease;
+use lineside_bundle::Digest;
 use lineside_rules::Observation;
 use lineside_update::Report;
 use std::future::Future;
@@ -14,8 +15,8 @@ pub trait Hands: Send + Sync + 'static {
     fn swap(&self, release: &StagedRelease) -> impl Future<Output = Result<(), String>> + Send;
     /// Takes whatever is on the route off it; the slot gives its fail-safe output.
     fn vacate(&self, reason: &str) -> impl Future<Output = ()> + Send;
-    /// What was seen of the release on the route since it took it.
-    fn observation(&self) -> Observation;
+    /// What was seen of `release` since it took the route; nothing while another one has it.
+    fn observation(&self, release: &Digest) -> Observation;
     /// Replays the checks of `release` in a worker of its own.
     fn self_test(&self, release: &StagedRelease)
     -> impl Future<Output = Result<(), String>> + Send;

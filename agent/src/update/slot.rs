@@ -174,7 +174,7 @@ impl<H: Hands> SlotDriver<H> {
         }
         let trial = trial.clone();
         let limits = self.trial_limits(&trial.candidate).await;
-        let seen = trial.before.and(&self.hands.observation());
+        let seen = trial.before.and(&self.hands.observation(&release));
         let verdict = judge(&limits, &seen);
         let seen = Tally::of(&seen);
         if seen != trial.seen || verdict != Verdict::Undecided {

@@ -3,7 +3,7 @@
 use crate::ledger::SlotCounts;
 use crate::update::StagedRelease;
 use crate::worker::task::Command;
-use lineside_bundle::{Port, ReleaseId};
+use lineside_bundle::{Digest, Port, ReleaseId};
 use lineside_rules::Observation;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -61,7 +61,8 @@ pub struct SlotView {
 /// What the slot's task shares with its handles.
 #[derive(Default)]
 pub(super) struct Shared {
-    pub observation: Mutex<Observation>,
+    /// What was seen of a release, and of which.
+    pub observation: Mutex<Option<(Digest, Observation)>>,
     pub subscribers: Mutex<Vec<mpsc::Sender<SlotEvent>>>,
 }
 
@@ -117,9 +118,10 @@ impl SlotHandle {
         }
     }
 
-    /// What was seen of the release on the route since it took it.
-    pub fn observation(&self) -> Observation {
-        lock(&self.shared.observation).clone()
+    /// What was seen of `release` since it took the route; nothing while another one has it.
+    pub fn observation(&self, release: &Digest) -> Observation {
+        let seen = lock(&self.shared.observation).clone();
+        seen.filter(|(of, _)| of == release).map(|(_, seen)| seen).unwrap_or_default()
     }
 
     /// Events from now on; when the receiver does not keep up, events are dropped.

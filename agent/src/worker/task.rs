@@ -360,6 +360,12 @@ impl Task {
         }
     }
 
+    /// Lets others see what was seen of the release on the route.
+    fn show_observation(&self) {
+        let release = self.placed.as_ref().map(|placed| placed.release.release.digest);
+        *lock(&self.shared.observation) = release.map(|of| (of, self.seen.observation()));
+    }
+
     /// Changes the route to the candidate, between two readings.
     fn take_route(&mut self) {
         let Some(candidate) = self.candidate.take() else { return };
@@ -490,7 +496,7 @@ impl Task {
     /// Takes a frame into the next commit.
     fn account(&mut self, settled: Settled, release: Option<&ReleaseId>) {
         self.seen.settled(&settled);
-        *lock(&self.shared.observation) = self.seen.observation();
+        self.show_observation();
         let author = Author { device: &self.parts.device, slot: &self.parts.slot, release };
         let counts = &mut self.record.counts;
         counts.frames += 1;
@@ -550,7 +556,7 @@ impl Task {
         self.record.counts.worker_deaths += 1;
         self.pending.dirty = true;
         self.seen.crashed();
-        *lock(&self.shared.observation) = self.seen.observation();
+        self.show_observation();
         tracing::warn!(slot = %self.parts.slot, "the worker of {release} is gone: {reason}");
         self.shared.tell(&SlotEvent::WorkerFailed { release: release.clone(), reason });
         if let Some(feed) = feed.filter(|_| was_ready) {

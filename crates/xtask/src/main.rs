@@ -1,6 +1,8 @@
 //! `cargo xtask`: what is done to the whole project. Each command does its own set-up.
 
+mod bench;
 mod check;
+mod demo;
 mod setup;
 mod shell;
 mod test;
@@ -12,13 +14,18 @@ usage: cargo xtask COMMAND
 
   check   format, lints, dependencies and their licences, documentation
   test    everything: unit and system tests here, the examples under emulated ARM
+  demo    a server, three devices and a plant; a good release stays, bad ones go [--once]
+  bench   crash | footprint: what is measured rather than tested
 ";
 
 fn main() -> ExitCode {
     let command = std::env::args().nth(1).unwrap_or_default();
+    let rest: Vec<String> = std::env::args().skip(2).collect();
     let done = match command.as_str() {
         "check" => check::run(),
         "test" => test::run(),
+        "demo" => demo::run(&rest),
+        "bench" => bench::run(&rest),
         _ => {
             eprint!("{HELP}");
             return ExitCode::from(2);
