@@ -225,6 +225,19 @@ impl Fleet {
         output.status.success().then(|| serde_json::from_slice(&output.stdout).ok())?
     }
 
+    /// Waits until a device itself says how it is.
+    ///
+    /// # Errors
+    /// In vain: with what the agent says when it is asked, and what it logged.
+    pub fn wait_for_status(&self, device: &str) -> anyhow::Result<Value> {
+        let running = |status: &Value| status["running"] == true;
+        wait("the agent answers", || self.status(device).filter(running)).with_context(|| {
+            let log = self.agents.get(device).map(Program::log).unwrap_or_default();
+            let asked = self.on_device(device, &["status", "--json"]);
+            format!("{:?}\n{log}", asked.map(|output| complaint(&output)))
+        })
+    }
+
     /// Waits until `found` finds something in the device as the server describes it.
     ///
     /// # Errors
