@@ -39,11 +39,16 @@ fn answers(file: &Path) -> Vec<Value> {
 }
 
 /// Waits until the recording is answered to its end, and compares with the reference runtime.
-fn check_beats(file: &Path) {
+fn check_beats(fleet: &Fleet) {
+    let file = &fleet.device_folder("bed-3").join("findings.jsonl");
     let text = std::fs::read_to_string(root().join("examples/ecg/expected/excerpt.jsonl")).unwrap();
     let expected: Vec<Value> =
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    wait("all beats", || (answers(file).len() >= expected.len()).then_some(())).unwrap();
+    if let Err(error) = wait("all beats", || (answers(file).len() >= expected.len()).then_some(()))
+    {
+        let log = std::fs::read_to_string(fleet.device_folder("bed-3").join("agent.log"));
+        panic!("{error}, {} are there\n{}", answers(file).len(), log.unwrap_or_default());
+    }
     let answers = answers(file);
     assert_eq!(answers.len(), expected.len());
     for (finding, expected) in answers.iter().zip(&expected) {
@@ -74,9 +79,9 @@ fn an_assigned_release_answers_a_recording_as_the_reference_runtime_does() {
             (device["slots"]["ecg"]["active"]["version"] == "1").then_some(())
         })
         .unwrap();
-    check_beats(&fleet.device_folder("bed-3").join("findings.jsonl"));
+    check_beats(&fleet);
     fleet.stop_agent("bed-3").unwrap();
-    check_beats(&fleet.device_folder("bed-3").join("findings.jsonl"));
+    check_beats(&fleet);
 }
 
 #[test]
@@ -95,7 +100,7 @@ fn an_agent_that_is_killed_goes_on_where_it_was_without_a_server() {
         assert!(answers(&file).len() < 500, "it was not killed in the middle");
         fleet.start_agent("bed-3").unwrap();
     }
-    check_beats(&file);
+    check_beats(&fleet);
     let status = fleet.wait_for_status("bed-3").unwrap();
     let counts = &status["slots"]["ecg"]["counts"];
     assert_eq!((&counts["lost"], &counts["doubled"]), (&0.into(), &0.into()), "{counts}");
@@ -114,7 +119,7 @@ fn a_release_that_is_carried_by_hand_needs_no_server() {
     fleet.wait_for_status("bed-3").unwrap();
     let output = fleet.on_device("bed-3", &["install", "stick.lsd", "--json"]).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    check_beats(&fleet.device_folder("bed-3").join("findings.jsonl"));
+    check_beats(&fleet);
 }
 
 #[test]
