@@ -560,6 +560,20 @@ mod tests {
     }
 
     #[test]
+    fn the_documented_settings_are_accepted_and_say_the_defaults() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/agent.toml");
+        let config = Config::read(&path).unwrap();
+        let defaults = limits(LimitsFile::default()).unwrap();
+        assert_eq!(format!("{:?}", config.limits), format!("{defaults:?}"));
+        let telemetry = TelemetryFile::default();
+        assert_eq!(config.telemetry.interval.as_secs(), telemetry.interval_seconds);
+        assert_eq!(config.telemetry.spool_bytes_max, telemetry.spool_mib_max << 20);
+        let slot = config.slots.values().next().unwrap();
+        assert_eq!(slot.queue_readings_max, queue_readings_default());
+        assert_eq!(slot.overflow, Overflow::default());
+    }
+
+    #[test]
     fn paths_are_relative_to_the_file_and_the_rest_has_defaults() {
         let (folder, config) = read(FILE);
         let config = config.unwrap();

@@ -385,6 +385,24 @@ async fn a_release_that_does_not_load_leaves_the_route_as_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_is_never_judged_by_the_frames_of_the_one_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let values = Arc::new((0..400).map(f64::from).collect::<Vec<_>>());
+    let one = bench(folder.path(), values, Overflow::Block, 10);
+    one.slot.run(&release("1", "")).await.unwrap();
+    one.until("the recording ends", |view| view.ended).await;
+    let frames = |version| one.slot.observation(&release(version, "").release.digest).frames;
+    assert_eq!((frames("1"), frames("2")), (100, 0));
+    // There is nothing left to read, so nothing can have been seen of what comes now.
+    one.slot.swap(&release("2", "")).await.unwrap();
+    assert_eq!((frames("1"), frames("2")), (0, 0));
+    one.slot.run(&release("1", "")).await.unwrap();
+    assert_eq!(frames("1"), 0);
+    one.slot.vacate("a test").await;
+    assert_eq!(frames("1"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_gives_way_in_a_full_queue_is_counted_and_the_frames_say_so() {
     let folder = tempfile::tempdir().unwrap();
     let values = Arc::new((0..4000).map(f64::from).collect::<Vec<_>>());

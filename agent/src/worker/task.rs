@@ -243,6 +243,7 @@ impl Task {
                 self.placed = None;
                 self.feed = None;
                 self.seen = Seen::default();
+                self.show_observation();
                 self.port.send_replace(None);
                 self.told_vacant = false;
                 self.tell_vacant(&reason, None);
@@ -402,6 +403,8 @@ impl Task {
             careful: false,
             finishing: false,
         });
+        // Before anybody is told of the swap: a trial must not be judged by its forerunner's frames.
+        self.show_observation();
         self.port.send_if_modified(|now| {
             let differs = now.as_deref() != Some(&*port);
             if differs {

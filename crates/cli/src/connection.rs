@@ -12,6 +12,8 @@ use ureq::http::Uri;
 
 /// Where a server listens that nobody told otherwise.
 const DEFAULT: &str = "http://127.0.0.1:8080";
+/// Where a server keeps its data unless told otherwise.
+const DATA: &str = "lineside-data";
 /// Largest file that is read for a token or for addresses, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 16;
 
@@ -21,7 +23,8 @@ pub struct Connection {
     /// Where the server is [default: LINESIDE_SERVER, or http://127.0.0.1:8080].
     #[arg(long, global = true, value_name = "URL")]
     server: Option<String>,
-    /// The server's data folder, where it is on this machine: has its address and the token.
+    /// The server's data folder, where it is on this machine: has its address and the token
+    /// [default: lineside-data in this folder, if a server ran there].
     #[arg(long, global = true, value_name = "DIR")]
     data: Option<PathBuf>,
     /// The file with the administrator's token [default: LINESIDE_TOKEN].
@@ -63,6 +66,17 @@ impl Environment {
 }
 
 impl Connection {
+    /// Takes the data folder that a server makes unless told otherwise, where nothing else says
+    /// which server is meant.
+    pub fn or_beside(mut self, folder: &Path, environment: &Environment) -> Connection {
+        let beside = folder.join(DATA);
+        let told = self.data.is_some() || self.server.is_some() || environment.server.is_some();
+        if !told && self.token_file.is_none() && beside.join("endpoints.json").is_file() {
+            self.data = Some(beside);
+        }
+        self
+    }
+
     /// The server's base URL, without a slash at the end.
     ///
     /// # Errors
@@ -166,6 +180,25 @@ fn checked(written: &str) -> anyhow::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_that_ran_in_this_folder_is_meant_unless_something_else_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let beside = folder.path().join(DATA);
+        let nothing = Environment::default();
+        let found = |given: Connection, environment: &Environment| {
+            given.or_beside(folder.path(), environment).data
+        };
+        assert_eq!(found(connection(None, None), &nothing), None);
+        std::fs::create_dir(&beside).unwrap();
+        std::fs::write(beside.join("endpoints.json"), b"{}").unwrap();
+        assert_eq!(found(connection(None, None), &nothing), Some(beside));
+        assert_eq!(found(connection(Some("localhost"), None), &nothing), None);
+        let elsewhere = Path::new("elsewhere");
+        assert_eq!(found(connection(None, Some(elsewhere)), &nothing), Some(elsewhere.into()));
+        let said = Environment { server: Some("localhost".into()), token: None };
+        assert_eq!(found(connection(None, None), &said), None);
+    }
 
     fn connection(server: Option<&str>, data: Option<&Path>) -> Connection {
         Connection {

@@ -52,7 +52,8 @@ enum Command {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let output = Output { json: arguments.json };
-    let connection = &arguments.connection;
+    let environment = connection::Environment::read();
+    let connection = &arguments.connection.or_beside(std::path::Path::new(""), &environment);
     let done = match arguments.command {
         Command::Bundle(command) => bundle::run(command, &output),
         Command::Plugin(command) => plugin::run(command, &output),
