@@ -323,6 +323,7 @@ impl Config {
     }
 }
 
+#[derive(Debug)]
 struct Wrong {
     field: String,
     problem: String,
