@@ -4,11 +4,12 @@
 //! One thread writes. Sources are told only what is committed, and sinks see only that. While the
 //! disk is full the thread waits for space and slots go on in memory.
 
+use crate::database::Database;
 use crate::store::Store;
 use crate::worker::route::{JournalStep, StreamState};
 use lineside_runtime::Reading;
 use lineside_wire::name::SlotName;
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

@@ -6,6 +6,7 @@
 
 pub mod config;
 pub mod daemon;
+pub mod database;
 pub mod fleet;
 pub mod ledger;
 pub mod local;

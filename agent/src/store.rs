@@ -10,7 +10,7 @@
 //!   cache/         compiled plugins
 //! ```
 
-use redb::{Database, StorageError};
+use crate::database::Database;
 use ring::rand::{SecureRandom, SystemRandom};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
@@ -84,10 +84,12 @@ impl Store {
         make(&folder.join("blobs").join("sha256"))?;
         make(&folder.join("cache"))?;
         let path = folder.join("state.redb");
-        let database =
-            redb::Builder::new().set_cache_size(CACHE_BYTES).create(&path).map_err(|error| {
-                StoreError::Database { path, source: Box::new(redb::Error::from(error)) }
-            })?;
+        let file = path.clone();
+        let open = move || redb::Builder::new().set_cache_size(CACHE_BYTES).create(&file);
+        let database = Database::open(open).map_err(|error| StoreError::Database {
+            path,
+            source: Box::new(redb::Error::from(error)),
+        })?;
         Ok(Store { folder: folder.to_owned(), database: Arc::new(database), _lock: lock })
     }
 
@@ -121,16 +123,6 @@ impl Store {
             Err(error) => Err(failed(&path)(error)),
         }
     }
-}
-
-/// Whether an error of the database means that the disk takes nothing more, for a sentence to people.
-pub fn is_disk_full(error: &redb::Error) -> bool {
-    matches!(error, redb::Error::Io(io) if io.kind() == io::ErrorKind::StorageFull)
-}
-
-/// As [`is_disk_full`], for the errors that single operations give.
-pub fn storage_is_full(error: &StorageError) -> bool {
-    matches!(error, StorageError::Io(io) if io.kind() == io::ErrorKind::StorageFull)
 }
 
 fn lock(folder: &Path) -> Result<File, StoreError> {

@@ -5,13 +5,13 @@
 mod kit;
 
 use kit::{Vendor, echo, in_days};
+use lineside_agent::database::Database;
 use lineside_agent::fleet;
 use lineside_agent::update::acceptance::{Acceptance, RestoreError};
 use lineside_agent::update::journal::Journal;
 use lineside_bundle::parcel::Papers;
 use lineside_trust::{KeyPair, RootSpec, sign_root};
 use lineside_wire::v1::Documents;
-use redb::Database;
 use ring::rand::SystemRandom;
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -24,7 +24,8 @@ fn now_ms() -> i64 {
 
 fn journal(folder: &tempfile::TempDir) -> Journal {
     let path = folder.path().join("state.redb");
-    Journal::open(Arc::new(Database::create(path).unwrap())).unwrap()
+    let open = move || redb::Database::create(&path);
+    Journal::open(Arc::new(Database::open(open).unwrap())).unwrap()
 }
 
 fn device(vendor: &Vendor) -> (kit::Device, fleet::Device) {

@@ -1,6 +1,7 @@
 //! The way to the telemetry: takes frames and events from everywhere, and writes them when there is
 //! something to write. Nobody waits for it but the update engine, whose reports must not be lost.
 
+use crate::database::Database;
 use crate::fleet::status::release_ref;
 use crate::telemetry::resources;
 use crate::telemetry::spool::{Batch, Key, Spool, SpoolError};
@@ -12,7 +13,6 @@ use lineside_bundle::{BundleFile, ReleaseId};
 use lineside_update::{Report, ReportKind};
 use lineside_wire::name::SlotName;
 use lineside_wire::v1::{Ack, Body, Event, Interval, event};
-use redb::Database;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

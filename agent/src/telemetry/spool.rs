@@ -3,10 +3,11 @@
 //! Two tables, because events outlive intervals: where the bound is reached the oldest intervals
 //! give way first. What gave way shows as a gap in the numbers, and is told by a record of its own.
 
+use crate::database::Database;
 use lineside_update::Report;
 use lineside_wire::envelope::encode;
 use lineside_wire::v1::{Ack, Body, Interval, Record, Telemetry, record};
-use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition};
+use redb::{ReadableTable, Table, TableDefinition};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -274,14 +275,10 @@ fn size(body: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::database::tests::in_memory;
     use lineside_update::ReportKind;
     use lineside_wire::envelope::decode;
     use lineside_wire::v1::{Event, event};
-    use redb::backends::InMemoryBackend;
-
-    fn database() -> Arc<Database> {
-        Arc::new(Database::builder().create_with_backend(InMemoryBackend::new()).unwrap())
-    }
 
     fn event(text: &str) -> Body {
         let (slot, text) = ("line".into(), text.into());
@@ -328,7 +325,7 @@ mod tests {
 
     #[test]
     fn records_stay_until_they_are_acknowledged_whatever_happens_meanwhile() {
-        let database = database();
+        let database = in_memory();
         let mut spool = Spool::open(database.clone(), 1, 1 << 20).unwrap();
         spool.write(&[interval(1), event("a"), interval(2)], &none()).unwrap();
         assert_eq!(keys(&spool), [(1, 1), (1, 0), (1, 2)], "events come first");
@@ -352,7 +349,7 @@ mod tests {
 
     #[test]
     fn a_full_spool_gives_up_old_intervals_and_keeps_events() {
-        let mut spool = Spool::open(database(), 1, 4096).unwrap();
+        let mut spool = Spool::open(in_memory(), 1, 4096).unwrap();
         spool.write(&[event("kept")], &none()).unwrap();
         for frames in 0..500 {
             spool.write(&[interval(frames)], &none()).unwrap();
@@ -371,7 +368,7 @@ mod tests {
 
     #[test]
     fn a_report_is_told_once_however_often_it_is_handed_over() {
-        let database = database();
+        let database = in_memory();
         let report = |number| Report {
             number,
             kind: ReportKind::Committed,
@@ -391,7 +388,7 @@ mod tests {
 
     #[test]
     fn the_open_interval_is_there_after_a_restart() {
-        let database = database();
+        let database = in_memory();
         let mut spool = Spool::open(database.clone(), 1, 1 << 20).unwrap();
         let open = BTreeMap::from([("line".to_owned(), Some(open_interval(9)))]);
         spool.write(&[], &open).unwrap();
@@ -404,7 +401,7 @@ mod tests {
 
     #[test]
     fn a_start_that_could_not_be_counted_uses_no_number_twice() {
-        let database = database();
+        let database = in_memory();
         let mut spool = Spool::open(database.clone(), 1, 1 << 20).unwrap();
         spool.write(&[event("a"), interval(1)], &none()).unwrap();
         assert_eq!(Spool::open(database, 1, 1 << 20).unwrap().next(), 2);

@@ -2,10 +2,11 @@
 //!
 //! One redb table. Every write is a transaction that is on the medium when it returns.
 
+use crate::database::Database;
 use lineside_trust::Seen;
 use lineside_update::{SlotState, Target};
 use lineside_wire::name::SlotName;
-use redb::{Database, ReadableDatabase, TableDefinition};
+use redb::TableDefinition;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -195,21 +196,23 @@ fn json(value: &impl Serialize) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Store;
 
     #[test]
     fn what_was_written_is_there_after_a_restart_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("state.redb");
         let slot: SlotName = "turbine".parse().unwrap();
         let accepted = Accepted { latest_known_unix_ms: 7, ..Accepted::default() };
         {
-            let journal = Journal::open(Arc::new(Database::create(&path).unwrap())).unwrap();
+            let store = Store::open(folder.path()).unwrap();
+            let journal = Journal::open(store.database()).unwrap();
             assert_eq!(journal.accepted().unwrap(), Accepted::default());
             journal.write_slot(&slot, &SlotState::default()).unwrap();
             journal.accept(&accepted, &[(Document::Releases, b"{}")]).unwrap();
             assert_eq!(journal.count_boot().unwrap(), 1);
         }
-        let journal = Journal::open(Arc::new(Database::create(&path).unwrap())).unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let journal = Journal::open(store.database()).unwrap();
         assert_eq!(journal.slots().unwrap().keys().collect::<Vec<_>>(), ["turbine"]);
         assert_eq!(journal.accepted().unwrap(), accepted);
         assert_eq!(journal.document(Document::Releases).unwrap().unwrap(), b"{}");

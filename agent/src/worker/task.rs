@@ -895,7 +895,8 @@ fn places(names: &[String], wanted: &[String]) -> Option<Vec<usize>> {
 
 /// Joins neighboring spans of a stream, so that waiting for the disk takes no more room.
 fn merge(spans: &mut Vec<Span>) {
-    if spans.len() <= BATCH_FRAMES_MAX {
+    // The source waits from this number on, so it must not be kept.
+    if spans.len() < BATCH_FRAMES_MAX {
         return;
     }
     let mut merged: BTreeMap<String, Vec<Span>> = BTreeMap::new();

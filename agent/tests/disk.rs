@@ -1,0 +1,104 @@
+//! A disk that is full while the agent runs, and has room again: a small file system in memory.
+
+#![allow(clippy::unwrap_used)] // A test stops at what does not hold.
+
+mod kit;
+
+use kit::{Device, Vendor, check_each_frame_once, echo, wait};
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Room for what the agent needs and for the 32 MiB that a download leaves free.
+const SIZE: &str = "size=48m";
+
+/// A file system of its own; none where mounting is not allowed.
+struct Mount(PathBuf);
+
+impl Mount {
+    fn at(folder: PathBuf) -> Option<Mount> {
+        fs::create_dir(&folder).unwrap();
+        let mut command = Command::new("mount");
+        command.args(["-t", "tmpfs", "-o", SIZE, "tmpfs"]).arg(&folder);
+        let output = command.output().ok()?;
+        if !output.status.success() {
+            eprintln!("skipped: {}", String::from_utf8_lossy(&output.stderr).trim());
+            return None;
+        }
+        Some(Mount(folder))
+    }
+
+    /// Leaves no byte to anybody.
+    fn fill(&self) {
+        let mut file = File::create(self.0.join("filling")).unwrap();
+        for size in [1 << 16, 1 << 10, 1] {
+            while file.write_all(&vec![1; size]).is_ok() {}
+        }
+    }
+
+    fn free(&self) {
+        fs::remove_file(self.0.join("filling")).unwrap();
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        // Lazily: the agent may still be ending.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+fn log(folder: &Path) -> String {
+    fs::read_to_string(folder.join("agent.log")).unwrap_or_default()
+}
+
+#[test]
+fn a_full_disk_stops_nothing_and_when_it_has_room_all_is_written_once() {
+    let vendor = Vendor::new();
+    let mut device = Device::new(&vendor, 40_000);
+    let folder = device.folder.path().to_owned();
+    let Some(mount) = Mount::at(folder.join("state")) else { return };
+    device.start();
+    let bundle = echo("1", "[trial]\nframes = 5\njudge_after = 2\n");
+    let bundles = std::slice::from_ref(&bundle);
+    let papers = vendor.papers(bundles, &bundle, 1, "line-3");
+    let output = device.install(&papers, bundles);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    wait("it is committed", || (device.slot()["active"] == "echo v1").then_some(()));
+    let process = device.process();
+
+    mount.fill();
+    let frames = |device: &Device| device.slot()["counts"]["frames"].as_u64().unwrap_or_default();
+    let complaint = "findings and positions wait in memory";
+    wait("the disk is noticed to be full", || log(&folder).contains(complaint).then_some(()));
+    let before = frames(&device);
+    wait("it answers without a disk", || (frames(&device) > before + 100).then_some(()));
+    let said = log(&folder);
+    assert_eq!(said.matches(complaint).count(), 1, "{said}");
+    assert!(said.contains("No space left on device"), "{said}");
+    let written = device.findings().len();
+
+    mount.free();
+    wait("it is written again", || {
+        log(&folder).contains("state.redb can be written again").then_some(())
+    });
+    wait("findings arrive again", || (device.findings().len() > written + 150).then_some(()));
+    assert_eq!(device.process(), process);
+    let counts = device.slot()["counts"].clone();
+    assert_eq!((&counts["lost"], &counts["doubled"]), (&0.into(), &0.into()), "{counts}");
+    assert_eq!(counts["dropped"], serde_json::json!({}), "{counts}");
+    device.kill();
+    check_each_frame_once(&device.findings());
+
+    // What was written in those times is found at the next start.
+    device.start();
+    let now = device.findings().len();
+    wait("it goes on", || (device.findings().len() > now + 50).then_some(()));
+    let counts = device.slot()["counts"].clone();
+    assert_eq!((&counts["lost"], &counts["doubled"]), (&0.into(), &0.into()), "{counts}");
+    device.kill();
+    check_each_frame_once(&device.findings());
+    drop(device);
+    drop(mount);
+}
