@@ -108,8 +108,8 @@ impl Moments {
         self.count
     }
 
-    /// Values whose magnitude entered the sums as [`MAGNITUDE_MAX`]: mean and deviation are then
-    /// not those of the values.
+    /// Values whose magnitude entered the sums as 2^40: mean and deviation are then not those of the
+    /// values.
     pub fn clamped(&self) -> u64 {
         self.clamped
     }
