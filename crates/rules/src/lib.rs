@@ -2,6 +2,7 @@
 //!
 //! Evaluated alike on device and server. Reads no clock and no file.
 
+mod check;
 mod limits;
 mod verdict;
 

@@ -2,13 +2,23 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Frames a trial lasts unless somebody asks for more.
 const FRAMES_DEFAULT: u64 = 100;
 /// Frames before shares and quantiles are judged unless somebody asks for another number.
 const JUDGE_AFTER_DEFAULT: u64 = 30;
+/// Hours of running after which a trial has to be decided, unless somebody asks for another number.
+const HOURS_MAX_DEFAULT: u32 = 24;
 /// Crashes of its worker that a candidate survives.
 const CRASHES_MAX_DEFAULT: u32 = 2;
+
+/// Most frames that a trial may ask for.
+pub(crate) const FRAMES_MAX: u64 = 1_000_000;
+/// Most hours of running that a trial may ask for: twelve weeks.
+pub(crate) const HOURS_MAX: u32 = 2000;
+/// Most crashes that limits may forgive.
+pub(crate) const CRASHES_MAX: u32 = 1000;
 
 /// A closed range `[low, high]`; written as a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -54,6 +64,10 @@ pub struct TrialLimits {
     /// Frames before shares and quantiles are judged (default 30): a share of three frames says nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub judge_after: Option<u64>,
+    /// Hours of running within which the trial has to be decided (default 24). A candidate that has
+    /// not answered enough frames by then is not worth its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hours_max: Option<u32>,
     /// Largest share of frames that may end in an error, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_share_max: Option<f64>,
@@ -82,6 +96,12 @@ impl TrialLimits {
         self.judge_after.unwrap_or(JUDGE_AFTER_DEFAULT).clamp(1, self.frames())
     }
 
+    /// Running time within which the trial has to be decided.
+    pub fn time_max(&self) -> Duration {
+        let hours = self.hours_max.unwrap_or(HOURS_MAX_DEFAULT).clamp(1, HOURS_MAX);
+        Duration::from_secs(u64::from(hours) * 3600)
+    }
+
     /// Crashes of its worker that a candidate survives.
     pub fn crashes_max(&self) -> u32 {
         self.crashes_max.unwrap_or(CRASHES_MAX_DEFAULT)
@@ -89,7 +109,7 @@ impl TrialLimits {
 
     /// The limits that hold when all of `limits` hold: the strictest of each.
     ///
-    /// The longest trial counts. `judge_after` is the earliest asked for, so that an author cannot
+    /// Most frames and fewest hours count. `judge_after` is the earliest asked for, so that an author cannot
     /// put off the verdict on his own release.
     pub fn strictest<'a>(limits: impl IntoIterator<Item = &'a TrialLimits>) -> TrialLimits {
         limits.into_iter().fold(TrialLimits::default(), |all, one| {
@@ -103,6 +123,7 @@ impl TrialLimits {
             TrialLimits {
                 frames: both(all.frames, one.frames, u64::max),
                 judge_after: both(all.judge_after, one.judge_after, u64::min),
+                hours_max: both(all.hours_max, one.hours_max, u32::min),
                 error_share_max: both(all.error_share_max, one.error_share_max, f64::min),
                 latency_p95_ms_max: both(all.latency_p95_ms_max, one.latency_p95_ms_max, f64::min),
                 alarm_share: both(all.alarm_share, one.alarm_share, Range::intersect),

@@ -165,6 +165,7 @@ mod tests {
         TrialLimits {
             frames: Some(120),
             judge_after: Some(40),
+            hours_max: None,
             error_share_max: Some(0.01),
             latency_p95_ms_max: Some(50.0),
             alarm_share: Some(Range { low: 0.0, high: 0.3 }),
