@@ -18,5 +18,8 @@ pub use pipeline::{
 pub use plugin::{
     CompiledPlugin, Instance, PluginCache, PluginError, Sandbox, SandboxError, SandboxLimits,
 };
-pub use recording::{RecordedRow, Recording, RecordingError, RowError, Sequencer};
+pub use recording::{
+    KEY_BYTES_MAX, KEYS_MAX, RecordedRow, Recording, RecordingError, RowError, Sequencer,
+    parse_time,
+};
 pub use tensor::{Data, Element, Port, Tensor};

@@ -1,6 +1,9 @@
 //! Recorded input: CSV rows into readings of a port. At the desk, on the device and in tests.
 
+mod line;
+
 use crate::pipeline::Reading;
+use line::{Columns, LINE_BYTES_MAX, LineError, Lines};
 use lineside_bundle::Port;
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -10,7 +13,7 @@ use time::format_description::well_known::Rfc3339;
 /// Streams that a slot may tell apart.
 pub const KEYS_MAX: usize = 4096;
 /// Longest key in bytes.
-const KEY_BYTES_MAX: usize = 255;
+pub const KEY_BYTES_MAX: usize = 255;
 
 /// Why a recording cannot be read at all.
 #[derive(Debug, thiserror::Error)]
@@ -34,10 +37,17 @@ pub enum RecordingError {
 pub struct RowError {
     /// Line of the file, from 1.
     pub line: u64,
-    /// Reason in one word, for counting: `malformed`, `missing`, `not_finite`, `key`, `time`.
+    /// Reason in one word, for counting: `malformed`, `missing`, `not_finite`, `key`, `time`. Or
+    /// [`RowError::IO`], which is about the file and counts no row.
     pub reason: &'static str,
     /// What is wrong, with the column and the text found.
     pub problem: String,
+}
+
+impl RowError {
+    /// The reason of a file that cannot be read for now. It is not over: asking for the next row goes
+    /// on where it stopped, which for a disk that is gone may never do any good.
+    pub const IO: &str = "io";
 }
 
 /// One row: a reading that has no sequence number yet.
@@ -53,9 +63,10 @@ pub struct RecordedRow {
     pub values: Vec<f64>,
 }
 
-/// Rows of a CSV file, one at a time.
+/// Rows of a CSV file, one a line, one at a time.
 pub struct Recording<R> {
-    rows: csv::StringRecordsIntoIter<R>,
+    lines: Lines<R>,
+    columns: Columns,
     key: Option<(String, usize)>,
     time: Option<(String, usize)>,
     fields: Vec<(String, usize)>,
@@ -69,13 +80,20 @@ impl<R: Read> Recording<R> {
     /// # Errors
     /// [`RecordingError`], naming the column.
     pub fn open(port: &Port, source: R) -> Result<Recording<R>, RecordingError> {
-        let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(source);
-        let header = reader.headers().map_err(|e| RecordingError::Header(e.to_string()))?.clone();
+        let header = RecordingError::Header;
+        let (mut lines, mut columns) = (Lines::new(source), Columns::new());
+        match lines.advance() {
+            Ok(true) => {}
+            Ok(false) => return Err(header("the file is empty".into())),
+            Err(LineError::Io(error)) => return Err(header(error.to_string())),
+            Err(LineError::Long) => return Err(header(too_long())),
+        }
+        columns.split(lines.bytes()).map_err(header)?;
         let column = |name: &String| {
-            let at = header.iter().position(|column| column.trim() == name);
+            let at = columns.iter().position(|column| column == name);
             at.map(|at| (name.clone(), at)).ok_or_else(|| RecordingError::Column {
                 column: name.clone(),
-                found: header.iter().take(50).map(str::to_owned).collect(),
+                found: columns.iter().take(50).map(str::to_owned).collect(),
             })
         };
         Ok(Recording {
@@ -84,14 +102,18 @@ impl<R: Read> Recording<R> {
             fields: port.fields.iter().map(|f| column(&f.name)).collect::<Result<_, _>>()?,
             period_ns: port.rate_hz.map_or(0.0, |rate| 1e9 / rate),
             read: 0,
-            rows: reader.into_records(),
+            lines,
+            columns,
         })
     }
 
-    fn row(&self, record: &csv::StringRecord) -> Result<RecordedRow, RowError> {
-        let line = record.position().map_or(0, csv::Position::line);
+    fn row(&mut self) -> Result<RecordedRow, RowError> {
+        let line = self.lines.number();
         let fail = |reason, problem| Err(RowError { line, reason, problem });
-        let text = |(_, at): &(String, usize)| record.get(*at).map(str::trim);
+        if let Err(problem) = self.columns.split(self.lines.bytes()) {
+            return fail("malformed", problem);
+        }
+        let text = |(_, at): &(String, usize)| self.columns.get(*at);
         let mut values = Vec::with_capacity(self.fields.len());
         for field in &self.fields {
             let name = &field.0;
@@ -131,20 +153,28 @@ impl<R: Read> Iterator for Recording<R> {
     type Item = Result<RecordedRow, RowError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let row = match self.rows.next()? {
-            Ok(record) => self.row(&record),
-            Err(error) => {
-                let line = error.position().map_or(0, csv::Position::line);
-                Err(RowError { line, reason: "malformed", problem: error.to_string() })
+        let advanced = self.lines.advance();
+        let failed = |line, reason, problem| Some(Err(RowError { line, reason, problem }));
+        let row = match advanced {
+            Ok(false) => return None,
+            Err(LineError::Io(error)) => {
+                let problem = format!("the file cannot be read on: {error}");
+                return failed(self.lines.number(), RowError::IO, problem);
             }
+            Err(LineError::Long) => failed(self.lines.number(), "malformed", too_long()),
+            Ok(true) => Some(self.row()),
         };
         self.read += 1;
-        Some(row)
+        row
     }
 }
 
+fn too_long() -> String {
+    format!("it is longer than {LINE_BYTES_MAX} bytes")
+}
+
 /// Reads RFC 3339, with or without seconds (`2014-01-18T00:00Z`), into nanoseconds since 1970.
-fn parse_time(text: &str) -> Option<i64> {
+pub fn parse_time(text: &str) -> Option<i64> {
     let parsed =
         OffsetDateTime::parse(text, &Rfc3339).or_else(|error| match text.split_once('Z') {
             Some((minutes, "")) => OffsetDateTime::parse(&format!("{minutes}:00Z"), &Rfc3339),
@@ -213,14 +243,80 @@ mod tests {
                 "A 1390003200 [1.0, 2.0]",
                 "line 3: column wind is empty (missing)",
                 "line 4: column wind: \"x\" is no number (malformed)",
-                "line 5: column wind: Some(\"NaN\") is not finite (not_finite)",
+                "line 5: column wind: NaN is not finite (not_finite)",
                 "line 6: column turbine names no stream (key)",
                 "line 7: column time is no RFC 3339 time (time)",
                 "line 8: column wind is empty (missing)",
                 "A 1390007400 [3.0, 4.0]",
             ]
-            .map(|line| line.replace("Some(\"NaN\")", "NaN"))
         );
+    }
+
+    #[test]
+    fn a_row_costs_no_other_however_long_or_badly_quoted_it_is() {
+        let long = "x".repeat(LINE_BYTES_MAX);
+        let said: Vec<String> = rows(&format!(
+            "\u{feff}time,turbine,wind,power\r\n\r\n2014-01-18T00:00Z,\"A,1\",1,2\r\n\
+             2014-01-18T00:10Z,A,\"1,2\r\n2014-01-18T00:20Z,A,3,4,{long}\n\
+             2014-01-18T00:30Z,A,5,6{}\n2014-01-18T00:40Z,A,\"7\",8",
+            ",".repeat(1100)
+        ))
+        .into_iter()
+        .map(|row| match row {
+            Ok(row) => format!("line {}: {} {:?}", row.line, row.key, row.values),
+            Err(error) => format!("{error} ({})", error.reason),
+        })
+        .collect();
+        assert_eq!(
+            said,
+            [
+                "line 3: A,1 [1.0, 2.0]",
+                "line 4: column wind: \"1,2\" is no number (malformed)",
+                "line 5: it is longer than 65536 bytes (malformed)",
+                "line 6: it has more than 1024 columns (malformed)",
+                "line 7: A [7.0, 8.0]",
+            ]
+        );
+        let error = Recording::open(&port(), long.repeat(2).as_bytes()).err().unwrap();
+        assert!(error.to_string().ends_with("it is longer than 65536 bytes"), "{error}");
+    }
+
+    /// Gives a few bytes at a time, and fails each time before it does.
+    struct Hiccups<'a> {
+        bytes: &'a [u8],
+        failed: bool,
+    }
+
+    impl Read for Hiccups<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            self.failed = !self.failed;
+            if self.failed {
+                return Err(std::io::Error::other("the stick was pulled"));
+            }
+            let length = buffer.len().min(7);
+            self.bytes.read(&mut buffer[..length])
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_for_a_while_has_not_ended() {
+        let text = "x\n1\n2\n3\n4\n5\n6\n7\n8\n";
+        let port = toml_port("rate_hz = 1.0\nfields = [{ name = 'x' }]");
+        let mut source = Hiccups { bytes: text.as_bytes(), failed: false };
+        assert!(source.read(&mut []).is_err());
+        let recording = Recording::open(&port, source).unwrap();
+        let (mut values, mut problems) = (Vec::new(), Vec::new());
+        for row in recording {
+            match row {
+                Ok(row) => values.push((row.values[0], row.time_unix_ns / 1_000_000_000)),
+                Err(error) => {
+                    assert_eq!(error.reason, RowError::IO);
+                    problems.push(error.to_string());
+                }
+            }
+        }
+        assert_eq!(values, [1, 2, 3, 4, 5, 6, 7, 8].map(|n| (f64::from(n), i64::from(n) - 1)));
+        assert_eq!(problems[0], "line 4: the file cannot be read on: the stick was pulled");
     }
 
     #[test]

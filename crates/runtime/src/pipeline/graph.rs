@@ -4,13 +4,12 @@ use super::frame::{Fault, FrameError, FrameOutcome, Part, Reading, Value};
 use super::window::{Broken, Cut, Window, Windower};
 use crate::engine::{Engine, EngineError};
 use crate::plugin::{CompiledPlugin, Instance, PluginError, SandboxLimits};
+use crate::recording::KEYS_MAX;
 use crate::tensor::{Data, Port, Tensor};
 use lineside_bundle::{BundleFile, TensorRef};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Streams that a pipeline keeps apart.
-const STREAMS_MAX: usize = 4096;
 /// Streams that it keeps apart where each has plugin instances of its own.
 const STREAMS_WITH_PLUGINS_MAX: usize = 256;
 
@@ -84,7 +83,7 @@ impl Pipeline {
             rows,
             stride,
             streams: BTreeMap::new(),
-            streams_max: if plugins { STREAMS_WITH_PLUGINS_MAX } else { STREAMS_MAX },
+            streams_max: if plugins { STREAMS_WITH_PLUGINS_MAX } else { KEYS_MAX },
             plugin_restarts: 0,
         }
     }
