@@ -1,6 +1,7 @@
 //! Whether a description holds together: every reference resolves, nothing goes in circles.
 
-use crate::description::{BundleFile, FORMAT, Stage, TensorRef};
+use crate::description::{BundleFile, FORMAT, FailSafe, Stage, TensorRef};
+use lineside_rules::Range;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Rows of a window that is still a frame and not a recording.
@@ -128,13 +129,15 @@ impl BundleFile {
             return fail("needs `time`, the field with a reading's time, or `rate_hz`".into());
         }
         for field in &port.fields {
-            if let Some(range) = field.range
-                && range.low.partial_cmp(&range.high).is_none_or(std::cmp::Ordering::is_gt)
-            {
+            let Some(Range { low, high }) = field.range else { continue };
+            if !low.is_finite() || !high.is_finite() {
                 return fail(format!(
-                    "field {}: range [{}, {}] is empty",
-                    field.name, range.low, range.high
+                    "field {}: range [{low}, {high}] must be two finite numbers",
+                    field.name
                 ));
+            }
+            if low > high {
+                return fail(format!("field {}: range [{low}, {high}] is empty", field.name));
             }
         }
         Ok(())
@@ -235,8 +238,13 @@ impl BundleFile {
         for name in self.trial.outputs.keys() {
             known("trial.outputs".into(), name)?;
         }
-        for name in self.fail_safe.keys() {
+        for (name, value) in &self.fail_safe {
             known("fail_safe".into(), name)?;
+            if let FailSafe::Number(number) = value
+                && !number.is_finite()
+            {
+                return place(&format!("fail_safe.{name}"), format!("{number} is not finite"));
+            }
         }
         let mut names = BTreeSet::new();
         for check in &self.checks {
@@ -246,8 +254,13 @@ impl BundleFile {
             }
             for (output, tolerance) in &check.tolerance {
                 known(format!("{at}, tolerance"), output)?;
-                if !(tolerance.absolute >= 0.0 && tolerance.relative >= 0.0) {
-                    return place(&at, format!("tolerance of {output} must not be negative"));
+                for (how, size) in
+                    [("absolute", tolerance.absolute), ("relative", tolerance.relative)]
+                {
+                    if !(size.is_finite() && size >= 0.0) {
+                        let problem = format!("{how} = {size} must be finite and not negative");
+                        return place(&format!("{at}, tolerance of {output}"), problem);
+                    }
                 }
             }
             for path in [&check.input, &check.expected] {
@@ -266,6 +279,9 @@ impl BundleFile {
                 "limits",
                 "memory_mib must be at least 16, plugin_memory_mib and frame_ms at least 1".into(),
             );
+        }
+        if let Err((field, problem)) = self.trial.check() {
+            return place(&format!("trial.{field}"), problem);
         }
         if let Some(range) = self.trial.alarm_share
             && self.alarm_output.is_none()
@@ -341,6 +357,58 @@ alarm = true
 [trial]
 alarm_share = [0.0, 0.3]
 "#;
+
+    #[test]
+    fn a_number_that_a_manifest_cannot_hold_is_refused_by_its_key() {
+        // JSON has no word for them: written down they would be gone, and no device could read the rest.
+        for number in ["inf", "-inf", "nan"] {
+            for (from, to, key) in [
+                ("1.0", "NUMBER", "port row: rate_hz "),
+                ("[0, 9]", "[0.0, NUMBER]", "port row: field flow: range ["),
+                ("[0, 9]", "[NUMBER, 0.0]", "port row: field flow: range ["),
+                ("above = 3", "above = NUMBER", "stage alarm: "),
+                ("alarm = true", "score = NUMBER", "fail_safe.score: "),
+                ("[0.0, 0.3]", "[0.0, NUMBER]", "trial.alarm_share: "),
+                (
+                    "[0.0, 0.3]",
+                    "[0.0, 0.3]\noutputs.score = [NUMBER, 0.0]",
+                    "trial.outputs.score: ",
+                ),
+                ("[0.0, 0.3]", "[0.0, 0.3]\nerror_share_max = NUMBER", "trial.error_share_max: "),
+                (
+                    "[0.0, 0.3]",
+                    "[0.0, 0.3]\nlatency_p95_ms_max = NUMBER",
+                    "trial.latency_p95_ms_max: ",
+                ),
+                (
+                    "[trial]",
+                    "[[checks]]\nname = 'a'\ninput = 'a'\nexpected = 'b'\n\
+                     tolerance.score.absolute = NUMBER\n[trial]",
+                    "check a, tolerance of score: absolute = ",
+                ),
+                (
+                    "[trial]",
+                    "[[checks]]\nname = 'a'\ninput = 'a'\nexpected = 'b'\n\
+                     tolerance.score.relative = NUMBER\n[trial]",
+                    "check a, tolerance of score: relative = ",
+                ),
+            ] {
+                let error = changed(from, &to.replace("NUMBER", number));
+                assert!(error.starts_with(key), "{to} with {number}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_trial_that_nobody_can_judge_is_refused_at_the_desk() {
+        for (to, error) in [
+            ("[0.3, 0.0]", "trial.alarm_share: "),
+            ("[0.0, 0.3]\nerror_share_max = -1.0", "trial.error_share_max: "),
+        ] {
+            let said = changed("[0.0, 0.3]", to);
+            assert!(said.starts_with(error), "{to}: {said}");
+        }
+    }
 
     fn changed(from: &str, to: &str) -> String {
         assert!(GOOD.contains(from), "{from:?} is not in the example");
