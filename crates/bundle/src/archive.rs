@@ -1,11 +1,11 @@
 //! A tar of an OCI image layout (image-spec 1.1, image-layout.md): what a `.lsb` file is.
 
 use crate::build::BuiltBundle;
-use crate::digest::{Digest, Hasher};
+use crate::digest::Digest;
 use crate::manifest::{Manifest, ManifestError};
 use crate::oci::{Descriptor, MANIFEST_TYPE, OciManifest};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 
 /// Largest blob that is read, in bytes: a model of 2 GiB is what a protobuf file can hold.
@@ -25,8 +25,11 @@ pub enum ArchiveError {
     #[error("the archive is cut short or damaged")]
     Tar(#[source] io::Error),
     /// An entry that no layout has.
-    #[error("the archive has an entry {0:?} that does not belong there")]
+    #[error("it has an entry {0:?}, which no OCI image layout has")]
     Entry(String),
+    /// More entries than we would ever write.
+    #[error("it has more than {ENTRIES_MAX} entries")]
+    Entries,
     /// More than we would ever write.
     #[error("{what} has {size} bytes, {max} are allowed")]
     Size {
@@ -46,7 +49,7 @@ pub enum ArchiveError {
         found: Digest,
     },
     /// Something the layout needs is not there.
-    #[error("the archive lacks {0}")]
+    #[error("it lacks {0}")]
     Missing(String),
     /// A document in it that does not hold together.
     #[error("{0}")]
@@ -84,6 +87,22 @@ impl Index {
             manifests: manifests.collect(),
         }
     }
+
+    /// The one artifact that an index names.
+    fn only(bytes: &[u8]) -> Result<Descriptor, ArchiveError> {
+        let index: Index = serde_json::from_slice(bytes).map_err(|error| {
+            ArchiveError::Document(format!("index.json cannot be read: {error}"))
+        })?;
+        let count = index.manifests.len();
+        match <[Descriptor; 1]>::try_from(index.manifests) {
+            Ok([descriptor]) if descriptor.media_type == MANIFEST_TYPE => Ok(descriptor),
+            Ok([descriptor]) => Err(ArchiveError::Document(format!(
+                "index.json names something of type {:?}, not {MANIFEST_TYPE}",
+                descriptor.media_type
+            ))),
+            Err(_) => Err(ArchiveError::Document(format!("it holds {count} artifacts, not one"))),
+        }
+    }
 }
 
 /// Writes a bundle as a tar of an OCI image layout. The same bundle gives the same bytes.
@@ -108,7 +127,7 @@ pub fn write(bundle: &BuiltBundle, sink: impl Write) -> io::Result<()> {
 /// # Errors
 /// [`ArchiveError`]; nothing of a damaged archive is returned.
 pub fn read(source: impl Read) -> Result<BuiltBundle, ArchiveError> {
-    let mut entries = BTreeMap::new();
+    let mut layout = Layout::default();
     let mut tar = tar::Archive::new(source);
     for entry in tar.entries().map_err(ArchiveError::Tar)? {
         let mut entry = entry.map_err(ArchiveError::Tar)?;
@@ -117,77 +136,100 @@ pub fn read(source: impl Read) -> Result<BuiltBundle, ArchiveError> {
         if entry.header().entry_type().is_dir() {
             continue;
         }
-        if !entry.header().entry_type().is_file() || entries.len() >= ENTRIES_MAX {
+        if !entry.header().entry_type().is_file() {
             return Err(ArchiveError::Entry(path));
         }
-        check_size(&path, entry.size())?;
+        layout.admit(&path, entry.size())?;
         let mut bytes = Vec::new();
         entry.read_to_end(&mut bytes).map_err(ArchiveError::Tar)?;
         if bytes.len() as u64 != entry.size() {
             return Err(ArchiveError::Tar(io::ErrorKind::UnexpectedEof.into()));
         }
-        entries.insert(path, bytes);
+        layout.add(path, bytes);
     }
-    assemble(entries)
+    layout.bundle()
 }
 
-/// Puts a bundle together from the files of an OCI image layout, by path.
-///
-/// # Errors
-/// As [`read`].
-pub fn assemble(mut entries: BTreeMap<String, Vec<u8>>) -> Result<BuiltBundle, ArchiveError> {
-    let missing = |what: &str| ArchiveError::Missing(what.to_owned());
-    entries.remove("oci-layout").ok_or_else(|| missing("oci-layout: it is no OCI image layout"))?;
-    let index = entries.remove("index.json").ok_or_else(|| missing("index.json"))?;
-    check_size("index.json", index.len() as u64)?;
-    let mut blobs = BTreeMap::new();
-    for (path, bytes) in entries {
-        let named = blob_digest(&path).ok_or(ArchiveError::Entry(path))?;
-        let mut hasher = Hasher::default();
-        hasher.update(&bytes);
-        let found = hasher.finish();
-        if found != named {
-            return Err(ArchiveError::Damaged { named, found });
+/// The files of an OCI image layout, by path, as they are read from an archive or a folder.
+#[derive(Default)]
+pub struct Layout {
+    entries: BTreeMap<String, Vec<u8>>,
+}
+
+impl Layout {
+    /// Whether a file of this path and size may be part of it; asked before the file is read.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Entry`], [`ArchiveError::Entries`], [`ArchiveError::Size`].
+    pub fn admit(&self, path: &str, size: u64) -> Result<(), ArchiveError> {
+        let max = match path {
+            "oci-layout" | "index.json" => INDEX_BYTES_MAX,
+            path if blob_digest(path).is_some() => BLOB_BYTES_MAX,
+            path => return Err(ArchiveError::Entry(path.to_owned())),
+        };
+        if size > max {
+            return Err(ArchiveError::Size { what: path.to_owned(), size, max });
         }
-        blobs.insert(named, bytes);
+        if self.entries.len() >= ENTRIES_MAX {
+            return Err(ArchiveError::Entries);
+        }
+        Ok(())
     }
-    let index: Index = serde_json::from_slice(&index)
-        .map_err(|error| ArchiveError::Document(format!("index.json cannot be read: {error}")))?;
-    let [descriptor] = index.manifests.as_slice() else {
-        let count = index.manifests.len();
-        return Err(ArchiveError::Document(format!(
-            "the archive holds {count} artifacts, not one"
-        )));
-    };
-    let oci_manifest = blobs
-        .remove(&descriptor.digest)
-        .ok_or_else(|| missing("the OCI manifest its index names"))?;
-    let oci = OciManifest::parse(&oci_manifest).map_err(ArchiveError::Document)?;
-    for blob in oci.blobs() {
-        let bytes =
-            blobs.get(&blob.digest).ok_or_else(|| missing(&format!("blob {}", blob.digest)))?;
-        if bytes.len() as u64 != blob.size {
+
+    /// Adds a file that was admitted.
+    pub fn add(&mut self, path: String, bytes: Vec<u8>) {
+        self.entries.insert(path, bytes);
+    }
+
+    /// Puts the bundle together, verifying every digest before anything is parsed by it.
+    ///
+    /// # Errors
+    /// [`ArchiveError`].
+    pub fn bundle(self) -> Result<BuiltBundle, ArchiveError> {
+        let mut entries = self.entries;
+        let mut take =
+            |path: &str| entries.remove(path).ok_or_else(|| ArchiveError::Missing(path.to_owned()));
+        take("oci-layout")?;
+        let index = take("index.json")?;
+        let mut blobs = BTreeMap::new();
+        for (path, bytes) in entries {
+            let named = blob_digest(&path).ok_or(ArchiveError::Entry(path))?;
+            let found = Digest::of(&bytes);
+            if found != named {
+                return Err(ArchiveError::Damaged { named, found });
+            }
+            blobs.insert(named, bytes);
+        }
+        let descriptor = Index::only(&index)?;
+        let oci_manifest = blobs
+            .remove(&descriptor.digest)
+            .ok_or_else(|| ArchiveError::Missing("the OCI manifest its index names".into()))?;
+        if oci_manifest.len() as u64 != descriptor.size {
+            let size = oci_manifest.len();
             return Err(ArchiveError::Document(format!(
-                "blob {} has another size than named",
-                blob.digest
+                "the OCI manifest has {size} bytes, its index says {}",
+                descriptor.size
             )));
         }
-    }
-    let manifest = Manifest::parse(&blobs[&oci.config.digest])?;
-    for (path, file) in &manifest.files {
-        if !blobs.contains_key(&file.digest) {
-            return Err(missing(&format!("{path}, blob {}", file.digest)));
+        let oci = OciManifest::parse(&oci_manifest).map_err(ArchiveError::Document)?;
+        for blob in oci.blobs() {
+            let bytes = blobs
+                .get(&blob.digest)
+                .ok_or_else(|| ArchiveError::Missing(format!("blob {}", blob.digest)))?;
+            if bytes.len() as u64 != blob.size {
+                return Err(ArchiveError::Document(format!(
+                    "blob {} has another size than named",
+                    blob.digest
+                )));
+            }
         }
+        let manifest = Manifest::parse(&blobs[&oci.config.digest])?;
+        oci.check_files(&manifest).map_err(ArchiveError::Document)?;
+        // A layout may hold blobs of nothing (image-layout.md); they are no part of the bundle.
+        let named: BTreeSet<Digest> = oci.blobs().map(|blob| blob.digest).collect();
+        blobs.retain(|digest, _| named.contains(digest));
+        Ok(BuiltBundle { manifest, oci_manifest, blobs })
     }
-    Ok(BuiltBundle { manifest, oci_manifest, blobs })
-}
-
-fn check_size(path: &str, size: u64) -> Result<(), ArchiveError> {
-    let max = if path.starts_with("blobs/") { BLOB_BYTES_MAX } else { INDEX_BYTES_MAX };
-    if size > max {
-        return Err(ArchiveError::Size { what: path.to_owned(), size, max });
-    }
-    Ok(())
 }
 
 pub(crate) fn blob_path(digest: &Digest) -> String {
@@ -274,9 +316,87 @@ score = { from = "find.y" }
         let mut tar = tar::Builder::new(Vec::new());
         append(&mut tar, "etc/passwd", b"root").unwrap();
         let error = read(tar.into_inner().unwrap().as_slice()).unwrap_err().to_string();
-        assert_eq!(error, "the archive lacks oci-layout: it is no OCI image layout");
+        assert_eq!(error, "it has an entry \"etc/passwd\", which no OCI image layout has");
         assert!(read(&b"hello"[..]).is_err());
-        assert!(read(&b""[..]).is_err());
+        assert_eq!(read(&b""[..]).unwrap_err().to_string(), "it lacks oci-layout");
+    }
+
+    /// A bundle whose manifest and OCI manifest were changed by `change`, as an archive.
+    fn changed(change: impl FnOnce(&mut Manifest, &mut OciManifest)) -> Vec<u8> {
+        let mut bundle = bundle();
+        let mut oci = OciManifest::parse(&bundle.oci_manifest).unwrap();
+        bundle.blobs.remove(&oci.config.digest);
+        change(&mut bundle.manifest, &mut oci);
+        let config = bundle.manifest.to_bytes();
+        (oci.config.digest, oci.config.size) = (Digest::of(&config), config.len() as u64);
+        bundle.blobs.insert(oci.config.digest, config);
+        bundle.oci_manifest = serde_json::to_vec(&oci).unwrap();
+        let mut bytes = Vec::new();
+        write(&bundle, &mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn what_a_device_would_refuse_is_refused_at_the_desk() {
+        type Change = fn(&mut Manifest, &mut OciManifest);
+        let cases: [(Change, &str); 5] = [
+            (|_, _| {}, ""),
+            (
+                |_, oci| oci.layers.retain(|layer| layer.media_type != "text/markdown"),
+                "card.md is not among the layers of the OCI manifest",
+            ),
+            (
+                |manifest, _| manifest.files.get_mut("card.md").unwrap().size = 7,
+                "card.md has 7 bytes by the manifest and 6 by the OCI manifest",
+            ),
+            (
+                |_, oci| oci.layers = vec![oci.layers[0].clone(); 1025],
+                "the OCI manifest has 1025 layers, 1024 are allowed",
+            ),
+            (|manifest, _| manifest.bundle.summary = "x".repeat(1 << 20), "the manifest has 10"),
+        ];
+        for (change, error) in cases {
+            match read(changed(change).as_slice()) {
+                Ok(_) => assert_eq!(error, ""),
+                Err(said) => assert!(said.to_string().starts_with(error), "{said}"),
+            }
+        }
+    }
+
+    #[test]
+    fn more_than_a_device_takes_is_not_even_built() {
+        let mut description = BundleFile::parse(DESCRIPTION).unwrap();
+        let mut files = BTreeMap::from([("plugins/finder.wasm".to_owned(), b"wasm".to_vec())]);
+        description.summary = "x".repeat(1 << 20);
+        let error = build(description.clone(), files.clone()).unwrap_err().to_string();
+        assert!(error.starts_with("the manifest has 10"), "{error}");
+        description.summary.clear();
+        files.extend((0..1024).map(|number| (format!("{number}.txt"), vec![])));
+        let error = build(description, files).unwrap_err().to_string();
+        assert_eq!(error, "the manifest does not hold together: more than 1024 files");
+    }
+
+    #[test]
+    fn blobs_of_nothing_are_left_behind_and_an_index_that_lies_is_refused() {
+        let stray = b"a blob of something else".to_vec();
+        let mut with_stray = bundle();
+        with_stray.blobs.insert(Digest::of(&stray), stray);
+        let mut bytes = Vec::new();
+        write(&with_stray, &mut bytes).unwrap();
+        assert_eq!(read(bytes.as_slice()).unwrap().blobs, bundle().blobs);
+
+        for (from, to, error) in [
+            ("\"size\":", "\"size\":1", "the OCI manifest has "),
+            (MANIFEST_TYPE, "application/pdf", "index.json names something of type"),
+        ] {
+            let index = serde_json::to_string(&Index::of(&[bundle()])).unwrap();
+            let mut layout = Layout::default();
+            layout.add("oci-layout".into(), LAYOUT.to_vec());
+            layout.add("index.json".into(), index.replacen(from, to, 1).into_bytes());
+            layout.add(blob_path(&bundle().release_id().digest), bundle().oci_manifest);
+            let said = layout.bundle().unwrap_err().to_string();
+            assert!(said.starts_with(error), "{said}");
+        }
     }
 
     proptest! {

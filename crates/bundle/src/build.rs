@@ -3,7 +3,7 @@
 use crate::check::{DescriptionError, check_files, check_path};
 use crate::description::{BundleFile, Stage};
 use crate::digest::Digest;
-use crate::manifest::{FileEntry, Manifest};
+use crate::manifest::{FileEntry, Manifest, ManifestError};
 use crate::name::ReleaseId;
 use crate::oci::{
     ARTIFACT_TYPE, CONFIG_TYPE, Descriptor, MANIFEST_TYPE, OciManifest, TITLE, media_type,
@@ -19,6 +19,12 @@ pub enum BuildError {
     /// A file's path.
     #[error("{0}")]
     Path(String),
+    /// What was made is more than a bundle may be.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// As [`BuildError::Manifest`], of the artifact around it.
+    #[error("{0}")]
+    Artifact(String),
 }
 
 /// A bundle in memory: every blob of the artifact.
@@ -114,7 +120,12 @@ pub fn build(
             ("org.opencontainers.image.version".into(), manifest.bundle.version.to_string()),
         ]),
     };
-    blobs.insert(oci.config.digest, config);
     let oci_manifest = serde_json::to_vec(&oci).expect("an OCI manifest has only string keys");
+    // As whoever gets it will read it: what is signed once can never be mended.
+    let manifest = Manifest::parse(&config)?;
+    OciManifest::parse(&oci_manifest)
+        .and_then(|oci| oci.check_files(&manifest))
+        .map_err(BuildError::Artifact)?;
+    blobs.insert(oci.config.digest, config);
     Ok(BuiltBundle { manifest, oci_manifest, blobs })
 }

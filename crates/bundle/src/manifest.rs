@@ -6,10 +6,10 @@ use crate::digest::Digest;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Largest manifest that is read, in bytes.
-pub const MANIFEST_BYTES_MAX: usize = 1 << 20;
+/// Largest manifest that is read, in bytes: ours, and the OCI manifest around it.
+pub const MANIFEST_BYTES_MAX: u64 = 1 << 20;
 /// Files that a bundle may have.
-const FILES_MAX: usize = 1024;
+pub(crate) const FILES_MAX: usize = 1024;
 
 /// What a bundle is and which bytes belong to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,7 +38,7 @@ pub struct FileEntry {
 pub enum ManifestError {
     /// Too large to be one.
     #[error("the manifest has {0} bytes, {MANIFEST_BYTES_MAX} are allowed")]
-    Size(usize),
+    Size(u64),
     /// Not the JSON we write.
     #[error("the manifest cannot be read")]
     Json(#[from] serde_json::Error),
@@ -56,8 +56,9 @@ impl Manifest {
     /// # Errors
     /// [`ManifestError`]; the description is checked again, because it came from elsewhere.
     pub fn parse(bytes: &[u8]) -> Result<Manifest, ManifestError> {
-        if bytes.len() > MANIFEST_BYTES_MAX {
-            return Err(ManifestError::Size(bytes.len()));
+        let size = bytes.len() as u64;
+        if size > MANIFEST_BYTES_MAX {
+            return Err(ManifestError::Size(size));
         }
         let manifest: Manifest = serde_json::from_slice(bytes)?;
         manifest.bundle.check()?;

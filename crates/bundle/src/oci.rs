@@ -1,6 +1,8 @@
 //! The OCI image manifest of a bundle (image-spec 1.1, manifest.md, used as an artifact).
 
+use crate::archive::BLOB_BYTES_MAX;
 use crate::digest::Digest;
+use crate::manifest::{FILES_MAX, MANIFEST_BYTES_MAX, Manifest};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -64,8 +66,13 @@ impl OciManifest {
     /// Reads an OCI manifest from bytes whose digest the caller has verified.
     ///
     /// # Errors
-    /// A sentence: not JSON, or not the manifest of a bundle.
+    /// A sentence: not JSON, not the manifest of a bundle, or one of a bundle that is too large.
     pub fn parse(bytes: &[u8]) -> Result<OciManifest, String> {
+        let within = |what: &str, size: u64, max: u64| match size > max {
+            true => Err(format!("{what} has {size} bytes, {max} are allowed")),
+            false => Ok(()),
+        };
+        within("the OCI manifest", bytes.len() as u64, MANIFEST_BYTES_MAX)?;
         let manifest: OciManifest = serde_json::from_slice(bytes)
             .map_err(|error| format!("the OCI manifest cannot be read: {error}"))?;
         if manifest.schema_version != 2 || manifest.artifact_type != ARTIFACT_TYPE {
@@ -74,7 +81,40 @@ impl OciManifest {
                 manifest.artifact_type
             ));
         }
+        if manifest.layers.len() > FILES_MAX {
+            let count = manifest.layers.len();
+            return Err(format!("the OCI manifest has {count} layers, {FILES_MAX} are allowed"));
+        }
+        within("the manifest", manifest.config.size, MANIFEST_BYTES_MAX)?;
+        for layer in &manifest.layers {
+            within(&format!("blob {}", layer.digest), layer.size, BLOB_BYTES_MAX)?;
+        }
         Ok(manifest)
+    }
+
+    /// Checks that every file that `manifest`, the config blob, names is a layer of this artifact:
+    /// what is sent, stored and kept from being thrown away is what the layers say.
+    ///
+    /// # Errors
+    /// A sentence with the file's path.
+    pub fn check_files(&self, manifest: &Manifest) -> Result<(), String> {
+        let layers: BTreeMap<_, _> =
+            self.layers.iter().map(|layer| (layer.digest, layer.size)).collect();
+        for (path, file) in &manifest.files {
+            match layers.get(&file.digest) {
+                Some(size) if *size == file.size => {}
+                Some(size) => {
+                    let claimed = file.size;
+                    return Err(format!(
+                        "{path} has {claimed} bytes by the manifest and {size} by the OCI manifest"
+                    ));
+                }
+                None => {
+                    return Err(format!("{path} is not among the layers of the OCI manifest"));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Every blob that belongs to the bundle: config and layers.

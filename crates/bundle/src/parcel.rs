@@ -107,7 +107,7 @@ pub fn blobs<E: From<ArchiveError>>(
         let mut entry = entry.map_err(ArchiveError::Tar)?;
         let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         if count >= ENTRIES_MAX {
-            return Err(ArchiveError::Entry(path).into());
+            return Err(ArchiveError::Entries.into());
         }
         let Some(digest) = blob_digest(&path) else { continue };
         let size = entry.size();
