@@ -1,8 +1,9 @@
-//! Files that hold secrets or cannot be made again: made anew, never written over, all or none.
+//! Files that hold secrets or cannot be made again: made anew, never written over, all or none. And
+//! files that may be written over: whole or not at all.
 
 use anyhow::{Context, bail};
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -89,16 +90,37 @@ impl Drop for NewFiles {
 /// # Errors
 /// What the file system says.
 pub fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let part = path.with_extension("part");
-    let write = || -> std::io::Result<()> {
-        let mut file = File::create(&part)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&part, path)
+    replace_with(path, |out| out.write_all(bytes)).map(drop)
+}
+
+/// As [`replace`], with what `write` writes. Returns its size in bytes.
+///
+/// # Errors
+/// What the file system says.
+pub fn replace_with(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>,
+) -> anyhow::Result<u64> {
+    let cannot = || format!("cannot write {}", path.display());
+    let name = path.file_name().context("a file needs a name").with_context(cannot)?;
+    // A name that nobody else has: two files may differ by their extensions alone, and two of us may
+    // write the same one. In the same folder, or it could not take the other's place.
+    let mut part_name = name.to_owned();
+    part_name.push(format!(".{}.part", std::process::id()));
+    let part = path.with_file_name(part_name);
+    let file = OpenOptions::new().write(true).create_new(true).open(&part);
+    let file = file.with_context(|| format!("cannot make {}", part.display()))?;
+    let put = || -> std::io::Result<u64> {
+        let mut out = BufWriter::new(file);
+        write(&mut out)?;
+        out.flush()?;
+        // It may leave on a stick that is pulled right after.
+        out.get_ref().sync_all()?;
+        let bytes = out.get_ref().metadata()?.len();
+        std::fs::rename(&part, path)?;
+        Ok(bytes)
     };
-    write()
-        .inspect_err(|_| drop(std::fs::remove_file(&part)))
-        .with_context(|| format!("cannot write {}", path.display()))
+    put().inspect_err(|_| drop(std::fs::remove_file(&part))).with_context(cannot)
 }
 
 #[cfg(test)]
@@ -119,6 +141,28 @@ mod tests {
         assert!(error.contains("b.pem is there already"), "{error}");
         assert!(!folder.path().join("a.pem").exists());
         assert_eq!(std::fs::read(folder.path().join("b.pem")).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole_and_no_other_is_touched() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("turbine-1.part"), "precious").unwrap();
+        std::fs::write(path("turbine-1.1"), "old").unwrap();
+        assert_eq!(replace_with(&path("turbine-1.1"), |out| out.write_all(b"newer")).unwrap(), 5);
+        assert_eq!(std::fs::read(path("turbine-1.1")).unwrap(), b"newer");
+        let failed = replace_with(&path("turbine-1.1"), |out| {
+            // While one is being written another is, whose name differs by its extension alone.
+            replace(&path("turbine-1.2"), b"another").unwrap();
+            out.write_all(b"half")?;
+            Err(std::io::Error::other("the stick was pulled"))
+        });
+        let error = format!("{:#}", failed.unwrap_err());
+        assert!(error.ends_with("turbine-1.1: the stick was pulled"), "{error}");
+        assert_eq!(std::fs::read(path("turbine-1.1")).unwrap(), b"newer");
+        assert_eq!(std::fs::read(path("turbine-1.2")).unwrap(), b"another");
+        assert_eq!(std::fs::read(path("turbine-1.part")).unwrap(), b"precious");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `lineside plugin`: builds a plugin's crate as a component that imports nothing.
 
+use crate::new_files::replace;
 use crate::output::Output;
 use anyhow::{Context, bail};
 use clap::Subcommand;
@@ -29,8 +30,7 @@ pub fn run(command: PluginCommand, output: &Output) -> anyhow::Result<()> {
                 let _working = output.working(format!("building {}", dir.display()));
                 component(&dir)?
             };
-            std::fs::write(&file, &component)
-                .with_context(|| format!("cannot write {}", file.display()))?;
+            replace(&file, &component)?;
             let json = serde_json::json!({ "file": file, "bytes": component.len() });
             output.print(format!("{}: {} bytes", file.display(), component.len()), &json)
         }
@@ -58,10 +58,13 @@ pub fn component(dir: &Path) -> anyhow::Result<Vec<u8>> {
         .output()
         .context("cannot start cargo: it compiles plugins, install it through rustup")?;
     if !cargo.status.success() {
-        bail!(
-            "cargo could not build {} for {TARGET}; if the target is missing: rustup target add {TARGET}",
-            dir.display()
-        );
+        let dir = dir.display();
+        if !has_target() {
+            bail!(
+                "cannot build {dir}: Rust has no {TARGET} here; next: rustup target add {TARGET}"
+            );
+        }
+        bail!("cargo could not build {dir} for {TARGET}: its words are above");
     }
     let manifest = manifest.canonicalize()?;
     let module = String::from_utf8_lossy(&cargo.stdout)
@@ -90,6 +93,13 @@ pub fn component(dir: &Path) -> anyhow::Result<Vec<u8>> {
         );
     }
     Ok(component)
+}
+
+/// Whether the compiler has the target's standard library.
+fn has_target() -> bool {
+    let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or("rustc".into()));
+    let said = rustc.args(["--print", "target-libdir", "--target", TARGET]).output();
+    said.is_ok_and(|said| Path::new(String::from_utf8_lossy(&said.stdout).trim()).is_dir())
 }
 
 /// What a component wants from its host, by name.

@@ -2,6 +2,7 @@
 
 use crate::connection::Connection;
 use crate::keys::folder::KeyFolder;
+use crate::new_files::replace_with;
 use crate::output::{Output, Working};
 use crate::server::{Kind, Server};
 use anyhow::{Context, bail};
@@ -14,9 +15,7 @@ use serde::Deserialize;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use time::OffsetDateTime;
 
 #[derive(Args)]
@@ -68,7 +67,7 @@ pub fn run(export: &Export, connection: &Connection, output: &Output) -> anyhow:
         releases: documents.releases.into_bytes(),
         assignment: documents.assignment.into_bytes(),
     };
-    let bytes = write(&papers, &bundles, file)?;
+    let bytes = replace_with(file, |out| parcel::write(&papers, &bundles, out))?;
     drop(working);
 
     let slots: Vec<String> = targets
@@ -116,23 +115,4 @@ fn fetch(release: &ReleaseId, server: &Server, working: &Working) -> anyhow::Res
     let config = blobs.get(&oci.config.digest).context("a bundle without a description")?;
     let manifest = Manifest::parse(config).with_context(|| format!("{release} cannot be read"))?;
     Ok(BuiltBundle { manifest, oci_manifest, blobs })
-}
-
-/// Writes the file whole or not at all. Returns its size in bytes.
-fn write(papers: &Papers, bundles: &[BuiltBundle], file: &Path) -> anyhow::Result<u64> {
-    let part = file.with_extension("part");
-    let write = || -> std::io::Result<u64> {
-        let mut out = BufWriter::new(File::create(&part)?);
-        parcel::write(papers, bundles, &mut out)?;
-        out.flush()?;
-        let written = out.get_ref();
-        // It may leave on a stick that is pulled right after.
-        written.sync_all()?;
-        let bytes = written.metadata()?.len();
-        std::fs::rename(&part, file)?;
-        Ok(bytes)
-    };
-    write()
-        .inspect_err(|_| drop(std::fs::remove_file(&part)))
-        .with_context(|| format!("cannot write {}", file.display()))
 }
