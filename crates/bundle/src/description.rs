@@ -219,7 +219,7 @@ pub struct Limits {
     pub memory_mib: u32,
     /// Linear memory of one plugin instance, in MiB.
     pub plugin_memory_mib: u32,
-    /// Longest that one frame may take, in milliseconds.
+    /// Longest that one frame may take, in milliseconds: no stage begins later, and no plugin goes on.
     pub frame_ms: u32,
 }
 
@@ -276,6 +276,18 @@ impl BundleFile {
     pub fn parse(text: &str) -> Result<BundleFile, DescriptionError> {
         let bundle: BundleFile =
             toml::from_str(text).map_err(|error| DescriptionError::Syntax(error.to_string()))?;
+        bundle.check()?;
+        Ok(bundle)
+    }
+
+    /// As [`BundleFile::parse`], of a `bundle.toml` that was changed after it was read.
+    ///
+    /// # Errors
+    /// As [`BundleFile::parse`], with the key and without a line: nobody has the text that it counts.
+    pub fn from_table(table: toml::Table) -> Result<BundleFile, DescriptionError> {
+        let bundle: BundleFile = table
+            .try_into()
+            .map_err(|error: toml::de::Error| DescriptionError::Syntax(error.to_string()))?;
         bundle.check()?;
         Ok(bundle)
     }

@@ -1,17 +1,18 @@
 //! `lineside bundle`: build, check and show.
 
+mod layout;
 mod source;
 
+use crate::new_files::replace_with;
 use crate::output::Output;
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use lineside_bundle::{BuiltBundle, Manifest, Stage, archive};
 use lineside_runtime::{CheckReport, LoadOptions, MemoryFiles, run_checks};
 use serde_json::json;
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Write as _};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 #[derive(Subcommand)]
@@ -63,17 +64,7 @@ fn build(
         let _working = output.working(format!("building {}", folder.display()));
         source::build(folder, set, record_checks)?
     };
-    // Whoever has the old file keeps it until the new one is whole.
-    let temporary = file.with_extension("part");
-    let write = || -> anyhow::Result<()> {
-        let mut out = BufWriter::new(File::create(&temporary)?);
-        archive::write(&bundle, &mut out)?;
-        out.flush()?;
-        Ok(std::fs::rename(&temporary, file)?)
-    };
-    write()
-        .inspect_err(|_| drop(std::fs::remove_file(&temporary)))
-        .with_context(|| format!("cannot write {}", file.display()))?;
+    replace_with(file, |out| archive::write(&bundle, out))?;
     let id = bundle.release_id();
     let bytes: usize = bundle.blobs.values().map(Vec::len).sum();
     let json = json!({ "file": file, "bundle": id.name, "version": id.version, "digest": id.digest,
@@ -101,7 +92,7 @@ fn check(path: &Path, output: &Output) -> anyhow::Result<()> {
 /// # Errors
 /// By file, digest, stage or check.
 pub fn checked(path: &Path, output: &Output) -> anyhow::Result<(BuiltBundle, CheckReport)> {
-    let bundle = open(path)?;
+    let bundle = open(path, output)?;
     let id = bundle.release_id();
     let _working = output.working(format!("replaying the checks of {id}"));
     let report = run_checks(&bundle.manifest, &MemoryFiles(&bundle), &LoadOptions::default())
@@ -130,7 +121,7 @@ fn told(id: &str, report: &CheckReport) -> String {
 }
 
 fn show(path: &Path, output: &Output) -> anyhow::Result<()> {
-    let bundle = open(path)?;
+    let bundle = open(path, output)?;
     let id = bundle.release_id();
     let json = json!({ "digest": id.digest, "size": id.size, "manifest": bundle.manifest });
     output.print(shown(&id.to_string(), &id.digest.to_string(), &bundle.manifest), &json)
@@ -179,15 +170,15 @@ fn shown(id: &str, digest: &str, manifest: &Manifest) -> String {
 ///
 /// # Errors
 /// By file, digest or stage.
-pub fn open(path: &Path) -> anyhow::Result<BuiltBundle> {
+pub fn open(path: &Path, output: &Output) -> anyhow::Result<BuiltBundle> {
     let name = path.display();
     if path.join("bundle.toml").is_file() {
+        let _working = output.working(format!("building {name}"));
         return source::build(path, &[], false);
     }
+    let _working = output.working(format!("reading {name}"));
     if path.is_dir() {
-        let mut entries = BTreeMap::new();
-        source::walk(path, path, &mut entries)?;
-        return archive::assemble(entries).with_context(|| format!("{name} is no bundle"));
+        return layout::read(path);
     }
     if !path.exists() {
         bail!("there is no {name}");

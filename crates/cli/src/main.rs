@@ -50,7 +50,12 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::try_parse().unwrap_or_else(|error| {
+        // Whoever asked for JSON gets an error as JSON even where nothing else was understood.
+        let json = error.use_stderr() && std::env::args().any(|argument| argument == "--json");
+        Output { json }.fail_json(error.render().to_string().trim_end());
+        error.exit()
+    });
     let output = Output { json: arguments.json };
     let environment = connection::Environment::read();
     let connection = &arguments.connection.or_beside(std::path::Path::new(""), &environment);

@@ -4,7 +4,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::fmt::Display;
 use std::io::{IsTerminal, Write, stderr, stdout};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
 use std::time::Duration;
+
+/// What takes longer is told.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Whom a command talks to.
 pub struct Output {
@@ -35,16 +40,25 @@ impl Output {
 
     /// Prints an error with its causes: on standard error, and as JSON on standard output if asked.
     pub fn fail(&self, error: &anyhow::Error) {
-        if self.json {
-            let _ = writeln!(stdout(), "{}", serde_json::json!({ "error": format!("{error:#}") }));
-        }
+        self.fail_json(&format!("{error:#}"));
         let _ = writeln!(stderr(), "lineside: {error:#}");
     }
 
-    /// Shows that something goes on; silent where nobody watches. Gone when the result is dropped.
+    /// Prints an error as JSON on standard output, if JSON was asked for.
+    pub fn fail_json(&self, problem: &str) {
+        if self.json {
+            let _ = writeln!(stdout(), "{}", serde_json::json!({ "error": problem }));
+        }
+    }
+
+    /// Shows that something goes on, until the result is dropped: a moving line on a terminal, a
+    /// line for each thing that takes over a second in a log, nothing beside JSON.
     pub fn working(&self, what: String) -> Working {
-        if self.json || !stderr().is_terminal() {
-            return Working(ProgressBar::hidden());
+        if self.json {
+            return Working::Silent;
+        }
+        if !stderr().is_terminal() {
+            return Working::Log(Log::start(what, PATIENCE, stderr()));
         }
         let bar = ProgressBar::new_spinner();
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
@@ -52,22 +66,127 @@ impl Output {
         }
         bar.set_message(what);
         bar.enable_steady_tick(Duration::from_millis(120));
-        Working(bar)
+        Working::Bar(bar)
     }
 }
 
 /// A sign that something goes on.
-pub struct Working(ProgressBar);
+pub enum Working {
+    /// On a terminal.
+    Bar(ProgressBar),
+    /// In a log.
+    Log(Log),
+    /// For nobody.
+    Silent,
+}
 
 impl Working {
     /// Says what goes on now.
     pub fn tell(&self, what: String) {
-        self.0.set_message(what);
+        match self {
+            Working::Bar(bar) => bar.set_message(what),
+            Working::Log(log) => log.tell(what),
+            Working::Silent => {}
+        }
     }
 }
 
 impl Drop for Working {
     fn drop(&mut self) {
-        self.0.finish_and_clear();
+        if let Working::Bar(bar) = self {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Writes a line for whatever takes longer than somebody who reads along would wait.
+pub struct Log(Option<(Sender<String>, JoinHandle<()>)>);
+
+impl Log {
+    fn start(what: String, patience: Duration, mut out: impl Write + Send + 'static) -> Log {
+        let (sender, news) = mpsc::channel::<String>();
+        let thread = std::thread::Builder::new().spawn(move || {
+            let mut what = what;
+            loop {
+                let next = match news.recv_timeout(patience) {
+                    Ok(next) => Ok(next),
+                    Err(RecvTimeoutError::Disconnected) => return,
+                    Err(RecvTimeoutError::Timeout) => {
+                        let _ = writeln!(out, "... {what}");
+                        news.recv()
+                    }
+                };
+                match next {
+                    Ok(next) => what = next,
+                    Err(_) => return,
+                }
+            }
+        });
+        // Without a thread there is no sign, and the work is done all the same.
+        Log(thread.ok().map(|thread| (sender, thread)))
+    }
+
+    fn tell(&self, what: String) {
+        if let Some((sender, _)) = &self.0 {
+            // It listens as long as we are there.
+            let _ = sender.send(what);
+        }
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        if let Some((sender, thread)) = self.0.take() {
+            drop(sender);
+            // So that no line comes after what the command says at its end.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::Receiver;
+
+    /// A log that is watched.
+    struct Lines(Sender<String>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let _ = self.0.send(String::from_utf8_lossy(bytes).into_owned());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is written until a line is whole.
+    fn line(written: &Receiver<String>) -> String {
+        let mut line = String::new();
+        while !line.ends_with('\n') {
+            line += &written.recv_timeout(Duration::from_secs(60)).unwrap();
+        }
+        line
+    }
+
+    #[test]
+    fn what_takes_long_is_told_in_a_log_step_by_step() {
+        let (lines, written) = mpsc::channel();
+        let log = Log::start("building x".into(), Duration::ZERO, Lines(lines));
+        assert_eq!(line(&written), "... building x\n");
+        log.tell("pushing x".into());
+        assert_eq!(line(&written), "... pushing x\n");
+        drop(log);
+        assert!(written.recv().is_err());
+    }
+
+    #[test]
+    fn what_is_done_at_once_is_not() {
+        let (lines, written) = mpsc::channel();
+        drop(Log::start("building x".into(), Duration::from_secs(3600), Lines(lines)));
+        assert!(written.recv().is_err());
     }
 }

@@ -48,7 +48,7 @@ pub fn run(release: &Release, connection: &Connection, output: &Output) -> anyho
     let now = OffsetDateTime::now_utc();
     let listed = server.releases()?;
     let built = match release.unchecked {
-        true => bundle::open(&release.bundle)?,
+        true => bundle::open(&release.bundle, output)?,
         false => bundle::checked(&release.bundle, output)?.0,
     };
     let (trusted, freshness) = match folder.verify(listed.as_deref(), now) {

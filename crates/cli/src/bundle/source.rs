@@ -9,7 +9,7 @@ use std::path::Path;
 use toml::{Table, Value};
 
 /// Files that belong to every bundle that has them.
-const ALWAYS: [&str; 2] = ["card.md", "profile.json"];
+const ALWAYS: [&str; 3] = ["card.md", "ORIGIN.md", "profile.json"];
 
 /// Builds the bundle in `folder`, with `set` (`key.path=value`) changed in its `bundle.toml`.
 ///
@@ -19,16 +19,16 @@ pub fn build(folder: &Path, set: &[String], record_checks: bool) -> anyhow::Resu
     let path = folder.join("bundle.toml");
     let name = path.display();
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {name}"))?;
-    let text = if set.is_empty() {
-        text
+    let bundle = if set.is_empty() {
+        BundleFile::parse(&text).with_context(|| name.to_string())?
     } else {
         let mut table: Table = text.parse().with_context(|| name.to_string())?;
         for change in set {
             apply(&mut table, change)?;
         }
-        table.to_string()
+        BundleFile::from_table(table)
+            .with_context(|| format!("{name} with --set {}", set.join(" --set ")))?
     };
-    let bundle = BundleFile::parse(&text).with_context(|| name.to_string())?;
 
     let mut files = BTreeMap::new();
     for stage in bundle.stages.values() {
@@ -61,30 +61,6 @@ pub fn build(folder: &Path, set: &[String], record_checks: bool) -> anyhow::Resu
         files.insert(check.expected.clone(), lines.into_bytes());
     }
     Ok(assemble(bundle, files)?)
-}
-
-/// Reads every file below `folder` into `entries`, by path from `top`.
-///
-/// # Errors
-/// What the file system says, with the path.
-pub fn walk(
-    top: &Path,
-    folder: &Path,
-    entries: &mut BTreeMap<String, Vec<u8>>,
-) -> anyhow::Result<()> {
-    let listing =
-        std::fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
-    for entry in listing {
-        let path = entry?.path();
-        if path.is_dir() {
-            walk(top, &path, entries)?;
-        } else {
-            let name = path.strip_prefix(top)?.to_string_lossy().into_owned();
-            let bytes = std::fs::read(&path).with_context(|| format!("cannot read {name}"))?;
-            entries.insert(name, bytes);
-        }
-    }
-    Ok(())
 }
 
 fn is_path(bundle: &BundleFile, path: &str) -> bool {
