@@ -23,7 +23,7 @@ pub struct Bundle {
     pub memory_mib: u32,
     /// Folder of compiled plugins.
     pub cache: PathBuf,
-    /// The key that authenticates them.
+    /// The key that authenticates this release's.
     pub cache_key: [u8; 32],
 }
 

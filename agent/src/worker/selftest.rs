@@ -4,7 +4,7 @@ use crate::update::StagedRelease;
 use crate::worker::message::{Bundle, CheckedOutcome, FromWorker, ToWorker};
 use crate::worker::process::Starter;
 use crate::worker::running::{Running, WorkerEvent};
-use lineside_runtime::{CheckOutcome, CheckReport};
+use lineside_runtime::{CheckOutcome, CheckReport, PluginCache};
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -21,7 +21,7 @@ pub struct WorkerLimits {
     pub self_test: Duration,
     /// Folder of compiled plugins.
     pub cache: PathBuf,
-    /// The key that authenticates them.
+    /// The device's key, from which the one is made that authenticates a release's.
     pub cache_key: [u8; 32],
 }
 
@@ -33,7 +33,7 @@ impl WorkerLimits {
             blobs: release.blobs.clone(),
             memory_mib: release.manifest.bundle.limits.memory_mib.min(self.memory_mib_max),
             cache: self.cache.clone(),
-            cache_key: self.cache_key,
+            cache_key: PluginCache::release_key(&self.cache_key, &release.release.digest),
         }
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! Loading compiled code means trusting it like our own, so a file of the cache begins with an
 //! HMAC-SHA256 by a key that never leaves the device. Whatever does not carry it is compiled anew.
+//!
+//! The worker that compiles a plugin holds the key. So that one which a plugin has broken out of
+//! cannot write code for the others, each release has a key of its own, made from the device's.
 
 use lineside_bundle::Digest;
 use ring::hmac;
@@ -12,17 +15,34 @@ const TAG_BYTES: usize = 32;
 /// Files in the folder; beyond, the oldest are removed. Three releases a slot, a few plugins each.
 const FILES_MAX: usize = 64;
 
+/// What a key is made for, so that nobody makes the same one for something else.
+const RELEASE_KEY: &[u8] = b"lineside: compiled plugins of release ";
+
 /// A folder of compiled plugins and the key that authenticates them.
 #[derive(Clone)]
 pub struct PluginCache {
     folder: PathBuf,
     key: hmac::Key,
+    /// Tells files of one key from those of another in the same folder.
+    mark: String,
 }
 
 impl PluginCache {
-    /// A cache in `folder`, which is its own, authenticated by the device's own `key`.
+    /// A cache in `folder`, authenticated by `key`, which one release has, and one device.
     pub fn new(folder: PathBuf, key: &[u8; 32]) -> PluginCache {
-        PluginCache { folder, key: hmac::Key::new(hmac::HMAC_SHA256, key) }
+        let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+        let mark = Digest::of(hmac::sign(&key, b"mark").as_ref()).short();
+        PluginCache { folder, key, mark }
+    }
+
+    /// The key for the plugins of the release with this digest, made from the device's own.
+    ///
+    /// HMAC-SHA256 as a key derivation function in counter mode with one block (NIST SP 800-108r1,
+    /// section 4.1), but that the counter and the length, which never differ, are left out.
+    pub fn release_key(device_key: &[u8; 32], release: &Digest) -> [u8; 32] {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, device_key);
+        let derived = hmac::sign(&key, &[RELEASE_KEY, &release.bytes()].concat());
+        derived.as_ref().try_into().expect("a SHA-256 has 32 bytes")
     }
 
     /// The compiled code of the plugin with this digest, made by this very compiler; none if there
@@ -69,7 +89,7 @@ impl PluginCache {
 
     fn file(&self, plugin: &Digest, compiler: &str) -> PathBuf {
         let compiler = Digest::of(compiler.as_bytes()).short();
-        Path::new(&self.folder).join(format!("{}-{compiler}.cwasm", plugin.hex()))
+        Path::new(&self.folder).join(format!("{}-{compiler}-{}.cwasm", plugin.hex(), self.mark))
     }
 }
 
@@ -96,5 +116,26 @@ mod tests {
         assert_eq!(files, FILES_MAX);
         assert_eq!(cache.load(&plugins[69], "compiler").unwrap(), b"code");
         assert_eq!(cache.load(&plugins[69], "another compiler"), None);
+    }
+
+    #[test]
+    fn code_that_one_release_s_worker_wrote_is_no_other_s() {
+        let folder = tempfile::tempdir().unwrap();
+        let releases = [Digest::of(b"one"), Digest::of(b"two")];
+        let [one, two] = releases.map(|release| {
+            let key = PluginCache::release_key(&[7; 32], &release);
+            PluginCache::new(folder.path().to_owned(), &key)
+        });
+        let plugin = Digest::of(b"plugin");
+        one.store(&plugin, "compiler", b"evil");
+        assert_eq!(two.load(&plugin, "compiler"), None);
+        // Also where the one puts its file in the other's place.
+        std::fs::rename(one.file(&plugin, "compiler"), two.file(&plugin, "compiler")).unwrap();
+        assert_eq!(two.load(&plugin, "compiler"), None);
+        two.store(&plugin, "compiler", b"good");
+        assert_eq!(two.load(&plugin, "compiler").unwrap(), b"good");
+        assert_eq!(one.load(&plugin, "compiler"), None);
+        let other_device = PluginCache::release_key(&[8; 32], &releases[0]);
+        assert_ne!(other_device, PluginCache::release_key(&[7; 32], &releases[0]));
     }
 }
