@@ -22,4 +22,4 @@ pub use recording::{
     KEY_BYTES_MAX, KEYS_MAX, RecordedRow, Recording, RecordingError, RowError, Sequencer,
     parse_time,
 };
-pub use tensor::{Data, Element, Port, Tensor};
+pub use tensor::{Data, Element, Port, PortError, Tensor};

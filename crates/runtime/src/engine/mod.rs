@@ -2,7 +2,7 @@
 
 pub mod tract;
 
-use crate::tensor::{Port, Tensor};
+use crate::tensor::{Port, PortError, Tensor};
 
 /// Why a model cannot be loaded or run.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +24,9 @@ pub enum EngineError {
         /// Its type.
         element: String,
     },
+    /// An input or output that cannot be passed on.
+    #[error(transparent)]
+    Port(#[from] PortError),
     /// Failed while running.
     #[error("the model failed: {0}")]
     Run(String),

@@ -80,9 +80,9 @@ impl Engine for Tract {
         let answers = answers.map_err(run)?;
         let mut outputs = Vec::with_capacity(answers.len());
         for (answer, port) in answers.iter().zip(&self.outputs) {
-            let output = from_tract(answer, port.element).map_err(run)?;
+            let output = from_tract(answer, port.element()).map_err(run)?;
             if !output.is_finite() {
-                return Err(EngineError::NotFinite(port.name.clone()));
+                return Err(EngineError::NotFinite(port.name().to_owned()));
             }
             outputs.push(output);
         }
@@ -137,7 +137,7 @@ fn ports(
                 return Err(EngineError::Element { tensor: name, element: format!("{other:?}") });
             }
         };
-        ports.push(Port { name, element, shape });
+        ports.push(Port::new(name, element, shape)?);
     }
     Ok(ports)
 }

@@ -164,6 +164,10 @@ pub enum Fault {
     PluginStart,
     /// A tensor that the stage needs did not come.
     Input,
+    /// The frame's time was over before the stage was done.
+    FrameTime,
+    /// The plugins before it made too many results of one frame.
+    Parts,
 }
 
 impl FrameError {
@@ -179,6 +183,8 @@ impl FrameError {
                 Fault::PluginAnswer => "plugin_answer",
                 Fault::PluginStart => "plugin_start",
                 Fault::Input => "input",
+                Fault::FrameTime => "frame_time",
+                Fault::Parts => "parts",
             },
             FrameError::Incomplete { .. } => "incomplete",
             FrameError::Reading { .. } => "reading",

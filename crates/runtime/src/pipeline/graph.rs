@@ -8,8 +8,11 @@ use crate::recording::KEYS_MAX;
 use crate::tensor::{Data, Port, Tensor};
 use lineside_bundle::{BundleFile, TensorRef};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+/// Results that plugins may make of one frame, one behind the other.
+const PARTS_MAX: usize = 4096;
 /// Streams that it keeps apart where each has plugin instances of its own.
 const STREAMS_WITH_PLUGINS_MAX: usize = 256;
 
@@ -24,6 +27,7 @@ pub struct Pipeline {
     streams: BTreeMap<String, Windower>,
     streams_max: usize,
     plugin_restarts: u64,
+    frame_max: Duration,
 }
 
 pub(super) struct Step {
@@ -59,8 +63,8 @@ impl Work {
     }
 }
 
-/// The tensors of one part of a frame, by who made them.
-type Tensors = BTreeMap<TensorRef, Tensor>;
+/// The tensors of one part of a frame, by who made them. Parts share what came before them.
+type Tensors = BTreeMap<TensorRef, Rc<Tensor>>;
 
 /// What a frame is to the stages.
 struct Frame<'a> {
@@ -85,6 +89,7 @@ impl Pipeline {
             streams: BTreeMap::new(),
             streams_max: if plugins { STREAMS_WITH_PLUGINS_MAX } else { KEYS_MAX },
             plugin_restarts: 0,
+            frame_max: bundle.limits.frame(),
         }
     }
 
@@ -177,23 +182,36 @@ impl Pipeline {
 
     /// Sends a window through the stages, or at the end of a stream, without one, what its plugins
     /// held back. Each result of a plugin goes on by itself, as a part of the frame.
+    ///
+    /// No stage begins when the frame's time is over; an answer that is there all the same is given.
     fn flow(&mut self, frame: &Frame<'_>, window: Option<&[f32]>) -> Result<Vec<Part>, FrameError> {
+        let (started, frame_max) = (Instant::now(), self.frame_max);
         let mut parts: Vec<Tensors> = window.map(|_| Tensors::new()).into_iter().collect();
         for step in &mut self.steps {
             let mut next = Vec::with_capacity(parts.len());
             for part in &parts {
+                let left = frame_max.saturating_sub(started.elapsed());
+                if left.is_zero() {
+                    return Err(step.error(overdue(frame_max)));
+                }
                 let results = step
                     .inputs(part)
                     .and_then(|inputs| {
-                        step.work.run(frame, window, &inputs, &mut self.plugin_restarts)
+                        step.work.run(frame, window, &inputs, left, &mut self.plugin_restarts)
                     })
                     .map_err(|failure| step.error(failure))?;
                 next.extend(results.into_iter().map(|outputs| step.joined(part, outputs)));
+                if next.len() > PARTS_MAX {
+                    return Err(step.error(too_many()));
+                }
             }
             if let (None, Work::Plugin(plugin)) = (window, &mut step.work) {
                 let results = plugin.finish(frame, &mut self.plugin_restarts);
                 for outputs in results.map_err(|failure| step.error(failure))? {
                     next.push(step.joined(&Tensors::new(), outputs));
+                }
+                if next.len() > PARTS_MAX {
+                    return Err(step.error(too_many()));
                 }
             }
             parts = next;
@@ -204,11 +222,12 @@ impl Pipeline {
     fn part(&self, tensors: &Tensors) -> Result<Part, FrameError> {
         let mut outputs = BTreeMap::new();
         for (name, from) in &self.outputs {
-            let value = tensors.get(from).and_then(Value::of).ok_or_else(|| FrameError::Stage {
-                stage: from.stage.clone(),
-                fault: Fault::Input,
-                problem: format!("gave nothing for output {name}"),
-            })?;
+            let value =
+                tensors.get(from).and_then(|t| Value::of(t)).ok_or_else(|| FrameError::Stage {
+                    stage: from.stage.clone(),
+                    fault: Fault::Input,
+                    problem: format!("gave nothing for output {name}"),
+                })?;
             outputs.insert(name.clone(), value);
         }
         let alarm = self.alarm_output.as_ref().map(|name| outputs[name].is_alarm());
@@ -219,12 +238,21 @@ impl Pipeline {
 /// Why a stage gave nothing: the kind, and the words for it.
 type Failure = (Fault, String);
 
+fn overdue(frame_max: Duration) -> Failure {
+    let problem = format!("the frame took longer than {} ms", frame_max.as_millis());
+    (Fault::FrameTime, problem)
+}
+
+fn too_many() -> Failure {
+    (Fault::Parts, format!("plugins made more than {PARTS_MAX} results of one frame"))
+}
+
 impl Step {
     fn inputs(&self, part: &Tensors) -> Result<Vec<Tensor>, Failure> {
         self.sources
             .iter()
             .map(|(source, port)| {
-                let tensor = part.get(source).and_then(|tensor| tensor.reshaped(&port.shape));
+                let tensor = part.get(source).and_then(|tensor| tensor.reshaped(port.shape()));
                 tensor.ok_or_else(|| (Fault::Input, format!("nothing came from {source}")))
             })
             .collect()
@@ -237,8 +265,8 @@ impl Step {
     fn joined(&self, part: &Tensors, outputs: Vec<Tensor>) -> Tensors {
         let mut joined = part.clone();
         for (port, tensor) in self.outputs.iter().zip(outputs) {
-            let output = (!port.name.is_empty()).then(|| port.name.clone());
-            joined.insert(TensorRef { stage: self.name.clone(), output }, tensor);
+            let output = (!port.name().is_empty()).then(|| port.name().to_owned());
+            joined.insert(TensorRef { stage: self.name.clone(), output }, Rc::new(tensor));
         }
         joined
     }
@@ -251,6 +279,7 @@ impl Work {
         frame: &Frame<'_>,
         window: Option<&[f32]>,
         inputs: &[Tensor],
+        left: Duration,
         plugin_restarts: &mut u64,
     ) -> Result<Vec<Vec<Tensor>>, Failure> {
         let one = |tensor: Option<Tensor>| {
@@ -269,7 +298,7 @@ impl Work {
                 }
                 Err(error) => Err((Fault::Model, error.to_string())),
             },
-            Work::Plugin(plugin) => plugin.process(frame, inputs, plugin_restarts),
+            Work::Plugin(plugin) => plugin.process(frame, inputs, left, plugin_restarts),
             Work::Select(index) => one(inputs.first().and_then(|input| input.select(*index))),
             Work::Threshold { above, below } => match inputs.first().map(Tensor::data) {
                 Some(Data::F32(values)) if values.len() == 1 => {
@@ -289,6 +318,7 @@ impl Plugin {
         &mut self,
         frame: &Frame<'_>,
         inputs: &[Tensor],
+        left: Duration,
         restarts: &mut u64,
     ) -> Result<Vec<Vec<Tensor>>, Failure> {
         let mut instance = match self.instances.remove(frame.key) {
@@ -298,7 +328,8 @@ impl Plugin {
                 .start(&self.settings, self.limits)
                 .map_err(|error| (Fault::PluginStart, error.to_string()))?,
         };
-        let answer = instance.process((frame.number, frame.first, frame.time_unix_ns), inputs);
+        let answer =
+            instance.process((frame.number, frame.first, frame.time_unix_ns), inputs, left);
         match &answer {
             Ok(_) | Err(PluginError::Refused(_)) => {
                 self.instances.insert(frame.key.to_owned(), instance);

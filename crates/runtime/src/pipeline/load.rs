@@ -100,8 +100,8 @@ impl Pipeline {
                     let rows_shape = *rows as usize;
                     let shape =
                         if fields == 1 { vec![rows_shape] } else { vec![rows_shape, fields] };
-                    let port = Port { name: String::new(), element: Element::F32, shape };
-                    let shape = port.shape.clone();
+                    let port = Port::new(String::new(), Element::F32, shape.clone())
+                        .map_err(|error| fit(error.to_string()))?;
                     (Work::Window { shape }, vec![], vec![port])
                 }
                 Stage::Model { file, .. } => {
@@ -151,22 +151,22 @@ impl Pipeline {
                     if *index as usize >= from.len() {
                         return Err(fit(format!("index {index} is beyond {}", from.form())));
                     }
-                    let port = Port { name: String::new(), element: from.element, shape: vec![1] };
+                    let port = Port::single(from.element());
                     (Work::Select(*index as usize), vec![from.clone()], vec![port])
                 }
                 Stage::Threshold { input, above, below } => {
                     let from = tensor(&made, input).map_err(fit)?;
-                    if from.len() != 1 || from.element != Element::F32 {
+                    if from.len() != 1 || from.element() != Element::F32 {
                         return Err(fit(format!("{input} is {}, one f32 is needed", from.form())));
                     }
-                    let port = Port { name: String::new(), element: Element::Bool, shape: vec![1] };
+                    let port = Port::single(Element::Bool);
                     let work = Work::Threshold { above: *above, below: *below };
                     (work, vec![from.clone()], vec![port])
                 }
             };
             let sources = connect(stage, &inputs, &made).map_err(fit)?;
             for port in &outputs {
-                let output = (!port.name.is_empty()).then(|| port.name.clone());
+                let output = (!port.name().is_empty()).then(|| port.name().to_owned());
                 made.insert(TensorRef { stage: name.to_owned(), output }, port.clone());
             }
             steps.push(Step { name: name.to_owned(), work, sources, outputs });
@@ -213,21 +213,21 @@ fn connect(
         return Ok(vec![(input.clone(), inputs[0].clone())]);
     }
     for name in wanted.keys() {
-        if !inputs.iter().any(|port| port.name == *name) {
-            let names: Vec<_> = inputs.iter().map(|port| port.name.as_str()).collect();
+        if !inputs.iter().any(|port| port.name() == *name) {
+            let names: Vec<_> = inputs.iter().map(Port::name).collect();
             return Err(format!("has no input {name}, only [{}]", names.join(", ")));
         }
     }
     let mut sources = Vec::new();
     for port in inputs {
         let source = wanted
-            .get(port.name.as_str())
-            .ok_or_else(|| format!("nothing feeds input {} ({})", port.name, port.form()))?;
+            .get(port.name())
+            .ok_or_else(|| format!("nothing feeds input {} ({})", port.name(), port.form()))?;
         let from = tensor(made, source)?;
-        if from.len() != port.len() || from.element != port.element {
+        if from.len() != port.len() || from.element() != port.element() {
             return Err(format!(
                 "input {} takes {}, {source} is {}",
-                port.name,
+                port.name(),
                 port.form(),
                 from.form()
             ));

@@ -19,6 +19,10 @@ mod bindings {
 const RESERVATION_BYTES: u64 = 1 << 20;
 /// Native stack that a plugin may use.
 const STACK_BYTES: usize = 512 << 10;
+/// Inputs, and outputs, that a plugin may have.
+const PORTS_MAX: usize = 256;
+/// Characters of what a plugin says that are passed on.
+const WORDS_MAX: usize = 500;
 /// Results that one call may give.
 const RESULTS_MAX: usize = 1024;
 /// Bytes of this process that the results of one call may take before they are looked at. A plugin
@@ -48,6 +52,9 @@ pub enum SandboxError {
     /// It refused its settings.
     #[error("it refuses its settings: {0}")]
     Configure(String),
+    /// It takes or gives what cannot be passed on.
+    #[error("it has ports that cannot be: {0}")]
+    Ports(String),
     /// It did not survive being configured.
     #[error("it failed while being configured")]
     Start(#[source] PluginError),
@@ -133,7 +140,7 @@ impl Sandbox {
             return Ok(CompiledPlugin { sandbox: self.clone(), component });
         }
         let component = Component::new(&self.engine, wasm)
-            .map_err(|error| SandboxError::Component(format!("{error:#}")))?;
+            .map_err(|error| SandboxError::Component(cut(format!("{error:#}"))))?;
         if let (Some(cache), Ok(code)) = (&self.cache, component.serialize()) {
             cache.store(&digest, &self.compiler, &code);
         }
@@ -184,7 +191,7 @@ impl CompiledPlugin {
         let _ticking = ticker::ticking();
         let plugin =
             bindings::Plugin::instantiate(&mut store, &self.component, &Linker::new(engine))
-                .map_err(|error| SandboxError::Component(format!("{error:#}")))?;
+                .map_err(|error| SandboxError::Component(cut(format!("{error:#}"))))?;
         let mut instance =
             Instance { store, plugin, limits, inputs: Vec::new(), outputs: Vec::new() };
         instance.store.set_epoch_deadline(ticks(limits.call));
@@ -193,9 +200,15 @@ impl CompiledPlugin {
             .lineside_plugin_processor()
             .call_configure(&mut instance.store, settings)
             .map_err(|error| SandboxError::Start(trap(&error, limits.call)))?
-            .map_err(SandboxError::Configure)?;
-        instance.inputs = ports.inputs.into_iter().map(port).collect();
-        instance.outputs = ports.outputs.into_iter().map(port).collect();
+            .map_err(|text| SandboxError::Configure(cut(text)))?;
+        instance.inputs = declared(ports.inputs)?;
+        instance.outputs = declared(ports.outputs)?;
+        let elements: usize = instance.outputs.iter().map(Port::len).sum();
+        if elements > ELEMENTS_MAX {
+            return Err(SandboxError::Ports(format!(
+                "its outputs have {elements} elements together, {ELEMENTS_MAX} are allowed"
+            )));
+        }
         Ok(instance)
     }
 }
@@ -222,7 +235,7 @@ impl Instance {
 
     /// Hands it a frame: number, sequence number of its first reading, time in nanoseconds since
     /// 1970, and the tensors in the order of [`Instance::inputs`]. Gives results, each with the
-    /// tensors of [`Instance::outputs`].
+    /// tensors of [`Instance::outputs`], within the time that the frame has `left`.
     ///
     /// # Errors
     /// [`PluginError`].
@@ -230,11 +243,12 @@ impl Instance {
         &mut self,
         (number, first_sequence, time_ns): (u64, u64, i64),
         inputs: &[Tensor],
+        left: Duration,
     ) -> Result<Vec<Vec<Tensor>>, PluginError> {
         let frame = wit::Frame { number, first_sequence, time_ns };
         let inputs: Vec<wit::Tensor> =
             self.inputs.iter().zip(inputs).map(|(port, tensor)| given(port, tensor)).collect();
-        self.store.set_epoch_deadline(ticks(self.limits.call));
+        self.store.set_epoch_deadline(ticks(self.limits.call.min(left)));
         let _ticking = ticker::ticking();
         let processor = self.plugin.lineside_plugin_processor();
         let answer = processor.call_process(&mut self.store, frame, &inputs);
@@ -258,7 +272,7 @@ impl Instance {
     ) -> Result<Vec<Vec<Tensor>>, PluginError> {
         let results = answer
             .map_err(|error| trap(&error, self.limits.call))?
-            .map_err(|text| PluginError::Refused(text.chars().take(500).collect()))?;
+            .map_err(|text| PluginError::Refused(cut(text)))?;
         if results.len() > RESULTS_MAX {
             let count = results.len();
             return Err(PluginError::Answer(format!("{count} results, {RESULTS_MAX} are allowed")));
@@ -270,14 +284,14 @@ impl Instance {
             for port in &self.outputs {
                 let tensor = result
                     .iter()
-                    .find(|tensor| tensor.name == port.name)
+                    .find(|tensor| tensor.name == port.name())
                     .and_then(received)
-                    .filter(|t| t.element() == port.element && t.shape() == port.shape)
+                    .filter(|t| t.element() == port.element() && t.shape() == port.shape())
                     .ok_or_else(|| {
-                        PluginError::Answer(format!("{} is not {}", port.name, port.form()))
+                        PluginError::Answer(format!("{} is not {}", port.name(), port.form()))
                     })?;
                 if !tensor.is_finite() {
-                    return Err(PluginError::Answer(format!("{} is not finite", port.name)));
+                    return Err(PluginError::Answer(format!("{} is not finite", port.name())));
                 }
                 elements += tensor.len();
                 if elements > ELEMENTS_MAX {
@@ -291,13 +305,30 @@ impl Instance {
     }
 }
 
-fn port(port: wit::Port) -> Port {
-    let element = match port.element {
-        wit::Element::Float32 => Element::F32,
-        wit::Element::Signed64 => Element::I64,
-        wit::Element::Boolean => Element::Bool,
+/// The ports that a plugin says it has.
+fn declared(ports: Vec<wit::Port>) -> Result<Vec<Port>, SandboxError> {
+    if ports.len() > PORTS_MAX {
+        let count = ports.len();
+        return Err(SandboxError::Ports(format!("{count} of them, {PORTS_MAX} are allowed")));
+    }
+    let port = |port: wit::Port| {
+        let element = match port.element {
+            wit::Element::Float32 => Element::F32,
+            wit::Element::Signed64 => Element::I64,
+            wit::Element::Boolean => Element::Bool,
+        };
+        let shape = port.shape.iter().map(|size| *size as usize).collect();
+        Port::new(port.name, element, shape).map_err(|error| SandboxError::Ports(error.to_string()))
     };
-    Port { name: port.name, element, shape: port.shape.iter().map(|size| *size as usize).collect() }
+    ports.into_iter().map(port).collect()
+}
+
+/// What a plugin says, short enough to be told.
+fn cut(text: String) -> String {
+    match text.char_indices().nth(WORDS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
 }
 
 fn given(port: &Port, tensor: &Tensor) -> wit::Tensor {
@@ -306,8 +337,8 @@ fn given(port: &Port, tensor: &Tensor) -> wit::Tensor {
         Data::I64(values) => wit::Data::Signed64(values.clone()),
         Data::Bool(values) => wit::Data::Boolean(values.clone()),
     };
-    let shape = port.shape.iter().map(|size| *size as u32).collect();
-    wit::Tensor { name: port.name.clone(), shape, data }
+    let shape = port.shape().iter().map(|size| *size as u32).collect();
+    wit::Tensor { name: port.name().to_owned(), shape, data }
 }
 
 fn received(tensor: &wit::Tensor) -> Option<Tensor> {
