@@ -1,12 +1,8 @@
 //! `cargo xtask test`: unit and system tests on this machine, the examples under emulated ARM.
 
 use crate::setup;
-use crate::shell::{cargo, root, step, target_dir};
-use anyhow::Context;
-use serde::Deserialize;
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::process::Command;
+use crate::shell::{cargo, step, target_dir};
+use std::path::{Path, PathBuf};
 
 /// A machine that is not this one: Rust target, linker, emulator and where its libraries lie.
 struct Foreign {
@@ -35,16 +31,6 @@ const ARM: [Foreign; 2] = [
     },
 ];
 
-/// A version of an example, as far as it is of use here.
-#[derive(Deserialize)]
-struct Version {
-    version: String,
-    #[serde(default)]
-    faulty: bool,
-    #[serde(default)]
-    set: Vec<String>,
-}
-
 /// Runs every test.
 ///
 /// # Errors
@@ -59,42 +45,19 @@ pub fn run() -> anyhow::Result<()> {
     setup::programs(&programs)?;
 
     step("build", &mut cargo(&["build", "--workspace", "--locked"]))?;
-    let bundles = bundles()?;
+    let mut replayers = Vec::new();
     for foreign in &ARM {
-        replay_on(foreign, &bundles)?;
+        replayers.push((foreign, replayer_for(foreign)?));
     }
-    step("tests", &mut cargo(&["test", "--workspace", "--locked"]))
+    step("tests", &mut cargo(&["test", "--workspace", "--locked"]))?;
+    for (foreign, replayer) in &replayers {
+        replay_on(foreign, replayer)?;
+    }
+    Ok(())
 }
 
-/// Builds the versions of the examples whose answers are compared with the reference on every
-/// machine: all that `examples/versions.toml` lists but the faulty ones.
-fn bundles() -> anyhow::Result<Vec<PathBuf>> {
-    let folder = target_dir().join("bundles");
-    std::fs::create_dir_all(&folder)?;
-    let list = root().join("examples/versions.toml");
-    let versions: BTreeMap<String, Vec<Version>> =
-        toml::from_str(&std::fs::read_to_string(&list)?).context("examples/versions.toml")?;
-    let mut built = Vec::new();
-    for (example, versions) in &versions {
-        for version in versions.iter().filter(|version| !version.faulty) {
-            let name = format!("{example} v{}", version.version);
-            let file = folder.join(format!("{example}-v{}.lsb", version.version));
-            let mut build = Command::new(target_dir().join("debug/lineside"));
-            build.args(["bundle", "build", &format!("examples/{example}"), "--output"]).arg(&file);
-            build.args(["--set", &format!("version={}", version.version)]);
-            for change in &version.set {
-                build.args(["--set", change]);
-            }
-            build.current_dir(root()).env("CARGO_TARGET_DIR", target_dir());
-            step(&format!("bundle {name}"), &mut build)?;
-            built.push(file);
-        }
-    }
-    Ok(built)
-}
-
-/// Cross-builds the small replayer and lets it compare every bundle's answers with the reference.
-fn replay_on(foreign: &Foreign, bundles: &[PathBuf]) -> anyhow::Result<()> {
+/// Cross-builds the small program that replays a bundle.
+fn replayer_for(foreign: &Foreign) -> anyhow::Result<PathBuf> {
     let linker = format!("CARGO_TARGET_{}_LINKER", foreign.target.replace('-', "_").to_uppercase());
     let arguments =
         ["build", "--package", "lineside-runtime", "--bin", "lineside-replay", "--locked"];
@@ -102,9 +65,16 @@ fn replay_on(foreign: &Foreign, bundles: &[PathBuf]) -> anyhow::Result<()> {
         &format!("build the replayer for {}", foreign.target),
         cargo(&arguments).args(["--target", foreign.target]).env(linker, foreign.linker.0),
     )?;
-    let replay = target_dir().join(foreign.target).join("debug/lineside-replay");
+    Ok(target_dir().join(foreign.target).join("debug/lineside-replay"))
+}
+
+/// Lets the replayer compare every answer to the examples' recordings with the reference, emulated.
+fn replay_on(foreign: &Foreign, replayer: &Path) -> anyhow::Result<()> {
+    let replayer = replayer.display().to_string();
+    let words = [foreign.emulator, "-L", foreign.libraries, &replayer];
+    let arguments = ["test", "--workspace", "--locked", "--test", "predictions", "--"];
     step(
-        &format!("replay the examples on {}", foreign.target),
-        Command::new(foreign.emulator).args(["-L", foreign.libraries]).arg(replay).args(bundles),
+        &format!("the examples' answers on {}", foreign.target),
+        cargo(&arguments).arg("--show-output").env("LINESIDE_REPLAYER", words.join("\n")),
     )
 }
