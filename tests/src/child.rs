@@ -5,7 +5,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -42,17 +42,26 @@ pub fn wait_for<T>(
 }
 
 /// The programs that run now.
-static RUNNING: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+struct Running {
+    processes: BTreeSet<i32>,
+    /// No more are started.
+    is_over: bool,
+}
 
-/// Kills every program that was started here and still runs, for an end without destructors.
+static RUNNING: Mutex<Running> = Mutex::new(Running { processes: BTreeSet::new(), is_over: false });
+
+/// Kills every program that was started here and still runs, and keeps others from being started:
+/// for an end in the middle of it.
 pub fn kill_all() {
-    for process in running().iter().filter_map(|id| Pid::from_raw(*id)) {
+    let mut running = running();
+    running.is_over = true;
+    for process in running.processes.iter().filter_map(|id| Pid::from_raw(*id)) {
         // It may have ended by itself.
         let _ = kill_process(process, Signal::KILL);
     }
 }
 
-fn running() -> MutexGuard<'static, BTreeSet<i32>> {
+fn running() -> MutexGuard<'static, Running> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -79,13 +88,14 @@ impl Program {
                 .with_context(|| format!("cannot write {}", path.display()))
         };
         fs::write(&said, b"").with_context(|| format!("cannot write {}", said.display()))?;
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::from(to(&said)?))
-            .stderr(Stdio::from(to(&log)?))
-            .spawn()
-            .with_context(|| format!("cannot start {name}"))?;
-        running().extend(i32::try_from(child.id()));
+        command.stdin(Stdio::null()).stdout(Stdio::from(to(&said)?)).stderr(Stdio::from(to(&log)?));
+        // Held until the process is noted, so that none slips through the end of all.
+        let mut running = running();
+        if running.is_over {
+            bail!("{name} is not started any more");
+        }
+        let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
+        running.processes.extend(i32::try_from(child.id()));
         Ok(Program { child, log, said })
     }
 
@@ -112,6 +122,11 @@ impl Program {
         }
     }
 
+    /// What it wrote to standard output.
+    pub fn output(&self) -> String {
+        fs::read_to_string(&self.said).unwrap_or_default()
+    }
+
     /// The end of what it wrote to standard error.
     pub fn log(&self) -> String {
         let text = fs::read_to_string(&self.log).unwrap_or_default();
@@ -129,12 +144,30 @@ impl Program {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// Sends it a signal; it may have ended by itself.
+    pub fn signal(&self, signal: Signal) {
+        if let Some(process) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(process, signal);
+        }
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// It goes on for longer than `patience`: with what it said.
+    pub fn ends(&mut self, patience: Duration) -> anyhow::Result<ExitStatus> {
+        let ended =
+            wait_for(patience, "the end of a program", || self.child.try_wait().transpose());
+        let ended = ended.with_context(|| format!("{}\n{}", self.output(), self.log()));
+        ended?.context("a program that was started here can be waited for")
+    }
+
     /// Kills it with SIGKILL and waits for its end.
     pub fn kill(&mut self) {
         // It may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        running().retain(|id| i32::try_from(self.child.id()) != Ok(*id));
+        running().processes.retain(|id| i32::try_from(self.child.id()) != Ok(*id));
     }
 }
 

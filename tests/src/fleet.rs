@@ -1,9 +1,9 @@
 //! A fleet in one folder: a real server, its operator with keys, devices with real agents.
 
-use crate::child::{Program, wait};
+use crate::child::{PATIENCE, Program, wait};
 use crate::{complaint, examples, lineside_in, program};
 use anyhow::{Context, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -86,11 +86,6 @@ impl Fleet {
         self.server = None;
     }
 
-    /// The end of what the server has logged.
-    pub fn server_log(&self) -> String {
-        self.server.as_ref().map(Program::log).unwrap_or_default()
-    }
-
     /// The administrator's token.
     ///
     /// # Errors
@@ -129,13 +124,18 @@ impl Fleet {
         serde_json::from_slice(&output.stdout).context("--json prints one document")
     }
 
-    /// Builds and signs a version of an example.
+    /// Builds and signs a version of an example; nobody looks at the checks of one that is there to
+    /// be refused or taken back, for devices must notice.
     ///
     /// # Errors
     /// The tool's words.
     pub fn release(&self, example: &str, version: &str) -> anyhow::Result<Value> {
         let file = examples::build(example, version, &self.folder)?;
-        self.json(&["release", &file.to_string_lossy()])
+        let file = file.to_string_lossy();
+        match examples::version(example, version)?.faulty {
+            true => self.json(&["release", "--unchecked", &file]),
+            false => self.json(&["release", &file]),
+        }
     }
 
     /// Assigns a release (`turbine/2`) to a slot.
@@ -230,11 +230,26 @@ impl Fleet {
     /// # Errors
     /// In vain: with what the agent says when it is asked, and what it logged.
     pub fn wait_for_status(&self, device: &str) -> anyhow::Result<Value> {
-        let running = |status: &Value| status["running"] == true;
-        wait("the agent answers", || self.status(device).filter(running)).with_context(|| {
+        self.wait_until_says(device, "the agent answers", |status| status["running"] == true)
+    }
+
+    /// Waits until a device says of itself what is wanted; gives all that it says.
+    ///
+    /// # Errors
+    /// In vain: with what the agent says when it is asked, and what it logged.
+    pub fn wait_until_says(
+        &self,
+        device: &str,
+        what: &str,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> anyhow::Result<Value> {
+        wait(what, || self.status(device).filter(&wanted)).with_context(|| {
             let log = self.agents.get(device).map(Program::log).unwrap_or_default();
             let asked = self.on_device(device, &["status", "--json"]);
-            format!("{:?}\n{log}", asked.map(|output| complaint(&output)))
+            let said = |output: Output| {
+                format!("{} {}", String::from_utf8_lossy(&output.stdout), complaint(&output))
+            };
+            format!("{:?}\n{log}", asked.map(said))
         })
     }
 
@@ -255,6 +270,16 @@ impl Fleet {
     }
 }
 
+/// The findings of frames in the file that an agent writes; those of a vacant slot are left out.
+///
+/// # Errors
+/// A line is not JSON.
+pub fn frame_findings(file: &Path) -> anyhow::Result<Vec<Value>> {
+    let mut findings = findings(file)?;
+    findings.retain(|finding| !finding["frame"].is_null());
+    Ok(findings)
+}
+
 /// The findings in the file that an agent writes; a line that is being written is left out.
 ///
 /// # Errors
@@ -267,10 +292,7 @@ pub fn findings(file: &Path) -> anyhow::Result<Vec<Value>> {
 }
 
 fn stop(mut program: Program) -> anyhow::Result<()> {
-    if let Some(pid) = i32::try_from(program.id()).ok().and_then(Pid::from_raw) {
-        // It may have ended by itself, which is as good.
-        let _ = kill_process(pid, Signal::TERM);
-    }
-    wait("the end of a program that was told to stop", || program.has_ended().then_some(()))
-        .with_context(|| program.log())
+    program.signal(Signal::TERM);
+    program.ends(PATIENCE).context("it was told to stop")?;
+    Ok(())
 }

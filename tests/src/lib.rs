@@ -1,8 +1,10 @@
 //! What system tests share: the programs as built, the examples, the bundles made of them.
 
+pub mod account;
 pub mod child;
 pub mod examples;
 pub mod fleet;
+pub mod line;
 pub mod plant;
 
 use lineside_bundle::{BuiltBundle, archive};

@@ -2,6 +2,7 @@
 //! control room that takes findings.
 
 use crate::child::{Program, wait};
+use crate::fleet::Fleet;
 use crate::program;
 use anyhow::Context;
 use rumqttc::mqttbytes::v5::Packet;
@@ -36,6 +37,44 @@ pub struct Received {
     /// Messages that repeated a finding, as a broker may.
     pub repeats: u64,
     connected: bool,
+}
+
+/// How far the publishing of a recording is.
+#[derive(Debug, Default, Clone)]
+pub struct Publishing(Arc<Mutex<Progress>>);
+
+#[derive(Debug, Default)]
+struct Progress {
+    taken: u64,
+    stopped: Option<String>,
+}
+
+impl Publishing {
+    /// Waits until the broker has taken `rows` rows.
+    ///
+    /// # Errors
+    /// It takes too long, or publishing has stopped: with the reason.
+    pub fn reaches(&self, rows: u64) -> anyhow::Result<()> {
+        let reached = wait(&format!("the broker has taken {rows} rows"), || {
+            let progress = self.lock();
+            match &progress.stopped {
+                _ if progress.taken >= rows => Some(Ok(())),
+                Some(reason) => {
+                    Some(Err(anyhow::anyhow!("after {} rows: {reason}", progress.taken)))
+                }
+                None => None,
+            }
+        });
+        reached.with_context(|| format!("{} were taken", self.lock().taken))?
+    }
+
+    fn stop(&self, reason: String) {
+        self.lock().stopped = Some(reason);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Plant {
@@ -73,12 +112,13 @@ impl Plant {
         self.port
     }
 
-    /// Kills the broker.
+    /// Kills the broker. With it goes all that it knew: sessions, and messages on their way.
     pub fn stop_broker(&mut self) {
         self.broker = None;
+        self.lock().connected = false;
     }
 
-    /// Starts it again on the same port.
+    /// Starts it again on the same port, and waits until the control room listens.
     ///
     /// # Errors
     /// It does not start.
@@ -94,38 +134,36 @@ impl Plant {
         self.lock().clone()
     }
 
-    /// Publishes rows of a CSV file to `topic`, `rows_per_second`, in the background. Gives how many
-    /// the broker has taken so far.
-    ///
-    /// # Errors
-    /// The file cannot be read.
-    pub fn publish(
-        &self,
-        recording: &Path,
-        topic: &str,
-        rows_per_second: f64,
-    ) -> anyhow::Result<Arc<Mutex<u64>>> {
-        let text = std::fs::read_to_string(recording)
-            .with_context(|| format!("cannot read {}", recording.display()))?;
-        let messages = rows(&text);
-        let taken = Arc::new(Mutex::new(0));
-        let (client, topic, count) = (self.client.clone(), topic.to_owned(), taken.clone());
+    /// Publishes the rows of CSV files to `topic`, `rows_per_second`, in the background.
+    pub fn publish(&self, recordings: &[PathBuf], topic: &str, rows_per_second: f64) -> Publishing {
+        let progress = Publishing::default();
+        let (client, topic, told) = (self.client.clone(), topic.to_owned(), progress.clone());
+        let recordings = recordings.to_vec();
         self.runtime.spawn(async move {
             let began = Instant::now();
-            for (number, message) in messages.into_iter().enumerate() {
-                let due = Duration::from_secs_f64(number as f64 / rows_per_second);
-                sleep(due.saturating_sub(began.elapsed())).await;
-                let options = PublishOptions::new(QoS::AtLeastOnce);
-                let sent = client.publish_tracked(topic.clone(), message, options).await;
-                let Ok(notice) = sent else { return };
-                // In order and one by one: what is counted has been acknowledged.
-                if notice.wait_async().await.is_err() {
-                    return;
+            let mut number = 0;
+            for recording in recordings {
+                let text = match std::fs::read_to_string(&recording) {
+                    Ok(text) => text,
+                    Err(error) => return told.stop(format!("{}: {error}", recording.display())),
+                };
+                for message in rows(&text) {
+                    let due = Duration::from_secs_f64(f64::from(number) / rows_per_second);
+                    sleep(due.saturating_sub(began.elapsed())).await;
+                    let options = PublishOptions::new(QoS::AtLeastOnce);
+                    // In order and one by one: what is counted has been acknowledged.
+                    match client.publish_tracked(topic.clone(), message, options).await {
+                        Ok(notice) => match notice.wait_async().await {
+                            Ok(_) => told.lock().taken += 1,
+                            Err(error) => return told.stop(error.to_string()),
+                        },
+                        Err(error) => return told.stop(error.to_string()),
+                    }
+                    number += 1;
                 }
-                *count.lock().unwrap_or_else(PoisonError::into_inner) += 1;
             }
         });
-        Ok(taken)
+        progress
     }
 
     fn lock(&self) -> MutexGuard<'_, Received> {
@@ -138,19 +176,43 @@ fn broker(folder: &Path, port: u16) -> anyhow::Result<Program> {
 }
 
 /// Each row as a JSON object: numbers where they are numbers, text otherwise.
-fn rows(csv: &str) -> Vec<String> {
+fn rows(csv: &str) -> impl Iterator<Item = String> {
     let mut lines = csv.lines();
     let names: Vec<&str> = lines.next().unwrap_or_default().split(',').collect();
-    lines
-        .map(|line| {
-            let values = line.split(',').map(|text| match text.parse::<f64>() {
-                Ok(number) => number.into(),
-                Err(_) => Value::from(text),
-            });
-            let row: Map<_, _> = names.iter().map(|name| (*name).to_owned()).zip(values).collect();
-            Value::from(row).to_string()
-        })
-        .collect()
+    lines.map(move |line| {
+        let values = line.split(',').map(|text| match text.parse::<f64>() {
+            Ok(number) => number.into(),
+            Err(_) => Value::from(text),
+        });
+        let row: Map<_, _> = names.iter().map(|name| (*name).to_owned()).zip(values).collect();
+        Value::from(row).to_string()
+    })
+}
+
+/// A turbine that only says that it is there.
+pub const STRANGER: &str = "X";
+
+/// Publishes readings of [`STRANGER`] to `scada` until a device's slot `turbine` takes another one,
+/// and tells how many it has taken then.
+///
+/// A broker keeps nothing for a device that has not subscribed, and a device subscribes when it has
+/// its first release.
+///
+/// # Errors
+/// It takes none.
+pub fn first_contact(plant: &Plant, fleet: &Fleet, device: &str) -> anyhow::Result<u64> {
+    let file = fleet.folder().join("first-contact.csv");
+    let head = "turbine,time,wind_speed_m_s,power_kw,pitch_deg,vane_deg,outdoor_c";
+    let row = format!("{STRANGER},2014-01-01T00:00Z,6.8,640.0,-1.0,0.0,5.0");
+    std::fs::write(&file, format!("{head}\n{row}\n"))
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    let taken = || fleet.status(device)?["slots"]["turbine"]["counts"]["accepted"].as_u64();
+    let before = fleet.wait_for_status(device)?["slots"]["turbine"]["counts"]["accepted"].clone();
+    let before = before.as_u64().context("a slot counts what it accepts")?;
+    wait("a reading is taken", || {
+        let published = plant.publish(std::slice::from_ref(&file), "scada", 1.0).reaches(1);
+        published.ok().and_then(|()| taken()).filter(|taken| *taken > before)
+    })
 }
 
 async fn listen(mut events: EventLoop, client: AsyncClient, received: Arc<Mutex<Received>>) {

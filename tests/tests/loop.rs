@@ -3,12 +3,12 @@
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 
 use lineside_tests::child::wait;
-use lineside_tests::fleet::{Fleet, findings};
-use lineside_tests::plant::Plant;
+use lineside_tests::examples::{BEATS, check_beats_found, turbine_rows};
+use lineside_tests::fleet::{Fleet, frame_findings};
+use lineside_tests::plant::{Plant, STRANGER, first_contact};
 use lineside_tests::root;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 
 /// Heart beats from a recording into a file.
 fn ecg_settings() -> String {
@@ -31,39 +31,18 @@ fn turbine_settings(plant: &Plant) -> String {
     )
 }
 
-/// The findings of frames, without those that say that a slot is vacant.
-fn answers(file: &Path) -> Vec<Value> {
-    let mut findings = findings(file).unwrap();
-    findings.retain(|finding| finding["fail_safe"] != true);
-    findings
+/// What the device has found, without what it says while a slot is vacant.
+fn answers(fleet: &Fleet) -> Vec<Value> {
+    frame_findings(&fleet.device_folder("bed-3").join("findings.jsonl")).unwrap()
 }
 
 /// Waits until the recording is answered to its end, and compares with the reference runtime.
 fn check_beats(fleet: &Fleet) {
-    let file = &fleet.device_folder("bed-3").join("findings.jsonl");
-    let text = std::fs::read_to_string(root().join("examples/ecg/expected/excerpt.jsonl")).unwrap();
-    let expected: Vec<Value> =
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    if let Err(error) = wait("all beats", || (answers(file).len() >= expected.len()).then_some(()))
-    {
+    if let Err(error) = wait("all beats", || (answers(fleet).len() >= BEATS).then_some(())) {
         let log = std::fs::read_to_string(fleet.device_folder("bed-3").join("agent.log"));
-        panic!("{error}, {} are there\n{}", answers(file).len(), log.unwrap_or_default());
+        panic!("{error}, {} are there\n{}", answers(fleet).len(), log.unwrap_or_default());
     }
-    let answers = answers(file);
-    assert_eq!(answers.len(), expected.len());
-    for (finding, expected) in answers.iter().zip(&expected) {
-        assert_eq!(finding["release"], "ecg v1");
-        let sample = expected["sample"].as_f64().unwrap();
-        assert_eq!(finding["outputs"]["sample"].as_f64(), Some(sample));
-        let found = finding["outputs"]["probability"].as_f64().unwrap();
-        let probability = expected["v1"].as_f64().unwrap();
-        // The tolerance that the examples state: 1e-4, absolute and relative.
-        assert!(
-            (found - probability).abs() <= 1e-4 + 1e-4 * probability,
-            "sample {sample}: {found}, expected {probability}"
-        );
-        assert_eq!(finding["alarm"], probability > 0.5, "sample {sample}");
-    }
+    check_beats_found(&answers(fleet)).unwrap();
 }
 
 #[test]
@@ -92,12 +71,11 @@ fn an_agent_that_is_killed_goes_on_where_it_was_without_a_server() {
     fleet.add_device("bed-3", &ecg_settings().replace("'flat-out'", "120.0")).unwrap();
     fleet.assign("bed-3", "ecg", "ecg/1").unwrap();
     fleet.start_agent("bed-3").unwrap();
-    let file = fleet.device_folder("bed-3").join("findings.jsonl");
     for beats in [30, 150, 300] {
-        wait("some beats", || (answers(&file).len() >= beats).then_some(())).unwrap();
+        wait("some beats", || (answers(&fleet).len() >= beats).then_some(())).unwrap();
         fleet.kill_server();
         fleet.kill_agent("bed-3");
-        assert!(answers(&file).len() < 500, "it was not killed in the middle");
+        assert!(answers(&fleet).len() < BEATS, "it was not killed in the middle");
         fleet.start_agent("bed-3").unwrap();
     }
     check_beats(&fleet);
@@ -125,44 +103,13 @@ fn a_release_that_is_carried_by_hand_needs_no_server() {
 /// Rows of a recording that a trial of 120 frames of six is sure to end in.
 const ROWS: usize = 1200;
 
-/// A part of a recording of turbines, as a file of its own: the four are read in turn.
-fn part(recording: &str, first: usize, folder: &Path) -> PathBuf {
-    let source = root().join(format!("examples/turbine/recordings/{recording}.csv"));
-    let text = std::fs::read_to_string(source).unwrap();
-    let (head, rows) = text.split_once('\n').unwrap();
-    let rows: Vec<&str> = rows.lines().skip(first).take(ROWS).collect();
-    let file = folder.join(format!("{recording}-{first}.csv"));
-    std::fs::write(&file, format!("{head}\n{}\n", rows.join("\n"))).unwrap();
-    file
-}
-
-/// A turbine that only says that it is there.
-const STRANGER: &str = "X";
-
-/// Publishes single readings until one is taken: a broker keeps nothing for a device that has never
-/// subscribed, and a device subscribes when it has its first release.
-fn first_contact(plant: &Plant, fleet: &Fleet, folder: &Path) {
-    let file = folder.join("first-contact.csv");
-    let head = "turbine,time,wind_speed_m_s,power_kw,pitch_deg,vane_deg,outdoor_c";
-    let row = format!("{STRANGER},2014-01-01T00:00Z,6.8,640.0,-1.0,0.0,5.0");
-    std::fs::write(&file, format!("{head}\n{row}\n")).unwrap();
-    wait("the first reading", || {
-        plant.publish(&file, "scada", 500.0).unwrap();
-        let accepted = fleet.status("mill")?["slots"]["turbine"]["counts"]["accepted"].as_u64()?;
-        (accepted > 0).then_some(())
-    })
-    .unwrap();
-}
-
 #[test]
 fn a_better_model_stays_a_wrong_one_is_refused_or_taken_back_and_no_reading_is_lost() {
     let folder = tempfile::tempdir().unwrap();
     let plant = Plant::start(folder.path()).unwrap();
     let mut fleet = Fleet::start(folder.path()).unwrap();
     for version in ["1", "2", "3", "4"] {
-        let built = lineside_tests::examples::build("turbine", version, folder.path()).unwrap();
-        // The third fails its checks: devices must notice even where people did not look.
-        fleet.json(&["release", "--unchecked", built.to_str().unwrap()]).unwrap();
+        fleet.release("turbine", version).unwrap();
     }
     fleet.add_device("mill", &turbine_settings(&plant)).unwrap();
     fleet.start_agent("mill").unwrap();
@@ -187,10 +134,10 @@ fn a_better_model_stays_a_wrong_one_is_refused_or_taken_back_and_no_reading_is_l
         let agent = fleet.agent("mill").unwrap();
         wait(&route, || agent.log().contains(&route).then_some(())).unwrap();
         if release == "1" {
-            first_contact(&plant, &fleet, folder.path());
+            first_contact(&plant, &fleet, "mill").unwrap();
         }
-        let part = part(recording, rows, folder.path());
-        plant.publish(&part, "scada", 500.0).unwrap();
+        let part = turbine_rows(recording, rows..rows + ROWS, folder.path()).unwrap();
+        plant.publish(&[part], "scada", 500.0);
         match release {
             "4" => fleet.wait_for("mill", "v4 is taken back", holds("2", "share of alarms")),
             "2" => fleet.wait_for("mill", "v2 stays", holds("2", "")),

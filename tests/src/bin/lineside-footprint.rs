@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use lineside_tests::child::wait;
-use lineside_tests::fleet::{Fleet, findings};
+use lineside_tests::fleet::{Fleet, frame_findings};
 use lineside_tests::root;
 use std::fs;
 use std::path::Path;
@@ -61,8 +61,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn beats(file: &Path) -> usize {
-    let all = findings(file).unwrap_or_default();
-    all.iter().filter(|finding| finding["frame"].is_u64()).count()
+    frame_findings(file).map_or(0, |beats| beats.len())
 }
 
 /// Resident bytes of an agent and its workers.
