@@ -3,32 +3,103 @@
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 
 use lineside_tests::root;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use toml::Table;
+use toml::{Table, Value};
+
+/// Each member of the workspace: its folder, its name, and what it and its tests use of the others.
+const WALLS: [(&str, &str, &[&str], &[&str]); 16] = [
+    (
+        "agent",
+        "lineside-agent",
+        &[
+            "lineside-bundle",
+            "lineside-rules",
+            "lineside-runtime",
+            "lineside-sketch",
+            "lineside-trust",
+            "lineside-update",
+            "lineside-wire",
+        ],
+        &[],
+    ),
+    (
+        "fleet-server",
+        "lineside-server",
+        &["lineside-bundle", "lineside-trust", "lineside-wire"],
+        &["lineside-sketch"],
+    ),
+    ("crates/bundle", "lineside-bundle", &["lineside-rules"], &[]),
+    (
+        "crates/cli",
+        "lineside-cli",
+        &["lineside-bundle", "lineside-runtime", "lineside-trust", "lineside-wire"],
+        &[],
+    ),
+    ("crates/rules", "lineside-rules", &[], &[]),
+    ("crates/runtime", "lineside-runtime", &["lineside-bundle"], &[]),
+    ("crates/sketch", "lineside-sketch", &[], &[]),
+    ("crates/trust", "lineside-trust", &["lineside-bundle", "lineside-wire"], &[]),
+    ("crates/update", "lineside-update", &["lineside-bundle", "lineside-rules"], &[]),
+    ("crates/wire", "lineside-wire", &["lineside-sketch"], &[]),
+    ("crates/xtask", "lineside-xtask", &[], &[]),
+    ("plugins/sdk", "lineside-plugin", &[], &[]),
+    ("plugins/ecg-beats", "ecg-beats", &["lineside-plugin"], &[]),
+    ("plugins/lost-power", "lost-power", &["lineside-plugin"], &[]),
+    ("tests", "lineside-tests", &["lineside-bundle", "lineside-rules", "lineside-runtime"], &[]),
+    ("tests/evil-plugin", "evil-plugin", &["lineside-plugin"], &[]),
+];
 
 /// Crates that open no socket and no file, read no clock and draw no random number.
 const PURE: [&str; 6] = ["wire", "bundle", "trust", "update", "sketch", "rules"];
-/// Programs: they use the crates, nobody uses them.
-const PROGRAMS: [&str; 5] =
-    ["lineside-agent", "lineside-server", "lineside-cli", "lineside-xtask", "lineside-tests"];
+/// The libraries that they may use: such as take bytes and numbers and give values.
+const COMPUTING: [&str; 12] = [
+    "pem-rfc7468",
+    "postcard",
+    "ring",
+    "serde",
+    "serde_json",
+    "sigstore-crypto",
+    "sigstore-tuf",
+    "sigstore-types",
+    "tar",
+    "thiserror",
+    "time",
+    "toml",
+];
+/// Rooms of the agent that only `daemon` puts together.
+const ROOMS: [&str; 6] = ["source", "worker", "sink", "telemetry", "update", "fleet"];
 
-fn members() -> Vec<PathBuf> {
-    let manifest: Table = read(&root().join("Cargo.toml")).parse().unwrap();
-    let patterns = manifest["workspace"]["members"].as_array().unwrap();
-    let mut folders = Vec::new();
-    for pattern in patterns.iter().map(|pattern| pattern.as_str().unwrap()) {
+/// The folders that the workspace's manifest names.
+fn members() -> BTreeSet<PathBuf> {
+    let workspace = workspace();
+    let list = |key: &str| {
+        let list = workspace.get(key).and_then(Value::as_array).into_iter().flatten();
+        list.map(|text| text.as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let mut folders = BTreeSet::new();
+    for pattern in list("members") {
         match pattern.strip_suffix("/*") {
             Some(parent) => {
                 let entries = std::fs::read_dir(root().join(parent)).unwrap();
                 folders.extend(entries.map(|entry| entry.unwrap().path()));
             }
-            None => folders.push(root().join(pattern)),
+            None => folders.extend([root().join(pattern)]),
         }
     }
-    folders.retain(|folder| folder.join("Cargo.toml").is_file());
-    assert!(folders.len() > 8, "the workspace has lost its members");
+    for excluded in list("exclude") {
+        folders.remove(&root().join(excluded));
+    }
     folders
+}
+
+fn workspace() -> Table {
+    let manifest = manifest(&root());
+    manifest["workspace"].as_table().unwrap().clone()
+}
+
+fn manifest(folder: &Path) -> Table {
+    read(&folder.join("Cargo.toml")).parse().unwrap()
 }
 
 fn read(path: &Path) -> String {
@@ -37,9 +108,10 @@ fn read(path: &Path) -> String {
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).into_iter().flatten() {
+    let entries = std::fs::read_dir(folder).unwrap_or_else(|_| panic!("{}", folder.display()));
+    for entry in entries {
         let path = entry.unwrap().path();
-        if path.is_dir() && !path.ends_with("target") {
+        if path.is_dir() && !path.ends_with("target") && !path.ends_with(".git") {
             files.extend(sources(&path));
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             files.push(path);
@@ -48,12 +120,26 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn dependencies(folder: &Path) -> (String, BTreeSet<String>) {
-    let manifest: Table = read(&folder.join("Cargo.toml")).parse().unwrap();
-    let name = manifest["package"]["name"].as_str().unwrap().to_owned();
-    let tables = ["dependencies", "build-dependencies", "dev-dependencies"];
-    let names = tables.iter().filter_map(|table| manifest.get(*table)?.as_table());
-    (name, names.flat_map(|table| table.keys().cloned()).collect())
+/// The tables of a manifest with dependencies of these kinds, those of single targets among them.
+fn tables<'a>(manifest: &'a Table, kinds: &[&str]) -> Vec<&'a Table> {
+    let targets = manifest.get("target").and_then(Value::as_table);
+    let targets = targets.into_iter().flat_map(|targets| targets.values());
+    let places = [manifest].into_iter().chain(targets.filter_map(Value::as_table));
+    places.flat_map(|place| kinds.iter().filter_map(|kind| place.get(*kind)?.as_table())).collect()
+}
+
+/// The packages that a manifest depends on, by their own names whatever they are called there.
+fn packages(manifest: &Table, kinds: &[&str]) -> BTreeSet<String> {
+    let workspace = workspace();
+    let shared = workspace["dependencies"].as_table().unwrap();
+    let entries = tables(manifest, kinds).into_iter().flatten();
+    let package = |(name, value): (&String, &Value)| {
+        let here = value.get("package");
+        let there = || shared.get(name).and_then(|value| value.get("package"));
+        let package = here.or_else(there).and_then(Value::as_str);
+        package.unwrap_or(name).to_owned()
+    };
+    entries.map(package).collect()
 }
 
 /// The code of a file without its tests and comments.
@@ -65,27 +151,61 @@ fn code(path: &Path) -> String {
 }
 
 #[test]
-fn nobody_depends_on_a_program() {
-    for folder in members() {
-        let (name, dependencies) = dependencies(&folder);
-        for program in PROGRAMS {
-            assert!(!dependencies.contains(program), "{name} depends on the program {program}");
-        }
+fn everybody_uses_of_the_others_what_the_plan_allows_and_nothing_else() {
+    let planned: BTreeSet<PathBuf> = WALLS.iter().map(|(folder, ..)| root().join(folder)).collect();
+    assert_eq!(members(), planned, "the workspace has other members than the plan");
+    let ours: BTreeSet<&str> = WALLS.iter().map(|(_, name, ..)| *name).collect();
+    for (folder, name, uses, tests_use) in WALLS {
+        let manifest = manifest(&root().join(folder));
+        assert_eq!(manifest["package"]["name"].as_str(), Some(name), "{folder}");
+        let used = |kinds: &[&str]| {
+            let mut packages = packages(&manifest, kinds);
+            packages.retain(|package| ours.contains(package.as_str()));
+            packages
+        };
+        let set = |names: &[&str]| -> BTreeSet<String> {
+            names.iter().map(|name| (*name).to_owned()).collect()
+        };
+        assert_eq!(used(&["dependencies", "build-dependencies"]), set(uses), "{name}");
+        assert_eq!(used(&["dev-dependencies"]), set(tests_use), "the tests of {name}");
     }
+}
+
+#[test]
+fn plugins_use_the_sdk_and_nothing_else() {
+    let plugins = WALLS.iter().filter(|(_, _, uses, _)| *uses == ["lineside-plugin"]);
+    let folders: Vec<&str> = plugins.map(|(folder, ..)| *folder).collect();
+    assert!(folders.len() >= 2, "{folders:?}");
+    for folder in folders {
+        let packages = packages(&manifest(&root().join(folder)), &["dependencies"]);
+        assert_eq!(packages, BTreeSet::from(["lineside-plugin".to_owned()]), "{folder}");
+    }
+}
+
+#[test]
+fn renamed_dependencies_and_those_of_single_targets_are_seen() {
+    let manifest: Table = "[dependencies]\nplain = '1'\n\
+        alias = { package = 'lineside-agent', path = '../agent' }\n\
+        rumqttc.workspace = true\n\
+        [target.'cfg(unix)'.dependencies]\nhidden = '1'\n\
+        [target.x86_64-unknown-linux-gnu.dev-dependencies]\nonly-in-tests = '1'\n"
+        .parse()
+        .unwrap();
+    let names = |kinds: &[&str]| packages(&manifest, kinds).into_iter().collect::<Vec<_>>();
+    assert_eq!(names(&["dependencies"]), ["hidden", "lineside-agent", "plain", "rumqttc-next"]);
+    assert_eq!(names(&["dev-dependencies"]), ["only-in-tests"]);
 }
 
 #[test]
 fn every_member_takes_versions_and_lints_from_the_workspace() {
     for folder in members() {
-        let manifest: Table = read(&folder.join("Cargo.toml")).parse().unwrap();
+        let manifest = manifest(&folder);
         let at = folder.display();
         assert_eq!(manifest["lints"]["workspace"].as_bool(), Some(true), "{at}");
-        for table in ["dependencies", "dev-dependencies"] {
-            let table = manifest.get(table).and_then(|table| table.as_table());
-            for (name, value) in table.into_iter().flatten() {
-                let shared = value.get("workspace").and_then(|shared| shared.as_bool());
-                assert_eq!(shared, Some(true), "{at}: {name} has a version of its own");
-            }
+        let kinds = ["dependencies", "build-dependencies", "dev-dependencies"];
+        for (name, value) in tables(&manifest, &kinds).into_iter().flatten() {
+            let shared = value.get("workspace").and_then(Value::as_bool);
+            assert_eq!(shared, Some(true), "{at}: {name} has a version of its own");
         }
     }
 }
@@ -110,16 +230,13 @@ fn pure_crates_touch_no_file_socket_clock_or_chance() {
         "rand::rng",
         "File::",
     ];
-    let strangers = ["tokio", "rumqttc", "rmqtt", "axum", "ureq", "redb", "sea-orm", "rustix"];
     for name in PURE {
         let folder = root().join("crates").join(name);
-        if !folder.exists() {
-            continue;
-        }
-        let (_, dependencies) = dependencies(&folder);
-        for stranger in strangers {
-            assert!(!dependencies.contains(stranger), "crates/{name} depends on {stranger}");
-        }
+        let mut strangers = packages(&manifest(&folder), &["dependencies", "build-dependencies"]);
+        strangers.retain(|package| {
+            !COMPUTING.contains(&package.as_str()) && !package.starts_with("lineside-")
+        });
+        assert!(strangers.is_empty(), "crates/{name} depends on {strangers:?}");
         for file in sources(&folder.join("src")) {
             let code = code(&file);
             for word in forbidden {
@@ -136,6 +253,33 @@ fn the_runtime_knows_no_network() {
         for word in ["std::net", "tokio", "ureq", "rumqttc"] {
             assert!(!code.contains(word), "{} uses {word}", file.display());
         }
+    }
+}
+
+#[test]
+fn only_the_daemon_knows_all_rooms_of_the_agent_and_only_the_command_line_the_daemon() {
+    let source = root().join("agent/src");
+    let mut known: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    for file in sources(&source) {
+        let room = file.strip_prefix(&source).unwrap().components().next().unwrap();
+        let room = room.as_os_str().to_string_lossy().trim_end_matches(".rs").to_owned();
+        let code = code(&file);
+        let names = |name: &&str| {
+            code.contains(&format!("crate::{name}"))
+                || code.contains(&format!("lineside_agent::{name}"))
+        };
+        let all = ROOMS.into_iter().chain(["daemon"]);
+        known.entry(room).or_default().extend(all.filter(names));
+    }
+    for room in ROOMS {
+        assert!(known.contains_key(room), "the agent has no room {room} any more");
+        assert!(known["daemon"].contains(room), "the daemon does not know {room}");
+    }
+    for (name, others) in &known {
+        let knows_all = ROOMS.iter().all(|room| others.contains(room) || room == name);
+        assert_eq!(knows_all, name == "daemon", "{name} knows {others:?}");
+        let may_start = ["cli", "daemon", "main"].contains(&name.as_str());
+        assert!(!others.contains("daemon") || may_start, "{name} knows the daemon");
     }
 }
 
