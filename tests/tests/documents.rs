@@ -1,0 +1,197 @@
+//! What the documents say is what the programs do: the reference of all keys is read by the programs
+//! themselves, and the README's commands are run as they are printed.
+
+#![allow(clippy::unwrap_used)] // A test stops at what does not hold.
+
+use lineside_bundle::{BundleFile, Check, Field, Limits, Output, Port, Stage, Tolerance};
+use lineside_rules::TrialLimits;
+use lineside_tests::child::Program;
+use lineside_tests::{complaint, program, root};
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+use toml::{Table, Value};
+
+/// Longest that the README's commands may take; they may have to compile the plugins.
+const BY_HAND_MAX: Duration = Duration::from_secs(420);
+
+fn document(name: &str) -> String {
+    fs::read_to_string(root().join(name)).unwrap()
+}
+
+/// Checks that all limits of a trial are there. A new one does not compile here before it is looked
+/// for, which is the point of naming each.
+fn check_trial(trial: TrialLimits) {
+    let TrialLimits {
+        frames,
+        judge_after,
+        error_share_max,
+        latency_p95_ms_max,
+        alarm_share,
+        outputs,
+        crashes_max,
+    } = trial;
+    assert!(frames.is_some() && judge_after.is_some() && crashes_max.is_some());
+    assert!(error_share_max.is_some() && latency_p95_ms_max.is_some() && alarm_share.is_some());
+    assert!(!outputs.is_empty());
+}
+
+#[test]
+fn the_reference_of_a_bundle_has_every_key_and_says_the_defaults() {
+    let bundle = BundleFile::parse(&document("docs/bundle.toml")).unwrap();
+    let BundleFile {
+        format: _,
+        name: _,
+        version: _,
+        summary,
+        warm_up_readings,
+        alarm_output,
+        inputs,
+        stages,
+        outputs,
+        limits,
+        trial,
+        fail_safe,
+        checks,
+    } = bundle;
+    assert!(!summary.is_empty() && alarm_output.is_some() && !fail_safe.is_empty());
+    assert_eq!(warm_up_readings, 0);
+    assert_eq!(limits, Limits::default());
+    let unset = TrialLimits::default();
+    assert_eq!(
+        (trial.frames(), trial.judge_after(), trial.crashes_max()),
+        (unset.frames(), unset.judge_after(), unset.crashes_max())
+    );
+    check_trial(trial);
+    for Port { key, time, rate_hz, fields } in inputs.into_values() {
+        assert!(key.is_some() && time.is_some() && rate_hz.is_some());
+        for Field { name: _, unit, range } in fields {
+            assert!(!unit.is_empty() && range.is_some());
+        }
+    }
+    let mut seen = BTreeSet::new();
+    for stage in stages.into_values() {
+        match stage {
+            Stage::Window { input: _, rows: _, stride: _ } => seen.insert("window"),
+            Stage::Model { file: _, inputs: _ } => seen.insert("model"),
+            Stage::Plugin { plugin: _, inputs: _, config } => {
+                assert!(!config.is_empty());
+                seen.insert("plugin")
+            }
+            Stage::Select { input: _, index: _ } => seen.insert("select"),
+            Stage::Threshold { input: _, above: Some(_), below: _ } => seen.insert("above"),
+            Stage::Threshold { input: _, above: None, below: _ } => seen.insert("below"),
+        };
+    }
+    let all = ["above", "below", "model", "plugin", "select", "window"];
+    assert_eq!(seen, BTreeSet::from(all), "a stage of each kind");
+    assert!(outputs.values().any(|Output { from: _, unit }| !unit.is_empty()));
+    for Check { name: _, input: _, expected: _, tolerance } in checks {
+        let known =
+            |Tolerance { absolute, relative }: &Tolerance| *absolute > 0.0 && *relative > 0.0;
+        assert!(tolerance.values().any(known));
+    }
+}
+
+#[test]
+fn the_settings_of_a_device_name_every_limit_that_a_site_may_set() {
+    let settings: Table = document("docs/agent.toml").parse().unwrap();
+    let policy = settings["slots"]["turbine"]["policy"].clone();
+    check_trial(policy.try_into().unwrap());
+}
+
+#[test]
+fn the_settings_of_a_device_hold_with_the_parts_that_are_commented_out() {
+    let text = document("docs/agent.toml");
+    // The sink is the only part that is written as a comment: lines that begin with a mark.
+    let with_sink: String = text
+        .lines()
+        .map(|line| match line.strip_prefix("# ") {
+            Some(code) if code.starts_with('[') || code.contains(" = ") => format!("{code}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let with_sink = with_sink.replace("sinks = [\"log\"]", "sinks = [\"log\", \"broker\"]");
+    let with_broker = with_sink.replace("source = \"scada\"", "source = \"broker\"");
+    assert_ne!(with_broker, with_sink);
+    for text in [&text, &with_sink, &with_broker] {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("agent.toml"), text).unwrap();
+        let mut agent = Command::new(program("lineside-agent"));
+        let output = agent.arg("status").current_dir(folder.path()).output().unwrap();
+        // The settings are understood; there is only no device yet.
+        let said = complaint(&output);
+        assert!(said.contains("lineside device add"), "{said}\n{text}");
+    }
+    let table: Table = with_broker.parse().unwrap();
+    assert_eq!(table["sinks"]["broker"]["kind"], Value::from("mqtt"));
+}
+
+/// The commands that the README prints, in their order.
+fn printed_commands() -> String {
+    let readme = document("README.md");
+    let blocks = readme.split("\n```sh\n").skip(1);
+    blocks.map(|block| block.split("\n```").next().unwrap()).collect::<Vec<_>>().join("\n")
+}
+
+/// Makes `folder` look as a clone does after `cargo build`.
+fn clone_into(folder: &Path) {
+    for part in ["docs", "examples", "plugins"] {
+        symlink(root().join(part), folder.join(part)).unwrap();
+    }
+    fs::create_dir(folder.join("target")).unwrap();
+    let built = program("lineside");
+    symlink(built.parent().unwrap(), folder.join("target/debug")).unwrap();
+}
+
+/// What is built already and tested elsewhere is left out, ports are free ones, for other tests run
+/// beside this one, and a file is not installed before the agent is up: people type slower.
+const BEFORE: &str = r#"set -euo pipefail
+cargo() { case $1 in build | xtask) ;; *) command cargo "$@" ;; esac; }
+rustup() { [ "$*" = 'target add wasm32-unknown-unknown' ]; }
+lineside-server() { exec lineside-server "$@" --http 127.0.0.1:0 --mqtt 127.0.0.1:0; }
+lineside-agent() {
+  if [ "$1" = run ]; then exec lineside-agent "$@"; fi
+  while lineside device show mill-1 > shown && grep -q 'last seen never' shown; do sleep 0.1; done
+  command lineside-agent "$@"
+}
+"#;
+
+/// What the README promises of it.
+const AFTER: &str = r#"
+until lineside device show mill-1 > shown && grep -q '  active     turbine/1' shown; do sleep 0.2; done
+until [ -s mill-1/findings.jsonl ]; do sleep 0.2; done
+kill $(jobs -p)
+wait
+echo 'all of it was run'
+"#;
+
+/// Ends whatever the README has started, however the test ends.
+struct Group(Pid);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // All of it may have ended by itself.
+        let _ = kill_process_group(self.0, Signal::KILL);
+    }
+}
+
+#[test]
+fn the_commands_of_the_readme_run_as_they_are_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    clone_into(folder.path());
+    let script = format!("{BEFORE}{}{AFTER}", printed_commands());
+    fs::write(folder.path().join("commands.sh"), &script).unwrap();
+    let mut bash = Command::new("bash");
+    bash.arg("commands.sh").current_dir(folder.path()).process_group(0);
+    let mut bash = Program::start("readme", folder.path(), &mut bash).unwrap();
+    let _group = Group(Pid::from_raw(i32::try_from(bash.id()).unwrap()).unwrap());
+    let status = bash.ends(BY_HAND_MAX).unwrap();
+    let said = format!("{}\n{}", bash.output(), bash.log());
+    assert!(status.success() && said.contains("all of it was run"), "{status}\n{said}\n{script}");
+}
