@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: what is measured on this machine, and printed rather than asserted.
 
-use crate::setup;
+use crate::setup::{self, C_COMPILER, WASM};
 use crate::shell::{cargo, root, step, target_dir};
 use anyhow::{Context, bail};
 use std::process::Command;
@@ -22,6 +22,7 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
 
 /// Kills agents and workers at random moments of updates, many times.
 fn crash() -> anyhow::Result<()> {
+    setup::programs(&[C_COMPILER])?;
     let test = ["test", "--workspace", "--locked", "--test", "crash", "--", "--nocapture"];
     step(
         &format!("{CRASH_ROUNDS} kills at random moments of updates"),
@@ -31,8 +32,10 @@ fn crash() -> anyhow::Result<()> {
 
 /// Memory of an idle agent and of one with the ECG bundle, and the time to its first finding.
 fn footprint() -> anyhow::Result<()> {
-    setup::targets(&["wasm32-unknown-unknown"])?;
+    setup::targets(&[WASM])?;
+    setup::programs(&[C_COMPILER])?;
     step("build", &mut cargo(&["build", "--workspace", "--locked"]))?;
+    setup::plugins()?;
     let mut footprint = Command::new(target_dir().join("debug/lineside-footprint"));
     let status = footprint
         .current_dir(root())

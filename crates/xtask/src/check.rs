@@ -1,5 +1,6 @@
 //! `cargo xtask check`: what can be said of the code without running it.
 
+use crate::setup::{self, C_COMPILER};
 use crate::shell::{cargo, root, step, target_dir};
 use std::process::Command;
 
@@ -11,6 +12,8 @@ const CARGO_DENY: &str = "0.20.2";
 /// # Errors
 /// At the first that fails.
 pub fn run() -> anyhow::Result<()> {
+    setup::components(&["clippy", "rustfmt"])?;
+    setup::programs(&[C_COMPILER])?;
     step("format", &mut cargo(&["fmt", "--all", "--check"]))?;
     step(
         "lints",

@@ -1,6 +1,6 @@
 //! `cargo xtask demo`: builds all programs and lets them play the story.
 
-use crate::setup;
+use crate::setup::{self, C_COMPILER, WASM};
 use crate::shell::{cargo, root, step, target_dir};
 use anyhow::{Context, bail};
 use std::process::Command;
@@ -10,9 +10,10 @@ use std::process::Command;
 /// # Errors
 /// What keeps it from being built, or how it ended.
 pub fn run(arguments: &[String]) -> anyhow::Result<()> {
-    setup::targets(&["wasm32-unknown-unknown"])?;
-    setup::programs(&[("cc", "gcc")])?;
+    setup::targets(&[WASM])?;
+    setup::programs(&[C_COMPILER])?;
     step("build", &mut cargo(&["build", "--workspace", "--locked"]))?;
+    setup::plugins()?;
     let mut demo = Command::new(target_dir().join("debug/lineside-demo"));
     // Bundles build their plugins into the same folder.
     demo.args(arguments).current_dir(root()).env("CARGO_TARGET_DIR", target_dir());

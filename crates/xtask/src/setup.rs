@@ -1,9 +1,16 @@
 //! What a command needs on the machine: installed where root may, else listed.
 
-use crate::shell::{said, step};
+use crate::shell::{root, said, step, target_dir};
 use anyhow::bail;
 use std::path::Path;
 use std::process::Command;
+
+/// The target of plugins.
+pub const WASM: &str = "wasm32-unknown-unknown";
+/// The plugins that the examples use.
+const PLUGINS: [&str; 2] = ["ecg-beats", "lost-power"];
+/// What builds the C in our dependencies, and links.
+pub const C_COMPILER: (&str, &str) = ("cc", "gcc");
 
 /// Makes sure that rustup has these targets.
 ///
@@ -16,7 +23,49 @@ pub fn targets(wanted: &[&str]) -> anyhow::Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    step("add Rust targets", Command::new("rustup").args(["target", "add"]).args(missing))
+    step(
+        "add Rust targets",
+        Command::new("rustup").args(["target", "add"]).args(missing).current_dir(root()),
+    )
+}
+
+/// Makes sure that rustup has these components.
+///
+/// # Errors
+/// If one is missing and rustup cannot add it.
+pub fn components(wanted: &[&str]) -> anyhow::Result<()> {
+    let installed = said("rustup", &["component", "list", "--installed"]).unwrap_or_default();
+    // Listed with the machine they are for: `clippy-x86_64-unknown-linux-gnu`.
+    let is_there = |wanted: &str| {
+        let rests = installed.lines().filter_map(|line| line.strip_prefix(wanted));
+        rests.into_iter().any(|rest| rest.is_empty() || rest.starts_with('-'))
+    };
+    let missing: Vec<&&str> = wanted.iter().filter(|component| !is_there(component)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    step(
+        "add Rust components",
+        Command::new("rustup").args(["component", "add"]).args(missing).current_dir(root()),
+    )
+}
+
+/// Builds the plugins of the examples as bundles will want it, so that the first of them does not
+/// have to wait for the compiler. The tool must have been built.
+///
+/// # Errors
+/// What the tool says of one that cannot be built.
+pub fn plugins() -> anyhow::Result<()> {
+    let folder = target_dir().join("plugins");
+    std::fs::create_dir_all(&folder)?;
+    for plugin in PLUGINS {
+        let mut build = Command::new(target_dir().join("debug/lineside"));
+        build.args(["plugin", "build", &format!("plugins/{plugin}"), "--output"]);
+        build.arg(folder.join(format!("{plugin}.wasm")));
+        build.current_dir(root()).env("CARGO_TARGET_DIR", target_dir());
+        step(&format!("plugin {plugin}"), &mut build)?;
+    }
+    Ok(())
 }
 
 /// Makes sure that these programs, or files with a full path, are there, each given with the Debian

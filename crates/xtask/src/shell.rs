@@ -59,8 +59,9 @@ pub fn step(what: &str, command: &mut Command) -> anyhow::Result<()> {
 
 /// What a program prints, or nothing if it cannot be run.
 pub fn said(program: &str, arguments: &[&str]) -> Option<String> {
-    let output =
-        Command::new(program).args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).output();
-    let output = output.ok().filter(|output| output.status.success())?;
+    // In the workspace, where rustup knows which toolchain is meant.
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(root()).stdin(Stdio::null()).stderr(Stdio::null());
+    let output = command.output().ok().filter(|output| output.status.success())?;
     Some(String::from_utf8_lossy(&output.stdout).into_owned())
 }
