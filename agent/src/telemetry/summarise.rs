@@ -35,6 +35,8 @@ pub struct Summariser {
     /// Readings that were dropped before any interval was open, and frames doubled.
     dropped: Counts,
     doubled: u64,
+    /// The first interval of readings that were earlier than the open one by more than its length.
+    behind: Option<i64>,
 }
 
 impl Summariser {
@@ -43,7 +45,15 @@ impl Summariser {
     pub fn new(slot: &str, interval_ms: i64, open: Option<Interval>) -> Summariser {
         let slot = slot.to_owned();
         let interval_ms = interval_ms.max(1);
-        Summariser { slot, interval_ms, columns: None, open, dropped: vec![], doubled: 0 }
+        Summariser {
+            slot,
+            interval_ms,
+            columns: None,
+            open,
+            dropped: vec![],
+            doubled: 0,
+            behind: None,
+        }
     }
 
     /// The interval that is open, with all that was counted since.
@@ -65,7 +75,9 @@ impl Summariser {
     /// Takes a frame that was accounted for. Returns the interval that it ends, if any: the frame
     /// belongs to a later one, or another release has answered it.
     ///
-    /// A frame of an earlier interval counts into the open one, and its readings as late.
+    /// A frame of an earlier interval counts into the open one, and its readings as late. But a
+    /// reading may be years ahead of its time, and nothing would come after it: so where readings
+    /// stay behind and their own time enters another interval, the open one ends too.
     pub fn frame(&mut self, release: &ReleaseId, settled: &Settled) -> Option<Interval> {
         let time_ms = settled.time_unix_ns.div_euclid(1_000_000);
         let start = time_ms - time_ms.rem_euclid(self.interval_ms);
@@ -74,8 +86,15 @@ impl Summariser {
             Some(open) if start > open.start_unix_ms || open.release != answering => {
                 self.open.take()
             }
+            Some(open) if start.saturating_add(self.interval_ms) < open.start_unix_ms => {
+                let behind = *self.behind.get_or_insert(start);
+                if start > behind { self.open.take() } else { None }
+            }
             _ => None,
         };
+        if ended.is_some() {
+            self.behind = None;
+        }
         let readings = (settled.last + 1).saturating_sub(settled.first);
         let mut open = self.open.take().unwrap_or_else(|| Interval {
             slot: self.slot.clone(),
@@ -276,6 +295,41 @@ mod tests {
         assert_eq!(ended.release.version, "1");
         let open = summariser.open().unwrap();
         assert_eq!((&*open.release.version, open.start_unix_ms), ("2", 110_000));
+    }
+
+    #[test]
+    fn a_reading_of_another_century_does_not_silence_the_slot() {
+        let far = 9_000_000_000;
+        let mut restarted = Summariser::new("line", 10_000, None);
+        let mut summariser = summariser();
+        let first = release("1");
+        let mut ended = Vec::new();
+        for (number, second) in [100, far].into_iter().chain(101..200).enumerate() {
+            if number == 5 {
+                restarted = Summariser::new("line", 10_000, summariser.open().cloned());
+                restarted.placed(&first, &bundle());
+            }
+            let summariser = if number < 5 { &mut summariser } else { &mut restarted };
+            ended.extend(summariser.frame(&first, &frame(number as u64, second, Some(3.0))));
+        }
+        let starts: Vec<i64> = ended.iter().map(|interval| interval.start_unix_ms / 1000).collect();
+        let whole = (110..190).step_by(10);
+        assert_eq!(starts, [100, far].into_iter().chain(whole).collect::<Vec<_>>());
+        assert_eq!(ended.iter().map(|interval| interval.frames).sum::<u64>(), 91);
+        assert_eq!((ended[1].frames, ended[1].late_readings), (10, 18));
+        assert!(ended[2..].iter().all(|interval| interval.frames == 10));
+    }
+
+    #[test]
+    fn readings_that_are_a_little_late_end_nothing() {
+        let mut summariser = summariser();
+        let first = release("1");
+        let seconds = [(125, false), (115, false), (119, false), (120, false), (112, false)];
+        for (number, (second, ends)) in seconds.into_iter().enumerate() {
+            let ended = summariser.frame(&first, &frame(number as u64, second, Some(3.0)));
+            assert_eq!(ended.is_some(), ends, "{second}");
+        }
+        assert_eq!(summariser.open().unwrap().late_readings, 6);
     }
 
     #[test]
