@@ -4,7 +4,7 @@
 use crate::database::Database;
 use crate::fleet::status::release_ref;
 use crate::telemetry::resources;
-use crate::telemetry::spool::{Batch, Key, Spool, SpoolError};
+use crate::telemetry::spool::{Batch, Key, Pace, Spool, SpoolError};
 use crate::telemetry::summarise::Summariser;
 use crate::update::slot::chain;
 use crate::worker::Witness;
@@ -27,6 +27,10 @@ const PENDING_MAX: usize = 1000;
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
 /// How long the server may take to say that records are stored, before they are sent again.
 const ACKNOWLEDGE_MAX: Duration = Duration::from_secs(15);
+/// How often a record is sent together with others before it is sent by itself.
+const IN_COMPANY_MAX: u32 = 2;
+/// Records of which it is known how often they were sent.
+const TIMES_MAX: usize = 10_000;
 /// Longest text of an event, in characters.
 const TEXT_CHARS_MAX: usize = 1000;
 
@@ -76,9 +80,32 @@ struct Counting {
 struct Sending {
     /// When records were sent that nobody has acknowledged.
     under_way: BTreeMap<Key, Instant>,
+    /// How often records were sent that nobody has acknowledged.
+    times: BTreeMap<Key, u32>,
     /// Records below this number waited out an interruption.
     fresh: u64,
     disk_fails: bool,
+}
+
+impl Sending {
+    fn sent(&mut self, keys: Vec<Key>, now: Instant) {
+        if self.times.len() > TIMES_MAX {
+            // Some of them gave way meanwhile. Those that are left go with others again.
+            self.times.clear();
+        }
+        for key in keys {
+            *self.times.entry(key).or_insert(0) += 1;
+            self.under_way.insert(key, now);
+        }
+    }
+
+    /// How records are sent that have been sent before. A server that cannot read one record of a
+    /// message stores none of it: what went unanswered repeatedly must not take others with it.
+    fn paces(&self) -> BTreeMap<Key, Pace> {
+        let alone = self.times.iter().filter(|(_, times)| **times >= IN_COMPANY_MAX);
+        let alone = alone.map(|(key, _)| (*key, Pace::Alone));
+        alone.chain(self.under_way.keys().map(|key| (*key, Pace::Wait))).collect()
+    }
 }
 
 impl TelemetryHandle {
@@ -156,9 +183,11 @@ impl TelemetryHandle {
             let now = Instant::now();
             let mut sending = lock(&shared.sending);
             sending.under_way.retain(|_, sent| now.duration_since(*sent) < ACKNOWLEDGE_MAX);
-            let (under_way, fresh) = (sending.under_way.clone(), sending.fresh);
+            let paces = sending.paces();
+            let fresh = sending.fresh;
             drop(sending);
-            lock(&shared.spool).batch(fresh, |key| under_way.contains_key(key))
+            let pace = |key: &Key| paces.get(key).copied().unwrap_or(Pace::Company);
+            lock(&shared.spool).batch(fresh, pace)
         });
         match batch.await {
             Ok(Ok(batch)) => batch,
@@ -172,9 +201,7 @@ impl TelemetryHandle {
 
     /// These records are on their way.
     pub fn sent(&self, keys: Vec<Key>) {
-        let now = Instant::now();
-        let sent = keys.into_iter().map(|key| (key, now));
-        lock(&self.shared.sending).under_way.extend(sent);
+        lock(&self.shared.sending).sent(keys, Instant::now());
     }
 
     /// Waits until there may be something to send.
@@ -193,7 +220,10 @@ impl TelemetryHandle {
             let stored = |key: &Key| {
                 key.0 == ack.boot && ack.ranges.iter().any(|(a, b)| (*a..=*b).contains(&key.1))
             };
-            lock(&shared.sending).under_way.retain(|key, _| !stored(key));
+            let mut sending = lock(&shared.sending);
+            sending.under_way.retain(|key, _| !stored(key));
+            sending.times.retain(|key, _| !stored(key));
+            drop(sending);
             shared.records.notify_one();
         });
     }
@@ -346,4 +376,28 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn now_unix_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_that_nobody_acknowledges_is_soon_sent_by_itself() {
+        let mut sending = Sending::default();
+        let pace = |sending: &Sending, key| sending.paces().get(&key).copied();
+        let now = Instant::now();
+        for _ in 0..IN_COMPANY_MAX {
+            assert_ne!(pace(&sending, (1, 7)), Some(Pace::Alone));
+            sending.sent(vec![(1, 7)], now);
+            assert_eq!(pace(&sending, (1, 7)), Some(Pace::Wait));
+            sending.under_way.clear();
+        }
+        assert_eq!(pace(&sending, (1, 7)), Some(Pace::Alone));
+        assert_eq!(pace(&sending, (1, 8)), None);
+        for sequence in 0..100_000 {
+            sending.sent(vec![(2, sequence)], now);
+        }
+        assert!(sending.times.len() <= TIMES_MAX + 1);
+    }
 }

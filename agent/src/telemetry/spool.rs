@@ -7,7 +7,7 @@ use crate::database::Database;
 use lineside_update::Report;
 use lineside_wire::envelope::encode;
 use lineside_wire::v1::{Ack, Body, Interval, Record, Telemetry, record};
-use redb::{ReadableTable, Table, TableDefinition};
+use redb::{ReadableTable, Table, TableDefinition, TableHandle};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -26,10 +26,23 @@ const REPORTED: TableDefinition<&str, u64> = TableDefinition::new("spool/reporte
 const BATCH_RECORDS_MAX: usize = 200;
 /// Bytes of bodies that one message may carry.
 const BATCH_BYTES_MAX: usize = 256 << 10;
+/// Largest body of a record, in bytes: a message must have room for one.
+const BODY_BYTES_MAX: usize = 512 << 10;
 /// Bytes that the database needs for a record besides its body, roughly.
 const RECORD_BYTES: u64 = 48;
 /// Ranges of an acknowledgement that are looked at.
 const ACK_RANGES_MAX: usize = 4096;
+
+/// When a record is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// Not now: it is on its way.
+    Wait,
+    /// With others.
+    Company,
+    /// By itself: it went unanswered, and may be what the server cannot read.
+    Alone,
+}
 
 /// A message, and the keys of the records in it.
 pub type Batch = (Vec<u8>, Vec<Key>);
@@ -68,12 +81,20 @@ impl Spool {
     /// # Errors
     /// [`SpoolError::Database`].
     pub fn open(database: Arc<Database>, boot: u64, bytes_max: u64) -> Result<Spool, SpoolError> {
-        let transaction = database.begin_write()?;
+        let tables = [INTERVALS.name(), EVENTS.name(), OPEN.name(), REPORTED.name()];
+        if !database.has_tables(&tables)? {
+            let transaction = database.begin_write()?;
+            transaction.open_table(INTERVALS)?;
+            transaction.open_table(EVENTS)?;
+            transaction.open_table(OPEN)?;
+            transaction.open_table(REPORTED)?;
+            transaction.commit()?;
+        }
+        let transaction = database.begin_read()?;
         let mut bytes = 0;
         let mut next = 0;
         for table in [INTERVALS, EVENTS] {
-            let table = transaction.open_table(table)?;
-            for entry in table.iter()? {
+            for entry in transaction.open_table(table)?.iter()? {
                 let (key, value) = entry?;
                 bytes += size(value.value().1);
                 // A start that could not be counted has the number of the one before.
@@ -82,9 +103,6 @@ impl Spool {
                 }
             }
         }
-        transaction.open_table(OPEN)?;
-        transaction.open_table(REPORTED)?;
-        transaction.commit()?;
         Ok(Spool { database, boot, next, bytes, bytes_max, gave_way: 0 })
     }
 
@@ -142,6 +160,15 @@ impl Spool {
             for body in bodies {
                 let (code, coded) =
                     body.encode().map_err(|error| SpoolError::Record(error.to_string()))?;
+                if coded.len() > BODY_BYTES_MAX {
+                    // No message could carry it, and all others would wait behind it.
+                    tracing::error!(
+                        "a record of {} bytes gives way: at most {BODY_BYTES_MAX} can be sent",
+                        coded.len()
+                    );
+                    gave_way += 1;
+                    continue;
+                }
                 while bytes + size(&coded) > self.bytes_max {
                     let freed = match oldest(&mut intervals)? {
                         None => oldest(&mut events)?,
@@ -198,36 +225,48 @@ impl Spool {
         })
     }
 
-    /// The next records to be sent that are not `under_way`, events first, oldest first, as one
-    /// message and the keys of its records; none if there are none. Records of earlier starts, and
-    /// those below `fresh`, waited out an interruption.
+    /// The next records to be sent, events first, oldest first, as one message and the keys of its
+    /// records; none if there are none. Records of earlier starts, and those below `fresh`, waited
+    /// out an interruption. `pace` says what is not to be sent now, and what only by itself.
     ///
     /// # Errors
     /// [`SpoolError`].
     pub fn batch(
         &self,
         fresh: u64,
-        under_way: impl Fn(&Key) -> bool,
+        pace: impl Fn(&Key) -> Pace,
     ) -> Result<Option<Batch>, SpoolError> {
         let transaction = self.database.begin_read()?;
         let (mut records, mut keys, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let mut alone = None;
         for table in [EVENTS, INTERVALS] {
             for entry in transaction.open_table(table)?.iter()? {
                 let (key, value) = entry?;
                 let (key, (code, body)) = (key.value(), value.value());
-                if under_way(&key) {
-                    continue;
+                let (boot, sequence) = key;
+                let backfill = boot != self.boot || sequence < fresh;
+                let record = || Record { boot, sequence, backfill, code, body: body.to_vec() };
+                match pace(&key) {
+                    Pace::Wait => continue,
+                    Pace::Alone => {
+                        alone.get_or_insert_with(|| (record(), key));
+                        continue;
+                    }
+                    Pace::Company => {}
                 }
                 let full = records.len() >= BATCH_RECORDS_MAX;
                 if full || (bytes + body.len() > BATCH_BYTES_MAX && !records.is_empty()) {
                     break;
                 }
                 bytes += body.len();
-                let (boot, sequence) = key;
-                let backfill = boot != self.boot || sequence < fresh;
-                records.push(Record { boot, sequence, backfill, code, body: body.to_vec() });
+                records.push(record());
                 keys.push(key);
             }
+        }
+        if records.is_empty()
+            && let Some((record, key)) = alone
+        {
+            (records, keys) = (vec![record], vec![key]);
         }
         if records.is_empty() {
             return Ok(None);
@@ -320,7 +359,7 @@ mod tests {
     }
 
     fn keys(spool: &Spool) -> Vec<Key> {
-        spool.batch(0, |_| false).unwrap().map(|(_, keys)| keys).unwrap_or_default()
+        spool.batch(0, |_| Pace::Company).unwrap().map(|(_, keys)| keys).unwrap_or_default()
     }
 
     #[test]
@@ -329,7 +368,8 @@ mod tests {
         let mut spool = Spool::open(database.clone(), 1, 1 << 20).unwrap();
         spool.write(&[interval(1), event("a"), interval(2)], &none()).unwrap();
         assert_eq!(keys(&spool), [(1, 1), (1, 0), (1, 2)], "events come first");
-        let (message, _) = spool.batch(1, |key| *key == (1, 2)).unwrap().unwrap();
+        let pace = |key: &Key| if *key == (1, 2) { Pace::Wait } else { Pace::Company };
+        let (message, _) = spool.batch(1, pace).unwrap().unwrap();
         let records = decode::<Telemetry>(&message).unwrap().records;
         assert_eq!(records.iter().map(|r| r.backfill).collect::<Vec<_>>(), [false, true]);
         drop(spool);
@@ -344,7 +384,40 @@ mod tests {
         assert_eq!(keys(&spool), [(2, 0), (1, 2)]);
         spool.acked(&Ack { boot: 1, ranges: vec![(0, u64::MAX)] }).unwrap();
         spool.acked(&Ack { boot: 2, ranges: vec![(0, 0)] }).unwrap();
-        assert_eq!((spool.bytes(), spool.batch(0, |_| false).unwrap()), (0, None));
+        assert_eq!((spool.bytes(), spool.batch(0, |_| Pace::Company).unwrap()), (0, None));
+    }
+
+    #[test]
+    fn a_record_that_went_unanswered_is_sent_by_itself_after_the_others() {
+        let mut spool = Spool::open(in_memory(), 1, 1 << 20).unwrap();
+        spool.write(&[event("a"), event("poison"), event("b")], &none()).unwrap();
+        let sent = |wait: &[u64]| {
+            let pace = |(_, sequence): &Key| match sequence {
+                sequence if wait.contains(sequence) => Pace::Wait,
+                1 => Pace::Alone,
+                _ => Pace::Company,
+            };
+            spool.batch(0, pace).unwrap().map(|(_, keys)| keys).unwrap_or_default()
+        };
+        assert_eq!(sent(&[]), [(1, 0), (1, 2)]);
+        assert_eq!(sent(&[0, 2]), [(1, 1)]);
+        assert_eq!(sent(&[0, 1, 2]), []);
+    }
+
+    #[test]
+    fn a_record_that_no_message_can_carry_gives_way_and_stops_no_other() {
+        let mut spool = Spool::open(in_memory(), 1, 1 << 30).unwrap();
+        let huge = event(&"x".repeat(BODY_BYTES_MAX));
+        let large = event(&"x".repeat(BODY_BYTES_MAX - 100));
+        spool.write(&[event("a"), huge, large.clone(), large, event("b")], &none()).unwrap();
+        assert_eq!(spool.gave_way(), 1);
+        let mut messages = 0;
+        while let Some((_, keys)) = spool.batch(0, |_| Pace::Company).unwrap() {
+            messages += 1;
+            let ranges = keys.iter().map(|(_, sequence)| (*sequence, *sequence)).collect();
+            spool.acked(&Ack { boot: 1, ranges }).unwrap();
+        }
+        assert_eq!(messages, 4, "each of the large ones goes by itself");
     }
 
     #[test]
