@@ -10,6 +10,7 @@ pub mod database;
 pub mod fleet;
 pub mod ledger;
 pub mod local;
+pub mod plant;
 pub mod sink;
 pub mod source;
 pub mod status;

@@ -2,12 +2,10 @@
 //! so it arrives at least once; its `id` tells copies.
 
 use crate::config::MqttEnd;
-use crate::fleet::backoff;
 use crate::ledger::Ledger;
-use rumqttc::mqttbytes::v5::Packet;
-use rumqttc::{
-    AsyncClient, Event, EventLoop, MqttOptions, PublishNotice, PublishOptions, PublishResult, QoS,
-};
+use crate::plant::{Connection, News};
+use rumqttc::mqttbytes::v5::PubAckReason;
+use rumqttc::{AsyncClient, MqttOptions, PublishNotice, PublishNoticeError, PublishOptions, QoS};
 use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -16,33 +14,40 @@ use tokio::time::{sleep, timeout};
 
 /// Findings on their way to the broker.
 const IN_FLIGHT_MAX: usize = 64;
-/// First and longest pause before the broker is tried again.
-const RECONNECT_PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
 /// How long to wait for news before looking anyway.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How long a broker may take to acknowledge before the connection is made anew.
 const ACKNOWLEDGE_MAX: Duration = Duration::from_secs(30);
+/// How long to wait for the news that the connection is lost, once its publishing has failed.
+const LOST_PAUSE: Duration = Duration::from_millis(200);
+/// How long findings wait that the broker has refused.
+const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 
 /// Publishes findings for ever.
 pub async fn run(sink: String, end: MqttEnd, client_id: String, ledger: Ledger) {
+    let mut refused = None;
     loop {
         let (client, events) =
             AsyncClient::builder(options(&end, &client_id)).capacity(IN_FLIGHT_MAX + 8).build();
         let (up, connected) = watch::channel(false);
-        let name = format!("{end:?}");
-        let polling = tokio::spawn(poll(events, up, name));
-        publish(&sink, &end, &client, connected, &ledger).await;
+        let polling = tokio::spawn(poll(Connection::new(events, format!("{end:?}")), up));
+        publish(&sink, &end, &client, connected, &ledger, &mut refused).await;
         polling.abort();
     }
 }
 
 /// Publishes until an acknowledgement fails to come. What had none is published again.
+///
+/// What the broker refuses stays in the outbox and is published again too: it may be allowed later,
+/// and no finding may be taken for delivered that nobody has. `refused` is the refusal that was
+/// told.
 async fn publish(
     sink: &str,
     end: &MqttEnd,
     client: &AsyncClient,
     mut connected: watch::Receiver<bool>,
     ledger: &Ledger,
+    refused: &mut Option<PubAckReason>,
 ) {
     let news = ledger.news();
     let mut on_their_way: VecDeque<(u64, PublishNotice)> = VecDeque::new();
@@ -55,9 +60,9 @@ async fn publish(
         let ring = news.notified();
         tokio::pin!(ring);
         ring.as_mut().enable();
-        let room = IN_FLIGHT_MAX - on_their_way.len();
         let (name, source) = (sink.to_owned(), ledger.clone());
-        let findings = match spawn_blocking(move || source.findings(&name, next, room)).await {
+        let findings = spawn_blocking(move || source.findings(&name, next, IN_FLIGHT_MAX)).await;
+        let findings = match findings {
             Ok(Ok(findings)) => findings,
             Ok(Err(error)) => {
                 tracing::error!("{end:?}: {error:#}", error = anyhow::Error::from(error));
@@ -66,6 +71,11 @@ async fn publish(
             }
             Err(_) => return,
         };
+        if findings.is_empty() {
+            // An elapsed wait only means that nothing was found for a while.
+            let _ = timeout(LOOK_EVERY, ring).await;
+            continue;
+        }
         for (number, finding) in findings {
             let options = PublishOptions::new(QoS::AtLeastOnce);
             match client.publish_tracked(end.topic.clone(), finding, options).await {
@@ -77,22 +87,49 @@ async fn publish(
             }
             next = number + 1;
         }
-        if on_their_way.is_empty() {
-            // An elapsed wait only means that nothing was found for a while.
-            let _ = timeout(LOOK_EVERY, ring).await;
-            continue;
-        }
         let mut numbers = Vec::new();
+        // The first that was not taken, and the refusal if it was one.
+        let mut left: Option<(u64, Option<PubAckReason>)> = None;
         while let Some((number, notice)) = on_their_way.pop_front() {
-            match timeout(ACKNOWLEDGE_MAX, notice.wait_async()).await {
-                Ok(Ok(PublishResult::Qos1(_))) => numbers.push(number),
-                Ok(Ok(_) | Err(_)) | Err(_) => {
+            match timeout(ACKNOWLEDGE_MAX, notice.wait_completion_async()).await {
+                Ok(Ok(())) => numbers.push(number),
+                Ok(Err(PublishNoticeError::V5PubAck(reason))) => {
+                    left.get_or_insert((number, Some(reason)));
+                }
+                // The connection was lost.
+                Ok(Err(_)) => {
+                    left.get_or_insert((number, None));
+                }
+                Err(_) => {
                     ledger.delivered(sink, numbers).await;
                     return;
                 }
             }
         }
+        let accepted = !numbers.is_empty();
         ledger.delivered(sink, numbers).await;
+        match left {
+            None if accepted && refused.take().is_some() => {
+                tracing::info!("{end:?}: the broker takes findings again");
+            }
+            None => {}
+            Some((first, None)) => {
+                next = first;
+                sleep(LOST_PAUSE).await;
+            }
+            Some((first, Some(reason))) => {
+                // In order again from the first one that was refused.
+                next = first;
+                if refused.replace(reason) != Some(reason) {
+                    tracing::error!(
+                        "{end:?}: the broker refuses findings: {reason:?}; they wait in the \
+                         outbox and are sent again every {} s",
+                        REFUSED_PAUSE.as_secs()
+                    );
+                }
+                sleep(REFUSED_PAUSE).await;
+            }
+        }
     }
 }
 
@@ -111,28 +148,16 @@ fn options(end: &MqttEnd, client_id: &str) -> MqttOptions {
 }
 
 /// Keeps the connection going for ever, and says whether there is one.
-async fn poll(mut events: EventLoop, connected: watch::Sender<bool>, name: String) {
-    let mut attempts = 0;
-    let mut away = false;
+async fn poll(mut connection: Connection, connected: watch::Sender<bool>) {
     loop {
-        match events.poll().await {
-            Ok(Event::Incoming(Packet::ConnAck(_))) => {
-                attempts = 0;
-                if std::mem::take(&mut away) {
-                    tracing::info!("{name}: connected again");
-                }
+        match connection.next().await {
+            News::Connected { .. } => {
                 connected.send_replace(true);
             }
-            Ok(_) => {}
-            Err(error) => {
+            News::Lost(_) => {
                 connected.send_replace(false);
-                if !std::mem::replace(&mut away, true) {
-                    tracing::warn!("{name}: {error}; findings wait in the outbox");
-                }
-                let (first, longest) = RECONNECT_PAUSE;
-                sleep(backoff::pause(first, longest, attempts)).await;
-                attempts = attempts.saturating_add(1);
             }
+            News::Message(_) | News::Subscribed(_) => {}
         }
     }
 }
