@@ -26,8 +26,8 @@ use crate::update::states::States;
 use crate::worker::process::{Processes, Starter};
 use crate::worker::task::{SlotParts, open};
 use crate::worker::{SlotEvent, SlotHandle, SlotView, WorkerLimits, self_test};
-use anyhow::{Context, bail};
-use lineside_bundle::Digest;
+use anyhow::{Context, anyhow, bail};
+use lineside_bundle::{Digest, Port};
 use lineside_rules::Observation;
 use lineside_update::{Report, Target};
 use lineside_wire::name::{DeviceId, SlotName};
@@ -37,7 +37,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::{JoinSet, block_in_place, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
 /// Arrivals that wait for a slot, besides its own queue.
@@ -74,7 +75,8 @@ struct House {
 /// Runs the agent with the settings in `config`.
 ///
 /// # Errors
-/// Whatever keeps it from starting, naming the file and the field.
+/// Whatever keeps it from starting, naming the file and the field; and a part of it that has ended
+/// although it must not, so that whoever started the agent starts it again.
 pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
     let config = Config::read(config)?;
     if until == Until::Drained {
@@ -120,33 +122,38 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
     };
     let device = &house.device.id;
     tracing::info!("{device} runs with {} slots", house.config.slots.len());
+    let mut watched = Watched::default();
+    let ledger = house.ledger.clone();
+    watched.task("the ledger", async move { ledger.closed().await });
     let mut slots = BTreeMap::new();
     let mut assign = BTreeMap::new();
+    let mut sources = BTreeMap::new();
     for (name, config) in &house.config.slots {
-        let (slot, told) = house.open_slot(name, config).with_context(|| format!("slot {name}"))?;
+        let (problem, brings) = watch::channel(None);
+        let (slot, told) = house
+            .open_slot(name, config, problem, &mut watched)
+            .with_context(|| format!("slot {name}"))?;
         slots.insert(name.clone(), slot);
         assign.insert(name.clone(), told);
+        sources.insert(name.clone(), brings);
     }
-    house.follow_the_server(&store, &slots, assign)?;
-    for (name, kind) in &house.config.sinks {
-        let ledger = house.ledger.clone();
-        match kind.clone() {
-            SinkKind::File(path) => {
-                tokio::spawn(sink::file::run(name.clone(), path, ledger));
-            }
-            SinkKind::Mqtt(end) => {
-                let client = format!("lineside-{device}-sink-{name}");
-                tokio::spawn(sink::mqtt::run(name.clone(), end, client, ledger));
-            }
-        }
-    }
+    house.follow_the_server(&store, &slots, assign, sources.clone())?;
+    house.start_sinks(&mut watched);
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!("told to stop"),
-        _ = interrupt.recv() => tracing::info!("told to stop"),
-        () = drained(&slots, &house.ledger), if until == Until::Drained => {}
-    }
+    let done = tokio::select! {
+        _ = terminate.recv() => {
+            tracing::info!("told to stop");
+            Ok(())
+        }
+        _ = interrupt.recv() => {
+            tracing::info!("told to stop");
+            Ok(())
+        }
+        done = house.drained(&slots, sources), if until == Until::Drained => done,
+        // Without it readings would be lost in silence. A fresh start goes on from the disk.
+        what = watched.ended() => Err(anyhow!("{what} has ended, which it must not; see above")),
+    };
     let stopping = async {
         for slot in slots.values() {
             slot.drain().await;
@@ -159,7 +166,46 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
     for slot in slots.values() {
         say_counts(&slot.view().borrow());
     }
-    Ok(())
+    done
+}
+
+/// Tasks and threads that end only with the agent.
+#[derive(Default)]
+struct Watched {
+    ends: JoinSet<String>,
+}
+
+impl Watched {
+    /// Starts a task; its end is told with this name.
+    fn task(&mut self, name: impl Into<String>, task: impl Future<Output = ()> + Send + 'static) {
+        let name = name.into();
+        let task = tokio::spawn(task);
+        self.ends.spawn(async move {
+            // A panic has been told where it happened.
+            let _ = task.await;
+            name
+        });
+    }
+
+    /// Watches a thread that says when it has ended as it may.
+    fn thread(&mut self, name: impl Into<String>, ended: oneshot::Receiver<()>) {
+        let name = name.into();
+        self.ends.spawn(async move {
+            if ended.await.is_ok() {
+                std::future::pending::<()>().await;
+            }
+            name
+        });
+    }
+
+    /// Waits until one of them has ended. Gives its name.
+    async fn ended(&mut self) -> String {
+        match self.ends.join_next().await {
+            Some(Ok(name)) => name,
+            // These tasks only wait, and nobody cancels them.
+            Some(Err(_)) | None => std::future::pending().await,
+        }
+    }
 }
 
 fn check_drainable(config: &Config) -> anyhow::Result<()> {
@@ -188,19 +234,56 @@ fn say_counts(view: &SlotView) {
     );
 }
 
-async fn drained(slots: &BTreeMap<SlotName, SlotHandle>, ledger: &Ledger) {
-    for slot in slots.values() {
-        // The slot's task ends only with the agent.
-        let _ = slot.view().wait_for(|view| view.ended).await;
-    }
-    loop {
-        let waiting = ledger.outbox().map(|sinks| sinks.values().map(|(n, _)| n).sum::<u64>());
-        match waiting {
-            Ok(0) => return,
-            Ok(_) => {}
-            Err(error) => tracing::error!("{:#}", anyhow::Error::from(error)),
+impl House {
+    /// Waits until all recordings are at their end and all findings are delivered.
+    ///
+    /// # Errors
+    /// A recording that cannot be read.
+    async fn drained(
+        &self,
+        slots: &BTreeMap<SlotName, SlotHandle>,
+        mut sources: BTreeMap<SlotName, watch::Receiver<Option<String>>>,
+    ) -> anyhow::Result<()> {
+        for (name, slot) in slots {
+            let mut view = slot.view();
+            let source = sources.get_mut(name).context("every slot has a source")?;
+            tokio::select! {
+                // A slot that is gone is told of by who watches it.
+                _ = view.wait_for(|view| view.ended) => {}
+                Ok(problem) = source.wait_for(Option::is_some) => {
+                    let problem = problem.clone().unwrap_or_default();
+                    bail!("the recording of slot {name} cannot be read: {problem}");
+                }
+            }
         }
-        sleep(LOOK_EVERY).await;
+        loop {
+            let ledger = self.ledger.clone();
+            match spawn_blocking(move || ledger.outbox()).await? {
+                Ok(outbox) => {
+                    if outbox.values().all(|(waiting, _)| *waiting == 0) {
+                        return Ok(());
+                    }
+                }
+                Err(error) => tracing::error!("{:#}", anyhow::Error::from(error)),
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    fn start_sinks(&self, watched: &mut Watched) {
+        for (name, kind) in &self.config.sinks {
+            let (sink, ledger) = (name.clone(), self.ledger.clone());
+            let named = format!("sink {name}");
+            match kind.clone() {
+                SinkKind::File(path) => {
+                    watched.task(named, sink::file::run(sink, path, ledger));
+                }
+                SinkKind::Mqtt(end) => {
+                    let client = format!("lineside-{}-sink-{name}", self.device.id);
+                    watched.task(named, sink::mqtt::run(sink, end, client, ledger));
+                }
+            }
+        }
     }
 }
 
@@ -209,6 +292,8 @@ impl House {
         &self,
         name: &SlotName,
         config: &SlotConfig,
+        problem: watch::Sender<Option<String>>,
+        watched: &mut Watched,
     ) -> anyhow::Result<(SlotHandle, mpsc::Sender<Target>)> {
         let (arrivals, inbox) = mpsc::channel(ARRIVALS_MAX);
         let (receipts, committed) = mpsc::unbounded_channel();
@@ -225,7 +310,19 @@ impl House {
             arrivals: inbox,
             receipts,
         })?;
-        start_source(&self.device.id, name, config, &slot, position, arrivals, committed)?;
+        let mut view = slot.view();
+        watched.task(format!("slot {name}"), async move { while view.changed().await.is_ok() {} });
+        let source = SourceParts {
+            device: &self.device.id,
+            name,
+            config,
+            port: slot.port(),
+            position,
+            arrivals,
+            receipts: committed,
+            problem,
+        };
+        start_source(source, watched)?;
         let (assign, assignments) = mpsc::channel(QUEUE_MAX);
         let driver = SlotDriver::new(DriverParts {
             slot: name.clone(),
@@ -243,7 +340,8 @@ impl House {
             states: self.states.clone(),
             online: self.online.clone(),
         })?;
-        tokio::spawn(driver.drive(assignments, failures(&slot)));
+        let driving = driver.drive(assignments, failures(&slot));
+        watched.task(format!("the driver of updates of slot {name}"), driving);
         Ok((slot, assign))
     }
 }
@@ -256,6 +354,7 @@ impl House {
         store: &Store,
         slots: &BTreeMap<SlotName, SlotHandle>,
         assign: BTreeMap<SlotName, mpsc::Sender<Target>>,
+        sources: BTreeMap<SlotName, watch::Receiver<Option<String>>>,
     ) -> anyhow::Result<()> {
         let telemetry = self.telemetry.clone();
         let updates = Updates::start(Parts {
@@ -283,10 +382,11 @@ impl House {
         let status = move || {
             let reports = states.all().into_iter().filter_map(|(name, state)| {
                 let view = views.get(&name)?.borrow().clone();
-                Some((name, SlotReport::of(&state, view)))
+                let source = sources.get(&name).and_then(|problem| problem.borrow().clone());
+                Some((name, SlotReport::of(&state, view, source)))
             });
             // A disk that gives no numbers must not hide the rest.
-            let waiting = ledger.outbox().unwrap_or_default();
+            let waiting = block_in_place(|| ledger.outbox()).unwrap_or_default();
             let versions = *versions.borrow();
             DeviceStatus {
                 device: device.clone(),
@@ -320,32 +420,46 @@ fn failures(slot: &SlotHandle) -> mpsc::Receiver<(Digest, String)> {
     failures
 }
 
-fn start_source(
-    device: &DeviceId,
-    name: &SlotName,
-    config: &SlotConfig,
-    slot: &SlotHandle,
+/// What a source works with.
+struct SourceParts<'a> {
+    device: &'a DeviceId,
+    name: &'a SlotName,
+    config: &'a SlotConfig,
+    port: watch::Receiver<Option<Arc<Port>>>,
     position: Position,
     arrivals: mpsc::Sender<Arrival>,
     receipts: mpsc::UnboundedReceiver<u64>,
-) -> anyhow::Result<()> {
-    let port: watch::Receiver<_> = slot.port();
+    problem: watch::Sender<Option<String>>,
+}
+
+fn start_source(parts: SourceParts<'_>, watched: &mut Watched) -> anyhow::Result<()> {
+    let SourceParts { device, name, config, port, position, arrivals, receipts, problem } = parts;
+    let named = format!("the source of slot {name}");
     match &config.source_kind {
-        SourceKind::File { .. } if position.ended => {}
+        SourceKind::File { .. } if position.ended => {
+            tracing::info!("slot {name}: source {} is at its end; nothing is read", config.source);
+        }
         SourceKind::File { paths, pace } => {
-            let files = Files { paths: paths.clone(), pace: *pace, port, arrivals };
+            let files = Files { paths: paths.clone(), pace: *pace, port, arrivals, problem };
+            let (end, ended) = oneshot::channel();
             std::thread::Builder::new()
                 .name(format!("source {name}"))
-                .spawn(move || files.read(&position))
+                .spawn(move || {
+                    files.read(&position);
+                    // Nobody listens any more when the agent stops.
+                    let _ = end.send(());
+                })
                 .context("cannot start a thread for the source")?;
+            watched.thread(named, ended);
         }
         SourceKind::Mqtt(end) => {
             // Another broker or topic is another session: nothing of the old one belongs to it.
             let mark = Digest::of(format!("{end:?}").as_bytes()).short();
             let client_id = format!("lineside-{device}-{name}-{mark}");
             let recent = position.recent;
-            let topic = Topic { end: end.clone(), client_id, port, arrivals, receipts, recent };
-            tokio::spawn(topic.read());
+            let topic =
+                Topic { end: end.clone(), client_id, port, arrivals, receipts, recent, problem };
+            watched.task(named, topic.read());
         }
     }
     Ok(())
@@ -386,5 +500,31 @@ impl Hands for SlotHands {
 
     async fn report(&self, report: &Report) -> bool {
         self.telemetry.report(&self.name, report).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_part_of_the_agent_that_breaks_down_is_named() {
+        let mut watched = Watched::default();
+        watched.task("the task that runs", std::future::pending());
+        let (end, ended) = oneshot::channel();
+        watched.thread("the recording that is at its end", ended);
+        end.send(()).unwrap();
+        let (end, ended) = oneshot::channel::<()>();
+        watched.thread("the thread that breaks", ended);
+        let thread = std::thread::spawn(move || {
+            let _end = end;
+            panic!("a thread of a test");
+        });
+        thread.join().unwrap_err();
+        assert_eq!(watched.ended().await, "the thread that breaks");
+        watched.task("the task that breaks", async { panic!("a task of a test") });
+        assert_eq!(watched.ended().await, "the task that breaks");
+        watched.task("the task that just ends", async {});
+        assert_eq!(watched.ended().await, "the task that just ends");
     }
 }

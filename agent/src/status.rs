@@ -44,6 +44,8 @@ pub struct SlotReport {
     pub phase: String,
     /// What people should know.
     pub note: String,
+    /// Why its source brings no readings; nothing while it does.
+    pub source: Option<String>,
     /// Whether a worker is ready to answer.
     pub answering: bool,
     /// Readings accepted that no frame has accounted for yet.
@@ -53,8 +55,8 @@ pub struct SlotReport {
 }
 
 impl SlotReport {
-    /// Of what the journal and the data way say.
-    pub fn of(state: &SlotState, view: SlotView) -> SlotReport {
+    /// Of what the journal, the data way and its source say.
+    pub fn of(state: &SlotState, view: SlotView, source: Option<String>) -> SlotReport {
         let phase = match state.phase() {
             Phase::Idle => "idle",
             Phase::Downloading { .. } => "downloading",
@@ -67,6 +69,7 @@ impl SlotReport {
             candidate: state.candidate().map(ToString::to_string),
             phase: phase.to_owned(),
             note: state.note(),
+            source,
             answering: view.answering,
             owed: view.owed,
             counts: view.counts,
@@ -90,7 +93,7 @@ impl DeviceStatus {
         for name in config.slots.keys() {
             let counts = ledger.restore(name)?.record.counts;
             let view = SlotView { counts, ..SlotView::default() };
-            slots.insert(name.clone(), SlotReport::of(&journal.slot(name)?, view));
+            slots.insert(name.clone(), SlotReport::of(&journal.slot(name)?, view, None));
         }
         Ok(DeviceStatus {
             device: device.id,
@@ -126,6 +129,9 @@ impl fmt::Display for DeviceStatus {
             writeln!(f, "    previous {previous}, candidate {candidate}, {}", slot.phase)?;
             if !slot.note.is_empty() {
                 writeln!(f, "    {}", slot.note)?;
+            }
+            if let Some(problem) = &slot.source {
+                writeln!(f, "    its source brings no readings: {problem}")?;
             }
             let counts = &slot.counts;
             writeln!(

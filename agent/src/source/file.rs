@@ -4,11 +4,13 @@ use crate::config::Pace;
 use crate::ledger::Position;
 use crate::source::{Arrival, Row, Step};
 use lineside_bundle::Port;
-use lineside_runtime::{RecordedRow, Recording, RowError};
+use lineside_runtime::Recording;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::BufReader;
-use std::path::PathBuf;
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
@@ -32,6 +34,8 @@ pub struct Files {
     pub port: watch::Receiver<Option<Arc<Port>>>,
     /// Where rows go.
     pub arrivals: mpsc::Sender<Arrival>,
+    /// Why no readings come, for people.
+    pub problem: watch::Sender<Option<String>>,
 }
 
 /// Why reading stopped before the end.
@@ -42,6 +46,38 @@ enum Stop {
     Closed,
     /// The file cannot be read now.
     File(String),
+}
+
+/// The last error of a medium, of which a CSV reader tells only the first time it asks.
+#[derive(Clone, Default)]
+struct Fault(Rc<Cell<Option<io::Error>>>);
+
+impl Fault {
+    fn take(&self) -> Option<String> {
+        self.0.take().map(|error| error.to_string())
+    }
+}
+
+/// A file that remembers its errors.
+struct Watched<R> {
+    inner: R,
+    fault: Fault,
+}
+
+impl<R: Read> Read for Watched<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.inner.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    let same = error.kind().into();
+                    self.fault.0.set(Some(error));
+                    return Err(same);
+                }
+                read => return read,
+            }
+        }
+    }
 }
 
 impl Files {
@@ -75,8 +111,9 @@ impl Files {
                             "{problem}; trying again every {} s",
                             RETRY_AFTER.as_secs()
                         );
-                        told = problem;
+                        told.clone_from(&problem);
                     }
+                    self.problem.send_replace(Some(problem));
                     if !self.sleep(Instant::now() + RETRY_AFTER) {
                         return;
                     }
@@ -116,68 +153,111 @@ impl Files {
 
     fn read_for(&self, port: &Arc<Port>, at: &mut At) -> Result<(), Stop> {
         while let Some(path) = self.paths.get(at.file as usize) {
-            let cannot = |problem: String| Stop::File(format!("{}: {problem}", path.display()));
-            let file = File::open(path).map_err(|error| cannot(error.to_string()))?;
-            let mut recording = Recording::open(port, BufReader::with_capacity(1 << 16, file))
-                .map_err(|error| cannot(error.to_string()))?;
-            // Where rows have no time of their own they are numbered over all files.
-            let offset_ns = match (&port.time, port.rate_hz) {
-                (None, Some(rate)) => (at.rows_before as f64 * 1e9 / rate) as i64,
-                _ => 0,
+            let file = File::open(path)
+                .map_err(|error| Stop::File(format!("{}: {error}", path.display())))?;
+            self.read_file(port, at, path, file)?;
+            *at = At {
+                file: at.file + 1,
+                row: 0,
+                rows_before: at.rows_before.saturating_add(at.row),
+                clock: None,
             };
-            for _ in 0..at.row {
-                if recording.next().is_none() {
-                    break;
-                }
+        }
+        Ok(())
+    }
+
+    /// Reads the file at `path` from its row `at.row` to its end.
+    fn read_file(
+        &self,
+        port: &Arc<Port>,
+        at: &mut At,
+        path: &Path,
+        file: impl Read,
+    ) -> Result<(), Stop> {
+        let fault = Fault::default();
+        let cannot = |problem: String| Stop::File(format!("{}: {problem}", path.display()));
+        let file = Watched { inner: file, fault: fault.clone() };
+        let mut recording = Recording::open(port, BufReader::with_capacity(1 << 16, file))
+            .map_err(|error| cannot(fault.take().unwrap_or_else(|| error.to_string())))?;
+        // After an error of the medium the reader takes the file for ended. It is read again from
+        // the row in hand, which is neither good nor bad.
+        let mut next = || {
+            let next = recording.next();
+            match fault.take() {
+                Some(problem) => Err(cannot(problem)),
+                None => Ok(next),
             }
-            let mut bad = 0;
-            let mut rows = Vec::new();
-            let mut dropped = BTreeMap::new();
-            loop {
-                let next = recording.next();
-                if let Some(Ok(row)) = &next {
-                    let due = at.due(self.pace, row.time_unix_ns + offset_ns);
-                    if due.is_some_and(|due| due > Instant::now()) {
-                        self.give(port, at, &mut rows, &mut dropped)?;
-                        if !due.is_none_or(|due| self.sleep(due)) {
-                            return Err(Stop::Closed);
-                        }
-                        if self.port.has_changed().unwrap_or(true) {
-                            // The row in hand is read again for the new port.
-                            return Err(Stop::Port);
-                        }
-                    }
-                }
-                match next {
-                    None => break,
-                    Some(Ok(RecordedRow { key, time_unix_ns, values, .. })) => {
-                        rows.push(Row { key, time_unix_ns: time_unix_ns + offset_ns, values });
-                    }
-                    Some(Err(error)) => {
-                        let RowError { reason, .. } = error;
-                        bad += 1;
-                        if bad <= BAD_ROWS_TOLD {
-                            tracing::warn!("{}: {error}", path.display());
-                        }
-                        *dropped.entry(reason).or_insert(0) += 1;
-                    }
-                }
-                at.row += 1;
-                if rows.len() >= ROWS_AT_ONCE || dropped.values().sum::<u64>() >= 1000 {
+        };
+        // Where rows have no time of their own they are numbered over all files.
+        let offset_ns = match (&port.time, port.rate_hz) {
+            (None, Some(rate)) => (at.rows_before as f64 * 1e9 / rate) as i64,
+            _ => 0,
+        };
+        for row in 0..at.row {
+            if next()?.is_none() {
+                tracing::warn!(
+                    "{}: it has {row} rows, and {} had been read; a recording that was exchanged \
+                     needs a new name to be read",
+                    path.display(),
+                    at.row
+                );
+                break;
+            }
+        }
+        let mut bad = 0;
+        let mut rows = Vec::new();
+        let mut dropped = BTreeMap::new();
+        loop {
+            let next = match next() {
+                Ok(next) => next,
+                Err(stop) => {
                     self.give(port, at, &mut rows, &mut dropped)?;
+                    return Err(stop);
+                }
+            };
+            let next = next.map(|row| {
+                row.map(|row| Row {
+                    key: row.key,
+                    time_unix_ns: row.time_unix_ns.saturating_add(offset_ns),
+                    values: row.values,
+                })
+            });
+            if let Some(Ok(row)) = &next {
+                let due = at.due(self.pace, row.time_unix_ns);
+                if due.is_some_and(|due| due > Instant::now()) {
+                    self.give(port, at, &mut rows, &mut dropped)?;
+                    if !due.is_none_or(|due| self.sleep(due)) {
+                        return Err(Stop::Closed);
+                    }
                     if self.port.has_changed().unwrap_or(true) {
+                        // The row in hand is read again for the new port.
                         return Err(Stop::Port);
                     }
                 }
             }
-            if bad > BAD_ROWS_TOLD {
-                tracing::warn!("{}: {bad} rows were no readings", path.display());
+            match next {
+                None => break,
+                Some(Ok(row)) => rows.push(row),
+                Some(Err(error)) => {
+                    bad += 1;
+                    if bad <= BAD_ROWS_TOLD {
+                        tracing::warn!("{}: {error}", path.display());
+                    }
+                    *dropped.entry(error.reason).or_insert(0) += 1;
+                }
             }
-            self.give(port, at, &mut rows, &mut dropped)?;
-            *at =
-                At { file: at.file + 1, row: 0, rows_before: at.rows_before + at.row, clock: None };
+            at.row += 1;
+            if rows.len() >= ROWS_AT_ONCE || dropped.values().sum::<u64>() >= 1000 {
+                self.give(port, at, &mut rows, &mut dropped)?;
+                if self.port.has_changed().unwrap_or(true) {
+                    return Err(Stop::Port);
+                }
+            }
         }
-        Ok(())
+        if bad > BAD_ROWS_TOLD {
+            tracing::warn!("{}: {bad} rows were no readings", path.display());
+        }
+        self.give(port, at, &mut rows, &mut dropped)
     }
 
     fn give(
@@ -201,6 +281,7 @@ impl Files {
         dropped: BTreeMap<&'static str, u64>,
         step: Option<Step>,
     ) -> Result<(), Stop> {
+        self.problem.send_if_modified(|problem| problem.take().is_some());
         let dropped = dropped.into_iter().collect();
         let arrival = Arrival { port: port.clone(), rows, dropped, step, receipt: None };
         self.arrivals.blocking_send(arrival).map_err(|_| Stop::Closed)
@@ -232,12 +313,20 @@ mod tests {
     use super::*;
     use crate::source::tests::port;
 
+    type PortSender = watch::Sender<Option<Arc<Port>>>;
+
+    fn source(paths: &[PathBuf]) -> (Files, mpsc::Receiver<Arrival>, PortSender) {
+        let (arrivals, inbox) = mpsc::channel(1000);
+        let text = "key = 'turbine'\nrate_hz = 1.0\nfields = [{ name = 'wind' }]";
+        let (keep, port) = watch::channel(Some(port(text)));
+        let problem = watch::Sender::new(None);
+        let files = Files { paths: paths.to_vec(), pace: Pace::FlatOut, port, arrivals, problem };
+        (files, inbox, keep)
+    }
+
     fn read(paths: &[PathBuf], position: &Position) -> (Vec<f64>, Vec<Step>, Vec<(String, u64)>) {
-        let (arrivals, mut inbox) = mpsc::channel(1000);
-        let (_port, port) = watch::channel(Some(port(
-            "key = 'turbine'\nrate_hz = 1.0\nfields = [{ name = 'wind' }]",
-        )));
-        Files { paths: paths.to_vec(), pace: Pace::FlatOut, port, arrivals }.read(position);
+        let (files, mut inbox, _port) = source(paths);
+        files.read(position);
         let (mut values, mut steps, mut dropped) = (vec![], vec![], vec![]);
         while let Some(arrival) = inbox.blocking_recv() {
             values.extend(arrival.rows.iter().map(|row| row.values[0]));
@@ -289,6 +378,55 @@ mod tests {
             let position = Position { file, row, rows_before, ..Position::default() };
             assert_eq!(read(&paths, &position).0, rest);
         }
+    }
+
+    /// A medium that fails once, behind so many bytes.
+    struct Hiccup<'a>(&'a [u8], usize);
+
+    impl Read for Hiccup<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            if self.1 == 0 {
+                self.1 = usize::MAX;
+                return Err(io::Error::other("the stick was pulled out"));
+            }
+            let count = buffer.len().min(self.0.len()).min(self.1);
+            buffer[..count].copy_from_slice(&self.0[..count]);
+            (self.0, self.1) = (&self.0[count..], self.1 - count);
+            Ok(count)
+        }
+    }
+
+    #[test]
+    fn a_medium_that_fails_costs_no_row_and_is_not_taken_for_the_end() {
+        let text: String = (0..200).map(|row| format!("A,{row}\n")).collect();
+        let text = format!("turbine,wind\n{text}");
+        let path = Path::new("/mnt/stick/rows.csv");
+        for fails_at in 0..text.len() {
+            let (files, mut inbox, _port) = source(&[]);
+            let port = files.port.borrow().clone().unwrap();
+            let mut at = At { file: 0, row: 0, rows_before: 0, clock: None };
+            let stop = files.read_file(&port, &mut at, path, Hiccup(text.as_bytes(), fails_at));
+            let Err(Stop::File(problem)) = stop else { panic!("taken for the end at {fails_at}") };
+            assert_eq!(problem, "/mnt/stick/rows.csv: the stick was pulled out");
+            assert!(files.read_file(&port, &mut at, path, text.as_bytes()).is_ok());
+            drop(files);
+            let mut values = Vec::new();
+            while let Some(arrival) = inbox.blocking_recv() {
+                assert_eq!(arrival.dropped, []);
+                values.extend(arrival.rows.iter().map(|row| row.values[0]));
+            }
+            assert_eq!(values, (0..200).map(f64::from).collect::<Vec<_>>(), "{fails_at}");
+        }
+    }
+
+    #[test]
+    fn a_row_beyond_all_time_is_no_end_of_the_source() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows.csv");
+        std::fs::write(&path, "turbine,wind\nA,0\n").unwrap();
+        let (files, mut inbox, _port) = source(&[path]);
+        files.read(&Position { rows_before: u64::MAX, ..Position::default() });
+        assert_eq!(inbox.blocking_recv().unwrap().rows[0].time_unix_ns, i64::MAX);
     }
 
     #[test]

@@ -11,65 +11,121 @@ use time::format_description::well_known::Rfc3339;
 const ROWS_MAX: usize = 10_000;
 /// Longest key in bytes.
 const KEY_BYTES_MAX: usize = 255;
+/// Names of fields that are told where one is missing.
+const FIELDS_TOLD: usize = 20;
+/// Characters of a wrong value that are told.
+const TEXT_CHARS_TOLD: usize = 40;
+
+/// What a message held.
+#[derive(Debug, Default, PartialEq)]
+pub struct Rows {
+    /// Its readings, in order.
+    pub rows: Vec<Row>,
+    /// What was no reading, by reason: how many, and what was wrong with the first.
+    pub dropped: BTreeMap<&'static str, (u64, String)>,
+}
+
+/// Why an object is no reading.
+struct Wrong {
+    /// In one word, for counting.
+    reason: &'static str,
+    /// With the field and the text found.
+    problem: String,
+}
+
+fn wrong<T>(reason: &'static str, problem: String) -> Result<T, Wrong> {
+    Err(Wrong { reason, problem })
+}
 
 /// Reads the rows of a message. Gives what were none as well, by reason.
 ///
 /// `now_unix_ns` is the time of a row whose port has no field for it.
-pub fn rows(
-    port: &Port,
-    payload: &[u8],
-    now_unix_ns: i64,
-) -> (Vec<Row>, BTreeMap<&'static str, u64>) {
-    let mut dropped = BTreeMap::new();
+pub fn rows(port: &Port, payload: &[u8], now_unix_ns: i64) -> Rows {
+    let whole = |reason, count, problem| Rows {
+        rows: Vec::new(),
+        dropped: BTreeMap::from([(reason, (count, problem))]),
+    };
     let objects = match serde_json::from_slice(payload) {
         Ok(Value::Array(objects)) if objects.len() <= ROWS_MAX => objects,
         Ok(Value::Array(objects)) => {
-            return (vec![], BTreeMap::from([("too_many", objects.len() as u64)]));
+            let count = objects.len() as u64;
+            return whole("too_many", count, format!("{count} rows, {ROWS_MAX} are taken"));
         }
         Ok(one) => vec![one],
-        Err(_) => return (vec![], BTreeMap::from([("malformed", 1)])),
+        Err(error) => return whole("malformed", 1, format!("no JSON: {error}")),
     };
-    let mut rows = Vec::new();
+    let mut read = Rows::default();
     for object in &objects {
         match row(port, object, now_unix_ns) {
-            Ok(row) => rows.push(row),
-            Err(reason) => *dropped.entry(reason).or_insert(0) += 1,
+            Ok(row) => read.rows.push(row),
+            Err(Wrong { reason, problem }) => {
+                read.dropped.entry(reason).or_insert((0, problem)).0 += 1;
+            }
         }
     }
-    (rows, dropped)
+    read
 }
 
-fn row(port: &Port, object: &Value, now_unix_ns: i64) -> Result<Row, &'static str> {
-    let Value::Object(object) = object else { return Err("malformed") };
+fn row(port: &Port, object: &Value, now_unix_ns: i64) -> Result<Row, Wrong> {
+    let Value::Object(object) = object else {
+        return wrong("malformed", format!("{} is no object", found(object)));
+    };
     let mut values = Vec::with_capacity(port.fields.len());
     for field in &port.fields {
-        match object.get(&field.name) {
-            None | Some(Value::Null) => return Err("missing"),
+        let name = &field.name;
+        match object.get(name) {
+            None => {
+                let there: Vec<&String> = object.keys().take(FIELDS_TOLD).collect();
+                return wrong("missing", format!("there is no field {name}, only {there:?}"));
+            }
+            Some(Value::Null) => return wrong("missing", format!("field {name} is null")),
             Some(Value::Number(number)) => match number.as_f64() {
                 Some(value) if value.is_finite() => values.push(value),
-                _ => return Err("not_finite"),
+                _ => return wrong("not_finite", format!("field {name}: {number} is not finite")),
             },
             // JSON has no word for them, so people write them as text.
             Some(Value::String(text)) if text.parse().is_ok_and(|v: f64| !v.is_finite()) => {
-                return Err("not_finite");
+                return wrong("not_finite", format!("field {name}: {text} is not finite"));
             }
-            Some(_) => return Err("malformed"),
+            Some(other) => {
+                return wrong("malformed", format!("field {name}: {} is no number", found(other)));
+            }
         }
     }
-    let key = match port.key.as_ref().map(|key| object.get(key)) {
+    let key = match port.key.as_ref().map(|key| (key, object.get(key))) {
         None => String::new(),
-        Some(Some(Value::String(key))) if !key.is_empty() && key.len() <= KEY_BYTES_MAX => {
+        Some((_, Some(Value::String(key)))) if !key.is_empty() && key.len() <= KEY_BYTES_MAX => {
             key.clone()
         }
-        Some(Some(Value::Number(key))) if key.is_i64() || key.is_u64() => key.to_string(),
-        Some(_) => return Err("key"),
+        Some((_, Some(Value::Number(key)))) if key.is_i64() || key.is_u64() => key.to_string(),
+        Some((name, other)) => {
+            let text = other.map_or("nothing".to_owned(), found);
+            return wrong("key", format!("field {name}: {text} names no stream"));
+        }
     };
-    let time_unix_ns = match port.time.as_ref().map(|time| object.get(time)) {
+    let time_unix_ns = match port.time.as_ref().map(|time| (time, object.get(time))) {
         None => now_unix_ns,
-        Some(Some(Value::String(text))) => parse_time(text).ok_or("time")?,
-        Some(_) => return Err("time"),
+        Some((name, value)) => {
+            let time = value.and_then(Value::as_str).and_then(parse_time);
+            match time {
+                Some(time) => time,
+                None => {
+                    let text = value.map_or("nothing".to_owned(), found);
+                    return wrong("time", format!("field {name}: {text} is no RFC 3339 time"));
+                }
+            }
+        }
     };
     Ok(Row { key, time_unix_ns, values })
+}
+
+/// A value as it stands in the message, cut short.
+fn found(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(TEXT_CHARS_TOLD) {
+        None => text,
+        Some((at, _)) => format!("{}…", &text[..at]),
+    }
 }
 
 /// RFC 3339, with or without seconds.
@@ -92,7 +148,9 @@ mod tests {
             "key = 'turbine'\ntime = 'time'\nfields = [{ name = 'wind' }, { name = 'power' }]",
         );
         let said = |payload: &str| {
-            let (rows, dropped) = rows(&port, payload.as_bytes(), 7);
+            let Rows { rows, dropped } = rows(&port, payload.as_bytes(), 7);
+            let dropped: BTreeMap<_, _> =
+                dropped.into_iter().map(|(reason, (count, _))| (reason, count)).collect();
             let rows: Vec<String> = rows
                 .iter()
                 .map(|row| {
@@ -128,5 +186,26 @@ mod tests {
         }
         assert_eq!(said("[]").1, "{}");
         assert_eq!(said("[1, 2]").1, "{\"malformed\": 2}");
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_the_field_and_the_text() {
+        let port = port("key = 'k'\ntime = 't'\nfields = [{ name = 'wind' }]");
+        let good = r#"{"k":"A","t":"2014-01-18T00:00Z","wind":1}"#;
+        for (from, to, wanted) in [
+            ("\"wind\"", "\"Wind\"", "there is no field wind, only [\"Wind\", \"k\", \"t\"]"),
+            ("\"wind\":1", "\"wind\":\"x\"", "field wind: \"x\" is no number"),
+            ("\"wind\":1", "\"wind\":\"NaN\"", "field wind: NaN is not finite"),
+            ("\"k\":\"A\",", "", "field k: nothing names no stream"),
+            ("2014-01-18T00:00Z", "noon", "field t: \"noon\" is no RFC 3339 time"),
+            (good, "7", "7 is no object"),
+        ] {
+            let dropped = rows(&port, good.replacen(from, to, 1).as_bytes(), 7).dropped;
+            let told: Vec<&str> = dropped.values().map(|(_, problem)| &**problem).collect();
+            assert_eq!(told, [wanted]);
+        }
+        let long = good.replace(":1}", &format!(":\"{}\"}}", "ä".repeat(9000)));
+        let dropped = rows(&port, long.as_bytes(), 7).dropped;
+        assert!(dropped.values().all(|(_, problem)| problem.chars().count() < 80), "{dropped:?}");
     }
 }

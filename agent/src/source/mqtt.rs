@@ -1,20 +1,29 @@
 //! A topic of the plant's broker.
 //!
-//! What is promised: a message is acknowledged to the broker once its readings are on disk, so
-//! neither an outage of the broker nor the end of this process loses one (QoS 1, a session that
-//! does not expire). The broker may send a message twice; a copy that is marked as one, with the
-//! identifier and payload of one of the last [`RECENT_PACKETS_MAX`] accepted, is recognised and
-//! not taken again. A broker that sends copies otherwise makes readings double.
+//! What is promised of messages at QoS 1: one is acknowledged to the broker once its readings are on
+//! disk, so neither an outage of the broker nor the end of this process loses it (the session does
+//! not expire). While the disk takes nothing for seconds, inference goes on without it, and messages
+//! are acknowledged that are in memory only: the end of this process then loses them. Messages at
+//! QoS 0 are taken as they come and never acknowledged.
+//!
+//! The broker may send a message twice. After an acknowledgement its identifier stands for a new
+//! message, whatever the DUP flag says (MQTT 5, 4.3.2); but an acknowledgement may have been lost
+//! with its connection, and then the copy is marked and all that tells it. So a marked message with
+//! the payload of the last one that was accepted under its identifier, among the last
+//! [`RECENT_PACKETS_MAX`], is taken for a copy and counted. That is wrong for a new message that
+//! repeats the payload of that last one, got its identifier, and was sent for the first time into a
+//! connection that died; it is right for every copy. A broker that sends copies without the mark
+//! makes readings double.
 
 use crate::config::MqttEnd;
-use crate::fleet::backoff;
 use crate::ledger::RECENT_PACKETS_MAX;
-use crate::source::{Arrival, Step, json};
+use crate::plant::{Connection, News};
+use crate::source::{Arrival, Row, Step, json};
 use lineside_bundle::{Digest, Port};
-use rumqttc::mqttbytes::v5::{Packet, Publish, RetainForwardRule};
+use rumqttc::mqttbytes::v5::{Publish, RetainForwardRule, SubscribeReasonCode};
 use rumqttc::{
-    AckMode, AsyncClient, Event, EventLoop, MqttOptions, PersistedAckMode, PersistedSession, QoS,
-    SessionStore, SessionStoreError, SessionStoreKey, SubscribeFilterInput,
+    AckMode, AsyncClient, MqttOptions, PersistedAckMode, PersistedSession, QoS, SessionStore,
+    SessionStoreError, SessionStoreKey, SubscribeFilterInput,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
@@ -22,16 +31,15 @@ use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, watch};
-use tokio::time::sleep;
 
 /// Messages that the broker may send before the first of them is acknowledged.
 const UNACKNOWLEDGED_MAX: u16 = 128;
 /// Largest message in bytes.
 const MESSAGE_BYTES_MAX: u32 = 1 << 20;
-/// First and longest pause before the broker is tried again.
-const RECONNECT_PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
 /// Requests that wait for the connection: acknowledgements and a subscription.
 const REQUESTS_MAX: usize = 2 * UNACKNOWLEDGED_MAX as usize + 8;
+/// Bad rows that are told one by one, per reason and connection; the others are only counted.
+const BAD_ROWS_TOLD: u64 = 5;
 
 /// The topic of one slot.
 pub struct Topic {
@@ -47,6 +55,8 @@ pub struct Topic {
     pub receipts: mpsc::UnboundedReceiver<u64>,
     /// Identifier and digest of the messages accepted last, before the agent started.
     pub recent: VecDeque<(u16, u64)>,
+    /// Why no readings come, for people.
+    pub problem: watch::Sender<Option<String>>,
 }
 
 /// What is known of a message that was accepted.
@@ -58,21 +68,35 @@ struct Accepted {
 }
 
 enum Heard {
-    Connected,
+    Connected { session_kept: bool },
+    Lost(String),
+    Refused(String),
     Message(Box<Publish>),
+}
+
+/// What a stay at the broker remembers beyond connections.
+struct Stay {
+    accepted: VecDeque<Accepted>,
+    /// Number of the last message.
+    number: u64,
+    /// The broker has had a session for us.
+    known: bool,
+    /// Bad rows of this connection, by reason.
+    bad: BTreeMap<&'static str, u64>,
 }
 
 impl Topic {
     /// Reads messages for as long as somebody wants rows.
     pub async fn read(mut self) {
-        let mut accepted: VecDeque<Accepted> = std::mem::take(&mut self.recent)
+        let accepted: VecDeque<Accepted> = std::mem::take(&mut self.recent)
             .into_iter()
             .map(|(identifier, digest)| Accepted { identifier, digest, receipt: None })
             .collect();
-        let mut number = 0;
+        let known = !accepted.is_empty();
+        let mut stay = Stay { accepted, number: 0, known, bad: BTreeMap::new() };
         while let Some(port) = self.wait_for_port().await {
             // Without a port nothing can be read, so the broker keeps it.
-            if !self.session(port, &mut accepted, &mut number).await {
+            if !self.session(port, &mut stay).await {
                 return;
             }
         }
@@ -84,16 +108,11 @@ impl Topic {
     }
 
     /// One stay at the broker, through any number of connections. False if nobody wants rows.
-    async fn session(
-        &mut self,
-        mut port: Arc<Port>,
-        accepted: &mut VecDeque<Accepted>,
-        number: &mut u64,
-    ) -> bool {
+    async fn session(&mut self, mut port: Arc<Port>, stay: &mut Stay) -> bool {
         let (client, events) = AsyncClient::builder(self.options()).capacity(REQUESTS_MAX).build();
         let (tell, mut heard) = mpsc::channel(REQUESTS_MAX);
-        let name = format!("{:?}", self.end);
-        let polling = tokio::spawn(poll(events, tell, name));
+        let connection = Connection::new(events, format!("{:?}", self.end));
+        let polling = tokio::spawn(poll(connection, tell));
         // Messages of this connection that are to be acknowledged, by number.
         let mut open: BTreeMap<u64, Box<Publish>> = BTreeMap::new();
         let wanted = loop {
@@ -109,7 +128,7 @@ impl Topic {
                 }
                 receipt = self.receipts.recv() => {
                     let Some(receipt) = receipt else { break false };
-                    for one in accepted.iter_mut().filter(|one| one.receipt == Some(receipt)) {
+                    for one in stay.accepted.iter_mut().filter(|one| one.receipt == Some(receipt)) {
                         one.receipt = None;
                     }
                     if let Some(publish) = open.remove(&receipt) {
@@ -118,24 +137,43 @@ impl Topic {
                 }
                 news = heard.recv() => match news {
                     None => break true,
-                    Some(Heard::Connected) => {
+                    Some(Heard::Connected { session_kept }) => {
                         // What the last connection left open is sent again on this one.
                         open.clear();
                         self.subscribe(&client);
+                        self.problem.send_replace(None);
+                        stay.bad.clear();
+                        if !session_kept && stay.known {
+                            tracing::error!(
+                                "{:?}: the broker has forgotten the session; messages that it \
+                                 took while this device was away are lost",
+                                self.end
+                            );
+                        }
+                        stay.known = true;
+                    }
+                    Some(Heard::Lost(problem) | Heard::Refused(problem)) => {
+                        self.problem.send_replace(Some(problem));
                     }
                     Some(Heard::Message(publish)) => {
-                        match known(accepted, &publish) {
-                            Some(None) => acknowledge(&client, &publish),
-                            Some(Some(receipt)) => {
-                                open.insert(receipt, publish);
-                            }
-                            None => {
-                                *number += 1;
-                                if !self.accept(&port, &publish, *number, accepted).await {
+                        match known(&stay.accepted, &publish) {
+                            Some(receipt) => {
+                                match receipt {
+                                    None => acknowledge(&client, &publish),
+                                    Some(receipt) => {
+                                        open.insert(receipt, publish);
+                                    }
+                                }
+                                if !self.give(&port, vec![], vec![("copy", 1)], None, None).await {
                                     break false;
                                 }
-                                if publish.qos != QoS::AtMostOnce {
-                                    open.insert(*number, publish);
+                            }
+                            None => {
+                                let Some(receipt) = self.accept(&port, &publish, stay).await else {
+                                    break false;
+                                };
+                                if let Some(receipt) = receipt {
+                                    open.insert(receipt, publish);
                                 }
                             }
                         }
@@ -147,26 +185,50 @@ impl Topic {
         wanted
     }
 
+    /// Hands the rows of a message over. Gives the number by which the source hears that they are on
+    /// disk, where it is to hear it; nothing if nobody wants rows.
     async fn accept(
         &self,
         port: &Arc<Port>,
         publish: &Publish,
-        number: u64,
-        accepted: &mut VecDeque<Accepted>,
-    ) -> bool {
+        stay: &mut Stay,
+    ) -> Option<Option<u64>> {
         let now = OffsetDateTime::now_utc().unix_timestamp_nanos();
-        let (rows, dropped) =
+        let json::Rows { rows, dropped } =
             json::rows(port, &publish.payload, i64::try_from(now).unwrap_or(i64::MAX));
-        let (identifier, digest) = (publish.pkid, digest(publish));
-        let step = (publish.qos != QoS::AtMostOnce).then_some(Step::Packet { identifier, digest });
-        if step.is_some() {
-            if accepted.len() == RECENT_PACKETS_MAX {
-                accepted.pop_front();
+        for (reason, (count, problem)) in &dropped {
+            let bad = stay.bad.entry(reason).or_insert(0);
+            if *bad < BAD_ROWS_TOLD {
+                let topic = String::from_utf8_lossy(&publish.topic);
+                tracing::warn!("{:?}: a message on {topic:?}: {problem}", self.end);
             }
-            accepted.push_back(Accepted { identifier, digest, receipt: Some(number) });
+            *bad += count;
         }
-        let dropped = dropped.into_iter().collect();
-        let arrival = Arrival { port: port.clone(), rows, dropped, step, receipt: Some(number) };
+        let (mut step, mut receipt) = (None, None);
+        if publish.qos != QoS::AtMostOnce {
+            stay.number += 1;
+            let (identifier, digest) = (publish.pkid, digest(publish));
+            step = Some(Step::Packet { identifier, digest });
+            receipt = Some(stay.number);
+            if stay.accepted.len() == RECENT_PACKETS_MAX {
+                stay.accepted.pop_front();
+            }
+            stay.accepted.push_back(Accepted { identifier, digest, receipt });
+        }
+        let dropped = dropped.into_iter().map(|(reason, (count, _))| (reason, count)).collect();
+        self.give(port, rows, dropped, step, receipt).await.then_some(receipt)
+    }
+
+    /// False if nobody wants rows.
+    async fn give(
+        &self,
+        port: &Arc<Port>,
+        rows: Vec<Row>,
+        dropped: Vec<(&'static str, u64)>,
+        step: Option<Step>,
+        receipt: Option<u64>,
+    ) -> bool {
+        let arrival = Arrival { port: port.clone(), rows, dropped, step, receipt };
         self.arrivals.send(arrival).await.is_ok()
     }
 
@@ -202,9 +264,9 @@ fn known(accepted: &VecDeque<Accepted>, publish: &Publish) -> Option<Option<u64>
     if !publish.dup || publish.qos == QoS::AtMostOnce {
         return None;
     }
-    let digest = digest(publish);
-    let same = |one: &&Accepted| one.identifier == publish.pkid && one.digest == digest;
-    accepted.iter().rev().find(same).map(|one| one.receipt)
+    // An older one had been acknowledged before its identifier was used again.
+    let last = accepted.iter().rev().find(|one| one.identifier == publish.pkid)?;
+    (last.digest == digest(publish)).then_some(last.receipt)
 }
 
 fn digest(publish: &Publish) -> u64 {
@@ -222,39 +284,21 @@ fn acknowledge(client: &AsyncClient, publish: &Publish) {
     }
 }
 
-/// Keeps the connection going for ever.
-async fn poll(mut events: EventLoop, tell: mpsc::Sender<Heard>, name: String) {
-    let mut attempts = 0;
-    let mut away = false;
+/// Keeps the connection going for as long as somebody listens.
+async fn poll(mut connection: Connection, tell: mpsc::Sender<Heard>) {
     loop {
-        let heard = match events.poll().await {
-            Ok(Event::Incoming(Packet::ConnAck(_))) => {
-                attempts = 0;
-                if std::mem::take(&mut away) {
-                    tracing::info!("{name}: connected again");
-                }
-                Heard::Connected
-            }
-            Ok(Event::Incoming(Packet::Publish(publish))) => Heard::Message(Box::new(publish)),
-            Ok(Event::Incoming(Packet::SubAck(ack))) => {
-                if ack.return_codes.iter().any(|code| format!("{code:?}").contains("Success")) {
+        let heard = match connection.next().await {
+            News::Connected { session_kept } => Heard::Connected { session_kept },
+            News::Lost(problem) => Heard::Lost(problem),
+            News::Message(publish) => Heard::Message(publish),
+            News::Subscribed(codes) => {
+                let taken = |code: &_| matches!(code, SubscribeReasonCode::Success(_));
+                if codes.iter().any(taken) {
                     continue;
                 }
-                tracing::error!(
-                    "{name}: the broker refuses the subscription: {:?}",
-                    ack.return_codes
-                );
-                continue;
-            }
-            Ok(_) => continue,
-            Err(error) => {
-                if !std::mem::replace(&mut away, true) {
-                    tracing::warn!("{name}: {error}; trying again for ever");
-                }
-                let (first, longest) = RECONNECT_PAUSE;
-                sleep(backoff::pause(first, longest, attempts)).await;
-                attempts = attempts.saturating_add(1);
-                continue;
+                let problem = format!("the broker refuses the subscription: {codes:?}");
+                tracing::error!("{}: {problem}", connection.name());
+                Heard::Refused(problem)
             }
         };
         if tell.send(heard).await.is_err() {
@@ -300,5 +344,42 @@ impl SessionStore for NothingSent {
 
     fn clear<'a>(&'a self, _key: &'a SessionStoreKey) -> StoreFuture<'a, ()> {
         Box::pin(async { Ok(()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn publish(identifier: u16, payload: &str, dup: bool) -> Publish {
+        let mut publish = Publish::new("scada", QoS::AtLeastOnce, payload.to_owned(), None);
+        (publish.pkid, publish.dup) = (identifier, dup);
+        publish
+    }
+
+    #[test]
+    fn only_the_last_message_under_an_identifier_makes_a_marked_one_a_copy() {
+        let accepted = |identifier, payload, receipt| Accepted {
+            identifier,
+            digest: digest(&publish(identifier, payload, false)),
+            receipt,
+        };
+        let recent = VecDeque::from([
+            accepted(1, "a", None),
+            accepted(2, "b", None),
+            accepted(1, "c", Some(3)),
+        ]);
+        for (identifier, payload, dup, wanted) in [
+            (1, "c", true, Some(Some(3))),
+            (2, "b", true, Some(None)),
+            // It was acknowledged before "c" came under the same identifier: this one is new.
+            (1, "a", true, None),
+            (1, "c", false, None),
+            (2, "c", true, None),
+            (3, "a", true, None),
+        ] {
+            let known = known(&recent, &publish(identifier, payload, dup));
+            assert_eq!(known, wanted, "{identifier} {payload} {dup}");
+        }
     }
 }

@@ -3,11 +3,11 @@
 
 use crate::config::{Overflow, SlotConfig};
 use crate::ledger::{
-    Addressed, Answer, Batch, Committed, Ledger, LedgerError, Position, RECENT_PACKETS_MAX,
-    SlotRecord, Span,
+    Addressed, Answer, Batch, Committed, Continuation, Ledger, LedgerError, Position,
+    RECENT_PACKETS_MAX, SlotRecord, Span,
 };
 use crate::sink::finding::{self, Author};
-use crate::source::{Arrival, Step};
+use crate::source::{self, Arrival, Step};
 use crate::update::StagedRelease;
 use crate::worker::message::{FromWorker, ToWorker};
 use crate::worker::process::Starter;
@@ -87,7 +87,11 @@ pub struct SlotParts {
 /// # Errors
 /// [`LedgerError`].
 pub fn open(parts: SlotParts) -> Result<(SlotHandle, Position), LedgerError> {
-    let restored = parts.ledger.restore(&parts.slot)?;
+    let mut restored = parts.ledger.restore(&parts.slot)?;
+    let position = &mut restored.record.position;
+    if position.follow(source::marks(&parts.config.source_kind)) == Continuation::Anew {
+        tracing::warn!(slot = %parts.slot, "another source than before: it is read from its beginning");
+    }
     let shape = Shape { rows: 1, stride: 1, warm_up: u64::MAX };
     let route = Route::restore(shape, restored.streams, restored.chunks);
     let position = restored.record.position.clone();
