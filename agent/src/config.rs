@@ -142,7 +142,12 @@ pub enum SinkKind {
     /// A topic of the plant's broker, one JSON object a message.
     Mqtt(MqttEnd),
     /// A file, one JSON object a line.
-    File(PathBuf),
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Bytes that it may have. Then it is set aside, in place of the one that was before.
+        bytes_max: u64,
+    },
 }
 
 /// Telemetry.
@@ -252,8 +257,22 @@ fn real_pace() -> PaceFile {
 #[derive(Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 enum SinkFile {
-    Mqtt { host: String, port: u16, topic: String, user: Option<String>, password: Option<String> },
-    File { path: PathBuf },
+    Mqtt {
+        host: String,
+        port: u16,
+        topic: String,
+        user: Option<String>,
+        password: Option<String>,
+    },
+    File {
+        path: PathBuf,
+        #[serde(default = "mib_max_default")]
+        mib_max: u64,
+    },
+}
+
+fn mib_max_default() -> u64 {
+    256
 }
 
 #[derive(Debug, Deserialize)]
@@ -347,12 +366,14 @@ fn check(file: ConfigFile, folder: &Path) -> Result<Config, Wrong> {
         let field = format!("sinks.{name}");
         check_name(&field, &name)?;
         let kind = match sink {
-            SinkFile::File { path } => {
+            SinkFile::File { path, mib_max } => {
                 let path = folder.join(path);
-                if !sink_paths.insert(path.clone()) {
+                let mut names = [path.clone(), set_aside(&path)].into_iter();
+                if !names.all(|path| sink_paths.insert(path)) {
                     return wrong(format!("{field}.path"), "another sink writes this file");
                 }
-                SinkKind::File(path)
+                let mib_max = within(format!("{field}.mib_max"), mib_max, 1..=1 << 20)?;
+                SinkKind::File { path, bytes_max: mib_max << 20 }
             }
             SinkFile::Mqtt { host, port, topic, user, password } => {
                 if topic.contains(['+', '#']) {
@@ -508,6 +529,13 @@ fn mqtt_end(
     Ok(MqttEnd { host, port, topic, credentials })
 }
 
+/// What a file of findings becomes at its bound.
+pub fn set_aside(path: &Path) -> PathBuf {
+    let mut name = path.to_owned().into_os_string();
+    name.push(".1");
+    name.into()
+}
+
 /// Names of sinks are keys in the store and parts of client identifiers.
 fn check_name(field: &str, name: &str) -> Result<(), Wrong> {
     match name.parse::<SlotName>() {
@@ -569,6 +597,8 @@ mod tests {
         let telemetry = TelemetryFile::default();
         assert_eq!(config.telemetry.interval.as_secs(), telemetry.interval_seconds);
         assert_eq!(config.telemetry.spool_bytes_max, telemetry.spool_mib_max << 20);
+        let Some(SinkKind::File { bytes_max, .. }) = config.sinks.get("log") else { panic!() };
+        assert_eq!(*bytes_max, mib_max_default() << 20);
         let slot = config.slots.values().next().unwrap();
         assert_eq!(slot.queue_readings_max, queue_readings_default());
         assert_eq!(slot.overflow, Overflow::default());
@@ -624,6 +654,7 @@ mod tests {
             ("paths = [\"january.csv\"]", "paths = []", "sources.scada.paths"),
             ("topic = \"plant/findings\"", "topic = \"plant/#\"", "sinks.plant.topic"),
             ("port = 1883", "port = 1883\nuser = \"a\"", "sinks.plant.user"),
+            ("path = \"findings", "mib_max = 0\npath = \"findings", "sinks.log.mib_max: 0 is not"),
             (
                 "overflow = ",
                 "queue_readings_max = 0\noverflow = ",

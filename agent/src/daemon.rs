@@ -5,13 +5,13 @@ use crate::config::{Config, OutboxFull, SinkKind, SlotConfig, SourceKind};
 use crate::fleet::Device;
 use crate::fleet::session::Session;
 use crate::fleet::status::Reporter;
-use crate::ledger::{Ledger, OutboxLimits, Position};
+use crate::ledger::{Ledger, Outbox, OutboxLimits, Position};
 use crate::local;
 use crate::sink;
 use crate::source::Arrival;
 use crate::source::file::Files;
 use crate::source::mqtt::Topic;
-use crate::status::{DeviceStatus, SlotReport};
+use crate::status::{DeviceStatus, SlotReport, by_sink};
 use crate::store::Store;
 use crate::telemetry::{TelemetryHandle, TelemetryParts};
 use crate::update::StagedRelease;
@@ -47,6 +47,8 @@ const ARRIVALS_MAX: usize = 4;
 const STOP_MAX: Duration = Duration::from_secs(5);
 /// How often it is looked whether everything is drained.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How often the server is told of findings that gave way.
+const GAVE_WAY_EVERY: Duration = Duration::from_secs(60);
 
 /// When the agent ends by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,7 +140,7 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
         sources.insert(name.clone(), brings);
     }
     house.follow_the_server(&store, &slots, assign, sources.clone())?;
-    house.start_sinks(&mut watched);
+    house.start_sinks(&mut watched)?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
     let done = tokio::select! {
@@ -260,7 +262,9 @@ impl House {
             let ledger = self.ledger.clone();
             match spawn_blocking(move || ledger.outbox()).await? {
                 Ok(outbox) => {
-                    if outbox.values().all(|(waiting, _)| *waiting == 0) {
+                    let wanted = |sink: &String| self.config.sinks.contains_key(sink);
+                    if outbox.iter().all(|(sink, findings)| !wanted(sink) || findings.waiting == 0)
+                    {
                         return Ok(());
                     }
                 }
@@ -270,13 +274,13 @@ impl House {
         }
     }
 
-    fn start_sinks(&self, watched: &mut Watched) {
+    fn start_sinks(&self, watched: &mut Watched) -> anyhow::Result<()> {
         for (name, kind) in &self.config.sinks {
             let (sink, ledger) = (name.clone(), self.ledger.clone());
             let named = format!("sink {name}");
             match kind.clone() {
-                SinkKind::File(path) => {
-                    watched.task(named, sink::file::run(sink, path, ledger));
+                SinkKind::File { path, bytes_max } => {
+                    watched.task(named, sink::file::run(sink, path, bytes_max, ledger));
                 }
                 SinkKind::Mqtt(end) => {
                     let client = format!("lineside-{}-sink-{name}", self.device.id);
@@ -284,6 +288,41 @@ impl House {
                 }
             }
         }
+        let outbox = self.ledger.outbox()?;
+        for (sink, findings) in &outbox {
+            if findings.waiting > 0 && !self.config.sinks.contains_key(sink) {
+                tracing::warn!(
+                    "{} findings wait for sink {sink}, which the settings no longer name",
+                    findings.waiting
+                );
+            }
+        }
+        let (ledger, telemetry) = (self.ledger.clone(), self.telemetry.clone());
+        tokio::spawn(tell_what_gives_way(ledger, telemetry, outbox));
+        Ok(())
+    }
+}
+
+/// Tells the server of findings that give way because a sink takes none, from what they were on.
+async fn tell_what_gives_way(
+    ledger: Ledger,
+    telemetry: TelemetryHandle,
+    mut told: BTreeMap<String, Outbox>,
+) {
+    loop {
+        sleep(GAVE_WAY_EVERY).await;
+        let ledger = ledger.clone();
+        // While the disk gives no numbers, they wait.
+        let Ok(Ok(outbox)) = spawn_blocking(move || ledger.outbox()).await else { continue };
+        for (sink, findings) in &outbox {
+            let before = told.get(sink).map_or(0, |findings| findings.gave_way);
+            let count = findings.gave_way.saturating_sub(before);
+            if count > 0 {
+                let text = format!("{count} findings gave way: too many waited for sink {sink}");
+                telemetry.event("", event::FINDINGS_DROPPED, &text);
+            }
+        }
+        told = outbox;
     }
 }
 
@@ -386,7 +425,7 @@ impl House {
                 Some((name, SlotReport::of(&state, view, source)))
             });
             // A disk that gives no numbers must not hide the rest.
-            let waiting = block_in_place(|| ledger.outbox()).unwrap_or_default();
+            let outbox = block_in_place(|| ledger.outbox()).unwrap_or_default();
             let versions = *versions.borrow();
             DeviceStatus {
                 device: device.clone(),
@@ -395,7 +434,8 @@ impl House {
                 assignment: versions.assignment,
                 releases: versions.releases,
                 slots: reports.collect(),
-                waiting: waiting.into_iter().map(|(sink, (count, _))| (sink, count)).collect(),
+                waiting: by_sink(&outbox, |findings| findings.waiting),
+                gave_way: by_sink(&outbox, |findings| findings.gave_way),
             }
         };
         // Without the door the device works as before; only people have to look elsewhere.

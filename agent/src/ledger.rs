@@ -9,12 +9,12 @@ use crate::store::Store;
 use crate::worker::route::{JournalStep, StreamState};
 use lineside_runtime::Reading;
 use lineside_wire::name::SlotName;
-use redb::{ReadableTable, TableDefinition};
+use redb::{ReadableTable, TableDefinition, TableHandle};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 /// Slot: position of its source, what it has counted.
@@ -27,8 +27,13 @@ const READINGS: TableDefinition<(&str, u64), &[u8]> = TableDefinition::new("read
 const OUTBOX: TableDefinition<(&str, u64), &str> = TableDefinition::new("outbox");
 /// Sink: findings that wait, findings that had to give way, the next number.
 const SINKS: TableDefinition<&str, (u64, u64, u64)> = TableDefinition::new("sinks");
-/// Requests that wait for the writing thread.
-const REQUESTS_MAX: usize = 64;
+/// Requests that wait for the writing thread. Each slot and each sink has one at a time.
+const REQUESTS_MAX: usize = 1024;
+/// How long a disk that takes nothing is left alone.
+const RETRY_AFTER: Duration = Duration::from_millis(200);
+/// How long the disk must have taken everything before that is told: small transactions find room
+/// now and then while it is full.
+const AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// Packets of a broker that are remembered, to know them when they are sent again.
 pub const RECENT_PACKETS_MAX: usize = 256;
 
@@ -196,7 +201,16 @@ pub type Answer = Result<Committed, Box<Batch>>;
 
 enum Request {
     Commit(Box<Batch>, oneshot::Sender<Answer>),
-    Delivered { sink: String, numbers: Vec<u64> },
+    Delivered { sink: String, numbers: Vec<u64>, done: oneshot::Sender<()> },
+}
+
+/// Findings of one sink.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Outbox {
+    /// Those that wait.
+    pub waiting: u64,
+    /// Those that had to give way, since the sink exists.
+    pub gave_way: u64,
 }
 
 /// Bounds of the outbox.
@@ -214,7 +228,7 @@ pub struct Ledger {
     database: Arc<Database>,
     requests: mpsc::Sender<Request>,
     news: Arc<Notify>,
-    full: Arc<AtomicBool>,
+    full: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Ledger {
@@ -223,22 +237,32 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Database`].
     pub fn open(store: &Store, limits: OutboxLimits) -> Result<Ledger, LedgerError> {
-        let database = store.database();
-        let transaction = database.begin_write()?;
-        transaction.open_table(SLOTS)?;
-        transaction.open_table(STREAMS)?;
-        transaction.open_table(READINGS)?;
-        transaction.open_table(OUTBOX)?;
-        transaction.open_table(SINKS)?;
-        transaction.commit()?;
+        Ledger::of(store.database(), limits)
+    }
+
+    /// Opens the ledger in `database` and starts its writing thread.
+    ///
+    /// # Errors
+    /// [`LedgerError::Database`].
+    pub fn of(database: Arc<Database>, limits: OutboxLimits) -> Result<Ledger, LedgerError> {
+        let tables = [SLOTS.name(), STREAMS.name(), READINGS.name(), OUTBOX.name(), SINKS.name()];
+        if !database.has_tables(&tables)? {
+            let transaction = database.begin_write()?;
+            transaction.open_table(SLOTS)?;
+            transaction.open_table(STREAMS)?;
+            transaction.open_table(READINGS)?;
+            transaction.open_table(OUTBOX)?;
+            transaction.open_table(SINKS)?;
+            transaction.commit()?;
+        }
         let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
-        let (news, full) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
+        let (news, full) = (Arc::new(Notify::new()), Arc::default());
         let writer = Writer {
             database: database.clone(),
             limits,
             news: news.clone(),
-            full: full.clone(),
-            fails: false,
+            full: Arc::clone(&full),
+            trouble: None,
         };
         std::thread::Builder::new()
             .name("ledger".into())
@@ -304,11 +328,18 @@ impl Ledger {
         Ok(findings)
     }
 
-    /// Says that `sink` has these findings for good. They leave the outbox with the next commit.
+    /// Says that `sink` has these findings for good, and waits until they have left the outbox:
+    /// while the disk takes nothing, for as long.
     pub async fn delivered(&self, sink: &str, numbers: Vec<u64>) {
-        let request = Request::Delivered { sink: sink.to_owned(), numbers };
+        if numbers.is_empty() {
+            return;
+        }
+        let (done, left) = oneshot::channel();
+        let request = Request::Delivered { sink: sink.to_owned(), numbers, done };
         // Closed only when the agent stops; what is delivered again then has the same number.
-        let _ = self.requests.send(request).await;
+        if self.requests.send(request).await.is_ok() {
+            let _ = left.await;
+        }
     }
 
     /// Waits until the writing thread is gone, which it never is while the agent runs.
@@ -321,22 +352,23 @@ impl Ledger {
         self.news.clone()
     }
 
-    /// Whether a sink has taken nothing for so long that slots have to wait.
-    pub fn is_full(&self) -> bool {
-        self.full.load(Ordering::Relaxed)
+    /// Whether one of `sinks` has taken nothing for so long that slots that tell it have to wait.
+    pub fn is_full(&self, sinks: &[String]) -> bool {
+        let full = self.full.lock().unwrap_or_else(PoisonError::into_inner);
+        !full.is_empty() && sinks.iter().any(|sink| full.contains(sink))
     }
 
-    /// Findings that wait, and findings that had to give way, by sink.
+    /// Findings by sink, those of sinks included that the settings no longer name.
     ///
     /// # Errors
     /// [`LedgerError::Database`].
-    pub fn outbox(&self) -> Result<BTreeMap<String, (u64, u64)>, LedgerError> {
+    pub fn outbox(&self) -> Result<BTreeMap<String, Outbox>, LedgerError> {
         let table = self.database.begin_read()?.open_table(SINKS)?;
         let mut sinks = BTreeMap::new();
         for sink in table.iter()? {
             let (key, value) = sink?;
-            let (waiting, dropped, _) = value.value();
-            sinks.insert(key.value().to_owned(), (waiting, dropped));
+            let (waiting, gave_way, _) = value.value();
+            sinks.insert(key.value().to_owned(), Outbox { waiting, gave_way });
         }
         Ok(sinks)
     }
@@ -346,21 +378,30 @@ struct Writer {
     database: Arc<Database>,
     limits: OutboxLimits,
     news: Arc<Notify>,
-    full: Arc<AtomicBool>,
-    fails: bool,
+    full: Arc<Mutex<BTreeSet<String>>>,
+    trouble: Option<Trouble>,
+}
+
+/// The disk takes nothing, or not for long enough.
+struct Trouble {
+    /// Since when it has taken everything.
+    over_since: Option<Instant>,
 }
 
 impl Writer {
     fn write(mut self, mut inbox: mpsc::Receiver<Request>) {
-        let mut delivered: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-        while let Some(first) = inbox.blocking_recv() {
+        // A sink waits until what it has delivered has left, so these stay few.
+        let mut delivered: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
+        let mut delivering = Vec::new();
+        while let Some(first) = self.next(&mut inbox, !delivering.is_empty()) {
             let mut batches = Vec::new();
-            let mut request = Some(first);
+            let mut request = first;
             while let Some(one) = request {
                 match one {
                     Request::Commit(batch, answer) => batches.push((batch, answer)),
-                    Request::Delivered { sink, numbers } => {
+                    Request::Delivered { sink, numbers, done } => {
                         delivered.entry(sink).or_default().extend(numbers);
+                        delivering.push(done);
                     }
                 }
                 request = inbox.try_recv().ok();
@@ -368,37 +409,64 @@ impl Writer {
             match self.transact(&batches, &delivered) {
                 Ok(outcomes) => {
                     delivered.clear();
-                    if std::mem::take(&mut self.fails) {
-                        tracing::info!("state.redb can be written again");
-                    }
+                    self.worked();
                     for ((_, answer), outcome) in batches.into_iter().zip(outcomes) {
                         let _ = answer.send(Ok(outcome));
                     }
+                    for done in delivering.drain(..) {
+                        let _ = done.send(());
+                    }
                 }
                 Err(error) => {
-                    if !std::mem::replace(&mut self.fails, true) {
-                        let error = anyhow::Error::from(error);
-                        tracing::error!("findings and positions wait in memory: {error:#}");
-                    }
+                    self.failed(error);
                     for (batch, answer) in batches {
                         let _ = answer.send(Err(batch));
                     }
                     // Slots try again at once; the disk needs a moment.
-                    std::thread::sleep(Duration::from_millis(200));
+                    std::thread::sleep(RETRY_AFTER);
                 }
             }
             self.news.notify_waiters();
         }
     }
 
+    /// The next request; none within a moment if there is something left to write. Nothing at all
+    /// when nobody is left to ask.
+    fn next(&self, inbox: &mut mpsc::Receiver<Request>, left: bool) -> Option<Option<Request>> {
+        if !left {
+            return inbox.blocking_recv().map(Some);
+        }
+        match inbox.try_recv() {
+            Ok(request) => Some(Some(request)),
+            Err(TryRecvError::Empty) => Some(None),
+            Err(TryRecvError::Disconnected) => None,
+        }
+    }
+
+    fn worked(&mut self) {
+        let Some(trouble) = &mut self.trouble else { return };
+        let since = *trouble.over_since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= AGAIN_AFTER {
+            self.trouble = None;
+            tracing::info!("state.redb can be written again");
+        }
+    }
+
+    fn failed(&mut self, error: LedgerError) {
+        if self.trouble.replace(Trouble { over_since: None }).is_none() {
+            let error = anyhow::Error::from(error);
+            tracing::error!("findings and positions wait in memory: {error:#}");
+        }
+    }
+
     fn transact(
         &self,
         batches: &[(Box<Batch>, oneshot::Sender<Answer>)],
-        delivered: &BTreeMap<String, Vec<u64>>,
+        delivered: &BTreeMap<String, BTreeSet<u64>>,
     ) -> Result<Vec<Committed>, LedgerError> {
         let transaction = self.database.begin_write()?;
         let mut outcomes = Vec::new();
-        let mut full = false;
+        let mut full = BTreeSet::new();
         {
             let mut slots = transaction.open_table(SLOTS)?;
             let mut streams = transaction.open_table(STREAMS)?;
@@ -467,7 +535,9 @@ impl Writer {
             for (sink, (waiting, dropped, next)) in all {
                 let over = waiting.saturating_sub(self.limits.findings_max);
                 if self.limits.block {
-                    full |= waiting >= self.limits.findings_max;
+                    if waiting >= self.limits.findings_max {
+                        full.insert(sink);
+                    }
                 } else if over > 0 {
                     let name = sink.as_str();
                     let oldest: Vec<u64> = outbox
@@ -485,7 +555,7 @@ impl Writer {
             }
         }
         transaction.commit()?;
-        self.full.store(full, Ordering::Relaxed);
+        *self.full.lock().unwrap_or_else(PoisonError::into_inner) = full;
         Ok(outcomes)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::fleet::Device;
-use crate::ledger::{Ledger, OutboxLimits, SlotCounts};
+use crate::ledger::{Ledger, Outbox, OutboxLimits, SlotCounts};
 use crate::store::Store;
 use crate::update::journal::Journal;
 use crate::worker::SlotView;
@@ -29,6 +29,8 @@ pub struct DeviceStatus {
     pub slots: BTreeMap<SlotName, SlotReport>,
     /// Findings that wait, by sink.
     pub waiting: BTreeMap<String, u64>,
+    /// Findings that had to give way because too many waited, by sink.
+    pub gave_way: BTreeMap<String, u64>,
 }
 
 /// How a slot is.
@@ -77,6 +79,14 @@ impl SlotReport {
     }
 }
 
+/// One number of each sink.
+pub fn by_sink(
+    outbox: &BTreeMap<String, Outbox>,
+    number: impl Fn(&Outbox) -> u64,
+) -> BTreeMap<String, u64> {
+    outbox.iter().map(|(sink, findings)| (sink.clone(), number(findings))).collect()
+}
+
 impl DeviceStatus {
     /// What the disk says of an agent that does not run.
     ///
@@ -95,6 +105,7 @@ impl DeviceStatus {
             let view = SlotView { counts, ..SlotView::default() };
             slots.insert(name.clone(), SlotReport::of(&journal.slot(name)?, view, None));
         }
+        let outbox = ledger.outbox()?;
         Ok(DeviceStatus {
             device: device.id,
             running: false,
@@ -102,7 +113,8 @@ impl DeviceStatus {
             assignment: version(accepted.assignment),
             releases: version(accepted.releases),
             slots,
-            waiting: ledger.outbox()?.into_iter().map(|(sink, (count, _))| (sink, count)).collect(),
+            waiting: by_sink(&outbox, |findings| findings.waiting),
+            gave_way: by_sink(&outbox, |findings| findings.gave_way),
         })
     }
 }
@@ -152,6 +164,9 @@ impl fmt::Display for DeviceStatus {
         }
         for (sink, count) in self.waiting.iter().filter(|(_, count)| **count > 0) {
             writeln!(f, "  {count} findings wait for sink {sink}")?;
+        }
+        for (sink, count) in self.gave_way.iter().filter(|(_, count)| **count > 0) {
+            writeln!(f, "  {count} findings gave way: too many waited for sink {sink}")?;
         }
         Ok(())
     }

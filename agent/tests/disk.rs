@@ -10,6 +10,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// Sinks that nobody takes findings from. What waits for them needs room that the database has not
+/// had before; without them it would be content with what it has.
+const AWAY: usize = 10;
+/// What is said when the disk takes nothing.
+const COMPLAINT: &str = "findings and positions wait in memory";
 /// Room for what the agent needs and for the 32 MiB that a download leaves free.
 const SIZE: &str = "size=48m";
 
@@ -53,12 +58,21 @@ fn log(folder: &Path) -> String {
     fs::read_to_string(folder.join("agent.log")).unwrap_or_default()
 }
 
-#[test]
-fn a_full_disk_stops_nothing_and_when_it_has_room_all_is_written_once() {
+/// A device that answers, with its state on a file system of its own; none where mounting is not
+/// allowed.
+fn device() -> Option<(Device, Mount)> {
     let vendor = Vendor::new();
     let mut device = Device::new(&vendor, 40_000);
-    let folder = device.folder.path().to_owned();
-    let Some(mount) = Mount::at(folder.join("state")) else { return };
+    let mount = Mount::at(device.folder.path().join("state"))?;
+    let settings = device.folder.path().join("agent.toml");
+    let mut text = fs::read_to_string(&settings).unwrap();
+    let names: Vec<String> = (0..AWAY).map(|number| format!("'away-{number}'")).collect();
+    text = text.replace("['log']", &format!("['log', {}]", names.join(", ")));
+    for name in names {
+        text +=
+            &format!("[sinks.{name}]\nkind = 'mqtt'\nhost = '127.0.0.1'\nport = 1\ntopic = 'f'\n");
+    }
+    fs::write(settings, text).unwrap();
     device.start();
     let bundle = echo("1", "[trial]\nframes = 5\njudge_after = 2\n");
     let bundles = std::slice::from_ref(&bundle);
@@ -66,16 +80,48 @@ fn a_full_disk_stops_nothing_and_when_it_has_room_all_is_written_once() {
     let output = device.install(&papers, bundles);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     wait("it is committed", || (device.slot()["active"] == "echo v1").then_some(()));
+    Some((device, mount))
+}
+
+fn frames(device: &Device) -> u64 {
+    device.slot()["counts"]["frames"].as_u64().unwrap_or_default()
+}
+
+#[test]
+fn a_device_that_is_switched_on_with_a_full_disk_answers() {
+    let Some((mut device, mount)) = device() else { return };
+    mount.fill();
+    let folder = device.folder.path().to_owned();
+    wait("the disk is noticed to be full", || log(&folder).contains(COMPLAINT).then_some(()));
+    for _ in 0..3 {
+        device.kill();
+        device.start();
+        let before = frames(&device);
+        wait("it answers without a disk", || (frames(&device) > before + 20).then_some(()));
+    }
+    mount.free();
+    let written = device.findings().len();
+    wait("findings arrive again", || (device.findings().len() > written + 50).then_some(()));
+    let counts = device.slot()["counts"].clone();
+    assert_eq!((&counts["lost"], &counts["doubled"]), (&0.into(), &0.into()), "{counts}");
+    device.kill();
+    check_each_frame_once(&device.findings());
+    drop(device);
+    drop(mount);
+}
+
+#[test]
+fn a_full_disk_stops_nothing_and_when_it_has_room_all_is_written_once() {
+    let Some((mut device, mount)) = device() else { return };
+    let folder = device.folder.path().to_owned();
     let process = device.process();
 
     mount.fill();
-    let frames = |device: &Device| device.slot()["counts"]["frames"].as_u64().unwrap_or_default();
-    let complaint = "findings and positions wait in memory";
-    wait("the disk is noticed to be full", || log(&folder).contains(complaint).then_some(()));
+    wait("the disk is noticed to be full", || log(&folder).contains(COMPLAINT).then_some(()));
     let before = frames(&device);
     wait("it answers without a disk", || (frames(&device) > before + 100).then_some(()));
     let said = log(&folder);
-    assert_eq!(said.matches(complaint).count(), 1, "{said}");
+    assert_eq!(said.matches(COMPLAINT).count(), 1, "{said}");
     assert!(said.contains("No space left on device"), "{said}");
     let written = device.findings().len();
 

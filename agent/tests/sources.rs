@@ -93,3 +93,32 @@ fn a_recording_that_cannot_be_read_is_an_error_and_stands_in_the_status() {
     assert_eq!(device.slot()["source"], serde_json::Value::Null);
     device.kill();
 }
+
+#[test]
+fn findings_for_a_sink_that_is_no_more_hold_up_nothing_and_are_told() {
+    let mut device = device(30);
+    // Nobody listens at port 1, so what it is to get waits.
+    edit(device.folder.path(), "sinks = ['log']", "sinks = ['log', 'plant']");
+    edit(
+        device.folder.path(),
+        "[sinks.log]",
+        "[sinks.plant]\nkind = 'mqtt'\nhost = '127.0.0.1'\nport = 1\ntopic = 'f'\n[sinks.log]",
+    );
+    edit(device.folder.path(), "paths = ['rows.csv']", "paths = ['rows.csv', 'more.csv']");
+    let rows = fs::read_to_string(device.folder.path().join("rows.csv")).unwrap();
+    fs::write(device.folder.path().join("more.csv"), rows).unwrap();
+    device.start();
+    wait("findings wait", || (device.status()?["waiting"]["plant"].as_u64()? > 0).then_some(()));
+    wait("it is read", || (accepted(&device) == 60).then_some(()));
+    device.kill();
+    edit(device.folder.path(), "sinks = ['log', 'plant']", "sinks = ['log']");
+    edit(
+        device.folder.path(),
+        "[sinks.plant]\nkind = 'mqtt'\nhost = '127.0.0.1'\nport = 1\ntopic = 'f'\n",
+        "",
+    );
+    let output = drain(&device);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(said(&output).contains("findings wait for sink plant, which"), "{}", said(&output));
+    assert!(device.status().unwrap()["waiting"]["plant"].as_u64().unwrap() > 0);
+}

@@ -589,7 +589,7 @@ impl Task {
 
     fn takes_readings(&self) -> bool {
         let Some(_) = &self.placed else { return false };
-        if self.ending || self.draining.is_some() || self.parts.ledger.is_full() {
+        if self.ending || self.draining.is_some() || self.parts.ledger.is_full(&self.sinks) {
             return false;
         }
         if self.pending.spans.len() >= BATCH_FRAMES_MAX && !self.disk_is_stuck() {

@@ -255,6 +255,8 @@ pub mod event {
     pub const INSTALL_FAILED: u16 = 14;
     /// Records had to give way because the spool was full.
     pub const RECORDS_DROPPED: u16 = 15;
+    /// Findings had to give way because a sink took none.
+    pub const FINDINGS_DROPPED: u16 = 16;
 }
 
 /// The signed documents, byte for byte as they were signed.

@@ -85,6 +85,7 @@ pub(crate) fn event_word(kind: u16) -> String {
         event::ALARM => "alarm",
         event::INSTALL_FAILED => "install_failed",
         event::RECORDS_DROPPED => "records_dropped",
+        event::FINDINGS_DROPPED => "findings_dropped",
         other => return format!("event {other}"),
     }
     .into()
