@@ -4,9 +4,11 @@
 //! `ledger` and `sink`. Updates: `Assignment -> TrustedTarget -> Blob -> StagedRelease ->
 //! Candidate -> Committed | RolledBack`, through `fleet` and `update`. `daemon` puts them together.
 
+pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod database;
+pub mod error;
 pub mod fleet;
 pub mod ledger;
 pub mod local;

@@ -2,9 +2,9 @@
 //!
 //! Whoever may open the state folder may ask; nobody else reaches the socket.
 
+use crate::error::chain;
 use crate::status::DeviceStatus;
 use crate::update::driver::{Installed, Updates};
-use crate::update::slot::chain;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};

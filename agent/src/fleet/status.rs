@@ -1,5 +1,6 @@
 //! What a device tells the server of its slots.
 
+use crate::clock::now_unix_ms;
 use crate::update::acceptance::Versions;
 use crate::update::states::States;
 use lineside_bundle::ReleaseId;
@@ -7,7 +8,6 @@ use lineside_update::{Phase, SlotState};
 use lineside_wire::name::SlotName;
 use lineside_wire::v1::{ReleaseRef, SlotStatus, Status, phase};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 
 /// Longest note in characters: it may hold what a plugin or a model said.
@@ -32,7 +32,6 @@ impl Reporter {
 
     /// The status now.
     pub fn status(&self, versions: Versions) -> Status {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let slots = self.states.all();
         Status {
             boot: self.boot,
@@ -41,7 +40,7 @@ impl Reporter {
             assignment_version: versions.assignment,
             releases_version: versions.releases,
             root_version: versions.root,
-            wall_clock_unix_ms: i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+            wall_clock_unix_ms: now_unix_ms(),
         }
     }
 }

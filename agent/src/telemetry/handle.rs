@@ -1,12 +1,13 @@
 //! The way to the telemetry: takes frames and events from everywhere, and writes them when there is
 //! something to write. Nobody waits for it but the update engine, whose reports must not be lost.
 
+use crate::clock::now_unix_ms;
 use crate::database::Database;
+use crate::error::chain;
 use crate::fleet::status::release_ref;
 use crate::telemetry::resources;
 use crate::telemetry::spool::{Batch, Key, Pace, Spool, SpoolError};
 use crate::telemetry::summarise::Summariser;
-use crate::update::slot::chain;
 use crate::worker::Witness;
 use crate::worker::route::Settled;
 use lineside_bundle::{BundleFile, ReleaseId};
@@ -16,7 +17,7 @@ use lineside_wire::v1::{Ack, Body, Event, Interval, event};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -371,11 +372,6 @@ fn kind(kind: ReportKind) -> u16 {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn now_unix_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! The driver of updates: takes documents from the server and from files, and tells each slot what
 //! it shall hold. One task, so that two deliveries are taken one after the other.
 
+use crate::clock::now_unix_ms;
+use crate::error::chain;
 use crate::update::acceptance::{AcceptError, Acceptance, Versions};
 use crate::update::blobs::Blobs;
 use crate::update::parcel::{self, ParcelError};
-use crate::update::slot::chain;
 use lineside_bundle::{Digest, ReleaseId};
 use lineside_update::Target;
 use lineside_wire::name::SlotName;
@@ -12,7 +13,7 @@ use lineside_wire::v1::Documents;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -233,10 +234,4 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, InstallError> {
     spawn_blocking(work).await.map_err(|_| InstallError::Stopping)
-}
-
-/// What the clock shows, in milliseconds since 1970; 0 for a time before.
-fn now_unix_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -1,6 +1,7 @@
 //! The driver of one slot: journals what the engine decides, carries it out, and tells the engine
 //! what came of it.
 
+use crate::error::chain;
 use crate::fleet::backoff;
 use crate::update::blobs::Blobs;
 use crate::update::download::Registry;
@@ -426,9 +427,4 @@ async fn load(release: &ReleaseId, blobs: &Blobs) -> Result<StagedRelease, Stage
     spawn_blocking(move || stage::load(&release, &blobs)).await.unwrap_or_else(|_| {
         Err(StageError::Oci { release: id, reason: "reading it was cut off".into() })
     })
-}
-
-/// An error with its causes, for people.
-pub fn chain<E: std::error::Error + Send + Sync + 'static>(error: E) -> String {
-    format!("{:#}", anyhow::Error::from(error))
 }

@@ -1,5 +1,6 @@
 //! The worker's own main loop: one thread, one bundle, readings in, frames out.
 
+use crate::error::chain;
 use crate::worker::message::{Bundle, CheckedOutcome, FromWorker, ToWorker, read, write};
 use lineside_bundle::Manifest;
 use lineside_runtime::{
@@ -152,8 +153,4 @@ fn opened(bundle: &Bundle) -> Result<(StoreFiles, LoadOptions), String> {
     let cache = PluginCache::new(bundle.cache.clone(), &bundle.cache_key);
     let options = LoadOptions { cache: Some(cache), ..LoadOptions::default() };
     Ok((StoreFiles { folder: bundle.blobs.clone(), manifest }, options))
-}
-
-fn chain<E: std::error::Error + Send + Sync + 'static>(error: E) -> String {
-    format!("{:#}", anyhow::Error::from(error))
 }
