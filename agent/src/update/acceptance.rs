@@ -4,7 +4,8 @@
 //! accepted since, so that neither an older document nor an earlier time is ever believed.
 
 use crate::fleet::Device;
-use crate::update::journal::{Accepted, Document, Journal, JournalError};
+use crate::update::journal::{Accepted, Document, Journal, JournalError, Owner};
+use lineside_bundle::Digest;
 use lineside_trust::{Root, TrustError, agree, verify_assignment, verify_releases};
 use lineside_update::Target;
 use lineside_wire::name::{DeviceId, SlotName};
@@ -37,17 +38,32 @@ pub enum AcceptError {
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     /// The root of the device's folder.
-    #[error("root.json of the device's folder cannot be trusted; export the device again")]
+    #[error(
+        "root.json of the device's folder cannot be trusted; copy it again from the folder that \
+         `lineside keys new` made"
+    )]
     Pinned(#[source] TrustError),
     /// The root that the journal keeps.
     #[error("the root kept in state.redb cannot be used")]
     Kept(#[source] TrustError),
+    /// The state folder came from another device, or the device's folder did.
+    #[error(
+        "state_dir is that of device {was}, and the device's folder that of {is}; a device that gets \
+         another name starts with a fresh state_dir"
+    )]
+    OtherDevice {
+        /// Whose journal it is.
+        was: DeviceId,
+        /// Who this is.
+        is: DeviceId,
+    },
     /// Somebody exchanged the folder of a device that has a history.
     #[error(
-        "root.json of the device's folder differs from the root that this device trusts; a device \
-         that changes hands starts with a fresh state_dir"
+        "root.json of the device's folder has nothing to do with the root that this device trusts; put \
+         the one back that it was installed with, or, where it changes hands, start with a fresh \
+         state_dir"
     )]
-    Other,
+    OtherRoot,
     /// The journal.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -66,7 +82,6 @@ pub struct Versions {
 
 /// Documents that were verified and not yet written down. Only [`Acceptance::verify`] makes them.
 pub struct Verified {
-    root: Root,
     accepted: Accepted,
     releases: Vec<u8>,
     assignment: Vec<u8>,
@@ -81,7 +96,7 @@ impl Verified {
 
 /// What this device believes.
 pub struct Acceptance {
-    device: DeviceId,
+    owner: Owner,
     journal: Journal,
     root: Root,
     accepted: Accepted,
@@ -94,21 +109,25 @@ impl Acceptance {
     /// # Errors
     /// [`RestoreError`].
     pub fn restore(device: &Device, journal: Journal) -> Result<Acceptance, RestoreError> {
+        let mut accepted = journal.accepted()?;
+        let owner = Owner { device: device.id.clone(), pinned: Digest::of(&device.root) };
+        if let Some(was) = &accepted.owner
+            && was.device != owner.device
+        {
+            return Err(RestoreError::OtherDevice { was: was.device.clone(), is: owner.device });
+        }
         let pinned = Root::pin(&device.root).map_err(RestoreError::Pinned)?;
         let root = match journal.document(Document::Root)? {
             None => pinned,
             Some(bytes) => {
                 let kept = Root::pin(&bytes).map_err(RestoreError::Kept)?;
-                let other = kept.version() == pinned.version() && kept.bytes() != pinned.bytes();
-                if other || kept.version() < pinned.version() {
-                    return Err(RestoreError::Other);
-                }
-                kept
+                let is_known =
+                    accepted.owner.as_ref().is_some_and(|was| was.pinned == owner.pinned);
+                if is_known { kept } else { together(kept, pinned, &mut accepted)? }
             }
         };
-        let accepted = journal.accepted()?;
         let versions = watch::Sender::new(versions(&root, &accepted));
-        Ok(Acceptance { device: device.id.clone(), journal, root, accepted, versions })
+        Ok(Acceptance { owner, journal, root, accepted, versions })
     }
 
     /// Versions of what was accepted, and when they change.
@@ -117,7 +136,10 @@ impl Acceptance {
     }
 
     /// Verifies documents in the order of trust: roots one after the other, releases, assignment,
-    /// and that the last two agree. Nothing is changed.
+    /// and that the last two agree.
+    ///
+    /// New roots are written down at once, whatever comes of the rest (TUF 5.3.8): a key that was
+    /// stolen must not be trusted any longer than it takes to hear so. Nothing else is changed.
     ///
     /// `clock_unix_ms` is what the clock shows, in milliseconds since 1970; where a document was
     /// accepted at a later time, that time counts.
@@ -125,24 +147,19 @@ impl Acceptance {
     /// # Errors
     /// [`AcceptError`].
     pub fn verify(
-        &self,
+        &mut self,
         documents: &Documents,
         clock_unix_ms: i64,
     ) -> Result<Verified, AcceptError> {
         let now_unix_ms = clock_unix_ms.max(self.accepted.latest_known_unix_ms);
         let now = OffsetDateTime::from_unix_timestamp_nanos(i128::from(now_unix_ms) * 1_000_000)
             .map_err(|_| AcceptError::Clock(now_unix_ms))?;
-        let root = self.follow(&documents.roots)?;
-        // A director's key that was replaced may have been stolen, and have signed the highest
-        // version there is; its successor must be able to begin anew (TUF 5.3.11).
-        let assignment_seen = match root.has_same_director(&self.root) {
-            true => self.accepted.assignment.as_ref(),
-            false => None,
-        };
-        let releases_seen = self.accepted.releases.as_ref();
-        let releases = verify_releases(&root, &documents.releases, releases_seen, now)?;
+        self.follow(&documents.roots)?;
+        let Accepted { releases, assignment, .. } = &self.accepted;
+        let releases = verify_releases(&self.root, &documents.releases, releases.as_ref(), now)?;
+        let device = &self.owner.device;
         let assignment =
-            verify_assignment(&root, &documents.assignment, &self.device, assignment_seen, now)?;
+            verify_assignment(&self.root, &documents.assignment, device, assignment.as_ref(), now)?;
         let targets = agree(&releases, &assignment)?
             .into_iter()
             .map(|trusted| {
@@ -155,13 +172,14 @@ impl Acceptance {
             })
             .collect();
         let accepted = Accepted {
+            owner: Some(self.owner.clone()),
             releases: Some(releases.seen()),
             assignment: Some(assignment.seen()),
             targets,
             latest_known_unix_ms: now_unix_ms,
         };
         let Documents { releases, assignment, .. } = documents.clone();
-        Ok(Verified { root, accepted, releases, assignment })
+        Ok(Verified { accepted, releases, assignment })
     }
 
     /// Writes down what was verified; from now on it is what the device believes.
@@ -172,35 +190,71 @@ impl Acceptance {
         &mut self,
         verified: Verified,
     ) -> Result<BTreeMap<SlotName, Target>, AcceptError> {
-        let Verified { root, accepted, releases, assignment } = verified;
-        self.journal.accept(
-            &accepted,
-            &[
-                (Document::Root, root.bytes()),
-                (Document::Releases, &releases),
-                (Document::Assignment, &assignment),
-            ],
-        )?;
+        let Verified { accepted, releases, assignment } = verified;
+        let root = self.root.clone();
+        let documents = [(Document::Releases, &*releases), (Document::Assignment, &*assignment)];
+        self.write(root, accepted, &documents)?;
+        Ok(self.accepted.targets.clone())
+    }
+
+    /// Follows the roots that this device does not know yet, as far as they lead.
+    fn follow(&mut self, roots: &[Vec<u8>]) -> Result<(), AcceptError> {
+        if roots.len() > ROOTS_MAX {
+            return Err(AcceptError::Roots(roots.len()));
+        }
+        let (mut root, mut accepted) = (self.root.clone(), self.accepted.clone());
+        let followed = roots.iter().try_for_each(|bytes| {
+            // One that is known already says nothing new, whoever sends it.
+            if Root::pin(bytes)?.version() > root.version() {
+                let next = root.update(bytes)?;
+                succeed(&next, &root, &mut accepted);
+                root = next;
+            }
+            Ok::<_, TrustError>(())
+        });
+        if root.version() > self.root.version() {
+            accepted.owner = Some(self.owner.clone());
+            self.write(root, accepted, &[])?;
+        }
+        Ok(followed?)
+    }
+
+    fn write(
+        &mut self,
+        root: Root,
+        accepted: Accepted,
+        documents: &[(Document, &[u8])],
+    ) -> Result<(), AcceptError> {
+        let documents = [&[(Document::Root, root.bytes())], documents].concat();
+        self.journal.accept(&accepted, &documents)?;
         self.root = root;
         self.accepted = accepted;
         let now = versions(&self.root, &self.accepted);
         self.versions.send_if_modified(|versions| std::mem::replace(versions, now) != now);
-        Ok(self.accepted.targets.clone())
+        Ok(())
     }
+}
 
-    /// Follows the roots that this device does not know yet.
-    fn follow(&self, roots: &[Vec<u8>]) -> Result<Root, AcceptError> {
-        if roots.len() > ROOTS_MAX {
-            return Err(AcceptError::Roots(roots.len()));
-        }
-        let mut root = self.root.clone();
-        for bytes in roots {
-            // One that is known already says nothing new, whoever sends it.
-            if Root::pin(bytes)?.version() > root.version() {
-                root = root.update(bytes)?;
-            }
-        }
-        Ok(root)
+/// The newer of two roots, if one was signed as the successor of the other.
+///
+/// A folder that was made after the last root was followed has a newer one than the journal; one that
+/// was made in between, an older one.
+fn together(kept: Root, pinned: Root, accepted: &mut Accepted) -> Result<Root, RestoreError> {
+    if kept.bytes() == pinned.bytes() || pinned.update(kept.bytes()).is_ok() {
+        return Ok(kept);
+    }
+    let next = kept.update(pinned.bytes()).map_err(|_| RestoreError::OtherRoot)?;
+    succeed(&next, &kept, accepted);
+    Ok(next)
+}
+
+/// Forgets versions that keys have signed which are trusted no more.
+fn succeed(next: &Root, before: &Root, accepted: &mut Accepted) {
+    if !next.honours_releases_of(before) {
+        accepted.releases = None;
+    }
+    if !next.honours_assignments_of(before) {
+        accepted.assignment = None;
     }
 }
 

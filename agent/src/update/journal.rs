@@ -3,9 +3,10 @@
 //! One redb table. Every write is a transaction that is on the medium when it returns.
 
 use crate::database::Database;
+use lineside_bundle::Digest;
 use lineside_trust::Seen;
 use lineside_update::{SlotState, Target};
-use lineside_wire::name::SlotName;
+use lineside_wire::name::{DeviceId, SlotName};
 use redb::TableDefinition;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -40,9 +41,20 @@ impl<E: Into<redb::Error>> From<E> for JournalError {
     }
 }
 
+/// Whose journal this is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// The device.
+    pub device: DeviceId,
+    /// Digest of the root that its folder had.
+    pub pinned: Digest,
+}
+
 /// What was accepted so far. Versions never fall.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Accepted {
+    /// Whose these are; none before anything was accepted.
+    pub owner: Option<Owner>,
     /// The releases that were signed.
     pub releases: Option<Seen>,
     /// The assignment for this device.

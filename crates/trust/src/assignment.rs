@@ -6,7 +6,7 @@ use crate::document::{
 };
 use crate::error::TrustError;
 use crate::key::KeyPair;
-use crate::releases::{digest, target};
+use crate::releases::{digest, path, target};
 use crate::root::Root;
 use lineside_bundle::{Digest, ReleaseId};
 use lineside_wire::name::{DeviceId, SlotName};
@@ -106,8 +106,7 @@ pub fn sign_assignment(spec: &AssignmentSpec, director: &KeyPair) -> Vec<u8> {
     }
     let mut targets = Map::new();
     for (release, slots) in by_release {
-        let path = format!("{}/{}", release.name, release.version);
-        targets.insert(path, target(release, json!(Custom { slots })));
+        targets.insert(path(release), target(release, json!(Custom { slots })));
     }
     envelope(
         &json!({

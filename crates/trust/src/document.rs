@@ -15,6 +15,9 @@ use time::macros::format_description;
 
 /// Largest document that is read, in bytes.
 pub const DOCUMENT_BYTES_MAX: usize = 4 << 20;
+/// Highest version that a document may have: up to here every reader of JSON counts exactly, and a
+/// version after it can always be given.
+pub const VERSION_MAX: u64 = 1 << 53;
 /// Version of the TUF specification that documents are written by.
 pub(crate) const SPEC_VERSION: &str = "1.0.31";
 
@@ -67,7 +70,17 @@ pub(crate) fn verify_expiry<T: Role>(
     now: OffsetDateTime,
 ) -> Result<(), TrustError> {
     if signed.expires().as_second() <= now.unix_timestamp() {
-        return Err(TrustError::Expired { document, expired: signed.expires().to_string() });
+        let (expired, now) = (signed.expires().to_string(), timestamp(now));
+        return Err(TrustError::Expired { document, expired, now });
+    }
+    Ok(())
+}
+
+/// Whether anybody counts so far.
+pub(crate) fn verify_version(document: &'static str, version: u64) -> Result<(), TrustError> {
+    if version > VERSION_MAX {
+        let problem = format!("version {version} is above {VERSION_MAX}, the highest there is");
+        return Err(TrustError::Format { document, problem });
     }
     Ok(())
 }
@@ -79,6 +92,7 @@ pub(crate) fn verify_sequence(
     bytes: &[u8],
     seen: Option<&Seen>,
 ) -> Result<Seen, TrustError> {
+    verify_version(document, version)?;
     let this = Seen { version, digest: Digest::of(bytes) };
     match seen {
         Some(seen) if version < seen.version => {

@@ -32,15 +32,23 @@ pub enum TrustError {
         problem: String,
     },
     /// Past its date.
-    #[error("the {document} expired at {expired}")]
+    #[error(
+        "the {document} expired at {expired}, it is {now} by the clock here; {}",
+        remedy(document)
+    )]
     Expired {
         /// Which document.
         document: &'static str,
         /// When.
         expired: String,
+        /// What the clock shows, or the latest time that is known to have passed.
+        now: String,
     },
     /// Older than what was accepted before.
-    #[error("the {document} has version {version}, older than version {seen} accepted before")]
+    #[error(
+        "the {document} has version {version}, older than version {seen} accepted before; {}",
+        remedy(document)
+    )]
     Older {
         /// Which document.
         document: &'static str,
@@ -50,7 +58,10 @@ pub enum TrustError {
         seen: u64,
     },
     /// The same version with other contents: somebody signed two.
-    #[error("the {document} of version {version} differs from the one accepted before")]
+    #[error(
+        "the {document} of version {version} differs from the one accepted before; {}",
+        remedy(document)
+    )]
     Differs {
         /// Which document.
         document: &'static str,
@@ -85,4 +96,13 @@ pub enum TrustError {
         /// The target's path.
         target: String,
     },
+}
+
+/// How a new one is made.
+fn remedy(document: &str) -> &'static str {
+    match document {
+        "assignment" => "`lineside assign` has a new one signed",
+        "list of releases" => "`lineside release` signs a new one",
+        _ => "people with root keys sign a new one",
+    }
 }

@@ -16,7 +16,7 @@ mod root;
 
 pub use agree::{TrustedTarget, agree};
 pub use assignment::{AssignmentSpec, TrustedAssignment, sign_assignment, verify_assignment};
-pub use document::{DOCUMENT_BYTES_MAX, Seen};
+pub use document::{DOCUMENT_BYTES_MAX, Seen, VERSION_MAX};
 pub use error::TrustError;
 pub use key::{KeyError, KeyPair, PublicKey};
 pub use releases::{ReleasesDraft, SignedRelease, TrustedReleases, verify_releases};

@@ -30,8 +30,13 @@ pub struct SignedRelease {
 impl SignedRelease {
     /// Its path among the targets: `turbine/2`.
     pub fn path(&self) -> String {
-        format!("{}/{}", self.id.name, self.id.version)
+        path(&self.id)
     }
+}
+
+/// What a release is called among the targets of a document: `turbine/2`.
+pub(crate) fn path(id: &ReleaseId) -> String {
+    format!("{}/{}", id.name, id.version)
 }
 
 /// What TUF leaves to us in a target's `custom`.
@@ -137,7 +142,7 @@ impl ReleasesDraft {
     /// # Errors
     /// A sentence: the version exists with other bytes, or the floor is above the new number.
     pub fn add(&mut self, id: ReleaseId, floor: Option<u64>) -> Result<SignedRelease, String> {
-        let path = format!("{}/{}", id.name, id.version);
+        let path = path(&id);
         if let Some(old) = self.releases.get(&path) {
             return Err(if old.id == id {
                 format!("{id} is released already, as number {}", old.number)

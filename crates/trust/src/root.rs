@@ -1,6 +1,8 @@
 //! The root: which keys may sign what. Pinned once, followed by the TUF rules.
 
-use crate::document::{SPEC_VERSION, envelope, parse, timestamp, verify_expiry, verify_signatures};
+use crate::document::{
+    SPEC_VERSION, envelope, parse, timestamp, verify_expiry, verify_signatures, verify_version,
+};
 use crate::error::TrustError;
 use crate::key::{KeyPair, PublicKey};
 use serde_json::{Map, Value, json};
@@ -41,7 +43,7 @@ impl Root {
         let metadata: Metadata<sigstore_tuf::Root> = parse(DOCUMENT, bytes)?;
         verify_signatures(DOCUMENT, &metadata, self.keys(), self.role("root")?)?;
         let (version, current) = (metadata.signed().version, self.version());
-        if Some(version) != current.checked_add(1) {
+        if version != current + 1 {
             return Err(TrustError::RootSequence { version, current });
         }
         Root::pin(bytes)
@@ -63,10 +65,30 @@ impl Root {
         (&role.keyids, role.threshold)
     }
 
-    /// Whether the same keys of the director are named by both.
-    pub fn has_same_director(&self, other: &Root) -> bool {
-        let ids = |root: &Root| root.director.keyids.iter().cloned().collect::<BTreeSet<_>>();
-        ids(self) == ids(other)
+    /// Whether an assignment that was signed for `before` may still have enough signatures here.
+    ///
+    /// If not, the versions signed for `before` bind nobody any more (TUF 5.3.11): whoever stole the
+    /// old keys may have signed the highest there is, and their successors must be able to begin anew.
+    pub fn honours_assignments_of(&self, before: &Root) -> bool {
+        self.honours(&self.director, before, &before.director)
+    }
+
+    /// As [`Root::honours_assignments_of`], for lists of releases.
+    pub fn honours_releases_of(&self, before: &Root) -> bool {
+        match (self.role("targets"), before.role("targets")) {
+            (Ok(now), Ok(then)) => self.honours(now, before, then),
+            _ => false,
+        }
+    }
+
+    /// Whether the keys that `then` and `now` share are enough for `now`.
+    fn honours(&self, now: &RoleKeys, before: &Root, then: &RoleKeys) -> bool {
+        let keys = |root: &Root, role: &RoleKeys| -> BTreeSet<String> {
+            // By the keys themselves: an id is only a name.
+            let named = role.keyids.iter().filter_map(|id| root.keys().get(id));
+            named.map(|key| key.keyval.public.trim().to_owned()).collect()
+        };
+        keys(self, now).intersection(&keys(before, then)).count() >= now.threshold
     }
 
     /// Whether the director's keys include the one with this id.
@@ -101,6 +123,7 @@ impl Root {
         let director = signed.extra.get(DIRECTOR).cloned().unwrap_or(Value::Null);
         let director = serde_json::from_value(director)
             .map_err(|error| format_error(format!("{DIRECTOR}: {error}")))?;
+        verify_version(DOCUMENT, signed.version)?;
         let root = Root { signed, director, bytes: bytes.to_vec() };
         for name in ["root", "targets", "snapshot", "timestamp"] {
             root.check_role(name, root.role(name)?)?;
@@ -179,4 +202,38 @@ pub fn sign_root(spec: &RootSpec, keys: &[&KeyPair]) -> Vec<u8> {
         DIRECTOR: director,
     });
     envelope(&signed, keys)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ring::rand::SystemRandom;
+    use sigstore_tuf::canonical_json::to_canonical_bytes;
+    use time::macros::datetime;
+
+    #[test]
+    fn a_director_beside_the_old_one_takes_nothing_away_from_what_the_old_one_has_signed() {
+        let key = || KeyPair::generate(&SystemRandom::new()).unwrap();
+        let (person, director, second) = (key(), key(), key());
+        let spec = RootSpec {
+            version: 1,
+            expires: datetime!(2027-11-24 12:00 UTC),
+            root: (vec![person.public()], 1),
+            releases: (vec![key().public()], 1),
+            online: key().public(),
+            director: director.public(),
+        };
+        let first = sign_root(&spec, &[&person]);
+        let mut next: Value = serde_json::from_slice(&first).unwrap();
+        let signed = &mut next["signed"];
+        signed["version"] = 2.into();
+        signed["keys"][second.id()] = second.public().to_json();
+        signed[DIRECTOR]["keyids"].as_array_mut().unwrap().push(second.id().into());
+        let signature = person.sign(&to_canonical_bytes(signed).unwrap());
+        next["signatures"][0]["sig"] = signature.into();
+        let first = Root::pin(&first).unwrap();
+        let next = first.update(&serde_json::to_vec(&next).unwrap()).unwrap();
+        assert!(next.names_director(&second.id()));
+        assert!(next.honours_assignments_of(&first));
+    }
 }

@@ -5,7 +5,8 @@
 use lineside_bundle::{Digest, ReleaseId};
 use lineside_trust::{
     AssignmentSpec, KeyPair, ReleasesDraft, Root, RootSpec, Seen, TrustError, TrustedAssignment,
-    TrustedReleases, agree, sign_assignment, sign_root, verify_assignment, verify_releases,
+    TrustedReleases, VERSION_MAX, agree, sign_assignment, sign_root, verify_assignment,
+    verify_releases,
 };
 use lineside_wire::name::DeviceId;
 use proptest::prelude::*;
@@ -184,14 +185,16 @@ fn nothing_goes_back_to_an_older_version_and_the_same_may_come_again() {
     let seen = accept_assignment(&sign(7)).unwrap().seen();
     assert_eq!(
         said(accept(&sign(6), &seen)),
-        "the assignment has version 6, older than version 7 accepted before"
+        "the assignment has version 6, older than version 7 accepted before; \
+         `lineside assign` has a new one signed"
     );
     assert!(accept(&sign(7), &seen).is_ok());
     assert!(accept(&sign(8), &seen).is_ok());
     let two_faced = sign_assignment(&assigned(7, release("1")), &keys().director);
     assert_eq!(
         said(accept(&two_faced, &seen)),
-        "the assignment of version 7 differs from the one accepted before"
+        "the assignment of version 7 differs from the one accepted before; \
+         `lineside assign` has a new one signed"
     );
 
     let first = accept_releases(&releases(&enough())).unwrap();
@@ -203,19 +206,28 @@ fn nothing_goes_back_to_an_older_version_and_the_same_may_come_again() {
 }
 
 #[test]
-fn expired_documents_are_refused_with_their_date() {
+fn expired_documents_are_refused_with_their_date_and_the_remedy() {
     let past = NOW - Duration::SECOND;
     let list = draft(&["1"]).sign(past, &enough());
     assert_eq!(
         said(accept_releases(&list)),
-        "the list of releases expired at 2026-11-24T11:59:59Z"
+        "the list of releases expired at 2026-11-24T11:59:59Z, it is 2026-11-24T12:00:00Z by the \
+         clock here; `lineside release` signs a new one"
     );
     let late = AssignmentSpec { expires: past, ..assigned(1, release("1")) };
     let said_of = said(accept_assignment(&sign_assignment(&late, &keys().director)));
-    assert_eq!(said_of, "the assignment expired at 2026-11-24T11:59:59Z");
+    assert_eq!(
+        said_of,
+        "the assignment expired at 2026-11-24T11:59:59Z, it is 2026-11-24T12:00:00Z by the clock \
+         here; `lineside assign` has a new one signed"
+    );
     let old = Root::pin(&sign_root(&RootSpec { expires: past, ..spec() }, &[&keys().roots[0]]));
     let refused = verify_releases(&old.unwrap(), &releases(&enough()), None, NOW);
-    assert_eq!(said(refused), "the root expired at 2026-11-24T11:59:59Z");
+    assert_eq!(
+        said(refused),
+        "the root expired at 2026-11-24T11:59:59Z, it is 2026-11-24T12:00:00Z by the clock here; \
+         people with root keys sign a new one"
+    );
 }
 
 #[test]
@@ -240,6 +252,42 @@ fn a_root_is_followed_one_version_at_a_time_and_signed_by_both() {
     let second = root().update(&next(2, &[old, new])).unwrap();
     let third = sign_root(&RootSpec { version: 3, ..spec() }, &[old]);
     assert!(second.update(&third).is_err());
+}
+
+#[test]
+fn versions_bind_as_long_as_enough_of_the_keys_that_signed_them_still_may() {
+    let keys = keys();
+    let [one, two, three] = [&keys.people[0], &keys.people[1], &keys.people[2]];
+    let with = |people: &[&KeyPair], threshold, director: &KeyPair| {
+        let releases = (people.iter().map(|key| key.public()).collect(), threshold);
+        let spec = RootSpec { version: 2, releases, director: director.public(), ..spec() };
+        root().update(&sign_root(&spec, &[&keys.roots[0]])).unwrap()
+    };
+    let stranger = &keys.stranger;
+    for (next, releases, assignments) in [
+        (with(&[one, two, three], 2, &keys.director), true, true),
+        (with(&[one, two, three], 2, stranger), true, false),
+        // Two of the old keys are still enough to have signed what is old.
+        (with(&[one, two, stranger], 2, &keys.director), true, true),
+        (with(&[one, stranger], 1, &keys.director), true, true),
+        // With one of them alone nothing old can be shown any more.
+        (with(&[one, stranger], 2, &keys.director), false, true),
+        (with(&[stranger], 1, &keys.director), false, true),
+    ] {
+        let found = (next.honours_releases_of(&root()), next.honours_assignments_of(&root()));
+        assert_eq!(found, (releases, assignments));
+    }
+}
+
+#[test]
+fn a_version_that_nothing_could_follow_is_refused() {
+    let sign = |version| sign_assignment(&assigned(version, release("2")), &keys().director);
+    let highest = accept_assignment(&sign(VERSION_MAX)).unwrap().seen();
+    assert_eq!(highest.version, VERSION_MAX);
+    let said = said(accept_assignment(&sign(VERSION_MAX + 1)));
+    assert!(said.contains("version 9007199254740993 is above"), "{said}");
+    let next = RootSpec { version: VERSION_MAX + 1, ..spec() };
+    assert!(Root::pin(&sign_root(&next, &[&keys().roots[0]])).is_err());
 }
 
 #[test]
