@@ -1,16 +1,18 @@
 //! Which blobs no slot needs any more.
 
-use crate::update::blobs::Blobs;
-use crate::update::journal::{Journal, JournalError};
-use crate::update::stage;
+use crate::update::blobs::{BlobError, Blobs};
+use crate::update::journal::Journal;
+use crate::update::stage::{self, StageError};
 use anyhow::Context;
 use lineside_bundle::{Digest, ReleaseId};
+use lineside_update::Phase;
 use std::collections::BTreeSet;
+use std::io;
 
 /// Removes every blob that no slot's active, previous or candidate release needs. Returns how many.
 ///
 /// # Errors
-/// What the journal or the disk says. If the journal cannot be read, nothing is removed.
+/// What the journal or the disk says. If it cannot be told what is needed, nothing is removed.
 pub fn collect(journal: &Journal, blobs: &Blobs) -> anyhow::Result<usize> {
     let mut unread = None;
     let removed = blobs.collect(|| match needed(journal, blobs) {
@@ -27,25 +29,164 @@ pub fn collect(journal: &Journal, blobs: &Blobs) -> anyhow::Result<usize> {
 }
 
 /// The digests that a slot needs, or will need as soon as it has heard of its assignment.
-fn needed(journal: &Journal, blobs: &Blobs) -> Result<BTreeSet<Digest>, JournalError> {
+///
+/// A release that is on disk names its blobs in its OCI manifest. If that one small file cannot be
+/// read now, every blob may be one of them.
+fn needed(journal: &Journal, blobs: &Blobs) -> anyhow::Result<BTreeSet<Digest>> {
     let slots = journal.slots()?;
-    let mut releases: Vec<ReleaseId> =
-        slots.values().flat_map(|slot| slot.kept().cloned()).collect();
+    let mut on_disk: BTreeSet<ReleaseId> = BTreeSet::new();
+    let mut wanted: BTreeSet<ReleaseId> = BTreeSet::new();
+    for slot in slots.values() {
+        on_disk.extend(
+            slot.active().into_iter().chain(slot.previous()).map(|held| held.release.clone()),
+        );
+        let candidate = slot.candidate().cloned();
+        match slot.phase() {
+            Phase::Idle | Phase::Downloading { .. } => wanted.extend(candidate),
+            Phase::Staging { .. } | Phase::Trial(_) => on_disk.extend(candidate),
+        }
+    }
     for (slot, target) in journal.accepted()?.targets {
         let given_up = slots.get(slot.as_str()).is_some_and(|state| {
             state.blocked().any(|blocked| blocked.release.digest == target.release.digest)
         });
         if !given_up {
-            releases.push(target.release);
+            wanted.insert(target.release);
         }
     }
     let mut needed = BTreeSet::new();
-    for release in releases {
+    for release in on_disk.union(&wanted) {
         needed.insert(release.digest);
-        // Without its OCI manifest nothing of the release has been fetched yet.
-        if let Ok(oci) = stage::oci_manifest(&release, blobs) {
-            needed.extend(oci.blobs().map(|blob| blob.digest));
+        match stage::oci_manifest(release, blobs) {
+            Ok(oci) => needed.extend(oci.blobs().map(|blob| blob.digest)),
+            Err(error) if !on_disk.contains(release) && is_not_there(&error) => {}
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(needed)
+}
+
+/// Whether nothing of a release can be on disk: its OCI manifest has not been fetched, or names
+/// nothing.
+fn is_not_there(error: &StageError) -> bool {
+    match error {
+        StageError::Blob { source: BlobError::Read { source, .. }, .. } => {
+            source.kind() == io::ErrorKind::NotFound
+        }
+        StageError::Oci { .. } => true,
+        StageError::Blob { .. } | StageError::File { .. } | StageError::Manifest { .. } => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::database::tests::in_memory;
+    use crate::update::journal::Accepted;
+    use lineside_bundle::{BuiltBundle, BundleFile, build};
+    use lineside_rules::Verdict;
+    use lineside_update::{Event, SlotState, Tally, Target, step};
+    use std::collections::BTreeMap;
+    use std::fs;
+    use std::time::Duration;
+
+    fn bundle(version: &str) -> BuiltBundle {
+        let text = format!(
+            "format = 1\nname = 'echo'\nversion = '{version}'\n\
+             [inputs.p]\nrate_hz = 1.0\nfields = [{{ name = 'x' }}]\n\
+             [stages.w]\nkind = 'window'\ninput = 'p'\nrows = 1\nstride = 1\n\
+             [outputs]\nx = {{ from = 'w' }}\n"
+        );
+        build(BundleFile::parse(&text).unwrap(), BTreeMap::new()).unwrap()
+    }
+
+    fn target(bundle: &BuiltBundle) -> Target {
+        Target { release: bundle.release_id(), number: 1, floor: 0 }
+    }
+
+    /// Puts every blob of `bundle` in, its OCI manifest among them.
+    fn put(bundle: &BuiltBundle, blobs: &Blobs) {
+        let id = bundle.release_id();
+        let manifest = (&id.digest, &bundle.oci_manifest);
+        for (digest, bytes) in bundle.blobs.iter().chain([manifest]) {
+            let whole = blobs.receive(digest, bytes.len() as u64, &bytes[..], &|| false);
+            assert!(whole.unwrap());
+        }
+    }
+
+    fn after(state: SlotState, events: impl IntoIterator<Item = Event>) -> SlotState {
+        events.into_iter().fold(state, |state, event| step(state, event, Duration::ZERO).0)
+    }
+
+    fn committed(state: SlotState, bundle: &BuiltBundle) -> SlotState {
+        let release = bundle.release_id().digest;
+        let (seen, verdict) = (Tally::default(), Verdict::Passed);
+        after(
+            state,
+            [
+                Event::Assigned(target(bundle)),
+                Event::Downloaded { release },
+                Event::Staged { release },
+                Event::Observed { release, seen, verdict },
+            ],
+        )
+    }
+
+    #[test]
+    fn a_release_on_disk_keeps_every_blob_while_its_manifest_cannot_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(folder.path()).unwrap();
+        let journal = Journal::open(in_memory()).unwrap();
+        let [first, second, third] = ["1", "2", "3"].map(bundle);
+        for bundle in [&first, &second, &third] {
+            put(bundle, &blobs);
+        }
+        let count = || fs::read_dir(blobs.folder()).unwrap().count();
+        let all = count();
+        let slot = "echo".parse().unwrap();
+        let both = committed(committed(SlotState::default(), &first), &second);
+        journal.write_slot(&slot, &both).unwrap();
+        let staging = after(
+            both.clone(),
+            [
+                Event::Assigned(target(&third)),
+                Event::Downloaded { release: third.release_id().digest },
+            ],
+        );
+        for (state, unread) in [(&both, &first), (&both, &second), (&staging, &third)] {
+            journal.write_slot(&slot, state).unwrap();
+            let path = blobs.folder().join(unread.release_id().digest.hex());
+            // A folder in its place cannot be read, whoever tries.
+            fs::remove_file(&path).unwrap();
+            fs::create_dir(&path).unwrap();
+            let error = format!("{:#}", collect(&journal, &blobs).unwrap_err());
+            assert!(error.contains("cannot tell which blobs are needed"), "{error}");
+            assert_eq!(count(), all);
+            fs::remove_dir(&path).unwrap();
+            // Nor is one that is gone a sign that the others are not needed.
+            collect(&journal, &blobs).unwrap_err();
+            fs::write(&path, &unread.oci_manifest).unwrap();
+        }
+        journal.write_slot(&slot, &both).unwrap();
+        assert_eq!(
+            collect(&journal, &blobs).unwrap(),
+            all - needed(&journal, &blobs).unwrap().len()
+        );
+        assert!(stage::load(&first.release_id(), &blobs).is_ok());
+        assert!(stage::load(&second.release_id(), &blobs).is_ok());
+        assert!(stage::load(&third.release_id(), &blobs).is_err());
+    }
+
+    #[test]
+    fn what_was_accepted_and_not_fetched_yet_keeps_nothing_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(folder.path()).unwrap();
+        let journal = Journal::open(in_memory()).unwrap();
+        let [first, second] = ["1", "2"].map(bundle);
+        put(&first, &blobs);
+        let targets = BTreeMap::from([("echo".parse().unwrap(), target(&second))]);
+        journal.accept(&Accepted { targets, ..Accepted::default() }, &[]).unwrap();
+        let all = fs::read_dir(blobs.folder()).unwrap().count();
+        assert_eq!(collect(&journal, &blobs).unwrap(), all);
+    }
 }
