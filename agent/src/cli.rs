@@ -98,6 +98,7 @@ fn status(config: &Path, json: bool) -> anyhow::Result<()> {
 fn install(file: &Path, config: &Path, json: bool) -> anyhow::Result<()> {
     let config = Config::read(config)?;
     let file = file.canonicalize().with_context(|| format!("cannot read {}", file.display()))?;
+    eprintln!("reading {}; large bundles take a while", file.display());
     let installed = match local::install(&config.state_dir, file) {
         Err(error @ AskError::Nobody { .. }) => {
             return Err(error).context("start the agent first: lineside-agent run");
@@ -111,7 +112,12 @@ fn install(file: &Path, config: &Path, json: bool) -> anyhow::Result<()> {
         print(&format_args!("slot {slot} shall hold {release}\n"))?;
     }
     for release in &installed.incomplete {
-        print(&format_args!("{release} is not in the file; it is fetched from the server\n"))?;
+        print(&format_args!(
+            "{release} is not whole in the file; the rest is fetched from the server\n"
+        ))?;
+    }
+    for (release, reason) in &installed.unusable {
+        print(&format_args!("{release} cannot be used: {reason}\n"))?;
     }
     for slot in &installed.unknown {
         print(&format_args!("slot {slot} is assigned, and this device has no such slot\n"))?;

@@ -399,6 +399,7 @@ impl House {
         let updates = Updates::start(Parts {
             acceptance: Acceptance::restore(&self.device, self.journal.clone())?,
             targets: self.journal.accepted()?.targets,
+            journal: self.journal.clone(),
             blobs: self.blobs.clone(),
             slots: assign,
             refused: Box::new(move |reason| telemetry.event("", event::DOCUMENTS_REFUSED, reason)),

@@ -26,6 +26,10 @@ const LINE_BYTES_MAX: u64 = 1 << 20;
 const VISITORS_MAX: usize = 8;
 /// How long a question may take to arrive.
 const QUESTION_MAX: Duration = Duration::from_secs(10);
+/// How long the answer to a question may take: an agent that hangs must not make people hang.
+const STATUS_MAX: Duration = Duration::from_secs(30);
+/// As [`STATUS_MAX`], for a file: the largest that may come, from a slow stick.
+const INSTALL_MAX: Duration = Duration::from_secs(3600);
 
 /// What may be asked.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -61,6 +65,12 @@ pub enum AskError {
     /// The agent went away in the middle, or speaks another language.
     #[error("the agent did not answer in full")]
     Answer(#[source] io::Error),
+    /// It has not answered in time.
+    #[error("the agent has not answered within {seconds} s; its log may say why")]
+    Silent {
+        /// How long it had.
+        seconds: u64,
+    },
     /// The agent says no.
     #[error("{0}")]
     Refused(String),
@@ -132,7 +142,7 @@ async fn answer(
 /// # Errors
 /// [`AskError`].
 pub fn status(state_dir: &Path) -> Result<DeviceStatus, AskError> {
-    ask(state_dir, &Question::Status)
+    ask(state_dir, &Question::Status, STATUS_MAX)
 }
 
 /// Has the agent of `state_dir` install what `file` brings.
@@ -140,17 +150,25 @@ pub fn status(state_dir: &Path) -> Result<DeviceStatus, AskError> {
 /// # Errors
 /// [`AskError`].
 pub fn install(state_dir: &Path, file: PathBuf) -> Result<Installed, AskError> {
-    ask(state_dir, &Question::Install { file })
+    ask(state_dir, &Question::Install { file }, INSTALL_MAX)
 }
 
-fn ask<T: DeserializeOwned>(state_dir: &Path, question: &Question) -> Result<T, AskError> {
+fn ask<T: DeserializeOwned>(
+    state_dir: &Path,
+    question: &Question,
+    longest: Duration,
+) -> Result<T, AskError> {
     let nobody = |source| AskError::Nobody { socket: state_dir.join(NAME), source };
     let door = Door::of(state_dir).map_err(nobody)?;
     let mut agent = Stream::connect(door.path()).map_err(nobody)?;
+    agent.set_read_timeout(Some(longest)).map_err(AskError::Answer)?;
     agent.write_all(&to_json(question)).map_err(AskError::Answer)?;
     let mut line = String::new();
     let mut answer = BufReader::new(agent.take(LINE_BYTES_MAX));
-    answer.read_line(&mut line).map_err(AskError::Answer)?;
+    answer.read_line(&mut line).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => AskError::Silent { seconds: longest.as_secs() },
+        _ => AskError::Answer(error),
+    })?;
     match serde_json::from_str(&line).map_err(|error| AskError::Answer(error.into()))? {
         Answer::Done(done) => Ok(done),
         Answer::Failed(reason) => Err(AskError::Refused(reason)),

@@ -7,6 +7,7 @@ mod kit;
 use kit::{Device, Vendor, check_each_frame_once, echo, wait};
 use lineside_bundle::BuiltBundle;
 use lineside_bundle::parcel::Papers;
+use std::collections::BTreeSet;
 use std::fs;
 
 const TRIAL: &str = "[trial]\nframes = 30\njudge_after = 10\n";
@@ -88,22 +89,45 @@ fn what_is_not_signed_for_this_device_or_is_older_changes_nothing() {
     refused(&papers(second, 5), only(second), "differs from the one accepted before");
     let other = vendor.papers(&bundles, second, 6, "line-4");
     refused(&other, only(second), "for device line-4");
-    let thief = Vendor { director: Vendor::new().director, ..Vendor::new() };
-    let forged = thief.papers(&bundles, second, 6, "line-3");
-    refused(&forged, only(second), "not signed by enough");
-    // A thief of the server has the director's key, and signs what nobody released.
-    let unsigned = Papers { assignment: papers(second, 6).assignment, ..papers(first, 6) };
-    let released = vendor.papers(&bundles[..1], first, 6, "line-3").releases;
-    refused(&Papers { releases: released, ..unsigned }, only(second), "list of releases");
+    // A stranger has keys, and not the ones that the root names: one after the other.
+    let strangers = Vendor::new().papers(&bundles, second, 6, "line-3");
+    let not_signed = |document: &str| {
+        format!("the {document} is not signed by enough of its keys: 0 of the 1 needed\n")
+    };
+    let forged = Papers { assignment: strangers.assignment.clone(), ..papers(second, 6) };
+    refused(&forged, only(second), &not_signed("assignment"));
+    let forged = Papers { releases: strangers.releases, ..papers(second, 6) };
+    refused(&forged, only(second), &not_signed("list of releases"));
+    // A thief of the server has the director's key, and assigns what nobody has released: as such, and
+    // under the name of a release.
+    let unreleased = echo("4", TRIAL);
+    refused(
+        &papers(&unreleased, 6),
+        only(&unreleased),
+        "echo/4 is assigned, and the release keys have not signed it\n",
+    );
+    let evil = echo("2", BAD);
+    refused(
+        &papers(&evil, 6),
+        only(&evil),
+        "echo/2 is assigned with another digest or size than the release keys have signed\n",
+    );
     // The right documents, and a file that was cut or changed on its way.
     let path = device.parcel(&papers(second, 6), only(second));
     let whole = fs::read(&path).unwrap();
+    let kept = || {
+        let folder = device.folder.path().join("state/blobs/sha256");
+        let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+        names.collect::<BTreeSet<_>>()
+    };
+    let before = kept();
     let spoil = |bytes: &[u8], wanted: &str| {
         fs::write(&path, bytes).unwrap();
         let output = device.program().arg("install").arg(&path).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && said.contains(wanted), "{said}");
         assert_eq!(device.status().unwrap()["assignment"], 5);
+        assert_eq!(kept(), before, "nothing is left behind");
     };
     spoil(&whole[..300], "cut short");
     spoil(b"this is no parcel", "parcel.tar");

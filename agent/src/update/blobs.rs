@@ -4,12 +4,13 @@
 //! synced. Whatever a power cut leaves behind is a whole blob or a partial one, which the next
 //! download goes on from.
 
+use crate::update::disk::{Disk, RealDisk, sync_folder};
 use lineside_bundle::{Digest, Hasher};
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Bytes that are read or written at once.
@@ -71,59 +72,22 @@ pub enum BlobError {
     Cancelled,
 }
 
-/// A file that grows.
-pub trait DiskFile: Write {
-    /// Has everything written on the medium.
-    ///
-    /// # Errors
-    /// What the disk says.
-    fn sync(&mut self) -> io::Result<()>;
-}
-
-impl DiskFile for File {
-    fn sync(&mut self) -> io::Result<()> {
-        self.sync_all()
-    }
-}
-
-/// The disk as the store sees it, so that tests can fill it.
-pub trait Disk: Send + Sync {
-    /// Opens `path` to write at its end.
-    ///
-    /// # Errors
-    /// What the disk says.
-    fn append(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
-    /// Bytes that may still be written below `folder`.
-    ///
-    /// # Errors
-    /// What the disk says.
-    fn free_bytes(&self, folder: &Path) -> io::Result<u64>;
-}
-
-/// The disk.
-struct RealDisk;
-
-impl Disk for RealDisk {
-    fn append(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(OpenOptions::new().create(true).append(true).open(path)?))
-    }
-
-    fn free_bytes(&self, folder: &Path) -> io::Result<u64> {
-        let stat = rustix::fs::statvfs(folder)?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
-    }
-}
-
 /// The store.
 #[derive(Clone)]
 pub struct Blobs {
     folder: PathBuf,
     disk: Arc<dyn Disk>,
-    /// Held shared while blobs are put in that the journal may not name yet, and alone while
-    /// garbage is collected.
-    placing: Arc<RwLock<()>>,
+    claims: Arc<(Mutex<Claims>, Condvar)>,
+}
+
+#[derive(Default)]
+struct Claims {
     /// The blobs that somebody is putting in now: two slots may want the same one.
-    claimed: Arc<(Mutex<BTreeSet<Digest>>, Condvar)>,
+    claimed: BTreeSet<Digest>,
+    /// People who are putting blobs in by hand.
+    by_hand: usize,
+    /// Whether garbage is being collected.
+    collecting: bool,
 }
 
 /// The right to put in one blob.
@@ -134,9 +98,42 @@ pub struct Claim<'a> {
 
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
-        let (claimed, freed) = &*self.blobs.claimed;
-        claimed.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.digest);
-        freed.notify_all();
+        self.blobs.claims().claimed.remove(&self.digest);
+        self.blobs.claims.1.notify_all();
+    }
+}
+
+/// The right of way of what is put in by hand, made by [`Blobs::by_hand`].
+pub struct ByHand {
+    blobs: Blobs,
+}
+
+impl ByHand {
+    /// Waits until nobody else puts this blob in. Ask [`Blobs::holds`] again afterwards.
+    pub fn claim(&self, digest: &Digest) -> Claim<'_> {
+        let mut claims = self.blobs.claims();
+        while claims.claimed.contains(digest) {
+            claims = self.blobs.wait(claims);
+        }
+        claims.claimed.insert(*digest);
+        Claim { blobs: &self.blobs, digest: *digest }
+    }
+}
+
+impl Drop for ByHand {
+    fn drop(&mut self) {
+        self.blobs.claims().by_hand -= 1;
+        self.blobs.claims.1.notify_all();
+    }
+}
+
+/// The right to remove blobs.
+struct Collecting<'a>(&'a Blobs);
+
+impl Drop for Collecting<'_> {
+    fn drop(&mut self) {
+        self.0.claims().collecting = false;
+        self.0.claims.1.notify_all();
     }
 }
 
@@ -159,7 +156,7 @@ impl Blobs {
         for folder in [state_dir, &state_dir.join("blobs"), &folder] {
             sync_folder(folder).map_err(writing(folder))?;
         }
-        Ok(Blobs { folder, disk, placing: Arc::default(), claimed: Arc::default() })
+        Ok(Blobs { folder, disk, claims: Arc::default() })
     }
 
     /// The folder with the blobs, `blobs/sha256`.
@@ -167,9 +164,21 @@ impl Blobs {
         &self.folder
     }
 
-    /// Keeps garbage from being collected while the guard lives.
-    pub fn keep_all(&self) -> RwLockReadGuard<'_, ()> {
-        self.placing.read().unwrap_or_else(PoisonError::into_inner)
+    /// Gives what is put in by hand the right of way, until the guard is dropped: downloads stand
+    /// aside, because a file at hand must not wait for the slow network that it replaces, and no
+    /// garbage is collected, because the journal may not name these blobs yet.
+    pub fn by_hand(&self) -> ByHand {
+        let mut claims = self.claims();
+        while claims.collecting {
+            claims = self.wait(claims);
+        }
+        claims.by_hand += 1;
+        ByHand { blobs: self.clone() }
+    }
+
+    /// Whether blobs are being put in by hand: a download then lets go of its blob.
+    pub fn is_by_hand(&self) -> bool {
+        self.claims().by_hand > 0
     }
 
     /// Whether the blob is there, whole. Its digest is taken again; a damaged blob is removed, so
@@ -187,7 +196,8 @@ impl Blobs {
         whole
     }
 
-    /// Waits until nobody else puts this blob in. Ask [`Blobs::holds`] again afterwards.
+    /// For downloads: waits until nobody else puts this blob in, or any by hand. Ask
+    /// [`Blobs::holds`] again afterwards.
     ///
     /// # Errors
     /// [`BlobError::Cancelled`].
@@ -196,16 +206,15 @@ impl Blobs {
         digest: &Digest,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Claim<'_>, BlobError> {
-        let (claimed, freed) = &*self.claimed;
-        let mut claimed = claimed.lock().unwrap_or_else(PoisonError::into_inner);
-        while claimed.contains(digest) {
+        let mut claims = self.claims();
+        while claims.by_hand > 0 || claims.claimed.contains(digest) {
             if cancelled() {
                 return Err(BlobError::Cancelled);
             }
-            let waited = freed.wait_timeout(claimed, CLAIM_LOOK_EVERY);
-            claimed = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let waited = self.claims.1.wait_timeout(claims, CLAIM_LOOK_EVERY);
+            claims = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        claimed.insert(*digest);
+        claims.claimed.insert(*digest);
         Ok(Claim { blobs: self, digest: *digest })
     }
 
@@ -325,7 +334,7 @@ impl Blobs {
         &self,
         kept: impl FnOnce() -> Option<BTreeSet<Digest>>,
     ) -> Result<usize, BlobError> {
-        let _alone = self.placing.write().unwrap_or_else(PoisonError::into_inner);
+        let _alone = self.collecting();
         let Some(kept) = kept() else { return Ok(0) };
         let kept: BTreeSet<String> = kept.iter().map(Digest::hex).collect();
         let reading = |source| BlobError::Read { path: self.folder.clone(), source };
@@ -339,6 +348,24 @@ impl Blobs {
             }
         }
         Ok(removed)
+    }
+
+    /// Waits until nothing is put in by hand, and nothing collected.
+    fn collecting(&self) -> Collecting<'_> {
+        let mut claims = self.claims();
+        while claims.collecting || claims.by_hand > 0 {
+            claims = self.wait(claims);
+        }
+        claims.collecting = true;
+        Collecting(self)
+    }
+
+    fn wait<'a>(&'a self, claims: MutexGuard<'a, Claims>) -> MutexGuard<'a, Claims> {
+        self.claims.1.wait(claims).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn claims(&self) -> MutexGuard<'_, Claims> {
+        self.claims.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn path(&self, digest: &Digest) -> PathBuf {
@@ -368,14 +395,10 @@ fn hash(mut source: impl Read, hasher: &mut Hasher) -> io::Result<u64> {
     }
 }
 
-/// A rename survives a power cut only once its folder is on the medium.
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::update::disk::tests::SmallDisk;
 
     const NEVER: &dyn Fn() -> bool = &|| false;
 
@@ -433,43 +456,6 @@ mod tests {
         assert_eq!(blobs.partial_bytes(&digests[2]), 2);
         assert_eq!(blobs.collect(|| None).unwrap(), 0);
         assert_eq!(blobs.collect(|| Some(BTreeSet::new())).unwrap(), 2);
-    }
-
-    /// A disk with room for so many bytes.
-    pub(crate) struct SmallDisk(pub(crate) u64);
-
-    struct SmallFile(File, u64);
-
-    impl Write for SmallFile {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let room = bytes.len().min(usize::try_from(self.1).unwrap());
-            if room == 0 {
-                return Err(io::ErrorKind::StorageFull.into());
-            }
-            self.1 -= room as u64;
-            self.0.write(&bytes[..room])
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            self.0.flush()
-        }
-    }
-
-    impl DiskFile for SmallFile {
-        fn sync(&mut self) -> io::Result<()> {
-            self.0.sync_all()
-        }
-    }
-
-    impl Disk for SmallDisk {
-        fn append(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-            let file = OpenOptions::new().create(true).append(true).open(path)?;
-            Ok(Box::new(SmallFile(file, self.0)))
-        }
-
-        fn free_bytes(&self, _: &Path) -> io::Result<u64> {
-            Ok(u64::MAX)
-        }
     }
 
     #[test]

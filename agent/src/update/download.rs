@@ -7,6 +7,8 @@
 use crate::fleet::Device;
 use crate::update::blobs::{BlobError, Blobs};
 use crate::update::stage::{self, DOCUMENT_BYTES_MAX, StageError};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use lineside_bundle::{Digest, MANIFEST_TYPE, ReleaseId};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,6 +17,9 @@ use std::time::Duration;
 const SILENCE_MAX: Duration = Duration::from_secs(20);
 /// Longest wait for a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
+/// Bytes that an answer must bring for the next one to be asked for at once. A server that gives less
+/// is left alone for a while, or it would be asked a million times for one model.
+const PIECE_BYTES_MIN: u64 = 16 << 10;
 
 /// Why a download has ended.
 #[derive(Debug, thiserror::Error)]
@@ -38,21 +43,38 @@ pub enum DownloadError {
     /// The blob did not get onto the disk. Worth trying again.
     #[error(transparent)]
     Blob(#[from] BlobError),
-    /// The release itself cannot be. Only another one helps.
+    /// What is on disk is no release.
     #[error(transparent)]
     Release(StageError),
+    /// There is nowhere to fetch it from.
+    #[error("updates are off, `lineside-agent status` says why")]
+    Off,
 }
 
 impl DownloadError {
     /// Whether only another release helps.
     pub fn is_final(&self) -> bool {
-        matches!(self, DownloadError::Release(_))
+        match self {
+            DownloadError::Release(error) => match error {
+                StageError::Oci { .. } | StageError::Manifest { .. } => true,
+                StageError::Blob { .. } | StageError::File { .. } => false,
+            },
+            DownloadError::Unreachable { .. }
+            | DownloadError::Status { .. }
+            | DownloadError::Blob(_)
+            | DownloadError::Off => false,
+        }
     }
 }
 
 /// Where releases are fetched from.
 #[derive(Debug, Clone)]
 pub struct Registry {
+    server: Option<Server>,
+}
+
+#[derive(Debug, Clone)]
+struct Server {
     http: String,
     authorization: String,
     agent: ureq::Agent,
@@ -70,13 +92,20 @@ impl Registry {
             .build()
             .new_agent();
         let credentials = format!("{}:{}", device.user, device.password.reveal());
-        let authorization = format!("Basic {}", base64(credentials.as_bytes()));
-        Registry { http: device.server_http.clone(), authorization, agent }
+        let authorization = format!("Basic {}", STANDARD.encode(credentials));
+        let http = device.server_http.clone();
+        Registry { server: Some(Server { http, authorization, agent }) }
+    }
+
+    /// No server at all.
+    pub fn none() -> Registry {
+        Registry { server: None }
     }
 
     /// Has every blob of `release` on disk, verified, or says why not.
     ///
-    /// A server that stops in the middle is asked again as long as each answer brings something.
+    /// A server that stops in the middle is asked again at once as long as each answer brings enough
+    /// to be worth it.
     ///
     /// # Errors
     /// [`DownloadError`]; what arrived is kept for the next attempt.
@@ -115,31 +144,57 @@ impl Registry {
         blobs: &Blobs,
         cancelled: &AtomicBool,
     ) -> Result<(), DownloadError> {
+        let server = self.server.as_ref().ok_or(DownloadError::Off)?;
         let is_cancelled = || cancelled.load(Ordering::Relaxed);
-        let _claim = blobs.claim(digest, &is_cancelled)?;
-        if blobs.holds(digest, size) {
-            return Ok(());
-        }
         loop {
-            if is_cancelled() {
+            let _claim = blobs.claim(digest, &is_cancelled)?;
+            if blobs.holds(digest, size) {
+                return Ok(());
+            }
+            let stands_aside = || is_cancelled() || blobs.is_by_hand();
+            match server.whole(path, digest, size, blobs, &stands_aside) {
+                // Somebody has it at hand, perhaps. What they do not bring is gone on with.
+                Err(DownloadError::Blob(BlobError::Cancelled)) if !is_cancelled() => {}
+                fetched => return fetched,
+            }
+        }
+    }
+}
+
+impl Server {
+    /// Asks for a blob until it is complete, as long as the answers are worth it.
+    fn whole(
+        &self,
+        path: &str,
+        digest: &Digest,
+        size: u64,
+        blobs: &Blobs,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<(), DownloadError> {
+        let mut begun_anew = false;
+        loop {
+            if cancelled() {
                 return Err(BlobError::Cancelled.into());
             }
             let before = blobs.partial_bytes(digest);
-            let error = match self.piece(path, digest, size, blobs, &is_cancelled) {
+            let error = match self.piece(path, digest, size, blobs, cancelled) {
                 Ok(true) => return Ok(()),
                 Ok(false) => {
                     let got = blobs.partial_bytes(digest);
                     BlobError::Cut { digest: *digest, got, size, source: None }.into()
                 }
                 // The part that was on disk may have been what a power cut left: once more, whole.
-                Err(DownloadError::Blob(BlobError::Wrong { .. })) if before > 0 => continue,
+                Err(DownloadError::Blob(BlobError::Wrong { .. })) if before > 0 && !begun_anew => {
+                    begun_anew = true;
+                    continue;
+                }
                 Err(
                     error @ (DownloadError::Unreachable { .. }
                     | DownloadError::Blob(BlobError::Cut { .. })),
                 ) => error,
                 Err(error) => return Err(error),
             };
-            if blobs.partial_bytes(digest) <= before {
+            if blobs.partial_bytes(digest) < before.saturating_add(PIECE_BYTES_MIN) {
                 return Err(error);
             }
         }
@@ -193,38 +248,26 @@ impl Registry {
     }
 }
 
-/// RFC 4648, section 4.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for group in bytes.chunks(3) {
-        let bits = group.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte))
-            << (8 * (3 - group.len()));
-        for place in 0..4 {
-            let digit = DIGITS[(bits >> (18 - 6 * place)) as usize & 63];
-            text.push(if place > group.len() { '=' } else { char::from(digit) });
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io;
 
     #[test]
-    fn base64_agrees_with_the_standard() {
-        // RFC 4648, section 10.
-        for (plain, coded) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foob", "Zm9vYg=="),
-            ("fooba", "Zm9vYmE="),
-            ("foobar", "Zm9vYmFy"),
-        ] {
-            assert_eq!(base64(plain.as_bytes()), coded);
+    fn only_what_the_release_itself_says_is_final() {
+        let release = ReleaseId {
+            name: "turbine".parse().unwrap(),
+            version: "2".parse().unwrap(),
+            digest: Digest::of(b"it"),
+            size: 2,
+        };
+        let unread = BlobError::Read { path: "blobs".into(), source: io::Error::other("EIO") };
+        let rotten = BlobError::Wrong { expected: release.digest, found: Digest::of(b"rot") };
+        for source in [unread, rotten] {
+            let error = StageError::Blob { release: release.clone(), source };
+            assert!(!DownloadError::Release(error).is_final());
         }
+        let reason = "it is no manifest".to_owned();
+        assert!(DownloadError::Release(StageError::Oci { release, reason }).is_final());
     }
 }

@@ -4,8 +4,11 @@
 use crate::clock::now_unix_ms;
 use crate::error::chain;
 use crate::update::acceptance::{AcceptError, Acceptance, Versions};
-use crate::update::blobs::Blobs;
+use crate::update::blobs::{Blobs, ByHand};
+use crate::update::garbage;
+use crate::update::journal::Journal;
 use crate::update::parcel::{self, ParcelError};
+use crate::update::stage::StageError;
 use lineside_bundle::{Digest, ReleaseId};
 use lineside_update::Target;
 use lineside_wire::name::SlotName;
@@ -13,6 +16,7 @@ use lineside_wire::v1::Documents;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
@@ -29,12 +33,14 @@ pub struct Parts {
     pub acceptance: Acceptance,
     /// What it believed at its last stop.
     pub targets: BTreeMap<SlotName, Target>,
+    /// What all slots hold.
+    pub journal: Journal,
     /// Where blobs are kept.
     pub blobs: Blobs,
     /// The drivers of the slots.
     pub slots: BTreeMap<SlotName, mpsc::Sender<Target>>,
     /// Told, for people, when documents were refused.
-    pub refused: Box<dyn Fn(&str) + Send>,
+    pub refused: Box<dyn Fn(&str) + Send + Sync>,
 }
 
 /// What a file brought.
@@ -44,6 +50,8 @@ pub struct Installed {
     pub slots: BTreeMap<SlotName, String>,
     /// Releases that the file does not hold whole: the rest has to come from the server.
     pub incomplete: Vec<String>,
+    /// Releases that cannot be used here, and why: another one has to be assigned.
+    pub unusable: BTreeMap<String, String>,
     /// Slots that the assignment names and this device does not have.
     pub unknown: Vec<SlotName>,
 }
@@ -133,7 +141,6 @@ impl Driver {
                 Some(Request::Documents(documents)) => self.documents(*documents),
                 Some(Request::Install { path, reply }) => {
                     let installed = self.install(path).await;
-                    self.tell();
                     // Whoever asked may have gone.
                     let _ = reply.send(installed);
                 }
@@ -148,10 +155,7 @@ impl Driver {
             .verify(&documents, now_unix_ms())
             .and_then(|verified| self.parts.acceptance.accept(verified));
         match accepted {
-            Ok(targets) => {
-                self.refused = None;
-                self.assign(&targets);
-            }
+            Ok(targets) => self.assign(&targets),
             Err(error) => {
                 let these = Digest::of(&[documents.releases, documents.assignment].concat());
                 if self.refused.replace(these) != Some(these) {
@@ -179,26 +183,70 @@ impl Driver {
             .partition(|(slot, _)| self.parts.slots.contains_key(slot));
         let releases: BTreeSet<ReleaseId> =
             known.values().map(|target| target.release.clone()).collect();
-        let blobs = self.parts.blobs.clone();
         // The journal names the releases only after their blobs are there: a file that breaks off
-        // leaves the device as it was. Until then nobody may collect them.
-        let kept = self.parts.blobs.clone();
-        let incomplete = blocking(move || {
-            let _all = kept.keep_all();
-            let incomplete = parcel::unpack(&path, &releases, &blobs)?;
-            Ok::<_, ParcelError>(incomplete.into_iter().map(ToString::to_string).collect())
-        })
-        .await??;
-        let targets = self.parts.acceptance.accept(verified)?;
+        // changes nothing of what the device holds. Until then nobody may collect them.
+        let blobs = self.parts.blobs.clone();
+        let by_hand = Arc::new(blocking(move || blobs.by_hand()).await?);
+        let accepted = match self.unpack(path, releases, by_hand.clone()).await {
+            Ok(lacking) => match self.parts.acceptance.accept(verified) {
+                Ok(targets) => Ok((lacking, targets)),
+                Err(error) => Err(error.into()),
+            },
+            Err(error) => Err(error),
+        };
+        drop(by_hand);
+        let (lacking, targets) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                self.collect().await;
+                return Err(error);
+            }
+        };
         self.assign(&targets);
+        self.tell();
         let slots = known.iter().map(|(slot, held)| (slot.clone(), held.release.to_string()));
+        let (mut incomplete, mut unusable) = (Vec::new(), BTreeMap::new());
+        for (release, error) in lacking {
+            match error {
+                StageError::Blob { .. } | StageError::File { .. } => incomplete.push(release),
+                StageError::Oci { .. } | StageError::Manifest { .. } => {
+                    unusable.insert(release, chain(error));
+                }
+            }
+        }
         let unknown = unknown.into_keys().collect();
-        Ok(Installed { slots: slots.collect(), incomplete, unknown })
+        Ok(Installed { slots: slots.collect(), incomplete, unusable, unknown })
+    }
+
+    /// Takes blobs out of a file. Returns the releases that are not whole then, and why.
+    async fn unpack(
+        &self,
+        path: PathBuf,
+        releases: BTreeSet<ReleaseId>,
+        by_hand: Arc<ByHand>,
+    ) -> Result<Vec<(String, StageError)>, InstallError> {
+        let blobs = self.parts.blobs.clone();
+        let lacking = blocking(move || {
+            let lacking = parcel::unpack(&path, &releases, &blobs, &by_hand)?;
+            let named = lacking.into_iter().map(|(release, error)| (release.to_string(), error));
+            Ok::<_, ParcelError>(named.collect())
+        });
+        Ok(lacking.await??)
+    }
+
+    /// Removes what a file has left that was not installed.
+    async fn collect(&self) {
+        let (journal, blobs) = (self.parts.journal.clone(), self.parts.blobs.clone());
+        let collected = blocking(move || garbage::collect(&journal, &blobs)).await;
+        if let Ok(Err(error)) = collected {
+            tracing::warn!("{error:#}");
+        }
     }
 
     /// Notes what has changed for the slots. The same again is not told: a release that was refused
     /// is tried anew only after another one was assigned.
     fn assign(&mut self, targets: &BTreeMap<SlotName, Target>) {
+        self.refused = None;
         for (slot, target) in targets {
             let current = self.untold.get(slot).or_else(|| self.told.get(slot));
             if current == Some(target) {
