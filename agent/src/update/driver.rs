@@ -6,7 +6,7 @@ use crate::error::chain;
 use crate::update::acceptance::{AcceptError, Acceptance, Versions};
 use crate::update::blobs::{Blobs, ByHand};
 use crate::update::garbage;
-use crate::update::journal::Journal;
+use crate::update::journal::{Journal, JournalError};
 use crate::update::parcel::{self, ParcelError};
 use crate::update::stage::StageError;
 use lineside_bundle::{Digest, ReleaseId};
@@ -39,7 +39,7 @@ pub struct Parts {
     pub blobs: Blobs,
     /// The drivers of the slots.
     pub slots: BTreeMap<SlotName, mpsc::Sender<Target>>,
-    /// Told, for people, when documents were refused.
+    /// Told, for people, when documents or what they assign were refused.
     pub refused: Box<dyn Fn(&str) + Send + Sync>,
 }
 
@@ -65,6 +65,9 @@ pub enum InstallError {
     /// The documents in it.
     #[error("the documents in the file are not accepted")]
     Accept(#[from] AcceptError),
+    /// This device takes no updates.
+    #[error("{0}")]
+    Off(String),
     /// The agent stops.
     #[error("the agent stops")]
     Stopping,
@@ -80,17 +83,46 @@ enum Request {
 pub struct Updates {
     requests: mpsc::Sender<Request>,
     versions: watch::Receiver<Versions>,
+    trouble: watch::Receiver<Option<String>>,
 }
 
 impl Updates {
     /// Starts the driver. Must be called within a tokio runtime.
     pub fn start(parts: Parts) -> Updates {
         let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
+        let (trouble, shown) = watch::channel(None);
         let versions = parts.acceptance.versions();
         let untold = parts.targets.clone();
-        let driver = Driver { parts, untold, told: BTreeMap::new(), refused: None };
+        let driver = Driver {
+            parts,
+            untold,
+            told: BTreeMap::new(),
+            refused: None,
+            withheld: BTreeMap::new(),
+            trouble,
+        };
         tokio::spawn(driver.drive(inbox));
-        Updates { requests, versions }
+        Updates { requests, versions, trouble: shown }
+    }
+
+    /// Takes nothing and says `why`. What runs goes on, and what was begun: the drivers of the `slots`
+    /// would end if nobody could tell them anything any more. Must be called within a tokio runtime.
+    pub fn off(why: &str, slots: BTreeMap<SlotName, mpsc::Sender<Target>>) -> Updates {
+        let why = format!("updates are off: {why}");
+        let (requests, mut inbox) = mpsc::channel(REQUESTS_MAX);
+        let (_, versions) = watch::channel(Versions::default());
+        let (_, trouble) = watch::channel(Some(why.clone()));
+        tokio::spawn(async move {
+            while let Some(request) = inbox.recv().await {
+                if let Request::Install { reply, .. } = request {
+                    // Whoever asked may have gone.
+                    let _ = reply.send(Err(InstallError::Off(why.clone())));
+                }
+            }
+            std::future::pending::<()>().await;
+            drop(slots);
+        });
+        Updates { requests, versions, trouble }
     }
 
     /// Takes documents from the server. False if too many wait already; the server sends them again.
@@ -113,22 +145,31 @@ impl Updates {
     pub fn versions(&self) -> watch::Receiver<Versions> {
         self.versions.clone()
     }
+
+    /// What keeps updates from coming, for people; nothing while they come.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.borrow().clone()
+    }
 }
 
 struct Driver {
     parts: Parts,
     /// What slots have still to be told.
     untold: BTreeMap<SlotName, Target>,
-    /// What each slot was told last.
+    /// What each slot was told last, or was kept from.
     told: BTreeMap<SlotName, Target>,
-    /// The documents that were refused last: a server that repeats them is not news.
-    refused: Option<Digest>,
+    /// The documents that were refused last, and why: a server that repeats them is not news.
+    refused: Option<(Digest, String)>,
+    /// Slots that do not get what is assigned to them, and why.
+    withheld: BTreeMap<SlotName, String>,
+    trouble: watch::Sender<Option<String>>,
 }
 
 impl Driver {
     async fn drive(mut self, mut inbox: mpsc::Receiver<Request>) {
         loop {
             self.tell();
+            self.show_trouble();
             let request = match self.untold.is_empty() {
                 true => inbox.recv().await,
                 false => match timeout(TELL_EVERY, inbox.recv()).await {
@@ -158,10 +199,12 @@ impl Driver {
             Ok(targets) => self.assign(&targets),
             Err(error) => {
                 let these = Digest::of(&[documents.releases, documents.assignment].concat());
-                if self.refused.replace(these) != Some(these) {
-                    let reason = chain(error);
-                    tracing::warn!("documents of the server are not accepted: {reason}");
+                if self.refused.as_ref().is_none_or(|(last, _)| *last != these) {
+                    let reason =
+                        format!("documents of the server are not accepted: {}", chain(error));
+                    tracing::warn!("{reason}");
                     (self.parts.refused)(&reason);
+                    self.refused = Some((these, reason));
                 }
             }
         }
@@ -214,6 +257,11 @@ impl Driver {
                 }
             }
         }
+        for (slot, target) in &known {
+            if let Some(reason) = self.withheld.get(slot) {
+                unusable.insert(target.release.to_string(), reason.clone());
+            }
+        }
         let unknown = unknown.into_keys().collect();
         Ok(Installed { slots: slots.collect(), incomplete, unusable, unknown })
     }
@@ -247,11 +295,13 @@ impl Driver {
     /// is tried anew only after another one was assigned.
     fn assign(&mut self, targets: &BTreeMap<SlotName, Target>) {
         self.refused = None;
+        self.withheld.retain(|slot, _| targets.contains_key(slot));
         for (slot, target) in targets {
             let current = self.untold.get(slot).or_else(|| self.told.get(slot));
             if current == Some(target) {
                 continue;
             }
+            self.withheld.remove(slot);
             if self.parts.slots.contains_key(slot) {
                 self.untold.insert(slot.clone(), target.clone());
             } else {
@@ -266,16 +316,58 @@ impl Driver {
 
     /// Tells the slots, as far as they listen.
     fn tell(&mut self) {
-        let slots = &self.parts.slots;
-        let told = &mut self.told;
-        self.untold.retain(|slot, target| {
-            let heard = slots.get(slot).is_none_or(|slot| slot.try_send(target.clone()).is_ok());
-            if heard {
-                told.insert(slot.clone(), target.clone());
-            }
-            !heard
-        });
+        for (slot, target) in std::mem::take(&mut self.untold) {
+            let heard = match below_floor(&self.parts.journal, &slot, &target) {
+                Ok(Some(reason)) => {
+                    tracing::warn!("{reason}");
+                    (self.parts.refused)(&reason);
+                    self.withheld.insert(slot.clone(), reason);
+                    true
+                }
+                Ok(None) => {
+                    let way = self.parts.slots.get(&slot);
+                    way.is_none_or(|way| way.try_send(target.clone()).is_ok())
+                }
+                Err(error) => {
+                    tracing::debug!("slot {slot} is told later: {}", chain(error));
+                    false
+                }
+            };
+            let list = if heard { &mut self.told } else { &mut self.untold };
+            list.insert(slot, target);
+        }
     }
+
+    /// Says what people should know.
+    fn show_trouble(&self) {
+        let refused = self.refused.iter().map(|(_, reason)| reason.as_str());
+        let reasons: Vec<&str> =
+            refused.chain(self.withheld.values().map(String::as_str)).collect();
+        self.trouble.send_replace((!reasons.is_empty()).then(|| reasons.join("; ")));
+    }
+}
+
+/// Why `slot` must not have `target`, because of what another slot of this device has had, or one that
+/// had another name. Its own floors are the slot's to judge.
+fn below_floor(
+    journal: &Journal,
+    slot: &SlotName,
+    target: &Target,
+) -> Result<Option<String>, JournalError> {
+    let release = &target.release;
+    let floor = journal.floor(&release.name)?;
+    let own = journal.slot(slot)?;
+    // What it runs it keeps: there must always be something to run.
+    let mut runs = own.active().map(|held| &held.release).into_iter().chain(own.candidate());
+    let is_held = runs.any(|held| held.digest == release.digest);
+    if target.number >= floor || own.floor(&release.name) == floor || is_held {
+        return Ok(None);
+    }
+    Ok(Some(format!(
+        "slot {slot} does not get {release}: its number {} is below the floor {floor} that was signed \
+         for {} and that this device has reached",
+        target.number, release.name
+    )))
 }
 
 async fn blocking<T: Send + 'static>(

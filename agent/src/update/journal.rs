@@ -3,7 +3,7 @@
 //! One redb table. Every write is a transaction that is on the medium when it returns.
 
 use crate::database::Database;
-use lineside_bundle::Digest;
+use lineside_bundle::{BundleName, Digest};
 use lineside_trust::Seen;
 use lineside_update::{SlotState, Target};
 use lineside_wire::name::{DeviceId, SlotName};
@@ -137,6 +137,15 @@ impl Journal {
             slots.insert(slot.to_owned(), parse(key.value(), value.value())?);
         }
         Ok(slots)
+    }
+
+    /// The number below which this device may not go with `bundle`: the highest floor of all its slots,
+    /// also of those that agent.toml has no more.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub fn floor(&self, bundle: &BundleName) -> Result<u64, JournalError> {
+        Ok(self.slots()?.values().map(|slot| slot.floor(bundle)).max().unwrap_or(0))
     }
 
     /// Writes the state of a slot.

@@ -1,0 +1,232 @@
+//! What the driver of updates tells the slots of a device, and what it does not.
+
+#![allow(clippy::unwrap_used)] // A test stops at what does not hold.
+
+mod kit;
+
+use kit::{PATIENCE, Vendor, echo, in_days};
+use lineside_agent::fleet;
+use lineside_agent::store::Store;
+use lineside_agent::update::acceptance::Acceptance;
+use lineside_agent::update::blobs::Blobs;
+use lineside_agent::update::driver::{InstallError, Parts, Updates};
+use lineside_agent::update::journal::Journal;
+use lineside_bundle::BuiltBundle;
+use lineside_bundle::parcel::Papers;
+use lineside_rules::Verdict;
+use lineside_trust::{AssignmentSpec, ReleasesDraft, sign_assignment};
+use lineside_update::{Event, SlotState, Tally, Target, step};
+use lineside_wire::name::SlotName;
+use lineside_wire::v1::Documents;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::Duration;
+use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::time::timeout;
+
+/// A device with the driver of its updates, and slots that only listen.
+struct House {
+    device: kit::Device,
+    store: Store,
+    journal: Journal,
+    blobs: Blobs,
+    updates: Updates,
+    told: BTreeMap<SlotName, mpsc::Receiver<Target>>,
+    refused: UnboundedReceiver<String>,
+}
+
+impl House {
+    fn new(vendor: &Vendor, slots: &[&str], held: &[(&str, &SlotState)]) -> House {
+        let device = kit::Device::new(vendor, 0);
+        let identity = fleet::Device::read(&device.folder.path().join("device")).unwrap();
+        let state = device.folder.path().join("state");
+        let store = Store::open(&state).unwrap();
+        let journal = Journal::open(store.database()).unwrap();
+        for (slot, state) in held {
+            journal.write_slot(&slot.parse().unwrap(), state).unwrap();
+        }
+        let blobs = Blobs::open(&state).unwrap();
+        let (mut ways, mut told) = (BTreeMap::new(), BTreeMap::new());
+        for slot in slots {
+            let (way, targets) = mpsc::channel(16);
+            ways.insert(slot.parse().unwrap(), way);
+            told.insert(slot.parse().unwrap(), targets);
+        }
+        let (say, refused) = mpsc::unbounded_channel();
+        let updates = Updates::start(Parts {
+            acceptance: Acceptance::restore(&identity, journal.clone()).unwrap(),
+            targets: BTreeMap::new(),
+            journal: journal.clone(),
+            blobs: blobs.clone(),
+            slots: ways,
+            refused: Box::new(move |reason| say.send(reason.to_owned()).unwrap()),
+        });
+        House { device, store, journal, blobs, updates, told, refused }
+    }
+
+    /// The next release that a slot is told.
+    async fn told(&mut self, slot: &str) -> String {
+        let targets = self.told.get_mut(&slot.parse::<SlotName>().unwrap()).unwrap();
+        timeout(PATIENCE, targets.recv()).await.unwrap().unwrap().release.to_string()
+    }
+
+    async fn refused(&mut self) -> String {
+        timeout(PATIENCE, self.refused.recv()).await.unwrap().unwrap()
+    }
+
+    fn blobs_on_disk(&self) -> usize {
+        fs::read_dir(self.blobs.folder()).unwrap().count()
+    }
+}
+
+/// Three releases; whoever has had the third may go no lower.
+fn bundles() -> [BuiltBundle; 3] {
+    ["1", "2", "3"].map(|version| echo(version, ""))
+}
+
+fn papers(
+    vendor: &Vendor,
+    bundles: &[BuiltBundle; 3],
+    version: u64,
+    slots: &[(&str, &BuiltBundle)],
+) -> Papers {
+    let mut draft = ReleasesDraft::after(None);
+    for (bundle, floor) in bundles.iter().zip([None, None, Some(3)]) {
+        draft.add(bundle.release_id(), floor).unwrap();
+    }
+    let slots = slots.iter().map(|(slot, bundle)| (slot.parse().unwrap(), bundle.release_id()));
+    let spec = AssignmentSpec {
+        device: "line-3".parse().unwrap(),
+        version,
+        expires: in_days(30),
+        slots: slots.collect(),
+    };
+    Papers {
+        roots: Vec::new(),
+        releases: draft.sign(in_days(200), &[&vendor.releaser]),
+        assignment: sign_assignment(&spec, &vendor.director),
+    }
+}
+
+fn documents(papers: Papers) -> Documents {
+    let Papers { roots, releases, assignment } = papers;
+    Documents { roots, releases, assignment }
+}
+
+/// A slot that has committed a release.
+fn holding(bundle: &BuiltBundle, number: u64, floor: u64) -> SlotState {
+    let release = bundle.release_id();
+    let digest = release.digest;
+    let (seen, verdict) = (Tally::default(), Verdict::Passed);
+    let events = [
+        Event::Assigned(Target { release, number, floor }),
+        Event::Downloaded { release: digest },
+        Event::Staged { release: digest },
+        Event::Observed { release: digest, seen, verdict },
+    ];
+    let step = |state, event| step(state, event, Duration::ZERO).0;
+    events.into_iter().fold(SlotState::default(), step)
+}
+
+#[tokio::test]
+async fn a_thief_of_the_director_gets_no_slot_below_what_another_one_has_reached() {
+    let (vendor, bundles) = (Vendor::new(), bundles());
+    let [first, second, third] = &bundles;
+    // One slot has had the third release; so has one that agent.toml calls otherwise now.
+    let held = holding(third, 3, 3);
+    for reached in ["a", "renamed"] {
+        let running = holding(second, 2, 0);
+        let holds = [(reached, &held), ("c", &running)];
+        let mut house = House::new(&vendor, &["a", "b", "c"], &holds);
+        let thief = papers(&vendor, &bundles, 1, &[("b", first), ("c", second)]);
+        assert!(house.updates.deliver(documents(thief)));
+        let reason = house.refused().await;
+        let number = first.release_id();
+        assert_eq!(
+            reason,
+            format!(
+                "slot b does not get {number}: its number 1 is below the floor 3 that was signed for \
+                 echo and that this device has reached"
+            )
+        );
+        // What a slot runs already it may go on with.
+        assert_eq!(house.told("c").await, "echo v2");
+        assert_eq!(house.updates.trouble(), Some(reason));
+        let honest = papers(&vendor, &bundles, 2, &[("b", third), ("c", second)]);
+        assert!(house.updates.deliver(documents(honest)));
+        assert_eq!(house.told("b").await, "echo v3", "and nothing before it");
+        assert_eq!(house.updates.trouble(), None);
+        drop(house.store);
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_breaks_off_leaves_nothing_behind() {
+    let (vendor, bundles) = (Vendor::new(), bundles());
+    let house = House::new(&vendor, &["a", "b"], &[]);
+    let papers = papers(&vendor, &bundles, 1, &[("a", &bundles[0]), ("b", &bundles[1])]);
+    let path = house.device.parcel(&papers, &bundles);
+    let whole = fs::read(&path).unwrap();
+    // Cut within the last blob that is wanted.
+    let config = bundles[..2]
+        .iter()
+        .flat_map(|bundle| bundle.blobs.values())
+        .filter_map(|blob| whole.windows(blob.len()).position(|bytes| bytes == blob));
+    let last = config.max().unwrap();
+    fs::write(&path, &whole[..last + 10]).unwrap();
+    let error = house.updates.install(path.clone()).await.unwrap_err();
+    assert!(matches!(error, InstallError::Parcel(_)), "{error}");
+    assert_eq!(house.blobs_on_disk(), 0);
+    assert_eq!(house.journal.accepted().unwrap().targets.len(), 0);
+    fs::write(&path, &whole).unwrap();
+    let installed = house.updates.install(path).await.unwrap();
+    assert_eq!(installed.slots.len(), 2);
+    assert!(installed.incomplete.is_empty() && installed.unusable.is_empty(), "{installed:?}");
+    assert_eq!(house.blobs_on_disk(), 4);
+}
+
+#[tokio::test]
+async fn a_bundle_that_is_whole_and_no_bundle_is_not_said_to_be_missing() {
+    let vendor = Vendor::new();
+    let mut bundles = bundles();
+    // Somebody has signed something else.
+    let broken = &mut bundles[1];
+    broken.oci_manifest = b"{}".to_vec();
+    let house = House::new(&vendor, &["a", "b"], &[]);
+    let papers = papers(&vendor, &bundles, 1, &[("a", &bundles[0]), ("b", &bundles[1])]);
+    // The file has the first one's manifest only.
+    let mut first = bundles[0].clone();
+    first.blobs.clear();
+    let path = house.device.parcel(&papers, &[first, bundles[1].clone()]);
+    let installed = house.updates.install(path).await.unwrap();
+    assert_eq!(installed.incomplete, ["echo v1"]);
+    let reason = &installed.unusable["echo v2"];
+    assert!(reason.contains("the OCI manifest cannot be read"), "{reason}");
+}
+
+#[tokio::test]
+async fn only_a_regular_file_is_read() {
+    let vendor = Vendor::new();
+    let house = House::new(&vendor, &["a"], &[]);
+    let pipe = house.device.folder.path().join("pipe");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    for path in [pipe, house.device.folder.path().to_owned(), "/dev/zero".into()] {
+        let installed = timeout(PATIENCE, house.updates.install(path.clone())).await;
+        let error = format!("{:#}", anyhow::Error::from(installed.unwrap().unwrap_err()));
+        assert_eq!(error, format!("cannot read {}: it is no regular file", path.display()));
+    }
+}
+
+#[tokio::test]
+async fn where_updates_are_off_whoever_brings_one_hears_why_and_the_slots_go_on() {
+    let (way, told) = mpsc::channel(1);
+    let slots = BTreeMap::from([("a".parse().unwrap(), way)]);
+    let updates = Updates::off("root.json is gone", slots);
+    assert_eq!(updates.trouble().unwrap(), "updates are off: root.json is gone");
+    let error = updates.install("parcel.tar".into()).await.unwrap_err();
+    assert_eq!(error.to_string(), "updates are off: root.json is gone");
+    drop(updates);
+    tokio::task::yield_now().await;
+    assert!(!told.is_closed());
+}
