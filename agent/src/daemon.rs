@@ -1,7 +1,9 @@
 //! The agent as a whole: opens what there is, puts sources, slots, sinks and the drivers of updates
 //! together, and ends them in order. The only module that knows all others.
 
+use crate::clock::now_unix_ms;
 use crate::config::{Config, OutboxFull, SinkKind, SlotConfig, SourceKind};
+use crate::error::chain;
 use crate::fleet::Device;
 use crate::fleet::session::Session;
 use crate::fleet::status::Reporter;
@@ -32,6 +34,7 @@ use lineside_rules::Observation;
 use lineside_update::{Report, Target};
 use lineside_wire::name::{DeviceId, SlotName};
 use lineside_wire::v1::event;
+use ring::rand::{SecureRandom, SystemRandom};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -100,7 +103,10 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
     let processes = Processes::new(tokio::runtime::Handle::current())
         .context("cannot start the thread that starts workers")?;
     let journal = Journal::open(store.database())?;
-    let boot = journal.count_boot()?;
+    let boot = journal.next_boot(now_unix_ms(), draw())?;
+    if let Err(error) = journal.write_boot(boot) {
+        tracing::warn!("this start is not counted: {}", chain(error));
+    }
     let telemetry = TelemetryHandle::open(TelemetryParts {
         database: store.database(),
         state_dir: config.state_dir.clone(),
@@ -208,6 +214,14 @@ impl Watched {
             Some(Err(_)) | None => std::future::pending().await,
         }
     }
+}
+
+/// A random number, for [`Journal::next_boot`].
+fn draw() -> u16 {
+    let mut bytes = [0; 2];
+    // Without randomness the clock alone has to tell starts apart.
+    let _ = SystemRandom::new().fill(&mut bytes);
+    u16::from_le_bytes(bytes)
 }
 
 fn check_drainable(config: &Config) -> anyhow::Result<()> {

@@ -106,14 +106,32 @@ impl Journal {
         Ok(Journal { database })
     }
 
-    /// Counts this start of the agent. Returns its number, from 1.
+    /// The number of a start of the agent at `clock_unix_ms`; [`Journal::write_boot`] counts it.
+    ///
+    /// It is the clock's in seconds, or one more than the last where that is higher. The server knows
+    /// records by the number of the start and their own, and takes what it has had before for repeats:
+    /// a state folder that is new, or was restored from a copy, must not count through the same numbers
+    /// again. Nor must a start that a full disk kept from being counted, so nothing hangs on the write.
+    ///
+    /// A device without a battery may begin each life of its state folder at the same time; there `draw`,
+    /// a random number, sets the first starts apart.
     ///
     /// # Errors
     /// [`JournalError`].
-    pub fn count_boot(&self) -> Result<u64, JournalError> {
-        let boot = self.read::<u64>(BOOT)?.unwrap_or(0) + 1;
-        self.write(&[(BOOT.to_owned(), json(&boot))])?;
-        Ok(boot)
+    pub fn next_boot(&self, clock_unix_ms: i64, draw: u16) -> Result<u64, JournalError> {
+        let clock = u64::try_from(clock_unix_ms / 1000).unwrap_or(0);
+        Ok(match self.read::<u64>(BOOT)? {
+            None => clock.saturating_add(u64::from(draw)).max(1),
+            Some(last) => last.saturating_add(1).max(clock),
+        })
+    }
+
+    /// Counts a start of the agent.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub fn write_boot(&self, boot: u64) -> Result<(), JournalError> {
+        self.write(&[(BOOT.to_owned(), json(&boot))])
     }
 
     /// The state of a slot; a new slot's where nothing was written yet.
@@ -217,6 +235,7 @@ fn json(value: &impl Serialize) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::database::tests::in_memory;
     use crate::store::Store;
 
     #[test]
@@ -230,7 +249,7 @@ mod tests {
             assert_eq!(journal.accepted().unwrap(), Accepted::default());
             journal.write_slot(&slot, &SlotState::default()).unwrap();
             journal.accept(&accepted, &[(Document::Releases, b"{}")]).unwrap();
-            assert_eq!(journal.count_boot().unwrap(), 1);
+            journal.write_boot(3).unwrap();
         }
         let store = Store::open(folder.path()).unwrap();
         let journal = Journal::open(store.database()).unwrap();
@@ -238,6 +257,25 @@ mod tests {
         assert_eq!(journal.accepted().unwrap(), accepted);
         assert_eq!(journal.document(Document::Releases).unwrap().unwrap(), b"{}");
         assert_eq!(journal.document(Document::Root).unwrap(), None);
-        assert_eq!(journal.count_boot().unwrap(), 2);
+        assert_eq!(journal.next_boot(0, 99).unwrap(), 4);
+    }
+
+    #[test]
+    fn a_journal_that_begins_anew_does_not_number_its_starts_as_the_one_before() {
+        const NOON_MS: i64 = 1_764_072_000_000;
+        let first = Journal::open(in_memory()).unwrap();
+        let boot = first.next_boot(NOON_MS, 0).unwrap();
+        assert_eq!(boot, 1_764_072_000);
+        first.write_boot(boot).unwrap();
+        // Twice in a second, and by a clock that went back: never the same again.
+        for clock in [NOON_MS, 0, i64::MIN] {
+            assert_eq!(first.next_boot(clock, 0).unwrap(), boot + 1);
+        }
+        // A copy from before that start was put back an hour later.
+        assert_eq!(first.next_boot(NOON_MS + 3_600_000, 0).unwrap(), boot + 3600);
+        // The disk has been exchanged, and the clock knows no better than it did for the first one.
+        let fresh = Journal::open(in_memory()).unwrap();
+        assert_eq!(fresh.next_boot(NOON_MS, 500).unwrap(), boot + 500);
+        assert_eq!(fresh.next_boot(-1, 7).unwrap(), 7);
     }
 }
