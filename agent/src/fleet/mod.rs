@@ -2,6 +2,7 @@
 
 pub mod backoff;
 pub mod device;
+pub mod pace;
 pub mod session;
 pub mod status;
 

@@ -2,23 +2,25 @@
 //!
 //! One task owns it. It may be away for weeks; nothing waits for it but what it carries.
 
+use crate::fleet::Device;
+use crate::fleet::pace::Pace;
 use crate::fleet::status::Reporter;
-use crate::fleet::{Device, backoff};
 use crate::telemetry::TelemetryHandle;
 use crate::telemetry::spool::Batch;
 use crate::update::driver::Updates;
 use lineside_wire::envelope::{self, Message};
 use lineside_wire::topic::{Down, Topic, Up};
 use lineside_wire::v1::{Ack, Documents};
-use rumqttc::mqttbytes::v5::{Packet, Publish};
-use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, PublishOptions, QoS};
+use rumqttc::mqttbytes::v5::{DisconnectReasonCode, Packet, Publish};
+use rumqttc::{
+    AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, PublishOptions, QoS, StateError,
+};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
-/// First and longest pause before the server is tried again.
-const RECONNECT_PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
 /// Messages on their way to the server.
 const IN_FLIGHT_MAX: u16 = 8;
 /// Largest message from the server, in bytes.
@@ -27,6 +29,9 @@ const MESSAGE_BYTES_MAX: u32 = 3 << 20;
 const STATUS_EVERY: Duration = Duration::from_secs(300);
 /// Longest wait before the telemetry is looked at again: what was not acknowledged is sent again.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Messages of the server that wait to be read. Beyond it they are left: the server repeats documents
+/// with the next status and acknowledgements with the next records.
+const HEARD_MAX: usize = 32;
 
 /// What the session works with.
 pub struct Session {
@@ -44,44 +49,43 @@ pub struct Session {
     pub connected: watch::Sender<bool>,
 }
 
-enum Heard {
-    Connected,
-    Lost,
-    Message(Box<Publish>),
-}
-
 impl Session {
     /// Keeps the connection for ever.
     pub async fn run(self) {
         let (client, events) =
             AsyncClient::builder(self.options()).capacity(4 * usize::from(IN_FLIGHT_MAX)).build();
-        let (tell, mut heard) = mpsc::channel(4 * usize::from(IN_FLIGHT_MAX));
-        let polling = tokio::spawn(poll(events, tell, self.device.mqtt_end()));
+        let (tell, mut heard) = mpsc::channel(HEARD_MAX);
+        let (link, mut linked) = watch::channel(Link::default());
+        let polling = Polling {
+            end: self.device.mqtt_end(),
+            link,
+            connected: self.connected.clone(),
+            online: self.online.clone(),
+            heard: tell,
+            pace: Pace::default(),
+            shared: false,
+        };
+        let polling = tokio::spawn(polling.run(events));
         let mut changed = self.reporter.changed();
         let mut versions = self.updates.versions();
         let mut status_due = Instant::now();
+        let mut connected = false;
+        let mut connection = 0;
         loop {
-            let connected = *self.connected.borrow();
             tokio::select! {
-                news = heard.recv() => match news {
-                    None => break,
-                    Some(Heard::Lost) => {
-                        self.connected.send_replace(false);
+                news = linked.changed() => {
+                    if news.is_err() {
+                        break;
                     }
-                    Some(Heard::Connected) => {
-                        let filter = Topic::all_down(&self.device.id);
-                        if let Err(error) = client.try_subscribe(filter, QoS::AtLeastOnce) {
-                            tracing::error!("cannot subscribe at the server: {error}");
-                        }
-                        self.connected.send_replace(true);
-                        self.online.notify_waiters();
-                        self.telemetry.connected();
-                        // The subscription goes first on the same connection, so the answer to the
-                        // status finds it in place.
+                    let link = *linked.borrow_and_update();
+                    connected = link.up;
+                    // A connection that has come and gone meanwhile makes the next one no less new.
+                    if connected && std::mem::replace(&mut connection, link.number) != link.number {
+                        self.greet(&client).await;
                         status_due = Instant::now();
                     }
-                    Some(Heard::Message(publish)) => self.hear(&publish),
-                },
+                }
+                Some(publish) = heard.recv() => self.hear(&publish),
                 () = sleep_until(status_due), if connected => {
                     status_due = Instant::now() + STATUS_EVERY;
                     self.say_status(&client).await;
@@ -97,6 +101,17 @@ impl Session {
             }
         }
         polling.abort();
+    }
+
+    /// Begins anew on a new connection.
+    async fn greet(&self, client: &AsyncClient) {
+        // Waits for its place behind what is under way: without it the device would be deaf until the
+        // connection breaks. The status goes behind it, so the server's answer finds it in place.
+        let filter = Topic::all_down(&self.device.id);
+        if let Err(error) = client.subscribe(filter, QoS::AtLeastOnce).await {
+            tracing::error!("cannot subscribe at the server: {error}");
+        }
+        self.telemetry.connected();
     }
 
     /// The next records to be sent, once there are any.
@@ -169,37 +184,93 @@ fn read<M: Message>(payload: &[u8]) -> Option<M> {
         .ok()
 }
 
-/// Keeps the connection going for ever.
-async fn poll(mut events: EventLoop, tell: mpsc::Sender<Heard>, name: String) {
-    let mut attempts = 0;
-    let mut away = false;
-    loop {
-        let heard = match events.poll().await {
-            Ok(Event::Incoming(Packet::ConnAck(_))) => {
-                attempts = 0;
-                away = false;
-                tracing::info!("connected to the server at {name}");
-                Heard::Connected
-            }
-            Ok(Event::Incoming(Packet::Publish(publish))) => Heard::Message(Box::new(publish)),
-            Ok(_) => continue,
-            Err(error) => {
-                if !std::mem::replace(&mut away, true) {
-                    tracing::warn!(
-                        "the server at {name} is away ({error}); all goes on without it"
-                    );
-                    if tell.send(Heard::Lost).await.is_err() {
-                        return;
-                    }
+/// How the connection is.
+#[derive(Debug, Clone, Copy, Default)]
+struct Link {
+    /// Which connection this is, from 1.
+    number: u64,
+    up: bool,
+}
+
+/// The side of the session that keeps the connection going. It waits for nobody: whoever cannot send
+/// now must not keep anything from being received, nor the connection from being made again.
+struct Polling {
+    end: String,
+    link: watch::Sender<Link>,
+    connected: watch::Sender<bool>,
+    online: Arc<Notify>,
+    heard: mpsc::Sender<Publish>,
+    pace: Pace,
+    /// Whether it has been said that another agent uses the same name.
+    shared: bool,
+}
+
+impl Polling {
+    async fn run(mut self, mut events: EventLoop) {
+        let mut left = 0_u64;
+        loop {
+            let event = match events.poll().await {
+                Ok(event) => event,
+                Err(error) => {
+                    let pause = self.broken(&error);
+                    sleep(pause).await;
+                    continue;
                 }
-                let (first, longest) = RECONNECT_PAUSE;
-                sleep(backoff::pause(first, longest, attempts)).await;
-                attempts = attempts.saturating_add(1);
-                continue;
+            };
+            if self.pace.lasts(Instant::now()) {
+                self.arrived();
             }
-        };
-        if tell.send(heard).await.is_err() {
-            return;
+            match event {
+                Event::Incoming(Packet::ConnAck(_)) => self.made(),
+                Event::Incoming(Packet::Publish(publish)) => match self.heard.try_send(publish) {
+                    Ok(()) if left > 0 => {
+                        tracing::warn!("{left} messages of the server came too fast and were left");
+                        left = 0;
+                    }
+                    Ok(()) => {}
+                    Err(TrySendError::Full(_)) => left += 1,
+                    Err(TrySendError::Closed(_)) => return,
+                },
+                Event::Incoming(_) | Event::Outgoing(_) | Event::Auth(_) => {}
+            }
         }
     }
+
+    fn made(&mut self) {
+        self.connected.send_replace(true);
+        self.link.send_modify(|link| *link = Link { number: link.number + 1, up: true });
+        if self.pace.made(Instant::now()) {
+            self.arrived();
+        }
+    }
+
+    fn arrived(&mut self) {
+        tracing::info!("connected to the server at {}", self.end);
+        self.shared = false;
+        self.online.notify_waiters();
+    }
+
+    /// Returns the pause before the next attempt.
+    fn broken(&mut self, error: &ConnectionError) -> Duration {
+        self.connected.send_replace(false);
+        self.link.send_modify(|link| link.up = false);
+        let (is_news, pause) = self.pace.broken(Instant::now());
+        let end = &self.end;
+        if is_taken_over(error) && !std::mem::replace(&mut self.shared, true) {
+            tracing::warn!(
+                "another agent has taken over the connection to the server at {end}: was the folder \
+                 of this device copied to another one?"
+            );
+        } else if is_news {
+            tracing::warn!("the server at {end} is away ({error}); all goes on without it");
+        }
+        pause
+    }
+}
+
+fn is_taken_over(error: &ConnectionError) -> bool {
+    let ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, .. }) = error else {
+        return false;
+    };
+    *reason_code == DisconnectReasonCode::SessionTakenOver
 }

@@ -1,0 +1,166 @@
+//! The session with a server that behaves badly: a small broker that does as the test tells it.
+
+#![allow(clippy::unwrap_used)] // A test stops at what does not hold.
+
+mod kit;
+
+use kit::{PATIENCE, Vendor};
+use lineside_agent::fleet;
+use lineside_agent::fleet::session::Session;
+use lineside_agent::fleet::status::Reporter;
+use lineside_agent::store::Store;
+use lineside_agent::telemetry::{TelemetryHandle, TelemetryParts};
+use lineside_agent::update::driver::Updates;
+use lineside_agent::update::states::States;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
+
+// MQTT 5 (OASIS standard), section 2.1.2: types of packets.
+const CONNECT: u8 = 1;
+const PUBLISH: u8 = 3;
+const PUBACK: u8 = 4;
+const SUBSCRIBE: u8 = 8;
+
+/// A connection of the device, seen from the broker.
+struct Visit(TcpStream);
+
+impl Visit {
+    /// Takes the next connection, and accepts it with nothing more to say.
+    async fn accept(listener: &TcpListener) -> Visit {
+        let (stream, _) = timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
+        let mut visit = Visit(stream);
+        assert_eq!(visit.next().await.unwrap().0, CONNECT);
+        visit.0.write_all(&[0x20, 3, 0, 0, 0]).await.unwrap();
+        visit
+    }
+
+    /// The next packet: its type and its body. None when the device has gone.
+    async fn next(&mut self) -> Option<(u8, Vec<u8>)> {
+        let read = async {
+            let first = self.0.read_u8().await.ok()?;
+            let (mut size, mut shift) = (0, 0);
+            loop {
+                let byte = self.0.read_u8().await.ok()?;
+                size |= usize::from(byte & 0x7f) << shift;
+                shift += 7;
+                if byte & 0x80 == 0 {
+                    break;
+                }
+            }
+            let mut body = vec![0; size];
+            self.0.read_exact(&mut body).await.ok()?;
+            Some((first >> 4, body))
+        };
+        timeout(PATIENCE, read).await.unwrap()
+    }
+
+    /// Acknowledges a packet whose number is at `at`.
+    async fn acknowledge(&mut self, kind: u8, body: &[u8]) {
+        let number = match kind {
+            PUBLISH => {
+                let topic = usize::from(u16::from_be_bytes([body[0], body[1]]));
+                [body[topic + 2], body[topic + 3]]
+            }
+            _ => [body[0], body[1]],
+        };
+        let [high, low] = number;
+        let answer: &[u8] = match kind {
+            PUBLISH => &[0x40, 2, high, low],
+            _ => &[0x90, 4, high, low, 0, 1],
+        };
+        self.0.write_all(answer).await.unwrap();
+    }
+
+    /// Publishes rubbish on the device's branch, so many times, and waits until all of it was taken:
+    /// the last is to be acknowledged.
+    async fn flood(&mut self, count: usize) {
+        let topic = b"lineside/v1/line-3/down/assignment";
+        let packet = |first: u8, number: &[u8]| {
+            let rest = [&[0, topic.len() as u8], &topic[..], number, b"\x00???"].concat();
+            [&[first, rest.len() as u8], &rest[..]].concat()
+        };
+        self.0.write_all(&packet(0x30, &[]).repeat(count)).await.unwrap();
+        self.0.write_all(&packet(0x32, &[0, 1])).await.unwrap();
+        while self.next().await.expect("the device listens").0 != PUBACK {}
+    }
+}
+
+/// A session of device line-3 with much to tell.
+struct Device {
+    _device: kit::Device,
+    _store: Store,
+    connected: watch::Receiver<bool>,
+}
+
+impl Device {
+    async fn start(port: u16) -> Device {
+        let device = kit::Device::new(&Vendor::new(), 0);
+        let identity = fleet::Device::read(&device.folder.path().join("device")).unwrap();
+        let state_dir = device.folder.path().join("state");
+        let store = Store::open(&state_dir).unwrap();
+        let telemetry = TelemetryHandle::open(TelemetryParts {
+            database: store.database(),
+            state_dir,
+            boot: 1,
+            interval: Duration::from_secs(60),
+            spool_bytes_max: 64 << 20,
+            slots: Vec::new(),
+        })
+        .unwrap();
+        // More messages than may be under way and wait together.
+        for _ in 0..60 {
+            for _ in 0..200 {
+                telemetry.event("", 0, "something has happened");
+            }
+            telemetry.flush().await;
+        }
+        let (connected, is_connected) = watch::channel(false);
+        let session = Session {
+            device: fleet::Device { mqtt_port: port, ..identity },
+            reporter: Reporter::new(Arc::new(States::default()), 1),
+            updates: Updates::off("this is a test", BTreeMap::new()),
+            telemetry,
+            online: Arc::new(Notify::new()),
+            connected,
+        };
+        tokio::spawn(session.run());
+        Device { _device: device, _store: store, connected: is_connected }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_that_cannot_send_hears_on_and_subscribes_again_after_each_break() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut device = Device::start(listener.local_addr().unwrap().port()).await;
+    // The server acknowledges the subscription and nothing else: soon nothing more can be sent.
+    let mut visit = Visit::accept(&listener).await;
+    let mut published = 0;
+    while published < 8 {
+        let (kind, body) = visit.next().await.unwrap();
+        match kind {
+            SUBSCRIBE => visit.acknowledge(kind, &body).await,
+            PUBLISH => published += 1,
+            _ => {}
+        }
+    }
+    // Now it talks rubbish, and breaks off.
+    visit.flood(2000).await;
+    drop(visit);
+    let went = timeout(PATIENCE, device.connected.wait_for(|connected| !connected)).await;
+    went.expect("the break is noticed").unwrap();
+    // On the next connection it behaves, and must be listened to again.
+    let mut visit = Visit::accept(&listener).await;
+    loop {
+        let (kind, body) = visit.next().await.expect("the device stays");
+        match kind {
+            SUBSCRIBE => break,
+            PUBLISH => visit.acknowledge(kind, &body).await,
+            _ => {}
+        }
+    }
+}
