@@ -5,6 +5,7 @@ use crate::clock::now_unix_ms;
 use crate::config::{Config, OutboxFull, SinkKind, SlotConfig, SourceKind};
 use crate::error::chain;
 use crate::fleet::Device;
+use crate::fleet::device::DeviceError;
 use crate::fleet::session::Session;
 use crate::fleet::status::Reporter;
 use crate::ledger::{Ledger, Outbox, OutboxLimits, Position};
@@ -13,11 +14,11 @@ use crate::sink;
 use crate::source::Arrival;
 use crate::source::file::Files;
 use crate::source::mqtt::Topic;
-use crate::status::{DeviceStatus, SlotReport, by_sink};
+use crate::status::{self, DeviceStatus, SlotReport, by_sink};
 use crate::store::Store;
 use crate::telemetry::{TelemetryHandle, TelemetryParts};
 use crate::update::StagedRelease;
-use crate::update::acceptance::Acceptance;
+use crate::update::acceptance::{Acceptance, RestoreError};
 use crate::update::blobs::Blobs;
 use crate::update::download::Registry;
 use crate::update::driver::{Parts, Updates};
@@ -65,7 +66,8 @@ pub enum Until {
 /// What all slots share.
 struct House {
     config: Config,
-    device: Device,
+    name: DeviceId,
+    registry: Registry,
     ledger: Ledger,
     journal: Journal,
     blobs: Blobs,
@@ -87,7 +89,6 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
     if until == Until::Drained {
         check_drainable(&config)?;
     }
-    let device = Device::read(&config.device_dir)?;
     let store = Store::open(&config.state_dir)?;
     let outbox = OutboxLimits {
         findings_max: config.limits.outbox_findings_max,
@@ -115,9 +116,13 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
         spool_bytes_max: config.telemetry.spool_bytes_max,
         slots: config.slots.keys().cloned().collect(),
     })?;
+    let name = status::name(&config, &journal)?;
+    let trust = trust(&journal, Device::read(&config.device_dir))?;
     let house = House {
         telemetry: telemetry.clone(),
         boot,
+        registry: trust.device.as_ref().map_or_else(Registry::none, Registry::of),
+        name: name.clone(),
         journal,
         ledger: Ledger::open(&store, outbox)?,
         blobs: Blobs::open(&config.state_dir)?,
@@ -126,10 +131,8 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
         starter: Arc::new(processes),
         limits,
         config,
-        device,
     };
-    let device = &house.device.id;
-    tracing::info!("{device} runs with {} slots", house.config.slots.len());
+    tracing::info!("{name} runs with {} slots", house.config.slots.len());
     let mut watched = Watched::default();
     let ledger = house.ledger.clone();
     watched.task("the ledger", async move { ledger.closed().await });
@@ -145,7 +148,7 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
         assign.insert(name.clone(), told);
         sources.insert(name.clone(), brings);
     }
-    house.follow_the_server(&store, &slots, assign, sources.clone())?;
+    house.follow_the_server(&store, &slots, assign, sources.clone(), trust);
     house.start_sinks(&mut watched)?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
@@ -297,7 +300,7 @@ impl House {
                     watched.task(named, sink::file::run(sink, path, bytes_max, ledger));
                 }
                 SinkKind::Mqtt(end) => {
-                    let client = format!("lineside-{}-sink-{name}", self.device.id);
+                    let client = format!("lineside-{}-sink-{name}", self.name);
                     watched.task(named, sink::mqtt::run(sink, end, client, ledger));
                 }
             }
@@ -351,7 +354,7 @@ impl House {
         let (arrivals, inbox) = mpsc::channel(ARRIVALS_MAX);
         let (receipts, committed) = mpsc::unbounded_channel();
         let (slot, position) = open(SlotParts {
-            device: self.device.id.clone(),
+            device: self.name.clone(),
             slot: name.clone(),
             config: config.clone(),
             commit_every: self.config.limits.commit_every,
@@ -366,7 +369,7 @@ impl House {
         let mut view = slot.view();
         watched.task(format!("slot {name}"), async move { while view.changed().await.is_ok() {} });
         let source = SourceParts {
-            device: &self.device.id,
+            device: &self.name,
             name,
             config,
             port: slot.port(),
@@ -382,7 +385,7 @@ impl House {
             policy: config.policy.clone(),
             journal: self.journal.clone(),
             blobs: self.blobs.clone(),
-            registry: Registry::of(&self.device),
+            registry: self.registry.clone(),
             hands: SlotHands {
                 slot: slot.clone(),
                 starter: self.starter.clone(),
@@ -399,6 +402,35 @@ impl House {
     }
 }
 
+/// What is trusted at the start.
+struct Trust {
+    /// The device's folder; none where there is no server that may be spoken to.
+    device: Option<Device>,
+    /// What was accepted and is still to be told to the slots, or why nothing is taken.
+    accepted: Result<(Acceptance, BTreeMap<SlotName, Target>), String>,
+}
+
+/// What is trusted. Trouble with it turns off updates and stops nothing that runs.
+///
+/// # Errors
+/// The state folder is another device's: its readings, findings and telemetry are not this one's.
+fn trust(journal: &Journal, device: Result<Device, DeviceError>) -> Result<Trust, RestoreError> {
+    let device = match device {
+        Ok(device) => device,
+        Err(error) => return Ok(Trust { device: None, accepted: Err(chain(error)) }),
+    };
+    let restored = Acceptance::restore(&device, journal.clone());
+    let (device, accepted) = match restored.and_then(|it| Ok((it, journal.accepted()?.targets))) {
+        Ok(accepted) => (Some(device), Ok(accepted)),
+        Err(error @ RestoreError::OtherDevice { .. }) => return Err(error),
+        // What the spool holds is not for whoever the device belongs to now.
+        Err(error @ RestoreError::OtherRoot) => (None, Err(chain(error))),
+        // The server hears how the device is, and nothing is taken from it.
+        Err(error) => (Some(device), Err(chain(error))),
+    };
+    Ok(Trust { device, accepted })
+}
+
 impl House {
     /// Starts what brings releases: the driver of updates, the session with the server, the door for
     /// people on the device.
@@ -408,31 +440,46 @@ impl House {
         slots: &BTreeMap<SlotName, SlotHandle>,
         assign: BTreeMap<SlotName, mpsc::Sender<Target>>,
         sources: BTreeMap<SlotName, watch::Receiver<Option<String>>>,
-    ) -> anyhow::Result<()> {
+        trust: Trust,
+    ) {
         let telemetry = self.telemetry.clone();
-        let updates = Updates::start(Parts {
-            acceptance: Acceptance::restore(&self.device, self.journal.clone())?,
-            targets: self.journal.accepted()?.targets,
-            journal: self.journal.clone(),
-            blobs: self.blobs.clone(),
-            slots: assign,
-            refused: Box::new(move |reason| telemetry.event("", event::DOCUMENTS_REFUSED, reason)),
-        });
-        let (connected, is_connected) = watch::channel(false);
-        let session = Session {
-            device: self.device.clone(),
-            reporter: Reporter::new(self.states.clone(), self.boot),
-            updates: updates.clone(),
-            telemetry: self.telemetry.clone(),
-            online: self.online.clone(),
-            connected,
+        let updates = match trust.accepted {
+            Ok((acceptance, targets)) => {
+                let refused = move |reason: &str| {
+                    telemetry.event("", event::DOCUMENTS_REFUSED, reason);
+                };
+                Updates::start(Parts {
+                    acceptance,
+                    targets,
+                    journal: self.journal.clone(),
+                    blobs: self.blobs.clone(),
+                    slots: assign,
+                    refused: Box::new(refused),
+                })
+            }
+            Err(why) => Updates::off(&why, assign),
         };
-        tokio::spawn(session.run());
+        if let Some(trouble) = updates.trouble() {
+            tracing::error!("{trouble}; what runs goes on");
+            self.telemetry.event("", event::DOCUMENTS_REFUSED, &trouble);
+        }
+        let (connected, is_connected) = watch::channel(false);
+        if let Some(device) = trust.device {
+            let session = Session {
+                device,
+                reporter: Reporter::new(self.states.clone(), self.boot),
+                updates: updates.clone(),
+                telemetry: self.telemetry.clone(),
+                online: self.online.clone(),
+                connected,
+            };
+            tokio::spawn(session.run());
+        }
         let views: BTreeMap<_, _> =
             slots.iter().map(|(name, slot)| (name.clone(), slot.view())).collect();
         let (device, states, ledger) =
-            (self.device.id.clone(), self.states.clone(), self.ledger.clone());
-        let versions = updates.versions();
+            (self.name.clone(), self.states.clone(), self.ledger.clone());
+        let (versions, asked) = (updates.versions(), updates.clone());
         let status = move || {
             let reports = states.all().into_iter().filter_map(|(name, state)| {
                 let view = views.get(&name)?.borrow().clone();
@@ -446,6 +493,7 @@ impl House {
                 device: device.clone(),
                 running: true,
                 connected: *is_connected.borrow(),
+                trouble: asked.trouble(),
                 assignment: versions.assignment,
                 releases: versions.releases,
                 slots: reports.collect(),
@@ -457,7 +505,6 @@ impl House {
         if let Err(error) = local::serve(store.folder(), status, updates) {
             tracing::warn!("`lineside-agent status` and `install` will not work: {error}");
         }
-        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@
 use redb::{
     DatabaseError, ReadTransaction, ReadableDatabase, StorageError, TableHandle, WriteTransaction,
 };
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -58,14 +59,27 @@ impl Database {
         self.begin(|database| Ok(database.begin_read()?))
     }
 
-    /// Whether it has all these tables. Who looks before making them can start on a full disk.
+    /// Makes the tables of these names with `make`, unless all of them are there: a device that starts
+    /// with a full disk must be able to read what it has.
     ///
     /// # Errors
-    /// The database's; while the disk fails, that.
-    pub fn has_tables(&self, names: &[&str]) -> Result<bool, redb::Error> {
-        let transaction = self.begin_read()?;
-        let there: Vec<_> = transaction.list_tables()?.collect();
-        Ok(names.iter().all(|name| there.iter().any(|table| table.name() == *name)))
+    /// The database's.
+    pub fn have_tables(
+        &self,
+        names: &[&str],
+        make: impl FnOnce(&WriteTransaction) -> Result<(), redb::TableError>,
+    ) -> Result<(), redb::Error> {
+        let present: BTreeSet<String> = {
+            let transaction = self.begin_read()?;
+            let tables = transaction.list_tables()?;
+            tables.map(|table| table.name().to_owned()).collect()
+        };
+        if names.iter().all(|name| present.contains(*name)) {
+            return Ok(());
+        }
+        let transaction = self.begin_write()?;
+        make(&transaction)?;
+        Ok(transaction.commit()?)
     }
 
     fn begin<T>(

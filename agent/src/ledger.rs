@@ -246,15 +246,14 @@ impl Ledger {
     /// [`LedgerError::Database`].
     pub fn of(database: Arc<Database>, limits: OutboxLimits) -> Result<Ledger, LedgerError> {
         let tables = [SLOTS.name(), STREAMS.name(), READINGS.name(), OUTBOX.name(), SINKS.name()];
-        if !database.has_tables(&tables)? {
-            let transaction = database.begin_write()?;
+        database.have_tables(&tables, |transaction| {
             transaction.open_table(SLOTS)?;
             transaction.open_table(STREAMS)?;
             transaction.open_table(READINGS)?;
             transaction.open_table(OUTBOX)?;
             transaction.open_table(SINKS)?;
-            transaction.commit()?;
-        }
+            Ok(())
+        })?;
         let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
         let (news, full) = (Arc::new(Notify::new()), Arc::default());
         let writer = Writer {

@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::fleet::Device;
 use crate::ledger::{Ledger, Outbox, OutboxLimits, SlotCounts};
 use crate::store::Store;
-use crate::update::journal::Journal;
+use crate::update::journal::{Accepted, Journal};
 use crate::worker::SlotView;
 use lineside_update::{Phase, SlotState};
 use lineside_wire::name::{DeviceId, SlotName};
@@ -21,6 +21,8 @@ pub struct DeviceStatus {
     pub running: bool,
     /// Whether the server is connected.
     pub connected: bool,
+    /// What keeps updates from coming; nothing while they come.
+    pub trouble: Option<String>,
     /// Version of the assignment that it follows, 0 for none.
     pub assignment: u64,
     /// Version of the list of releases that it knows, 0 for none.
@@ -93,9 +95,9 @@ impl DeviceStatus {
     /// # Errors
     /// The state folder cannot be read, or an agent that does not answer holds it.
     pub fn at_rest(config: &Config) -> anyhow::Result<DeviceStatus> {
-        let device = Device::read(&config.device_dir)?;
         let store = Store::open(&config.state_dir)?;
         let journal = Journal::open(store.database())?;
+        let device = name(config, &journal)?;
         let ledger = Ledger::open(&store, OutboxLimits { findings_max: 1, block: true })?;
         let accepted = journal.accepted()?;
         let version = |seen: Option<lineside_trust::Seen>| seen.map_or(0, |seen| seen.version);
@@ -107,15 +109,31 @@ impl DeviceStatus {
         }
         let outbox = ledger.outbox()?;
         Ok(DeviceStatus {
-            device: device.id,
+            device,
             running: false,
             connected: false,
+            trouble: None,
             assignment: version(accepted.assignment),
             releases: version(accepted.releases),
             slots,
             waiting: by_sink(&outbox, |findings| findings.waiting),
             gave_way: by_sink(&outbox, |findings| findings.gave_way),
         })
+    }
+}
+
+/// What the device is called: by its folder, or by the journal where that cannot be read.
+///
+/// # Errors
+/// What the folder says, on a device that has no history.
+pub fn name(config: &Config, journal: &Journal) -> anyhow::Result<DeviceId> {
+    let error = match Device::name(&config.device_dir) {
+        Ok(name) => return Ok(name),
+        Err(error) => error,
+    };
+    match journal.accepted() {
+        Ok(Accepted { owner: Some(owner), .. }) => Ok(owner.device),
+        _ => Err(error.into()),
     }
 }
 
@@ -127,6 +145,9 @@ impl fmt::Display for DeviceStatus {
             (true, true) => "running, connected to the server",
         };
         writeln!(f, "{}: {state}", self.device)?;
+        if let Some(trouble) = &self.trouble {
+            writeln!(f, "  {trouble}")?;
+        }
         for (name, slot) in &self.slots {
             let none = || "none".to_owned();
             let active = slot.active.clone().unwrap_or_else(|| "vacant".to_owned());

@@ -11,6 +11,7 @@
 //! ```
 
 use crate::database::Database;
+use redb::DatabaseError;
 use ring::rand::{SecureRandom, SystemRandom};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
@@ -86,7 +87,7 @@ impl Store {
         let path = folder.join("state.redb");
         let file = path.clone();
         let open = move || redb::Builder::new().set_cache_size(CACHE_BYTES).create(&file);
-        let database = Database::open(open).map_err(|error| StoreError::Database {
+        let database = patiently(open).map_err(|error| StoreError::Database {
             path,
             source: Box::new(redb::Error::from(error)),
         })?;
@@ -121,6 +122,21 @@ impl Store {
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => make_key(&path),
             Err(error) => Err(failed(&path)(error)),
+        }
+    }
+}
+
+/// Opens the database. Whoever had the folder may still be closing it: its lock is let go of first.
+fn patiently(
+    open: impl Fn() -> Result<redb::Database, DatabaseError> + Clone + Send + Sync + 'static,
+) -> Result<Database, DatabaseError> {
+    let began = Instant::now();
+    loop {
+        match Database::open(open.clone()) {
+            Err(DatabaseError::DatabaseAlreadyOpen) if began.elapsed() < LOCK_PATIENCE => {
+                std::thread::sleep(LOCK_PATIENCE / 20);
+            }
+            opened => return opened,
         }
     }
 }
@@ -204,6 +220,22 @@ mod tests {
         assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
         drop(first);
         Store::open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn a_database_that_is_still_being_closed_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let closing = Store::open(folder.path()).unwrap().database();
+        let opening = std::thread::spawn({
+            let path = folder.path().to_owned();
+            move || Store::open(&path).map(drop)
+        });
+        // The other one has the lock by now, or will find the database closed.
+        while File::open(folder.path().join("agent.lock")).unwrap().try_lock().is_ok() {
+            std::thread::yield_now();
+        }
+        drop(closing);
+        opening.join().unwrap().unwrap();
     }
 
     #[test]

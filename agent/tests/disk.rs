@@ -4,55 +4,16 @@
 
 mod kit;
 
+use kit::mount::Mount;
 use kit::{Device, Vendor, check_each_frame_once, echo, wait};
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::fs;
+use std::path::Path;
 
 /// Sinks that nobody takes findings from. What waits for them needs room that the database has not
 /// had before; without them it would be content with what it has.
 const AWAY: usize = 10;
 /// What is said when the disk takes nothing.
 const COMPLAINT: &str = "findings and positions wait in memory";
-/// Room for what the agent needs and for the 32 MiB that a download leaves free.
-const SIZE: &str = "size=48m";
-
-/// A file system of its own; none where mounting is not allowed.
-struct Mount(PathBuf);
-
-impl Mount {
-    fn at(folder: PathBuf) -> Option<Mount> {
-        fs::create_dir(&folder).unwrap();
-        let mut command = Command::new("mount");
-        command.args(["-t", "tmpfs", "-o", SIZE, "tmpfs"]).arg(&folder);
-        let output = command.output().ok()?;
-        if !output.status.success() {
-            eprintln!("skipped: {}", String::from_utf8_lossy(&output.stderr).trim());
-            return None;
-        }
-        Some(Mount(folder))
-    }
-
-    /// Leaves no byte to anybody.
-    fn fill(&self) {
-        let mut file = File::create(self.0.join("filling")).unwrap();
-        for size in [1 << 16, 1 << 10, 1] {
-            while file.write_all(&vec![1; size]).is_ok() {}
-        }
-    }
-
-    fn free(&self) {
-        fs::remove_file(self.0.join("filling")).unwrap();
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        // Lazily: the agent may still be ending.
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
 
 fn log(folder: &Path) -> String {
     fs::read_to_string(folder.join("agent.log")).unwrap_or_default()

@@ -7,8 +7,9 @@ use lineside_agent::store::Store;
 use lineside_agent::update::blobs::Blobs;
 use lineside_agent::update::journal::{Accepted, Journal};
 use lineside_bundle::{BuiltBundle, BundleFile, Digest, build};
+use lineside_rules::Verdict;
 use lineside_trust::{KeyPair, RootSpec, sign_root};
-use lineside_update::Target;
+use lineside_update::{Event, SlotState, Tally, Target, step};
 use ring::rand::SystemRandom;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -87,6 +88,23 @@ fn device(folder: &Path) -> PathBuf {
     folder.join("agent.toml")
 }
 
+/// Has the journal say that the release is committed: one on trial is given up after a few starts.
+fn commit(folder: &Path) {
+    let store = Store::open(&folder.join("state")).unwrap();
+    let journal = Journal::open(store.database()).unwrap();
+    let (slot, target) = journal.accepted().unwrap().targets.into_iter().next().unwrap();
+    let release = target.release.digest;
+    let events = [
+        Event::Assigned(target),
+        Event::Downloaded { release },
+        Event::Staged { release },
+        Event::Observed { release, seen: Tally::default(), verdict: Verdict::Passed },
+    ];
+    let step = |state, event| step(state, event, Duration::ZERO).0;
+    let state = events.into_iter().fold(SlotState::default(), step);
+    journal.write_slot(&slot, &state).unwrap();
+}
+
 fn start(settings: &Path) -> Child {
     Command::new(env!("CARGO_BIN_EXE_lineside-agent"))
         .args(["run", "--until-drained", "--config"])
@@ -151,6 +169,7 @@ fn a_recording_is_answered_to_its_end_and_a_second_run_adds_nothing() {
 fn killed_at_any_moment_it_goes_on_where_frames_were_accounted_for() {
     let folder = tempfile::tempdir().unwrap();
     let settings = device(folder.path());
+    commit(folder.path());
     // Moments spread over start, replay and normal work; which one is hit does not matter.
     for round in 0..12 {
         let mut child = start(&settings);
@@ -181,7 +200,8 @@ fn what_keeps_it_from_starting_is_said_with_file_and_field() {
     };
     refused("pace", "paces", "paces");
     refused("'rows'\nsinks", "'row'\nsinks", "slots.echo.source");
-    refused("'device'", "'nowhere'", "lineside device add");
     refused("", "", "another agent");
     drop(holder);
+    // It has no history yet that would tell its name.
+    refused("'device'", "'nowhere'", "lineside device add");
 }

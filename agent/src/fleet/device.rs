@@ -67,6 +67,12 @@ struct DeviceFile {
     password: String,
 }
 
+/// The part of `device.toml` that names the device.
+#[derive(Deserialize)]
+struct NameFile {
+    device: DeviceId,
+}
+
 /// A password. Never printed.
 #[derive(Clone)]
 pub struct Password(String);
@@ -133,6 +139,20 @@ impl Device {
         })
     }
 
+    /// The name in `device.toml` of `folder`, whatever else is wrong there: what runs on the device needs
+    /// nothing more of it.
+    ///
+    /// # Errors
+    /// [`DeviceError::Read`], [`DeviceError::Size`], [`DeviceError::Contents`].
+    pub fn name(folder: &Path) -> Result<DeviceId, DeviceError> {
+        let path = folder.join("device.toml");
+        let (text, _) = read(&path)?;
+        match toml::from_slice(&text) {
+            Ok(NameFile { device }) => Ok(device),
+            Err(source) => Err(DeviceError::Contents { path, source }),
+        }
+    }
+
     /// Host and port of the server's broker, for people.
     pub fn mqtt_end(&self) -> String {
         format!("{}:{}", self.mqtt_host, self.mqtt_port)
@@ -186,6 +206,8 @@ mod tests {
     fn a_password_that_others_may_read_is_refused_and_the_remedy_named() {
         let error = error(FILE, 0o644);
         assert!(error.contains("chmod 600") && error.contains("644"), "{error}");
+        let folder = folder(&format!("{FILE}colour = 1\n"), 0o644);
+        assert_eq!(Device::name(folder.path()).unwrap().as_str(), "line-3");
     }
 
     #[test]

@@ -82,14 +82,13 @@ impl Spool {
     /// [`SpoolError::Database`].
     pub fn open(database: Arc<Database>, boot: u64, bytes_max: u64) -> Result<Spool, SpoolError> {
         let tables = [INTERVALS.name(), EVENTS.name(), OPEN.name(), REPORTED.name()];
-        if !database.has_tables(&tables)? {
-            let transaction = database.begin_write()?;
+        database.have_tables(&tables, |transaction| {
             transaction.open_table(INTERVALS)?;
             transaction.open_table(EVENTS)?;
             transaction.open_table(OPEN)?;
             transaction.open_table(REPORTED)?;
-            transaction.commit()?;
-        }
+            Ok(())
+        })?;
         let transaction = database.begin_read()?;
         let mut bytes = 0;
         let mut next = 0;
@@ -97,7 +96,7 @@ impl Spool {
             for entry in transaction.open_table(table)?.iter()? {
                 let (key, value) = entry?;
                 bytes += size(value.value().1);
-                // A start that could not be counted has the number of the one before.
+                // A start that could not be counted may have the number of the one before.
                 if key.value().0 == boot {
                     next = next.max(key.value().1 + 1);
                 }

@@ -7,7 +7,7 @@ use lineside_bundle::{BundleName, Digest};
 use lineside_trust::Seen;
 use lineside_update::{SlotState, Target};
 use lineside_wire::name::{DeviceId, SlotName};
-use redb::TableDefinition;
+use redb::{TableDefinition, TableHandle};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -100,9 +100,10 @@ impl Journal {
     /// # Errors
     /// [`JournalError::Database`].
     pub fn open(database: Arc<Database>) -> Result<Journal, JournalError> {
-        let transaction = database.begin_write()?;
-        transaction.open_table(TABLE)?;
-        transaction.commit()?;
+        database.have_tables(&[TABLE.name()], |transaction| {
+            transaction.open_table(TABLE)?;
+            Ok(())
+        })?;
         Ok(Journal { database })
     }
 

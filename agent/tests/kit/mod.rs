@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 #![allow(dead_code)] // Not every test needs all of it.
 
+pub mod mount;
+
 use lineside_bundle::parcel::{self, Papers};
 use lineside_bundle::{BuiltBundle, BundleFile, build};
 use lineside_trust::{
