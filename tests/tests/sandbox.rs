@@ -221,7 +221,7 @@ fn what_is_no_plugin_or_reaches_for_the_host_is_refused() {
     assert!(refusal("x", b"\0asm nothing").starts_with("it is no plugin: "));
     // A plugin that works, and a section behind it (component binary format: import section) by which
     // it wants a resource called `clock` from whoever runs it.
-    let reaching = [plugin(), b"\x0a\x0a\x01\0\x05clock\x03\x01"].concat();
+    let reaching = [plugin(), &b"\x0a\x0a\x01\0\x05clock\x03\x01"[..]].concat();
     let said = refusal("x", &reaching);
     assert!(
         said.starts_with("it is no plugin: ") && said.contains("imports resource `clock`"),
