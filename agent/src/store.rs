@@ -126,7 +126,8 @@ impl Store {
     }
 }
 
-/// Opens the database. Whoever had the folder may still be closing it: its lock is let go of first.
+/// Opens a database that whoever had the folder before may not have let go of yet: a thread of
+/// `status`, or a child of an agent that was killed just when it started a worker.
 fn patiently(
     open: impl Fn() -> Result<redb::Database, DatabaseError> + Clone + Send + Sync + 'static,
 ) -> Result<Database, DatabaseError> {
@@ -249,6 +250,20 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         fs::write(folder.path().join("device.key"), b"short").unwrap();
         assert!(store.device_key().unwrap_err().to_string().contains("5 bytes"));
+    }
+
+    #[test]
+    fn who_had_the_folder_before_may_let_go_of_the_database_a_little_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let before = Store::open(folder.path()).unwrap();
+        let database = before.database();
+        drop(before);
+        let letting_go = std::thread::spawn(move || {
+            std::thread::sleep(LOCK_PATIENCE / 10);
+            drop(database);
+        });
+        Store::open(folder.path()).unwrap();
+        letting_go.join().unwrap();
     }
 
     #[test]
