@@ -4,7 +4,12 @@
 //! kept until a frame has accounted for it, so a worker may die at any moment: the next one gets
 //! what is still owed, and answers that were given already are not given again.
 
+mod answers;
+mod candidate;
+mod commit;
+mod intake;
 pub mod message;
+mod placed;
 pub mod process;
 pub mod route;
 pub mod running;

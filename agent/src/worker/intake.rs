@@ -1,0 +1,133 @@
+//! What the source brings: taken, numbered and kept, or dropped and counted.
+
+use crate::config::Overflow;
+use crate::ledger::RECENT_PACKETS_MAX;
+use crate::source::{Arrival, Step};
+use crate::worker::commit::BATCH_FRAMES_MAX;
+use crate::worker::route::Feed;
+use crate::worker::task::Task;
+use lineside_bundle::Port;
+
+impl Task {
+    pub(super) fn takes_readings(&self) -> bool {
+        let Some(_) = &self.placed else { return false };
+        if self.ending || self.draining.is_some() || self.parts.ledger.is_full(&self.sinks) {
+            return false;
+        }
+        if self.pending.spans.len() >= BATCH_FRAMES_MAX && !self.disk_is_stuck() {
+            return false;
+        }
+        match self.parts.config.overflow {
+            Overflow::Block => self.backlog() < self.parts.config.queue_readings_max,
+            Overflow::DropOldest => true,
+        }
+    }
+
+    pub(super) fn backlog(&self) -> usize {
+        match &self.feed {
+            Some(feed) => feed.backlog(),
+            None => usize::try_from(self.route.owed()).unwrap_or(usize::MAX),
+        }
+    }
+
+    pub(super) fn arrived(&mut self, arrival: Arrival) {
+        let Arrival { port, rows, dropped, step, receipt } = arrival;
+        for (reason, count) in dropped {
+            self.dropped(reason, count);
+        }
+        let names: Vec<String> = port.fields.iter().map(|field| field.name.clone()).collect();
+        let places = match names == self.record.fields {
+            true => None,
+            false => Some(places(&names, &self.record.fields)),
+        };
+        for row in rows {
+            let values = match &places {
+                None => row.values,
+                Some(Some(places)) => places.iter().map(|at| row.values[*at]).collect(),
+                Some(None) => {
+                    self.dropped("port", 1);
+                    continue;
+                }
+            };
+            if self.route.accept(&row.key, row.time_unix_ns, values).is_none() {
+                self.dropped("streams", 1);
+                continue;
+            }
+            self.record.counts.accepted += 1;
+            for feed in [&mut self.feed]
+                .into_iter()
+                .chain(self.candidate.as_mut().map(|candidate| &mut candidate.feed))
+                .flatten()
+            {
+                feed.accepted();
+            }
+            self.give_way();
+        }
+        match step {
+            Some(Step::File { file, row, rows_before }) => {
+                let position = &mut self.record.position;
+                (position.file, position.row, position.rows_before) = (file, row, rows_before);
+            }
+            Some(Step::Packet { identifier, digest }) => {
+                let recent = &mut self.record.position.recent;
+                if recent.len() == RECENT_PACKETS_MAX {
+                    recent.pop_front();
+                }
+                recent.push_back((identifier, digest));
+            }
+            Some(Step::End) => self.ending = true,
+            None => {}
+        }
+        self.pending.receipts.extend(receipt);
+        self.pending.dirty = true;
+    }
+
+    /// Drops the oldest readings where the settings say so.
+    pub(super) fn give_way(&mut self) {
+        let max = self.parts.config.queue_readings_max;
+        if self.parts.config.overflow != Overflow::DropOldest || self.backlog() <= max {
+            return;
+        }
+        let gave_way = match &mut self.feed {
+            Some(feed) => self.route.drop_oldest(feed),
+            None => self.route.drop_oldest(&mut Feed::warming(&self.route)),
+        };
+        if gave_way.is_some() {
+            self.dropped("overflow", 1);
+        }
+    }
+
+    pub(super) fn dropped(&mut self, reason: &'static str, count: u64) {
+        *self.record.counts.dropped.entry(reason.to_owned()).or_insert(0) += count;
+        self.parts.witness.dropped(&self.parts.slot, reason, count);
+        self.pending.dirty = true;
+    }
+
+    /// Readings that are kept were read for another port: what is still there by name is moved to
+    /// its place; readings that lack a field of the new port cannot be answered any more.
+    pub(super) fn change_port(&mut self, port: &Port) {
+        let names: Vec<String> = port.fields.iter().map(|field| field.name.clone()).collect();
+        let before = std::mem::replace(&mut self.record.fields, names);
+        if before == self.record.fields || self.route.kept() == 0 {
+            return;
+        }
+        match places(&before, &self.record.fields) {
+            Some(places) => {
+                self.route.map_values(|values| places.iter().map(|at| values[*at]).collect())
+            }
+            None => {
+                let rest = self.route.settle_rest("port", "its readings lack a field of the port");
+                self.route.forget();
+                let release = self.placed.as_ref().map(|placed| placed.release.release.clone());
+                for settled in rest {
+                    self.account(settled, release.as_ref());
+                }
+            }
+        }
+    }
+}
+
+/// Where each of `wanted` stands in `names`; none if one is missing.
+fn places(names: &[String], wanted: &[String]) -> Option<Vec<usize>> {
+    wanted.iter().map(|name| names.iter().position(|other| other == name)).collect()
+}

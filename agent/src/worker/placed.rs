@@ -1,0 +1,199 @@
+//! The worker on the route: what it says, how long it may be silent, and what follows when it dies.
+
+use crate::update::StagedRelease;
+use crate::worker::message::{FromWorker, ToWorker};
+use crate::worker::route::Feed;
+use crate::worker::running::{Running, Stage, WorkerEvent};
+use crate::worker::slot::SlotEvent;
+use crate::worker::task::Task;
+use lineside_bundle::{Port, ReleaseId};
+use lineside_runtime::FrameOutcome;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What a worker may be silent beyond the time its bundle has for a frame: a loaded device is slow.
+const GRACE: Duration = Duration::from_secs(3);
+/// First and longest pause before a worker is started again.
+const RESTART_PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
+/// How long a worker lives before earlier deaths no longer make it wait.
+const SETTLED_AFTER: Duration = Duration::from_secs(60);
+
+/// The release that has the route.
+pub(super) struct Placed {
+    pub(super) release: StagedRelease,
+    pub(super) port: Arc<Port>,
+    /// None while its worker is dead.
+    pub(super) worker: Option<Running>,
+    /// When the next worker is to be started, and how many died in a row.
+    pub(super) restart_at: Instant,
+    pub(super) deaths: u32,
+    /// The last death came with readings on their way.
+    pub(super) careful: bool,
+    /// The end of the recording has been said to the worker.
+    pub(super) finishing: bool,
+}
+
+impl Task {
+    pub(super) fn start(&mut self, release: &StagedRelease) -> Result<Running, String> {
+        self.workers += 1;
+        Running::start(
+            self.workers,
+            &*self.parts.starter,
+            ToWorker::Load(self.parts.limits.bundle(release)),
+            self.events.clone(),
+        )
+        .map_err(|error| format!("no worker can be started: {error}"))
+    }
+
+    pub(super) fn placed_worker(&mut self) -> Option<&mut Running> {
+        self.placed.as_mut().and_then(|placed| placed.worker.as_mut())
+    }
+
+    pub(super) fn worker_said(&mut self, event: WorkerEvent) {
+        if let Some(worker) = self.placed_worker() {
+            worker.heard = Instant::now();
+        }
+        match event {
+            WorkerEvent::Said(FromWorker::Loaded) => {
+                let Some(placed) = &mut self.placed else { return };
+                if let Some(worker) = &mut placed.worker {
+                    worker.stage = Stage::Ready;
+                }
+                self.feed = Some(Feed::again(&self.route, placed.careful));
+            }
+            WorkerEvent::Said(FromWorker::Outcome(outcome)) => self.outcome(outcome),
+            WorkerEvent::Said(FromWorker::Done(count)) => {
+                let honest = self.feed.as_mut().is_some_and(|feed| feed.done(count));
+                if !honest {
+                    self.worker_died("it has taken readings that it was not sent".into());
+                }
+            }
+            WorkerEvent::Said(FromWorker::Finished) => {
+                let release = self.placed.as_ref().map(|placed| placed.release.release.clone());
+                for settled in self.route.settle_rest("incomplete", "the recording ended in it") {
+                    self.account(settled, release.as_ref());
+                }
+                self.ended = true;
+                self.record.position.ended = true;
+                self.pending.dirty = true;
+            }
+            WorkerEvent::Said(FromWorker::Failed(reason)) | WorkerEvent::Ended(reason) => {
+                self.worker_died(reason);
+            }
+            WorkerEvent::Said(FromWorker::Checked(_)) => {
+                self.worker_died("it said what it was not asked".into());
+            }
+        }
+    }
+
+    pub(super) fn outcome(&mut self, outcome: FrameOutcome) {
+        let release = self.placed.as_ref().map(|placed| placed.release.release.clone());
+        let key = outcome.key.clone();
+        match self.route.settle(outcome) {
+            Ok(all) => {
+                for settled in all {
+                    self.account(settled, release.as_ref());
+                }
+                self.trim(&key);
+            }
+            Err(error) => self.worker_died(error.to_string()),
+        }
+    }
+
+    pub(super) fn trim(&mut self, key: &str) {
+        // While a candidate warms up it must find what it has still to see.
+        if self.candidate.is_none() {
+            self.route.trim(key, self.feed.as_ref());
+        }
+    }
+
+    /// The worker on the route is gone or has to go. Another one gets what is still owed.
+    pub(super) fn worker_died(&mut self, reason: String) {
+        let feed = self.feed.take();
+        let Some(placed) = &mut self.placed else { return };
+        let Some(worker) = placed.worker.take() else { return };
+        let was_ready = worker.stage == Stage::Ready;
+        drop(worker);
+        placed.finishing = false;
+        placed.careful = feed.as_ref().is_some_and(|feed| feed.in_flight() > 0);
+        if placed.restart_at.elapsed() > SETTLED_AFTER {
+            placed.deaths = 0;
+        }
+        // The first death after a quiet time costs no time at all.
+        let (first, longest) = RESTART_PAUSE;
+        let pause = match placed.deaths {
+            0 => Duration::ZERO,
+            deaths => first.saturating_mul(1 << (deaths - 1).min(10)).min(longest),
+        };
+        placed.deaths += 1;
+        placed.restart_at = Instant::now() + pause;
+        let release = placed.release.release.clone();
+        self.record.counts.worker_deaths += 1;
+        self.pending.dirty = true;
+        self.seen.crashed();
+        self.show_observation();
+        tracing::warn!(slot = %self.parts.slot, "the worker of {release} is gone: {reason}");
+        self.shared.tell(&SlotEvent::WorkerFailed { release: release.clone(), reason });
+        if let Some(feed) = feed.filter(|_| was_ready) {
+            self.suspect(&feed, &release);
+        }
+    }
+
+    /// Remembers which readings were on their way, and gives up the one that killed two workers.
+    pub(super) fn suspect(&mut self, feed: &Feed, release: &ReleaseId) {
+        let on_their_way = feed.on_their_way();
+        self.deaths.retain(|reading, _| on_their_way.contains(&reading));
+        for reading in on_their_way {
+            *self.deaths.entry(reading.clone()).or_insert(0) += 1;
+        }
+        let Some((key, sequence)) = feed.suspect() else { return };
+        if self.deaths.get(&(key.clone(), sequence)).is_some_and(|deaths| *deaths >= 2) {
+            tracing::error!(slot = %self.parts.slot, "reading {sequence} of {key:?} is given up: two workers died over it");
+            for settled in self.route.skip(&key, sequence) {
+                self.account(settled, Some(release));
+            }
+        }
+    }
+
+    /// Ends a worker that is silent for too long, and starts one in place of one that died.
+    pub(super) fn look_at_placed(&mut self) {
+        let Some(placed) = &mut self.placed else { return };
+        let frame = placed.release.manifest.bundle.limits.frame();
+        match &placed.worker {
+            None if placed.restart_at <= Instant::now() => {
+                let release = placed.release.clone();
+                match self.start(&release) {
+                    Ok(worker) => {
+                        if let Some(placed) = &mut self.placed {
+                            placed.worker = Some(worker);
+                            placed.restart_at = Instant::now();
+                        }
+                    }
+                    Err(reason) => {
+                        tracing::warn!(slot = %self.parts.slot, "{reason}");
+                        if let Some(placed) = &mut self.placed {
+                            placed.restart_at = Instant::now() + RESTART_PAUSE.1;
+                        }
+                    }
+                }
+            }
+            None => {}
+            Some(worker) => {
+                let silent = worker.heard.elapsed();
+                let busy =
+                    placed.finishing || self.feed.as_ref().is_some_and(|f| f.in_flight() > 0);
+                let too_long = match worker.stage {
+                    Stage::Loading => silent > self.parts.limits.load,
+                    Stage::Ready => busy && !self.ended && silent > frame + GRACE,
+                };
+                if too_long {
+                    let reason = format!(
+                        "it gave no answer for {:.1} s and was ended",
+                        silent.as_secs_f64()
+                    );
+                    self.worker_died(reason);
+                }
+            }
+        }
+    }
+}
