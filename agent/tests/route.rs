@@ -283,6 +283,50 @@ fn what_is_kept_stays_bounded_though_one_stream_falls_silent() {
 }
 
 #[test]
+fn a_restart_after_a_change_of_the_port_finds_values_and_names_of_one_kind() {
+    let shape = Shape { rows: 4, stride: 4, warm_up: 0 };
+    let mut route = Route::new(shape);
+    let mut disk = BTreeMap::new();
+    let values = |route: &Route| {
+        let mut feed = Feed::again(route, false);
+        let readings = feed.take(route, 64, 64);
+        readings.into_iter().map(|reading| reading.values).collect::<Vec<_>>()
+    };
+    let write = |disk: &mut BTreeMap<_, _>, step: JournalStep| {
+        step.gone.iter().for_each(|chunk| {
+            disk.remove(chunk);
+        });
+        disk.extend(step.chunk);
+    };
+    let restored = |disk: &BTreeMap<_, _>| {
+        let state = StreamState { next: 3, accounted: 0 };
+        let chunks = disk.clone().into_iter().collect();
+        Route::restore(shape, BTreeMap::from([(String::new(), state)]), chunks)
+    };
+    for number in 0..3 {
+        route.accept("", 0, vec![f64::from(number), 100.0]).unwrap();
+        write(&mut disk, route.journal());
+    }
+    let before = [[0.0, 100.0], [1.0, 100.0], [2.0, 100.0]];
+    assert_eq!(values(&restored(&disk)), before);
+    // The port changes while a commit with the old order is under way.
+    route.accept("other", 0, vec![3.0, 100.0]).unwrap();
+    let under_way = route.journal();
+    route.map_values(|values| vec![values[1], values[0]]);
+    route.unwritten(under_way);
+    assert_eq!(values(&restored(&disk)), before, "names and values change together");
+    // The first attempt to write the new order fails.
+    let failed = route.journal();
+    route.unwritten(failed);
+    write(&mut disk, route.journal());
+    assert_eq!(disk.len(), 1, "nothing of the old order is left");
+    assert_eq!(
+        values(&restored(&disk)),
+        [[100.0, 0.0], [100.0, 1.0], [100.0, 2.0], [100.0, 3.0]]
+    );
+}
+
+#[test]
 fn readings_that_gave_way_belong_to_frames_without_an_answer() {
     let shape = Shape { rows: 4, stride: 4, warm_up: 0 };
     let mut route = Route::new(shape);

@@ -112,6 +112,9 @@ pub struct Route {
     kept: BTreeMap<u64, Kept>,
     next_order: u64,
     owed: u64,
+    /// Places of the kept readings that no chunk holds.
+    fresh: BTreeSet<u64>,
+    /// Readings that are still kept, by the chunk that holds them.
     chunks: BTreeMap<u64, u64>,
     next_chunk: u64,
     gone: Vec<u64>,
@@ -127,6 +130,7 @@ impl Route {
             kept: BTreeMap::new(),
             next_order: 0,
             owed: 0,
+            fresh: BTreeSet::new(),
             chunks: BTreeMap::new(),
             next_chunk: 0,
             gone: Vec::new(),
@@ -166,11 +170,15 @@ impl Route {
         self.shape = shape;
     }
 
-    /// Changes the values of every reading that is kept, where a port has changed.
+    /// Changes the values of every reading that is kept, where a port has changed. All of them are
+    /// written anew with the next step, in one transaction with the names that now belong to them.
     pub fn map_values(&mut self, map: impl Fn(&[f64]) -> Vec<f64>) {
-        for kept in self.kept.values_mut() {
+        for (order, kept) in &mut self.kept {
             kept.reading.values = map(&kept.reading.values);
+            kept.chunk = None;
+            self.fresh.insert(*order);
         }
+        self.gone.extend(std::mem::take(&mut self.chunks).into_keys());
     }
 
     /// Takes a reading and numbers it. None if there are too many streams already.
@@ -191,6 +199,7 @@ impl Route {
         }
         let reading = Reading { key: key.to_owned(), sequence, time_unix_ns, values };
         self.kept.insert(order, Kept { reading, chunk: None });
+        self.fresh.insert(order);
         Some(sequence)
     }
 
@@ -327,9 +336,10 @@ impl Route {
         if self.chunks.len() > CHUNKS_MAX {
             // A stream that fell silent holds old chunks: what is left of them moves on.
             let old: Vec<u64> = self.chunks.keys().copied().take(CHUNKS_MAX / 2).collect();
-            for kept in self.kept.values_mut() {
+            for (order, kept) in &mut self.kept {
                 if kept.chunk.is_some_and(|chunk| old.contains(&chunk)) {
                     kept.chunk = None;
+                    self.fresh.insert(*order);
                 }
             }
             for chunk in old {
@@ -339,10 +349,10 @@ impl Route {
         }
         let number = self.next_chunk;
         let mut readings = Vec::new();
-        for (order, kept) in &mut self.kept {
-            if kept.chunk.is_none() {
+        for order in std::mem::take(&mut self.fresh) {
+            if let Some(kept) = self.kept.get_mut(&order) {
                 kept.chunk = Some(number);
-                readings.push((*order, kept.reading.clone()));
+                readings.push((order, kept.reading.clone()));
             }
         }
         let chunk = (!readings.is_empty()).then(|| {
@@ -361,11 +371,14 @@ impl Route {
 
     /// Takes back a step that could not be written; it becomes part of the next one.
     pub fn unwritten(&mut self, step: JournalStep) {
-        if let Some((number, _)) = step.chunk {
+        if let Some((number, readings)) = step.chunk {
             self.chunks.remove(&number);
-            for kept in self.kept.values_mut() {
-                if kept.chunk == Some(number) {
+            for (order, _) in readings {
+                if let Some(kept) = self.kept.get_mut(&order)
+                    && kept.chunk == Some(number)
+                {
                     kept.chunk = None;
+                    self.fresh.insert(order);
                 }
             }
             self.gone.retain(|chunk| *chunk != number);
@@ -428,6 +441,7 @@ impl Route {
 
     fn remove(&mut self, order: u64) {
         let Some(kept) = self.kept.remove(&order) else { return };
+        self.fresh.remove(&order);
         if !self.skipped.is_empty() {
             self.skipped.remove(&(kept.reading.key.clone(), kept.reading.sequence));
         }
