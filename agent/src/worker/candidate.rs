@@ -3,7 +3,7 @@
 
 use crate::update::StagedRelease;
 use crate::worker::message::FromWorker;
-use crate::worker::placed::Placed;
+use crate::worker::placed::{Placed, UNASKED};
 use crate::worker::route::{Feed, Shape};
 use crate::worker::running::{Running, Stage, WorkerEvent};
 use crate::worker::seen::Seen;
@@ -48,7 +48,7 @@ impl Task {
         let Some(candidate) = &mut self.candidate else { return };
         candidate.worker.heard = Instant::now();
         let failed = match event {
-            WorkerEvent::Said(FromWorker::Loaded) => {
+            WorkerEvent::Said(FromWorker::Loaded) if candidate.worker.stage == Stage::Loading => {
                 candidate.worker.stage = Stage::Ready;
                 candidate.since = Instant::now();
                 let same_port = self
@@ -64,20 +64,15 @@ impl Task {
                 None
             }
             WorkerEvent::Said(FromWorker::Done(count)) => {
-                match &mut candidate.feed {
-                    Some(feed) => {
-                        feed.done(count);
-                    }
-                    None => tracing::debug!("a worker has taken readings that it was not sent"),
-                }
-                None
+                let honest = candidate.feed.as_mut().is_some_and(|feed| feed.done(count));
+                (!honest).then(|| SwapError::Died(UNASKED.into()))
             }
             // What it answers while it warms up has been accounted for.
             WorkerEvent::Said(FromWorker::Outcome(_)) => None,
             WorkerEvent::Said(FromWorker::Failed(reason)) => Some(SwapError::Load(reason)),
-            WorkerEvent::Said(FromWorker::Finished | FromWorker::Checked(_)) => {
-                Some(SwapError::Died("it said what it was not asked".into()))
-            }
+            WorkerEvent::Said(
+                FromWorker::Loaded | FromWorker::Finished | FromWorker::Checked(_),
+            ) => Some(SwapError::Died(UNASKED.into())),
             WorkerEvent::Ended(reason) => Some(SwapError::Died(reason)),
         };
         if let Some(error) = failed {

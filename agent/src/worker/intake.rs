@@ -4,7 +4,6 @@ use crate::config::Overflow;
 use crate::ledger::RECENT_PACKETS_MAX;
 use crate::source::{Arrival, Step};
 use crate::worker::commit::BATCH_FRAMES_MAX;
-use crate::worker::route::Feed;
 use crate::worker::task::Task;
 use lineside_bundle::Port;
 
@@ -26,7 +25,7 @@ impl Task {
     pub(super) fn backlog(&self) -> usize {
         match &self.feed {
             Some(feed) => feed.backlog(),
-            None => usize::try_from(self.route.owed()).unwrap_or(usize::MAX),
+            None => self.route.waiting(),
         }
     }
 
@@ -54,11 +53,7 @@ impl Task {
                 continue;
             }
             self.record.counts.accepted += 1;
-            for feed in [&mut self.feed]
-                .into_iter()
-                .chain(self.candidate.as_mut().map(|candidate| &mut candidate.feed))
-                .flatten()
-            {
+            if let Some(feed) = &mut self.feed {
                 feed.accepted();
             }
             self.give_way();
@@ -88,11 +83,7 @@ impl Task {
         if self.parts.config.overflow != Overflow::DropOldest || self.backlog() <= max {
             return;
         }
-        let gave_way = match &mut self.feed {
-            Some(feed) => self.route.drop_oldest(feed),
-            None => self.route.drop_oldest(&mut Feed::warming(&self.route)),
-        };
-        if gave_way.is_some() {
+        if self.route.drop_oldest(self.feed.as_mut()) {
             self.dropped("overflow", 1);
         }
     }

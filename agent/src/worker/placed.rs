@@ -2,7 +2,7 @@
 
 use crate::update::StagedRelease;
 use crate::worker::message::{FromWorker, ToWorker};
-use crate::worker::route::Feed;
+use crate::worker::route::{Feed, WARM_UP_READINGS_MAX};
 use crate::worker::running::{Running, Stage, WorkerEvent};
 use crate::worker::slot::SlotEvent;
 use crate::worker::task::Task;
@@ -15,6 +15,10 @@ use std::time::{Duration, Instant};
 const GRACE: Duration = Duration::from_secs(3);
 /// First and longest pause before a worker is started again.
 const RESTART_PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
+/// Readings that are kept while a candidate warms up.
+const KEPT_WHILE_WARMING_MAX: usize = 2 * WARM_UP_READINGS_MAX as usize;
+/// What is wrong with a worker that says what nobody wanted to hear.
+pub(super) const UNASKED: &str = "it said what it was not asked";
 /// How long a worker lives before earlier deaths no longer make it wait.
 const SETTLED_AFTER: Duration = Duration::from_secs(60);
 
@@ -56,10 +60,13 @@ impl Task {
         match event {
             WorkerEvent::Said(FromWorker::Loaded) => {
                 let Some(placed) = &mut self.placed else { return };
-                if let Some(worker) = &mut placed.worker {
-                    worker.stage = Stage::Ready;
+                match &mut placed.worker {
+                    Some(worker) if worker.stage == Stage::Loading => {
+                        worker.stage = Stage::Ready;
+                        self.feed = Some(Feed::again(&self.route, placed.careful));
+                    }
+                    _ => self.worker_died(UNASKED.into()),
                 }
-                self.feed = Some(Feed::again(&self.route, placed.careful));
             }
             WorkerEvent::Said(FromWorker::Outcome(outcome)) => self.outcome(outcome),
             WorkerEvent::Said(FromWorker::Done(count)) => {
@@ -68,7 +75,10 @@ impl Task {
                     self.worker_died("it has taken readings that it was not sent".into());
                 }
             }
-            WorkerEvent::Said(FromWorker::Finished) => {
+            // Believed from anybody else, it would end the recording for good.
+            WorkerEvent::Said(FromWorker::Finished)
+                if self.placed.as_ref().is_some_and(|placed| placed.finishing) =>
+            {
                 let release = self.placed.as_ref().map(|placed| placed.release.release.clone());
                 for settled in self.route.settle_rest("incomplete", "the recording ended in it") {
                     self.account(settled, release.as_ref());
@@ -80,16 +90,17 @@ impl Task {
             WorkerEvent::Said(FromWorker::Failed(reason)) | WorkerEvent::Ended(reason) => {
                 self.worker_died(reason);
             }
-            WorkerEvent::Said(FromWorker::Checked(_)) => {
-                self.worker_died("it said what it was not asked".into());
+            WorkerEvent::Said(FromWorker::Finished | FromWorker::Checked(_)) => {
+                self.worker_died(UNASKED.into());
             }
         }
     }
 
     pub(super) fn outcome(&mut self, outcome: FrameOutcome) {
         let release = self.placed.as_ref().map(|placed| placed.release.release.clone());
+        let Some(feed) = &self.feed else { return self.worker_died(UNASKED.into()) };
         let key = outcome.key.clone();
-        match self.route.settle(outcome) {
+        match self.route.settle(feed, outcome) {
             Ok(all) => {
                 for settled in all {
                     self.account(settled, release.as_ref());
@@ -101,8 +112,11 @@ impl Task {
     }
 
     pub(super) fn trim(&mut self, key: &str) {
-        // While a candidate warms up it must find what it has still to see.
-        if self.candidate.is_none() {
+        // While a candidate warms up it should find what it has still to see. One that is so slow,
+        // or beside a source so fast, that this has no end misses some of it. Before it has loaded
+        // it needs nothing: it begins with what is kept then.
+        let warms_up = self.candidate.as_ref().is_some_and(|candidate| candidate.feed.is_some());
+        if !warms_up || self.route.kept() > KEPT_WHILE_WARMING_MAX {
             self.route.trim(key, self.feed.as_ref());
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 /// Streams that a slot may tell apart.
 pub const KEYS_MAX: usize = 4096;
 /// Accepted readings that are kept for warm-up, over all streams.
-const WARM_UP_READINGS_MAX: u64 = 200_000;
+pub const WARM_UP_READINGS_MAX: u64 = 200_000;
 
 /// Longest sentence about a frame, in bytes.
 const TEXT_BYTES_MAX: usize = 500;
@@ -70,6 +70,8 @@ struct Stream {
     /// Sequence number and place in the slot's order, of the readings kept.
     kept: VecDeque<(u64, u64)>,
     touched: bool,
+    /// The number after the last reading, where what its end brings has been settled.
+    ended_at: Option<u64>,
 }
 
 /// A reading that is kept.
@@ -112,6 +114,10 @@ pub struct Route {
     kept: BTreeMap<u64, Kept>,
     next_order: u64,
     owed: u64,
+    /// Readings owed that are kept. The others have been dropped.
+    waiting: usize,
+    /// Nothing before this place is owed.
+    settled_before: u64,
     /// Places of the kept readings that no chunk holds.
     fresh: BTreeSet<u64>,
     /// Readings that are still kept, by the chunk that holds them.
@@ -130,6 +136,8 @@ impl Route {
             kept: BTreeMap::new(),
             next_order: 0,
             owed: 0,
+            waiting: 0,
+            settled_before: 0,
             fresh: BTreeSet::new(),
             chunks: BTreeMap::new(),
             next_chunk: 0,
@@ -161,6 +169,7 @@ impl Route {
             let stream = route.streams.entry(kept.reading.key.clone()).or_default();
             stream.kept.push_back((kept.reading.sequence, *order));
             stream.time_unix_ns = kept.reading.time_unix_ns;
+            route.waiting += usize::from(kept.reading.sequence >= stream.state.accounted);
         }
         route
     }
@@ -196,6 +205,7 @@ impl Route {
         stream.kept.push_back((sequence, order));
         if sequence >= stream.state.accounted {
             self.owed += 1;
+            self.waiting += 1;
         }
         let reading = Reading { key: key.to_owned(), sequence, time_unix_ns, values };
         self.kept.insert(order, Kept { reading, chunk: None });
@@ -208,6 +218,11 @@ impl Route {
         self.owed
     }
 
+    /// Readings owed that wait for a worker; those that were dropped do not.
+    pub fn waiting(&self) -> usize {
+        self.waiting
+    }
+
     /// Readings kept: those owed, and those for warm-up.
     pub fn kept(&self) -> usize {
         self.kept.len()
@@ -218,28 +233,43 @@ impl Route {
         self.streams.get(key).map(|stream| stream.state)
     }
 
-    /// Takes what a worker on the route says of a frame. Gives the frames that are now accounted
-    /// for: none if that frame was before, and more than one where readings before it had been
-    /// dropped, which then belong to frames without an answer.
+    /// Takes what the worker on the route, fed by `feed`, says of a frame. Gives the frames that are
+    /// now accounted for: none if that frame was before, and more than one where readings before it
+    /// had been dropped, which then belong to frames without an answer.
     ///
     /// # Errors
-    /// [`WrongOutcome`] if the worker cannot have seen what it answers.
-    pub fn settle(&mut self, outcome: FrameOutcome) -> Result<Vec<Settled>, WrongOutcome> {
+    /// [`WrongOutcome`] if the worker has not been sent what it answers.
+    pub fn settle(
+        &mut self,
+        feed: &Feed,
+        outcome: FrameOutcome,
+    ) -> Result<Vec<Settled>, WrongOutcome> {
         let FrameOutcome { key, frame, first, last, time_unix_ns, elapsed, result } = outcome;
         let Shape { rows, stride, .. } = self.shape;
         let wrong = || WrongOutcome { key: key.clone(), frame, first, last };
         let Some(state) = self.stream(&key) else { return Err(wrong()) };
+        let sent = feed.sent.get(&key).copied().unwrap_or(0);
+        // What the end of a stream brings accounts for no reading: it stands behind the last one.
         let empty = first == last.wrapping_add(1);
-        let possible = frame == first / stride
-            && (empty
-                || (first <= last
+        let possible = match empty {
+            true => first <= sent && frame == first.div_ceil(stride),
+            false => {
+                first <= last
                     && last - first < rows.max(stride)
-                    && last < state.next + stride))
-            && first <= state.next;
+                    && last < sent
+                    && frame == first / stride
+            }
+        };
         if !possible {
             return Err(wrong());
         }
-        if (empty && first < state.accounted) || (!empty && last < state.accounted) {
+        if empty {
+            let ended_at = self.streams.get_mut(&key).map(|stream| &mut stream.ended_at);
+            let again = ended_at.is_some_and(|at| at.replace(first) == Some(first));
+            if again || first < state.accounted {
+                return Ok(vec![]);
+            }
+        } else if last < state.accounted {
             return Ok(vec![]);
         }
         let mut settled = self.gap(&key, first, "gap", "readings before it had been dropped");
@@ -300,15 +330,24 @@ impl Route {
         orders.into_iter().for_each(|order| self.remove(order));
     }
 
-    /// Drops the reading that has waited longest for `feed`. None if none waits.
-    pub fn drop_oldest(&mut self, feed: &mut Feed) -> Option<()> {
-        let order = self.kept.range(feed.cursor..).map(|(order, _)| *order).find(|order| {
-            let reading = &self.kept[order].reading;
-            self.streams[&reading.key].state.accounted <= reading.sequence
-        })?;
+    /// Drops the reading that has waited longest for the worker on the route, which is fed by `feed`
+    /// if there is one. False if none waits.
+    pub fn drop_oldest(&mut self, feed: Option<&mut Feed>) -> bool {
+        let cursor = feed.as_ref().map_or(0, |feed| feed.cursor);
+        let from = cursor.max(self.settled_before);
+        let owed =
+            |kept: &Kept| self.streams[&kept.reading.key].state.accounted <= kept.reading.sequence;
+        let oldest = self.kept.range(from..).find(|(_, kept)| owed(kept)).map(|(order, _)| *order);
+        if from == self.settled_before {
+            // So that whoever has to drop many does not pass the same readings every time.
+            self.settled_before = oldest.unwrap_or(self.next_order);
+        }
+        let Some(order) = oldest else { return false };
         self.remove(order);
-        feed.waiting = feed.waiting.saturating_sub(1);
-        Some(())
+        if let Some(feed) = feed {
+            feed.waiting = feed.waiting.saturating_sub(1);
+        }
+        true
     }
 
     /// Lets go of readings that nobody needs: accounted for, seen by the worker, and not among the
@@ -427,6 +466,8 @@ impl Route {
         {
             let StreamState { next, accounted } = stream.state;
             self.owed -= until.min(next) - accounted.min(next);
+            let before = |number: u64| stream.kept.partition_point(|(kept, _)| *kept < number);
+            self.waiting -= before(until) - before(accounted);
             stream.state.accounted = until;
             stream.touched = true;
         }
@@ -446,6 +487,7 @@ impl Route {
             self.skipped.remove(&(kept.reading.key.clone(), kept.reading.sequence));
         }
         if let Some(stream) = self.streams.get_mut(&kept.reading.key) {
+            self.waiting -= usize::from(kept.reading.sequence >= stream.state.accounted);
             match stream.kept.front() {
                 Some((_, front)) if *front == order => {
                     stream.kept.pop_front();
@@ -471,10 +513,10 @@ pub struct Feed {
     cursor: u64,
     /// The next reading of each stream that the worker has not been sent.
     sent: BTreeMap<String, u64>,
-    /// Readings from the cursor on.
+    /// Readings owed from the cursor on.
     waiting: usize,
-    /// Sent, and not yet taken as far as the worker has said.
-    in_flight: VecDeque<(String, u64)>,
+    /// Sent, and not yet taken as far as the worker has said; whether they were owed.
+    in_flight: VecDeque<((String, u64), bool)>,
     /// Only what is accounted for already, so that nothing the worker answers counts.
     warming: bool,
     /// Readings before this place are sent one at a time, to see which one kills the worker.
@@ -487,7 +529,7 @@ impl Feed {
         Feed {
             cursor: 0,
             sent: BTreeMap::new(),
-            waiting: route.kept.len(),
+            waiting: route.waiting,
             in_flight: VecDeque::new(),
             warming: true,
             careful_until: 0,
@@ -505,17 +547,18 @@ impl Feed {
     pub fn go_live(&mut self, route: &Route) {
         self.warming = false;
         self.cursor = 0;
-        self.waiting = route.kept.len();
+        self.waiting = route.waiting;
     }
 
-    /// Tells the feed that the route has accepted a reading.
+    /// Tells the feed of the worker on the route that the route has accepted a reading.
     pub fn accepted(&mut self) {
         self.waiting += 1;
     }
 
-    /// Readings that the worker has not taken yet.
+    /// Readings owed that the worker on the route has not taken yet. Those that only warm it up
+    /// again take nobody's room.
     pub fn backlog(&self) -> usize {
-        self.waiting + self.in_flight.len()
+        self.waiting + self.in_flight.iter().filter(|(_, owed)| *owed).count()
     }
 
     /// Readings sent that the worker has not said it has taken.
@@ -523,9 +566,9 @@ impl Feed {
         self.in_flight.len()
     }
 
-    /// Whether a warming worker has seen and taken everything that was accounted for.
-    pub fn is_warm(&self) -> bool {
-        self.waiting == 0 && self.in_flight.is_empty()
+    /// Whether the worker has taken everything that there is for it.
+    pub fn has_taken_all(&self, route: &Route) -> bool {
+        self.in_flight.is_empty() && route.kept.range(self.cursor..).next().is_none()
     }
 
     /// The next readings for the worker, at most `count`, with never more than `in_flight_max` on
@@ -539,19 +582,25 @@ impl Feed {
         if count == 0 {
             return readings;
         }
-        for (order, kept) in route.kept.range(self.cursor..) {
+        let mut rest = route.kept.range(self.cursor..);
+        loop {
+            let Some((order, kept)) = rest.next() else {
+                self.waiting = 0;
+                break;
+            };
             let Reading { key, sequence, .. } = &kept.reading;
             self.cursor = order + 1;
-            self.waiting = self.waiting.saturating_sub(1);
             let sent = self.sent.get(key).copied().unwrap_or(0);
             let accounted = route.streams.get(key).map_or(0, |stream| stream.state.accounted);
+            let owed = *sequence >= accounted;
+            self.waiting = self.waiting.saturating_sub(usize::from(owed));
             let skipped =
                 !route.skipped.is_empty() && route.skipped.contains(&(key.clone(), *sequence));
-            if *sequence < sent || (self.warming && *sequence >= accounted) || skipped {
+            if *sequence < sent || (self.warming && owed) || skipped {
                 continue;
             }
             self.sent.insert(key.clone(), sequence + 1);
-            self.in_flight.push_back((key.clone(), *sequence));
+            self.in_flight.push_back(((key.clone(), *sequence), owed));
             readings.push(kept.reading.clone());
             if readings.len() == count {
                 break;
@@ -570,13 +619,13 @@ impl Feed {
 
     /// The readings on their way.
     pub fn on_their_way(&self) -> Vec<&(String, u64)> {
-        self.in_flight.iter().collect()
+        self.in_flight.iter().map(|(reading, _)| reading).collect()
     }
 
     /// The reading over which the worker died, where that is known: the only one on its way.
     pub fn suspect(&self) -> Option<(String, u64)> {
         match self.in_flight.len() {
-            1 => self.in_flight.front().cloned(),
+            1 => self.in_flight.front().map(|(reading, _)| reading.clone()),
             _ => None,
         }
     }

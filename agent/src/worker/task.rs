@@ -222,7 +222,7 @@ impl Task {
         {
             let readings = feed.take(&self.route, SEND_READINGS, IN_FLIGHT_MAX);
             candidate.worker.send_readings(readings);
-            if feed.is_warm() {
+            if feed.has_taken_all(&self.route) {
                 self.take_route();
             }
         }
@@ -239,7 +239,8 @@ impl Task {
             }
             worker.send_readings(readings);
         }
-        if self.ending && !self.ended && !placed.finishing && feed.backlog() == 0 {
+        let takes_more = placed.finishing || !feed.has_taken_all(&self.route);
+        if self.ending && !self.ended && !takes_more {
             placed.finishing = true;
             worker.heard = Instant::now();
             worker.send(ToWorker::Finish);
