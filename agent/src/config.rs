@@ -79,7 +79,7 @@ pub struct SlotConfig {
     pub sinks: Vec<String>,
     /// The site's own limits for trials.
     pub policy: TrialLimits,
-    /// What the slot says while it has never had a release.
+    /// What the slot says while it is vacant; where nothing is named, what its last bundle wants.
     pub fail_safe: BTreeMap<String, FailSafe>,
 }
 

@@ -594,6 +594,7 @@ impl Hands for SlotHands {
     }
 
     async fn self_test(&self, release: &StagedRelease) -> Result<(), String> {
+        self.slot.verified(release).await;
         match self_test(release, &self.limits, &*self.starter).await {
             Ok(_) => Ok(()),
             Err(error) => Err(error.to_string()),

@@ -7,6 +7,7 @@
 use crate::database::Database;
 use crate::store::Store;
 use crate::worker::route::{JournalStep, StreamState};
+use lineside_bundle::FailSafe;
 use lineside_runtime::Reading;
 use lineside_wire::name::SlotName;
 use redb::{ReadableTable, TableDefinition, TableHandle};
@@ -122,6 +123,8 @@ pub struct SlotCounts {
     pub findings: u64,
     /// Findings with an alarm.
     pub alarms: u64,
+    /// Findings that gave way while the disk took nothing.
+    pub findings_dropped: u64,
     /// Deaths of workers.
     pub worker_deaths: u64,
     /// Readings between two committed frames that no frame accounts for: nought.
@@ -139,6 +142,10 @@ pub struct SlotRecord {
     pub counts: SlotCounts,
     /// Names of the values of the readings that are kept.
     pub fields: Vec<String>,
+    /// How often the slot has given its fail-safe output beside those of frames.
+    pub fail_safe_given: u64,
+    /// What the last bundle says when there is no answer.
+    pub fail_safe: BTreeMap<String, FailSafe>,
 }
 
 /// The readings that one committed frame accounts for.

@@ -177,6 +177,10 @@ impl fmt::Display for DeviceStatus {
                 counts.lost,
                 counts.doubled
             )?;
+            if counts.findings_dropped > 0 {
+                let dropped = counts.findings_dropped;
+                writeln!(f, "    {dropped} findings gave way while the disk took nothing")?;
+            }
             for (what, reasons) in [("dropped", &counts.dropped), ("errors", &counts.errors)] {
                 for (reason, count) in reasons {
                     writeln!(f, "    {what}: {count} × {reason}")?;

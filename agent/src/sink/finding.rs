@@ -56,10 +56,10 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-/// One finding of a frame. Its id is the same whenever and wherever the frame is answered again.
+/// One finding of a frame. Its id is the same whenever and wherever the frame is answered again, and
+/// no other finding of the slot ever has it.
 pub fn answer(author: Author<'_>, settled: &Settled, number: usize, part: &Part) -> String {
-    let id = format!("{}/{}/{}/{number}", author.slot, settled.key, settled.frame);
-    let mut finding: Finding<'_, Value> = by(author, id, &part.outputs);
+    let mut finding: Finding<'_, Value> = by(author, id(author, settled, number), &part.outputs);
     finding.of = Some(frame(settled, number));
     finding.alarm = part.alarm;
     finding.latency_us = Some(u64::try_from(settled.elapsed.as_micros()).unwrap_or(u64::MAX));
@@ -73,21 +73,32 @@ pub fn failed_frame(
     failure: &Failure,
     outputs: &BTreeMap<String, FailSafe>,
 ) -> String {
-    let id = format!("{}/{}/{}/0", author.slot, settled.key, settled.frame);
-    let mut finding = by(author, id, outputs);
+    let mut finding = by(author, id(author, settled, 0), outputs);
     finding.of = Some(frame(settled, 0));
     finding.fail_safe = true;
     finding.reason = Some(&failure.text);
     json(&finding)
 }
 
-/// What a slot says once when it becomes vacant.
-pub fn vacant(author: Author<'_>, reason: &str, outputs: &BTreeMap<String, FailSafe>) -> String {
-    // There is no frame to name it by; its number in the outbox tells it from others.
-    let mut finding = by(author, format!("{}/vacant", author.slot), outputs);
+/// What a slot says once when it becomes vacant, or when its release does not answer: for the
+/// `count`th time since the slot exists.
+pub fn fail_safe(
+    author: Author<'_>,
+    count: u64,
+    reason: &str,
+    outputs: &BTreeMap<String, FailSafe>,
+) -> String {
+    // A frame's id has one part more, so it cannot be the same.
+    let mut finding = by(author, format!("{}/fail-safe/{count}", author.slot), outputs);
     finding.fail_safe = true;
     finding.reason = Some(reason);
     json(&finding)
+}
+
+/// A frame is named by its first reading, which no other frame accounts for. Its number repeats when
+/// an update changes how readings are cut.
+fn id(author: Author<'_>, settled: &Settled, part: usize) -> String {
+    format!("{}/{}/{}/{part}", author.slot, settled.key, settled.first)
 }
 
 fn by<'a, T>(author: Author<'a>, id: String, outputs: &'a BTreeMap<String, T>) -> Finding<'a, T> {

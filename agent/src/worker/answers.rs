@@ -5,14 +5,21 @@ use crate::sink::finding::{self, Author};
 use crate::worker::route::Settled;
 use crate::worker::slot::lock;
 use crate::worker::task::Task;
-use lineside_bundle::{BundleFile, ReleaseId};
+use lineside_bundle::{BundleFile, FailSafe, ReleaseId};
+use std::collections::BTreeMap;
 
 impl Task {
     /// Takes a frame into the next commit.
-    pub(super) fn account(&mut self, settled: Settled, release: Option<&ReleaseId>) {
-        self.seen.settled(&settled);
-        self.show_observation();
-        let author = Author { device: &self.parts.device, slot: &self.parts.slot, release };
+    pub(super) fn account(&mut self, settled: Settled) {
+        if let Some((_, seen)) = lock(&self.shared.seen).as_mut() {
+            seen.settled(&settled);
+        }
+        let release = self.placed.as_ref().map(|placed| placed.id.clone());
+        let author = Author {
+            device: &self.parts.device,
+            slot: &self.parts.slot,
+            release: release.as_deref(),
+        };
         let counts = &mut self.record.counts;
         counts.frames += 1;
         let mut found = Vec::new();
@@ -23,6 +30,9 @@ impl Task {
                     found.push(finding::answer(author, &settled, number, part));
                 }
                 counts.findings += parts.len() as u64;
+                if let Some(placed) = &mut self.placed {
+                    placed.outage.end();
+                }
             }
             Err(failure) => {
                 *counts.errors.entry(failure.reason.clone()).or_insert(0) += 1;
@@ -35,37 +45,61 @@ impl Task {
                 }
             }
         }
-        let sinks = &self.sinks;
-        self.pending
-            .findings
-            .extend(found.into_iter().map(|json| Addressed { sinks: sinks.clone(), json }));
-        let Settled { key, first, last, .. } = &settled;
-        self.pending.spans.push(Span { key: key.clone(), first: *first, last: *last });
-        if let Some(release) = release {
-            self.pending.frames.push((release.clone(), settled));
+        for json in found {
+            self.commits.find(Addressed { sinks: self.sinks.clone(), json });
         }
-        self.pending.dirty = true;
+        let Settled { key, first, last, .. } = &settled;
+        let span = Span { key: key.clone(), first: *first, last: *last };
+        self.commits.account(span, release.map(|release| (release, settled)));
     }
 
-    /// Says the fail-safe output, once until a release has had the route again.
-    pub(super) fn tell_vacant(&mut self, reason: &str, bundle: Option<&BundleFile>) {
-        if std::mem::replace(&mut self.told_vacant, true) {
+    /// Remembers what a bundle says when there is no answer. A bundle speaks for the slot that it
+    /// has run in last, and for one that has nothing yet as soon as it is verified: also one that
+    /// cannot be started here knows what is safe.
+    pub(super) fn remember(&mut self, bundle: &BundleFile) {
+        if self.record.fail_safe != bundle.fail_safe {
+            self.record.fail_safe.clone_from(&bundle.fail_safe);
+            self.commits.touch();
+        }
+    }
+
+    /// Says the fail-safe output of a vacant slot, as the settings want it or else the last bundle:
+    /// once until a release has had the route again, or until something else is to be said.
+    pub(super) fn tell_vacant(&mut self, reason: &str) {
+        let settings = &self.parts.config.fail_safe;
+        let outputs = if settings.is_empty() { &self.record.fail_safe } else { settings }.clone();
+        if self.told_vacant.as_ref() == Some(&outputs) {
+            tracing::info!(slot = %self.parts.slot, "the slot is still vacant: {reason}");
             return;
         }
-        let outputs = match bundle {
-            Some(bundle) if self.parts.config.fail_safe.is_empty() => &bundle.fail_safe,
-            _ => &self.parts.config.fail_safe,
-        };
-        let author = Author { device: &self.parts.device, slot: &self.parts.slot, release: None };
-        let json = finding::vacant(author, reason, outputs);
         tracing::warn!(slot = %self.parts.slot, "the slot is vacant and gives its fail-safe output: {reason}");
-        self.pending.findings.push(Addressed { sinks: self.sinks.clone(), json });
-        self.pending.dirty = true;
+        self.give_fail_safe(None, reason, &outputs);
+        self.told_vacant = Some(outputs);
     }
 
-    /// Lets others see what was seen of the release on the route.
-    pub(super) fn show_observation(&self) {
-        let release = self.placed.as_ref().map(|placed| placed.release.release.digest);
-        *lock(&self.shared.observation) = release.map(|of| (of, self.seen.observation()));
+    /// Says the fail-safe output of a release that has the route and does not answer, as it would
+    /// say for each frame.
+    pub(super) fn tell_outage(&mut self, reason: &str) {
+        let Some(placed) = &self.placed else { return };
+        let release = placed.id.clone();
+        let bundle = &placed.release.manifest.bundle.fail_safe;
+        let settings = &self.parts.config.fail_safe;
+        let outputs = if bundle.is_empty() { settings } else { bundle }.clone();
+        tracing::warn!(slot = %self.parts.slot, "{release} does not answer, and the slot gives its fail-safe output: {reason}");
+        let reason = format!("the release does not answer: {reason}");
+        self.give_fail_safe(Some(&release), &reason, &outputs);
+    }
+
+    fn give_fail_safe(
+        &mut self,
+        release: Option<&ReleaseId>,
+        reason: &str,
+        outputs: &BTreeMap<String, FailSafe>,
+    ) {
+        self.record.fail_safe_given += 1;
+        let number = self.record.fail_safe_given;
+        let author = Author { device: &self.parts.device, slot: &self.parts.slot, release };
+        let json = finding::fail_safe(author, number, reason, outputs);
+        self.commits.find(Addressed { sinks: self.sinks.clone(), json });
     }
 }

@@ -3,11 +3,12 @@
 
 use crate::update::StagedRelease;
 use crate::worker::message::FromWorker;
+use crate::worker::outage::Outage;
 use crate::worker::placed::{Placed, UNASKED};
 use crate::worker::route::{Feed, Shape};
 use crate::worker::running::{Running, Stage, WorkerEvent};
 use crate::worker::seen::Seen;
-use crate::worker::slot::SwapError;
+use crate::worker::slot::{SwapError, lock};
 use crate::worker::task::Task;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,7 +40,7 @@ impl Task {
     ) {
         if self.placed.is_none() {
             let reason = format!("the release could not be started: {error}");
-            self.tell_vacant(&reason, None);
+            self.tell_vacant(&reason);
         }
         let _ = reply.send(Err(error));
     }
@@ -84,7 +85,7 @@ impl Task {
         if let Some(candidate) = self.candidate.take() {
             if self.placed.is_none() {
                 let reason = format!("{} could not be started: {error}", candidate.release.release);
-                self.tell_vacant(&reason, Some(&candidate.release.manifest.bundle));
+                self.tell_vacant(&reason);
             }
             let _ = candidate.reply.send(Err(error));
         }
@@ -102,6 +103,7 @@ impl Task {
             warm_up: bundle.warm_up_readings,
         };
         let port = Arc::new(bundle.port().1.clone());
+        self.remember(bundle);
         self.route.set_shape(shape);
         self.change_port(&port);
         let feed = match feed {
@@ -114,10 +116,12 @@ impl Task {
         tracing::info!(slot = %self.parts.slot, "{} has the route", release.release);
         self.parts.witness.placed(&self.parts.slot, &release.release, bundle);
         self.feed = Some(feed);
-        self.seen = Seen::default();
         self.deaths.clear();
-        self.told_vacant = false;
+        self.told_vacant = None;
+        // Before anybody is told of the swap: a trial must not be judged by its forerunner's frames.
+        *lock(&self.shared.seen) = Some((release.release.digest, Seen::default()));
         self.placed = Some(Placed {
+            id: Arc::new(release.release.clone()),
             release,
             port: port.clone(),
             worker: Some(worker),
@@ -125,9 +129,8 @@ impl Task {
             deaths: 0,
             careful: false,
             finishing: false,
+            outage: Outage::default(),
         });
-        // Before anybody is told of the swap: a trial must not be judged by its forerunner's frames.
-        self.show_observation();
         self.port.send_if_modified(|now| {
             let differs = now.as_deref() != Some(&*port);
             if differs {

@@ -6,14 +6,17 @@ use crate::source::{Arrival, Step};
 use crate::worker::commit::BATCH_FRAMES_MAX;
 use crate::worker::task::Task;
 use lineside_bundle::Port;
+use std::time::Instant;
 
 impl Task {
     pub(super) fn takes_readings(&self) -> bool {
-        let Some(_) = &self.placed else { return false };
-        if self.ending || self.draining.is_some() || self.parts.ledger.is_full(&self.sinks) {
+        if self.placed.is_none() || self.ending || self.draining.is_some() {
             return false;
         }
-        if self.pending.spans.len() >= BATCH_FRAMES_MAX && !self.disk_is_stuck() {
+        if self.parts.ledger.is_full(&self.sinks) {
+            return false;
+        }
+        if self.commits.frames() >= BATCH_FRAMES_MAX && !self.commits.has_no_disk(Instant::now()) {
             return false;
         }
         match self.parts.config.overflow {
@@ -73,8 +76,10 @@ impl Task {
             Some(Step::End) => self.ending = true,
             None => {}
         }
-        self.pending.receipts.extend(receipt);
-        self.pending.dirty = true;
+        if let Some(receipt) = receipt {
+            self.commits.receipt(receipt);
+        }
+        self.commits.touch();
     }
 
     /// Drops the oldest readings where the settings say so.
@@ -91,7 +96,7 @@ impl Task {
     pub(super) fn dropped(&mut self, reason: &'static str, count: u64) {
         *self.record.counts.dropped.entry(reason.to_owned()).or_insert(0) += count;
         self.parts.witness.dropped(&self.parts.slot, reason, count);
-        self.pending.dirty = true;
+        self.commits.touch();
     }
 
     /// Readings that are kept were read for another port: what is still there by name is moved to
@@ -109,10 +114,7 @@ impl Task {
             None => {
                 let rest = self.route.settle_rest("port", "its readings lack a field of the port");
                 self.route.forget();
-                let release = self.placed.as_ref().map(|placed| placed.release.release.clone());
-                for settled in rest {
-                    self.account(settled, release.as_ref());
-                }
+                rest.into_iter().for_each(|settled| self.account(settled));
             }
         }
     }

@@ -9,6 +9,7 @@ mod candidate;
 mod commit;
 mod intake;
 pub mod message;
+mod outage;
 mod placed;
 pub mod process;
 pub mod route;
@@ -21,5 +22,5 @@ pub mod task;
 pub mod witness;
 
 pub use selftest::{SelfTestError, WorkerLimits, self_test};
-pub use slot::{SlotEvent, SlotHandle, SlotView, SwapError};
+pub use slot::{SlotError, SlotEvent, SlotHandle, SlotView, SwapError};
 pub use witness::Witness;

@@ -2,9 +2,10 @@
 
 use crate::update::StagedRelease;
 use crate::worker::message::{FromWorker, ToWorker};
+use crate::worker::outage::Outage;
 use crate::worker::route::{Feed, WARM_UP_READINGS_MAX};
 use crate::worker::running::{Running, Stage, WorkerEvent};
-use crate::worker::slot::SlotEvent;
+use crate::worker::slot::{SlotEvent, lock};
 use crate::worker::task::Task;
 use lineside_bundle::{Port, ReleaseId};
 use lineside_runtime::FrameOutcome;
@@ -25,6 +26,7 @@ const SETTLED_AFTER: Duration = Duration::from_secs(60);
 /// The release that has the route.
 pub(super) struct Placed {
     pub(super) release: StagedRelease,
+    pub(super) id: Arc<ReleaseId>,
     pub(super) port: Arc<Port>,
     /// None while its worker is dead.
     pub(super) worker: Option<Running>,
@@ -35,6 +37,7 @@ pub(super) struct Placed {
     pub(super) careful: bool,
     /// The end of the recording has been said to the worker.
     pub(super) finishing: bool,
+    pub(super) outage: Outage,
 }
 
 impl Task {
@@ -63,6 +66,7 @@ impl Task {
                 match &mut placed.worker {
                     Some(worker) if worker.stage == Stage::Loading => {
                         worker.stage = Stage::Ready;
+                        placed.outage.ready();
                         self.feed = Some(Feed::again(&self.route, placed.careful));
                     }
                     _ => self.worker_died(UNASKED.into()),
@@ -79,13 +83,12 @@ impl Task {
             WorkerEvent::Said(FromWorker::Finished)
                 if self.placed.as_ref().is_some_and(|placed| placed.finishing) =>
             {
-                let release = self.placed.as_ref().map(|placed| placed.release.release.clone());
                 for settled in self.route.settle_rest("incomplete", "the recording ended in it") {
-                    self.account(settled, release.as_ref());
+                    self.account(settled);
                 }
                 self.ended = true;
                 self.record.position.ended = true;
-                self.pending.dirty = true;
+                self.commits.touch();
             }
             WorkerEvent::Said(FromWorker::Failed(reason)) | WorkerEvent::Ended(reason) => {
                 self.worker_died(reason);
@@ -97,14 +100,11 @@ impl Task {
     }
 
     pub(super) fn outcome(&mut self, outcome: FrameOutcome) {
-        let release = self.placed.as_ref().map(|placed| placed.release.release.clone());
         let Some(feed) = &self.feed else { return self.worker_died(UNASKED.into()) };
         let key = outcome.key.clone();
         match self.route.settle(feed, outcome) {
             Ok(all) => {
-                for settled in all {
-                    self.account(settled, release.as_ref());
-                }
+                all.into_iter().for_each(|settled| self.account(settled));
                 self.trim(&key);
             }
             Err(error) => self.worker_died(error.to_string()),
@@ -141,20 +141,22 @@ impl Task {
         };
         placed.deaths += 1;
         placed.restart_at = Instant::now() + pause;
-        let release = placed.release.release.clone();
+        placed.outage.died(Instant::now(), &reason);
         self.record.counts.worker_deaths += 1;
-        self.pending.dirty = true;
-        self.seen.crashed();
-        self.show_observation();
+        self.commits.touch();
+        if let Some((_, seen)) = lock(&self.shared.seen).as_mut() {
+            seen.crashed();
+        }
+        let release = ReleaseId::clone(&placed.id);
         tracing::warn!(slot = %self.parts.slot, "the worker of {release} is gone: {reason}");
-        self.shared.tell(&SlotEvent::WorkerFailed { release: release.clone(), reason });
+        self.shared.tell(&SlotEvent::WorkerFailed { release, reason });
         if let Some(feed) = feed.filter(|_| was_ready) {
-            self.suspect(&feed, &release);
+            self.suspect(&feed);
         }
     }
 
     /// Remembers which readings were on their way, and gives up the one that killed two workers.
-    pub(super) fn suspect(&mut self, feed: &Feed, release: &ReleaseId) {
+    pub(super) fn suspect(&mut self, feed: &Feed) {
         let on_their_way = feed.on_their_way();
         self.deaths.retain(|reading, _| on_their_way.contains(&reading));
         for reading in on_their_way {
@@ -164,13 +166,20 @@ impl Task {
         if self.deaths.get(&(key.clone(), sequence)).is_some_and(|deaths| *deaths >= 2) {
             tracing::error!(slot = %self.parts.slot, "reading {sequence} of {key:?} is given up: two workers died over it");
             for settled in self.route.skip(&key, sequence) {
-                self.account(settled, Some(release));
+                self.account(settled);
             }
         }
     }
 
-    /// Ends a worker that is silent for too long, and starts one in place of one that died.
+    /// Ends a worker that is silent for too long, starts one in place of one that died, and tells
+    /// the plant where that does not help.
     pub(super) fn look_at_placed(&mut self) {
+        let Some(placed) = &mut self.placed else { return };
+        if !self.ended
+            && let Some(reason) = placed.outage.to_tell(Instant::now())
+        {
+            self.tell_outage(&reason);
+        }
         let Some(placed) = &mut self.placed else { return };
         let frame = placed.release.manifest.bundle.limits.frame();
         match &placed.worker {

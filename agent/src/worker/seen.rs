@@ -48,11 +48,7 @@ impl Seen {
 
     /// What was seen.
     pub fn observation(&self) -> Observation {
-        Observation {
-            latency_ms_p95: self.latency_ms.quantile(0.95),
-            outputs: self.observation.outputs.clone(),
-            ..self.observation.clone()
-        }
+        Observation { latency_ms_p95: self.latency_ms.quantile(0.95), ..self.observation.clone() }
     }
 
     /// The ranges of outputs seen, for tests and people.

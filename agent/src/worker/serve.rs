@@ -27,8 +27,8 @@ pub enum Confinement {
 pub trait Answers {
     /// Takes the stream's next reading; gives the frames that it completes.
     fn push(&mut self, reading: &Reading) -> Vec<FrameOutcome>;
-    /// Ends every stream.
-    fn finish(&mut self) -> Vec<FrameOutcome>;
+    /// Ends one of the streams that are open; gives what that brings. None if there is none.
+    fn finish_one(&mut self) -> Option<Vec<FrameOutcome>>;
 }
 
 /// A bundle that is ready for readings, or why it is not, for people.
@@ -39,8 +39,8 @@ impl Answers for Pipeline {
         Pipeline::push(self, reading)
     }
 
-    fn finish(&mut self) -> Vec<FrameOutcome> {
-        Pipeline::finish(self)
+    fn finish_one(&mut self) -> Option<Vec<FrameOutcome>> {
+        Pipeline::finish_one(self)
     }
 }
 
@@ -97,8 +97,14 @@ pub fn serve(
             }
             ToWorker::Finish => {
                 let Some(answers) = &mut answers else { return Err(too_early()) };
-                for outcome in answers.finish() {
-                    write(&mut output, &FromWorker::Outcome(outcome))?;
+                // A stream at a time, and a word after each: all of them may take longer than a
+                // worker may be silent.
+                while let Some(outcomes) = answers.finish_one() {
+                    for outcome in outcomes {
+                        write(&mut output, &FromWorker::Outcome(outcome))?;
+                    }
+                    write(&mut output, &FromWorker::Done(0))?;
+                    output.flush()?;
                 }
                 write(&mut output, &FromWorker::Finished)?;
             }

@@ -2,6 +2,7 @@
 
 use crate::ledger::SlotCounts;
 use crate::update::StagedRelease;
+use crate::worker::seen::Seen;
 use crate::worker::task::Command;
 use lineside_bundle::{Digest, Port, ReleaseId};
 use lineside_rules::Observation;
@@ -43,6 +44,17 @@ pub enum SwapError {
     Stopping,
 }
 
+/// Why a slot's task has ended although nobody asked for it. The agent cannot go on without it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SlotError {
+    /// Nothing can be committed any more.
+    #[error("the ledger is gone, so nothing that the slot does would be kept")]
+    Ledger,
+    /// A mistake of ours.
+    #[error("the slot's task broke down: {0}")]
+    Broken(String),
+}
+
 /// What can be seen of a slot at any time.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SlotView {
@@ -61,8 +73,8 @@ pub struct SlotView {
 /// What the slot's task shares with its handles.
 #[derive(Default)]
 pub(super) struct Shared {
-    /// What was seen of a release, and of which.
-    pub observation: Mutex<Option<(Digest, Observation)>>,
+    /// What was seen of the release on the route, and which that is.
+    pub seen: Mutex<Option<(Digest, Seen)>>,
     pub subscribers: Mutex<Vec<mpsc::Sender<SlotEvent>>>,
 }
 
@@ -86,6 +98,7 @@ pub struct SlotHandle {
     pub(super) shared: Arc<Shared>,
     pub(super) view: watch::Receiver<SlotView>,
     pub(super) port: watch::Receiver<Option<Arc<Port>>>,
+    pub(super) end: watch::Receiver<Option<Result<(), SlotError>>>,
 }
 
 impl SlotHandle {
@@ -118,10 +131,19 @@ impl SlotHandle {
         }
     }
 
+    /// Tells the slot of a release that is verified, and is to be tried if its checks agree. While
+    /// the slot has nothing else, the fail-safe output is that release's.
+    pub async fn verified(&self, release: &StagedRelease) {
+        let command = Command::Verified { release: Box::new(release.clone()) };
+        // A slot that is gone says nothing any more.
+        let _ = self.commands.send(command).await;
+    }
+
     /// What was seen of `release` since it took the route; nothing while another one has it.
     pub fn observation(&self, release: &Digest) -> Observation {
-        let seen = lock(&self.shared.observation).clone();
-        seen.filter(|(of, _)| of == release).map(|(_, seen)| seen).unwrap_or_default()
+        let seen = lock(&self.shared.seen);
+        let seen = seen.as_ref().filter(|(of, _)| of == release);
+        seen.map(|(_, seen)| seen.observation()).unwrap_or_default()
     }
 
     /// Events from now on; when the receiver does not keep up, events are dropped.
@@ -138,6 +160,17 @@ impl SlotHandle {
         if self.commands.send(Command::Drain { reply }).await.is_ok() {
             let _ = replied.await;
         }
+    }
+
+    /// Waits until the slot's task has ended: it does so when it is drained, and by an error.
+    ///
+    /// # Errors
+    /// [`SlotError`].
+    pub async fn ended(&self) -> Result<(), SlotError> {
+        let mut end = self.end.clone();
+        let end = end.wait_for(Option::is_some).await;
+        // Who tells the end outlives the task, but for the end of the whole runtime.
+        end.ok().and_then(|end| end.clone()).unwrap_or(Ok(()))
     }
 
     /// What can be seen of the slot.

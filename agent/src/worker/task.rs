@@ -2,26 +2,26 @@
 //! commits them, and replaces workers.
 
 use crate::config::SlotConfig;
-use crate::ledger::{Continuation, Ledger, LedgerError, Position, SlotRecord};
+use crate::ledger::{Answer, Continuation, Ledger, LedgerError, Position, SlotRecord};
 use crate::source::{self, Arrival};
 use crate::update::StagedRelease;
 use crate::worker::candidate::Candidate;
-use crate::worker::commit::{Committing, Pending, answered};
+use crate::worker::commit::{Commits, answered};
 use crate::worker::message::ToWorker;
 use crate::worker::placed::Placed;
 use crate::worker::process::Starter;
 use crate::worker::route::{Feed, Route, Shape};
 use crate::worker::running::WorkerEvent;
-use crate::worker::seen::Seen;
 use crate::worker::selftest::WorkerLimits;
-use crate::worker::slot::{Shared, SlotHandle, SlotView, SwapError};
+use crate::worker::slot::{Shared, SlotError, SlotHandle, SlotView, SwapError, lock};
 use crate::worker::witness::Witness;
-use lineside_bundle::Port;
+use lineside_bundle::{FailSafe, Port};
 use lineside_wire::name::{DeviceId, SlotName};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
 /// Readings that are sent to a worker at once.
@@ -37,6 +37,8 @@ pub(super) enum Command {
     Place { release: Box<StagedRelease>, reply: oneshot::Sender<Result<(), SwapError>> },
     /// Take off the route whatever is on it.
     Vacate { reason: String, reply: oneshot::Sender<()> },
+    /// A release that may come is verified.
+    Verified { release: Box<StagedRelease> },
     /// Finish what was taken, and stop.
     Drain { reply: oneshot::Sender<()> },
 }
@@ -96,21 +98,25 @@ pub fn open(parts: SlotParts) -> Result<(SlotHandle, Position), LedgerError> {
         placed: None,
         candidate: None,
         feed: None,
-        seen: Seen::default(),
         deaths: BTreeMap::new(),
-        pending: Pending::default(),
-        commit: None,
-        last_commit: Instant::now(),
+        commits: Commits::new(Instant::now()),
+        answer: None,
         view,
         port,
         shared: shared.clone(),
         events,
         workers: 0,
         draining: None,
-        told_vacant: false,
+        told_vacant: None,
     };
-    tokio::spawn(task.run(inbox, from_workers));
-    Ok((SlotHandle { commands, shared, view: view_out, port: port_out }, position))
+    let running = tokio::spawn(task.run(inbox, from_workers));
+    let (tell_end, end) = watch::channel(None);
+    tokio::spawn(async move {
+        let ended = running.await;
+        let ended = ended.unwrap_or_else(|error| Err(SlotError::Broken(error.to_string())));
+        tell_end.send_replace(Some(ended));
+    });
+    Ok((SlotHandle { commands, shared, view: view_out, port: port_out, end }, position))
 }
 
 /// What a slot holds in memory.
@@ -123,12 +129,11 @@ pub(super) struct Task {
     pub(super) candidate: Option<Candidate>,
     /// How far the worker on the route has been fed; none while it is not ready.
     pub(super) feed: Option<Feed>,
-    pub(super) seen: Seen,
     /// How often a reading was on its way to a worker that died.
     pub(super) deaths: BTreeMap<(String, u64), u32>,
-    pub(super) pending: Pending,
-    pub(super) commit: Option<Committing>,
-    pub(super) last_commit: Instant,
+    pub(super) commits: Commits,
+    /// The commit under way.
+    pub(super) answer: Option<JoinHandle<Option<Answer>>>,
     /// The source has said that the recording ends.
     pub(super) ending: bool,
     /// Everything of it is accounted for.
@@ -138,8 +143,9 @@ pub(super) struct Task {
     pub(super) shared: Arc<Shared>,
     pub(super) events: mpsc::Sender<(u64, WorkerEvent)>,
     pub(super) workers: u64,
-    pub(super) draining: Option<(oneshot::Sender<()>, bool)>,
-    pub(super) told_vacant: bool,
+    pub(super) draining: Option<oneshot::Sender<()>>,
+    /// The fail-safe output that was said since a release had the route.
+    pub(super) told_vacant: Option<BTreeMap<String, FailSafe>>,
 }
 
 impl Task {
@@ -147,29 +153,34 @@ impl Task {
         mut self,
         mut commands: mpsc::Receiver<Command>,
         mut from_workers: mpsc::Receiver<(u64, WorkerEvent)>,
-    ) {
+    ) -> Result<(), SlotError> {
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let takes = self.takes_readings();
+            let mut looked = false;
             tokio::select! {
                 command = commands.recv() => match command {
                     Some(command) => self.command(command),
-                    None => return,
+                    None => return Ok(()),
                 },
                 Some((worker, event)) = from_workers.recv() => self.heard(worker, event),
                 Some(arrival) = self.parts.arrivals.recv(), if takes => self.arrived(arrival),
-                answer = answered(&mut self.commit) => self.committed(answer),
-                _ = look.tick() => self.look(),
+                answer = answered(&mut self.answer) => self.committed(answer)?,
+                _ = look.tick() => {
+                    self.look();
+                    looked = true;
+                }
             }
             self.feed_workers();
-            self.commit_if_due().await;
-            self.show();
-            if self.is_drained() {
-                if let Some((reply, _)) = self.draining.take() {
+            self.commit_if_due();
+            let drained = self.is_drained();
+            self.show(looked || drained);
+            if drained {
+                if let Some(reply) = self.draining.take() {
                     let _ = reply.send(());
                 }
-                return;
+                return Ok(());
             }
         }
     }
@@ -179,6 +190,9 @@ impl Task {
             Command::Place { release, reply } => {
                 self.supersede();
                 let release = *release;
+                if self.placed.is_none() {
+                    self.remember(&release.manifest.bundle);
+                }
                 match self.start(&release) {
                     Ok(worker) => {
                         let since = Instant::now();
@@ -192,16 +206,19 @@ impl Task {
                 self.supersede();
                 self.placed = None;
                 self.feed = None;
-                self.seen = Seen::default();
-                self.show_observation();
+                *lock(&self.shared.seen) = None;
                 self.port.send_replace(None);
-                self.told_vacant = false;
-                self.tell_vacant(&reason, None);
+                self.tell_vacant(&reason);
                 let _ = reply.send(());
+            }
+            Command::Verified { release } => {
+                if self.placed.is_none() {
+                    self.remember(&release.manifest.bundle);
+                }
             }
             Command::Drain { reply } => {
                 self.supersede();
-                self.draining = Some((reply, false));
+                self.draining = Some(reply);
             }
         }
     }
@@ -255,22 +272,23 @@ impl Task {
 
     fn is_drained(&mut self) -> bool {
         let idle = self.feed.as_ref().is_none_or(|feed| feed.backlog() == 0);
-        self.draining.is_some() && idle && self.commit.is_none() && !self.pending.dirty
+        self.draining.is_some() && idle && self.commits.is_clean()
     }
 
-    fn show(&self) {
-        let committed = self.commit.is_none() && !self.pending.dirty;
-        let view = SlotView {
-            release: self.placed.as_ref().map(|placed| placed.release.release.clone()),
-            answering: self.feed.is_some(),
-            counts: self.record.counts.clone(),
-            owed: self.route.owed(),
-            ended: self.ended && committed,
-        };
+    /// Lets others see the slot: at once what it does, and now and then what it has counted.
+    fn show(&self, counts: bool) {
+        let release = self.placed.as_ref().map(|placed| &*placed.id);
+        let answering = self.feed.is_some();
+        let ended = self.ended && self.commits.is_clean();
+        let owed = self.route.owed();
         self.view.send_if_modified(|now| {
-            let differs = *now != view;
+            let differs = now.release.as_ref() != release
+                || now.answering != answering
+                || now.ended != ended
+                || (counts && (now.owed != owed || now.counts != self.record.counts));
             if differs {
-                *now = view;
+                let (release, counts) = (release.cloned(), self.record.counts.clone());
+                *now = SlotView { release, answering, counts, owed, ended };
             }
             differs
         });

@@ -111,28 +111,32 @@ impl Pipeline {
     /// Ends every stream: plugins give what they held back, and readings of a window that never
     /// became whole are accounted for as such.
     pub fn finish(&mut self) -> Vec<FrameOutcome> {
-        let mut outcomes = Vec::new();
-        for (key, mut stream) in std::mem::take(&mut self.streams) {
-            outcomes.extend(stream.end().into_iter().map(|cut| self.answer(&key, cut)));
-            let started = Instant::now();
-            let (next, time_unix_ns) = stream.position();
-            // The number after the last frame's, whole or not.
-            let number = next.div_ceil(u64::from(self.stride));
-            let frame = Frame { key: &key, number, first: next, time_unix_ns };
-            let result = self.flow(&frame, None);
-            if !matches!(&result, Ok(parts) if parts.is_empty()) {
-                outcomes.push(FrameOutcome {
-                    frame: number,
-                    first: next,
-                    last: next - 1,
-                    time_unix_ns,
-                    result,
-                    elapsed: started.elapsed(),
-                    key,
-                });
-            }
+        std::iter::from_fn(|| self.finish_one()).flatten().collect()
+    }
+
+    /// Ends one of the streams, as [`Pipeline::finish`] ends all. None if no stream is open.
+    pub fn finish_one(&mut self) -> Option<Vec<FrameOutcome>> {
+        let (key, mut stream) = self.streams.pop_first()?;
+        let cuts = stream.end().into_iter();
+        let mut outcomes: Vec<_> = cuts.map(|cut| self.answer(&key, cut)).collect();
+        let started = Instant::now();
+        let (next, time_unix_ns) = stream.position();
+        // The number after the last frame's, whole or not.
+        let number = next.div_ceil(u64::from(self.stride));
+        let frame = Frame { key: &key, number, first: next, time_unix_ns };
+        let result = self.flow(&frame, None);
+        if !matches!(&result, Ok(parts) if parts.is_empty()) {
+            outcomes.push(FrameOutcome {
+                frame: number,
+                first: next,
+                last: next - 1,
+                time_unix_ns,
+                result,
+                elapsed: started.elapsed(),
+                key,
+            });
         }
-        outcomes
+        Some(outcomes)
     }
 
     /// Plugin instances that had to be replaced so far.
