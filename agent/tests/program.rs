@@ -22,7 +22,7 @@ use time::OffsetDateTime;
 
 /// Longest that a run may take.
 const PATIENCE: Duration = Duration::from_secs(60);
-const ROWS: usize = 30_003;
+const ROWS: usize = 60_003;
 
 fn bundle() -> BuiltBundle {
     let text = "format = 1\nname = 'echo'\nversion = '1'\nalarm_output = 'alarm'\nwarm_up_readings = 9\n\
@@ -31,7 +31,7 @@ fn bundle() -> BuiltBundle {
         [stages.last]\nkind = 'select'\ninput = 'w'\nindex = 5\n\
         [stages.high]\nkind = 'threshold'\ninput = 'last'\nabove = 1e6\n\
         [outputs]\nx = { from = 'last' }\nalarm = { from = 'high' }\n\
-        [fail_safe]\nalarm = true\n";
+        [fail_safe]\nalarm = true\n[trial]\nframes = 5\njudge_after = 2\n";
     build(BundleFile::parse(text).unwrap(), BTreeMap::new()).unwrap()
 }
 
@@ -174,6 +174,20 @@ fn killed_at_any_moment_it_goes_on_where_frames_were_accounted_for() {
         let text = fs::read(folder.path().join("findings.jsonl")).unwrap_or_default();
         text.iter().filter(|byte| **byte == b'\n').count()
     };
+    // Whoever is killed too often during a trial is taken back, and rightly so.
+    let mut child = start(&settings);
+    let began = Instant::now();
+    let status = || {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_lineside-agent"));
+        let output = program.current_dir(folder.path()).args(["status", "--json"]).output();
+        serde_json::from_slice(&output.unwrap().stdout).unwrap_or(Value::Null)
+    };
+    while status()["slots"]["echo"]["active"] != "echo v1" {
+        assert!(began.elapsed() < PATIENCE, "it is not committed");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
     // While it starts, and each time that it has got on by some findings.
     let mut in_the_middle = 0;
     for round in 0..12 {
