@@ -572,7 +572,7 @@ async fn a_vacant_slot_says_what_its_last_bundle_wants_unless_its_settings_say_o
     };
     let one = open();
     one.slot.vacate("no release has been committed yet").await;
-    // It passes no checks here, but it knows what is safe.
+    // Whether or not it passes its checks here, it knows what is safe.
     one.slot.verified(&release("1", "")).await;
     one.slot.vacate("its checks say no").await;
     one.slot.vacate("its checks say no, still").await;

@@ -46,7 +46,6 @@ struct Pending {
 
 /// A commit that is under way.
 struct Writing {
-    step: JournalStep,
     frames: Vec<Answered>,
     receipts: Vec<u64>,
     since: Instant,
@@ -143,7 +142,7 @@ impl Commits {
         step: JournalStep,
     ) -> Batch {
         let Pending { spans, findings, frames, receipts, .. } = std::mem::take(&mut self.pending);
-        self.writing = Some(Writing { step: step.clone(), frames, receipts, since: now });
+        self.writing = Some(Writing { frames, receipts, since: now });
         self.began = now;
         Batch { slot, record, journal: step, spans, findings }
     }
@@ -160,18 +159,19 @@ impl Commits {
     /// The commit under way could not be written: it waits again, before what came since. Gives
     /// the step to take back.
     pub(super) fn unwritten(&mut self, batch: Batch) -> JournalStep {
-        let Some(writing) = self.writing.take() else { return JournalStep::default() };
-        let Writing { step, frames, receipts, since } = writing;
+        let Batch { journal, spans, findings, .. } = batch;
+        let Some(writing) = self.writing.take() else { return journal };
+        let Writing { frames, receipts, since } = writing;
         self.failing_since.get_or_insert(since);
         let newer = std::mem::replace(
             &mut self.pending,
-            Pending { spans: batch.spans, findings: batch.findings, frames, receipts, dirty: true },
+            Pending { spans, findings, frames, receipts, dirty: true },
         );
         self.pending.spans.extend(newer.spans);
         self.pending.findings.extend(newer.findings);
         self.pending.frames.extend(newer.frames);
         self.pending.receipts.extend(newer.receipts);
-        step
+        journal
     }
 
     /// What goes on without the disk; none while the disk is waited for.

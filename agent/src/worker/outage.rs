@@ -38,7 +38,7 @@ impl Outage {
     }
 
     /// What to tell the plant, once an outage.
-    pub(super) fn to_tell(&mut self, now: Instant) -> Option<String> {
+    pub(super) fn untold(&mut self, now: Instant) -> Option<String> {
         let unready = |since: Instant| now.saturating_duration_since(since) > UNREADY_MAX;
         let lasts = self.deaths >= DEATHS_MAX || self.unready_since.is_some_and(unready);
         if !lasts || self.told {
@@ -61,19 +61,19 @@ mod tests {
         outage.died(at(0), "first");
         outage.ready();
         outage.died(at(1), "second");
-        assert_eq!(outage.to_tell(at(2)), None);
+        assert_eq!(outage.untold(at(2)), None);
         outage.ready();
         outage.died(at(2), "third");
-        assert_eq!(outage.to_tell(at(2)).as_deref(), Some("third"));
+        assert_eq!(outage.untold(at(2)).as_deref(), Some("third"));
         outage.ready();
         outage.died(at(3), "fourth");
-        assert_eq!(outage.to_tell(at(60)), None);
+        assert_eq!(outage.untold(at(60)), None);
         outage.ready();
         outage.end();
         // One that does not load is told by the time it takes.
         outage.died(at(100), "fifth");
-        assert_eq!(outage.to_tell(at(104)), None);
-        assert_eq!(outage.to_tell(at(106)).as_deref(), Some("fifth"));
+        assert_eq!(outage.untold(at(104)), None);
+        assert_eq!(outage.untold(at(106)).as_deref(), Some("fifth"));
     }
 
     #[test]
@@ -83,7 +83,7 @@ mod tests {
             outage.died(Instant::now(), "it was killed");
             outage.ready();
             outage.end();
-            assert_eq!(outage.to_tell(Instant::now()), None);
+            assert_eq!(outage.untold(Instant::now()), None);
         }
     }
 }

@@ -176,7 +176,7 @@ impl Task {
     pub(super) fn look_at_placed(&mut self) {
         let Some(placed) = &mut self.placed else { return };
         if !self.ended
-            && let Some(reason) = placed.outage.to_tell(Instant::now())
+            && let Some(reason) = placed.outage.untold(Instant::now())
         {
             self.tell_outage(&reason);
         }

@@ -215,6 +215,10 @@ impl Task {
                 if self.placed.is_none() {
                     self.remember(&release.manifest.bundle);
                 }
+                // The plant need not wait for the safe value until the release has been tried.
+                if self.told_vacant.is_some() {
+                    self.tell_vacant(&format!("{} is not committed yet", release.release));
+                }
             }
             Command::Drain { reply } => {
                 self.supersede();
