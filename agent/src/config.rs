@@ -408,6 +408,9 @@ fn check(file: ConfigFile, folder: &Path) -> Result<Config, Wrong> {
             let problem = format!("must be 1 to {QUEUE_READINGS_MAX} readings");
             return wrong(field("queue_readings_max"), problem);
         }
+        if let Err((limit, problem)) = slot.policy.check() {
+            return wrong(field(&format!("policy.{limit}")), problem);
+        }
         let config = SlotConfig {
             source: slot.source,
             source_kind,
@@ -639,6 +642,11 @@ mod tests {
     #[test]
     fn a_value_that_makes_no_sense_is_named_with_its_field() {
         for (from, to, wanted) in [
+            (
+                "policy.alarm_share = [0.0, 0.5]",
+                "policy.alarm_share = [0.5, 0.0]",
+                "slots.turbine.policy.alarm_share: 0.5 is above 0",
+            ),
             (
                 "source = \"scada\"",
                 "source = \"skada\"",

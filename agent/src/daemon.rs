@@ -22,13 +22,15 @@ use crate::update::acceptance::{Acceptance, RestoreError};
 use crate::update::blobs::Blobs;
 use crate::update::download::Registry;
 use crate::update::driver::{Parts, Updates};
-use crate::update::hands::Hands;
+use crate::update::hands::{Failure, Hands};
 use crate::update::journal::Journal;
 use crate::update::slot::{QUEUE_MAX, SlotDriver, SlotParts as DriverParts};
 use crate::update::states::States;
 use crate::worker::process::{Processes, Starter};
 use crate::worker::task::{SlotParts, open};
-use crate::worker::{SlotEvent, SlotHandle, SlotView, WorkerLimits, self_test};
+use crate::worker::{
+    SelfTestError, SlotEvent, SlotHandle, SlotView, SwapError, WorkerLimits, self_test,
+};
 use anyhow::{Context, anyhow, bail};
 use lineside_bundle::{Digest, Port};
 use lineside_rules::Observation;
@@ -77,6 +79,8 @@ struct House {
     limits: WorkerLimits,
     telemetry: TelemetryHandle,
     boot: u64,
+    /// Says true once the agent has been told to stop.
+    stop: watch::Receiver<bool>,
 }
 
 /// Runs the agent with the settings in `config`.
@@ -118,7 +122,9 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
     })?;
     let name = status::name(&config, &journal)?;
     let trust = trust(&journal, Device::read(&config.device_dir))?;
+    let (stop, told_to_stop) = watch::channel(false);
     let house = House {
+        stop: told_to_stop,
         telemetry: telemetry.clone(),
         boot,
         registry: trust.device.as_ref().map_or_else(Registry::none, Registry::of),
@@ -139,10 +145,11 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
     let mut slots = BTreeMap::new();
     let mut assign = BTreeMap::new();
     let mut sources = BTreeMap::new();
+    let mut drivers = Vec::new();
     for (name, config) in &house.config.slots {
         let (problem, brings) = watch::channel(None);
         let (slot, told) = house
-            .open_slot(name, config, problem, &mut watched)
+            .open_slot(name, config, problem, &mut watched, &mut drivers)
             .with_context(|| format!("slot {name}"))?;
         slots.insert(name.clone(), slot);
         assign.insert(name.clone(), told);
@@ -166,8 +173,14 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
         what = watched.ended() => Err(anyhow!("{what} has ended, which it must not; see above")),
     };
     let stopping = async {
+        // Before any worker ends, so that its end is held against no release.
+        stop.send_replace(true);
         for slot in slots.values() {
             slot.drain().await;
+        }
+        for ended in drivers {
+            // One that broke down has been told of.
+            let _ = ended.await;
         }
         telemetry.flush().await;
     };
@@ -350,6 +363,7 @@ impl House {
         config: &SlotConfig,
         problem: watch::Sender<Option<String>>,
         watched: &mut Watched,
+        drivers: &mut Vec<oneshot::Receiver<()>>,
     ) -> anyhow::Result<(SlotHandle, mpsc::Sender<Target>)> {
         let (arrivals, inbox) = mpsc::channel(ARRIVALS_MAX);
         let (receipts, committed) = mpsc::unbounded_channel();
@@ -366,8 +380,12 @@ impl House {
             arrivals: inbox,
             receipts,
         })?;
-        let mut view = slot.view();
-        watched.task(format!("slot {name}"), async move { while view.changed().await.is_ok() {} });
+        let working = slot.clone();
+        watched.task(format!("slot {name}"), async move {
+            if let Err(error) = working.ended().await {
+                tracing::error!("{:#}", anyhow::Error::from(error));
+            }
+        });
         let source = SourceParts {
             device: &self.name,
             name,
@@ -396,8 +414,14 @@ impl House {
             states: self.states.clone(),
             online: self.online.clone(),
         })?;
-        let driving = driver.drive(assignments, failures(&slot));
-        watched.task(format!("the driver of updates of slot {name}"), driving);
+        let driving = driver.drive(assignments, failures(&slot), self.stop.clone());
+        let (end, ended) = oneshot::channel();
+        drivers.push(ended);
+        watched.task(format!("the driver of updates of slot {name}"), async move {
+            driving.await;
+            // Nobody waits for it unless the agent stops.
+            let _ = end.send(());
+        });
         Ok((slot, assign))
     }
 }
@@ -577,12 +601,12 @@ struct SlotHands {
 }
 
 impl Hands for SlotHands {
-    async fn run(&self, release: &StagedRelease) -> Result<(), String> {
-        self.slot.run(release).await.map_err(|error| error.to_string())
+    async fn run(&self, release: &StagedRelease) -> Result<(), Failure> {
+        self.slot.run(release).await.map_err(not_placed)
     }
 
-    async fn swap(&self, release: &StagedRelease) -> Result<(), String> {
-        self.slot.swap(release).await.map_err(|error| error.to_string())
+    async fn swap(&self, release: &StagedRelease) -> Result<(), Failure> {
+        self.slot.swap(release).await.map_err(not_placed)
     }
 
     async fn vacate(&self, reason: &str) {
@@ -593,16 +617,36 @@ impl Hands for SlotHands {
         self.slot.observation(release)
     }
 
-    async fn self_test(&self, release: &StagedRelease) -> Result<(), String> {
+    async fn self_test(&self, release: &StagedRelease) -> Result<(), Failure> {
         self.slot.verified(release).await;
         match self_test(release, &self.limits, &*self.starter).await {
             Ok(_) => Ok(()),
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(not_checked(error)),
         }
     }
 
     async fn report(&self, report: &Report) -> bool {
         self.telemetry.report(&self.name, report).await
+    }
+}
+
+fn not_placed(error: SwapError) -> Failure {
+    let reason = error.to_string();
+    match error {
+        SwapError::Load(_) | SwapError::Died(_) | SwapError::Slow(_) => Failure::Release(reason),
+        SwapError::Killed(_) | SwapError::Start(_) => Failure::Elsewhere(reason),
+        // A driver asks for one change after the other: what comes in between is the agent's end.
+        SwapError::Superseded | SwapError::Stopping => Failure::Stopping,
+    }
+}
+
+fn not_checked(error: SelfTestError) -> Failure {
+    let reason = error.to_string();
+    match error {
+        SelfTestError::Refused(_) | SelfTestError::Died(_) | SelfTestError::Slow(_) => {
+            Failure::Release(reason)
+        }
+        SelfTestError::Killed(_) | SelfTestError::Start(_) => Failure::Elsewhere(reason),
     }
 }
 

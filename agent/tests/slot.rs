@@ -7,9 +7,10 @@ use lineside_agent::config::{Overflow, Pace, SlotConfig, SourceKind};
 use lineside_agent::ledger::{Ledger, OutboxLimits, Position};
 use lineside_agent::source::{Arrival, Row, Step};
 use lineside_agent::store::Store;
-use lineside_agent::update::StagedRelease;
+use lineside_agent::update::blobs::Blobs;
+use lineside_agent::update::{StagedRelease, stage};
 use lineside_agent::worker::message::{FromWorker, ToWorker, read, write};
-use lineside_agent::worker::process::{Life, Started, Starter};
+use lineside_agent::worker::process::{End, Life, Started, Starter};
 use lineside_agent::worker::route::Settled;
 use lineside_agent::worker::serve::{Answers, Confinement, load, serve};
 use lineside_agent::worker::task::{SlotParts, open};
@@ -21,6 +22,7 @@ use lineside_runtime::{FrameOutcome, Reading};
 use lineside_wire::name::SlotName;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -134,7 +136,7 @@ impl Starter for Threads {
                 Ok(Box::new(Mortal { answers, door, orders }) as Box<dyn Answers>)
             };
             let served = serve(theirs, Confinement::Nothing, &mut load);
-            let _ = tell.send(format!("the thread ended: {served:?}"));
+            let _ = tell.send(End::Itself(format!("the thread ended: {served:?}")));
         });
         tokio::spawn(async move {
             let _ = killed.await;
@@ -162,12 +164,34 @@ fn cut(version: &str, rows: u32, more: &str) -> StagedRelease {
          [outputs]\nx = {{ from = 'last' }}\nalarm = {{ from = 'high' }}\n\
          [limits]\nframe_ms = 100\n[fail_safe]\nalarm = true\n"
     ));
-    let built = build(bundle.unwrap(), BTreeMap::new()).unwrap();
-    StagedRelease {
-        release: built.release_id(),
-        manifest: built.manifest.clone(),
-        blobs: Path::new("/nonexistent").to_owned(),
+    staged(bundle.unwrap(), BTreeMap::new())
+}
+
+/// A bundle whose model is none, so that no worker loads it.
+fn broken() -> StagedRelease {
+    let bundle = BundleFile::parse(
+        "format = 1\nname = 'echo'\nversion = '9'\n\
+         [inputs.p]\nkey = 'k'\nrate_hz = 1.0\nfields = [{ name = 'x' }]\n\
+         [stages.w]\nkind = 'window'\ninput = 'p'\nrows = 4\nstride = 4\n\
+         [stages.m]\nkind = 'model'\nfile = 'models/none.onnx'\ninputs = { w = 'w' }\n\
+         [outputs]\nx = { from = 'm.x' }\n[fail_safe]\nx = 1\n",
+    );
+    let files = BTreeMap::from([("models/none.onnx".to_owned(), b"no model".to_vec())]);
+    staged(bundle.unwrap(), files)
+}
+
+/// Only what was on disk is a release. The folder is gone afterwards; a bundle without files needs
+/// it no more.
+fn staged(bundle: BundleFile, files: BTreeMap<String, Vec<u8>>) -> StagedRelease {
+    let built = build(bundle, files).unwrap();
+    let disk = tempfile::tempdir().unwrap();
+    let blobs = Blobs::open(disk.path()).unwrap();
+    let release = built.release_id();
+    fs::write(blobs.folder().join(release.digest.hex()), &built.oci_manifest).unwrap();
+    for (digest, bytes) in &built.blobs {
+        fs::write(blobs.folder().join(digest.hex()), bytes).unwrap();
     }
+    stage::load(&release, &blobs).unwrap()
 }
 
 struct Bench {
@@ -451,8 +475,7 @@ async fn a_release_that_does_not_load_leaves_the_route_as_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let values = Arc::new((0..400).map(f64::from).collect::<Vec<_>>());
     let one = bench(folder.path(), values.clone(), Overflow::Block, 10);
-    let mut broken = release("9", "");
-    broken.manifest.bundle.outputs.clear();
+    let broken = broken();
     let error = one.slot.run(&broken).await.unwrap_err();
     assert!(matches!(&error, SwapError::Load(_)), "{error}");
     // The slot never had a release: it says so once, as its settings want.

@@ -37,15 +37,12 @@ struct House {
 }
 
 impl House {
-    fn new(vendor: &Vendor, slots: &[&str], held: &[(&str, &SlotState)]) -> House {
+    fn new(vendor: &Vendor, slots: &[&str]) -> House {
         let device = kit::Device::new(vendor, 0);
         let identity = fleet::Device::read(&device.folder.path().join("device")).unwrap();
         let state = device.folder.path().join("state");
         let store = Store::open(&state).unwrap();
         let journal = Journal::open(store.database()).unwrap();
-        for (slot, state) in held {
-            journal.write_slot(&slot.parse().unwrap(), state).unwrap();
-        }
         let blobs = Blobs::open(&state).unwrap();
         let (mut ways, mut told) = (BTreeMap::new(), BTreeMap::new());
         for slot in slots {
@@ -114,57 +111,10 @@ fn documents(papers: Papers) -> Documents {
     Documents { roots, releases, assignment }
 }
 
-/// A slot that has committed a release.
-fn holding(bundle: &BuiltBundle, number: u64, floor: u64) -> SlotState {
-    let release = bundle.release_id();
-    let digest = release.digest;
-    let (seen, verdict) = (Tally::default(), Verdict::Passed);
-    let events = [
-        Event::Assigned(Target { release, number, floor }),
-        Event::Downloaded { release: digest },
-        Event::Staged { release: digest },
-        Event::Observed { release: digest, seen, verdict },
-    ];
-    let step = |state, event| step(state, event, Duration::ZERO).0;
-    events.into_iter().fold(SlotState::default(), step)
-}
-
-#[tokio::test]
-async fn a_thief_of_the_director_gets_no_slot_below_what_another_one_has_reached() {
-    let (vendor, bundles) = (Vendor::new(), bundles());
-    let [first, second, third] = &bundles;
-    // One slot has had the third release; so has one that agent.toml calls otherwise now.
-    let held = holding(third, 3, 3);
-    for reached in ["a", "renamed"] {
-        let running = holding(second, 2, 0);
-        let holds = [(reached, &held), ("c", &running)];
-        let mut house = House::new(&vendor, &["a", "b", "c"], &holds);
-        let thief = papers(&vendor, &bundles, 1, &[("b", first), ("c", second)]);
-        assert!(house.updates.deliver(documents(thief)));
-        let reason = house.refused().await;
-        let number = first.release_id();
-        assert_eq!(
-            reason,
-            format!(
-                "slot b does not get {number}: its number 1 is below the floor 3 that was signed for \
-                 echo and that this device has reached"
-            )
-        );
-        // What a slot runs already it may go on with.
-        assert_eq!(house.told("c").await, "echo v2");
-        assert_eq!(house.updates.trouble(), Some(reason));
-        let honest = papers(&vendor, &bundles, 2, &[("b", third), ("c", second)]);
-        assert!(house.updates.deliver(documents(honest)));
-        assert_eq!(house.told("b").await, "echo v3", "and nothing before it");
-        assert_eq!(house.updates.trouble(), None);
-        drop(house.store);
-    }
-}
-
 #[tokio::test]
 async fn a_file_that_breaks_off_leaves_nothing_behind() {
     let (vendor, bundles) = (Vendor::new(), bundles());
-    let house = House::new(&vendor, &["a", "b"], &[]);
+    let house = House::new(&vendor, &["a", "b"]);
     let papers = papers(&vendor, &bundles, 1, &[("a", &bundles[0]), ("b", &bundles[1])]);
     let path = house.device.parcel(&papers, &bundles);
     let whole = fs::read(&path).unwrap();
@@ -193,7 +143,7 @@ async fn a_bundle_that_is_whole_and_no_bundle_is_not_said_to_be_missing() {
     // Somebody has signed something else.
     let broken = &mut bundles[1];
     broken.oci_manifest = b"{}".to_vec();
-    let house = House::new(&vendor, &["a", "b"], &[]);
+    let house = House::new(&vendor, &["a", "b"]);
     let papers = papers(&vendor, &bundles, 1, &[("a", &bundles[0]), ("b", &bundles[1])]);
     // The file has the first one's manifest only.
     let mut first = bundles[0].clone();
@@ -208,7 +158,7 @@ async fn a_bundle_that_is_whole_and_no_bundle_is_not_said_to_be_missing() {
 #[tokio::test]
 async fn only_a_regular_file_is_read() {
     let vendor = Vendor::new();
-    let house = House::new(&vendor, &["a"], &[]);
+    let house = House::new(&vendor, &["a"]);
     let pipe = house.device.folder.path().join("pipe");
     mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
     for path in [pipe, house.device.folder.path().to_owned(), "/dev/zero".into()] {

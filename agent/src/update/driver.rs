@@ -39,7 +39,7 @@ pub struct Parts {
     pub blobs: Blobs,
     /// The drivers of the slots.
     pub slots: BTreeMap<SlotName, mpsc::Sender<Target>>,
-    /// Told, for people, when documents or what they assign were refused.
+    /// Told, for people, when documents were refused.
     pub refused: Box<dyn Fn(&str) + Send + Sync>,
 }
 
@@ -98,7 +98,6 @@ impl Updates {
             untold,
             told: BTreeMap::new(),
             refused: None,
-            withheld: BTreeMap::new(),
             trouble,
         };
         tokio::spawn(driver.drive(inbox));
@@ -156,12 +155,10 @@ struct Driver {
     parts: Parts,
     /// What slots have still to be told.
     untold: BTreeMap<SlotName, Target>,
-    /// What each slot was told last, or was kept from.
+    /// What each slot was told last.
     told: BTreeMap<SlotName, Target>,
     /// The documents that were refused last, and why: a server that repeats them is not news.
     refused: Option<(Digest, String)>,
-    /// Slots that do not get what is assigned to them, and why.
-    withheld: BTreeMap<SlotName, String>,
     trouble: watch::Sender<Option<String>>,
 }
 
@@ -257,11 +254,6 @@ impl Driver {
                 }
             }
         }
-        for (slot, target) in &known {
-            if let Some(reason) = self.withheld.get(slot) {
-                unusable.insert(target.release.to_string(), reason.clone());
-            }
-        }
         let unknown = unknown.into_keys().collect();
         Ok(Installed { slots: slots.collect(), incomplete, unusable, unknown })
     }
@@ -295,13 +287,11 @@ impl Driver {
     /// is tried anew only after another one was assigned.
     fn assign(&mut self, targets: &BTreeMap<SlotName, Target>) {
         self.refused = None;
-        self.withheld.retain(|slot, _| targets.contains_key(slot));
         for (slot, target) in targets {
             let current = self.untold.get(slot).or_else(|| self.told.get(slot));
             if current == Some(target) {
                 continue;
             }
-            self.withheld.remove(slot);
             if self.parts.slots.contains_key(slot) {
                 self.untold.insert(slot.clone(), target.clone());
             } else {
@@ -317,22 +307,8 @@ impl Driver {
     /// Tells the slots, as far as they listen.
     fn tell(&mut self) {
         for (slot, target) in std::mem::take(&mut self.untold) {
-            let heard = match below_floor(&self.parts.journal, &slot, &target) {
-                Ok(Some(reason)) => {
-                    tracing::warn!("{reason}");
-                    (self.parts.refused)(&reason);
-                    self.withheld.insert(slot.clone(), reason);
-                    true
-                }
-                Ok(None) => {
-                    let way = self.parts.slots.get(&slot);
-                    way.is_none_or(|way| way.try_send(target.clone()).is_ok())
-                }
-                Err(error) => {
-                    tracing::debug!("slot {slot} is told later: {}", chain(error));
-                    false
-                }
-            };
+            let way = self.parts.slots.get(&slot);
+            let heard = way.is_none_or(|way| way.try_send(target.clone()).is_ok());
             let list = if heard { &mut self.told } else { &mut self.untold };
             list.insert(slot, target);
         }
@@ -340,34 +316,8 @@ impl Driver {
 
     /// Says what people should know.
     fn show_trouble(&self) {
-        let refused = self.refused.iter().map(|(_, reason)| reason.as_str());
-        let reasons: Vec<&str> =
-            refused.chain(self.withheld.values().map(String::as_str)).collect();
-        self.trouble.send_replace((!reasons.is_empty()).then(|| reasons.join("; ")));
+        self.trouble.send_replace(self.refused.as_ref().map(|(_, reason)| reason.clone()));
     }
-}
-
-/// Why `slot` must not have `target`, because of what another slot of this device has had, or one that
-/// had another name. Its own floors are the slot's to judge.
-fn below_floor(
-    journal: &Journal,
-    slot: &SlotName,
-    target: &Target,
-) -> Result<Option<String>, JournalError> {
-    let release = &target.release;
-    let floor = journal.floor(&release.name)?;
-    let own = journal.slot(slot)?;
-    // What it runs it keeps: there must always be something to run.
-    let mut runs = own.active().map(|held| &held.release).into_iter().chain(own.candidate());
-    let is_held = runs.any(|held| held.digest == release.digest);
-    if target.number >= floor || own.floor(&release.name) == floor || is_held {
-        return Ok(None);
-    }
-    Ok(Some(format!(
-        "slot {slot} does not get {release}: its number {} is below the floor {floor} that was signed \
-         for {} and that this device has reached",
-        target.number, release.name
-    )))
 }
 
 async fn blocking<T: Send + 'static>(

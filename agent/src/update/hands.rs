@@ -4,22 +4,49 @@
 use crate::update::StagedRelease;
 use lineside_bundle::Digest;
 use lineside_rules::Observation;
-use lineside_update::Report;
+use lineside_update::{Event, Report};
 use std::future::Future;
+
+/// Why something was not done with a release. Whose fault it is decides what becomes of the release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// The release's: what it says, how it died, how long it took.
+    Release(String),
+    /// The disk's: a blob is no longer as it was signed.
+    Damaged(String),
+    /// Something else that may pass: no process can be started, somebody has ended it.
+    Elsewhere(String),
+    /// Nobody's: the agent stops.
+    Stopping,
+}
+
+impl Failure {
+    /// What the engine is told; nothing where the agent stops. `own` tells of the release's fault.
+    pub fn event(self, release: Digest, own: fn(Digest, String) -> Event) -> Option<Event> {
+        match self {
+            Failure::Release(reason) => Some(own(release, reason)),
+            Failure::Damaged(reason) => Some(Event::Damaged { release, reason }),
+            Failure::Elsewhere(reason) => Some(Event::Interrupted { release, reason }),
+            Failure::Stopping => None,
+        }
+    }
+}
 
 /// The slot's worker and the telemetry, so that tests can play them.
 pub trait Hands: Send + Sync + 'static {
     /// Starts `release` on a slot with nothing on its route.
-    fn run(&self, release: &StagedRelease) -> impl Future<Output = Result<(), String>> + Send;
+    fn run(&self, release: &StagedRelease) -> impl Future<Output = Result<(), Failure>> + Send;
     /// Changes the route to `release` between two readings. If it fails, the route is as before.
-    fn swap(&self, release: &StagedRelease) -> impl Future<Output = Result<(), String>> + Send;
+    fn swap(&self, release: &StagedRelease) -> impl Future<Output = Result<(), Failure>> + Send;
     /// Takes whatever is on the route off it; the slot gives its fail-safe output.
     fn vacate(&self, reason: &str) -> impl Future<Output = ()> + Send;
     /// What was seen of `release` since it took the route; nothing while another one has it.
     fn observation(&self, release: &Digest) -> Observation;
     /// Replays the checks of `release` in a worker of its own.
-    fn self_test(&self, release: &StagedRelease)
-    -> impl Future<Output = Result<(), String>> + Send;
+    fn self_test(
+        &self,
+        release: &StagedRelease,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
     /// Has a report in the telemetry's hands, on disk; false if it is not.
     fn report(&self, report: &Report) -> impl Future<Output = bool> + Send;
 }

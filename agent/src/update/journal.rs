@@ -50,8 +50,10 @@ pub struct Owner {
     pub pinned: Digest,
 }
 
-/// What was accepted so far. Versions never fall.
+/// What was accepted so far. Versions never fall. A field that an older agent did not write is as if
+/// nothing had been accepted.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Accepted {
     /// Whose these are; none before anything was accepted.
     pub owner: Option<Owner>,
@@ -156,15 +158,6 @@ impl Journal {
             slots.insert(slot.to_owned(), parse(key.value(), value.value())?);
         }
         Ok(slots)
-    }
-
-    /// The number below which this device may not go with `bundle`: the highest floor of all its slots,
-    /// also of those that agent.toml has no more.
-    ///
-    /// # Errors
-    /// [`JournalError`].
-    pub fn floor(&self, bundle: &BundleName) -> Result<u64, JournalError> {
-        Ok(self.slots()?.values().map(|slot| slot.floor(bundle)).max().unwrap_or(0))
     }
 
     /// Writes the state of a slot.
@@ -278,5 +271,12 @@ mod tests {
         let fresh = Journal::open(in_memory()).unwrap();
         assert_eq!(fresh.next_boot(NOON_MS, 500).unwrap(), boot + 500);
         assert_eq!(fresh.next_boot(-1, 7).unwrap(), 7);
+    }
+    #[test]
+    fn what_earlier_agents_have_accepted_is_understood() {
+        let sample = br#"{"assignment":null,"targets":{},"latest_known_unix_ms":7}"#;
+        let accepted = Accepted { latest_known_unix_ms: 7, ..Accepted::default() };
+        assert_eq!(parse::<Accepted>(ACCEPTED, sample).unwrap(), accepted);
+        assert_eq!(parse::<Accepted>(ACCEPTED, b"{}").unwrap(), Accepted::default());
     }
 }

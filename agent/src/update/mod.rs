@@ -10,6 +10,7 @@ pub mod download;
 pub mod driver;
 pub mod garbage;
 pub mod hands;
+mod job;
 pub mod journal;
 pub mod parcel;
 pub mod slot;

@@ -2,25 +2,23 @@
 //! what came of it.
 
 use crate::error::chain;
-use crate::fleet::backoff;
 use crate::update::blobs::Blobs;
 use crate::update::download::Registry;
 use crate::update::hands::Hands;
-use crate::update::journal::Journal;
-use crate::update::stage::{self, StageError, StagedRelease};
+use crate::update::job::{self, Jobs, load};
+use crate::update::journal::{Journal, JournalError};
 use crate::update::states::States;
 use lineside_bundle::{Digest, ReleaseId};
 use lineside_rules::{TrialLimits, Verdict, judge};
 use lineside_update::{Effect, Event, Installed, Phase, SlotState, Tally, Target, step};
 use lineside_wire::name::SlotName;
 use std::collections::VecDeque;
-use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc};
-use tokio::task::{AbortHandle, spawn_blocking};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 /// How often a trial is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -28,9 +26,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 const TICK_EVERY: Duration = Duration::from_secs(1);
 /// How often a trial's progress is journaled when nothing else is: what a power cut may cost.
 const PROGRESS_EVERY: Duration = Duration::from_secs(15);
-/// First and longest pause between two downloads.
-const DOWNLOAD_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(600));
-/// Answers and assignments that wait for the driver.
+/// Assignments that wait for the driver.
 pub const QUEUE_MAX: usize = 16;
 
 /// What a slot's driver works with.
@@ -53,24 +49,6 @@ pub struct SlotParts<H> {
     pub online: Arc<Notify>,
 }
 
-/// What jobs answer, with the number of the job: where they send it, and where it is taken.
-type Answers = (mpsc::Sender<(u64, Event)>, mpsc::Receiver<(u64, Event)>);
-
-/// A download or a replay of checks that is under way.
-struct Job {
-    number: u64,
-    release: Digest,
-    cancelled: Arc<AtomicBool>,
-    task: AbortHandle,
-}
-
-impl Drop for Job {
-    fn drop(&mut self) {
-        self.cancelled.store(true, Ordering::Relaxed);
-        self.task.abort();
-    }
-}
-
 /// The driver of one slot.
 pub struct SlotDriver<H: Hands> {
     slot: SlotName,
@@ -82,14 +60,11 @@ pub struct SlotDriver<H: Hands> {
     states: Arc<States>,
     online: Arc<Notify>,
     state: SlotState,
+    /// The state as the journal has it.
+    journaled: SlotState,
     /// What is on the route.
     routed: Option<Digest>,
-    /// The limits of the trial of this candidate.
-    limits: Option<(Digest, TrialLimits)>,
-    job: Option<Job>,
-    jobs: u64,
-    /// What came of jobs, by their number.
-    answers: Answers,
+    jobs: Jobs,
     /// Effects of a state that the journal has not taken yet.
     owed: VecDeque<Effect>,
     journal_fails: bool,
@@ -102,8 +77,12 @@ impl<H: Hands> SlotDriver<H> {
     ///
     /// # Errors
     /// What the journal says.
-    pub fn new(parts: SlotParts<H>) -> Result<Self, crate::update::journal::JournalError> {
+    pub fn new(parts: SlotParts<H>) -> Result<Self, JournalError> {
         let state = parts.journal.slot(&parts.slot)?;
+        // Also of slots that agent.toml has no more: renaming one must not make a floor forgotten.
+        for kept in parts.journal.slots()?.values() {
+            parts.states.raise_floors(kept);
+        }
         parts.states.set(&parts.slot, state.clone(), true);
         Ok(SlotDriver {
             slot: parts.slot,
@@ -114,12 +93,10 @@ impl<H: Hands> SlotDriver<H> {
             hands: Arc::new(parts.hands),
             states: parts.states,
             online: parts.online,
+            journaled: state.clone(),
             state,
             routed: None,
-            limits: None,
-            job: None,
-            jobs: 0,
-            answers: mpsc::channel(QUEUE_MAX),
+            jobs: Jobs::new(),
             owed: VecDeque::new(),
             journal_fails: false,
             stepped: Instant::now(),
@@ -127,13 +104,16 @@ impl<H: Hands> SlotDriver<H> {
         })
     }
 
-    /// Brings the slot to what the journal says, then follows `assignments` until they end.
+    /// Brings the slot to what the journal says, then follows `assignments` until they end or `stop`
+    /// says true.
     ///
-    /// `failures` tells of workers that died: which release, and why.
+    /// `failures` tells of workers that died: which release, and why. Once the agent stops nothing
+    /// that ends is held against a release.
     pub async fn drive(
         mut self,
         mut assignments: mpsc::Receiver<Target>,
         mut failures: mpsc::Receiver<(Digest, String)>,
+        mut stop: watch::Receiver<bool>,
     ) {
         self.apply(Event::Booted).await;
         let mut look = interval(LOOK_EVERY);
@@ -142,17 +122,13 @@ impl<H: Hands> SlotDriver<H> {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                biased;
+                () = told(&mut stop) => break,
                 target = assignments.recv() => match target {
-                    Some(target) => self.apply(Event::Assigned(target)).await,
-                    None => return,
+                    Some(target) => self.assigned(target).await,
+                    None => break,
                 },
-                Some((number, answer)) = self.answers.1.recv() => {
-                    // A job that was cancelled may have answered already.
-                    if self.job.as_ref().is_some_and(|job| job.number == number) {
-                        self.job = None;
-                        self.apply(answer).await;
-                    }
-                }
+                answer = self.jobs.answer() => self.apply(answer).await,
                 Some((release, reason)) = failures.recv() => {
                     self.look().await;
                     self.apply(Event::WorkerFailed { release, reason }).await;
@@ -161,47 +137,30 @@ impl<H: Hands> SlotDriver<H> {
                 _ = tick.tick() => self.apply(Event::Ticked).await,
             }
         }
+        self.apply(Event::Stopped).await;
     }
 
-    /// Judges the candidate by what was seen of it.
+    async fn assigned(&mut self, target: Target) {
+        let floor = self.states.floor(&target.release.name);
+        self.apply(Event::Assigned { target, floor }).await;
+    }
+
+    /// Judges the candidate by what was seen of it: by the strictest of what it allows itself, what
+    /// the active release does, and the site.
     async fn look(&mut self) {
-        let Phase::Trial(trial) = self.state.phase() else {
-            self.limits = None;
-            return;
-        };
+        let Phase::Trial(trial) = self.state.phase() else { return };
         let release = trial.candidate.release.digest;
         if self.routed != Some(release) {
             return;
         }
-        let trial = trial.clone();
-        let limits = self.trial_limits(&trial.candidate).await;
-        let seen = trial.before.and(&self.hands.observation(&release));
-        let verdict = judge(&limits, &seen);
+        let held = [Some(&trial.candidate), self.state.active()].into_iter().flatten();
+        let limits = held.map(|held| &*held.limits).chain([&self.policy]);
+        let seen = trial.with(&self.hands.observation(&release));
+        let verdict = judge(&TrialLimits::strictest(limits), &seen);
         let seen = Tally::of(&seen);
         if seen != trial.seen || verdict != Verdict::Undecided {
             self.apply(Event::Observed { release, seen, verdict }).await;
         }
-    }
-
-    /// The strictest of what candidate, active release and site allow.
-    async fn trial_limits(&mut self, candidate: &Installed) -> TrialLimits {
-        if let Some((digest, limits)) = &self.limits
-            && *digest == candidate.release.digest
-        {
-            return limits.clone();
-        }
-        let mut all = vec![self.policy.clone()];
-        for held in [Some(candidate), self.state.active()].into_iter().flatten() {
-            match load(&held.release, &self.blobs).await {
-                Ok(staged) => all.push(staged.manifest.bundle.trial),
-                Err(error) => {
-                    tracing::warn!(slot = %self.slot, "limits of {}: {error}", held.release)
-                }
-            }
-        }
-        let limits = TrialLimits::strictest(&all);
-        self.limits = Some((candidate.release.digest, limits.clone()));
-        limits
     }
 
     /// Takes the slot one event further, and on through what follows from the effects at once.
@@ -210,25 +169,43 @@ impl<H: Hands> SlotDriver<H> {
         while let Some(event) = events.pop_front() {
             let ran = self.stepped.elapsed();
             self.stepped = Instant::now();
+            let mut tells = event == Event::Ticked;
             let (state, effects) = step(self.state.clone(), event, ran);
-            let only_progress = state.differs_only_in_progress(&self.state);
             self.state = state;
             self.owed.extend(effects);
-            self.states.set(&self.slot, self.state.clone(), !only_progress);
-            self.drop_stale_job();
-            let may_wait = only_progress && self.owed.is_empty() && !self.journal_fails;
-            if may_wait && self.written.elapsed() < PROGRESS_EVERY {
-                continue;
-            }
-            let written = self.write().await;
+            self.jobs.keep(self.state.candidate().map(|release| release.digest));
+            let written = self.write_if_due().await;
             for effect in std::mem::take(&mut self.owed) {
                 if written || self.is_safe_unwritten(&effect) {
+                    tells |= matches!(effect, Effect::Report(_));
                     events.extend(self.carry_out(effect).await);
                 } else {
                     self.owed.push_back(effect);
                 }
             }
+            if tells && self.owed.is_empty() {
+                // First of all, so that none is handed over twice.
+                if let Some(reported) = self.hand_reports_over().await {
+                    events.push_front(reported);
+                }
+            }
         }
+    }
+
+    /// Has the state in the journal as far as a power cut must not cost it, and tells others of what
+    /// is there. Returns whether effects may follow.
+    async fn write_if_due(&mut self) -> bool {
+        let only_progress = self.state.differs_only_in_progress(&self.journaled);
+        let is_due = self.state != self.journaled && self.written.elapsed() >= PROGRESS_EVERY;
+        let written = (!only_progress || is_due) && self.write().await;
+        if written || only_progress {
+            // Not before: a server must not hear of a commit that a power cut could undo.
+            self.states.set(&self.slot, self.state.clone(), !only_progress);
+        }
+        if written {
+            self.journaled = self.state.clone();
+        }
+        written || only_progress
     }
 
     /// Writes the state to the journal. A full disk must not stop anything that runs, so a failure
@@ -257,8 +234,9 @@ impl<H: Hands> SlotDriver<H> {
         }
     }
 
-    /// Whether an effect may precede its journal entry: only going back to what the journal already
-    /// calls active. A power cut then finds the trial still open, and it ends the same way.
+    /// Whether an effect may precede its journal entry: only what puts a committed release on the
+    /// route, or nothing. A power cut then finds the state before, in which what had to be left runs
+    /// once more, and is left again for the same reason.
     fn is_safe_unwritten(&self, effect: &Effect) -> bool {
         match effect {
             Effect::Run(release) => {
@@ -266,17 +244,10 @@ impl<H: Hands> SlotDriver<H> {
                     && self.state.active() == Some(release)
             }
             Effect::Vacate { .. } => true,
-            Effect::Download { .. } | Effect::Stage(_) | Effect::Collect | Effect::Report(_) => {
-                false
-            }
-        }
-    }
-
-    /// Cancels a job whose release nobody wants any more.
-    fn drop_stale_job(&mut self) {
-        let wanted = self.state.candidate().map(|release| release.digest);
-        if self.job.as_ref().is_some_and(|job| Some(job.release) != wanted) {
-            self.job = None;
+            Effect::Download { .. }
+            | Effect::Stage { .. }
+            | Effect::Collect
+            | Effect::Report(_) => false,
         }
     }
 
@@ -292,11 +263,11 @@ impl<H: Hands> SlotDriver<H> {
                 }
                 None
             }
-            Effect::Stage(target) => {
+            Effect::Stage { target, attempts } => {
                 let wanted = matches!(self.state.phase(),
                     Phase::Staging { target: now, .. } if *now == target);
                 if wanted {
-                    self.stage(target.release);
+                    self.stage(target.release, attempts);
                 }
                 None
             }
@@ -319,13 +290,25 @@ impl<H: Hands> SlotDriver<H> {
                 self.collect();
                 None
             }
+            // Handed over with all others that wait, in their order.
             Effect::Report(report) => {
                 tracing::info!(slot = %self.slot, "{}", report.text);
-                // One that is not on disk stays in the state, and is handed over at the next start.
-                let taken = self.hands.report(&report).await;
-                taken.then_some(Event::Reported { through: report.number })
+                None
             }
         }
+    }
+
+    /// Hands over the reports that wait, oldest first, up to the first that is not taken: it is tried
+    /// again with the next tick. One that is taken out of turn would make those before it look old.
+    async fn hand_reports_over(&self) -> Option<Event> {
+        let mut through = None;
+        for report in self.state.reports() {
+            if !self.hands.report(report).await {
+                break;
+            }
+            through = Some(report.number);
+        }
+        through.map(|through| Event::Reported { through })
     }
 
     async fn run(&mut self, held: Installed) -> Option<Event> {
@@ -334,7 +317,7 @@ impl<H: Hands> SlotDriver<H> {
             return None;
         }
         let ran = match load(&held.release, &self.blobs).await {
-            Err(error) => Err(chain(error)),
+            Err(failure) => Err(failure),
             Ok(staged) if self.routed.is_some() => self.hands.swap(&staged).await,
             Ok(staged) => self.hands.run(&staged).await,
         };
@@ -343,71 +326,30 @@ impl<H: Hands> SlotDriver<H> {
                 self.routed = Some(release);
                 None
             }
-            Err(reason) => Some(Event::RunFailed { release, reason }),
+            Err(failure) => {
+                failure.event(release, |release, reason| Event::RunFailed { release, reason })
+            }
         }
     }
 
     fn download(&mut self, release: ReleaseId, attempts: u32) {
-        let (blobs, registry) = (self.blobs.clone(), self.registry.clone());
-        let online = self.online.clone();
         let cancelled = Arc::new(AtomicBool::new(false));
-        let is_cancelled = cancelled.clone();
         let digest = release.digest;
-        self.start(digest, cancelled, async move {
-            if attempts > 0 {
-                let (first, longest) = DOWNLOAD_PAUSE;
-                tokio::select! {
-                    () = sleep(backoff::pause(first, longest, attempts - 1)) => {}
-                    () = online.notified() => {}
-                }
-            }
-            let fetched =
-                spawn_blocking(move || registry.fetch(&release, &blobs, &is_cancelled)).await;
-            match fetched {
-                Ok(Ok(())) => Event::Downloaded { release: digest },
-                Ok(Err(error)) if error.is_final() => {
-                    Event::Refused { release: digest, reason: chain(error) }
-                }
-                Ok(Err(error)) => Event::DownloadFailed { release: digest, reason: chain(error) },
-                Err(_) => Event::DownloadFailed {
-                    release: digest,
-                    reason: "the download was cut off".into(),
-                },
-            }
-        });
+        let work = job::download(
+            release,
+            attempts,
+            self.blobs.clone(),
+            self.registry.clone(),
+            self.online.clone(),
+            cancelled.clone(),
+        );
+        self.jobs.start(digest, cancelled, work);
     }
 
-    fn stage(&mut self, release: ReleaseId) {
-        let (blobs, hands) = (self.blobs.clone(), self.hands.clone());
+    fn stage(&mut self, release: ReleaseId, attempts: u32) {
         let digest = release.digest;
-        self.start(digest, Arc::default(), async move {
-            match load(&release, &blobs).await {
-                Err(error @ (StageError::Blob { .. } | StageError::File { .. })) => {
-                    Event::DownloadFailed { release: digest, reason: chain(error) }
-                }
-                Err(error) => Event::Refused { release: digest, reason: chain(error) },
-                Ok(staged) => match hands.self_test(&staged).await {
-                    Ok(()) => Event::Staged { release: digest },
-                    Err(reason) => Event::Refused { release: digest, reason },
-                },
-            }
-        });
-    }
-
-    /// Starts a job in place of any other.
-    fn start(
-        &mut self,
-        release: Digest,
-        cancelled: Arc<AtomicBool>,
-        work: impl Future<Output = Event> + Send + 'static,
-    ) {
-        self.jobs += 1;
-        let (number, answers) = (self.jobs, self.answers.0.clone());
-        let task = tokio::spawn(async move {
-            // The driver is gone only when the agent stops.
-            let _ = answers.send((number, work.await)).await;
-        });
-        self.job = Some(Job { number, release, cancelled, task: task.abort_handle() });
+        let work = job::check(release, attempts, self.blobs.clone(), self.hands.clone());
+        self.jobs.start(digest, Arc::default(), work);
     }
 
     fn collect(&self) {
@@ -420,11 +362,10 @@ impl<H: Hands> SlotDriver<H> {
     }
 }
 
-/// Reads a release from the store, off the runtime's threads: it takes digests of whole files.
-async fn load(release: &ReleaseId, blobs: &Blobs) -> Result<StagedRelease, StageError> {
-    let (release, blobs) = (release.clone(), blobs.clone());
-    let id = release.clone();
-    spawn_blocking(move || stage::load(&release, &blobs)).await.unwrap_or_else(|_| {
-        Err(StageError::Oci { release: id, reason: "reading it was cut off".into() })
-    })
+/// Waits until `stop` says true, or nobody is left to say it.
+async fn told(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
 }
+
+#[cfg(test)]
+mod tests;

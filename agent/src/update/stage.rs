@@ -2,6 +2,7 @@
 
 use crate::update::blobs::{BlobError, Blobs};
 use lineside_bundle::{Manifest, ManifestError, OciManifest, ReleaseId};
+use std::ops::Deref;
 use std::path::PathBuf;
 
 /// Largest OCI manifest and largest bundle manifest that are read, in bytes.
@@ -9,9 +10,22 @@ pub const DOCUMENT_BYTES_MAX: u64 = lineside_bundle::MANIFEST_BYTES_MAX;
 
 /// A release whose blobs are on disk and match the digests that were signed.
 ///
-/// Only [`load`] makes one; the files are verified once more by whoever reads them.
+/// Only [`load`] makes one; the files are verified once more by whoever reads them. What it consists
+/// of can be read and not be changed.
 #[derive(Debug, Clone)]
-pub struct StagedRelease {
+pub struct StagedRelease(StagedParts);
+
+impl Deref for StagedRelease {
+    type Target = StagedParts;
+
+    fn deref(&self) -> &StagedParts {
+        &self.0
+    }
+}
+
+/// What a [`StagedRelease`] consists of.
+#[derive(Debug, Clone)]
+pub struct StagedParts {
     /// Which release.
     pub release: ReleaseId,
     /// Its manifest.
@@ -79,7 +93,8 @@ pub fn load(release: &ReleaseId, blobs: &Blobs) -> Result<StagedRelease, StageEr
             return Err(StageError::File { release: release.clone(), path: path.clone() });
         }
     }
-    Ok(StagedRelease { release: release.clone(), manifest, blobs: blobs.folder().to_owned() })
+    let blobs = blobs.folder().to_owned();
+    Ok(StagedRelease(StagedParts { release: release.clone(), manifest, blobs }))
 }
 
 /// Reads a release's OCI manifest from the store: which blobs belong to it.

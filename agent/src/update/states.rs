@@ -1,30 +1,54 @@
 //! What others may know of all slots: a copy of each slot's state, and a bell when one changes.
 
+use lineside_bundle::BundleName;
 use lineside_update::SlotState;
 use lineside_wire::name::SlotName;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
-/// The states of all slots.
+/// The states of all slots, as the journal has them but for mere progress.
 pub struct States {
-    states: Mutex<BTreeMap<SlotName, SlotState>>,
+    known: Mutex<Known>,
     changed: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct Known {
+    states: BTreeMap<SlotName, SlotState>,
+    /// The highest floor of each bundle in any slot. What was signed holds for the device: whoever
+    /// could assign below it to another slot would go below it.
+    floors: BTreeMap<BundleName, u64>,
 }
 
 impl Default for States {
     fn default() -> States {
-        States { states: Mutex::default(), changed: watch::Sender::new(0) }
+        States { known: Mutex::default(), changed: watch::Sender::new(0) }
     }
 }
 
 impl States {
     /// Takes the new state of a slot; `news` rings the bell.
     pub fn set(&self, slot: &SlotName, state: SlotState, news: bool) {
-        self.lock().insert(slot.clone(), state);
+        self.raise_floors(&state);
+        self.lock().states.insert(slot.clone(), state);
         if news {
             self.ring();
         }
+    }
+
+    /// Takes note of the floors of a slot, whether it still exists or not.
+    pub fn raise_floors(&self, state: &SlotState) {
+        let mut known = self.lock();
+        for (bundle, floor) in state.floors() {
+            let highest = known.floors.entry(bundle.clone()).or_default();
+            *highest = floor.max(*highest);
+        }
+    }
+
+    /// The number below which no slot of this device accepts a release of `bundle`.
+    pub fn floor(&self, bundle: &BundleName) -> u64 {
+        self.lock().floors.get(bundle).copied().unwrap_or(0)
     }
 
     /// Says that something worth a status has changed.
@@ -34,7 +58,7 @@ impl States {
 
     /// The states now.
     pub fn all(&self) -> BTreeMap<SlotName, SlotState> {
-        self.lock().clone()
+        self.lock().states.clone()
     }
 
     /// Rings when something has changed that people want to know.
@@ -42,7 +66,7 @@ impl States {
         self.changed.subscribe()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<SlotName, SlotState>> {
-        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

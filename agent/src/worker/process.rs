@@ -1,6 +1,7 @@
 //! Starts worker processes: the same executable, with a socket as its standard input and nothing
 //! else of ours.
 
+use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -9,6 +10,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::mpsc;
 use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 /// A worker that was started. Dropping `life` kills it.
@@ -16,9 +18,26 @@ pub struct Started {
     /// Our end of the socket.
     pub stream: UnixStream,
     /// Says how it ended.
-    pub ended: oneshot::Receiver<String>,
+    pub ended: oneshot::Receiver<End>,
     /// Keeps it alive.
     pub life: Life,
+}
+
+/// How a worker ended, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// By itself, or over what it ran.
+    Itself(String),
+    /// Somebody else has ended it: a person, or a system that has no memory left. That says nothing
+    /// about what it ran.
+    Killed(String),
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (End::Itself(how) | End::Killed(how)) = self;
+        f.write_str(how)
+    }
 }
 
 /// Keeps a worker alive while it lives.
@@ -77,7 +96,7 @@ impl Starter for Processes {
                     child.wait().await
                 }
             };
-            let _ = tell.send(status.map_or_else(|error| error.to_string(), said));
+            let _ = tell.send(status.map_or_else(|error| End::Itself(error.to_string()), end));
         });
         Ok(Started { stream: ours, ended, life: Life(life) })
     }
@@ -89,19 +108,65 @@ fn spawn(socket: OwnedFd) -> io::Result<Child> {
         .arg0("lineside-agent")
         .arg("worker")
         .env_clear()
+        // What a terminal sends to those in front of it is for the supervisor, which ends its workers
+        // when they have finished.
+        .process_group(0)
         .stdin(Stdio::from(socket))
         .stdout(Stdio::null())
         .kill_on_drop(true)
         .spawn()
 }
 
-fn said(status: ExitStatus) -> String {
+/// Has this process, a worker, live on when its supervisor is told to stop: who stops a whole service
+/// (systemd does) tells each of its processes, and the supervisor still needs it. It ends with its
+/// socket.
+///
+/// # Errors
+/// If the system does not let it.
+pub fn outlive_stop_signals() -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    runtime.block_on(async {
+        for kind in [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()] {
+            // Once somebody has listened, a signal has lost its effect for good.
+            let _ = signal(kind)?;
+        }
+        Ok(())
+    })
+}
+
+/// Signals that a process does not get from what it computes: hangup, interrupt, quit, kill, terminate.
+const FROM_OUTSIDE: [i32; 5] = [1, 2, 3, 9, 15];
+
+fn end(status: ExitStatus) -> End {
     match (status.signal(), status.code()) {
-        (Some(6), _) => "it aborted, as it does when it needs more memory than it may have".into(),
-        (Some(9), _) => "it was killed".into(),
-        (Some(signal), _) => format!("it was ended by signal {signal}"),
-        (None, Some(0)) => "it ended by itself".into(),
-        (None, Some(101)) => "it panicked".into(),
-        (None, code) => format!("it ended with exit code {}", code.unwrap_or(-1)),
+        (Some(6), _) => {
+            End::Itself("it aborted, as it does when it needs more memory than it may have".into())
+        }
+        (Some(9), _) => End::Killed("it was killed".into()),
+        (Some(signal), _) if FROM_OUTSIDE.contains(&signal) => {
+            End::Killed(format!("it was ended by signal {signal}"))
+        }
+        (Some(signal), _) => End::Itself(format!("it was ended by signal {signal}")),
+        (None, Some(0)) => End::Itself("it ended by itself".into()),
+        (None, Some(101)) => End::Itself("it panicked".into()),
+        (None, code) => End::Itself(format!("it ended with exit code {}", code.unwrap_or(-1))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_is_ended_by_others_is_not_to_blame() {
+        let signal = |signal| end(ExitStatus::from_raw(signal));
+        for outside in [1, 2, 9, 15] {
+            assert!(matches!(signal(outside), End::Killed(_)), "signal {outside}");
+        }
+        // Illegal instruction, abort, bus error, floating point, segmentation fault, system call.
+        for own in [4, 6, 7, 8, 11, 31] {
+            assert!(matches!(signal(own), End::Itself(_)), "signal {own}");
+        }
+        assert_eq!(end(ExitStatus::from_raw(101 << 8)).to_string(), "it panicked");
     }
 }

@@ -1,7 +1,7 @@
 //! A worker that runs: its socket, and what it says.
 
 use crate::worker::message::{self, FromWorker, ToWorker};
-use crate::worker::process::{Life, Started, Starter};
+use crate::worker::process::{End, Life, Started, Starter};
 use lineside_runtime::Reading;
 use std::io;
 use std::time::{Duration, Instant};
@@ -30,8 +30,8 @@ pub enum Stage {
 pub enum WorkerEvent {
     /// A message.
     Said(FromWorker),
-    /// It is gone; why, for people.
-    Ended(String),
+    /// It is gone.
+    Ended(End),
 }
 
 /// A worker. Dropping it ends it.
@@ -97,7 +97,7 @@ async fn write(mut stream: OwnedWriteHalf, mut outbox: mpsc::Receiver<ToWorker>)
 async fn listen(
     number: u64,
     mut stream: OwnedReadHalf,
-    ended: oneshot::Receiver<String>,
+    ended: oneshot::Receiver<End>,
     events: mpsc::Sender<(u64, WorkerEvent)>,
 ) {
     let problem = loop {
@@ -111,11 +111,15 @@ async fn listen(
             Err(error) => break Some(error.to_string()),
         }
     };
-    let how = match timeout(END_MAX, ended).await {
-        Ok(Ok(how)) => how,
-        _ => "it closed its socket".to_owned(),
+    let end = match timeout(END_MAX, ended).await {
+        Ok(Ok(end)) => end,
+        _ => End::Itself("it closed its socket".to_owned()),
     };
-    let reason = problem.map_or(how.clone(), |problem| format!("{problem}; {how}"));
+    let end = match (problem, end) {
+        (Some(problem), End::Itself(how)) => End::Itself(format!("{problem}; {how}")),
+        // Its socket has broken because somebody has ended it.
+        (_, end) => end,
+    };
     // The slot is gone only when the agent stops.
-    let _ = events.send((number, WorkerEvent::Ended(reason))).await;
+    let _ = events.send((number, WorkerEvent::Ended(end))).await;
 }

@@ -10,17 +10,24 @@ use std::collections::BTreeMap;
 pub struct Seen {
     observation: Observation,
     latency_ms: Histogram,
+    /// The worker has accounted for a frame since it was started.
+    answers: bool,
 }
 
 impl Seen {
     /// Takes a frame that was settled while the release had the route.
     ///
-    /// A frame that lacks readings says nothing about the release and is not counted: the recording
-    /// ended in it, or readings gave way before any worker saw them.
+    /// A frame in which the recording ended says nothing about the release. One whose readings gave
+    /// way is counted apart, and only once the worker answers: while it is started, readings give way
+    /// however fast the release is.
     pub fn settled(&mut self, settled: &Settled) {
         let seen = &mut self.observation;
         match &settled.result {
-            Err(failure) if matches!(failure.reason.as_str(), "incomplete" | "gap") => return,
+            Err(failure) if failure.reason == "incomplete" => return,
+            Err(failure) if failure.reason == "gap" => {
+                seen.gaps += u64::from(self.answers);
+                return;
+            }
             Err(_) => seen.errors += 1,
             Ok(parts) => {
                 seen.alarms += u64::from(parts.iter().any(|part| part.alarm == Some(true)));
@@ -39,11 +46,13 @@ impl Seen {
             }
         }
         seen.frames += 1;
+        self.answers = true;
     }
 
     /// Takes the death of its worker.
     pub fn crashed(&mut self) {
         self.observation.crashes = self.observation.crashes.saturating_add(1);
+        self.answers = false;
     }
 
     /// What was seen.
@@ -98,5 +107,20 @@ mod tests {
         seen.settled(&frame(Ok(0.0)));
         let (low, high) = seen.outputs()["score"];
         assert!(low.is_nan() && high.is_nan());
+    }
+    #[test]
+    fn readings_that_give_way_are_held_against_a_release_only_while_it_answers() {
+        let mut seen = Seen::default();
+        let gaps = |seen: &mut Seen, results: &[Result<f64, &str>]| {
+            for result in results {
+                seen.settled(&frame(*result));
+            }
+            seen.observation().gaps
+        };
+        assert_eq!(gaps(&mut seen, &[Err("gap"), Err("gap"), Ok(0.5)]), 0);
+        assert_eq!(gaps(&mut seen, &[Err("gap"), Err("stage"), Err("gap")]), 2);
+        seen.crashed();
+        assert_eq!(gaps(&mut seen, &[Err("gap"), Err("gap"), Ok(0.5), Err("gap")]), 3);
+        assert_eq!(seen.observation().frames, 3);
     }
 }

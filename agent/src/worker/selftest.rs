@@ -2,7 +2,7 @@
 
 use crate::update::StagedRelease;
 use crate::worker::message::{Bundle, CheckedOutcome, FromWorker, ToWorker};
-use crate::worker::process::Starter;
+use crate::worker::process::{End, Starter};
 use crate::worker::running::{Running, WorkerEvent};
 use lineside_runtime::{CheckOutcome, CheckReport, PluginCache};
 use std::path::PathBuf;
@@ -47,6 +47,9 @@ pub enum SelfTestError {
     /// The worker died over it.
     #[error("the worker died over the checks: {0}")]
     Died(String),
+    /// Somebody else has ended the worker.
+    #[error("the worker that replays the checks was ended from outside: {0}")]
+    Killed(String),
     /// They take too long.
     #[error("the checks took longer than {} s", .0.as_secs())]
     Slow(Duration),
@@ -58,7 +61,8 @@ pub enum SelfTestError {
 /// Replays the checks of `release` in a process of its own.
 ///
 /// # Errors
-/// [`SelfTestError`]. Only [`SelfTestError::Start`] says nothing about the release.
+/// [`SelfTestError`]. [`SelfTestError::Start`] and [`SelfTestError::Killed`] say nothing about the
+/// release.
 pub async fn self_test(
     release: &StagedRelease,
     limits: &WorkerLimits,
@@ -76,7 +80,8 @@ pub async fn self_test(
         Ok(Some((_, WorkerEvent::Said(FromWorker::Failed(reason))))) => {
             Err(SelfTestError::Refused(reason))
         }
-        Ok(Some((_, WorkerEvent::Ended(reason)))) => Err(SelfTestError::Died(reason)),
+        Ok(Some((_, WorkerEvent::Ended(End::Itself(how))))) => Err(SelfTestError::Died(how)),
+        Ok(Some((_, WorkerEvent::Ended(End::Killed(how))))) => Err(SelfTestError::Killed(how)),
         Ok(Some((_, WorkerEvent::Said(_))) | None) => {
             Err(SelfTestError::Died("it said what it was not asked".into()))
         }

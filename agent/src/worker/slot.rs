@@ -3,6 +3,7 @@
 use crate::ledger::SlotCounts;
 use crate::update::StagedRelease;
 use crate::worker::seen::Seen;
+use crate::worker::process::End;
 use crate::worker::task::Command;
 use lineside_bundle::{Digest, Port, ReleaseId};
 use lineside_rules::Observation;
@@ -33,6 +34,12 @@ pub enum SwapError {
     /// Its worker died before it took the route.
     #[error("its worker died: {0}")]
     Died(String),
+    /// Somebody else has ended its worker.
+    #[error("its worker was ended from outside: {0}")]
+    Killed(String),
+    /// No worker can be started now.
+    #[error("{0}")]
+    Start(String),
     /// It took too long to load or to warm up.
     #[error("it took too long to {0}")]
     Slow(&'static str),
@@ -53,6 +60,15 @@ pub enum SlotError {
     /// A mistake of ours.
     #[error("the slot's task broke down: {0}")]
     Broken(String),
+}
+
+impl From<End> for SwapError {
+    fn from(end: End) -> SwapError {
+        match end {
+            End::Itself(how) => SwapError::Died(how),
+            End::Killed(how) => SwapError::Killed(how),
+        }
+    }
 }
 
 /// What can be seen of a slot at any time.

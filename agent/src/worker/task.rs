@@ -199,7 +199,7 @@ impl Task {
                         self.candidate =
                             Some(Candidate { release, worker, feed: None, since, reply });
                     }
-                    Err(reason) => self.refuse(reply, SwapError::Load(reason)),
+                    Err(reason) => self.refuse(reply, SwapError::Start(reason)),
                 }
             }
             Command::Vacate { reason, reply } => {

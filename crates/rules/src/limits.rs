@@ -10,6 +10,9 @@ const FRAMES_DEFAULT: u64 = 100;
 const JUDGE_AFTER_DEFAULT: u64 = 30;
 /// Hours of running after which a trial has to be decided, unless somebody asks for another number.
 const HOURS_MAX_DEFAULT: u32 = 24;
+/// Share of frames that may end in an error unless somebody asks for another one: a release that does
+/// not answer must not be kept because nobody has thought of saying so.
+const ERROR_SHARE_MAX_DEFAULT: f64 = 0.05;
 /// Crashes of its worker that a candidate survives.
 const CRASHES_MAX_DEFAULT: u32 = 2;
 
@@ -54,7 +57,10 @@ impl From<Range> for [f64; 2] {
     }
 }
 
-/// What a release may do while it is on probation. What is absent is not limited.
+/// What a release may do while it is on probation.
+///
+/// Where nobody says otherwise, the defaults hold; latency, alarms and outputs have none, because
+/// what is right there only the author knows.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrialLimits {
@@ -68,7 +74,7 @@ pub struct TrialLimits {
     /// not answered enough frames by then is not worth its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hours_max: Option<u32>,
-    /// Largest share of frames that may end in an error, 0 to 1.
+    /// Largest share of frames that may end in an error, 0 to 1 (default 0.05).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_share_max: Option<f64>,
     /// Largest 95th percentile of a frame's latency, in milliseconds.
@@ -100,6 +106,11 @@ impl TrialLimits {
     pub fn time_max(&self) -> Duration {
         let hours = self.hours_max.unwrap_or(HOURS_MAX_DEFAULT).clamp(1, HOURS_MAX);
         Duration::from_secs(u64::from(hours) * 3600)
+    }
+
+    /// Largest share of frames that may end in an error.
+    pub fn error_share_max(&self) -> f64 {
+        self.error_share_max.unwrap_or(ERROR_SHARE_MAX_DEFAULT)
     }
 
     /// Crashes of its worker that a candidate survives.

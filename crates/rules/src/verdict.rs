@@ -3,6 +3,11 @@
 use crate::limits::{Range, TrialLimits};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
+
+/// Share of frames that a release may leave without their readings because it is too slow for them:
+/// beyond it the plant gets no answers.
+const GAP_SHARE_MAX: f64 = 0.5;
 
 /// What was seen of a release since it took the route. Merely counted, in any order.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -13,6 +18,11 @@ pub struct Observation {
     pub errors: u64,
     /// Frames with at least one alarm.
     pub alarms: u64,
+    /// Frames, counted nowhere else, whose readings gave way while the release was answering others:
+    /// it did not keep up.
+    pub gaps: u64,
+    /// How long the device has been running with the release on trial.
+    pub ran: Duration,
     /// 95th percentile of the frames' latency in milliseconds; absent before the first frame.
     pub latency_ms_p95: Option<f64>,
     /// Smallest and largest value of each output. NaN in either is outside of every range.
@@ -50,6 +60,27 @@ pub enum Breach {
         max: f64,
         /// Frames that the share is of.
         frames: u64,
+    },
+    /// Limits on answers, and no answer at all.
+    Unanswered {
+        /// Frames without one.
+        frames: u64,
+    },
+    /// Too slow for what the source brings.
+    Behind {
+        /// Frames whose readings gave way.
+        gaps: u64,
+        /// Frames that should have been answered.
+        frames: u64,
+    },
+    /// Not decided in the time that a trial may take.
+    Time {
+        /// Frames accounted for.
+        frames: u64,
+        /// Frames that the trial lasts.
+        needed: u64,
+        /// The time that it had.
+        time: Duration,
     },
     /// Too slow.
     Latency {
@@ -89,6 +120,16 @@ impl fmt::Display for Breach {
             Breach::Errors { share, max, frames } => {
                 write!(f, "share of errors {share:.3} is above {max:.3} over {frames} frames")
             }
+            Breach::Unanswered { frames } => {
+                write!(f, "none of {frames} frames was answered")
+            }
+            Breach::Behind { gaps, frames } => {
+                write!(f, "it does not keep up: readings of {gaps} in {frames} frames gave way")
+            }
+            Breach::Time { frames, needed, time } => {
+                let hours = time.as_secs() / 3600;
+                write!(f, "only {frames} of {needed} frames in {hours} hours of running")
+            }
             Breach::Latency { p95_ms, max_ms, frames } => {
                 write!(
                     f,
@@ -110,11 +151,14 @@ impl fmt::Display for Breach {
 /// Judges `seen` by `limits`.
 ///
 /// Crashes and outputs out of range count at once; shares and quantiles from
-/// [`TrialLimits::judge_after`] frames on.
+/// [`TrialLimits::judge_after`] frames on. A trial comes to an end whatever is seen of it: after
+/// [`TrialLimits::time_max`] of running it has failed.
 pub fn judge(limits: &TrialLimits, seen: &Observation) -> Verdict {
+    let (frames, needed, time) = (seen.frames, limits.frames(), limits.time_max());
     match breach(limits, seen) {
         Some(breach) => Verdict::Failed(breach),
-        None if seen.frames >= limits.frames() => Verdict::Passed,
+        None if frames >= needed => Verdict::Passed,
+        None if seen.ran >= time => Verdict::Failed(Breach::Time { frames, needed, time }),
         None => Verdict::Undecided,
     }
 }
@@ -130,15 +174,17 @@ fn breach(limits: &TrialLimits, seen: &Observation) -> Option<Breach> {
             return Some(Breach::Output { name: name.clone(), value, range: *range });
         }
     }
+    let due = seen.frames.saturating_add(seen.gaps);
+    if due >= limits.judge_after() && seen.gaps as f64 > GAP_SHARE_MAX * due as f64 {
+        return Some(Breach::Behind { gaps: seen.gaps, frames: due });
+    }
     if seen.frames < limits.judge_after() {
         return None;
     }
     let frames = seen.frames;
-    if let Some(max) = limits.error_share_max {
-        let share = seen.errors as f64 / frames as f64;
-        if share > max {
-            return Some(Breach::Errors { share, max, frames });
-        }
+    let (share, max) = (seen.errors as f64 / frames as f64, limits.error_share_max());
+    if share > max {
+        return Some(Breach::Errors { share, max, frames });
     }
     if let (Some(max_ms), Some(p95_ms)) = (limits.latency_p95_ms_max, seen.latency_ms_p95)
         && p95_ms > max_ms
@@ -146,9 +192,11 @@ fn breach(limits: &TrialLimits, seen: &Observation) -> Option<Breach> {
         return Some(Breach::Latency { p95_ms, max_ms, frames });
     }
     let answered = frames.saturating_sub(seen.errors);
-    if let Some(range) = limits.alarm_share
-        && answered > 0
-    {
+    let limits_answers = limits.alarm_share.is_some() || !limits.outputs.is_empty();
+    if answered == 0 && limits_answers {
+        return Some(Breach::Unanswered { frames });
+    }
+    if let Some(range) = limits.alarm_share {
         let share = seen.alarms as f64 / answered as f64;
         if !range.contains(share) {
             return Some(Breach::Alarms { share, range, frames: answered });
@@ -229,6 +277,46 @@ mod tests {
     #[test]
     fn a_release_that_only_errs_is_not_cleared_by_its_lack_of_alarms() {
         let seen = Observation { frames: 120, errors: 120, ..Observation::default() };
-        assert!(matches!(judge(&limits(), &seen), Verdict::Failed(Breach::Errors { .. })));
+        let told = |limits: &TrialLimits| match judge(limits, &seen) {
+            Verdict::Failed(breach) => breach.to_string(),
+            other => format!("{other:?}"),
+        };
+        let errors = "share of errors 1.000 is above 0.010 over 120 frames";
+        assert_eq!(told(&limits()), errors);
+        // Nobody has limited errors.
+        let silent = "share of errors 1.000 is above 0.050 over 120 frames";
+        assert_eq!(told(&TrialLimits::default()), silent);
+        let unlimited = TrialLimits { error_share_max: None, ..limits() };
+        assert_eq!(told(&unlimited), silent);
+        // Somebody has allowed every frame to fail, and asks for something of the answers.
+        let all = TrialLimits { error_share_max: Some(1.0), ..TrialLimits::default() };
+        let alarms = TrialLimits { alarm_share: limits().alarm_share, ..all.clone() };
+        let outputs = TrialLimits { outputs: limits().outputs, ..all.clone() };
+        assert_eq!(told(&alarms), "none of 120 frames was answered");
+        assert_eq!(told(&outputs), "none of 120 frames was answered");
+        assert_eq!(told(&all), "Passed");
+    }
+
+    #[test]
+    fn a_trial_ends_after_its_time_whatever_was_seen() {
+        let hours = |hours: u64| Duration::from_secs(hours * 3600);
+        let seen = Observation { frames: 5, ran: hours(23), ..Observation::default() };
+        assert_eq!(said(seen.clone()), "Undecided");
+        let late = Observation { ran: hours(24), ..seen };
+        assert_eq!(said(late.clone()), "only 5 of 120 frames in 24 hours of running");
+        assert_eq!(said(Observation { frames: 120, alarms: 9, ..late.clone() }), "Passed");
+        let slow = TrialLimits { hours_max: Some(72), ..limits() };
+        assert_eq!(judge(&slow, &late), Verdict::Undecided);
+        let silent = Observation { frames: 0, ran: hours(30), ..Observation::default() };
+        assert_eq!(said(silent), "only 0 of 120 frames in 24 hours of running");
+    }
+
+    #[test]
+    fn a_release_that_does_not_keep_up_is_taken_back_even_though_it_answers_little() {
+        let seen = |frames, gaps| said(Observation { frames, gaps, ..Observation::default() });
+        assert_eq!(seen(2, 30), "Undecided");
+        assert_eq!(seen(2, 38), "it does not keep up: readings of 38 in 40 frames gave way");
+        assert_eq!(seen(25, 25), "Undecided");
+        assert_eq!(seen(25, 26), "it does not keep up: readings of 26 in 51 frames gave way");
     }
 }

@@ -3,7 +3,7 @@
 use crate::{Installed, Report, Target};
 
 /// Something for the driver to do after the state has been journaled.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
     /// Have all blobs of the release on disk, verified. Answered by `Downloaded`, `DownloadFailed`
     /// or `Refused`. Replaces the download of any other release for this slot.
@@ -13,10 +13,16 @@ pub enum Effect {
         /// How many times it has failed so far: the longer the pause before.
         attempts: u32,
     },
-    /// Have the release's checks replayed on this device. Answered by `Staged` or `Refused`.
-    Stage(Target),
+    /// Have the release's checks replayed on this device. Answered by `Staged`, `Refused`,
+    /// `Interrupted`, or `Damaged`.
+    Stage {
+        /// The release.
+        target: Target,
+        /// How many times it was interrupted so far: the longer the pause before.
+        attempts: u32,
+    },
     /// Have this release on the slot's route; nothing to do where it already is. Answered by
-    /// `RunFailed` if it cannot be.
+    /// `RunFailed`, `Interrupted` or `Damaged` if it cannot be.
     Run(Installed),
     /// Have nothing on the route but the release that shall be there now; where it is not, the slot
     /// gives its fail-safe output.
@@ -26,6 +32,6 @@ pub enum Effect {
     },
     /// Have no blob on disk that no slot needs.
     Collect,
-    /// Have this report in the telemetry's hands. Answered by `Reported`.
+    /// Have this report in the telemetry's hands, after all before it. Answered by `Reported`.
     Report(Report),
 }

@@ -2,7 +2,7 @@
 
 use crate::{Tally, Target};
 use lineside_bundle::Digest;
-use lineside_rules::Verdict;
+use lineside_rules::{TrialLimits, Verdict};
 
 /// Something that happened. Answers to effects carry the digest of the release that they are about,
 /// because another one may have been assigned meanwhile.
@@ -10,8 +10,15 @@ use lineside_rules::Verdict;
 pub enum Event {
     /// The device has started; nothing runs yet.
     Booted,
+    /// The agent has been told to stop: whatever ends now says nothing about a release.
+    Stopped,
     /// A trusted assignment names this release for the slot.
-    Assigned(Target),
+    Assigned {
+        /// The release.
+        target: Target,
+        /// The number below which no slot of this device accepts a release of the target's bundle.
+        floor: u64,
+    },
     /// All blobs of the release are on disk, verified.
     Downloaded {
         /// Which release.
@@ -28,6 +35,8 @@ pub enum Event {
     Staged {
         /// Which release.
         release: Digest,
+        /// What it allows itself while it is on trial.
+        limits: TrialLimits,
     },
     /// The release cannot run here, or answers wrongly: its manifest, its checks.
     Refused {
@@ -41,6 +50,21 @@ pub enum Event {
         /// Which release.
         release: Digest,
         /// Why, for people.
+        reason: String,
+    },
+    /// Its checks could not be replayed, or it could not be put on the route, for a reason that lies
+    /// with this device and may pass.
+    Interrupted {
+        /// Which release.
+        release: Digest,
+        /// Why, for people.
+        reason: String,
+    },
+    /// A blob of the release is no longer on disk as it was signed.
+    Damaged {
+        /// Which release.
+        release: Digest,
+        /// Which one, for people.
         reason: String,
     },
     /// What the candidate has done since its trial began, and what the limits say of it.

@@ -6,18 +6,24 @@
 //!
 //! What holds after any power cut: the slot runs its active release, or the candidate of a trial,
 //! or is vacant because it never had a committed release. Floors never fall. A release that was
-//! refused or rolled back is not tried again until another one has been assigned.
+//! refused or rolled back is not tried again until another one has been assigned; one that this
+//! device has failed, and not the release itself, is tried again by itself, a bounded number of times.
 
 mod effect;
 mod event;
+mod moves;
 mod report;
+mod retry;
 mod slot;
+mod starts;
 mod step;
 mod trial;
 
 pub use effect::Effect;
 pub use event::Event;
+pub use moves::{BUNDLES_MAX, FAILURES_MAX};
 pub use report::{Report, ReportKind};
 pub use slot::{Blocked, Installed, Phase, SlotState, Target};
-pub use step::{BOOTS_MAX, BUNDLES_MAX, FAILURES_MAX, QUIET, step};
+pub use starts::{BOOTS_MAX, QUIET, Starts};
+pub use step::{ATTEMPTS_MAX, step};
 pub use trial::{Tally, Trial};

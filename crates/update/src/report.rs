@@ -48,6 +48,7 @@ pub struct Report {
 
 /// Reports not yet handed over.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Reports {
     next: u64,
     waiting: VecDeque<Report>,

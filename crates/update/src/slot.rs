@@ -1,8 +1,10 @@
 //! What a slot holds.
 
 use crate::report::Reports;
-use crate::{Report, Trial};
+use crate::retry::Retry;
+use crate::{Report, Starts, Trial};
 use lineside_bundle::{BundleName, Digest, ReleaseId};
+use lineside_rules::TrialLimits;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,7 +21,7 @@ pub struct Target {
 }
 
 /// A release whose checks have passed on this device.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Installed {
     /// Which release.
     pub release: ReleaseId,
@@ -27,11 +29,22 @@ pub struct Installed {
     pub number: u64,
     /// As in [`Target`].
     pub floor: u64,
+    /// What it allows itself on trial, and its successor after it. Kept here so that a disk that does
+    /// not give the manifest cannot loosen a trial.
+    #[serde(default)]
+    pub limits: Box<TrialLimits>,
 }
 
 impl Target {
-    pub(crate) fn installed(self) -> Installed {
-        Installed { release: self.release, number: self.number, floor: self.floor }
+    pub(crate) fn installed(self, limits: TrialLimits) -> Installed {
+        let limits = Box::new(limits);
+        Installed { release: self.release, number: self.number, floor: self.floor, limits }
+    }
+}
+
+impl Installed {
+    pub(crate) fn target(self) -> Target {
+        Target { release: self.release, number: self.number, floor: self.floor }
     }
 }
 
@@ -55,8 +68,12 @@ pub enum Phase {
     Staging {
         /// The release.
         target: Target,
-        /// How often the device has started meanwhile.
-        boots: u32,
+        /// How often the device has started over meanwhile.
+        #[serde(default)]
+        starts: Starts,
+        /// How many times something other than the release prevented it.
+        #[serde(default)]
+        attempts: u32,
     },
     /// It is on the route, on probation.
     Trial(Trial),
@@ -75,17 +92,22 @@ pub struct Blocked {
 
 /// How the active release fails outside of a trial.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Failing {
-    /// Failures in a row.
+    /// Failures in a row that count against it.
     pub(crate) count: u32,
     /// Running time since the last one.
     pub(crate) quiet: Duration,
+    /// When it is put on the route again, where it is not.
+    pub(crate) retry: Retry,
 }
 
 /// The state of one slot: what the journal keeps.
 ///
-/// Only [`step`](crate::step) changes one.
+/// Only [`step`](crate::step) changes one. A field that an older agent did not write is as in a new
+/// slot.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct SlotState {
     pub(crate) active: Option<Installed>,
     pub(crate) previous: Option<Installed>,
@@ -131,6 +153,11 @@ impl SlotState {
     /// The number below which no release of `bundle` is accepted.
     pub fn floor(&self, bundle: &BundleName) -> u64 {
         self.floors.get(bundle).copied().unwrap_or(0)
+    }
+
+    /// The floors of all bundles that the slot has held.
+    pub fn floors(&self) -> impl Iterator<Item = (&BundleName, u64)> {
+        self.floors.iter().map(|(bundle, floor)| (bundle, *floor))
     }
 
     /// The release that shall be on the route now: the candidate of a trial, else the active one.
@@ -180,15 +207,24 @@ impl SlotState {
     /// Whether `other` differs in nothing that a power cut may not cost: only in how long and how
     /// far a trial has run, and in reports already handed over. A driver may then save a write.
     pub fn differs_only_in_progress(&self, other: &SlotState) -> bool {
-        let essence = |state: &SlotState| {
-            let mut state = state.clone();
-            state.failing.quiet = Duration::ZERO;
-            state.reports = Reports::default();
-            if let Phase::Trial(trial) = &mut state.phase {
-                *trial = Trial { boots: trial.boots, ..Trial::of(trial.candidate.clone()) };
+        self.essence() == other.essence()
+    }
+
+    fn essence(&self) -> SlotState {
+        let mut state = self.clone();
+        state.failing.quiet = Duration::ZERO;
+        // A boot makes the next attempt at once.
+        state.failing.retry.again();
+        state.reports.done(u64::MAX);
+        match &mut state.phase {
+            Phase::Idle | Phase::Downloading { .. } => {}
+            Phase::Staging { starts, .. } => *starts = starts.essence(),
+            Phase::Trial(trial) => {
+                let (starts, mut retry) = (trial.starts.essence(), trial.retry.clone());
+                retry.again();
+                *trial = Trial { starts, retry, ..Trial::of(trial.candidate.clone()) };
             }
-            state
-        };
-        essence(self) == essence(other)
+        }
+        state
     }
 }

@@ -1,22 +1,12 @@
 //! One step of the engine.
 
-use crate::slot::Failing;
-use crate::{Blocked, Effect, Event, Installed, Phase, ReportKind, SlotState, Target, Trial};
-use lineside_bundle::{Digest, ReleaseId};
+use crate::retry::Retry;
+use crate::{Effect, Event, Phase, ReportKind, SlotState, Starts};
 use lineside_rules::Verdict;
 use std::time::Duration;
 
-/// Boots that a release survives while it is being staged or tried: at the next one it is taken
-/// for what makes the device start over, and given up.
-pub const BOOTS_MAX: u32 = 3;
-/// Failures in a row after which the slot goes back from its active release to the previous one.
-pub const FAILURES_MAX: u32 = 5;
-/// Running time without a failure after which earlier failures no longer count.
-pub const QUIET: Duration = Duration::from_secs(600);
-/// Different bundles that one slot may hold over its life; each leaves a floor behind.
-pub const BUNDLES_MAX: usize = 64;
-/// Longest pause before a release that could not be started is tried again.
-const PAUSE_MAX: Duration = Duration::from_secs(300);
+/// Attempts in a row that something other than the release prevented, after which it is given up.
+pub const ATTEMPTS_MAX: u32 = 5;
 
 /// Takes a slot one event further. Reads no clock, file or socket.
 ///
@@ -31,67 +21,110 @@ pub fn step(mut slot: SlotState, event: Event, ran: Duration) -> (SlotState, Vec
         (Downloading { target, attempts, .. }, Booted) => {
             slot.resume(Some(Download { target, attempts }))
         }
-        (Staging { target, boots }, Booted) if boots >= BOOTS_MAX => {
-            let reason = format!("the device started {boots} times while its checks were replayed");
+        (Staging { target, starts, .. }, Booted) if starts.next().are_too_many() => {
+            let times = starts.next().in_a_row();
             let resumed = slot.resume(None);
-            [resumed, slot.refuse(&target.release, boots, reason)].concat()
+            let reason =
+                format!("the device started over {times} times while its checks were replayed");
+            [resumed, slot.refuse(&target.release, times, reason)].concat()
         }
-        (Staging { target, boots }, Booted) => {
-            slot.phase = Staging { target: target.clone(), boots: boots + 1 };
-            slot.resume(Some(Stage(target)))
+        (Staging { target, starts, attempts }, Booted) => {
+            let starts = starts.next();
+            slot.phase = Staging { target: target.clone(), starts, attempts };
+            slot.resume(Some(Stage { target, attempts }))
         }
-        (Trial(trial), Booted) if trial.boots >= BOOTS_MAX => {
-            let reason = format!("the device started {} times during its trial", trial.boots);
+        (Trial(trial), Booted) if trial.starts.next().are_too_many() => {
+            let times = trial.starts.next().in_a_row();
             let reports: Vec<Effect> = slot.reports().cloned().map(Report).collect();
+            let reason = format!("the device started over {times} times during its trial");
             [reports, slot.roll_back(&trial, reason)].concat()
         }
-        (Trial(trial), Booted) => {
-            let before = trial.seen.clone();
-            slot.phase = Trial(crate::Trial { boots: trial.boots + 1, before, ..trial });
+        (Trial(mut trial), Booted) => {
+            trial.before = trial.seen.clone();
+            trial.starts = trial.starts.next();
+            trial.retry.again();
+            slot.phase = Trial(trial);
             slot.resume(None)
         }
+        // The next start has been asked for, so it is not counted.
+        (Staging { target, mut starts, attempts }, Stopped) => {
+            starts.stop();
+            slot.phase = Staging { target, starts, attempts };
+            vec![]
+        }
+        (Trial(mut trial), Stopped) => {
+            trial.starts.stop();
+            slot.phase = Trial(trial);
+            vec![]
+        }
+        (Idle | Downloading { .. }, Stopped) => vec![],
 
-        (_, Assigned(target)) => slot.assign(target),
+        (_, Assigned { target, floor }) => slot.assign(target, floor),
 
+        // The active release was damaged, and is whole again.
+        (Downloading { target, .. }, Downloaded { release })
+            if target.is(&release) && slot.is_active(&release) =>
+        {
+            let text = format!("{} is whole on disk again", target.release);
+            let report = slot.report(ReportKind::Downloaded, &target.release, text);
+            slot.phase = Idle;
+            slot.failing.retry.again();
+            [report].into_iter().chain(slot.active.clone().map(Run)).collect()
+        }
         (Downloading { target, .. }, Downloaded { release }) if target.is(&release) => {
-            slot.phase = Staging { target: target.clone(), boots: 0 };
             let text = format!("{} is on disk; replaying its checks", target.release);
-            vec![slot.report(ReportKind::Downloaded, &target.release, text), Stage(target)]
+            let report = slot.report(ReportKind::Downloaded, &target.release, text);
+            slot.phase = Staging { target: target.clone(), starts: Starts::default(), attempts: 0 };
+            vec![report, Stage { target, attempts: 0 }]
         }
         (Downloading { target, attempts, reason: last }, DownloadFailed { release, reason })
             if target.is(&release) =>
         {
-            let attempts = attempts.saturating_add(1);
             // A device without a network for weeks says so once.
             let news = last.as_ref() != Some(&reason);
-            let text = format!("{} cannot be fetched: {reason}; trying again", target.release);
-            slot.phase = Downloading { target: target.clone(), attempts, reason: Some(reason) };
-            let report =
-                news.then(|| slot.report(ReportKind::DownloadFailed, &target.release, text));
-            report.into_iter().chain([Download { target, attempts }]).collect()
+            slot.fetch_again(target, attempts, reason, news)
         }
-        // A blob was damaged after it had been fetched: it is fetched again.
-        (Staging { target, .. }, DownloadFailed { release, reason }) if target.is(&release) => {
-            let text = format!("{} is fetched again: {reason}", target.release);
-            let report = slot.report(ReportKind::DownloadFailed, &target.release, text);
-            let reason = Some(reason);
-            slot.phase = Downloading { target: target.clone(), attempts: 1, reason };
-            vec![report, Download { target, attempts: 1 }]
+        // What was committed once is not refused by its manifest now.
+        (Downloading { target, attempts, .. }, Refused { release, reason })
+            if target.is(&release) && slot.is_active(&release) =>
+        {
+            slot.fetch_again(target, attempts, reason, attempts == 0)
         }
         (Downloading { target, .. } | Staging { target, .. }, Refused { release, reason })
             if target.is(&release) =>
         {
             slot.refuse(&target.release, 1, reason)
         }
-        (Staging { target, .. }, Staged { release }) if target.is(&release) => {
-            let candidate = target.installed();
+        // A blob was damaged after it had been fetched.
+        (Staging { target, .. }, Damaged { release, reason }) if target.is(&release) => {
+            slot.fetch_again(target, 0, reason, true)
+        }
+        (Staging { target, attempts, .. }, Interrupted { release, reason })
+            if target.is(&release) && attempts >= ATTEMPTS_MAX =>
+        {
+            let times = attempts.saturating_add(1);
+            let reason = format!("its checks could not be replayed, {times} times: {reason}");
+            slot.refuse(&target.release, times, reason)
+        }
+        (Staging { target, starts, attempts }, Interrupted { release, reason })
+            if target.is(&release) =>
+        {
+            let text = format!("checks of {}: {reason}; trying again", target.release);
+            let news = (attempts == 0)
+                .then(|| slot.report(ReportKind::WorkerFailed, &target.release, text));
+            let attempts = attempts.saturating_add(1);
+            slot.phase = Staging { target: target.clone(), starts, attempts };
+            news.into_iter().chain([Stage { target, attempts }]).collect()
+        }
+        (Staging { target, .. }, Staged { release, limits }) if target.is(&release) => {
+            let candidate = target.installed(limits);
             let text = format!("{} passed its checks and is on trial", candidate.release);
             slot.phase = Trial(crate::Trial::of(candidate.clone()));
             vec![slot.report(ReportKind::TrialStarted, &candidate.release, text), Run(candidate)]
         }
 
         (Trial(trial), Observed { release, seen, verdict }) if trial.is_of(&release) => {
-            let trial = crate::Trial { seen, ..trial };
+            let trial = crate::Trial { seen, retry: Retry::default(), ..trial };
             match verdict {
                 Verdict::Undecided => {
                     slot.phase = Trial(trial);
@@ -104,11 +137,41 @@ pub fn step(mut slot: SlotState, event: Event, ran: Duration) -> (SlotState, Vec
         (Trial(trial), RunFailed { release, reason }) if trial.is_of(&release) => {
             slot.roll_back(&trial, format!("it could not be started: {reason}"))
         }
+        (Trial(trial), Interrupted { release, reason })
+            if trial.is_of(&release) && trial.retry.attempts >= ATTEMPTS_MAX =>
+        {
+            let times = trial.retry.attempts.saturating_add(1);
+            slot.roll_back(&trial, format!("it could not be started, {times} times: {reason}"))
+        }
+        // Whatever has the route keeps it meanwhile.
+        (Trial(mut trial), Interrupted { release, reason }) if trial.is_of(&release) => {
+            let candidate = trial.candidate.release.clone();
+            let text = format!("{candidate} cannot be started now: {reason}; trying again");
+            let first = trial.retry.attempts == 0;
+            trial.retry.later();
+            slot.phase = Trial(trial);
+            first
+                .then(|| slot.report(ReportKind::WorkerFailed, &candidate, text))
+                .into_iter()
+                .collect()
+        }
+        (Trial(mut trial), Ticked) if trial.retry.is_due() => {
+            trial.retry.again();
+            slot.phase = Trial(trial.clone());
+            vec![Run(trial.candidate)]
+        }
+        (Trial(trial), Damaged { release, reason }) if trial.is_of(&release) => {
+            let candidate = trial.candidate.release.clone();
+            let route = slot.back_to_active(&format!("{candidate} is damaged on disk"));
+            let fetch = slot.fetch_again(trial.candidate.target(), 0, reason, true);
+            [vec![route], fetch].concat()
+        }
         // The worker is started again by itself, and the verdict counts its deaths.
         (Trial(trial), WorkerFailed { release, reason }) if trial.is_of(&release) => {
             let text = format!("worker of {}: {reason}", trial.candidate.release);
             vec![slot.report(ReportKind::WorkerFailed, &trial.candidate.release, text)]
         }
+
         (Idle | Downloading { .. } | Staging { .. }, WorkerFailed { release, reason })
             if slot.is_active(&release) =>
         {
@@ -119,10 +182,23 @@ pub fn step(mut slot: SlotState, event: Event, ran: Duration) -> (SlotState, Vec
             if slot.is_active(&release) =>
         {
             let vacate = Vacate { reason: format!("it could not be started: {reason}") };
+            slot.failing.retry.later();
             [slot.fail(reason), vec![vacate]].concat()
         }
+        (Idle | Downloading { .. } | Staging { .. }, Interrupted { release, reason })
+            if slot.is_active(&release) =>
+        {
+            let text = format!("the active release cannot be started now: {reason}; trying again");
+            slot.put_off(text)
+        }
+        (Idle | Downloading { .. } | Staging { .. }, Damaged { release, reason })
+            if slot.is_active(&release) =>
+        {
+            slot.repair(reason)
+        }
         // Something may have kept the active release from starting that has passed by now.
-        (Idle | Downloading { .. } | Staging { .. }, Ticked) if slot.failing.is_due() => {
+        (Idle | Downloading { .. } | Staging { .. }, Ticked) if slot.failing.retry.is_due() => {
+            slot.failing.retry.again();
             slot.active.clone().map(Run).into_iter().collect()
         }
 
@@ -138,211 +214,12 @@ pub fn step(mut slot: SlotState, event: Event, ran: Duration) -> (SlotState, Vec
             | Staged { .. }
             | Refused { .. }
             | RunFailed { .. }
+            | Interrupted { .. }
+            | Damaged { .. }
             | Observed { .. }
             | WorkerFailed { .. },
         ) => vec![],
         (Idle | Downloading { .. } | Staging { .. } | Trial(_), Ticked) => vec![],
     };
     (slot, effects)
-}
-
-impl SlotState {
-    fn pass(&mut self, ran: Duration) {
-        if let Phase::Trial(trial) = &mut self.phase {
-            trial.ran = trial.ran.saturating_add(ran);
-        }
-        self.failing.quiet = self.failing.quiet.saturating_add(ran);
-        if self.failing.count == 0 || self.failing.quiet >= QUIET {
-            self.failing = Failing::default();
-        }
-    }
-
-    fn is_active(&self, digest: &Digest) -> bool {
-        self.active.as_ref().is_some_and(|active| active.is(digest))
-    }
-
-    /// What to do after a boot: say again what shall be, then `work`.
-    fn resume(&mut self, work: Option<Effect>) -> Vec<Effect> {
-        let route = match self.on_route() {
-            Some(release) => Effect::Run(release.clone()),
-            None => Effect::Vacate { reason: "no release has been committed yet".into() },
-        };
-        let reports = self.reports().cloned().map(Effect::Report);
-        [route].into_iter().chain(reports).chain([Effect::Collect]).chain(work).collect()
-    }
-
-    /// Makes `target` what the slot is heading for.
-    ///
-    /// A release that is already being fetched, staged or tried is left: who assigns another one
-    /// during a trial no longer wants the candidate, and one stuck update must not block the next.
-    /// A target below the floor changes nothing else.
-    fn assign(&mut self, target: Target) -> Vec<Effect> {
-        let release = &target.release;
-        self.blocked.retain(|digest, _| *digest == release.digest);
-        if self.blocked.contains_key(&release.digest)
-            || self.candidate().is_some_and(|candidate| candidate.digest == release.digest)
-        {
-            return vec![];
-        }
-        let floor = self.floor(&release.name);
-        if target.number < floor {
-            let reason = format!(
-                "number {} is below the floor {floor} that was signed for {}",
-                target.number, release.name
-            );
-            return self.block(ReportKind::Refused, release, 0, format!("refused: {reason}"));
-        }
-        if self.floors.len() >= BUNDLES_MAX && !self.floors.contains_key(&release.name) {
-            let reason = format!("refused: the slot has held {BUNDLES_MAX} different bundles");
-            return self.block(ReportKind::Refused, release, 0, reason);
-        }
-        let mut effects = self.cancel(release);
-        if self.is_active(&release.digest) {
-            return effects;
-        }
-        let text = format!("{release} is assigned");
-        effects.push(self.report(ReportKind::Assigned, release, text));
-        self.phase = Phase::Downloading { target: target.clone(), attempts: 0, reason: None };
-        effects.push(Effect::Download { target, attempts: 0 });
-        effects
-    }
-
-    /// Leaves whatever is going on, in favor of `other`.
-    fn cancel(&mut self, other: &ReleaseId) -> Vec<Effect> {
-        match std::mem::take(&mut self.phase) {
-            Phase::Idle => vec![],
-            Phase::Downloading { .. } | Phase::Staging { .. } => vec![Effect::Collect],
-            Phase::Trial(trial) => {
-                let candidate = &trial.candidate.release;
-                let text = format!("trial of {candidate} ended: {other} is assigned");
-                let route = self.back_to_active(&format!("the trial of {candidate} was ended"));
-                let report = self.report(ReportKind::TrialCancelled, candidate, text);
-                vec![route, report, Effect::Collect]
-            }
-        }
-    }
-
-    fn refuse(&mut self, release: &ReleaseId, attempts: u32, reason: String) -> Vec<Effect> {
-        self.phase = Phase::Idle;
-        let mut effects =
-            self.block(ReportKind::Refused, release, attempts, format!("refused: {reason}"));
-        effects.extend(self.still_vacant(release));
-        effects.push(Effect::Collect);
-        effects
-    }
-
-    fn roll_back(&mut self, trial: &Trial, reason: String) -> Vec<Effect> {
-        let candidate = &trial.candidate.release;
-        self.phase = Phase::Idle;
-        let reason = format!("rolled back: {reason}");
-        let mut effects = vec![self.back_to_active(&format!("{candidate} {reason}"))];
-        effects.extend(self.block(ReportKind::RolledBack, candidate, trial.boots + 1, reason));
-        effects.extend(self.still_vacant(candidate));
-        effects.push(Effect::Collect);
-        effects
-    }
-
-    /// The candidate becomes the active release. Floors rise here and nowhere else.
-    fn commit(&mut self, trial: Trial) -> Vec<Effect> {
-        let candidate = trial.candidate;
-        let bundle = &candidate.release.name;
-        let same_bundle = |held: &&Installed| held.release.name == *bundle;
-        // The floor stays at or below everything that the slot may still go back to: the release
-        // committed now and the one that it replaces. What was signed for the replaced one may
-        // have been above *its* predecessor; that predecessor is given up now, so it takes effect.
-        let replaced = self.active.as_ref().filter(same_bundle);
-        let signed = replaced.map_or(candidate.floor, |held| held.floor.max(candidate.floor));
-        let highest = replaced.map_or(candidate.number, |held| held.number.min(candidate.number));
-        let floor = self.floors.entry(bundle.clone()).or_default();
-        *floor = signed.min(highest).max(*floor);
-
-        let text = format!("{} committed after {} frames", candidate.release, trial.seen.frames);
-        let report = self.report(ReportKind::Committed, &candidate.release, text);
-        self.phase = Phase::Idle;
-        self.failing = Failing::default();
-        self.previous = self.active.replace(candidate);
-        vec![report, Effect::Collect]
-    }
-
-    /// Counts a failure of the active release outside of a trial.
-    ///
-    /// After [`FAILURES_MAX`] in a row the slot goes back to the previous release. Where there is
-    /// none it stays: a release that answers between its crashes is worth more than none, and the
-    /// plant gets the fail-safe output meanwhile.
-    fn fail(&mut self, reason: String) -> Vec<Effect> {
-        let Some(active) = self.active.clone() else { return vec![] };
-        self.failing =
-            Failing { count: self.failing.count.saturating_add(1), quiet: Duration::ZERO };
-        let count = self.failing.count;
-        let mut effects = Vec::new();
-        if count == 1 || count.is_multiple_of(FAILURES_MAX) {
-            let text = format!("worker of {}, failure {count} in a row: {reason}", active.release);
-            effects.push(self.report(ReportKind::WorkerFailed, &active.release, text));
-        }
-        let usable = |held: &Installed| !self.blocked.contains_key(&held.release.digest);
-        if count >= FAILURES_MAX && self.previous.as_ref().is_some_and(usable) {
-            self.active = self.previous.take();
-            self.failing = Failing::default();
-            effects.push(self.back_to_active(&reason));
-            let reason = format!("rolled back: it failed {count} times in a row: {reason}");
-            effects.extend(self.block(ReportKind::RolledBack, &active.release, count, reason));
-            effects.push(Effect::Collect);
-        }
-        effects
-    }
-
-    fn back_to_active(&self, reason: &str) -> Effect {
-        match &self.active {
-            Some(active) => Effect::Run(active.clone()),
-            None => Effect::Vacate { reason: reason.to_owned() },
-        }
-    }
-
-    fn still_vacant(&mut self, release: &ReleaseId) -> Option<Effect> {
-        let text = "the slot is vacant and gives its fail-safe output".to_owned();
-        self.active.is_none().then(|| self.report(ReportKind::Vacant, release, text))
-    }
-
-    fn block(
-        &mut self,
-        kind: ReportKind,
-        release: &ReleaseId,
-        attempts: u32,
-        reason: String,
-    ) -> Vec<Effect> {
-        let text = format!("{release} {reason}");
-        let blocked = Blocked { release: release.clone(), reason, attempts };
-        self.blocked.insert(release.digest, blocked);
-        vec![self.report(kind, release, text)]
-    }
-
-    fn report(&mut self, kind: ReportKind, release: &ReleaseId, text: String) -> Effect {
-        Effect::Report(self.reports.add(kind, Some(release), text))
-    }
-}
-
-impl Target {
-    fn is(&self, digest: &Digest) -> bool {
-        self.release.digest == *digest
-    }
-}
-
-impl Installed {
-    fn is(&self, digest: &Digest) -> bool {
-        self.release.digest == *digest
-    }
-}
-
-impl Trial {
-    fn is_of(&self, digest: &Digest) -> bool {
-        self.candidate.is(digest)
-    }
-}
-
-impl Failing {
-    /// Whether the pause before the next attempt is over: 1 s after the first failure, doubled by each.
-    fn is_due(&self) -> bool {
-        let pause = Duration::from_secs(1 << (self.count.clamp(1, 10) - 1)).min(PAUSE_MAX);
-        self.count > 0 && self.quiet >= pause
-    }
 }

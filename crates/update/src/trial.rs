@@ -1,6 +1,7 @@
 //! A candidate on probation.
 
-use crate::Installed;
+use crate::retry::Retry;
+use crate::{Installed, Starts};
 use lineside_rules::Observation;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -10,24 +11,34 @@ use std::time::Duration;
 pub struct Trial {
     /// The release on trial.
     pub candidate: Installed,
-    /// How often the device has started during the trial.
-    pub boots: u32,
+    /// How often the device has started over during the trial.
+    #[serde(default)]
+    pub starts: Starts,
     /// How long the device has been running since the trial began.
     pub ran: Duration,
     /// What was seen before the last boot.
     pub before: Tally,
     /// What has been seen over the whole trial.
     pub seen: Tally,
+    /// When it is put on the route again, where something other than the release prevented it.
+    #[serde(default)]
+    pub(crate) retry: Retry,
 }
 
 impl Trial {
+    /// What is seen `now`, since the last boot, together with what this trial has seen before.
+    pub fn with(&self, now: &Observation) -> Observation {
+        Observation { ran: self.ran, ..self.before.and(now) }
+    }
+
     pub(crate) fn of(candidate: Installed) -> Trial {
         Trial {
             candidate,
-            boots: 0,
+            starts: Starts::default(),
             ran: Duration::ZERO,
             before: Tally::default(),
             seen: Tally::default(),
+            retry: Retry::default(),
         }
     }
 }
@@ -36,6 +47,7 @@ impl Trial {
 ///
 /// Ranges of outputs are not kept: a value out of range ends a trial at once.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Tally {
     /// Frames accounted for, with or without an answer.
     pub frames: u64,
@@ -43,6 +55,8 @@ pub struct Tally {
     pub errors: u64,
     /// Frames with at least one alarm.
     pub alarms: u64,
+    /// Frames whose readings gave way because the release did not keep up.
+    pub gaps: u64,
     /// Deaths of the worker.
     pub crashes: u32,
     /// 95th percentile of the frames' latency in milliseconds.
@@ -56,6 +70,7 @@ impl Tally {
             frames: seen.frames,
             errors: seen.errors,
             alarms: seen.alarms,
+            gaps: seen.gaps,
             crashes: seen.crashes,
             // JSON has no NaN, and a latency that is no number says nothing.
             latency_ms_p95: seen.latency_ms_p95.filter(|p95| p95.is_finite()),
@@ -72,6 +87,8 @@ impl Tally {
             frames: self.frames.saturating_add(now.frames),
             errors: self.errors.saturating_add(now.errors),
             alarms: self.alarms.saturating_add(now.alarms),
+            gaps: self.gaps.saturating_add(now.gaps),
+            ran: now.ran,
             latency_ms_p95: longer.or(self.latency_ms_p95).or(now.latency_ms_p95),
             outputs: now.outputs.clone(),
             crashes: self.crashes.saturating_add(now.crashes),

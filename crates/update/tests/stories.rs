@@ -30,10 +30,17 @@ fn events(line: &str) -> Vec<Event> {
     match words.as_slice() {
         ["boot"] => vec![Event::Booted],
         ["tick"] => vec![Event::Ticked],
-        ["assign", b] => vec![Event::Assigned(target(b))],
+        ["stop"] => vec![Event::Stopped],
+        ["assign", b] => vec![Event::Assigned { target: target(b), floor: 0 }],
+        // Another slot of the device has raised the floor.
+        ["assign", b, "floor", floor] => {
+            vec![Event::Assigned { target: target(b), floor: floor.parse().unwrap() }]
+        }
         ["downloaded", b] => vec![Event::Downloaded { release: digest(b) }],
         ["unreachable", b] => vec![Event::DownloadFailed { release: digest(b), reason: reason() }],
-        ["staged", b] => vec![Event::Staged { release: digest(b) }],
+        ["staged", b] => vec![Event::Staged { release: digest(b), limits: Default::default() }],
+        ["interrupted", b] => vec![Event::Interrupted { release: digest(b), reason: reason() }],
+        ["damaged", b] => vec![Event::Damaged { release: digest(b), reason: reason() }],
         ["refused", b] => vec![Event::Refused { release: digest(b), reason: reason() }],
         ["unstartable", b] => vec![Event::RunFailed { release: digest(b), reason: reason() }],
         ["died", b] => vec![Event::WorkerFailed { release: digest(b), reason: reason() }],
@@ -75,7 +82,7 @@ fn phase(state: &SlotState) -> String {
 fn effect(effect: &Effect) -> String {
     match effect {
         Effect::Download { target, .. } => format!("Download({})", target.release.version),
-        Effect::Stage(target) => format!("Stage({})", target.release.version),
+        Effect::Stage { target, .. } => format!("Stage({})", target.release.version),
         Effect::Run(held) => format!("Run({})", held.release.version),
         Effect::Vacate { .. } => "Vacate".into(),
         Effect::Collect => "Collect".into(),
@@ -212,6 +219,50 @@ fn a_trial_goes_on_after_a_power_cut_and_ends_when_the_device_keeps_starting_ove
     boot           A/- idle           [Run(A) RolledBack Collect]
     boot           A/- idle           [Run(A) Collect]
     ");
+    assert_eq!(
+        note("install A | assign B | downloaded B | staged B | boot | boot | boot | boot"),
+        "pump vB: rolled back: the device started over 4 times during its trial"
+    );
+}
+
+#[test]
+fn a_line_that_is_switched_off_every_evening_gets_its_update() {
+    insta::assert_snapshot!(replay("install A | assign B | downloaded B | staged B | 30000s later boot | boot | boot | boot | 700s later frames B 9 | boot | boot | boot | boot | passed B"), @r"
+    install A      A/- idle           [Committed Collect]
+    assign B       A/- downloading B  [Assigned Download(B)]
+    downloaded B   A/- staging B      [Downloaded Stage(B)]
+    staged B       A/- trial B        [TrialStarted Run(B)]
+    boot           A/- trial B        [Run(B) Collect]
+    boot           A/- trial B        [Run(B) Collect]
+    boot           A/- trial B        [Run(B) Collect]
+    boot           A/- trial B        [Run(B) Collect]
+    frames B 9     A/- trial B        []
+    boot           A/- trial B        [Run(B) Collect]
+    boot           A/- trial B        [Run(B) Collect]
+    boot           A/- trial B        [Run(B) Collect]
+    boot           A/- trial B        [Run(B) Collect]
+    passed B       B/A idle           [Committed Collect]
+    ");
+}
+
+#[test]
+fn an_agent_that_is_stopped_and_started_by_people_refuses_nothing() {
+    let stops = "stop | boot | stop | boot | stop | boot | stop | boot | stop | boot";
+    let staging = "install A | assign B | downloaded B";
+    assert!(
+        replay(&format!("{staging} | {stops}"))
+            .ends_with("boot           A/- staging B      [Run(A) Collect Stage(B)]\n")
+    );
+    assert!(
+        replay(&format!("{staging} | staged B | {stops} | passed B"))
+            .ends_with("passed B       B/A idle           [Committed Collect]\n")
+    );
+    // One that starts over by itself in between is counted as before.
+    let mixed = "boot | stop | boot | boot | stop | boot | boot | boot";
+    assert!(
+        replay(&format!("{staging} | {mixed}"))
+            .ends_with("boot           A/- idle           [Run(A) Collect Refused Collect]\n")
+    );
 }
 
 #[test]
@@ -226,6 +277,46 @@ fn checks_that_make_the_device_start_over_are_given_up() {
     boot           A/- idle           [Run(A) Collect Refused Collect]
     boot           A/- idle           [Run(A) Collect]
     ");
+}
+
+#[test]
+fn checks_that_something_else_prevents_are_replayed_again_a_bounded_number_of_times() {
+    insta::assert_snapshot!(replay("install A | assign B | downloaded B | interrupted B | interrupted B | staged B"), @r"
+    install A      A/- idle           [Committed Collect]
+    assign B       A/- downloading B  [Assigned Download(B)]
+    downloaded B   A/- staging B      [Downloaded Stage(B)]
+    interrupted B  A/- staging B      [WorkerFailed Stage(B)]
+    interrupted B  A/- staging B      [Stage(B)]
+    staged B       A/- trial B        [TrialStarted Run(B)]
+    ");
+    let six = ["interrupted B"; 6].join(" | ");
+    assert_eq!(
+        note(&format!("install A | assign B | downloaded B | {six}")),
+        "pump vB: refused: its checks could not be replayed, 6 times: some reason"
+    );
+}
+
+#[test]
+fn a_candidate_that_something_else_keeps_from_starting_is_tried_again_a_bounded_number_of_times() {
+    insta::assert_snapshot!(replay("install A | assign B | downloaded B | staged B | interrupted B | tick | 1s later tick | interrupted B | 1s later tick | 1s later tick | frames B 3 | interrupted B"), @r"
+    install A      A/- idle           [Committed Collect]
+    assign B       A/- downloading B  [Assigned Download(B)]
+    downloaded B   A/- staging B      [Downloaded Stage(B)]
+    staged B       A/- trial B        [TrialStarted Run(B)]
+    interrupted B  A/- trial B        [WorkerFailed]
+    tick           A/- trial B        []
+    tick           A/- trial B        [Run(B)]
+    interrupted B  A/- trial B        []
+    tick           A/- trial B        []
+    tick           A/- trial B        [Run(B)]
+    frames B 3     A/- trial B        []
+    interrupted B  A/- trial B        [WorkerFailed]
+    ");
+    let six = ["interrupted B"; 6].join(" | ");
+    assert_eq!(
+        note(&format!("install A | assign B | downloaded B | staged B | {six}")),
+        "pump vB: rolled back: it could not be started, 6 times: some reason"
+    );
 }
 
 #[test]
@@ -332,6 +423,76 @@ fn an_only_release_that_keeps_dying_stays_and_is_tried_ever_more_rarely() {
 }
 
 #[test]
+fn an_active_release_that_something_else_keeps_from_starting_is_not_given_up() {
+    insta::assert_snapshot!(replay("install A | install B | interrupted B | 1s later tick | interrupted B | 2s later tick | interrupted B | interrupted B | interrupted B | interrupted B | 32s later tick | tick"), @r"
+    install A      A/- idle           [Committed Collect]
+    install B      B/A idle           [Committed Collect]
+    interrupted B  B/A idle           [WorkerFailed Vacate]
+    tick           B/A idle           [Run(B)]
+    interrupted B  B/A idle           [Vacate]
+    tick           B/A idle           [Run(B)]
+    interrupted B  B/A idle           [Vacate]
+    interrupted B  B/A idle           [Vacate]
+    interrupted B  B/A idle           [Vacate]
+    interrupted B  B/A idle           [Vacate]
+    tick           B/A idle           [Run(B)]
+    tick           B/A idle           []
+    ");
+}
+
+#[test]
+fn an_active_release_that_is_damaged_on_disk_is_fetched_again_while_the_previous_one_runs() {
+    insta::assert_snapshot!(replay("install A | install B | damaged B | assign B | downloaded B | staged B | passed B"), @r"
+    install A      A/- idle           [Committed Collect]
+    install B      B/A idle           [Committed Collect]
+    damaged B      A/- downloading B  [Run(A) WorkerFailed Download(B)]
+    assign B       A/- downloading B  []
+    downloaded B   A/- staging B      [Downloaded Stage(B)]
+    staged B       A/- trial B        [TrialStarted Run(B)]
+    passed B       B/A idle           [Committed Collect]
+    ");
+}
+
+#[test]
+fn an_only_release_that_is_damaged_on_disk_is_fetched_again() {
+    insta::assert_snapshot!(replay("install A | damaged A | unreachable A | 1s later tick | damaged A | boot | assign A | refused A | downloaded A | tick"), @r"
+    install A      A/- idle           [Committed Collect]
+    damaged A      A/- downloading A  [WorkerFailed Vacate Download(A)]
+    unreachable A  A/- downloading A  [Download(A)]
+    tick           A/- downloading A  [Run(A)]
+    damaged A      A/- downloading A  [Vacate]
+    boot           A/- downloading A  [Run(A) Collect Download(A)]
+    assign A       A/- downloading A  []
+    refused A      A/- downloading A  [Download(A)]
+    downloaded A   A/- idle           [Downloaded Run(A)]
+    tick           A/- idle           []
+    ");
+    // What is on its way goes first.
+    insta::assert_snapshot!(replay("install A | assign B | damaged A | downloaded B | damaged A | staged B | passed B"), @r"
+    install A      A/- idle           [Committed Collect]
+    assign B       A/- downloading B  [Assigned Download(B)]
+    damaged A      A/- downloading B  [WorkerFailed Vacate]
+    downloaded B   A/- staging B      [Downloaded Stage(B)]
+    damaged A      A/- staging B      [Vacate]
+    staged B       A/- trial B        [TrialStarted Run(B)]
+    passed B       B/A idle           [Committed Collect]
+    ");
+}
+
+#[test]
+fn a_candidate_that_is_damaged_on_disk_is_fetched_again() {
+    insta::assert_snapshot!(replay("install A | assign B | downloaded B | staged B | boot | damaged B | downloaded B"), @r"
+    install A      A/- idle           [Committed Collect]
+    assign B       A/- downloading B  [Assigned Download(B)]
+    downloaded B   A/- staging B      [Downloaded Stage(B)]
+    staged B       A/- trial B        [TrialStarted Run(B)]
+    boot           A/- trial B        [Run(B) Collect]
+    damaged B      A/- downloading B  [Run(A) DownloadFailed Download(B)]
+    downloaded B   A/- staging B      [Downloaded Stage(B)]
+    ");
+}
+
+#[test]
 fn deaths_far_apart_do_not_add_up() {
     insta::assert_snapshot!(replay("install A | install B | died B | died B | died B | died B | 600s later tick | died B | died B"), @r"
     install A      A/- idle           [Committed Collect]
@@ -359,12 +520,23 @@ fn a_release_that_cannot_be_started_ends_its_trial() {
 
 #[test]
 fn a_damaged_blob_is_fetched_again() {
-    insta::assert_snapshot!(replay("install A | assign B | downloaded B | unreachable B | downloaded B"), @r"
+    insta::assert_snapshot!(replay("install A | assign B | downloaded B | damaged B | downloaded B"), @r"
     install A      A/- idle           [Committed Collect]
     assign B       A/- downloading B  [Assigned Download(B)]
     downloaded B   A/- staging B      [Downloaded Stage(B)]
-    unreachable B  A/- downloading B  [DownloadFailed Download(B)]
+    damaged B      A/- downloading B  [DownloadFailed Download(B)]
     downloaded B   A/- staging B      [Downloaded Stage(B)]
+    ");
+}
+
+#[test]
+fn a_floor_that_another_slot_has_raised_keeps_older_releases_away_and_leaves_what_runs() {
+    insta::assert_snapshot!(replay("install B | assign A floor 3 | assign B floor 3 | boot | assign C floor 3"), @r"
+    install B      B/- idle           [Committed Collect]
+    assign A floor 3 B/- idle           [Refused]
+    assign B floor 3 B/- idle           []
+    boot           B/- idle           [Run(B) Collect]
+    assign C floor 3 B/- downloading C  [Assigned Download(C)]
     ");
 }
 
@@ -394,15 +566,16 @@ fn floors_rise_with_a_commit_and_not_before_the_predecessor_is_given_up() {
 
 #[test]
 fn reports_wait_for_somebody_to_take_them() {
-    let (state, _) = step(SlotState::default(), Event::Assigned(target("A")), Duration::ZERO);
+    let assigned = |word| Event::Assigned { target: target(word), floor: 0 };
+    let (state, _) = step(SlotState::default(), assigned("A"), Duration::ZERO);
     let (state, effects) = step(state, Event::Booted, Duration::ZERO);
     let told: Vec<String> = effects.iter().map(effect).collect();
     assert_eq!(told, ["Vacate", "Assigned", "Collect", "Download(A)"]);
     // Nobody takes them: the oldest give way, and the numbers show the gap.
     let mut state = state;
     for round in 0..100 {
-        let other = target(if round % 2 == 0 { "B" } else { "A" });
-        state = step(state, Event::Assigned(other), Duration::ZERO).0;
+        let other = if round % 2 == 0 { "B" } else { "A" };
+        state = step(state, assigned(other), Duration::ZERO).0;
     }
     let numbers: Vec<u64> = state.reports().map(|report| report.number).collect();
     assert_eq!(numbers.len(), 32);
@@ -417,4 +590,14 @@ fn only_progress_may_be_lost() {
     assert!(trial.differs_only_in_progress(&further));
     assert!(!trial.differs_only_in_progress(&booted));
     assert!(!trial.differs_only_in_progress(&play("install A").0));
+    // A report that nobody has yet must be on disk before it is handed over; one that was handed
+    // over may be handed over again.
+    let idle = play("install A").0;
+    let died = Event::WorkerFailed { release: target("A").release.digest, reason: "x".into() };
+    let (told, _) = step(trial.clone(), Event::Ticked, Duration::from_secs(3));
+    assert!(trial.differs_only_in_progress(&told));
+    let (failed, _) = step(idle.clone(), died, Duration::ZERO);
+    assert!(!idle.differs_only_in_progress(&failed));
+    let (reported, _) = step(failed.clone(), Event::Reported { through: 99 }, Duration::ZERO);
+    assert!(failed.differs_only_in_progress(&reported));
 }

@@ -1,0 +1,165 @@
+//! What a slot has done in the background, one thing at a time: blobs are fetched, checks replayed.
+
+use crate::fleet::backoff;
+use crate::update::blobs::Blobs;
+use crate::update::download::Registry;
+use crate::update::hands::{Failure, Hands};
+use crate::update::slot::chain;
+use crate::update::stage::{self, StageError, StagedRelease};
+use lineside_bundle::{Digest, ReleaseId};
+use lineside_update::Event;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::{AbortHandle, spawn_blocking};
+use tokio::time::sleep;
+
+/// First and longest pause between two downloads.
+const DOWNLOAD_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(600));
+/// First and longest pause before checks that were interrupted are replayed again.
+const CHECKS_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// Answers that wait for the driver.
+const ANSWERS_MAX: usize = 16;
+
+/// The job of one slot, and what came of it.
+pub(super) struct Jobs {
+    current: Option<Job>,
+    count: u64,
+    /// Where answers are sent, and where they are taken.
+    answers: (mpsc::Sender<Answer>, mpsc::Receiver<Answer>),
+}
+
+/// What came of a job, with the job's number.
+type Answer = (u64, Event);
+
+struct Job {
+    number: u64,
+    release: Digest,
+    cancelled: Arc<AtomicBool>,
+    task: AbortHandle,
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+        self.task.abort();
+    }
+}
+
+impl Jobs {
+    pub(super) fn new() -> Jobs {
+        Jobs { current: None, count: 0, answers: mpsc::channel(ANSWERS_MAX) }
+    }
+
+    /// Starts to work on `release` in place of any other job. `cancelled` is set when nobody wants
+    /// the answer any more.
+    pub(super) fn start(
+        &mut self,
+        release: Digest,
+        cancelled: Arc<AtomicBool>,
+        work: impl Future<Output = Option<Event>> + Send + 'static,
+    ) {
+        self.count += 1;
+        let (number, answers) = (self.count, self.answers.0.clone());
+        let task = tokio::spawn(async move {
+            if let Some(answer) = work.await {
+                // The driver is gone only when the agent stops.
+                let _ = answers.send((number, answer)).await;
+            }
+        });
+        self.current = Some(Job { number, release, cancelled, task: task.abort_handle() });
+    }
+
+    /// Cancels the job unless it is about `wanted`.
+    pub(super) fn keep(&mut self, wanted: Option<Digest>) {
+        if self.current.as_ref().is_some_and(|job| Some(job.release) != wanted) {
+            self.current = None;
+        }
+    }
+
+    /// What came of the job. A job that was cancelled may have answered already; that is passed over.
+    pub(super) async fn answer(&mut self) -> Event {
+        loop {
+            let answer = self.answers.1.recv().await;
+            let (number, answer) = answer.expect("this end keeps a sender");
+            if self.current.as_ref().is_some_and(|job| job.number == number) {
+                self.current = None;
+                return answer;
+            }
+        }
+    }
+}
+
+/// Fetches what `release` lacks; after `attempts` failures not before a pause, or before `online`
+/// is rung.
+pub(super) async fn download(
+    release: ReleaseId,
+    attempts: u32,
+    blobs: Blobs,
+    registry: Registry,
+    online: Arc<Notify>,
+    cancelled: Arc<AtomicBool>,
+) -> Option<Event> {
+    let digest = release.digest;
+    if let Some(failed) = attempts.checked_sub(1) {
+        let (first, longest) = DOWNLOAD_PAUSE;
+        tokio::select! {
+            () = sleep(backoff::pause(first, longest, failed)) => {}
+            () = online.notified() => {}
+        }
+    }
+    let fetched = spawn_blocking(move || registry.fetch(&release, &blobs, &cancelled)).await;
+    Some(match fetched {
+        Ok(Ok(())) => Event::Downloaded { release: digest },
+        Ok(Err(error)) if error.is_final() => {
+            Event::Refused { release: digest, reason: chain(error) }
+        }
+        Ok(Err(error)) => Event::DownloadFailed { release: digest, reason: chain(error) },
+        Err(_) => {
+            let reason = "the download was cut off".into();
+            Event::DownloadFailed { release: digest, reason }
+        }
+    })
+}
+
+/// Replays the checks of `release`; after `attempts` interruptions not before a pause.
+pub(super) async fn check<H: Hands>(
+    release: ReleaseId,
+    attempts: u32,
+    blobs: Blobs,
+    hands: Arc<H>,
+) -> Option<Event> {
+    if let Some(interrupted) = attempts.checked_sub(1) {
+        let (first, longest) = CHECKS_PAUSE;
+        sleep(backoff::pause(first, longest, interrupted)).await;
+    }
+    let digest = release.digest;
+    let checked = match load(&release, &blobs).await {
+        Err(failure) => Err(failure),
+        Ok(staged) => hands.self_test(&staged).await.map(|()| staged),
+    };
+    match checked {
+        Ok(staged) => {
+            let limits = staged.manifest.bundle.trial.clone();
+            Some(Event::Staged { release: digest, limits })
+        }
+        Err(failure) => failure.event(digest, |release, reason| Event::Refused { release, reason }),
+    }
+}
+
+/// Reads a release from the store, off the runtime's threads: it takes digests of whole files.
+pub(super) async fn load(release: &ReleaseId, blobs: &Blobs) -> Result<StagedRelease, Failure> {
+    let (release, blobs) = (release.clone(), blobs.clone());
+    match spawn_blocking(move || stage::load(&release, &blobs)).await {
+        Ok(Ok(staged)) => Ok(staged),
+        Ok(Err(error @ (StageError::Blob { .. } | StageError::File { .. }))) => {
+            Err(Failure::Damaged(chain(error)))
+        }
+        Ok(Err(error @ (StageError::Oci { .. } | StageError::Manifest { .. }))) => {
+            Err(Failure::Release(chain(error)))
+        }
+        Err(_) => Err(Failure::Elsewhere("reading it from disk was cut off".into())),
+    }
+}

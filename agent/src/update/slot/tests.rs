@@ -1,0 +1,532 @@
+//! The driver of a slot with a real journal, real blobs, and hands that are played.
+
+use super::*;
+use crate::database::Database;
+use crate::database::tests::Disk;
+use crate::fleet::Device;
+use crate::update::StagedRelease;
+use crate::update::hands::Failure;
+use lineside_bundle::{BuiltBundle, BundleFile, build};
+use lineside_rules::Observation;
+use lineside_update::Report;
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, MutexGuard};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+/// Longest that anything here may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+const FULL: u64 = 0;
+const ROOMY: u64 = 64 << 20;
+
+/// What the hands have done and will say.
+#[derive(Default)]
+struct Play {
+    route: Option<String>,
+    /// What was asked for, in its order: `run echo v1`, `check echo v2`, `vacate`.
+    asked: Vec<String>,
+    /// What is said to that before it is done.
+    failures: BTreeMap<String, VecDeque<Failure>>,
+    /// What is seen of whatever has the route.
+    seen: Observation,
+    /// Numbers of the reports that were taken.
+    reports: Vec<u64>,
+    /// Reports that are not taken yet.
+    deaf: u32,
+}
+
+#[derive(Clone, Default)]
+struct Played(Arc<Mutex<Play>>);
+
+impl Played {
+    fn lock(&self) -> MutexGuard<'_, Play> {
+        self.0.lock().unwrap()
+    }
+
+    /// Has the next `asked` fail.
+    fn fail(&self, asked: &str, failure: Failure) {
+        self.lock().failures.entry(asked.into()).or_default().push_back(failure);
+    }
+
+    fn see(&self, frames: u64, alarms: u64) {
+        self.lock().seen = Observation { frames, alarms, ..Observation::default() };
+    }
+
+    fn asked(&self, asked: &str) -> usize {
+        self.lock().asked.iter().filter(|one| *one == asked).count()
+    }
+
+    fn does(&self, what: &str, release: &StagedRelease) -> Result<(), Failure> {
+        let asked = format!("{what} {}", release.release);
+        let mut play = self.lock();
+        play.asked.push(asked.clone());
+        match play.failures.get_mut(&asked).and_then(VecDeque::pop_front) {
+            Some(failure) => Err(failure),
+            None => Ok(()),
+        }
+    }
+
+    fn place(&self, what: &str, release: &StagedRelease) -> Result<(), Failure> {
+        self.does(what, release)?;
+        let mut play = self.lock();
+        play.route = Some(release.release.to_string());
+        play.seen = Observation::default();
+        Ok(())
+    }
+}
+
+impl Hands for Played {
+    async fn run(&self, release: &StagedRelease) -> Result<(), Failure> {
+        assert_eq!(self.lock().route, None, "a route that is taken is changed by a swap");
+        self.place("run", release)
+    }
+
+    async fn swap(&self, release: &StagedRelease) -> Result<(), Failure> {
+        self.place("swap", release)
+    }
+
+    async fn vacate(&self, _reason: &str) {
+        let mut play = self.lock();
+        play.asked.push("vacate".into());
+        play.route = None;
+    }
+
+    fn observation(&self, _release: &Digest) -> Observation {
+        self.lock().seen.clone()
+    }
+
+    async fn self_test(&self, release: &StagedRelease) -> Result<(), Failure> {
+        self.does("check", release)
+    }
+
+    async fn report(&self, report: &Report) -> bool {
+        let mut play = self.lock();
+        if play.deaf > 0 {
+            play.deaf -= 1;
+            return false;
+        }
+        play.reports.push(report.number);
+        true
+    }
+}
+
+/// A device: its disk, and what is known of its slots.
+struct Bench {
+    folder: tempfile::TempDir,
+    disk: Disk,
+    database: Arc<Database>,
+    blobs: Blobs,
+    served: Served,
+    states: Arc<States>,
+}
+
+/// Blobs that a server has: they are there again soon after garbage was collected.
+#[derive(Clone, Default)]
+struct Served(Arc<Mutex<BTreeMap<Digest, Vec<u8>>>>);
+
+impl Served {
+    fn deliver(&self, blobs: &Blobs) {
+        for (digest, bytes) in &*self.0.lock().unwrap() {
+            let path = blobs.folder().join(digest.hex());
+            if !path.exists() {
+                let partial = path.with_extension("partial");
+                fs::write(&partial, bytes).unwrap();
+                // It may have been collected meanwhile.
+                let _ = fs::rename(partial, path);
+            }
+        }
+    }
+}
+
+/// A slot that is driven.
+struct Driven {
+    name: SlotName,
+    blobs: Blobs,
+    served: Served,
+    played: Played,
+    states: Arc<States>,
+    assign: mpsc::Sender<Target>,
+    failures: mpsc::Sender<(Digest, String)>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let folder = tempfile::tempdir().unwrap();
+        let file = "device = 'line-3'\nserver_http = 'http://127.0.0.1:1'\nmqtt_host = 'x'\n\
+            mqtt_port = 1\nuser = 'line-3'\npassword = 'x'\n";
+        let path = folder.path().join("device.toml");
+        fs::write(&path, file).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::write(folder.path().join("root.json"), "{}").unwrap();
+        let disk = Disk::default();
+        disk.size.store(ROOMY, Ordering::Relaxed);
+        let open = {
+            let disk = disk.clone();
+            move || redb::Database::builder().create_with_backend(disk.clone())
+        };
+        let database = Arc::new(Database::open(open).unwrap());
+        let blobs = Blobs::open(folder.path()).unwrap();
+        let (served, states) = (Served::default(), Arc::default());
+        Bench { folder, disk, database, blobs, served, states }
+    }
+
+    fn journal(&self) -> Journal {
+        Journal::open(self.database.clone()).unwrap()
+    }
+
+    /// The server has a bundle, and whoever fetches it finds it on the disk already.
+    fn store(&self, bundle: &BuiltBundle) {
+        let mut served = self.served.0.lock().unwrap();
+        served.insert(bundle.release_id().digest, bundle.oci_manifest.clone());
+        served.extend(bundle.blobs.clone());
+    }
+
+    /// Neither the server nor the disk has a bundle any more.
+    fn lose(&self, bundle: &BuiltBundle) {
+        let lost = [bundle.release_id().digest];
+        for digest in lost.iter().chain(bundle.blobs.keys()) {
+            self.served.0.lock().unwrap().remove(digest);
+            fs::remove_file(self.blobs.folder().join(digest.hex())).unwrap();
+        }
+    }
+
+    fn drive(&self, slot: &str) -> Driven {
+        self.drive_with(slot, Played::default())
+    }
+
+    fn drive_with(&self, slot: &str, played: Played) -> Driven {
+        let name: SlotName = slot.parse().unwrap();
+        let driver = SlotDriver::new(SlotParts {
+            slot: name.clone(),
+            policy: TrialLimits::default(),
+            journal: self.journal(),
+            blobs: self.blobs.clone(),
+            registry: Registry::of(&Device::read(self.folder.path()).unwrap()),
+            hands: played.clone(),
+            states: self.states.clone(),
+            online: Arc::default(),
+        });
+        let (assign, assignments) = mpsc::channel(QUEUE_MAX);
+        let (failures, failed) = mpsc::channel(QUEUE_MAX);
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(driver.unwrap().drive(assignments, failed, stopped));
+        let states = self.states.clone();
+        let (blobs, served) = (self.blobs.clone(), self.served.clone());
+        Driven { name, blobs, served, played, states, assign, failures, stop, task }
+    }
+}
+
+impl Driven {
+    async fn assign(&self, bundle: &BuiltBundle, number: u64, floor: u64) {
+        let target = Target { release: bundle.release_id(), number, floor };
+        self.assign.send(target).await.unwrap();
+    }
+
+    fn state(&self) -> SlotState {
+        self.states.all()[&self.name].clone()
+    }
+
+    /// Waits until it `holds` of the slot and of its hands.
+    async fn until(&self, what: &str, holds: impl Fn(&SlotState, &Play) -> bool) {
+        let began = Instant::now();
+        while !holds(&self.state(), &self.played.lock()) {
+            self.served.deliver(&self.blobs);
+            let state = self.state();
+            assert!(began.elapsed() < PATIENCE, "{what}: {state:?}");
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Waits until `release` is active and nothing else is under way; the trial is seen to go well.
+    async fn commits(&self, release: &str) {
+        self.until("its trial", |_, play| play.route.as_deref() == Some(release)).await;
+        self.played.see(100, 0);
+        self.until("it is committed", |state, _| is_active(state, release)).await;
+    }
+
+    async fn stop(self) -> Played {
+        self.stop.send_replace(true);
+        self.task.await.unwrap();
+        self.played
+    }
+
+    /// Ends without a word, as in a power cut.
+    async fn cut(self) {
+        self.task.abort();
+        let _ = self.task.await;
+    }
+}
+
+fn is_active(state: &SlotState, release: &str) -> bool {
+    let active = state.active().map(|held| held.release.to_string());
+    active.as_deref() == Some(release) && *state.phase() == Phase::Idle
+}
+
+fn is_on_trial(state: &SlotState) -> bool {
+    matches!(state.phase(), Phase::Trial(_))
+}
+
+fn echo(version: &str, trial: &str) -> BuiltBundle {
+    let text = format!(
+        "format = 1\nname = 'echo'\nversion = '{version}'\nalarm_output = 'alarm'\n\
+         [inputs.p]\nkey = 'k'\nrate_hz = 1.0\nfields = [{{ name = 'x' }}]\n\
+         [stages.w]\nkind = 'window'\ninput = 'p'\nrows = 4\nstride = 4\n\
+         [stages.last]\nkind = 'select'\ninput = 'w'\nindex = 3\n\
+         [stages.high]\nkind = 'threshold'\ninput = 'last'\nabove = 1000.0\n\
+         [outputs]\nx = {{ from = 'last' }}\nalarm = {{ from = 'high' }}\n\
+         [fail_safe]\nalarm = true\n{trial}"
+    );
+    build(BundleFile::parse(&text).unwrap(), BTreeMap::new()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reports_are_handed_over_in_their_order_however_often_nobody_takes_them() {
+    let bench = Bench::new();
+    let first = echo("1", "");
+    bench.store(&first);
+    let slot = bench.drive("a");
+    slot.played.lock().deaf = 2;
+    slot.assign(&first, 1, 0).await;
+    slot.commits("echo v1").await;
+    slot.until("all are handed over", |state, _| state.reports().count() == 0).await;
+    // Assigned, downloaded, on trial, committed.
+    assert_eq!(slot.played.lock().reports, [0, 1, 2, 3]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_journal_fails_a_candidate_is_taken_back_and_nothing_else_is_begun_or_told() {
+    let bench = Bench::new();
+    let [first, second, third] = ["1", "2", "3"].map(|version| echo(version, ""));
+    [&first, &second, &third].into_iter().for_each(|bundle| bench.store(bundle));
+    let slot = bench.drive("a");
+    slot.assign(&first, 1, 0).await;
+    slot.commits("echo v1").await;
+    slot.assign(&second, 2, 0).await;
+    let on_route = |release: &'static str| {
+        move |_: &SlotState, play: &Play| play.route.as_deref() == Some(release)
+    };
+    slot.until("the second is tried", on_route("echo v2")).await;
+    let reports = |slot: &Driven| slot.state().reports().count() + slot.played.lock().reports.len();
+    slot.until("its reports are taken", |state, _| state.reports().count() == 0).await;
+    let told = reports(&slot);
+
+    bench.disk.size.store(FULL, Ordering::Relaxed);
+    slot.played.lock().seen = Observation { crashes: 9, ..Observation::default() };
+    slot.until("the first is back at once", on_route("echo v1")).await;
+    // What others hear is what a power cut would find.
+    assert!(is_on_trial(&slot.state()));
+    assert_eq!(reports(&slot), told);
+    slot.assign(&third, 3, 0).await;
+    slot.failures.send((first.release_id().digest, "it died".into())).await.unwrap();
+    slot.until("both are heard", |_, _| slot.assign.capacity() == QUEUE_MAX).await;
+    assert_eq!((slot.played.asked("check echo v3"), reports(&slot)), (0, told));
+
+    bench.disk.size.store(ROOMY, Ordering::Relaxed);
+    slot.commits("echo v3").await;
+    slot.until("all is told", |state, _| state.reports().count() == 0).await;
+    assert!(slot.played.lock().reports.is_sorted_by(|a, b| a + 1 == *b));
+    let name = slot.name.clone();
+    slot.stop().await;
+    assert!(is_active(&bench.journal().slot(&name).unwrap(), "echo v3"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_power_cut_while_the_journal_fails_ends_a_bad_trial_the_same_way() {
+    let bench = Bench::new();
+    let [first, second] = ["1", "2"].map(|version| echo(version, ""));
+    bench.store(&first);
+    bench.store(&second);
+    let slot = bench.drive("a");
+    slot.assign(&first, 1, 0).await;
+    slot.commits("echo v1").await;
+    slot.assign(&second, 2, 0).await;
+    slot.until("it is tried", |_, play| play.route.as_deref() == Some("echo v2")).await;
+    bench.disk.size.store(FULL, Ordering::Relaxed);
+    slot.played.lock().seen = Observation { crashes: 9, ..Observation::default() };
+    slot.until("it is back", |_, play| play.route.as_deref() == Some("echo v1")).await;
+    slot.cut().await;
+    bench.disk.size.store(ROOMY, Ordering::Relaxed);
+    let name: SlotName = "a".parse().unwrap();
+    let began = Instant::now();
+    // The database is opened again by whoever writes next.
+    while Journal::open(bench.database.clone()).and_then(|j| j.slot(&name)).is_err() {
+        assert!(began.elapsed() < PATIENCE);
+        sleep(Duration::from_millis(20)).await;
+    }
+    let slot = bench.drive("a");
+    slot.until("it is tried again", |_, play| play.route.as_deref() == Some("echo v2")).await;
+    slot.played.lock().seen = Observation { crashes: 9, ..Observation::default() };
+    slot.until("it is taken back again", |state, _| is_active(state, "echo v1")).await;
+    assert_eq!(slot.played.lock().route.as_deref(), Some("echo v1"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_about_a_release_that_was_replaced_changes_nothing() {
+    let bench = Bench::new();
+    let [first, second] = ["1", "2"].map(|version| echo(version, ""));
+    bench.store(&second);
+    let slot = bench.drive("a");
+    // The first is not on disk, and there is no server: its download fails again and again.
+    slot.assign(&first, 1, 0).await;
+    slot.until("it fails", |state, _| state.note().contains("cannot be reached")).await;
+    slot.assign(&second, 2, 0).await;
+    slot.commits("echo v2").await;
+    assert_eq!(slot.played.asked("check echo v1"), 0);
+    assert_eq!(slot.played.asked("vacate"), 1, "only before the first release");
+    // A late death of what is not active is nobody's failure.
+    slot.failures.send((first.release_id().digest, "it died".into())).await.unwrap();
+    slot.until("it is heard", |_, _| slot.failures.capacity() == QUEUE_MAX).await;
+    let name = slot.name.clone();
+    slot.stop().await;
+    let state = bench.journal().slot(&name).unwrap();
+    assert!(is_active(&state, "echo v2") && state.blocked().next().is_none(), "{state:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_limits_of_the_active_release_hold_even_if_its_blobs_are_gone() {
+    let bench = Bench::new();
+    let first = echo("1", "[trial]\nalarm_share = [0.0, 0.3]\n");
+    let second = echo("2", "[trial]\nframes = 40\n");
+    bench.store(&first);
+    bench.store(&second);
+    let slot = bench.drive("a");
+    slot.assign(&first, 1, 0).await;
+    slot.commits("echo v1").await;
+    slot.assign(&second, 2, 0).await;
+    slot.until("it is tried", |_, play| play.route.as_deref() == Some("echo v2")).await;
+    bench.lose(&first);
+    slot.played.see(100, 90);
+    slot.until("it is taken back", |state, _| !is_on_trial(state)).await;
+    let note = slot.state().note();
+    assert!(note.contains("share of alarms 0.90 is above 0.30"), "{note}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_ends_because_the_agent_stops_is_held_against_no_release() {
+    let bench = Bench::new();
+    let [first, second] = ["1", "2"].map(|version| echo(version, ""));
+    bench.store(&first);
+    bench.store(&second);
+    let slot = bench.drive("a");
+    slot.assign(&first, 1, 0).await;
+    slot.commits("echo v1").await;
+    slot.played.fail("check echo v2", Failure::Stopping);
+    slot.assign(&second, 2, 0).await;
+    slot.until("its checks are replayed", |_, play| {
+        play.asked.last().is_some_and(|asked| asked == "check echo v2")
+    })
+    .await;
+    let reports = slot.stop().await.lock().reports.clone();
+    // More starts than any trial survives, each ended in the middle of the change of the route.
+    for _ in 0..2 * lineside_update::BOOTS_MAX {
+        let played = Played::default();
+        for asked in ["run echo v2", "swap echo v2"] {
+            played.fail(asked, Failure::Stopping);
+        }
+        let slot = bench.drive_with("a", played);
+        slot.until("it is to be tried", |_, play| {
+            play.asked.iter().any(|asked| asked.ends_with("echo v2") && !asked.starts_with("check"))
+        })
+        .await;
+        let played = slot.stop().await;
+        assert_eq!(played.asked("vacate"), 0);
+    }
+    let slot = bench.drive("a");
+    slot.commits("echo v2").await;
+    let state = slot.state();
+    assert!(state.blocked().next().is_none(), "{state:?}");
+    assert!(reports.is_sorted_by(|a, b| a + 1 == *b), "{reports:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_something_else_prevents_is_tried_again_by_itself() {
+    let bench = Bench::new();
+    let [first, second] = ["1", "2"].map(|version| echo(version, ""));
+    bench.store(&first);
+    bench.store(&second);
+    let slot = bench.drive("a");
+    slot.assign(&first, 1, 0).await;
+    slot.commits("echo v1").await;
+    let no_process = || Failure::Elsewhere("no worker can be started: out of memory".into());
+    slot.played.fail("check echo v2", no_process());
+    slot.played.fail("swap echo v2", no_process());
+    slot.assign(&second, 2, 0).await;
+    slot.until("it waits", |_, play| play.asked.iter().any(|a| a == "swap echo v2")).await;
+    assert_eq!(slot.played.lock().route.as_deref(), Some("echo v1"), "who has it keeps the route");
+    slot.commits("echo v2").await;
+    assert_eq!((slot.played.asked("check echo v2"), slot.played.asked("swap echo v2")), (2, 2));
+    assert_eq!(slot.played.asked("vacate"), 1, "only before the first release");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_that_breaks_a_limit_or_cannot_run_is_not_tried_again() {
+    let bench = Bench::new();
+    let [first, second, third] = ["1", "2", "3"].map(|version| echo(version, ""));
+    [&first, &second, &third].into_iter().for_each(|bundle| bench.store(bundle));
+    let slot = bench.drive("a");
+    slot.assign(&first, 1, 0).await;
+    slot.commits("echo v1").await;
+    slot.played.fail("check echo v2", Failure::Release("wrong answers".into()));
+    slot.assign(&second, 2, 0).await;
+    slot.until("it is refused", |state, _| state.note().contains("wrong answers")).await;
+    slot.played.fail("swap echo v3", Failure::Release("it does not load".into()));
+    slot.assign(&third, 3, 0).await;
+    slot.until("it is taken back", |state, _| state.note().contains("it does not load")).await;
+    slot.assign(&third, 3, 0).await;
+    slot.until("it is heard", |_, _| slot.assign.capacity() == QUEUE_MAX).await;
+    assert!(is_active(&slot.state(), "echo v1"));
+    assert_eq!((slot.played.asked("check echo v3"), slot.played.asked("swap echo v2")), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_active_release_that_rots_on_disk_is_replaced_by_the_previous_one_and_comes_back() {
+    let bench = Bench::new();
+    let [first, second] = ["1", "2"].map(|version| echo(version, ""));
+    bench.store(&first);
+    bench.store(&second);
+    let slot = bench.drive("a");
+    slot.assign(&first, 1, 0).await;
+    slot.commits("echo v1").await;
+    slot.assign(&second, 2, 0).await;
+    slot.commits("echo v2").await;
+    slot.stop().await;
+    bench.lose(&second);
+    let slot = bench.drive("a");
+    slot.until("the first runs", |state, play| {
+        let fetching = matches!(state.phase(), Phase::Downloading { .. });
+        play.route.as_deref() == Some("echo v1") && fetching
+    })
+    .await;
+    // The server has it again.
+    bench.store(&second);
+    slot.commits("echo v2").await;
+    assert_eq!(slot.played.asked("vacate"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thief_cannot_go_below_a_floor_through_another_slot_or_a_renamed_one() {
+    let bench = Bench::new();
+    let [first, third] = ["1", "3"].map(|version| echo(version, ""));
+    bench.store(&first);
+    bench.store(&third);
+    let one = bench.drive("a");
+    one.assign(&third, 3, 3).await;
+    one.commits("echo v3").await;
+    let other = bench.drive("b");
+    other.assign(&first, 1, 0).await;
+    other.until("it is refused", |state, _| state.note().contains("below the floor 3")).await;
+    assert_eq!(other.played.asked("check echo v1"), 0);
+    one.stop().await;
+    other.stop().await;
+    // Another start, after somebody has renamed both slots in agent.toml.
+    let later = Bench { states: Arc::default(), ..bench };
+    let renamed = later.drive("c");
+    renamed.assign(&first, 1, 0).await;
+    renamed.until("it is refused", |state, _| state.note().contains("below the floor 3")).await;
+    assert_eq!(renamed.played.asked("check echo v1"), 0);
+}
