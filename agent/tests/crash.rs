@@ -1,19 +1,25 @@
-//! Kills at random moments of an update: afterwards a verified release runs, one and only one, and
-//! no frame is missing or double.
+//! Kills at random moments of an update: afterwards the release that was on its way runs in one
+//! process, and no frame is missing or double.
 
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 
 mod kit;
 
-use kit::{Device, Vendor, check_each_frame_once, echo, wait};
+use kit::{Device, PATIENCE, Vendor, check_each_frame_once, echo_with_check, wait};
 use lineside_bundle::BuiltBundle;
 use ring::rand::{SecureRandom, SystemRandom};
-use std::process::Stdio;
-use std::time::Duration;
+use rustix::process::{Pid, Signal, kill_process};
+use std::collections::BTreeMap;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
 
 /// Rounds in the tests; `LINESIDE_CRASH_ROUNDS` asks for more.
 const ROUNDS: u64 = 20;
 const TRIAL: &str = "[trial]\nframes = 20\njudge_after = 5\n";
+/// Readings of a check: replaying it takes long enough to be met.
+const CHECK_ROWS: u64 = 30_000;
+/// What may be going on when somebody is killed. A file brings all blobs, so nothing is downloaded.
+const PHASES: [&str; 3] = ["staging", "trial", "idle"];
 
 /// A number from 0 to `below`, drawn: moments must differ from run to run.
 fn draw(below: u64) -> u64 {
@@ -22,56 +28,113 @@ fn draw(below: u64) -> u64 {
     u64::from_le_bytes(bytes) % below
 }
 
+/// Who is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Victim {
+    Agent,
+    Workers,
+}
+
+/// Waits until the update to `target` is in `phase`, or past it.
+fn meet(device: &Device, target: &str, phase: &str) {
+    let began = Instant::now();
+    loop {
+        let slot = device.slot();
+        let done = slot["active"] == target && slot["phase"] == "idle";
+        if done || (phase != "idle" && slot["phase"] == phase) {
+            return;
+        }
+        assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {phase}: {slot}");
+    }
+}
+
 #[test]
-fn killed_in_the_middle_of_updates_a_verified_release_runs_and_no_frame_is_lost_or_doubled() {
+fn killed_in_the_middle_of_updates_it_finishes_them_and_no_frame_is_lost_or_doubled() {
     let rounds = std::env::var("LINESIDE_CRASH_ROUNDS").ok().and_then(|text| text.parse().ok());
     let rounds: u64 = rounds.unwrap_or(ROUNDS);
     let vendor = Vendor::new();
     let bundles: Vec<BuiltBundle> =
-        ["1", "2", "3"].iter().map(|version| echo(version, TRIAL)).collect();
+        ["1", "2", "3"].iter().map(|version| echo_with_check(version, TRIAL, CHECK_ROWS)).collect();
     let mut device = Device::new(&vendor, 4000 * usize::try_from(rounds).unwrap());
     device.start();
-    let install = |device: &Device, version: u64| {
+    let install = |device: &Device, version: u64| -> (String, Child) {
         let assigned = &bundles[usize::try_from(version % 3).unwrap()];
         let papers = vendor.papers(&bundles, assigned, version, "line-3");
         let path = device.parcel(&papers, std::slice::from_ref(assigned));
-        (
-            assigned.release_id().to_string(),
-            device.program().arg("install").arg(path).stdout(Stdio::null()).spawn(),
-        )
+        let mut program = device.program();
+        let program = program.arg("install").arg(path).stdout(Stdio::null()).stderr(Stdio::null());
+        (assigned.release_id().to_string(), program.spawn().unwrap())
     };
-    let (mut active, done) = install(&device, 1);
-    assert!(done.unwrap().wait().unwrap().success());
-    wait("the first release is committed", || (device.slot()["active"] == *active).then_some(()));
-    for round in 2..rounds + 2 {
-        let (target, installing) = install(&device, round);
-        let mut installing = installing.unwrap();
-        // The whole update takes about a second, so every step of it is met sooner or later.
-        std::thread::sleep(Duration::from_millis(draw(1200)));
-        let victim = draw(2);
-        if victim == 0 {
-            device.kill();
-            installing.wait().unwrap();
-            device.start();
-        } else {
-            for worker in device.workers() {
-                let worker = rustix::process::Pid::from_raw(worker).unwrap();
-                // It may have ended meanwhile.
-                let _ = rustix::process::kill_process(worker, rustix::process::Signal::KILL);
-            }
-            installing.wait().unwrap();
-        }
-        let slot = wait("a release answers and nothing is under way", || {
+    let settled = |device: &Device| {
+        wait("a release answers in the only worker, and nothing is under way", || {
             let slot = device.slot();
-            (slot["phase"] == "idle" && slot["answering"] == true).then_some(slot)
-        });
+            let is_settled =
+                slot["phase"] == "idle" && slot["answering"] == true && device.workers().len() == 1;
+            is_settled.then_some(slot)
+        })
+    };
+    let (mut active, mut done) = install(&device, 1);
+    assert!(done.wait().unwrap().success());
+    wait("the first release is committed", || (device.slot()["active"] == *active).then_some(()));
+    let mut met: BTreeMap<(String, Victim), u64> = BTreeMap::new();
+    let (mut committed, mut unheard) = (0, 0);
+    for round in 2..rounds + 2 {
+        let (target, mut installing) = install(&device, round);
+        // Now and then before the agent has heard of the update at all.
+        let wanted = PHASES.get(usize::try_from(round).unwrap() % (PHASES.len() + 1));
+        if let Some(phase) = wanted {
+            meet(&device, &target, phase);
+        }
+        std::thread::sleep(Duration::from_millis(draw(60)));
+        let status = device.status().unwrap();
+        let phase = status["slots"]["echo"]["phase"].as_str().unwrap().to_owned();
+        let heard = status["assignment"] == round;
+        let victim = if draw(2) == 0 { Victim::Agent } else { Victim::Workers };
+        match victim {
+            Victim::Agent => {
+                device.kill();
+                installing.wait().unwrap();
+                device.start();
+            }
+            Victim::Workers => {
+                for worker in device.workers() {
+                    // It may have ended meanwhile.
+                    let _ = kill_process(Pid::from_raw(worker).unwrap(), Signal::KILL);
+                }
+                assert!(installing.wait().unwrap().success());
+                wait("the update goes on", || {
+                    let slot = device.slot();
+                    (slot["candidate"] == *target || slot["active"] == *target).then_some(())
+                });
+            }
+        }
+        *met.entry((phase.clone(), victim)).or_default() += 1;
+        let slot = settled(&device);
         let now = slot["active"].as_str().unwrap().to_owned();
+        // An agent that was killed before it had heard of the update knows nothing of it.
+        let may_stay = victim == Victim::Agent && !heard && now == active;
         assert!(
-            now == active || now == target,
-            "round {round}, victim {victim}: {now} runs; it was {active}, {target} was on its way"
+            now == target || may_stay,
+            "round {round}, {victim:?} killed in {phase}: {now} runs; it was {active}, {target} was \
+             on its way; {slot}"
         );
+        if now == target {
+            committed += 1
+        } else {
+            unheard += 1
+        }
         active = now;
     }
+    eprintln!("{committed} committed, {unheard} unheard of, {met:?}");
+    let hits = |phase: &str| met.iter().filter(|((of, _), _)| of == phase).map(|(_, n)| n).sum();
+    for phase in PHASES {
+        let hits: u64 = hits(phase);
+        assert!(hits > 0, "nobody was killed in {phase}: {met:?}");
+    }
+    for victim in [Victim::Agent, Victim::Workers] {
+        assert!(met.keys().any(|(_, of)| *of == victim), "{victim:?}: {met:?}");
+    }
+    assert!(committed > rounds / 2, "{committed} of {rounds} updates came to their end");
     let counts = &device.slot()["counts"];
     assert_eq!((&counts["lost"], &counts["doubled"]), (&0.into(), &0.into()), "{counts}");
     device.kill();

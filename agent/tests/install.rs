@@ -112,6 +112,10 @@ fn what_is_not_signed_for_this_device_or_is_older_changes_nothing() {
         only(&evil),
         "echo/2 is assigned with another digest or size than the release keys have signed\n",
     );
+    // Two lists of one version: the releaser's key signs what the device has not seen.
+    let other = vendor.papers(&bundles[..2], second, 6, "line-3").releases;
+    let differing = Papers { releases: other, ..papers(second, 6) };
+    refused(&differing, only(second), "the list of releases of version 1 differs");
     // The right documents, and a file that was cut or changed on its way.
     let path = device.parcel(&papers(second, 6), only(second));
     let whole = fs::read(&path).unwrap();

@@ -11,6 +11,7 @@ use lineside_trust::{
     AssignmentSpec, KeyPair, ReleasesDraft, RootSpec, sign_assignment, sign_root,
 };
 use ring::rand::SystemRandom;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -37,7 +38,35 @@ pub fn wait<T>(what: &str, mut holds: impl FnMut() -> Option<T>) -> T {
 
 /// A bundle that answers with the last value of each window of six.
 pub fn echo(version: &str, more: &str) -> BuiltBundle {
-    let text = format!(
+    build(BundleFile::parse(&echo_text(version, more)).unwrap(), BTreeMap::new()).unwrap()
+}
+
+/// The same with a check over `rows` readings of one stream, which takes its time to be replayed.
+pub fn echo_with_check(version: &str, more: &str, rows: u64) -> BuiltBundle {
+    let check = "[[checks]]\nname = 'long'\ninput = 'long.csv'\nexpected = 'long.jsonl'\n";
+    let text = echo_text(version, &format!("{more}{check}"));
+    let mut input = "t,k,x\n".to_owned();
+    for row in 0..rows {
+        let (hour, minute, second) = (row / 3600 % 24, row / 60 % 60, row % 60);
+        let day = 1 + row / 86_400;
+        input += &format!("2014-01-{day:02}T{hour:02}:{minute:02}:{second:02}Z,a,{row}\n");
+    }
+    let mut expected = String::new();
+    for frame in 0..(rows - 3) / 3 {
+        let x = frame * 3 + 5;
+        expected += &format!(
+            "{{\"key\":\"a\",\"frame\":{frame},\"part\":0,\"outputs\":{{\"x\":{x},\"alarm\":false}}}}\n"
+        );
+    }
+    let files = BTreeMap::from([
+        ("long.csv".to_owned(), input.into_bytes()),
+        ("long.jsonl".to_owned(), expected.into_bytes()),
+    ]);
+    build(BundleFile::parse(&text).unwrap(), files).unwrap()
+}
+
+fn echo_text(version: &str, more: &str) -> String {
+    format!(
         "format = 1\nname = 'echo'\nversion = '{version}'\nalarm_output = 'alarm'\n\
          [inputs.p]\nkey = 'k'\ntime = 't'\nfields = [{{ name = 'x' }}]\n\
          [stages.w]\nkind = 'window'\ninput = 'p'\nrows = 6\nstride = 3\n\
@@ -45,8 +74,7 @@ pub fn echo(version: &str, more: &str) -> BuiltBundle {
          [stages.high]\nkind = 'threshold'\ninput = 'last'\nabove = 1e6\n\
          [outputs]\nx = {{ from = 'last' }}\nalarm = {{ from = 'high' }}\n\
          [fail_safe]\nalarm = true\n{more}"
-    );
-    build(BundleFile::parse(&text).unwrap(), BTreeMap::new()).unwrap()
+    )
 }
 
 /// Who signs.
@@ -172,6 +200,19 @@ impl Device {
         agent.wait().unwrap();
     }
 
+    /// Stops the agent as a terminal or a service manager does, which tell every process of the
+    /// service, and waits until it has ended in order.
+    pub fn stop(&mut self, signal: Signal) {
+        let mut agent = self.agent.take().unwrap();
+        let processes = [self.workers_of(agent.id()), vec![agent.id() as i32]].concat();
+        for process in processes {
+            // A worker may have ended meanwhile.
+            let _ = kill_process(Pid::from_raw(process).unwrap(), signal);
+        }
+        let ended = agent.wait().unwrap();
+        assert!(ended.success(), "the agent ended with {ended}");
+    }
+
     /// The process number of the agent.
     pub fn process(&self) -> u32 {
         self.agent.as_ref().unwrap().id()
@@ -179,7 +220,11 @@ impl Device {
 
     /// The process numbers of its workers.
     pub fn workers(&self) -> Vec<i32> {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.process())).unwrap();
+        self.workers_of(self.process())
+    }
+
+    fn workers_of(&self, agent: u32) -> Vec<i32> {
+        let tasks = fs::read_dir(format!("/proc/{agent}/task")).unwrap();
         let children = tasks.flatten().map(|task| task.path().join("children"));
         let children = children.filter_map(|path| fs::read_to_string(path).ok());
         children.flat_map(|text| numbers(&text)).collect()

@@ -1,0 +1,63 @@
+//! An agent that is told to stop in the middle of an update: nothing that ends then is held against a
+//! release, however often it happens.
+
+#![allow(clippy::unwrap_used)] // A test stops at what does not hold.
+
+mod kit;
+
+use kit::{Device, Vendor, check_each_frame_once, echo, echo_with_check, wait};
+use rustix::process::Signal;
+use std::collections::BTreeMap;
+
+/// More often than any trial survives starts that nobody asked for.
+const STOPS: usize = 6;
+/// A single crash would end the trial.
+const TRIAL: &str = "[trial]\nframes = 600\njudge_after = 5\ncrashes_max = 0\n";
+
+#[test]
+fn stopped_and_started_again_and_again_while_it_updates_it_refuses_nothing() {
+    let vendor = Vendor::new();
+    let bundles = [echo("1", "[trial]\nframes = 20\n"), echo_with_check("2", TRIAL, 60_000)];
+    let mut device = Device::new(&vendor, 60_000);
+    device.start();
+    let install = |device: &Device, number: usize| {
+        let assigned = &bundles[number - 1];
+        let papers = vendor.papers(&bundles, assigned, number as u64, "line-3");
+        let output = device.install(&papers, std::slice::from_ref(assigned));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let phase = |device: &Device| {
+        wait("the update is under way", || {
+            let slot = device.slot();
+            assert_ne!(slot["active"], "echo v2", "it was too fast for this test");
+            let phase = slot["phase"].as_str().unwrap_or_default().to_owned();
+            (slot["candidate"] == "echo v2" && phase != "downloading").then_some(phase)
+        })
+    };
+    install(&device, 1);
+    wait("the first is committed", || (device.slot()["active"] == "echo v1").then_some(()));
+    install(&device, 2);
+    let mut stopped: BTreeMap<String, usize> = BTreeMap::new();
+    for signal in [Signal::TERM, Signal::INT].into_iter().cycle() {
+        // While its checks are replayed, and then while it is tried.
+        *stopped.entry(phase(&device)).or_default() += 1;
+        device.stop(signal);
+        device.start();
+        if stopped.get("trial").is_some_and(|times| *times == STOPS) {
+            break;
+        }
+    }
+    assert!(stopped.contains_key("staging"), "{stopped:?}");
+    let slot = wait("the second is committed", || {
+        let slot = device.slot();
+        assert!(!slot["note"].as_str().unwrap_or_default().contains("rolled back"), "{slot}");
+        (slot["active"] == "echo v2").then_some(slot)
+    });
+    let counts = &slot["counts"];
+    assert_eq!((&counts["lost"], &counts["doubled"]), (&0.into(), &0.into()), "{counts}");
+    assert_eq!(counts["worker_deaths"], 0, "{counts}");
+    device.stop(Signal::TERM);
+    check_each_frame_once(&device.findings());
+    let vacant = device.findings().iter().filter(|finding| finding["id"] == "echo/vacant").count();
+    assert_eq!(vacant, 1, "the slot is vacant only before its first release");
+}
