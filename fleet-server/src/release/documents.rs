@@ -33,6 +33,14 @@ pub(crate) struct Released {
     pub bytes: Vec<u8>,
 }
 
+/// A list of releases that may be accepted.
+enum Judged {
+    /// The one that is here, of this version.
+    Known(u64),
+    /// A newer one.
+    New(TrustedReleases),
+}
+
 impl SignedDocuments {
     /// The documents in `store`, about what is in `artifacts`.
     pub fn new(store: Arc<Store>, artifacts: Artifacts, keys: Arc<ServerKeys>) -> SignedDocuments {
@@ -73,20 +81,20 @@ impl SignedDocuments {
     /// # Errors
     /// [`Error::Untrusted`]; [`Error::Refused`] names each blob that is missing.
     pub async fn accept_releases(&self, bytes: Vec<u8>, now: OffsetDateTime) -> Result<u64, Error> {
-        let root = self.root().await?;
-        let writing = self.store.write().await?;
-        let seen = self
-            .releases_row()
-            .await?
-            .map(|row| Seen { version: from_row(row.version), digest: Digest::of(&row.bytes) });
-        let releases = verify_releases(&root, &bytes, seen.as_ref(), now)?;
-        let version = releases.seen().version;
-        if seen.is_some_and(|seen| seen.version == version) {
-            return Ok(version);
-        }
+        // Looking at every artifact takes a while, and the database is not held meanwhile.
+        let releases = match self.judge(&bytes, now).await? {
+            Judged::Known(version) => return Ok(version),
+            Judged::New(releases) => releases,
+        };
         for release in releases.iter() {
             self.artifacts.complete(&release.id).await?;
         }
+        let writing = self.store.write().await?;
+        // Judged again: another root or list may have come. Artifacts do not go.
+        let version = match self.judge(&bytes, now).await? {
+            Judged::Known(version) => return Ok(version),
+            Judged::New(releases) => releases.seen().version,
+        };
         let row = row(RELEASES, version, bytes, now);
         document::Entity::delete_many()
             .filter(document::Column::Kind.eq(RELEASES))
@@ -95,6 +103,21 @@ impl SignedDocuments {
         document::Entity::insert(row).exec_without_returning(&writing.transaction).await?;
         writing.commit().await?;
         Ok(version)
+    }
+
+    /// Verifies a list of releases by the root that holds, against the list that is here.
+    async fn judge(&self, bytes: &[u8], now: OffsetDateTime) -> Result<Judged, Error> {
+        let root = self.root().await?;
+        let seen = self
+            .releases_row()
+            .await?
+            .map(|row| Seen { version: from_row(row.version), digest: Digest::of(&row.bytes) });
+        let releases = verify_releases(&root, bytes, seen.as_ref(), now)?;
+        let version = releases.seen().version;
+        Ok(match seen {
+            Some(seen) if seen.version == version => Judged::Known(version),
+            _ => Judged::New(releases),
+        })
     }
 
     /// The root that holds.
