@@ -34,8 +34,8 @@ pub enum Error {
         /// Size of the blob in bytes.
         size: u64,
     },
-    /// The database failed.
-    #[error("the database failed")]
+    /// The database failed. Its cause is for the log alone: it may quote what is in a row.
+    #[error("the database failed, see the server's log")]
     Database(#[from] DbErr),
     /// A file could not be read or written.
     #[error("cannot {doing}")]

@@ -3,14 +3,16 @@
 use crate::access::Administrator;
 use crate::artifact::Artifacts;
 use crate::broker::Guard;
-use crate::error::Error;
+use crate::error::{Error, chain};
 use crate::ingest::{Link, Pace, Telemetry};
 use crate::registry::Registry;
 use crate::release::{Assigned, Director, ServerKeys, SignedDocuments};
 use crate::store::Store;
+use crate::store::tables::device;
 use lineside_wire::name::{DeviceId, SlotName};
 use lineside_wire::topic::Down;
 use lineside_wire::v1::Documents;
+use sea_orm::{EntityTrait, PaginatorTrait};
 use std::sync::Arc;
 use std::time::Instant;
 use time::OffsetDateTime;
@@ -48,7 +50,7 @@ impl Fleet {
         let assigned = self.director.assign(device, slot, release, now).await?;
         // The assignment stands; a device that cannot be told now is told when it returns.
         if let Err(error) = self.send_documents(device, now).await {
-            tracing::warn!("{device}: the assignment was not sent yet: {error}");
+            tracing::warn!("{device}: the assignment was not sent yet: {}", chain(&error));
         }
         Ok(assigned)
     }
@@ -95,6 +97,14 @@ impl Fleet {
             || device.root_version() < root;
         let versions = (root, releases, assigned.version);
         Ok(lacks && self.pace.allows(&device.id, versions, Instant::now()))
+    }
+
+    /// How many devices there are.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn devices(&self) -> Result<u64, Error> {
+        Ok(device::Entity::find().count(self.store.read()).await?)
     }
 
     async fn roots_after(&self, trusted: u64) -> Result<Vec<Vec<u8>>, Error> {

@@ -131,7 +131,21 @@ async fn devices_page(fleet: &Fleet) -> Result<String, Error> {
         ("Last event", false),
     ];
     let empty = "No devices yet: add one with `lineside device add`.";
-    Ok(page("Devices", &table(&columns, &rows, empty), Some(REFRESH_SECONDS)))
+    let body = format!("{}{}", storage_trouble(fleet), table(&columns, &rows, empty));
+    Ok(page("Devices", &body, Some(REFRESH_SECONDS)))
+}
+
+/// That nothing can be stored, if so. What devices say waits on them meanwhile.
+fn storage_trouble(fleet: &Fleet) -> String {
+    let trouble = fleet.store.trouble();
+    trouble.last.map_or_else(String::new, |why| {
+        format!(
+            "<p class=\"warn\">Nothing can be stored, and devices keep what they have to say: {} \
+             ({} writes failed)</p>",
+            escape(&why),
+            trouble.failures
+        )
+    })
 }
 
 async fn device_page(fleet: &Fleet, name: &str) -> Result<String, Error> {

@@ -1,31 +1,46 @@
 //! The database: SQLite in one file, behind SeaORM.
 
-use crate::error::Error;
+use crate::error::{Error, chain};
 use crate::store::tables;
 use sea_orm::sea_query::{Index, IndexCreateStatement, TableCreateStatement};
+use sea_orm::sqlx::Connection;
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, Schema,
-    TransactionTrait,
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbErr,
+    Schema, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
 };
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 use tokio::sync::{Mutex, MutexGuard};
 
 /// Version of the tables. A database of another version is not touched.
-const TABLES_VERSION: i64 = 1;
+const TABLES_VERSION: i64 = 2;
 /// Connections that read at the same time.
 const CONNECTIONS_MAX: u32 = 4;
 
 /// The database of one server.
 #[derive(Debug)]
 pub(crate) struct Store {
+    path: PathBuf,
     connection: DatabaseConnection,
     // SQLite has one writer at a time. Waiting here is orderly; waiting there ends in "locked".
     writer: Mutex<()>,
+    trouble: std::sync::Mutex<Trouble>,
+}
+
+/// What could not be written.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Trouble {
+    /// Writes that failed since the start.
+    pub failures: u64,
+    /// Why the last write failed; none if it did not.
+    pub last: Option<String>,
 }
 
 /// A transaction that writes. Dropped without [`Writing::commit`] it leaves nothing behind.
 pub(crate) struct Writing<'a> {
     pub transaction: DatabaseTransaction,
+    store: &'a Store,
     _writer: MutexGuard<'a, ()>,
 }
 
@@ -35,7 +50,12 @@ impl Writing<'_> {
     /// # Errors
     /// [`Error::Database`].
     pub async fn commit(self) -> Result<(), Error> {
-        Ok(self.transaction.commit().await?)
+        let committed = self.transaction.commit().await;
+        match &committed {
+            Ok(()) => self.store.worked(),
+            Err(error) => self.store.failed(error),
+        }
+        Ok(committed?)
     }
 }
 
@@ -43,31 +63,33 @@ impl Store {
     /// Opens the database at `path`, and makes it if it is missing.
     ///
     /// # Errors
-    /// [`Error::Conflict`] if its tables are of another version.
+    /// [`Error::Conflict`] if its tables are of another version; [`Error::File`], with what to do,
+    /// if it cannot be used.
     pub async fn open(path: &Path) -> Result<Store, Error> {
-        let mut options = ConnectOptions::new(format!("sqlite://{}?mode=rwc", path.display()));
-        options.max_connections(CONNECTIONS_MAX).sqlx_logging(false);
-        options.map_sqlx_sqlite_opts(|options| {
-            // FULL and not NORMAL: with NORMAL a power cut may take back the last transactions,
-            // and devices have thrown away what we told them is stored.
-            options
-                .pragma("journal_mode", "WAL")
-                .pragma("synchronous", "FULL")
-                .pragma("busy_timeout", "5000")
-        });
-        let connection = Database::connect(options).await?;
-        let store = Store { connection, writer: Mutex::new(()) };
-        store.make_tables(path).await?;
+        let unusable = |error| match error {
+            Error::Database(error) => not_usable(path, error),
+            other => other,
+        };
+        let connection = connect(path).await.map_err(|error| unusable(error.into()))?;
+        let store = Store {
+            path: path.to_owned(),
+            connection,
+            writer: Mutex::default(),
+            trouble: std::sync::Mutex::default(),
+        };
+        // Before anything is written to it.
+        store.touch_tables().await.map_err(|error| unusable(error.into()))?;
+        store.make_tables().await.map_err(unusable)?;
         Ok(store)
     }
 
-    async fn make_tables(&self, path: &Path) -> Result<(), Error> {
+    async fn make_tables(&self) -> Result<(), Error> {
         let version = self.query_pragma("user_version").await?;
         if version != 0 && version != TABLES_VERSION {
             return Err(Error::Conflict(format!(
                 "{} has tables of version {version}, this server knows version {TABLES_VERSION}: \
                  use the server that wrote it, or another data folder",
-                path.display()
+                self.path.display()
             )));
         }
         let writing = self.write().await?;
@@ -80,16 +102,25 @@ impl Store {
         for index in indices() {
             writing.transaction.execute(&index).await?;
         }
-        writing
-            .transaction
-            .execute_unprepared(&format!("PRAGMA user_version = {TABLES_VERSION}"))
-            .await?;
+        writing.transaction.execute_unprepared(&write_version()).await?;
         writing.commit().await
+    }
+
+    /// Reads a row of each table, so that a file that was cut short is found out at the start.
+    async fn touch_tables(&self) -> Result<(), DbErr> {
+        let backend = self.connection.get_database_backend();
+        let ask = |sql: String| self.connection.query_all_raw(Statement::from_string(backend, sql));
+        let names = "SELECT name FROM sqlite_schema WHERE type = 'table' AND rootpage > 0";
+        for row in ask(names.into()).await? {
+            let name: String = row.try_get_by_index(0)?;
+            ask(format!("SELECT 1 FROM \"{name}\" LIMIT 1")).await?;
+        }
+        Ok(())
     }
 
     async fn query_pragma(&self, name: &str) -> Result<i64, Error> {
         let backend = self.connection.get_database_backend();
-        let statement = sea_orm::Statement::from_string(backend, format!("PRAGMA {name}"));
+        let statement = Statement::from_string(backend, format!("PRAGMA {name}"));
         let row = self.connection.query_one_raw(statement).await?;
         Ok(row.map(|row| row.try_get_by_index::<i64>(0)).transpose()?.unwrap_or(0))
     }
@@ -105,36 +136,129 @@ impl Store {
     /// [`Error::Database`].
     pub async fn write(&self) -> Result<Writing<'_>, Error> {
         let writer = self.writer.lock().await;
-        let transaction = self.connection.begin().await?;
-        Ok(Writing { transaction, _writer: writer })
+        // IMMEDIATE: the one before may have been given up in the middle of its commit. A
+        // transaction that begins by reading would see the state before it, and could not write.
+        let options = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..Default::default()
+        };
+        let begun = self.connection.begin_with_options(options).await;
+        let transaction = begun.inspect_err(|error| self.failed(error))?;
+        Ok(Writing { transaction, store: self, _writer: writer })
+    }
+
+    /// Notes that something could not be written.
+    pub fn failed(&self, error: &DbErr) {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        trouble.failures = trouble.failures.saturating_add(1);
+        trouble.last = Some(chain(error));
+    }
+
+    fn worked(&self) {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).last = None;
+    }
+
+    /// What could not be written.
+    pub fn trouble(&self) -> Trouble {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether the database answers. While the last write failed, one is tried: who asks is told
+    /// of the end of the trouble even if nobody else has anything to write.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn check(&self) -> Result<(), Error> {
+        if self.trouble().last.is_none() {
+            self.query_pragma("user_version").await?;
+            return Ok(());
+        }
+        let writing = self.write().await?;
+        writing.transaction.execute_unprepared(&write_version()).await?;
+        writing.commit().await
     }
 
     /// Closes the database; what is under way ends first.
     pub async fn close(&self) {
         let _writer = self.writer.lock().await;
         if let Err(error) = self.connection.clone().close().await {
-            tracing::warn!("the database was not closed: {error}");
+            tracing::warn!("the database was not closed: {}", chain(&error));
         }
     }
 }
 
+async fn connect(path: &Path) -> Result<DatabaseConnection, DbErr> {
+    // The path is set below as it is: in a URL a `%` or `?` of it would mean something.
+    let mut options = ConnectOptions::new("sqlite://lineside.db");
+    options.max_connections(CONNECTIONS_MAX).sqlx_logging(false);
+    let path = path.to_owned();
+    options.map_sqlx_sqlite_opts(move |options| {
+        // FULL and not NORMAL: with NORMAL a power cut may take back the last transactions,
+        // and devices have thrown away what we told them is stored.
+        options
+            .filename(&path)
+            .create_if_missing(true)
+            .pragma("journal_mode", "WAL")
+            .pragma("synchronous", "FULL")
+            .pragma("busy_timeout", "5000")
+    });
+    options.map_sqlx_sqlite_pool_opts(|options| {
+        options.after_release(|connection, _| {
+            Box::pin(async move {
+                // A commit that fails for want of room is rolled back by SQLite itself. sqlx's own
+                // rollback fails then, and from there on it takes the connection to be within a
+                // transaction: what it calls committed would only be a savepoint, on no disk.
+                connection.ping().await?;
+                Ok(!connection.is_in_transaction())
+            })
+        })
+    });
+    Database::connect(options).await
+}
+
+fn not_usable(path: &Path, error: DbErr) -> Error {
+    Error::File {
+        doing: format!(
+            "use the database {}; make room if the disk is full; if the file is damaged, restore \
+             it from a copy, or move it away, add the devices again and publish with \
+             `lineside keys publish`",
+            path.display()
+        ),
+        source: io::Error::other(error),
+    }
+}
+
+fn write_version() -> String {
+    format!("PRAGMA user_version = {TABLES_VERSION}")
+}
+
 fn indices() -> Vec<IndexCreateStatement> {
     use tables::{event, interval};
-    let interval = Index::create()
-        .if_not_exists()
-        .name("interval_by_device")
-        .table(interval::Entity)
-        .col(interval::Column::Device)
-        .col(interval::Column::Id)
-        .take();
-    let event = Index::create()
-        .if_not_exists()
-        .name("event_by_device")
-        .table(event::Entity)
-        .col(event::Column::Device)
-        .col(event::Column::Id)
-        .take();
-    vec![interval, event]
+    let index = |name: &str| Index::create().if_not_exists().name(name).to_owned();
+    vec![
+        index("interval_by_device")
+            .table(interval::Entity)
+            .col(interval::Column::Device)
+            .col(interval::Column::Id)
+            .take(),
+        index("interval_by_number")
+            .table(interval::Entity)
+            .col(interval::Column::Device)
+            .col(interval::Column::Boot)
+            .col(interval::Column::Sequence)
+            .take(),
+        index("event_by_device")
+            .table(event::Entity)
+            .col(event::Column::Device)
+            .col(event::Column::Id)
+            .take(),
+        index("event_by_number")
+            .table(event::Entity)
+            .col(event::Column::Device)
+            .col(event::Column::Boot)
+            .col(event::Column::Sequence)
+            .take(),
+    ]
 }
 
 /// A count as the database keeps it; SQLite has no unsigned numbers.
@@ -145,4 +269,106 @@ pub(crate) fn to_row(count: u64) -> i64 {
 /// A count as the database kept it.
 pub(crate) fn from_row(count: i64) -> u64 {
     u64::try_from(count).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tables::document;
+    use sea_orm::{ActiveValue::Set, EntityTrait, PaginatorTrait};
+
+    async fn insert(writing: &Writing<'_>, version: i64) {
+        let row = document::ActiveModel {
+            kind: Set("root".into()),
+            version: Set(version),
+            bytes: Set(vec![]),
+            accepted_unix_ms: Set(0),
+        };
+        let insert = document::Entity::insert(row);
+        insert.exec_without_returning(&writing.transaction).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_called_committed_after_a_failed_commit_is_on_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lineside.db");
+        let store = Store::open(&path).await.unwrap();
+        // As SQLite does when the disk is full: the transaction is gone before its commit.
+        let writing = store.write().await.unwrap();
+        insert(&writing, 100).await;
+        writing.transaction.execute_unprepared("ROLLBACK").await.unwrap();
+        assert!(matches!(writing.commit().await, Err(Error::Database(_))));
+        assert_eq!(store.trouble().failures, 1);
+        assert!(store.trouble().last.is_some());
+
+        // More often than there are connections, since any of them may be the one.
+        let rounds = 2 * i64::from(CONNECTIONS_MAX);
+        for version in 0..rounds {
+            drop(store.write().await.unwrap());
+            let writing = store.write().await.unwrap();
+            insert(&writing, version).await;
+            writing.commit().await.unwrap();
+        }
+        let other = Store::open(&path).await.unwrap();
+        let count = document::Entity::find().count(other.read()).await.unwrap();
+        assert_eq!(count, rounds as u64);
+        assert!(store.trouble().last.is_none());
+    }
+
+    #[tokio::test]
+    async fn trouble_ends_with_the_first_write_that_works() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("lineside.db")).await.unwrap();
+        store.failed(&DbErr::Custom("disk full".into()));
+        assert_eq!(store.trouble().last.as_deref(), Some("Custom Error: disk full"));
+        store.check().await.unwrap();
+        assert!(store.trouble().last.is_none());
+        assert_eq!(store.trouble().failures, 1);
+    }
+
+    #[tokio::test]
+    async fn every_connection_waits_for_the_disk_before_it_calls_something_committed() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("lineside.db")).await.unwrap();
+        let mut held = Vec::new();
+        for _ in 0..CONNECTIONS_MAX {
+            let transaction = store.read().begin().await.unwrap();
+            let backend = transaction.get_database_backend();
+            let ask = async |pragma: &str| {
+                let statement = Statement::from_string(backend, format!("PRAGMA {pragma}"));
+                transaction.query_one_raw(statement).await.unwrap().unwrap()
+            };
+            let synchronous: i64 = ask("synchronous").await.try_get_by_index(0).unwrap();
+            assert_eq!(synchronous, 2, "FULL");
+            let journal_mode: String = ask("journal_mode").await.try_get_by_index(0).unwrap();
+            assert_eq!(journal_mode, "wal");
+            // Held, so that the next one is another connection.
+            held.push(transaction);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_path_is_taken_as_it_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a%20b", "a?mode=memory", "a b#c"] {
+            let path = folder.path().join(name);
+            Store::open(&path).await.unwrap();
+            assert!(path.is_file(), "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_damaged_file_is_named_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lineside.db");
+        Store::open(&path).await.unwrap().close().await;
+        let whole = std::fs::read(&path).unwrap();
+        for bytes in [&b"this was a database before its disk failed"[..], &whole[..whole.len() / 2]]
+        {
+            std::fs::write(&path, bytes).unwrap();
+            let error = chain(&Store::open(&path).await.unwrap_err());
+            assert!(error.contains(&path.display().to_string()), "{error}");
+            assert!(error.contains("restore it from a copy"), "{error}");
+        }
+    }
 }

@@ -4,7 +4,7 @@
 use crate::error::Error;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Who may read a file.
@@ -27,9 +27,10 @@ impl DataFolder {
     /// Opens the folder, and makes it if it is missing.
     ///
     /// # Errors
-    /// [`Error::Conflict`] if another server uses it.
+    /// [`Error::Conflict`] if another server uses it, or if others may change it or look into it.
     pub fn open(path: &Path) -> Result<DataFolder, Error> {
         make_folder(path)?;
+        let mode = check_mode(path, 0o022)?;
         let path = path
             .canonicalize()
             .map_err(Error::file(format!("find the folder {}", path.display())))?;
@@ -57,6 +58,13 @@ impl DataFolder {
         for name in ["keys", "blobs/sha256", "uploads"] {
             make_folder(&path.join(name))?;
         }
+        // Models, telemetry and what passwords are compared with are not for everybody. Behind a
+        // closed door it does not matter how the rest is, as after a restore.
+        if mode & 0o077 != 0 {
+            for name in ["keys", "blobs", "uploads"] {
+                check_mode(&path.join(name), 0o077)?;
+            }
+        }
         Ok(DataFolder { path, _lock: lock })
     }
 
@@ -65,10 +73,29 @@ impl DataFolder {
         self.path.join(name)
     }
 
+    /// The file of the database, which its owner alone may read. What SQLite puts beside it has
+    /// the same mode.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] if others may read it; [`Error::File`].
+    pub fn database(&self) -> Result<PathBuf, Error> {
+        let path = self.join("lineside.db");
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                check_mode(&path, 0o077).map(drop)?
+            }
+            Err(source) => {
+                return Err(Error::File { doing: format!("make {}", path.display()), source });
+            }
+        }
+        Ok(path)
+    }
+
     /// Reads a small text, and makes it at first.
     ///
     /// # Errors
-    /// [`Error::File`].
+    /// [`Error::Conflict`] if others may read it; [`Error::File`].
     pub fn secret(
         &self,
         name: &str,
@@ -76,7 +103,10 @@ impl DataFolder {
     ) -> Result<String, Error> {
         let path = self.join(name);
         match fs::read_to_string(&path) {
-            Ok(text) => Ok(text),
+            Ok(text) => {
+                check_mode(&path, 0o077)?;
+                Ok(text)
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let text = make()?;
                 write(&path, text.as_bytes(), Readers::Owner)?;
@@ -93,6 +123,21 @@ impl DataFolder {
     pub fn write(&self, name: &str, bytes: &[u8], readers: Readers) -> Result<(), Error> {
         write(&self.join(name), bytes, readers)
     }
+}
+
+/// Refuses what its mode allows others than its owner, if it is one of the bits `forbidden`; gives
+/// the mode.
+fn check_mode(path: &Path, forbidden: u32) -> Result<u32, Error> {
+    let shown = path.display();
+    let metadata = fs::metadata(path).map_err(Error::file(format!("look at {shown}")))?;
+    let mode = metadata.mode() & 0o777;
+    if mode & forbidden == 0 {
+        return Ok(mode);
+    }
+    Err(Error::Conflict(format!(
+        "{shown} is open to other users of this machine (mode {mode:03o}): \
+         close it with `chmod go= {shown}`"
+    )))
 }
 
 fn make_folder(path: &Path) -> Result<(), Error> {
@@ -136,6 +181,38 @@ mod tests {
         assert_eq!((first.as_str(), second.as_str()), ("one", "one"));
         let mode = fs::metadata(folder.join("token")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_others_may_read_is_refused_with_the_command_that_closes_it() {
+        let place = tempfile::tempdir().unwrap();
+        let data = place.path().join("data");
+        let folder = DataFolder::open(&data).unwrap();
+        folder.secret("token", || Ok("one".into())).unwrap();
+        let database = folder.database().unwrap();
+        let open = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let refused = |error: Error, path: &Path| {
+            let chmod = format!("`chmod go= {}`", path.display());
+            assert!(error.to_string().contains(&chmod), "{error}");
+        };
+        let token = folder.join("token");
+        open(&token, 0o644);
+        refused(folder.secret("token", || Ok("two".into())).unwrap_err(), &token);
+        open(&database, 0o640);
+        refused(folder.database().unwrap_err(), &database);
+        open(&database, 0o600);
+        assert_eq!(folder.database().unwrap(), database);
+        drop(folder);
+        open(&data, 0o770);
+        refused(DataFolder::open(&data).unwrap_err(), &data);
+        let blobs = data.join("blobs");
+        open(&blobs, 0o755);
+        open(&data, 0o755);
+        refused(DataFolder::open(&data).unwrap_err(), &blobs.canonicalize().unwrap());
+        open(&data, 0o700);
+        assert!(DataFolder::open(&data).is_ok());
     }
 
     #[test]

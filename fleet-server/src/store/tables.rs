@@ -15,6 +15,7 @@ pub(crate) fn all(schema: &Schema) -> Vec<TableCreateStatement> {
         schema.create_table_from_entity(interval::Entity),
         schema.create_table_from_entity(event::Entity),
         schema.create_table_from_entity(total::Entity),
+        schema.create_table_from_entity(stock::Entity),
     ]
 }
 
@@ -210,6 +211,33 @@ pub(crate) mod total {
         pub doubled: i64,
         pub errors: i64,
         pub dropped: i64,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// How much is kept of each device, and what was odd about what came.
+pub(crate) mod stock {
+    use super::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "stock")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub device: String,
+        /// Intervals that are kept.
+        pub intervals: i64,
+        /// What they take.
+        pub interval_bytes: i64,
+        /// Events that are kept.
+        pub events: i64,
+        /// What they take.
+        pub event_bytes: i64,
+        /// Records whose number had been used before for something else.
+        pub conflicting: i64,
+        /// Records whose body could not be read.
+        pub unreadable: i64,
     }
 
     impl ActiveModelBehavior for ActiveModel {}
