@@ -4,9 +4,12 @@
 //! them into facts, `store` keeps them, `registry`, `artifact` and `release` are what people bring,
 //! `api` shows it all. It signs assignments and nothing else; releases are signed elsewhere.
 
+mod bounds;
 mod config;
+mod descriptors;
 mod error;
 mod fleet;
+mod http;
 mod server;
 
 mod access;

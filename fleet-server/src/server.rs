@@ -5,7 +5,9 @@ use crate::api;
 use crate::artifact::{Artifacts, Blobs};
 use crate::broker::{Broker, Guard, not_bound};
 use crate::config::Config;
+use crate::descriptors::Connections;
 use crate::fleet::Fleet;
+use crate::http::BoundedListener;
 use crate::ingest::{self, Link, Pace, Telemetry};
 use crate::registry::Registry;
 use crate::release::{Director, ServerKeys, SignedDocuments};
@@ -86,6 +88,7 @@ impl Server {
 
         let (stop, stopped) = oneshot::channel::<()>();
         let router = api::router(fleet.clone());
+        let listener = BoundedListener::new(listener, Connections::allowed().http);
         let serving = tokio::spawn(async move {
             let stopped = async {
                 // Dropping the sender means to stop, too.

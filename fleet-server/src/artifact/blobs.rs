@@ -2,6 +2,7 @@
 //! digest is right; until then it is an upload.
 
 use crate::access::random_hex;
+use crate::bounds::{BLOB_BYTES_MAX, DISK_RESERVE_BYTES, UPLOAD_SILENCE_MAX, UPLOADS_MAX};
 use crate::error::Error;
 use crate::store::DataFolder;
 use axum::body::Body;
@@ -9,14 +10,13 @@ use futures::StreamExt;
 use lineside_bundle::{Digest, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::fs::{self, File, OpenOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// Largest blob in bytes.
-const BLOB_BYTES_MAX: u64 = 2 << 30;
-/// Uploads at the same time; the one that was begun first gives way.
-const UPLOADS_MAX: usize = 64;
+/// Bytes that are written before the room on the disk is looked at again.
+const ROOM_EVERY_BYTES: u64 = 16 << 20;
 /// Bytes that are read at once when a digest is taken of a file.
 const CHUNK_BYTES: usize = 128 << 10;
 
@@ -25,14 +25,29 @@ const CHUNK_BYTES: usize = 128 << 10;
 pub(crate) struct Blobs {
     blobs: PathBuf,
     uploads: PathBuf,
-    /// Uploads that were begun, oldest first. Held while one of them is written.
-    begun: Arc<tokio::sync::Mutex<Vec<Upload>>>,
+    /// Uploads that were begun, oldest first.
+    begun: Arc<Mutex<Vec<Upload>>>,
+    disk_reserve_bytes: u64,
 }
 
 #[derive(Debug, Clone)]
 struct Upload {
     id: String,
+    /// When its last piece ended.
+    heard: Instant,
     busy: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// An upload that is given up when this is dropped, as when its client hangs up.
+struct GivenUp<'a> {
+    blobs: &'a Blobs,
+    id: String,
+}
+
+impl Drop for GivenUp<'_> {
+    fn drop(&mut self) {
+        self.blobs.forget(|upload| upload.id == self.id);
+    }
 }
 
 /// A blob to be read.
@@ -54,7 +69,12 @@ impl Blobs {
         while let Some(entry) = entries.next_entry().await.map_err(Error::file(doing()))? {
             fs::remove_file(entry.path()).await.map_err(Error::file(doing()))?;
         }
-        Ok(Blobs { blobs: folder.join("blobs/sha256"), uploads, begun: Arc::default() })
+        Ok(Blobs {
+            blobs: folder.join("blobs/sha256"),
+            uploads,
+            begun: Arc::default(),
+            disk_reserve_bytes: DISK_RESERVE_BYTES,
+        })
     }
 
     /// Opens a blob; none if it is not here.
@@ -92,20 +112,25 @@ impl Blobs {
         Ok(Some(bytes))
     }
 
-    /// Begins an upload and gives its id.
+    /// Begins an upload and gives its id. Uploads that nobody goes on with are given up.
     ///
     /// # Errors
-    /// [`Error::File`].
+    /// [`Error::File`]; [`Error::TooLarge`] if the disk has no room.
     pub async fn begin(&self) -> Result<String, Error> {
+        self.sweep(UPLOAD_SILENCE_MAX);
+        self.check_room()?;
         let id = random_hex()?;
         let path = self.uploads.join(&id);
-        File::create_new(&path).await.map_err(|error| failed("write", &path, error))?;
-        let mut begun = self.begun.lock().await;
-        if begun.len() >= UPLOADS_MAX {
-            let oldest = begun.remove(0);
-            let _ = fs::remove_file(self.uploads.join(&oldest.id)).await;
+        // Without waiting: whoever hangs up here would leave a file that nobody knows.
+        std::fs::File::create_new(&path).map_err(|error| failed("write", &path, error))?;
+        let oldest = {
+            let mut begun = self.begun();
+            begun.push(Upload { id: id.clone(), heard: Instant::now(), busy: Arc::default() });
+            (begun.len() > UPLOADS_MAX).then(|| begun[0].id.clone())
+        };
+        if let Some(oldest) = oldest {
+            self.forget(|upload| upload.id == oldest);
         }
-        begun.push(Upload { id: id.clone(), busy: Arc::default() });
         Ok(id)
     }
 
@@ -114,12 +139,13 @@ impl Blobs {
     /// # Errors
     /// [`Error::Missing`] if there is no such upload; [`Error::TooLarge`].
     pub async fn append(&self, id: &str, body: Body) -> Result<u64, Error> {
-        let upload = self.find(id).await?;
+        let upload = self.find(id)?;
         let _busy = upload.busy.lock().await;
         let path = self.uploads.join(&upload.id);
         let wrong = |error| failed("write", &path, error);
         let mut file = OpenOptions::new().append(true).open(&path).await.map_err(wrong)?;
         let mut size = file.metadata().await.map_err(wrong)?.len();
+        let mut looked_at = None;
         let mut pieces = body.into_data_stream();
         while let Some(piece) = pieces.next().await {
             let piece = piece
@@ -128,9 +154,16 @@ impl Blobs {
             if size > BLOB_BYTES_MAX {
                 return Err(Error::TooLarge(format!("a blob has at most {BLOB_BYTES_MAX} bytes")));
             }
+            if looked_at.is_none_or(|looked_at| size - looked_at > ROOM_EVERY_BYTES) {
+                self.check_room()?;
+                looked_at = Some(size);
+            }
             file.write_all(&piece).await.map_err(wrong)?;
         }
         file.flush().await.map_err(wrong)?;
+        if let Some(upload) = self.begun().iter_mut().find(|one| one.id == id) {
+            upload.heard = Instant::now();
+        }
         Ok(size)
     }
 
@@ -139,15 +172,10 @@ impl Blobs {
     /// # Errors
     /// [`Error::Refused`] if the digest is another; [`Error::Missing`].
     pub async fn finish(&self, id: &str, expected: &Digest) -> Result<(), Error> {
-        let upload = self.find(id).await?;
+        let upload = self.find(id)?;
         let _busy = upload.busy.lock().await;
-        let path = self.uploads.join(&upload.id);
-        let placed = self.place(&path, expected).await;
-        self.begun.lock().await.retain(|one| one.id != id);
-        if placed.is_err() {
-            let _ = fs::remove_file(&path).await;
-        }
-        placed
+        let _given_up = GivenUp { blobs: self, id: upload.id.clone() };
+        self.place(&self.uploads.join(&upload.id), expected).await
     }
 
     /// Takes a blob in one piece.
@@ -156,13 +184,9 @@ impl Blobs {
     /// As for [`Blobs::finish`].
     pub async fn put(&self, expected: &Digest, body: Body) -> Result<(), Error> {
         let id = self.begin().await?;
-        match self.append(&id, body).await {
-            Ok(_) => self.finish(&id, expected).await,
-            Err(error) => {
-                self.cancel(&id).await?;
-                Err(error)
-            }
-        }
+        let _given_up = GivenUp { blobs: self, id: id.clone() };
+        self.append(&id, body).await?;
+        self.finish(&id, expected).await
     }
 
     /// Gives an upload up.
@@ -170,16 +194,54 @@ impl Blobs {
     /// # Errors
     /// [`Error::Missing`] if there is no such upload.
     pub async fn cancel(&self, id: &str) -> Result<(), Error> {
-        let upload = self.find(id).await?;
-        self.begun.lock().await.retain(|one| one.id != upload.id);
-        let _ = fs::remove_file(self.uploads.join(&upload.id)).await;
+        let upload = self.find(id)?;
+        self.forget(|one| one.id == upload.id);
         Ok(())
     }
 
-    async fn find(&self, id: &str) -> Result<Upload, Error> {
-        let begun = self.begun.lock().await;
-        let found = begun.iter().find(|one| one.id == id).cloned();
+    /// Gives up uploads that have waited so long for their next piece and are not being written.
+    fn sweep(&self, silence_max: Duration) {
+        self.forget(|upload| {
+            upload.heard.elapsed() >= silence_max && upload.busy.try_lock().is_ok()
+        });
+    }
+
+    /// Removes uploads and their files.
+    fn forget(&self, which: impl Fn(&Upload) -> bool) {
+        self.begun().retain(|upload| {
+            let goes = which(upload);
+            if goes {
+                // It may be a blob by now, or was never written.
+                let _ = std::fs::remove_file(self.uploads.join(&upload.id));
+            }
+            !goes
+        });
+    }
+
+    fn find(&self, id: &str) -> Result<Upload, Error> {
+        let found = self.begun().iter().find(|one| one.id == id).cloned();
         found.ok_or_else(|| Error::Missing("there is no such upload: begin it again".into()))
+    }
+
+    fn begun(&self) -> MutexGuard<'_, Vec<Upload>> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Refuses what would take the last of the disk: the database lives on it.
+    fn check_room(&self) -> Result<(), Error> {
+        let doing = format!("look at the disk of {}", self.uploads.display());
+        let disk =
+            rustix::fs::statvfs(&self.uploads).map_err(|error| Error::file(doing)(error.into()))?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if free >= self.disk_reserve_bytes {
+            return Ok(());
+        }
+        Err(Error::TooLarge(format!(
+            "the disk of {} has {} MiB left, and {} MiB are kept for the database: make room",
+            self.uploads.display(),
+            free >> 20,
+            self.disk_reserve_bytes >> 20
+        )))
     }
 
     async fn place(&self, path: &Path, expected: &Digest) -> Result<(), Error> {
@@ -214,4 +276,78 @@ impl Blobs {
 
 fn failed(verb: &str, path: &Path, source: io::Error) -> Error {
     Error::File { doing: format!("{verb} {}", path.display()), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::stream;
+
+    async fn blobs(place: &tempfile::TempDir) -> (DataFolder, Blobs) {
+        let folder = DataFolder::open(place.path()).unwrap();
+        let blobs = Blobs::open(&folder).await.unwrap();
+        (folder, blobs)
+    }
+
+    fn files(folder: &DataFolder) -> usize {
+        std::fs::read_dir(folder.join("uploads")).unwrap().count()
+    }
+
+    #[tokio::test]
+    async fn an_upload_whose_client_hangs_up_leaves_nothing() {
+        let place = tempfile::tempdir().unwrap();
+        let (folder, blobs) = blobs(&place).await;
+        // One piece, and then nothing more ever.
+        let pieces = stream::iter([Ok::<_, io::Error>("piece")]).chain(stream::pending());
+        let digest = Digest::of(b"piece");
+        let mut put = Box::pin(blobs.put(&digest, Body::from_stream(pieces)));
+        while files(&folder) == 0 {
+            tokio::select! {
+                _ = &mut put => panic!("the upload has not ended"),
+                () = tokio::task::yield_now() => {}
+            }
+        }
+        drop(put);
+        assert_eq!((files(&folder), blobs.begun().len()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_nobody_goes_on_with_is_given_up() {
+        let place = tempfile::tempdir().unwrap();
+        let (folder, blobs) = blobs(&place).await;
+        let (left, busy) = (blobs.begin().await.unwrap(), blobs.begin().await.unwrap());
+        blobs.sweep(UPLOAD_SILENCE_MAX);
+        assert_eq!(files(&folder), 2);
+        let upload = blobs.find(&busy).unwrap();
+        let _writes = upload.busy.lock().await;
+        blobs.sweep(Duration::ZERO);
+        assert!(matches!(blobs.find(&left), Err(Error::Missing(_))));
+        assert!(blobs.find(&busy).is_ok());
+        assert_eq!(files(&folder), 1);
+    }
+
+    #[tokio::test]
+    async fn the_upload_that_was_begun_first_gives_way_to_one_too_many() {
+        let place = tempfile::tempdir().unwrap();
+        let (folder, blobs) = blobs(&place).await;
+        let first = blobs.begin().await.unwrap();
+        for _ in 0..UPLOADS_MAX {
+            blobs.begin().await.unwrap();
+        }
+        assert_eq!(files(&folder), UPLOADS_MAX);
+        let error = blobs.append(&first, Body::from("x")).await.unwrap_err();
+        assert!(error.to_string().contains("begin it again"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn the_last_of_the_disk_is_left_to_the_database() {
+        let place = tempfile::tempdir().unwrap();
+        let (folder, mut blobs) = blobs(&place).await;
+        blobs.disk_reserve_bytes = u64::MAX;
+        let put = blobs.put(&Digest::of(b"x"), Body::from("x")).await;
+        let Err(Error::TooLarge(error)) = put else { panic!("{put:?}") };
+        assert!(error.contains("make room"), "{error}");
+        assert_eq!(files(&folder), 0);
+        assert_eq!(blobs.size(&Digest::of(b"x")).await, None);
+    }
 }

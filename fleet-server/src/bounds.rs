@@ -1,0 +1,79 @@
+//! What may grow here, how far, and what gives way. Bounds of what people bring are beside the
+//! code that takes it: devices and labels in `registry`, documents in `release`, bodies in `api`.
+
+use std::time::Duration;
+
+/// Connections of devices at a time, if the machine lets a program have so many open files.
+/// Further ones are refused.
+pub(crate) const DEVICE_CONNECTIONS_MAX: usize = 11_000;
+/// Connections of browsers, of `lineside` and of devices that fetch blobs, at a time. Further ones
+/// wait.
+pub(crate) const HTTP_CONNECTIONS_MAX: usize = 512;
+/// How long an HTTP connection may be silent in both directions. Then it is closed.
+pub(crate) const HTTP_SILENCE_MAX: Duration = Duration::from_secs(120);
+/// Open files besides connections: database, blobs, what the system needs.
+pub(crate) const OTHER_FILES: usize = 128;
+
+/// Largest MQTT packet in bytes: our largest payload, and room for its topic and properties.
+pub(crate) const PACKET_BYTES_MAX: u32 = 2 << 20;
+/// Bytes of messages that have been received and wait for their turn. Beyond it the broker refuses
+/// messages, which is counted; devices send them again.
+pub(crate) const WAITING_BYTES_MAX: usize = 256 << 20;
+/// Messages that wait for one device. Beyond it they are dropped and counted: documents come again
+/// when the device says what it has, acknowledgements when it sends its records again.
+pub(crate) const DEVICE_QUEUE_MESSAGES_MAX: usize = 1_000;
+/// How long messages wait for a device that is away. It says what it has when it returns.
+pub(crate) const MESSAGE_EXPIRY: Duration = Duration::from_secs(300);
+
+/// Records of one message; a message with more is not read. With those known already, their
+/// numbers always find room in a set of ranges.
+pub(crate) const MESSAGE_RECORDS_MAX: usize = 1_000;
+/// Largest number of a start or a record. No device counts so far, and sums of such numbers cannot
+/// overflow soon.
+pub(crate) const NUMBER_MAX: u64 = 1 << 53;
+/// Ranges of received numbers of a device. Beyond it the oldest gap is given up: counted as missing
+/// for good.
+pub(crate) const RANGES_MAX: usize = 1_024;
+/// Intervals of a device, and as many events. The oldest give way, which is counted.
+pub(crate) const RECORDS_MAX: u64 = 10_000;
+/// Bytes of intervals of a device. The oldest give way, which is counted.
+pub(crate) const INTERVAL_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of events of a device. The oldest give way, which is counted.
+pub(crate) const EVENT_BYTES_MAX: u64 = 16 << 20;
+/// Bytes of intervals and events of all devices: each has an equal share of it, if that is less.
+pub(crate) const TELEMETRY_BYTES_MAX: u64 = 32 << 30;
+/// Slots of a device with sums of their own, and slots that are remembered of what it says.
+pub(crate) const SLOTS_MAX: usize = 32;
+/// Characters of a text for people that are kept; all of it stays in the record's body.
+pub(crate) const TEXT_CHARS_MAX: usize = 500;
+/// Characters of a bundle's name or version.
+pub(crate) const NAME_CHARS_MAX: usize = 63;
+
+/// Largest blob in bytes; a larger one is refused.
+pub(crate) const BLOB_BYTES_MAX: u64 = 2 << 30;
+/// Bytes of the disk that blobs leave to the database. What would need them is refused.
+pub(crate) const DISK_RESERVE_BYTES: u64 = 256 << 20;
+/// Uploads at a time; the one that was begun first gives way.
+pub(crate) const UPLOADS_MAX: usize = 64;
+/// How long an upload waits for its next piece. Then it is given up.
+pub(crate) const UPLOAD_SILENCE_MAX: Duration = Duration::from_secs(3_600);
+
+/// Values that go into one statement; SQLite allows 32,766.
+pub(crate) const ROWS_AT_ONCE: usize = 1_000;
+
+/// A text from outside as it is kept and shown: one line, at most so many characters.
+pub(crate) fn short(text: &str, chars_max: usize) -> String {
+    let one_line = |char: char| if char.is_control() { ' ' } else { char };
+    text.chars().take(chars_max).map(one_line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_one_line_of_so_many_characters() {
+        assert_eq!(short("größe\n\u{1b}[2J", 7), "größe  ");
+        assert_eq!(short("", 7), "");
+    }
+}

@@ -1,0 +1,149 @@
+//! Connections to the HTTP interface: so many at a time, and none that is silent for ever.
+
+use crate::bounds::HTTP_SILENCE_MAX;
+use axum::serve::Listener;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, Sleep, sleep};
+
+/// Accepts a connection when there is room for it. Those that wait do so in the system's queue.
+pub(crate) struct BoundedListener {
+    listener: TcpListener,
+    room: Arc<Semaphore>,
+}
+
+impl BoundedListener {
+    /// A listener with at most `connections_max` connections at a time.
+    pub fn new(listener: TcpListener, connections_max: usize) -> BoundedListener {
+        BoundedListener { listener, room: Arc::new(Semaphore::new(connections_max)) }
+    }
+}
+
+impl Listener for BoundedListener {
+    type Io = PatientStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        let room = self.room.clone().acquire_owned().await.expect("nobody closes the semaphore");
+        let (stream, address) = Listener::accept(&mut self.listener).await;
+        (PatientStream::new(stream, HTTP_SILENCE_MAX, room), address)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+/// A connection that ends when nothing has moved on it, in either direction, for a span of time.
+pub(crate) struct PatientStream<S> {
+    stream: S,
+    silence_max: Duration,
+    silence: Pin<Box<Sleep>>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl<S> PatientStream<S> {
+    fn new(stream: S, silence_max: Duration, room: OwnedSemaphorePermit) -> PatientStream<S> {
+        PatientStream { stream, silence_max, silence: Box::pin(sleep(silence_max)), _room: room }
+    }
+
+    /// What a step on the stream gave; an error if it gave nothing for too long.
+    fn patient<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        step: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if step.is_ready() {
+            let until = Instant::now() + self.silence_max;
+            self.silence.as_mut().reset(until);
+            return step;
+        }
+        ready!(self.silence.as_mut().poll(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for PatientStream<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let step = Pin::new(&mut self.stream).poll_read(context, buffer);
+        self.patient(context, step)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for PatientStream<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let step = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.patient(context, step)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let step = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.patient(context, step)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[tokio::test]
+    async fn a_connection_beyond_the_bound_is_served_when_another_ends() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut listener = BoundedListener::new(listener, 1);
+        let address = listener.local_addr().unwrap();
+        let _one = TcpStream::connect(address).await.unwrap();
+        let mut other = TcpStream::connect(address).await.unwrap();
+        other.write_all(b"x").await.unwrap();
+        let (first, _) = listener.accept().await;
+        assert_eq!(listener.room.available_permits(), 0);
+        drop(first);
+        let (mut second, _) = listener.accept().await;
+        assert_eq!(second.read_u8().await.unwrap(), b'x');
+    }
+
+    #[tokio::test]
+    async fn a_silent_connection_is_closed_and_makes_room() {
+        let room = Arc::new(Semaphore::new(1));
+        let (near, mut far) = tokio::io::duplex(64);
+        let permit = room.clone().acquire_owned().await.unwrap();
+        let mut stream = PatientStream::new(near, Duration::from_millis(100), permit);
+        far.write_all(b"x").await.unwrap();
+        assert_eq!(stream.read_u8().await.unwrap(), b'x');
+        let error = stream.read_u8().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        drop(stream);
+        assert_eq!(room.available_permits(), 1);
+    }
+}
