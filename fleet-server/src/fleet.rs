@@ -2,9 +2,9 @@
 
 use crate::access::Administrator;
 use crate::artifact::Artifacts;
-use crate::broker::Guard;
+use crate::broker::{Guard, Link};
 use crate::error::{Error, chain};
-use crate::ingest::{Link, Pace, Telemetry};
+use crate::ingest::{Ear, Pace, Telemetry};
 use crate::registry::Registry;
 use crate::release::{Assigned, Director, ServerKeys, SignedDocuments};
 use crate::store::Store;
@@ -31,6 +31,7 @@ pub(crate) struct Fleet {
     pub director: Director,
     pub telemetry: Telemetry,
     pub guard: Guard,
+    pub ear: Ear,
     pub link: Link,
     pub pace: Pace,
 }
@@ -78,7 +79,7 @@ impl Fleet {
             releases: released.bytes,
             assignment: assigned.bytes,
         };
-        self.link.send(device, Down::Assignment, &documents);
+        self.link.send(device, Down::Assignment, &documents).await;
         Ok(())
     }
 

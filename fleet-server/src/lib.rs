@@ -1,7 +1,7 @@
 //! The fleet server: one process with broker, database, artifacts and pages.
 //!
-//! The data's way, folder by folder: `broker` takes messages of known devices only, `ingest` turns
-//! them into facts, `store` keeps them, `registry`, `artifact` and `release` are what people bring,
+//! The data's way, folder by folder: `broker` takes messages of known devices only and waits until
+//! `ingest` has turned each into facts, `store` keeps them, `registry`, `artifact` and `release` are what people bring,
 //! `api` shows it all. It signs assignments and nothing else; releases are signed elsewhere.
 
 mod bounds;
@@ -10,6 +10,7 @@ mod descriptors;
 mod error;
 mod fleet;
 mod http;
+mod quiet;
 mod server;
 
 mod access;

@@ -1,32 +1,30 @@
 //! One server: put together, started, stopped.
 
-use crate::access::{Administrator, random_hex};
+use crate::access::Administrator;
 use crate::api;
 use crate::artifact::{Artifacts, Blobs};
-use crate::broker::{Broker, Guard, not_bound};
+use crate::broker::{self, Broker, Door, Guard, Link, not_bound};
 use crate::config::Config;
 use crate::descriptors::Connections;
 use crate::fleet::Fleet;
 use crate::http::BoundedListener;
-use crate::ingest::{self, Link, Pace, Telemetry};
+use crate::ingest::{Ear, Pace, Telemetry};
 use crate::registry::Registry;
 use crate::release::{Director, ServerKeys, SignedDocuments};
 use crate::store::{DataFolder, Readers, Store};
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// How long requests under way may take when the server stops.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
-/// How long the server's own connection to its broker may take.
-const LISTEN_PATIENCE: Duration = Duration::from_secs(20);
 
 /// A server under way.
 pub struct Server {
@@ -35,7 +33,6 @@ pub struct Server {
     broker: Broker,
     fleet: Arc<Fleet>,
     serving: JoinHandle<std::io::Result<()>>,
-    reading: JoinHandle<()>,
     stop: Option<oneshot::Sender<()>>,
     // Last, so that the folder is free for another server only when this one is gone.
     _folder: DataFolder,
@@ -43,7 +40,7 @@ pub struct Server {
 
 impl Server {
     /// Opens the data folder, starts broker and HTTP interface, and writes both addresses to
-    /// `endpoints.json` there. When it returns, nothing that a device says is missed.
+    /// `endpoints.json` there.
     ///
     /// # Errors
     /// A chain of sentences: folder in use, port in use, damaged files.
@@ -61,14 +58,13 @@ impl Server {
             .await
             .map_err(|error| not_bound("--http", config.http, error))?;
         let http = listener.local_addr().context("the HTTP listener has no address")?;
-        let internal_password = random_hex()?;
-        let guard = Guard::new(registry.clone(), &internal_password);
-        let broker = Broker::start(config.mqtt, guard.clone()).await?;
-
-        let session = ingest::connect(broker.address(), &internal_password);
+        let connections = Connections::allowed();
+        let guard = Guard::new(registry.clone());
+        let context = broker::context().await;
         let fleet = Arc::new(Fleet {
             telemetry: Telemetry::new(store.clone()),
-            link: Link::new(session.client()),
+            ear: Ear::default(),
+            link: Link::new(context.clone()),
             store,
             administrator,
             registry,
@@ -76,19 +72,15 @@ impl Server {
             keys,
             documents,
             director,
-            guard,
+            guard: guard.clone(),
             pace: Pace::default(),
         });
-        let (listening, mut is_listening) = watch::channel(false);
-        let reading = tokio::spawn(session.read(fleet.clone(), listening));
-        timeout(LISTEN_PATIENCE, is_listening.wait_for(|listening| *listening))
-            .await
-            .context("the server's own connection to its broker takes too long")?
-            .context("the server's own connection to its broker failed")?;
+        let door = Door::new(guard, Arc::downgrade(&fleet));
+        let broker = Broker::start(context, config.mqtt, connections.devices, door).await?;
 
         let (stop, stopped) = oneshot::channel::<()>();
         let router = api::router(fleet.clone());
-        let listener = BoundedListener::new(listener, Connections::allowed().http);
+        let listener = BoundedListener::new(listener, connections.http);
         let serving = tokio::spawn(async move {
             let stopped = async {
                 // Dropping the sender means to stop, too.
@@ -105,7 +97,6 @@ impl Server {
             broker,
             fleet,
             serving,
-            reading,
             stop: Some(stop),
             _folder: folder,
         })
@@ -126,15 +117,18 @@ impl Server {
         self.token_file.clone()
     }
 
-    /// Waits until the HTTP interface ends, which it does only by itself when something is broken.
+    /// Waits until HTTP interface or broker end, which they do only by themselves when something
+    /// is broken. The server is worth nothing then: whoever watches over it starts it again.
     ///
     /// # Errors
-    /// Why it ended.
+    /// Which of them ended, and why.
     pub async fn ended(&mut self) -> anyhow::Result<()> {
-        (&mut self.serving)
-            .await
-            .context("the HTTP interface broke down")?
-            .context("the HTTP interface ended")
+        tokio::select! {
+            ended = &mut self.serving => {
+                ended.context("the HTTP interface broke down")?.context("the HTTP interface ended")
+            }
+            why = self.broker.ended() => Err(anyhow!("the broker broke down: {why}")),
+        }
     }
 
     /// Stops: ends what is under way and closes the database.
@@ -144,7 +138,7 @@ impl Server {
         if !self.serving.is_finished() && timeout(STOP_PATIENCE, &mut self.serving).await.is_err() {
             self.serving.abort();
         }
-        self.reading.abort();
+        self.fleet.ear.close().await;
         self.fleet.store.close().await;
     }
 }

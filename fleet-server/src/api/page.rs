@@ -187,6 +187,15 @@ fn troubles(shown: &DeviceShown) -> String {
     let counts = [
         (shown.missing_records, "telemetry records are missing"),
         (shown.unreadable_messages, "messages could not be read"),
+        (
+            shown.unreadable_records,
+            "telemetry records could not be read, and are kept as they came",
+        ),
+        (
+            shown.conflicting_records,
+            "telemetry records came under numbers that were used before: \
+             was the device's state lost, set back or copied?",
+        ),
         (shown.intervals_dropped, "old intervals were dropped here to make room"),
         (shown.events_dropped, "old events were dropped here to make room"),
     ];

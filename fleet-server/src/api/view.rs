@@ -40,6 +40,11 @@ pub(crate) struct DeviceShown {
     pub missing_records: u64,
     /// Messages that could not be read.
     pub unreadable_messages: u64,
+    /// Records that could not be read, and are kept as they came.
+    pub unreadable_records: u64,
+    /// Records whose number had been used for something else: the device's state was lost, set back
+    /// or copied. All of them are kept.
+    pub conflicting_records: u64,
     /// Intervals that gave way to newer ones here.
     pub intervals_dropped: u64,
     /// Events that gave way to newer ones here.
@@ -90,6 +95,8 @@ pub(crate) async fn show(fleet: &Fleet, device: Device) -> Result<DeviceShown, E
         slots.entry(slot.to_string()).or_default().assigned = Some(release.clone());
     }
     let telemetry = &fleet.telemetry;
+    let missing = telemetry.missing(&device.id).await?;
+    let (conflicting, unreadable) = telemetry.odd(&device.id).await?;
     Ok(DeviceShown {
         name: device.id.to_string(),
         site: device.row.site.clone(),
@@ -102,8 +109,10 @@ pub(crate) async fn show(fleet: &Fleet, device: Device) -> Result<DeviceShown, E
         releases_accepted: device.releases_version(),
         slots,
         telemetry: telemetry.totals(&device.id).await?,
-        missing_records: telemetry.missing(&device.id).await? + device.missing_before(),
+        missing_records: missing.saturating_add(device.missing_before()),
         unreadable_messages: crate::store::from_row(device.row.unreadable),
+        unreadable_records: unreadable,
+        conflicting_records: conflicting,
         intervals_dropped: crate::store::from_row(device.row.intervals_dropped),
         events_dropped: crate::store::from_row(device.row.events_dropped),
         events: telemetry.events(&device.id, EVENTS_SHOWN).await?,

@@ -1,6 +1,9 @@
 //! The broker's listener and its bounds.
 
-use crate::broker::Guard;
+use crate::bounds::{
+    DEVICE_CONNECTIONS_MAX, DEVICE_QUEUE_MESSAGES_MAX, MESSAGE_EXPIRY, PACKET_BYTES_MAX,
+};
+use crate::broker::Door;
 use crate::error::Error;
 use rmqtt::context::ServerContext;
 use rmqtt::hook::Type;
@@ -9,42 +12,41 @@ use rmqtt::server::MqttServer;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
-use std::time::Duration;
 use tokio::task::JoinHandle;
 
-/// Largest MQTT packet in bytes: our largest payload, and room for its topic and properties.
-pub(crate) const MESSAGE_BYTES_MAX: u32 = 2 << 20;
-/// Messages that wait for one client. Beyond it they are dropped and counted: telemetry comes
-/// again because it was not acknowledged, documents because the device says what it has.
-const QUEUE_MESSAGES_MAX: usize = 4_000;
 /// Messages under way to one client.
 const INFLIGHT_MAX: NonZeroU16 = NonZeroU16::new(256).expect("256 is not zero");
-/// Connections at a time.
-const CONNECTIONS_MAX: usize = 11_000;
-/// How long messages wait for a client that is away. The device says what it has when it returns.
-const MESSAGE_EXPIRY: Duration = Duration::from_secs(300);
+
+/// What a broker and the ways to and from it have in common.
+pub(crate) async fn context() -> ServerContext {
+    ServerContext::new()
+        .mqtt_max_sessions(DEVICE_CONNECTIONS_MAX as isize)
+        // Its measure of "busy" is the whole machine's load, and then it refuses devices.
+        .busy_check_enable(false)
+        .task_exec_workers(256)
+        .task_exec_queue_max(50_000)
+        .build()
+        .await
+}
 
 /// A broker that runs until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Broker {
     address: SocketAddr,
-    running: JoinHandle<()>,
+    running: JoinHandle<rmqtt::Result<()>>,
 }
 
 impl Broker {
-    /// Listens at `address`.
+    /// Listens at `address` for at most so many devices at a time.
     ///
     /// # Errors
     /// [`Error::Conflict`] names the port if another program has it.
-    pub async fn start(address: SocketAddr, guard: Guard) -> Result<Broker, Error> {
-        let context = ServerContext::new()
-            .mqtt_max_sessions(CONNECTIONS_MAX as isize)
-            // Its measure of "busy" is the whole machine's load, and then it refuses devices.
-            .busy_check_enable(false)
-            .task_exec_workers(256)
-            .task_exec_queue_max(50_000)
-            .build()
-            .await;
+    pub async fn start(
+        context: ServerContext,
+        address: SocketAddr,
+        connections_max: usize,
+        door: Door,
+    ) -> Result<Broker, Error> {
         let register = context.extends.hook_mgr().register();
         for kind in [
             Type::ClientAuthenticate,
@@ -52,7 +54,7 @@ impl Broker {
             Type::ClientSubscribeCheckAcl,
             Type::MessageDropped,
         ] {
-            register.add(kind, Box::new(guard.clone())).await;
+            register.add(kind, Box::new(door.clone())).await;
         }
         register.start().await;
         let listener = Builder::new()
@@ -62,9 +64,9 @@ impl Broker {
             .reuseaddr(Some(true))
             .nodelay(true)
             .allow_anonymous(false)
-            .max_connections(CONNECTIONS_MAX)
-            .max_packet_size(MESSAGE_BYTES_MAX)
-            .max_mqueue_len(QUEUE_MESSAGES_MAX)
+            .max_connections(connections_max)
+            .max_packet_size(PACKET_BYTES_MAX)
+            .max_mqueue_len(DEVICE_QUEUE_MESSAGES_MAX)
             .max_inflight(INFLIGHT_MAX)
             .max_clientid_len(64)
             .max_topic_levels(8)
@@ -78,17 +80,21 @@ impl Broker {
         let address =
             listener.local_addr().map_err(|error| not_bound("--mqtt", address, io_error(error)))?;
         let server = MqttServer::new(context).listener_by_id(listener, address.port()).build();
-        let running = tokio::spawn(async move {
-            if let Err(error) = server.run().await {
-                tracing::error!("the broker stopped: {error:#}");
-            }
-        });
-        Ok(Broker { address, running })
+        Ok(Broker { address, running: tokio::spawn(server.run()) })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Waits until it ends, which it does only by itself when something is broken; says why.
+    pub async fn ended(&mut self) -> String {
+        match (&mut self.running).await {
+            Ok(Ok(())) => "it listens no longer".into(),
+            Ok(Err(error)) => format!("{error:#}"),
+            Err(error) => error.to_string(),
+        }
     }
 
     /// Takes no further connections.

@@ -1,7 +1,12 @@
-//! The embedded MQTT broker: known devices only, each on its own branch.
+//! The embedded MQTT broker: known devices only, each on its own branch. What a device says is
+//! handed in before the broker answers for it, so a device that says more than can be taken waits.
 
+mod door;
 mod guard;
+mod link;
 mod listen;
 
-pub(crate) use guard::{Guard, INTERNAL_USER};
-pub(crate) use listen::{Broker, MESSAGE_BYTES_MAX, not_bound};
+pub(crate) use door::Door;
+pub(crate) use guard::Guard;
+pub(crate) use link::Link;
+pub(crate) use listen::{Broker, context, not_bound};

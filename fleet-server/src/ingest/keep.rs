@@ -1,28 +1,64 @@
-//! What is kept: sums for ever, records up to a number.
+//! What is kept: sums for ever, records up to a number and a size.
 
+use crate::bounds::{
+    EVENT_BYTES_MAX, INTERVAL_BYTES_MAX, RECORDS_MAX, ROWS_AT_ONCE, SLOTS_MAX, TELEMETRY_BYTES_MAX,
+};
 use crate::error::Error;
-use crate::ingest::record::{Taken, View, sum};
-use crate::store::tables::{event, interval, total};
-use crate::store::to_row;
+use crate::ingest::record::{OTHER_SLOTS, Taken, View, slot_shown, sum};
+use crate::store::tables::{event, interval, stock, total};
+use crate::store::{from_row, to_row};
 use lineside_wire::name::DeviceId;
-use sea_orm::sea_query::OnConflict;
+use sea_orm::sea_query::{Expr, OnConflict};
 use sea_orm::{
     ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
     QuerySelect,
 };
 use std::collections::BTreeMap;
 
-/// Intervals, and as many events, that are kept of a device; the oldest give way.
-const RECORDS_MAX: u64 = 10_000;
-/// Slots of a device with sums of their own.
-const SLOTS_MAX: usize = 64;
-/// What is summed up for slots beyond that. No slot has this name.
-const OTHERS: &str = "(others)";
+/// What a row takes besides its body, by a high guess: columns and entries of indices.
+const ROW_BYTES: u64 = 1_024;
 
-/// What gave way.
-pub(super) struct Dropped {
-    pub intervals: i64,
-    pub events: i64,
+/// Records and what they take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Amount {
+    pub records: u64,
+    pub bytes: u64,
+}
+
+/// How much is kept of one device.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    pub intervals: Amount,
+    pub events: Amount,
+}
+
+impl Amount {
+    fn add(&mut self, body_bytes: u64) {
+        self.records = self.records.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(body_bytes.saturating_add(ROW_BYTES));
+    }
+
+    fn take(&mut self, body_bytes: u64) {
+        self.records = self.records.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(body_bytes.saturating_add(ROW_BYTES));
+    }
+
+    fn exceeds(self, bound: Amount) -> bool {
+        self.records > bound.records || self.bytes > bound.bytes
+    }
+}
+
+impl Bounds {
+    /// The bounds of each of so many devices.
+    pub fn of_each(devices: u64) -> Bounds {
+        let share = TELEMETRY_BYTES_MAX / devices.max(1);
+        // As the bounds of a device alone: four parts of five are for intervals.
+        let amount = |bytes: u64, share| Amount { records: RECORDS_MAX, bytes: bytes.min(share) };
+        Bounds {
+            intervals: amount(INTERVAL_BYTES_MAX, share / 5 * 4),
+            events: amount(EVENT_BYTES_MAX, share / 5),
+        }
+    }
 }
 
 /// Adds new intervals to the sums of their slots.
@@ -40,9 +76,10 @@ pub(super) async fn add_totals(
     let mut changed = BTreeMap::new();
     for record in records {
         let View::Interval(seen) = &record.view else { continue };
-        let room = totals.len() < SLOTS_MAX || totals.contains_key(&seen.slot);
-        let slot = if room { seen.slot.as_str() } else { OTHERS };
-        let total = totals.entry(slot.to_owned()).or_insert_with(|| nothing(device, slot));
+        let slot = slot_shown(&seen.slot);
+        let room = totals.len() < SLOTS_MAX || totals.contains_key(&slot);
+        let slot = if room { slot } else { OTHER_SLOTS.to_owned() };
+        let total = totals.entry(slot.clone()).or_insert_with(|| nothing(device, &slot));
         let add = |sum: &mut i64, count: u64| *sum = sum.saturating_add(to_row(count));
         add(&mut total.intervals, 1);
         add(&mut total.readings, seen.readings);
@@ -52,7 +89,7 @@ pub(super) async fn add_totals(
         add(&mut total.doubled, seen.doubled);
         add(&mut total.errors, sum(&seen.errors));
         add(&mut total.dropped, sum(&seen.dropped));
-        changed.insert(slot.to_owned(), total.clone());
+        changed.insert(slot, total.clone());
     }
     for total in changed.into_values() {
         use total::Column::{
@@ -82,51 +119,122 @@ fn nothing(device: &DeviceId, slot: &str) -> total::Model {
     }
 }
 
-/// Removes the oldest records beyond the bound.
-pub(super) async fn drop_oldest(
+/// Counts `records` in as kept, removes the oldest beyond the bounds, and gives what gave way:
+/// numbers of intervals and of events. `conflicting` of the records had a number of another.
+pub(super) async fn keep(
     transaction: &DatabaseTransaction,
     device: &DeviceId,
-) -> Result<Dropped, Error> {
-    use {event::Column as EventColumn, interval::Column as IntervalColumn};
-    Ok(Dropped {
-        intervals: drop_beyond::<interval::Entity>(
-            transaction,
-            device,
-            IntervalColumn::Device,
-            IntervalColumn::Id,
-        )
-        .await?,
-        events: drop_beyond::<event::Entity>(
-            transaction,
-            device,
-            EventColumn::Device,
-            EventColumn::Id,
-        )
-        .await?,
-    })
+    records: &[Taken],
+    conflicting: usize,
+    bounds: Bounds,
+) -> Result<(i64, i64), Error> {
+    let row = stock::Entity::find_by_id(device.to_string()).one(transaction).await?;
+    let mut row = row.unwrap_or_else(|| empty(device));
+    let kept = |records, bytes| Amount { records: from_row(records), bytes: from_row(bytes) };
+    let mut intervals = kept(row.intervals, row.interval_bytes);
+    let mut events = kept(row.events, row.event_bytes);
+    for record in records {
+        let amount = match record.view {
+            View::Interval(_) => &mut intervals,
+            View::Event(_) | View::Unknown(_) | View::Unreadable { .. } => &mut events,
+        };
+        amount.add(record.body.len() as u64);
+        if let View::Unreadable { .. } = record.view {
+            row.unreadable = row.unreadable.saturating_add(1);
+        }
+    }
+    row.conflicting = row.conflicting.saturating_add(to_row(conflicting as u64));
+    let intervals_gone = {
+        use interval::Column::{Device, Id};
+        let (kept, bound) = (&mut intervals, bounds.intervals);
+        drop_oldest::<interval::Entity>(transaction, device, (Device, Id), kept, bound).await?
+    };
+    let events_gone = {
+        use event::Column::{Device, Id};
+        let (kept, bound) = (&mut events, bounds.events);
+        drop_oldest::<event::Entity>(transaction, device, (Device, Id), kept, bound).await?
+    };
+    (row.intervals, row.interval_bytes) = (to_row(intervals.records), to_row(intervals.bytes));
+    (row.events, row.event_bytes) = (to_row(events.records), to_row(events.bytes));
+    use stock::Column::{
+        Conflicting, Device, EventBytes, Events, IntervalBytes, Intervals, Unreadable,
+    };
+    let columns = [Intervals, IntervalBytes, Events, EventBytes, Conflicting, Unreadable];
+    stock::Entity::insert(row.into_active_model())
+        .on_conflict(OnConflict::column(Device).update_columns(columns).to_owned())
+        .exec_without_returning(transaction)
+        .await?;
+    Ok((intervals_gone, events_gone))
 }
 
-async fn drop_beyond<E: EntityTrait>(
+fn empty(device: &DeviceId) -> stock::Model {
+    stock::Model {
+        device: device.to_string(),
+        intervals: 0,
+        interval_bytes: 0,
+        events: 0,
+        event_bytes: 0,
+        conflicting: 0,
+        unreadable: 0,
+    }
+}
+
+/// Removes the oldest records until `kept` is within the bound; gives how many. Looks at nothing
+/// while it is.
+async fn drop_oldest<E: EntityTrait>(
     transaction: &DatabaseTransaction,
     device: &DeviceId,
-    device_column: E::Column,
-    id_column: E::Column,
+    (device_column, id_column): (E::Column, E::Column),
+    kept: &mut Amount,
+    bound: Amount,
 ) -> Result<i64, Error> {
-    let newest_to_go = E::find()
-        .select_only()
-        .column(id_column)
-        .filter(device_column.eq(device.as_str()))
-        .order_by_desc(id_column)
-        .offset(RECORDS_MAX)
-        .limit(1)
-        .into_tuple::<i64>()
-        .one(transaction)
-        .await?;
-    let Some(id) = newest_to_go else { return Ok(0) };
-    let gone = E::delete_many()
-        .filter(device_column.eq(device.as_str()))
-        .filter(id_column.lte(id))
-        .exec(transaction)
-        .await?;
-    Ok(to_row(gone.rows_affected))
+    let mut gone = 0_i64;
+    while kept.exceeds(bound) {
+        let oldest = E::find()
+            .select_only()
+            .column(id_column)
+            .expr_as(Expr::cust("length(body)"), "body_bytes")
+            .filter(device_column.eq(device.as_str()))
+            .order_by_asc(id_column)
+            .limit(ROWS_AT_ONCE as u64)
+            .into_tuple::<(i64, i64)>()
+            .all(transaction)
+            .await?;
+        let mut last = None;
+        for (id, body_bytes) in oldest {
+            if !kept.exceeds(bound) {
+                break;
+            }
+            kept.take(from_row(body_bytes));
+            last = Some(id);
+        }
+        let Some(last) = last else {
+            // Nothing is left, so nothing is kept, whatever was counted.
+            *kept = Amount::default();
+            break;
+        };
+        let removed = E::delete_many()
+            .filter(device_column.eq(device.as_str()))
+            .filter(id_column.lte(last))
+            .exec(transaction)
+            .await?;
+        gone = gone.saturating_add(to_row(removed.rows_affected));
+    }
+    Ok(gone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_share_what_all_of_them_may_keep() {
+        let one = Bounds::of_each(1);
+        assert_eq!((one.intervals.bytes, one.events.bytes), (INTERVAL_BYTES_MAX, EVENT_BYTES_MAX));
+        for devices in [0, 1, 100, 500, 10_000, u64::MAX] {
+            let each = Bounds::of_each(devices);
+            let bytes = u128::from(each.intervals.bytes + each.events.bytes);
+            assert!(bytes * u128::from(devices) <= u128::from(TELEMETRY_BYTES_MAX), "{devices}");
+        }
+    }
 }

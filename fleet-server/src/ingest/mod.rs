@@ -1,16 +1,16 @@
 //! Bytes from devices become facts: what they hold, what they measured, what happened.
 
+mod ear;
 mod keep;
-mod link;
 mod pace;
 mod ranges;
 mod record;
-mod session;
+mod repeats;
 mod stored;
 mod telemetry;
 
-pub(crate) use link::Link;
+pub(crate) use ear::{Ear, Heard};
 pub(crate) use pace::Pace;
-pub(crate) use session::connect;
+pub(crate) use record::slot_shown;
 pub(crate) use stored::{EventShown, IntervalShown, Totals, time_shown};
 pub(crate) use telemetry::Telemetry;

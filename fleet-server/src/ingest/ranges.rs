@@ -1,5 +1,7 @@
-//! Which numbers have been stored: repeats are known by them, and gaps are seen in them.
+//! Which numbers have been received: gaps are seen in them, and what comes under a number that is
+//! known may be a repeat.
 
+use crate::bounds::{RANGES_MAX, ROWS_AT_ONCE};
 use crate::error::Error;
 use crate::ingest::record::Taken;
 use crate::store::tables::received;
@@ -9,35 +11,35 @@ use lineside_wire::range_set::RangeSet;
 use sea_orm::{ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Ranges of a device. Beyond it the oldest gap is given up: counted as missing for good.
-const RANGES_MAX: usize = 1_024;
-/// Rows that go into one statement.
-const ROWS_AT_ONCE: usize = 1_000;
-
-/// What is new of a message.
-pub(super) struct New {
-    pub records: Vec<Taken>,
+/// The records of a message by whether their numbers were known.
+pub(super) struct Received {
+    /// Those of new numbers.
+    pub new: Vec<Taken>,
+    /// Those whose number came before.
+    pub known: Vec<Taken>,
     /// Numbers that nobody waits for any longer.
     pub given_up: i64,
 }
 
-/// Marks records as received and gives those that were not before.
+/// Marks the numbers of records as received.
 pub(super) async fn receive(
     transaction: &DatabaseTransaction,
     device: &DeviceId,
     records: Vec<Taken>,
-) -> Result<New, Error> {
+) -> Result<Received, Error> {
     let mine = || received::Column::Device.eq(device.as_str());
     let mut sets: BTreeMap<i64, RangeSet> = BTreeMap::new();
     for row in received::Entity::find().filter(mine()).all(transaction).await? {
         sets.entry(row.boot).or_default().insert(from_row(row.first), from_row(row.last));
     }
     let mut changed = BTreeSet::new();
-    let mut new = Vec::new();
+    let (mut new, mut known) = (Vec::new(), Vec::new());
     for record in records {
         let set = sets.entry(record.boot).or_default();
         let sequence = from_row(record.sequence);
-        if !set.contains(sequence) {
+        if set.contains(sequence) {
+            known.push(record);
+        } else {
             set.insert(sequence, sequence);
             changed.insert(record.boot);
             new.push(record);
@@ -60,7 +62,7 @@ pub(super) async fn receive(
             insert.exec_without_returning(transaction).await?;
         }
     }
-    Ok(New { records: new, given_up })
+    Ok(Received { new, known, given_up })
 }
 
 /// Keeps the number of ranges bounded; gives how many numbers were given up.

@@ -1,13 +1,17 @@
 //! Records as they arrive, read.
 
+use crate::bounds::{MESSAGE_RECORDS_MAX, NAME_CHARS_MAX, NUMBER_MAX, short};
+use crate::store::to_row;
 use lineside_wire::envelope::decode;
+use lineside_wire::name::SlotName;
 use lineside_wire::v1::{self, Body, Counts, Event, Interval, ReleaseRef};
 
-/// Records that one message may carry. With those known already, their numbers always find room in
-/// a set of ranges.
-const RECORDS_MAX: usize = 1_000;
+/// What is summed up or shown for slots that have no proper name, or are too many. No slot has
+/// this name.
+pub(crate) const OTHER_SLOTS: &str = "(others)";
 
 /// A record whose number fits the database.
+#[derive(Debug, Clone)]
 pub(crate) struct Taken {
     pub boot: i64,
     pub sequence: i64,
@@ -18,42 +22,58 @@ pub(crate) struct Taken {
 }
 
 /// What a record says.
+#[derive(Debug, Clone)]
 pub(crate) enum View {
     Interval(Box<Interval>),
     Event(Event),
     /// A kind of the future, by its code.
     Unknown(u16),
+    /// A kind that is known, with a body that is not what it must be. Its device would send it for
+    /// ever, in the company of others: so it is stored as it came.
+    Unreadable {
+        code: u16,
+        problem: String,
+    },
 }
 
-/// Reads a message of telemetry.
+/// Reads a message of telemetry, each of its records for itself.
 ///
 /// # Errors
-/// A sentence.
+/// A sentence, if nothing of it can be read.
 pub(crate) fn read(payload: &[u8]) -> Result<Vec<Taken>, String> {
     let message: v1::Telemetry = decode(payload).map_err(|error| error.to_string())?;
     let count = message.records.len();
-    if count > RECORDS_MAX {
-        return Err(format!("it has {count} records, {RECORDS_MAX} are read"));
+    if count > MESSAGE_RECORDS_MAX {
+        return Err(format!("it has {count} records, {MESSAGE_RECORDS_MAX} are read"));
     }
     message.records.into_iter().map(taken).collect()
 }
 
 fn taken(record: v1::Record) -> Result<Taken, String> {
-    let number = |number: u64| {
-        i64::try_from(number).map_err(|_| format!("number {number} is beyond what is counted"))
+    for number in [record.boot, record.sequence] {
+        if number > NUMBER_MAX {
+            return Err(format!("number {number} is beyond what is counted"));
+        }
+    }
+    let view = match record.read() {
+        Ok(Body::Interval(interval)) => View::Interval(interval),
+        Ok(Body::Event(event)) => View::Event(event),
+        Ok(Body::Unknown(code)) => View::Unknown(code),
+        Err(error) => View::Unreadable { code: record.code, problem: error.to_string() },
     };
-    let (boot, sequence) = (number(record.boot)?, number(record.sequence)?);
-    let view = match record.read().map_err(|error| error.to_string())? {
-        Body::Interval(interval) => View::Interval(interval),
-        Body::Event(event) => View::Event(event),
-        Body::Unknown(code) => View::Unknown(code),
-    };
+    let (boot, sequence) = (to_row(record.boot), to_row(record.sequence));
     Ok(Taken { boot, sequence, backfill: record.backfill, body: record.body, view })
+}
+
+/// A slot as it is kept: its name, or [`OTHER_SLOTS`] if it is none.
+pub(crate) fn slot_shown(slot: &str) -> String {
+    slot.parse::<SlotName>().map_or_else(|_| OTHER_SLOTS.into(), String::from)
 }
 
 /// A release as people write it.
 pub(crate) fn release_shown(release: &ReleaseRef) -> String {
-    format!("{} v{}", release.name, release.version)
+    let part = |text| short(text, NAME_CHARS_MAX);
+    format!("{} v{}", part(&release.name), part(&release.version))
 }
 
 /// How often it happened, for whatever reason.

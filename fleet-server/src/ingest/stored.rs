@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::ingest::Telemetry;
 use crate::store::from_row;
-use crate::store::tables::{event, interval, received, total};
+use crate::store::tables::{event, interval, received, stock, total};
 use lineside_wire::name::DeviceId;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use serde::Serialize;
@@ -167,13 +167,23 @@ impl Telemetry {
             .all(self.store.read())
             .await?;
         let mut next: BTreeMap<i64, i64> = BTreeMap::new();
-        let mut missing = 0;
+        let mut missing = 0_u64;
         for row in rows {
             let expected = next.entry(row.boot).or_insert(0);
-            missing += from_row(row.first.saturating_sub(*expected));
+            missing = missing.saturating_add(from_row(row.first.saturating_sub(*expected)));
             *expected = row.last.saturating_add(1);
         }
         Ok(missing)
+    }
+
+    /// Records that were odd and are stored nevertheless: those whose number had been used before
+    /// for something else, and those whose body could not be read.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn odd(&self, device: &DeviceId) -> Result<(u64, u64), Error> {
+        let row = stock::Entity::find_by_id(device.to_string()).one(self.store.read()).await?;
+        Ok(row.map_or((0, 0), |row| (from_row(row.conflicting), from_row(row.unreadable))))
     }
 }
 

@@ -1,41 +1,52 @@
 //! Intervals and events: stored once, then acknowledged.
 
+use crate::bounds::{ROWS_AT_ONCE, TEXT_CHARS_MAX, short};
 use crate::error::Error;
 use crate::fleet::Fleet;
-use crate::ingest::record::{Taken, View};
-use crate::ingest::session::unreadable;
-use crate::ingest::{keep, ranges, record};
+use crate::ingest::ear::unreadable;
+use crate::ingest::keep::Bounds;
+use crate::ingest::ranges::Received;
+use crate::ingest::record::{Taken, View, slot_shown};
+use crate::ingest::{keep, ranges, record, repeats};
 use crate::registry::unix_ms;
 use crate::store::tables::{device, event, interval};
-use crate::store::{Store, to_row};
+use crate::store::{Store, from_row, to_row};
 use lineside_wire::name::DeviceId;
 use lineside_wire::range_set::RangeSet;
 use lineside_wire::topic::Down;
-use lineside_wire::v1::Ack;
+use lineside_wire::v1::{Ack, Interval};
 use sea_orm::ActiveValue::{NotSet, Set, Unchanged};
-use sea_orm::{DatabaseTransaction, EntityTrait};
+use sea_orm::{DatabaseTransaction, EntityTrait, PaginatorTrait};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 use time::OffsetDateTime;
-
-/// Rows that go into one statement; SQLite allows 32,766 values in one.
-const ROWS_AT_ONCE: usize = 1_000;
-/// Characters of a text that are kept in a column; all of it stays in the record's body.
-const TEXT_CHARS_MAX: usize = 1_000;
 
 /// What devices have measured.
 pub(crate) struct Telemetry {
     pub(super) store: Arc<Store>,
+    /// How much is kept of each of so many devices.
+    bounds: fn(u64) -> Bounds,
+}
+
+/// What was stored of a message.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Stored {
+    /// Records, without repeats.
+    records: usize,
+    /// Those of them whose number came before with something else, or with what is gone.
+    conflicting: usize,
 }
 
 impl Telemetry {
     /// The telemetry in `store`.
     pub fn new(store: Arc<Store>) -> Telemetry {
-        Telemetry { store }
+        Telemetry { store, bounds: Bounds::of_each }
     }
 
     /// Takes a message: stores what is new of it, and acknowledges all of it once that is on disk.
-    /// A message that cannot be read is counted and not acknowledged.
+    /// A message that cannot be read is counted and not acknowledged; a record that cannot be read
+    /// is stored as it is.
     ///
     /// # Errors
     /// [`Error::Database`]; then nothing was stored and nothing is acknowledged.
@@ -50,64 +61,92 @@ impl Telemetry {
             Ok(records) => records,
             Err(problem) => return unreadable(fleet, device, "telemetry", &problem).await,
         };
-        let mut stored: BTreeMap<i64, RangeSet> = BTreeMap::new();
+        let mut acked: BTreeMap<i64, RangeSet> = BTreeMap::new();
         for record in &records {
-            let sequence = crate::store::from_row(record.sequence);
-            stored.entry(record.boot).or_default().insert(sequence, sequence);
+            let sequence = from_row(record.sequence);
+            acked.entry(record.boot).or_default().insert(sequence, sequence);
         }
-        self.store_new(device, records, now).await?;
-        for (boot, set) in stored {
-            let boot = crate::store::from_row(boot);
-            fleet.link.send(device, Down::Ack, &Ack { boot, ranges: set.ranges().collect() });
+        let odd = records.iter().find_map(|record| match &record.view {
+            View::Unreadable { code, problem } => {
+                let (boot, sequence) = (record.boot, record.sequence);
+                Some(format!("record {boot}/{sequence} of kind {code} cannot be read: {problem}"))
+            }
+            View::Interval(_) | View::Event(_) | View::Unknown(_) => None,
+        });
+        let stored = self.store_new(device, records, now).await?;
+        let odd = odd.or_else(|| {
+            (stored.conflicting > 0).then(|| {
+                "says other things under numbers that it used before: was its state lost, set \
+                 back or copied? Both are kept"
+                    .into()
+            })
+        });
+        if let Some(odd) = odd
+            && let Some(more) = fleet.ear.quiet.may_say(device.as_str(), Instant::now())
+        {
+            tracing::warn!("{device}: {odd}{more}");
+        }
+        for (boot, set) in acked {
+            let ack = Ack { boot: from_row(boot), ranges: set.ranges().collect() };
+            fleet.link.send(device, Down::Ack, &ack).await;
         }
         Ok(())
     }
 
-    /// Stores the records that are new, in one transaction; gives how many there were.
+    /// Stores the records that are new, in one transaction.
     ///
     /// # Errors
     /// [`Error::Database`].
-    pub async fn store_new(
+    async fn store_new(
         &self,
         device: &DeviceId,
         records: Vec<Taken>,
         now: OffsetDateTime,
-    ) -> Result<usize, Error> {
+    ) -> Result<Stored, Error> {
         let writing = self.store.write().await?;
         let transaction = &writing.transaction;
         let Some(known) = device::Entity::find_by_id(device.to_string()).one(transaction).await?
         else {
             return Err(Error::Missing(format!("there is no device {device}")));
         };
-        let new = ranges::receive(transaction, device, records).await?;
-        let count = new.records.len();
-        keep::add_totals(transaction, device, &new.records).await?;
-        insert(transaction, device, new.records).await?;
-        let dropped = keep::drop_oldest(transaction, device).await?;
+        let Received { mut new, known: again, given_up } =
+            ranges::receive(transaction, device, records).await?;
+        insert(transaction, device, &new).await?;
+        // Only now: of two records of one message with one number, the second sees the first.
+        let conflicting = repeats::conflicting(transaction, device, again).await?;
+        insert(transaction, device, &conflicting).await?;
+        let mut stored = Stored { records: new.len(), conflicting: conflicting.len() };
+        stored.records += stored.conflicting;
+        new.extend(conflicting);
+        keep::add_totals(transaction, device, &new).await?;
+        let devices = device::Entity::find().count(transaction).await?;
+        let bounds = (self.bounds)(devices);
+        let (intervals_gone, events_gone) =
+            keep::keep(transaction, device, &new, stored.conflicting, bounds).await?;
         let row = device::ActiveModel {
             name: Unchanged(device.to_string()),
             last_seen_unix_ms: Set(Some(unix_ms(now))),
-            intervals_dropped: Set(known.intervals_dropped.saturating_add(dropped.intervals)),
-            events_dropped: Set(known.events_dropped.saturating_add(dropped.events)),
-            missing_before: Set(known.missing_before.saturating_add(new.given_up)),
+            intervals_dropped: Set(known.intervals_dropped.saturating_add(intervals_gone)),
+            events_dropped: Set(known.events_dropped.saturating_add(events_gone)),
+            missing_before: Set(known.missing_before.saturating_add(given_up)),
             ..Default::default()
         };
         device::Entity::update(row).exec(transaction).await?;
         writing.commit().await?;
-        Ok(count)
+        Ok(stored)
     }
 }
 
 async fn insert(
     transaction: &DatabaseTransaction,
     device: &DeviceId,
-    records: Vec<Taken>,
+    records: &[Taken],
 ) -> Result<(), Error> {
     let (mut intervals, mut events) = (Vec::new(), Vec::new());
     for record in records {
         match &record.view {
-            View::Interval(_) => intervals.extend(interval_row(device, record)),
-            View::Event(_) | View::Unknown(_) => events.push(event_row(device, record)),
+            View::Interval(seen) => intervals.push(interval_row(device, record, seen)),
+            other => events.push(event_row(device, record, other)),
         }
     }
     for rows in intervals.chunks(ROWS_AT_ONCE) {
@@ -119,16 +158,15 @@ async fn insert(
     Ok(())
 }
 
-fn interval_row(device: &DeviceId, record: Taken) -> Option<interval::ActiveModel> {
-    let View::Interval(seen) = record.view else { return None };
-    Some(interval::ActiveModel {
+fn interval_row(device: &DeviceId, record: &Taken, seen: &Interval) -> interval::ActiveModel {
+    interval::ActiveModel {
         id: NotSet,
         device: Set(device.to_string()),
         boot: Set(record.boot),
         sequence: Set(record.sequence),
         backfill: Set(record.backfill),
-        slot: Set(short(&seen.slot)),
-        release: Set(short(&record::release_shown(&seen.release))),
+        slot: Set(slot_shown(&seen.slot)),
+        release: Set(record::release_shown(&seen.release)),
         start_unix_ms: Set(seen.start_unix_ms),
         end_unix_ms: Set(seen.end_unix_ms),
         readings: Set(to_row(seen.readings)),
@@ -138,24 +176,29 @@ fn interval_row(device: &DeviceId, record: Taken) -> Option<interval::ActiveMode
         doubled: Set(to_row(seen.doubled)),
         errors: Set(to_row(record::sum(&seen.errors))),
         dropped: Set(to_row(record::sum(&seen.dropped))),
-        latency_us_p95: Set(record::latency_us_p95(&seen)),
-        body: Set(record.body),
-    })
+        latency_us_p95: Set(record::latency_us_p95(seen)),
+        body: Set(record.body.clone()),
+    }
 }
 
-fn event_row(device: &DeviceId, record: Taken) -> event::ActiveModel {
-    let (slot, kind, release, text, at_unix_ms) = match record.view {
+fn event_row(device: &DeviceId, record: &Taken, view: &View) -> event::ActiveModel {
+    let whole_device = String::new;
+    let (slot, kind, release, text, at_unix_ms) = match view {
         View::Event(event) => (
-            short(&event.slot),
+            if event.slot.is_empty() { whole_device() } else { slot_shown(&event.slot) },
             record::event_word(event.kind),
-            event.release.as_ref().map(|release| short(&record::release_shown(release))),
-            short(&event.text),
+            event.release.as_ref().map(record::release_shown),
+            short(&event.text, TEXT_CHARS_MAX),
             event.at_unix_ms,
         ),
         // Kept as it came, so that a newer server can read it.
         View::Unknown(code) => {
             let text = "a record of a kind that this server does not know".into();
-            (String::new(), format!("record {code}"), None, text, 0)
+            (whole_device(), format!("record {code}"), None, text, 0)
+        }
+        View::Unreadable { code, problem } => {
+            let text = short(&format!("record of kind {code}: {problem}"), TEXT_CHARS_MAX);
+            (whole_device(), "unreadable_record".into(), None, text, 0)
         }
         View::Interval(_) => unreachable!("intervals have rows of their own"),
     };
@@ -169,10 +212,90 @@ fn event_row(device: &DeviceId, record: Taken) -> event::ActiveModel {
         release: Set(release),
         text: Set(text),
         at_unix_ms: Set(at_unix_ms),
-        body: Set(record.body),
+        body: Set(record.body.clone()),
     }
 }
 
-fn short(text: &str) -> String {
-    text.chars().take(TEXT_CHARS_MAX).collect()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ingest::keep::Amount;
+    use crate::registry::{NewDevice, Registry};
+    use lineside_wire::v1::{self, Body, Event, Record};
+
+    const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+
+    async fn telemetry(folder: &tempfile::TempDir) -> (Telemetry, DeviceId) {
+        let store = Arc::new(Store::open(&folder.path().join("lineside.db")).await.unwrap());
+        let new = NewDevice { name: "line-3".into(), site: "".into(), labels: BTreeMap::new() };
+        Registry::new(store.clone()).add(new, NOW).await.unwrap();
+        (Telemetry::new(store), "line-3".parse().unwrap())
+    }
+
+    fn event(boot: u64, sequence: u64, text: &str) -> Record {
+        let event = Event {
+            slot: "turbine".into(),
+            kind: v1::event::COMMITTED,
+            release: None,
+            text: text.into(),
+            at_unix_ms: 0,
+        };
+        let (code, body) = Body::Event(event).encode().unwrap();
+        Record { boot, sequence, backfill: false, code, body }
+    }
+
+    fn read(records: Vec<Record>) -> Vec<Taken> {
+        let message = v1::Telemetry { records };
+        record::read(&lineside_wire::envelope::encode(&message).unwrap()).unwrap()
+    }
+
+    async fn texts(telemetry: &Telemetry, device: &DeviceId) -> Vec<String> {
+        let shown = telemetry.events(device, 100).await.unwrap();
+        shown.into_iter().rev().map(|event| event.text).collect()
+    }
+
+    #[tokio::test]
+    async fn the_oldest_give_way_by_number_and_by_size_and_are_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut telemetry, device) = telemetry(&folder).await;
+        telemetry.bounds = |_| Bounds {
+            intervals: Amount::default(),
+            events: Amount { records: 3, bytes: 5_000 },
+        };
+        for sequence in 0..5 {
+            let records = read(vec![event(1, sequence, &sequence.to_string())]);
+            telemetry.store_new(&device, records, NOW).await.unwrap();
+        }
+        assert_eq!(texts(&telemetry, &device).await, ["2", "3", "4"]);
+        // One that takes the room of all others, and one that has no room at all.
+        let large = |sequence, bytes: usize| read(vec![event(1, sequence, &"x".repeat(bytes))]);
+        telemetry.store_new(&device, large(5, 3_500), NOW).await.unwrap();
+        assert_eq!(texts(&telemetry, &device).await, ["x".repeat(TEXT_CHARS_MAX)]);
+        telemetry.store_new(&device, large(6, 9_000), NOW).await.unwrap();
+        assert!(texts(&telemetry, &device).await.is_empty());
+        let row = device::Entity::find_by_id("line-3").one(telemetry.store.read()).await.unwrap();
+        assert_eq!(row.unwrap().events_dropped, 7);
+        telemetry.store_new(&device, read(vec![event(1, 7, "after")]), NOW).await.unwrap();
+        assert_eq!(texts(&telemetry, &device).await, ["after"]);
+    }
+
+    #[tokio::test]
+    async fn what_says_something_else_under_a_known_number_is_stored_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let (telemetry, device) = telemetry(&folder).await;
+        let stored = async |records: Vec<Record>| {
+            let stored = telemetry.store_new(&device, read(records), NOW).await.unwrap();
+            (stored.records, stored.conflicting)
+        };
+        assert_eq!(stored(vec![event(1, 0, "a"), event(1, 1, "b")]).await, (2, 0));
+        assert_eq!(stored(vec![event(1, 0, "a"), event(1, 1, "other")]).await, (1, 1));
+        assert_eq!(stored(vec![event(1, 0, "a"), event(1, 1, "other")]).await, (0, 0));
+        assert_eq!(
+            stored(vec![event(1, 1, "b"), event(1, 2, "c"), event(1, 2, "d")]).await,
+            (2, 1)
+        );
+        assert_eq!(texts(&telemetry, &device).await, ["a", "b", "other", "c", "d"]);
+        let (conflicting, unreadable) = telemetry.odd(&device).await.unwrap();
+        assert_eq!((conflicting, unreadable), (2, 0));
+    }
 }

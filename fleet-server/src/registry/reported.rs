@@ -1,5 +1,7 @@
 //! What a device says that its slots hold, in the words that people read.
 
+use crate::bounds::{NAME_CHARS_MAX, TEXT_CHARS_MAX, short};
+use crate::ingest::slot_shown;
 use lineside_bundle::Digest;
 use lineside_wire::v1::{ReleaseRef, SlotStatus, phase};
 use serde::{Deserialize, Serialize};
@@ -19,8 +21,8 @@ pub(crate) struct ReleaseShown {
 impl From<&ReleaseRef> for ReleaseShown {
     fn from(release: &ReleaseRef) -> ReleaseShown {
         ReleaseShown {
-            name: release.name.clone(),
-            version: release.version.clone(),
+            name: short(&release.name, NAME_CHARS_MAX),
+            version: short(&release.version, NAME_CHARS_MAX),
             digest: Digest::from(release.digest).to_string(),
         }
     }
@@ -45,16 +47,17 @@ pub(crate) struct SlotReported {
     pub floor: u64,
 }
 
+// A device may say anything: what is kept of it is bounded here, and shown many times later.
 impl From<&SlotStatus> for SlotReported {
     fn from(status: &SlotStatus) -> SlotReported {
         let shown = |release: &Option<ReleaseRef>| release.as_ref().map(ReleaseShown::from);
         SlotReported {
-            slot: status.slot.clone(),
+            slot: slot_shown(&status.slot),
             active: shown(&status.active),
             previous: shown(&status.previous),
             candidate: shown(&status.candidate),
             phase: phase_word(status.phase),
-            note: status.note.clone(),
+            note: short(&status.note, TEXT_CHARS_MAX),
             floor: status.floor,
         }
     }
@@ -68,5 +71,28 @@ fn phase_word(code: u16) -> String {
         phase::STAGING => "staging".into(),
         phase::TRIAL => "trial".into(),
         other => format!("phase {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_device_says_of_a_slot_is_kept_in_bounds() {
+        let text = "\u{1}".repeat(1 << 20);
+        let release = ReleaseRef { name: text.clone(), version: text.clone(), digest: [7; 32] };
+        let status = SlotStatus {
+            slot: text.clone(),
+            active: Some(release.clone()),
+            previous: Some(release.clone()),
+            candidate: Some(release),
+            phase: 9,
+            note: text,
+            floor: u64::MAX,
+        };
+        let reported = SlotReported::from(&status);
+        assert_eq!((reported.slot.as_str(), reported.phase.as_str()), ("(others)", "phase 9"));
+        assert!(serde_json::to_string(&reported).unwrap().len() < 2_000);
     }
 }

@@ -4,10 +4,12 @@
 
 mod artifacts;
 mod credentials;
+mod crowd;
 mod mqtt;
 mod page;
 mod process;
 mod releases;
 mod running;
 mod signers;
+mod storage;
 mod telemetry;

@@ -71,6 +71,24 @@ impl Client {
         }
     }
 
+    /// Publishes a message many times without waiting, until the broker has answered all of them.
+    pub async fn flood(mut self, topic: &str, payload: &[u8], count: usize) {
+        let client = self.client.clone();
+        let speaking = async move {
+            for _ in 0..count {
+                let options = PublishOptions::at_least_once();
+                client.publish(topic, payload.to_vec(), options).await.unwrap();
+            }
+        };
+        let hearing = async {
+            let mut answered = 0;
+            while answered < count {
+                answered += usize::from(matches!(self.next().await, Packet::PubAck(_)));
+            }
+        };
+        tokio::join!(speaking, hearing);
+    }
+
     /// The next message on a topic that ends so.
     pub async fn receive(&mut self, end: &str) -> Vec<u8> {
         loop {

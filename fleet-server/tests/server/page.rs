@@ -7,7 +7,7 @@ use lineside_wire::envelope::encode;
 use lineside_wire::v1::{ReleaseRef, SlotStatus, Status};
 
 /// What a browser keeps after it showed the token.
-fn log_in(server: &Running) -> String {
+pub fn log_in(server: &Running) -> String {
     let reply = server.ask("GET", &format!("/?token={}", server.token), As::Nobody, b"");
     assert_eq!((reply.status, reply.header("location")), (303, "/"));
     let cookie = reply.header("set-cookie");

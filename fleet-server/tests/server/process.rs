@@ -75,7 +75,7 @@ fn asked_to_stop_it_stops_content_and_keeps_everything() {
     let server = Running::start(data.path());
     assert_eq!(what(&server), before);
     assert_eq!(server.token, token);
-    // A power cut, and once more.
+    // It is killed, and once more.
     server.kill();
     let server = Running::start(data.path());
     assert_eq!(what(&server), before);
@@ -89,7 +89,7 @@ fn its_secrets_are_for_its_owner_and_its_addresses_are_in_a_file() {
     let server = Running::start(&folder);
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&folder), 0o700);
-    for secret in ["admin.token", "keys/director.pem", "keys/online.pem"] {
+    for secret in ["admin.token", "keys/director.pem", "keys/online.pem", "lineside.db"] {
         assert_eq!(mode(&folder.join(secret)), 0o600, "{secret}");
     }
     let text = std::fs::read_to_string(folder.join("endpoints.json")).unwrap();

@@ -65,7 +65,12 @@ pub fn command(data: &Path) -> Command {
 impl Running {
     /// Starts a server on a data folder and waits until it says where it is.
     pub fn start(data: &Path) -> Running {
-        let mut child = command(data).stdout(Stdio::piped()).spawn().unwrap();
+        Running::launch(command(data), data)
+    }
+
+    /// Starts a server on a data folder by a command of one's own.
+    pub fn launch(mut command: Command, data: &Path) -> Running {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut stdout = child.stdout.take().unwrap();
         let mut said = String::new();
         let mut piece = [0; 256];

@@ -6,7 +6,9 @@ use lineside_sketch::Histogram;
 use lineside_wire::envelope::{decode, encode};
 use lineside_wire::v1::{self, Ack, Body, Event, Interval, Record, ReleaseRef, Telemetry};
 
-const TOPIC: &str = "lineside/v1/line-3/up/telemetry";
+fn topic(device: &str) -> String {
+    format!("lineside/v1/{device}/up/telemetry")
+}
 
 fn release() -> ReleaseRef {
     ReleaseRef { name: "turbine".into(), version: "2".into(), digest: [7; 32] }
@@ -36,7 +38,7 @@ fn interval(boot: u64, sequence: u64) -> Record {
     record(boot, sequence, false, Body::Interval(Box::new(interval)))
 }
 
-fn event(boot: u64, sequence: u64, text: &str) -> Record {
+pub fn event(boot: u64, sequence: u64, text: &str) -> Record {
     let event = Event {
         slot: "turbine".into(),
         kind: v1::event::ROLLED_BACK,
@@ -52,12 +54,13 @@ fn record(boot: u64, sequence: u64, backfill: bool, body: Body) -> Record {
     Record { boot, sequence, backfill, code, body }
 }
 
-fn message(records: Vec<Record>) -> Vec<u8> {
+pub fn message(records: Vec<Record>) -> Vec<u8> {
     encode(&Telemetry { records }).unwrap()
 }
 
-async fn tell(device: &mut Client, records: Vec<Record>) -> Ack {
-    device.publish(TOPIC, message(records)).await;
+/// Tells records and gives what the server acknowledges.
+pub async fn tell(device: &mut Client, name: &str, records: Vec<Record>) -> Ack {
+    device.publish(&topic(name), message(records)).await;
     decode(&device.receive("down/ack").await).unwrap()
 }
 
@@ -69,11 +72,11 @@ async fn repeats_are_dropped_and_acknowledged_again() {
     let mut device = Client::device(&server, "line-3", &password).await;
     let records = || vec![interval(3, 0), event(3, 1, "its share of alarms was 0.74")];
     for _ in 0..3 {
-        let ack = tell(&mut device, records()).await;
+        let ack = tell(&mut device, "line-3", records()).await;
         assert_eq!(ack, Ack { boot: 3, ranges: vec![(0, 1)] });
     }
     // A repeat beside something new: only the new is added.
-    let ack = tell(&mut device, vec![interval(3, 0), interval(3, 2)]).await;
+    let ack = tell(&mut device, "line-3", vec![interval(3, 0), interval(3, 2)]).await;
     assert_eq!(ack.ranges, [(0, 0), (2, 2)]);
 
     let shown = server.get("/api/v1/devices/line-3").json();
@@ -103,10 +106,10 @@ async fn numbers_that_were_skipped_are_missing_until_they_come() {
     let server = Running::start(data.path());
     let password = server.add_device("line-3");
     let mut device = Client::device(&server, "line-3", &password).await;
-    tell(&mut device, vec![event(1, 0, ""), event(1, 4, ""), event(2, 2, "")]).await;
+    tell(&mut device, "line-3", vec![event(1, 0, ""), event(1, 4, ""), event(2, 2, "")]).await;
     let missing = || server.get("/api/v1/devices/line-3").json()["missing_records"].clone();
     assert_eq!(missing(), 5, "1, 2, 3 of the first start and 0, 1 of the second");
-    tell(&mut device, vec![event(1, 2, ""), event(2, 0, "")]).await;
+    tell(&mut device, "line-3", vec![event(1, 2, ""), event(2, 0, "")]).await;
     server.wait_for("/api/v1/devices/line-3", |shown| shown["missing_records"] == 3);
 }
 
@@ -118,30 +121,114 @@ async fn what_cannot_be_read_is_counted_and_the_next_message_is_read() {
     let mut device = Client::device(&server, "line-3", &password).await;
     let mut damaged = message(vec![event(1, 0, "x")]);
     damaged.pop();
-    let beyond = message(vec![event(1, u64::MAX, "x")]);
-    for payload in [b"".to_vec(), b"hello".to_vec(), damaged, beyond] {
-        device.publish(TOPIC, payload).await;
+    let beyond = |boot, sequence| message(vec![event(boot, sequence, "x")]);
+    let beyond = [beyond(1, u64::MAX), beyond(1, (1 << 53) + 1), beyond((1 << 53) + 1, 0)];
+    let many = message((0..1_001).map(|sequence| event(1, sequence, "x")).collect());
+    for payload in [b"".to_vec(), b"hello".to_vec(), damaged, many].into_iter().chain(beyond) {
+        device.publish(&topic("line-3"), payload).await;
     }
-    let ack = tell(&mut device, vec![event(1, 7, "x")]).await;
+    let ack = tell(&mut device, "line-3", vec![event(1, 7, "x")]).await;
     assert_eq!(ack.ranges, [(7, 7)], "nothing before it was acknowledged");
-    assert_eq!(server.get("/api/v1/devices/line-3").json()["unreadable_messages"], 4);
+    assert_eq!(server.get("/api/v1/devices/line-3").json()["unreadable_messages"], 7);
 }
 
 #[tokio::test]
-async fn what_was_acknowledged_survives_a_power_cut() {
+async fn a_record_that_cannot_be_read_is_kept_and_holds_up_no_other() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path());
+    let password = server.add_device("line-3");
+    let mut device = Client::device(&server, "line-3", &password).await;
+    let mut damaged = event(1, 1, "x");
+    damaged.body.pop();
+    for _ in 0..2 {
+        let records = vec![event(1, 0, "a"), damaged.clone(), event(1, 2, "b")];
+        let ack = tell(&mut device, "line-3", records).await;
+        assert_eq!(ack.ranges, [(0, 2)]);
+    }
+    let shown = server.get("/api/v1/devices/line-3").json();
+    let kinds: Vec<&str> = shown["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| event["kind"].as_str().unwrap())
+        .collect();
+    assert_eq!(kinds, ["rolled_back", "unreadable_record", "rolled_back"]);
+    assert_eq!(
+        (&shown["unreadable_records"], &shown["unreadable_messages"]),
+        (&1.into(), &0.into())
+    );
+}
+
+#[tokio::test]
+async fn a_device_that_counts_from_the_beginning_again_loses_nothing() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path());
+    let password = server.add_device("line-3");
+    let mut device = Client::device(&server, "line-3", &password).await;
+    tell(&mut device, "line-3", vec![interval(1, 0), event(1, 1, "before its disk was replaced")])
+        .await;
+    let afterwards = || vec![event(1, 0, "afterwards"), interval(1, 1)];
+    for _ in 0..2 {
+        let ack = tell(&mut device, "line-3", afterwards()).await;
+        assert_eq!(ack.ranges, [(0, 1)]);
+    }
+    let shown = server.get("/api/v1/devices/line-3").json();
+    assert_eq!(shown["conflicting_records"], 2);
+    assert_eq!(shown["telemetry"]["turbine"]["intervals"], 2);
+    assert_eq!(shown["events"][0]["text"], "afterwards");
+    assert_eq!(shown["events"][1]["text"], "before its disk was replaced");
+}
+
+#[tokio::test]
+async fn the_largest_numbers_do_no_harm_to_the_list_of_devices() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path());
+    let password = server.add_device("line-3");
+    let mut device = Client::device(&server, "line-3", &password).await;
+    let largest = (1..=3).map(|boot| event(boot, 1 << 53, "x")).collect();
+    device.publish(&topic("line-3"), message(largest)).await;
+    let shown = server.get("/api/v1/devices").json();
+    assert_eq!(shown[0]["missing_records"], 3 * (1_u64 << 53));
+}
+
+#[tokio::test]
+async fn slots_without_a_proper_name_are_summed_up_together() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path());
+    let password = server.add_device("line-3");
+    let mut device = Client::device(&server, "line-3", &password).await;
+    let named = |sequence, slot: &str| {
+        let mut record = interval(1, sequence);
+        let Ok(Body::Interval(mut interval)) = record.read() else { panic!() };
+        interval.slot = slot.into();
+        (record.code, record.body) = Body::Interval(interval).encode().unwrap();
+        record
+    };
+    let long = "x".repeat(100_000);
+    let mut records = vec![named(0, &long), named(1, ""), named(2, "Not A Slot")];
+    records.extend((3..43).map(|sequence| named(sequence, &format!("slot-{sequence}"))));
+    device.publish(&topic("line-3"), message(records)).await;
+    let shown = server.get("/api/v1/devices/line-3").json();
+    let totals = shown["telemetry"].as_object().unwrap();
+    assert_eq!(totals.len(), 32);
+    assert_eq!(totals["(others)"]["intervals"], 3 + 9);
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_that_the_server_is_killed() {
     let data = tempfile::tempdir().unwrap();
     let server = Running::start(data.path());
     let password = server.add_device("line-3");
     let mut device = Client::device(&server, "line-3", &password).await;
     for sequence in 0..20 {
-        tell(&mut device, vec![interval(1, sequence)]).await;
+        tell(&mut device, "line-3", vec![interval(1, sequence)]).await;
     }
     server.kill();
     let server = Running::start(data.path());
     let shown = server.get("/api/v1/devices/line-3").json();
     assert_eq!(shown["telemetry"]["turbine"]["intervals"], 20);
     let mut device = Client::device(&server, "line-3", &password).await;
-    tell(&mut device, vec![interval(1, 19)]).await;
+    tell(&mut device, "line-3", vec![interval(1, 19)]).await;
     let shown = server.get("/api/v1/devices/line-3").json();
     assert_eq!(shown["telemetry"]["turbine"]["intervals"], 20, "still known as a repeat");
 }

@@ -1,0 +1,53 @@
+//! The way down to devices.
+
+use lineside_wire::envelope::{Message, encode};
+use lineside_wire::name::DeviceId;
+use lineside_wire::topic::{Down, Topic};
+use rmqtt::codec::v5::PublishProperties;
+use rmqtt::context::ServerContext;
+use rmqtt::session::SessionState;
+use rmqtt::types::{CodecPublish, From as Origin, Id, Publish, QoS};
+use rmqtt::utils::timestamp_millis;
+
+/// What the server is called where a message says who sent it. No device can have this name:
+/// devices have no dots.
+const SERVER: &str = "lineside.server";
+
+/// Hands messages for devices to the broker.
+#[derive(Clone)]
+pub(crate) struct Link {
+    context: ServerContext,
+}
+
+impl Link {
+    /// A link through the broker of `context`.
+    pub fn new(context: ServerContext) -> Link {
+        Link { context }
+    }
+
+    /// Sends a message to a device that is connected. Waits for nobody. If it gets lost nothing is:
+    /// documents are sent again when the device says what it has, and telemetry that is not
+    /// acknowledged comes again.
+    pub async fn send<M: Message>(&self, device: &DeviceId, down: Down, message: &M) {
+        let bytes = match encode(message) {
+            Ok(bytes) => bytes,
+            Err(error) => return tracing::error!("{device}: cannot send {down:?}: {error}"),
+        };
+        let packet = CodecPublish {
+            dup: false,
+            retain: false,
+            qos: QoS::AtLeastOnce,
+            topic: Topic::Down(device.clone(), down).to_string().into(),
+            packet_id: None,
+            payload: bytes.into(),
+            properties: Some(PublishProperties::default()),
+        };
+        let publish = Publish::from(packet).create_time(timestamp_millis());
+        let id = Id::new(self.context.node.id(), 0, None, None, SERVER.into(), None);
+        let origin = Origin::from_system(id);
+        let sent = SessionState::forwards(&self.context, origin, publish, false, None).await;
+        if let Err(error) = sent {
+            tracing::warn!("{device}: {down:?} was not sent: {error:#}");
+        }
+    }
+}
