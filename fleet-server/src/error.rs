@@ -13,6 +13,9 @@ pub enum Error {
     /// The caller did not show who he is.
     #[error("{0}")]
     Stranger(String),
+    /// The caller is known, and this is not for him.
+    #[error("{0}")]
+    Forbidden(String),
     /// There is no such thing.
     #[error("{0}")]
     Missing(String),
@@ -34,6 +37,12 @@ pub enum Error {
         /// Size of the blob in bytes.
         size: u64,
     },
+    /// A piece of an upload that does not begin where the upload ends.
+    #[error("the upload has {size} bytes: the next piece begins there")]
+    OutOfPlace {
+        /// What has come of it, in bytes.
+        size: u64,
+    },
     /// The database failed. Its cause is for the log alone: it may quote what is in a row.
     #[error("the database failed, see the server's log")]
     Database(#[from] DbErr),
@@ -52,6 +61,15 @@ impl Error {
     pub(crate) fn file(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
         let doing = doing.into();
         move |source| Error::File { doing, source }
+    }
+
+    /// What is told to whoever asked for it: the error with its causes, unless they are for the
+    /// log alone.
+    pub(crate) fn told(&self) -> String {
+        match self {
+            Error::Database(_) => self.to_string(),
+            other => chain(other),
+        }
     }
 }
 

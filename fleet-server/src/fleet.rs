@@ -2,17 +2,16 @@
 
 use crate::access::Administrator;
 use crate::artifact::Artifacts;
-use crate::broker::{Guard, Link};
+use crate::broker::{Guard, Link, Sessions};
 use crate::error::{Error, chain};
 use crate::ingest::{Ear, Pace, Telemetry};
-use crate::registry::Registry;
+use crate::registry::{Credentials, Registry};
 use crate::release::{Assigned, Director, ServerKeys, SignedDocuments};
 use crate::store::Store;
-use crate::store::tables::device;
+use lineside_bundle::Digest;
 use lineside_wire::name::{DeviceId, SlotName};
 use lineside_wire::topic::Down;
 use lineside_wire::v1::Documents;
-use sea_orm::{EntityTrait, PaginatorTrait};
 use std::sync::Arc;
 use std::time::Instant;
 use time::OffsetDateTime;
@@ -33,7 +32,11 @@ pub(crate) struct Fleet {
     pub guard: Guard,
     pub ear: Ear,
     pub link: Link,
+    /// How often documents are sent.
     pub pace: Pace,
+    /// How often a device is believed that it holds a newer assignment than was signed here.
+    pub catching_up: Pace,
+    pub sessions: Sessions,
 }
 
 impl Fleet {
@@ -49,11 +52,50 @@ impl Fleet {
         now: OffsetDateTime,
     ) -> Result<Assigned, Error> {
         let assigned = self.director.assign(device, slot, release, now).await?;
+        self.tell(device, now).await;
+        Ok(assigned)
+    }
+
+    /// Ends the assignment of a slot, and tells the device.
+    ///
+    /// # Errors
+    /// As for [`Director::clear`].
+    pub async fn clear(
+        &self,
+        device: &DeviceId,
+        slot: SlotName,
+        now: OffsetDateTime,
+    ) -> Result<Assigned, Error> {
+        let assigned = self.director.clear(device, slot, now).await?;
+        self.tell(device, now).await;
+        Ok(assigned)
+    }
+
+    async fn tell(&self, device: &DeviceId, now: OffsetDateTime) {
         // The assignment stands; a device that cannot be told now is told when it returns.
         if let Err(error) = self.send_documents(device, now).await {
             tracing::warn!("{device}: the assignment was not sent yet: {}", chain(&error));
         }
-        Ok(assigned)
+    }
+
+    /// Forgets a device: it is not let in any longer, and what it told is gone.
+    ///
+    /// # Errors
+    /// [`Error::Missing`].
+    pub async fn remove(&self, device: &DeviceId) -> Result<(), Error> {
+        self.registry.remove(device).await?;
+        self.sessions.end(device).await;
+        Ok(())
+    }
+
+    /// Makes a new password for a device. The old one opens nothing from now on.
+    ///
+    /// # Errors
+    /// [`Error::Missing`].
+    pub async fn new_password(&self, device: &DeviceId) -> Result<Credentials, Error> {
+        let credentials = self.registry.new_password(device).await?;
+        self.sessions.end(device).await;
+        Ok(credentials)
     }
 
     /// Sends a device its documents, if anything is assigned to it.
@@ -93,19 +135,45 @@ impl Fleet {
         let releases = self.documents.releases_version().await?;
         let roots = self.documents.roots().await?;
         let root = roots.last().map_or(0, |(version, _)| *version);
-        let lacks = device.assignment_version() < assigned.version
+        let held = device.assignment_version();
+        if assigned.is_behind(held) {
+            // Each time it is signed anew, so the versions that were sent say nothing.
+            let believed = self.catching_up.allows(&device.id, (0, 0, 0), Instant::now());
+            if believed {
+                tracing::warn!(
+                    "{}: it holds assignment {held}, the last one signed here is {}: it is signed \
+                     anew, as after a restore from a copy",
+                    device.id,
+                    assigned.version
+                );
+            }
+            return Ok(believed);
+        }
+        let lacks = held < assigned.version
             || device.releases_version() < releases
             || device.root_version() < root;
         let versions = (root, releases, assigned.version);
         Ok(lacks && self.pace.allows(&device.id, versions, Instant::now()))
     }
 
-    /// How many devices there are.
+    /// Whether a manifest or blob belongs to what is assigned to a device. A stolen password opens
+    /// no more of the fleet's models than that.
     ///
     /// # Errors
-    /// [`Error::Database`].
-    pub async fn devices(&self) -> Result<u64, Error> {
-        Ok(device::Entity::find().count(self.store.read()).await?)
+    /// [`Error::Database`] or [`Error::File`].
+    pub async fn is_for(
+        &self,
+        device: &DeviceId,
+        bundle: &str,
+        digest: &Digest,
+    ) -> Result<bool, Error> {
+        let Some(assigned) = self.director.assigned(device).await? else { return Ok(false) };
+        for manifest in assigned.manifests(bundle) {
+            if manifest == *digest || self.artifacts.names(bundle, &manifest, digest).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     async fn roots_after(&self, trusted: u64) -> Result<Vec<Vec<u8>>, Error> {

@@ -3,7 +3,7 @@
 use crate::access::Administrator;
 use crate::api;
 use crate::artifact::{Artifacts, Blobs};
-use crate::broker::{self, Broker, Door, Guard, Link, not_bound};
+use crate::broker::{self, Broker, Door, Guard, Link, Sessions, not_bound};
 use crate::config::Config;
 use crate::descriptors::Connections;
 use crate::fleet::Fleet;
@@ -14,6 +14,7 @@ use crate::release::{Director, ServerKeys, SignedDocuments};
 use crate::store::{DataFolder, Readers, Store};
 use anyhow::{Context, anyhow};
 use serde_json::json;
+use std::fs::File;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,6 +35,8 @@ pub struct Server {
     fleet: Arc<Fleet>,
     serving: JoinHandle<std::io::Result<()>>,
     stop: Option<oneshot::Sender<()>>,
+    // Locked while the addresses in it are this server's.
+    _endpoints: File,
     // Last, so that the folder is free for another server only when this one is gone.
     _folder: DataFolder,
 }
@@ -65,6 +68,7 @@ impl Server {
             telemetry: Telemetry::new(store.clone()),
             ear: Ear::default(),
             link: Link::new(context.clone()),
+            sessions: Sessions::of(context.clone()),
             store,
             administrator,
             registry,
@@ -74,6 +78,7 @@ impl Server {
             director,
             guard: guard.clone(),
             pace: Pace::default(),
+            catching_up: Pace::default(),
         });
         let door = Door::new(guard, Arc::downgrade(&fleet));
         let broker = Broker::start(context, config.mqtt, connections.devices, door).await?;
@@ -90,7 +95,8 @@ impl Server {
         });
         let endpoints =
             json!({ "http": format!("http://{http}"), "mqtt": broker.address().to_string() });
-        folder.write("endpoints.json", format!("{endpoints}\n").as_bytes(), Readers::All)?;
+        let endpoints = format!("{endpoints}\n");
+        let endpoints = folder.write_held("endpoints.json", endpoints.as_bytes(), Readers::All)?;
         Ok(Server {
             http,
             token_file: folder.join(crate::access::TOKEN_FILE),
@@ -98,6 +104,7 @@ impl Server {
             fleet,
             serving,
             stop: Some(stop),
+            _endpoints: endpoints,
             _folder: folder,
         })
     }

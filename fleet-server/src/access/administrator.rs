@@ -14,6 +14,7 @@ pub(crate) const TOKEN_FILE: &str = "admin.token";
 /// Knows the administrator's token.
 pub(crate) struct Administrator {
     token: String,
+    cookie_name: String,
     cookie: String,
 }
 
@@ -32,8 +33,11 @@ impl Administrator {
             )));
         }
         // The browser keeps this instead of the token, and a new token makes it worthless.
-        let cookie = Digest::of(format!("lineside page\n{token}").as_bytes()).hex();
-        Ok(Administrator { token, cookie })
+        let derive = |what: &str| Digest::of(format!("lineside {what}\n{token}").as_bytes()).hex();
+        let cookie = derive("page");
+        // Browsers tell hosts apart and not ports: servers of one machine need names of their own.
+        let cookie_name = format!("lineside-{}", &derive("cookie name")[..16]);
+        Ok(Administrator { token, cookie_name, cookie })
     }
 
     /// Whether this is the administrator's token.
@@ -41,14 +45,14 @@ impl Administrator {
         same(&self.token, text.trim())
     }
 
-    /// What a browser shows after it showed the token once.
-    pub fn cookie(&self) -> &str {
-        &self.cookie
+    /// Name and value of what a browser shows after it showed the token once.
+    pub fn cookie(&self) -> (&str, &str) {
+        (&self.cookie_name, &self.cookie)
     }
 
     /// Whether a browser has shown the token before.
-    pub fn is_cookie(&self, text: &str) -> bool {
-        same(&self.cookie, text)
+    pub fn is_cookie(&self, name: &str, value: &str) -> bool {
+        name == self.cookie_name && same(&self.cookie, value)
     }
 }
 

@@ -2,12 +2,14 @@
 
 use crate::api::Problem;
 use crate::api::caller::{Administrator, Reader};
+use crate::api::extract::{Path, Query};
 use crate::api::manifests::DIGEST_HEADER;
+use crate::api::problem::upload_range;
 use crate::artifact::OpenBlob;
 use crate::error::Error;
 use crate::fleet::Fleet;
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::header::{
     ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE,
 };
@@ -33,15 +35,16 @@ pub(crate) struct Expected {
 }
 
 /// A blob, or the part of it that `Range: bytes=FIRST-LAST` asks for.
-#[utoipa::path(get, path = "/v2/{name}/blobs/{digest}",
+#[utoipa::path(method(get, head), path = "/v2/{name}/blobs/{digest}",
     params(("name" = String, Path), ("digest" = String, Path)),
     security(("administrator" = []), ("device" = [])),
     responses((status = 200, description = "all of it"), (status = 206, description = "a part"),
-        (status = 404, body = Problem), (status = 416, body = Problem)))]
+        (status = 403, body = Problem), (status = 404, body = Problem),
+        (status = 416, body = Problem)))]
 pub(crate) async fn get(
-    _: Reader,
+    reader: Reader,
     State(fleet): State<Arc<Fleet>>,
-    Path((_name, digest)): Path<(String, String)>,
+    Path((name, digest)): Path<(String, String)>,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
@@ -49,6 +52,7 @@ pub(crate) async fn get(
     let Some(OpenBlob { mut file, size }) = fleet.artifacts.blobs.get(&digest).await? else {
         return Err(Error::Missing(format!("there is no blob {digest}")));
     };
+    reader.check(&fleet, &name, &digest).await?;
     let asked = headers.get(RANGE).and_then(|value| value.to_str().ok());
     let part = asked.map(|text| range(text, size)).transpose()?.flatten();
     let (first, length) = part.unwrap_or((0, size));
@@ -131,24 +135,40 @@ pub(crate) async fn begin(
         }
         None => {
             let id = fleet.artifacts.blobs.begin().await?;
-            Ok(under_way(&name, &id, 0))
+            Ok(progressed(StatusCode::ACCEPTED, &name, &id, 0))
         }
     }
 }
 
-/// Adds a piece to an upload.
+/// How far an upload has come: the header `Range` says it.
+#[utoipa::path(get, path = "/v2/{name}/blobs/uploads/{upload}",
+    params(("name" = String, Path), ("upload" = String, Path)), security(("administrator" = [])),
+    responses((status = 204, description = "as far as that"), (status = 404, body = Problem)))]
+pub(crate) async fn progress(
+    _: Administrator,
+    State(fleet): State<Arc<Fleet>>,
+    Path((name, upload)): Path<(String, String)>,
+) -> Result<Response, Error> {
+    let size = fleet.artifacts.blobs.append(&upload, None, Body::empty()).await?;
+    Ok(progressed(StatusCode::NO_CONTENT, &name, &upload, size))
+}
+
+/// Adds a piece to an upload; with `Content-Range: FIRST-LAST` only if the piece belongs there, so
+/// that one that is sent twice is not added twice.
 #[utoipa::path(patch, path = "/v2/{name}/blobs/uploads/{upload}",
     params(("name" = String, Path), ("upload" = String, Path)), security(("administrator" = [])),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
-    responses((status = 202, description = "added"), (status = 404, body = Problem)))]
+    responses((status = 202, description = "added"), (status = 404, body = Problem),
+        (status = 416, body = Problem)))]
 pub(crate) async fn append(
     _: Administrator,
     State(fleet): State<Arc<Fleet>>,
     Path((name, upload)): Path<(String, String)>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Error> {
-    let size = fleet.artifacts.blobs.append(&upload, body).await?;
-    Ok(under_way(&name, &upload, size))
+    let size = fleet.artifacts.blobs.append(&upload, first(&headers)?, body).await?;
+    Ok(progressed(StatusCode::ACCEPTED, &name, &upload, size))
 }
 
 /// Ends an upload, with a last piece if there is one.
@@ -156,17 +176,19 @@ pub(crate) async fn append(
     params(("name" = String, Path), ("upload" = String, Path), Expected),
     security(("administrator" = [])),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
-    responses((status = 201, description = "stored"), (status = 422, body = Problem)))]
+    responses((status = 201, description = "stored"), (status = 404, body = Problem),
+        (status = 416, body = Problem), (status = 422, body = Problem)))]
 pub(crate) async fn finish(
     _: Administrator,
     State(fleet): State<Arc<Fleet>>,
     Path((name, upload)): Path<(String, String)>,
     Query(expected): Query<Expected>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Error> {
     let digest = expected.digest.ok_or_else(|| Error::Malformed("digest= is missing".into()))?;
     let digest = parse(&digest)?;
-    fleet.artifacts.blobs.append(&upload, body).await?;
+    fleet.artifacts.blobs.append(&upload, first(&headers)?, body).await?;
     fleet.artifacts.blobs.finish(&upload, &digest).await?;
     Ok(stored(&name, &digest))
 }
@@ -196,12 +218,25 @@ fn stored(name: &str, digest: &Digest) -> Response {
     (StatusCode::CREATED, headers).into_response()
 }
 
-fn under_way(name: &str, upload: &str, size: u64) -> Response {
+/// Where a piece begins, if its sender says.
+fn first(headers: &HeaderMap) -> Result<Option<u64>, Error> {
+    let Some(value) = headers.get(CONTENT_RANGE) else { return Ok(None) };
+    let (first, _) = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.split_once('-'))
+        .and_then(|(first, last)| Some((first.parse::<u64>().ok()?, last.parse::<u64>().ok()?)))
+        .filter(|(first, last)| first <= last)
+        .ok_or_else(|| Error::Malformed("Content-Range: write FIRST-LAST, as in 0-1023".into()))?;
+    Ok(Some(first))
+}
+
+fn progressed(status: StatusCode, name: &str, upload: &str, size: u64) -> Response {
     let headers = [
         (LOCATION.as_str(), format!("/v2/{name}/blobs/uploads/{upload}")),
-        (RANGE.as_str(), format!("0-{}", size.saturating_sub(1))),
+        (RANGE.as_str(), upload_range(size)),
     ];
-    (StatusCode::ACCEPTED, headers).into_response()
+    (status, headers).into_response()
 }
 
 #[cfg(test)]

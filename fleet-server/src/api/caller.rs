@@ -8,16 +8,34 @@ use axum::http::header::{AUTHORIZATION, COOKIE};
 use axum::http::request::Parts;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use lineside_bundle::Digest;
+use lineside_wire::name::DeviceId;
 use std::sync::Arc;
-
-/// Name of the cookie that a browser keeps.
-pub(crate) const COOKIE_NAME: &str = "lineside";
 
 /// The administrator calls: by `Authorization: Bearer TOKEN`, or by Basic as `admin`.
 pub(crate) struct Administrator;
 
 /// Somebody calls who may read artifacts: the administrator, or a device by Basic.
-pub(crate) struct Reader;
+pub(crate) enum Reader {
+    Administrator,
+    Device(DeviceId),
+}
+
+impl Reader {
+    /// Refuses a device that asks for what is not assigned to it.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`].
+    pub async fn check(&self, fleet: &Fleet, bundle: &str, digest: &Digest) -> Result<(), Error> {
+        match self {
+            Reader::Administrator => Ok(()),
+            Reader::Device(device) if fleet.is_for(device, bundle, digest).await? => Ok(()),
+            Reader::Device(device) => Err(Error::Forbidden(format!(
+                "{device} may read what is assigned to it, and {digest} is not"
+            ))),
+        }
+    }
+}
 
 /// Whether a browser has shown the token.
 pub(crate) struct Browser {
@@ -44,12 +62,12 @@ impl FromRequestParts<Arc<Fleet>> for Reader {
 
     async fn from_request_parts(parts: &mut Parts, fleet: &Arc<Fleet>) -> Result<Self, Error> {
         if is_administrator(parts, fleet) {
-            return Ok(Reader);
+            return Ok(Reader::Administrator);
         }
         if let Some((user, password)) = basic(parts)
-            && fleet.registry.knows(&user, &password).await?.is_some()
+            && let Some(device) = fleet.registry.knows(&user, &password).await?
         {
-            return Ok(Reader);
+            return Ok(Reader::Device(device));
         }
         Err(Error::Stranger(
             "this needs a device's user and password, or the administrator's token".into(),
@@ -65,7 +83,7 @@ impl FromRequestParts<Arc<Fleet>> for Browser {
         let logged_in = cookies
             .flat_map(|value| value.split(';'))
             .filter_map(|pair| pair.trim().split_once('='))
-            .any(|(name, value)| name == COOKIE_NAME && fleet.administrator.is_cookie(value));
+            .any(|(name, value)| fleet.administrator.is_cookie(name, value));
         Ok(Browser { logged_in })
     }
 }

@@ -2,19 +2,25 @@
 
 use crate::api::Problem;
 use crate::api::caller::Administrator;
+use crate::api::extract::{Json, Path, Query};
 use crate::api::view::{self, DeviceShown};
 use crate::error::Error;
 use crate::fleet::Fleet;
 use crate::registry::{Credentials, NewDevice};
-use axum::Json;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
+use crate::release::Assigned;
+use axum::extract::State;
 use axum::http::StatusCode;
-use lineside_wire::name::SlotName;
+use lineside_wire::name::{DeviceId, SlotName};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use time::OffsetDateTime;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
+
+/// Devices of a page unless told.
+pub(crate) const DEVICES: u64 = 200;
+/// Devices of a page at most.
+const DEVICES_MAX: u64 = 1_000;
 
 /// Which release a slot shall hold.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -31,10 +37,13 @@ pub(crate) struct AssignmentShown {
     device: String,
     /// The slot.
     slot: String,
-    /// The release.
-    release: String,
+    /// The release; null if nothing is assigned to the slot any longer.
+    release: Option<String>,
     /// Version of the device's assignment.
     version: u64,
+    /// Other slots to which nothing is assigned any longer, because their release has left the list
+    /// of releases: slot to release.
+    withdrawn: BTreeMap<String, String>,
 }
 
 /// The documents of a device, for a file that is carried to it. Texts, byte for byte as signed.
@@ -48,32 +57,36 @@ pub(crate) struct DocumentsShown {
     assignment: String,
 }
 
-/// All devices, by name.
-#[utoipa::path(get, path = "/api/v1/devices", security(("administrator" = [])),
-    responses((status = 200, body = Vec<DeviceShown>), (status = 401, body = Problem)))]
+/// Which devices to list.
+#[derive(Debug, Deserialize, IntoParams)]
+pub(crate) struct Page {
+    /// Those whose names come after this: the last name of the page before.
+    after: Option<String>,
+    /// At most so many; 200 unless told, 1000 at most. A page with fewer is the last.
+    limit: Option<u64>,
+}
+
+/// Devices by name, page by page.
+#[utoipa::path(get, path = "/api/v1/devices", params(Page), security(("administrator" = [])),
+    responses((status = 200, body = Vec<DeviceShown>)))]
 pub(crate) async fn list(
     _: Administrator,
     State(fleet): State<Arc<Fleet>>,
+    Query(page): Query<Page>,
 ) -> Result<Json<Vec<DeviceShown>>, Error> {
-    let mut shown = Vec::new();
-    for device in fleet.registry.all().await? {
-        let mut device = view::show(&fleet, device).await?;
-        device.events.clear();
-        shown.push(device);
-    }
-    Ok(Json(shown))
+    let limit = page.limit.unwrap_or(DEVICES).min(DEVICES_MAX);
+    let devices = fleet.registry.after(page.after.as_deref().unwrap_or_default(), limit).await?;
+    Ok(Json(view::list(&fleet, devices).await?))
 }
 
 /// Adds a device. Its password is told this once.
 #[utoipa::path(post, path = "/api/v1/devices", security(("administrator" = [])),
-    responses((status = 201, body = Credentials), (status = 400, body = Problem),
-        (status = 409, body = Problem)))]
+    responses((status = 201, body = Credentials), (status = 409, body = Problem)))]
 pub(crate) async fn add(
     _: Administrator,
     State(fleet): State<Arc<Fleet>>,
-    new: Result<Json<NewDevice>, JsonRejection>,
+    Json(new): Json<NewDevice>,
 ) -> Result<(StatusCode, Json<Credentials>), Error> {
-    let Json(new) = new.map_err(malformed)?;
     let credentials = fleet.registry.add(new, OffsetDateTime::now_utc()).await?;
     tracing::info!("device {} added", credentials.device);
     Ok((StatusCode::CREATED, Json(credentials)))
@@ -92,35 +105,99 @@ pub(crate) async fn show(
     Ok(Json(view::show(&fleet, device).await?))
 }
 
+/// Forgets a device: it is not let in any longer, and what it told is gone.
+#[utoipa::path(delete, path = "/api/v1/devices/{device}", params(("device" = String, Path)),
+    security(("administrator" = [])),
+    responses((status = 204, description = "gone"), (status = 404, body = Problem)))]
+pub(crate) async fn remove(
+    _: Administrator,
+    State(fleet): State<Arc<Fleet>>,
+    Path(device): Path<String>,
+) -> Result<StatusCode, Error> {
+    let device = fleet.registry.get(&device).await?.id;
+    fleet.remove(&device).await?;
+    tracing::info!("device {device} removed");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Makes a new password for a device. It is told this once, and the old one opens nothing from now
+/// on.
+#[utoipa::path(post, path = "/api/v1/devices/{device}/password",
+    params(("device" = String, Path)), security(("administrator" = [])),
+    responses((status = 200, body = Credentials), (status = 404, body = Problem)))]
+pub(crate) async fn new_password(
+    _: Administrator,
+    State(fleet): State<Arc<Fleet>>,
+    Path(device): Path<String>,
+) -> Result<Json<Credentials>, Error> {
+    let device = fleet.registry.get(&device).await?.id;
+    let credentials = fleet.new_password(&device).await?;
+    tracing::info!("device {device} has a new password");
+    Ok(Json(credentials))
+}
+
 /// Assigns a release to a slot: signs the device's next assignment and sends it.
 #[utoipa::path(put, path = "/api/v1/devices/{device}/slots/{slot}",
     params(("device" = String, Path), ("slot" = String, Path)), security(("administrator" = [])),
     responses((status = 200, body = AssignmentShown), (status = 404, body = Problem),
-        (status = 422, body = Problem)))]
+        (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub(crate) async fn assign(
     _: Administrator,
     State(fleet): State<Arc<Fleet>>,
     Path((device, slot)): Path<(String, String)>,
-    new: Result<Json<NewAssignment>, JsonRejection>,
+    Json(NewAssignment { release }): Json<NewAssignment>,
 ) -> Result<Json<AssignmentShown>, Error> {
-    let Json(NewAssignment { release }) = new.map_err(malformed)?;
-    let device = fleet.registry.get(&device).await?.id;
-    let slot: SlotName = slot.parse().map_err(|error| Error::Malformed(format!("{error}")))?;
+    let (device, slot) = place(&fleet, &device, &slot).await?;
     let now = OffsetDateTime::now_utc();
     let assigned = fleet.assign(&device, slot.clone(), &release, now).await?;
     tracing::info!("{device}: {release} assigned to slot {slot}");
-    Ok(Json(AssignmentShown {
+    Ok(Json(assignment(&device, &slot, Some(release), assigned)))
+}
+
+/// Ends the assignment of a slot: signs the device's next assignment without it and sends that. What
+/// the device runs there stays.
+#[utoipa::path(delete, path = "/api/v1/devices/{device}/slots/{slot}",
+    params(("device" = String, Path), ("slot" = String, Path)), security(("administrator" = [])),
+    responses((status = 200, body = AssignmentShown), (status = 404, body = Problem),
+        (status = 409, body = Problem), (status = 422, body = Problem)))]
+pub(crate) async fn unassign(
+    _: Administrator,
+    State(fleet): State<Arc<Fleet>>,
+    Path((device, slot)): Path<(String, String)>,
+) -> Result<Json<AssignmentShown>, Error> {
+    let (device, slot) = place(&fleet, &device, &slot).await?;
+    let assigned = fleet.clear(&device, slot.clone(), OffsetDateTime::now_utc()).await?;
+    tracing::info!("{device}: nothing is assigned to slot {slot} any longer");
+    Ok(Json(assignment(&device, &slot, None, assigned)))
+}
+
+async fn place(fleet: &Fleet, device: &str, slot: &str) -> Result<(DeviceId, SlotName), Error> {
+    let device = fleet.registry.get(device).await?.id;
+    let slot = slot.parse().map_err(|error| Error::Malformed(format!("slot: {error}")))?;
+    Ok((device, slot))
+}
+
+fn assignment(
+    device: &DeviceId,
+    slot: &SlotName,
+    release: Option<String>,
+    assigned: Assigned,
+) -> AssignmentShown {
+    let withdrawn = assigned.withdrawn.into_iter().filter(|(other, _)| other != slot);
+    AssignmentShown {
         device: device.to_string(),
         slot: slot.to_string(),
         release,
         version: assigned.version,
-    }))
+        withdrawn: withdrawn.map(|(slot, release)| (slot.to_string(), release)).collect(),
+    }
 }
 
 /// The documents of a device, for a file that is carried to it.
 #[utoipa::path(get, path = "/api/v1/devices/{device}/documents",
     params(("device" = String, Path)), security(("administrator" = [])),
-    responses((status = 200, body = DocumentsShown), (status = 404, body = Problem)))]
+    responses((status = 200, body = DocumentsShown), (status = 404, body = Problem),
+        (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub(crate) async fn documents(
     _: Administrator,
     State(fleet): State<Arc<Fleet>>,
@@ -143,8 +220,4 @@ pub(crate) async fn documents(
         releases: text(released.bytes)?,
         assignment: text(assigned.bytes)?,
     }))
-}
-
-fn malformed(rejection: JsonRejection) -> Error {
-    Error::Malformed(rejection.body_text())
 }

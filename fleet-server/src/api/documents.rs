@@ -2,12 +2,11 @@
 
 use crate::api::Problem;
 use crate::api::caller::Administrator;
+use crate::api::extract::{Bytes, Json, Query};
 use crate::error::Error;
 use crate::fleet::Fleet;
 use crate::release::OnlineKeys;
-use axum::Json;
-use axum::body::Bytes;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
@@ -31,7 +30,7 @@ pub(crate) struct Which {
 
 /// The server's public keys, for the root.
 #[utoipa::path(get, path = "/api/v1/online-keys", security(("administrator" = [])),
-    responses((status = 200, body = OnlineKeys), (status = 401, body = Problem)))]
+    responses((status = 200, body = OnlineKeys)))]
 pub(crate) async fn online_keys(
     _: Administrator,
     State(fleet): State<Arc<Fleet>>,
@@ -64,10 +63,10 @@ pub(crate) async fn root(
 pub(crate) async fn put_root(
     _: Administrator,
     State(fleet): State<Arc<Fleet>>,
-    bytes: Bytes,
+    Bytes(bytes): Bytes,
 ) -> Result<Json<Accepted>, Error> {
     let now = OffsetDateTime::now_utc();
-    let version = fleet.documents.accept_root(bytes.to_vec(), now).await?;
+    let version = fleet.documents.accept_root(bytes, now).await?;
     tracing::info!("root {version} accepted");
     Ok(Json(Accepted { version }))
 }
@@ -79,23 +78,26 @@ pub(crate) async fn releases(
     _: Administrator,
     State(fleet): State<Arc<Fleet>>,
 ) -> Result<impl IntoResponse, Error> {
-    let released = fleet.documents.released_when_accepted().await?.ok_or_else(|| {
+    // Not verified here: after the release keys were replaced it does not hold until it is signed
+    // anew, and who signs it anew begins with it.
+    let bytes = fleet.documents.releases().await?.ok_or_else(|| {
         Error::Missing("nothing is released yet: sign a bundle with `lineside release`".into())
     })?;
-    Ok(json_bytes(released.bytes))
+    Ok(json_bytes(bytes))
 }
 
 /// Takes a list of releases that enough release keys have signed and whose artifacts are here.
 #[utoipa::path(put, path = "/api/v1/releases", security(("administrator" = [])),
     request_body(content = Object, content_type = "application/json"),
-    responses((status = 200, body = Accepted), (status = 422, body = Problem)))]
+    responses((status = 200, body = Accepted), (status = 409, body = Problem),
+        (status = 422, body = Problem)))]
 pub(crate) async fn put_releases(
     _: Administrator,
     State(fleet): State<Arc<Fleet>>,
-    bytes: Bytes,
+    Bytes(bytes): Bytes,
 ) -> Result<Json<Accepted>, Error> {
     let now = OffsetDateTime::now_utc();
-    let version = fleet.documents.accept_releases(bytes.to_vec(), now).await?;
+    let version = fleet.documents.accept_releases(bytes, now).await?;
     tracing::info!("list of releases {version} accepted");
     Ok(Json(Accepted { version }))
 }

@@ -2,10 +2,10 @@
 
 use crate::api::Problem;
 use crate::api::caller::{Administrator, Reader};
+use crate::api::extract::{Bytes, Json, Path};
 use crate::error::Error;
 use crate::fleet::Fleet;
-use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
@@ -17,22 +17,24 @@ pub(crate) const DIGEST_HEADER: &str = "docker-content-digest";
 
 /// Whether this is an OCI registry, and the caller may read it.
 #[utoipa::path(get, path = "/v2/", security(("administrator" = []), ("device" = [])),
-    responses((status = 200, description = "it is"), (status = 401, body = Problem)))]
+    responses((status = 200, description = "it is")))]
 pub(crate) async fn version(_: Reader) -> impl IntoResponse {
-    ([("docker-distribution-api-version", "registry/2.0")], axum::Json(serde_json::json!({})))
+    ([("docker-distribution-api-version", "registry/2.0")], Json(serde_json::json!({})))
 }
 
 /// A manifest by tag (the bundle's version) or digest.
-#[utoipa::path(get, path = "/v2/{name}/manifests/{reference}",
+#[utoipa::path(method(get, head), path = "/v2/{name}/manifests/{reference}",
     params(("name" = String, Path), ("reference" = String, Path)),
     security(("administrator" = []), ("device" = [])),
-    responses((status = 200, description = "OCI image manifest"), (status = 404, body = Problem)))]
+    responses((status = 200, description = "OCI image manifest"), (status = 403, body = Problem),
+        (status = 404, body = Problem)))]
 pub(crate) async fn get(
-    _: Reader,
+    reader: Reader,
     State(fleet): State<Arc<Fleet>>,
     Path((name, reference)): Path<(String, String)>,
 ) -> Result<impl IntoResponse, Error> {
     let stored = fleet.artifacts.get(&name, &reference).await?;
+    reader.check(&fleet, &name, &stored.digest).await?;
     let headers =
         [(CONTENT_TYPE.as_str(), stored.media_type), (DIGEST_HEADER, stored.digest.to_string())];
     Ok((headers, stored.bytes))
@@ -49,14 +51,14 @@ pub(crate) async fn put(
     State(fleet): State<Arc<Fleet>>,
     Path((name, reference)): Path<(String, String)>,
     headers: HeaderMap,
-    bytes: Bytes,
+    Bytes(bytes): Bytes,
 ) -> Result<impl IntoResponse, Error> {
     let name: BundleName = name.parse().map_err(|error| Error::Malformed(format!("{error}")))?;
     let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     if media_type.is_some_and(|media_type| media_type != MANIFEST_TYPE) {
         return Err(Error::Malformed(format!("Content-Type: a manifest is {MANIFEST_TYPE}")));
     }
-    let digest = fleet.artifacts.put(&name, &reference, MANIFEST_TYPE, bytes.to_vec()).await?;
+    let digest = fleet.artifacts.put(&name, &reference, MANIFEST_TYPE, bytes).await?;
     let headers = [
         (LOCATION.as_str(), format!("/v2/{name}/manifests/{digest}")),
         (DIGEST_HEADER, digest.to_string()),

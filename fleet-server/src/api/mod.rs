@@ -1,11 +1,12 @@
 //! REST with its OpenAPI document, OCI distribution for artifacts, and the pages.
 
+mod attention;
 mod blobs;
 mod caller;
 mod devices;
 mod documents;
+mod extract;
 mod health;
-mod html;
 mod manifests;
 mod openapi;
 mod page;
@@ -13,11 +14,12 @@ mod problem;
 mod telemetry;
 mod view;
 
+use crate::artifact::MANIFEST_BYTES_MAX;
 use crate::fleet::Fleet;
 use crate::release::{RELEASES_BYTES_MAX, ROOT_BYTES_MAX};
-use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderValue, header};
+use axum::{Extension, Router};
+use extract::BodyBytesMax;
 use std::sync::Arc;
 use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa::OpenApi;
@@ -33,7 +35,8 @@ const JSON_BYTES_MAX: usize = 64 << 10;
 #[openapi(
     info(
         title = "Lineside fleet server",
-        description = "Devices, releases, assignments, telemetry. Errors are `{\"error\": \"…\"}`.",
+        description = "Devices, releases, assignments, telemetry. Every error is \
+            `{\"error\": \"…\"}`, a sentence for people.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     modifiers(&Security)
@@ -54,42 +57,41 @@ impl utoipa::Modify for Security {
 
 /// Every route. The API's are in its document because both are made of this one table.
 pub(crate) fn router(fleet: Arc<Fleet>) -> Router {
-    let (api, document) = OpenApiRouter::with_openapi(Document::openapi())
+    let bounded = |bytes_max| Extension(BodyBytesMax(bytes_max));
+    let (api, mut document) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(health::health))
         .routes(routes!(openapi::openapi))
         .routes(routes!(documents::online_keys))
         .routes(routes!(devices::list, devices::add))
-        .routes(routes!(devices::show))
-        .routes(routes!(devices::assign))
+        .routes(routes!(devices::show, devices::remove))
+        .routes(routes!(devices::new_password))
+        .routes(routes!(devices::assign, devices::unassign))
         .routes(routes!(devices::documents))
         .routes(routes!(telemetry::intervals))
         .routes(routes!(telemetry::events))
         .routes(routes!(manifests::version))
-        .routes(routes!(blobs::append, blobs::finish, blobs::cancel))
-        .layer(DefaultBodyLimit::max(JSON_BYTES_MAX))
+        // Blobs are streamed to disk and bounded there.
+        .routes(routes!(blobs::get))
+        .routes(routes!(blobs::begin))
+        .routes(routes!(blobs::progress, blobs::append, blobs::finish, blobs::cancel))
+        .layer(bounded(JSON_BYTES_MAX))
         .merge(
             OpenApiRouter::new()
                 .routes(routes!(documents::root, documents::put_root))
-                .layer(DefaultBodyLimit::max(ROOT_BYTES_MAX)),
+                .layer(bounded(ROOT_BYTES_MAX)),
         )
         .merge(
             OpenApiRouter::new()
                 .routes(routes!(documents::releases, documents::put_releases))
-                .layer(DefaultBodyLimit::max(RELEASES_BYTES_MAX)),
+                .layer(bounded(RELEASES_BYTES_MAX)),
         )
         .merge(
             OpenApiRouter::new()
                 .routes(routes!(manifests::get, manifests::put))
-                .layer(DefaultBodyLimit::max(crate::artifact::MANIFEST_BYTES_MAX as usize)),
-        )
-        .merge(
-            // Blobs are streamed to disk and bounded there.
-            OpenApiRouter::new()
-                .routes(routes!(blobs::get))
-                .routes(routes!(blobs::begin))
-                .layer(DefaultBodyLimit::disable()),
+                .layer(bounded(MANIFEST_BYTES_MAX as usize)),
         )
         .split_for_parts();
+    openapi::add_usual_errors(&mut document);
     let document = Arc::new(document);
     let header = |name, value: &'static str| {
         SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
@@ -98,7 +100,8 @@ pub(crate) fn router(fleet: Arc<Fleet>) -> Router {
         .merge(api)
         .merge(page::router())
         .fallback(problem::no_such_page)
-        .layer(axum::Extension(document))
+        .method_not_allowed_fallback(problem::no_such_method)
+        .layer(Extension(document))
         .layer(header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(header(header::CACHE_CONTROL, "no-store"))
         .layer(header(

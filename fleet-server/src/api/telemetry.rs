@@ -2,17 +2,19 @@
 
 use crate::api::Problem;
 use crate::api::caller::Administrator;
+use crate::api::extract::{Json, Path, Query};
 use crate::error::Error;
 use crate::fleet::Fleet;
 use crate::ingest::{EventShown, IntervalShown};
-use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use serde::Deserialize;
 use std::sync::Arc;
 use utoipa::IntoParams;
 
-/// Rows that are shown at most, and unless told.
-const ROWS: (u64, u64) = (1_000, 100);
+/// Rows that are shown unless told.
+const ROWS: u64 = 100;
+/// Rows that are shown at most.
+const ROWS_MAX: u64 = 1_000;
 
 /// What to show.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -21,6 +23,12 @@ pub(crate) struct Selection {
     slot: Option<String>,
     /// At most so many, newest first; 100 unless told, 1000 at most.
     limit: Option<u64>,
+}
+
+impl Selection {
+    fn limit(&self) -> u64 {
+        self.limit.unwrap_or(ROWS).min(ROWS_MAX)
+    }
 }
 
 /// Intervals of a device, newest first.
@@ -34,9 +42,8 @@ pub(crate) async fn intervals(
     Query(selection): Query<Selection>,
 ) -> Result<Json<Vec<IntervalShown>>, Error> {
     let device = fleet.registry.get(&device).await?.id;
-    let limit = selection.limit.unwrap_or(ROWS.1).min(ROWS.0);
     let slot = selection.slot.as_deref();
-    Ok(Json(fleet.telemetry.intervals(&device, slot, limit).await?))
+    Ok(Json(fleet.telemetry.intervals(&device, slot, selection.limit()).await?))
 }
 
 /// Events of a device, newest first.
@@ -50,10 +57,6 @@ pub(crate) async fn events(
     Query(selection): Query<Selection>,
 ) -> Result<Json<Vec<EventShown>>, Error> {
     let device = fleet.registry.get(&device).await?.id;
-    let limit = selection.limit.unwrap_or(ROWS.1).min(ROWS.0);
-    let mut events = fleet.telemetry.events(&device, limit).await?;
-    if let Some(slot) = selection.slot {
-        events.retain(|event| event.slot == slot);
-    }
-    Ok(Json(events))
+    let slot = selection.slot.as_deref();
+    Ok(Json(fleet.telemetry.events(&device, slot, selection.limit()).await?))
 }

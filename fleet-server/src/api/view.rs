@@ -1,9 +1,12 @@
 //! What is shown of a device: what it shall hold, what it says it holds, what it measured.
 
+use crate::api::attention::attention;
 use crate::error::Error;
 use crate::fleet::Fleet;
-use crate::ingest::{EventShown, Totals, time_shown};
+use crate::ingest::{EventShown, Names, Totals, time_shown};
 use crate::registry::{Device, ReleaseShown};
+use crate::release::Assigned;
+use crate::store::from_row;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -32,6 +35,8 @@ pub(crate) struct DeviceShown {
     pub assignment_accepted: u64,
     /// Version of the list of releases that it has accepted.
     pub releases_accepted: u64,
+    /// What is not as it should be, a sentence each.
+    pub attention: Vec<String>,
     /// Its slots.
     pub slots: BTreeMap<String, SlotShown>,
     /// What each slot has done, over all intervals that ever came.
@@ -49,7 +54,7 @@ pub(crate) struct DeviceShown {
     pub intervals_dropped: u64,
     /// Events that gave way to newer ones here.
     pub events_dropped: u64,
-    /// What happened, newest first.
+    /// What happened, newest first; in a list of devices the newest only.
     pub events: Vec<EventShown>,
 }
 
@@ -72,12 +77,65 @@ pub(crate) struct SlotShown {
     pub floor: u64,
 }
 
-/// Gathers what is shown of a device.
+/// Gathers what is shown of a device, with what happened on it.
 ///
 /// # Errors
 /// [`Error::Database`].
 pub(crate) async fn show(fleet: &Fleet, device: Device) -> Result<DeviceShown, Error> {
-    let assigned = fleet.director.assigned(&device.id).await?;
+    let id = device.id.clone();
+    let mut shown = list(fleet, vec![device]).await?.pop().expect("a device for a device");
+    shown.events = fleet.telemetry.events(&id, None, EVENTS_SHOWN).await?;
+    Ok(shown)
+}
+
+/// Gathers what is shown of devices that follow each other by name, each with its newest event.
+///
+/// # Errors
+/// [`Error::Database`].
+pub(crate) async fn list(fleet: &Fleet, devices: Vec<Device>) -> Result<Vec<DeviceShown>, Error> {
+    let (Some(first), Some(last)) = (devices.first(), devices.last()) else { return Ok(vec![]) };
+    let (first, last) = (first.id.to_string(), last.id.to_string());
+    let names = Names { first: &first, last: &last };
+    let mut assigned = fleet.director.assigned_across(names).await?;
+    let mut totals = fleet.telemetry.totals(names).await?;
+    let missing = fleet.telemetry.missing(names).await?;
+    let odd = fleet.telemetry.odd(names).await?;
+    let mut events = fleet.telemetry.newest_events(names).await?;
+    let releases_version = fleet.documents.releases_version().await?;
+    let shown = devices.into_iter().map(|device| {
+        let name = device.id.to_string();
+        let assigned = assigned.remove(&name);
+        let missing = missing.get(&name).copied().unwrap_or_default();
+        let odd = odd.get(&name).copied().unwrap_or_default();
+        let mut shown = DeviceShown {
+            attention: Vec::new(),
+            site: device.row.site.clone(),
+            labels: device.labels.clone(),
+            last_seen: device.last_seen_unix_ms().map(time_shown),
+            agent_version: device.row.agent_version.clone(),
+            boot: from_row(device.row.boot),
+            assignment_version: assigned.as_ref().map_or(0, |assigned| assigned.version),
+            assignment_accepted: device.assignment_version(),
+            releases_accepted: device.releases_version(),
+            slots: slots(&device, assigned.as_ref()),
+            telemetry: totals.remove(&name).unwrap_or_default(),
+            missing_records: missing.saturating_add(device.missing_before()),
+            unreadable_messages: from_row(device.row.unreadable),
+            unreadable_records: odd.unreadable,
+            conflicting_records: odd.conflicting,
+            intervals_dropped: from_row(device.row.intervals_dropped),
+            events_dropped: from_row(device.row.events_dropped),
+            events: events.remove(&name).into_iter().collect(),
+            name,
+        };
+        shown.attention = attention(&shown, releases_version);
+        shown
+    });
+    Ok(shown.collect())
+}
+
+/// What the device says of its slots, and what is assigned to them.
+fn slots(device: &Device, assigned: Option<&Assigned>) -> BTreeMap<String, SlotShown> {
     let mut slots: BTreeMap<String, SlotShown> = BTreeMap::new();
     for slot in &device.slots {
         let shown = SlotShown {
@@ -91,30 +149,8 @@ pub(crate) async fn show(fleet: &Fleet, device: Device) -> Result<DeviceShown, E
         };
         slots.insert(slot.slot.clone(), shown);
     }
-    for (slot, release) in assigned.iter().flat_map(|assigned| &assigned.slots) {
+    for (slot, release) in assigned.into_iter().flat_map(|assigned| &assigned.slots) {
         slots.entry(slot.to_string()).or_default().assigned = Some(release.clone());
     }
-    let telemetry = &fleet.telemetry;
-    let missing = telemetry.missing(&device.id).await?;
-    let (conflicting, unreadable) = telemetry.odd(&device.id).await?;
-    Ok(DeviceShown {
-        name: device.id.to_string(),
-        site: device.row.site.clone(),
-        labels: device.labels.clone(),
-        last_seen: device.last_seen_unix_ms().map(time_shown),
-        agent_version: device.row.agent_version.clone(),
-        boot: crate::store::from_row(device.row.boot),
-        assignment_version: assigned.map_or(0, |assigned| assigned.version),
-        assignment_accepted: device.assignment_version(),
-        releases_accepted: device.releases_version(),
-        slots,
-        telemetry: telemetry.totals(&device.id).await?,
-        missing_records: missing.saturating_add(device.missing_before()),
-        unreadable_messages: crate::store::from_row(device.row.unreadable),
-        unreadable_records: unreadable,
-        conflicting_records: conflicting,
-        intervals_dropped: crate::store::from_row(device.row.intervals_dropped),
-        events_dropped: crate::store::from_row(device.row.events_dropped),
-        events: telemetry.events(&device.id, EVENTS_SHOWN).await?,
-    })
+    slots
 }

@@ -134,17 +134,21 @@ impl Blobs {
         Ok(id)
     }
 
-    /// Adds to an upload; gives the bytes it has now.
+    /// Adds to an upload, at byte `at` if that is given; gives the bytes it has now.
     ///
     /// # Errors
-    /// [`Error::Missing`] if there is no such upload; [`Error::TooLarge`].
-    pub async fn append(&self, id: &str, body: Body) -> Result<u64, Error> {
+    /// [`Error::Missing`] if there is no such upload; [`Error::TooLarge`]; [`Error::OutOfPlace`] if
+    /// the upload does not end at `at`.
+    pub async fn append(&self, id: &str, at: Option<u64>, body: Body) -> Result<u64, Error> {
         let upload = self.find(id)?;
         let _busy = upload.busy.lock().await;
         let path = self.uploads.join(&upload.id);
         let wrong = |error| failed("write", &path, error);
         let mut file = OpenOptions::new().append(true).open(&path).await.map_err(wrong)?;
         let mut size = file.metadata().await.map_err(wrong)?.len();
+        if at.is_some_and(|at| at != size) {
+            return Err(Error::OutOfPlace { size });
+        }
         let mut looked_at = None;
         let mut pieces = body.into_data_stream();
         while let Some(piece) = pieces.next().await {
@@ -185,7 +189,7 @@ impl Blobs {
     pub async fn put(&self, expected: &Digest, body: Body) -> Result<(), Error> {
         let id = self.begin().await?;
         let _given_up = GivenUp { blobs: self, id: id.clone() };
-        self.append(&id, body).await?;
+        self.append(&id, None, body).await?;
         self.finish(&id, expected).await
     }
 
@@ -335,7 +339,7 @@ mod tests {
             blobs.begin().await.unwrap();
         }
         assert_eq!(files(&folder), UPLOADS_MAX);
-        let error = blobs.append(&first, Body::from("x")).await.unwrap_err();
+        let error = blobs.append(&first, None, Body::from("x")).await.unwrap_err();
         assert!(error.to_string().contains("begin it again"), "{error}");
     }
 

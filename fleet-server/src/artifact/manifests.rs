@@ -100,6 +100,20 @@ impl Artifacts {
         Ok(StoredManifest { digest, media_type: row.media_type, bytes })
     }
 
+    /// Whether the manifest of `name` with this digest names a blob.
+    ///
+    /// # Errors
+    /// [`Error::Database`] or [`Error::File`].
+    pub async fn names(&self, name: &str, manifest: &Digest, blob: &Digest) -> Result<bool, Error> {
+        let stored = match self.get(name, &manifest.to_string()).await {
+            Ok(stored) => stored,
+            Err(Error::Missing(_)) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let parsed = OciManifest::parse(&stored.bytes);
+        Ok(parsed.is_ok_and(|parsed| parsed.blobs().any(|named| named.digest == *blob)))
+    }
+
     /// Whether all of a release is here.
     ///
     /// # Errors

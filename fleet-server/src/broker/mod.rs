@@ -5,8 +5,10 @@ mod door;
 mod guard;
 mod link;
 mod listen;
+mod sessions;
 
 pub(crate) use door::Door;
 pub(crate) use guard::Guard;
 pub(crate) use link::Link;
 pub(crate) use listen::{Broker, context, not_bound};
+pub(crate) use sessions::Sessions;

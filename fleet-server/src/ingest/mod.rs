@@ -1,5 +1,6 @@
 //! Bytes from devices become facts: what they hold, what they measured, what happened.
 
+mod across;
 mod ear;
 mod keep;
 mod pace;
@@ -9,6 +10,7 @@ mod repeats;
 mod stored;
 mod telemetry;
 
+pub(crate) use across::Names;
 pub(crate) use ear::{Ear, Heard};
 pub(crate) use pace::Pace;
 pub(crate) use record::slot_shown;

@@ -3,11 +3,10 @@
 use crate::error::Error;
 use crate::ingest::Telemetry;
 use crate::store::from_row;
-use crate::store::tables::{event, interval, received, stock, total};
+use crate::store::tables::{event, interval, total};
 use lineside_wire::name::DeviceId;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use serde::Serialize;
-use std::collections::BTreeMap;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use utoipa::ToSchema;
@@ -88,28 +87,6 @@ pub(crate) struct EventShown {
 }
 
 impl Telemetry {
-    /// Sums by slot.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn totals(&self, device: &DeviceId) -> Result<BTreeMap<String, Totals>, Error> {
-        let rows = total::Entity::find()
-            .filter(total::Column::Device.eq(device.as_str()))
-            .all(self.store.read())
-            .await?;
-        let read = |row: total::Model| Totals {
-            intervals: from_row(row.intervals),
-            readings: from_row(row.readings),
-            frames: from_row(row.frames),
-            findings: from_row(row.findings),
-            alarms: from_row(row.alarms),
-            dropped: from_row(row.dropped),
-            doubled: from_row(row.doubled),
-            errors: from_row(row.errors),
-        };
-        Ok(rows.into_iter().map(|row| (row.slot.clone(), read(row))).collect())
-    }
-
     /// The newest intervals, of one slot if it is given.
     ///
     /// # Errors
@@ -131,59 +108,50 @@ impl Telemetry {
         Ok(rows.into_iter().map(shown).collect())
     }
 
-    /// The newest events.
+    /// The newest events, of one slot if it is given.
     ///
     /// # Errors
     /// [`Error::Database`].
-    pub async fn events(&self, device: &DeviceId, limit: u64) -> Result<Vec<EventShown>, Error> {
-        let rows = event::Entity::find()
+    pub async fn events(
+        &self,
+        device: &DeviceId,
+        slot: Option<&str>,
+        limit: u64,
+    ) -> Result<Vec<EventShown>, Error> {
+        let mut query = event::Entity::find()
             .filter(event::Column::Device.eq(device.as_str()))
             .order_by_desc(event::Column::Id)
-            .limit(limit)
-            .all(self.store.read())
-            .await?;
-        let read = |row: event::Model| EventShown {
-            at: time_shown(row.at_unix_ms),
-            slot: row.slot,
-            kind: row.kind,
-            release: row.release,
-            text: row.text,
-            boot: from_row(row.boot),
-            sequence: from_row(row.sequence),
-        };
-        Ok(rows.into_iter().map(read).collect())
-    }
-
-    /// Records whose numbers were skipped, over all starts that are kept track of. Each start
-    /// counts its records from 0.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn missing(&self, device: &DeviceId) -> Result<u64, Error> {
-        let rows = received::Entity::find()
-            .filter(received::Column::Device.eq(device.as_str()))
-            .order_by_asc(received::Column::Boot)
-            .order_by_asc(received::Column::First)
-            .all(self.store.read())
-            .await?;
-        let mut next: BTreeMap<i64, i64> = BTreeMap::new();
-        let mut missing = 0_u64;
-        for row in rows {
-            let expected = next.entry(row.boot).or_insert(0);
-            missing = missing.saturating_add(from_row(row.first.saturating_sub(*expected)));
-            *expected = row.last.saturating_add(1);
+            .limit(limit);
+        if let Some(slot) = slot {
+            query = query.filter(event::Column::Slot.eq(slot));
         }
-        Ok(missing)
+        let rows = query.all(self.store.read()).await?;
+        Ok(rows.into_iter().map(event_shown).collect())
     }
+}
 
-    /// Records that were odd and are stored nevertheless: those whose number had been used before
-    /// for something else, and those whose body could not be read.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn odd(&self, device: &DeviceId) -> Result<(u64, u64), Error> {
-        let row = stock::Entity::find_by_id(device.to_string()).one(self.store.read()).await?;
-        Ok(row.map_or((0, 0), |row| (from_row(row.conflicting), from_row(row.unreadable))))
+pub(super) fn totals_shown(row: &total::Model) -> Totals {
+    Totals {
+        intervals: from_row(row.intervals),
+        readings: from_row(row.readings),
+        frames: from_row(row.frames),
+        findings: from_row(row.findings),
+        alarms: from_row(row.alarms),
+        dropped: from_row(row.dropped),
+        doubled: from_row(row.doubled),
+        errors: from_row(row.errors),
+    }
+}
+
+pub(super) fn event_shown(row: event::Model) -> EventShown {
+    EventShown {
+        at: time_shown(row.at_unix_ms),
+        slot: row.slot,
+        kind: row.kind,
+        release: row.release,
+        text: row.text,
+        boot: from_row(row.boot),
+        sequence: from_row(row.sequence),
     }
 }
 

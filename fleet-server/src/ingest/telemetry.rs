@@ -219,6 +219,7 @@ fn event_row(device: &DeviceId, record: &Taken, view: &View) -> event::ActiveMod
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ingest::across::{Names, Odd};
     use crate::ingest::keep::Amount;
     use crate::registry::{NewDevice, Registry};
     use lineside_wire::v1::{self, Body, Event, Record};
@@ -250,7 +251,7 @@ mod tests {
     }
 
     async fn texts(telemetry: &Telemetry, device: &DeviceId) -> Vec<String> {
-        let shown = telemetry.events(device, 100).await.unwrap();
+        let shown = telemetry.events(device, None, 100).await.unwrap();
         shown.into_iter().rev().map(|event| event.text).collect()
     }
 
@@ -295,7 +296,8 @@ mod tests {
             (2, 1)
         );
         assert_eq!(texts(&telemetry, &device).await, ["a", "b", "other", "c", "d"]);
-        let (conflicting, unreadable) = telemetry.odd(&device).await.unwrap();
-        assert_eq!((conflicting, unreadable), (2, 0));
+        let names = Names { first: "line-3", last: "line-3" };
+        let odd = telemetry.odd(names).await.unwrap();
+        assert_eq!(odd["line-3"], Odd { conflicting: 2, unreadable: 0 });
     }
 }

@@ -1,15 +1,19 @@
 //! Adding devices and knowing them again.
 
 use crate::access::{ADMINISTRATOR, random_hex, same};
+use crate::bounds::SLOTS_MAX;
 use crate::error::Error;
 use crate::registry::SlotReported;
-use crate::store::tables::device;
+use crate::store::tables::{assignment, device, event, interval, received, stock, total};
 use crate::store::{Store, from_row, to_row};
 use lineside_bundle::Digest;
 use lineside_wire::name::DeviceId;
 use lineside_wire::v1::Status;
 use sea_orm::ActiveValue::{Set, Unchanged};
-use sea_orm::{EntityTrait, QueryOrder};
+use sea_orm::sea_query::Expr;
+use sea_orm::{
+    ColumnTrait, DbErr, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,11 +21,9 @@ use time::OffsetDateTime;
 use utoipa::ToSchema;
 
 /// Devices of one server.
-const DEVICES_MAX: usize = 10_000;
+const DEVICES_MAX: u64 = 10_000;
 /// Longest site, label or value in bytes.
 const TEXT_BYTES_MAX: usize = 200;
-/// Slots that are remembered of what a device says.
-const SLOTS_MAX: usize = 32;
 /// Labels of a device.
 const LABELS_MAX: usize = 32;
 
@@ -103,19 +105,61 @@ impl Registry {
             missing_before: Set(0),
         };
         let writing = self.store.write().await?;
-        let all = device::Entity::find().all(&writing.transaction).await?;
-        if all.iter().any(|known| known.name == id.as_str()) {
+        let known = device::Entity::find_by_id(id.to_string()).one(&writing.transaction).await?;
+        if known.is_some() {
             return Err(Error::Conflict(format!(
-                "device {id} exists already, and its password cannot be shown again: \
-                 take another name"
+                "device {id} exists already, and its password cannot be shown again: take another \
+                 name, or give it a new password with `lineside device reissue {id}`"
             )));
         }
-        if all.len() >= DEVICES_MAX {
-            return Err(Error::Conflict(format!("this server takes {DEVICES_MAX} devices")));
+        if device::Entity::find().count(&writing.transaction).await? >= DEVICES_MAX {
+            return Err(Error::Conflict(format!(
+                "this server takes {DEVICES_MAX} devices: make room with `lineside device remove`"
+            )));
         }
         device::Entity::insert(row).exec_without_returning(&writing.transaction).await?;
         writing.commit().await?;
         Ok(Credentials { device: id.to_string(), user: id.to_string(), password })
+    }
+
+    /// Makes a new password for a device in the place of the old one.
+    ///
+    /// # Errors
+    /// [`Error::Missing`].
+    pub async fn new_password(&self, device: &DeviceId) -> Result<Credentials, Error> {
+        let password = random_hex()?;
+        let writing = self.store.write().await?;
+        let changed = device::Entity::update_many()
+            .col_expr(device::Column::PasswordHash, Expr::value(hash(&password)))
+            .filter(device::Column::Name.eq(device.as_str()))
+            .exec(&writing.transaction)
+            .await?;
+        if changed.rows_affected == 0 {
+            return Err(missing(device.as_str()));
+        }
+        writing.commit().await?;
+        Ok(Credentials { device: device.to_string(), user: device.to_string(), password })
+    }
+
+    /// Forgets a device and all it told: its name may be given to another.
+    ///
+    /// # Errors
+    /// [`Error::Missing`].
+    pub async fn remove(&self, device: &DeviceId) -> Result<(), Error> {
+        let name = device.as_str();
+        let writing = self.store.write().await?;
+        let on = &writing.transaction;
+        let gone = device::Entity::delete_by_id(name).exec(on).await?;
+        if gone.rows_affected == 0 {
+            return Err(missing(name));
+        }
+        assignment::Entity::delete_by_id(name).exec(on).await?;
+        received::Entity::delete_many().filter(received::Column::Device.eq(name)).exec(on).await?;
+        interval::Entity::delete_many().filter(interval::Column::Device.eq(name)).exec(on).await?;
+        event::Entity::delete_many().filter(event::Column::Device.eq(name)).exec(on).await?;
+        total::Entity::delete_many().filter(total::Column::Device.eq(name)).exec(on).await?;
+        stock::Entity::delete_by_id(name).exec(on).await?;
+        writing.commit().await
     }
 
     /// Remembers what a device says of itself.
@@ -143,8 +187,12 @@ impl Registry {
             ..Default::default()
         };
         let writing = self.store.write().await?;
-        device::Entity::update(row).exec(&writing.transaction).await?;
-        writing.commit().await
+        match device::Entity::update(row).exec(&writing.transaction).await {
+            Ok(_) => writing.commit().await,
+            // It was removed while its message waited: that is no failure of the database.
+            Err(DbErr::RecordNotUpdated) => Err(missing(device.as_str())),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Counts a message of a device that could not be read; gives how many there were.
@@ -179,13 +227,23 @@ impl Registry {
         Ok(right.then_some(id))
     }
 
-    /// All devices by name.
+    /// How many there are.
     ///
     /// # Errors
     /// [`Error::Database`].
-    pub async fn all(&self) -> Result<Vec<Device>, Error> {
+    pub async fn count(&self) -> Result<u64, Error> {
+        Ok(device::Entity::find().count(self.store.read()).await?)
+    }
+
+    /// Devices by name: at most `limit` of those whose names come after `after`.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn after(&self, after: &str, limit: u64) -> Result<Vec<Device>, Error> {
         let rows = device::Entity::find()
+            .filter(device::Column::Name.gt(after))
             .order_by_asc(device::Column::Name)
+            .limit(limit)
             .all(self.store.read())
             .await?;
         Ok(rows.into_iter().filter_map(read).collect())
@@ -197,12 +255,7 @@ impl Registry {
     /// [`Error::Missing`], with what to do.
     pub async fn get(&self, name: &str) -> Result<Device, Error> {
         let row = device::Entity::find_by_id(name.to_owned()).one(self.store.read()).await?;
-        row.and_then(read).ok_or_else(|| {
-            let name: String = name.chars().take(63).collect();
-            Error::Missing(format!(
-                "there is no device {name:?}: add it with `lineside device add`"
-            ))
-        })
+        row.and_then(read).ok_or_else(|| missing(name))
     }
 }
 
@@ -231,6 +284,11 @@ impl Device {
     pub fn missing_before(&self) -> u64 {
         from_row(self.row.missing_before)
     }
+}
+
+fn missing(name: &str) -> Error {
+    let name: String = name.chars().take(63).collect();
+    Error::Missing(format!("there is no device {name:?}: add it with `lineside device add`"))
 }
 
 fn read(row: device::Model) -> Option<Device> {
@@ -265,4 +323,34 @@ fn hash(password: &str) -> String {
 /// Milliseconds since 1970.
 pub(crate) fn unix_ms(time: OffsetDateTime) -> i64 {
     i64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_removed_device_still_says_is_no_failure_of_the_database() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(&folder.path().join("lineside.db")).await.unwrap());
+        let registry = Registry::new(store.clone());
+        let now = OffsetDateTime::UNIX_EPOCH;
+        let new = NewDevice { name: "line-3".into(), site: "".into(), labels: BTreeMap::new() };
+        registry.add(new, now).await.unwrap();
+        let device = "line-3".parse().unwrap();
+        let status = Status {
+            boot: 1,
+            agent_version: "1".into(),
+            slots: vec![],
+            assignment_version: 0,
+            releases_version: 0,
+            root_version: 1,
+            wall_clock_unix_ms: 0,
+        };
+        registry.heard(&device, &status, now).await.unwrap();
+        registry.remove(&device).await.unwrap();
+        let said = registry.heard(&device, &status, now).await;
+        assert!(matches!(said, Err(Error::Missing(_))), "{said:?}");
+        assert_eq!(store.trouble().failures, 0);
+    }
 }

@@ -1,15 +1,17 @@
 //! The director: says which release each slot of a device shall hold, and signs it.
 
 use crate::error::Error;
+use crate::ingest::Names;
 use crate::registry::unix_ms;
 use crate::release::{Released, ServerKeys, SignedDocuments};
 use crate::store::tables::{assignment, device};
 use crate::store::{Store, from_row, to_row};
-use lineside_bundle::ReleaseId;
+use lineside_bundle::{Digest, ReleaseId};
 use lineside_trust::{AssignmentSpec, agree, sign_assignment, verify_assignment};
 use lineside_wire::name::{DeviceId, SlotName};
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{ActiveValue::Set, EntityTrait};
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter};
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use time::{Duration, OffsetDateTime};
@@ -20,6 +22,9 @@ const VALID: Duration = Duration::days(30);
 const RENEW: Duration = Duration::days(7);
 /// Slots of a device.
 const SLOTS_MAX: usize = 32;
+/// How far a device's assignment may be ahead of the last one signed here to be believed. Beyond it
+/// the device is broken, and would use up all versions there are.
+const AHEAD_MAX: u64 = 1 << 32;
 
 /// What is assigned to a device.
 #[derive(Debug, Clone)]
@@ -27,7 +32,51 @@ pub(crate) struct Assigned {
     pub version: u64,
     pub slots: BTreeMap<SlotName, String>,
     pub bytes: Vec<u8>,
+    /// Slots whose assignment ended with this version, because their release left the list.
+    pub withdrawn: BTreeMap<SlotName, String>,
     expires_unix_ms: i64,
+}
+
+impl Assigned {
+    /// Whether the device holds a newer assignment than this: one that was signed before this
+    /// server was restored from a copy. It would refuse this one.
+    pub fn is_behind(&self, held_version: u64) -> bool {
+        is_behind(self.version, held_version)
+    }
+
+    /// Digests of the manifests that it names of this bundle.
+    pub fn manifests(&self, bundle: &str) -> Vec<Digest> {
+        #[derive(Deserialize)]
+        struct Envelope {
+            signed: Signed,
+        }
+        #[derive(Deserialize)]
+        struct Signed {
+            targets: BTreeMap<String, Target>,
+        }
+        #[derive(Deserialize)]
+        struct Target {
+            hashes: BTreeMap<String, String>,
+        }
+        // Signed here, so it is of this form; anything else names nothing.
+        let envelope = serde_json::from_slice::<Envelope>(&self.bytes);
+        let targets = envelope.map(|envelope| envelope.signed.targets).unwrap_or_default();
+        targets
+            .iter()
+            .filter(|(path, _)| path.split_once('/').is_some_and(|(name, _)| name == bundle))
+            .filter_map(|(_, target)| {
+                format!("sha256:{}", target.hashes.get("sha256")?).parse().ok()
+            })
+            .collect()
+    }
+}
+
+/// What is to be different in the next assignment.
+enum Change<'a> {
+    Assign(SlotName, &'a str),
+    Clear(SlotName),
+    /// Nothing but its version and its date.
+    Renew,
 }
 
 /// Signs assignments. One at a time, so that versions rise.
@@ -57,7 +106,21 @@ impl Director {
         now: OffsetDateTime,
     ) -> Result<Assigned, Error> {
         let released = self.documents.released(now).await?;
-        self.sign(device, Some((slot, path)), &released, now).await
+        self.sign(device, Change::Assign(slot, path), &released, now).await
+    }
+
+    /// Ends the assignment of a slot. What the device runs there stays.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if nothing is assigned to it; otherwise as for [`Director::assign`].
+    pub async fn clear(
+        &self,
+        device: &DeviceId,
+        slot: SlotName,
+        now: OffsetDateTime,
+    ) -> Result<Assigned, Error> {
+        let released = self.documents.released(now).await?;
+        self.sign(device, Change::Clear(slot), &released, now).await
     }
 
     /// What is assigned to a device; none if nothing is.
@@ -69,7 +132,23 @@ impl Director {
         Ok(assignment::Entity::find_by_id(id).one(self.store.read()).await?.map(read))
     }
 
-    /// What is assigned to a device, fit to be sent: signed anew if it is about to expire.
+    /// What is assigned to each of these devices, by name.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn assigned_across(
+        &self,
+        names: Names<'_>,
+    ) -> Result<BTreeMap<String, Assigned>, Error> {
+        let rows = assignment::Entity::find()
+            .filter(assignment::Column::Device.between(names.first, names.last))
+            .all(self.store.read())
+            .await?;
+        Ok(rows.into_iter().map(|row| (row.device.clone(), read(row))).collect())
+    }
+
+    /// What is assigned to a device, fit to be sent: signed anew if it is about to expire, or older
+    /// than what the device has accepted before.
     ///
     /// # Errors
     /// As for [`Director::assign`].
@@ -79,33 +158,48 @@ impl Director {
         released: &Released,
         now: OffsetDateTime,
     ) -> Result<Option<Assigned>, Error> {
-        match self.assigned(device).await? {
-            Some(assigned) if assigned.expires_unix_ms < unix_ms(now + RENEW) => {
-                Ok(Some(self.sign(device, None, released, now).await?))
-            }
-            other => Ok(other),
+        let Some(assigned) = self.assigned(device).await? else { return Ok(None) };
+        let known = device::Entity::find_by_id(device.to_string()).one(self.store.read()).await?;
+        let held = known.map_or(0, |known| from_row(known.assignment_version));
+        let expires_soon = assigned.expires_unix_ms < unix_ms(now + RENEW);
+        if expires_soon || assigned.is_behind(held) {
+            return Ok(Some(self.sign(device, Change::Renew, released, now).await?));
         }
+        Ok(Some(assigned))
     }
 
     async fn sign(
         &self,
         device: &DeviceId,
-        change: Option<(SlotName, &str)>,
+        change: Change<'_>,
         released: &Released,
         now: OffsetDateTime,
     ) -> Result<Assigned, Error> {
         let writing = self.store.write().await?;
         let id = device.to_string();
-        if device::Entity::find_by_id(id.clone()).one(&writing.transaction).await?.is_none() {
-            return Err(Error::Missing(format!(
+        let known = device::Entity::find_by_id(id.clone()).one(&writing.transaction).await?;
+        let known = known.ok_or_else(|| {
+            Error::Missing(format!(
                 "there is no device {device}: add it with `lineside device add`"
-            )));
-        }
+            ))
+        })?;
         let last = assignment::Entity::find_by_id(id).one(&writing.transaction).await?.map(read);
-        let version = last.as_ref().map_or(0, |last| last.version) + 1;
-        let mut slots = last.map(|last| last.slots).unwrap_or_default();
-        if let Some((slot, path)) = change {
-            slots.insert(slot, path.to_owned());
+        let last_version = last.as_ref().map_or(0, |last| last.version);
+        let version = next_version(last_version, from_row(known.assignment_version));
+        let slots = last.map(|last| last.slots).unwrap_or_default();
+        let (mut slots, withdrawn): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            slots.into_iter().partition(|(_, path)| released.releases.get(path).is_some());
+        match change {
+            Change::Assign(slot, path) => {
+                slots.insert(slot, path.to_owned());
+            }
+            Change::Clear(slot) => {
+                if slots.remove(&slot).is_none() && !withdrawn.contains_key(&slot) {
+                    let problem = format!("nothing is assigned to slot {slot} of {device}");
+                    return Err(Error::Missing(problem));
+                }
+            }
+            Change::Renew => {}
         }
         if slots.len() > SLOTS_MAX {
             return Err(Error::Malformed(format!("a device has at most {SLOTS_MAX} slots")));
@@ -122,7 +216,8 @@ impl Director {
         let root = self.documents.root().await?;
         let trusted = verify_assignment(&root, &bytes, device, None, now)?;
         agree(&released.releases, &trusted)?;
-        let assigned = Assigned { version, slots, bytes, expires_unix_ms: unix_ms(expires) };
+        let expires_unix_ms = unix_ms(expires);
+        let assigned = Assigned { version, slots, bytes, withdrawn, expires_unix_ms };
         let columns = [
             assignment::Column::Version,
             assignment::Column::ExpiresUnixMs,
@@ -136,8 +231,23 @@ impl Director {
             .exec_without_returning(&writing.transaction)
             .await?;
         writing.commit().await?;
+        for (slot, path) in &assigned.withdrawn {
+            tracing::warn!(
+                "{device}: {path} is no longer released, and no longer assigned to {slot}"
+            );
+        }
         Ok(assigned)
     }
+}
+
+/// A device accepts no assignment that is older than the one it has, so versions go on from what it
+/// has, even if this server has forgotten that it signed it.
+fn next_version(last: u64, held: u64) -> u64 {
+    if is_behind(last, held) { held + 1 } else { last.saturating_add(1) }
+}
+
+fn is_behind(last: u64, held: u64) -> bool {
+    held.checked_sub(last).is_some_and(|ahead| 0 < ahead && ahead <= AHEAD_MAX)
 }
 
 fn resolve(
@@ -163,6 +273,7 @@ fn read(row: assignment::Model) -> Assigned {
         version: from_row(row.version),
         slots: serde_json::from_str(&row.slots).unwrap_or_default(),
         bytes: row.bytes,
+        withdrawn: BTreeMap::new(),
         expires_unix_ms: row.expires_unix_ms,
     }
 }
@@ -175,5 +286,26 @@ fn row(device: &DeviceId, assigned: &Assigned) -> assignment::ActiveModel {
         expires_unix_ms: Set(assigned.expires_unix_ms),
         slots: Set(slots),
         bytes: Set(assigned.bytes.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_go_on_from_what_the_device_has_as_far_as_that_can_be_believed() {
+        for (last, held, next) in [
+            (0, 0, 1),
+            (3, 2, 4),
+            (3, 3, 4),
+            (3, 9, 10),
+            (0, 1, 2),
+            (3, 3 + AHEAD_MAX, 4 + AHEAD_MAX),
+            (3, 4 + AHEAD_MAX, 4),
+            (3, u64::MAX, 4),
+        ] {
+            assert_eq!(next_version(last, held), next, "{last} {held}");
+        }
     }
 }

@@ -151,10 +151,18 @@ impl SignedDocuments {
         Ok(Released { releases, bytes: row.bytes })
     }
 
-    /// The list of releases as it was judged when it came, for showing; none if there is none.
+    /// The list of releases as it came, for who verifies it himself; none if there is none.
     ///
     /// # Errors
     /// [`Error::Database`].
+    pub async fn releases(&self) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.releases_row().await?.map(|row| row.bytes))
+    }
+
+    /// The list of releases as it was judged when it came, for showing; none if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Untrusted`] if its keys have been replaced since and it was not signed anew.
     pub async fn released_when_accepted(&self) -> Result<Option<Released>, Error> {
         let Some(row) = self.releases_row().await? else { return Ok(None) };
         let nanos = i128::from(row.accepted_unix_ms) * 1_000_000;

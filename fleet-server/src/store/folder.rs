@@ -4,7 +4,7 @@
 use crate::error::Error;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Who may read a file.
@@ -27,10 +27,10 @@ impl DataFolder {
     /// Opens the folder, and makes it if it is missing.
     ///
     /// # Errors
-    /// [`Error::Conflict`] if another server uses it, or if others may change it or look into it.
+    /// [`Error::Conflict`] if another server uses it, or if others may change it.
     pub fn open(path: &Path) -> Result<DataFolder, Error> {
         make_folder(path)?;
-        let mode = check_mode(path, 0o022)?;
+        check_mode(path, 0o022)?;
         let path = path
             .canonicalize()
             .map_err(Error::file(format!("find the folder {}", path.display())))?;
@@ -55,15 +55,10 @@ impl DataFolder {
                 return Err(Error::File { doing: doing(), source });
             }
         }
-        for name in ["keys", "blobs/sha256", "uploads"] {
+        for name in ["keys", "blobs", "blobs/sha256", "uploads"] {
             make_folder(&path.join(name))?;
-        }
-        // Models, telemetry and what passwords are compared with are not for everybody. Behind a
-        // closed door it does not matter how the rest is, as after a restore.
-        if mode & 0o077 != 0 {
-            for name in ["keys", "blobs", "uploads"] {
-                check_mode(&path.join(name), 0o077)?;
-            }
+            // A copy that was restored may have lost its modes.
+            set_mode(&path.join(name), 0o700)?;
         }
         Ok(DataFolder { path, _lock: lock })
     }
@@ -73,20 +68,19 @@ impl DataFolder {
         self.path.join(name)
     }
 
-    /// The file of the database, which its owner alone may read. What SQLite puts beside it has
-    /// the same mode.
+    /// The file of the database, which its owner alone can read, as what SQLite puts beside it. It
+    /// is made, empty, if it is missing.
     ///
     /// # Errors
-    /// [`Error::Conflict`] if others may read it; [`Error::File`].
+    /// [`Error::File`].
     pub fn database(&self) -> Result<PathBuf, Error> {
         let path = self.join("lineside.db");
-        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                check_mode(&path, 0o077).map(drop)?
-            }
-            Err(source) => {
-                return Err(Error::File { doing: format!("make {}", path.display()), source });
+        let made = OpenOptions::new().append(true).create(true).mode(0o600).open(&path);
+        made.map_err(Error::file(format!("open {}", path.display())))?;
+        for name in ["lineside.db", "lineside.db-wal", "lineside.db-shm"] {
+            let path = self.join(name);
+            if path.exists() {
+                set_mode(&path, 0o600)?;
             }
         }
         Ok(path)
@@ -103,10 +97,7 @@ impl DataFolder {
     ) -> Result<String, Error> {
         let path = self.join(name);
         match fs::read_to_string(&path) {
-            Ok(text) => {
-                check_mode(&path, 0o077)?;
-                Ok(text)
-            }
+            Ok(text) => check_mode(&path, 0o077).map(|()| text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let text = make()?;
                 write(&path, text.as_bytes(), Readers::Owner)?;
@@ -116,23 +107,32 @@ impl DataFolder {
         }
     }
 
-    /// Writes a file of the folder as a whole.
+    /// Writes a file of the folder as a whole, and locks it for as long as the result lives: who
+    /// reads it can tell by the lock whether the one who wrote it is still there.
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn write(&self, name: &str, bytes: &[u8], readers: Readers) -> Result<(), Error> {
-        write(&self.join(name), bytes, readers)
+    pub fn write_held(&self, name: &str, bytes: &[u8], readers: Readers) -> Result<File, Error> {
+        let path = self.join(name);
+        write(&path, bytes, readers)?;
+        let hold = || {
+            let file = File::open(&path)?;
+            // Waits for readers that look at the lock just now.
+            file.lock()?;
+            Ok(file)
+        };
+        hold().map_err(Error::file(format!("lock {}", path.display())))
     }
 }
 
-/// Refuses what its mode allows others than its owner, if it is one of the bits `forbidden`; gives
-/// the mode.
-fn check_mode(path: &Path, forbidden: u32) -> Result<u32, Error> {
+/// Refuses what its mode allows others than its owner, if it is one of the bits `forbidden`. It is
+/// not closed in silence: somebody may know it already, or have changed it.
+fn check_mode(path: &Path, forbidden: u32) -> Result<(), Error> {
     let shown = path.display();
     let metadata = fs::metadata(path).map_err(Error::file(format!("look at {shown}")))?;
-    let mode = metadata.mode() & 0o777;
+    let mode = metadata.permissions().mode() & 0o777;
     if mode & forbidden == 0 {
-        return Ok(mode);
+        return Ok(());
     }
     Err(Error::Conflict(format!(
         "{shown} is open to other users of this machine (mode {mode:03o}): \
@@ -146,6 +146,11 @@ fn make_folder(path: &Path) -> Result<(), Error> {
         .mode(0o700)
         .create(path)
         .map_err(Error::file(format!("make the folder {}", path.display())))
+}
+
+fn set_mode(path: &Path, mode: u32) -> Result<(), Error> {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+        .map_err(Error::file(format!("close {} to others", path.display())))
 }
 
 fn write(path: &Path, bytes: &[u8], readers: Readers) -> Result<(), Error> {
@@ -170,7 +175,6 @@ fn write(path: &Path, bytes: &[u8], readers: Readers) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_secret_is_made_once_and_read_by_its_owner_alone() {
@@ -184,35 +188,35 @@ mod tests {
     }
 
     #[test]
-    fn what_others_may_read_is_refused_with_the_command_that_closes_it() {
+    fn what_others_may_know_or_change_is_refused_and_all_else_is_closed_to_them() {
         let place = tempfile::tempdir().unwrap();
         let data = place.path().join("data");
-        let folder = DataFolder::open(&data).unwrap();
-        folder.secret("token", || Ok("one".into())).unwrap();
-        let database = folder.database().unwrap();
-        let open = |path: &Path, mode| {
+        let set = |path: &Path, mode| {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
         };
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         let refused = |error: Error, path: &Path| {
             let chmod = format!("`chmod go= {}`", path.display());
             assert!(error.to_string().contains(&chmod), "{error}");
         };
-        let token = folder.join("token");
-        open(&token, 0o644);
+        let folder = DataFolder::open(&data).unwrap();
+        folder.secret("token", || Ok("one".into())).unwrap();
+        let (token, database) = (folder.join("token"), folder.database().unwrap());
+        let (blobs, log) = (folder.join("blobs"), folder.join("lineside.db-wal"));
+        fs::write(&log, "").unwrap();
+        set(&token, 0o640);
         refused(folder.secret("token", || Ok("two".into())).unwrap_err(), &token);
-        open(&database, 0o640);
-        refused(folder.database().unwrap_err(), &database);
-        open(&database, 0o600);
-        assert_eq!(folder.database().unwrap(), database);
+        for path in [&database, &log] {
+            set(path, 0o644);
+        }
+        set(&blobs, 0o755);
         drop(folder);
-        open(&data, 0o770);
+        set(&data, 0o770);
         refused(DataFolder::open(&data).unwrap_err(), &data);
-        let blobs = data.join("blobs");
-        open(&blobs, 0o755);
-        open(&data, 0o755);
-        refused(DataFolder::open(&data).unwrap_err(), &blobs.canonicalize().unwrap());
-        open(&data, 0o700);
-        assert!(DataFolder::open(&data).is_ok());
+        set(&data, 0o755);
+        let folder = DataFolder::open(&data).unwrap();
+        folder.database().unwrap();
+        assert_eq!([&database, &log, &blobs].map(|path| mode(path)), [0o600, 0o600, 0o700]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Artifacts in and out.
 
 use crate::running::{As, Running};
-use crate::signers::artifact;
+use crate::signers::{Artifact, Signers, artifact};
 use lineside_bundle::Digest;
 
 #[test]
@@ -10,8 +10,9 @@ fn what_was_pushed_is_read_back_by_tag_and_digest_whole_and_in_parts() {
     let server = Running::start(data.path());
     let password = server.add_device("line-3");
     let device = As::Device("line-3", &password);
+    Signers::enrolled(&server).release(&server, "1");
+    server.assign("line-3", "turbine", "turbine/1");
     let artifact = artifact("turbine", "1");
-    artifact.push(&server);
     for reference in ["1".to_owned(), artifact.id.digest.to_string()] {
         let reply = server.ask("GET", &format!("/v2/turbine/manifests/{reference}"), device, b"");
         assert_eq!((reply.status, &reply.body), (200, &artifact.manifest));
@@ -42,6 +43,66 @@ fn what_was_pushed_is_read_back_by_tag_and_digest_whole_and_in_parts() {
     let beyond = part(&format!("bytes={size}-"));
     assert_eq!(beyond.status, 416);
     assert_eq!(beyond.header("content-range"), format!("bytes */{size}"));
+}
+
+#[test]
+fn a_device_reads_what_is_assigned_to_it_and_nothing_else() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path());
+    let password = server.add_device("line-3");
+    let signers = Signers::enrolled(&server);
+    let (own, other) = (artifact("turbine", "1"), artifact("turbine", "2"));
+    signers.release(&server, "1");
+    signers.release(&server, "2");
+    let status = |artifact: &Artifact| -> Vec<u16> {
+        let manifest = artifact.id.digest.to_string();
+        let layer = Digest::of(&artifact.blobs[1]).to_string();
+        let paths = [
+            format!("/v2/turbine/manifests/{}", artifact.id.version),
+            format!("/v2/turbine/manifests/{manifest}"),
+            // The list of releases tells every device the digest of every manifest.
+            format!("/v2/turbine/blobs/{manifest}"),
+            format!("/v2/turbine/blobs/{layer}"),
+            format!("/v2/ecg/blobs/{layer}"),
+        ];
+        let device = As::Device("line-3", &password);
+        paths.iter().map(|path| server.ask("GET", path, device, b"").status).collect()
+    };
+    assert_eq!(status(&own), [403; 5], "nothing is assigned yet");
+    server.assign("line-3", "turbine", "turbine/1");
+    assert_eq!(status(&own), [200, 200, 200, 200, 403]);
+    assert_eq!(status(&other), [403; 5]);
+    server.assign("line-3", "turbine", "turbine/2");
+    assert_eq!(status(&other), [200, 200, 200, 200, 403]);
+    assert_eq!(status(&own), [403, 403, 403, 403, 403]);
+}
+
+#[test]
+fn a_piece_that_is_sent_twice_is_not_added_twice() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path());
+    let begun = server.ask("POST", "/v2/turbine/blobs/uploads/", As::Administrator, b"");
+    let upload = begun.header("location").to_owned();
+    let send = |method: &str, query: &str, range: &str, body: &[u8]| {
+        let path = format!("{upload}{query}");
+        server.ask_with(method, &path, As::Administrator, &[("content-range", range)], body)
+    };
+    assert_eq!(send("PATCH", "", "0-3", b"one ").status, 202);
+    for range in ["0-3", "3-6", "5-8"] {
+        let refused = send("PATCH", "", range, b"one ");
+        assert_eq!((refused.status, refused.header("range")), (416, "0-3"), "{range}");
+        assert!(refused.error(416).contains("4 bytes"));
+    }
+    for range in ["", "x", "4", "7-4", "bytes 4-7/8"] {
+        assert!(send("PATCH", "", range, b"two ").error(400).contains("Content-Range"), "{range}");
+    }
+    let progress = server.get(&upload);
+    assert_eq!((progress.status, progress.header("range")), (204, "0-3"));
+    assert_eq!(send("PATCH", "", "4-7", b"two ").header("range"), "0-7");
+    let digest = Digest::of(b"one two three");
+    let query = format!("?digest={digest}");
+    assert_eq!(send("PUT", &query, "0-4", b"three").status, 416);
+    assert_eq!(send("PUT", &query, "8-12", b"three").status, 201);
 }
 
 #[test]

@@ -5,7 +5,9 @@
 mod artifacts;
 mod credentials;
 mod crowd;
+mod devices;
 mod mqtt;
+mod openapi;
 mod page;
 mod process;
 mod releases;

@@ -99,6 +99,11 @@ impl Client {
         }
     }
 
+    /// Waits until the broker ends the connection.
+    pub async fn ended(&mut self) {
+        while timeout(PATIENCE, self.events.poll()).await.expect("the broker hangs up").is_ok() {}
+    }
+
     async fn next(&mut self) -> Packet {
         loop {
             let event = timeout(PATIENCE, self.events.poll()).await.expect("the broker answers");

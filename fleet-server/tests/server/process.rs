@@ -2,7 +2,6 @@
 
 use crate::running::{Running, command};
 use crate::signers::Signers;
-use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -96,51 +95,4 @@ fn its_secrets_are_for_its_owner_and_its_addresses_are_in_a_file() {
     let endpoints: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(endpoints["http"], server.http);
     assert_eq!(endpoints["mqtt"], server.mqtt);
-}
-
-#[test]
-fn the_document_lists_every_route_and_each_of_them_answers() {
-    let data = tempfile::tempdir().unwrap();
-    let server = Running::start(data.path());
-    let document = server.get("/api/v1/openapi.json").json();
-    let mut listed = BTreeSet::new();
-    for (path, item) in document["paths"].as_object().unwrap() {
-        for method in item.as_object().unwrap().keys() {
-            listed.insert(format!("{} {path}", method.to_uppercase()));
-        }
-    }
-    let expected = [
-        "DELETE /v2/{name}/blobs/uploads/{upload}",
-        "GET /api/v1/devices",
-        "GET /api/v1/devices/{device}",
-        "GET /api/v1/devices/{device}/documents",
-        "GET /api/v1/devices/{device}/events",
-        "GET /api/v1/devices/{device}/telemetry",
-        "GET /api/v1/health",
-        "GET /api/v1/online-keys",
-        "GET /api/v1/openapi.json",
-        "GET /api/v1/releases",
-        "GET /api/v1/root",
-        "GET /v2/",
-        "GET /v2/{name}/blobs/{digest}",
-        "GET /v2/{name}/manifests/{reference}",
-        "PATCH /v2/{name}/blobs/uploads/{upload}",
-        "POST /api/v1/devices",
-        "POST /v2/{name}/blobs/uploads/",
-        "PUT /api/v1/devices/{device}/slots/{slot}",
-        "PUT /api/v1/releases",
-        "PUT /api/v1/root",
-        "PUT /v2/{name}/blobs/uploads/{upload}",
-        "PUT /v2/{name}/manifests/{reference}",
-    ];
-    assert_eq!(listed, expected.into_iter().map(str::to_owned).collect());
-    for route in &listed {
-        let (method, path) = route.split_once(' ').unwrap();
-        let path = path.replace(['{', '}'], "");
-        let reply = server.ask(method, &path, crate::running::As::Administrator, b"");
-        let there = reply.status != 405 && !reply.text().contains("no such page");
-        assert!(there, "{route}: {}", reply.text());
-    }
-    let nowhere = server.get("/api/v2/devices").error(404);
-    assert!(nowhere.contains("no such page"), "{nowhere}");
 }

@@ -1,12 +1,13 @@
 //! Signed documents: what is taken, what is refused, what reaches a device.
 
 use crate::mqtt::Client;
-use crate::running::Running;
-use crate::signers::{Signers, artifact, key};
-use lineside_trust::{Root, agree, sign_root, verify_assignment, verify_releases};
+use crate::running::{As, Running};
+use crate::signers::{Signers, artifact, in_a_year, key};
+use lineside_trust::{ReleasesDraft, Root, agree, sign_root, verify_assignment, verify_releases};
 use lineside_wire::envelope::{decode, encode};
 use lineside_wire::v1::{Documents, Status};
-use time::OffsetDateTime;
+use sea_orm::{ConnectionTrait, Database};
+use time::{Duration, OffsetDateTime};
 
 fn status(assignment_version: u64, releases_version: u64, root_version: u64) -> Vec<u8> {
     let status = Status {
@@ -160,4 +161,174 @@ async fn a_device_is_sent_what_it_lacks_and_nothing_else() {
     let sent: Documents = decode(&device.receive("down/assignment").await).unwrap();
     assert_eq!(sent.roots, Vec::<Vec<u8>>::new());
     assert!(String::from_utf8_lossy(&sent.assignment).contains("\"version\":3"));
+}
+
+#[tokio::test]
+async fn a_device_that_holds_a_newer_assignment_than_was_signed_here_gets_one_that_it_accepts() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path());
+    let signers = Signers::enrolled(&server);
+    signers.release(&server, "1");
+    let password = server.add_device("line-3");
+    assert_eq!(server.assign("line-3", "turbine", "turbine/1").json()["version"], 1);
+    let mut device = Client::device(&server, "line-3", &password).await;
+    let topic = "lineside/v1/line-3/up/status";
+
+    // As after this server was restored from a copy.
+    device.publish(topic, status(9, 1, 1)).await;
+    let sent: Documents = decode(&device.receive("down/assignment").await).unwrap();
+    assert!(String::from_utf8_lossy(&sent.assignment).contains("\"version\":10"));
+    let shown = server.get("/api/v1/devices/line-3").json();
+    assert_eq!(shown["assignment_version"], 10);
+    device.publish(topic, status(20, 1, 1)).await;
+    server.wait_for("/api/v1/devices/line-3", |shown| shown["assignment_version"] == 21);
+    assert_eq!(server.assign("line-3", "spare", "turbine/1").json()["version"], 22);
+
+    // A number that no server counts to is a lie, and is not followed.
+    device.publish(topic, status(u64::MAX, 1, 1)).await;
+    let shown = server.wait_for("/api/v1/devices/line-3", |shown| {
+        shown["assignment_accepted"].as_u64() > Some(1 << 40)
+    });
+    let attention = shown["attention"].to_string();
+    assert!(attention.contains("restored from a copy"), "{attention}");
+    assert_eq!(server.assign("line-3", "spare", "turbine/1").json()["version"], 23);
+}
+
+#[test]
+fn after_the_release_keys_were_replaced_the_list_is_given_and_signed_anew() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path());
+    let mut signers = Signers::enrolled(&server);
+    let first = signers.release(&server, "1");
+    server.add_device("line-3");
+    server.assign("line-3", "turbine", "turbine/1");
+    let before = Root::pin(&signers.root_bytes()).unwrap();
+    let list = server.get("/api/v1/releases").body;
+
+    signers.release = key();
+    signers.spec.version = 2;
+    signers.spec.releases = (vec![signers.release.public()], 1);
+    assert_eq!(server.put("/api/v1/root", &signers.root_bytes()).status, 200);
+    assert_eq!(server.get("/api/v1/releases").body, list, "byte for byte as it was signed");
+    let error = server.assign("line-3", "turbine", "turbine/1").error(422);
+    assert!(error.contains("not signed"), "{error}");
+    let page = server.page("/releases");
+    assert!(page.contains("install nothing new") && page.contains("lineside release"), "{page}");
+
+    // Who saw the list before begins with it.
+    let trusted = verify_releases(&before, &list, None, OffsetDateTime::now_utc()).unwrap();
+    let second = artifact("turbine", "2");
+    second.push(&server);
+    let mut draft = ReleasesDraft::after(Some(&trusted));
+    draft.add(second.id.clone(), None).unwrap();
+    let anew = draft.sign(in_a_year(), &[&signers.release]);
+    assert_eq!(server.put("/api/v1/releases", &anew).json()["version"], 2);
+    for release in ["turbine/1", "turbine/2"] {
+        assert_eq!(server.assign("line-3", "turbine", release).status, 200, "{release}");
+    }
+    let page = server.page("/releases");
+    assert!(page.contains(&first.to_string()) && !page.contains("install nothing new"), "{page}");
+}
+
+#[test]
+fn an_assignment_of_what_is_no_longer_released_ends_and_hinders_no_other() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path());
+    let signers = Signers::enrolled(&server);
+    let unassign = |slot: &str| {
+        let path = format!("/api/v1/devices/line-3/slots/{slot}");
+        server.ask("DELETE", &path, As::Administrator, b"")
+    };
+    server.add_device("line-3");
+    signers.release(&server, "1");
+    let second = signers.release(&server, "2");
+    server.assign("line-3", "a", "turbine/1");
+    server.assign("line-3", "b", "turbine/1");
+    server.assign("line-3", "c", "turbine/2");
+    assert_eq!(unassign("c").json()["release"], serde_json::Value::Null);
+    assert!(unassign("c").error(404).contains("slot c"));
+    assert_eq!(server.assign("line-3", "c", "turbine/2").json()["version"], 5);
+
+    // The next list has the second release only.
+    let root = Root::pin(&signers.root_bytes()).unwrap();
+    let list = server.get("/api/v1/releases").body;
+    let now = OffsetDateTime::now_utc();
+    let version = verify_releases(&root, &list, None, now).unwrap().seen().version;
+    let empty = ReleasesDraft::default().sign(in_a_year(), &[&signers.release]);
+    let mut trusted = verify_releases(&root, &empty, None, now).unwrap();
+    while trusted.seen().version < version {
+        let next = ReleasesDraft::after(Some(&trusted)).sign(in_a_year(), &[&signers.release]);
+        trusted = verify_releases(&root, &next, None, now).unwrap();
+    }
+    let mut draft = ReleasesDraft::after(Some(&trusted));
+    draft.add(second, None).unwrap();
+    let next = draft.sign(in_a_year(), &[&signers.release]);
+    assert_eq!(server.put("/api/v1/releases", &next).status, 200);
+
+    let gone = server.assign("line-3", "c", "turbine/1").error(404);
+    assert!(gone.contains("turbine/1") && gone.contains("turbine/2"), "{gone}");
+    let assigned = server.assign("line-3", "d", "turbine/2").json();
+    let expected = serde_json::json!({ "a": "turbine/1", "b": "turbine/1" });
+    assert_eq!((&assigned["version"], &assigned["withdrawn"]), (&6.into(), &expected));
+    let slots = server.get("/api/v1/devices/line-3").json()["slots"].clone();
+    let slots: Vec<&String> = slots.as_object().unwrap().keys().collect();
+    assert_eq!(slots, ["c", "d"]);
+    assert_eq!(server.get("/api/v1/devices/line-3/documents").status, 200);
+    for slot in ["c", "d"] {
+        assert_eq!(unassign(slot).status, 200);
+    }
+    assert_eq!(server.get("/api/v1/devices/line-3").json()["slots"], serde_json::json!({}));
+}
+
+#[test]
+fn a_list_past_its_date_is_shown_and_assigns_nothing() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path());
+    let signers = Signers::enrolled(&server);
+    let bundle = artifact("turbine", "1");
+    bundle.push(&server);
+    server.add_device("line-3");
+    let mut draft = ReleasesDraft::default();
+    draft.add(bundle.id, None).unwrap();
+    let expired = draft.sign(OffsetDateTime::now_utc() - Duration::days(1), &[&signers.release]);
+    assert!(server.put("/api/v1/releases", &expired).error(422).contains("expired"));
+    // A list that is good when it comes and not for long; on a slow machine a little longer.
+    let accepted = [2, 10, 60].into_iter().find_map(|seconds| {
+        let soon = OffsetDateTime::now_utc() + Duration::seconds(seconds);
+        let list = draft.sign(soon, &[&signers.release]);
+        (server.put("/api/v1/releases", &list).status == 200).then_some((list, soon))
+    });
+    let (list, soon) = accepted.unwrap();
+    while OffsetDateTime::now_utc() <= soon {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert!(server.assign("line-3", "turbine", "turbine/1").error(422).contains("expired"));
+    assert_eq!(server.get("/api/v1/releases").body, list);
+    let page = server.page("/releases");
+    assert!(page.contains("turbine v1") && page.contains("install nothing new"), "{page}");
+}
+
+#[tokio::test]
+async fn an_assignment_is_signed_anew_a_week_before_it_expires() {
+    let data = tempfile::tempdir().unwrap();
+    let mut server = Running::start(data.path());
+    let signers = Signers::enrolled(&server);
+    signers.release(&server, "1");
+    server.add_device("line-3");
+    server.assign("line-3", "turbine", "turbine/1");
+    let database = format!("sqlite://{}", data.path().join("lineside.db").display());
+    for (days_left, version) in [(8, 1), (6, 2)] {
+        server.kill();
+        let expires = OffsetDateTime::now_utc() + Duration::days(days_left);
+        let update =
+            format!("UPDATE assignment SET expires_unix_ms = {}", expires.unix_timestamp() * 1_000);
+        let connection = Database::connect(&database).await.unwrap();
+        connection.execute_unprepared(&update).await.unwrap();
+        connection.close().await.unwrap();
+        server = Running::start(data.path());
+        assert_eq!(server.get("/api/v1/devices/line-3/documents").status, 200);
+        let shown = server.get("/api/v1/devices/line-3").json();
+        assert_eq!(shown["assignment_version"], version, "{days_left} days before it expires");
+        assert_eq!(shown["slots"]["turbine"]["assigned"], "turbine/1");
+    }
 }

@@ -141,6 +141,22 @@ impl Running {
         self.ask("PUT", path, As::Administrator, body)
     }
 
+    /// What a browser is given for the token.
+    pub fn log_in(&self) -> String {
+        let reply = self.ask("GET", &format!("/?token={}", self.token), As::Nobody, b"");
+        assert_eq!((reply.status, reply.header("location")), (303, "/"));
+        reply.header("set-cookie").to_owned()
+    }
+
+    /// A page as a browser shows it.
+    pub fn page(&self, path: &str) -> String {
+        let cookie = self.log_in();
+        let cookie = cookie.split(';').next().unwrap();
+        let reply = self.ask("GET", path, As::Header("cookie", cookie), b"");
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        reply.text()
+    }
+
     /// Adds a device and gives its password.
     pub fn add_device(&self, name: &str) -> String {
         let new = json!({ "name": name, "site": "hill", "labels": { "line": "3" } });

@@ -1,7 +1,6 @@
 //! Disks that are full and files that are damaged.
 
 use crate::mqtt::Client;
-use crate::page::log_in;
 use crate::running::{As, Running, command};
 use crate::telemetry::{event, message, tell};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
@@ -42,8 +41,7 @@ async fn a_full_disk_is_said_and_what_was_acknowledged_before_and_after_it_is_th
     device.publish(topic, message(vec![event(1, 1, "meanwhile")])).await;
     let health = server.get("/api/v1/health");
     assert_eq!((health.status, &health.json()["status"]), (503, &"nothing can be stored".into()));
-    let cookie = log_in(&server);
-    let page = server.ask("GET", "/", As::Header("cookie", &cookie), b"").text();
+    let page = server.page("/");
     assert!(page.contains("Nothing can be stored"), "{page}");
     assert!(health.json()["writes_failed"].as_u64().unwrap() >= 1);
     let new = server.ask("POST", "/api/v1/devices", As::Administrator, b"{\"name\":\"line-4\"}");

@@ -1,0 +1,11 @@
+//! The pages: devices, their releases, what they measured and what happened. Rendered here, read
+//! with any browser, asked for again every few seconds.
+
+mod device;
+mod devices;
+mod html;
+mod releases;
+mod routes;
+mod words;
+
+pub(super) use routes::router;

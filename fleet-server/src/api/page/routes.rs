@@ -1,0 +1,171 @@
+//! Which page is where, and who may see it.
+
+use crate::api::caller::Browser;
+use crate::api::extract::{Path, Query};
+use crate::api::page::html::{Page, escape};
+use crate::api::page::{device, devices, releases};
+use crate::error::Error;
+use crate::fleet::Fleet;
+use crate::store::Trouble;
+use axum::Router;
+use axum::extract::{Form, State};
+use axum::http::header::{LOCATION, SET_COOKIE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::Deserialize;
+use std::sync::Arc;
+use time::OffsetDateTime;
+
+/// Pause before a page asks for itself again.
+const REFRESH_SECONDS: u32 = 5;
+
+#[derive(Deserialize)]
+struct Token {
+    token: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    token: Option<String>,
+    after: Option<String>,
+}
+
+/// A page that is shown: its title, its place in the navigation, and what is on it.
+pub(super) struct Shown {
+    pub title: String,
+    pub place: &'static str,
+    pub body: String,
+}
+
+/// The routes of the pages.
+pub(crate) fn router() -> Router<Arc<Fleet>> {
+    Router::new()
+        .route("/", get(devices))
+        .route("/login", post(login))
+        .route("/devices/{device}", get(device))
+        .route("/releases", get(releases))
+}
+
+async fn login(State(fleet): State<Arc<Fleet>>, Form(given): Form<Token>) -> Response {
+    enter(&fleet, given.token.as_deref().unwrap_or_default())
+}
+
+/// Gives the browser its cookie and sends it to the devices, so that no token stays in the address.
+fn enter(fleet: &Fleet, token: &str) -> Response {
+    if !fleet.administrator.is_token(token) {
+        return ask("That is not the administrator's token.");
+    }
+    let (name, value) = fleet.administrator.cookie();
+    let cookie = format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax");
+    let Ok(cookie) = HeaderValue::from_str(&cookie) else { return ask("") };
+    let location = (LOCATION, HeaderValue::from_static("/"));
+    (StatusCode::SEE_OTHER, [location, (SET_COOKIE, cookie)]).into_response()
+}
+
+fn ask(problem: &str) -> Response {
+    let problem = match problem {
+        "" => String::new(),
+        problem => format!("<ul class=\"troubles\"><li>{}</li></ul>", escape(problem)),
+    };
+    let body = format!(
+        "{problem}<p>The administrator's token stands in <code>admin.token</code> in the server's \
+         data folder.</p><form method=\"post\" action=\"/login\">\
+         <input name=\"token\" type=\"password\" aria-label=\"Token\" autofocus>\
+         <button>Show the fleet</button></form>"
+    );
+    let title = "Who are you?";
+    let page = Page { title, place: "", body: &body, footer: "", refresh_seconds: None };
+    (StatusCode::UNAUTHORIZED, Html(page.render())).into_response()
+}
+
+async fn devices(
+    browser: Browser,
+    State(fleet): State<Arc<Fleet>>,
+    Query(asked): Query<Asked>,
+) -> Response {
+    if let Some(token) = asked.token {
+        return enter(&fleet, &token);
+    }
+    if !browser.logged_in {
+        return ask("");
+    }
+    let after = asked.after.unwrap_or_default();
+    answer(&fleet, devices::show(&fleet, &after, OffsetDateTime::now_utc()).await)
+}
+
+async fn device(
+    browser: Browser,
+    State(fleet): State<Arc<Fleet>>,
+    Path(name): Path<String>,
+) -> Response {
+    if !browser.logged_in {
+        return ask("");
+    }
+    answer(&fleet, device::show(&fleet, &name, OffsetDateTime::now_utc()).await)
+}
+
+async fn releases(browser: Browser, State(fleet): State<Arc<Fleet>>) -> Response {
+    if !browser.logged_in {
+        return ask("");
+    }
+    answer(&fleet, releases::show(&fleet, OffsetDateTime::now_utc()).await)
+}
+
+fn answer(fleet: &Fleet, shown: Result<Shown, Error>) -> Response {
+    let (status, shown, refresh_seconds) = match shown {
+        Ok(shown) => (StatusCode::OK, shown, Some(REFRESH_SECONDS)),
+        Err(error) => {
+            let body = format!("<p>{}</p>", escape(&error.told()));
+            (error.status(), Shown { title: "Not shown".into(), place: "", body }, None)
+        }
+    };
+    let footer = footer(fleet.guard.dropped());
+    let Shown { title, place, body } = &shown;
+    let body = &format!("{}{body}", storage(&fleet.store.trouble()));
+    let page = Page { title, place, body, footer: &footer, refresh_seconds };
+    (status, Html(page.render())).into_response()
+}
+
+/// That nothing can be stored, if so. What devices say waits on them meanwhile.
+fn storage(trouble: &Trouble) -> String {
+    trouble.last.as_ref().map_or_else(String::new, |why| {
+        format!(
+            "<ul class=\"troubles\"><li>Nothing can be stored, and devices keep what they have to \
+             say: {} ({} writes failed)</li></ul>",
+            escape(why),
+            trouble.failures
+        )
+    })
+}
+
+/// What is true of the whole server.
+fn footer(messages_dropped: u64) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let dropped = match messages_dropped {
+        0 => "the broker has dropped no message since its start".into(),
+        count => format!(
+            "<span class=\"warn\">the broker has dropped {count} messages since its start</span>"
+        ),
+    };
+    format!("Lineside server {version} · {dropped}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_nothing_can_be_stored_is_said_with_why_until_it_can() {
+        let trouble = Trouble { failures: 3, last: Some("disk <full>".into()) };
+        let said = storage(&trouble);
+        assert!(said.contains("disk &lt;full&gt; (3 writes failed)"), "{said}");
+        assert_eq!(storage(&Trouble { last: None, ..trouble }), "");
+    }
+
+    #[test]
+    fn messages_that_the_broker_dropped_are_on_every_page() {
+        assert!(footer(0).contains("no message") && !footer(0).contains("warn"));
+        assert!(footer(7).contains("has dropped 7 messages"));
+    }
+}

@@ -1,0 +1,234 @@
+//! The OpenAPI document against the server that it describes.
+
+use crate::running::{As, Reply, Running};
+use crate::signers::{Artifact, Signers, artifact};
+use lineside_bundle::{Digest, MANIFEST_TYPE};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// Larger than any body but a blob may be, in bytes.
+const TOO_LARGE: usize = 5 << 20;
+
+/// A server with one of everything that routes name.
+struct House {
+    server: Running,
+    signers: Signers,
+    artifact: Artifact,
+    document: Value,
+    _data: tempfile::TempDir,
+}
+
+impl House {
+    fn new() -> House {
+        let data = tempfile::tempdir().unwrap();
+        let server = Running::start(data.path());
+        let signers = Signers::enrolled(&server);
+        signers.release(&server, "1");
+        server.add_device("line-3");
+        let document = server.get("/api/v1/openapi.json").json();
+        House { server, signers, artifact: artifact("turbine", "1"), document, _data: data }
+    }
+
+    /// Each route: method, path, and what the document says of it.
+    fn routes(&self) -> Vec<(String, String, Value)> {
+        let mut routes = Vec::new();
+        for (path, item) in self.document["paths"].as_object().unwrap() {
+            for (method, operation) in item.as_object().unwrap() {
+                routes.push((method.to_uppercase(), path.clone(), operation.clone()));
+            }
+        }
+        routes
+    }
+
+    /// A path with something that exists in each of its places.
+    fn filled(&self, path: &str) -> String {
+        let blob = Digest::of(&self.artifact.blobs[1]).to_string();
+        let mut path = path
+            .replace("{device}", "line-3")
+            .replace("{slot}", "turbine")
+            .replace("{name}", "turbine")
+            .replace("{reference}", "1")
+            .replace("{digest}", &blob);
+        if path.contains("{upload}") {
+            let begun = self.ask("POST", "/v2/turbine/blobs/uploads/", b"");
+            path = path.replace("/v2/turbine/blobs/uploads/{upload}", begun.header("location"));
+        }
+        path.replace("{upload}", "x")
+    }
+
+    /// Path and body of a request that succeeds.
+    fn good(&self, method: &str, path: &str) -> (String, Vec<u8>) {
+        let place = self.filled(path);
+        let body = match (method, path) {
+            ("POST", "/api/v1/devices") => json!({ "name": "line-9" }).to_string().into_bytes(),
+            ("PUT", "/api/v1/devices/{device}/slots/{slot}") => {
+                json!({ "release": "turbine/1" }).to_string().into_bytes()
+            }
+            ("PUT", "/api/v1/root") => self.signers.root_bytes(),
+            ("PUT", "/api/v1/releases") => self.ask("GET", "/api/v1/releases", b"").body,
+            ("PUT", "/v2/{name}/manifests/{reference}") => self.artifact.manifest.clone(),
+            _ => Vec::new(),
+        };
+        let place = match (method, path) {
+            ("PUT", "/v2/{name}/blobs/uploads/{upload}") => {
+                format!("{place}?digest={}", Digest::of(b""))
+            }
+            _ => place,
+        };
+        (place, body)
+    }
+
+    fn ask(&self, method: &str, path: &str, body: &[u8]) -> Reply {
+        self.ask_as(method, path, As::Administrator, body)
+    }
+
+    fn ask_as(&self, method: &str, path: &str, who: As<'_>, body: &[u8]) -> Reply {
+        let kind = if path.contains("/manifests/") { MANIFEST_TYPE } else { "application/json" };
+        self.server.ask_with(method, path, who, &[("content-type", kind)], body)
+    }
+}
+
+/// Checks that the document has this answer, and that an error is told as all errors are.
+fn check(reply: &Reply, operation: &Value, what: &str) {
+    let status = reply.status.to_string();
+    assert!(operation["responses"][&status].is_object(), "{what}: {status} is not documented");
+    if reply.status >= 400 && !what.starts_with("HEAD ") {
+        assert!(!reply.error(reply.status).is_empty(), "{what}");
+    }
+}
+
+#[test]
+fn the_document_lists_every_route_and_nothing_else() {
+    let house = House::new();
+    let listed: BTreeSet<String> =
+        house.routes().iter().map(|(method, path, _)| format!("{method} {path}")).collect();
+    let expected = [
+        "DELETE /api/v1/devices/{device}",
+        "DELETE /api/v1/devices/{device}/slots/{slot}",
+        "DELETE /v2/{name}/blobs/uploads/{upload}",
+        "GET /api/v1/devices",
+        "GET /api/v1/devices/{device}",
+        "GET /api/v1/devices/{device}/documents",
+        "GET /api/v1/devices/{device}/events",
+        "GET /api/v1/devices/{device}/telemetry",
+        "GET /api/v1/health",
+        "GET /api/v1/online-keys",
+        "GET /api/v1/openapi.json",
+        "GET /api/v1/releases",
+        "GET /api/v1/root",
+        "GET /v2/",
+        "GET /v2/{name}/blobs/uploads/{upload}",
+        "GET /v2/{name}/blobs/{digest}",
+        "GET /v2/{name}/manifests/{reference}",
+        "HEAD /v2/{name}/blobs/{digest}",
+        "HEAD /v2/{name}/manifests/{reference}",
+        "PATCH /v2/{name}/blobs/uploads/{upload}",
+        "POST /api/v1/devices",
+        "POST /api/v1/devices/{device}/password",
+        "POST /v2/{name}/blobs/uploads/",
+        "PUT /api/v1/devices/{device}/slots/{slot}",
+        "PUT /api/v1/releases",
+        "PUT /api/v1/root",
+        "PUT /v2/{name}/blobs/uploads/{upload}",
+        "PUT /v2/{name}/manifests/{reference}",
+    ];
+    assert_eq!(listed, expected.into_iter().map(str::to_owned).collect());
+}
+
+#[test]
+fn a_client_made_of_the_document_knows_each_body() {
+    let house = House::new();
+    for (method, path, operation) in house.routes() {
+        let takes_body = match method.as_str() {
+            "POST" | "PUT" | "PATCH" => path != "/api/v1/devices/{device}/password",
+            _ => false,
+        };
+        assert_eq!(operation["requestBody"].is_object(), takes_body, "{method} {path}");
+    }
+    for name in ["NewDevice", "NewAssignment", "Problem", "DeviceShown"] {
+        assert!(house.document["components"]["schemas"][name].is_object(), "{name}");
+    }
+    let mut waiting = vec![&house.document];
+    while let Some(value) = waiting.pop() {
+        match value {
+            Value::Object(members) => {
+                if let Some(target) = members.get("$ref").and_then(Value::as_str) {
+                    let found = house.document.pointer(target.trim_start_matches('#'));
+                    assert!(found.is_some(), "{target}");
+                }
+                waiting.extend(members.values());
+            }
+            Value::Array(items) => waiting.extend(items),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn each_route_answers_as_documented_to_who_may_ask_and_to_who_may_not() {
+    let house = House::new();
+    for (method, path, operation) in house.routes() {
+        let what = format!("{method} {path}");
+        if operation["security"].is_array() {
+            let (place, body) = house.good(&method, &path);
+            for who in [As::Nobody, As::Header("authorization", "Bearer x")] {
+                let reply = house.ask_as(&method, &place, who, &body);
+                assert_eq!(reply.status, 401, "{what}");
+                check(&reply, &operation, &what);
+            }
+        }
+        // What later routes need, whatever earlier ones took away.
+        let _ = house.ask("POST", "/api/v1/devices", b"{\"name\":\"line-3\"}");
+        house.server.assign("line-3", "turbine", "turbine/1");
+        let (place, body) = house.good(&method, &path);
+        let reply = house.ask(&method, &place, &body);
+        assert!((200..300).contains(&reply.status), "{what}: {} {}", reply.status, reply.text());
+        check(&reply, &operation, &what);
+    }
+}
+
+#[test]
+fn whatever_is_wrong_with_a_request_is_told_in_one_form() {
+    let house = House::new();
+    for (method, path, operation) in house.routes() {
+        let what = format!("{method} {path}");
+        let ask = |place: &str, body: &[u8], expected: &[u16]| {
+            let reply = house.ask(&method, place, body);
+            assert!(expected.contains(&reply.status), "{what}: {}: {}", reply.status, reply.text());
+            check(&reply, &operation, &format!("{what} at {place}"));
+        };
+        if let (Some(from), Some(to)) = (path.find('{'), path.find('}')) {
+            let broken = format!("{}%FF{}", &path[..from], &path[to + 1..]);
+            ask(&house.filled(&broken), b"", &[400]);
+        }
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            if parameter["in"] == "query" && parameter["schema"]["type"].to_string().contains("int")
+            {
+                let name = parameter["name"].as_str().unwrap();
+                ask(&format!("{}?{name}=x", house.filled(&path)), b"", &[400]);
+            }
+        }
+        let content = operation["requestBody"]["content"].as_object();
+        let Some(kind) = content.and_then(|content| content.keys().next()) else { continue };
+        if kind != "application/octet-stream" {
+            ask(&house.filled(&path), b"{", &[400, 422]);
+            ask(&house.filled(&path), &vec![b' '; TOO_LARGE], &[413]);
+        }
+    }
+    for (method, path) in [
+        ("PATCH", "/api/v1/devices"),
+        ("DELETE", "/api/v1/root"),
+        ("POST", "/api/v1/health"),
+        ("POST", "/v2/turbine/manifests/1"),
+    ] {
+        assert!(
+            house.ask(method, path, b"").error(405).contains("openapi.json"),
+            "{method} {path}"
+        );
+    }
+    for path in ["/api/v2/devices", "/api/v1/devices/", "/v2/turbine"] {
+        assert!(house.ask("GET", path, b"").error(404).contains("no such page"), "{path}");
+    }
+    let large = house.ask("PUT", "/api/v1/releases", &vec![b' '; TOO_LARGE]).error(413);
+    assert!(large.contains("524288 bytes"), "{large}");
+}
