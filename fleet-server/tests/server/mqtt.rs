@@ -8,6 +8,7 @@ use tokio::time::timeout;
 
 /// A stay at the broker.
 pub struct Client {
+    name: String,
     client: AsyncClient,
     events: EventLoop,
     messages: VecDeque<(String, Vec<u8>)>,
@@ -32,7 +33,8 @@ impl Client {
             match timeout(PATIENCE, events.poll()).await.expect("the broker answers") {
                 Ok(Event::Incoming(Packet::ConnAck(ack))) => {
                     assert_eq!(ack.code, ConnectReturnCode::Success);
-                    return Ok(Client { client, events, messages: VecDeque::new() });
+                    let (name, messages) = (user.to_owned(), VecDeque::new());
+                    return Ok(Client { name, client, events, messages });
                 }
                 Ok(_) => {}
                 Err(ConnectionError::ConnectionRefused(code)) => return Err(code),
@@ -97,6 +99,13 @@ impl Client {
             }
             self.next().await;
         }
+    }
+
+    /// Topics of what came before the answer to a question of this client's own.
+    pub async fn messages_until_own_answer(&mut self) -> Vec<String> {
+        let topic = format!("lineside/v1/{}/up/status", self.name);
+        self.publish(&topic, b"x".to_vec()).await;
+        self.messages.drain(..).map(|(topic, _)| topic).collect()
     }
 
     /// Waits until the broker ends the connection.
