@@ -4,12 +4,14 @@
 
 use lineside_tests::fleet::Fleet;
 use lineside_tests::{complaint, examples, lineside_in};
+use lineside_trust::{KeyPair, PublicKey, RootSpec, sign_root};
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Output;
 use tempfile::TempDir;
+use time::{Duration, OffsetDateTime};
 
 fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
@@ -182,6 +184,49 @@ fn a_device_gets_a_folder_of_its_own_and_its_password_once() {
     assert!(said.contains("mill-7 exists already"), "{said}");
     assert!(!folder.path().join("another/device.toml").exists());
     assert_eq!(fs::read_to_string(folder.path().join("mill-7/device.toml")).unwrap(), text);
+}
+
+#[test]
+fn after_the_release_keys_were_replaced_releasing_goes_on() {
+    let folder = folder();
+    let fleet = Fleet::start(folder.path()).unwrap();
+    fleet.release("turbine", "1").unwrap();
+    fleet.json(&["keys", "online", "-o", "online.json"]).unwrap();
+    fleet.json(&["keys", "new", "-o", "next", "--online-keys", "online.json"]).unwrap();
+    let key = |path: &str| {
+        KeyPair::from_pem(&fs::read_to_string(folder.path().join(path)).unwrap()).unwrap()
+    };
+    let online: Value =
+        serde_json::from_slice(&fs::read(folder.path().join("online.json")).unwrap()).unwrap();
+    let public = |name: &str| serde_json::from_value::<PublicKey>(online[name].clone()).unwrap();
+    let (root_key, release_key) = (key("keys/root.pem"), key("next/release-1.pem"));
+    let spec = RootSpec {
+        version: 2,
+        expires: OffsetDateTime::now_utc() + Duration::days(365),
+        root: (vec![root_key.public()], 1),
+        releases: (vec![release_key.public()], 1),
+        online: public("online"),
+        director: public("director"),
+    };
+    fs::write(folder.path().join("keys/root.json"), sign_root(&spec, &[&root_key])).unwrap();
+    let here = |path: &str| folder.path().join(path);
+    fs::copy(here("next/release-1.pem"), here("keys/release-1.pem")).unwrap();
+
+    let error = format!("{:#}", fleet.release("turbine", "2").unwrap_err());
+    assert!(error.contains("keys has root version 2"), "{error}");
+    assert!(error.contains("lineside keys publish"), "{error}");
+    let published = fleet.lineside(&["keys", "publish"]);
+    let said = String::from_utf8(published.stdout).unwrap();
+    assert!(said.contains("has the root now") && said.contains("sign it anew"), "{said}");
+
+    // The same bundle again is enough; then all goes on as before.
+    let again = fleet.release("turbine", "1").unwrap();
+    assert_eq!((&again["number"], &again["new"]), (&1.into(), &false.into()));
+    let second = fleet.release("turbine", "2").unwrap();
+    assert_eq!((&second["number"], &second["new"]), (&2.into(), &true.into()));
+    fleet.add_device("mill-7", "").unwrap();
+    fleet.assign("mill-7", "turbine", "turbine/1").unwrap();
+    assert_eq!(fleet.json(&["keys", "publish"]).unwrap()["published"], serde_json::json!([]));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::output::{Output, Usage};
 use crate::server::{OnlineKeys, Server};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use folder::{KeyFolder, ROOT, ROOT_KEY, release_key};
+use folder::{Freshness, KeyFolder, ROOT, ROOT_KEY, release_key};
 use lineside_trust::{KeyPair, PublicKey, Root, RootSpec, sign_root};
 use ring::rand::SystemRandom;
 use serde_json::json;
@@ -28,7 +28,7 @@ const ONLINE_BYTES_MAX: u64 = 1 << 16;
 pub enum KeysCommand {
     /// Make a root key, release keys and the root document that names them and the server's keys.
     New(NewKeys),
-    /// Give the server the root, and the list of releases if it has lost it.
+    /// Give the server the root, or the next one, and the list of releases if it has lost it.
     Publish {
         /// The folder that `keys new` made.
         #[arg(long, value_name = "DIR", default_value = KEYS)]
@@ -142,23 +142,32 @@ fn publish(keys: &Path, connection: &Connection, output: &Output) -> anyhow::Res
     let folder = KeyFolder::open(keys)?;
     let server = Server::at(connection)?;
     let mut published = Vec::new();
-    match server.root()? {
-        None => {
-            server.put_root(folder.root().bytes())?;
-            published.push("root");
-        }
-        theirs => folder.compare(server.url(), theirs.as_deref())?,
+    let theirs = server.root()?;
+    if theirs.as_deref().is_none_or(|theirs| folder.follows(theirs)) {
+        server.put_root(folder.root().bytes())?;
+        published.push("root");
+    } else {
+        folder.compare(server.url(), theirs.as_deref())?;
     }
-    if let Some(kept) = folder.kept_releases()?
-        && folder.verify(server.releases()?.as_deref(), OffsetDateTime::now_utc()).is_err()
-    {
-        server.put_releases(&kept)?;
-        published.push("list of releases");
+    let mut advice = "";
+    if let Some(kept) = folder.kept_releases()? {
+        match folder.verify(server.releases()?.as_deref(), OffsetDateTime::now_utc()) {
+            Ok((_, Freshness::Fresh)) => {}
+            Ok((_, Freshness::Expired | Freshness::KeysReplaced)) => {
+                advice = "\nIts list of releases no longer holds: sign it anew with \
+                          `lineside release BUNDLE`; a bundle that is released already will do";
+            }
+            Err(_) => {
+                server.put_releases(&kept)?;
+                published.push("list of releases");
+            }
+        }
     }
     let text = if published.is_empty() {
-        format!("the server at {} has all of it", server.url())
+        format!("the server at {} has all of it{advice}", server.url())
     } else {
-        format!("the server at {} has the {} now", server.url(), published.join(" and the "))
+        let published = published.join(" and the ");
+        format!("the server at {} has the {published} now{advice}", server.url())
     };
     output.print(text, &json!({ "published": published }))
 }

@@ -109,7 +109,7 @@ fn plan(
                 old.floor
             );
         }
-        let draft = (freshness == Freshness::Expired).then_some(draft);
+        let draft = (freshness != Freshness::Fresh).then_some(draft);
         return Ok(Plan { release: old.clone(), draft, is_new: false });
     }
     let release = draft.add(id, floor).map_err(|problem| anyhow!(problem))?;
@@ -211,11 +211,13 @@ mod tests {
     }
 
     #[test]
-    fn the_same_bundle_again_is_signed_again_only_when_the_list_has_expired() {
+    fn the_same_bundle_again_is_signed_again_only_when_the_list_does_not_hold_any_longer() {
         let again = planned(id("1", "one"), Freshness::Fresh, None).unwrap();
         assert!(!again.is_new && again.draft.is_none());
-        let expired = planned(id("1", "one"), Freshness::Expired, None).unwrap();
-        assert!(!expired.is_new && expired.draft.is_some());
+        for freshness in [Freshness::Expired, Freshness::KeysReplaced] {
+            let anew = planned(id("1", "one"), freshness, None).unwrap();
+            assert!(!anew.is_new && anew.draft.is_some());
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::new_files;
 use anyhow::{Context, bail};
 use lineside_trust::{
-    DOCUMENT_BYTES_MAX, KeyPair, Root, Seen, TrustError, TrustedReleases, verify_releases,
+    DOCUMENT_BYTES_MAX, KeyPair, Root, TrustError, TrustedReleases, verify_releases,
 };
 use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
@@ -14,6 +14,9 @@ pub const ROOT: &str = "root.json";
 pub const ROOT_KEY: &str = "root.pem";
 /// The last list of releases that was signed or seen here.
 const RELEASES: &str = "releases.json";
+/// The root that the last list of releases was verified with. After the release keys were replaced
+/// the list holds by this root only, until it is signed anew.
+const RELEASES_ROOT: &str = "releases-root.json";
 /// Largest key file that is read, in bytes.
 const KEY_BYTES_MAX: u64 = 1 << 14;
 
@@ -51,6 +54,11 @@ impl KeyFolder {
         &self.root
     }
 
+    /// Whether this folder's root is the next one after a server's.
+    pub fn follows(&self, theirs: &[u8]) -> bool {
+        Root::pin(theirs).is_ok_and(|theirs| theirs.update(self.root.bytes()).is_ok())
+    }
+
     /// Refuses a server that follows another root than this folder has.
     ///
     /// # Errors
@@ -68,6 +76,13 @@ impl KeyFolder {
                 "the server at {url} has root version {}, {here} has version {}: \
                  get the new {ROOT} from whoever signed it, not from the server",
                 next.version(),
+                self.root.version()
+            );
+        }
+        if self.follows(theirs) {
+            bail!(
+                "{here} has root version {}, and the server at {url} not yet; \
+                 run `lineside keys publish --keys {here}`",
                 self.root.version()
             );
         }
@@ -111,6 +126,7 @@ impl KeyFolder {
     /// Verifies the server's list of releases: signed, and no older than what was seen here.
     ///
     /// A list past its date is believed, because it is to be signed anew: the second value says so.
+    /// So is one of keys that were replaced since, if it is the very one that was verified here.
     ///
     /// # Errors
     /// Why it is not trusted, and what to do.
@@ -120,12 +136,18 @@ impl KeyFolder {
         now: OffsetDateTime,
     ) -> anyhow::Result<(Option<TrustedReleases>, Freshness)> {
         let kept = self.kept_releases()?;
-        let seen = kept.as_deref().map(|bytes| self.seen(bytes)).transpose()?;
+        let kept_trusted = kept.as_deref().map(|bytes| self.trust_kept(bytes)).transpose()?;
         let Some(bytes) = releases else {
-            if seen.is_some() {
+            if kept.is_some() {
                 bail!(self.forgotten());
             }
             return Ok((None, Freshness::Fresh));
+        };
+        let seen = match kept_trusted {
+            Some((trusted, Freshness::KeysReplaced)) if kept.as_deref() == Some(bytes) => {
+                return Ok((Some(trusted), Freshness::KeysReplaced));
+            }
+            kept => kept.map(|(trusted, _)| trusted.seen()),
         };
         let verify = |now| verify_releases(&self.root, bytes, seen.as_ref(), now);
         let (trusted, freshness) = match verify(now) {
@@ -137,6 +159,10 @@ impl KeyFolder {
         match trusted {
             Ok(trusted) => Ok((Some(trusted), freshness)),
             Err(error @ TrustError::Older { .. }) => Err(error).context(self.forgotten()),
+            Err(error @ TrustError::Signature { .. }) => Err(error).context(
+                "the server's list of releases is not trusted; if the release keys were replaced, \
+                 sign it anew in the folder of keys that it was last signed or seen in",
+            ),
             Err(error) => Err(error).context("the server's list of releases is not trusted"),
         }
     }
@@ -153,7 +179,7 @@ impl KeyFolder {
         read(&path, DOCUMENT_BYTES_MAX as u64).map(Some)
     }
 
-    /// Keeps a list of releases, so that an older one is noticed.
+    /// Keeps a list of releases that was verified, so that an older one is noticed.
     ///
     /// # Errors
     /// What the file system says.
@@ -161,13 +187,27 @@ impl KeyFolder {
         if self.kept_releases()?.as_deref() == Some(bytes) {
             return Ok(());
         }
-        new_files::replace(&self.path.join(RELEASES), bytes)
+        new_files::replace(&self.path.join(RELEASES), bytes)?;
+        // After the list: should this one not be written, the list still holds by the root itself.
+        new_files::replace(&self.path.join(RELEASES_ROOT), self.root.bytes())
     }
 
-    fn seen(&self, kept: &[u8]) -> anyhow::Result<Seen> {
-        let trusted = verify_releases(&self.root, kept, None, OffsetDateTime::UNIX_EPOCH);
+    /// Verifies the list that lies here, by the root or by the one that it was verified with then.
+    fn trust_kept(&self, kept: &[u8]) -> anyhow::Result<(TrustedReleases, Freshness)> {
+        let verify = |root: &Root| verify_releases(root, kept, None, OffsetDateTime::UNIX_EPOCH);
+        let error = match verify(&self.root) {
+            Ok(trusted) => return Ok((trusted, Freshness::Fresh)),
+            Err(error) => error,
+        };
+        let former = self.path.join(RELEASES_ROOT);
+        if former.exists() {
+            let bytes = read(&former, DOCUMENT_BYTES_MAX as u64)?;
+            if let Ok(trusted) = Root::pin(&bytes).and_then(|root| verify(&root)) {
+                return Ok((trusted, Freshness::KeysReplaced));
+            }
+        }
         let path = self.path.join(RELEASES);
-        Ok(trusted.with_context(|| format!("{} cannot be trusted", path.display()))?.seen())
+        Err(error).with_context(|| format!("{} cannot be trusted", path.display()))
     }
 
     fn forgotten(&self) -> String {
@@ -198,7 +238,10 @@ impl KeyFolder {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Freshness {
     Fresh,
+    /// Past its date.
     Expired,
+    /// Signed by keys that the root no longer names.
+    KeysReplaced,
 }
 
 /// Reads a file of at most `bytes_max` bytes.
@@ -319,6 +362,37 @@ mod tests {
         let forged = String::from_utf8(desk.list(1, LATER)).unwrap().replace("turbine", "turbina");
         let error = format!("{:#}", desk.open().verify(Some(forged.as_bytes()), NOW).unwrap_err());
         assert!(error.contains("is not trusted"), "{error}");
+    }
+
+    #[test]
+    fn a_list_of_replaced_keys_is_the_base_of_the_next_if_it_was_verified_here_before() {
+        let mut desk = Desk::new();
+        let (seen_here, other) = (desk.list(2, LATER), desk.list(3, LATER));
+        desk.open().keep_releases(&seen_here).unwrap();
+        let random = SystemRandom::new();
+        desk.people = (0..3).map(|_| KeyPair::generate(&random).unwrap()).collect();
+        desk.spec.version = 2;
+        desk.spec.releases = (desk.people.iter().map(KeyPair::public).collect(), 2);
+        let before = desk.open().root().bytes().to_vec();
+        let root = sign_root(&desk.spec, &[&desk.root_key]);
+        std::fs::write(desk.folder.path().join(ROOT), root).unwrap();
+        assert!(desk.open().follows(&before));
+        let error = desk.open().compare("URL", Some(&before)).unwrap_err().to_string();
+        assert!(error.contains("keys publish"), "{error}");
+
+        let (trusted, freshness) = desk.open().verify(Some(&seen_here), NOW).unwrap();
+        assert_eq!(freshness, Freshness::KeysReplaced);
+        assert!(trusted.unwrap().get("turbine/2").is_some());
+        // Whoever has a key that was replaced may have signed this one.
+        let error = format!("{:#}", desk.open().verify(Some(&other), NOW).unwrap_err());
+        assert!(error.contains("is not trusted") && error.contains("sign it anew"), "{error}");
+
+        // Signed anew it holds by the root itself.
+        let anew = desk.list(3, LATER);
+        desk.open().keep_releases(&anew).unwrap();
+        assert_eq!(desk.open().verify(Some(&anew), NOW).unwrap().1, Freshness::Fresh);
+        let error = format!("{:#}", desk.open().verify(Some(&seen_here), NOW).unwrap_err());
+        assert!(error.contains("not trusted"), "{error}");
     }
 
     #[test]
