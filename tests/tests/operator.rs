@@ -62,10 +62,11 @@ fn a_bundle_is_released_once_and_assigned_by_name() {
     let table = fleet.lineside(&["device", "list"]);
     let table = String::from_utf8(table.stdout).unwrap();
     let row = table.lines().nth(1).unwrap().split_whitespace().collect::<Vec<_>>();
-    assert_eq!(row, ["mill-7", "-", "never", "turbine", "turbine/2", "-", "-"]);
+    assert_eq!(row, ["mill-7", "-", "never", "1", "turbine", "turbine/2", "-", "-"]);
     let paragraph = fleet.lineside(&["device", "show", "mill-7"]);
     let paragraph = String::from_utf8(paragraph.stdout).unwrap();
     assert!(paragraph.contains("the device has not told of this slot"), "{paragraph}");
+    assert!(paragraph.contains("! assignment 1 is signed and not accepted yet"), "{paragraph}");
 
     for (arguments, words) in [
         (["assign", "mill-7", "turbine", "turbine/9"], "turbine/9"),
@@ -74,6 +75,12 @@ fn a_bundle_is_released_once_and_assigned_by_name() {
         let said = refused(&fleet.lineside(&arguments));
         assert!(said.contains(words), "{said}");
     }
+
+    let unassign = ["unassign", "mill-7", "turbine"];
+    assert_eq!(fleet.json(&unassign).unwrap()["release"], Value::Null);
+    assert_eq!(fleet.show("mill-7").unwrap()["slots"], serde_json::json!({}));
+    let said = refused(&fleet.lineside(&unassign));
+    assert!(said.contains("nothing is assigned to slot turbine of mill-7"), "{said}");
 }
 
 #[test]
@@ -187,6 +194,51 @@ fn a_device_gets_a_folder_of_its_own_and_its_password_once() {
 }
 
 #[test]
+fn a_device_gets_a_new_password_or_is_removed() {
+    let folder = folder();
+    let fleet = Fleet::start(folder.path()).unwrap();
+    fleet.add_device("mill-7", "").unwrap();
+    let password = |place: &str| {
+        let text = fs::read_to_string(folder.path().join(place).join("device.toml")).unwrap();
+        text.parse::<toml::Table>().unwrap()["password"].clone()
+    };
+    let reissue = ["device", "reissue", "mill-7", "-o", "again"];
+    fleet.json(&reissue).unwrap();
+    assert_ne!(password("mill-7/device"), password("again"));
+    assert_eq!(mode(&folder.path().join("again/device.toml")), 0o600);
+    let said = refused(&fleet.lineside(&reissue));
+    assert!(said.contains("device.toml is there already"), "{said}");
+    let said = refused(&fleet.lineside(&["device", "reissue", "mill-8", "-o", "other"]));
+    assert!(said.contains("there is no device \"mill-8\""), "{said}");
+    assert!(!folder.path().join("other/device.toml").exists());
+
+    let remove = ["device", "remove", "mill-7"];
+    fleet.json(&remove).unwrap();
+    assert_eq!(fleet.json(&["device", "list"]).unwrap(), serde_json::json!([]));
+    let said = refused(&fleet.lineside(&remove));
+    assert!(said.contains("there is no device \"mill-7\""), "{said}");
+    fleet.json(&["device", "add", "mill-7", "-o", "third"]).unwrap();
+}
+
+#[test]
+fn a_list_of_devices_is_whole_however_many_pages_it_takes() {
+    let folder = folder();
+    let fleet = Fleet::start(folder.path()).unwrap();
+    let agent: ureq::Agent = ureq::Agent::config_builder().proxy(None).build().into();
+    let bearer = format!("Bearer {}", fleet.token().unwrap());
+    let names: Vec<String> = (0..401).map(|number| format!("mill-{number:03}")).collect();
+    for name in &names {
+        let request = agent.post(format!("{}/api/v1/devices", fleet.url()));
+        let device = serde_json::json!({ "name": name }).to_string();
+        request.header("authorization", &bearer).send(device).unwrap();
+    }
+    let listed = fleet.json(&["device", "list"]).unwrap();
+    let listed: Vec<&str> =
+        listed.as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    assert_eq!(listed, names);
+}
+
+#[test]
 fn after_the_release_keys_were_replaced_releasing_goes_on() {
     let folder = folder();
     let fleet = Fleet::start(folder.path()).unwrap();
@@ -284,8 +336,17 @@ fn who_cannot_be_let_in_or_reach_the_server_is_told_why() {
     assert!(said.contains("does not accept the token of old.token"), "{said}");
     assert!(said.contains("admin.token"), "{said}");
 
+    // Whoever listens at its port after its end is not sent its token, be it stopped or killed.
     fleet.stop_server().unwrap();
     let said = refused(&fleet.lineside(&["device", "list"]));
+    assert!(said.contains("no server is running with --data server"), "{said}");
+    fleet.start_server().unwrap();
+    fleet.json(&["device", "list"]).unwrap();
+    fleet.kill_server();
+    let said = refused(&fleet.lineside(&["device", "list"]));
+    assert!(said.contains("no server is running with --data server"), "{said}");
+    let right = ["--token-file", "server/admin.token"];
+    let said = refused(&lineside_in(folder.path(), &[&list[..], &right].concat()));
     assert!(said.contains(&format!("cannot reach the server at {url}; is it running?")), "{said}");
     let said = refused(&lineside_in(folder.path(), &["--data", "nowhere", "device", "list"]));
     assert!(said.contains("nowhere/endpoints.json"), "{said}");
@@ -301,5 +362,5 @@ fn who_cannot_be_let_in_or_reach_the_server_is_told_why() {
     }
     let output = fleet.lineside(&["--json", "device", "list"]);
     let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert!(told["error"].as_str().unwrap().contains("is it running?"), "{told}");
+    assert!(told["error"].as_str().unwrap().contains("no server is running"), "{told}");
 }

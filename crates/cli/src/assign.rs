@@ -1,4 +1,5 @@
 //! `lineside assign`: has the server sign which release a slot of a device shall hold.
+//! `lineside unassign`: has it say nothing of that any longer.
 
 use crate::connection::Connection;
 use crate::output::Output;
@@ -6,6 +7,7 @@ use crate::server::Server;
 use clap::Args;
 use lineside_bundle::{BundleName, BundleVersion};
 use lineside_wire::name::{DeviceId, SlotName};
+use serde_json::Value;
 use std::fmt;
 use std::str::FromStr;
 
@@ -17,6 +19,14 @@ pub struct Assign {
     slot: SlotName,
     /// The release, as in turbine/2.
     release: ReleasePath,
+}
+
+#[derive(Args)]
+pub struct Unassign {
+    /// The device.
+    device: DeviceId,
+    /// The slot.
+    slot: SlotName,
 }
 
 /// A release as people write it: `turbine/2`.
@@ -51,14 +61,42 @@ pub fn run(assign: &Assign, connection: &Connection, output: &Output) -> anyhow:
     let answer = server.assign(device.as_str(), slot.as_str(), &release.to_string())?;
     let text = format!(
         "{release} is assigned to slot {slot} of {device}; \
-         what comes of it: lineside device show {device}"
+         what comes of it: lineside device show {device}{}",
+        withdrawn(&answer)
     );
     output.print(text, &answer)
+}
+
+pub fn end(unassign: &Unassign, connection: &Connection, output: &Output) -> anyhow::Result<()> {
+    let Unassign { device, slot } = unassign;
+    let answer = Server::at(connection)?.unassign(device.as_str(), slot.as_str())?;
+    let text = format!(
+        "nothing is assigned to slot {slot} of {device} any longer; what it runs there stays{}",
+        withdrawn(&answer)
+    );
+    output.print(text, &answer)
+}
+
+/// What has ended beside it, a line each.
+fn withdrawn(answer: &Value) -> String {
+    let slots = answer["withdrawn"].as_object().into_iter().flatten();
+    let line = |(slot, release): (&String, &Value)| {
+        let release = release.as_str().unwrap_or_default();
+        format!("\nnothing is assigned to slot {slot} any longer: {release} is no longer released")
+    };
+    slots.map(line).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_ended_beside_an_assignment_is_told() {
+        let answer = serde_json::json!({ "withdrawn": { "spare": "turbine/1" } });
+        assert!(withdrawn(&answer).contains("slot spare any longer: turbine/1"));
+        assert_eq!(withdrawn(&serde_json::json!({})), "");
+    }
 
     #[test]
     fn a_release_is_written_as_its_bundle_and_version() {

@@ -6,6 +6,7 @@ use clap::Args;
 use serde::Deserialize;
 use std::env;
 use std::fmt;
+use std::fs::{File, TryLockError};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use ureq::http::Uri;
@@ -44,7 +45,7 @@ impl fmt::Debug for Token {
     }
 }
 
-/// What a server writes into its data folder about itself.
+/// What a server writes into its data folder about itself, and locks while that is true.
 #[derive(Deserialize)]
 struct Endpoints {
     http: String,
@@ -133,12 +134,22 @@ fn check_token(text: &str, origin: &str) -> anyhow::Result<()> {
 
 fn endpoints(data: &Path) -> anyhow::Result<Endpoints> {
     let path = data.join("endpoints.json");
+    let folder = data.display();
     let text = read(&path).with_context(|| {
-        format!(
-            "has a server run with --data {}? It writes this file when it is ready",
-            data.display()
-        )
+        format!("has a server run with --data {folder}? It writes this file when it is ready")
     })?;
+    // Whoever listens there now that the server is gone shall not be sent its token.
+    let file = File::open(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    match file.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => {}
+        Err(TryLockError::Error(error)) => {
+            return Err(error).with_context(|| format!("cannot lock {}", path.display()));
+        }
+        Ok(()) => bail!(
+            "no server is running with --data {folder}; \
+             start it with `lineside-server run --data {folder}`"
+        ),
+    }
     serde_json::from_str(&text).with_context(|| format!("{} cannot be used", path.display()))
 }
 
@@ -217,7 +228,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let data = Some(folder.path());
         let endpoints = r#"{ "http": "http://127.0.0.1:3", "mqtt": "127.0.0.1:4" }"#;
-        std::fs::write(folder.path().join("endpoints.json"), endpoints).unwrap();
+        let path = folder.path().join("endpoints.json");
+        std::fs::write(&path, endpoints).unwrap();
+        let server = File::open(&path).unwrap();
+        server.lock().unwrap();
         std::fs::write(folder.path().join("admin.token"), "from-folder\n").unwrap();
         for (server, data, environment, address, token) in [
             (Some("http://[::1]:1/"), data, environment(), "http://[::1]:1", "from-folder"),
@@ -229,6 +243,9 @@ mod tests {
             assert_eq!(connection.token(&environment).unwrap().text, token);
         }
         assert_eq!(connection(None, data).broker().unwrap().unwrap(), "127.0.0.1:4");
+        drop(server);
+        let gone = connection(None, data).address(&environment()).unwrap_err().to_string();
+        assert!(gone.contains("no server is running") && gone.contains("--data"), "{gone}");
         let nobody = connection(None, None);
         assert_eq!(nobody.address(&Environment::default()).unwrap(), DEFAULT);
         let error = nobody.token(&Environment::default()).unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! `lineside device`: adds devices, says how they are, packs what one is to install.
+//! `lineside device`: adds and removes devices, says how they are, packs what one is to install.
 
 mod add;
 mod export;
@@ -9,12 +9,20 @@ use crate::output::Output;
 use crate::server::Server;
 use clap::Subcommand;
 use lineside_wire::name::DeviceId;
+use serde_json::Value;
 use time::OffsetDateTime;
 
 #[derive(Subcommand)]
 pub enum DeviceCommand {
     /// Make what a device is installed with: its name, its password, the server's address, the root.
     Add(add::Add),
+    /// Make the folder of a device again, with a new password; the old one is let in no longer.
+    Reissue(add::Reissue),
+    /// Forget a device and all it told; it is let in no longer, and its name is free.
+    Remove {
+        /// The device.
+        device: DeviceId,
+    },
     /// List the devices.
     List,
     /// Tell how one device is: what it holds, what is assigned to it, what happened lately.
@@ -29,8 +37,14 @@ pub enum DeviceCommand {
 pub fn run(command: DeviceCommand, connection: &Connection, output: &Output) -> anyhow::Result<()> {
     match command {
         DeviceCommand::Add(add) => add::run(&add, connection, output),
+        DeviceCommand::Reissue(reissue) => add::again(&reissue, connection, output),
+        DeviceCommand::Remove { device } => {
+            Server::at(connection)?.remove_device(device.as_str())?;
+            let text = format!("{device} is removed: what it runs goes on, but nobody hears of it");
+            output.print(text, &serde_json::json!({ "device": device, "removed": true }))
+        }
         DeviceCommand::List => {
-            let devices = Server::at(connection)?.devices()?;
+            let devices = Value::Array(Server::at(connection)?.devices()?);
             output.print(shown::table(&devices, OffsetDateTime::now_utc())?, &devices)
         }
         DeviceCommand::Show { device } => {

@@ -44,7 +44,9 @@ enum Command {
     Release(release::Release),
     /// Say which release a slot of a device shall hold.
     Assign(assign::Assign),
-    /// Add, list, show and supply devices.
+    /// Say nothing any longer of what a slot shall hold; what it runs stays.
+    Unassign(assign::Unassign),
+    /// Add, list, show, supply and remove devices.
     #[command(subcommand)]
     Device(device::DeviceCommand),
 }
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
         Command::Keys(command) => keys::run(command, connection, &output),
         Command::Release(release) => release::run(&release, connection, &output),
         Command::Assign(assign) => assign::run(&assign, connection, &output),
+        Command::Unassign(unassign) => assign::end(&unassign, connection, &output),
         Command::Device(command) => device::run(command, connection, &output),
     };
     match done {

@@ -17,6 +17,8 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// Largest answer that is no blob, in bytes.
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
+/// Devices that are asked for at once. With all its slots a device takes some ten thousand bytes.
+const DEVICES_AT_ONCE: usize = 200;
 
 const JSON: &str = "application/json";
 const BYTES: &str = "application/octet-stream";
@@ -168,9 +170,39 @@ impl Server {
         self.ask(Method::POST, "/api/v1/devices", device)
     }
 
+    /// Makes a new password for a device; the old one opens nothing from now on.
+    pub fn new_password(&self, device: &str) -> anyhow::Result<Credentials> {
+        let path = format!("/api/v1/devices/{device}/password");
+        self.read(&self.send(Method::POST, &path, None)?.done()?, &path)
+    }
+
+    /// Has it forget a device.
+    pub fn remove_device(&self, device: &str) -> anyhow::Result<()> {
+        let path = format!("/api/v1/devices/{device}");
+        self.send(Method::DELETE, &path, None)?.done().map(drop)
+    }
+
     /// All devices, as the server describes them.
-    pub fn devices(&self) -> anyhow::Result<Value> {
-        self.get("/api/v1/devices")
+    pub fn devices(&self) -> anyhow::Result<Vec<Value>> {
+        let mut devices: Vec<Value> = Vec::new();
+        loop {
+            let last = devices.last().and_then(|device| device["name"].as_str());
+            let after = last.unwrap_or_default();
+            let path = format!("/api/v1/devices?limit={DEVICES_AT_ONCE}&after={after}");
+            let page: Vec<Value> = self.get(&path)?;
+            let next = page.first().and_then(|device| device["name"].as_str());
+            if next.is_some_and(|next| next <= after) {
+                bail!(
+                    "{}{path} lists devices again; are server and tool of one version?",
+                    self.url
+                );
+            }
+            let is_last = page.len() < DEVICES_AT_ONCE;
+            devices.extend(page);
+            if is_last {
+                return Ok(devices);
+            }
+        }
     }
 
     /// One device, as the server describes it.
@@ -187,6 +219,12 @@ impl Server {
     pub fn assign(&self, device: &str, slot: &str, release: &str) -> anyhow::Result<Value> {
         let path = format!("/api/v1/devices/{device}/slots/{slot}");
         self.ask(Method::PUT, &path, &serde_json::json!({ "release": release }))
+    }
+
+    /// Has the server sign that it says nothing any longer of what a slot shall hold.
+    pub fn unassign(&self, device: &str, slot: &str) -> anyhow::Result<Value> {
+        let path = format!("/api/v1/devices/{device}/slots/{slot}");
+        self.read(&self.send(Method::DELETE, &path, None)?.done()?, &path)
     }
 
     fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
@@ -267,10 +305,17 @@ impl Server {
         })?;
         let status = answer.status().as_u16();
         let mut body = answer.into_body();
-        let body = body.with_config().limit(bytes_max).read_to_vec();
-        let body = body
-            .with_context(|| format!("the server at {url} stopped in the middle of an answer"))?;
-        if status == 401 || status == 403 {
+        let body = match body.with_config().limit(bytes_max).read_to_vec() {
+            Ok(body) => body,
+            Err(ureq::Error::BodyExceedsLimit(_)) => bail!(
+                "the answer of {url}{path} has more than the {bytes_max} bytes that are read of one"
+            ),
+            Err(error) => {
+                let problem = format!("the server at {url} stopped in the middle of an answer");
+                return Err(error).context(problem);
+            }
+        };
+        if status == 401 {
             bail!(
                 "the server at {url} does not accept the token of {}; \
                  the right one is the file admin.token in the server's data folder: \
@@ -300,7 +345,8 @@ impl Answer {
             error: String,
         }
         match serde_json::from_slice::<Refusal>(&self.body) {
-            Ok(Refusal { error }) => bail!("the server refuses: {error}"),
+            Ok(Refusal { error }) if self.status < 500 => bail!("the server refuses: {error}"),
+            Ok(Refusal { error }) => bail!("the server failed, its log may say more: {error}"),
             Err(_) => bail!("the server answers with HTTP status {}", self.status),
         }
     }

@@ -1,11 +1,11 @@
-//! `lineside device add`: a folder that only this device is installed with.
+//! `lineside device add` and `device reissue`: a folder that only this device is installed with.
 
 use crate::connection::Connection;
 use crate::keys::KEYS;
 use crate::keys::folder::{KeyFolder, ROOT};
 use crate::new_files::{NewFiles, Readers};
 use crate::output::{Output, Usage};
-use crate::server::{NewDevice, Server};
+use crate::server::{Credentials, NewDevice, Server};
 use anyhow::Context;
 use clap::Args;
 use lineside_wire::name::DeviceId;
@@ -24,15 +24,30 @@ const MQTT_PORT: u16 = 1883;
 pub struct Add {
     /// The device's name.
     name: DeviceId,
-    /// The folder to make; nothing in it is written over.
-    #[arg(short, long, value_name = "DIR")]
-    output: PathBuf,
+    #[command(flatten)]
+    place: Place,
     /// The place it stands.
     #[arg(long)]
     site: Option<String>,
     /// A mark for selecting, as in --label line=3; as many as you like.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
+}
+
+#[derive(Args)]
+pub struct Reissue {
+    /// The device's name.
+    name: DeviceId,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// The folder that a device is installed with, and what stands in it.
+#[derive(Args)]
+struct Place {
+    /// The folder to make; nothing in it is written over.
+    #[arg(short, long, value_name = "DIR")]
+    output: PathBuf,
     /// The folder with the root.json that the device shall trust.
     #[arg(long, value_name = "DIR", default_value = KEYS)]
     keys: PathBuf,
@@ -60,17 +75,35 @@ fn label(text: &str) -> Result<(String, String), String> {
 }
 
 pub fn run(add: &Add, connection: &Connection, output: &Output) -> anyhow::Result<()> {
-    let Add { name, output: folder, site, labels, keys, mqtt } = add;
-    let keys = KeyFolder::open(keys)?;
-    let server = Server::at(connection)?;
-    keys.compare(server.url(), server.root()?.as_deref())?;
-    let (mqtt_host, mqtt_port) = broker(mqtt.as_ref(), connection, server.url())?;
+    let Add { name, place, site, labels } = add;
     let mut marks = BTreeMap::new();
     for (key, value) in labels {
         if marks.insert(key.clone(), value.clone()).is_some() {
             return Err(Usage(format!("--label {key} is given twice; one value each")).into());
         }
     }
+    let device = NewDevice { name: name.as_str(), site: site.as_deref(), labels: &marks };
+    make(name, place, connection, output, |server| server.add_device(&device))
+}
+
+pub fn again(reissue: &Reissue, connection: &Connection, output: &Output) -> anyhow::Result<()> {
+    let Reissue { name, place } = reissue;
+    make(name, place, connection, output, |server| server.new_password(name.as_str()))
+}
+
+/// Makes the folder, with the credentials that `ask` gets from the server.
+fn make(
+    name: &DeviceId,
+    place: &Place,
+    connection: &Connection,
+    output: &Output,
+    ask: impl FnOnce(&Server) -> anyhow::Result<Credentials>,
+) -> anyhow::Result<()> {
+    let Place { output: folder, keys, mqtt } = place;
+    let keys = KeyFolder::open(keys)?;
+    let server = Server::at(connection)?;
+    keys.compare(server.url(), server.root()?.as_deref())?;
+    let (mqtt_host, mqtt_port) = broker(mqtt.as_ref(), connection, server.url())?;
 
     // The password is told once: whether it can be written down is found out before.
     let files = NewFiles::reserve(
@@ -78,8 +111,7 @@ pub fn run(add: &Add, connection: &Connection, output: &Output) -> anyhow::Resul
         &[(DEVICE.to_owned(), Readers::Owner), (ROOT.to_owned(), Readers::All)],
     )?;
     files.fill(ROOT, keys.root().bytes())?;
-    let device = NewDevice { name: name.as_str(), site: site.as_deref(), labels: &marks };
-    let credentials = server.add_device(&device)?;
+    let credentials = ask(&server)?;
     let file = DeviceFile {
         device: name.as_str(),
         server_http: server.url(),

@@ -22,8 +22,24 @@ struct Device {
     labels: BTreeMap<String, String>,
     agent_version: String,
     last_seen: Option<String>,
+    /// What is not as it should be, a sentence each.
+    attention: Vec<String>,
     slots: BTreeMap<String, Slot>,
+    /// Sums by slot; also of slots that the device has no longer.
+    telemetry: BTreeMap<String, Sums>,
     events: Vec<Event>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Sums {
+    readings: u64,
+    frames: u64,
+    findings: u64,
+    alarms: u64,
+    errors: u64,
+    dropped: u64,
+    doubled: u64,
 }
 
 #[derive(Deserialize, Default)]
@@ -73,21 +89,27 @@ pub fn table(devices: &Value, now: OffsetDateTime) -> anyhow::Result<String> {
     if devices.is_empty() {
         return Ok("no devices; next: lineside device add NAME -o DIR".into());
     }
-    let heads = ["device", "site", "last seen", "slot", "assigned", "active", "candidate"];
+    let heads =
+        ["device", "site", "last seen", "attention", "slot", "assigned", "active", "candidate"];
     let mut rows = vec![heads.map(str::to_owned)];
     for device in &devices {
         let site = if device.site.is_empty() { "-" } else { &device.site };
-        let mut lead = [device.name.clone(), site.to_owned(), since(device, now)];
+        let attention = match device.attention.len() {
+            0 => "-".into(),
+            count => count.to_string(),
+        };
+        let mut lead = [device.name.clone(), site.to_owned(), since(device, now), attention];
         let vacant = Slot::default();
         let slots: Vec<(&str, &Slot)> = match device.slots.is_empty() {
             true => vec![("-", &vacant)],
             false => device.slots.iter().map(|(name, slot)| (name.as_str(), slot)).collect(),
         };
         for (name, slot) in slots {
-            let [device, site, seen] = std::mem::take(&mut lead);
+            let [device, site, seen, attention] = std::mem::take(&mut lead);
             let assigned = slot.assigned.clone().unwrap_or("-".into());
             let active = path(slot.active.as_ref());
-            rows.push([device, site, seen, name.to_owned(), assigned, active, slot.under_way()]);
+            let (slot_name, candidate) = (name.to_owned(), slot.under_way());
+            rows.push([device, site, seen, attention, slot_name, assigned, active, candidate]);
         }
     }
     Ok(aligned(&rows))
@@ -114,6 +136,9 @@ pub fn paragraph(device: &Value, now: OffsetDateTime) -> anyhow::Result<String> 
     if device.last_seen.is_none() {
         text.push_str("; next: install it with its folder and start lineside-agent there");
     }
+    for sentence in &device.attention {
+        let _ = write!(text, "\n! {sentence}");
+    }
     for (slot_name, slot) in &device.slots {
         let _ = write!(text, "\n\nslot {slot_name}");
         let _ = write!(text, "\n  assigned   {}", slot.assigned.as_deref().unwrap_or("-"));
@@ -133,15 +158,37 @@ pub fn paragraph(device: &Value, now: OffsetDateTime) -> anyhow::Result<String> 
     if device.slots.is_empty() {
         let _ = write!(text, "\n\nno slots; next: lineside assign {name} SLOT NAME/VERSION");
     }
+    if !device.telemetry.is_empty() {
+        text.push_str("\n\nsince it was added");
+        let heads =
+            ["slot", "readings", "frames", "findings", "alarms", "errors", "dropped", "doubled"];
+        let mut rows = vec![heads.map(str::to_owned)];
+        rows.extend(device.telemetry.iter().map(|(slot, sums)| sums.row(slot)));
+        indent(&mut text, &rows);
+    }
     if !device.events.is_empty() {
         text.push_str("\n\nlately");
         let rows: Vec<[String; 4]> =
             device.events.iter().take(EVENTS_MAX).map(Event::row).collect();
-        for line in aligned(&rows).lines() {
-            let _ = write!(text, "\n  {line}");
-        }
+        indent(&mut text, &rows);
     }
     Ok(text)
+}
+
+fn indent<const N: usize>(text: &mut String, rows: &[[String; N]]) {
+    for line in aligned(rows).lines() {
+        let _ = write!(text, "\n  {line}");
+    }
+}
+
+impl Sums {
+    fn row(&self, slot: &str) -> [String; 8] {
+        let Sums { readings, frames, findings, alarms, errors, dropped, doubled } = self;
+        let [readings, frames, findings] = [readings, frames, findings].map(u64::to_string);
+        let [alarms, errors, dropped, doubled] =
+            [alarms, errors, dropped, doubled].map(u64::to_string);
+        [slot.to_owned(), readings, frames, findings, alarms, errors, dropped, doubled]
+    }
 }
 
 impl Slot {
@@ -204,6 +251,9 @@ mod tests {
         json!({
             "name": "mill-7", "site": "Bremen", "labels": { "line": "3" },
             "agent_version": "0.1.0", "last_seen": "2026-11-24T11:59:55Z", "boot": 1,
+            "attention": ["7 readings were dropped on the device"],
+            "telemetry": { "turbine": { "intervals": 2, "readings": 1200, "frames": 120,
+                "findings": 12, "alarms": 1, "errors": 0, "dropped": 7, "doubled": 0 } },
             "slots": {
                 "ecg": { "assigned": "ecg/1", "active": null, "phase": "", "note": "", "floor": 0 },
                 "turbine": { "assigned": "turbine/2", "phase": "trial", "floor": 1,
@@ -220,10 +270,10 @@ mod tests {
     fn a_list_has_a_line_for_each_slot() {
         let devices = json!([device(), { "name": "new" }]);
         insta::assert_snapshot!(table(&devices, NOW).unwrap(), @r"
-        device  site    last seen  slot     assigned   active     candidate
-        mill-7  Bremen  5 s ago    ecg      ecg/1      -          -
-                                   turbine  turbine/2  turbine/1  turbine/2 (trial)
-        new     -       never      -        -          -          -
+        device  site    last seen  attention  slot     assigned   active     candidate
+        mill-7  Bremen  5 s ago    1          ecg      ecg/1      -          -
+                                              turbine  turbine/2  turbine/1  turbine/2 (trial)
+        new     -       never      -          -        -          -          -
         ");
     }
 
@@ -232,6 +282,7 @@ mod tests {
         insta::assert_snapshot!(paragraph(&device(), NOW).unwrap(), @r"
         mill-7, Bremen, line=3
         last seen 5 s ago, agent 0.1.0
+        ! 7 readings were dropped on the device
 
         slot ecg
           assigned   ecg/1
@@ -244,6 +295,10 @@ mod tests {
           candidate  turbine/2 (trial)
           floor      1
           12 of 120 frames
+
+        since it was added
+          slot     readings  frames  findings  alarms  errors  dropped  doubled
+          turbine  1200      120     12        1       0       7        0
 
         lately
           2026-11-24T11:59:00Z  turbine  trial_started  turbine v2
