@@ -16,15 +16,17 @@ use tokio::sync::{Mutex, MutexGuard};
 /// Version of the tables. A database of another version is not touched.
 const TABLES_VERSION: i64 = 2;
 /// Connections that read at the same time.
-const CONNECTIONS_MAX: u32 = 4;
+const READERS_MAX: u32 = 4;
 
 /// The database of one server.
 #[derive(Debug)]
 pub(crate) struct Store {
     path: PathBuf,
-    connection: DatabaseConnection,
+    // Apart from the writer: a connection whose commit failed is closed, and if it was the only
+    // one, a full disk would not let another be opened, not even for reading.
+    readers: DatabaseConnection,
     // SQLite has one writer at a time. Waiting here is orderly; waiting there ends in "locked".
-    writer: Mutex<()>,
+    writer: Mutex<DatabaseConnection>,
     trouble: std::sync::Mutex<Trouble>,
 }
 
@@ -41,7 +43,7 @@ pub(crate) struct Trouble {
 pub(crate) struct Writing<'a> {
     pub transaction: DatabaseTransaction,
     store: &'a Store,
-    _writer: MutexGuard<'a, ()>,
+    _writer: MutexGuard<'a, DatabaseConnection>,
 }
 
 impl Writing<'_> {
@@ -70,11 +72,12 @@ impl Store {
             Error::Database(error) => not_usable(path, error),
             other => other,
         };
-        let connection = connect(path).await.map_err(|error| unusable(error.into()))?;
+        let writer = connect(path, 1).await.map_err(|error| unusable(error.into()))?;
+        let readers = connect(path, READERS_MAX).await.map_err(|error| unusable(error.into()))?;
         let store = Store {
             path: path.to_owned(),
-            connection,
-            writer: Mutex::default(),
+            readers,
+            writer: Mutex::new(writer),
             trouble: std::sync::Mutex::default(),
         };
         // Before anything is written to it.
@@ -93,7 +96,7 @@ impl Store {
             )));
         }
         let writing = self.write().await?;
-        let backend = self.connection.get_database_backend();
+        let backend = self.readers.get_database_backend();
         let schema = Schema::new(backend);
         for mut table in tables::all(&schema) {
             let statement: &mut TableCreateStatement = table.if_not_exists();
@@ -108,8 +111,8 @@ impl Store {
 
     /// Reads a row of each table, so that a file that was cut short is found out at the start.
     async fn touch_tables(&self) -> Result<(), DbErr> {
-        let backend = self.connection.get_database_backend();
-        let ask = |sql: String| self.connection.query_all_raw(Statement::from_string(backend, sql));
+        let backend = self.readers.get_database_backend();
+        let ask = |sql: String| self.readers.query_all_raw(Statement::from_string(backend, sql));
         let names = "SELECT name FROM sqlite_schema WHERE type = 'table' AND rootpage > 0";
         for row in ask(names.into()).await? {
             let name: String = row.try_get_by_index(0)?;
@@ -119,15 +122,15 @@ impl Store {
     }
 
     async fn query_pragma(&self, name: &str) -> Result<i64, Error> {
-        let backend = self.connection.get_database_backend();
+        let backend = self.readers.get_database_backend();
         let statement = Statement::from_string(backend, format!("PRAGMA {name}"));
-        let row = self.connection.query_one_raw(statement).await?;
+        let row = self.readers.query_one_raw(statement).await?;
         Ok(row.map(|row| row.try_get_by_index::<i64>(0)).transpose()?.unwrap_or(0))
     }
 
-    /// The connection for reading.
+    /// The connections for reading.
     pub fn read(&self) -> &DatabaseConnection {
-        &self.connection
+        &self.readers
     }
 
     /// Begins a transaction that writes; waits for the one before.
@@ -142,7 +145,7 @@ impl Store {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..Default::default()
         };
-        let begun = self.connection.begin_with_options(options).await;
+        let begun = writer.begin_with_options(options).await;
         let transaction = begun.inspect_err(|error| self.failed(error))?;
         Ok(Writing { transaction, store: self, _writer: writer })
     }
@@ -180,17 +183,20 @@ impl Store {
 
     /// Closes the database; what is under way ends first.
     pub async fn close(&self) {
-        let _writer = self.writer.lock().await;
-        if let Err(error) = self.connection.clone().close().await {
-            tracing::warn!("the database was not closed: {}", chain(&error));
+        let writer = self.writer.lock().await;
+        // The writer last, so that it takes what is in the log into the file.
+        for connection in [&self.readers, &*writer] {
+            if let Err(error) = connection.clone().close().await {
+                tracing::warn!("the database was not closed: {}", chain(&error));
+            }
         }
     }
 }
 
-async fn connect(path: &Path) -> Result<DatabaseConnection, DbErr> {
+async fn connect(path: &Path, connections_max: u32) -> Result<DatabaseConnection, DbErr> {
     // The path is set below as it is: in a URL a `%` or `?` of it would mean something.
     let mut options = ConnectOptions::new("sqlite://lineside.db");
-    options.max_connections(CONNECTIONS_MAX).sqlx_logging(false);
+    options.max_connections(connections_max).sqlx_logging(false);
     let path = path.to_owned();
     options.map_sqlx_sqlite_opts(move |options| {
         // FULL and not NORMAL: with NORMAL a power cut may take back the last transactions,
@@ -203,6 +209,8 @@ async fn connect(path: &Path) -> Result<DatabaseConnection, DbErr> {
             .pragma("busy_timeout", "5000")
     });
     options.map_sqlx_sqlite_pool_opts(|options| {
+        // Never closed for being idle or old: see `Store::readers`.
+        let options = options.idle_timeout(None).max_lifetime(None);
         options.after_release(|connection, _| {
             Box::pin(async move {
                 // A commit that fails for want of room is rolled back by SQLite itself. sqlx's own
@@ -301,8 +309,8 @@ mod tests {
         assert_eq!(store.trouble().failures, 1);
         assert!(store.trouble().last.is_some());
 
-        // More often than there are connections, since any of them may be the one.
-        let rounds = 2 * i64::from(CONNECTIONS_MAX);
+        // Again and again, since each is given up once and committed once.
+        let rounds = 8;
         for version in 0..rounds {
             drop(store.write().await.unwrap());
             let writing = store.write().await.unwrap();
@@ -331,8 +339,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("lineside.db")).await.unwrap();
         let mut held = Vec::new();
-        for _ in 0..CONNECTIONS_MAX {
-            let transaction = store.read().begin().await.unwrap();
+        held.push(store.write().await.unwrap().transaction);
+        for _ in 0..READERS_MAX {
+            // Held, so that the next one is another connection.
+            held.push(store.read().begin().await.unwrap());
+        }
+        for transaction in held {
             let backend = transaction.get_database_backend();
             let ask = async |pragma: &str| {
                 let statement = Statement::from_string(backend, format!("PRAGMA {pragma}"));
@@ -342,8 +354,6 @@ mod tests {
             assert_eq!(synchronous, 2, "FULL");
             let journal_mode: String = ask("journal_mode").await.try_get_by_index(0).unwrap();
             assert_eq!(journal_mode, "wal");
-            // Held, so that the next one is another connection.
-            held.push(transaction);
         }
     }
 
