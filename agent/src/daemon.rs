@@ -1,40 +1,32 @@
 //! The agent as a whole: opens what there is, puts sources, slots, sinks and the drivers of updates
 //! together, and ends them in order. The only module that knows all others.
 
+mod hands;
+mod slots;
+mod trust;
+mod watched;
+
 use crate::clock::now_unix_ms;
-use crate::config::{Config, OutboxFull, SinkKind, SlotConfig, SourceKind};
+use crate::config::{Config, OutboxFull, SinkKind, SourceKind};
 use crate::error::chain;
 use crate::fleet::Device;
-use crate::fleet::device::DeviceError;
 use crate::fleet::session::Session;
 use crate::fleet::status::Reporter;
-use crate::ledger::{Ledger, Outbox, OutboxLimits, Position};
+use crate::ledger::{Ledger, Outbox, OutboxLimits};
 use crate::local;
 use crate::sink;
-use crate::source::Arrival;
-use crate::source::file::Files;
-use crate::source::mqtt::Topic;
 use crate::status::{self, DeviceStatus, SlotReport, by_sink};
 use crate::store::Store;
 use crate::telemetry::{TelemetryHandle, TelemetryParts};
-use crate::update::StagedRelease;
-use crate::update::acceptance::{Acceptance, RestoreError};
 use crate::update::blobs::Blobs;
 use crate::update::download::Registry;
 use crate::update::driver::{Parts, Updates};
-use crate::update::hands::{Failure, Hands};
 use crate::update::journal::Journal;
-use crate::update::slot::{QUEUE_MAX, SlotDriver, SlotParts as DriverParts};
 use crate::update::states::States;
 use crate::worker::process::{Processes, Starter};
-use crate::worker::task::{SlotParts, open};
-use crate::worker::{
-    SelfTestError, SlotEvent, SlotHandle, SlotView, SwapError, WorkerLimits, self_test,
-};
+use crate::worker::{SlotHandle, SlotView, WorkerLimits};
 use anyhow::{Context, anyhow, bail};
-use lineside_bundle::{Digest, Port};
-use lineside_rules::Observation;
-use lineside_update::{Report, Target};
+use lineside_update::Target;
 use lineside_wire::name::{DeviceId, SlotName};
 use lineside_wire::v1::event;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -43,12 +35,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::task::{JoinSet, block_in_place, spawn_blocking};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::{block_in_place, spawn_blocking};
 use tokio::time::{sleep, timeout};
+use trust::{Trust, trust};
+use watched::Watched;
 
-/// Arrivals that wait for a slot, besides its own queue.
-const ARRIVALS_MAX: usize = 4;
 /// Longest that the end of the agent may take.
 const STOP_MAX: Duration = Duration::from_secs(5);
 /// How often it is looked whether everything is drained.
@@ -193,45 +185,6 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
     done
 }
 
-/// Tasks and threads that end only with the agent.
-#[derive(Default)]
-struct Watched {
-    ends: JoinSet<String>,
-}
-
-impl Watched {
-    /// Starts a task; its end is told with this name.
-    fn task(&mut self, name: impl Into<String>, task: impl Future<Output = ()> + Send + 'static) {
-        let name = name.into();
-        let task = tokio::spawn(task);
-        self.ends.spawn(async move {
-            // A panic has been told where it happened.
-            let _ = task.await;
-            name
-        });
-    }
-
-    /// Watches a thread that says when it has ended as it may.
-    fn thread(&mut self, name: impl Into<String>, ended: oneshot::Receiver<()>) {
-        let name = name.into();
-        self.ends.spawn(async move {
-            if ended.await.is_ok() {
-                std::future::pending::<()>().await;
-            }
-            name
-        });
-    }
-
-    /// Waits until one of them has ended. Gives its name.
-    async fn ended(&mut self) -> String {
-        match self.ends.join_next().await {
-            Some(Ok(name)) => name,
-            // These tasks only wait, and nobody cancels them.
-            Some(Err(_)) | None => std::future::pending().await,
-        }
-    }
-}
-
 /// A random number, for [`Journal::next_boot`].
 fn draw() -> u16 {
     let mut bytes = [0; 2];
@@ -357,105 +310,6 @@ async fn tell_what_gives_way(
 }
 
 impl House {
-    fn open_slot(
-        &self,
-        name: &SlotName,
-        config: &SlotConfig,
-        problem: watch::Sender<Option<String>>,
-        watched: &mut Watched,
-        drivers: &mut Vec<oneshot::Receiver<()>>,
-    ) -> anyhow::Result<(SlotHandle, mpsc::Sender<Target>)> {
-        let (arrivals, inbox) = mpsc::channel(ARRIVALS_MAX);
-        let (receipts, committed) = mpsc::unbounded_channel();
-        let (slot, position) = open(SlotParts {
-            device: self.name.clone(),
-            slot: name.clone(),
-            config: config.clone(),
-            commit_every: self.config.limits.commit_every,
-            commit_frames: self.config.limits.commit_frames,
-            limits: self.limits.clone(),
-            starter: self.starter.clone(),
-            ledger: self.ledger.clone(),
-            witness: Arc::new(self.telemetry.clone()),
-            arrivals: inbox,
-            receipts,
-        })?;
-        let working = slot.clone();
-        watched.task(format!("slot {name}"), async move {
-            if let Err(error) = working.ended().await {
-                tracing::error!("{:#}", anyhow::Error::from(error));
-            }
-        });
-        let source = SourceParts {
-            device: &self.name,
-            name,
-            config,
-            port: slot.port(),
-            position,
-            arrivals,
-            receipts: committed,
-            problem,
-        };
-        start_source(source, watched)?;
-        let (assign, assignments) = mpsc::channel(QUEUE_MAX);
-        let driver = SlotDriver::new(DriverParts {
-            slot: name.clone(),
-            policy: config.policy.clone(),
-            journal: self.journal.clone(),
-            blobs: self.blobs.clone(),
-            registry: self.registry.clone(),
-            hands: SlotHands {
-                slot: slot.clone(),
-                starter: self.starter.clone(),
-                limits: self.limits.clone(),
-                telemetry: self.telemetry.clone(),
-                name: name.clone(),
-            },
-            states: self.states.clone(),
-            online: self.online.clone(),
-        })?;
-        let driving = driver.drive(assignments, failures(&slot), self.stop.clone());
-        let (end, ended) = oneshot::channel();
-        drivers.push(ended);
-        watched.task(format!("the driver of updates of slot {name}"), async move {
-            driving.await;
-            // Nobody waits for it unless the agent stops.
-            let _ = end.send(());
-        });
-        Ok((slot, assign))
-    }
-}
-
-/// What is trusted at the start.
-struct Trust {
-    /// The device's folder; none where there is no server that may be spoken to.
-    device: Option<Device>,
-    /// What was accepted and is still to be told to the slots, or why nothing is taken.
-    accepted: Result<(Acceptance, BTreeMap<SlotName, Target>), String>,
-}
-
-/// What is trusted. Trouble with it turns off updates and stops nothing that runs.
-///
-/// # Errors
-/// The state folder is another device's: its readings, findings and telemetry are not this one's.
-fn trust(journal: &Journal, device: Result<Device, DeviceError>) -> Result<Trust, RestoreError> {
-    let device = match device {
-        Ok(device) => device,
-        Err(error) => return Ok(Trust { device: None, accepted: Err(chain(error)) }),
-    };
-    let restored = Acceptance::restore(&device, journal.clone());
-    let (device, accepted) = match restored.and_then(|it| Ok((it, journal.accepted()?.targets))) {
-        Ok(accepted) => (Some(device), Ok(accepted)),
-        Err(error @ RestoreError::OtherDevice { .. }) => return Err(error),
-        // What the spool holds is not for whoever the device belongs to now.
-        Err(error @ RestoreError::OtherRoot) => (None, Err(chain(error))),
-        // The server hears how the device is, and nothing is taken from it.
-        Err(error) => (Some(device), Err(chain(error))),
-    };
-    Ok(Trust { device, accepted })
-}
-
-impl House {
     /// Starts what brings releases: the driver of updates, the session with the server, the door for
     /// people on the device.
     fn follow_the_server(
@@ -529,149 +383,5 @@ impl House {
         if let Err(error) = local::serve(store.folder(), status, updates) {
             tracing::warn!("`lineside-agent status` and `install` will not work: {error}");
         }
-    }
-}
-
-/// Deaths of the slot's workers, as the driver of its updates wants them.
-fn failures(slot: &SlotHandle) -> mpsc::Receiver<(Digest, String)> {
-    let mut events = slot.subscribe();
-    let (tell, failures) = mpsc::channel(QUEUE_MAX);
-    tokio::spawn(async move {
-        while let Some(SlotEvent::WorkerFailed { release, reason }) = events.recv().await {
-            if tell.send((release.digest, reason)).await.is_err() {
-                return;
-            }
-        }
-    });
-    failures
-}
-
-/// What a source works with.
-struct SourceParts<'a> {
-    device: &'a DeviceId,
-    name: &'a SlotName,
-    config: &'a SlotConfig,
-    port: watch::Receiver<Option<Arc<Port>>>,
-    position: Position,
-    arrivals: mpsc::Sender<Arrival>,
-    receipts: mpsc::UnboundedReceiver<u64>,
-    problem: watch::Sender<Option<String>>,
-}
-
-fn start_source(parts: SourceParts<'_>, watched: &mut Watched) -> anyhow::Result<()> {
-    let SourceParts { device, name, config, port, position, arrivals, receipts, problem } = parts;
-    let named = format!("the source of slot {name}");
-    match &config.source_kind {
-        SourceKind::File { .. } if position.ended => {
-            tracing::info!("slot {name}: source {} is at its end; nothing is read", config.source);
-        }
-        SourceKind::File { paths, pace } => {
-            let files = Files { paths: paths.clone(), pace: *pace, port, arrivals, problem };
-            let (end, ended) = oneshot::channel();
-            std::thread::Builder::new()
-                .name(format!("source {name}"))
-                .spawn(move || {
-                    files.read(&position);
-                    // Nobody listens any more when the agent stops.
-                    let _ = end.send(());
-                })
-                .context("cannot start a thread for the source")?;
-            watched.thread(named, ended);
-        }
-        SourceKind::Mqtt(end) => {
-            // Another broker or topic is another session: nothing of the old one belongs to it.
-            let mark = Digest::of(format!("{end:?}").as_bytes()).short();
-            let client_id = format!("lineside-{device}-{name}-{mark}");
-            let recent = position.recent;
-            let topic =
-                Topic { end: end.clone(), client_id, port, arrivals, receipts, recent, problem };
-            watched.task(named, topic.read());
-        }
-    }
-    Ok(())
-}
-
-/// What a slot's driver does to the slot.
-struct SlotHands {
-    slot: SlotHandle,
-    starter: Arc<dyn Starter>,
-    limits: WorkerLimits,
-    telemetry: TelemetryHandle,
-    name: SlotName,
-}
-
-impl Hands for SlotHands {
-    async fn run(&self, release: &StagedRelease) -> Result<(), Failure> {
-        self.slot.run(release).await.map_err(not_placed)
-    }
-
-    async fn swap(&self, release: &StagedRelease) -> Result<(), Failure> {
-        self.slot.swap(release).await.map_err(not_placed)
-    }
-
-    async fn vacate(&self, reason: &str) {
-        self.slot.vacate(reason).await;
-    }
-
-    fn observation(&self, release: &Digest) -> Observation {
-        self.slot.observation(release)
-    }
-
-    async fn self_test(&self, release: &StagedRelease) -> Result<(), Failure> {
-        self.slot.verified(release).await;
-        match self_test(release, &self.limits, &*self.starter).await {
-            Ok(_) => Ok(()),
-            Err(error) => Err(not_checked(error)),
-        }
-    }
-
-    async fn report(&self, report: &Report) -> bool {
-        self.telemetry.report(&self.name, report).await
-    }
-}
-
-fn not_placed(error: SwapError) -> Failure {
-    let reason = error.to_string();
-    match error {
-        SwapError::Load(_) | SwapError::Died(_) | SwapError::Slow(_) => Failure::Release(reason),
-        SwapError::Killed(_) | SwapError::Start(_) => Failure::Elsewhere(reason),
-        // A driver asks for one change after the other: what comes in between is the agent's end.
-        SwapError::Superseded | SwapError::Stopping => Failure::Stopping,
-    }
-}
-
-fn not_checked(error: SelfTestError) -> Failure {
-    let reason = error.to_string();
-    match error {
-        SelfTestError::Refused(_) | SelfTestError::Died(_) | SelfTestError::Slow(_) => {
-            Failure::Release(reason)
-        }
-        SelfTestError::Killed(_) | SelfTestError::Start(_) => Failure::Elsewhere(reason),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_part_of_the_agent_that_breaks_down_is_named() {
-        let mut watched = Watched::default();
-        watched.task("the task that runs", std::future::pending());
-        let (end, ended) = oneshot::channel();
-        watched.thread("the recording that is at its end", ended);
-        end.send(()).unwrap();
-        let (end, ended) = oneshot::channel::<()>();
-        watched.thread("the thread that breaks", ended);
-        let thread = std::thread::spawn(move || {
-            let _end = end;
-            panic!("a thread of a test");
-        });
-        thread.join().unwrap_err();
-        assert_eq!(watched.ended().await, "the thread that breaks");
-        watched.task("the task that breaks", async { panic!("a task of a test") });
-        assert_eq!(watched.ended().await, "the task that breaks");
-        watched.task("the task that just ends", async {});
-        assert_eq!(watched.ended().await, "the task that just ends");
     }
 }

@@ -4,6 +4,10 @@
 //! `ledger` and `sink`. Updates: `Assignment -> TrustedTarget -> Blob -> StagedRelease ->
 //! Candidate -> Committed | RolledBack`, through `fleet` and `update`. `daemon` puts them together.
 
+// What tests share names the crate as tests outside of it do.
+#[cfg(test)]
+extern crate self as lineside_agent;
+
 pub mod clock;
 pub mod config;
 pub mod daemon;

@@ -7,7 +7,7 @@ use lineside_agent::store::Store;
 use lineside_agent::update::blobs::Blobs;
 use lineside_agent::update::journal::{Accepted, Journal};
 use lineside_bundle::{BuiltBundle, BundleFile, Digest, build};
-use lineside_rules::Verdict;
+use lineside_rules::{TrialLimits, Verdict};
 use lineside_trust::{KeyPair, RootSpec, sign_root};
 use lineside_update::{Event, SlotState, Tally, Target, step};
 use ring::rand::SystemRandom;
@@ -95,9 +95,9 @@ fn commit(folder: &Path) {
     let (slot, target) = journal.accepted().unwrap().targets.into_iter().next().unwrap();
     let release = target.release.digest;
     let events = [
-        Event::Assigned(target),
+        Event::Assigned { target, floor: 0 },
         Event::Downloaded { release },
-        Event::Staged { release },
+        Event::Staged { release, limits: TrialLimits::default() },
         Event::Observed { release, seen: Tally::default(), verdict: Verdict::Passed },
     ];
     let step = |state, event| step(state, event, Duration::ZERO).0;
@@ -174,20 +174,6 @@ fn killed_at_any_moment_it_goes_on_where_frames_were_accounted_for() {
         let text = fs::read(folder.path().join("findings.jsonl")).unwrap_or_default();
         text.iter().filter(|byte| **byte == b'\n').count()
     };
-    // Whoever is killed too often during a trial is taken back, and rightly so.
-    let mut child = start(&settings);
-    let began = Instant::now();
-    let status = || {
-        let mut program = Command::new(env!("CARGO_BIN_EXE_lineside-agent"));
-        let output = program.current_dir(folder.path()).args(["status", "--json"]).output();
-        serde_json::from_slice(&output.unwrap().stdout).unwrap_or(Value::Null)
-    };
-    while status()["slots"]["echo"]["active"] != "echo v1" {
-        assert!(began.elapsed() < PATIENCE, "it is not committed");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
     // While it starts, and each time that it has got on by some findings.
     let mut in_the_middle = 0;
     for round in 0..12 {

@@ -688,7 +688,7 @@ impl Starter for Liars {
                     break;
                 }
             }
-            let _ = tell.send("it ended by itself".into());
+            let _ = tell.send(End::Itself("it ended by itself".into()));
         });
         tokio::spawn(async move {
             let _ = killed.await;

@@ -13,15 +13,13 @@ use lineside_agent::update::driver::{InstallError, Parts, Updates};
 use lineside_agent::update::journal::Journal;
 use lineside_bundle::BuiltBundle;
 use lineside_bundle::parcel::Papers;
-use lineside_rules::Verdict;
 use lineside_trust::{AssignmentSpec, ReleasesDraft, sign_assignment};
-use lineside_update::{Event, SlotState, Tally, Target, step};
+use lineside_update::Target;
 use lineside_wire::name::SlotName;
 use lineside_wire::v1::Documents;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::collections::BTreeMap;
 use std::fs;
-use std::time::Duration;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::timeout;
 
@@ -109,6 +107,31 @@ fn papers(
 fn documents(papers: Papers) -> Documents {
     let Papers { roots, releases, assignment } = papers;
     Documents { roots, releases, assignment }
+}
+
+#[tokio::test]
+async fn a_slot_is_told_what_changes_for_it_and_a_refusal_is_said_once() {
+    let (vendor, bundles) = (Vendor::new(), bundles());
+    let [first, second, _] = &bundles;
+    let mut house = House::new(&vendor, &["a", "b"]);
+    let both = papers(&vendor, &bundles, 1, &[("a", first), ("b", first)]);
+    assert!(house.updates.deliver(documents(both)));
+    assert_eq!(house.told("a").await, "echo v1");
+    assert_eq!(house.told("b").await, "echo v1");
+    let forged = documents(papers(&Vendor::new(), &bundles, 2, &[("a", second)]));
+    assert!(house.updates.deliver(forged.clone()));
+    let reason = house.refused().await;
+    assert!(reason.contains("not signed by enough of its keys"), "{reason}");
+    assert_eq!(house.updates.trouble(), Some(reason));
+    assert!(house.updates.deliver(forged));
+    let next = papers(&vendor, &bundles, 2, &[("a", second), ("b", first)]);
+    assert!(house.updates.deliver(documents(next)));
+    assert_eq!(house.told("a").await, "echo v2");
+    assert_eq!(house.updates.trouble(), None);
+    let told = house.told.get_mut(&"b".parse::<SlotName>().unwrap()).unwrap();
+    assert!(told.try_recv().is_err(), "nothing has changed for it");
+    assert!(house.refused.try_recv().is_err(), "it was no news");
+    drop(house.store);
 }
 
 #[tokio::test]

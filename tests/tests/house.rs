@@ -46,7 +46,12 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 16] = [
     ("plugins/sdk", "lineside-plugin", &[], &[]),
     ("plugins/ecg-beats", "ecg-beats", &["lineside-plugin"], &[]),
     ("plugins/lost-power", "lost-power", &["lineside-plugin"], &[]),
-    ("tests", "lineside-tests", &["lineside-bundle", "lineside-rules", "lineside-runtime"], &[]),
+    (
+        "tests",
+        "lineside-tests",
+        &["lineside-bundle", "lineside-rules", "lineside-runtime", "lineside-trust"],
+        &[],
+    ),
     ("tests/evil-plugin", "evil-plugin", &["lineside-plugin"], &[]),
 ];
 

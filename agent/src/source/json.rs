@@ -2,15 +2,12 @@
 
 use crate::source::Row;
 use lineside_bundle::Port;
+use lineside_runtime::{KEY_BYTES_MAX, parse_time};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 /// Rows that one message may carry.
 const ROWS_MAX: usize = 10_000;
-/// Longest key in bytes.
-const KEY_BYTES_MAX: usize = 255;
 /// Names of fields that are told where one is missing.
 const FIELDS_TOLD: usize = 20;
 /// Characters of a wrong value that are told.
@@ -126,15 +123,6 @@ fn found(value: &Value) -> String {
         None => text,
         Some((at, _)) => format!("{}…", &text[..at]),
     }
-}
-
-/// RFC 3339, with or without seconds.
-fn parse_time(text: &str) -> Option<i64> {
-    let time = OffsetDateTime::parse(text, &Rfc3339).ok().or_else(|| {
-        let minutes = text.strip_suffix('Z')?;
-        OffsetDateTime::parse(&format!("{minutes}:00Z"), &Rfc3339).ok()
-    })?;
-    i64::try_from(time.unix_timestamp_nanos()).ok()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::error::chain;
 use crate::update::acceptance::{AcceptError, Acceptance, Versions};
 use crate::update::blobs::{Blobs, ByHand};
 use crate::update::garbage;
-use crate::update::journal::{Journal, JournalError};
+use crate::update::journal::Journal;
 use crate::update::parcel::{self, ParcelError};
 use crate::update::stage::StageError;
 use lineside_bundle::{Digest, ReleaseId};
@@ -93,13 +93,7 @@ impl Updates {
         let (trouble, shown) = watch::channel(None);
         let versions = parts.acceptance.versions();
         let untold = parts.targets.clone();
-        let driver = Driver {
-            parts,
-            untold,
-            told: BTreeMap::new(),
-            refused: None,
-            trouble,
-        };
+        let driver = Driver { parts, untold, told: BTreeMap::new(), refused: None, trouble };
         tokio::spawn(driver.drive(inbox));
         Updates { requests, versions, trouble: shown }
     }

@@ -84,7 +84,7 @@ mod tests {
     use crate::database::tests::in_memory;
     use crate::update::journal::Accepted;
     use lineside_bundle::{BuiltBundle, BundleFile, build};
-    use lineside_rules::Verdict;
+    use lineside_rules::{TrialLimits, Verdict};
     use lineside_update::{Event, SlotState, Tally, Target, step};
     use std::collections::BTreeMap;
     use std::fs;
@@ -124,9 +124,9 @@ mod tests {
         after(
             state,
             [
-                Event::Assigned(target(bundle)),
+                Event::Assigned { target: target(bundle), floor: 0 },
                 Event::Downloaded { release },
-                Event::Staged { release },
+                Event::Staged { release, limits: TrialLimits::default() },
                 Event::Observed { release, seen, verdict },
             ],
         )
@@ -149,7 +149,7 @@ mod tests {
         let staging = after(
             both.clone(),
             [
-                Event::Assigned(target(&third)),
+                Event::Assigned { target: target(&third), floor: 0 },
                 Event::Downloaded { release: third.release_id().digest },
             ],
         );

@@ -1,10 +1,10 @@
 //! What a slot has done in the background, one thing at a time: blobs are fetched, checks replayed.
 
+use crate::error::chain;
 use crate::fleet::backoff;
 use crate::update::blobs::Blobs;
 use crate::update::download::Registry;
 use crate::update::hands::{Failure, Hands};
-use crate::update::slot::chain;
 use crate::update::stage::{self, StageError, StagedRelease};
 use lineside_bundle::{Digest, ReleaseId};
 use lineside_update::Event;

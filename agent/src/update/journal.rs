@@ -3,7 +3,7 @@
 //! One redb table. Every write is a transaction that is on the medium when it returns.
 
 use crate::database::Database;
-use lineside_bundle::{BundleName, Digest};
+use lineside_bundle::Digest;
 use lineside_trust::Seen;
 use lineside_update::{SlotState, Target};
 use lineside_wire::name::{DeviceId, SlotName};
@@ -132,9 +132,14 @@ impl Journal {
     /// Counts a start of the agent.
     ///
     /// # Errors
-    /// [`JournalError`].
+    /// [`JournalError`]; what is there can be read all the same.
     pub fn write_boot(&self, boot: u64) -> Result<(), JournalError> {
-        self.write(&[(BOOT.to_owned(), json(&boot))])
+        let written = self.write(&[(BOOT.to_owned(), json(&boot))]);
+        if written.is_err() {
+            // Nobody tries this again, so the database is opened again here for whoever reads next.
+            drop(self.database.begin_write());
+        }
+        written
     }
 
     /// The state of a slot; a new slot's where nothing was written yet.

@@ -1,7 +1,6 @@
 //! The driver of one slot: journals what the engine decides, carries it out, and tells the engine
 //! what came of it.
 
-use crate::error::chain;
 use crate::update::blobs::Blobs;
 use crate::update::download::Registry;
 use crate::update::hands::Hands;

@@ -74,7 +74,7 @@ impl Task {
             WorkerEvent::Said(
                 FromWorker::Loaded | FromWorker::Finished | FromWorker::Checked(_),
             ) => Some(SwapError::Died(UNASKED.into())),
-            WorkerEvent::Ended(reason) => Some(SwapError::Died(reason)),
+            WorkerEvent::Ended(end) => Some(end.into()),
         };
         if let Some(error) = failed {
             self.candidate_failed(error);

@@ -90,9 +90,8 @@ impl Task {
                 self.record.position.ended = true;
                 self.commits.touch();
             }
-            WorkerEvent::Said(FromWorker::Failed(reason)) | WorkerEvent::Ended(reason) => {
-                self.worker_died(reason);
-            }
+            WorkerEvent::Said(FromWorker::Failed(reason)) => self.worker_died(reason),
+            WorkerEvent::Ended(end) => self.worker_died(end.to_string()),
             WorkerEvent::Said(FromWorker::Finished | FromWorker::Checked(_)) => {
                 self.worker_died(UNASKED.into());
             }

@@ -1,12 +1,10 @@
 //! What a slot owes: which readings it has accepted, which of them frames have accounted for, and
 //! which a worker has still to see. Pure; the slot's task does what it says.
 
-use lineside_runtime::{FrameOutcome, Part, Reading};
+use lineside_runtime::{FrameOutcome, KEYS_MAX, Part, Reading};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-/// Streams that a slot may tell apart.
-pub const KEYS_MAX: usize = 4096;
 /// Accepted readings that are kept for warm-up, over all streams.
 pub const WARM_UP_READINGS_MAX: u64 = 200_000;
 

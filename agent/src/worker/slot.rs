@@ -2,8 +2,8 @@
 
 use crate::ledger::SlotCounts;
 use crate::update::StagedRelease;
-use crate::worker::seen::Seen;
 use crate::worker::process::End;
+use crate::worker::seen::Seen;
 use crate::worker::task::Command;
 use lineside_bundle::{Digest, Port, ReleaseId};
 use lineside_rules::Observation;

@@ -427,14 +427,6 @@ alarm_share = [0.0, 0.3]
     }
 
     #[test]
-    fn the_example_of_the_readme_holds_together() {
-        let readme = include_str!("../../../README.md");
-        let example = readme.split("```toml").nth(1).and_then(|rest| rest.split("```").next());
-        let bundle = BundleFile::parse(example.unwrap()).unwrap();
-        assert_eq!(bundle.paths(), ["models/pump.onnx"]);
-    }
-
-    #[test]
     fn an_error_names_the_stage_the_port_or_the_key() {
         for (from, to, error) in [
             ("format = 1", "format = 9", "format 9 is not known here, only 1 is"),

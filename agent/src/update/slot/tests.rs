@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::database::Database;
-use crate::database::tests::Disk;
 use crate::fleet::Device;
 use crate::update::StagedRelease;
 use crate::update::hands::Failure;
@@ -12,10 +11,13 @@ use lineside_update::Report;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
+
+#[path = "../../../tests/kit/medium.rs"]
+mod medium;
+use medium::Disk;
 
 /// Longest that anything here may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -163,8 +165,7 @@ impl Bench {
         fs::write(&path, file).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         fs::write(folder.path().join("root.json"), "{}").unwrap();
-        let disk = Disk::default();
-        disk.size.store(ROOMY, Ordering::Relaxed);
+        let disk = Disk::of(ROOMY);
         let open = {
             let disk = disk.clone();
             move || redb::Database::builder().create_with_backend(disk.clone())
@@ -318,7 +319,7 @@ async fn while_the_journal_fails_a_candidate_is_taken_back_and_nothing_else_is_b
     slot.until("its reports are taken", |state, _| state.reports().count() == 0).await;
     let told = reports(&slot);
 
-    bench.disk.size.store(FULL, Ordering::Relaxed);
+    bench.disk.resize(FULL);
     slot.played.lock().seen = Observation { crashes: 9, ..Observation::default() };
     slot.until("the first is back at once", on_route("echo v1")).await;
     // What others hear is what a power cut would find.
@@ -329,7 +330,7 @@ async fn while_the_journal_fails_a_candidate_is_taken_back_and_nothing_else_is_b
     slot.until("both are heard", |_, _| slot.assign.capacity() == QUEUE_MAX).await;
     assert_eq!((slot.played.asked("check echo v3"), reports(&slot)), (0, told));
 
-    bench.disk.size.store(ROOMY, Ordering::Relaxed);
+    bench.disk.resize(ROOMY);
     slot.commits("echo v3").await;
     slot.until("all is told", |state, _| state.reports().count() == 0).await;
     assert!(slot.played.lock().reports.is_sorted_by(|a, b| a + 1 == *b));
@@ -349,11 +350,11 @@ async fn a_power_cut_while_the_journal_fails_ends_a_bad_trial_the_same_way() {
     slot.commits("echo v1").await;
     slot.assign(&second, 2, 0).await;
     slot.until("it is tried", |_, play| play.route.as_deref() == Some("echo v2")).await;
-    bench.disk.size.store(FULL, Ordering::Relaxed);
+    bench.disk.resize(FULL);
     slot.played.lock().seen = Observation { crashes: 9, ..Observation::default() };
     slot.until("it is back", |_, play| play.route.as_deref() == Some("echo v1")).await;
     slot.cut().await;
-    bench.disk.size.store(ROOMY, Ordering::Relaxed);
+    bench.disk.resize(ROOMY);
     let name: SlotName = "a".parse().unwrap();
     let began = Instant::now();
     // The database is opened again by whoever writes next.
@@ -405,8 +406,9 @@ async fn the_limits_of_the_active_release_hold_even_if_its_blobs_are_gone() {
     bench.lose(&first);
     slot.played.see(100, 90);
     slot.until("it is taken back", |state, _| !is_on_trial(state)).await;
-    let note = slot.state().note();
-    assert!(note.contains("share of alarms 0.90 is above 0.30"), "{note}");
+    let state = slot.state();
+    let reason = &state.blocked().next().unwrap().reason;
+    assert!(reason.contains("share of alarms 0.90 is above 0.30"), "{reason}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,0 +1,71 @@
+//! What the drivers of updates do through slots and telemetry.
+
+use crate::telemetry::TelemetryHandle;
+use crate::update::StagedRelease;
+use crate::update::hands::{Failure, Hands};
+use crate::worker::process::Starter;
+use crate::worker::{SelfTestError, SlotHandle, SwapError, WorkerLimits, self_test};
+use lineside_bundle::Digest;
+use lineside_rules::Observation;
+use lineside_update::Report;
+use lineside_wire::name::SlotName;
+use std::sync::Arc;
+
+/// What a slot's driver does to the slot.
+pub(super) struct SlotHands {
+    pub(super) slot: SlotHandle,
+    pub(super) starter: Arc<dyn Starter>,
+    pub(super) limits: WorkerLimits,
+    pub(super) telemetry: TelemetryHandle,
+    pub(super) name: SlotName,
+}
+
+impl Hands for SlotHands {
+    async fn run(&self, release: &StagedRelease) -> Result<(), Failure> {
+        self.slot.run(release).await.map_err(not_placed)
+    }
+
+    async fn swap(&self, release: &StagedRelease) -> Result<(), Failure> {
+        self.slot.swap(release).await.map_err(not_placed)
+    }
+
+    async fn vacate(&self, reason: &str) {
+        self.slot.vacate(reason).await;
+    }
+
+    fn observation(&self, release: &Digest) -> Observation {
+        self.slot.observation(release)
+    }
+
+    async fn self_test(&self, release: &StagedRelease) -> Result<(), Failure> {
+        self.slot.verified(release).await;
+        match self_test(release, &self.limits, &*self.starter).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(not_checked(error)),
+        }
+    }
+
+    async fn report(&self, report: &Report) -> bool {
+        self.telemetry.report(&self.name, report).await
+    }
+}
+
+fn not_placed(error: SwapError) -> Failure {
+    let reason = error.to_string();
+    match error {
+        SwapError::Load(_) | SwapError::Died(_) | SwapError::Slow(_) => Failure::Release(reason),
+        SwapError::Killed(_) | SwapError::Start(_) => Failure::Elsewhere(reason),
+        // A driver asks for one change after the other: what comes in between is the agent's end.
+        SwapError::Superseded | SwapError::Stopping => Failure::Stopping,
+    }
+}
+
+fn not_checked(error: SelfTestError) -> Failure {
+    let reason = error.to_string();
+    match error {
+        SelfTestError::Refused(_) | SelfTestError::Died(_) | SelfTestError::Slow(_) => {
+            Failure::Release(reason)
+        }
+        SelfTestError::Killed(_) | SelfTestError::Start(_) => Failure::Elsewhere(reason),
+    }
+}

@@ -1,0 +1,152 @@
+//! A slot with what brings its readings and what drives its updates.
+
+use super::House;
+use super::hands::SlotHands;
+use super::watched::Watched;
+use crate::config::{SlotConfig, SourceKind};
+use crate::ledger::Position;
+use crate::source::Arrival;
+use crate::source::file::Files;
+use crate::source::mqtt::Topic;
+use crate::update::slot::{QUEUE_MAX, SlotDriver, SlotParts as DriverParts};
+use crate::worker::task::{SlotParts, open};
+use crate::worker::{SlotEvent, SlotHandle};
+use anyhow::Context;
+use lineside_bundle::{Digest, Port};
+use lineside_update::Target;
+use lineside_wire::name::{DeviceId, SlotName};
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Arrivals that wait for a slot, besides its own queue.
+const ARRIVALS_MAX: usize = 4;
+
+impl House {
+    /// Opens a slot with its source and the driver of its updates. `drivers` hears when that has ended.
+    pub(super) fn open_slot(
+        &self,
+        name: &SlotName,
+        config: &SlotConfig,
+        problem: watch::Sender<Option<String>>,
+        watched: &mut Watched,
+        drivers: &mut Vec<oneshot::Receiver<()>>,
+    ) -> anyhow::Result<(SlotHandle, mpsc::Sender<Target>)> {
+        let (arrivals, inbox) = mpsc::channel(ARRIVALS_MAX);
+        let (receipts, committed) = mpsc::unbounded_channel();
+        let (slot, position) = open(SlotParts {
+            device: self.name.clone(),
+            slot: name.clone(),
+            config: config.clone(),
+            commit_every: self.config.limits.commit_every,
+            commit_frames: self.config.limits.commit_frames,
+            limits: self.limits.clone(),
+            starter: self.starter.clone(),
+            ledger: self.ledger.clone(),
+            witness: Arc::new(self.telemetry.clone()),
+            arrivals: inbox,
+            receipts,
+        })?;
+        let working = slot.clone();
+        watched.task(format!("slot {name}"), async move {
+            if let Err(error) = working.ended().await {
+                tracing::error!("{:#}", anyhow::Error::from(error));
+            }
+        });
+        let source = SourceParts {
+            device: &self.name,
+            name,
+            config,
+            port: slot.port(),
+            position,
+            arrivals,
+            receipts: committed,
+            problem,
+        };
+        start_source(source, watched)?;
+        let (assign, assignments) = mpsc::channel(QUEUE_MAX);
+        let driver = SlotDriver::new(DriverParts {
+            slot: name.clone(),
+            policy: config.policy.clone(),
+            journal: self.journal.clone(),
+            blobs: self.blobs.clone(),
+            registry: self.registry.clone(),
+            hands: SlotHands {
+                slot: slot.clone(),
+                starter: self.starter.clone(),
+                limits: self.limits.clone(),
+                telemetry: self.telemetry.clone(),
+                name: name.clone(),
+            },
+            states: self.states.clone(),
+            online: self.online.clone(),
+        })?;
+        let driving = driver.drive(assignments, failures(&slot), self.stop.clone());
+        let (end, ended) = oneshot::channel();
+        drivers.push(ended);
+        watched.task(format!("the driver of updates of slot {name}"), async move {
+            driving.await;
+            // Nobody waits for it unless the agent stops.
+            let _ = end.send(());
+        });
+        Ok((slot, assign))
+    }
+}
+
+/// Deaths of the slot's workers, as the driver of its updates wants them.
+fn failures(slot: &SlotHandle) -> mpsc::Receiver<(Digest, String)> {
+    let mut events = slot.subscribe();
+    let (tell, failures) = mpsc::channel(QUEUE_MAX);
+    tokio::spawn(async move {
+        while let Some(SlotEvent::WorkerFailed { release, reason }) = events.recv().await {
+            if tell.send((release.digest, reason)).await.is_err() {
+                return;
+            }
+        }
+    });
+    failures
+}
+
+/// What a source works with.
+struct SourceParts<'a> {
+    device: &'a DeviceId,
+    name: &'a SlotName,
+    config: &'a SlotConfig,
+    port: watch::Receiver<Option<Arc<Port>>>,
+    position: Position,
+    arrivals: mpsc::Sender<Arrival>,
+    receipts: mpsc::UnboundedReceiver<u64>,
+    problem: watch::Sender<Option<String>>,
+}
+
+fn start_source(parts: SourceParts<'_>, watched: &mut Watched) -> anyhow::Result<()> {
+    let SourceParts { device, name, config, port, position, arrivals, receipts, problem } = parts;
+    let named = format!("the source of slot {name}");
+    match &config.source_kind {
+        SourceKind::File { .. } if position.ended => {
+            tracing::info!("slot {name}: source {} is at its end; nothing is read", config.source);
+        }
+        SourceKind::File { paths, pace } => {
+            let files = Files { paths: paths.clone(), pace: *pace, port, arrivals, problem };
+            let (end, ended) = oneshot::channel();
+            std::thread::Builder::new()
+                .name(format!("source {name}"))
+                .spawn(move || {
+                    files.read(&position);
+                    // Nobody listens any more when the agent stops.
+                    let _ = end.send(());
+                })
+                .context("cannot start a thread for the source")?;
+            watched.thread(named, ended);
+        }
+        SourceKind::Mqtt(end) => {
+            // Another broker or topic is another session: nothing of the old one belongs to it.
+            let mark = Digest::of(format!("{end:?}").as_bytes()).short();
+            let client_id = format!("lineside-{device}-{name}-{mark}");
+            let recent = position.recent;
+            let topic =
+                Topic { end: end.clone(), client_id, port, arrivals, receipts, recent, problem };
+            watched.task(named, topic.read());
+        }
+    }
+    Ok(())
+}

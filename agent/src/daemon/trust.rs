@@ -1,0 +1,42 @@
+//! What is trusted when the agent starts.
+
+use crate::error::chain;
+use crate::fleet::Device;
+use crate::fleet::device::DeviceError;
+use crate::update::acceptance::{Acceptance, RestoreError};
+use crate::update::journal::Journal;
+use lineside_update::Target;
+use lineside_wire::name::SlotName;
+use std::collections::BTreeMap;
+
+/// What is trusted at the start.
+pub(super) struct Trust {
+    /// The device's folder; none where there is no server that may be spoken to.
+    pub(super) device: Option<Device>,
+    /// What was accepted and is still to be told to the slots, or why nothing is taken.
+    pub(super) accepted: Result<(Acceptance, BTreeMap<SlotName, Target>), String>,
+}
+
+/// What is trusted. Trouble with it turns off updates and stops nothing that runs.
+///
+/// # Errors
+/// The state folder is another device's: its readings, findings and telemetry are not this one's.
+pub(super) fn trust(
+    journal: &Journal,
+    device: Result<Device, DeviceError>,
+) -> Result<Trust, RestoreError> {
+    let device = match device {
+        Ok(device) => device,
+        Err(error) => return Ok(Trust { device: None, accepted: Err(chain(error)) }),
+    };
+    let restored = Acceptance::restore(&device, journal.clone());
+    let (device, accepted) = match restored.and_then(|it| Ok((it, journal.accepted()?.targets))) {
+        Ok(accepted) => (Some(device), Ok(accepted)),
+        Err(error @ RestoreError::OtherDevice { .. }) => return Err(error),
+        // What the spool holds is not for whoever the device belongs to now.
+        Err(error @ RestoreError::OtherRoot) => (None, Err(chain(error))),
+        // The server hears how the device is, and nothing is taken from it.
+        Err(error) => (Some(device), Err(chain(error))),
+    };
+    Ok(Trust { device, accepted })
+}
