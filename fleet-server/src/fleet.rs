@@ -138,7 +138,7 @@ impl Fleet {
         let held = device.assignment_version();
         if assigned.is_behind(held) {
             // Each time it is signed anew, so the versions that were sent say nothing.
-            let believed = self.catching_up.allows(&device.id, (0, 0, 0), Instant::now());
+            let believed = self.catching_up.allows(&device.id, 0, (0, 0, 0), Instant::now());
             if believed {
                 tracing::warn!(
                     "{}: it holds assignment {held}, the last one signed here is {}: it is signed \
@@ -153,7 +153,7 @@ impl Fleet {
             || device.releases_version() < releases
             || device.root_version() < root;
         let versions = (root, releases, assigned.version);
-        Ok(lacks && self.pace.allows(&device.id, versions, Instant::now()))
+        Ok(lacks && self.pace.allows(&device.id, device.boot(), versions, Instant::now()))
     }
 
     /// Whether a manifest or blob belongs to what is assigned to a device. A stolen password opens

@@ -275,6 +275,11 @@ impl Device {
         from_row(self.row.releases_version)
     }
 
+    /// Number of the start that it told of last, 0 for none.
+    pub fn boot(&self) -> u64 {
+        from_row(self.row.boot)
+    }
+
     /// Version of the assignment it has accepted, 0 for none.
     pub fn assignment_version(&self) -> u64 {
         from_row(self.row.assignment_version)
