@@ -5,6 +5,7 @@ use anyhow::{Context, bail};
 use lineside_trust::{
     DOCUMENT_BYTES_MAX, KeyPair, Root, TrustError, TrustedReleases, verify_releases,
 };
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
 
@@ -104,6 +105,7 @@ impl KeyFolder {
                 break;
             }
             let text = read(&path, KEY_BYTES_MAX)?;
+            refuse_others(&path)?;
             let key = KeyPair::from_pem(&String::from_utf8_lossy(&text))
                 .with_context(|| format!("{} cannot be used", path.display()))?;
             let is_new = keys.iter().all(|other| other.id() != key.id());
@@ -234,6 +236,17 @@ impl KeyFolder {
     }
 }
 
+/// Refuses a secret key that others may read: it may be theirs as well by now.
+fn refuse_others(path: &Path) -> anyhow::Result<()> {
+    let name = path.display();
+    let metadata = std::fs::metadata(path).with_context(|| format!("cannot read {name}"))?;
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        bail!("{name} may be read by others (mode {mode:o}); run: chmod 600 {name}");
+    }
+    Ok(())
+}
+
 /// Whether a document is still good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Freshness {
@@ -269,6 +282,11 @@ mod tests {
     const NOW: OffsetDateTime = datetime!(2026-11-24 12:00 UTC);
     const LATER: OffsetDateTime = datetime!(2027-11-24 12:00 UTC);
 
+    fn secret(path: &Path, key: &KeyPair) {
+        std::fs::write(path, key.to_pem()).unwrap();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
     /// A folder with a root that wants two of three release keys, of which two lie in it.
     struct Desk {
         folder: tempfile::TempDir,
@@ -293,9 +311,9 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path();
             std::fs::write(path.join(ROOT), sign_root(&spec, &[&root_key])).unwrap();
-            std::fs::write(path.join(release_key(1)), key().to_pem()).unwrap();
-            std::fs::write(path.join(release_key(2)), people[1].to_pem()).unwrap();
-            std::fs::write(path.join(release_key(3)), people[2].to_pem()).unwrap();
+            secret(&path.join(release_key(1)), &key());
+            secret(&path.join(release_key(2)), &people[1]);
+            secret(&path.join(release_key(3)), &people[2]);
             Desk { folder, root_key, people, spec }
         }
 
@@ -334,6 +352,18 @@ mod tests {
         std::fs::remove_file(desk.folder.path().join(release_key(3))).unwrap();
         let error = desk.open().release_keys().err().unwrap().to_string();
         assert!(error.contains("needs 2 signatures") && error.contains("has 1 of"), "{error}");
+    }
+
+    #[test]
+    fn a_release_key_that_others_may_read_signs_nothing() {
+        let desk = Desk::new();
+        let path = desk.folder.path().join(release_key(2));
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        let error = desk.open().release_keys().err().unwrap().to_string();
+        assert!(
+            error.ends_with(&format!("(mode 640); run: chmod 600 {}", path.display())),
+            "{error}"
+        );
     }
 
     #[test]
