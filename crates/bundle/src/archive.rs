@@ -21,9 +21,12 @@ const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// Why some bytes are no bundle.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// The tar is cut short, damaged, or cannot be read.
-    #[error("the archive is cut short or damaged")]
-    Tar(#[source] io::Error),
+    /// Its form. The reader's own words would quote bytes of the file, whatever they are.
+    #[error("the archive is cut short or damaged, or it is none")]
+    Form,
+    /// It cannot be read.
+    #[error("the archive cannot be read")]
+    Read(#[source] io::Error),
     /// An entry that no layout has.
     #[error("it has an entry {0:?}, which no OCI image layout has")]
     Entry(String),
@@ -57,6 +60,17 @@ pub enum ArchiveError {
     /// The manifest in it.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+}
+
+impl ArchiveError {
+    /// What the reader of a tar says: of its form, or of the medium.
+    pub(crate) fn of(error: io::Error) -> ArchiveError {
+        use io::ErrorKind::{InvalidData, InvalidInput, Other, UnexpectedEof};
+        match error.kind() {
+            InvalidData | InvalidInput | Other | UnexpectedEof => ArchiveError::Form,
+            _ => ArchiveError::Read(error),
+        }
+    }
 }
 
 /// The layout's table of contents.
@@ -129,8 +143,8 @@ pub fn write(bundle: &BuiltBundle, sink: impl Write) -> io::Result<()> {
 pub fn read(source: impl Read) -> Result<BuiltBundle, ArchiveError> {
     let mut layout = Layout::default();
     let mut tar = tar::Archive::new(source);
-    for entry in tar.entries().map_err(ArchiveError::Tar)? {
-        let mut entry = entry.map_err(ArchiveError::Tar)?;
+    for entry in tar.entries().map_err(ArchiveError::of)? {
+        let mut entry = entry.map_err(ArchiveError::of)?;
         let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let path = path.strip_prefix("./").unwrap_or(&path).trim_end_matches('/').to_owned();
         if entry.header().entry_type().is_dir() {
@@ -141,9 +155,9 @@ pub fn read(source: impl Read) -> Result<BuiltBundle, ArchiveError> {
         }
         layout.admit(&path, entry.size())?;
         let mut bytes = Vec::new();
-        entry.read_to_end(&mut bytes).map_err(ArchiveError::Tar)?;
+        entry.read_to_end(&mut bytes).map_err(ArchiveError::of)?;
         if bytes.len() as u64 != entry.size() {
-            return Err(ArchiveError::Tar(io::ErrorKind::UnexpectedEof.into()));
+            return Err(ArchiveError::Form);
         }
         layout.add(path, bytes);
     }

@@ -70,8 +70,8 @@ pub fn write(papers: &Papers, bundles: &[BuiltBundle], sink: impl Write) -> io::
 /// [`ArchiveError`].
 pub fn papers(source: impl Read) -> Result<Papers, ArchiveError> {
     let (mut roots, mut releases, mut assignment) = (Vec::new(), None, None);
-    for entry in tar::Archive::new(source).entries().map_err(ArchiveError::Tar)? {
-        let mut entry = entry.map_err(ArchiveError::Tar)?;
+    for entry in tar::Archive::new(source).entries().map_err(ArchiveError::of)? {
+        let mut entry = entry.map_err(ArchiveError::of)?;
         let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let is_root = path.starts_with(ROOTS) && (roots.len() as u64) < ROOTS_MAX;
         if !is_root && path != RELEASES && path != ASSIGNMENT {
@@ -102,9 +102,9 @@ pub fn blobs<E: From<ArchiveError>>(
     mut take: impl FnMut(Digest, u64, &mut dyn Read) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut tar = tar::Archive::new(source);
-    let entries = tar.entries().map_err(ArchiveError::Tar)?;
+    let entries = tar.entries().map_err(ArchiveError::of)?;
     for (count, entry) in entries.enumerate() {
-        let mut entry = entry.map_err(ArchiveError::Tar)?;
+        let mut entry = entry.map_err(ArchiveError::of)?;
         let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         if count >= ENTRIES_MAX {
             return Err(ArchiveError::Entries.into());
@@ -126,9 +126,9 @@ fn document(path: &str, entry: &mut tar::Entry<'_, impl Read>) -> Result<Vec<u8>
         return Err(ArchiveError::Size { what, size, max: DOCUMENT_BYTES_MAX });
     }
     let mut bytes = Vec::new();
-    entry.read_to_end(&mut bytes).map_err(ArchiveError::Tar)?;
+    entry.read_to_end(&mut bytes).map_err(ArchiveError::of)?;
     if bytes.len() as u64 != size {
-        return Err(ArchiveError::Tar(io::ErrorKind::UnexpectedEof.into()));
+        return Err(ArchiveError::Form);
     }
     Ok(bytes)
 }
@@ -171,7 +171,7 @@ mod tests {
         let mut found = BTreeMap::new();
         blobs::<ArchiveError>(&bytes[..], |digest, size, source| {
             let mut bytes = Vec::new();
-            source.read_to_end(&mut bytes).map_err(ArchiveError::Tar)?;
+            source.read_to_end(&mut bytes).map_err(ArchiveError::of)?;
             assert_eq!((Digest::of(&bytes), bytes.len() as u64), (digest, size));
             found.insert(digest, bytes);
             Ok(())
@@ -193,9 +193,11 @@ mod tests {
         assert!(error.contains("releases.json") && error.contains("device export"), "{error}");
         let whole = parcel(&papers_of(&[]), &[bundle("1")]);
         assert!(papers(&whole[..700]).is_err());
-        assert!(papers(&b"no tar at all, and long enough to be asked"[..]).is_err());
+        let escapes = "\x1b[31mno tar at all, and long enough to be asked".repeat(20);
+        let said = papers(escapes.as_bytes()).err().unwrap().to_string();
+        assert_eq!(said, "the archive is cut short or damaged, or it is none");
         let cut = blobs::<ArchiveError>(&whole[..whole.len() / 2], |_, _, source| {
-            io::copy(source, &mut io::sink()).map_err(ArchiveError::Tar).map(drop)
+            io::copy(source, &mut io::sink()).map_err(ArchiveError::of).map(drop)
         });
         assert!(cut.is_err());
     }

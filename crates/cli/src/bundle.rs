@@ -27,7 +27,8 @@ pub enum BundleCommand {
         /// Change a key of bundle.toml, as in `--set version=2 --set stages.alarm.above=4.6`.
         #[arg(long = "set", value_name = "KEY=VALUE")]
         set: Vec<String>,
-        /// Write what this bundle answers into its checks instead of comparing with what is there.
+        /// Take what this bundle answers for the expected answers of its checks. They are in the bundle
+        /// alone: the folder stays as it is.
         #[arg(long)]
         record_checks: bool,
     },

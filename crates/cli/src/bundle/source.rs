@@ -45,7 +45,17 @@ pub fn build(folder: &Path, set: &[String], record_checks: bool) -> anyhow::Resu
         if recorded.contains(&path) {
             files.insert(path.to_owned(), Vec::new());
         } else if is_path(&bundle, path) {
-            files.insert(path.to_owned(), read(folder, path)?);
+            let bytes = read(folder, path);
+            let expected = bundle.checks.iter().any(|check| check.expected == path);
+            let bytes = bytes.with_context(|| match expected {
+                true => format!(
+                    "check answers are missing: `lineside bundle build {} -o FILE --record-checks` takes the \
+                     bundle's own",
+                    folder.display()
+                ),
+                false => format!("bundle.toml names {path}"),
+            })?;
+            files.insert(path.to_owned(), bytes);
         }
     }
     for path in ALWAYS.into_iter().filter(|path| folder.join(path).is_file()) {

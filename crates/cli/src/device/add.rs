@@ -127,7 +127,7 @@ fn make(
     let here = folder.display();
     let text = format!(
         "{here}: {DEVICE}, {ROOT}\nTake this folder to {name} and name it as device_dir in its \
-         agent.toml; its password is nowhere else."
+         agent.toml; an agent that runs there has to be started again. Its password is nowhere else."
     );
     let json = json!({ "device": name, "folder": folder, "server_http": server.url(),
         "mqtt": format!("{mqtt_host}:{mqtt_port}"), "root_version": keys.root().version() });
