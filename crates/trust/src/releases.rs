@@ -1,5 +1,6 @@
 //! Releases: the bundles that the release keys have signed, as TUF targets.
 
+use crate::delegation::{Delegation, delegations};
 use crate::document::{
     SPEC_VERSION, Seen, envelope, parse, timestamp, verify_expiry, verify_sequence,
     verify_signatures,
@@ -10,7 +11,7 @@ use crate::root::Root;
 use lineside_bundle::{BundleName, BundleVersion, Digest, ReleaseId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use sigstore_tuf::{Metadata, TargetFile, Targets};
+use sigstore_tuf::{Delegations, Metadata, TargetFile, Targets};
 use std::collections::BTreeMap;
 use time::OffsetDateTime;
 
@@ -53,6 +54,7 @@ struct Custom {
 pub struct TrustedReleases {
     seen: Seen,
     releases: BTreeMap<String, SignedRelease>,
+    delegations: Option<Delegations>,
 }
 
 impl TrustedReleases {
@@ -96,7 +98,7 @@ pub fn verify_releases(
             .map_err(|problem| TrustError::Format { document: DOCUMENT, problem })?;
         releases.insert(path.clone(), release);
     }
-    Ok(TrustedReleases { seen, releases })
+    Ok(TrustedReleases { seen, releases, delegations: signed.delegations.clone() })
 }
 
 fn release(path: &str, target: &TargetFile) -> Result<SignedRelease, String> {
@@ -126,6 +128,7 @@ pub(crate) fn digest(path: &str, target: &TargetFile) -> Result<Digest, String> 
 pub struct ReleasesDraft {
     version: u64,
     releases: BTreeMap<String, SignedRelease>,
+    delegations: Option<Value>,
 }
 
 impl ReleasesDraft {
@@ -133,7 +136,9 @@ impl ReleasesDraft {
     pub fn after(trusted: Option<&TrustedReleases>) -> ReleasesDraft {
         let releases = trusted.map(|trusted| trusted.releases.clone()).unwrap_or_default();
         let version = trusted.map_or(0, |trusted| trusted.seen.version) + 1;
-        ReleasesDraft { version, releases }
+        let delegations = trusted.and_then(|trusted| trusted.delegations.as_ref());
+        let delegations = delegations.map(|delegations| json!(delegations));
+        ReleasesDraft { version, releases, delegations }
     }
 
     /// Adds a release under the next number of its bundle. `floor` raises the number below which a
@@ -164,6 +169,12 @@ impl ReleasesDraft {
         Ok(release)
     }
 
+    /// Lets these others sign targets as well, in the order in which they are asked, in place of
+    /// those that the list before named.
+    pub fn delegate(&mut self, to: &[Delegation]) {
+        self.delegations = (!to.is_empty()).then(|| delegations(to));
+    }
+
     /// Signs the list.
     pub fn sign(&self, expires: OffsetDateTime, keys: &[&KeyPair]) -> Vec<u8> {
         let mut targets = Map::new();
@@ -176,16 +187,17 @@ impl ReleasesDraft {
             };
             targets.insert(path.clone(), target(&release.id, json!(custom)));
         }
-        envelope(
-            &json!({
-                "_type": "targets",
-                "spec_version": SPEC_VERSION,
-                "version": self.version,
-                "expires": timestamp(expires),
-                "targets": targets,
-            }),
-            keys,
-        )
+        let mut signed = json!({
+            "_type": "targets",
+            "spec_version": SPEC_VERSION,
+            "version": self.version,
+            "expires": timestamp(expires),
+            "targets": targets,
+        });
+        if let Some(delegations) = &self.delegations {
+            signed["delegations"] = delegations.clone();
+        }
+        envelope(&signed, keys)
     }
 }
 

@@ -1,0 +1,111 @@
+//! Snapshot and timestamp: what the server signs, online, so that nobody can serve old documents as
+//! the newest or mix those of different days.
+
+use crate::document::{DOCUMENT_BYTES_MAX, SPEC_VERSION, envelope, timestamp};
+use crate::error::TrustError;
+use crate::key::KeyPair;
+use lineside_bundle::Digest;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use time::OffsetDateTime;
+
+/// A document as the one above it lists it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listed {
+    version: u64,
+    bytes: usize,
+    digest: Digest,
+}
+
+#[derive(Deserialize)]
+struct Envelope {
+    signed: Versioned,
+}
+
+#[derive(Deserialize)]
+struct Versioned {
+    version: u64,
+}
+
+impl Listed {
+    /// Lists the signed document `bytes`, which `document` names in errors. Its signatures are not
+    /// looked at: listing it adds nothing to what they say.
+    ///
+    /// # Errors
+    /// [`TrustError::Size`] or [`TrustError::Format`] if it is no signed document with a version.
+    pub fn of(document: &'static str, bytes: &[u8]) -> Result<Listed, TrustError> {
+        if bytes.len() > DOCUMENT_BYTES_MAX {
+            let max = DOCUMENT_BYTES_MAX;
+            return Err(TrustError::Size { document, bytes: bytes.len(), max });
+        }
+        let envelope: Envelope = serde_json::from_slice(bytes)
+            .map_err(|error| TrustError::Format { document, problem: error.to_string() })?;
+        let version = envelope.signed.version;
+        Ok(Listed { version, bytes: bytes.len(), digest: Digest::of(bytes) })
+    }
+
+    /// The document's version.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    fn to_json(self) -> Value {
+        json!({ "version": self.version, "length": self.bytes,
+            "hashes": { "sha256": self.digest.hex() } })
+    }
+}
+
+/// What a snapshot shall say.
+#[derive(Debug, Clone)]
+pub struct SnapshotSpec {
+    /// Its version; rises with each.
+    pub version: u64,
+    /// When it expires.
+    pub expires: OffsetDateTime,
+    /// Every document of targets, by role: `targets`, `vendor/acme`. None may be left out later.
+    pub documents: BTreeMap<String, Listed>,
+}
+
+/// Writes and signs a snapshot.
+pub fn sign_snapshot(spec: &SnapshotSpec, online: &KeyPair) -> Vec<u8> {
+    let listed =
+        spec.documents.iter().map(|(role, listed)| (format!("{role}.json"), listed.to_json()));
+    sign("snapshot", spec.version, spec.expires, listed.collect(), online)
+}
+
+/// What a timestamp shall say.
+#[derive(Debug, Clone)]
+pub struct TimestampSpec {
+    /// Its version; rises with each.
+    pub version: u64,
+    /// When it expires: soon, for it is what stops somebody from serving old documents.
+    pub expires: OffsetDateTime,
+    /// The snapshot that is the newest.
+    pub snapshot: Listed,
+}
+
+/// Writes and signs a timestamp.
+pub fn sign_timestamp(spec: &TimestampSpec, online: &KeyPair) -> Vec<u8> {
+    let listed = Map::from_iter([("snapshot.json".to_owned(), spec.snapshot.to_json())]);
+    sign("timestamp", spec.version, spec.expires, listed, online)
+}
+
+fn sign(
+    role: &str,
+    version: u64,
+    expires: OffsetDateTime,
+    listed: Map<String, Value>,
+    online: &KeyPair,
+) -> Vec<u8> {
+    envelope(
+        &json!({
+            "_type": role,
+            "spec_version": SPEC_VERSION,
+            "version": version,
+            "expires": timestamp(expires),
+            "meta": listed,
+        }),
+        &[online],
+    )
+}

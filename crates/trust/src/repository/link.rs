@@ -1,0 +1,184 @@
+//! Where metadata comes from and where it is kept, and what the core must not do with either.
+
+use super::error::{Fault, RepositoryError};
+use super::rules::{not_back, sound_delegations, sound_root};
+use sigstore_tuf::transport::FetchFuture;
+use sigstore_tuf::{Error, Metadata, MetadataStore, Repository, Root, Snapshot, Targets};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A source of metadata that nobody has to trust.
+pub trait Mirror: Send + Sync + 'static {
+    /// The document `name` (`timestamp.json`, `2.snapshot.json`), `None` if there is none. Reads no
+    /// more than `bytes_max` and a byte, however many are offered.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    fn fetch(&self, name: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, Fault>;
+}
+
+/// The place where verified metadata is kept, by name: `snapshot.json`, `root_history/2.root.json`.
+/// A name is made of letters, digits and `-_.~%`, with at most that one folder before it.
+pub trait Shelf: Send + Sync + 'static {
+    /// What was kept last under `name`.
+    ///
+    /// # Errors
+    /// If there may be something and it cannot be read.
+    fn load(&self, name: &str) -> Result<Option<Vec<u8>>, Fault>;
+
+    /// Keeps `bytes` under `name`, in place of what was there. Once it returns they survive a power
+    /// cut; a cut before leaves either the old or the new, whole.
+    ///
+    /// # Errors
+    /// Why they could not be kept. Then nothing more is fetched.
+    fn keep(&self, name: &str, bytes: &[u8]) -> Result<(), Fault>;
+}
+
+/// What stands between the core and our mirror and shelf.
+///
+/// The core goes on when its store fails. Here the first failure is noted, stops every further
+/// fetch, and becomes the outcome; so a document is never trusted that was not written down, and
+/// nothing that rests on it is written.
+pub(super) struct Errand<M, S> {
+    mirror: M,
+    shelf: S,
+    notes: Mutex<Notes>,
+}
+
+#[derive(Default)]
+struct Notes {
+    /// The document at hand.
+    document: String,
+    /// The mirror has no such document.
+    is_absent: bool,
+    trouble: Option<RepositoryError>,
+    /// The root that the core trusts by now.
+    root: Option<Root>,
+}
+
+impl<M: Mirror, S: Shelf> Errand<M, S> {
+    pub(super) fn new(mirror: M, shelf: S) -> Arc<Errand<M, S>> {
+        Arc::new(Errand { mirror, shelf, notes: Mutex::default() })
+    }
+
+    /// Forgets what was noted.
+    pub(super) fn begin(&self) {
+        *self.notes() = Notes { document: "root.json".into(), ..Notes::default() };
+    }
+
+    /// The outcome of what the core did: its own, unless something was noted meanwhile.
+    pub(super) fn settle<T>(&self, outcome: Result<T, Error>) -> Result<T, RepositoryError> {
+        let mut notes = self.notes();
+        match notes.trouble.take() {
+            Some(trouble) => Err(trouble),
+            None => outcome.map_err(|error| match error {
+                Error::Transport { .. } if notes.is_absent => {
+                    RepositoryError::Absent { document: notes.document.clone() }
+                }
+                error => RepositoryError::of(&notes.document, error),
+            }),
+        }
+    }
+
+    fn fetch(&self, name: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, RepositoryError> {
+        let document = name.to_owned();
+        match self.mirror.fetch(name, bytes_max) {
+            Ok(Some(bytes)) if bytes.len() as u64 > bytes_max => {
+                let bytes = bytes.len() as u64;
+                Err(RepositoryError::Size { document, bytes, max: bytes_max })
+            }
+            Ok(answer) => Ok(answer),
+            Err(source) => Err(RepositoryError::Mirror { document, source }),
+        }
+    }
+
+    fn load(&self, name: &str) -> Result<Option<Vec<u8>>, RepositoryError> {
+        let failed =
+            |source| RepositoryError::Shelf { task: "read", document: name.into(), source };
+        self.shelf.load(name).map_err(failed)
+    }
+
+    /// Keeps a document that the core has verified, if it also keeps to our rules.
+    fn keep(&self, name: &str, bytes: &[u8]) -> Result<(), RepositoryError> {
+        // The core offers a snapshot under two names. The versioned one nobody would ever read.
+        let version = name.strip_suffix(".snapshot.json").unwrap_or_default();
+        if !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Ok(());
+        }
+        let failed = |error| RepositoryError::of(name, error);
+        let before = self.load(name)?;
+        match name {
+            "timestamp.json" => {}
+            "snapshot.json" => {
+                let new = Metadata::<Snapshot>::from_slice(bytes).map_err(failed)?;
+                if let (Some(before), Some(root)) = (&before, &self.notes().root) {
+                    not_back(root, before, new.signed())?;
+                }
+            }
+            _ if name == "root.json" || name.starts_with("root_history/") => {
+                let root = Metadata::<Root>::from_slice(bytes).map_err(failed)?;
+                sound_root(name, root.signed())?;
+                self.notes().root = Some(root.into_signed());
+            }
+            _ => {
+                let targets = Metadata::<Targets>::from_slice(bytes).map_err(failed)?;
+                sound_delegations(name, targets.signed())?;
+            }
+        }
+        // What is there already need not wear the medium again.
+        if before.as_deref() == Some(bytes) {
+            return Ok(());
+        }
+        let failed =
+            |source| RepositoryError::Shelf { task: "keep", document: name.into(), source };
+        self.shelf.keep(name, bytes).map_err(failed)
+    }
+
+    /// Does `task` unless something went wrong before; what goes wrong now is noted.
+    fn unless_in_trouble<T>(
+        &self,
+        task: impl FnOnce() -> Result<T, RepositoryError>,
+    ) -> Result<T, Error> {
+        let stopped = || Error::transport("stopped");
+        if self.notes().trouble.is_some() {
+            return Err(stopped());
+        }
+        task().map_err(|error| {
+            self.notes().trouble = Some(error);
+            stopped()
+        })
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The core's two ends of an [`Errand`].
+pub(super) struct Link<M, S>(pub(super) Arc<Errand<M, S>>);
+
+impl<M: Mirror, S: Shelf> Repository for Link<M, S> {
+    fn fetch_metadata<'a>(&'a self, name: &'a str, max_length: u64) -> FetchFuture<'a> {
+        let answer = self.0.unless_in_trouble(|| {
+            self.0.notes().document = name.to_owned();
+            let answer = self.0.fetch(name, max_length);
+            self.0.notes().is_absent = matches!(answer, Ok(None));
+            answer
+        });
+        Box::pin(std::future::ready(answer))
+    }
+
+    fn fetch_target<'a>(&'a self, _: &'a str, _: u64) -> FetchFuture<'a> {
+        // Files are streamed by whoever asked for a `TrustedFile`; the core would hold them whole.
+        Box::pin(std::future::ready(Ok(None)))
+    }
+}
+
+impl<M: Mirror, S: Shelf> MetadataStore for Link<M, S> {
+    fn load(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        self.0.unless_in_trouble(|| self.0.load(name))
+    }
+
+    fn store(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        self.0.unless_in_trouble(|| self.0.keep(name, bytes))
+    }
+}
