@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 /// Each member of the workspace: its folder, its name, and what it and its tests use of the others.
-const WALLS: [(&str, &str, &[&str], &[&str]); 16] = [
+const WALLS: [(&str, &str, &[&str], &[&str]); 17] = [
     (
         "agent",
         "lineside-agent",
@@ -53,6 +53,7 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 16] = [
         &[],
     ),
     ("tests/evil-plugin", "evil-plugin", &["lineside-plugin"], &[]),
+    ("tests/tuf-client", "lineside-tuf-client", &["lineside-trust"], &[]),
 ];
 
 /// Crates that open no socket and no file, read no clock and draw no random number.
