@@ -137,7 +137,7 @@ impl ReleasesDraft {
         let releases = trusted.map(|trusted| trusted.releases.clone()).unwrap_or_default();
         let version = trusted.map_or(0, |trusted| trusted.seen.version) + 1;
         let delegations = trusted.and_then(|trusted| trusted.delegations.as_ref());
-        let delegations = delegations.map(|delegations| json!(delegations));
+        let delegations = delegations.map(|delegations| without_nulls(json!(delegations)));
         ReleasesDraft { version, releases, delegations }
     }
 
@@ -198,6 +198,18 @@ impl ReleasesDraft {
             signed["delegations"] = delegations.clone();
         }
         envelope(&signed, keys)
+    }
+}
+
+/// `value` without fields that hold nothing: other readers drop them, and then miss the signature.
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let kept = fields.into_iter().filter(|(_, value)| !value.is_null());
+            kept.map(|(name, value)| (name, without_nulls(value))).collect()
+        }
+        Value::Array(values) => values.into_iter().map(without_nulls).collect(),
+        value => value,
     }
 }
 

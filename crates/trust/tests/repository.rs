@@ -638,6 +638,24 @@ fn a_refresh_that_brings_nothing_new_writes_nothing() {
 }
 
 #[test]
+fn what_is_here_already_is_not_fetched_again_even_if_the_mirror_has_lost_it() {
+    let mut scene = scene();
+    let mut client = scene.client();
+    client.refresh(NOW).unwrap();
+    client.target("vendor/acme/pump", NOW).unwrap().unwrap();
+    (scene.timestamp, scene.snapshot) = (2, 2);
+    scene.publish();
+    scene.withhold("1.targets.json");
+    scene.withhold("1.vendor%2Facme.json");
+    scene.mirror.asked.lock().unwrap().clear();
+    let mut client = scene.client();
+    assert_eq!(said(client.refresh(NOW)), "root 1 time 2 snap 2 targets 1");
+    client.target("vendor/acme/pump", NOW).unwrap().unwrap();
+    let asked = scene.mirror.asked.lock().unwrap().clone();
+    assert_eq!(asked, ["2.root.json", "timestamp.json", "2.snapshot.json"]);
+}
+
+#[test]
 fn forged_documents_on_the_shelf_count_for_nothing() {
     let mut scene = scene();
     scene.refresh_at(NOW).unwrap();

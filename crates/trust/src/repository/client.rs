@@ -3,7 +3,7 @@
 use super::error::RepositoryError;
 use super::file::TrustedFile;
 use super::link::{Errand, Link, Mirror, Shelf};
-use super::rules::{first_unlisted, sound_root};
+use super::rules::{first_unlisted, sound};
 use crate::document::timestamp;
 use crate::provider;
 use sigstore_tuf::{TrustedMetadataSet, Updater, UpdaterConfig};
@@ -47,8 +47,8 @@ impl<M: Mirror, S: Shelf> Client<M, S> {
     pub fn new(root: &[u8], mirror: M, shelf: S) -> Result<Client<M, S>, RepositoryError> {
         provider::install();
         let failed = |error| RepositoryError::of("root.json", error);
-        let pinned = TrustedMetadataSet::from_root(root).map_err(failed)?;
-        sound_root("root.json", pinned.root())?;
+        TrustedMetadataSet::from_root(root).map_err(failed)?;
+        sound("root.json", root)?;
         Ok(Client { pinned: root.to_vec(), errand: Errand::new(mirror, shelf), fresh: None })
     }
 

@@ -1,9 +1,10 @@
 //! Where metadata comes from and where it is kept, and what the core must not do with either.
 
 use super::error::{Fault, RepositoryError};
-use super::rules::{not_back, sound_delegations, sound_root};
+use super::rules::{not_back, promised, sound};
+use lineside_bundle::Digest;
 use sigstore_tuf::transport::FetchFuture;
-use sigstore_tuf::{Error, Metadata, MetadataStore, Repository, Root, Snapshot, Targets};
+use sigstore_tuf::{Error, Metadata, MetadataStore, Repository, Root, Snapshot};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A source of metadata that nobody has to trust.
@@ -80,6 +81,13 @@ impl<M: Mirror, S: Shelf> Errand<M, S> {
     }
 
     fn fetch(&self, name: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, RepositoryError> {
+        // What is here already, byte for byte, need not travel again, whatever the mirror has now.
+        if let Some((file, digest)) = promised(name, |name| self.load(name))?
+            && let Some(bytes) = self.load(&file)?
+            && Digest::of(&bytes) == digest
+        {
+            return Ok(Some(bytes));
+        }
         let document = name.to_owned();
         match self.mirror.fetch(name, bytes_max) {
             Ok(Some(bytes)) if bytes.len() as u64 > bytes_max => {
@@ -104,25 +112,16 @@ impl<M: Mirror, S: Shelf> Errand<M, S> {
         if !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit()) {
             return Ok(());
         }
-        let failed = |error| RepositoryError::of(name, error);
+        sound(name, bytes)?;
         let before = self.load(name)?;
-        match name {
-            "timestamp.json" => {}
-            "snapshot.json" => {
-                let new = Metadata::<Snapshot>::from_slice(bytes).map_err(failed)?;
-                if let (Some(before), Some(root)) = (&before, &self.notes().root) {
-                    not_back(root, before, new.signed())?;
-                }
-            }
-            _ if name == "root.json" || name.starts_with("root_history/") => {
-                let root = Metadata::<Root>::from_slice(bytes).map_err(failed)?;
-                sound_root(name, root.signed())?;
-                self.notes().root = Some(root.into_signed());
-            }
-            _ => {
-                let targets = Metadata::<Targets>::from_slice(bytes).map_err(failed)?;
-                sound_delegations(name, targets.signed())?;
-            }
+        let failed = |error| RepositoryError::of(name, error);
+        if name == "root.json" {
+            let root = Metadata::<Root>::from_slice(bytes).map_err(failed)?;
+            self.notes().root = Some(root.into_signed());
+        }
+        if let ("snapshot.json", Some(before), Some(root)) = (name, &before, &self.notes().root) {
+            let new = Metadata::<Snapshot>::from_slice(bytes).map_err(failed)?;
+            not_back(root, before, new.signed())?;
         }
         // What is there already need not wear the medium again.
         if before.as_deref() == Some(bytes) {

@@ -1,48 +1,110 @@
 //! Rules of the specification that the core leaves to us.
 
 use super::error::RepositoryError;
-use sigstore_tuf::{Key, Metadata, Root, Snapshot, Targets, TrustedMetadataSet};
+use lineside_bundle::Digest;
+use sigstore_tuf::{
+    Key, MetaFile, Metadata, Root, Snapshot, Targets, Timestamp, TrustedMetadataSet,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Refuses a root in which one key has two names within a role: it would count twice towards the
-/// threshold (TUF 4.3).
-pub(super) fn sound_root(document: &str, root: &Root) -> Result<(), RepositoryError> {
-    let mut roles = root.roles.iter();
-    roles.try_for_each(|(name, role)| distinct(document, name, &root.keys, &role.keyids))
+/// The roles of every root.
+const ROLES: [&str; 4] = ["root", "timestamp", "snapshot", "targets"];
+
+/// What every document that is kept has to be, beyond what the core looks at before it trusts one.
+/// A root that lacks a role, or a timestamp without a snapshot, would leave a device with nothing to
+/// go on from.
+pub(super) fn sound(name: &str, bytes: &[u8]) -> Result<(), RepositoryError> {
+    let failed = |error| RepositoryError::of(name, error);
+    let problem = match name {
+        "timestamp.json" => {
+            let timestamp = Metadata::<Timestamp>::from_slice(bytes).map_err(failed)?.into_signed();
+            let snapshot =
+                timestamp.snapshot_meta().ok_or_else(|| "it lists no snapshot".to_owned());
+            snapshot.and_then(|_| sound_list(timestamp.version, &timestamp.meta))
+        }
+        "snapshot.json" => {
+            let snapshot = Metadata::<Snapshot>::from_slice(bytes).map_err(failed)?.into_signed();
+            sound_list(snapshot.version, &snapshot.meta)
+        }
+        _ if name == "root.json" || name.starts_with("root_history/") => {
+            sound_root(Metadata::<Root>::from_slice(bytes).map_err(failed)?.signed())
+        }
+        _ => sound_targets(Metadata::<Targets>::from_slice(bytes).map_err(failed)?.signed()),
+    };
+    problem.map_err(|problem| RepositoryError::Format { document: name.into(), problem })
 }
 
-/// As [`sound_root`] for delegated roles; none of them may be called like a role of the root, or
-/// like another one (TUF 4.5).
-pub(super) fn sound_delegations(document: &str, targets: &Targets) -> Result<(), RepositoryError> {
-    let Some(delegations) = &targets.delegations else {
-        return Ok(());
-    };
-    let mut names = BTreeSet::from(["", "root", "timestamp", "snapshot", "targets"]);
-    for role in &delegations.roles {
-        if !names.insert(&role.name) {
-            let problem = format!("it delegates to a second role {:?}", role.name);
-            return Err(RepositoryError::Format { document: document.into(), problem });
+fn sound_version(version: u64) -> Result<(), String> {
+    if version == 0 { Err("versions begin with 1".into()) } else { Ok(()) }
+}
+
+fn sound_list(version: u64, meta: &BTreeMap<String, MetaFile>) -> Result<(), String> {
+    sound_version(version)?;
+    for (name, listed) in meta {
+        sound_version(listed.version).map_err(|problem| format!("{name}: {problem}"))?;
+        if listed.hashes.as_ref().is_some_and(BTreeMap::is_empty) {
+            return Err(format!("{name}: it has no digest"));
         }
-        distinct(document, &role.name, &delegations.keys, &role.keyids)?;
     }
     Ok(())
 }
 
-fn distinct(
-    document: &str,
-    role: &str,
+fn sound_root(root: &Root) -> Result<(), String> {
+    sound_version(root.version)?;
+    for name in ROLES {
+        let role = root.role(name).ok_or_else(|| format!("it has no role {name}"))?;
+        sound_role(name, &root.keys, &role.keyids, role.threshold)?;
+    }
+    Ok(())
+}
+
+/// None of the delegated roles may be called like a role of the root, or like another one (TUF 4.5).
+fn sound_targets(targets: &Targets) -> Result<(), String> {
+    sound_version(targets.version)?;
+    if let Some((path, _)) = targets.targets.iter().find(|(_, file)| file.hashes.is_empty()) {
+        return Err(format!("{path} has no digest"));
+    }
+    let Some(delegations) = &targets.delegations else {
+        return Ok(());
+    };
+    let mut names = BTreeSet::from(ROLES);
+    names.insert("");
+    for role in &delegations.roles {
+        if !names.insert(&role.name) {
+            return Err(format!("it delegates to a second role {:?}", role.name));
+        }
+        if role.paths.is_some() == role.path_hash_prefixes.is_some() {
+            return Err(format!(
+                "role {} must have either paths or prefixes of their digests",
+                role.name
+            ));
+        }
+        sound_role(&role.name, &delegations.keys, &role.keyids, role.threshold)?;
+    }
+    Ok(())
+}
+
+/// A key counts once towards the threshold, however many names it has (TUF 4.3).
+fn sound_role(
+    name: &str,
     keys: &BTreeMap<String, Key>,
     ids: &[String],
-) -> Result<(), RepositoryError> {
-    let ids: BTreeSet<&String> = ids.iter().collect();
-    let named: Vec<&str> =
-        ids.into_iter().filter_map(|id| keys.get(id)).map(|key| key.keyval.public.trim()).collect();
-    let distinct: BTreeSet<String> = named.iter().map(|key| key.to_ascii_lowercase()).collect();
-    if distinct.len() == named.len() {
-        return Ok(());
+    threshold: usize,
+) -> Result<(), String> {
+    if threshold == 0 {
+        return Err(format!("role {name} needs no signature"));
     }
-    let problem = format!("role {role} names one key twice");
-    Err(RepositoryError::Format { document: document.into(), problem })
+    let named: Vec<String> = ids
+        .iter()
+        .filter_map(|id| keys.get(id))
+        .map(|key| key.keyval.public.trim().to_ascii_lowercase())
+        .collect();
+    let distinct = named.iter().collect::<BTreeSet<_>>().len();
+    let names = ids.iter().collect::<BTreeSet<_>>().len();
+    if distinct < named.len() || names < ids.len() {
+        return Err(format!("role {name} names one key twice"));
+    }
+    Ok(())
 }
 
 /// Refuses a snapshot that loses a document or goes back with one (TUF 5.5.5), compared with the one
@@ -70,6 +132,54 @@ pub(super) fn not_back(root: &Root, before: &[u8], new: &Snapshot) -> Result<(),
         }
     }
     Ok(())
+}
+
+/// Where a document that is about to be fetched as `name` would be kept, and the digest that it
+/// must have: from the documents above it that are `kept`.
+pub(super) fn promised(
+    name: &str,
+    kept: impl Fn(&str) -> Result<Option<Vec<u8>>, RepositoryError>,
+) -> Result<Option<(String, Digest)>, RepositoryError> {
+    // Everything hangs on these two: they are asked for anew each time, whoever lists them.
+    if name == "timestamp.json" || name.ends_with("root.json") {
+        return Ok(None);
+    }
+    let above = if name.ends_with("snapshot.json") { "timestamp.json" } else { "snapshot.json" };
+    let Some(above) = kept(above)? else { return Ok(None) };
+    // Both have the same form. It was verified before it was kept.
+    let meta = match Metadata::<Timestamp>::from_slice(&above) {
+        Ok(timestamp) => timestamp.into_signed().meta,
+        Err(_) => match Metadata::<Snapshot>::from_slice(&above) {
+            Ok(snapshot) => snapshot.into_signed().meta,
+            Err(_) => return Ok(None),
+        },
+    };
+    for (document, listed) in meta {
+        let file = file_name(&document);
+        if name != file && name != format!("{}.{file}", listed.version) {
+            continue;
+        }
+        let hex = listed.hashes.as_ref().and_then(|hashes| hashes.get("sha256"));
+        let digest =
+            hex.and_then(|hex| format!("sha256:{}", hex.to_ascii_lowercase()).parse().ok());
+        return Ok(digest.map(|digest| (file, digest)));
+    }
+    Ok(None)
+}
+
+/// A document's name as the core asks for it and keeps it: what may not stand in the path of a URL
+/// as `%` and two digits.
+fn file_name(document: &str) -> String {
+    let mut name = String::new();
+    for byte in document.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                name.push(byte.into());
+            }
+            _ => name.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    name
 }
 
 /// The first delegated role on the way to `path` that the snapshot does not list.
@@ -123,16 +233,19 @@ mod tests {
             let keys = keys(spellings);
             let role = json!({ "keyids": ids, "threshold": 2 });
             let root = json!({ "_type": "root", "spec_version": "1.0.31", "version": 1,
-                "expires": "2030-01-01T00:00:00Z", "keys": keys, "roles": { "targets": role } });
+                "expires": "2030-01-01T00:00:00Z", "keys": keys,
+                "roles": { "root": role, "timestamp": role, "snapshot": role, "targets": role } });
             let role = json!({ "name": "vendor", "keyids": ids, "threshold": 2, "paths": ["*"] });
             let targets = json!({ "_type": "targets", "spec_version": "1.0.31", "version": 1,
                 "expires": "2030-01-01T00:00:00Z", "targets": {},
                 "delegations": { "keys": keys, "roles": [role] } });
-            let root = serde_json::from_value(root).unwrap();
-            let targets = serde_json::from_value(targets).unwrap();
-            let root = sound_root("root.json", &root).is_ok();
-            assert_eq!(root, sound_delegations("targets.json", &targets).is_ok());
-            root
+            let envelope = |signed: Value| {
+                serde_json::to_vec(&json!({ "signatures": [], "signed": signed })).unwrap()
+            };
+            let root = sound("root.json", &envelope(root));
+            let targets = sound("targets.json", &envelope(targets));
+            assert_eq!(root.is_ok(), targets.is_ok());
+            root.is_ok()
         };
         assert!(document(&["ab", "cd"], json!(["0", "1"])));
         assert!(!document(&["ab", "ab"], json!(["0", "1"])));
