@@ -78,6 +78,27 @@ pub fn programs(wanted: &[(&str, &str)]) -> anyhow::Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
+    install(&missing)?;
+    match lacking(wanted) {
+        left if left.is_empty() => Ok(()),
+        left => bail!("still missing after installation: {}", left.join(" ")),
+    }
+}
+
+/// Makes sure that there is a Python that can make environments, for the reference implementation
+/// of TUF; the test that needs that one installs it there.
+///
+/// # Errors
+/// As [`programs`].
+pub fn python() -> anyhow::Result<()> {
+    // Debian's has the module only with a package of its own.
+    match said("python3", &["-c", "import ensurepip, venv"]) {
+        Some(_) => Ok(()),
+        None => install(&["python3-venv"]),
+    }
+}
+
+fn install(missing: &[&str]) -> anyhow::Result<()> {
     let install = format!("apt-get install {}", missing.join(" "));
     if said("id", &["-u"]).is_none_or(|id| id.trim() != "0") {
         bail!("some programs are missing; as root: {install}");
@@ -88,11 +109,7 @@ pub fn programs(wanted: &[(&str, &str)]) -> anyhow::Result<()> {
         apt
     };
     step("look for Debian packages", apt().args(["update", "-qq"]))?;
-    step(&install, apt().args(["install", "-y", "-qq", "--no-install-recommends"]).args(&missing))?;
-    match lacking(wanted) {
-        left if left.is_empty() => Ok(()),
-        left => bail!("still missing after installation: {}", left.join(" ")),
-    }
+    step(&install, apt().args(["install", "-y", "-qq", "--no-install-recommends"]).args(missing))
 }
 
 fn lacking<'a>(wanted: &[(&str, &'a str)]) -> Vec<&'a str> {

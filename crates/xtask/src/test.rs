@@ -43,6 +43,7 @@ pub fn run() -> anyhow::Result<()> {
         programs.extend([foreign.linker, foreign.c_library, emulator]);
     }
     setup::programs(&programs)?;
+    setup::python()?;
 
     step("build", &mut cargo(&["build", "--workspace", "--locked"]))?;
     let mut replayers = Vec::new();
