@@ -4,9 +4,9 @@
 
 use lineside_bundle::{Digest, ReleaseId};
 use lineside_trust::{
-    AssignmentSpec, KeyPair, ReleasesDraft, Root, RootSpec, Seen, TrustError, TrustedAssignment,
-    TrustedReleases, VERSION_MAX, agree, sign_assignment, sign_root, verify_assignment,
-    verify_releases,
+    AssignmentSpec, Delegation, KeyPair, ReleasesDraft, Root, RootSpec, Seen, TrustError,
+    TrustedAssignment, TrustedReleases, VERSION_MAX, agree, sign_assignment, sign_root,
+    verify_assignment, verify_releases,
 };
 use lineside_wire::name::DeviceId;
 use proptest::prelude::*;
@@ -314,6 +314,29 @@ fn a_key_under_two_names_counts_once() {
     value["signed"]["keys"]["feed"] = twin;
     let said = said(Root::pin(&serde_json::to_vec(&value).unwrap()));
     assert!(said.contains("it names one key twice"), "{said}");
+}
+
+#[test]
+fn those_who_may_sign_besides_the_release_keys_stay_when_a_list_follows_another() {
+    let mut first = draft(&["1"]);
+    first.delegate(&[Delegation {
+        name: "vendor/acme".into(),
+        keys: vec![keys().stranger.public()],
+        threshold: 1,
+        paths: vec!["vendor/acme/*".into()],
+        terminating: true,
+    }]);
+    let delegations = |bytes: &[u8]| {
+        let document: serde_json::Value = serde_json::from_slice(bytes).unwrap();
+        document["signed"].get("delegations").cloned()
+    };
+    let first = first.sign(LATER, &enough());
+    let mut next = ReleasesDraft::after(Some(&accept_releases(&first).unwrap()));
+    let same = next.sign(LATER, &enough());
+    assert!(delegations(&first).is_some());
+    assert_eq!(delegations(&same), delegations(&first));
+    next.delegate(&[]);
+    assert_eq!(delegations(&next.sign(LATER, &enough())), None);
 }
 
 #[test]

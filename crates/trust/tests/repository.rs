@@ -581,6 +581,28 @@ fn a_delegated_role_cannot_pass_for_one_of_the_root_or_for_another() {
 }
 
 #[test]
+fn odd_names_of_delegated_roles_hurt_nothing_that_is_kept() {
+    for name in ["1.snapshot", "2.root", "../targets", "root_history/1.root", "?"] {
+        let mut scene = scene();
+        scene.targets.delegations[0].name = name.into();
+        let targets = sign_targets(&scene.targets, &enough());
+        let odd = sign_targets(&scene.vendor, &[&keys().vendor]);
+        scene.list(&[("targets", &targets), (name, &odd)]);
+        scene.serve("1.targets.json", targets);
+        let file = name.replace('/', "%2F").replace('?', "%3F") + ".json";
+        scene.serve(&format!("1.{file}"), odd);
+        let mut client = scene.client();
+        client.refresh(NOW).unwrap();
+        let before = scene.shelf.documents.lock().unwrap().clone();
+        client.target("vendor/acme/pump", NOW).unwrap().unwrap();
+        let mut after = scene.shelf.documents.lock().unwrap().clone();
+        assert!(after.remove(&file).is_some(), "{file} was not kept");
+        assert_eq!(before, after);
+        assert_eq!(scene.refresh(), "root 1 time 1 snap 1 targets 1");
+    }
+}
+
+#[test]
 fn what_could_not_be_written_down_is_not_trusted_and_nothing_that_rests_on_it_is_fetched() {
     for (full, last) in [
         ("root.json", None),

@@ -1,7 +1,7 @@
 //! Follows a repository, and says which of its files are trusted.
 
 use super::error::RepositoryError;
-use super::file::TrustedFile;
+use super::file::{TrustedFile, trusted_file};
 use super::link::{Errand, Link, Mirror, Shelf};
 use super::rules::{first_unlisted, sound};
 use crate::document::timestamp;
@@ -105,7 +105,7 @@ impl<M: Mirror, S: Shelf> Client<M, S> {
             return Err(RepositoryError::Format { document: "snapshot.json".into(), problem });
         }
         let consistent = updater.trusted().root().consistent_snapshot;
-        let file = found.map(|file| TrustedFile::new(path, &file, consistent)).transpose()?;
+        let file = found.map(|file| trusted_file(path, &file, consistent)).transpose()?;
         self.fresh = Some(updater);
         Ok(file)
     }

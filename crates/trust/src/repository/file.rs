@@ -21,31 +21,6 @@ enum Algorithm {
 }
 
 impl TrustedFile {
-    pub(super) fn new(
-        path: &str,
-        file: &TargetFile,
-        consistent: bool,
-    ) -> Result<TrustedFile, RepositoryError> {
-        let hash = |name: &str, algorithm| {
-            file.hashes.get(name).map(|hex| (algorithm, hex.to_ascii_lowercase()))
-        };
-        let hashes: Vec<(Algorithm, String)> =
-            [hash("sha256", Algorithm::Sha256), hash("sha512", Algorithm::Sha512)]
-                .into_iter()
-                .flatten()
-                .collect();
-        let Some((_, first)) = hashes.first() else {
-            let problem = "it has neither sha256 nor sha512".into();
-            return Err(RepositoryError::Format { document: path.into(), problem });
-        };
-        let name = match path.rsplit_once('/') {
-            _ if !consistent => path.to_owned(),
-            Some((folder, name)) => format!("{folder}/{first}.{name}"),
-            None => format!("{first}.{path}"),
-        };
-        Ok(TrustedFile { name, length: file.length, hashes, custom: file.custom.clone() })
-    }
-
     /// Its name on the mirror: with a digest before the last part where the repository keeps
     /// consistent snapshots (TUF 6.2).
     pub fn name(&self) -> &str {
@@ -77,6 +52,32 @@ impl TrustedFile {
         let hashes = self.hashes.iter().map(|(algorithm, hex)| (context(*algorithm), hex.clone()));
         FileCheck { name: self.name.clone(), left: self.length, hashes: hashes.collect() }
     }
+}
+
+/// What the targets say of the file `path`, if it can be checked.
+pub(super) fn trusted_file(
+    path: &str,
+    file: &TargetFile,
+    consistent: bool,
+) -> Result<TrustedFile, RepositoryError> {
+    let hash = |name: &str, algorithm| {
+        file.hashes.get(name).map(|hex| (algorithm, hex.to_ascii_lowercase()))
+    };
+    let hashes: Vec<(Algorithm, String)> =
+        [hash("sha256", Algorithm::Sha256), hash("sha512", Algorithm::Sha512)]
+            .into_iter()
+            .flatten()
+            .collect();
+    let Some((_, first)) = hashes.first() else {
+        let problem = "it has neither sha256 nor sha512".into();
+        return Err(RepositoryError::Format { document: path.into(), problem });
+    };
+    let name = match path.rsplit_once('/') {
+        _ if !consistent => path.to_owned(),
+        Some((folder, name)) => format!("{folder}/{first}.{name}"),
+        None => format!("{first}.{path}"),
+    };
+    Ok(TrustedFile { name, length: file.length, hashes, custom: file.custom.clone() })
 }
 
 /// A check of bytes against a [`TrustedFile`], under way.

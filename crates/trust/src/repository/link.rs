@@ -107,9 +107,7 @@ impl<M: Mirror, S: Shelf> Errand<M, S> {
 
     /// Keeps a document that the core has verified, if it also keeps to our rules.
     fn keep(&self, name: &str, bytes: &[u8]) -> Result<(), RepositoryError> {
-        // The core offers a snapshot under two names. The versioned one nobody would ever read.
-        let version = name.strip_suffix(".snapshot.json").unwrap_or_default();
-        if !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit()) {
+        if is_second_name(name, bytes) {
             return Ok(());
         }
         sound(name, bytes)?;
@@ -150,6 +148,15 @@ impl<M: Mirror, S: Shelf> Errand<M, S> {
     fn notes(&self) -> MutexGuard<'_, Notes> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether this is a snapshot under its versioned name. The core offers it under that one as well,
+/// and nobody would ever read it. (A delegated role may be called `2.snapshot` too.)
+fn is_second_name(name: &str, bytes: &[u8]) -> bool {
+    let version = name.strip_suffix(".snapshot.json").unwrap_or_default();
+    !version.is_empty()
+        && version.bytes().all(|byte| byte.is_ascii_digit())
+        && Metadata::<Snapshot>::from_slice(bytes).is_ok()
 }
 
 /// The core's two ends of an [`Errand`].
