@@ -458,11 +458,12 @@ fn what_expired_here_still_keeps_older_documents_out() {
 #[test]
 fn new_online_keys_end_what_a_thief_of_the_old_ones_has_fast_forwarded() {
     let mut scene = scene();
-    (scene.timestamp, scene.snapshot) = (1 << 40, 1 << 40);
-    scene.publish();
     let forward = 1u64 << 40;
-    assert_eq!(scene.refresh(), format!("root 1 time {forward} snap {forward} targets 1"));
-    (scene.timestamp, scene.snapshot) = (2, 2);
+    (scene.timestamp, scene.snapshot, scene.targets.version) = (forward, forward, forward);
+    scene.publish();
+    let all = format!("root 1 time {forward} snap {forward} targets {forward}");
+    assert_eq!(scene.refresh(), all);
+    (scene.timestamp, scene.snapshot, scene.targets.version) = (2, 2, 2);
     scene.publish();
     assert!(scene.refresh().contains("goes back"));
     scene.root.version = 2;
@@ -472,8 +473,8 @@ fn new_online_keys_end_what_a_thief_of_the_old_ones_has_fast_forwarded() {
     assert!(scene.refresh().contains("timestamp.json is not signed by enough of its keys: 0 of"));
     scene.online = &keys().next_online;
     scene.publish();
-    assert_eq!(scene.refresh(), "root 2 time 2 snap 2 targets 1");
-    assert_eq!(scene.refresh(), "root 2 time 2 snap 2 targets 1");
+    assert_eq!(scene.refresh(), "root 2 time 2 snap 2 targets 2");
+    assert_eq!(scene.refresh(), "root 2 time 2 snap 2 targets 2");
 }
 
 #[test]
@@ -547,7 +548,7 @@ fn a_delegated_role_that_is_not_listed_is_not_passed_over_for_a_lesser_one() {
         name: "vendor/lesser".into(),
         keys: vec![keys().stranger.public()],
         threshold: 1,
-        paths: vec!["vendor/acme/*".into()],
+        paths: vec!["vendor/acme/*".into(), "turbine/*".into()],
         terminating: false,
     };
     scene.targets.delegations[0].terminating = false;
@@ -564,6 +565,30 @@ fn a_delegated_role_that_is_not_listed_is_not_passed_over_for_a_lesser_one() {
         "snapshot.json cannot be used: it does not list vendor/acme.json, to which \
          vendor/acme/pump is delegated"
     );
+    // Whom nobody gets to ask need not be listed.
+    scene.raise();
+    scene.targets.delegations[0].terminating = true;
+    scene.publish();
+    scene.shelf = Kept::default();
+    let mut client = scene.client();
+    client.refresh(NOW).unwrap();
+    client.target("turbine/1", NOW).unwrap().unwrap();
+    client.target("vendor/acme/pump", NOW).unwrap().unwrap();
+    assert_eq!(client.target("vendor/acme/valve", NOW).unwrap(), None);
+    client.target("turbine/9", NOW).unwrap_err();
+}
+
+#[test]
+fn after_a_refresh_that_failed_nothing_is_answered_from_the_one_before() {
+    let scene = scene();
+    let mut client = scene.client();
+    let error = client.target("turbine/1", NOW).unwrap_err();
+    assert_eq!(error.to_string(), "the repository was not refreshed");
+    client.refresh(NOW).unwrap();
+    client.target("turbine/1", NOW).unwrap().unwrap();
+    scene.withhold("timestamp.json");
+    assert_eq!(said(client.refresh(NOW)), "the repository has no timestamp.json");
+    assert!(matches!(client.target("turbine/1", NOW), Err(RepositoryError::NotFresh)));
 }
 
 #[test]

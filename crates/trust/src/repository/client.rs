@@ -61,7 +61,6 @@ impl<M: Mirror, S: Shelf> Client<M, S> {
     /// [`RepositoryError`]; what had been verified and written down before it stays.
     pub fn refresh(&mut self, now: OffsetDateTime) -> Result<Versions, RepositoryError> {
         self.fresh = None;
-        self.errand.begin();
         let link = || Link(Arc::clone(&self.errand));
         let failed = |error| RepositoryError::of("root.json", error);
         let mut updater = Updater::new(link(), &self.pinned)

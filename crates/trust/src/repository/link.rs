@@ -61,11 +61,6 @@ impl<M: Mirror, S: Shelf> Errand<M, S> {
         Arc::new(Errand { mirror, shelf, notes: Mutex::default() })
     }
 
-    /// Forgets what was noted.
-    pub(super) fn begin(&self) {
-        *self.notes() = Notes { document: "root.json".into(), ..Notes::default() };
-    }
-
     /// The outcome of what the core did: its own, unless something was noted meanwhile.
     pub(super) fn settle<T>(&self, outcome: Result<T, Error>) -> Result<T, RepositoryError> {
         let mut notes = self.notes();
