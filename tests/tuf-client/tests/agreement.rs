@@ -51,12 +51,12 @@ struct Opinion {
 }
 
 impl Opinion {
-    /// The same where it matters: reasons and the order of digests do not.
     /// Whether everything that was asked for was had.
     fn accepts(&self) -> bool {
         self.ok && !self.found.values().any(|file| *file == Some("refused".into()))
     }
 
+    /// The same where it matters: reasons and the order of digests do not.
     fn agrees(&self, other: &Opinion) -> bool {
         (self.ok, &self.versions, &self.found) == (other.ok, &other.versions, &other.found)
     }
