@@ -36,6 +36,7 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 17] = [
         &["lineside-bundle", "lineside-runtime", "lineside-trust", "lineside-wire"],
         &[],
     ),
+    ("crates/delta", "lineside-delta", &[], &[]),
     ("crates/rules", "lineside-rules", &[], &[]),
     ("crates/runtime", "lineside-runtime", &["lineside-bundle"], &[]),
     ("crates/sketch", "lineside-sketch", &[], &[]),
@@ -57,9 +58,9 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 17] = [
 ];
 
 /// Crates that open no socket and no file, read no clock and draw no random number.
-const PURE: [&str; 6] = ["wire", "bundle", "trust", "update", "sketch", "rules"];
+const PURE: [&str; 7] = ["wire", "bundle", "trust", "update", "delta", "sketch", "rules"];
 /// The libraries that they may use: such as take bytes and numbers and give values.
-const COMPUTING: [&str; 12] = [
+const COMPUTING: [&str; 13] = [
     "pem-rfc7468",
     "postcard",
     "ring",
@@ -72,6 +73,7 @@ const COMPUTING: [&str; 12] = [
     "thiserror",
     "time",
     "toml",
+    "zstd-safe",
 ];
 /// Rooms of the agent that only `daemon` puts together.
 const ROOMS: [&str; 6] = ["source", "worker", "sink", "telemetry", "update", "fleet"];

@@ -1,0 +1,237 @@
+//! The device's part: a recipe and the old file make the new one.
+
+use crate::PREFIX_BYTES_MAX;
+use crate::coder::Decoder;
+use crate::frame::Unpacked;
+use crate::method::Model;
+use crate::recipe::{Content, Cursor, Header, Operation};
+use std::io::{self, Read, Write};
+
+/// Bytes that are read, computed and written at once; a multiple of every element's.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// The old file, read at any place.
+pub trait Base {
+    /// Its size in bytes.
+    fn bytes(&self) -> u64;
+
+    /// Fills `buffer` with the bytes from `from` on.
+    ///
+    /// # Errors
+    /// If they cannot all be read.
+    fn read_at(&self, from: u64, buffer: &mut [u8]) -> io::Result<()>;
+}
+
+impl Base for [u8] {
+    fn bytes(&self) -> u64 {
+        self.len() as u64
+    }
+
+    fn read_at(&self, from: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let range = usize::try_from(from).ok().and_then(|from| self.get(from..));
+        let bytes = range.and_then(|bytes| bytes.get(..buffer.len()));
+        buffer.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+}
+
+/// Why a recipe could not be applied.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// It begins as no recipe does.
+    #[error("this is no recipe")]
+    NoRecipe,
+    /// It was made by a later sender.
+    #[error("the recipe has version {0}, which is not known here")]
+    Version(u8),
+    /// It was made for another old file.
+    #[error("the recipe is for an old file of {needed} bytes, this one has {found}")]
+    OtherBase {
+        /// The old file's size by the recipe, in bytes.
+        needed: u64,
+        /// The size it has.
+        found: u64,
+    },
+    /// It makes something else than what was promised.
+    #[error("the recipe makes {made} bytes, {promised} were promised")]
+    OtherTarget {
+        /// The new file's size by the recipe, in bytes.
+        made: u64,
+        /// The size by the caller.
+        promised: u64,
+    },
+    /// It wants an old file in memory that is too large for it.
+    #[error(
+        "the recipe wants the old file's {0} bytes in memory, at most {PREFIX_BYTES_MAX} can be"
+    )]
+    PrefixTooLarge(u64),
+    /// It refers to what the old file does not have.
+    #[error("the recipe asks for {length} bytes from {from} on, the old file has {base_bytes}")]
+    OutsideBase {
+        /// Where in the old file.
+        from: u64,
+        /// How many bytes.
+        length: u64,
+        /// The old file's size in bytes.
+        base_bytes: u64,
+    },
+    /// An operation makes nothing, or more than is missing.
+    #[error("the recipe has an operation that makes {length} bytes where {left} are missing")]
+    Length {
+        /// Bytes that it makes.
+        length: u64,
+        /// Bytes that are missing.
+        left: u64,
+    },
+    /// An operation that does not exist.
+    #[error("the recipe has an operation {0:#04x}, which is not known here")]
+    Operation(u8),
+    /// Bytes that no sender writes.
+    #[error("the recipe has {0}")]
+    Malformed(&'static str),
+    /// Reading or unpacking failed, or came to an early end.
+    #[error("cannot read the recipe")]
+    Recipe(#[source] io::Error),
+    /// The old file failed.
+    #[error("cannot read the old file")]
+    Base(#[source] io::Error),
+    /// The new file failed.
+    #[error("cannot write the new file")]
+    Write(#[source] io::Error),
+}
+
+/// Makes the new file of the old one and a recipe.
+///
+/// `target_bytes` is the size that the new file must have, from a source that is trusted; never
+/// more is written. The recipe need not be trusted, and is read to its end.
+///
+/// Takes at most [`crate::APPLY_MEMORY_BYTES_MAX`] of memory, and time by the new file's size.
+///
+/// # Errors
+/// [`ApplyError`]; what was written until then is worth nothing. That all went well does not say
+/// that the new file is the right one: the old file is known by its size only. Compare the digest.
+pub fn apply(
+    base: &(impl Base + ?Sized),
+    mut recipe: impl Read,
+    target_bytes: u64,
+    mut out: impl Write,
+) -> Result<(), ApplyError> {
+    let header = Header::read(&mut recipe)?;
+    let base_bytes = base.bytes();
+    if header.base_bytes != base_bytes {
+        return Err(ApplyError::OtherBase { needed: header.base_bytes, found: base_bytes });
+    }
+    if header.target_bytes != target_bytes {
+        return Err(ApplyError::OtherTarget { made: header.target_bytes, promised: target_bytes });
+    }
+    let mut prefix = Vec::new();
+    if header.prefixed {
+        if base_bytes > PREFIX_BYTES_MAX {
+            return Err(ApplyError::PrefixTooLarge(base_bytes));
+        }
+        prefix.resize(base_bytes as usize, 0);
+        base.read_at(0, &mut prefix).map_err(ApplyError::Base)?;
+    }
+    let mut body = Unpacked::new(recipe, &prefix).map_err(ApplyError::Recipe)?;
+    let mut hands =
+        Hands { base, out: &mut out, old: [0; CHUNK_BYTES].into(), new: [0; CHUNK_BYTES].into() };
+    match header.content {
+        Content::Target => hands.literal(&mut body, target_bytes)?,
+        Content::Script => {
+            let (mut left, mut cursor) = (target_bytes, Cursor::default());
+            while left > 0 {
+                let operation = Operation::read(&mut body, &mut cursor)?;
+                let length = operation.length();
+                if length == 0 || length > left {
+                    return Err(ApplyError::Length { length, left });
+                }
+                hands.carry_out(operation, &mut body)?;
+                left -= length;
+            }
+        }
+    }
+    if !body.is_done().map_err(ApplyError::Recipe)? {
+        return Err(ApplyError::Malformed("bytes left over"));
+    }
+    out.flush().map_err(ApplyError::Write)
+}
+
+/// What operations work with.
+struct Hands<'a, B: ?Sized, W> {
+    base: &'a B,
+    out: &'a mut W,
+    old: Box<[u8]>,
+    new: Box<[u8]>,
+}
+
+impl<B: Base + ?Sized, W: Write> Hands<'_, B, W> {
+    /// Carries out an operation that makes no more than is missing.
+    fn carry_out(&mut self, operation: Operation, body: &mut impl Read) -> Result<(), ApplyError> {
+        match operation {
+            Operation::Literal { length } => self.literal(body, length),
+            Operation::Copy { from, length } => self.copy(from, length),
+            Operation::Tensor { coded_bytes, .. } => {
+                let mut coded = body.take(coded_bytes);
+                self.tensor(operation, &mut coded)?;
+                match coded.limit() {
+                    0 => Ok(()),
+                    _ => Err(ApplyError::Recipe(io::ErrorKind::UnexpectedEof.into())),
+                }
+            }
+        }
+    }
+
+    fn literal(&mut self, body: &mut impl Read, mut left: u64) -> Result<(), ApplyError> {
+        while left > 0 {
+            let bytes = &mut self.new[..left.min(CHUNK_BYTES as u64) as usize];
+            body.read_exact(bytes).map_err(ApplyError::Recipe)?;
+            self.out.write_all(bytes).map_err(ApplyError::Write)?;
+            left -= bytes.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn copy(&mut self, mut from: u64, mut left: u64) -> Result<(), ApplyError> {
+        self.check(from, left)?;
+        while left > 0 {
+            let bytes = &mut self.old[..left.min(CHUNK_BYTES as u64) as usize];
+            self.base.read_at(from, bytes).map_err(ApplyError::Base)?;
+            self.out.write_all(bytes).map_err(ApplyError::Write)?;
+            from += bytes.len() as u64;
+            left -= bytes.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn tensor(&mut self, operation: Operation, coded: &mut impl Read) -> Result<(), ApplyError> {
+        let mut left = operation.length();
+        let Operation::Tensor { method, element, mut from, .. } = operation else { return Ok(()) };
+        if method.needs_old() {
+            self.check(from, left)?;
+        }
+        let mut decoder = Decoder::new(coded);
+        let mut model = Model::new(method, element);
+        while left > 0 {
+            let chunk = left.min(CHUNK_BYTES as u64) as usize;
+            let old = &mut self.old[..if method.needs_old() { chunk } else { 0 }];
+            self.base.read_at(from, old).map_err(ApplyError::Base)?;
+            let new = &mut self.new[..chunk];
+            model.code(element, &mut decoder, old, new);
+            decoder.check().map_err(ApplyError::Recipe)?;
+            self.out.write_all(new).map_err(ApplyError::Write)?;
+            from += old.len() as u64;
+            left -= chunk as u64;
+        }
+        let done = decoder.is_done();
+        decoder.check().map_err(ApplyError::Recipe)?;
+        if done { Ok(()) } else { Err(ApplyError::Malformed("a tensor with bytes left over")) }
+    }
+
+    fn check(&self, from: u64, length: u64) -> Result<(), ApplyError> {
+        let base_bytes = self.base.bytes();
+        match from.checked_add(length) {
+            Some(end) if end <= base_bytes => Ok(()),
+            _ => Err(ApplyError::OutsideBase { from, length, base_bytes }),
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Updates that are multiples of a step: what [`crate::snap`] makes.
+//!
+//! The new element is the old one plus a whole number of steps, computed in binary64 and rounded to
+//! the element's kind. Steps are powers of two, so the product is exact and there is one rounding on
+//! the way to binary64 and one from there; every processor with IEEE 754 arithmetic gives the same.
+
+use crate::coder::Coder;
+use crate::element::Element;
+use crate::method::Context;
+use crate::signed::{Signed, digits};
+
+/// Bits of a number of steps, its sign included.
+const COUNT_BITS: u32 = 32;
+/// Contexts for the sizes just before, in half digits.
+const NEARBY: usize = 16;
+/// Averages of sizes are kept in sixteenths of a digit.
+const DIGIT: i32 = 16;
+/// Between the smallest power of two that binary64 has without losing digits, and the largest.
+const EXPONENTS: std::ops::RangeInclusive<i16> = -1022..=1023;
+
+/// A step between neighbors on a grid: a power of two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Step(i16);
+
+impl Step {
+    /// Two to the power of `exponent`; none where elements of this kind have no such step.
+    pub(crate) fn new(exponent: i16, element: Element) -> Option<Step> {
+        let fits = match element.float() {
+            Some(_) => EXPONENTS.contains(&exponent),
+            None => (0..element.bits() as i16).contains(&exponent),
+        };
+        fits.then_some(Step(exponent))
+    }
+
+    /// Its logarithm.
+    pub(crate) fn exponent(self) -> i16 {
+        self.0
+    }
+
+    /// Itself.
+    pub(crate) fn size(self) -> f64 {
+        f64::from_bits(((1023 + i64::from(self.0)).max(1) as u64) << 52)
+    }
+
+    /// The element that lies `count` steps above `old`.
+    pub(crate) fn from(self, element: Element, old: u64, count: i32) -> u64 {
+        if count == 0 {
+            return old; // Zeros keep their sign, and what is not a number its digits.
+        }
+        match element.float() {
+            Some(_) => of_f64(element, to_f64(element, old) + self.size() * f64::from(count)),
+            None => old.wrapping_add((i64::from(count) << self.0) as u64) & element.mask(),
+        }
+    }
+
+    /// The number of steps next to the difference of two elements, if there is one.
+    fn nearest(self, element: Element, old: u64, new: u64) -> Option<i32> {
+        let steps = match element.float() {
+            Some(_) => {
+                let steps = (to_f64(element, new) - to_f64(element, old)) / self.size();
+                steps.is_finite().then(|| steps.round_ties_even())?
+            }
+            None => {
+                let difference = element.signed(new.wrapping_sub(old) & element.mask());
+                (difference as f64 / self.size()).round_ties_even()
+            }
+        };
+        (steps.abs() < f64::from(i32::MAX)).then_some(steps as i32)
+    }
+
+    /// The number of steps that leads from one element to exactly the other, if there is one.
+    pub(crate) fn exactly(self, element: Element, old: u64, new: u64) -> Option<i32> {
+        let nearest = if old == new { 0 } else { self.nearest(element, old, new)? };
+        // Where the sum was rounded to the element's kind, the count may be the next one.
+        let candidates = [nearest, nearest.saturating_sub(1), nearest.saturating_add(1)];
+        candidates.into_iter().find(|count| self.from(element, old, *count) == new)
+    }
+}
+
+/// The largest step of which all elements of a tensor differ from the old ones by whole numbers.
+///
+/// Nobody has to tell the sender that a model was snapped; unless one was, the first elements
+/// mostly show that there is none.
+pub(crate) fn common_step(element: Element, old: &[u8], new: &[u8]) -> Option<Step> {
+    let width = element.bytes();
+    let pairs = || {
+        let bytes = old.chunks_exact(width).zip(new.chunks_exact(width));
+        let bits = bytes.map(|(old, new)| (element.read(old), element.read(new)));
+        bits.filter(|(old, new)| old != new)
+    };
+    let change = |(old, new)| (to_f64(element, new) - to_f64(element, old)).abs();
+    let largest = pairs().map(change).fold(0.0, f64::max);
+    let exponent = (largest.to_bits() >> 52) as i16 - 1023;
+    // Rounding to the element's kind can make a single step look like a little less.
+    let exponents = (exponent - COUNT_BITS as i16 + 2..=exponent + 1).rev();
+    exponents
+        .filter_map(|exponent| Step::new(exponent, element))
+        .find(|step| pairs().all(|(old, new)| step.exactly(element, old, new).is_some()))
+}
+
+/// What has been learnt of a tensor's numbers of steps.
+pub(crate) struct Grid {
+    element: Element,
+    context: Context,
+    step: Step,
+    counts: Signed,
+    nearby: i32,
+}
+
+impl Grid {
+    pub(crate) fn new(element: Element, context: Context, step: Step) -> Grid {
+        let contexts = match context {
+            Context::None => 1,
+            Context::Old => element.classes(),
+            Context::Nearby => NEARBY,
+            Context::Both => NEARBY * element.classes(),
+        };
+        Grid { element, context, step, counts: Signed::new(COUNT_BITS, contexts), nearby: 0 }
+    }
+
+    /// Codes one element next to the old one at its place; both as bits.
+    ///
+    /// The sender gives only tensors whose elements all lie on the grid.
+    pub(crate) fn code(&mut self, coder: &mut impl Coder, old: u64, new: u64) -> u64 {
+        let nearby = (self.nearby / (DIGIT / 2)).clamp(0, NEARBY as i32 - 1) as usize;
+        let class = self.element.class(old);
+        let context = match self.context {
+            Context::None => 0,
+            Context::Old => class,
+            Context::Nearby => nearby,
+            Context::Both => class * NEARBY + nearby,
+        };
+        let negative = self.element.ordered(old) >> (self.element.bits() - 1) == 0;
+        let count = self.step.exactly(self.element, old, new).unwrap_or(0);
+        let count = self.counts.code(coder, context, usize::from(negative), 0, i64::from(count));
+        let count = count.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32;
+        self.nearby += (digits(count.unsigned_abs().into()) as i32 * DIGIT - self.nearby) / 8;
+        self.step.from(self.element, old, count)
+    }
+}
+
+/// The value of a float of this kind.
+pub(crate) fn to_f64(element: Element, bits: u64) -> f64 {
+    let Some((exponent_bits, mantissa_bits)) = element.float() else {
+        return element.signed(bits) as f64;
+    };
+    match element {
+        Element::F64 => f64::from_bits(bits),
+        Element::F32 => f64::from(f32::from_bits(bits as u32)),
+        Element::Bf16 => f64::from(f32::from_bits((bits as u32) << 16)),
+        _ => {
+            let exponent = element.exponent(bits);
+            let mantissa = bits & ((1 << mantissa_bits) - 1);
+            let bias = (1 << (exponent_bits - 1)) - 1;
+            let power = |exponent: i32| f64::from_bits(((1023 + exponent) as u64) << 52);
+            let magnitude = match exponent {
+                0 => mantissa as f64 * power(1 - bias - mantissa_bits as i32),
+                _ if exponent == (1 << exponent_bits) - 1 && mantissa == 0 => f64::INFINITY,
+                _ if exponent == (1 << exponent_bits) - 1 => f64::NAN,
+                _ => {
+                    let whole = 1 << mantissa_bits | mantissa;
+                    whole as f64 * power(exponent as i32 - bias - mantissa_bits as i32)
+                }
+            };
+            let negative = bits >> (element.bits() - 1) & 1 == 1;
+            if negative { -magnitude } else { magnitude }
+        }
+    }
+}
+
+/// The float of this kind next to a value, ties to the even one.
+pub(crate) fn of_f64(element: Element, value: f64) -> u64 {
+    match element {
+        Element::F64 => value.to_bits(),
+        Element::F32 => u64::from((value as f32).to_bits()),
+        _ => {
+            let (exponent_bits, mantissa_bits) = element.float().unwrap_or((11, 52));
+            let sign = u64::from(value.is_sign_negative()) << (element.bits() - 1);
+            let infinity = ((1 << exponent_bits) - 1) << mantissa_bits;
+            if value.is_nan() {
+                return sign | infinity | 1 << (mantissa_bits - 1);
+            }
+            // Patterns of positive floats rise with their values. So the one sought is the
+            // mantissa, rounded, and the exponent below it, into which the rounding may carry.
+            let bits = value.abs().to_bits();
+            let bias = (1 << (exponent_bits - 1)) - 1;
+            let exponent = (bits >> 52) as i32 - 1023 + bias;
+            let whole = 1 << 52 | bits & ((1 << 52) - 1);
+            let dropped = 52 - mantissa_bits + (1 - exponent).max(0) as u32;
+            if dropped > 54 {
+                return sign;
+            }
+            let kept = whole >> dropped;
+            let below = whole & ((1 << dropped) - 1);
+            let half = 1 << (dropped - 1);
+            let up = below > half || below == half && kept & 1 == 1;
+            let rounded = (((exponent.max(1) - 1) as u64) << mantissa_bits) + kept + u64::from(up);
+            sign | rounded.min(infinity)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn every_half_float_comes_back_and_halves_round_to_even() {
+        for element in [Element::F16, Element::Bf16] {
+            for bits in 0..=u64::from(u16::MAX) {
+                let value = to_f64(element, bits);
+                if !value.is_nan() {
+                    assert_eq!(of_f64(element, value), bits, "{element:?} {bits:#x}");
+                }
+            }
+            for bits in 0..1000 {
+                let (low, high) = (to_f64(element, bits), to_f64(element, bits + 1));
+                assert_eq!(of_f64(element, (low + high) / 2.0), bits + (bits & 1), "{element:?}");
+            }
+        }
+        // IEEE 754-2019, table 3.5: the largest binary16 is 65,504; from 65,520 on it is infinite.
+        assert_eq!(of_f64(Element::F16, 65_519.0), 0x7BFF);
+        assert_eq!(of_f64(Element::F16, -65_520.0), 0xFC00);
+        assert_eq!(of_f64(Element::F16, 5e-324), 0);
+        assert_eq!(to_f64(Element::F16, 0x3555), 0.333_251_953_125);
+    }
+
+    proptest! {
+        #[test]
+        fn bfloats_are_rounded_as_by_the_usual_trick(value: f32) {
+            prop_assume!(!value.is_nan());
+            let bits = value.to_bits();
+            let rounded = bits.wrapping_add(0x7FFF + (bits >> 16 & 1)) >> 16;
+            prop_assert_eq!(of_f64(Element::Bf16, f64::from(value)), u64::from(rounded));
+        }
+
+        #[test]
+        fn what_was_put_on_the_grid_is_found_there(
+            old in -4f32..4.0, count in -1000i32..1000, exponent in -30i16..0
+        ) {
+            for element in [Element::F32, Element::F16, Element::Bf16, Element::F64] {
+                let step = Step::new(exponent, element).unwrap();
+                let old = of_f64(element, f64::from(old));
+                let new = step.from(element, old, count);
+                let found = step.exactly(element, old, new).expect("one of three counts");
+                prop_assert_eq!(step.from(element, old, found), new);
+            }
+        }
+    }
+}

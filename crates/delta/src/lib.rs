@@ -1,0 +1,46 @@
+//! Differences between model files that know tensors.
+//!
+//! A sender that has both files writes a *recipe* ([`make`]); a device that has the old file makes
+//! exactly the new one of it ([`apply`]). The sender reads the ONNX files; the device reads no
+//! protocol buffers, only the recipe's few operations (`recipe.rs`), in memory that is bounded by
+//! constants.
+//!
+//! Opens no file and reads no clock. Whether the result is right, its digest says: the caller
+//! compares it with the signed one.
+//!
+//! Byte planes, plain or XORed with the old tensor's, are deliberately absent: packed by zstd they
+//! were larger than the coded residuals for every tensor that was measured.
+
+mod coder;
+mod element;
+mod signed;
+
+mod fresh;
+mod grid;
+mod method;
+mod residual;
+
+mod copies;
+mod onnx;
+mod pairing;
+
+mod frame;
+mod recipe;
+
+mod apply;
+mod make;
+
+pub use apply::{ApplyError, Base, apply};
+pub use make::make;
+
+/// Bytes of a recipe's header at most.
+pub const HEADER_BYTES_MAX: usize = 64;
+/// Old files up to this size may be the prefix of a recipe's zstd frame: the device has to hold it
+/// in memory. Larger ones are copied from instead.
+pub const PREFIX_BYTES_MAX: u64 = 4 << 20;
+/// Memory that [`apply`] takes at most, whatever the recipe: prefix and window of the zstd frame, the
+/// contexts of one tensor, and buffers.
+pub const APPLY_MEMORY_BYTES_MAX: u64 = PREFIX_BYTES_MAX + (1 << WINDOW_BITS) + (4 << 20);
+
+/// How far back a recipe's zstd frame may refer, as a logarithm: 4 MiB.
+const WINDOW_BITS: u32 = 22;

@@ -1,0 +1,311 @@
+//! The format of a recipe, version 1.
+//!
+//! ```text
+//! recipe     = magic version kind base_bytes target_bytes frame
+//! magic      = "LSDR"                 version = 1
+//! kind       = script | prefixed << 1
+//! frame      = a zstd frame (RFC 8878) with a window of at most 4 MiB; if prefixed, the old file is
+//!              its prefix
+//! frame's content, if not script = the new file
+//!                  if script     = operations that make it, from its beginning to its end:
+//!
+//! 0rrccEEE   tensor                 r method, c context, E element
+//!            [step]                 if the method is 2: logarithm of the step
+//!            [from]                 if the method is not 0
+//!            count coded_bytes coded
+//! 01100000   literal                length bytes
+//! 01100001   copy                   from length
+//!
+//! method     = 0 fresh, 1 residual, 2 grid
+//! numbers are LEB128; step and from are zigzagged (0, -1, 1, -2 ...)
+//! from       = where in the old file, counted from where the last operation there ended, or would
+//!              have ended had a literal or a fresh tensor been one
+//! ```
+//!
+//! Every operation makes at least one byte, so there are never more than bytes. The base is known
+//! by its size only: who applies a recipe to another file of that size gets another digest.
+
+use crate::apply::ApplyError;
+use crate::element::Element;
+use crate::grid::Step;
+use crate::method::{Context, Method};
+use std::io::Read;
+
+const MAGIC: [u8; 4] = *b"LSDR";
+const VERSION: u8 = 1;
+const SCRIPT: u8 = 1;
+const PREFIXED: u8 = 2;
+const LITERAL: u8 = 0b011_00000;
+const COPY: u8 = 0b011_00001;
+/// Digits of seven bits that a number has at most.
+const DIGITS_MAX: u32 = 10;
+
+/// What a recipe begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) content: Content,
+    pub(crate) prefixed: bool,
+    pub(crate) base_bytes: u64,
+    pub(crate) target_bytes: u64,
+}
+
+/// What a recipe's frame has in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// The new file itself.
+    Target,
+    /// Operations that make it.
+    Script,
+}
+
+impl Header {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&MAGIC);
+        out.push(VERSION);
+        let script = if self.content == Content::Script { SCRIPT } else { 0 };
+        out.push(script | if self.prefixed { PREFIXED } else { 0 });
+        put_number(out, self.base_bytes);
+        put_number(out, self.target_bytes);
+    }
+
+    pub(crate) fn read(source: &mut impl Read) -> Result<Header, ApplyError> {
+        let mut start = [0; 6];
+        source.read_exact(&mut start).map_err(ApplyError::Recipe)?;
+        let [magic @ .., version, kind] = start;
+        if magic != MAGIC {
+            return Err(ApplyError::NoRecipe);
+        }
+        if version != VERSION {
+            return Err(ApplyError::Version(version));
+        }
+        if kind & !(SCRIPT | PREFIXED) != 0 {
+            return Err(ApplyError::Malformed("a kind that is not known"));
+        }
+        Ok(Header {
+            content: if kind & SCRIPT != 0 { Content::Script } else { Content::Target },
+            prefixed: kind & PREFIXED != 0,
+            base_bytes: number(source)?,
+            target_bytes: number(source)?,
+        })
+    }
+}
+
+/// An operation. Its bytes, if it has any, follow it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operation {
+    /// So many bytes that follow.
+    Literal { length: u64 },
+    /// A range of the old file.
+    Copy { from: u64, length: u64 },
+    /// `count` elements, coded in the bytes that follow, next to those of the old file from `from`.
+    Tensor { method: Method, element: Element, from: u64, count: u64, coded_bytes: u64 },
+}
+
+/// Where in the old file the next operation is expected to read.
+#[derive(Debug, Default)]
+pub(crate) struct Cursor(u64);
+
+impl Operation {
+    /// Bytes that it makes.
+    pub(crate) fn length(&self) -> u64 {
+        match *self {
+            Operation::Literal { length } | Operation::Copy { length, .. } => length,
+            Operation::Tensor { element, count, .. } => {
+                count.saturating_mul(element.bytes() as u64)
+            }
+        }
+    }
+
+    pub(crate) fn write(&self, cursor: &mut Cursor, out: &mut Vec<u8>) {
+        match *self {
+            Operation::Literal { length } => {
+                out.push(LITERAL);
+                put_number(out, length);
+            }
+            Operation::Copy { from, length } => {
+                out.push(COPY);
+                cursor.put(from, out);
+                put_number(out, length);
+            }
+            Operation::Tensor { method, element, from, count, coded_bytes } => {
+                let (number, context) = match method {
+                    Method::Fresh(context) => (0, context),
+                    Method::Residual(context) => (1, context),
+                    Method::Grid(context, _) => (2, context),
+                };
+                out.push(number << 5 | (context as u8) << 3 | element as u8);
+                if let Method::Grid(_, step) = method {
+                    put_number(out, zigzag(step.exponent().into()));
+                }
+                if method.needs_old() {
+                    cursor.put(from, out);
+                }
+                put_number(out, count);
+                put_number(out, coded_bytes);
+            }
+        }
+        cursor.0 = cursor.0.wrapping_add(self.length());
+    }
+
+    pub(crate) fn read(
+        source: &mut impl Read,
+        cursor: &mut Cursor,
+    ) -> Result<Operation, ApplyError> {
+        let tag = byte(source)?;
+        let operation = match tag {
+            LITERAL => Operation::Literal { length: number(source)? },
+            COPY => Operation::Copy { from: cursor.get(source)?, length: number(source)? },
+            _ => {
+                let element = Element::ALL[usize::from(tag & 7)];
+                let context = Context::ALL[usize::from(tag >> 3 & 3)];
+                let method = match tag >> 5 {
+                    0 => Method::Fresh(context),
+                    1 => Method::Residual(context),
+                    2 => {
+                        let exponent = i16::try_from(unzigzag(number(source)?)).ok();
+                        let step = exponent.and_then(|exponent| Step::new(exponent, element));
+                        let step =
+                            step.ok_or(ApplyError::Malformed("a step that no element has"))?;
+                        Method::Grid(context, step)
+                    }
+                    _ => return Err(ApplyError::Operation(tag)),
+                };
+                let from = if method.needs_old() { cursor.get(source)? } else { cursor.0 };
+                let (count, coded_bytes) = (number(source)?, number(source)?);
+                Operation::Tensor { method, element, from, count, coded_bytes }
+            }
+        };
+        cursor.0 = cursor.0.wrapping_add(operation.length());
+        Ok(operation)
+    }
+}
+
+impl Cursor {
+    pub(crate) fn position(&self) -> u64 {
+        self.0
+    }
+
+    fn put(&mut self, from: u64, out: &mut Vec<u8>) {
+        put_number(out, zigzag(from.wrapping_sub(self.0) as i64));
+        self.0 = from;
+    }
+
+    fn get(&mut self, source: &mut impl Read) -> Result<u64, ApplyError> {
+        self.0 = self.0.wrapping_add_signed(unzigzag(number(source)?));
+        Ok(self.0)
+    }
+}
+
+fn put_number(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+fn number(source: &mut impl Read) -> Result<u64, ApplyError> {
+    let mut number = 0;
+    for digit in 0..DIGITS_MAX {
+        let byte = byte(source)?;
+        let shifted = u64::from(byte & 0x7F) << (7 * digit);
+        number |= shifted;
+        if byte < 0x80 {
+            let whole = shifted >> (7 * digit) == u64::from(byte);
+            return if whole { Ok(number) } else { Err(LONG) };
+        }
+    }
+    Err(LONG)
+}
+
+const LONG: ApplyError = ApplyError::Malformed("a number of more than 64 bits");
+
+fn byte(source: &mut impl Read) -> Result<u8, ApplyError> {
+    let mut byte = [0];
+    source.read_exact(&mut byte).map_err(ApplyError::Recipe)?;
+    Ok(byte[0])
+}
+
+fn zigzag(number: i64) -> u64 {
+    (number << 1 ^ number >> 63) as u64
+}
+
+fn unzigzag(number: u64) -> i64 {
+    (number >> 1) as i64 ^ -((number & 1) as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::HEADER_BYTES_MAX;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_header_fits_whatever_the_sizes() {
+        let header = Header {
+            content: Content::Script,
+            prefixed: true,
+            base_bytes: u64::MAX,
+            target_bytes: u64::MAX,
+        };
+        let mut bytes = Vec::new();
+        header.write(&mut bytes);
+        assert!(bytes.len() <= HEADER_BYTES_MAX, "{}", bytes.len());
+        assert_eq!(Header::read(&mut &bytes[..]).unwrap(), header);
+    }
+
+    #[test]
+    fn the_format_stays_as_it_is() {
+        let step = Step::new(-9, Element::F16).unwrap();
+        let operations = [
+            Operation::Literal { length: 300 },
+            Operation::Copy { from: 300, length: 5 },
+            Operation::Copy { from: 300, length: 1 },
+            Operation::Tensor {
+                method: Method::Grid(Context::Nearby, step),
+                element: Element::F16,
+                from: 301,
+                count: 2,
+                coded_bytes: 3,
+            },
+        ];
+        let (mut bytes, mut cursor) = (Vec::new(), Cursor::default());
+        operations.iter().for_each(|operation| operation.write(&mut cursor, &mut bytes));
+        let golden = [
+            0x60, 0xAC, 0x02, // literal of 300
+            0x61, 0x00, 0x05, // copy of 5 from where the literal would have ended
+            0x61, 0x09, 0x01, // copy of 1, five before
+            0x51, 0x11, 0x00, 0x02, 0x03, // two halves in steps of 2^-9, three bytes
+        ];
+        assert_eq!(bytes, golden);
+    }
+
+    proptest! {
+        #[test]
+        fn operations_come_back(
+            all in prop::collection::vec((any::<u8>(), any::<u64>(), any::<u64>(), any::<u64>()), 0..20)
+        ) {
+            let operations = all.into_iter().map(|(tag, from, count, coded_bytes)| {
+                let element = Element::ALL[usize::from(tag & 7)];
+                let context = Context::ALL[usize::from(tag >> 3 & 3)];
+                let step = Step::new((count % 8) as i16, element).expect("all have these");
+                let method = match tag >> 5 {
+                    0 => return Operation::Literal { length: count },
+                    1 => return Operation::Copy { from, length: count },
+                    2 => Method::Residual(context),
+                    _ => Method::Grid(context, step),
+                };
+                Operation::Tensor { method, element, from, count, coded_bytes }
+            });
+            let operations: Vec<_> = operations.collect();
+            let (mut bytes, mut cursor) = (Vec::new(), Cursor::default());
+            operations.iter().for_each(|operation| operation.write(&mut cursor, &mut bytes));
+            let (mut source, mut cursor) = (&bytes[..], Cursor::default());
+            for operation in operations {
+                let read = Operation::read(&mut source, &mut cursor);
+                prop_assert_eq!(read.ok(), Some(operation));
+            }
+            prop_assert!(source.is_empty());
+        }
+    }
+}
