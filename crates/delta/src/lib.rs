@@ -3,7 +3,8 @@
 //! A sender that has both files writes a *recipe* ([`make`]); a device that has the old file makes
 //! exactly the new one of it ([`apply`]). The sender reads the ONNX files; the device reads no
 //! protocol buffers, only the recipe's few operations (`recipe.rs`), in memory that is bounded by
-//! constants.
+//! constants. [`snap`] prepares a new file so that its recipe becomes small, at the price of
+//! rounding what has been learnt.
 //!
 //! Opens no file and reads no clock. Whether the result is right, its digest says: the caller
 //! compares it with the signed one.
@@ -29,9 +30,11 @@ mod recipe;
 
 mod apply;
 mod make;
+mod snap;
 
 pub use apply::{ApplyError, Base, apply};
 pub use make::make;
+pub use snap::{Tolerance, snap};
 
 /// Bytes of a recipe's header at most.
 pub const HEADER_BYTES_MAX: usize = 64;

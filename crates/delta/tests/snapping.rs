@@ -1,0 +1,91 @@
+//! What snapping promises: another model nearby, and a small recipe for it.
+
+use lineside_delta::{Tolerance, apply, make, snap};
+use models::{FLOAT, FLOAT16, INT8, bytes, model, sum, weights};
+
+mod models;
+
+const COUNT: usize = 20_000;
+
+fn tolerance(share: f64) -> Tolerance {
+    Tolerance::new(share).expect("a tolerance")
+}
+
+/// Deviation of the differences of two float tensors at the end of files that are otherwise alike.
+fn deviation(a: &[u8], b: &[u8]) -> f64 {
+    let floats = |file: &[u8]| -> Vec<f64> {
+        let chunks = file[file.len() - 4 * COUNT..].chunks_exact(4);
+        chunks.map(|bytes| f64::from(f32::from_le_bytes(bytes.try_into().expect("four")))).collect()
+    };
+    let (a, b) = (floats(a), floats(b));
+    let squares: f64 = a.iter().zip(&b).map(|(a, b)| (a - b).powi(2)).sum();
+    (squares / COUNT as f64).sqrt()
+}
+
+#[test]
+fn a_snapped_update_is_small_and_lies_within_its_tolerance() {
+    let old = weights(1, COUNT, 0.1);
+    let new = sum(&old, &weights(2, COUNT, 0.002));
+    let (old, new) = (model(&[("w", FLOAT, bytes(&old))]), model(&[("w", FLOAT, bytes(&new))]));
+    let snapped = snap(&old, &new, tolerance(0.25));
+    let recipe = make(&old, &snapped);
+    let mut made = Vec::new();
+    apply(&old[..], &recipe[..], snapped.len() as u64, &mut made).expect("our own recipe");
+    assert!(made == snapped);
+    // A normal update on a grid of a quarter to an eighth of its deviation: at most log2(8) + 2.05
+    // bits of 32 (the entropy of a normal distribution, Shannon 1948, section 20).
+    assert!(recipe.len() < COUNT * 4 * 17 / 100, "{}", recipe.len());
+    assert!(deviation(&snapped, &new) <= deviation(&old, &new) * 0.25 / 12f64.sqrt() * 1.05);
+}
+
+#[test]
+fn snapping_again_changes_nothing() {
+    let old = weights(1, COUNT, 0.1);
+    let new = sum(&old, &weights(2, COUNT, 0.002));
+    let half = |numbers: &[f32]| -> Vec<u8> {
+        // The upper half of each float: a bfloat16, which is a float16 of other values.
+        numbers.iter().flat_map(|number| ((number.to_bits() >> 16) as u16).to_le_bytes()).collect()
+    };
+    for (old, new) in [
+        (model(&[("w", FLOAT, bytes(&old))]), model(&[("w", FLOAT, bytes(&new))])),
+        (model(&[("w", FLOAT16, half(&old))]), model(&[("w", FLOAT16, half(&new))])),
+    ] {
+        let once = snap(&old, &new, tolerance(0.5));
+        let size = |target: &[u8]| make(&old, target).len();
+        assert!(size(&once) < size(&new), "{} {}", size(&once), size(&new));
+        let twice = snap(&old, &once, tolerance(1e-6));
+        assert!(twice == once);
+    }
+}
+
+#[test]
+fn whole_numbers_stay_within_their_range() {
+    let old: Vec<u8> = (0..256).map(|i| i as u8).collect();
+    let new: Vec<u8> = (0..256i32).map(|i| (i as u8 as i8).saturating_add(11) as u8).collect();
+    let (old, new) = (model(&[("w", INT8, old)]), model(&[("w", INT8, new)]));
+    let snapped = snap(&old, &new, tolerance(0.8));
+    assert!(snapped != new);
+    for (new, snapped) in new.iter().zip(&snapped) {
+        assert!((*new as i8).abs_diff(*snapped as i8) <= 8, "{new} {snapped}");
+    }
+}
+
+#[test]
+fn what_is_not_finite_or_new_or_small_stays_as_it_is() {
+    let mut old = weights(1, 100, 0.1);
+    let new = sum(&old, &weights(2, 100, 0.01));
+    old[50] = f32::NAN;
+    let (few, fewer) = (bytes(&weights(3, 10, 0.1)), bytes(&weights(4, 10, 0.1)));
+    let other = bytes(&weights(5, 90, 0.1));
+    let old = model(&[("w", FLOAT, bytes(&old)), ("scale", FLOAT, few)]);
+    let new = [("w", FLOAT, bytes(&new)), ("scale", FLOAT, fewer), ("added", FLOAT, other)];
+    let new = model(&new);
+    assert!(snap(&old, &new, tolerance(1.0)) == new);
+}
+
+#[test]
+fn a_tolerance_is_more_than_nothing() {
+    for share in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        assert_eq!(Tolerance::new(share), None);
+    }
+}
