@@ -3,7 +3,7 @@
 use crate::PREFIX_BYTES_MAX;
 use crate::coder::Decoder;
 use crate::frame::Unpacked;
-use crate::method::Model;
+use crate::method::Models;
 use crate::recipe::{Content, Cursor, Header, Operation};
 use std::io::{self, Read, Write};
 
@@ -133,8 +133,13 @@ pub fn apply(
         base.read_at(0, &mut prefix).map_err(ApplyError::Base)?;
     }
     let mut body = Unpacked::new(recipe, &prefix).map_err(ApplyError::Recipe)?;
-    let mut hands =
-        Hands { base, out: &mut out, old: [0; CHUNK_BYTES].into(), new: [0; CHUNK_BYTES].into() };
+    let mut hands = Hands {
+        base,
+        out: &mut out,
+        old: [0; CHUNK_BYTES].into(),
+        new: [0; CHUNK_BYTES].into(),
+        models: Models::default(),
+    };
     match header.content {
         Content::Target => hands.literal(&mut body, target_bytes)?,
         Content::Script => {
@@ -162,6 +167,7 @@ struct Hands<'a, B: ?Sized, W> {
     out: &'a mut W,
     old: Box<[u8]>,
     new: Box<[u8]>,
+    models: Models,
 }
 
 impl<B: Base + ?Sized, W: Write> Hands<'_, B, W> {
@@ -205,12 +211,14 @@ impl<B: Base + ?Sized, W: Write> Hands<'_, B, W> {
 
     fn tensor(&mut self, operation: Operation, coded: &mut impl Read) -> Result<(), ApplyError> {
         let mut left = operation.length();
-        let Operation::Tensor { method, element, mut from, .. } = operation else { return Ok(()) };
+        let Operation::Tensor { method, start, element, mut from, .. } = operation else {
+            return Ok(());
+        };
         if method.needs_old() {
             self.check(from, left)?;
         }
         let mut decoder = Decoder::new(coded);
-        let mut model = Model::new(method, element);
+        let mut model = self.models.begin(method, element, start);
         while left > 0 {
             let chunk = left.min(CHUNK_BYTES as u64) as usize;
             let old = &mut self.old[..if method.needs_old() { chunk } else { 0 }];
@@ -222,6 +230,7 @@ impl<B: Base + ?Sized, W: Write> Hands<'_, B, W> {
             from += old.len() as u64;
             left -= chunk as u64;
         }
+        self.models.keep(method, element, model);
         let done = decoder.is_done();
         decoder.check().map_err(ApplyError::Recipe)?;
         if done { Ok(()) } else { Err(ApplyError::Malformed("a tensor with bytes left over")) }

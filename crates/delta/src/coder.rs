@@ -51,10 +51,10 @@ impl Bit {
     fn learn(&mut self, bit: bool) {
         let pace = u64::from(PACES[usize::from(self.seen)]);
         if bit {
-            self.zero -= (u64::from(self.zero) * pace >> 16) as u32;
+            self.zero -= ((u64::from(self.zero) * pace) >> 16) as u32;
         } else {
             let distance = u64::from((1 << KEPT_BITS) - 1 - self.zero);
-            self.zero += (distance * pace >> 16) as u32;
+            self.zero += ((distance * pace) >> 16) as u32;
         }
         self.seen += u8::from(usize::from(self.seen) < SEEN_MAX);
     }

@@ -108,7 +108,7 @@ impl Element {
     }
 
     /// The inverse of [`Element::ordered`].
-    pub(crate) fn from_ordered(self, ordered: u64) -> u64 {
+    pub(crate) fn of_ordered(self, ordered: u64) -> u64 {
         let sign = 1 << (self.bits() - 1);
         match self.float() {
             Some(_) if ordered & sign == 0 => !ordered & self.mask(),
@@ -139,7 +139,7 @@ mod tests {
         fn every_pattern_of_bits_comes_back(bits: u64) {
             for element in Element::ALL {
                 let bits = bits & element.mask();
-                prop_assert_eq!(element.from_ordered(element.ordered(bits)), bits);
+                prop_assert_eq!(element.of_ordered(element.ordered(bits)), bits);
                 prop_assert!(element.class(bits) < element.classes());
             }
         }

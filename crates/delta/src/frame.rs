@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn what_was_packed_is_unpacked_in_pieces_of_any_size() {
-        let bytes: Vec<u8> = (0..300_000u32).map(|i| (i / 7 ^ i / 300) as u8).collect();
+        let bytes: Vec<u8> = (0..300_000u32).map(|i| ((i / 7) ^ (i / 300)) as u8).collect();
         for prefix in [&bytes[50_000..250_000], &[]] {
             let packed = pack(&bytes, prefix, STRONGEST);
             for size in [1, 1000, 400_000] {

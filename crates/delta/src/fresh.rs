@@ -16,6 +16,7 @@ const NEARBY: i32 = 9;
 const UNIT: i32 = 16;
 
 /// What has been learnt of a tensor's elements.
+#[derive(Clone)]
 pub(crate) struct Fresh {
     element: Element,
     context: Context,

@@ -43,7 +43,7 @@ impl Step {
     }
 
     /// The element that lies `count` steps above `old`.
-    pub(crate) fn from(self, element: Element, old: u64, count: i32) -> u64 {
+    pub(crate) fn above(self, element: Element, old: u64, count: i32) -> u64 {
         if count == 0 {
             return old; // Zeros keep their sign, and what is not a number its digits.
         }
@@ -73,7 +73,7 @@ impl Step {
         let nearest = if old == new { 0 } else { self.nearest(element, old, new)? };
         // Where the sum was rounded to the element's kind, the count may be the next one.
         let candidates = [nearest, nearest.saturating_sub(1), nearest.saturating_add(1)];
-        candidates.into_iter().find(|count| self.from(element, old, *count) == new)
+        candidates.into_iter().find(|count| self.above(element, old, *count) == new)
     }
 }
 
@@ -99,6 +99,7 @@ pub(crate) fn common_step(element: Element, old: &[u8], new: &[u8]) -> Option<St
 }
 
 /// What has been learnt of a tensor's numbers of steps.
+#[derive(Clone)]
 pub(crate) struct Grid {
     element: Element,
     context: Context,
@@ -111,11 +112,14 @@ impl Grid {
     pub(crate) fn new(element: Element, context: Context, step: Step) -> Grid {
         let contexts = match context {
             Context::None => 1,
-            Context::Old => element.classes(),
-            Context::Nearby => NEARBY,
-            Context::Both => NEARBY * element.classes(),
+            _ => NEARBY,
         };
         Grid { element, context, step, counts: Signed::new(COUNT_BITS, contexts), nearby: 0 }
+    }
+
+    /// Goes on with another step; numbers of steps are alike whatever the step.
+    pub(crate) fn go_on(&mut self, step: Step) {
+        self.step = step;
     }
 
     /// Codes one element next to the old one at its place; both as bits.
@@ -123,19 +127,16 @@ impl Grid {
     /// The sender gives only tensors whose elements all lie on the grid.
     pub(crate) fn code(&mut self, coder: &mut impl Coder, old: u64, new: u64) -> u64 {
         let nearby = (self.nearby / (DIGIT / 2)).clamp(0, NEARBY as i32 - 1) as usize;
-        let class = self.element.class(old);
         let context = match self.context {
             Context::None => 0,
-            Context::Old => class,
-            Context::Nearby => nearby,
-            Context::Both => class * NEARBY + nearby,
+            _ => nearby,
         };
         let negative = self.element.ordered(old) >> (self.element.bits() - 1) == 0;
         let count = self.step.exactly(self.element, old, new).unwrap_or(0);
         let count = self.counts.code(coder, context, usize::from(negative), 0, i64::from(count));
         let count = count.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32;
         self.nearby += (digits(count.unsigned_abs().into()) as i32 * DIGIT - self.nearby) / 8;
-        self.step.from(self.element, old, count)
+        self.step.above(self.element, old, count)
     }
 }
 
@@ -242,9 +243,9 @@ mod tests {
             for element in [Element::F32, Element::F16, Element::Bf16, Element::F64] {
                 let step = Step::new(exponent, element).unwrap();
                 let old = of_f64(element, f64::from(old));
-                let new = step.from(element, old, count);
+                let new = step.above(element, old, count);
                 let found = step.exactly(element, old, new).expect("one of three counts");
-                prop_assert_eq!(step.from(element, old, found), new);
+                prop_assert_eq!(step.above(element, old, found), new);
             }
         }
     }

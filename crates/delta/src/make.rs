@@ -6,7 +6,7 @@ use crate::copies::{Index, Piece};
 use crate::element::Element;
 use crate::frame::{STRONGEST, pack};
 use crate::grid::common_step;
-use crate::method::{Context, Method, Model};
+use crate::method::{Context, Method, Models, Start};
 use crate::onnx::{self, Tensor};
 use crate::pairing::pair;
 use crate::recipe::{Content, Cursor, Header, Operation};
@@ -15,6 +15,8 @@ use std::ops::Range;
 /// Tensors above this size are packed less strongly when methods are compared, to save time.
 const COMPARED_STRONGLY_BYTES_MAX: usize = 1 << 20;
 const WEAKER: i32 = 6;
+/// Elements of a tensor up to which going on is tried: larger ones learn enough by themselves.
+const GO_ON_ELEMENTS_MAX: usize = 1 << 16;
 /// What a tensor's operation costs besides its coded bytes, and a cut in what is around it.
 const OPERATION_BYTES: usize = 10;
 
@@ -61,10 +63,10 @@ fn script(base: &[u8], target: &[u8]) -> Vec<u8> {
         cursor: Cursor::default(),
         bytes: Vec::new(),
     };
-    let mut done = 0;
+    let (mut done, mut models) = (0, Models::default());
     for (tensor, pair) in new.iter().zip(pair(&old, &new)) {
         let old = pair.and_then(|at| old.get(at)).map(|old| old.range.clone());
-        if let Some(coded) = code(base, target, tensor, old) {
+        if let Some(coded) = code(base, target, tensor, old, &mut models) {
             script.plain(done..tensor.range.start);
             script.tensor(&coded);
             done = tensor.range.end;
@@ -136,6 +138,7 @@ fn code(
     target: &[u8],
     tensor: &Tensor<'_>,
     old: Option<Range<usize>>,
+    models: &mut Models,
 ) -> Option<Coded> {
     let new = &target[tensor.range.clone()];
     let from = old.as_ref().map_or(0, |range| range.start);
@@ -147,17 +150,28 @@ fn code(
     let prefix = if base.len() as u64 <= PREFIX_BYTES_MAX { old } else { &[] };
     let plain = pack(new, prefix, level).len();
     let element = tensor.element;
-    let methods = methods(element, old, new).into_iter();
-    let best = methods.map(|method| (method, encode(method, element, old, new)));
-    let (method, bytes) = best.min_by_key(|(_, bytes)| bytes.len())?;
-    let operation = Operation::Tensor {
-        method,
-        element,
-        from: from as u64,
-        count: (new.len() / element.bytes()) as u64,
-        coded_bytes: bytes.len() as u64,
+    let count = new.len() / element.bytes();
+    let starts: &[Start] = match count {
+        ..=GO_ON_ELEMENTS_MAX => &[Start::Anew, Start::GoOn],
+        _ => &[Start::Anew],
     };
-    (bytes.len() + OPERATION_BYTES < plain).then_some(Coded { operation, bytes })
+    let methods = methods(element, old, new).into_iter();
+    let ways = methods.flat_map(|method| starts.iter().map(move |start| (method, *start)));
+    let encoded = ways.map(|(method, start)| {
+        let mut model = models.begin(method, element, start);
+        let mut encoder = Encoder::default();
+        let old = if method.needs_old() { old } else { &[] };
+        model.code(element, &mut encoder, old, &mut new.to_vec());
+        (method, start, model, encoder.finish())
+    });
+    let (method, start, model, bytes) = encoded.min_by_key(|(.., bytes)| bytes.len())?;
+    if bytes.len() + OPERATION_BYTES >= plain {
+        return None;
+    }
+    models.keep(method, element, model);
+    let (from, count, coded_bytes) = (from as u64, count as u64, bytes.len() as u64);
+    let operation = Operation::Tensor { method, start, element, from, count, coded_bytes };
+    Some(Coded { operation, bytes })
 }
 
 /// The ways in which a tensor can be coded; `old` is empty or as long as `new`.
@@ -166,15 +180,8 @@ fn methods(element: Element, old: &[u8], new: &[u8]) -> Vec<Method> {
     if !old.is_empty() {
         methods.extend(Context::ALL.map(Method::Residual));
         if let Some(step) = common_step(element, old, new) {
-            methods.extend(Context::ALL.map(|context| Method::Grid(context, step)));
+            methods.extend([Context::None, Context::Nearby].map(|each| Method::Grid(each, step)));
         }
     }
     methods
-}
-
-fn encode(method: Method, element: Element, old: &[u8], new: &[u8]) -> Vec<u8> {
-    let mut encoder = Encoder::default();
-    let old = if method.needs_old() { old } else { &[] };
-    Model::new(method, element).code(element, &mut encoder, old, &mut new.to_vec());
-    encoder.finish()
 }

@@ -5,10 +5,11 @@ use crate::element::Element;
 use crate::fresh::Fresh;
 use crate::grid::{Grid, Step};
 use crate::residual::Residual;
+use std::collections::BTreeMap;
 
 /// What an element's size is guessed from. Small tensors have too few elements to learn many
 /// contexts, so the sender tries them all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum Context {
     /// Nothing: all elements are alike.
@@ -42,9 +43,67 @@ impl Method {
     pub(crate) fn needs_old(self) -> bool {
         !matches!(self, Method::Fresh(_))
     }
+
+    fn slot(self) -> (u8, Context) {
+        (self.number(), self.context())
+    }
+
+    /// Its number in a recipe.
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            Method::Fresh(_) => 0,
+            Method::Residual(_) => 1,
+            Method::Grid(..) => 2,
+        }
+    }
+
+    /// What sizes are guessed from.
+    pub(crate) fn context(self) -> Context {
+        match self {
+            Method::Fresh(context) | Method::Residual(context) | Method::Grid(context, _) => {
+                context
+            }
+        }
+    }
+}
+
+/// What a tensor's model knows when it begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// Nothing.
+    Anew,
+    /// What was learnt of the last tensor of the same method, context and kind of element. A bias
+    /// vector is too short to learn much from; all of a model's together are not.
+    GoOn,
+}
+
+/// The last model of each method and context.
+#[derive(Default)]
+pub(crate) struct Models(BTreeMap<(u8, Context), (Element, Model)>);
+
+impl Models {
+    /// The model that a tensor begins with; a new one if there is none to go on with.
+    pub(crate) fn begin(&self, method: Method, element: Element, start: Start) -> Model {
+        match self.0.get(&method.slot()) {
+            Some((kept, model)) if start == Start::GoOn && *kept == element => {
+                let mut model = model.clone();
+                if let (Model::Grid(grid), Method::Grid(_, step)) = (&mut model, method) {
+                    grid.go_on(step);
+                }
+                model
+            }
+            _ => Model::new(method, element),
+        }
+    }
+
+    /// Keeps what was learnt of a tensor.
+    pub(crate) fn keep(&mut self, method: Method, element: Element, model: Model) {
+        self.0.insert(method.slot(), (element, model));
+    }
 }
 
 /// What has been learnt of a tensor while it is coded by one method.
+#[derive(Clone)]
 pub(crate) enum Model {
     Fresh(Fresh),
     Residual(Residual),
@@ -52,7 +111,7 @@ pub(crate) enum Model {
 }
 
 impl Model {
-    pub(crate) fn new(method: Method, element: Element) -> Model {
+    fn new(method: Method, element: Element) -> Model {
         match method {
             Method::Fresh(context) => Model::Fresh(Fresh::new(element, context)),
             Method::Residual(context) => Model::Residual(Residual::new(element, context)),

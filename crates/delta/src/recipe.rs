@@ -9,7 +9,8 @@
 //! frame's content, if not script = the new file
 //!                  if script     = operations that make it, from its beginning to its end:
 //!
-//! 0rrccEEE   tensor                 r method, c context, E element
+//! grrccEEE   tensor                 g goes on with what was learnt of the last tensor alike,
+//!                                   r method, c context, E element
 //!            [step]                 if the method is 2: logarithm of the step
 //!            [from]                 if the method is not 0
 //!            count coded_bytes coded
@@ -17,6 +18,7 @@
 //! 01100001   copy                   from length
 //!
 //! method     = 0 fresh, 1 residual, 2 grid
+//! context    = 0 none, 1 old, 2 nearby, 3 both; fresh and grid have 0 and 2
 //! numbers are LEB128; step and from are zigzagged (0, -1, 1, -2 ...)
 //! from       = where in the old file, counted from where the last operation there ended, or would
 //!              have ended had a literal or a fresh tensor been one
@@ -28,7 +30,7 @@
 use crate::apply::ApplyError;
 use crate::element::Element;
 use crate::grid::Step;
-use crate::method::{Context, Method};
+use crate::method::{Context, Method, Start};
 use std::io::Read;
 
 const MAGIC: [u8; 4] = *b"LSDR";
@@ -37,6 +39,7 @@ const SCRIPT: u8 = 1;
 const PREFIXED: u8 = 2;
 const LITERAL: u8 = 0b011_00000;
 const COPY: u8 = 0b011_00001;
+const GO_ON: u8 = 0b100_00000;
 /// Digits of seven bits that a number has at most.
 const DIGITS_MAX: u32 = 10;
 
@@ -98,7 +101,14 @@ pub(crate) enum Operation {
     /// A range of the old file.
     Copy { from: u64, length: u64 },
     /// `count` elements, coded in the bytes that follow, next to those of the old file from `from`.
-    Tensor { method: Method, element: Element, from: u64, count: u64, coded_bytes: u64 },
+    Tensor {
+        method: Method,
+        start: Start,
+        element: Element,
+        from: u64,
+        count: u64,
+        coded_bytes: u64,
+    },
 }
 
 /// Where in the old file the next operation is expected to read.
@@ -127,13 +137,10 @@ impl Operation {
                 cursor.put(from, out);
                 put_number(out, length);
             }
-            Operation::Tensor { method, element, from, count, coded_bytes } => {
-                let (number, context) = match method {
-                    Method::Fresh(context) => (0, context),
-                    Method::Residual(context) => (1, context),
-                    Method::Grid(context, _) => (2, context),
-                };
-                out.push(number << 5 | (context as u8) << 3 | element as u8);
+            Operation::Tensor { method, start, element, from, count, coded_bytes } => {
+                let go_on = if start == Start::GoOn { GO_ON } else { 0 };
+                let context = method.context() as u8;
+                out.push(go_on | method.number() << 5 | context << 3 | element as u8);
                 if let Method::Grid(_, step) = method {
                     put_number(out, zigzag(step.exponent().into()));
                 }
@@ -158,10 +165,11 @@ impl Operation {
             _ => {
                 let element = Element::ALL[usize::from(tag & 7)];
                 let context = Context::ALL[usize::from(tag >> 3 & 3)];
-                let method = match tag >> 5 {
-                    0 => Method::Fresh(context),
-                    1 => Method::Residual(context),
-                    2 => {
+                let start = if tag & GO_ON == 0 { Start::Anew } else { Start::GoOn };
+                let method = match (tag >> 5 & 3, context) {
+                    (0, Context::None | Context::Nearby) => Method::Fresh(context),
+                    (1, _) => Method::Residual(context),
+                    (2, Context::None | Context::Nearby) => {
                         let exponent = i16::try_from(unzigzag(number(source)?)).ok();
                         let step = exponent.and_then(|exponent| Step::new(exponent, element));
                         let step =
@@ -172,7 +180,7 @@ impl Operation {
                 };
                 let from = if method.needs_old() { cursor.get(source)? } else { cursor.0 };
                 let (count, coded_bytes) = (number(source)?, number(source)?);
-                Operation::Tensor { method, element, from, count, coded_bytes }
+                Operation::Tensor { method, start, element, from, count, coded_bytes }
             }
         };
         cursor.0 = cursor.0.wrapping_add(operation.length());
@@ -263,6 +271,7 @@ mod tests {
             Operation::Copy { from: 300, length: 1 },
             Operation::Tensor {
                 method: Method::Grid(Context::Nearby, step),
+                start: Start::GoOn,
                 element: Element::F16,
                 from: 301,
                 count: 2,
@@ -275,9 +284,27 @@ mod tests {
             0x60, 0xAC, 0x02, // literal of 300
             0x61, 0x00, 0x05, // copy of 5 from where the literal would have ended
             0x61, 0x09, 0x01, // copy of 1, five before
-            0x51, 0x11, 0x00, 0x02, 0x03, // two halves in steps of 2^-9, three bytes
+            0xD1, 0x11, 0x00, 0x02, 0x03, // two halves in steps of 2^-9, three bytes
         ];
         assert_eq!(bytes, golden);
+    }
+
+    #[test]
+    fn a_tensor_by_itself_names_no_place() {
+        let (mut bytes, mut cursor) = (Vec::new(), Cursor::default());
+        let fresh = Operation::Tensor {
+            method: Method::Fresh(Context::Nearby),
+            start: Start::Anew,
+            element: Element::F32,
+            from: 0,
+            count: 10,
+            coded_bytes: 30,
+        };
+        fresh.write(&mut cursor, &mut bytes);
+        assert_eq!(bytes, [0x10, 10, 30]);
+        assert_eq!(cursor.position(), 40);
+        let read = Operation::read(&mut &bytes[..], &mut Cursor::default());
+        assert_eq!(read.ok(), Some(fresh));
     }
 
     proptest! {
@@ -293,9 +320,10 @@ mod tests {
                     0 => return Operation::Literal { length: count },
                     1 => return Operation::Copy { from, length: count },
                     2 => Method::Residual(context),
-                    _ => Method::Grid(context, step),
+                    _ => Method::Grid(Context::None, step),
                 };
-                Operation::Tensor { method, element, from, count, coded_bytes }
+                let start = if from % 2 == 0 { Start::Anew } else { Start::GoOn };
+                Operation::Tensor { method, start, element, from, count, coded_bytes }
             });
             let operations: Vec<_> = operations.collect();
             let (mut bytes, mut cursor) = (Vec::new(), Cursor::default());

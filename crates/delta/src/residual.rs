@@ -19,6 +19,7 @@ const NEARNESS: usize = 4;
 const NEARBY_SMALL: usize = 8;
 
 /// What has been learnt of a tensor's differences.
+#[derive(Clone)]
 pub(crate) struct Residual {
     element: Element,
     context: Context,
@@ -28,6 +29,7 @@ pub(crate) struct Residual {
     late: i32,
 }
 
+#[derive(Clone)]
 enum Differences {
     /// Of up to 64 digits, by size.
     Wide(Signed),
@@ -73,7 +75,7 @@ impl Residual {
         let change = size + element.exponent(old) as i32 * DIGIT;
         self.soon += (change - self.soon) / 8;
         self.late += (change - self.late) / 128;
-        element.from_ordered(from.wrapping_add_signed(difference) & element.mask())
+        element.of_ordered(from.wrapping_add_signed(difference) & element.mask())
     }
 
     fn context(&self, old: u64) -> usize {

@@ -14,6 +14,7 @@ const SIZES: usize = 65;
 pub(crate) const LEANINGS: usize = 2;
 
 /// What has been learnt of such numbers.
+#[derive(Clone)]
 pub(crate) struct Signed {
     /// Binary digits that a magnitude may have.
     digits: u32,

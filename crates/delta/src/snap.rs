@@ -70,7 +70,7 @@ fn snap_tensor(tensor: &Tensor<'_>, old: &[u8], new: &mut [u8], tolerance: Toler
         let from = element.read(old);
         let near = |bits: &u64| (value(*bits) - value(element.read(new))).abs() <= step.size();
         let points = [count, count - count.signum()];
-        let points = points.map(|count| step.from(element, from, count as i32));
+        let points = points.map(|count| step.above(element, from, count as i32));
         if let Some(snapped) = points.into_iter().find(near) {
             element.write(snapped, new);
         }
