@@ -1,0 +1,91 @@
+//! How much memory a device needs to apply a recipe, by what the system says. A process of its own.
+
+#![cfg(target_os = "linux")]
+
+use lineside_delta::{APPLY_MEMORY_BYTES_MAX, Base, PREFIX_BYTES_MAX, apply};
+use std::io;
+use zstd_safe::{CCtx, CParameter};
+
+/// An old file that takes no memory: a pattern without an end.
+struct Endless(u64);
+
+impl Base for Endless {
+    fn bytes(&self) -> u64 {
+        self.0
+    }
+
+    fn read_at(&self, from: u64, buffer: &mut [u8]) -> io::Result<()> {
+        for (place, byte) in (from..).zip(buffer) {
+            *byte = (place * 7 / 5) as u8;
+        }
+        Ok(())
+    }
+}
+
+/// A line of what the system says of this process, in bytes.
+fn status(key: &str) -> u64 {
+    let all = std::fs::read_to_string("/proc/self/status").expect("Linux has it");
+    let line = all.lines().find_map(|line| line.strip_prefix(key)).expect("and this line in it");
+    let kilobytes = line.trim_matches(|c: char| !c.is_ascii_digit());
+    kilobytes.parse::<u64>().expect("a number") * 1024
+}
+
+/// Memory that applying took at its peak, in bytes.
+fn peak(base: &(impl Base + ?Sized), recipe: &[u8], target_bytes: u64) -> u64 {
+    // "5" forgets the peak so far (proc_pid_clear_refs(5)).
+    std::fs::write("/proc/self/clear_refs", "5").expect("a process may clear its own");
+    let before = status("VmRSS:");
+    apply(base, recipe, target_bytes, io::sink()).expect("a recipe of ours");
+    status("VmHWM:").saturating_sub(before)
+}
+
+/// Bytes that nothing packs (xorshift64, Marsaglia 2003).
+fn noise(seed: u64, count: usize) -> Vec<u8> {
+    let mut state = seed;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+/// A recipe of this kind and these sizes, with the content packed as a sender does.
+fn recipe(kind: u8, sizes: &[u8], content: &[u8], prefix: &[u8]) -> Vec<u8> {
+    let mut context = CCtx::create();
+    context.set_parameter(CParameter::CompressionLevel(1)).expect("a level it has");
+    context.set_parameter(CParameter::WindowLog(22)).expect("the format's largest window");
+    context.ref_prefix(prefix).expect("a fresh context takes a prefix");
+    let mut frame = vec![0; zstd_safe::compress_bound(content.len())];
+    let length = context.compress2(&mut frame[..], content).expect("the buffer is large enough");
+    [b"LSDR\x01", &[kind][..], sizes, sizes, &frame[..length]].concat()
+}
+
+#[test]
+fn applying_takes_no_more_memory_than_promised_however_large_the_file() {
+    // A quarter of a gigabyte, copied whole.
+    let sizes = [0x80, 0x80, 0x80, 0x80, 0x01];
+    let copy = [&[0x61, 0x00], &sizes[..]].concat();
+    let copied = peak(&Endless(1 << 28), &recipe(1, &sizes, &copy, &[]), 1 << 28);
+    assert!(copied <= APPLY_MEMORY_BYTES_MAX, "{copied}");
+
+    // The largest prefix, the largest window, and the largest model of every method at once.
+    let old = noise(1, 1 << 22);
+    assert_eq!(old.len() as u64, PREFIX_BYTES_MAX);
+    let mut content = Vec::new();
+    for tensor in [0x03, 0x13, 0x23, 0x2B, 0x33, 0x3B] {
+        let from: &[u8] = if tensor < 0x20 { &[] } else { &[0] };
+        content.extend([&[tensor], from, &[1, 0]].concat());
+    }
+    for tensor in [0x43, 0x53] {
+        content.extend([tensor, 0, 0, 1, 0]);
+    }
+    let literal = noise(2, (1 << 22) - 64);
+    content.extend([0x60, 0xC0, 0xFF, 0xFF, 0x01]);
+    content.extend_from_slice(&literal);
+    let recipe = recipe(3, &[0x80, 0x80, 0x80, 0x02], &content, &old);
+    let computed = peak(&old[..], &recipe, PREFIX_BYTES_MAX);
+    assert!(computed <= APPLY_MEMORY_BYTES_MAX, "{computed}");
+    assert!(computed > PREFIX_BYTES_MAX * 3 / 2, "{computed} cannot be prefix and window");
+}
