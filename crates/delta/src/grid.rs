@@ -1,6 +1,7 @@
 //! Updates that are multiples of a step: what [`crate::snap`] makes.
 //!
-//! The new element is the old one plus a whole number of steps, computed in binary64 and rounded to
+//! The new element is the old one plus a whole number of steps. Where the old one is so large that it
+//! has no such step, the step is its last digit: a half float changes by that or not at all. The sum is computed in binary64 and rounded to
 //! the element's kind. Steps are powers of two, so the product is exact and there is one rounding on
 //! the way to binary64 and one from there; every processor with IEEE 754 arithmetic gives the same.
 
@@ -37,9 +38,14 @@ impl Step {
         self.0
     }
 
-    /// Itself.
-    pub(crate) fn size(self) -> f64 {
-        f64::from_bits(((1023 + i64::from(self.0)).max(1) as u64) << 52)
+    /// Its size next to an old element: at least one in that element's last digit.
+    pub(crate) fn size(self, element: Element, old: u64) -> f64 {
+        let digit = element.float().map_or(0, |(exponent_bits, mantissa_bits)| {
+            let bias = (1 << (exponent_bits - 1)) - 1;
+            element.exponent(old).max(1) as i32 - bias - mantissa_bits as i32
+        });
+        // Both lie between the smallest and the largest exponent of a normal binary64.
+        f64::from_bits(((1023 + digit.max(self.0.into())) as u64) << 52)
     }
 
     /// The element that lies `count` steps above `old`.
@@ -48,7 +54,10 @@ impl Step {
             return old; // Zeros keep their sign, and what is not a number its digits.
         }
         match element.float() {
-            Some(_) => of_f64(element, to_f64(element, old) + self.size() * f64::from(count)),
+            Some(_) => {
+                let change = self.size(element, old) * f64::from(count);
+                of_f64(element, to_f64(element, old) + change)
+            }
             None => old.wrapping_add((i64::from(count) << self.0) as u64) & element.mask(),
         }
     }
@@ -57,12 +66,12 @@ impl Step {
     fn nearest(self, element: Element, old: u64, new: u64) -> Option<i32> {
         let steps = match element.float() {
             Some(_) => {
-                let steps = (to_f64(element, new) - to_f64(element, old)) / self.size();
+                let steps = (to_f64(element, new) - to_f64(element, old)) / self.size(element, old);
                 steps.is_finite().then(|| steps.round_ties_even())?
             }
             None => {
                 let difference = element.signed(new.wrapping_sub(old) & element.mask());
-                (difference as f64 / self.size()).round_ties_even()
+                (difference as f64 / self.size(element, old)).round_ties_even()
             }
         };
         (steps.abs() < f64::from(i32::MAX)).then_some(steps as i32)
@@ -112,7 +121,8 @@ impl Grid {
     pub(crate) fn new(element: Element, context: Context, step: Step) -> Grid {
         let contexts = match context {
             Context::None => 1,
-            _ => NEARBY,
+            Context::Old => element.classes(),
+            Context::Nearby | Context::Both => NEARBY,
         };
         Grid { element, context, step, counts: Signed::new(COUNT_BITS, contexts), nearby: 0 }
     }
@@ -129,7 +139,8 @@ impl Grid {
         let nearby = (self.nearby / (DIGIT / 2)).clamp(0, NEARBY as i32 - 1) as usize;
         let context = match self.context {
             Context::None => 0,
-            _ => nearby,
+            Context::Old => self.element.class(old),
+            Context::Nearby | Context::Both => nearby,
         };
         let negative = self.element.ordered(old) >> (self.element.bits() - 1) == 0;
         let count = self.step.exactly(self.element, old, new).unwrap_or(0);

@@ -180,7 +180,8 @@ fn methods(element: Element, old: &[u8], new: &[u8]) -> Vec<Method> {
     if !old.is_empty() {
         methods.extend(Context::ALL.map(Method::Residual));
         if let Some(step) = common_step(element, old, new) {
-            methods.extend([Context::None, Context::Nearby].map(|each| Method::Grid(each, step)));
+            let contexts = [Context::None, Context::Old, Context::Nearby];
+            methods.extend(contexts.map(|context| Method::Grid(context, step)));
         }
     }
     methods

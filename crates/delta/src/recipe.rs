@@ -18,7 +18,7 @@
 //! 01100001   copy                   from length
 //!
 //! method     = 0 fresh, 1 residual, 2 grid
-//! context    = 0 none, 1 old, 2 nearby, 3 both; fresh and grid have 0 and 2
+//! context    = 0 none, 1 old, 2 nearby, 3 both; fresh has 0 and 2, grid all but 3
 //! numbers are LEB128; step and from are zigzagged (0, -1, 1, -2 ...)
 //! from       = where in the old file, counted from where the last operation there ended, or would
 //!              have ended had a literal or a fresh tensor been one
@@ -169,7 +169,7 @@ impl Operation {
                 let method = match (tag >> 5 & 3, context) {
                     (0, Context::None | Context::Nearby) => Method::Fresh(context),
                     (1, _) => Method::Residual(context),
-                    (2, Context::None | Context::Nearby) => {
+                    (2, Context::None | Context::Old | Context::Nearby) => {
                         let exponent = i16::try_from(unzigzag(number(source)?)).ok();
                         let step = exponent.and_then(|exponent| Step::new(exponent, element));
                         let step =

@@ -65,10 +65,11 @@ fn snap_tensor(tensor: &Tensor<'_>, old: &[u8], new: &mut [u8], tolerance: Toler
     }
     let Some(step) = Step::new(exponent as i16, element) else { return };
     for (old, new) in old.chunks_exact(width).zip(new.chunks_exact_mut(width)) {
-        let count = (change(old, new) / step.size()).round_ties_even();
+        let size = step.size(element, element.read(old));
+        let count = (change(old, new) / size).round_ties_even();
         // The next point of the grid may lie beyond what the element can hold; then the one before.
         let from = element.read(old);
-        let near = |bits: &u64| (value(*bits) - value(element.read(new))).abs() <= step.size();
+        let near = |bits: &u64| (value(*bits) - value(element.read(new))).abs() <= size;
         let points = [count, count - count.signum()];
         let points = points.map(|count| step.above(element, from, count as i32));
         if let Some(snapped) = points.into_iter().find(near) {

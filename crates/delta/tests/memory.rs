@@ -78,11 +78,11 @@ fn applying_takes_no_more_memory_than_promised_however_large_the_file() {
         let from: &[u8] = if tensor < 0x20 { &[] } else { &[0] };
         content.extend([&[tensor], from, &[1, 0]].concat());
     }
-    for tensor in [0x43, 0x53] {
+    for tensor in [0x43, 0x4B, 0x53] {
         content.extend([tensor, 0, 0, 1, 0]);
     }
-    let literal = noise(2, (1 << 22) - 64);
-    content.extend([0x60, 0xC0, 0xFF, 0xFF, 0x01]);
+    let literal = noise(2, (1 << 22) - 72);
+    content.extend([0x60, 0xB8, 0xFF, 0xFF, 0x01]);
     content.extend_from_slice(&literal);
     let recipe = recipe(3, &[0x80, 0x80, 0x80, 0x02], &content, &old);
     let computed = peak(&old[..], &recipe, PREFIX_BYTES_MAX);
