@@ -1,10 +1,10 @@
 //! The device's part: a recipe and the old file make the new one.
 
-use crate::PREFIX_BYTES_MAX;
 use crate::coder::Decoder;
 use crate::frame::Unpacked;
 use crate::method::Models;
 use crate::recipe::{Content, Cursor, Header, Operation};
+use crate::{PREFIX_BYTES_MAX, TENSORS_MAX};
 use std::io::{self, Read, Write};
 
 /// Bytes that are read, computed and written at once; a multiple of every element's.
@@ -139,6 +139,7 @@ pub fn apply(
         old: [0; CHUNK_BYTES].into(),
         new: [0; CHUNK_BYTES].into(),
         models: Models::default(),
+        tensors: 0,
     };
     match header.content {
         Content::Target => hands.literal(&mut body, target_bytes)?,
@@ -168,6 +169,8 @@ struct Hands<'a, B: ?Sized, W> {
     old: Box<[u8]>,
     new: Box<[u8]>,
     models: Models,
+    /// How many there were.
+    tensors: usize,
 }
 
 impl<B: Base + ?Sized, W: Write> Hands<'_, B, W> {
@@ -177,6 +180,10 @@ impl<B: Base + ?Sized, W: Write> Hands<'_, B, W> {
             Operation::Literal { length } => self.literal(body, length),
             Operation::Copy { from, length } => self.copy(from, length),
             Operation::Tensor { coded_bytes, .. } => {
+                self.tensors += 1;
+                if self.tensors > TENSORS_MAX {
+                    return Err(ApplyError::Malformed("more tensors than any sender codes"));
+                }
                 let mut coded = body.take(coded_bytes);
                 self.tensor(operation, &mut coded)?;
                 match coded.limit() {
@@ -222,12 +229,15 @@ impl<B: Base + ?Sized, W: Write> Hands<'_, B, W> {
         while left > 0 {
             let chunk = left.min(CHUNK_BYTES as u64) as usize;
             let old = &mut self.old[..if method.needs_old() { chunk } else { 0 }];
-            self.base.read_at(from, old).map_err(ApplyError::Base)?;
+            // What is coded by itself names no place, not even one to read nothing from.
+            if method.needs_old() {
+                self.base.read_at(from, old).map_err(ApplyError::Base)?;
+            }
             let new = &mut self.new[..chunk];
             model.code(element, &mut decoder, old, new);
             decoder.check().map_err(ApplyError::Recipe)?;
             self.out.write_all(new).map_err(ApplyError::Write)?;
-            from += old.len() as u64;
+            from = from.saturating_add(old.len() as u64);
             left -= chunk as u64;
         }
         self.models.keep(method, element, model);

@@ -9,8 +9,9 @@
 //! Opens no file and reads no clock. Whether the result is right, its digest says: the caller
 //! compares it with the signed one.
 //!
-//! Byte planes, plain or XORed with the old tensor's, are deliberately absent: packed by zstd they
-//! were larger than the coded residuals for every tensor that was measured.
+//! Byte planes are deliberately absent: those of the new tensor, of its XOR with the old one and of
+//! the difference, packed by zstd, were 4 to 27 % larger than the coded tensors of every pair of
+//! models that was measured (float32, float16 and int8; fine-tuned, and trained anew).
 
 mod coder;
 mod element;
@@ -45,5 +46,8 @@ pub const PREFIX_BYTES_MAX: u64 = 4 << 20;
 /// contexts of one tensor, and buffers.
 pub const APPLY_MEMORY_BYTES_MAX: u64 = PREFIX_BYTES_MAX + (1 << WINDOW_BITS) + (4 << 20);
 
+/// Tensors of a file that are coded as such; further ones are bytes. Each may cost the device a model
+/// of a megabyte to set up, so this bounds its time.
+const TENSORS_MAX: usize = 65_536;
 /// How far back a recipe's zstd frame may refer, as a logarithm: 4 MiB.
 const WINDOW_BITS: u32 = 22;

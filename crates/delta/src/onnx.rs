@@ -4,11 +4,10 @@
 //! of onnx.proto (ONNX 1.17). Only values of a fixed width are found: raw data, and packed floats
 //! and doubles. Everything else stays bytes between tensors, as does what is kept outside the file.
 
+use crate::TENSORS_MAX;
 use crate::element::Element;
 use std::ops::Range;
 
-/// Tensors that are looked at; further ones stay bytes.
-const TENSORS_MAX: usize = 65_536;
 /// Dimensions of a tensor.
 const DIMENSIONS_MAX: usize = 16;
 /// Graphs within graphs.

@@ -112,6 +112,22 @@ fn operations_beyond_the_old_file_or_the_new_one_are_refused() {
 }
 
 #[test]
+fn a_recipe_of_countless_tensors_is_refused() {
+    // Each of one byte, with a model of its own.
+    let tensor = [0x04, 1, 0];
+    let run = |count: usize| {
+        let header = [
+            b"LSDR\x01\x01\x00",
+            &[0x80 | count as u8, 0x80 | (count >> 7) as u8, (count >> 14) as u8][..],
+        ]
+        .concat();
+        attempt(b"", &pack(&[], &header, &tensor.repeat(count)), count)
+    };
+    assert_eq!(run(65_536).expect("as many as there may be").len(), 65_536);
+    assert!(matches!(run(65_537), Err(ApplyError::Malformed(_))));
+}
+
+#[test]
 fn a_large_old_file_is_not_read_into_memory() {
     let large = vec![0; lineside_delta::PREFIX_BYTES_MAX as usize + 1];
     let recipe = b"LSDR\x01\x02\x81\x80\x80\x02\x01";
