@@ -1,4 +1,4 @@
-//! Updates that are multiples of a step: what [`crate::snap`] makes.
+//! Updates that are multiples of a step: what [`crate::snap()`] makes.
 //!
 //! The new element is the old one plus a whole number of steps. Where the old one is so large that it
 //! has no such step, the step is its last digit: a half float changes by that or not at all. The sum is computed in binary64 and rounded to

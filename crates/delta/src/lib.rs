@@ -1,9 +1,9 @@
 //! Differences between model files that know tensors.
 //!
-//! A sender that has both files writes a *recipe* ([`make`]); a device that has the old file makes
-//! exactly the new one of it ([`apply`]). The sender reads the ONNX files; the device reads no
+//! A sender that has both files writes a *recipe* ([`make()`]); a device that has the old file makes
+//! exactly the new one of it ([`apply()`]). The sender reads the ONNX files; the device reads no
 //! protocol buffers, only the recipe's few operations (`recipe.rs`), in memory that is bounded by
-//! constants. [`snap`] prepares a new file so that its recipe becomes small, at the price of
+//! constants. [`snap()`] prepares a new file so that its recipe becomes small, at the price of
 //! rounding what has been learnt.
 //!
 //! Opens no file and reads no clock. Whether the result is right, its digest says: the caller
@@ -42,7 +42,7 @@ pub const HEADER_BYTES_MAX: usize = 64;
 /// Old files up to this size may be the prefix of a recipe's zstd frame: the device has to hold it
 /// in memory. Larger ones are copied from instead.
 pub const PREFIX_BYTES_MAX: u64 = 4 << 20;
-/// Memory that [`apply`] takes at most, whatever the recipe: prefix and window of the zstd frame, the
+/// Memory that [`apply()`] takes at most, whatever the recipe: prefix and window of the zstd frame, the
 /// contexts of one tensor, and buffers.
 pub const APPLY_MEMORY_BYTES_MAX: u64 = PREFIX_BYTES_MAX + (1 << WINDOW_BITS) + (4 << 20);
 
