@@ -53,6 +53,21 @@ pub(crate) const NAME_CHARS_MAX: usize = 63;
 pub(crate) const BLOB_BYTES_MAX: u64 = 2 << 30;
 /// Bytes of the disk that blobs leave to the database. What would need them is refused.
 pub(crate) const DISK_RESERVE_BYTES: u64 = 256 << 20;
+/// Artifacts that may refer to one manifest. Further ones are refused.
+pub(crate) const REFERRERS_MAX: usize = 64;
+/// Releases of each bundle, the newest, to which deltas are made.
+pub(crate) const DELTA_TARGETS_MAX: usize = 4;
+/// Earlier releases from which deltas are made to each of them, the nearest first.
+pub(crate) const DELTA_BASES_MAX: usize = 3;
+/// Bytes of a blob that a delta is made of or to: making one takes several times as much memory.
+/// Larger blobs are sent whole.
+pub(crate) const DELTA_BLOB_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of a blob below which a delta saves nothing that matters.
+pub(crate) const DELTA_BLOB_BYTES_MIN: u64 = 4 << 10;
+/// A recipe of more than so many hundredths of its blob is not kept.
+pub(crate) const RECIPE_PERCENT_MAX: u64 = 90;
+/// How often making a delta is begun. One that has taken the server down so often is given up.
+pub(crate) const DELTA_ATTEMPTS_MAX: i64 = 3;
 /// Uploads at a time; the one that was begun first gives way.
 pub(crate) const UPLOADS_MAX: usize = 64;
 /// How long an upload waits for its next piece. Then it is given up.

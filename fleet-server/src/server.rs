@@ -2,7 +2,7 @@
 
 use crate::access::Administrator;
 use crate::api;
-use crate::artifact::{Artifacts, Blobs};
+use crate::artifact::{Artifacts, Blobs, Deltas};
 use crate::broker::{self, Broker, Door, Guard, Link, Sessions, not_bound};
 use crate::config::Config;
 use crate::descriptors::Connections;
@@ -34,6 +34,7 @@ pub struct Server {
     broker: Broker,
     fleet: Arc<Fleet>,
     serving: JoinHandle<std::io::Result<()>>,
+    deltas: JoinHandle<()>,
     stop: Option<oneshot::Sender<()>>,
     // Locked while the addresses in it are this server's.
     _endpoints: File,
@@ -56,6 +57,7 @@ impl Server {
         let registry = Registry::new(store.clone());
         let documents = SignedDocuments::new(store.clone(), artifacts.clone(), keys.clone());
         let director = Director::new(store.clone(), documents.clone(), keys.clone());
+        let deltas = Deltas::start(artifacts.clone(), documents.clone(), store.clone());
 
         let listener = TcpListener::bind(config.http)
             .await
@@ -103,6 +105,7 @@ impl Server {
             broker,
             fleet,
             serving,
+            deltas,
             stop: Some(stop),
             _endpoints: endpoints,
             _folder: folder,
@@ -145,6 +148,8 @@ impl Server {
         if !self.serving.is_finished() && timeout(STOP_PATIENCE, &mut self.serving).await.is_err() {
             self.serving.abort();
         }
+        // What it was at is made at the next start.
+        self.deltas.abort();
         self.fleet.ear.close().await;
         self.fleet.store.close().await;
     }

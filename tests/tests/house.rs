@@ -14,6 +14,7 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 18] = [
         "lineside-agent",
         &[
             "lineside-bundle",
+            "lineside-delta",
             "lineside-rules",
             "lineside-runtime",
             "lineside-sketch",
@@ -26,7 +27,7 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 18] = [
     (
         "fleet-server",
         "lineside-server",
-        &["lineside-bundle", "lineside-trust", "lineside-wire"],
+        &["lineside-bundle", "lineside-delta", "lineside-trust", "lineside-wire"],
         &["lineside-sketch"],
     ),
     ("crates/bundle", "lineside-bundle", &["lineside-rules"], &[]),

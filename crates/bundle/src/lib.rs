@@ -13,6 +13,7 @@ mod manifest;
 mod name;
 mod oci;
 pub mod parcel;
+pub mod referrer;
 
 pub use build::{BuildError, BuiltBundle, build, plugin_path};
 pub use check::DescriptionError;

@@ -206,7 +206,8 @@ pub(crate) async fn cancel(
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn parse(text: &str) -> Result<Digest, Error> {
+/// A digest as a path or a query has it.
+pub(crate) fn parse(text: &str) -> Result<Digest, Error> {
     text.parse().map_err(|error| Error::Malformed(format!("digest: {error}")))
 }
 

@@ -1,19 +1,26 @@
 //! Manifests, by the OCI distribution specification 1.1.
 
 use crate::api::Problem;
+use crate::api::blobs::parse;
 use crate::api::caller::{Administrator, Reader};
-use crate::api::extract::{Bytes, Json, Path};
+use crate::api::extract::{Bytes, Json, Path, Query};
 use crate::error::Error;
 use crate::fleet::Fleet;
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
+use lineside_bundle::referrer::INDEX_TYPE;
 use lineside_bundle::{BundleName, MANIFEST_TYPE};
+use serde::Deserialize;
 use std::sync::Arc;
+use utoipa::IntoParams;
 
 /// The header in which the specification wants a digest.
 pub(crate) const DIGEST_HEADER: &str = "docker-content-digest";
+/// The header in which the specification wants what a pushed manifest refers to.
+const SUBJECT_HEADER: &str = "oci-subject";
 
 /// Whether this is an OCI registry, and the caller may read it.
 #[utoipa::path(get, path = "/v2/", security(("administrator" = []), ("device" = [])),
@@ -52,16 +59,52 @@ pub(crate) async fn put(
     Path((name, reference)): Path<(String, String)>,
     headers: HeaderMap,
     Bytes(bytes): Bytes,
-) -> Result<impl IntoResponse, Error> {
+) -> Result<Response, Error> {
     let name: BundleName = name.parse().map_err(|error| Error::Malformed(format!("{error}")))?;
     let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     if media_type.is_some_and(|media_type| media_type != MANIFEST_TYPE) {
         return Err(Error::Malformed(format!("Content-Type: a manifest is {MANIFEST_TYPE}")));
     }
-    let digest = fleet.artifacts.put(&name, &reference, MANIFEST_TYPE, bytes).await?;
-    let headers = [
-        (LOCATION.as_str(), format!("/v2/{name}/manifests/{digest}")),
-        (DIGEST_HEADER, digest.to_string()),
-    ];
-    Ok((StatusCode::CREATED, headers))
+    let accepted = fleet.artifacts.put(&name, &reference, MANIFEST_TYPE, bytes).await?;
+    let digest = accepted.digest;
+    let mut response = Response::builder()
+        .status(StatusCode::CREATED)
+        .header(LOCATION, format!("/v2/{name}/manifests/{digest}"))
+        .header(DIGEST_HEADER, digest.to_string());
+    if let Some(subject) = accepted.subject {
+        // By it a client knows that this registry lists referrers by itself.
+        response = response.header(SUBJECT_HEADER, subject.to_string());
+    }
+    response.body(Body::empty()).map_err(|error| Error::Malformed(error.to_string()))
+}
+
+/// Which of the referrers are wanted.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Wanted {
+    /// Only those of this type.
+    artifact_type: Option<String>,
+}
+
+/// What refers to a manifest, such as deltas to it: an OCI image index, empty where nothing does.
+#[utoipa::path(get, path = "/v2/{name}/referrers/{digest}",
+    params(("name" = String, Path), ("digest" = String, Path), Wanted),
+    security(("administrator" = []), ("device" = [])),
+    responses((status = 200, description = "OCI image index"), (status = 403, body = Problem)))]
+pub(crate) async fn referrers(
+    reader: Reader,
+    State(fleet): State<Arc<Fleet>>,
+    Path((name, digest)): Path<(String, String)>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Response, Error> {
+    let digest = parse(&digest)?;
+    reader.check(&fleet, &name, &digest).await?;
+    let kind = wanted.artifact_type.as_deref();
+    let referrers = fleet.artifacts.referrers(&name, &digest, kind).await?;
+    let mut response = Response::builder().header(CONTENT_TYPE, INDEX_TYPE);
+    if kind.is_some() {
+        response = response.header("oci-filters-applied", "artifactType");
+    }
+    let index = serde_json::to_vec(&referrers).expect("texts and numbers have a JSON form");
+    response.body(Body::from(index)).map_err(|error| Error::Malformed(error.to_string()))
 }

@@ -70,6 +70,7 @@ pub(crate) fn router(fleet: Arc<Fleet>) -> Router {
         .routes(routes!(telemetry::intervals))
         .routes(routes!(telemetry::events))
         .routes(routes!(manifests::version))
+        .routes(routes!(manifests::referrers))
         // Blobs are streamed to disk and bounded there.
         .routes(routes!(blobs::get))
         .routes(routes!(blobs::begin))

@@ -1,7 +1,9 @@
 //! Artifacts: blobs named by their digest, and the manifests that name them.
 
 mod blobs;
+mod deltas;
 mod manifests;
 
 pub(crate) use blobs::{Blobs, OpenBlob};
+pub(crate) use deltas::Deltas;
 pub(crate) use manifests::{Artifacts, MANIFEST_BYTES_MAX};

@@ -102,6 +102,7 @@ impl SignedDocuments {
             .await?;
         document::Entity::insert(row).exec_without_returning(&writing.transaction).await?;
         writing.commit().await?;
+        self.artifacts.released.notify_one();
         Ok(version)
     }
 

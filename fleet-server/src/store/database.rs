@@ -14,7 +14,7 @@ use std::sync::PoisonError;
 use tokio::sync::{Mutex, MutexGuard};
 
 /// Version of the tables. A database of another version is not touched.
-const TABLES_VERSION: i64 = 2;
+const TABLES_VERSION: i64 = 3;
 /// Connections that read at the same time.
 const READERS_MAX: u32 = 4;
 
@@ -241,9 +241,14 @@ fn write_version() -> String {
 }
 
 fn indices() -> Vec<IndexCreateStatement> {
-    use tables::{event, interval};
+    use tables::{event, interval, manifest};
     let index = |name: &str| Index::create().if_not_exists().name(name).to_owned();
     vec![
+        index("manifest_by_subject")
+            .table(manifest::Entity)
+            .col(manifest::Column::Name)
+            .col(manifest::Column::Subject)
+            .take(),
         index("interval_by_device")
             .table(interval::Entity)
             .col(interval::Column::Device)

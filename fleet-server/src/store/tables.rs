@@ -11,6 +11,7 @@ pub(crate) fn all(schema: &Schema) -> Vec<TableCreateStatement> {
         schema.create_table_from_entity(document::Entity),
         schema.create_table_from_entity(assignment::Entity),
         schema.create_table_from_entity(manifest::Entity),
+        schema.create_table_from_entity(delta::Entity),
         schema.create_table_from_entity(received::Entity),
         schema.create_table_from_entity(interval::Entity),
         schema.create_table_from_entity(event::Entity),
@@ -109,6 +110,29 @@ pub(crate) mod manifest {
         pub reference: String,
         pub digest: String,
         pub media_type: String,
+        /// Digest of the manifest that it refers to, if it does.
+        pub subject: Option<String>,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Deltas that have been made, or been found not worth it, from one release's manifest to another's.
+pub(crate) mod delta {
+    use super::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "delta")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub base: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub target: String,
+        /// How often it was begun.
+        pub attempts: i64,
+        /// Whether nothing is left to do.
+        pub done: bool,
     }
 
     impl ActiveModelBehavior for ActiveModel {}

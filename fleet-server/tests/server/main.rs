@@ -12,6 +12,7 @@ mod openapi;
 mod page;
 mod process;
 mod raw;
+mod referrers;
 mod releases;
 mod running;
 mod signers;

@@ -120,6 +120,7 @@ fn the_document_lists_every_route_and_nothing_else() {
         "GET /v2/{name}/blobs/uploads/{upload}",
         "GET /v2/{name}/blobs/{digest}",
         "GET /v2/{name}/manifests/{reference}",
+        "GET /v2/{name}/referrers/{digest}",
         "HEAD /v2/{name}/blobs/{digest}",
         "HEAD /v2/{name}/manifests/{reference}",
         "PATCH /v2/{name}/blobs/uploads/{upload}",

@@ -2,7 +2,7 @@
 
 use crate::running::{As, Reply, Running};
 use lineside_bundle::{
-    ARTIFACT_TYPE, CONFIG_TYPE, Descriptor, Digest, MANIFEST_TYPE, OciManifest, ReleaseId,
+    ARTIFACT_TYPE, CONFIG_TYPE, Descriptor, Digest, MANIFEST_TYPE, OciManifest, ReleaseId, TITLE,
     media_type,
 };
 use lineside_trust::{
@@ -103,7 +103,10 @@ pub fn artifact(name: &str, version: &str) -> Artifact {
         media_type: MANIFEST_TYPE.into(),
         artifact_type: ARTIFACT_TYPE.into(),
         config: describe(&config, CONFIG_TYPE),
-        layers: vec![describe(&model, media_type("models/x.onnx"))],
+        layers: vec![Descriptor {
+            annotations: BTreeMap::from([(TITLE.to_owned(), "models/x.onnx".to_owned())]),
+            ..describe(&model, media_type("models/x.onnx"))
+        }],
         annotations: BTreeMap::new(),
     };
     let manifest = serde_json::to_vec(&manifest).unwrap();

@@ -1,0 +1,291 @@
+//! Deltas between releases, made in the background: recipes by which a device makes a blob of the
+//! new release out of one that it has, kept as OCI artifacts that refer to the release's manifest.
+//!
+//! Nothing waits for them and nothing depends on them: a device that finds none, or one that is of
+//! no use to it, fetches the blob itself.
+
+use crate::artifact::Artifacts;
+use crate::bounds::{
+    DELTA_ATTEMPTS_MAX, DELTA_BASES_MAX, DELTA_BLOB_BYTES_MAX, DELTA_BLOB_BYTES_MIN,
+    DELTA_TARGETS_MAX, RECIPE_PERCENT_MAX,
+};
+use crate::error::{Error, chain};
+use crate::release::SignedDocuments;
+use crate::store::Store;
+use crate::store::tables::delta;
+use axum::body::Body;
+use lineside_bundle::referrer::{EMPTY, Referrer, recipe};
+use lineside_bundle::{Descriptor, Digest, Hasher, MANIFEST_TYPE, OciManifest, ReleaseId, TITLE};
+use sea_orm::sea_query::OnConflict;
+use sea_orm::{ActiveValue::Set, EntityTrait};
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::sync::Arc;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// The least claim on the processor: whoever asks the server something goes first.
+const LOWEST_PRIORITY: i32 = 19;
+
+/// Who makes deltas.
+pub(crate) struct Deltas {
+    artifacts: Artifacts,
+    documents: SignedDocuments,
+    store: Arc<Store>,
+}
+
+impl Deltas {
+    /// Makes deltas from now on: what was not made before the last stop, and what each list of
+    /// releases brings. Must be called within a tokio runtime.
+    pub fn start(
+        artifacts: Artifacts,
+        documents: SignedDocuments,
+        store: Arc<Store>,
+    ) -> JoinHandle<()> {
+        let released = artifacts.released.clone();
+        let deltas = Deltas { artifacts, documents, store };
+        tokio::spawn(async move {
+            loop {
+                if let Err(error) = deltas.make_all().await {
+                    tracing::warn!("deltas are not made for now: {}", chain(&error));
+                }
+                released.notified().await;
+            }
+        })
+    }
+
+    /// Makes what is not there yet, one after the other.
+    async fn make_all(&self) -> Result<(), Error> {
+        for (base, target) in self.pairs().await? {
+            if self.begin(&base, &target).await? {
+                match self.make(&base, &target).await {
+                    Ok(Some(saved)) => tracing::info!("delta {base} to {target}: {saved}"),
+                    Ok(None) => tracing::debug!("a delta {base} to {target} would save nothing"),
+                    Err(error) => {
+                        // Tried again at the next start, or with the next release.
+                        tracing::warn!("delta {base} to {target}: {}", chain(&error));
+                        continue;
+                    }
+                }
+                self.note(&base, &target, 0, true).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// From which release to which: to the newest of each bundle, from those before them.
+    async fn pairs(&self) -> Result<Vec<(ReleaseId, ReleaseId)>, Error> {
+        let Some(released) = self.documents.released_when_accepted().await? else {
+            return Ok(Vec::new());
+        };
+        let mut bundles: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for release in released.releases.iter() {
+            bundles.entry(&release.id.name).or_default().push((release.number, &release.id));
+        }
+        let mut pairs = Vec::new();
+        for (_, mut releases) in bundles {
+            releases.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
+            for (at, (_, target)) in releases.iter().enumerate().take(DELTA_TARGETS_MAX) {
+                let bases = releases[at + 1..].iter().take(DELTA_BASES_MAX);
+                pairs.extend(bases.map(|(_, base)| ((*base).clone(), (*target).clone())));
+            }
+        }
+        Ok(pairs)
+    }
+
+    /// Whether a delta is to be made now. Counted before anything is done: one that takes the server
+    /// down with it must not do so for ever.
+    async fn begin(&self, base: &ReleaseId, target: &ReleaseId) -> Result<bool, Error> {
+        let key = (base.digest.to_string(), target.digest.to_string());
+        let known = delta::Entity::find_by_id(key).one(self.store.read()).await?;
+        let attempts = known.as_ref().map_or(0, |row| row.attempts);
+        if known.is_some_and(|row| row.done) || attempts >= DELTA_ATTEMPTS_MAX {
+            return Ok(false);
+        }
+        self.note(base, target, attempts + 1, false).await?;
+        Ok(true)
+    }
+
+    async fn note(
+        &self,
+        base: &ReleaseId,
+        target: &ReleaseId,
+        attempts: i64,
+        done: bool,
+    ) -> Result<(), Error> {
+        let row = delta::ActiveModel {
+            base: Set(base.digest.to_string()),
+            target: Set(target.digest.to_string()),
+            attempts: Set(attempts),
+            done: Set(done),
+        };
+        let writing = self.store.write().await?;
+        delta::Entity::insert(row)
+            .on_conflict(
+                OnConflict::columns([delta::Column::Base, delta::Column::Target])
+                    .update_columns([delta::Column::Attempts, delta::Column::Done])
+                    .to_owned(),
+            )
+            .exec_without_returning(&writing.transaction)
+            .await?;
+        writing.commit().await
+    }
+
+    /// Makes and stores the delta between two releases. Returns what it saves, for people; none if
+    /// that is nothing.
+    async fn make(&self, base: &ReleaseId, target: &ReleaseId) -> Result<Option<String>, Error> {
+        let (old, new) = (self.manifest(base).await?, self.manifest(target).await?);
+        let (mut recipes, mut blob_bytes) = (Vec::new(), 0);
+        for (old, new) in worth_trying(&old, &new) {
+            let Some(bytes) = self.recipe(old, new).await? else { continue };
+            blob_bytes += new.size;
+            let digest = Digest::of(&bytes);
+            recipes.push(recipe(digest, bytes.len() as u64, &old.digest, &new.digest));
+            self.artifacts.blobs.put(&digest, Body::from(bytes)).await?;
+        }
+        if recipes.is_empty() {
+            return Ok(None);
+        }
+        let recipe_bytes: u64 = recipes.iter().map(|recipe| recipe.size).sum();
+        let saved = format!("{recipe_bytes} bytes instead of {blob_bytes}");
+        self.artifacts.blobs.put(&Digest::of(EMPTY), Body::from(EMPTY)).await?;
+        let manifest = serde_json::to_vec(&Referrer::delta(target, base, recipes))
+            .expect("texts and numbers have a JSON form");
+        let reference = Digest::of(&manifest).to_string();
+        self.artifacts.put(&target.name, &reference, MANIFEST_TYPE, manifest).await?;
+        Ok(Some(saved))
+    }
+
+    async fn manifest(&self, release: &ReleaseId) -> Result<OciManifest, Error> {
+        let digest = release.digest.to_string();
+        let stored = self.artifacts.get(release.name.as_str(), &digest).await?;
+        OciManifest::parse(&stored.bytes)
+            .map_err(|error| Error::Refused(format!("{release}: {error}")))
+    }
+
+    /// A recipe that makes `new` of `old`; none where it is not worth it.
+    async fn recipe(&self, old: &Descriptor, new: &Descriptor) -> Result<Option<Vec<u8>>, Error> {
+        let (base, target) = (self.blob(old).await?, self.blob(new).await?);
+        let expected = new.digest;
+        let (tell, told) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("delta".into()).spawn(move || {
+            // Of this thread alone; at the usual priority it is made as well.
+            let _ = rustix::process::setpriority_process(None, LOWEST_PRIORITY);
+            let recipe = lineside_delta::make(&base, &target);
+            let size = target.len() as u64;
+            let worth = recipe.len() as u64 * 100 < size * RECIPE_PERCENT_MAX;
+            // Nobody listens any more when the server stops.
+            let _ = tell.send(if worth { check(&base, recipe, size, &expected) } else { Ok(None) });
+        });
+        thread.map_err(Error::file("start a thread for deltas".to_owned()))?;
+        let made = told.await.unwrap_or_else(|_| Err("making it broke down".into()));
+        made.map_err(|problem| {
+            Error::Refused(format!("blob {} of {}: {problem}", new.digest, old.digest))
+        })
+    }
+
+    async fn blob(&self, blob: &Descriptor) -> Result<Vec<u8>, Error> {
+        let missing = || Error::Missing(format!("there is no blob {}", blob.digest));
+        self.artifacts.blobs.read(&blob.digest, DELTA_BLOB_BYTES_MAX).await?.ok_or_else(missing)
+    }
+}
+
+/// The layers of a new release that an old one has under the same path in another form.
+fn worth_trying<'a>(
+    old: &'a OciManifest,
+    new: &'a OciManifest,
+) -> impl Iterator<Item = (&'a Descriptor, &'a Descriptor)> {
+    let titled = |layer: &'a Descriptor| Some((layer.annotations.get(TITLE)?, layer));
+    let by_path: BTreeMap<_, _> = old.layers.iter().filter_map(titled).collect();
+    let held: Vec<Digest> = old.blobs().map(|blob| blob.digest).collect();
+    new.layers.iter().filter_map(move |layer| {
+        let base = *by_path.get(layer.annotations.get(TITLE)?)?;
+        let fits = DELTA_BLOB_BYTES_MIN <= layer.size
+            && layer.size.max(base.size) <= DELTA_BLOB_BYTES_MAX
+            && !held.contains(&layer.digest);
+        fits.then_some((base, layer))
+    })
+}
+
+/// Gives the recipe back if it makes what it shall: an error of ours costs some hundred devices a
+/// vain attempt otherwise.
+fn check(
+    base: &[u8],
+    recipe: Vec<u8>,
+    size: u64,
+    expected: &Digest,
+) -> Result<Option<Vec<u8>>, String> {
+    let mut made = Hashed(Hasher::default());
+    lineside_delta::apply(base, &recipe[..], size, &mut made)
+        .map_err(|error| format!("its recipe cannot be applied: {}", chain(&error)))?;
+    let found = made.0.finish();
+    match found == *expected {
+        true => Ok(Some(recipe)),
+        false => Err(format!("its recipe makes {found}")),
+    }
+}
+
+struct Hashed(Hasher);
+
+impl Write for Hashed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recipe_that_makes_something_else_is_not_kept() {
+        let (old, new) = (b"old bytes ".repeat(1000), b"new bytes ".repeat(1000));
+        let recipe = lineside_delta::make(&old, &new);
+        let size = new.len() as u64;
+        assert_eq!(check(&old, recipe.clone(), size, &Digest::of(&new)), Ok(Some(recipe.clone())));
+        let error = check(&old, recipe.clone(), size, &Digest::of(b"other")).unwrap_err();
+        assert!(error.contains(&Digest::of(&new).to_string()), "{error}");
+        assert!(check(&old, recipe, size + 1, &Digest::of(&new)).is_err());
+    }
+
+    #[test]
+    fn only_what_changed_at_its_path_and_is_of_a_good_size_is_tried() {
+        let layer = |path: &str, bytes: &[u8], size: u64| Descriptor {
+            media_type: "application/octet-stream".into(),
+            digest: Digest::of(bytes),
+            size,
+            annotations: BTreeMap::from([(TITLE.to_owned(), path.to_owned())]),
+        };
+        let manifest = |layers: Vec<Descriptor>| OciManifest {
+            schema_version: 2,
+            media_type: MANIFEST_TYPE.into(),
+            artifact_type: lineside_bundle::ARTIFACT_TYPE.into(),
+            config: layer("", b"config", 1),
+            layers,
+            annotations: BTreeMap::new(),
+        };
+        let (least, most) = (DELTA_BLOB_BYTES_MIN, DELTA_BLOB_BYTES_MAX);
+        let old = manifest(vec![
+            layer("changed", b"1", least),
+            layer("same", b"2", least),
+            layer("small", b"3", least),
+            layer("large", b"4", most + 1),
+            layer("gone", b"5", least),
+        ]);
+        let new = manifest(vec![
+            layer("changed", b"1'", most),
+            layer("same", b"2", least),
+            layer("small", b"3'", least - 1),
+            layer("large", b"4'", most),
+            layer("moved", b"5", least),
+            layer("new", b"6", least),
+        ]);
+        let tried: Vec<_> = worth_trying(&old, &new).collect();
+        assert_eq!(tried, [(&old.layers[0], &new.layers[0])]);
+    }
+}
