@@ -2,11 +2,11 @@
 
 use crate::telemetry::TelemetryHandle;
 use crate::update::StagedRelease;
-use crate::update::hands::{Failure, Hands};
+use crate::update::hands::{Consent, Failure, Hands};
 use crate::worker::process::Starter;
 use crate::worker::{SelfTestError, SlotHandle, SwapError, WorkerLimits, self_test};
 use lineside_bundle::Digest;
-use lineside_rules::Observation;
+use lineside_rules::{Observation, ShadowLimits, ShadowObservation};
 use lineside_update::Report;
 use lineside_wire::name::SlotName;
 use std::sync::Arc;
@@ -43,6 +43,24 @@ impl Hands for SlotHands {
             Ok(_) => Ok(()),
             Err(error) => Err(not_checked(error)),
         }
+    }
+
+    async fn shadow(
+        &self,
+        _release: &StagedRelease,
+        _limits: &ShadowLimits,
+    ) -> Result<(), Failure> {
+        Err(Failure::Elsewhere("no worker can answer beside the route yet".into()))
+    }
+
+    fn shadowed(&self, _release: &Digest) -> ShadowObservation {
+        ShadowObservation::default()
+    }
+
+    async fn end_shadow(&self) {}
+
+    fn consent(&self) -> Consent {
+        Consent::Given
     }
 
     async fn report(&self, report: &Report) -> bool {

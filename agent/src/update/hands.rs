@@ -3,7 +3,7 @@
 
 use crate::update::StagedRelease;
 use lineside_bundle::Digest;
-use lineside_rules::Observation;
+use lineside_rules::{Observation, ShadowLimits, ShadowObservation};
 use lineside_update::{Event, Report};
 use std::future::Future;
 
@@ -32,11 +32,26 @@ impl Failure {
     }
 }
 
+/// Whether the route may be changed now, as far as the site says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Consent {
+    /// It may.
+    Given,
+    /// Not now.
+    Withheld {
+        /// Why, for people.
+        reason: String,
+        /// The update has waited longer than the site wants any to wait.
+        overdue: bool,
+    },
+}
+
 /// The slot's worker and the telemetry, so that tests can play them.
 pub trait Hands: Send + Sync + 'static {
     /// Starts `release` on a slot with nothing on its route.
     fn run(&self, release: &StagedRelease) -> impl Future<Output = Result<(), Failure>> + Send;
-    /// Changes the route to `release` between two readings. If it fails, the route is as before.
+    /// Changes the route to `release` between two readings. Where it answers beside the route already,
+    /// the worker that does takes the route. If it fails, the route is as before.
     fn swap(&self, release: &StagedRelease) -> impl Future<Output = Result<(), Failure>> + Send;
     /// Takes whatever is on the route off it; the slot gives its fail-safe output.
     fn vacate(&self, reason: &str) -> impl Future<Output = ()> + Send;
@@ -47,6 +62,19 @@ pub trait Hands: Send + Sync + 'static {
         &self,
         release: &StagedRelease,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
+    /// Has `release` answer beside the route in a worker of its own, without acting, compared with
+    /// what the route answers by the tolerances of `limits`; nothing to do where it already does.
+    fn shadow(
+        &self,
+        release: &StagedRelease,
+        limits: &ShadowLimits,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+    /// What was seen of `release` since it answers beside the route; nothing if it does not.
+    fn shadowed(&self, release: &Digest) -> ShadowObservation;
+    /// Has nothing answer beside the route.
+    fn end_shadow(&self) -> impl Future<Output = ()> + Send;
+    /// Whether the route may be changed now, as far as the site says.
+    fn consent(&self) -> Consent;
     /// Has a report in the telemetry's hands, on disk; false if it is not.
     fn report(&self, report: &Report) -> impl Future<Output = bool> + Send;
 }

@@ -17,11 +17,7 @@ impl TrialLimits {
             .map_err(wrong)?;
         whole("crashes_max", self.crashes_max.map(u64::from), 0..=u64::from(CRASHES_MAX))
             .map_err(wrong)?;
-        if let Some(share) = self.error_share_max
-            && !(0.0..=1.0).contains(&share)
-        {
-            return Err(wrong(("error_share_max", format!("{share} is no share between 0 and 1"))));
-        }
+        share("error_share_max", self.error_share_max).map_err(wrong)?;
         if let Some(p95_ms) = self.latency_p95_ms_max
             && !(p95_ms.is_finite() && p95_ms > 0.0)
         {
@@ -55,7 +51,25 @@ fn ordered(range: Range) -> Result<(), String> {
     Ok(())
 }
 
-fn whole(
+pub(crate) fn share(field: &'static str, value: Option<f64>) -> Result<(), (&'static str, String)> {
+    match value {
+        Some(share) if !(0.0..=1.0).contains(&share) => {
+            Err((field, format!("{share} is no share between 0 and 1")))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn ratio(field: &'static str, value: Option<f64>) -> Result<(), (&'static str, String)> {
+    match value {
+        Some(ratio) if !(ratio.is_finite() && ratio > 0.0) => {
+            Err((field, format!("{ratio} is no ratio above 0")))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn whole(
     field: &'static str,
     value: Option<u64>,
     allowed: RangeInclusive<u64>,

@@ -3,8 +3,12 @@
 //! Evaluated alike on device and server. Reads no clock and no file.
 
 mod check;
+mod comparison;
 mod limits;
+mod shadow;
 mod verdict;
 
+pub use comparison::{Agreement, ShadowObservation, judge_shadow};
 pub use limits::{Range, TrialLimits};
+pub use shadow::{Decide, ShadowLimits, Tolerance};
 pub use verdict::{Breach, Observation, Verdict, judge};

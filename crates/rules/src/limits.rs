@@ -9,12 +9,12 @@ const FRAMES_DEFAULT: u64 = 100;
 /// Frames before shares and quantiles are judged unless somebody asks for another number.
 const JUDGE_AFTER_DEFAULT: u64 = 30;
 /// Hours of running after which a trial has to be decided, unless somebody asks for another number.
-const HOURS_MAX_DEFAULT: u32 = 24;
+pub(crate) const HOURS_MAX_DEFAULT: u32 = 24;
 /// Share of frames that may end in an error unless somebody asks for another one: a release that does
 /// not answer must not be kept because nobody has thought of saying so.
-const ERROR_SHARE_MAX_DEFAULT: f64 = 0.05;
+pub(crate) const ERROR_SHARE_MAX_DEFAULT: f64 = 0.05;
 /// Crashes of its worker that a candidate survives.
-const CRASHES_MAX_DEFAULT: u32 = 2;
+pub(crate) const CRASHES_MAX_DEFAULT: u32 = 2;
 
 /// Most frames that a trial may ask for.
 pub(crate) const FRAMES_MAX: u64 = 1_000_000;
@@ -145,7 +145,7 @@ impl TrialLimits {
     }
 }
 
-fn both<T>(a: Option<T>, b: Option<T>, choose: impl FnOnce(T, T) -> T) -> Option<T> {
+pub(crate) fn both<T>(a: Option<T>, b: Option<T>, choose: impl FnOnce(T, T) -> T) -> Option<T> {
     match (a, b) {
         (Some(a), Some(b)) => Some(choose(a, b)),
         (a, b) => a.or(b),

@@ -1,5 +1,6 @@
 //! The verdict on what a release did, by its limits.
 
+use crate::comparison::Agreement;
 use crate::limits::{Range, TrialLimits};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -109,6 +110,28 @@ pub enum Breach {
         /// Range allowed.
         range: Range,
     },
+    /// Beside the active release: too few frames in which both agree.
+    Disagreement {
+        /// Frames in which they agree.
+        agreed: u64,
+        /// Frames that were compared.
+        frames: u64,
+        /// Smallest share wanted, 0 to 1.
+        min: f64,
+        /// The output that agrees least often.
+        worst: Option<(String, Agreement)>,
+    },
+    /// Beside the active release: too slow against it.
+    Slower {
+        /// 95th percentile in milliseconds; NaN where it was not measured.
+        p95_ms: f64,
+        /// The active release's.
+        active_ms: f64,
+        /// Largest multiple allowed.
+        ratio_max: f64,
+        /// Frames that the percentile is of.
+        frames: u64,
+    },
 }
 
 impl fmt::Display for Breach {
@@ -143,6 +166,25 @@ impl fmt::Display for Breach {
             }
             Breach::Output { name, value, range } => {
                 write!(f, "output {name} was {value}, outside of {} to {}", range.low, range.high)
+            }
+            Breach::Disagreement { agreed, frames, min, worst } => {
+                write!(
+                    f,
+                    "it agreed with the active release in {agreed} of {frames} frames, a share of {min:.3} is wanted"
+                )?;
+                match worst {
+                    Some((name, Agreement { compared, agreed, difference_max })) => write!(
+                        f,
+                        "; output {name} in {agreed} of {compared}, by up to {difference_max}"
+                    ),
+                    None => Ok(()),
+                }
+            }
+            Breach::Slower { p95_ms, active_ms, ratio_max, frames } => {
+                write!(
+                    f,
+                    "95th percentile of latency {p95_ms:.1} ms is more than {ratio_max:.1} times the active release's {active_ms:.1} ms over {frames} frames"
+                )
             }
         }
     }

@@ -4,9 +4,9 @@ use super::*;
 use crate::database::Database;
 use crate::fleet::Device;
 use crate::update::StagedRelease;
-use crate::update::hands::Failure;
+use crate::update::hands::{Consent, Failure};
 use lineside_bundle::{BuiltBundle, BundleFile, build};
-use lineside_rules::Observation;
+use lineside_rules::{Observation, ShadowLimits, ShadowObservation};
 use lineside_update::Report;
 use std::collections::BTreeMap;
 use std::fs;
@@ -34,6 +34,12 @@ struct Play {
     failures: BTreeMap<String, VecDeque<Failure>>,
     /// What is seen of whatever has the route.
     seen: Observation,
+    /// What answers beside the route.
+    beside: Option<String>,
+    /// What is seen of that.
+    compared: ShadowObservation,
+    /// Why the route may not be changed now, and whether that is overdue.
+    withheld: Option<(String, bool)>,
     /// Numbers of the reports that were taken.
     reports: Vec<u64>,
     /// Reports that are not taken yet.
@@ -102,6 +108,31 @@ impl Hands for Played {
 
     async fn self_test(&self, release: &StagedRelease) -> Result<(), Failure> {
         self.does("check", release)
+    }
+
+    async fn shadow(&self, release: &StagedRelease, _limits: &ShadowLimits) -> Result<(), Failure> {
+        self.does("shadow", release)?;
+        let mut play = self.lock();
+        play.beside = Some(release.release.to_string());
+        play.compared = ShadowObservation::default();
+        Ok(())
+    }
+
+    fn shadowed(&self, _release: &Digest) -> ShadowObservation {
+        self.lock().compared.clone()
+    }
+
+    async fn end_shadow(&self) {
+        let mut play = self.lock();
+        play.asked.push("end shadow".into());
+        play.beside = None;
+    }
+
+    fn consent(&self) -> Consent {
+        match self.lock().withheld.clone() {
+            Some((reason, overdue)) => Consent::Withheld { reason, overdue },
+            None => Consent::Given,
+        }
     }
 
     async fn report(&self, report: &Report) -> bool {
