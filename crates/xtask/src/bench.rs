@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: what is measured on this machine, and printed rather than asserted.
 
+mod delta;
+
 use crate::setup::{self, C_COMPILER, WASM};
 use crate::shell::{cargo, root, step, target_dir};
 use anyhow::{Context, bail};
@@ -15,8 +17,9 @@ const CRASH_ROUNDS: &str = "200";
 pub fn run(arguments: &[String]) -> anyhow::Result<()> {
     match arguments.first().map(String::as_str) {
         Some("crash") => crash(),
+        Some("delta") => delta::run(),
         Some("footprint") => footprint(),
-        _ => bail!("usage: cargo xtask bench crash | footprint"),
+        _ => bail!("usage: cargo xtask bench crash | delta | footprint"),
     }
 }
 

@@ -15,7 +15,7 @@ usage: cargo xtask COMMAND
   check   format, lints, dependencies and their licences, documentation
   test    everything: unit and system tests here, the examples under emulated ARM
   demo    a server, three devices and a plant; a good release stays, bad ones go [--once]
-  bench   crash | footprint: what is measured rather than tested
+  bench   crash | delta | footprint: what is measured rather than tested
 ";
 
 fn main() -> ExitCode {

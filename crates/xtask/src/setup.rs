@@ -2,7 +2,7 @@
 
 use crate::shell::{root, said, step, target_dir};
 use anyhow::bail;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The target of plugins.
@@ -96,6 +96,29 @@ pub fn python() -> anyhow::Result<()> {
         Some(_) => Ok(()),
         None => install(&["python3-venv"]),
     }
+}
+
+/// Makes a Python environment in `folder` with the packages of a requirements file, where there is
+/// none with these yet; returns its interpreter.
+///
+/// # Errors
+/// As [`programs`], and if a package cannot be installed.
+pub fn python_with(folder: &Path, requirements: &Path) -> anyhow::Result<PathBuf> {
+    python()?;
+    let wanted = std::fs::read(requirements)?;
+    let (interpreter, installed) = (folder.join("bin/python"), folder.join("installed.txt"));
+    if std::fs::read(&installed).is_ok_and(|installed| installed == wanted) {
+        return Ok(interpreter);
+    }
+    step(
+        "python environment",
+        Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder),
+    )?;
+    let mut pip = Command::new(&interpreter);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
+    step("python packages", pip.arg(requirements))?;
+    std::fs::write(&installed, wanted)?;
+    Ok(interpreter)
 }
 
 fn install(missing: &[&str]) -> anyhow::Result<()> {

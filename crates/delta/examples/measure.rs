@@ -1,19 +1,18 @@
-//! Sizes, times and memory of recipes for real files, measured by hand:
+//! Makes, snaps and applies, for `cargo xtask bench delta` and by hand:
 //!
 //! ```text
-//! cargo bench -p lineside-delta --bench measure -- make OLD NEW RECIPE
-//! cargo bench -p lineside-delta --bench measure -- snap OLD NEW SHARE SNAPPED
-//! cargo bench -p lineside-delta --bench measure -- apply OLD RECIPE BYTES MADE
+//! measure make OLD NEW RECIPE
+//! measure snap OLD NEW SHARE SNAPPED
+//! measure apply OLD RECIPE BYTES MADE
 //! ```
 //!
-//! `apply` reads the old file in place as a device does, and tells its peak memory (Linux).
+//! `apply` reads the old file in place, as a device does.
 
 use lineside_delta::{Base, Tolerance, apply, make, snap};
 use std::error::Error;
 use std::fs::{self, File};
 use std::io::{self, BufWriter};
 use std::os::unix::fs::FileExt;
-use std::time::Instant;
 
 struct OnDisk {
     file: File,
@@ -31,15 +30,11 @@ impl Base for OnDisk {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let arguments: Vec<String> =
-        std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let begun = Instant::now();
     match arguments[..] {
         ["make", old, new, recipe] => {
-            let made = make(&fs::read(old)?, &fs::read(new)?);
-            println!("{} bytes", made.len());
-            fs::write(recipe, made)?;
+            fs::write(recipe, make(&fs::read(old)?, &fs::read(new)?))?;
         }
         ["snap", old, new, share, snapped] => {
             let tolerance = Tolerance::new(share.parse()?).ok_or("a share is more than 0")?;
@@ -51,14 +46,13 @@ fn main() -> Result<(), Box<dyn Error>> {
             let out = BufWriter::new(File::create(made)?);
             let old = OnDisk { file, bytes: bytes_old };
             apply(&old, File::open(recipe)?, bytes.parse()?, out)?;
-            let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-            let peak = status.lines().filter(|line| line.starts_with("VmHWM"));
-            peak.for_each(|line| println!("{line}"));
         }
-        _ => println!(
-            "make OLD NEW RECIPE | snap OLD NEW SHARE SNAPPED | apply OLD RECIPE BYTES MADE"
-        ),
+        _ => {
+            return Err(
+                "make OLD NEW RECIPE | snap OLD NEW SHARE SNAPPED | apply OLD RECIPE BYTES MADE"
+                    .into(),
+            );
+        }
     }
-    println!("{:.2} s", begun.elapsed().as_secs_f64());
     Ok(())
 }

@@ -1,0 +1,26 @@
+"""How far models agree on images held back: agree.py HELD OLD NEW SNAPPED...
+
+Prints of each the share of right answers, and that of answers equal to NEW's.
+"""
+
+import sys
+
+import numpy as np
+import onnxruntime
+
+onnxruntime.set_default_logger_severity(3)
+held = np.load(sys.argv[1])
+
+
+def answers(path):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    batches = np.array_split(held["images"], 16)
+    return np.concatenate([session.run(None, {"image": b})[0].argmax(1) for b in batches])
+
+
+new = answers(sys.argv[3])
+for path in sys.argv[2:]:
+    these = answers(path)
+    print(f"{np.mean(these == held['labels']):.4f} {np.mean(these == new):.4f}")
