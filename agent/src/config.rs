@@ -1,7 +1,7 @@
 //! Settings: `agent.toml` as written (`ConfigFile`, unknown keys refused by name), then as needed
 //! ([`Config`]: checked, in units, with paths that do not depend on the working folder).
 
-use lineside_bundle::FailSafe;
+use lineside_bundle::{FailSafe, is_licence};
 use lineside_rules::TrialLimits;
 use lineside_wire::name::SlotName;
 use serde::Deserialize;
@@ -58,6 +58,8 @@ pub struct Config {
     pub slots: BTreeMap<SlotName, SlotConfig>,
     /// Where findings go, by name.
     pub sinks: BTreeMap<String, SinkKind>,
+    /// Names of the licences that the device holds. Only whether one is there is looked at.
+    pub licences: BTreeSet<String>,
     /// Telemetry.
     pub telemetry: TelemetryConfig,
     /// Bounds of the agent itself.
@@ -200,6 +202,8 @@ struct ConfigFile {
     sources: BTreeMap<String, SourceFile>,
     #[serde(default)]
     sinks: BTreeMap<String, SinkFile>,
+    #[serde(default)]
+    licences: BTreeMap<String, String>,
     #[serde(default)]
     telemetry: TelemetryFile,
     #[serde(default)]
@@ -427,6 +431,7 @@ fn check(file: ConfigFile, folder: &Path) -> Result<Config, Wrong> {
         state_dir: folder.join(file.state_dir),
         slots,
         sinks,
+        licences: licences(file.licences)?,
         telemetry: TelemetryConfig {
             interval: Duration::from_secs(within(
                 "telemetry.interval_seconds",
@@ -441,6 +446,19 @@ fn check(file: ConfigFile, folder: &Path) -> Result<Config, Wrong> {
         },
         limits: limits(file.limits)?,
     })
+}
+
+fn licences(file: BTreeMap<String, String>) -> Result<BTreeSet<String>, Wrong> {
+    for (name, key) in &file {
+        let field = format!("licences.{name}");
+        if !is_licence(name) {
+            return wrong(field, "a name is made of a-z, 0-9 and '-', 63 of them at most");
+        }
+        if key.is_empty() {
+            return wrong(field, "the key is empty");
+        }
+    }
+    Ok(file.into_keys().collect())
 }
 
 fn limits(file: LimitsFile) -> Result<LimitsConfig, Wrong> {
@@ -619,6 +637,7 @@ mod tests {
         assert_eq!(*pace, Pace::Times(14400.0));
         assert_eq!(slot.queue_readings_max, 10_000);
         assert_eq!(slot.overflow, Overflow::DropOldest);
+        assert!(config.licences.is_empty());
         assert_eq!(config.telemetry.interval, Duration::from_secs(3600));
         assert_eq!(config.limits.commit_every, Duration::from_millis(200));
     }
@@ -669,6 +688,12 @@ mod tests {
                 "slots.turbine.queue_readings_max",
             ),
             ("[slots.turbine]", "[slots.Turbine]", "Turbine"),
+            ("[sinks.log]", "[licences]\nAcme = 'k'\n[sinks.log]", "licences.Acme: a name is"),
+            (
+                "[sinks.log]",
+                "[licences]\nacme = ''\n[sinks.log]",
+                "licences.acme: the key is empty",
+            ),
         ] {
             let error = error(from, to);
             assert!(error.contains(wanted), "{error}");

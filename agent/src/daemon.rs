@@ -23,6 +23,7 @@ use crate::update::download::Registry;
 use crate::update::driver::{Parts, Updates};
 use crate::update::journal::Journal;
 use crate::update::states::States;
+use crate::update::surroundings::Surroundings;
 use crate::worker::process::{Processes, Starter};
 use crate::worker::{SlotHandle, SlotView, WorkerLimits};
 use anyhow::{Context, anyhow, bail};
@@ -62,6 +63,7 @@ struct House {
     config: Config,
     name: DeviceId,
     registry: Registry,
+    surroundings: Surroundings,
     ledger: Ledger,
     journal: Journal,
     blobs: Blobs,
@@ -115,6 +117,7 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
     let name = status::name(&config, &journal)?;
     let trust = trust(&journal, Device::read(&config.device_dir))?;
     let (stop, told_to_stop) = watch::channel(false);
+    let blobs = Blobs::open(&config.state_dir)?;
     let house = House {
         stop: told_to_stop,
         telemetry: telemetry.clone(),
@@ -123,7 +126,8 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
         name: name.clone(),
         journal,
         ledger: Ledger::open(&store, outbox)?,
-        blobs: Blobs::open(&config.state_dir)?,
+        surroundings: Surroundings::of(&config, blobs.clone()),
+        blobs,
         states: Arc::new(States::default()),
         online: Arc::new(Notify::new()),
         starter: Arc::new(processes),

@@ -9,7 +9,8 @@ use lineside_agent::fleet::Device;
 use lineside_agent::update::blobs::{BlobError, Blobs};
 use lineside_agent::update::download::{DownloadError, Registry};
 use lineside_agent::update::parcel;
-use lineside_bundle::{BuiltBundle, Descriptor, Digest, OciManifest};
+use lineside_agent::update::preflight::Objection;
+use lineside_bundle::{BuiltBundle, Descriptor, Digest, Manifest, OciManifest};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -156,7 +157,17 @@ impl Store {
     }
 
     fn fetch(&self, server: &Server, bundle: &BuiltBundle) -> Result<(), DownloadError> {
-        server.registry().fetch(&bundle.release_id(), &self.blobs, &AtomicBool::new(false))
+        self.fetch_if(server, bundle, &|_, _| Vec::new())
+    }
+
+    fn fetch_if(
+        &self,
+        server: &Server,
+        bundle: &BuiltBundle,
+        preflight: &dyn Fn(&OciManifest, &Manifest) -> Vec<Objection>,
+    ) -> Result<(), DownloadError> {
+        let (release, wanted) = (bundle.release_id(), AtomicBool::new(false));
+        server.registry().fetch(&release, &self.blobs, preflight, &wanted)
     }
 
     fn is_whole(&self, bundle: &BuiltBundle) -> bool {
@@ -293,5 +304,34 @@ fn a_file_at_hand_does_not_wait_for_a_download_that_trickles() {
     for what in ["the file", "the download"] {
         assert_eq!(ended.recv_timeout(PATIENCE).unwrap(), (what, true));
     }
+    assert!(store.is_whole(&bundle));
+}
+
+#[test]
+fn a_release_that_would_not_run_here_costs_its_two_documents_and_no_more() {
+    let bundle = bundle();
+    let server = serve(&bundle, |_, stream, bytes| give_whole(stream, bytes));
+    let store = Store::new();
+    let oci = OciManifest::parse(&bundle.oci_manifest).unwrap();
+    let both = [bundle.release_id().digest, oci.config.digest];
+    let full = Objection::Disk { needed: 2, free: 1 };
+    let unlicensed = Objection::Licence { licence: "acme".into() };
+
+    let error = store.fetch_if(&server, &bundle, &|_, _| vec![full.clone()]).unwrap_err();
+    let said = "would not run here: it needs 2 bytes on disk, with a reserve, and 1 are free";
+    assert_eq!(error.to_string(), said);
+    assert!(!error.is_final(), "a disk may be freed");
+
+    let objections = vec![full.clone(), unlicensed];
+    let error = store.fetch_if(&server, &bundle, &|_, _| objections.clone()).unwrap_err();
+    assert!(error.is_final() && error.to_string().contains("the licence acme"), "{error}");
+
+    let asked = server.asked.lock().unwrap().clone();
+    assert_eq!(asked.iter().map(|asked| asked.digest).collect::<Vec<_>>(), both);
+    let judged = |judged: &OciManifest, manifest: &Manifest| {
+        assert_eq!((judged, manifest), (&oci, &bundle.manifest));
+        Vec::new()
+    };
+    store.fetch_if(&server, &bundle, &judged).unwrap();
     assert!(store.is_whole(&bundle));
 }

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 
-use lineside_bundle::{BundleFile, Check, Field, Limits, Output, Port, Stage, Tolerance};
+use lineside_bundle::{BundleFile, Check, Field, Limits, Output, Port, Requires, Stage, Tolerance};
 use lineside_rules::TrialLimits;
 use lineside_tests::child::Program;
 use lineside_tests::{complaint, program, root};
@@ -51,6 +51,7 @@ fn the_reference_of_a_bundle_has_every_key_and_says_the_defaults() {
         name: _,
         version: _,
         summary,
+        requires,
         warm_up_readings,
         alarm_output,
         inputs,
@@ -64,6 +65,8 @@ fn the_reference_of_a_bundle_has_every_key_and_says_the_defaults() {
     assert!(!summary.is_empty() && alarm_output.is_some() && !fail_safe.is_empty());
     assert_eq!(warm_up_readings, 0);
     assert_eq!(limits, Limits::default());
+    let Requires { agent, platforms, licences } = requires;
+    assert!(agent.is_some() && !platforms.is_empty() && !licences.is_empty());
     let unset = TrialLimits::default();
     assert_eq!(
         (trial.frames(), trial.judge_after(), trial.crashes_max()),

@@ -70,6 +70,7 @@ impl House {
             journal: self.journal.clone(),
             blobs: self.blobs.clone(),
             registry: self.registry.clone(),
+            preflight: self.surroundings.preflight(name),
             hands: SlotHands {
                 slot: slot.clone(),
                 starter: self.starter.clone(),

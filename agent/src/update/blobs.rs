@@ -240,6 +240,18 @@ impl Blobs {
         fs::metadata(self.partial(digest)).map_or(0, |metadata| metadata.len())
     }
 
+    /// Bytes of the blob on disk, whole or in part, by its file's length: whether they are the right
+    /// ones is not looked at.
+    pub fn bytes_here(&self, digest: &Digest) -> u64 {
+        fs::metadata(self.path(digest))
+            .map_or_else(|_| self.partial_bytes(digest), |metadata| metadata.len())
+    }
+
+    /// Bytes that may still be written; none where the disk does not tell.
+    pub fn free_bytes(&self) -> Option<u64> {
+        self.disk.free_bytes(&self.folder).ok()
+    }
+
     /// Throws away what an earlier download left.
     ///
     /// # Errors

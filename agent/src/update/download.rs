@@ -6,10 +6,11 @@
 
 use crate::fleet::Device;
 use crate::update::blobs::{BlobError, Blobs};
+use crate::update::preflight::Objection;
 use crate::update::stage::{self, DOCUMENT_BYTES_MAX, StageError};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use lineside_bundle::{Digest, MANIFEST_TYPE, ReleaseId};
+use lineside_bundle::{Digest, MANIFEST_TYPE, Manifest, OciManifest, ReleaseId};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -46,6 +47,9 @@ pub enum DownloadError {
     /// What is on disk is no release.
     #[error(transparent)]
     Release(StageError),
+    /// It would not run here.
+    #[error("would not run here: {}", sentences(.0))]
+    Unfit(Vec<Objection>),
     /// There is nowhere to fetch it from.
     #[error("updates are off, `lineside-agent status` says why")]
     Off,
@@ -59,12 +63,17 @@ impl DownloadError {
                 StageError::Oci { .. } | StageError::Manifest { .. } => true,
                 StageError::Blob { .. } | StageError::File { .. } => false,
             },
+            DownloadError::Unfit(objections) => objections.iter().any(|it| !it.passes()),
             DownloadError::Unreachable { .. }
             | DownloadError::Status { .. }
             | DownloadError::Blob(_)
             | DownloadError::Off => false,
         }
     }
+}
+
+fn sentences(objections: &[Objection]) -> String {
+    objections.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// Where releases are fetched from.
@@ -102,7 +111,8 @@ impl Registry {
         Registry { server: None }
     }
 
-    /// Has every blob of `release` on disk, verified, or says why not.
+    /// Has every blob of `release` on disk, verified, or says why not. Its two documents come first:
+    /// where `preflight` objects to what they say, nothing else is fetched.
     ///
     /// A server that stops in the middle is asked again at once as long as each answer brings enough
     /// to be worth it.
@@ -113,6 +123,7 @@ impl Registry {
         &self,
         release: &ReleaseId,
         blobs: &Blobs,
+        preflight: &dyn Fn(&OciManifest, &Manifest) -> Vec<Objection>,
         cancelled: &AtomicBool,
     ) -> Result<(), DownloadError> {
         let bundle = &release.name;
@@ -121,6 +132,16 @@ impl Registry {
             self.blob(&path, &release.digest, release.size, blobs, cancelled)?;
         }
         let oci = stage::oci_manifest(release, blobs).map_err(DownloadError::Release)?;
+        let config = &oci.config;
+        if !blobs.holds(&config.digest, config.size) {
+            let path = format!("/v2/{bundle}/blobs/{}", config.digest);
+            self.blob(&path, &config.digest, config.size, blobs, cancelled)?;
+        }
+        let manifest = stage::manifest(release, &oci, blobs).map_err(DownloadError::Release)?;
+        let objections = preflight(&oci, &manifest);
+        if !objections.is_empty() {
+            return Err(DownloadError::Unfit(objections));
+        }
         let mut lacking: Vec<_> =
             oci.blobs().filter(|blob| !blobs.holds(&blob.digest, blob.size)).collect();
         lacking.dedup_by_key(|blob| blob.digest);

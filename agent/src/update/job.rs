@@ -6,6 +6,7 @@ use crate::update::blobs::Blobs;
 use crate::update::download::Registry;
 use crate::update::hands::{Failure, Hands};
 use crate::update::stage::{self, StageError, StagedRelease};
+use crate::update::surroundings::Preflight;
 use lineside_bundle::{Digest, ReleaseId};
 use lineside_update::Event;
 use std::future::Future;
@@ -99,6 +100,7 @@ pub(super) async fn download(
     attempts: u32,
     blobs: Blobs,
     registry: Registry,
+    preflight: Preflight,
     online: Arc<Notify>,
     cancelled: Arc<AtomicBool>,
 ) -> Option<Event> {
@@ -110,7 +112,8 @@ pub(super) async fn download(
             () = online.notified() => {}
         }
     }
-    let fetched = spawn_blocking(move || registry.fetch(&release, &blobs, &cancelled)).await;
+    let fetched =
+        spawn_blocking(move || registry.fetch(&release, &blobs, &*preflight, &cancelled)).await;
     Some(match fetched {
         Ok(Ok(())) => Event::Downloaded { release: digest },
         Ok(Err(error)) if error.is_final() => {

@@ -13,8 +13,10 @@ pub mod hands;
 mod job;
 pub mod journal;
 pub mod parcel;
+pub mod preflight;
 pub mod slot;
 pub mod stage;
 pub mod states;
+pub mod surroundings;
 
 pub use stage::StagedRelease;

@@ -7,6 +7,7 @@ use crate::update::hands::Hands;
 use crate::update::job::{self, Jobs, load};
 use crate::update::journal::{Journal, JournalError};
 use crate::update::states::States;
+use crate::update::surroundings::Preflight;
 use lineside_bundle::{Digest, ReleaseId};
 use lineside_rules::{TrialLimits, Verdict, judge};
 use lineside_update::{Effect, Event, Installed, Phase, SlotState, Tally, Target, step};
@@ -40,6 +41,8 @@ pub struct SlotParts<H> {
     pub blobs: Blobs,
     /// Where blobs come from.
     pub registry: Registry,
+    /// Whether a release would run here.
+    pub preflight: Preflight,
     /// Its worker and the telemetry.
     pub hands: H,
     /// What others may know of all slots.
@@ -55,6 +58,7 @@ pub struct SlotDriver<H: Hands> {
     journal: Journal,
     blobs: Blobs,
     registry: Registry,
+    preflight: Preflight,
     hands: Arc<H>,
     states: Arc<States>,
     online: Arc<Notify>,
@@ -89,6 +93,7 @@ impl<H: Hands> SlotDriver<H> {
             journal: parts.journal,
             blobs: parts.blobs,
             registry: parts.registry,
+            preflight: parts.preflight,
             hands: Arc::new(parts.hands),
             states: parts.states,
             online: parts.online,
@@ -339,6 +344,7 @@ impl<H: Hands> SlotDriver<H> {
             attempts,
             self.blobs.clone(),
             self.registry.clone(),
+            self.preflight.clone(),
             self.online.clone(),
             cancelled.clone(),
         );

@@ -76,7 +76,25 @@ pub enum StageError {
 /// # Errors
 /// [`StageError`].
 pub fn load(release: &ReleaseId, blobs: &Blobs) -> Result<StagedRelease, StageError> {
-    let oci = oci_manifest(release, blobs)?;
+    let manifest = manifest(release, &oci_manifest(release, blobs)?, blobs)?;
+    for (path, file) in &manifest.files {
+        if !blobs.holds(&file.digest, file.size) {
+            return Err(StageError::File { release: release.clone(), path: path.clone() });
+        }
+    }
+    let blobs = blobs.folder().to_owned();
+    Ok(StagedRelease(StagedParts { release: release.clone(), manifest, blobs }))
+}
+
+/// Reads a release's manifest from the store: what it is and what it needs.
+///
+/// # Errors
+/// Every [`StageError`] but `File`.
+pub fn manifest(
+    release: &ReleaseId,
+    oci: &OciManifest,
+    blobs: &Blobs,
+) -> Result<Manifest, StageError> {
     let damaged = |source| StageError::Blob { release: release.clone(), source };
     let bytes = blobs.read(&oci.config.digest, oci.config.size).map_err(damaged)?;
     let manifest = Manifest::parse(&bytes)
@@ -88,13 +106,7 @@ pub fn load(release: &ReleaseId, blobs: &Blobs) -> Result<StagedRelease, StageEr
         return Err(wrong(format!("the bundle calls itself {name} v{version}")));
     }
     oci.check_files(&manifest).map_err(wrong)?;
-    for (path, file) in &manifest.files {
-        if !blobs.holds(&file.digest, file.size) {
-            return Err(StageError::File { release: release.clone(), path: path.clone() });
-        }
-    }
-    let blobs = blobs.folder().to_owned();
-    Ok(StagedRelease(StagedParts { release: release.clone(), manifest, blobs }))
+    Ok(manifest)
 }
 
 /// Reads a release's OCI manifest from the store: which blobs belong to it.

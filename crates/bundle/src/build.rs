@@ -8,7 +8,7 @@ use crate::name::ReleaseId;
 use crate::oci::{
     ARTIFACT_TYPE, CONFIG_TYPE, Descriptor, MANIFEST_TYPE, OciManifest, TITLE, media_type,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Why a bundle cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -69,8 +69,20 @@ pub fn plugin_path(name: &str) -> String {
 /// # Errors
 /// [`BuildError`], by stage, check or path.
 pub fn build(
+    bundle: BundleFile,
+    files: BTreeMap<String, Vec<u8>>,
+) -> Result<BuiltBundle, BuildError> {
+    build_with_operators(bundle, files, BTreeMap::new())
+}
+
+/// As [`build`], with the operators that the models use: [`Manifest::operators`].
+///
+/// # Errors
+/// As [`build`].
+pub fn build_with_operators(
     mut bundle: BundleFile,
     files: BTreeMap<String, Vec<u8>>,
+    operators: BTreeMap<String, BTreeSet<String>>,
 ) -> Result<BuiltBundle, BuildError> {
     for stage in bundle.stages.values_mut() {
         if let Stage::Plugin { plugin, .. } = stage
@@ -85,7 +97,7 @@ pub fn build(
     }
     check_files(&bundle, &files)?;
 
-    let mut manifest = Manifest { bundle, files: BTreeMap::new() };
+    let mut manifest = Manifest { bundle, files: BTreeMap::new(), operators };
     let mut blobs = BTreeMap::new();
     let mut layers = Vec::new();
     for (path, bytes) in files {

@@ -280,6 +280,9 @@ impl BundleFile {
                 "memory_mib must be at least 16, plugin_memory_mib and frame_ms at least 1".into(),
             );
         }
+        if let Err((key, problem)) = self.requires.check() {
+            return place(&format!("requires.{key}"), problem);
+        }
         if let Err((field, problem)) = self.trial.check() {
             return place(&format!("trial.{field}"), problem);
         }

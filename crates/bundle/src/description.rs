@@ -2,6 +2,7 @@
 
 use crate::check::DescriptionError;
 use crate::name::{BundleName, BundleVersion};
+use crate::requires::Requires;
 use lineside_rules::TrialLimits;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -24,6 +25,9 @@ pub struct BundleFile {
     /// One sentence for people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub summary: String,
+    /// What a device must have to run it.
+    #[serde(default, skip_serializing_if = "Requires::is_empty")]
+    pub requires: Requires,
     /// Readings per key that a fresh worker is shown before it answers, so that filters and
     /// adaptive levels have settled.
     #[serde(default)]

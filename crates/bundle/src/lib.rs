@@ -14,8 +14,9 @@ mod name;
 mod oci;
 pub mod parcel;
 pub mod referrer;
+mod requires;
 
-pub use build::{BuildError, BuiltBundle, build, plugin_path};
+pub use build::{BuildError, BuiltBundle, build, build_with_operators, plugin_path};
 pub use check::DescriptionError;
 pub use description::{
     BundleFile, Check, FailSafe, Field, Limits, Output, Port, Stage, TensorRef, Tolerance,
@@ -26,3 +27,4 @@ pub use name::{BundleName, BundleVersion, NameError, ReleaseId};
 pub use oci::{
     ARTIFACT_TYPE, CONFIG_TYPE, Descriptor, MANIFEST_TYPE, OciManifest, TITLE, media_type,
 };
+pub use requires::{AgentVersion, AgentVersionError, Requires, is_licence};

@@ -4,7 +4,7 @@ use crate::check::{DescriptionError, check_files, check_path};
 use crate::description::BundleFile;
 use crate::digest::Digest;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Largest manifest that is read, in bytes: ours, and the OCI manifest around it.
 pub const MANIFEST_BYTES_MAX: u64 = 1 << 20;
@@ -19,6 +19,10 @@ pub struct Manifest {
     pub bundle: BundleFile,
     /// The files, by path within the bundle.
     pub files: BTreeMap<String, FileEntry>,
+    /// The ONNX operators that each model uses, by path: `Conv`, `ai.onnx.ml.Normalizer`. Recorded when
+    /// the bundle was built; nothing is known of a model that is not there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub operators: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// One file of a bundle.
@@ -69,6 +73,13 @@ impl Manifest {
             check_path(path).map_err(ManifestError::Files)?;
         }
         check_files(&manifest.bundle, &manifest.files)?;
+        if let Some(path) =
+            manifest.operators.keys().find(|path| !manifest.files.contains_key(*path))
+        {
+            return Err(ManifestError::Files(format!(
+                "operators of {path}, which is no file of it"
+            )));
+        }
         Ok(manifest)
     }
 

@@ -10,7 +10,7 @@ mod recording;
 mod tensor;
 
 pub use check::{CheckError, CheckOutcome, CheckReport, ExpectedFinding, record, run_checks};
-pub use engine::{Engine, EngineError, tract::Tract};
+pub use engine::{Engine, EngineError, operators::operators, tract::Tract};
 pub use files::{Files, FilesError, MemoryFiles, StoreFiles};
 pub use pipeline::{
     Fault, FrameError, FrameOutcome, LoadError, LoadOptions, Part, Pipeline, Reading, Value,
@@ -19,7 +19,7 @@ pub use plugin::{
     CompiledPlugin, Instance, PluginCache, PluginError, Sandbox, SandboxError, SandboxLimits,
 };
 pub use recording::{
-    KEY_BYTES_MAX, KEYS_MAX, RecordedRow, Recording, RecordingError, RowError, Sequencer,
+    KEY_BYTES_MAX, KEYS_MAX, RecordedRow, Recording, RecordingError, RowError, Sequencer, columns,
     parse_time,
 };
 pub use tensor::{Data, Element, Port, PortError, Tensor};

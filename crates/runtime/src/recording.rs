@@ -5,7 +5,7 @@ mod line;
 use crate::pipeline::Reading;
 use line::{Columns, LINE_BYTES_MAX, LineError, Lines};
 use lineside_bundle::Port;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -63,6 +63,28 @@ pub struct RecordedRow {
     pub values: Vec<f64>,
 }
 
+/// The columns of a recording, by its first line.
+///
+/// # Errors
+/// [`RecordingError::Header`].
+pub fn columns(source: impl Read) -> Result<BTreeSet<String>, RecordingError> {
+    let columns = first_line(&mut Lines::new(source))?;
+    Ok(columns.iter().map(str::to_owned).collect())
+}
+
+fn first_line<R: Read>(lines: &mut Lines<R>) -> Result<Columns, RecordingError> {
+    let header = RecordingError::Header;
+    match lines.advance() {
+        Ok(true) => {}
+        Ok(false) => return Err(header("the file is empty".into())),
+        Err(LineError::Io(error)) => return Err(header(error.to_string())),
+        Err(LineError::Long) => return Err(header(too_long())),
+    }
+    let mut columns = Columns::new();
+    columns.split(lines.bytes()).map_err(header)?;
+    Ok(columns)
+}
+
 /// Rows of a CSV file, one a line, one at a time.
 pub struct Recording<R> {
     lines: Lines<R>,
@@ -80,15 +102,8 @@ impl<R: Read> Recording<R> {
     /// # Errors
     /// [`RecordingError`], naming the column.
     pub fn open(port: &Port, source: R) -> Result<Recording<R>, RecordingError> {
-        let header = RecordingError::Header;
-        let (mut lines, mut columns) = (Lines::new(source), Columns::new());
-        match lines.advance() {
-            Ok(true) => {}
-            Ok(false) => return Err(header("the file is empty".into())),
-            Err(LineError::Io(error)) => return Err(header(error.to_string())),
-            Err(LineError::Long) => return Err(header(too_long())),
-        }
-        columns.split(lines.bytes()).map_err(header)?;
+        let mut lines = Lines::new(source);
+        let columns = first_line(&mut lines)?;
         let column = |name: &String| {
             let at = columns.iter().position(|column| column == name);
             at.map(|at| (name.clone(), at)).ok_or_else(|| RecordingError::Column {

@@ -5,6 +5,7 @@ use crate::database::Database;
 use crate::fleet::Device;
 use crate::update::StagedRelease;
 use crate::update::hands::{Consent, Failure};
+use crate::update::preflight::Objection;
 use lineside_bundle::{BuiltBundle, BundleFile, build};
 use lineside_rules::{Observation, ShadowLimits, ShadowObservation};
 use lineside_update::Report;
@@ -154,6 +155,7 @@ struct Bench {
     blobs: Blobs,
     served: Served,
     states: Arc<States>,
+    preflight: Preflight,
 }
 
 /// Blobs that a server has: they are there again soon after garbage was collected.
@@ -204,7 +206,8 @@ impl Bench {
         let database = Arc::new(Database::open(open).unwrap());
         let blobs = Blobs::open(folder.path()).unwrap();
         let (served, states) = (Served::default(), Arc::default());
-        Bench { folder, disk, database, blobs, served, states }
+        let preflight: Preflight = Arc::new(|_, _| Vec::new());
+        Bench { folder, disk, database, blobs, served, states, preflight }
     }
 
     fn journal(&self) -> Journal {
@@ -239,6 +242,7 @@ impl Bench {
             journal: self.journal(),
             blobs: self.blobs.clone(),
             registry: Registry::of(&Device::read(self.folder.path()).unwrap()),
+            preflight: self.preflight.clone(),
             hands: played.clone(),
             states: self.states.clone(),
             online: Arc::default(),
@@ -565,4 +569,30 @@ async fn a_thief_cannot_go_below_a_floor_through_another_slot_or_a_renamed_one()
     renamed.assign(&first, 1, 0).await;
     renamed.until("it is refused", |state, _| state.note().contains("below the floor 3")).await;
     assert_eq!(renamed.played.asked("check echo v1"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_that_would_not_run_here_is_refused_and_one_that_has_to_wait_goes_on() {
+    let mut bench = Bench::new();
+    let full = Arc::new(AtomicBool::new(true));
+    let disk = full.clone();
+    bench.preflight = Arc::new(move |_, manifest| match manifest.bundle.version.as_str() {
+        "1" => vec![Objection::Licence { licence: "acme".into() }],
+        _ if disk.load(std::sync::atomic::Ordering::Relaxed) => {
+            vec![Objection::Disk { needed: 2, free: 1 }]
+        }
+        _ => Vec::new(),
+    });
+    let (unfit, waiting) = (echo("1", ""), echo("2", ""));
+    bench.store(&unfit);
+    bench.store(&waiting);
+    let slot = bench.drive("a");
+    slot.assign(&unfit, 1, 0).await;
+    slot.until("it is refused", |state, _| state.blocked().count() == 1).await;
+    let note = slot.state().note();
+    assert!(note.contains("refused: would not run here: it needs the licence acme"), "{note}");
+    slot.assign(&waiting, 2, 0).await;
+    slot.until("it waits", |state, _| state.note().contains("2 bytes on disk")).await;
+    full.store(false, std::sync::atomic::Ordering::Relaxed);
+    slot.commits("echo v2").await;
 }

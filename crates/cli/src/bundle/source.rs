@@ -2,9 +2,9 @@
 
 use crate::plugin;
 use anyhow::{Context, bail};
-use lineside_bundle::{BuiltBundle, BundleFile, Stage, build as assemble, plugin_path};
-use lineside_runtime::{LoadOptions, MemoryFiles, record};
-use std::collections::BTreeMap;
+use lineside_bundle::{BuiltBundle, BundleFile, Stage, build_with_operators, plugin_path};
+use lineside_runtime::{LoadOptions, MemoryFiles, operators, record};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use toml::{Table, Value};
 
@@ -61,7 +61,8 @@ pub fn build(folder: &Path, set: &[String], record_checks: bool) -> anyhow::Resu
     for path in ALWAYS.into_iter().filter(|path| folder.join(path).is_file()) {
         files.insert(path.to_owned(), read(folder, path)?);
     }
-    let built = assemble(bundle.clone(), files.clone())?;
+    let used = used_operators(&bundle, &files)?;
+    let built = build_with_operators(bundle.clone(), files.clone(), used.clone())?;
     if !record_checks {
         return Ok(built);
     }
@@ -70,7 +71,23 @@ pub fn build(folder: &Path, set: &[String], record_checks: bool) -> anyhow::Resu
         let lines = record(&built.manifest, &MemoryFiles(&built), check, &options)?;
         files.insert(check.expected.clone(), lines.into_bytes());
     }
-    Ok(assemble(bundle, files)?)
+    Ok(build_with_operators(bundle, files, used)?)
+}
+
+/// The operators of each model: a device that lacks one says so before it fetches the model.
+fn used_operators(
+    bundle: &BundleFile,
+    files: &BTreeMap<String, Vec<u8>>,
+) -> anyhow::Result<BTreeMap<String, BTreeSet<String>>> {
+    let mut used = BTreeMap::new();
+    for stage in bundle.stages.values() {
+        if let Stage::Model { file, .. } = stage
+            && let Some(bytes) = files.get(file)
+        {
+            used.insert(file.clone(), operators(bytes).with_context(|| file.clone())?);
+        }
+    }
+    Ok(used)
 }
 
 fn is_path(bundle: &BundleFile, path: &str) -> bool {

@@ -1,5 +1,6 @@
 //! What runs a model. One trait; every engine is tried against a bundle's checks before it is used.
 
+pub mod operators;
 pub mod tract;
 
 use crate::tensor::{Port, PortError, Tensor};

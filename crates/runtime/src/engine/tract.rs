@@ -26,6 +26,20 @@ impl Tract {
         contained(|| Tract::read(bytes)).unwrap_or_else(|panic| Err(EngineError::Load(panic)))
     }
 
+    /// What this engine is called.
+    pub const NAME: &str = "tract";
+
+    /// Those of `operators` that this engine does not have. It knows each by its name alone, whatever
+    /// the domain in front of it.
+    pub fn lacking<'a>(operators: impl IntoIterator<Item = &'a String>) -> Vec<&'a str> {
+        let known = tract_onnx::onnx().op_register.0;
+        let lacks = |operator: &&str| {
+            let name = operator.rsplit('.').next().unwrap_or(operator);
+            !known.contains_key(name)
+        };
+        operators.into_iter().map(String::as_str).filter(lacks).collect()
+    }
+
     fn read(bytes: &[u8]) -> Result<Tract, EngineError> {
         let onnx = tract_onnx::onnx();
         let proto = onnx
