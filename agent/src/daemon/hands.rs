@@ -45,19 +45,17 @@ impl Hands for SlotHands {
         }
     }
 
-    async fn shadow(
-        &self,
-        _release: &StagedRelease,
-        _limits: &ShadowLimits,
-    ) -> Result<(), Failure> {
-        Err(Failure::Elsewhere("no worker can answer beside the route yet".into()))
+    async fn shadow(&self, release: &StagedRelease, limits: &ShadowLimits) -> Result<(), Failure> {
+        self.slot.shadow(release, limits).await.map_err(not_placed)
     }
 
-    fn shadowed(&self, _release: &Digest) -> ShadowObservation {
-        ShadowObservation::default()
+    fn shadowed(&self, release: &Digest) -> ShadowObservation {
+        self.slot.shadowed(release)
     }
 
-    async fn end_shadow(&self) {}
+    async fn end_shadow(&self) {
+        self.slot.end_shadow().await;
+    }
 
     fn consent(&self) -> Consent {
         Consent::Given
@@ -71,8 +69,12 @@ impl Hands for SlotHands {
 fn not_placed(error: SwapError) -> Failure {
     let reason = error.to_string();
     match error {
-        SwapError::Load(_) | SwapError::Died(_) | SwapError::Slow(_) => Failure::Release(reason),
-        SwapError::Killed(_) | SwapError::Start(_) => Failure::Elsewhere(reason),
+        SwapError::Load(_) | SwapError::Died(_) | SwapError::Slow(_) | SwapError::Beside { .. } => {
+            Failure::Release(reason)
+        }
+        SwapError::Killed(_) | SwapError::Start(_) | SwapError::Vacant => {
+            Failure::Elsewhere(reason)
+        }
         // A driver asks for one change after the other: what comes in between is the agent's end.
         SwapError::Superseded | SwapError::Stopping => Failure::Stopping,
     }

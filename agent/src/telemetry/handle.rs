@@ -11,6 +11,7 @@ use crate::telemetry::summarise::Summariser;
 use crate::worker::Witness;
 use crate::worker::route::Settled;
 use lineside_bundle::{BundleFile, ReleaseId};
+use lineside_rules::ShadowObservation;
 use lineside_update::{Report, ReportKind};
 use lineside_wire::name::SlotName;
 use lineside_wire::v1::{Ack, Body, Event, Interval, event};
@@ -338,6 +339,27 @@ impl Witness for TelemetryHandle {
 
     fn frame(&self, slot: &SlotName, release: &ReleaseId, settled: &Settled) {
         self.counted(slot, |summariser| summariser.frame(release, settled));
+    }
+
+    fn shadowed(&self, slot: &SlotName, release: &ReleaseId, seen: &ShadowObservation) {
+        let ShadowObservation { frames, agreed, errors, crashes, gaps, .. } = seen;
+        let ms = |p95: Option<f64>| p95.map_or("-".to_owned(), |p95| format!("{p95:.1}"));
+        let text = format!(
+            "{frames} frames compared: {agreed} agreed, {errors} without an answer; {} alarms beside {}; \
+             {gaps} frames skipped; {crashes} crashes; p95 {} ms beside {} ms",
+            seen.alarms,
+            seen.active_alarms,
+            ms(seen.latency_ms_p95),
+            ms(seen.active_latency_ms_p95),
+        );
+        self.counting().push(Body::Event(Event {
+            slot: slot.to_string(),
+            kind: event::SHADOW_ENDED,
+            release: Some(release_ref(release)),
+            text,
+            at_unix_ms: now_unix_ms(),
+        }));
+        self.shared.pending.notify_one();
     }
 
     fn dropped(&self, slot: &SlotName, reason: &str, count: u64) {

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 impl Task {
     /// Takes a frame into the next commit.
     pub(super) fn account(&mut self, settled: Settled) {
+        self.show_beside(&settled);
         if let Some((_, seen)) = lock(&self.shared.seen).as_mut() {
             seen.settled(&settled);
         }

@@ -2,6 +2,7 @@
 //! over between two readings.
 
 use crate::update::StagedRelease;
+use crate::worker::follower::Follower;
 use crate::worker::message::FromWorker;
 use crate::worker::outage::Outage;
 use crate::worker::placed::{Placed, UNASKED};
@@ -9,20 +10,26 @@ use crate::worker::route::{Feed, Shape};
 use crate::worker::running::{Running, Stage, WorkerEvent};
 use crate::worker::seen::Seen;
 use crate::worker::slot::{SwapError, lock};
-use crate::worker::task::Task;
+use crate::worker::task::{IN_FLIGHT_MAX, SEND_READINGS, Task};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// Longest that a candidate may take to see the readings that warm it up.
-const WARM_UP_MAX: Duration = Duration::from_secs(60);
+pub(super) const WARM_UP_MAX: Duration = Duration::from_secs(60);
+/// Longest that a warm candidate waits for a moment in which nothing is under way.
+const MOMENT_MAX: Duration = Duration::from_millis(200);
 
 /// A release on its way to the route.
 pub(super) struct Candidate {
     pub(super) release: StagedRelease,
     pub(super) worker: Running,
-    pub(super) feed: Option<Feed>,
+    /// What it is shown beside the route; none while it is loading.
+    pub(super) follower: Option<Follower>,
+    /// When it began to load or to warm up.
     pub(super) since: Instant,
+    /// When it was warm; from then on it waits for its moment.
+    pub(super) warm: Option<Instant>,
     pub(super) reply: oneshot::Sender<Result<(), SwapError>>,
 }
 
@@ -60,12 +67,14 @@ impl Task {
                 if self.feed.is_none() || !same_port {
                     self.take_route();
                 } else {
-                    candidate.feed = Some(Feed::warming(&self.route));
+                    let shape = Shape::of(&candidate.release.manifest.bundle);
+                    candidate.follower = Some(Follower::new(&self.route, shape, None));
                 }
                 None
             }
             WorkerEvent::Said(FromWorker::Done(count)) => {
-                let honest = candidate.feed.as_mut().is_some_and(|feed| feed.done(count));
+                let follower = candidate.follower.as_mut();
+                let honest = follower.is_some_and(|follower| follower.done(count));
                 (!honest).then(|| SwapError::Died(UNASKED.into()))
             }
             // What it answers while it warms up has been accounted for.
@@ -94,23 +103,17 @@ impl Task {
     /// Changes the route to the candidate, between two readings.
     pub(super) fn take_route(&mut self) {
         let Some(candidate) = self.candidate.take() else { return };
-        let Candidate { release, worker, feed, reply, .. } = candidate;
+        let Candidate { release, worker, follower, reply, .. } = candidate;
         let bundle = &release.manifest.bundle;
-        let (rows, stride) = bundle.window();
-        let shape = Shape {
-            rows: u64::from(rows),
-            stride: u64::from(stride),
-            warm_up: bundle.warm_up_readings,
-        };
+        // It was compared with what had the route until now.
+        self.drop_shadow();
+        let shape = Shape::of(bundle);
         let port = Arc::new(bundle.port().1.clone());
         self.remember(bundle);
         self.route.set_shape(shape);
         self.change_port(&port);
-        let feed = match feed {
-            Some(mut feed) => {
-                feed.go_live(&self.route);
-                feed
-            }
+        let feed = match follower {
+            Some(follower) => follower.lead(&self.route),
             None => Feed::again(&self.route, false),
         };
         tracing::info!(slot = %self.parts.slot, "{} has the route", release.release);
@@ -139,6 +142,29 @@ impl Task {
             differs
         });
         let _ = reply.send(Ok(()));
+    }
+
+    /// Shows the candidate what it can take, and changes the route where it is ready.
+    pub(super) fn feed_candidate(&mut self) {
+        let Some(candidate) = &mut self.candidate else { return };
+        let Some(follower) = &mut candidate.follower else { return };
+        let readings = follower.take(&self.route, SEND_READINGS, IN_FLIGHT_MAX);
+        candidate.worker.send_readings(readings);
+        if !follower.is_warm() {
+            return;
+        }
+        let now = Instant::now();
+        let waited = now.saturating_duration_since(*candidate.warm.get_or_insert(now));
+        // Best is a moment in which nothing is under way: the worker on the route has answered all
+        // that it was sent, and the candidate has seen as much. Beside a source that leaves no such
+        // moment, what is answered meanwhile is shown to the candidate when it has the route.
+        if waited > MOMENT_MAX {
+            follower.end(&self.route);
+        }
+        let idle = self.feed.as_ref().is_none_or(|feed| feed.in_flight() == 0);
+        if follower.is_level() && (idle || waited > MOMENT_MAX) {
+            self.take_route();
+        }
     }
 
     /// Gives up a candidate that takes too long.

@@ -121,6 +121,6 @@ impl Task {
 }
 
 /// Where each of `wanted` stands in `names`; none if one is missing.
-fn places(names: &[String], wanted: &[String]) -> Option<Vec<usize>> {
+pub(super) fn places(names: &[String], wanted: &[String]) -> Option<Vec<usize>> {
     wanted.iter().map(|name| names.iter().position(|other| other == name)).collect()
 }

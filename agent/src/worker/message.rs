@@ -30,6 +30,10 @@ pub struct Bundle {
 /// From the supervisor.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToWorker {
+    /// What follows is work beside the route, which is to take nothing from the worker on it.
+    Follow,
+    /// From here on the worker has the route.
+    Lead,
     /// Load a bundle; the first message of a worker that takes readings.
     Load(Bundle),
     /// Replay a bundle's checks; the only message of such a worker.

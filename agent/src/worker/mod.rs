@@ -1,12 +1,14 @@
 //! `Reading -> Finding`: runs each release in a process of its own and routes readings to it.
 //!
-//! A slot has one worker on its route; during a swap a second one warms up beside it. A reading is
-//! kept until a frame has accounted for it, so a worker may die at any moment: the next one gets
+//! A slot has one worker on its route; during a swap a second one warms up beside it, or has been
+//! there for long as a shadow whose answers are only compared. A reading is kept until a frame has accounted for it, so a worker may die at any moment: the next one gets
 //! what is still owed, and answers that were given already are not given again.
 
 mod answers;
 mod candidate;
 mod commit;
+pub mod compare;
+pub mod follower;
 mod intake;
 pub mod message;
 mod outage;
@@ -17,6 +19,7 @@ pub mod running;
 pub mod seen;
 pub mod selftest;
 pub mod serve;
+mod shadow;
 pub mod slot;
 pub mod task;
 pub mod witness;

@@ -1,6 +1,7 @@
 //! The worker on the route: what it says, how long it may be silent, and what follows when it dies.
 
 use crate::update::StagedRelease;
+use crate::worker::follower::Follower;
 use crate::worker::message::{FromWorker, ToWorker};
 use crate::worker::outage::Outage;
 use crate::worker::route::{Feed, WARM_UP_READINGS_MAX};
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What a worker may be silent beyond the time its bundle has for a frame: a loaded device is slow.
-const GRACE: Duration = Duration::from_secs(3);
+pub(super) const GRACE: Duration = Duration::from_secs(3);
 /// First and longest pause before a worker is started again.
 const RESTART_PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
 /// Readings that are kept while a candidate warms up.
@@ -42,14 +43,21 @@ pub(super) struct Placed {
 
 impl Task {
     pub(super) fn start(&mut self, release: &StagedRelease) -> Result<Running, String> {
+        let load = ToWorker::Load(self.parts.limits.bundle(release));
+        self.start_with(load)
+    }
+
+    /// Starts a worker that takes nothing from the one on the route.
+    pub(super) fn start_beside(&mut self, release: &StagedRelease) -> Result<Running, String> {
+        let worker = self.start_with(ToWorker::Follow)?;
+        worker.send(ToWorker::Load(self.parts.limits.bundle(release)));
+        Ok(worker)
+    }
+
+    fn start_with(&mut self, first: ToWorker) -> Result<Running, String> {
         self.workers += 1;
-        Running::start(
-            self.workers,
-            &*self.parts.starter,
-            ToWorker::Load(self.parts.limits.bundle(release)),
-            self.events.clone(),
-        )
-        .map_err(|error| format!("no worker can be started: {error}"))
+        Running::start(self.workers, &*self.parts.starter, first, self.events.clone())
+            .map_err(|error| format!("no worker can be started: {error}"))
     }
 
     pub(super) fn placed_worker(&mut self) -> Option<&mut Running> {
@@ -111,11 +119,17 @@ impl Task {
     }
 
     pub(super) fn trim(&mut self, key: &str) {
-        // While a candidate warms up it should find what it has still to see. One that is so slow,
-        // or beside a source so fast, that this has no end misses some of it. Before it has loaded
-        // it needs nothing: it begins with what is kept then.
-        let warms_up = self.candidate.as_ref().is_some_and(|candidate| candidate.feed.is_some());
-        if !warms_up || self.route.kept() > KEPT_WHILE_WARMING_MAX {
+        // While a worker warms up beside the route it should find what it has still to see. One that
+        // is so slow, or beside a source so fast, that this has no end misses some of it. Before it
+        // has loaded it needs nothing: it begins with what is kept then.
+        let mut beside = [
+            self.candidate.as_ref().and_then(|candidate| candidate.follower.as_ref()),
+            self.shadow.as_ref().and_then(|shadow| shadow.follower.as_ref()),
+        ]
+        .into_iter()
+        .flatten();
+        let needed = beside.any(Follower::needs_kept);
+        if !needed || self.route.kept() > KEPT_WHILE_WARMING_MAX {
             self.route.trim(key, self.feed.as_ref());
         }
     }

@@ -1,6 +1,7 @@
 //! What a slot owes: which readings it has accepted, which of them frames have accounted for, and
 //! which a worker has still to see. Pure; the slot's task does what it says.
 
+use lineside_bundle::BundleFile;
 use lineside_runtime::{FrameOutcome, KEYS_MAX, Part, Reading};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -20,6 +21,20 @@ pub struct Shape {
     pub stride: u64,
     /// Readings per stream that a fresh worker is shown before it answers.
     pub warm_up: u64,
+}
+
+impl Shape {
+    /// How `bundle` cuts readings.
+    pub fn of(bundle: &BundleFile) -> Shape {
+        let (rows, stride) = bundle.window();
+        let warm_up = bundle.warm_up_readings;
+        Shape { rows: u64::from(rows), stride: u64::from(stride), warm_up }
+    }
+
+    /// The last reading of a frame's window; none beyond all numbers.
+    pub fn end(&self, frame: u64) -> Option<u64> {
+        frame.checked_mul(self.stride)?.checked_add(self.rows.saturating_sub(1))
+    }
 }
 
 /// Why a frame has no answer.
@@ -175,6 +190,42 @@ impl Route {
     /// How the release on the route cuts readings.
     pub fn set_shape(&mut self, shape: Shape) {
         self.shape = shape;
+    }
+
+    /// How the release on the route cuts readings.
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// The readings of a stream that are kept, from number `from` to before `until`, without those
+    /// that are given up.
+    pub fn kept_between(&self, key: &str, from: u64, until: u64) -> Vec<Reading> {
+        let orders = self.orders_between(key, from, until);
+        orders.map(|order| self.kept[&order].reading.clone()).collect()
+    }
+
+    /// What is accounted for and has not been sent to the worker that `feed` feeds, in the slot's
+    /// order.
+    pub fn unsent(&self, feed: &Feed) -> Vec<Reading> {
+        let mut orders: Vec<u64> = Vec::new();
+        for (key, stream) in &self.streams {
+            orders.extend(self.orders_between(key, feed.next(key), stream.state.accounted));
+        }
+        orders.sort_unstable();
+        orders.into_iter().map(|order| self.kept[&order].reading.clone()).collect()
+    }
+
+    fn orders_between(&self, key: &str, from: u64, until: u64) -> impl Iterator<Item = u64> {
+        let kept = self.streams.get(key).map(|stream| &stream.kept);
+        let from = kept.map_or(0, |kept| kept.partition_point(|(sequence, _)| *sequence < from));
+        let skipped = |sequence: u64| {
+            !self.skipped.is_empty() && self.skipped.contains(&(key.to_owned(), sequence))
+        };
+        let readings = kept.into_iter().flat_map(move |kept| kept.range(from..));
+        readings
+            .take_while(move |(sequence, _)| *sequence < until)
+            .filter(move |(sequence, _)| !skipped(*sequence))
+            .map(|(_, order)| *order)
     }
 
     /// Changes the values of every reading that is kept, where a port has changed. All of them are
@@ -605,6 +656,18 @@ impl Feed {
             }
         }
         readings
+    }
+
+    /// The next reading of a stream that the worker has not been sent.
+    pub fn next(&self, key: &str) -> u64 {
+        self.sent.get(key).copied().unwrap_or(0)
+    }
+
+    /// The worker is sent a reading that is accounted for, and that [`Feed::take`] need not give.
+    pub fn sent(&mut self, reading: &Reading) {
+        let Reading { key, sequence, .. } = reading;
+        self.sent.insert(key.clone(), sequence + 1);
+        self.in_flight.push_back(((key.clone(), *sequence), false));
     }
 
     /// The worker has taken so many more. False if it was not sent as many.

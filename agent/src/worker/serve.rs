@@ -7,11 +7,17 @@ use lineside_bundle::Manifest;
 use lineside_runtime::{
     FrameOutcome, LoadOptions, Pipeline, PluginCache, Reading, StoreFiles, run_checks,
 };
-use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, nice, set_parent_process_death_signal, setrlimit};
 use std::io::{self, BufReader, BufWriter, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::panic::resume_unwind;
 
+/// How much nicer a worker is while it is beside the route: it gets about a tenth of a processor that
+/// the worker on the route wants too.
+const FOLLOWING_NICE: i32 = 10;
+/// The stack of a worker beside the route: as much as the first thread of a process has.
+const STACK_BYTES: usize = 8 << 20;
 /// Files that a worker may have open.
 const FILES_MAX: u64 = 64;
 
@@ -25,7 +31,7 @@ pub enum Confinement {
 }
 
 /// What answers readings.
-pub trait Answers {
+pub trait Answers: Send {
     /// Takes the stream's next reading; gives the frames that it completes.
     fn push(&mut self, reading: &Reading) -> Vec<FrameOutcome>;
     /// Ends one of the streams that are open; gives what that brings. None if there is none.
@@ -58,62 +64,113 @@ pub fn main() -> io::Result<()> {
     serve(stream, Confinement::Process, &mut load)
 }
 
+/// Loads a bundle.
+pub type Load<'a> = &'a mut (dyn FnMut(&Bundle) -> Loaded + Send);
+
 /// Serves the supervisor until it closes the socket.
 ///
 /// # Errors
 /// What the socket says.
-pub fn serve(
-    stream: UnixStream,
-    confinement: Confinement,
-    load: &mut dyn FnMut(&Bundle) -> Loaded,
-) -> io::Result<()> {
-    let mut input = BufReader::new(stream.try_clone()?);
-    let mut output = BufWriter::new(stream);
-    let mut answers = None;
-    while let Some(message) = read(&mut input)? {
-        match message {
-            ToWorker::Load(bundle) => {
-                let loaded = confine(confinement, &bundle).and_then(|()| load(&bundle));
-                let said = match loaded {
-                    Ok(loaded) => {
-                        answers = Some(loaded);
-                        FromWorker::Loaded
-                    }
-                    Err(reason) => FromWorker::Failed(reason),
-                };
-                write(&mut output, &said)?;
-            }
-            ToWorker::Check(bundle) => {
-                let checked = confine(confinement, &bundle).and_then(|()| check(&bundle));
-                write(&mut output, &checked.unwrap_or_else(FromWorker::Failed))?;
-            }
-            ToWorker::Readings(readings) => {
-                let Some(answers) = &mut answers else { return Err(too_early()) };
-                let count = readings.len() as u32;
-                for outcome in readings.iter().flat_map(|reading| answers.push(reading)) {
-                    write(&mut output, &FromWorker::Outcome(outcome))?;
-                    // At once: the supervisor takes a long silence for a model that hangs.
-                    output.flush()?;
-                }
-                write(&mut output, &FromWorker::Done(count))?;
-            }
-            ToWorker::Finish => {
-                let Some(answers) = &mut answers else { return Err(too_early()) };
-                // A stream at a time, and a word after each: all of them may take longer than a
-                // worker may be silent.
-                while let Some(outcomes) = answers.finish_one() {
-                    for outcome in outcomes {
-                        write(&mut output, &FromWorker::Outcome(outcome))?;
-                    }
-                    write(&mut output, &FromWorker::Done(0))?;
-                    output.flush()?;
-                }
-                write(&mut output, &FromWorker::Finished)?;
-            }
-        }
-        output.flush()?;
+pub fn serve(stream: UnixStream, confinement: Confinement, load: Load<'_>) -> io::Result<()> {
+    let input = BufReader::new(stream.try_clone()?);
+    let output = BufWriter::new(stream);
+    let mut server = Server { input, output, confinement, load, answers: None };
+    let mut next = Next::Lead;
+    loop {
+        next = match next {
+            Next::Lead => server.serve()?,
+            Next::Follow => follow(&mut server)?,
+            Next::Close => return Ok(()),
+        };
     }
-    Ok(())
+}
+
+/// Serves at lower priority for as long as the worker is beside the route.
+///
+/// Everybody may lower the priority of a thread, and only a privileged process may raise it again.
+/// So work beside the route has a thread of its own, which ends when the worker gets the route.
+fn follow(server: &mut Server<'_>) -> io::Result<Next> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
+        let following = thread.spawn_scoped(scope, || {
+            if server.confinement == Confinement::Process {
+                nice(FOLLOWING_NICE)?;
+            }
+            server.serve()
+        })?;
+        // A panic is the worker's end, as it is on the way.
+        following.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })
+}
+
+/// Why a worker stops to serve in the way it does.
+enum Next {
+    /// The supervisor has closed the socket.
+    Close,
+    /// It is to work beside the route.
+    Follow,
+    /// It has the route.
+    Lead,
+}
+
+struct Server<'a> {
+    input: BufReader<UnixStream>,
+    output: BufWriter<UnixStream>,
+    confinement: Confinement,
+    load: Load<'a>,
+    answers: Option<Box<dyn Answers>>,
+}
+
+impl Server<'_> {
+    fn serve(&mut self) -> io::Result<Next> {
+        let Server { input, output, confinement, load, answers } = self;
+        while let Some(message) = read(input)? {
+            match message {
+                ToWorker::Follow => return Ok(Next::Follow),
+                ToWorker::Lead => return Ok(Next::Lead),
+                ToWorker::Load(bundle) => {
+                    let loaded = confine(*confinement, &bundle).and_then(|()| load(&bundle));
+                    let said = match loaded {
+                        Ok(loaded) => {
+                            *answers = Some(loaded);
+                            FromWorker::Loaded
+                        }
+                        Err(reason) => FromWorker::Failed(reason),
+                    };
+                    write(output, &said)?;
+                }
+                ToWorker::Check(bundle) => {
+                    let checked = confine(*confinement, &bundle).and_then(|()| check(&bundle));
+                    write(output, &checked.unwrap_or_else(FromWorker::Failed))?;
+                }
+                ToWorker::Readings(readings) => {
+                    let Some(answers) = answers else { return Err(too_early()) };
+                    let count = readings.len() as u32;
+                    for outcome in readings.iter().flat_map(|reading| answers.push(reading)) {
+                        write(output, &FromWorker::Outcome(outcome))?;
+                        // At once: the supervisor takes a long silence for a model that hangs.
+                        output.flush()?;
+                    }
+                    write(output, &FromWorker::Done(count))?;
+                }
+                ToWorker::Finish => {
+                    let Some(answers) = answers else { return Err(too_early()) };
+                    // A stream at a time, and a word after each: all of them may take longer than
+                    // a worker may be silent.
+                    while let Some(outcomes) = answers.finish_one() {
+                        for outcome in outcomes {
+                            write(output, &FromWorker::Outcome(outcome))?;
+                        }
+                        write(output, &FromWorker::Done(0))?;
+                        output.flush()?;
+                    }
+                    write(output, &FromWorker::Finished)?;
+                }
+            }
+            output.flush()?;
+        }
+        Ok(Next::Close)
+    }
 }
 
 fn too_early() -> io::Error {
@@ -129,7 +186,8 @@ fn confine(confinement: Confinement, bundle: &Bundle) -> Result<(), String> {
         let both = Rlimit { current: Some(amount), maximum: Some(amount) };
         setrlimit(resource, both).map_err(|error| format!("cannot limit the worker: {error}"))
     };
-    limit(Resource::Data, u64::from(bundle.memory_mib) << 20)?;
+    // A thread beside the route has its stack among the data.
+    limit(Resource::Data, (u64::from(bundle.memory_mib) << 20) + STACK_BYTES as u64)?;
     limit(Resource::Nofile, FILES_MAX)?;
     limit(Resource::Core, 0)
 }

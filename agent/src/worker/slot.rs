@@ -2,11 +2,12 @@
 
 use crate::ledger::SlotCounts;
 use crate::update::StagedRelease;
+use crate::worker::compare::Comparison;
 use crate::worker::process::End;
 use crate::worker::seen::Seen;
 use crate::worker::task::Command;
 use lineside_bundle::{Digest, Port, ReleaseId};
-use lineside_rules::Observation;
+use lineside_rules::{Observation, ShadowLimits, ShadowObservation};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -43,6 +44,17 @@ pub enum SwapError {
     /// It took too long to load or to warm up.
     #[error("it took too long to {0}")]
     Slow(&'static str),
+    /// It cannot be compared with the release on the route.
+    #[error("it cannot answer beside {active}: {problem}")]
+    Beside {
+        /// The release on the route.
+        active: ReleaseId,
+        /// Why.
+        problem: String,
+    },
+    /// Nothing has the route beside which it could answer.
+    #[error("nothing has the route beside which it could answer")]
+    Vacant,
     /// Another change of the route came in between.
     #[error("another change of the route came in between")]
     Superseded,
@@ -91,6 +103,8 @@ pub struct SlotView {
 pub(super) struct Shared {
     /// What was seen of the release on the route, and which that is.
     pub seen: Mutex<Option<(Digest, Seen)>>,
+    /// What was seen of the release beside the route, and which that is.
+    pub shadow: Mutex<Option<(Digest, Comparison)>>,
     pub subscribers: Mutex<Vec<mpsc::Sender<SlotEvent>>>,
 }
 
@@ -126,7 +140,8 @@ impl SlotHandle {
         self.swap(release).await
     }
 
-    /// Starts a second worker, warms it up, and changes the route to it between two readings: what
+    /// Starts a second worker, or takes the one that answers beside the route already, warms it up,
+    /// and changes the route to it between two readings: what
     /// no frame has accounted for then is for the new worker to answer. The old one is stopped.
     ///
     /// # Errors
@@ -136,6 +151,39 @@ impl SlotHandle {
         let command = Command::Place { release: Box::new(to.clone()), reply };
         self.commands.send(command).await.map_err(|_| SwapError::Stopping)?;
         replied.await.unwrap_or(Err(SwapError::Stopping))
+    }
+
+    /// Has `release` answer beside the route in a worker of its own, at lower priority. It sees what
+    /// the release on the route has answered; its answers are compared, and go nowhere. Answers when
+    /// its worker has loaded. Where it answers already, only the limits are new.
+    ///
+    /// # Errors
+    /// [`SwapError`]; there is then no shadow, and the route is as it was.
+    pub async fn shadow(
+        &self,
+        release: &StagedRelease,
+        limits: &ShadowLimits,
+    ) -> Result<(), SwapError> {
+        let (reply, replied) = oneshot::channel();
+        let (release, limits) = (Box::new(release.clone()), limits.clone());
+        let command = Command::Shadow { release, limits, reply };
+        self.commands.send(command).await.map_err(|_| SwapError::Stopping)?;
+        replied.await.unwrap_or(Err(SwapError::Stopping))
+    }
+
+    /// What was seen of `release` since it answers beside the route; nothing if it does not.
+    pub fn shadowed(&self, release: &Digest) -> ShadowObservation {
+        let shadow = lock(&self.shared.shadow);
+        let shadow = shadow.as_ref().filter(|(of, _)| of == release);
+        shadow.map(|(_, comparison)| comparison.observation()).unwrap_or_default()
+    }
+
+    /// Has nothing answer beside the route.
+    pub async fn end_shadow(&self) {
+        let (reply, replied) = oneshot::channel();
+        if self.commands.send(Command::EndShadow { reply }).await.is_ok() {
+            let _ = replied.await;
+        }
     }
 
     /// Takes whatever is on the route off it; the slot gives its fail-safe output once.

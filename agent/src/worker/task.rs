@@ -13,9 +13,11 @@ use crate::worker::process::Starter;
 use crate::worker::route::{Feed, Route, Shape};
 use crate::worker::running::WorkerEvent;
 use crate::worker::selftest::WorkerLimits;
+use crate::worker::shadow::Shadow;
 use crate::worker::slot::{Shared, SlotError, SlotHandle, SlotView, SwapError, lock};
 use crate::worker::witness::Witness;
 use lineside_bundle::{FailSafe, Port};
+use lineside_rules::ShadowLimits;
 use lineside_wire::name::{DeviceId, SlotName};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,9 +27,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
 /// Readings that are sent to a worker at once.
-const SEND_READINGS: usize = 64;
+pub(super) const SEND_READINGS: usize = 64;
 /// Readings that may be on their way to a worker.
-const IN_FLIGHT_MAX: usize = 128;
+pub(super) const IN_FLIGHT_MAX: usize = 128;
 /// How often deadlines are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -37,6 +39,14 @@ pub(super) enum Command {
     Place { release: Box<StagedRelease>, reply: oneshot::Sender<Result<(), SwapError>> },
     /// Take off the route whatever is on it.
     Vacate { reason: String, reply: oneshot::Sender<()> },
+    /// Have a release answer beside the route.
+    Shadow {
+        release: Box<StagedRelease>,
+        limits: ShadowLimits,
+        reply: oneshot::Sender<Result<(), SwapError>>,
+    },
+    /// Have nothing answer beside the route.
+    EndShadow { reply: oneshot::Sender<()> },
     /// A release that may come is verified.
     Verified { release: Box<StagedRelease> },
     /// Finish what was taken, and stop.
@@ -97,6 +107,7 @@ pub fn open(parts: SlotParts) -> Result<(SlotHandle, Position), LedgerError> {
         route,
         placed: None,
         candidate: None,
+        shadow: None,
         feed: None,
         deaths: BTreeMap::new(),
         commits: Commits::new(Instant::now()),
@@ -127,6 +138,7 @@ pub(super) struct Task {
     pub(super) record: SlotRecord,
     pub(super) placed: Option<Placed>,
     pub(super) candidate: Option<Candidate>,
+    pub(super) shadow: Option<Shadow>,
     /// How far the worker on the route has been fed; none while it is not ready.
     pub(super) feed: Option<Feed>,
     /// How often a reading was on its way to a worker that died.
@@ -193,22 +205,34 @@ impl Task {
                 if self.placed.is_none() {
                     self.remember(&release.manifest.bundle);
                 }
+                if self.is_shadow(&release) {
+                    return self.promote(reply);
+                }
                 match self.start(&release) {
                     Ok(worker) => {
                         let since = Instant::now();
+                        let (follower, warm) = (None, None);
                         self.candidate =
-                            Some(Candidate { release, worker, feed: None, since, reply });
+                            Some(Candidate { release, worker, follower, since, warm, reply });
                     }
                     Err(reason) => self.refuse(reply, SwapError::Start(reason)),
                 }
             }
             Command::Vacate { reason, reply } => {
                 self.supersede();
+                self.drop_shadow();
                 self.placed = None;
                 self.feed = None;
                 *lock(&self.shared.seen) = None;
                 self.port.send_replace(None);
                 self.tell_vacant(&reason);
+                let _ = reply.send(());
+            }
+            Command::Shadow { release, limits, reply } => {
+                self.begin_shadow(*release, limits, reply);
+            }
+            Command::EndShadow { reply } => {
+                self.drop_shadow();
                 let _ = reply.send(());
             }
             Command::Verified { release } => {
@@ -222,6 +246,7 @@ impl Task {
             }
             Command::Drain { reply } => {
                 self.supersede();
+                self.drop_shadow();
                 self.draining = Some(reply);
             }
         }
@@ -232,21 +257,21 @@ impl Task {
             self.candidate_said(event);
         } else if self.placed_worker().is_some_and(|running| running.number == worker) {
             self.worker_said(event);
+        } else if self.shadow_worker().is_some_and(|running| running.number == worker) {
+            self.shadow_said(event);
         }
         // Otherwise it has lost the route, and whatever it says is late.
     }
 
-    /// Sends what the workers can take now, and changes the route where the candidate is ready.
+    /// Sends what the workers can take now, and changes the route where a candidate is ready.
     fn feed_workers(&mut self) {
-        if let Some(candidate) = &mut self.candidate
-            && let Some(feed) = &mut candidate.feed
-        {
-            let readings = feed.take(&self.route, SEND_READINGS, IN_FLIGHT_MAX);
-            candidate.worker.send_readings(readings);
-            if feed.has_taken_all(&self.route) {
-                self.take_route();
-            }
-        }
+        self.feed_candidate();
+        self.feed_placed();
+        // Last, so that it waits for the others and they not for it.
+        self.feed_shadow();
+    }
+
+    fn feed_placed(&mut self) {
         let Some(placed) = &mut self.placed else { return };
         let (Some(worker), Some(feed)) = (&mut placed.worker, &mut self.feed) else { return };
         loop {
@@ -272,6 +297,7 @@ impl Task {
     fn look(&mut self) {
         self.look_at_candidate();
         self.look_at_placed();
+        self.look_at_shadow();
     }
 
     fn is_drained(&mut self) -> bool {

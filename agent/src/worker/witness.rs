@@ -2,6 +2,7 @@
 
 use crate::worker::route::Settled;
 use lineside_bundle::{BundleFile, ReleaseId};
+use lineside_rules::ShadowObservation;
 use lineside_wire::name::SlotName;
 
 /// Hears of frames once they are committed. Must not block.
@@ -10,6 +11,8 @@ pub trait Witness: Send + Sync + 'static {
     fn placed(&self, slot: &SlotName, release: &ReleaseId, bundle: &BundleFile);
     /// A frame was accounted for.
     fn frame(&self, slot: &SlotName, release: &ReleaseId, settled: &Settled);
+    /// A release has stopped to answer beside the route.
+    fn shadowed(&self, slot: &SlotName, release: &ReleaseId, seen: &ShadowObservation);
     /// Rows were no readings, or readings gave way.
     fn dropped(&self, slot: &SlotName, reason: &str, count: u64);
     /// Frames were committed twice.
@@ -20,6 +23,7 @@ pub trait Witness: Send + Sync + 'static {
 impl Witness for () {
     fn placed(&self, _slot: &SlotName, _release: &ReleaseId, _bundle: &BundleFile) {}
     fn frame(&self, _slot: &SlotName, _release: &ReleaseId, _settled: &Settled) {}
+    fn shadowed(&self, _slot: &SlotName, _release: &ReleaseId, _seen: &ShadowObservation) {}
     fn dropped(&self, _slot: &SlotName, _reason: &str, _count: u64) {}
     fn doubled(&self, _slot: &SlotName, _count: u64) {}
 }

@@ -257,6 +257,8 @@ pub mod event {
     pub const RECORDS_DROPPED: u16 = 15;
     /// Findings had to give way because a sink took none.
     pub const FINDINGS_DROPPED: u16 = 16;
+    /// It does not answer beside the route any more; the text has what was seen of it.
+    pub const SHADOW_ENDED: u16 = 17;
 }
 
 /// The signed documents, byte for byte as they were signed.

@@ -1,0 +1,327 @@
+//! A release beside the route: it sees what the release on the route has answered, its own answers
+//! are compared and go nowhere. Whatever becomes of its worker, the route does not notice.
+
+use crate::update::StagedRelease;
+use crate::worker::candidate::{Candidate, WARM_UP_MAX};
+use crate::worker::compare::Comparison;
+use crate::worker::follower::{Follower, Shown};
+use crate::worker::intake::places;
+use crate::worker::message::{FromWorker, ToWorker};
+use crate::worker::placed::{GRACE, UNASKED};
+use crate::worker::process::End;
+use crate::worker::route::{Settled, Shape};
+use crate::worker::running::{Running, Stage, WorkerEvent};
+use crate::worker::slot::{SwapError, lock};
+use crate::worker::task::{IN_FLIGHT_MAX, SEND_READINGS, Task};
+use lineside_bundle::Port;
+use lineside_rules::ShadowLimits;
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// How many times as long as another worker one may take that gets what the others leave.
+const PATIENCE: u32 = 3;
+/// First and longest pause before its worker is started again.
+const RESTART_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// A release beside the route.
+pub(super) struct Shadow {
+    release: StagedRelease,
+    shape: Shape,
+    /// Where the fields of its port stand in the readings of the route; none where they are the same.
+    places: Option<Vec<usize>>,
+    /// None while its worker is dead.
+    worker: Option<Running>,
+    /// What it is shown; none while its worker is loading.
+    pub(super) follower: Option<Follower>,
+    /// When its worker began to load or to warm up.
+    since: Instant,
+    /// When the next worker is to be started, and how many died.
+    restart_at: Instant,
+    deaths: u32,
+    /// Who waits for its first worker.
+    reply: Option<oneshot::Sender<Result<(), SwapError>>>,
+}
+
+impl Shadow {
+    fn is_of(&self, release: &StagedRelease) -> bool {
+        self.release.release.digest == release.release.digest
+    }
+}
+
+impl Task {
+    /// Starts a worker beside the route, in place of the shadow that there may be.
+    pub(super) fn begin_shadow(
+        &mut self,
+        release: StagedRelease,
+        limits: ShadowLimits,
+        reply: oneshot::Sender<Result<(), SwapError>>,
+    ) {
+        if let Some(shadow) = self.shadow.as_mut().filter(|shadow| shadow.is_of(&release)) {
+            if let Some((_, comparison)) = lock(&self.shared.shadow).as_mut() {
+                comparison.set_limits(limits);
+            }
+            // Who asked before is answered by what this one is answered by.
+            let before = match shadow.worker.as_ref().map(|worker| worker.stage) {
+                Some(Stage::Loading) => shadow.reply.replace(reply),
+                _ => Some(reply),
+            };
+            if let Some(before) = before {
+                let _ = before.send(Ok(()));
+            }
+            return;
+        }
+        self.drop_shadow();
+        match self.beside(&release) {
+            Ok(mut shadow) => {
+                shadow.reply = Some(reply);
+                let comparison = Comparison::new(limits, self.route.shape(), shadow.shape);
+                let digest = shadow.release.release.digest;
+                *lock(&self.shared.shadow) = Some((digest, comparison));
+                self.shadow = Some(shadow);
+            }
+            Err(error) => {
+                let _ = reply.send(Err(error));
+            }
+        }
+    }
+
+    /// A shadow of `release`, with a worker that loads.
+    fn beside(&mut self, release: &StagedRelease) -> Result<Shadow, SwapError> {
+        let placed = self.placed.as_ref().ok_or(SwapError::Vacant)?;
+        let port = release.manifest.bundle.port().1;
+        let places = port_within(port, &placed.port, &self.record.fields).map_err(|problem| {
+            SwapError::Beside { active: placed.release.release.clone(), problem }
+        })?;
+        let now = Instant::now();
+        let worker = self.start_beside(release).map_err(SwapError::Start)?;
+        Ok(Shadow {
+            shape: Shape::of(&release.manifest.bundle),
+            release: release.clone(),
+            places,
+            worker: Some(worker),
+            follower: None,
+            since: now,
+            restart_at: now,
+            deaths: 0,
+            reply: None,
+        })
+    }
+
+    pub(super) fn shadow_worker(&self) -> Option<&Running> {
+        self.shadow.as_ref().and_then(|shadow| shadow.worker.as_ref())
+    }
+
+    /// Whether `release` answers beside the route.
+    pub(super) fn is_shadow(&self, release: &StagedRelease) -> bool {
+        self.shadow
+            .as_ref()
+            .is_some_and(|shadow| shadow.follower.is_some() && shadow.is_of(release))
+    }
+
+    /// Ends the shadow, if there is one, and tells what was seen of it.
+    pub(super) fn drop_shadow(&mut self) {
+        let Some(shadow) = self.shadow.take() else { return };
+        self.tell_shadow(&shadow);
+        if let Some(reply) = shadow.reply {
+            let _ = reply.send(Err(SwapError::Superseded));
+        }
+    }
+
+    /// The worker beside the route is the one that is to take it.
+    pub(super) fn promote(&mut self, reply: oneshot::Sender<Result<(), SwapError>>) {
+        let Some(mut shadow) = self.shadow.take() else { return };
+        self.tell_shadow(&shadow);
+        if let Some(worker) = shadow.worker.take() {
+            worker.send(ToWorker::Lead);
+            self.candidate = Some(Candidate {
+                release: shadow.release,
+                worker,
+                follower: shadow.follower,
+                since: Instant::now(),
+                warm: None,
+                reply,
+            });
+        }
+    }
+
+    fn tell_shadow(&mut self, shadow: &Shadow) {
+        // Of one that never loaded nothing was seen.
+        if let Some((_, comparison)) = lock(&self.shared.shadow).take()
+            && shadow.reply.is_none()
+        {
+            let release = &shadow.release.release;
+            self.parts.witness.shadowed(&self.parts.slot, release, &comparison.observation());
+        }
+    }
+
+    pub(super) fn shadow_said(&mut self, event: WorkerEvent) {
+        let Some(shadow) = &mut self.shadow else { return };
+        let Some(worker) = &mut shadow.worker else { return };
+        worker.heard = Instant::now();
+        let failed = match event {
+            WorkerEvent::Said(FromWorker::Loaded) if worker.stage == Stage::Loading => {
+                worker.stage = Stage::Ready;
+                shadow.since = Instant::now();
+                shadow.follower =
+                    Some(Follower::new(&self.route, shadow.shape, shadow.places.clone()));
+                if let Some(reply) = shadow.reply.take() {
+                    let _ = reply.send(Ok(()));
+                }
+                None
+            }
+            WorkerEvent::Said(FromWorker::Done(count)) => {
+                let honest = shadow.follower.as_mut().is_some_and(|follower| follower.done(count));
+                (!honest).then(|| SwapError::Died(UNASKED.into()))
+            }
+            WorkerEvent::Said(FromWorker::Outcome(outcome)) => {
+                let follower = shadow.follower.as_mut();
+                let honest = follower.is_some_and(|follower| follower.may_answer(&outcome));
+                if let Some((_, comparison)) = lock(&self.shared.shadow).as_mut().filter(|_| honest)
+                {
+                    comparison.shadow(&outcome);
+                }
+                (!honest).then(|| SwapError::Died("it answers what it was not sent".into()))
+            }
+            WorkerEvent::Said(FromWorker::Failed(reason)) => Some(SwapError::Load(reason)),
+            WorkerEvent::Said(
+                FromWorker::Loaded | FromWorker::Finished | FromWorker::Checked(_),
+            ) => Some(SwapError::Died(UNASKED.into())),
+            WorkerEvent::Ended(End::Itself(how)) => Some(SwapError::Died(how)),
+            WorkerEvent::Ended(End::Killed(how)) => Some(SwapError::Killed(how)),
+        };
+        if let Some(error) = failed {
+            self.shadow_died(error);
+        }
+    }
+
+    /// The worker beside the route is gone or has to go. The first one that does not even load ends
+    /// the shadow; any other is started again after a while.
+    fn shadow_died(&mut self, error: SwapError) {
+        let Some(shadow) = &mut self.shadow else { return };
+        shadow.worker = None;
+        shadow.follower = None;
+        if let Some(reply) = shadow.reply.take() {
+            self.shadow = None;
+            *lock(&self.shared.shadow) = None;
+            let _ = reply.send(Err(error));
+            return;
+        }
+        let (first, longest) = RESTART_PAUSE;
+        let pause = first.saturating_mul(1 << shadow.deaths.min(10)).min(longest);
+        shadow.deaths += 1;
+        shadow.restart_at = Instant::now() + pause;
+        tracing::warn!(slot = %self.parts.slot, "the worker of {} beside the route is gone: {error}", shadow.release.release);
+        if let Some((_, comparison)) = lock(&self.shared.shadow).as_mut() {
+            comparison.restart();
+            // Who was ended from outside has not crashed.
+            if !matches!(error, SwapError::Killed(_)) {
+                comparison.crashed();
+            }
+        }
+    }
+
+    /// Lets the shadow see what a frame accounts for, and remembers the answer for its own.
+    pub(super) fn show_beside(&mut self, settled: &Settled) {
+        if let Some(follower) = self.candidate.as_mut().and_then(|c| c.follower.as_mut()) {
+            follower.settled(&self.route, settled);
+        }
+        let Some(shadow) = &mut self.shadow else { return };
+        let Some(follower) = &mut shadow.follower else { return };
+        let shown = follower.settled(&self.route, settled);
+        if let Some((_, comparison)) = lock(&self.shared.shadow).as_mut() {
+            match shown {
+                Shown::Yes => comparison.active(settled),
+                Shown::Skipped => comparison.gap(),
+                Shown::NotNow => {}
+            }
+        }
+    }
+
+    /// Sends the shadow what it can take.
+    pub(super) fn feed_shadow(&mut self) {
+        let Some(shadow) = &mut self.shadow else { return };
+        let (Some(follower), Some(worker)) = (&mut shadow.follower, &mut shadow.worker) else {
+            return;
+        };
+        let readings = follower.take(&self.route, SEND_READINGS, IN_FLIGHT_MAX);
+        if !readings.is_empty() && follower.in_flight() == readings.len() {
+            // It had nothing to do until now.
+            worker.heard = Instant::now();
+        }
+        worker.send_readings(readings);
+    }
+
+    /// Ends a worker beside the route that is silent for too long, and starts one in place of one
+    /// that died.
+    pub(super) fn look_at_shadow(&mut self) {
+        let Some(shadow) = &mut self.shadow else { return };
+        if let Some(follower) = &mut shadow.follower
+            && shadow.since.elapsed() > WARM_UP_MAX
+        {
+            // The route must not keep readings for it for ever.
+            follower.follow(&self.route);
+        }
+        let frame = shadow.release.manifest.bundle.limits.frame();
+        match &shadow.worker {
+            None if shadow.restart_at <= Instant::now() => {
+                let release = shadow.release.clone();
+                let started = self.start_beside(&release);
+                let Some(shadow) = &mut self.shadow else { return };
+                shadow.since = Instant::now();
+                match started {
+                    Ok(worker) => shadow.worker = Some(worker),
+                    Err(reason) => {
+                        tracing::warn!(slot = %self.parts.slot, "{reason}");
+                        shadow.restart_at = Instant::now() + RESTART_PAUSE.1;
+                    }
+                }
+            }
+            None => {}
+            Some(worker) => {
+                let silent = worker.heard.elapsed();
+                let busy = shadow.follower.as_ref().is_some_and(|f| f.in_flight() > 0);
+                let slow = match worker.stage {
+                    Stage::Loading => {
+                        (silent > PATIENCE * self.parts.limits.load).then_some("load")
+                    }
+                    Stage::Ready => {
+                        (busy && silent > PATIENCE * (frame + GRACE)).then_some("answer")
+                    }
+                };
+                if let Some(doing) = slow {
+                    self.shadow_died(SwapError::Slow(doing));
+                }
+            }
+        }
+    }
+}
+
+/// Where the fields of a shadow's port stand in readings that were read for the port of the route;
+/// none where they are the same.
+///
+/// # Errors
+/// What it would see otherwise than it would on the route.
+fn port_within(
+    shadow: &Port,
+    active: &Port,
+    fields: &[String],
+) -> Result<Option<Vec<usize>>, String> {
+    if shadow.key != active.key {
+        return Err("it tells streams apart by another field".into());
+    }
+    if (&shadow.time, shadow.rate_hz) != (&active.time, active.rate_hz) {
+        return Err("it takes the time of readings from elsewhere".into());
+    }
+    let names: Vec<String> = shadow.fields.iter().map(|field| field.name.clone()).collect();
+    if names == fields {
+        return Ok(None);
+    }
+    let missing = names.iter().find(|name| !fields.contains(name));
+    match (places(fields, &names), missing) {
+        (Some(places), _) => Ok(Some(places)),
+        (None, missing) => {
+            let missing = missing.map(String::as_str).unwrap_or_default();
+            Err(format!("the readings have no field {missing:?}"))
+        }
+    }
+}
