@@ -2,7 +2,7 @@
 //! ([`Config`]: checked, in units, with paths that do not depend on the working folder).
 
 use lineside_bundle::{FailSafe, is_licence};
-use lineside_rules::TrialLimits;
+use lineside_rules::{ShadowLimits, TrialLimits};
 use lineside_wire::name::SlotName;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -81,6 +81,8 @@ pub struct SlotConfig {
     pub sinks: Vec<String>,
     /// The site's own limits for trials.
     pub policy: TrialLimits,
+    /// The site's own limits for shadows.
+    pub shadow: ShadowLimits,
     /// What the slot says while it is vacant; where nothing is named, what its last bundle wants.
     pub fail_safe: BTreeMap<String, FailSafe>,
 }
@@ -222,6 +224,8 @@ struct SlotFile {
     sinks: Vec<String>,
     #[serde(default)]
     policy: TrialLimits,
+    #[serde(default)]
+    shadow: ShadowLimits,
     #[serde(default)]
     fail_safe: BTreeMap<String, FailSafe>,
 }
@@ -415,6 +419,9 @@ fn check(file: ConfigFile, folder: &Path) -> Result<Config, Wrong> {
         if let Err((limit, problem)) = slot.policy.check() {
             return wrong(field(&format!("policy.{limit}")), problem);
         }
+        if let Err((limit, problem)) = slot.shadow.check() {
+            return wrong(field(&format!("shadow.{limit}")), problem);
+        }
         let config = SlotConfig {
             source: slot.source,
             source_kind,
@@ -422,6 +429,7 @@ fn check(file: ConfigFile, folder: &Path) -> Result<Config, Wrong> {
             overflow: slot.overflow,
             sinks: slot.sinks,
             policy: slot.policy,
+            shadow: slot.shadow,
             fail_safe: slot.fail_safe,
         };
         slots.insert(name, config);
@@ -650,6 +658,7 @@ mod tests {
             ("pace = 14400", "speed = 2", "speed"),
             ("topic = ", "tropic = 1\ntopic = ", "tropic"),
             ("policy.alarm_share", "policy.alarm_shares", "alarm_shares"),
+            ("policy.alarm_share", "shadow.agreement = 1\n        policy.alarm_share", "agreement"),
             ("[sinks.log]", "[limits]\ncommits = 1\n[sinks.log]", "commits"),
             ("[sinks.log]", "[telemetry]\nevery = 1\n[sinks.log]", "every"),
         ] {
@@ -665,6 +674,11 @@ mod tests {
                 "policy.alarm_share = [0.0, 0.5]",
                 "policy.alarm_share = [0.5, 0.0]",
                 "slots.turbine.policy.alarm_share: 0.5 is above 0",
+            ),
+            (
+                "policy.alarm_share",
+                "shadow.agreement_min = 2.0\n        policy.alarm_share",
+                "slots.turbine.shadow.agreement_min: 2 is no share",
             ),
             (
                 "source = \"scada\"",

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 
 use lineside_bundle::{BundleFile, Check, Field, Limits, Output, Port, Requires, Stage, Tolerance};
-use lineside_rules::TrialLimits;
+use lineside_rules::{EVERY_OUTPUT, ShadowLimits, TrialLimits};
 use lineside_tests::child::Program;
 use lineside_tests::{complaint, program, root};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -43,6 +43,29 @@ fn check_trial(trial: TrialLimits) {
     assert!(!outputs.is_empty());
 }
 
+/// As [`check_trial`], of a shadow.
+fn check_shadow(shadow: ShadowLimits) {
+    let unset = ShadowLimits::default();
+    assert_eq!(
+        (shadow.error_share_max(), shadow.crashes_max(), shadow.time_max(), shadow.decide()),
+        (unset.error_share_max(), unset.crashes_max(), unset.time_max(), unset.decide())
+    );
+    let ShadowLimits {
+        frames,
+        agreement_min,
+        tolerance,
+        latency_ratio_max,
+        error_share_max,
+        crashes_max,
+        hours_max,
+        decide,
+    } = shadow;
+    assert!(frames.is_some() && agreement_min.is_some() && latency_ratio_max.is_some());
+    assert!(error_share_max.is_some() && crashes_max.is_some());
+    assert!(hours_max.is_some() && decide.is_some());
+    assert!(tolerance.contains_key(EVERY_OUTPUT));
+}
+
 #[test]
 fn the_reference_of_a_bundle_has_every_key_and_says_the_defaults() {
     let bundle = BundleFile::parse(&document("docs/bundle.toml")).unwrap();
@@ -59,6 +82,7 @@ fn the_reference_of_a_bundle_has_every_key_and_says_the_defaults() {
         outputs,
         limits,
         trial,
+        shadow,
         fail_safe,
         checks,
     } = bundle;
@@ -73,6 +97,7 @@ fn the_reference_of_a_bundle_has_every_key_and_says_the_defaults() {
         (unset.frames(), unset.judge_after(), unset.crashes_max())
     );
     check_trial(trial);
+    check_shadow(shadow);
     for Port { key, time, rate_hz, fields } in inputs.into_values() {
         assert!(key.is_some() && time.is_some() && rate_hz.is_some());
         for Field { name: _, unit, range } in fields {
@@ -108,6 +133,8 @@ fn the_settings_of_a_device_name_every_limit_that_a_site_may_set() {
     let settings: Table = document("docs/agent.toml").parse().unwrap();
     let policy = settings["slots"]["turbine"]["policy"].clone();
     check_trial(policy.try_into().unwrap());
+    let shadow = settings["slots"]["turbine"]["shadow"].clone();
+    check_shadow(shadow.try_into().unwrap());
 }
 
 #[test]

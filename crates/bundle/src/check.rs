@@ -1,7 +1,7 @@
 //! Whether a description holds together: every reference resolves, nothing goes in circles.
 
 use crate::description::{BundleFile, FORMAT, FailSafe, Stage, TensorRef};
-use lineside_rules::Range;
+use lineside_rules::{EVERY_OUTPUT, Range};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Rows of a window that is still a frame and not a recording.
@@ -238,6 +238,9 @@ impl BundleFile {
         for name in self.trial.outputs.keys() {
             known("trial.outputs".into(), name)?;
         }
+        for name in self.shadow.tolerance.keys().filter(|name| *name != EVERY_OUTPUT) {
+            known("shadow.tolerance".into(), name)?;
+        }
         for (name, value) in &self.fail_safe {
             known("fail_safe".into(), name)?;
             if let FailSafe::Number(number) = value
@@ -285,6 +288,9 @@ impl BundleFile {
         }
         if let Err((field, problem)) = self.trial.check() {
             return place(&format!("trial.{field}"), problem);
+        }
+        if let Err((field, problem)) = self.shadow.check() {
+            return place(&format!("shadow.{field}"), problem);
         }
         if let Some(range) = self.trial.alarm_share
             && self.alarm_output.is_none()
@@ -410,6 +416,25 @@ alarm_share = [0.0, 0.3]
         ] {
             let said = changed("[0.0, 0.3]", to);
             assert!(said.starts_with(error), "{to}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_shadow_that_nobody_can_judge_is_refused_at_the_desk() {
+        for (shadow, error) in [
+            ("frames = 0", "shadow.frames: "),
+            ("agreement_min = 1.5", "shadow.agreement_min: "),
+            ("tolerance.score = { absolute = inf }", "shadow.tolerance.score: "),
+            (
+                "tolerance.scores = { absolute = 1.0 }",
+                "shadow.tolerance: there is no output scores",
+            ),
+            ("frame = 1", "TOML"),
+            ("frames = 10\ntolerance.score = { relative = 0.1 }\ntolerance.'*' = {}", "accepted"),
+        ] {
+            let said = changed("[trial]", &format!("[shadow]\n{shadow}\n[trial]"));
+            let wanted = said.starts_with(error) || (error == "TOML" && said.contains("`frame`"));
+            assert!(wanted, "{shadow}: {said}");
         }
     }
 

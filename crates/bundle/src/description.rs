@@ -3,7 +3,7 @@
 use crate::check::DescriptionError;
 use crate::name::{BundleName, BundleVersion};
 use crate::requires::Requires;
-use lineside_rules::TrialLimits;
+use lineside_rules::{ShadowLimits, TrialLimits};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -47,12 +47,20 @@ pub struct BundleFile {
     /// How the bundle may behave in its trial, and its successor in theirs.
     #[serde(default)]
     pub trial: TrialLimits,
+    /// How the bundle has to answer beside the active release before it may take the route, and its
+    /// successor beside it.
+    #[serde(default, skip_serializing_if = "asks_nothing")]
+    pub shadow: ShadowLimits,
     /// What a slot tells the plant when it has no answer, by output.
     #[serde(default)]
     pub fail_safe: BTreeMap<String, FailSafe>,
     /// Recordings with the answers expected, replayed on the device before activation.
     #[serde(default)]
     pub checks: Vec<Check>,
+}
+
+fn asks_nothing(shadow: &ShadowLimits) -> bool {
+    *shadow == ShadowLimits::default()
 }
 
 /// A port: the shape of the readings that a device feeds into the bundle.

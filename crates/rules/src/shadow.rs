@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Stands in `tolerance` for every output that is not named there.
-const EVERY_OUTPUT: &str = "*";
+pub const EVERY_OUTPUT: &str = "*";
 
 /// How a candidate has to answer beside the active release, from the same readings, before it may
 /// take the route.
