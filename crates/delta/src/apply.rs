@@ -218,14 +218,14 @@ impl<B: Base + ?Sized, W: Write> Hands<'_, B, W> {
 
     fn tensor(&mut self, operation: Operation, coded: &mut impl Read) -> Result<(), ApplyError> {
         let mut left = operation.length();
-        let Operation::Tensor { method, start, element, mut from, .. } = operation else {
+        let Operation::Tensor { method, start, element, row, mut from, .. } = operation else {
             return Ok(());
         };
         if method.needs_old() {
             self.check(from, left)?;
         }
         let mut decoder = Decoder::new(coded);
-        let mut model = self.models.begin(method, element, start);
+        let mut model = self.models.begin(method, element, row, start);
         while left > 0 {
             let chunk = left.min(CHUNK_BYTES as u64) as usize;
             let old = &mut self.old[..if method.needs_old() { chunk } else { 0 }];

@@ -7,7 +7,10 @@ use std::io::{self, Read};
 
 /// Bits of a probability as it is kept, and as the range is divided by it.
 const KEPT_BITS: u32 = 22;
+const KEPT: u32 = (1 << KEPT_BITS) - 1;
 const USED_BITS: u32 = 15;
+/// What probabilities are shares of.
+pub(crate) const CERTAIN: u32 = 1 << USED_BITS;
 /// Bits seen after which a probability stops settling and follows at a constant pace.
 const SEEN_MAX: usize = 250;
 /// Below this range a byte is moved out.
@@ -30,33 +33,32 @@ const PACES: [u16; SEEN_MAX + 1] = {
 };
 
 /// The probability that a bit is 0, learnt from the bits coded with it before.
+///
+/// A device keeps tens of thousands of them, so the number of bits seen lies above the probability.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Bit {
-    zero: u32,
-    seen: u8,
-}
+pub(crate) struct Bit(u32);
 
 impl Default for Bit {
     fn default() -> Bit {
-        Bit { zero: 1 << (KEPT_BITS - 1), seen: 0 }
+        Bit(1 << (KEPT_BITS - 1))
     }
 }
 
 impl Bit {
-    /// The part of the range that a 0 takes: never nothing, never all.
-    fn bound(self, range: u32) -> u32 {
-        (range >> USED_BITS) * (self.zero >> (KEPT_BITS - USED_BITS)).max(1)
+    /// The probability of a 0, of [`CERTAIN`].
+    pub(crate) fn zero(self) -> u32 {
+        (self.0 & KEPT) >> (KEPT_BITS - USED_BITS)
     }
 
-    fn learn(&mut self, bit: bool) {
-        let pace = u64::from(PACES[usize::from(self.seen)]);
-        if bit {
-            self.zero -= ((u64::from(self.zero) * pace) >> 16) as u32;
-        } else {
-            let distance = u64::from((1 << KEPT_BITS) - 1 - self.zero);
-            self.zero += ((distance * pace) >> 16) as u32;
-        }
-        self.seen += u8::from(usize::from(self.seen) < SEEN_MAX);
+    pub(crate) fn learn(&mut self, bit: bool) {
+        let (zero, seen) = (self.0 & KEPT, self.0 >> KEPT_BITS);
+        let pace = u64::from(PACES[seen as usize]);
+        let zero = match bit {
+            true => zero - ((u64::from(zero) * pace) >> 16) as u32,
+            false => zero + ((u64::from(KEPT - zero) * pace) >> 16) as u32,
+        };
+        let seen = seen + u32::from((seen as usize) < SEEN_MAX);
+        self.0 = seen << KEPT_BITS | zero;
     }
 }
 
@@ -64,10 +66,17 @@ impl Bit {
 ///
 /// One description of a model then serves both directions, so that they cannot drift apart.
 pub(crate) trait Coder {
-    /// Codes one bit with a probability that learns from it.
-    fn bit(&mut self, probability: &mut Bit, bit: bool) -> bool;
+    /// Codes one bit that is 0 with a probability of `zero`, of [`CERTAIN`].
+    fn likely(&mut self, zero: u32, bit: bool) -> bool;
     /// Codes the lowest `count` bits of `value`, at most 8, each as likely 0 as 1.
     fn few(&mut self, value: u32, count: u32) -> u32;
+
+    /// Codes one bit with a probability that learns from it.
+    fn bit(&mut self, probability: &mut Bit, bit: bool) -> bool {
+        let bit = self.likely(probability.zero(), bit);
+        probability.learn(bit);
+        bit
+    }
 
     /// Codes the lowest `count` bits of `value`, each as likely 0 as 1.
     fn plain(&mut self, value: u64, count: u32) -> u64 {
@@ -94,6 +103,11 @@ pub(crate) trait Coder {
     }
 }
 
+/// The part of the range that a 0 takes: never nothing, never all.
+fn bound(range: u32, zero: u32) -> u32 {
+    (range >> USED_BITS) * zero.clamp(1, CERTAIN - 1)
+}
+
 /// Writes.
 #[derive(Debug)]
 pub(crate) struct Encoder {
@@ -114,6 +128,14 @@ impl Default for Encoder {
 impl Encoder {
     /// Everything that was coded.
     pub(crate) fn finish(mut self) -> Vec<u8> {
+        // Any number of the range will do: the one with the most zeros at its end is the shortest.
+        for zeros in (0..32).rev() {
+            let round = (self.low + (1 << zeros) - 1) >> zeros << zeros;
+            if round < self.low + u64::from(self.range) {
+                self.low = round;
+                break;
+            }
+        }
         for _ in 0..5 {
             self.shift();
         }
@@ -148,15 +170,14 @@ impl Encoder {
 }
 
 impl Coder for Encoder {
-    fn bit(&mut self, probability: &mut Bit, bit: bool) -> bool {
-        let bound = probability.bound(self.range);
+    fn likely(&mut self, zero: u32, bit: bool) -> bool {
+        let bound = bound(self.range, zero);
         if bit {
             self.low += u64::from(bound);
             self.range -= bound;
         } else {
             self.range = bound;
         }
-        probability.learn(bit);
         self.fill();
         bit
     }
@@ -240,8 +261,8 @@ impl<R: Read> Decoder<R> {
 }
 
 impl<R: Read> Coder for Decoder<R> {
-    fn bit(&mut self, probability: &mut Bit, _: bool) -> bool {
-        let bound = probability.bound(self.range);
+    fn likely(&mut self, zero: u32, _: bool) -> bool {
+        let bound = bound(self.range, zero);
         let bit = self.code >= bound;
         if bit {
             self.code -= bound;
@@ -249,7 +270,6 @@ impl<R: Read> Coder for Decoder<R> {
         } else {
             self.range = bound;
         }
-        probability.learn(bit);
         self.fill();
         bit
     }

@@ -116,6 +116,11 @@ impl Element {
         }
     }
 
+    /// Whether it lies in the lower half of the order.
+    pub(crate) fn is_negative(self, bits: u64) -> bool {
+        self.ordered(bits) >> (self.bits() - 1) == 0
+    }
+
     /// `bits`, of as many bits as the element has, as a number with a sign.
     pub(crate) fn signed(self, bits: u64) -> i64 {
         let above = 64 - self.bits();

@@ -6,44 +6,47 @@
 
 use crate::coder::{Bit, Coder};
 use crate::element::Element;
-use crate::method::Context;
+use crate::mixer::Mixer;
+use crate::neighbors::Neighbors;
 
 /// Digits of a mantissa that are coded with what precedes them.
 const LEADING: u32 = 2;
-/// Classes of exponents just before, next to those of the whole tensor.
-const NEARBY: i32 = 9;
-/// Averages of exponents are kept in sixteenths.
-const UNIT: i32 = 16;
+/// Surroundings from which an exponent is guessed: nothing, the row, the column.
+const CONTEXTS: usize = 3;
 
 /// What has been learnt of a tensor's elements.
 #[derive(Clone)]
 pub(crate) struct Fresh {
     element: Element,
-    context: Context,
-    /// By exponents just before: the next one. For whole numbers: their upper eight digits.
-    heads: Vec<Vec<Bit>>,
+    neighbors: Neighbors,
+    /// By each surrounding, one tree after the other: the exponent. Of whole numbers the upper eight
+    /// digits.
+    heads: [Vec<Bit>; CONTEXTS],
+    /// By place in the tree.
+    mixers: Vec<Mixer<CONTEXTS>>,
     /// By class of the exponent.
     leading: Vec<[Bit; 1 << LEADING]>,
     rest: Vec<Bit>,
     sign: Bit,
-    soon: i32,
-    late: i32,
 }
 
 impl Fresh {
-    pub(crate) fn new(element: Element, context: Context) -> Fresh {
-        let heads = 1 << element.float().map_or(8, |(exponent, _)| exponent);
-        let contexts = if context == Context::None { 1 } else { NEARBY as usize };
+    pub(crate) fn new(element: Element, row: usize) -> Fresh {
+        let tree = 1 << element.float().map_or(8, |(exponent, _)| exponent);
         Fresh {
             element,
-            context,
-            heads: vec![vec![Bit::default(); heads]; contexts],
+            neighbors: Neighbors::new(row),
+            heads: Neighbors::nearness_counts().map(|count| vec![Bit::default(); count * tree]),
+            mixers: vec![Mixer::default(); tree],
             leading: vec![Default::default(); 256],
             rest: vec![Bit::default(); 256],
             sign: Bit::default(),
-            soon: 0,
-            late: 0,
         }
+    }
+
+    /// Goes on with another tensor.
+    pub(crate) fn go_on(&mut self, row: usize) {
+        self.neighbors = Neighbors::new(row);
     }
 
     /// Codes one element, as bits.
@@ -52,15 +55,7 @@ impl Fresh {
             Some((exponent, mantissa)) => (exponent, mantissa, true),
             None => (8, self.element.bits() - 8, false),
         };
-        let nearby = match self.context {
-            Context::None => 0,
-            _ => ((self.soon - self.late) / (UNIT / 2) + NEARBY / 2).clamp(0, NEARBY - 1) as usize,
-        };
-        let head = (bits >> mantissa) as u32 & ((1 << exponent) - 1);
-        let head = coder.symbol(&mut self.heads[nearby], head);
-        self.soon += (head as i32 * UNIT - self.soon) / 8;
-        self.late += (head as i32 * UNIT - self.late) / 128;
-
+        let head = self.head(coder, exponent, (bits >> mantissa) as u32);
         let class = (head >> exponent.saturating_sub(8)) as usize;
         let leading = LEADING.min(mantissa);
         let rest = mantissa - leading;
@@ -72,5 +67,24 @@ impl Fresh {
         let sign = sign && coder.bit(&mut self.sign, bits >> (mantissa + exponent) & 1 == 1);
         let head = u64::from(sign) << exponent | u64::from(head);
         head << mantissa | u64::from(top) << rest | below
+    }
+
+    /// Codes the lowest `digits` of an exponent.
+    fn head(&mut self, coder: &mut impl Coder, digits: u32, value: u32) -> u32 {
+        let contexts = self.neighbors.nearness();
+        let tree = 1 << digits;
+        let mut node = 1;
+        for place in (0..digits).rev() {
+            let mut heads = self.heads.iter_mut().zip(contexts);
+            let guesses = [(); CONTEXTS].map(|()| {
+                let (heads, context) = heads.next().expect("as many as contexts");
+                &mut heads[context * tree + node]
+            });
+            let bit = self.mixers[node].bit(coder, guesses, value >> place & 1 == 1);
+            node = node << 1 | usize::from(bit);
+        }
+        let head = (node - tree) as u32;
+        self.neighbors.learn(head, 1);
+        head
     }
 }

@@ -1,41 +1,55 @@
 //! Updates that are multiples of a step: what [`crate::snap()`] makes.
 //!
 //! The new element is the old one plus a whole number of steps. Where the old one is so large that it
-//! has no such step, the step is its last digit: a half float changes by that or not at all. The sum is computed in binary64 and rounded to
-//! the element's kind. Steps are powers of two, so the product is exact and there is one rounding on
-//! the way to binary64 and one from there; every processor with IEEE 754 arithmetic gives the same.
+//! has no such step, the step is its last digit: a half float changes by that or not at all. The sum is
+//! computed in binary64 and rounded to the element's kind. Steps are powers of two, or one and a half
+//! times one, so the product is exact and there is one rounding on the way to binary64 and one from
+//! there; every processor with IEEE 754 arithmetic gives the same.
 
 use crate::coder::Coder;
 use crate::element::Element;
-use crate::method::Context;
-use crate::signed::{Signed, digits};
+use crate::neighbors::Neighbors;
+use crate::signed::{Place, Signed};
 
 /// Bits of a number of steps, its sign included.
 const COUNT_BITS: u32 = 32;
-/// Contexts for the sizes just before, in half digits.
-const NEARBY: usize = 16;
-/// Averages of sizes are kept in sixteenths of a digit.
-const DIGIT: i32 = 16;
-/// Between the smallest power of two that binary64 has without losing digits, and the largest.
-const EXPONENTS: std::ops::RangeInclusive<i16> = -1022..=1023;
+/// Steps from the smallest power of two that binary64 has without losing digits to the largest.
+const RANKS: std::ops::RangeInclusive<i16> = -2044..=2047;
+/// The rank of 1, as binary64 has its exponent and the first digit of its mantissa.
+const ONE: i32 = 1023 << 1;
+const RANK_SHIFT: u32 = 51;
 
-/// A step between neighbors on a grid: a power of two.
+/// A step between neighbors on a grid, by its rank among 1, 1.5, 2, 3, 4, 6, 8 and so on; 1 has 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Step(i16);
 
 impl Step {
-    /// Two to the power of `exponent`; none where elements of this kind have no such step.
-    pub(crate) fn new(exponent: i16, element: Element) -> Option<Step> {
+    /// None where elements of this kind have no such step.
+    pub(crate) fn new(rank: i16, element: Element) -> Option<Step> {
         let fits = match element.float() {
-            Some(_) => EXPONENTS.contains(&exponent),
-            None => (0..element.bits() as i16).contains(&exponent),
+            Some(_) => RANKS.contains(&rank),
+            None => (0..2 * element.bits() as i16).contains(&rank) && rank != 1,
         };
-        fits.then_some(Step(exponent))
+        fits.then_some(Step(rank))
     }
 
-    /// Its logarithm.
-    pub(crate) fn exponent(self) -> i16 {
+    /// The largest that is no larger than `size`, a positive number.
+    pub(crate) fn within(size: f64, element: Element) -> Option<Step> {
+        let rank = (size.to_bits() >> RANK_SHIFT) as i32 - ONE;
+        let rank = i16::try_from(rank).ok()?;
+        // Whole numbers have all of them but one and a half.
+        let rank = if element.float().is_none() && rank == 1 { 0 } else { rank };
+        Step::new(rank, element)
+    }
+
+    /// Its place among all of them.
+    pub(crate) fn rank(self) -> i16 {
         self.0
+    }
+
+    fn value(self) -> f64 {
+        // Ranks lie between those of a normal binary64.
+        f64::from_bits(((ONE + i32::from(self.0)) as u64) << RANK_SHIFT)
     }
 
     /// Its size next to an old element: at least one in that element's last digit.
@@ -44,8 +58,8 @@ impl Step {
             let bias = (1 << (exponent_bits - 1)) - 1;
             element.exponent(old).max(1) as i32 - bias - mantissa_bits as i32
         });
-        // Both lie between the smallest and the largest exponent of a normal binary64.
-        f64::from_bits(((1023 + digit.max(self.0.into())) as u64) << 52)
+        // A last digit lies between the smallest and the largest normal binary64.
+        self.value().max(f64::from_bits(((1023 + digit) as u64) << 52))
     }
 
     /// The element that lies `count` steps above `old`.
@@ -58,8 +72,17 @@ impl Step {
                 let change = self.size(element, old) * f64::from(count);
                 of_f64(element, to_f64(element, old) + change)
             }
-            None => old.wrapping_add((i64::from(count) << self.0) as u64) & element.mask(),
+            None => {
+                old.wrapping_add(i64::from(count).wrapping_mul(self.whole()) as u64)
+                    & element.mask()
+            }
         }
+    }
+
+    /// Its size among whole numbers.
+    fn whole(self) -> i64 {
+        // 2 or 3, and the digits that follow.
+        (2 + i64::from(self.0 & 1)) << (self.0 >> 1) >> 1
     }
 
     /// The number of steps next to the difference of two elements, if there is one.
@@ -99,11 +122,11 @@ pub(crate) fn common_step(element: Element, old: &[u8], new: &[u8]) -> Option<St
     };
     let change = |(old, new)| (to_f64(element, new) - to_f64(element, old)).abs();
     let largest = pairs().map(change).fold(0.0, f64::max);
-    let exponent = (largest.to_bits() >> 52) as i16 - 1023;
+    let rank = (largest.to_bits() >> RANK_SHIFT) as i16 - ONE as i16;
     // Rounding to the element's kind can make a single step look like a little less.
-    let exponents = (exponent - COUNT_BITS as i16 + 2..=exponent + 1).rev();
-    exponents
-        .filter_map(|exponent| Step::new(exponent, element))
+    let ranks = (rank - 2 * (COUNT_BITS as i16 - 2)..=rank + 2).rev();
+    ranks
+        .filter_map(|rank| Step::new(rank, element))
         .find(|step| pairs().all(|(old, new)| step.exactly(element, old, new).is_some()))
 }
 
@@ -111,43 +134,34 @@ pub(crate) fn common_step(element: Element, old: &[u8], new: &[u8]) -> Option<St
 #[derive(Clone)]
 pub(crate) struct Grid {
     element: Element,
-    context: Context,
     step: Step,
     counts: Signed,
-    nearby: i32,
+    neighbors: Neighbors,
 }
 
 impl Grid {
-    pub(crate) fn new(element: Element, context: Context, step: Step) -> Grid {
-        let contexts = match context {
-            Context::None => 1,
-            Context::Old => element.classes(),
-            Context::Nearby | Context::Both => NEARBY,
-        };
-        Grid { element, context, step, counts: Signed::new(COUNT_BITS, contexts), nearby: 0 }
+    pub(crate) fn new(element: Element, step: Step, row: usize) -> Grid {
+        let counts = Signed::new(COUNT_BITS, element.classes());
+        Grid { element, step, counts, neighbors: Neighbors::new(row) }
     }
 
-    /// Goes on with another step; numbers of steps are alike whatever the step.
-    pub(crate) fn go_on(&mut self, step: Step) {
+    /// Goes on with another tensor and its step; numbers of steps are alike whatever the step.
+    pub(crate) fn go_on(&mut self, step: Step, row: usize) {
         self.step = step;
+        self.neighbors = Neighbors::new(row);
     }
 
     /// Codes one element next to the old one at its place; both as bits.
     ///
     /// The sender gives only tensors whose elements all lie on the grid.
     pub(crate) fn code(&mut self, coder: &mut impl Coder, old: u64, new: u64) -> u64 {
-        let nearby = (self.nearby / (DIGIT / 2)).clamp(0, NEARBY as i32 - 1) as usize;
-        let context = match self.context {
-            Context::None => 0,
-            Context::Old => self.element.class(old),
-            Context::Nearby | Context::Both => nearby,
-        };
-        let negative = self.element.ordered(old) >> (self.element.bits() - 1) == 0;
-        let count = self.step.exactly(self.element, old, new).unwrap_or(0);
-        let count = self.counts.code(coder, context, usize::from(negative), 0, i64::from(count));
+        let element = self.element;
+        let place =
+            Place { class: element.class(old), negative: element.is_negative(old), shift: 0 };
+        let count = self.step.exactly(element, old, new).unwrap_or(0);
+        let count = self.counts.code(coder, &mut self.neighbors, &place, i64::from(count));
         let count = count.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32;
-        self.nearby += (digits(count.unsigned_abs().into()) as i32 * DIGIT - self.nearby) / 8;
-        self.step.above(self.element, old, count)
+        self.step.above(element, old, count)
     }
 }
 
@@ -238,6 +252,17 @@ mod tests {
         assert_eq!(to_f64(Element::F16, 0x3555), 0.333_251_953_125);
     }
 
+    #[test]
+    fn whole_numbers_have_whole_steps() {
+        let steps = (0..9).filter_map(|rank| Step::new(rank, Element::I8));
+        let sizes: Vec<i64> = steps.map(Step::whole).collect();
+        assert_eq!(sizes, [1, 2, 3, 4, 6, 8, 12, 16]);
+        for (size, step) in [(1.9, 1), (3.0, 3), (5.9, 4), (1e9, 0), (0.9, 0)] {
+            let found = Step::within(size, Element::I8).map_or(0, Step::whole);
+            assert_eq!(found, step, "{size}");
+        }
+    }
+
     proptest! {
         #[test]
         fn bfloats_are_rounded_as_by_the_usual_trick(value: f32) {
@@ -249,10 +274,10 @@ mod tests {
 
         #[test]
         fn what_was_put_on_the_grid_is_found_there(
-            old in -4f32..4.0, count in -1000i32..1000, exponent in -30i16..0
+            old in -4f32..4.0, count in -1000i32..1000, rank in -60i16..0
         ) {
             for element in [Element::F32, Element::F16, Element::Bf16, Element::F64] {
-                let step = Step::new(exponent, element).unwrap();
+                let step = Step::new(rank, element).unwrap();
                 let old = of_f64(element, f64::from(old));
                 let new = step.above(element, old, count);
                 let found = step.exactly(element, old, new).expect("one of three counts");

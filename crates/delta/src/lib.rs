@@ -15,6 +15,8 @@
 
 mod coder;
 mod element;
+mod mixer;
+mod neighbors;
 mod signed;
 
 mod fresh;
@@ -49,5 +51,7 @@ pub const APPLY_MEMORY_BYTES_MAX: u64 = PREFIX_BYTES_MAX + (1 << WINDOW_BITS) + 
 /// Tensors of a file that are coded as such; further ones are bytes. Each may cost the device a model
 /// of a megabyte to set up, so this bounds its time.
 const TENSORS_MAX: usize = 65_536;
+/// Elements of a row at most, so that what is known of its columns is bounded.
+const ROW_MAX: usize = 65_536;
 /// How far back a recipe's zstd frame may refer, as a logarithm: 4 MiB.
 const WINDOW_BITS: u32 = 22;

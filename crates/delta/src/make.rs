@@ -1,15 +1,15 @@
 //! The sender's part: both files make a recipe.
 
-use crate::PREFIX_BYTES_MAX;
 use crate::coder::Encoder;
 use crate::copies::{Index, Piece};
 use crate::element::Element;
 use crate::frame::{STRONGEST, pack};
 use crate::grid::common_step;
-use crate::method::{Context, Method, Models, Start};
+use crate::method::{Method, Models, Start};
 use crate::onnx::{self, Tensor};
 use crate::pairing::pair;
 use crate::recipe::{Content, Cursor, Header, Operation};
+use crate::{PREFIX_BYTES_MAX, ROW_MAX};
 use std::ops::Range;
 
 /// Tensors above this size are packed less strongly when methods are compared, to save time.
@@ -155,10 +155,11 @@ fn code(
         ..=GO_ON_ELEMENTS_MAX => &[Start::Anew, Start::GoOn],
         _ => &[Start::Anew],
     };
+    let row = row(tensor, count);
     let methods = methods(element, old, new).into_iter();
     let ways = methods.flat_map(|method| starts.iter().map(move |start| (method, *start)));
     let encoded = ways.map(|(method, start)| {
-        let mut model = models.begin(method, element, start);
+        let mut model = models.begin(method, element, row, start);
         let mut encoder = Encoder::default();
         let old = if method.needs_old() { old } else { &[] };
         model.code(element, &mut encoder, old, &mut new.to_vec());
@@ -170,19 +171,26 @@ fn code(
     }
     models.keep(method, element, model);
     let (from, count, coded_bytes) = (from as u64, count as u64, bytes.len() as u64);
-    let operation = Operation::Tensor { method, start, element, from, count, coded_bytes };
+    let operation = Operation::Tensor { method, start, element, row, from, count, coded_bytes };
     Some(Coded { operation, bytes })
+}
+
+/// The length of a tensor's rows: what one place of its first dimension has. 1 if it has none, or
+/// longer ones than may be.
+fn row(tensor: &Tensor<'_>, count: usize) -> usize {
+    let rows = tensor.shape.first().and_then(|rows| usize::try_from(*rows).ok());
+    match rows {
+        Some(rows @ 2..) if count.is_multiple_of(rows) && count / rows <= ROW_MAX => count / rows,
+        _ => 1,
+    }
 }
 
 /// The ways in which a tensor can be coded; `old` is empty or as long as `new`.
 fn methods(element: Element, old: &[u8], new: &[u8]) -> Vec<Method> {
-    let mut methods = vec![Method::Fresh(Context::None), Method::Fresh(Context::Nearby)];
+    let mut methods = vec![Method::Fresh];
     if !old.is_empty() {
-        methods.extend(Context::ALL.map(Method::Residual));
-        if let Some(step) = common_step(element, old, new) {
-            let contexts = [Context::None, Context::Old, Context::Nearby];
-            methods.extend(contexts.map(|context| Method::Grid(context, step)));
-        }
+        methods.push(Method::Residual);
+        methods.extend(common_step(element, old, new).map(Method::Grid));
     }
     methods
 }

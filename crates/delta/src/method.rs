@@ -5,64 +5,30 @@ use crate::element::Element;
 use crate::fresh::Fresh;
 use crate::grid::{Grid, Step};
 use crate::residual::Residual;
-use std::collections::BTreeMap;
-
-/// What an element's size is guessed from. Small tensors have too few elements to learn many
-/// contexts, so the sender tries them all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub(crate) enum Context {
-    /// Nothing: all elements are alike.
-    None = 0,
-    /// The old element.
-    Old = 1,
-    /// The elements just before.
-    Nearby = 2,
-    /// The old element and those just before.
-    Both = 3,
-}
-
-impl Context {
-    pub(crate) const ALL: [Context; 4] =
-        [Context::None, Context::Old, Context::Nearby, Context::Both];
-}
 
 /// How a tensor is coded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Method {
     /// By itself.
-    Fresh(Context),
+    Fresh,
     /// By its differences from the old one, as whole numbers in the order of the values.
-    Residual(Context),
+    Residual,
     /// As the old one plus multiples of a step.
-    Grid(Context, Step),
+    Grid(Step),
 }
 
 impl Method {
     /// Whether the elements at the same places of an old tensor are needed.
     pub(crate) fn needs_old(self) -> bool {
-        !matches!(self, Method::Fresh(_))
-    }
-
-    fn slot(self) -> (u8, Context) {
-        (self.number(), self.context())
+        self != Method::Fresh
     }
 
     /// Its number in a recipe.
     pub(crate) fn number(self) -> u8 {
         match self {
-            Method::Fresh(_) => 0,
-            Method::Residual(_) => 1,
-            Method::Grid(..) => 2,
-        }
-    }
-
-    /// What sizes are guessed from.
-    pub(crate) fn context(self) -> Context {
-        match self {
-            Method::Fresh(context) | Method::Residual(context) | Method::Grid(context, _) => {
-                context
-            }
+            Method::Fresh => 0,
+            Method::Residual => 1,
+            Method::Grid(_) => 2,
         }
     }
 }
@@ -72,33 +38,43 @@ impl Method {
 pub(crate) enum Start {
     /// Nothing.
     Anew,
-    /// What was learnt of the last tensor of the same method, context and kind of element. A bias
-    /// vector is too short to learn much from; all of a model's together are not.
+    /// What was learnt of the last tensor of the same method and kind of element. A bias vector is
+    /// too short to learn much from; all of a model's together are not.
     GoOn,
 }
 
-/// The last model of each method and context.
+/// The last model of each method.
 #[derive(Default)]
-pub(crate) struct Models(BTreeMap<(u8, Context), (Element, Model)>);
+pub(crate) struct Models([Option<(Element, Model)>; 3]);
 
 impl Models {
-    /// The model that a tensor begins with; a new one if there is none to go on with.
-    pub(crate) fn begin(&self, method: Method, element: Element, start: Start) -> Model {
-        match self.0.get(&method.slot()) {
+    /// The model that a tensor in rows of this length begins with; a new one if there is none to
+    /// go on with.
+    pub(crate) fn begin(
+        &self,
+        method: Method,
+        element: Element,
+        row: usize,
+        start: Start,
+    ) -> Model {
+        match &self.0[usize::from(method.number())] {
             Some((kept, model)) if start == Start::GoOn && *kept == element => {
                 let mut model = model.clone();
-                if let (Model::Grid(grid), Method::Grid(_, step)) = (&mut model, method) {
-                    grid.go_on(step);
+                match (&mut model, method) {
+                    (Model::Grid(grid), Method::Grid(step)) => grid.go_on(step, row),
+                    (Model::Residual(residual), _) => residual.go_on(row),
+                    (Model::Fresh(fresh), _) => fresh.go_on(row),
+                    (Model::Grid(_), _) => {}
                 }
                 model
             }
-            _ => Model::new(method, element),
+            _ => Model::new(method, element, row),
         }
     }
 
     /// Keeps what was learnt of a tensor.
     pub(crate) fn keep(&mut self, method: Method, element: Element, model: Model) {
-        self.0.insert(method.slot(), (element, model));
+        self.0[usize::from(method.number())] = Some((element, model));
     }
 }
 
@@ -111,11 +87,11 @@ pub(crate) enum Model {
 }
 
 impl Model {
-    fn new(method: Method, element: Element) -> Model {
+    fn new(method: Method, element: Element, row: usize) -> Model {
         match method {
-            Method::Fresh(context) => Model::Fresh(Fresh::new(element, context)),
-            Method::Residual(context) => Model::Residual(Residual::new(element, context)),
-            Method::Grid(context, step) => Model::Grid(Grid::new(element, context, step)),
+            Method::Fresh => Model::Fresh(Fresh::new(element, row)),
+            Method::Residual => Model::Residual(Residual::new(element, row)),
+            Method::Grid(step) => Model::Grid(Grid::new(element, step, row)),
         }
     }
 
@@ -152,14 +128,20 @@ mod tests {
     use proptest::prelude::*;
 
     /// Codes `new` and reads it again; the coded length.
-    fn there_and_back(method: Method, element: Element, old: &[u8], new: &[u8]) -> usize {
+    fn there_and_back(
+        method: Method,
+        element: Element,
+        row: usize,
+        old: &[u8],
+        new: &[u8],
+    ) -> usize {
         let mut encoder = Encoder::default();
         let mut given = new.to_vec();
-        Model::new(method, element).code(element, &mut encoder, old, &mut given);
+        Model::new(method, element, row).code(element, &mut encoder, old, &mut given);
         let coded = encoder.finish();
         let mut decoder = Decoder::new(&coded[..]);
         let mut read = vec![0; new.len()];
-        Model::new(method, element).code(element, &mut decoder, old, &mut read);
+        Model::new(method, element, row).code(element, &mut decoder, old, &mut read);
         assert_eq!(read, new, "{method:?} {element:?}");
         assert!(decoder.is_done(), "{method:?} {element:?}");
         coded.len()
@@ -168,18 +150,16 @@ mod tests {
     proptest! {
         #[test]
         fn every_method_gives_back_every_element(
-            pairs in prop::collection::vec((any::<u64>(), any::<u64>()), 0..60)
+            pairs in prop::collection::vec((any::<u64>(), any::<u64>()), 0..60), row in 1usize..10
         ) {
             for element in Element::ALL {
                 let bytes = |number: u64| number.to_le_bytes()[..element.bytes()].to_vec();
                 let old: Vec<u8> = pairs.iter().flat_map(|(old, _)| bytes(*old)).collect();
                 let new: Vec<u8> = pairs.iter().flat_map(|(_, new)| bytes(*new)).collect();
-                for context in Context::ALL {
-                    there_and_back(Method::Fresh(context), element, &old, &new);
-                    there_and_back(Method::Residual(context), element, &old, &new);
-                    if let Some(step) = common_step(element, &old, &new) {
-                        there_and_back(Method::Grid(context, step), element, &old, &new);
-                    }
+                there_and_back(Method::Fresh, element, row, &old, &new);
+                there_and_back(Method::Residual, element, row, &old, &new);
+                if let Some(step) = common_step(element, &old, &new) {
+                    there_and_back(Method::Grid(step), element, row, &old, &new);
                 }
             }
         }
@@ -188,7 +168,21 @@ mod tests {
     #[test]
     fn equal_tensors_cost_next_to_nothing() {
         let old: Vec<u8> = (0..40_000u32).flat_map(|i| (i as f32).sin().to_le_bytes()).collect();
-        let coded = there_and_back(Method::Residual(Context::None), Element::F32, &old, &old);
+        let coded = there_and_back(Method::Residual, Element::F32, 1, &old, &old);
         assert!(coded < 40, "{coded}");
+    }
+
+    #[test]
+    fn a_column_that_never_changes_costs_next_to_nothing() {
+        // Every other unit is dead; rows alone would have to ask for every element.
+        let old: Vec<f32> = (0..40_000u32).map(|i| (i as f32).sin()).collect();
+        let new = old.iter().enumerate().map(|(i, old)| old + (i % 2) as f32 * 0.125);
+        let bytes = |floats: &[f32]| -> Vec<u8> {
+            floats.iter().flat_map(|float| float.to_le_bytes()).collect()
+        };
+        let (new, old) = (bytes(&new.collect::<Vec<_>>()), bytes(&old));
+        let step = common_step(Element::F32, &old, &new).expect("an eighth at least");
+        let coded = there_and_back(Method::Grid(step), Element::F32, 100, &old, &new);
+        assert!(coded < 1000, "{coded}");
     }
 }

@@ -6,6 +6,7 @@
 
 use crate::TENSORS_MAX;
 use crate::element::Element;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// Dimensions of a tensor.
@@ -135,6 +136,59 @@ fn element(data_type: u64) -> Option<Element> {
     }
 }
 
+/// The names of tensors in which each row belongs to one output, although they have two dimensions:
+/// those that a `Gemm`, or a quantised one, takes transposed, themselves or through other nodes.
+pub(crate) fn transposed(file: &[u8]) -> BTreeSet<&[u8]> {
+    let graphs = fields(file, 0..file.len()).filter(|field| field.number == 7);
+    let nodes = graphs.flat_map(|graph| match graph.value {
+        Value::Bytes(range) => fields(file, range).filter(|field| field.number == 1).collect(),
+        _ => Vec::new(),
+    });
+    let (mut taken, mut made_of) = (Vec::new(), BTreeMap::new());
+    for node in nodes {
+        let Value::Bytes(node) = node.value else { continue };
+        let (mut inputs, mut outputs, mut is_transposed) = (Vec::new(), Vec::new(), false);
+        for field in fields(file, node) {
+            match (field.number, field.value) {
+                // NodeProto.input = 1, output = 2, attribute = 5
+                (1, Value::Bytes(name)) => inputs.push(&file[name]),
+                (2, Value::Bytes(name)) => outputs.push(&file[name]),
+                (5, Value::Bytes(attribute)) => is_transposed |= takes_transposed(file, attribute),
+                _ => {}
+            }
+        }
+        if is_transposed {
+            taken.extend(inputs.iter().copied());
+        }
+        if let Some(first) = inputs.first() {
+            made_of.extend(outputs.into_iter().map(|output| (output, *first)));
+        }
+    }
+    let mut found = BTreeSet::new();
+    for mut name in taken {
+        // Weights that are quantised come through a node; a name seen before ends a ring, too.
+        while found.insert(name)
+            && let Some(before) = made_of.get(name)
+        {
+            name = before;
+        }
+    }
+    found
+}
+
+/// Whether an attribute says `transB = 1`: AttributeProto.name = 1, i = 3.
+fn takes_transposed(file: &[u8], attribute: Range<usize>) -> bool {
+    let (mut named, mut set) = (false, false);
+    for field in fields(file, attribute) {
+        match (field.number, field.value) {
+            (1, Value::Bytes(name)) => named = &file[name] == b"transB",
+            (3, Value::Number(number)) => set = number == 1,
+            _ => {}
+        }
+    }
+    named && set
+}
+
 struct Field {
     number: u64,
     value: Value,
@@ -212,6 +266,25 @@ mod tests {
         }
     }
 
+    #[test]
+    fn weights_that_lie_transposed_are_known_through_other_nodes() {
+        let message = |fields: &[(u8, &[u8])]| -> Vec<u8> {
+            let fields = fields.iter();
+            fields.flat_map(|(n, b)| [&[n << 3 | 2, b.len() as u8], *b].concat()).collect()
+        };
+        let transposed_by = |number| [message(&[(1, b"transB")]), vec![3 << 3, number]].concat();
+        let nodes = [
+            message(&[(1, b"q"), (1, b"scale"), (2, b"w"), (4, b"DequantizeLinear")]),
+            message(&[(1, b"x"), (1, b"w"), (2, b"y"), (5, &transposed_by(1))]),
+            message(&[(1, b"y"), (1, b"v"), (2, b"x"), (5, &transposed_by(0))]),
+        ];
+        let nodes: Vec<(u8, &[u8])> = nodes.iter().map(|node| (1, &node[..])).collect();
+        let file = message(&[(7, &message(&nodes))]);
+        let names = |names: &[&'static str]| names.iter().map(|name| name.as_bytes()).collect();
+        assert_eq!(transposed(&file), names(&["q", "w", "x", "y"]));
+        assert!(!transposed(ECG).contains(&b""[..]));
+    }
+
     proptest! {
         #[test]
         fn ranges_lie_in_the_file_and_apart_whatever_the_bytes(
@@ -224,6 +297,7 @@ mod tests {
             }
             file.truncate(length);
             let mut end = 0;
+            transposed(&file);
             for tensor in tensors(&file) {
                 prop_assert!(end <= tensor.range.start && tensor.range.end <= length);
                 end = tensor.range.end;

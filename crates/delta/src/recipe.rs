@@ -9,16 +9,17 @@
 //! frame's content, if not script = the new file
 //!                  if script     = operations that make it, from its beginning to its end:
 //!
-//! grrccEEE   tensor                 g goes on with what was learnt of the last tensor alike,
-//!                                   r method, c context, E element
-//!            [step]                 if the method is 2: logarithm of the step
+//! grr0wEEE   tensor                 g goes on with what was learnt of the last tensor alike,
+//!                                   r method, E element
+//!            [step]                 if the method is 2: 0 for 1, 1 for 1.5, 2 for 2, 3 for 3, 4 for 4 …
+//!                                   and -1 for 0.75, -2 for 0.5 …
 //!            [from]                 if the method is not 0
+//!            [row]                  if w: elements of a row, 2 to 65,536; 1 otherwise
 //!            count coded_bytes coded
 //! 01100000   literal                length bytes
 //! 01100001   copy                   from length
 //!
 //! method     = 0 fresh, 1 residual, 2 grid
-//! context    = 0 none, 1 old, 2 nearby, 3 both; fresh has 0 and 2, grid all but 3
 //! numbers are LEB128; step and from are zigzagged (0, -1, 1, -2 ...)
 //! from       = where in the old file, counted from where the last operation there ended, or would
 //!              have ended had a literal or a fresh tensor been one
@@ -27,10 +28,11 @@
 //! Every operation makes at least one byte, so there are never more than bytes. The base is known
 //! by its size only: who applies a recipe to another file of that size gets another digest.
 
+use crate::ROW_MAX;
 use crate::apply::ApplyError;
 use crate::element::Element;
 use crate::grid::Step;
-use crate::method::{Context, Method, Start};
+use crate::method::{Method, Start};
 use std::io::Read;
 
 const MAGIC: [u8; 4] = *b"LSDR";
@@ -40,6 +42,7 @@ const PREFIXED: u8 = 2;
 const LITERAL: u8 = 0b011_00000;
 const COPY: u8 = 0b011_00001;
 const GO_ON: u8 = 0b100_00000;
+const ROWS: u8 = 0b000_01000;
 /// Digits of seven bits that a number has at most.
 const DIGITS_MAX: u32 = 10;
 
@@ -105,6 +108,8 @@ pub(crate) enum Operation {
         method: Method,
         start: Start,
         element: Element,
+        /// Elements of a row.
+        row: usize,
         from: u64,
         count: u64,
         coded_bytes: u64,
@@ -137,15 +142,18 @@ impl Operation {
                 cursor.put(from, out);
                 put_number(out, length);
             }
-            Operation::Tensor { method, start, element, from, count, coded_bytes } => {
+            Operation::Tensor { method, start, element, row, from, count, coded_bytes } => {
                 let go_on = if start == Start::GoOn { GO_ON } else { 0 };
-                let context = method.context() as u8;
-                out.push(go_on | method.number() << 5 | context << 3 | element as u8);
-                if let Method::Grid(_, step) = method {
-                    put_number(out, zigzag(step.exponent().into()));
+                let rows = if row > 1 { ROWS } else { 0 };
+                out.push(go_on | method.number() << 5 | rows | element as u8);
+                if let Method::Grid(step) = method {
+                    put_number(out, zigzag(step.rank().into()));
                 }
                 if method.needs_old() {
                     cursor.put(from, out);
+                }
+                if row > 1 {
+                    put_number(out, row as u64);
                 }
                 put_number(out, count);
                 put_number(out, coded_bytes);
@@ -164,23 +172,23 @@ impl Operation {
             COPY => Operation::Copy { from: cursor.get(source)?, length: number(source)? },
             _ => {
                 let element = Element::ALL[usize::from(tag & 7)];
-                let context = Context::ALL[usize::from(tag >> 3 & 3)];
                 let start = if tag & GO_ON == 0 { Start::Anew } else { Start::GoOn };
-                let method = match (tag >> 5 & 3, context) {
-                    (0, Context::None | Context::Nearby) => Method::Fresh(context),
-                    (1, _) => Method::Residual(context),
-                    (2, Context::None | Context::Old | Context::Nearby) => {
-                        let exponent = i16::try_from(unzigzag(number(source)?)).ok();
-                        let step = exponent.and_then(|exponent| Step::new(exponent, element));
+                let method = match tag >> 4 & 7 {
+                    0b000 => Method::Fresh,
+                    0b010 => Method::Residual,
+                    0b100 => {
+                        let rank = i16::try_from(unzigzag(number(source)?)).ok();
+                        let step = rank.and_then(|rank| Step::new(rank, element));
                         let step =
                             step.ok_or(ApplyError::Malformed("a step that no element has"))?;
-                        Method::Grid(context, step)
+                        Method::Grid(step)
                     }
                     _ => return Err(ApplyError::Operation(tag)),
                 };
                 let from = if method.needs_old() { cursor.get(source)? } else { cursor.0 };
+                let row = if tag & ROWS == 0 { 1 } else { row(source)? };
                 let (count, coded_bytes) = (number(source)?, number(source)?);
-                Operation::Tensor { method, start, element, from, count, coded_bytes }
+                Operation::Tensor { method, start, element, row, from, count, coded_bytes }
             }
         };
         cursor.0 = cursor.0.wrapping_add(operation.length());
@@ -201,6 +209,13 @@ impl Cursor {
     fn get(&mut self, source: &mut impl Read) -> Result<u64, ApplyError> {
         self.0 = self.0.wrapping_add_signed(unzigzag(number(source)?));
         Ok(self.0)
+    }
+}
+
+fn row(source: &mut impl Read) -> Result<usize, ApplyError> {
+    match number(source)? {
+        row if (2..=ROW_MAX as u64).contains(&row) => Ok(row as usize),
+        _ => Err(ApplyError::Malformed("rows that no tensor has")),
     }
 }
 
@@ -270,9 +285,10 @@ mod tests {
             Operation::Copy { from: 300, length: 5 },
             Operation::Copy { from: 300, length: 1 },
             Operation::Tensor {
-                method: Method::Grid(Context::Nearby, step),
+                method: Method::Grid(step),
                 start: Start::GoOn,
                 element: Element::F16,
+                row: 2,
                 from: 301,
                 count: 2,
                 coded_bytes: 3,
@@ -284,7 +300,8 @@ mod tests {
             0x60, 0xAC, 0x02, // literal of 300
             0x61, 0x00, 0x05, // copy of 5 from where the literal would have ended
             0x61, 0x09, 0x01, // copy of 1, five before
-            0xD1, 0x11, 0x00, 0x02, 0x03, // two halves in steps of 2^-9, three bytes
+            0xC9, 0x11, 0x00, 0x02, 0x02,
+            0x03, // two halves, in a row, in steps of 3/64, three bytes
         ];
         assert_eq!(bytes, golden);
     }
@@ -293,15 +310,16 @@ mod tests {
     fn a_tensor_by_itself_names_no_place() {
         let (mut bytes, mut cursor) = (Vec::new(), Cursor::default());
         let fresh = Operation::Tensor {
-            method: Method::Fresh(Context::Nearby),
+            method: Method::Fresh,
             start: Start::Anew,
             element: Element::F32,
+            row: 1,
             from: 0,
             count: 10,
             coded_bytes: 30,
         };
         fresh.write(&mut cursor, &mut bytes);
-        assert_eq!(bytes, [0x10, 10, 30]);
+        assert_eq!(bytes, [0x00, 10, 30]);
         assert_eq!(cursor.position(), 40);
         let read = Operation::read(&mut &bytes[..], &mut Cursor::default());
         assert_eq!(read.ok(), Some(fresh));
@@ -314,16 +332,16 @@ mod tests {
         ) {
             let operations = all.into_iter().map(|(tag, from, count, coded_bytes)| {
                 let element = Element::ALL[usize::from(tag & 7)];
-                let context = Context::ALL[usize::from(tag >> 3 & 3)];
-                let step = Step::new((count % 8) as i16, element).expect("all have these");
+                let row = [1, 2, 300, ROW_MAX][usize::from(tag >> 3 & 3)];
+                let step = Step::new(2 + (count % 8) as i16, element).expect("all have these");
                 let method = match tag >> 5 {
                     0 => return Operation::Literal { length: count },
                     1 => return Operation::Copy { from, length: count },
-                    2 => Method::Residual(context),
-                    _ => Method::Grid(Context::None, step),
+                    2 => Method::Residual,
+                    _ => Method::Grid(step),
                 };
                 let start = if from % 2 == 0 { Start::Anew } else { Start::GoOn };
-                Operation::Tensor { method, start, element, from, count, coded_bytes }
+                Operation::Tensor { method, start, element, row, from, count, coded_bytes }
             });
             let operations: Vec<_> = operations.collect();
             let (mut bytes, mut cursor) = (Vec::new(), Cursor::default());

@@ -25,7 +25,7 @@ const ROUNDS: usize = 3;
 const ROUNDS_LARGE: usize = 1;
 const LARGE_BYTES: u64 = 10 << 20;
 /// Shares of an update's root mean square that it is rounded to.
-const TOLERANCES: [&str; 8] = ["0.25", "0.5", "1", "1.5", "2", "3", "4", "6"];
+const TOLERANCES: [&str; 9] = ["0.5", "1", "2", "4", "6", "8", "12", "16", "24"];
 /// The share of equal answers that a rounded update has to keep.
 const AGREEMENT_MIN: f64 = 0.995;
 
