@@ -6,7 +6,7 @@ use crate::broker::{Guard, Link, Sessions};
 use crate::error::{Error, chain};
 use crate::ingest::{Ear, Pace, Telemetry};
 use crate::registry::{Credentials, Registry};
-use crate::release::{Assigned, Director, ServerKeys, SignedDocuments};
+use crate::release::{Assigned, Director, Repository, ServerKeys, SignedDocuments};
 use crate::store::Store;
 use lineside_bundle::Digest;
 use lineside_wire::name::{DeviceId, SlotName};
@@ -27,6 +27,7 @@ pub(crate) struct Fleet {
     pub artifacts: Artifacts,
     pub keys: Arc<ServerKeys>,
     pub documents: SignedDocuments,
+    pub repository: Repository,
     pub director: Director,
     pub telemetry: Telemetry,
     pub guard: Guard,

@@ -10,7 +10,7 @@ use crate::fleet::Fleet;
 use crate::http::BoundedListener;
 use crate::ingest::{Ear, Pace, Telemetry};
 use crate::registry::Registry;
-use crate::release::{Director, ServerKeys, SignedDocuments};
+use crate::release::{Director, Repository, ServerKeys, SignedDocuments};
 use crate::store::{DataFolder, Readers, Store};
 use anyhow::{Context, anyhow};
 use serde_json::json;
@@ -56,6 +56,7 @@ impl Server {
         let artifacts = Artifacts::new(Blobs::open(&folder).await?, store.clone());
         let registry = Registry::new(store.clone());
         let documents = SignedDocuments::new(store.clone(), artifacts.clone(), keys.clone());
+        let repository = Repository::new(store.clone(), keys.clone());
         let director = Director::new(store.clone(), documents.clone(), keys.clone());
         let deltas = Deltas::start(artifacts.clone(), documents.clone(), store.clone());
 
@@ -77,6 +78,7 @@ impl Server {
             artifacts,
             keys,
             documents,
+            repository,
             director,
             guard: guard.clone(),
             pace: Pace::default(),

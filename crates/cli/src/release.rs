@@ -193,7 +193,7 @@ mod tests {
             director: director.public(),
         };
         let root = Root::pin(&sign_root(&spec, &[&root_key])).unwrap();
-        let mut draft = ReleasesDraft::default();
+        let mut draft = ReleasesDraft::after(None);
         draft.add(id("1", "one"), None).unwrap();
         verify_releases(&root, &draft.sign(NOW + LIST_LIFE, &[&people]), None, NOW).unwrap()
     }

@@ -103,6 +103,7 @@ fn remedy(document: &str) -> &'static str {
     match document {
         "assignment" => "`lineside assign` has a new one signed",
         "list of releases" => "`lineside release` signs a new one",
+        "role's list" => "whoever holds the keys of the role signs a new one",
         _ => "people with root keys sign a new one",
     }
 }

@@ -10,6 +10,10 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use time::OffsetDateTime;
 
+/// The signed field that says when a timestamp was signed, in seconds since 1970. TUF (4.6) knows its
+/// expiry only, and lets it carry further fields.
+const SIGNED_AT: &str = "x-lineside-signed-at";
+
 /// A document as the one above it lists it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Listed {
@@ -71,7 +75,7 @@ pub struct SnapshotSpec {
 pub fn sign_snapshot(spec: &SnapshotSpec, online: &KeyPair) -> Vec<u8> {
     let listed =
         spec.documents.iter().map(|(role, listed)| (format!("{role}.json"), listed.to_json()));
-    sign("snapshot", spec.version, spec.expires, listed.collect(), online)
+    envelope(&signed("snapshot", spec.version, spec.expires, listed.collect()), &[online])
 }
 
 /// What a timestamp shall say.
@@ -79,6 +83,8 @@ pub fn sign_snapshot(spec: &SnapshotSpec, online: &KeyPair) -> Vec<u8> {
 pub struct TimestampSpec {
     /// Its version; rises with each.
     pub version: u64,
+    /// When it is signed. A device whose clock lags behind learns from it that it is later.
+    pub signed_at: OffsetDateTime,
     /// When it expires: soon, for it is what stops somebody from serving old documents.
     pub expires: OffsetDateTime,
     /// The snapshot that is the newest.
@@ -88,24 +94,25 @@ pub struct TimestampSpec {
 /// Writes and signs a timestamp.
 pub fn sign_timestamp(spec: &TimestampSpec, online: &KeyPair) -> Vec<u8> {
     let listed = Map::from_iter([("snapshot.json".to_owned(), spec.snapshot.to_json())]);
-    sign("timestamp", spec.version, spec.expires, listed, online)
+    let mut signed = signed("timestamp", spec.version, spec.expires, listed);
+    signed[SIGNED_AT] = spec.signed_at.unix_timestamp().into();
+    envelope(&signed, &[online])
 }
 
-fn sign(
-    role: &str,
-    version: u64,
-    expires: OffsetDateTime,
-    listed: Map<String, Value>,
-    online: &KeyPair,
-) -> Vec<u8> {
-    envelope(
-        &json!({
-            "_type": role,
-            "spec_version": SPEC_VERSION,
-            "version": version,
-            "expires": timestamp(expires),
-            "meta": listed,
-        }),
-        &[online],
-    )
+/// When a timestamp was signed, as it says itself; none if it does not. Whether it was signed by who
+/// may is for others to verify.
+pub fn signed_at(timestamp: &[u8]) -> Option<OffsetDateTime> {
+    let envelope: Value = serde_json::from_slice(timestamp).ok()?;
+    let seconds = envelope["signed"][SIGNED_AT].as_i64()?;
+    OffsetDateTime::from_unix_timestamp(seconds).ok()
+}
+
+fn signed(role: &str, version: u64, expires: OffsetDateTime, listed: Map<String, Value>) -> Value {
+    json!({
+        "_type": role,
+        "spec_version": SPEC_VERSION,
+        "version": version,
+        "expires": timestamp(expires),
+        "meta": listed,
+    })
 }

@@ -19,10 +19,12 @@ mod root;
 
 pub use agree::{TrustedTarget, agree};
 pub use assignment::{AssignmentSpec, TrustedAssignment, sign_assignment, verify_assignment};
-pub use delegation::{Delegation, TargetsSpec, sign_targets};
+pub use delegation::{Delegation, TargetsSpec, TrustedTargets, sign_targets, verify_delegated};
 pub use document::{DOCUMENT_BYTES_MAX, Seen, VERSION_MAX};
 pub use error::TrustError;
-pub use freshness::{Listed, SnapshotSpec, TimestampSpec, sign_snapshot, sign_timestamp};
+pub use freshness::{
+    Listed, SnapshotSpec, TimestampSpec, sign_snapshot, sign_timestamp, signed_at,
+};
 pub use key::{KeyError, KeyPair, PublicKey};
 pub use releases::{ReleasesDraft, SignedRelease, TrustedReleases, verify_releases};
 pub use root::{Root, RootSpec, sign_root};

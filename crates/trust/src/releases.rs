@@ -7,11 +7,12 @@ use crate::document::{
 };
 use crate::error::TrustError;
 use crate::key::KeyPair;
+use crate::repository::rules::sound_targets;
 use crate::root::Root;
 use lineside_bundle::{BundleName, BundleVersion, Digest, ReleaseId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use sigstore_tuf::{Delegations, Metadata, TargetFile, Targets};
+use sigstore_tuf::{DelegatedRole, Delegations, Key, Metadata, TargetFile, Targets};
 use std::collections::BTreeMap;
 use time::OffsetDateTime;
 
@@ -68,6 +69,34 @@ impl TrustedReleases {
         self.releases.get(path)
     }
 
+    /// The roles that may sign targets besides the release keys, in the order in which they are asked.
+    pub fn delegates(&self) -> impl Iterator<Item = &str> {
+        self.roles().map(|role| role.name.as_str())
+    }
+
+    /// Those of them that may sign what is at `path`, in the order in which they are asked.
+    pub fn delegates_for(&self, path: &str) -> Vec<&str> {
+        let mut names = Vec::new();
+        for role in self.roles().filter(|role| role.matches_path(path).unwrap_or(false)) {
+            names.push(role.name.as_str());
+            if role.terminating {
+                break;
+            }
+        }
+        names
+    }
+
+    /// The keys that sign for the role called `name`, and the paths that it may sign.
+    pub(crate) fn delegate(&self, name: &str) -> Option<(&BTreeMap<String, Key>, &DelegatedRole)> {
+        let delegations = self.delegations.as_ref()?;
+        let role = delegations.roles.iter().find(|role| role.name == name)?;
+        Some((&delegations.keys, role))
+    }
+
+    fn roles(&self) -> impl Iterator<Item = &DelegatedRole> {
+        self.delegations.iter().flat_map(|delegations| &delegations.roles)
+    }
+
     /// All of them, by path.
     pub fn iter(&self) -> impl Iterator<Item = &SignedRelease> {
         self.releases.values()
@@ -92,16 +121,17 @@ pub fn verify_releases(
     let signed = metadata.signed();
     let seen = verify_sequence(DOCUMENT, signed.version, bytes, seen)?;
     verify_expiry(DOCUMENT, signed, now)?;
+    let failed = |problem| TrustError::Format { document: DOCUMENT, problem };
+    sound_targets(signed).map_err(failed)?;
     let mut releases = BTreeMap::new();
     for (path, target) in &signed.targets {
-        let release = release(path, target)
-            .map_err(|problem| TrustError::Format { document: DOCUMENT, problem })?;
+        let release = release(path, target).map_err(failed)?;
         releases.insert(path.clone(), release);
     }
     Ok(TrustedReleases { seen, releases, delegations: signed.delegations.clone() })
 }
 
-fn release(path: &str, target: &TargetFile) -> Result<SignedRelease, String> {
+pub(crate) fn release(path: &str, target: &TargetFile) -> Result<SignedRelease, String> {
     let custom = target.custom.clone().unwrap_or(Value::Null);
     let custom: Custom =
         serde_json::from_value(custom).map_err(|error| format!("{path}: custom: {error}"))?;
@@ -124,7 +154,7 @@ pub(crate) fn digest(path: &str, target: &TargetFile) -> Result<Digest, String> 
 }
 
 /// A list of releases to be signed.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ReleasesDraft {
     version: u64,
     releases: BTreeMap<String, SignedRelease>,

@@ -96,6 +96,13 @@ impl Root {
         self.director.keyids.iter().any(|id| id == key_id)
     }
 
+    /// Whether the key with this id alone may sign both snapshot and timestamp.
+    pub fn names_online(&self, key_id: &str) -> bool {
+        let may_sign =
+            |role: &RoleKeys| role.threshold == 1 && role.keyids.iter().any(|id| id == key_id);
+        ["snapshot", "timestamp"].iter().all(|name| self.role(name).is_ok_and(may_sign))
+    }
+
     /// Refuses a root past its date. What runs goes on; new installs stop.
     pub(crate) fn verify_expiry(&self, now: OffsetDateTime) -> Result<(), TrustError> {
         verify_expiry(DOCUMENT, &self.signed, now)

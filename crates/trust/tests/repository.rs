@@ -200,6 +200,7 @@ impl Scene {
 
     fn stamp(&self, snapshot: Vec<u8>) {
         let timestamp = TimestampSpec {
+            signed_at: NOW,
             version: self.timestamp,
             expires: self.expires,
             snapshot: Listed::of("snapshot", &snapshot).unwrap(),

@@ -67,6 +67,16 @@ name! {
 }
 
 name! {
+    /// The place where devices stand, as its policy names it: `[a-z0-9][a-z0-9-]{0,62}`.
+    SiteName, "site name"
+}
+
+name! {
+    /// Somebody who may sign targets besides the release keys: `[a-z0-9][a-z0-9-]{0,62}`.
+    RoleName, "role name"
+}
+
+name! {
     /// A named place on a device in which one bundle runs: `[a-z0-9][a-z0-9-]{0,62}`.
     SlotName, "slot name"
 }

@@ -18,7 +18,7 @@ use utoipa::{IntoParams, ToSchema};
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Accepted {
     /// Its version.
-    version: u64,
+    pub version: u64,
 }
 
 /// Which root.
@@ -67,6 +67,7 @@ pub(crate) async fn put_root(
 ) -> Result<Json<Accepted>, Error> {
     let now = OffsetDateTime::now_utc();
     let version = fleet.documents.accept_root(bytes, now).await?;
+    fleet.repository.renew(now).await?;
     tracing::info!("root {version} accepted");
     Ok(Json(Accepted { version }))
 }
@@ -98,10 +99,12 @@ pub(crate) async fn put_releases(
 ) -> Result<Json<Accepted>, Error> {
     let now = OffsetDateTime::now_utc();
     let version = fleet.documents.accept_releases(bytes, now).await?;
+    fleet.repository.renew(now).await?;
     tracing::info!("list of releases {version} accepted");
     Ok(Json(Accepted { version }))
 }
 
-fn json_bytes(bytes: Vec<u8>) -> impl IntoResponse {
+/// An answer with a document as it was signed.
+pub(crate) fn json_bytes(bytes: Vec<u8>) -> impl IntoResponse {
     ([(CONTENT_TYPE, "application/json")], bytes)
 }

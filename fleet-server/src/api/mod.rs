@@ -12,11 +12,12 @@ mod openapi;
 mod page;
 mod problem;
 mod telemetry;
+mod tuf;
 mod view;
 
 use crate::artifact::MANIFEST_BYTES_MAX;
 use crate::fleet::Fleet;
-use crate::release::{RELEASES_BYTES_MAX, ROOT_BYTES_MAX};
+use crate::release::{RELEASES_BYTES_MAX, ROLE_BYTES_MAX, ROOT_BYTES_MAX};
 use axum::http::{HeaderValue, header};
 use axum::{Extension, Router};
 use extract::BodyBytesMax;
@@ -71,6 +72,9 @@ pub(crate) fn router(fleet: Arc<Fleet>) -> Router {
         .routes(routes!(telemetry::events))
         .routes(routes!(manifests::version))
         .routes(routes!(manifests::referrers))
+        .routes(routes!(tuf::metadata))
+        .routes(routes!(tuf::release))
+        .routes(routes!(tuf::site_file))
         // Blobs are streamed to disk and bounded there.
         .routes(routes!(blobs::get))
         .routes(routes!(blobs::begin))
@@ -85,6 +89,11 @@ pub(crate) fn router(fleet: Arc<Fleet>) -> Router {
             OpenApiRouter::new()
                 .routes(routes!(documents::releases, documents::put_releases))
                 .layer(bounded(RELEASES_BYTES_MAX)),
+        )
+        .merge(
+            OpenApiRouter::new()
+                .routes(routes!(tuf::role, tuf::put_role))
+                .layer(bounded(ROLE_BYTES_MAX)),
         )
         .merge(
             OpenApiRouter::new()

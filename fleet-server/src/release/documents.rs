@@ -2,35 +2,54 @@
 
 use crate::artifact::Artifacts;
 use crate::error::Error;
-use crate::registry::unix_ms;
 use crate::release::ServerKeys;
+use crate::release::kept::{Kept, Kind};
 use crate::store::tables::document;
-use crate::store::{Store, from_row, to_row};
+use crate::store::{Store, from_row};
 use lineside_bundle::Digest;
-use lineside_trust::{Root, Seen, TrustedReleases, verify_releases};
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
+use lineside_trust::{
+    Root, Seen, TrustedReleases, TrustedTargets, verify_delegated, verify_releases,
+};
+use lineside_wire::name::RoleName;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use time::OffsetDateTime;
 
-const ROOT: &str = "root";
-const RELEASES: &str = "releases";
 /// Largest list of releases in bytes. A device gets it with its assignment in one message.
 pub(crate) const RELEASES_BYTES_MAX: usize = 512 << 10;
 /// Largest root in bytes.
 pub(crate) const ROOT_BYTES_MAX: usize = 64 << 10;
+/// Largest document of a delegated role in bytes. A device gets those that speak of what is assigned
+/// to it, with all else in one message.
+pub(crate) const ROLE_BYTES_MAX: usize = 32 << 10;
+/// Roles that a list of releases may name besides the release keys.
+const ROLES_MAX: usize = 24;
+/// Largest file of a delegated role that is no release, in bytes: a site's policy.
+pub(crate) const FILE_BYTES_MAX: u64 = 64 << 10;
 
 /// What people have signed.
 #[derive(Clone)]
 pub(crate) struct SignedDocuments {
     store: Arc<Store>,
+    kept: Kept,
     artifacts: Artifacts,
     keys: Arc<ServerKeys>,
 }
 
-/// The list of releases that holds, and its bytes.
+/// The list of releases that holds, its bytes, and what holds of those whom it names.
 pub(crate) struct Released {
     pub releases: TrustedReleases,
     pub bytes: Vec<u8>,
+    delegated: BTreeMap<String, TrustedTargets>,
+}
+
+impl Released {
+    /// Digest and size of a file that is no release, from the first of the roles that may sign it.
+    pub fn file(&self, path: &str) -> Option<(Digest, u64)> {
+        let roles = self.releases.delegates_for(path);
+        let signed = roles.into_iter().filter_map(|role| self.delegated.get(role));
+        signed.filter_map(|targets| targets.files().get(path)).next().copied()
+    }
 }
 
 /// A list of releases that may be accepted.
@@ -44,17 +63,18 @@ enum Judged {
 impl SignedDocuments {
     /// The documents in `store`, about what is in `artifacts`.
     pub fn new(store: Arc<Store>, artifacts: Artifacts, keys: Arc<ServerKeys>) -> SignedDocuments {
-        SignedDocuments { store, artifacts, keys }
+        let kept = Kept::new(store.clone());
+        SignedDocuments { store, kept, artifacts, keys }
     }
 
     /// Takes the first root on the administrator's word, and each next one by the last.
     /// The same again is no error.
     ///
     /// # Errors
-    /// [`Error::Untrusted`]; [`Error::Refused`] if it does not name this server's director.
+    /// [`Error::Untrusted`]; [`Error::Refused`] if it does not name this server's keys.
     pub async fn accept_root(&self, bytes: Vec<u8>, now: OffsetDateTime) -> Result<u64, Error> {
         let writing = self.store.write().await?;
-        let current = self.root_rows().await?.pop();
+        let current = self.kept.newest(Kind::Root).await?;
         if current.as_ref().is_some_and(|current| current.bytes == bytes) {
             return Ok(current.map_or(0, |current| from_row(current.version)));
         }
@@ -62,16 +82,20 @@ impl SignedDocuments {
             Some(current) => Root::pin(&current.bytes)?.update(&bytes)?,
             None => Root::pin(&bytes)?,
         };
-        let director = self.keys.director.id();
-        if !root.names_director(&director) {
-            return Err(Error::Refused(format!(
-                "the root does not name this server's director key {}: \
-                 take the key from /api/v1/online-keys, as `lineside keys new` does",
-                &director[..12]
-            )));
+        let (director, online) = (self.keys.director.id(), self.keys.online.id());
+        for (name, id, is_named) in [
+            ("director", &director, root.names_director(&director)),
+            ("online", &online, root.names_online(&online)),
+        ] {
+            if !is_named {
+                return Err(Error::Refused(format!(
+                    "the root does not name this server's {name} key {}: \
+                     take the key from /api/v1/online-keys, as `lineside keys new` does",
+                    &id[..12]
+                )));
+            }
         }
-        let row = row(ROOT, root.version(), bytes, now);
-        document::Entity::insert(row).exec_without_returning(&writing.transaction).await?;
+        Kept::put(&writing, Kind::Root, root.version(), bytes, now).await?;
         writing.commit().await?;
         Ok(root.version())
     }
@@ -89,30 +113,74 @@ impl SignedDocuments {
         for release in releases.iter() {
             self.artifacts.complete(&release.id).await?;
         }
+        check_roles(&releases)?;
         let writing = self.store.write().await?;
         // Judged again: another root or list may have come. Artifacts do not go.
         let version = match self.judge(&bytes, now).await? {
             Judged::Known(version) => return Ok(version),
             Judged::New(releases) => releases.seen().version,
         };
-        let row = row(RELEASES, version, bytes, now);
-        document::Entity::delete_many()
-            .filter(document::Column::Kind.eq(RELEASES))
-            .exec(&writing.transaction)
-            .await?;
-        document::Entity::insert(row).exec_without_returning(&writing.transaction).await?;
+        Kept::put(&writing, Kind::Releases, version, bytes, now).await?;
         writing.commit().await?;
         self.artifacts.released.notify_one();
         Ok(version)
     }
 
+    /// Takes what a role has signed that the list of releases names, if all of it is here.
+    ///
+    /// # Errors
+    /// [`Error::Untrusted`]; [`Error::Refused`] names what is missing; [`Error::Missing`] if nothing
+    /// is released yet.
+    pub async fn accept_delegated(
+        &self,
+        role: &RoleName,
+        bytes: Vec<u8>,
+        now: OffsetDateTime,
+    ) -> Result<u64, Error> {
+        let (targets, _) = self.judge_delegated(role, &bytes, now).await?;
+        for release in targets.releases().values() {
+            self.artifacts.complete(&release.id).await?;
+        }
+        for (path, (digest, bytes)) in targets.files() {
+            if *bytes > FILE_BYTES_MAX {
+                let problem = format!("{path} has {bytes} bytes, {FILE_BYTES_MAX} are allowed");
+                return Err(Error::Refused(problem));
+            }
+            if self.artifacts.blobs.size(digest).await != Some(*bytes) {
+                return Err(Error::Refused(format!(
+                    "{path}: {digest} is not on this server: push it first"
+                )));
+            }
+        }
+        let writing = self.store.write().await?;
+        // Judged again: another list may have come.
+        let (targets, is_new) = self.judge_delegated(role, &bytes, now).await?;
+        let version = targets.seen().version;
+        if is_new {
+            Kept::put(&writing, Kind::Role(role.as_str()), version, bytes, now).await?;
+            writing.commit().await?;
+        }
+        Ok(version)
+    }
+
+    /// Verifies what a role has signed, against what is here of it. Whether that is another.
+    async fn judge_delegated(
+        &self,
+        role: &RoleName,
+        bytes: &[u8],
+        now: OffsetDateTime,
+    ) -> Result<(TrustedTargets, bool), Error> {
+        let list = self.list(now).await?.ok_or_else(nothing_released)?;
+        let seen = self.kept.newest(Kind::Role(role.as_str())).await?.map(|row| seen(&row));
+        let targets = verify_delegated(&list.0, role.as_str(), bytes, seen.as_ref(), now)?;
+        let is_new = seen.is_none_or(|seen| seen.version != targets.seen().version);
+        Ok((targets, is_new))
+    }
+
     /// Verifies a list of releases by the root that holds, against the list that is here.
     async fn judge(&self, bytes: &[u8], now: OffsetDateTime) -> Result<Judged, Error> {
         let root = self.root().await?;
-        let seen = self
-            .releases_row()
-            .await?
-            .map(|row| Seen { version: from_row(row.version), digest: Digest::of(&row.bytes) });
+        let seen = self.kept.newest(Kind::Releases).await?.map(|row| seen(&row));
         let releases = verify_releases(&root, bytes, seen.as_ref(), now)?;
         let version = releases.seen().version;
         Ok(match seen {
@@ -126,7 +194,7 @@ impl SignedDocuments {
     /// # Errors
     /// [`Error::Conflict`] if there is none yet.
     pub async fn root(&self) -> Result<Root, Error> {
-        let newest = self.root_rows().await?.pop().ok_or_else(no_root)?;
+        let newest = self.kept.newest(Kind::Root).await?.ok_or_else(no_root)?;
         Ok(Root::pin(&newest.bytes)?)
     }
 
@@ -135,21 +203,50 @@ impl SignedDocuments {
     /// # Errors
     /// [`Error::Database`].
     pub async fn roots(&self) -> Result<Vec<(u64, Vec<u8>)>, Error> {
-        let rows = self.root_rows().await?;
+        let rows = self.kept.roots().await?;
         Ok(rows.into_iter().map(|row| (from_row(row.version), row.bytes)).collect())
     }
 
-    /// The list of releases, verified again at `now`.
+    /// The list of releases, verified again at `now`, with what holds then of those whom it names.
     ///
     /// # Errors
-    /// [`Error::Conflict`] if there is none yet; [`Error::Untrusted`] if it has expired.
+    /// [`Error::Missing`] if there is none yet; [`Error::Untrusted`] if it has expired.
     pub async fn released(&self, now: OffsetDateTime) -> Result<Released, Error> {
+        let (releases, bytes) = self.list(now).await?.ok_or_else(nothing_released)?;
+        let delegated = self.delegated(&releases, now).await?;
+        Ok(Released { releases, bytes, delegated })
+    }
+
+    /// What a delegated role has signed, as it came, for who verifies it himself; none if there is
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn role(&self, role: &RoleName) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.kept.newest(Kind::Role(role.as_str())).await?.map(|row| row.bytes))
+    }
+
+    async fn list(&self, now: OffsetDateTime) -> Result<Option<(TrustedReleases, Vec<u8>)>, Error> {
         let root = self.root().await?;
-        let row = self.releases_row().await?.ok_or_else(|| {
-            Error::Missing("nothing is released yet: sign a bundle with `lineside release`".into())
-        })?;
-        let releases = verify_releases(&root, &row.bytes, None, now)?;
-        Ok(Released { releases, bytes: row.bytes })
+        let Some(row) = self.kept.newest(Kind::Releases).await? else { return Ok(None) };
+        Ok(Some((verify_releases(&root, &row.bytes, None, now)?, row.bytes)))
+    }
+
+    /// What the roles that a list names have signed, as far as it holds. Where the keys of one were
+    /// replaced, or its date is past, only what hangs on it does not hold.
+    async fn delegated(
+        &self,
+        list: &TrustedReleases,
+        now: OffsetDateTime,
+    ) -> Result<BTreeMap<String, TrustedTargets>, Error> {
+        let mut holding = BTreeMap::new();
+        for role in list.delegates() {
+            let Some(row) = self.kept.newest(Kind::Role(role)).await? else { continue };
+            if let Ok(targets) = verify_delegated(list, role, &row.bytes, None, now) {
+                holding.insert(role.to_owned(), targets);
+            }
+        }
+        Ok(holding)
     }
 
     /// The list of releases as it came, for who verifies it himself; none if there is none.
@@ -157,7 +254,7 @@ impl SignedDocuments {
     /// # Errors
     /// [`Error::Database`].
     pub async fn releases(&self) -> Result<Option<Vec<u8>>, Error> {
-        Ok(self.releases_row().await?.map(|row| row.bytes))
+        Ok(self.kept.newest(Kind::Releases).await?.map(|row| row.bytes))
     }
 
     /// The list of releases as it was judged when it came, for showing; none if there is none.
@@ -165,12 +262,11 @@ impl SignedDocuments {
     /// # Errors
     /// [`Error::Untrusted`] if its keys have been replaced since and it was not signed anew.
     pub async fn released_when_accepted(&self) -> Result<Option<Released>, Error> {
-        let Some(row) = self.releases_row().await? else { return Ok(None) };
-        let nanos = i128::from(row.accepted_unix_ms) * 1_000_000;
-        let then =
-            OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let Some(row) = self.kept.newest(Kind::Releases).await? else { return Ok(None) };
+        let then = taken_at(&row);
         let releases = verify_releases(&self.root().await?, &row.bytes, None, then)?;
-        Ok(Some(Released { releases, bytes: row.bytes }))
+        let delegated = self.delegated(&releases, then).await?;
+        Ok(Some(Released { releases, bytes: row.bytes, delegated }))
     }
 
     /// Version of the list of releases, 0 if there is none.
@@ -178,34 +274,40 @@ impl SignedDocuments {
     /// # Errors
     /// [`Error::Database`].
     pub async fn releases_version(&self) -> Result<u64, Error> {
-        Ok(self.releases_row().await?.map_or(0, |row| from_row(row.version)))
+        let row = self.kept.newest(Kind::Releases).await?;
+        Ok(row.map_or(0, |row| from_row(row.version)))
     }
+}
 
-    async fn root_rows(&self) -> Result<Vec<document::Model>, Error> {
-        Ok(document::Entity::find()
-            .filter(document::Column::Kind.eq(ROOT))
-            .order_by_asc(document::Column::Version)
-            .all(self.store.read())
-            .await?)
+/// Refuses a list that names roles which cannot be carried from here to a device.
+fn check_roles(list: &TrustedReleases) -> Result<(), Error> {
+    let roles: Vec<&str> = list.delegates().collect();
+    if roles.len() > ROLES_MAX {
+        let problem =
+            format!("the list names {} roles, at most {ROLES_MAX} are carried", roles.len());
+        return Err(Error::Refused(problem));
     }
+    for role in roles {
+        let name: Result<RoleName, _> = role.parse();
+        name.map_err(|error| Error::Refused(error.to_string()))?;
+    }
+    Ok(())
+}
 
-    async fn releases_row(&self) -> Result<Option<document::Model>, Error> {
-        Ok(document::Entity::find()
-            .filter(document::Column::Kind.eq(RELEASES))
-            .one(self.store.read())
-            .await?)
-    }
+/// The time at which a document was taken.
+pub(crate) fn taken_at(row: &document::Model) -> OffsetDateTime {
+    let nanos = i128::from(row.accepted_unix_ms) * 1_000_000;
+    OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}
+
+fn seen(row: &document::Model) -> Seen {
+    Seen { version: from_row(row.version), digest: Digest::of(&row.bytes) }
+}
+
+fn nothing_released() -> Error {
+    Error::Missing("nothing is released yet: sign a bundle with `lineside release`".into())
 }
 
 fn no_root() -> Error {
     Error::Conflict("this server has no root yet: make one with `lineside keys new`".into())
-}
-
-fn row(kind: &str, version: u64, bytes: Vec<u8>, now: OffsetDateTime) -> document::ActiveModel {
-    document::ActiveModel {
-        kind: Set(kind.into()),
-        version: Set(to_row(version)),
-        bytes: Set(bytes),
-        accepted_unix_ms: Set(unix_ms(now)),
-    }
 }

@@ -1,4 +1,4 @@
-//! The server's own keys: one signs assignments, one is kept for freshness. Neither can release.
+//! The server's own keys: one signs assignments, one signs snapshot and timestamp. Neither can release.
 
 use crate::error::Error;
 use crate::store::DataFolder;
@@ -11,7 +11,8 @@ use utoipa::ToSchema;
 pub(crate) struct ServerKeys {
     /// Signs assignments.
     pub director: KeyPair,
-    online: KeyPair,
+    /// Signs snapshot and timestamp.
+    pub online: KeyPair,
 }
 
 /// What the root must name, in TUF's form.
@@ -20,7 +21,7 @@ pub(crate) struct OnlineKeys {
     /// Signs assignments.
     #[schema(value_type = Object)]
     pub director: PublicKey,
-    /// Will sign snapshot and timestamp.
+    /// Signs snapshot and timestamp.
     #[schema(value_type = Object)]
     pub online: PublicKey,
 }

@@ -1,9 +1,14 @@
-//! Signed documents: roots and lists of releases that people bring, assignments signed here.
+//! Signed documents: what people bring, what is signed here, and the repository that they make.
 
 mod director;
 mod documents;
+mod kept;
 mod keys;
+mod repository;
 
 pub(crate) use director::{Assigned, Director};
-pub(crate) use documents::{RELEASES_BYTES_MAX, ROOT_BYTES_MAX, Released, SignedDocuments};
+pub(crate) use documents::{
+    FILE_BYTES_MAX, RELEASES_BYTES_MAX, ROLE_BYTES_MAX, ROOT_BYTES_MAX, Released, SignedDocuments,
+};
 pub(crate) use keys::{OnlineKeys, ServerKeys};
+pub(crate) use repository::Repository;

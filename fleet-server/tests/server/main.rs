@@ -18,3 +18,4 @@ mod running;
 mod signers;
 mod storage;
 mod telemetry;
+mod tuf;

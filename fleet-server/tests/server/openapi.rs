@@ -2,12 +2,16 @@
 
 use crate::running::{As, Reply, Running};
 use crate::signers::{Artifact, Signers, artifact};
+use crate::tuf::site_policy;
 use lineside_bundle::{Digest, MANIFEST_TYPE};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// Larger than any body but a blob may be, in bytes.
 const TOO_LARGE: usize = 5 << 20;
+
+/// What holds at the site.
+const POLICY: &[u8] = b"{}";
 
 /// A server with one of everything that routes name.
 struct House {
@@ -24,6 +28,7 @@ impl House {
         let server = Running::start(data.path());
         let signers = Signers::enrolled(&server);
         signers.release(&server, "1");
+        site_policy(&server, &signers, "hill", POLICY);
         server.add_device("line-3");
         let document = server.get("/api/v1/openapi.json").json();
         House { server, signers, artifact: artifact("turbine", "1"), document, _data: data }
@@ -48,7 +53,16 @@ impl House {
             .replace("{slot}", "turbine")
             .replace("{name}", "turbine")
             .replace("{reference}", "1")
+            .replace("{document}", "timestamp.json")
+            .replace("{role}", "site-hill")
+            .replace("{site}", "hill")
+            .replace("{bundle}", "turbine")
             .replace("{digest}", &blob);
+        let file = match path.contains("/site/") {
+            true => format!("{}.policy.json", Digest::of(POLICY).hex()),
+            false => format!("{}.1", self.artifact.id.digest.hex()),
+        };
+        path = path.replace("{file}", &file);
         if path.contains("{upload}") {
             let begun = self.ask("POST", "/v2/turbine/blobs/uploads/", b"");
             path = path.replace("/v2/turbine/blobs/uploads/{upload}", begun.header("location"));
@@ -66,6 +80,9 @@ impl House {
             }
             ("PUT", "/api/v1/root") => self.signers.root_bytes(),
             ("PUT", "/api/v1/releases") => self.ask("GET", "/api/v1/releases", b"").body,
+            ("PUT", "/api/v1/targets/{role}") => {
+                self.ask("GET", "/api/v1/targets/site-hill", b"").body
+            }
             ("PUT", "/v2/{name}/manifests/{reference}") => self.artifact.manifest.clone(),
             _ => Vec::new(),
         };
@@ -116,6 +133,10 @@ fn the_document_lists_every_route_and_nothing_else() {
         "GET /api/v1/openapi.json",
         "GET /api/v1/releases",
         "GET /api/v1/root",
+        "GET /api/v1/targets/{role}",
+        "GET /tuf/metadata/{document}",
+        "GET /tuf/targets/site/{site}/{file}",
+        "GET /tuf/targets/{bundle}/{file}",
         "GET /v2/",
         "GET /v2/{name}/blobs/uploads/{upload}",
         "GET /v2/{name}/blobs/{digest}",
@@ -130,6 +151,7 @@ fn the_document_lists_every_route_and_nothing_else() {
         "PUT /api/v1/devices/{device}/slots/{slot}",
         "PUT /api/v1/releases",
         "PUT /api/v1/root",
+        "PUT /api/v1/targets/{role}",
         "PUT /v2/{name}/blobs/uploads/{upload}",
         "PUT /v2/{name}/manifests/{reference}",
     ];

@@ -254,7 +254,7 @@ fn an_assignment_of_what_is_no_longer_released_ends_and_hinders_no_other() {
     let list = server.get("/api/v1/releases").body;
     let now = OffsetDateTime::now_utc();
     let version = verify_releases(&root, &list, None, now).unwrap().seen().version;
-    let empty = ReleasesDraft::default().sign(in_a_year(), &[&signers.release]);
+    let empty = ReleasesDraft::after(None).sign(in_a_year(), &[&signers.release]);
     let mut trusted = verify_releases(&root, &empty, None, now).unwrap();
     while trusted.seen().version < version {
         let next = ReleasesDraft::after(Some(&trusted)).sign(in_a_year(), &[&signers.release]);
@@ -288,7 +288,7 @@ fn a_list_past_its_date_is_shown_and_assigns_nothing() {
     let bundle = artifact("turbine", "1");
     bundle.push(&server);
     server.add_device("line-3");
-    let mut draft = ReleasesDraft::default();
+    let mut draft = ReleasesDraft::after(None);
     draft.add(bundle.id, None).unwrap();
     let expired = draft.sign(OffsetDateTime::now_utc() - Duration::days(1), &[&signers.release]);
     assert!(server.put("/api/v1/releases", &expired).error(422).contains("expired"));

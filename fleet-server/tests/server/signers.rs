@@ -58,16 +58,21 @@ impl Signers {
 
     /// The list of releases after the server's, with these in addition.
     pub fn releases(&self, server: &Running, add: &[ReleaseId], keys: &[&KeyPair]) -> Vec<u8> {
+        let mut draft = self.draft(server);
+        for id in add {
+            draft.add(id.clone(), None).unwrap();
+        }
+        draft.sign(in_a_year(), keys)
+    }
+
+    /// The list of releases after the server's, to be changed.
+    pub fn draft(&self, server: &Running) -> ReleasesDraft {
         let root = Root::pin(&server.get("/api/v1/root").body).unwrap();
         let current = server.get("/api/v1/releases");
         let now = OffsetDateTime::now_utc();
         let trusted = (current.status == 200)
             .then(|| verify_releases(&root, &current.body, None, now).unwrap());
-        let mut draft = ReleasesDraft::after(trusted.as_ref());
-        for id in add {
-            draft.add(id.clone(), None).unwrap();
-        }
-        draft.sign(in_a_year(), keys)
+        ReleasesDraft::after(trusted.as_ref())
     }
 
     /// Pushes a bundle and releases it.

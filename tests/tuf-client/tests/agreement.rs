@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 
+mod python;
+
 use lineside_trust::repository::{Client, Fault, Mirror, Shelf};
+use python::{folder, python, run};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -143,37 +146,6 @@ impl Step {
         }
         theirs
     }
-}
-
-/// A folder for python-tuf and what it writes, apart from those of other versions of the scripts.
-fn folder() -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tuf");
-    fs::create_dir_all(&folder).unwrap();
-    folder
-}
-
-fn run(what: &str, command: &mut Command) {
-    let output = command.output().unwrap_or_else(|error| panic!("{what}: {error}"));
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{what}: {text}");
-}
-
-/// The Python that has python-tuf, installed at the first time.
-fn python() -> PathBuf {
-    let scripts = scripts();
-    let wanted = fs::read(scripts.join("requirements.txt")).unwrap();
-    let environment = folder().join("python");
-    let (python, installed) = (environment.join("bin/python"), environment.join("installed.txt"));
-    if fs::read(&installed).is_ok_and(|installed| installed == wanted) {
-        return python;
-    }
-    let venv = "python3 -m venv (Debian: apt-get install python3-venv)";
-    run(venv, Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment));
-    let mut install = Command::new(&python);
-    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]);
-    run("pip install", install.arg("--requirement").arg(scripts.join("requirements.txt")));
-    fs::write(&installed, &wanted).unwrap();
-    python
 }
 
 fn scripts() -> PathBuf {

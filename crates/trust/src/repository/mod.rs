@@ -5,7 +5,7 @@ mod client;
 mod error;
 mod file;
 mod link;
-mod rules;
+pub(crate) mod rules;
 
 pub use client::{Client, Versions};
 pub use error::{Fault, RepositoryError};

@@ -59,7 +59,7 @@ fn sound_root(root: &Root) -> Result<(), String> {
 }
 
 /// None of the delegated roles may be called like a role of the root, or like another one (TUF 4.5).
-fn sound_targets(targets: &Targets) -> Result<(), String> {
+pub(crate) fn sound_targets(targets: &Targets) -> Result<(), String> {
     sound_version(targets.version)?;
     if let Some((path, _)) = targets.targets.iter().find(|(_, file)| file.hashes.is_empty()) {
         return Err(format!("{path} has no digest"));

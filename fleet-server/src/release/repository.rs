@@ -1,0 +1,167 @@
+//! The TUF repository that this server serves: what people have signed, with the snapshot and the
+//! timestamp over it that are signed here (The Update Framework specification 1.0, sections 4.4, 4.6).
+
+use crate::error::Error;
+use crate::release::ServerKeys;
+use crate::release::documents::taken_at;
+use crate::release::kept::{Kept, Kind};
+use crate::store::tables::document;
+use crate::store::{Store, from_row};
+use lineside_trust::{
+    Listed, Root, SnapshotSpec, TimestampSpec, VERSION_MAX, sign_snapshot, sign_timestamp,
+};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use time::{Duration, OffsetDateTime};
+
+/// How long snapshot and timestamp are good. A file that was carried to a device by hand brings them
+/// too, and may be under way for a while.
+const VALID: Duration = Duration::days(14);
+/// They are signed anew with less time left, so that who asks has a week at least.
+const RENEW: Duration = Duration::days(7);
+
+/// The repository.
+#[derive(Clone)]
+pub(crate) struct Repository {
+    store: Arc<Store>,
+    kept: Kept,
+    keys: Arc<ServerKeys>,
+}
+
+/// A document to be put in place.
+struct New {
+    kind: Kind<'static>,
+    version: u64,
+    bytes: Vec<u8>,
+}
+
+impl Repository {
+    /// The repository of the documents in `store`.
+    pub fn new(store: Arc<Store>, keys: Arc<ServerKeys>) -> Repository {
+        Repository { kept: Kept::new(store.clone()), store, keys }
+    }
+
+    /// A document by its name in a repository with consistent snapshots: `timestamp.json`,
+    /// `2.root.json`, `7.snapshot.json`, `3.targets.json`, `1.site-mill.json`. None if there is none.
+    ///
+    /// The timestamp is always one that holds for a while.
+    ///
+    /// # Errors
+    /// As for [`Repository::renew`].
+    pub async fn document(
+        &self,
+        name: &str,
+        now: OffsetDateTime,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        if name == "timestamp.json" {
+            self.renew(now).await?;
+            return Ok(self.kept.newest(Kind::Timestamp).await?.map(|row| row.bytes));
+        }
+        let parts = name.strip_suffix(".json").and_then(|name| name.split_once('.'));
+        let Some((version, role)) = parts else { return Ok(None) };
+        let Ok(version) = version.parse() else { return Ok(None) };
+        let kind = match role {
+            "root" => Kind::Root,
+            "snapshot" => Kind::Snapshot,
+            "targets" => Kind::Releases,
+            role => Kind::Role(role),
+        };
+        self.kept.version(kind, version).await
+    }
+
+    /// Signs snapshot and timestamp anew where they do not say what is here, or not for long any
+    /// more. Until something is released there is nothing to be signed.
+    ///
+    /// # Errors
+    /// [`Error::Database`]; [`Error::Conflict`] if the root does not name this server's key.
+    pub async fn renew(&self, now: OffsetDateTime) -> Result<(), Error> {
+        if self.due(now).await?.is_empty() {
+            return Ok(());
+        }
+        let writing = self.store.write().await?;
+        // Asked again: somebody else may have signed them meanwhile.
+        for New { kind, version, bytes } in self.due(now).await? {
+            Kept::put(&writing, kind, version, bytes, now).await?;
+        }
+        writing.commit().await
+    }
+
+    /// What has to be signed anew.
+    async fn due(&self, now: OffsetDateTime) -> Result<Vec<New>, Error> {
+        let list = self.kept.newest(Kind::Releases).await?;
+        let root = self.kept.newest(Kind::Root).await?;
+        let (Some(list), Some(root)) = (list, root) else { return Ok(vec![]) };
+        if !Root::pin(&root.bytes)?.names_online(&self.keys.online.id()) {
+            return Err(Error::Conflict(
+                "the root does not name this server's online key, so nothing that it signs would be \
+                 trusted: put keys/online.pem back, or sign a root that names the new one"
+                    .into(),
+            ));
+        }
+        let mut documents =
+            BTreeMap::from([("targets".to_owned(), Listed::of("list of releases", &list.bytes)?)]);
+        for (role, row) in self.kept.roles().await? {
+            documents.insert(role, Listed::of("role's list", &row.bytes)?);
+        }
+        let sign = |version: u64, at: OffsetDateTime| {
+            let spec = SnapshotSpec { version, expires: at + VALID, documents: documents.clone() };
+            sign_snapshot(&spec, &self.keys.online)
+        };
+        let (snapshot, snapshot_is_new) = self.holding(Kind::Snapshot, sign, now).await?;
+        let snapshot_listed = Listed::of("snapshot", &snapshot.bytes)?;
+        let sign = |version: u64, at: OffsetDateTime| {
+            let spec = TimestampSpec {
+                version,
+                signed_at: at,
+                expires: at + VALID,
+                snapshot: snapshot_listed,
+            };
+            sign_timestamp(&spec, &self.keys.online)
+        };
+        let (timestamp, timestamp_is_new) = self.holding(Kind::Timestamp, sign, now).await?;
+        let new = [(snapshot, snapshot_is_new), (timestamp, timestamp_is_new)];
+        Ok(new.into_iter().filter_map(|(document, is_new)| is_new.then_some(document)).collect())
+    }
+
+    /// The newest document of this kind if it holds, or a new one; and which of them it is.
+    ///
+    /// Signing is the same each time, so one holds if it would be signed like this again.
+    async fn holding(
+        &self,
+        kind: Kind<'static>,
+        sign: impl Fn(u64, OffsetDateTime) -> Vec<u8>,
+        now: OffsetDateTime,
+    ) -> Result<(New, bool), Error> {
+        let last = self.kept.newest(kind).await?;
+        if let Some(document::Model { version, bytes, .. }) = &last {
+            let (version, at) = (from_row(*version), last.as_ref().map_or(now, taken_at));
+            if now < at + VALID - RENEW && *bytes == sign(version, at) {
+                return Ok((New { kind, version, bytes: bytes.clone() }, false));
+            }
+        }
+        let version = next_version(last.map_or(0, |last| from_row(last.version)), now);
+        Ok((New { kind, version, bytes: sign(version, now) }, true))
+    }
+}
+
+/// The version after `last`, or the clock's seconds where those are more: a server that was restored
+/// from a copy must not give versions again that devices have seen already.
+fn next_version(last: u64, now: OffsetDateTime) -> u64 {
+    let clock = u64::try_from(now.unix_timestamp()).unwrap_or(0);
+    last.saturating_add(1).max(clock).min(VERSION_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::macros::datetime;
+
+    #[test]
+    fn versions_rise_and_a_server_that_forgot_some_does_not_give_them_again() {
+        let now = datetime!(2026-11-24 12:00 UTC);
+        let clock = 1_795_521_600;
+        assert_eq!(next_version(0, now), clock);
+        assert_eq!(next_version(clock, now), clock + 1);
+        assert_eq!(next_version(clock + 9, OffsetDateTime::UNIX_EPOCH), clock + 10);
+    }
+}
