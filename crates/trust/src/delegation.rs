@@ -10,7 +10,7 @@ use crate::releases::{SignedRelease, TrustedReleases, digest, release};
 use crate::repository::rules::sound_targets;
 use lineside_bundle::Digest;
 use serde_json::{Map, Value, json};
-use sigstore_tuf::{Metadata, Targets};
+use sigstore_tuf::{DelegatedRole, Delegations, Metadata, Targets};
 use std::collections::BTreeMap;
 use time::OffsetDateTime;
 
@@ -149,4 +149,21 @@ pub(crate) fn delegations(delegations: &[Delegation]) -> Value {
         }));
     }
     json!({ "keys": keys, "roles": roles })
+}
+
+/// Delegations as TUF has them, for people; what else they say is left out.
+pub(crate) fn delegated(delegations: &Delegations) -> Vec<Delegation> {
+    let role = |role: &DelegatedRole| Delegation {
+        name: role.name.clone(),
+        keys: role
+            .keyids
+            .iter()
+            .filter_map(|id| delegations.keys.get(id))
+            .map(PublicKey::of)
+            .collect(),
+        threshold: role.threshold,
+        paths: role.paths.clone().unwrap_or_default(),
+        terminating: role.terminating,
+    };
+    delegations.roles.iter().map(role).collect()
 }

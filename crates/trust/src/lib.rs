@@ -9,6 +9,7 @@ mod agree;
 mod assignment;
 mod delegation;
 mod document;
+mod draft;
 mod error;
 mod freshness;
 mod key;
@@ -21,10 +22,11 @@ pub use agree::{TrustedTarget, agree};
 pub use assignment::{AssignmentSpec, TrustedAssignment, sign_assignment, verify_assignment};
 pub use delegation::{Delegation, TargetsSpec, TrustedTargets, sign_targets, verify_delegated};
 pub use document::{DOCUMENT_BYTES_MAX, Seen, VERSION_MAX};
+pub use draft::{Contents, DRAFT_BYTES_MAX, Draft, DraftError, Quorum};
 pub use error::TrustError;
 pub use freshness::{
     Listed, SnapshotSpec, TimestampSpec, sign_snapshot, sign_timestamp, signed_at,
 };
 pub use key::{KeyError, KeyPair, PublicKey};
-pub use releases::{ReleasesDraft, SignedRelease, TrustedReleases, verify_releases};
+pub use releases::{ReleasesDraft, ReleasesSpec, SignedRelease, TrustedReleases, verify_releases};
 pub use root::{Root, RootSpec, sign_root};

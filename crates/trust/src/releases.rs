@@ -1,9 +1,9 @@
 //! Releases: the bundles that the release keys have signed, as TUF targets.
 
-use crate::delegation::{Delegation, delegations};
+use crate::delegation::{Delegation, delegated, delegations};
 use crate::document::{
     SPEC_VERSION, Seen, envelope, parse, timestamp, verify_expiry, verify_sequence,
-    verify_signatures,
+    verify_signatures, verify_version,
 };
 use crate::error::TrustError;
 use crate::key::KeyPair;
@@ -12,6 +12,7 @@ use crate::root::Root;
 use lineside_bundle::{BundleName, BundleVersion, Digest, ReleaseId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use sigstore_tuf::canonical_json::to_canonical_bytes;
 use sigstore_tuf::{DelegatedRole, Delegations, Key, Metadata, TargetFile, Targets};
 use std::collections::BTreeMap;
 use time::OffsetDateTime;
@@ -121,14 +122,21 @@ pub fn verify_releases(
     let signed = metadata.signed();
     let seen = verify_sequence(DOCUMENT, signed.version, bytes, seen)?;
     verify_expiry(DOCUMENT, signed, now)?;
-    let failed = |problem| TrustError::Format { document: DOCUMENT, problem };
-    sound_targets(signed).map_err(failed)?;
-    let mut releases = BTreeMap::new();
-    for (path, target) in &signed.targets {
-        let release = release(path, target).map_err(failed)?;
-        releases.insert(path.clone(), release);
-    }
+    let releases = listed(signed)?;
     Ok(TrustedReleases { seen, releases, delegations: signed.delegations.clone() })
+}
+
+fn listed(signed: &Targets) -> Result<BTreeMap<String, SignedRelease>, TrustError> {
+    sound_targets(signed).map_err(format_error)?;
+    let release = |(path, target): (&String, &TargetFile)| {
+        let release = release(path, target).map_err(format_error)?;
+        Ok((path.clone(), release))
+    };
+    signed.targets.iter().map(release).collect()
+}
+
+fn format_error(problem: String) -> TrustError {
+    TrustError::Format { document: DOCUMENT, problem }
 }
 
 pub(crate) fn release(path: &str, target: &TargetFile) -> Result<SignedRelease, String> {
@@ -207,6 +215,11 @@ impl ReleasesDraft {
 
     /// Signs the list.
     pub fn sign(&self, expires: OffsetDateTime, keys: &[&KeyPair]) -> Vec<u8> {
+        envelope(&self.signed(expires), keys)
+    }
+
+    /// The part of the document that is signed.
+    fn signed(&self, expires: OffsetDateTime) -> Value {
         let mut targets = Map::new();
         for (path, release) in &self.releases {
             let custom = Custom {
@@ -227,7 +240,48 @@ impl ReleasesDraft {
         if let Some(delegations) = &self.delegations {
             signed["delegations"] = delegations.clone();
         }
-        envelope(&signed, keys)
+        signed
+    }
+}
+
+/// What a list of releases says, signed or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReleasesSpec {
+    /// Its version; rises with each.
+    pub version: u64,
+    /// When it expires.
+    pub expires: OffsetDateTime,
+    /// The releases, by path.
+    pub releases: BTreeMap<String, SignedRelease>,
+    /// Who else may sign targets.
+    pub delegations: Vec<Delegation>,
+}
+
+impl ReleasesSpec {
+    pub(crate) fn of(metadata: &Metadata<Targets>) -> Result<ReleasesSpec, TrustError> {
+        let signed = metadata.signed();
+        verify_version(DOCUMENT, signed.version)?;
+        let expires = OffsetDateTime::from_unix_timestamp(signed.expires.as_second())
+            .map_err(|error| format_error(error.to_string()))?;
+        let others = signed.delegations.as_ref().map(delegated).unwrap_or_default();
+        let again = ReleasesDraft {
+            version: signed.version,
+            releases: listed(signed)?,
+            delegations: (!others.is_empty()).then(|| delegations(&others)),
+        };
+        // Written again it must be the same, but for the version of the specification: then there is
+        // nothing in it that nobody is shown.
+        let mut written = again.signed(expires);
+        written["spec_version"] = signed.spec_version.clone().into();
+        match to_canonical_bytes(&written) {
+            Ok(written) if written == metadata.signed_canonical() => Ok(ReleasesSpec {
+                version: signed.version,
+                expires,
+                releases: again.releases,
+                delegations: others,
+            }),
+            _ => Err(format_error("it says more than this version of lineside can show".into())),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use crate::document::{
 use crate::error::TrustError;
 use crate::key::{KeyPair, PublicKey};
 use serde_json::{Map, Value, json};
+use sigstore_tuf::canonical_json::to_canonical_bytes;
 use sigstore_tuf::{Key, Metadata, RoleKeys};
 use std::collections::{BTreeMap, BTreeSet};
 use time::OffsetDateTime;
@@ -52,6 +53,19 @@ impl Root {
     /// Its version.
     pub fn version(&self) -> u64 {
         self.signed.version
+    }
+
+    /// Whether `other` says the same, whoever of those who may has signed it.
+    pub fn agrees_with(&self, other: &Root) -> bool {
+        self.signed == other.signed
+    }
+
+    /// What it says, to be shown or changed.
+    ///
+    /// # Errors
+    /// It says more than a [`RootSpec`] holds, which would be lost.
+    pub fn spec(&self) -> Result<RootSpec, TrustError> {
+        RootSpec::of(&parse(DOCUMENT, &self.bytes)?)
     }
 
     /// The bytes it came in.
@@ -137,13 +151,18 @@ impl Root {
         }
         root.check_role("director", &root.director)?;
         // The server must not be able to release: its keys sign nothing that people sign.
+        let (snapshot, timestamp) = (root.role("snapshot")?, root.role("timestamp")?);
+        let online =
+            [("director", &root.director), ("snapshot", snapshot), ("timestamp", timestamp)];
         for offline in ["root", "targets"] {
-            let keys = &root.role(offline)?.keyids;
-            if let Some(shared) = keys.iter().find(|id| root.names_director(id)) {
-                let shared: String = shared.chars().take(12).collect();
-                return Err(format_error(format!(
-                    "key {shared} is both the director's and of role {offline}"
-                )));
+            for id in &root.role(offline)?.keyids {
+                if let Some((role, _)) = online.iter().find(|(_, keys)| keys.keyids.contains(id)) {
+                    let id: String = id.chars().take(12).collect();
+                    return Err(format_error(format!(
+                        "key {id} is both of role {role}, which is the server's, and of role \
+                         {offline}, which is people's"
+                    )));
+                }
             }
         }
         Ok(root)
@@ -168,7 +187,7 @@ fn format_error(problem: String) -> TrustError {
 }
 
 /// What a root shall say.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RootSpec {
     /// Its version, from 1.
     pub version: u64,
@@ -184,31 +203,73 @@ pub struct RootSpec {
     pub director: PublicKey,
 }
 
+impl RootSpec {
+    /// What a root document says, signed or not; it holds together.
+    pub(crate) fn of(metadata: &Metadata<sigstore_tuf::Root>) -> Result<RootSpec, TrustError> {
+        let signed = metadata.signed();
+        let root = Root::checked(signed.clone(), &[])?;
+        let members = |role: &RoleKeys| -> Vec<PublicKey> {
+            let keys = role.keyids.iter().filter_map(|id| root.keys().get(id));
+            keys.map(PublicKey::of).collect()
+        };
+        let first = |name: &str, role: &RoleKeys| {
+            let none = || format_error(format!("role {name} has no key"));
+            members(role).into_iter().next().ok_or_else(none)
+        };
+        let people = |name: &str| -> Result<(Vec<PublicKey>, usize), TrustError> {
+            let role = root.role(name)?;
+            Ok((members(role), role.threshold))
+        };
+        let expires = OffsetDateTime::from_unix_timestamp(signed.expires.as_second())
+            .map_err(|error| format_error(error.to_string()))?;
+        let spec = RootSpec {
+            version: signed.version,
+            expires,
+            root: people("root")?,
+            releases: people("targets")?,
+            online: first("timestamp", root.role("timestamp")?)?,
+            director: first("director", root.director())?,
+        };
+        // Written again it must be the same, but for the version of the specification: then there is
+        // nothing in it that nobody is shown.
+        let mut again = spec.signed();
+        again["spec_version"] = signed.spec_version.clone().into();
+        match to_canonical_bytes(&again) {
+            Ok(again) if again == metadata.signed_canonical() => Ok(spec),
+            _ => Err(format_error("it says more than this version of lineside can show".into())),
+        }
+    }
+
+    /// The part of the document that is signed.
+    pub(crate) fn signed(&self) -> Value {
+        let mut all = Map::new();
+        let mut role = |members: &[PublicKey], threshold: usize| {
+            for key in members {
+                all.insert(key.id(), key.to_json());
+            }
+            let ids: Vec<String> = members.iter().map(PublicKey::id).collect();
+            json!({ "keyids": ids, "threshold": threshold })
+        };
+        let root = role(&self.root.0, self.root.1);
+        let targets = role(&self.releases.0, self.releases.1);
+        let online = role(std::slice::from_ref(&self.online), 1);
+        let director = role(std::slice::from_ref(&self.director), 1);
+        json!({
+            "_type": "root",
+            "spec_version": SPEC_VERSION,
+            "version": self.version,
+            "expires": timestamp(self.expires),
+            "consistent_snapshot": true,
+            "keys": all,
+            "roles": { "root": root, "targets": targets, "snapshot": online, "timestamp": online },
+            DIRECTOR: director,
+        })
+    }
+}
+
 /// Writes and signs a root.
 pub fn sign_root(spec: &RootSpec, keys: &[&KeyPair]) -> Vec<u8> {
-    let mut all = Map::new();
-    let mut role = |members: &[PublicKey], threshold: usize| {
-        for key in members {
-            all.insert(key.id(), key.to_json());
-        }
-        let ids: Vec<String> = members.iter().map(PublicKey::id).collect();
-        json!({ "keyids": ids, "threshold": threshold })
-    };
-    let root = role(&spec.root.0, spec.root.1);
-    let targets = role(&spec.releases.0, spec.releases.1);
-    let online = role(std::slice::from_ref(&spec.online), 1);
-    let director = role(std::slice::from_ref(&spec.director), 1);
-    let signed = json!({
-        "_type": "root",
-        "spec_version": SPEC_VERSION,
-        "version": spec.version,
-        "expires": timestamp(spec.expires),
-        "consistent_snapshot": true,
-        "keys": all,
-        "roles": { "root": root, "targets": targets, "snapshot": online, "timestamp": online },
-        DIRECTOR: director,
-    });
-    envelope(&signed, keys)
+    envelope(&spec.signed(), keys)
 }
 
 #[cfg(test)]

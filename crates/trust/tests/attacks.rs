@@ -299,7 +299,10 @@ fn a_root_that_could_be_met_by_one_hand_is_refused() {
     let unreachable = RootSpec { releases: (vec![keys.people[0].public()], 2), ..spec() };
     assert!(pin(unreachable).contains("role targets needs 2 signatures and has 1 keys"));
     let shared = RootSpec { releases: (vec![keys.director.public()], 1), ..spec() };
-    assert!(pin(shared).contains("is both the director's and of role targets"));
+    assert!(
+        pin(shared)
+            .contains("is both of role director, which is the server's, and of role targets")
+    );
     assert!(
         said(Root::pin(&sign_root(&spec(), &[&keys.stranger]))).contains("not signed by enough")
     );
