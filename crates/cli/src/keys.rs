@@ -1,6 +1,11 @@
 //! `lineside keys`: the keys of people. They are made here, lie in a folder and go nowhere else.
 
+mod draft;
 pub mod folder;
+mod generate;
+mod publish;
+mod sign;
+pub mod words;
 
 use crate::connection::Connection;
 use crate::new_files::{NewFiles, Readers};
@@ -8,7 +13,7 @@ use crate::output::{Output, Usage};
 use crate::server::{OnlineKeys, Server};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use folder::{Freshness, KeyFolder, ROOT, ROOT_KEY, release_key};
+use folder::{ROOT, ROOT_KEY, release_key};
 use lineside_trust::{KeyPair, PublicKey, Root, RootSpec, sign_root};
 use ring::rand::SystemRandom;
 use serde_json::json;
@@ -28,13 +33,20 @@ const ONLINE_BYTES_MAX: u64 = 1 << 16;
 pub enum KeysCommand {
     /// Make a root key, release keys and the root document that names them and the server's keys.
     New(NewKeys),
-    /// Give the server the root, or the next one, and the list of releases if it has lost it.
-    Publish {
-        /// The folder that `keys new` made.
-        #[arg(long, value_name = "DIR", default_value = KEYS)]
-        keys: PathBuf,
-    },
-    /// Write the public parts of the server's keys to a file, for `keys new --online-keys`.
+    /// Make the key of one person, who signs on a machine of his own.
+    Generate(generate::Generate),
+    /// Draft a root of public keys, or the one that follows another, for its signers to sign.
+    Draft(draft::DraftRoot),
+    /// Tell what a draft says, what it changes, and who has signed it.
+    Show(sign::Show),
+    /// Sign a draft of a root or of a list of releases; no server is asked.
+    Sign(sign::Sign),
+    /// Bring the signatures of one draft together that were made apart.
+    Join(sign::Join),
+    /// Give the server a draft that enough keys have signed, or what lies in the folder of keys: the
+    /// root, or the next one, and the list of releases if it has lost it.
+    Publish(publish::Publish),
+    /// Write the public parts of the server's keys to a file, for `--online-keys`.
     Online {
         /// Where to put them.
         #[arg(short, long)]
@@ -63,7 +75,12 @@ pub struct NewKeys {
 pub fn run(command: KeysCommand, connection: &Connection, output: &Output) -> anyhow::Result<()> {
     match command {
         KeysCommand::New(new) => make(&new, connection, output),
-        KeysCommand::Publish { keys } => publish(&keys, connection, output),
+        KeysCommand::Generate(generate) => generate::run(&generate, output),
+        KeysCommand::Draft(draft) => draft::run(&draft, connection, output),
+        KeysCommand::Show(show) => sign::show(&show, output),
+        KeysCommand::Sign(sign) => sign::sign(&sign, output),
+        KeysCommand::Join(join) => sign::join(&join, output),
+        KeysCommand::Publish(publish) => publish::run(&publish, connection, output),
         KeysCommand::Online { output: file } => online(&file, connection, output),
     }
 }
@@ -138,40 +155,6 @@ fn make(new: &NewKeys, connection: &Connection, output: &Output) -> anyhow::Resu
     output.print(text, &json)
 }
 
-fn publish(keys: &Path, connection: &Connection, output: &Output) -> anyhow::Result<()> {
-    let folder = KeyFolder::open(keys)?;
-    let server = Server::at(connection)?;
-    let mut published = Vec::new();
-    let theirs = server.root()?;
-    if theirs.as_deref().is_none_or(|theirs| folder.follows(theirs)) {
-        server.put_root(folder.root().bytes())?;
-        published.push("root");
-    } else {
-        folder.compare(server.url(), theirs.as_deref())?;
-    }
-    let mut advice = "";
-    if let Some(kept) = folder.kept_releases()? {
-        match folder.verify(server.releases()?.as_deref(), OffsetDateTime::now_utc()) {
-            Ok((_, Freshness::Fresh)) => {}
-            Ok((_, Freshness::Expired | Freshness::KeysReplaced)) => {
-                advice = "\nIts list of releases no longer holds: sign it anew with \
-                          `lineside release BUNDLE`; a bundle that is released already will do";
-            }
-            Err(_) => {
-                server.put_releases(&kept)?;
-                published.push("list of releases");
-            }
-        }
-    }
-    let text = if published.is_empty() {
-        format!("the server at {} has all of it{advice}", server.url())
-    } else {
-        let published = published.join(" and the ");
-        format!("the server at {} has the {published} now{advice}", server.url())
-    };
-    output.print(text, &json!({ "published": published }))
-}
-
 fn online(file: &Path, connection: &Connection, output: &Output) -> anyhow::Result<()> {
     let keys = Server::at(connection)?.online_keys()?;
     std::fs::write(file, serde_json::to_vec_pretty(&keys)?)
@@ -179,6 +162,14 @@ fn online(file: &Path, connection: &Connection, output: &Output) -> anyhow::Resu
     let (director, online) = (keys.director.id(), keys.online.id());
     let text = format!("{}\ndirector {director}\nonline   {online}", file.display());
     output.print(text, &json!({ "file": file, "director": director, "online": online }))
+}
+
+/// The public keys of the server, from a file or from itself.
+fn online_keys(file: Option<&Path>, connection: &Connection) -> anyhow::Result<OnlineKeys> {
+    match file {
+        Some(file) => read_online(file),
+        None => Server::at(connection)?.online_keys(),
+    }
 }
 
 fn read_online(file: &Path) -> anyhow::Result<OnlineKeys> {

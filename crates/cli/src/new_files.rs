@@ -85,6 +85,28 @@ impl Drop for NewFiles {
     }
 }
 
+/// Makes a file that everybody may read; it is never written over.
+///
+/// # Errors
+/// It exists, or what the file system says.
+pub fn make(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let (folder, name) = split(path)?;
+    let files = NewFiles::reserve(folder, &[(name.clone(), Readers::All)])?;
+    files.fill(&name, bytes)?;
+    files.keep();
+    Ok(())
+}
+
+/// The folder of a file, and its name in it.
+///
+/// # Errors
+/// It has no name.
+pub fn split(path: &Path) -> anyhow::Result<(&Path, String)> {
+    let name = path.file_name().with_context(|| format!("{} names no file", path.display()))?;
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    Ok((folder.unwrap_or(Path::new(".")), name.to_string_lossy().into_owned()))
+}
+
 /// Puts `bytes` in the place of the file at `path`: whoever reads it has the old or the new.
 ///
 /// # Errors

@@ -2,16 +2,19 @@
 
 use crate::bundle;
 use crate::connection::Connection;
-use crate::keys::KEYS;
 use crate::keys::folder::{Freshness, KeyFolder};
+use crate::keys::{KEYS, words};
+use crate::new_files;
 use crate::output::Output;
 use crate::server::Server;
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use lineside_bundle::{BuiltBundle, Digest, ReleaseId};
-use lineside_trust::{KeyPair, ReleasesDraft, SignedRelease, TrustedReleases, verify_releases};
+use lineside_trust::{
+    Draft, KeyPair, ReleasesDraft, SignedRelease, TrustedReleases, verify_releases,
+};
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use time::{Duration, OffsetDateTime};
 
 /// How long a list of releases is good: after that, devices go on and take nothing new.
@@ -21,12 +24,16 @@ const LIST_LIFE: Duration = Duration::days(365);
 pub struct Release {
     /// The bundle: a file, an OCI image layout, or a folder with a bundle.toml.
     bundle: PathBuf,
-    /// The folder that `keys new` made, with as many release keys as must sign.
+    /// The folder with the root.json that is trusted here, and as many release keys as must sign.
     #[arg(long, value_name = "DIR", default_value = KEYS)]
     keys: PathBuf,
     /// Never let a device that has this release go back below this number.
     #[arg(long, value_name = "NUMBER")]
     floor: Option<u64>,
+    /// Push the bundle, and put the list to be signed into this file: its signers sign it each on a
+    /// machine of his own with `keys sign`, then comes `keys publish`.
+    #[arg(long, value_name = "FILE")]
+    draft: Option<PathBuf>,
     /// Do not replay the bundle's checks here, where they may take long; each device does anyway.
     #[arg(long)]
     unchecked: bool,
@@ -42,7 +49,10 @@ struct Plan {
 
 pub fn run(release: &Release, connection: &Connection, output: &Output) -> anyhow::Result<()> {
     let folder = KeyFolder::open(&release.keys)?;
-    let keys = folder.release_keys()?;
+    let keys = match release.draft {
+        Some(_) => Vec::new(),
+        None => folder.release_keys()?,
+    };
     let server = Server::at(connection)?;
     folder.compare(server.url(), server.root()?.as_deref())?;
     let now = OffsetDateTime::now_utc();
@@ -62,6 +72,11 @@ pub fn run(release: &Release, connection: &Connection, output: &Output) -> anyho
     };
     let plan = plan(built.release_id(), trusted.as_ref(), freshness, release.floor)?;
     let pushed = push(&built, &server, output)?;
+    if let (Some(draft), Some(file)) = (&plan.draft, &release.draft) {
+        let unsigned = draft.sign(now + LIST_LIFE, &[]);
+        let before = trusted.as_ref().and(listed.as_deref());
+        return put_draft(&unsigned, before, &folder, file, &plan, output);
+    }
     let bytes = match (&plan.draft, listed) {
         (Some(draft), _) => {
             let bytes = sign(draft, &keys, &folder, now)?;
@@ -127,6 +142,28 @@ fn sign(
     verify_releases(folder.root(), &bytes, None, now)
         .context("no device would accept this list")?;
     Ok(bytes)
+}
+
+/// Puts a list that nobody has signed yet into a file that goes from signer to signer.
+fn put_draft(
+    unsigned: &[u8],
+    before: Option<&[u8]>,
+    folder: &KeyFolder,
+    file: &Path,
+    plan: &Plan,
+    output: &Output,
+) -> anyhow::Result<()> {
+    let draft = Draft::releases(unsigned, folder.root(), before)?;
+    new_files::make(file, &draft.to_bytes())?;
+    let (path, number, file) = (plan.release.path(), plan.release.number, file.display());
+    let (text, mut json) = words::draft(&draft);
+    json["release"] = path.clone().into();
+    json["number"] = number.into();
+    let text = format!(
+        "{text}\n{file} is to be signed, and {path} will be number {number}; each signer: \
+         lineside keys show {file}, then lineside keys sign {file} --key KEY"
+    );
+    output.print(text, &json)
 }
 
 struct Pushed {

@@ -104,10 +104,7 @@ impl KeyFolder {
             if keys.len() == threshold {
                 break;
             }
-            let text = read(&path, KEY_BYTES_MAX)?;
-            refuse_others(&path)?;
-            let key = KeyPair::from_pem(&String::from_utf8_lossy(&text))
-                .with_context(|| format!("{} cannot be used", path.display()))?;
+            let key = secret_key(&path)?;
             let is_new = keys.iter().all(|other| other.id() != key.id());
             if is_new && named.contains(&key.id()) {
                 keys.push(key);
@@ -234,6 +231,17 @@ impl KeyFolder {
         files.sort();
         Ok(files)
     }
+}
+
+/// Reads a key that signs.
+///
+/// # Errors
+/// Not such a key, or others may read it.
+pub fn secret_key(path: &Path) -> anyhow::Result<KeyPair> {
+    let text = read(path, KEY_BYTES_MAX)?;
+    refuse_others(path)?;
+    KeyPair::from_pem(&String::from_utf8_lossy(&text))
+        .with_context(|| format!("{} cannot be used", path.display()))
 }
 
 /// Refuses a secret key that others may read: it may be theirs as well by now.
