@@ -9,9 +9,9 @@ mod watched;
 use crate::clock::now_unix_ms;
 use crate::config::{Config, OutboxFull, SinkKind, SourceKind};
 use crate::error::chain;
-use crate::fleet::Device;
 use crate::fleet::session::Session;
 use crate::fleet::status::Reporter;
+use crate::fleet::{Device, asked};
 use crate::ledger::{Ledger, Outbox, OutboxLimits};
 use crate::local;
 use crate::sink;
@@ -347,10 +347,12 @@ impl House {
         }
         let (connected, is_connected) = watch::channel(false);
         if let Some(device) = trust.device {
+            let surroundings = self.surroundings.clone();
             let session = Session {
                 device,
                 reporter: Reporter::new(self.states.clone(), self.boot),
                 updates: updates.clone(),
+                answerer: Arc::new(move |ask| asked::answer(ask, &surroundings)),
                 telemetry: self.telemetry.clone(),
                 online: self.online.clone(),
                 connected,

@@ -12,6 +12,7 @@ use lineside_agent::store::Store;
 use lineside_agent::telemetry::{TelemetryHandle, TelemetryParts};
 use lineside_agent::update::driver::Updates;
 use lineside_agent::update::states::States;
+use lineside_wire::v1::Answer;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -124,6 +125,7 @@ impl Device {
             device: fleet::Device { mqtt_port: port, ..identity },
             reporter: Reporter::new(Arc::new(States::default()), 1),
             updates: Updates::off("this is a test", BTreeMap::new()),
+            answerer: Arc::new(|ask| Answer { id: ask.id, slots: Vec::new() }),
             telemetry,
             online: Arc::new(Notify::new()),
             connected,

@@ -49,6 +49,13 @@ pub(crate) const TEXT_CHARS_MAX: usize = 500;
 /// Characters of a bundle's name or version.
 pub(crate) const NAME_CHARS_MAX: usize = 63;
 
+/// Questions to devices that may be open at a time; further ones are refused.
+pub(crate) const QUESTIONS_MAX: usize = 8;
+/// Devices that one question goes to.
+pub(crate) const DEVICES_ASKED_MAX: u64 = 20_000;
+/// Bytes of all answers to one question. Devices that answer beyond it are told of as silent.
+pub(crate) const ANSWERS_BYTES_MAX: usize = 64 << 20;
+
 /// Largest blob in bytes; a larger one is refused.
 pub(crate) const BLOB_BYTES_MAX: u64 = 2 << 30;
 /// Bytes of the disk that blobs leave to the database. What would need them is refused.

@@ -10,7 +10,7 @@ use crate::fleet::Fleet;
 use crate::http::BoundedListener;
 use crate::ingest::{Ear, Pace, Telemetry};
 use crate::registry::Registry;
-use crate::release::{Director, Repository, ServerKeys, SignedDocuments};
+use crate::release::{Director, Questions, Repository, ServerKeys, SignedDocuments};
 use crate::store::{DataFolder, Readers, Store};
 use anyhow::{Context, anyhow};
 use serde_json::json;
@@ -72,6 +72,7 @@ impl Server {
             ear: Ear::default(),
             link: Link::new(context.clone()),
             sessions: Sessions::of(context.clone()),
+            questions: Questions::default(),
             store,
             administrator,
             registry,

@@ -10,7 +10,7 @@ use crate::telemetry::spool::Batch;
 use crate::update::driver::Updates;
 use lineside_wire::envelope::{self, Message};
 use lineside_wire::topic::{Down, Topic, Up};
-use lineside_wire::v1::{Ack, Documents};
+use lineside_wire::v1::{Ack, Answer, Ask, Documents};
 use rumqttc::mqttbytes::v5::{DisconnectReasonCode, Packet, Publish};
 use rumqttc::{
     AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, PublishOptions, QoS, StateError,
@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, sleep_until};
 
 /// Messages on their way to the server.
@@ -32,6 +33,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Messages of the server that wait to be read. Beyond it they are left: the server repeats documents
 /// with the next status and acknowledgements with the next records.
 const HEARD_MAX: usize = 32;
+/// Questions of the server that wait for an answer. Beyond it they are left: who asked sees that.
+const QUESTIONS_MAX: usize = 4;
 
 /// What the session works with.
 pub struct Session {
@@ -41,6 +44,8 @@ pub struct Session {
     pub reporter: Reporter,
     /// Where documents go.
     pub updates: Updates,
+    /// Answers whether a release would run here. It may read files.
+    pub answerer: Arc<dyn Fn(&Ask) -> Answer + Send + Sync>,
     /// What is to be told, and what has been stored.
     pub telemetry: TelemetryHandle,
     /// Rung when the network is back.
@@ -66,6 +71,9 @@ impl Session {
             shared: false,
         };
         let polling = tokio::spawn(polling.run(events));
+        let (ask, asked) = mpsc::channel(QUESTIONS_MAX);
+        let (tell_answer, mut answers) = mpsc::channel(QUESTIONS_MAX);
+        let answering = tokio::spawn(answer(self.answerer.clone(), asked, tell_answer));
         let mut changed = self.reporter.changed();
         let mut versions = self.updates.versions();
         let mut status_due = Instant::now();
@@ -85,7 +93,11 @@ impl Session {
                         status_due = Instant::now();
                     }
                 }
-                Some(publish) = heard.recv() => self.hear(&publish),
+                Some(publish) = heard.recv() => self.hear(&publish, &ask),
+                Some(answer) = answers.recv(), if connected => match envelope::encode(&answer) {
+                    Ok(bytes) => self.say(&client, Up::Answer, bytes).await,
+                    Err(error) => tracing::error!("an answer cannot be sent: {error}"),
+                },
                 () = sleep_until(status_due), if connected => {
                     status_due = Instant::now() + STATUS_EVERY;
                     self.say_status(&client).await;
@@ -101,6 +113,7 @@ impl Session {
             }
         }
         polling.abort();
+        answering.abort();
     }
 
     /// Begins anew on a new connection.
@@ -143,7 +156,7 @@ impl Session {
         }
     }
 
-    fn hear(&self, publish: &Publish) {
+    fn hear(&self, publish: &Publish, questions: &mpsc::Sender<Ask>) {
         let topic = String::from_utf8_lossy(&publish.topic);
         match Topic::parse(&topic) {
             Some(Topic::Down(device, Down::Assignment)) if device == self.device.id => {
@@ -156,6 +169,13 @@ impl Session {
             Some(Topic::Down(device, Down::Ack)) if device == self.device.id => {
                 if let Some(ack) = read::<Ack>(&publish.payload) {
                     self.telemetry.acked(ack);
+                }
+            }
+            Some(Topic::Down(device, Down::Ask)) if device == self.device.id => {
+                if let Some(ask) = read::<Ask>(&publish.payload)
+                    && questions.try_send(ask).is_err()
+                {
+                    tracing::debug!("questions came faster than they are answered");
                 }
             }
             _ => tracing::warn!("the server sent something on {topic}"),
@@ -175,6 +195,22 @@ impl Session {
             .set_outgoing_inflight_upper_limit(IN_FLIGHT_MAX)
             .set_credentials(device.user.clone(), device.password.reveal().as_bytes().to_vec());
         options
+    }
+}
+
+/// Answers questions one after the other, beside everything else that goes on.
+async fn answer(
+    answerer: Arc<dyn Fn(&Ask) -> Answer + Send + Sync>,
+    mut questions: mpsc::Receiver<Ask>,
+    answers: mpsc::Sender<Answer>,
+) {
+    while let Some(ask) = questions.recv().await {
+        let answerer = answerer.clone();
+        // A parser that gives up costs this answer and no more.
+        let Ok(answer) = spawn_blocking(move || answerer(&ask)).await else { continue };
+        if answers.send(answer).await.is_err() {
+            return;
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! `lineside`: the tool of people and build machines.
 
+mod ask;
 mod assign;
 mod bundle;
 mod connection;

@@ -1,5 +1,6 @@
 //! `lineside release`: a bundle that passes its checks is pushed, signed and listed.
 
+use crate::ask::{self, Ask};
 use crate::bundle;
 use crate::connection::Connection;
 use crate::keys::folder::{Freshness, KeyFolder};
@@ -8,7 +9,7 @@ use crate::new_files;
 use crate::output::Output;
 use crate::server::Server;
 use anyhow::{Context, anyhow, bail};
-use clap::Args;
+use clap::{Args, Subcommand};
 use lineside_bundle::{BuiltBundle, Digest, ReleaseId};
 use lineside_trust::{
     Draft, KeyPair, ReleasesDraft, SignedRelease, TrustedReleases, verify_releases,
@@ -21,9 +22,13 @@ use time::{Duration, OffsetDateTime};
 const LIST_LIFE: Duration = Duration::days(365);
 
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Release {
+    #[command(subcommand)]
+    command: Option<ReleaseCommand>,
     /// The bundle: a file, an OCI image layout, or a folder with a bundle.toml.
-    bundle: PathBuf,
+    #[arg(required = true)]
+    bundle: Option<PathBuf>,
     /// The folder with the root.json that is trusted here, and as many release keys as must sign.
     #[arg(long, value_name = "DIR", default_value = KEYS)]
     keys: PathBuf,
@@ -39,6 +44,12 @@ pub struct Release {
     unchecked: bool,
 }
 
+#[derive(Subcommand)]
+enum ReleaseCommand {
+    /// Ask devices whether a release would run on them, before it is assigned.
+    Ask(Ask),
+}
+
 /// What is to be signed, if anything is.
 struct Plan {
     release: SignedRelease,
@@ -48,6 +59,14 @@ struct Plan {
 }
 
 pub fn run(release: &Release, connection: &Connection, output: &Output) -> anyhow::Result<()> {
+    match &release.command {
+        Some(ReleaseCommand::Ask(question)) => ask::run(question, connection, output),
+        None => publish(release, connection, output),
+    }
+}
+
+fn publish(release: &Release, connection: &Connection, output: &Output) -> anyhow::Result<()> {
+    let bundle = release.bundle.as_ref().context("name the bundle to be released")?;
     let folder = KeyFolder::open(&release.keys)?;
     let keys = match release.draft {
         Some(_) => Vec::new(),
@@ -58,8 +77,8 @@ pub fn run(release: &Release, connection: &Connection, output: &Output) -> anyho
     let now = OffsetDateTime::now_utc();
     let listed = server.releases()?;
     let built = match release.unchecked {
-        true => bundle::open(&release.bundle, output)?,
-        false => bundle::checked(&release.bundle, output)?.0,
+        true => bundle::open(bundle, output)?,
+        false => bundle::checked(bundle, output)?.0,
     };
     let (trusted, freshness) = match folder.verify(listed.as_deref(), now) {
         Ok(verified) => verified,

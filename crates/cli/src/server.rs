@@ -215,6 +215,11 @@ impl Server {
         self.get(&format!("/api/v1/devices/{name}/documents"))
     }
 
+    /// Has the server ask devices whether a release would run on them.
+    pub fn would_run(&self, release: &str, question: &Value) -> anyhow::Result<Value> {
+        self.ask(Method::POST, &format!("/api/v1/releases/{release}/ask"), question)
+    }
+
     /// Has the server sign which release a slot shall hold.
     pub fn assign(&self, device: &str, slot: &str, release: &str) -> anyhow::Result<Value> {
         let path = format!("/api/v1/devices/{device}/slots/{slot}");

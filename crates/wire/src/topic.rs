@@ -13,6 +13,8 @@ pub enum Up {
     Status,
     /// Intervals and events.
     Telemetry,
+    /// Whether a release would run, where it was asked.
+    Answer,
 }
 
 /// What the server tells a device.
@@ -22,6 +24,8 @@ pub enum Down {
     Assignment,
     /// Telemetry that is stored and need not be kept.
     Ack,
+    /// A question whether a release would run.
+    Ask,
 }
 
 /// A topic of the control branch.
@@ -42,8 +46,10 @@ impl Topic {
         match rest {
             "up/status" => Some(Topic::Up(device, Up::Status)),
             "up/telemetry" => Some(Topic::Up(device, Up::Telemetry)),
+            "up/answer" => Some(Topic::Up(device, Up::Answer)),
             "down/assignment" => Some(Topic::Down(device, Down::Assignment)),
             "down/ack" => Some(Topic::Down(device, Down::Ack)),
+            "down/ask" => Some(Topic::Down(device, Down::Ask)),
             _ => None,
         }
     }
@@ -64,8 +70,10 @@ impl fmt::Display for Topic {
         match self {
             Topic::Up(device, Up::Status) => write!(f, "{PREFIX}/{device}/up/status"),
             Topic::Up(device, Up::Telemetry) => write!(f, "{PREFIX}/{device}/up/telemetry"),
+            Topic::Up(device, Up::Answer) => write!(f, "{PREFIX}/{device}/up/answer"),
             Topic::Down(device, Down::Assignment) => write!(f, "{PREFIX}/{device}/down/assignment"),
             Topic::Down(device, Down::Ack) => write!(f, "{PREFIX}/{device}/down/ack"),
+            Topic::Down(device, Down::Ask) => write!(f, "{PREFIX}/{device}/down/ask"),
         }
     }
 }
@@ -80,8 +88,10 @@ mod tests {
         for topic in [
             Topic::Up(device.clone(), Up::Status),
             Topic::Up(device.clone(), Up::Telemetry),
+            Topic::Up(device.clone(), Up::Answer),
             Topic::Down(device.clone(), Down::Assignment),
-            Topic::Down(device, Down::Ack),
+            Topic::Down(device.clone(), Down::Ack),
+            Topic::Down(device, Down::Ask),
         ] {
             assert_eq!(Topic::parse(&topic.to_string()), Some(topic));
         }

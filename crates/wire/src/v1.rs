@@ -281,6 +281,48 @@ pub struct Ack {
     pub ranges: Vec<(u64, u64)>,
 }
 
+/// Asks a device whether a release would run on it. Nothing follows from it on the device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    /// Which question; the answer names it.
+    pub id: u64,
+    /// The release.
+    pub release: ReleaseRef,
+    /// The slot in which it would run; each where none is named.
+    pub slot: Option<String>,
+    /// The release's OCI manifest, byte for byte.
+    pub oci_manifest: Vec<u8>,
+    /// The bundle's manifest, byte for byte.
+    pub manifest: Vec<u8>,
+}
+
+/// What a device answers to [`Ask`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// Which question.
+    pub id: u64,
+    /// By slot.
+    pub slots: Vec<SlotAnswer>,
+}
+
+/// Whether a release would run in a slot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotAnswer {
+    /// The slot, empty for the whole device.
+    pub slot: String,
+    /// Why not; empty if it would run.
+    pub objections: Vec<Objection>,
+}
+
+/// Why a release would not run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Objection {
+    /// What it needs, and what there is, for people.
+    pub text: String,
+    /// Whether waiting may help, as with a full disk.
+    pub passes: bool,
+}
+
 impl Message for Status {
     const KIND: u16 = 1;
     const VERSION: u16 = 1;
@@ -301,6 +343,19 @@ impl Message for Documents {
 impl Message for Ack {
     const KIND: u16 = 4;
     const VERSION: u16 = 1;
+}
+
+impl Message for Ask {
+    const KIND: u16 = 5;
+    const VERSION: u16 = 1;
+    // Two manifests.
+    const BYTES_MAX: usize = crate::envelope::PAYLOAD_BYTES_MAX;
+}
+
+impl Message for Answer {
+    const KIND: u16 = 6;
+    const VERSION: u16 = 1;
+    const BYTES_MAX: usize = 64 << 10;
 }
 
 #[cfg(test)]
@@ -410,6 +465,21 @@ mod tests {
         }
     }
 
+    fn ask() -> Ask {
+        Ask {
+            id: 300,
+            release: release(6),
+            slot: Some("line".into()),
+            oci_manifest: b"{7}".to_vec(),
+            manifest: b"{8}".to_vec(),
+        }
+    }
+
+    fn answer() -> Answer {
+        let objections = vec![Objection { text: "no room".into(), passes: true }];
+        Answer { id: 300, slots: vec![SlotAnswer { slot: "line".into(), objections }] }
+    }
+
     fn bytes(hex: &str) -> Vec<u8> {
         let digits: Vec<char> = hex.chars().filter(|c| c.is_ascii_hexdigit()).collect();
         let byte =
@@ -420,6 +490,8 @@ mod tests {
     #[test]
     fn messages_of_version_1_stay_readable() {
         assert_eq!(decode::<Ack>(&bytes(ACK)), Ok(ack()));
+        assert_eq!(decode::<Ask>(&bytes(ASK)), Ok(ask()));
+        assert_eq!(decode::<Answer>(&bytes(ANSWER)), Ok(answer()));
         assert_eq!(decode::<Documents>(&bytes(DOCUMENTS)), Ok(documents()));
         assert_eq!(decode::<Status>(&bytes(STATUS)), Ok(status()));
         assert_eq!(decode::<Telemetry>(&bytes(TELEMETRY)), Ok(telemetry()));
@@ -428,6 +500,8 @@ mod tests {
     #[test]
     fn messages_of_version_1_are_still_written_alike() {
         assert_eq!(encode(&ack()), Ok(bytes(ACK)));
+        assert_eq!(encode(&ask()), Ok(bytes(ASK)));
+        assert_eq!(encode(&answer()), Ok(bytes(ANSWER)));
         assert_eq!(encode(&documents()), Ok(bytes(DOCUMENTS)));
         assert_eq!(encode(&status()), Ok(bytes(STATUS)));
         assert_eq!(encode(&telemetry()), Ok(bytes(TELEMETRY)));
@@ -477,6 +551,9 @@ mod tests {
     }
 
     const ACK: &str = "4c530104000100070000000302000105ac02";
+    const ASK: &str = "4c5301050001003c000000ac020974757262696e652d360136060606060606060606060606060606 \
+         060606060606060606060606060606060601046c696e65037b377d037b387d";
+    const ANSWER: &str = "4c53010600010012000000ac0201046c696e6501076e6f20726f6f6d01";
     const DOCUMENTS: &str = "4c5301030001001100000002037b317d037b327d037b337d037b347d";
     const STATUS: &str = "4c530101000100a50000000c05302e312e3001046c696e65010974757262696e652d310131010101 \
          0101010101010101010101010101010101010101010101010101010101010974757262696e652d32 \

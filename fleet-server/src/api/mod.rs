@@ -1,5 +1,6 @@
 //! REST with its OpenAPI document, OCI distribution for artifacts, and the pages.
 
+mod ask;
 mod attention;
 mod blobs;
 mod caller;
@@ -68,6 +69,7 @@ pub(crate) fn router(fleet: Arc<Fleet>) -> Router {
         .routes(routes!(devices::new_password))
         .routes(routes!(devices::assign, devices::unassign))
         .routes(routes!(devices::documents))
+        .routes(routes!(ask::ask))
         .routes(routes!(telemetry::intervals))
         .routes(routes!(telemetry::events))
         .routes(routes!(manifests::version))

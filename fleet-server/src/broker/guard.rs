@@ -70,11 +70,13 @@ impl Guard {
     }
 }
 
-/// Who says what, if `user` may: a device publishes `up/status` and `up/telemetry` of its own
-/// branch, and nothing else.
+/// Who says what, if `user` may: a device publishes `up/status`, `up/telemetry` and `up/answer` of
+/// its own branch, and nothing else.
 pub(super) fn may_publish(user: &str, topic: &str) -> Option<(DeviceId, Up)> {
     match Topic::parse(topic)? {
-        Topic::Up(device, up @ (Up::Status | Up::Telemetry)) if device.as_str() == user => {
+        Topic::Up(device, up @ (Up::Status | Up::Telemetry | Up::Answer))
+            if device.as_str() == user =>
+        {
             Some((device, up))
         }
         Topic::Up(..) | Topic::Down(..) => None,
@@ -97,9 +99,12 @@ mod tests {
     fn a_device_has_its_own_branch_and_no_other() {
         assert!(may_publish("line-3", "lineside/v1/line-3/up/status").is_some());
         assert!(may_publish("line-3", "lineside/v1/line-3/up/telemetry").is_some());
+        assert!(may_publish("line-3", "lineside/v1/line-3/up/answer").is_some());
         for foreign in [
             "lineside/v1/line-33/up/status",
+            "lineside/v1/line-33/up/answer",
             "lineside/v1/line-3/down/ack",
+            "lineside/v1/line-3/down/ask",
             "lineside/v1/line-3/up/other",
             "$SYS/x",
             "plant/x",

@@ -7,7 +7,7 @@ use crate::quiet::Quiet;
 use lineside_wire::envelope::decode;
 use lineside_wire::name::DeviceId;
 use lineside_wire::topic::Up;
-use lineside_wire::v1::Status;
+use lineside_wire::v1::{Answer, Status};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 use time::OffsetDateTime;
@@ -46,6 +46,7 @@ impl Ear {
         let now = OffsetDateTime::now_utc();
         let taken = match up {
             Up::Status => take_status(fleet, device, payload, now).await,
+            Up::Answer => take_answer(fleet, device, payload).await,
             Up::Telemetry => fleet.telemetry.take(fleet, device, payload, now).await,
         };
         if let Err(error) = taken {
@@ -101,6 +102,15 @@ async fn take_status(
     if fleet.lacks_documents(device).await? {
         fleet.send_documents(device, now).await?;
     }
+    Ok(())
+}
+
+async fn take_answer(fleet: &Fleet, device: &DeviceId, payload: &[u8]) -> Result<(), Error> {
+    let answer: Answer = match decode(payload) {
+        Ok(answer) => answer,
+        Err(error) => return unreadable(fleet, device, "answer", &error.to_string()).await,
+    };
+    fleet.questions.answer(device, answer, payload.len());
     Ok(())
 }
 

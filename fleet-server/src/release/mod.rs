@@ -4,6 +4,7 @@ mod director;
 mod documents;
 mod kept;
 mod keys;
+mod questions;
 mod repository;
 
 pub(crate) use director::{Assigned, Director};
@@ -11,4 +12,5 @@ pub(crate) use documents::{
     FILE_BYTES_MAX, RELEASES_BYTES_MAX, ROLE_BYTES_MAX, ROOT_BYTES_MAX, Released, SignedDocuments,
 };
 pub(crate) use keys::{OnlineKeys, ServerKeys};
+pub(crate) use questions::Questions;
 pub(crate) use repository::Repository;

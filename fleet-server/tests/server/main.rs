@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 
 mod artifacts;
+mod ask;
 mod credentials;
 mod crowd;
 mod devices;

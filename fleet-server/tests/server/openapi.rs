@@ -52,6 +52,7 @@ impl House {
             .replace("{device}", "line-3")
             .replace("{slot}", "turbine")
             .replace("{name}", "turbine")
+            .replace("{version}", "1")
             .replace("{reference}", "1")
             .replace("{document}", "timestamp.json")
             .replace("{role}", "site-hill")
@@ -78,6 +79,7 @@ impl House {
             ("PUT", "/api/v1/devices/{device}/slots/{slot}") => {
                 json!({ "release": "turbine/1" }).to_string().into_bytes()
             }
+            ("POST", "/api/v1/releases/{name}/{version}/ask") => b"{}".to_vec(),
             ("PUT", "/api/v1/root") => self.signers.root_bytes(),
             ("PUT", "/api/v1/releases") => self.ask("GET", "/api/v1/releases", b"").body,
             ("PUT", "/api/v1/targets/{role}") => {
@@ -147,6 +149,7 @@ fn the_document_lists_every_route_and_nothing_else() {
         "PATCH /v2/{name}/blobs/uploads/{upload}",
         "POST /api/v1/devices",
         "POST /api/v1/devices/{device}/password",
+        "POST /api/v1/releases/{name}/{version}/ask",
         "POST /v2/{name}/blobs/uploads/",
         "PUT /api/v1/devices/{device}/slots/{slot}",
         "PUT /api/v1/releases",
