@@ -5,10 +5,8 @@ use crate::artifact::Artifacts;
 use crate::broker::{Guard, Link, Sessions};
 use crate::error::{Error, chain};
 use crate::ingest::{Ear, Pace, Telemetry};
-use crate::registry::{Credentials, Registry};
-use crate::release::{
-    Assigned, Director, Questions, Repository, ServerKeys, SignedDocuments,
-};
+use crate::registry::{Credentials, Registry, SlotReported};
+use crate::release::{Assigned, Director, Questions, Repository, ServerKeys, SignedDocuments};
 use crate::store::Store;
 use lineside_bundle::{Digest, MANIFEST_BYTES_MAX, OciManifest};
 use lineside_wire::envelope::encode;
@@ -50,7 +48,8 @@ impl Fleet {
     /// Assigns a release to a slot of a device, and tells the device.
     ///
     /// # Errors
-    /// As for [`Director::assign`].
+    /// [`Error::Conflict`] if the device would refuse to go back so far; otherwise as for
+    /// [`Director::assign`].
     pub async fn assign(
         &self,
         device: &DeviceId,
@@ -58,6 +57,7 @@ impl Fleet {
         release: &str,
         now: OffsetDateTime,
     ) -> Result<Assigned, Error> {
+        self.check_floor(device, release, now).await?;
         let assigned = self.director.assign(device, slot, release, now).await?;
         self.tell(device, now).await;
         Ok(assigned)
@@ -138,6 +138,37 @@ impl Fleet {
         encode(&ask)
             .map_err(|error| Error::TooLarge(format!("{path} cannot be asked: {error}")))?;
         Ok(ask)
+    }
+
+    /// Fails where the device has told of a floor above the release: it would refuse it, whoever
+    /// assigns it.
+    async fn check_floor(
+        &self,
+        device: &DeviceId,
+        path: &str,
+        now: OffsetDateTime,
+    ) -> Result<(), Error> {
+        let released = self.documents.released(now).await?;
+        // What is not released at all is for the director to refuse.
+        let Some(release) = released.releases.get(path) else { return Ok(()) };
+        let (name, digest) = (release.id.name.as_str(), release.id.digest.to_string());
+        let told = self.registry.get(device.as_str()).await?.slots;
+        let holds = |slot: &SlotReported| {
+            let active = slot.active.as_ref().filter(|active| active.name == name)?;
+            Some((slot.floor, active.digest == digest))
+        };
+        let held: Vec<(u64, bool)> = told.iter().filter_map(holds).collect();
+        // A floor holds for the device, in whichever slot it was signed; what runs already may stay.
+        let floor = held.iter().map(|(floor, _)| *floor).max().unwrap_or(0);
+        if release.number >= floor || held.iter().any(|(_, is_it)| *is_it) {
+            return Ok(());
+        }
+        Err(Error::Conflict(format!(
+            "{path} is number {} of {name}, and {device} may not go back below number {floor}: the \
+             release keys have signed that with a release that it has kept since. Release what was in \
+             {path} again, under a new version, and assign that",
+            release.number
+        )))
     }
 
     async fn tell(&self, device: &DeviceId, now: OffsetDateTime) {

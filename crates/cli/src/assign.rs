@@ -61,7 +61,8 @@ pub fn run(assign: &Assign, connection: &Connection, output: &Output) -> anyhow:
     let answer = server.assign(device.as_str(), slot.as_str(), &release.to_string())?;
     let text = format!(
         "{release} is assigned to slot {slot} of {device}; \
-         what comes of it: lineside device show {device}{}",
+         what comes of it: lineside device show {device}{}{}",
+        warning(&answer),
         withdrawn(&answer)
     );
     output.print(text, &answer)
@@ -75,6 +76,11 @@ pub fn end(unassign: &Unassign, connection: &Connection, output: &Output) -> any
         withdrawn(&answer)
     );
     output.print(text, &answer)
+}
+
+/// What may not be as it was meant, on a line of its own.
+fn warning(answer: &Value) -> String {
+    answer["warning"].as_str().map_or_else(String::new, |warning| format!("\n! {warning}"))
 }
 
 /// What has ended beside it, a line each.
@@ -96,6 +102,9 @@ mod tests {
         let answer = serde_json::json!({ "withdrawn": { "spare": "turbine/1" } });
         assert!(withdrawn(&answer).contains("slot spare any longer: turbine/1"));
         assert_eq!(withdrawn(&serde_json::json!({})), "");
+        assert_eq!(warning(&serde_json::json!({})), "");
+        let answer = serde_json::json!({ "warning": "mill has told of no slot ward" });
+        assert_eq!(warning(&answer), "\n! mill has told of no slot ward");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::api::extract::{Json, Path, Query};
 use crate::api::view::{self, DeviceShown};
 use crate::error::Error;
 use crate::fleet::Fleet;
-use crate::registry::{Credentials, NewDevice};
+use crate::registry::{Credentials, Device, NewDevice};
 use crate::release::Assigned;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -44,6 +44,9 @@ pub(crate) struct AssignmentShown {
     /// Other slots to which nothing is assigned any longer, because their release has left the list
     /// of releases: slot to release.
     withdrawn: BTreeMap<String, String>,
+    /// What may not be as it was meant, for people: the device has told of no such slot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning: Option<String>,
 }
 
 /// The documents of a device, for a file that is carried to it. Texts, byte for byte as signed.
@@ -151,7 +154,8 @@ pub(crate) async fn assign(
     let now = OffsetDateTime::now_utc();
     let assigned = fleet.assign(&device, slot.clone(), &release, now).await?;
     tracing::info!("{device}: {release} assigned to slot {slot}");
-    Ok(Json(assignment(&device, &slot, Some(release), assigned)))
+    let warning = unknown_slot(&fleet.registry.get(device.as_str()).await?, &slot);
+    Ok(Json(AssignmentShown { warning, ..assignment(&device, &slot, Some(release), assigned) }))
 }
 
 /// Ends the assignment of a slot: signs the device's next assignment without it and sends that. What
@@ -177,6 +181,18 @@ async fn place(fleet: &Fleet, device: &str, slot: &str) -> Result<(DeviceId, Slo
     Ok((device, slot))
 }
 
+/// What to say of a slot that the device has not told of, where it has told of any.
+fn unknown_slot(device: &Device, slot: &SlotName) -> Option<String> {
+    let told: Vec<&str> = device.slots.iter().map(|slot| slot.slot.as_str()).collect();
+    if told.is_empty() || told.contains(&slot.as_str()) {
+        return None;
+    }
+    let (name, there) = (&device.id, told.join(", "));
+    Some(format!(
+        "{name} has told of no slot {slot}, only of {there}: nothing comes of it there yet"
+    ))
+}
+
 fn assignment(
     device: &DeviceId,
     slot: &SlotName,
@@ -189,6 +205,7 @@ fn assignment(
         slot: slot.to_string(),
         release,
         version: assigned.version,
+        warning: None,
         withdrawn: withdrawn.map(|(slot, release)| (slot.to_string(), release)).collect(),
     }
 }

@@ -142,3 +142,47 @@ async fn a_device_that_is_removed_is_let_in_no_longer_and_leaves_nothing_behind(
     let events = server.get("/api/v1/devices/line-3/events").json();
     assert_eq!(events[0]["text"], "a first record", "it is no repeat");
 }
+
+#[tokio::test]
+async fn a_release_that_the_device_would_refuse_is_not_assigned_and_a_slot_it_lacks_is_told_of() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path());
+    let signers = Signers::enrolled(&server);
+    let releases = ["1", "2", "3"].map(|version| signers.release(&server, version));
+    let password = server.add_device("line-3");
+    let mut device = Client::device(&server, "line-3", &password).await;
+    let active = v1::ReleaseRef {
+        name: "turbine".into(),
+        version: "3".into(),
+        digest: releases[2].digest.bytes(),
+    };
+    let slot = v1::SlotStatus {
+        slot: "turbine".into(),
+        active: Some(active),
+        previous: None,
+        candidate: None,
+        phase: v1::phase::IDLE,
+        note: String::new(),
+        floor: 2,
+    };
+    let status = v1::Status {
+        boot: 1,
+        agent_version: "0.1.0".into(),
+        slots: vec![slot],
+        assignment_version: 0,
+        releases_version: 0,
+        root_version: 1,
+        wall_clock_unix_ms: 0,
+    };
+    device.publish("lineside/v1/line-3/up/status", encode(&status).unwrap()).await;
+
+    let refused = server.assign("line-3", "turbine", "turbine/1").error(409);
+    assert!(refused.contains("number 1") && refused.contains("below number 2"), "{refused}");
+    // The floor holds for the device, in whichever slot.
+    assert!(server.assign("line-3", "spare", "turbine/1").error(409).contains("below number 2"));
+    let back = server.assign("line-3", "turbine", "turbine/2").json();
+    assert_eq!((&back["release"], &back["warning"]), (&"turbine/2".into(), &().into()));
+    let spare = server.assign("line-3", "spare", "turbine/3").json();
+    let warning = spare["warning"].as_str().unwrap();
+    assert!(warning.contains("no slot spare, only of turbine"), "{warning}");
+}
