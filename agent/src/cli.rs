@@ -7,6 +7,7 @@ use lineside_agent::daemon::{self, Until};
 use lineside_agent::local::{self, AskError};
 use lineside_agent::status::DeviceStatus;
 use lineside_agent::worker::serve;
+use lineside_wire::name::SlotName;
 use serde::Serialize;
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
@@ -61,6 +62,28 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Hold the updates of a slot back, because it must not change now.
+    Hold {
+        /// The slot.
+        slot: SlotName,
+        /// Why, for whoever wonders.
+        #[arg(long)]
+        reason: String,
+        /// For so many minutes of running; until `release-hold` unless given.
+        #[arg(long)]
+        minutes: Option<u64>,
+        /// The settings.
+        #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+        config: PathBuf,
+    },
+    /// Let go of the updates of a slot that `hold` has held back.
+    ReleaseHold {
+        /// The slot.
+        slot: SlotName,
+        /// The settings.
+        #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+        config: PathBuf,
+    },
     /// What `run` starts for each release; not for people.
     #[command(hide = true)]
     Worker,
@@ -76,6 +99,8 @@ pub fn main() -> ExitCode {
         }
         Command::Status { config, json } => status(&config, json),
         Command::Install { file, config, json } => install(&file, &config, json),
+        Command::Hold { slot, reason, minutes, config } => hold(slot, reason, minutes, &config),
+        Command::ReleaseHold { slot, config } => release_hold(slot, &config),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -99,12 +124,7 @@ fn install(file: &Path, config: &Path, json: bool) -> anyhow::Result<()> {
     let config = Config::read(config)?;
     let file = file.canonicalize().with_context(|| format!("cannot read {}", file.display()))?;
     eprintln!("reading {}; large bundles take a while", file.display());
-    let installed = match local::install(&config.state_dir, file) {
-        Err(error @ AskError::Nobody { .. }) => {
-            return Err(error).context("start the agent first: lineside-agent run");
-        }
-        answer => answer?,
-    };
+    let installed = reached(local::install(&config.state_dir, file))?;
     if json {
         return print_json(&installed);
     }
@@ -123,6 +143,28 @@ fn install(file: &Path, config: &Path, json: bool) -> anyhow::Result<()> {
         print(&format_args!("slot {slot} is assigned, and this device has no such slot\n"))?;
     }
     print(&"`lineside-agent status` tells how it goes\n")
+}
+
+fn hold(slot: SlotName, reason: String, minutes: Option<u64>, config: &Path) -> anyhow::Result<()> {
+    let config = Config::read(config)?;
+    let held = reached(local::hold(&config.state_dir, slot.clone(), reason, minutes))?;
+    print(&format_args!("slot {slot} is {}\n", held.told()))
+}
+
+fn release_hold(slot: SlotName, config: &Path) -> anyhow::Result<()> {
+    let config = Config::read(config)?;
+    let held = reached(local::release_hold(&config.state_dir, slot.clone()))?;
+    print(&format_args!("slot {slot} is held back no longer: {}\n", held.reason))
+}
+
+/// An answer of the agent, or what to do where none runs.
+fn reached<T>(answer: Result<T, AskError>) -> anyhow::Result<T> {
+    match answer {
+        Err(error @ AskError::Nobody { .. }) => {
+            Err(error).context("start the agent first: lineside-agent run")
+        }
+        answer => Ok(answer?),
+    }
 }
 
 fn print_json(value: &impl Serialize) -> anyhow::Result<()> {

@@ -1,6 +1,12 @@
 //! Settings: `agent.toml` as written (`ConfigFile`, unknown keys refused by name), then as needed
 //! ([`Config`]: checked, in units, with paths that do not depend on the working folder).
 
+mod updates;
+mod windows;
+
+pub use updates::{InUse, Then, UpdatesConfig};
+pub use windows::{Window, Windows};
+
 use lineside_bundle::{FailSafe, is_licence};
 use lineside_rules::{ShadowLimits, TrialLimits};
 use lineside_wire::name::SlotName;
@@ -10,6 +16,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use updates::UpdatesFile;
 
 /// Largest file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -83,6 +90,8 @@ pub struct SlotConfig {
     pub policy: TrialLimits,
     /// The site's own limits for shadows.
     pub shadow: ShadowLimits,
+    /// When the route of the slot may be changed.
+    pub updates: UpdatesConfig,
     /// What the slot says while it is vacant; where nothing is named, what its last bundle wants.
     pub fail_safe: BTreeMap<String, FailSafe>,
 }
@@ -224,6 +233,8 @@ struct SlotFile {
     sinks: Vec<String>,
     #[serde(default)]
     policy: TrialLimits,
+    #[serde(default)]
+    updates: UpdatesFile,
     #[serde(default)]
     shadow: ShadowLimits,
     #[serde(default)]
@@ -429,6 +440,7 @@ fn check(file: ConfigFile, folder: &Path) -> Result<Config, Wrong> {
             overflow: slot.overflow,
             sinks: slot.sinks,
             policy: slot.policy,
+            updates: slot.updates.check(&format!("slots.{name}.updates"), folder)?,
             shadow: slot.shadow,
             fail_safe: slot.fail_safe,
         };
@@ -702,6 +714,42 @@ mod tests {
                 "slots.turbine.queue_readings_max",
             ),
             ("[slots.turbine]", "[slots.Turbine]", "Turbine"),
+            (
+                "overflow",
+                "updates.windows = ['22:00-05:00']\noverflow",
+                "slots.turbine.updates.windows: ",
+            ),
+            (
+                "overflow",
+                "updates.utc_offset = 'CET'\noverflow",
+                "slots.turbine.updates.utc_offset: ",
+            ),
+            (
+                "overflow",
+                "updates.then = 'go'\noverflow",
+                "slots.turbine.updates.then: \"go\" needs",
+            ),
+            (
+                "overflow",
+                "updates.deadline_hours = 0\noverflow",
+                "updates.deadline_hours: 0 is not",
+            ),
+            (
+                "overflow",
+                "updates.in_use = { host = 'h', port = 1, topic = 'a/+' }\noverflow",
+                "slots.turbine.updates.in_use.topic: one topic",
+            ),
+            (
+                "overflow",
+                "updates.in_use = { host = 'h', port = 1, topic = 'a', free = [] }\noverflow",
+                "slots.turbine.updates.in_use.free: 1 to",
+            ),
+            (
+                "overflow",
+                "updates.in_use = { host = 'h', port = 1, topic = 'a', user = 'u' }\noverflow",
+                "slots.turbine.updates.in_use.user",
+            ),
+            ("overflow", "updates.window = []\noverflow", "window"),
             ("[sinks.log]", "[licences]\nAcme = 'k'\n[sinks.log]", "licences.Acme: a name is"),
             (
                 "[sinks.log]",

@@ -19,6 +19,8 @@ use crate::status::{self, DeviceStatus, SlotReport, by_sink};
 use crate::store::Store;
 use crate::telemetry::{TelemetryHandle, TelemetryParts};
 use crate::update::blobs::Blobs;
+use crate::update::consent::Site;
+use crate::update::consent::holds::Holds;
 use crate::update::download::Registry;
 use crate::update::driver::{Parts, Updates};
 use crate::update::journal::Journal;
@@ -64,6 +66,7 @@ struct House {
     name: DeviceId,
     registry: Registry,
     surroundings: Surroundings,
+    holds: Holds,
     ledger: Ledger,
     journal: Journal,
     blobs: Blobs,
@@ -117,6 +120,14 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
     let name = status::name(&config, &journal)?;
     let trust = trust(&journal, Device::read(&config.device_dir))?;
     let (stop, told_to_stop) = watch::channel(false);
+    let news = telemetry.clone();
+    let tell = move |slot: &SlotName, begins: bool, text: &str| {
+        let kind = if begins { event::HOLD_BEGAN } else { event::HOLD_ENDED };
+        tracing::info!(%slot, "updates: {text}");
+        news.event(slot.as_str(), kind, text);
+    };
+    let names = config.slots.keys().cloned().collect();
+    let holds = Holds::open(store.database(), names, Arc::new(tell))?;
     let blobs = Blobs::open(&config.state_dir)?;
     let house = House {
         stop: told_to_stop,
@@ -127,6 +138,7 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
         journal,
         ledger: Ledger::open(&store, outbox)?,
         surroundings: Surroundings::of(&config, blobs.clone()),
+        holds,
         blobs,
         states: Arc::new(States::default()),
         online: Arc::new(Notify::new()),
@@ -138,20 +150,23 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
     let mut watched = Watched::default();
     let ledger = house.ledger.clone();
     watched.task("the ledger", async move { ledger.closed().await });
+    watched.task("the count of holds", house.holds.clone().count());
     let mut slots = BTreeMap::new();
     let mut assign = BTreeMap::new();
     let mut sources = BTreeMap::new();
+    let mut sites = BTreeMap::new();
     let mut drivers = Vec::new();
     for (name, config) in &house.config.slots {
         let (problem, brings) = watch::channel(None);
-        let (slot, told) = house
+        let opened = house
             .open_slot(name, config, problem, &mut watched, &mut drivers)
             .with_context(|| format!("slot {name}"))?;
-        slots.insert(name.clone(), slot);
-        assign.insert(name.clone(), told);
+        slots.insert(name.clone(), opened.slot);
+        assign.insert(name.clone(), opened.assign);
+        sites.insert(name.clone(), opened.site);
         sources.insert(name.clone(), brings);
     }
-    house.follow_the_server(&store, &slots, assign, sources.clone(), trust);
+    house.follow_the_server(&store, &slots, assign, sites, sources.clone(), trust);
     house.start_sinks(&mut watched)?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
@@ -321,6 +336,7 @@ impl House {
         store: &Store,
         slots: &BTreeMap<SlotName, SlotHandle>,
         assign: BTreeMap<SlotName, mpsc::Sender<Target>>,
+        sites: BTreeMap<SlotName, Site>,
         sources: BTreeMap<SlotName, watch::Receiver<Option<String>>>,
         trust: Trust,
     ) {
@@ -368,7 +384,8 @@ impl House {
             let reports = states.all().into_iter().filter_map(|(name, state)| {
                 let view = views.get(&name)?.borrow().clone();
                 let source = sources.get(&name).and_then(|problem| problem.borrow().clone());
-                Some((name, SlotReport::of(&state, view, source)))
+                let held = sites.get(&name).map(|site| block_in_place(|| site.reasons()));
+                Some((name, SlotReport::of(&state, view, source, held.unwrap_or_default())))
             });
             // A disk that gives no numbers must not hide the rest.
             let outbox = block_in_place(|| ledger.outbox()).unwrap_or_default();
@@ -386,8 +403,8 @@ impl House {
             }
         };
         // Without the door the device works as before; only people have to look elsewhere.
-        if let Err(error) = local::serve(store.folder(), status, updates) {
-            tracing::warn!("`lineside-agent status` and `install` will not work: {error}");
+        if let Err(error) = local::serve(store.folder(), status, updates, self.holds.clone()) {
+            tracing::warn!("`lineside-agent status`, `install` and `hold` will not work: {error}");
         }
     }
 }

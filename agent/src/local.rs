@@ -4,7 +4,9 @@
 
 use crate::error::chain;
 use crate::status::DeviceStatus;
+use crate::update::consent::holds::{Hold, HoldError, Holds};
 use crate::update::driver::{Installed, Updates};
+use lineside_wire::name::SlotName;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
@@ -17,6 +19,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 const NAME: &str = "agent.sock";
@@ -41,6 +44,20 @@ pub enum Question {
     Install {
         /// The file, from the root folder.
         file: PathBuf,
+    },
+    /// To hold the updates of a slot back.
+    Hold {
+        /// The slot.
+        slot: SlotName,
+        /// Why.
+        reason: String,
+        /// For how many minutes of running; until it is released where nothing is said.
+        minutes: Option<u64>,
+    },
+    /// To let go of the updates of a slot.
+    ReleaseHold {
+        /// The slot.
+        slot: SlotName,
     },
 }
 
@@ -76,7 +93,7 @@ pub enum AskError {
     Refused(String),
 }
 
-/// Answers the status and installs files, for ever. Must be called within a tokio runtime.
+/// Answers the status, installs files and holds updates back, for ever. Must be called within a tokio runtime.
 ///
 /// # Errors
 /// The socket cannot be made.
@@ -84,6 +101,7 @@ pub fn serve(
     state_dir: &Path,
     status: impl Fn() -> DeviceStatus + Send + Sync + 'static,
     updates: Updates,
+    holds: Holds,
 ) -> io::Result<()> {
     let door = Door::of(state_dir)?;
     match fs::remove_file(state_dir.join(NAME)) {
@@ -105,9 +123,9 @@ pub fn serve(
                     continue;
                 }
             };
-            let (status, updates) = (status.clone(), updates.clone());
+            let (status, updates, holds) = (status.clone(), updates.clone(), holds.clone());
             tokio::spawn(async move {
-                if let Err(error) = answer(visitor, &*status, &updates).await {
+                if let Err(error) = answer(visitor, &*status, &updates, holds).await {
                     tracing::debug!("{NAME}: {error}");
                 }
                 drop(place);
@@ -121,6 +139,7 @@ async fn answer(
     visitor: UnixStream,
     status: &(impl Fn() -> DeviceStatus + Send + Sync),
     updates: &Updates,
+    holds: Holds,
 ) -> io::Result<()> {
     let (read, mut write) = visitor.into_split();
     let mut line = String::new();
@@ -133,8 +152,21 @@ async fn answer(
             Ok(installed) => Answer::Done(installed),
             Err(error) => Answer::Failed(chain(error)),
         }),
+        Ok(Question::Hold { slot, reason, minutes }) => {
+            changed(move || holds.hold(&slot, &reason, minutes)).await
+        }
+        Ok(Question::ReleaseHold { slot }) => changed(move || holds.release(&slot)).await,
     };
     write.write_all(&answer).await
+}
+
+/// Changes a hold off the runtime's threads, and answers with it.
+async fn changed(change: impl FnOnce() -> Result<Hold, HoldError> + Send + 'static) -> Vec<u8> {
+    to_json(&match spawn_blocking(change).await {
+        Ok(Ok(hold)) => Answer::Done(hold),
+        Ok(Err(error)) => Answer::Failed(chain(error)),
+        Err(_) => Answer::Failed("it was cut off".into()),
+    })
 }
 
 /// Asks the agent of `state_dir` how it is.
@@ -151,6 +183,27 @@ pub fn status(state_dir: &Path) -> Result<DeviceStatus, AskError> {
 /// [`AskError`].
 pub fn install(state_dir: &Path, file: PathBuf) -> Result<Installed, AskError> {
     ask(state_dir, &Question::Install { file }, INSTALL_MAX)
+}
+
+/// Has the agent of `state_dir` hold the updates of a slot back.
+///
+/// # Errors
+/// [`AskError`].
+pub fn hold(
+    state_dir: &Path,
+    slot: SlotName,
+    reason: String,
+    minutes: Option<u64>,
+) -> Result<Hold, AskError> {
+    ask(state_dir, &Question::Hold { slot, reason, minutes }, STATUS_MAX)
+}
+
+/// Has the agent of `state_dir` let go of the updates of a slot.
+///
+/// # Errors
+/// [`AskError`].
+pub fn release_hold(state_dir: &Path, slot: SlotName) -> Result<Hold, AskError> {
+    ask(state_dir, &Question::ReleaseHold { slot }, STATUS_MAX)
 }
 
 fn ask<T: DeserializeOwned>(

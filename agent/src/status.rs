@@ -50,6 +50,8 @@ pub struct SlotReport {
     pub note: String,
     /// Why its source brings no readings; nothing while it does.
     pub source: Option<String>,
+    /// Why its route may not be changed now; empty if it may.
+    pub held: Vec<String>,
     /// Whether a worker is ready to answer.
     pub answering: bool,
     /// Readings accepted that no frame has accounted for yet.
@@ -60,7 +62,12 @@ pub struct SlotReport {
 
 impl SlotReport {
     /// Of what the journal, the data way and its source say.
-    pub fn of(state: &SlotState, view: SlotView, source: Option<String>) -> SlotReport {
+    pub fn of(
+        state: &SlotState,
+        view: SlotView,
+        source: Option<String>,
+        held: Vec<String>,
+    ) -> SlotReport {
         let phase = match state.phase() {
             Phase::Idle => "idle",
             Phase::Downloading { .. } => "downloading",
@@ -74,6 +81,7 @@ impl SlotReport {
             phase: phase.to_owned(),
             note: state.note(),
             source,
+            held,
             answering: view.answering,
             owed: view.owed,
             counts: view.counts,
@@ -105,7 +113,8 @@ impl DeviceStatus {
         for name in config.slots.keys() {
             let counts = ledger.restore(name)?.record.counts;
             let view = SlotView { counts, ..SlotView::default() };
-            slots.insert(name.clone(), SlotReport::of(&journal.slot(name)?, view, None));
+            slots
+                .insert(name.clone(), SlotReport::of(&journal.slot(name)?, view, None, Vec::new()));
         }
         let outbox = ledger.outbox()?;
         Ok(DeviceStatus {
@@ -162,6 +171,9 @@ impl fmt::Display for DeviceStatus {
             writeln!(f, "    previous {previous}, candidate {candidate}, {}", slot.phase)?;
             if !slot.note.is_empty() {
                 writeln!(f, "    {}", slot.note)?;
+            }
+            for reason in &slot.held {
+                writeln!(f, "    no update takes the route now: {reason}")?;
             }
             if let Some(problem) = &slot.source {
                 writeln!(f, "    its source brings no readings: {problem}")?;

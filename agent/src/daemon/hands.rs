@@ -2,6 +2,7 @@
 
 use crate::telemetry::TelemetryHandle;
 use crate::update::StagedRelease;
+use crate::update::consent::Site;
 use crate::update::hands::{Consent, Failure, Hands};
 use crate::worker::process::Starter;
 use crate::worker::{SelfTestError, SlotHandle, SwapError, WorkerLimits, self_test};
@@ -18,6 +19,7 @@ pub(super) struct SlotHands {
     pub(super) limits: WorkerLimits,
     pub(super) telemetry: TelemetryHandle,
     pub(super) name: SlotName,
+    pub(super) site: Site,
 }
 
 impl Hands for SlotHands {
@@ -58,7 +60,7 @@ impl Hands for SlotHands {
     }
 
     fn consent(&self) -> Consent {
-        Consent::Given
+        self.site.consent(std::time::Duration::ZERO)
     }
 
     async fn report(&self, report: &Report) -> bool {

@@ -8,6 +8,8 @@ use crate::ledger::Position;
 use crate::source::Arrival;
 use crate::source::file::Files;
 use crate::source::mqtt::Topic;
+use crate::update::consent::Site;
+use crate::update::consent::topic::{Used, listen};
 use crate::update::slot::{QUEUE_MAX, SlotDriver, SlotParts as DriverParts};
 use crate::worker::task::{SlotParts, open};
 use crate::worker::{SlotEvent, SlotHandle};
@@ -21,7 +23,29 @@ use tokio::sync::{mpsc, oneshot, watch};
 /// Arrivals that wait for a slot, besides its own queue.
 const ARRIVALS_MAX: usize = 4;
 
+/// A slot that has been opened.
+pub(super) struct Opened {
+    /// The slot itself.
+    pub(super) slot: SlotHandle,
+    /// Where its driver hears of assignments.
+    pub(super) assign: mpsc::Sender<Target>,
+    /// Whether its route may be changed.
+    pub(super) site: Site,
+}
+
 impl House {
+    /// What says whether the route of a slot may be changed, with the topic that it listens to.
+    fn site(&self, name: &SlotName, config: &SlotConfig, watched: &mut Watched) -> Site {
+        let updates = config.updates.clone();
+        let in_use = updates.in_use.clone().map(|in_use| {
+            let (tell, used) = watch::channel(Used::unknown(&in_use));
+            let client = format!("lineside-{}-{name}-in-use", self.name);
+            watched.task(format!("the topic of slot {name}"), listen(in_use, client, tell));
+            used
+        });
+        Site::new(name.clone(), updates, in_use, self.holds.clone(), self.journal.clone())
+    }
+
     /// Opens a slot with its source and the driver of its updates. `drivers` hears when that has ended.
     pub(super) fn open_slot(
         &self,
@@ -30,7 +54,7 @@ impl House {
         problem: watch::Sender<Option<String>>,
         watched: &mut Watched,
         drivers: &mut Vec<oneshot::Receiver<()>>,
-    ) -> anyhow::Result<(SlotHandle, mpsc::Sender<Target>)> {
+    ) -> anyhow::Result<Opened> {
         let (arrivals, inbox) = mpsc::channel(ARRIVALS_MAX);
         let (receipts, committed) = mpsc::unbounded_channel();
         let (slot, position) = open(SlotParts {
@@ -63,6 +87,7 @@ impl House {
             problem,
         };
         start_source(source, watched)?;
+        let site = self.site(name, config, watched);
         let (assign, assignments) = mpsc::channel(QUEUE_MAX);
         let driver = SlotDriver::new(DriverParts {
             slot: name.clone(),
@@ -77,6 +102,7 @@ impl House {
                 limits: self.limits.clone(),
                 telemetry: self.telemetry.clone(),
                 name: name.clone(),
+                site: site.clone(),
             },
             states: self.states.clone(),
             online: self.online.clone(),
@@ -89,7 +115,7 @@ impl House {
             // Nobody waits for it unless the agent stops.
             let _ = end.send(());
         });
-        Ok((slot, assign))
+        Ok(Opened { slot, assign, site })
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod acceptance;
 pub mod blobs;
+pub mod consent;
 pub mod disk;
 pub mod download;
 pub mod driver;

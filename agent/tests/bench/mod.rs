@@ -319,6 +319,7 @@ pub fn config(overflow: Overflow, queue: usize) -> SlotConfig {
         overflow,
         sinks: vec!["log".into()],
         policy: Default::default(),
+        updates: Default::default(),
         shadow: Default::default(),
         fail_safe: BTreeMap::from([("alarm".to_owned(), lineside_bundle::FailSafe::Number(7.0))]),
     }

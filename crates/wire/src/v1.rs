@@ -259,6 +259,10 @@ pub mod event {
     pub const FINDINGS_DROPPED: u16 = 16;
     /// It does not answer beside the route any more; the text has what was seen of it.
     pub const SHADOW_ENDED: u16 = 17;
+    /// Somebody beside the device holds the updates of a slot back.
+    pub const HOLD_BEGAN: u16 = 40;
+    /// They are held back no longer.
+    pub const HOLD_ENDED: u16 = 41;
 }
 
 /// The signed documents, byte for byte as they were signed.

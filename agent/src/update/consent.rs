@@ -1,0 +1,251 @@
+//! Whether the route of a slot may be changed now, as far as the site says: maintenance windows, and
+//! "not while in use" by a lock file, a topic of the plant, or people on the device.
+//!
+//! What is not known counts as in use. Nothing here holds back the first release of a vacant slot or a
+//! way back: the engine asks before a trial takes the route from an active release, and then only.
+
+pub mod holds;
+pub mod topic;
+
+use crate::clock::now_unix_ms;
+use crate::config::{Then, UpdatesConfig};
+use crate::update::hands::Consent;
+use crate::update::journal::Journal;
+use holds::{Hold, Holds};
+use lineside_wire::name::SlotName;
+use std::time::Duration;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::sync::watch;
+use topic::Used;
+
+/// What decides for one slot.
+#[derive(Clone)]
+pub struct Site {
+    slot: SlotName,
+    config: UpdatesConfig,
+    /// What the topic says, where there is one.
+    in_use: Option<watch::Receiver<Used>>,
+    holds: Holds,
+    journal: Journal,
+}
+
+/// What is the case when somebody asks.
+#[derive(Debug, Clone)]
+struct Facts {
+    now: OffsetDateTime,
+    /// No time before this can be right.
+    latest_known: OffsetDateTime,
+    locked: Locked,
+    /// Why the topic does not say that the slot is free; none where it does, or where there is none.
+    in_use: Option<String>,
+    hold: Option<Hold>,
+}
+
+/// What a lock file says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Locked {
+    No,
+    Yes,
+    /// Nobody can tell.
+    Unknown(String),
+}
+
+impl Site {
+    /// What decides for `slot`.
+    pub fn new(
+        slot: SlotName,
+        config: UpdatesConfig,
+        in_use: Option<watch::Receiver<Used>>,
+        holds: Holds,
+        journal: Journal,
+    ) -> Site {
+        Site { slot, config, in_use, holds, journal }
+    }
+
+    /// Whether the route may be changed now, for an update that has waited for so much running time.
+    pub fn consent(&self, waited: Duration) -> Consent {
+        decide(&self.config, self.reasons(), waited)
+    }
+
+    /// Why the route may not be changed now; empty if it may. Looks at a file and into the database.
+    pub fn reasons(&self) -> Vec<String> {
+        let facts = Facts {
+            now: moment(now_unix_ms()),
+            latest_known: self.latest_known(),
+            locked: self.locked(),
+            in_use: self.in_use.as_ref().and_then(|used| used.borrow().reason()),
+            hold: self.holds.of(&self.slot),
+        };
+        reasons(&self.config, &facts)
+    }
+
+    fn latest_known(&self) -> OffsetDateTime {
+        // A journal that cannot be read stops updates by itself.
+        let accepted = self.journal.accepted().unwrap_or_default();
+        moment(accepted.latest_known_unix_ms)
+    }
+
+    fn locked(&self) -> Locked {
+        let Some(path) = &self.config.lock_file else { return Locked::No };
+        match path.try_exists() {
+            Ok(true) => Locked::Yes,
+            Ok(false) => Locked::No,
+            Err(error) => Locked::Unknown(error.to_string()),
+        }
+    }
+}
+
+/// A time of the clock; the calendar's first for what no calendar knows.
+fn moment(unix_ms: i64) -> OffsetDateTime {
+    let nanos = i128::from(unix_ms) * 1_000_000;
+    OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}
+
+/// Why the route may not be changed, by the rules of a slot.
+fn reasons(config: &UpdatesConfig, facts: &Facts) -> Vec<String> {
+    let mut reasons = Vec::new();
+    let windows = &config.windows;
+    if !windows.windows.is_empty() {
+        if facts.now < facts.latest_known {
+            let time = |time: OffsetDateTime| time.format(&Rfc3339).unwrap_or_default();
+            // Without what it shows: a reason that changes every second would be news every second.
+            reasons.push(format!(
+                "the clock cannot be right, so no maintenance window opens: it shows a time before {}, \
+                 which has passed",
+                time(facts.latest_known)
+            ));
+        } else if !windows.is_open(facts.now) {
+            let next = windows.next(facts.now).unwrap_or_default();
+            reasons.push(format!("outside of the maintenance windows, the next opens {next}"));
+        }
+    }
+    let file = || config.lock_file.clone().unwrap_or_default();
+    match &facts.locked {
+        Locked::No => {}
+        Locked::Yes => reasons.push(format!("in use: {} is there", file().display())),
+        Locked::Unknown(why) => {
+            reasons.push(format!("perhaps in use: {}: {why}", file().display()));
+        }
+    }
+    reasons.extend(facts.in_use.clone());
+    reasons.extend(facts.hold.as_ref().map(Hold::told));
+    reasons
+}
+
+/// What follows from the reasons for an update that has `waited` so long.
+fn decide(config: &UpdatesConfig, mut reasons: Vec<String>, waited: Duration) -> Consent {
+    if reasons.is_empty() {
+        return Consent::Given;
+    }
+    let overdue = config.deadline.is_some_and(|deadline| waited >= deadline);
+    if overdue && config.then == Then::Go {
+        return Consent::Given;
+    }
+    if overdue {
+        let hours = config.deadline.unwrap_or_default().as_secs() / 3600;
+        reasons.push(format!("overdue: it has waited for more than {hours} hours"));
+    }
+    Consent::Withheld { reason: reasons.join("; "), overdue }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Windows;
+    use time::macros::datetime;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn config(windows: &[&str], deadline: Option<Duration>, then: Then) -> UpdatesConfig {
+        let windows = windows.iter().map(|text| text.parse().unwrap()).collect();
+        UpdatesConfig {
+            windows: Windows { windows, ..Windows::default() },
+            lock_file: Some("/run/busy".into()),
+            in_use: None,
+            deadline,
+            then,
+        }
+    }
+
+    /// A Wednesday noon on which nothing holds an update back.
+    fn facts() -> Facts {
+        Facts {
+            now: datetime!(2026-11-25 12:00 UTC),
+            latest_known: datetime!(2026-11-25 12:00 UTC),
+            locked: Locked::No,
+            in_use: None,
+            hold: None,
+        }
+    }
+
+    fn said(facts: &Facts, windows: &[&str]) -> String {
+        match decide(
+            &config(windows, None, Then::Wait),
+            reasons(&config(windows, None, Then::Wait), facts),
+            HOUR,
+        ) {
+            Consent::Given => "given".into(),
+            Consent::Withheld { reason, overdue } => {
+                assert!(!overdue, "there is no deadline");
+                reason
+            }
+        }
+    }
+
+    #[test]
+    fn consent_is_given_where_nothing_is_against_it() {
+        assert_eq!(said(&facts(), &[]), "given");
+        assert_eq!(said(&facts(), &["Wed 12:00-13:00"]), "given");
+        let early = Facts { now: datetime!(2000-01-01 00:00 UTC), ..facts() };
+        assert_eq!(said(&early, &[]), "given", "without windows the clock does not matter");
+    }
+
+    #[test]
+    fn whatever_is_against_it_is_said_at_once() {
+        assert_eq!(
+            said(&facts(), &["Thu 12:00-13:00"]),
+            "outside of the maintenance windows, the next opens Thu 12:00 (+00:00)"
+        );
+        let hold =
+            Hold { reason: "changing the belt".into(), minutes: Some(2), seconds_left: Some(9) };
+        let busy = Facts {
+            locked: Locked::Yes,
+            in_use: Some("in use: topic line says busy".into()),
+            hold: Some(hold),
+            ..facts()
+        };
+        assert_eq!(
+            said(&busy, &[]),
+            "in use: /run/busy is there; in use: topic line says busy; held back by hand for 2 minutes: \
+             changing the belt"
+        );
+        let unknown = Facts { locked: Locked::Unknown("permission denied".into()), ..facts() };
+        assert_eq!(said(&unknown, &[]), "perhaps in use: /run/busy: permission denied");
+    }
+
+    #[test]
+    fn a_clock_that_cannot_be_right_opens_no_window_and_says_why() {
+        let late = Facts { latest_known: datetime!(2026-11-25 12:00:01 UTC), ..facts() };
+        let said = said(&late, &["Mon-Sun 00:00-24:00"]);
+        assert!(said.contains("the clock cannot be right"), "{said}");
+        assert!(said.contains("shows a time before 2026-11-25T12:00:01Z"), "{said}");
+    }
+
+    #[test]
+    fn after_its_deadline_an_update_goes_or_says_that_it_is_overdue() {
+        let busy = Facts { locked: Locked::Yes, ..facts() };
+        let after = |then, waited| {
+            let config = config(&[], Some(72 * HOUR), then);
+            decide(&config, reasons(&config, &busy), waited)
+        };
+        let Consent::Withheld { overdue, .. } = after(Then::Go, 72 * HOUR - Duration::from_secs(1))
+        else {
+            panic!("it goes too early");
+        };
+        assert!(!overdue);
+        assert_eq!(after(Then::Go, 72 * HOUR), Consent::Given);
+        let Consent::Withheld { reason, overdue } = after(Then::Wait, 72 * HOUR) else { panic!() };
+        assert!(overdue && reason.ends_with("overdue: it has waited for more than 72 hours"));
+    }
+}

@@ -1,0 +1,314 @@
+//! Updates that people on the device hold back, until they let go or so many minutes have run. Kept
+//! in the database: a device that starts over must not change what somebody is working on.
+
+use crate::database::Database;
+use lineside_wire::name::SlotName;
+use redb::{ReadableTable, TableDefinition, TableHandle};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep};
+
+const TABLE: TableDefinition<&str, &[u8]> = TableDefinition::new("holds");
+/// How often running time is counted.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
+/// How often it is written down: what a start adds to a hold at most.
+const WRITE_EVERY: Duration = Duration::from_secs(60);
+/// Longest reason in bytes.
+const REASON_BYTES_MAX: usize = 200;
+/// Longest hold in minutes: a year. One that is meant to last has no end.
+const MINUTES_MAX: u64 = 525_600;
+
+/// What holds the updates of a slot back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// Why, as somebody has said it.
+    pub reason: String,
+    /// For how many minutes of running; none: until somebody lets go.
+    pub minutes: Option<u64>,
+    /// Running time that is left of them, in seconds.
+    pub seconds_left: Option<u64>,
+}
+
+impl Hold {
+    /// One sentence for people, the same as long as it holds.
+    pub fn told(&self) -> String {
+        let reason = &self.reason;
+        match self.minutes {
+            None => format!("held back by hand until it is released: {reason}"),
+            Some(minutes) => format!("held back by hand for {minutes} minutes: {reason}"),
+        }
+    }
+}
+
+/// Why a hold was not taken or not ended.
+#[derive(Debug, thiserror::Error)]
+pub enum HoldError {
+    /// There is no such slot.
+    #[error("this device has no slot {0}")]
+    Slot(SlotName),
+    /// Nobody could tell why later.
+    #[error("a reason of 1 to {REASON_BYTES_MAX} bytes is needed")]
+    Reason,
+    /// No such time.
+    #[error("minutes must be 1 to {MINUTES_MAX}")]
+    Minutes,
+    /// Nothing holds it back.
+    #[error("nothing is held back in slot {0}")]
+    None(SlotName),
+    /// The database did not take it, so a start would forget it.
+    #[error("it cannot be written down")]
+    Database(#[source] Box<redb::Error>),
+}
+
+impl<E: Into<redb::Error>> From<E> for HoldError {
+    fn from(error: E) -> HoldError {
+        HoldError::Database(Box::new(error.into()))
+    }
+}
+
+/// Told of each hold that begins (true) or ends: the slot, and one sentence.
+pub type Tell = Arc<dyn Fn(&SlotName, bool, &str) + Send + Sync>;
+
+/// The holds of all slots.
+#[derive(Clone)]
+pub struct Holds {
+    database: Arc<Database>,
+    slots: Arc<BTreeSet<SlotName>>,
+    held: Arc<Mutex<BTreeMap<SlotName, Hold>>>,
+    tell: Tell,
+}
+
+impl Holds {
+    /// Takes up the holds of these slots where they were left.
+    ///
+    /// # Errors
+    /// [`HoldError::Database`].
+    pub fn open(
+        database: Arc<Database>,
+        slots: BTreeSet<SlotName>,
+        tell: Tell,
+    ) -> Result<Holds, HoldError> {
+        database.have_tables(&[TABLE.name()], |transaction| {
+            transaction.open_table(TABLE)?;
+            Ok(())
+        })?;
+        let mut held = BTreeMap::new();
+        {
+            let table = database.begin_read()?.open_table(TABLE)?;
+            for entry in table.iter()? {
+                let (key, value) = entry?;
+                // One of a slot that agent.toml has no more stays where it is, for its return.
+                let Some(slot) = slots.iter().find(|slot| slot.as_str() == key.value()) else {
+                    continue;
+                };
+                // What cannot be read holds all the same: somebody has meant it.
+                let hold = serde_json::from_slice(value.value()).unwrap_or_else(|_| Hold {
+                    reason: "by a hold that this agent cannot read".into(),
+                    minutes: None,
+                    seconds_left: None,
+                });
+                held.insert(slot.clone(), hold);
+            }
+        }
+        Ok(Holds { database, slots: Arc::new(slots), held: Arc::new(Mutex::new(held)), tell })
+    }
+
+    /// What holds the updates of a slot back.
+    pub fn of(&self, slot: &SlotName) -> Option<Hold> {
+        self.lock().get(slot).cloned()
+    }
+
+    /// Holds the updates of a slot back, in place of an earlier hold. On disk when it returns.
+    ///
+    /// # Errors
+    /// [`HoldError`]; the earlier hold then stays.
+    pub fn hold(
+        &self,
+        slot: &SlotName,
+        reason: &str,
+        minutes: Option<u64>,
+    ) -> Result<Hold, HoldError> {
+        if !self.slots.contains(slot) {
+            return Err(HoldError::Slot(slot.clone()));
+        }
+        let reason: String = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let reason = reason.trim().to_owned();
+        if !(1..=REASON_BYTES_MAX).contains(&reason.len()) {
+            return Err(HoldError::Reason);
+        }
+        if minutes.is_some_and(|minutes| !(1..=MINUTES_MAX).contains(&minutes)) {
+            return Err(HoldError::Minutes);
+        }
+        let hold = Hold { reason, minutes, seconds_left: minutes.map(|minutes| minutes * 60) };
+        let mut held = self.lock();
+        self.write(slot, Some(&hold))?;
+        held.insert(slot.clone(), hold.clone());
+        drop(held);
+        (self.tell)(slot, true, &hold.told());
+        Ok(hold)
+    }
+
+    /// Lets go of the updates of a slot.
+    ///
+    /// # Errors
+    /// [`HoldError`]; the hold then stays.
+    pub fn release(&self, slot: &SlotName) -> Result<Hold, HoldError> {
+        let mut held = self.lock();
+        let hold = held.get(slot).cloned().ok_or_else(|| HoldError::None(slot.clone()))?;
+        self.write(slot, None)?;
+        held.remove(slot);
+        drop(held);
+        (self.tell)(slot, false, &format!("released by hand: {}", hold.reason));
+        Ok(hold)
+    }
+
+    /// Counts running time for ever, and ends what has run out.
+    pub async fn count(self) {
+        let (mut counted, mut written) = (Instant::now(), Instant::now());
+        // Whole seconds are counted; what is left of one is counted with the next.
+        loop {
+            sleep(COUNT_EVERY).await;
+            let ran = counted.elapsed().as_secs();
+            counted += Duration::from_secs(ran);
+            let ended = self.pass(ran);
+            if !ended.is_empty() || written.elapsed() >= WRITE_EVERY {
+                written = Instant::now();
+                let holds = self.clone();
+                // What is not written now is written next time; until then a start makes it longer.
+                let _ = spawn_blocking(move || holds.write_all(&ended)).await;
+            }
+        }
+    }
+
+    /// Counts `seconds` of running time. Gives the slots whose holds have run out.
+    fn pass(&self, seconds: u64) -> Vec<SlotName> {
+        let mut ended = Vec::new();
+        self.lock().retain(|slot, hold| {
+            let Some(left) = &mut hold.seconds_left else { return true };
+            *left = left.saturating_sub(seconds);
+            if *left == 0 {
+                ended.push((slot.clone(), hold.reason.clone()));
+            }
+            *left > 0
+        });
+        for (slot, reason) in &ended {
+            (self.tell)(slot, false, &format!("its time is over: {reason}"));
+        }
+        ended.into_iter().map(|(slot, _)| slot).collect()
+    }
+
+    fn write_all(&self, ended: &[SlotName]) {
+        // Held while it is written: what somebody does meanwhile comes after it.
+        let held = self.lock();
+        let timed = held.iter().filter(|(_, hold)| hold.seconds_left.is_some());
+        let gone = ended.iter().filter(|slot| !held.contains_key(*slot));
+        let all = timed.map(|(slot, hold)| (slot, Some(hold))).chain(gone.map(|slot| (slot, None)));
+        for (slot, hold) in all {
+            if let Err(error) = self.write(slot, hold) {
+                tracing::warn!(%slot, "{:#}", anyhow::Error::from(error));
+            }
+        }
+    }
+
+    fn write(&self, slot: &SlotName, hold: Option<&Hold>) -> Result<(), HoldError> {
+        let transaction = self.database.begin_write()?;
+        {
+            let mut table = transaction.open_table(TABLE)?;
+            match hold {
+                Some(hold) => {
+                    let bytes = serde_json::to_vec(hold).expect("a hold has string keys");
+                    table.insert(slot.as_str(), bytes.as_slice())?;
+                }
+                None => {
+                    table.remove(slot.as_str())?;
+                }
+            }
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<SlotName, Hold>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use redb::backends::InMemoryBackend;
+
+    type Told = Arc<Mutex<Vec<String>>>;
+
+    fn database() -> Arc<Database> {
+        let open = || redb::Database::builder().create_with_backend(InMemoryBackend::new());
+        Arc::new(Database::open(open).unwrap())
+    }
+
+    fn slot() -> SlotName {
+        "line".parse().unwrap()
+    }
+
+    fn open(database: &Arc<Database>) -> (Holds, Told) {
+        let told = Told::default();
+        let log = told.clone();
+        let tell: Tell = Arc::new(move |slot, begins, text| {
+            log.lock().unwrap().push(format!("{slot} {begins} {text}"));
+        });
+        (Holds::open(database.clone(), BTreeSet::from([slot()]), tell).unwrap(), told)
+    }
+
+    #[test]
+    fn a_hold_outlives_the_agent_and_ends_by_hand() {
+        let database = database();
+        let (holds, told) = open(&database);
+        assert_eq!(holds.of(&slot()), None);
+        holds.hold(&slot(), "changing\nthe belt ", None).unwrap();
+        drop(holds);
+        let (holds, told_later) = open(&database);
+        let hold = holds.of(&slot()).unwrap();
+        assert_eq!(hold.told(), "held back by hand until it is released: changing the belt");
+        holds.pass(u64::MAX);
+        holds.release(&slot()).unwrap();
+        assert!(matches!(holds.release(&slot()), Err(HoldError::None(_))));
+        assert_eq!(open(&database).0.of(&slot()), None);
+        assert_eq!(told.lock().unwrap().len(), 1);
+        assert_eq!(*told_later.lock().unwrap(), ["line false released by hand: changing the belt"]);
+    }
+
+    #[test]
+    fn a_hold_for_some_minutes_of_running_ends_by_itself_and_goes_on_where_it_was() {
+        let database = database();
+        let (holds, told) = open(&database);
+        holds.hold(&slot(), "surgery", Some(2)).unwrap();
+        assert!(holds.pass(61).is_empty());
+        holds.write_all(&[]);
+        let (holds_later, _) = open(&database);
+        assert_eq!(holds_later.of(&slot()).unwrap().seconds_left, Some(59));
+        assert!(holds.pass(58).is_empty());
+        let ended = holds.pass(1);
+        assert_eq!(ended, [slot()]);
+        holds.write_all(&ended);
+        assert_eq!(open(&database).0.of(&slot()), None);
+        let told = told.lock().unwrap();
+        assert_eq!(told.last().unwrap(), "line false its time is over: surgery");
+    }
+
+    #[test]
+    fn a_hold_that_makes_no_sense_changes_nothing() {
+        let (holds, told) = open(&database());
+        let other: SlotName = "other".parse().unwrap();
+        assert!(matches!(holds.hold(&other, "why", None), Err(HoldError::Slot(_))));
+        for reason in ["", " \n", &"x".repeat(REASON_BYTES_MAX + 1)] {
+            assert!(matches!(holds.hold(&slot(), reason, None), Err(HoldError::Reason)));
+        }
+        for minutes in [0, MINUTES_MAX + 1] {
+            let held = holds.hold(&slot(), "why", Some(minutes));
+            assert!(matches!(held, Err(HoldError::Minutes)));
+        }
+        assert!(holds.of(&slot()).is_none() && told.lock().unwrap().is_empty());
+    }
+}
