@@ -52,7 +52,7 @@ struct Place {
     #[arg(long, value_name = "DIR", default_value = KEYS)]
     keys: PathBuf,
     /// Where the device finds the broker [default: as in --data, or port 1883 of the server].
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = broker_end)]
     mqtt: Option<Authority>,
 }
 
@@ -72,6 +72,14 @@ fn label(text: &str) -> Result<(String, String), String> {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("write KEY=VALUE, as in line=3".into()),
     }
+}
+
+/// An address with host and port: a word without one is more likely a slip than a host.
+fn broker_end(text: &str) -> Result<Authority, String> {
+    let end = text.parse::<Authority>().ok();
+    let end = end.filter(|end| !end.host().is_empty() && !text.contains('@'));
+    end.filter(|end| end.port_u16().is_some_and(|port| port > 0))
+        .ok_or_else(|| "write HOST:PORT, as in 127.0.0.1:1883".to_owned())
 }
 
 pub fn run(add: &Add, connection: &Connection, output: &Output) -> anyhow::Result<()> {
@@ -158,6 +166,18 @@ fn broker(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_broker_has_a_host_and_a_port() {
+        for text in ["127.0.0.1:1883", "mill.example:8883", "[::1]:1883"] {
+            assert_eq!(broker_end(text).unwrap().to_string(), text);
+        }
+        for text in
+            ["garbage", "", ":1883", "mill:", "mill:0", "mill:99999", "mill:x", "a@b:1", "a b:1"]
+        {
+            assert!(broker_end(text).unwrap_err().contains("HOST:PORT"), "{text}");
+        }
+    }
 
     #[test]
     fn a_label_has_a_key_and_a_value() {
