@@ -4,7 +4,7 @@
 
 use lineside_tests::{build, complaint, lineside, root};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 fn turbine() -> PathBuf {
     root().join("examples/turbine")
@@ -361,4 +361,134 @@ fn json_is_printed_for_programs() {
     assert_eq!(none["error"], "there is no nowhere.lsb");
     let misspelt = json(&["bundle", "chekc"]);
     assert!(misspelt["error"].as_str().unwrap().contains("unrecognized subcommand 'chekc'"));
+}
+
+/// What version 2 of the examples changes, for the command line.
+const TURBINE_V2: [&str; 4] = [
+    "version=2",
+    "stages.judge.file=models/turbine-v2.onnx",
+    "stages.alarm.above=4.61235",
+    "checks.0.expected=checks/january-v2.jsonl",
+];
+const ECG_V2: [&str; 3] = [
+    "version=2",
+    "stages.judge.file=models/ecg-v2.onnx",
+    "checks.0.expected=checks/thirty-seconds-v2.jsonl",
+];
+
+/// Version 1 of an example, and what building version 2 rounded towards it says.
+fn rounded(example: &str, changes: &[&str], more: &[&str]) -> (tempfile::TempDir, Output) {
+    let folder = tempfile::tempdir().unwrap();
+    let source = root().join("examples").join(example);
+    let (old, new) = (folder.path().join("v1.lsb"), folder.path().join("v2.lsb"));
+    build(&source, &[], &old);
+    let mut arguments = vec![
+        "bundle",
+        "build",
+        text(&source),
+        "-o",
+        text(&new),
+        "--snap-from",
+        text(&old),
+        "--json",
+    ];
+    for change in changes {
+        arguments.extend(["--set", change]);
+    }
+    arguments.extend(more);
+    let output = lineside(&arguments);
+    assert_eq!(new.exists(), output.status.success(), "{}", complaint(&output));
+    (folder, output)
+}
+
+#[test]
+fn a_rounded_release_needs_few_bytes_passes_its_checks_and_says_what_it_is() {
+    let cases: [(&str, &[&str], &[&str], u64); 2] = [
+        ("ecg", &ECG_V2, &["--snap-within", "probability=0.05"], 8),
+        (
+            "turbine",
+            &TURBINE_V2,
+            &[
+                "--snap-within=score=0.1",
+                "--snap-within=expected_power_kw=20",
+                "--snap-within=lost_kw=20",
+                "--snap-data=examples/turbine/recordings/reference.csv",
+            ],
+            2,
+        ),
+    ];
+    for (example, changes, more, times) in cases {
+        let (folder, output) = rounded(example, changes, &[more, &["--record-checks"]].concat());
+        assert!(output.status.success(), "{}", complaint(&output));
+        let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let snapped = &said["snapped"];
+        let old = std::fs::File::open(folder.path().join("v1.lsb")).unwrap();
+        let old = lineside_bundle::archive::read(old).unwrap().release_id();
+        assert_eq!(snapped["from"], old.digest.to_string());
+        let (compared, agreed) =
+            (snapped["compared"].as_u64().unwrap(), snapped["agreed"].as_u64().unwrap());
+        assert!(compared >= 50 && agreed as f64 >= 0.995 * compared as f64, "{snapped}");
+        let model = &snapped["models"][format!("models/{example}-v2.onnx")];
+        let bytes = |key: &str| model[key].as_u64().unwrap();
+        assert!(times * bytes("recipe_bytes") < bytes("exact_recipe_bytes"), "{model}");
+
+        let new = folder.path().join("v2.lsb");
+        let check = lineside(&["bundle", "check", text(&new)]);
+        assert!(check.status.success(), "{}", complaint(&check));
+        let show = lineside(&["bundle", "show", text(&new)]);
+        let shown = String::from_utf8_lossy(&show.stdout).into_owned();
+        let told = format!("rounded towards {}, to ", old.digest.short());
+        assert!(shown.contains(&told), "{shown}");
+        assert!(shown.contains(&format!("{agreed} of {compared} findings are alike")), "{shown}");
+    }
+}
+
+#[test]
+fn a_rounding_that_changes_the_answers_is_refused_with_the_figures() {
+    let within = ["--snap-tolerance=32", "--snap-within=expected_power_kw=20"];
+    let (_folder, output) =
+        rounded("turbine", &TURBINE_V2, &[&within[..], &["--record-checks"]].concat());
+    let complaint = String::from_utf8_lossy(&output.stdout).into_owned() + &complaint(&output);
+    assert_eq!(output.status.code(), Some(1), "{complaint}");
+    for part in [
+        "turbine v2 rounded to 32 of its update answers otherwise: ",
+        " of 288 findings are alike (",
+        "99.50 % are wanted",
+        " is allowed",
+    ] {
+        assert!(complaint.contains(part), "{part} in {complaint}");
+    }
+}
+
+#[test]
+fn a_rounding_that_the_checks_notice_is_refused_although_the_gate_lets_it_pass() {
+    let (_folder, output) = rounded(
+        "ecg",
+        &ECG_V2,
+        &["--snap-tolerance=4", "--snap-within=probability=1", "--snap-agreement=0.5"],
+    );
+    let complaint = String::from_utf8_lossy(&output.stdout).into_owned() + &complaint(&output);
+    assert_eq!(output.status.code(), Some(1), "{complaint}");
+    assert!(complaint.contains("ecg v2 rounded to 4 of its update does not pass"), "{complaint}");
+    assert!(complaint.contains("check thirty-seconds: probability of frame"), "{complaint}");
+}
+
+#[test]
+fn rounding_without_something_to_round_towards_is_refused() {
+    // The same model again.
+    let (_folder, output) = rounded("ecg", &["version=2"], &[]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &complaint(&output);
+    assert!(
+        said.contains("has no model that differs from this bundle's of the same stage"),
+        "{said}"
+    );
+    let (_folder, output) = rounded("ecg", &ECG_V2, &["--snap-within=pulse=1"]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &complaint(&output);
+    assert!(said.contains("--snap-within pulse: ecg v2 has no such output"), "{said}");
+    for nonsense in ["--snap-within=probability", "--snap-agreement=2", "--snap-tolerance=0"] {
+        let (_folder, output) = rounded("ecg", &ECG_V2, &[nonsense]);
+        assert!(!output.status.success(), "{nonsense}");
+    }
+    let alone = ["bundle", "build", "examples/ecg", "-o", "/dev/null", "--snap-tolerance=1"];
+    assert_eq!(lineside(&alone).status.code(), Some(2));
 }

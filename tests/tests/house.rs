@@ -34,7 +34,13 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 18] = [
     (
         "crates/cli",
         "lineside-cli",
-        &["lineside-bundle", "lineside-runtime", "lineside-trust", "lineside-wire"],
+        &[
+            "lineside-bundle",
+            "lineside-delta",
+            "lineside-runtime",
+            "lineside-trust",
+            "lineside-wire",
+        ],
         &[],
     ),
     ("crates/delta", "lineside-delta", &[], &[]),

@@ -8,6 +8,7 @@ use crate::name::ReleaseId;
 use crate::oci::{
     ARTIFACT_TYPE, CONFIG_TYPE, Descriptor, MANIFEST_TYPE, OciManifest, TITLE, media_type,
 };
+use crate::snapped::Snapped;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Why a bundle cannot be made.
@@ -80,9 +81,34 @@ pub fn build(
 /// # Errors
 /// As [`build`].
 pub fn build_with_operators(
+    bundle: BundleFile,
+    files: BTreeMap<String, Vec<u8>>,
+    operators: BTreeMap<String, BTreeSet<String>>,
+) -> Result<BuiltBundle, BuildError> {
+    assemble(bundle, files, operators, None)
+}
+
+/// As `exact`, with these files changed and a note of how the models among them were rounded.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_snapped(
+    exact: &BuiltBundle,
+    changed: BTreeMap<String, Vec<u8>>,
+    snapped: Option<Snapped>,
+) -> Result<BuiltBundle, BuildError> {
+    let Manifest { bundle, files, operators, .. } = exact.manifest.clone();
+    let kept = |path: &String| exact.file(path).map(|bytes| (path.clone(), bytes.to_vec()));
+    let mut all: BTreeMap<_, _> = files.keys().filter_map(kept).collect();
+    all.extend(changed);
+    assemble(bundle, all, operators, snapped)
+}
+
+fn assemble(
     mut bundle: BundleFile,
     files: BTreeMap<String, Vec<u8>>,
     operators: BTreeMap<String, BTreeSet<String>>,
+    snapped: Option<Snapped>,
 ) -> Result<BuiltBundle, BuildError> {
     for stage in bundle.stages.values_mut() {
         if let Stage::Plugin { plugin, .. } = stage
@@ -97,7 +123,7 @@ pub fn build_with_operators(
     }
     check_files(&bundle, &files)?;
 
-    let mut manifest = Manifest { bundle, files: BTreeMap::new(), operators };
+    let mut manifest = Manifest { bundle, files: BTreeMap::new(), operators, snapped };
     let mut blobs = BTreeMap::new();
     let mut layers = Vec::new();
     for (path, bytes) in files {

@@ -15,8 +15,9 @@ mod oci;
 pub mod parcel;
 pub mod referrer;
 mod requires;
+mod snapped;
 
-pub use build::{BuildError, BuiltBundle, build, build_with_operators, plugin_path};
+pub use build::{BuildError, BuiltBundle, build, build_snapped, build_with_operators, plugin_path};
 pub use check::DescriptionError;
 pub use description::{
     BundleFile, Check, FailSafe, Field, Limits, Output, Port, Stage, TensorRef, Tolerance,
@@ -28,3 +29,4 @@ pub use oci::{
     ARTIFACT_TYPE, CONFIG_TYPE, Descriptor, MANIFEST_TYPE, OciManifest, TITLE, media_type,
 };
 pub use requires::{AgentVersion, AgentVersionError, Requires, is_licence};
+pub use snapped::{Snapped, SnappedModel};

@@ -3,6 +3,7 @@
 use crate::check::{DescriptionError, check_files, check_path};
 use crate::description::BundleFile;
 use crate::digest::Digest;
+use crate::snapped::Snapped;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +24,9 @@ pub struct Manifest {
     /// the bundle was built; nothing is known of a model that is not there.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub operators: BTreeMap<String, BTreeSet<String>>,
+    /// How models were rounded, where they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapped: Option<Snapped>,
 }
 
 /// One file of a bundle.
@@ -73,6 +77,9 @@ impl Manifest {
             check_path(path).map_err(ManifestError::Files)?;
         }
         check_files(&manifest.bundle, &manifest.files)?;
+        if let Some(snapped) = &manifest.snapped {
+            snapped.check(&manifest.files).map_err(ManifestError::Files)?;
+        }
         if let Some(path) =
             manifest.operators.keys().find(|path| !manifest.files.contains_key(*path))
         {

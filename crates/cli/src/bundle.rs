@@ -1,6 +1,7 @@
 //! `lineside bundle`: build, check and show.
 
 mod layout;
+mod snap;
 mod source;
 
 use crate::new_files::replace_with;
@@ -10,6 +11,7 @@ use clap::Subcommand;
 use lineside_bundle::{BuiltBundle, Manifest, Stage, archive};
 use lineside_runtime::{CheckReport, LoadOptions, MemoryFiles, run_checks};
 use serde_json::json;
+use snap::SnapArguments;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::BufReader;
@@ -31,6 +33,8 @@ pub enum BundleCommand {
         /// alone: the folder stays as it is.
         #[arg(long)]
         record_checks: bool,
+        #[command(flatten)]
+        snap: SnapArguments,
     },
     /// Verify digests, types and shapes, and replay the bundle's checks.
     Check {
@@ -46,37 +50,38 @@ pub enum BundleCommand {
 
 pub fn run(command: BundleCommand, output: &Output) -> anyhow::Result<()> {
     match command {
-        BundleCommand::Build { folder, output: file, set, record_checks } => {
-            build(&folder, &file, &set, record_checks, output)
+        BundleCommand::Build { folder, output: file, set, record_checks, snap } => {
+            let bundle = {
+                let _working = output.working(format!("building {}", folder.display()));
+                source::build(&folder, &set, record_checks)?
+            };
+            let bundle = match snap.of(record_checks)? {
+                Some(snap) => snap.round(bundle, output)?,
+                None => bundle,
+            };
+            write(&bundle, &file, output)
         }
         BundleCommand::Check { bundle } => check(&bundle, output),
         BundleCommand::Show { bundle } => show(&bundle, output),
     }
 }
 
-fn build(
-    folder: &Path,
-    file: &Path,
-    set: &[String],
-    record_checks: bool,
-    output: &Output,
-) -> anyhow::Result<()> {
-    let bundle = {
-        let _working = output.working(format!("building {}", folder.display()));
-        source::build(folder, set, record_checks)?
-    };
-    replace_with(file, |out| archive::write(&bundle, out))?;
+fn write(bundle: &BuiltBundle, file: &Path, output: &Output) -> anyhow::Result<()> {
+    replace_with(file, |out| archive::write(bundle, out))?;
     let id = bundle.release_id();
     let bytes: usize = bundle.blobs.values().map(Vec::len).sum();
     let json = json!({ "file": file, "bundle": id.name, "version": id.version, "digest": id.digest,
-        "size": id.size, "bytes": bytes });
-    let text = format!(
+        "size": id.size, "bytes": bytes, "snapped": bundle.manifest.snapped });
+    let mut text = format!(
         "{}: {id}, {} in {} files\n{}",
         file.display(),
         size(bytes as u64),
         bundle.manifest.files.len(),
         id.digest
     );
+    if let Some(snapped) = &bundle.manifest.snapped {
+        let _ = write!(text, "\n{}", snap::told(snapped));
+    }
     output.print(text, &json)
 }
 
@@ -163,6 +168,9 @@ fn shown(id: &str, digest: &str, manifest: &Manifest) -> String {
     text.push_str("\n\nfiles");
     for (path, file) in &manifest.files {
         let _ = write!(text, "\n  {path}  {}  {}", size(file.size), file.digest.short());
+    }
+    if let Some(snapped) = &manifest.snapped {
+        let _ = write!(text, "\n\n{}", snap::told(snapped));
     }
     text
 }

@@ -3,7 +3,7 @@
 use crate::plugin;
 use anyhow::{Context, bail};
 use lineside_bundle::{BuiltBundle, BundleFile, Stage, build_with_operators, plugin_path};
-use lineside_runtime::{LoadOptions, MemoryFiles, operators, record};
+use lineside_runtime::{CheckError, LoadOptions, MemoryFiles, operators, record};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use toml::{Table, Value};
@@ -66,12 +66,22 @@ pub fn build(folder: &Path, set: &[String], record_checks: bool) -> anyhow::Resu
     if !record_checks {
         return Ok(built);
     }
-    for check in &bundle.checks {
-        let options = LoadOptions::default();
-        let lines = record(&built.manifest, &MemoryFiles(&built), check, &options)?;
-        files.insert(check.expected.clone(), lines.into_bytes());
-    }
+    files.extend(recorded_checks(&built)?);
     Ok(build_with_operators(bundle, files, used)?)
+}
+
+/// What a bundle answers to its checks, by the path of the expected answers.
+///
+/// # Errors
+/// By check.
+pub fn recorded_checks(bundle: &BuiltBundle) -> Result<BTreeMap<String, Vec<u8>>, CheckError> {
+    let checks = bundle.manifest.bundle.checks.iter();
+    let recorded = checks.map(|check| {
+        let files = MemoryFiles(bundle);
+        let lines = record(&bundle.manifest, &files, check, &LoadOptions::default())?;
+        Ok((check.expected.clone(), lines.into_bytes()))
+    });
+    recorded.collect()
 }
 
 /// The operators of each model: a device that lacks one says so before it fetches the model.
