@@ -132,7 +132,6 @@ pub fn apply(
         prefix.resize(base_bytes as usize, 0);
         base.read_at(0, &mut prefix).map_err(ApplyError::Base)?;
     }
-    let mut body = Unpacked::new(recipe, &prefix).map_err(ApplyError::Recipe)?;
     let mut hands = Hands {
         base,
         out: &mut out,
@@ -141,8 +140,17 @@ pub fn apply(
         models: Models::default(),
         tensors: 0,
     };
+    if header.content == Content::Stored {
+        hands.literal(&mut recipe, target_bytes)?;
+        let left_over = recipe.take(1).read_to_end(&mut Vec::new()).map_err(ApplyError::Recipe)?;
+        return match left_over {
+            0 => out.flush().map_err(ApplyError::Write),
+            _ => Err(ApplyError::Malformed("bytes left over")),
+        };
+    }
+    let mut body = Unpacked::new(recipe, &prefix).map_err(ApplyError::Recipe)?;
     match header.content {
-        Content::Target => hands.literal(&mut body, target_bytes)?,
+        Content::Target | Content::Stored => hands.literal(&mut body, target_bytes)?,
         Content::Script => {
             let (mut left, mut cursor) = (target_bytes, Cursor::default());
             while left > 0 {

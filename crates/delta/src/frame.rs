@@ -1,6 +1,6 @@
 //! The zstd frame (RFC 8878) that a recipe's body is packed in.
 
-use crate::WINDOW_BITS;
+use crate::{PREFIXED_WINDOW_BITS, WINDOW_BITS};
 use std::io::{self, Read};
 use zstd_safe::{CCtx, CParameter, DCtx, DParameter, InBuffer, OutBuffer};
 
@@ -13,7 +13,8 @@ const BUFFER_BYTES: usize = 64 * 1024;
 pub(crate) fn pack(bytes: &[u8], prefix: &[u8], level: i32) -> Vec<u8> {
     let mut context = CCtx::create();
     let mut packed = vec![0; zstd_safe::compress_bound(bytes.len())];
-    let parameters = [CParameter::CompressionLevel(level), CParameter::WindowLog(WINDOW_BITS)];
+    let window = CParameter::WindowLog(window_bits(prefix));
+    let parameters = [CParameter::CompressionLevel(level), window];
     let set = parameters.into_iter().try_for_each(|each| context.set_parameter(each).map(drop));
     let packing = set
         .and_then(|()| context.ref_prefix(prefix))
@@ -21,6 +22,11 @@ pub(crate) fn pack(bytes: &[u8], prefix: &[u8], level: i32) -> Vec<u8> {
     let length = packing.expect("zstd packs whatever it is given into a buffer of its own bound");
     packed.truncate(length);
     packed
+}
+
+/// How far back a frame may refer: its window and the prefix share a device's memory.
+fn window_bits(prefix: &[u8]) -> u32 {
+    if prefix.is_empty() { WINDOW_BITS } else { PREFIXED_WINDOW_BITS }
 }
 
 /// Unpacks a frame while it is read.
@@ -38,7 +44,7 @@ impl<'a, R: Read> Unpacked<'a, R> {
     pub(crate) fn new(source: R, prefix: &'a [u8]) -> io::Result<Unpacked<'a, R>> {
         let mut context = DCtx::try_create().ok_or(io::ErrorKind::OutOfMemory)?;
         context
-            .set_parameter(DParameter::WindowLogMax(WINDOW_BITS))
+            .set_parameter(DParameter::WindowLogMax(window_bits(prefix)))
             .and_then(|_| context.ref_prefix(prefix))
             .map_err(broken)?;
         let packed = vec![0; BUFFER_BYTES].into();

@@ -46,12 +46,14 @@ pub const HEADER_BYTES_MAX: usize = 64;
 pub const PREFIX_BYTES_MAX: u64 = 4 << 20;
 /// Memory that [`apply()`] takes at most, whatever the recipe: prefix and window of the zstd frame, the
 /// contexts of one tensor, and buffers.
-pub const APPLY_MEMORY_BYTES_MAX: u64 = PREFIX_BYTES_MAX + (1 << WINDOW_BITS) + (4 << 20);
+pub const APPLY_MEMORY_BYTES_MAX: u64 = PREFIX_BYTES_MAX + (1 << PREFIXED_WINDOW_BITS) + (4 << 20);
 
 /// Tensors of a file that are coded as such; further ones are bytes. Each may cost the device a model
 /// of a megabyte to set up, so this bounds its time.
 const TENSORS_MAX: usize = 65_536;
 /// Elements of a row at most, so that what is known of its columns is bounded.
 const ROW_MAX: usize = 65_536;
-/// How far back a recipe's zstd frame may refer, as a logarithm: 4 MiB.
-const WINDOW_BITS: u32 = 22;
+/// How far back a recipe's zstd frame may refer, as a logarithm: 8 MiB, as zstd does at its level 19.
+const WINDOW_BITS: u32 = 23;
+/// The same where the old file is its prefix: 4 MiB.
+const PREFIXED_WINDOW_BITS: u32 = 22;

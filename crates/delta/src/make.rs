@@ -23,9 +23,17 @@ const OPERATION_BYTES: usize = 10;
 /// Makes a recipe that turns `base` into `target`; both may be any files.
 ///
 /// Each tensor is coded in the way that makes it smallest, and the whole by the smallest of: the
-/// tensors and copied ranges, the target packed with the base as prefix (for bases up to
-/// [`PREFIX_BYTES_MAX`]), the target packed by itself. So a recipe is never larger than the latter
-/// two and a header ([`crate::HEADER_BYTES_MAX`]).
+/// tensors and copied ranges, the target packed with the base as prefix, the target packed by itself,
+/// the target as it is. So a recipe is larger by no more than a header ([`crate::HEADER_BYTES_MAX`])
+/// than
+///
+/// - the target,
+/// - what zstd makes of it at level 19, for targets of any size,
+/// - what zstd makes of it at level 19 with the base as prefix, where neither is larger than
+///   [`PREFIX_BYTES_MAX`].
+///
+/// For larger bases the latter may be smaller, in files that are no tensors: zstd names ranges of less
+/// than 24 bytes at less cost, and needs the whole base in memory for it.
 ///
 /// Takes memory by the size of both files.
 pub fn make(base: &[u8], target: &[u8]) -> Vec<u8> {
@@ -35,21 +43,21 @@ pub fn make(base: &[u8], target: &[u8]) -> Vec<u8> {
         _ => &[false],
     };
     let contents = [(Content::Script, &script[..]), (Content::Target, target)];
-    let all = contents.into_iter().flat_map(|(content, bytes)| {
+    let recipe = |content, prefixed, body: &[u8]| {
+        let (base_bytes, target_bytes) = (base.len() as u64, target.len() as u64);
+        let mut recipe = Vec::new();
+        Header { content, prefixed, base_bytes, target_bytes }.write(&mut recipe);
+        recipe.extend_from_slice(body);
+        recipe
+    };
+    let packed = contents.into_iter().flat_map(|(content, bytes)| {
         prefixes.iter().map(move |prefixed| {
-            let header = Header {
-                content,
-                prefixed: *prefixed,
-                base_bytes: base.len() as u64,
-                target_bytes: target.len() as u64,
-            };
-            let mut recipe = Vec::new();
-            header.write(&mut recipe);
-            recipe.extend(pack(bytes, if *prefixed { base } else { &[] }, STRONGEST));
-            recipe
+            let prefix = if *prefixed { base } else { &[] };
+            recipe(content, *prefixed, &pack(bytes, prefix, STRONGEST))
         })
     });
-    all.min_by_key(Vec::len).unwrap_or_default()
+    let stored = recipe(Content::Stored, false, target);
+    packed.chain([stored]).min_by_key(Vec::len).unwrap_or_default()
 }
 
 /// The operations that make the target, with their bytes.

@@ -1,11 +1,11 @@
 //! The format of a recipe, version 1.
 //!
 //! ```text
-//! recipe     = magic version kind base_bytes target_bytes frame
+//! recipe     = magic version kind base_bytes target_bytes (frame | the new file if stored)
 //! magic      = "LSDR"                 version = 1
-//! kind       = script | prefixed << 1
-//! frame      = a zstd frame (RFC 8878) with a window of at most 4 MiB; if prefixed, the old file is
-//!              its prefix
+//! kind       = script | prefixed << 1, or stored = 4
+//! frame      = a zstd frame (RFC 8878) with a window of at most 8 MiB; if prefixed, of at most 4 MiB,
+//!              and the old file is its prefix
 //! frame's content, if not script = the new file
 //!                  if script     = operations that make it, from its beginning to its end:
 //!
@@ -39,6 +39,7 @@ const MAGIC: [u8; 4] = *b"LSDR";
 const VERSION: u8 = 1;
 const SCRIPT: u8 = 1;
 const PREFIXED: u8 = 2;
+const STORED: u8 = 4;
 const LITERAL: u8 = 0b011_00000;
 const COPY: u8 = 0b011_00001;
 const GO_ON: u8 = 0b100_00000;
@@ -55,11 +56,13 @@ pub(crate) struct Header {
     pub(crate) target_bytes: u64,
 }
 
-/// What a recipe's frame has in it.
+/// What follows a recipe's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Content {
     /// The new file itself.
     Target,
+    /// There is none: the new file follows as it is, because packing makes it larger.
+    Stored,
     /// Operations that make it.
     Script,
 }
@@ -68,8 +71,12 @@ impl Header {
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&MAGIC);
         out.push(VERSION);
-        let script = if self.content == Content::Script { SCRIPT } else { 0 };
-        out.push(script | if self.prefixed { PREFIXED } else { 0 });
+        let content = match self.content {
+            Content::Target => 0,
+            Content::Script => SCRIPT,
+            Content::Stored => STORED,
+        };
+        out.push(content | if self.prefixed { PREFIXED } else { 0 });
         put_number(out, self.base_bytes);
         put_number(out, self.target_bytes);
     }
@@ -84,11 +91,14 @@ impl Header {
         if version != VERSION {
             return Err(ApplyError::Version(version));
         }
-        if kind & !(SCRIPT | PREFIXED) != 0 {
-            return Err(ApplyError::Malformed("a kind that is not known"));
-        }
+        let content = match kind & !PREFIXED {
+            0 => Content::Target,
+            SCRIPT => Content::Script,
+            STORED if kind == STORED => Content::Stored,
+            _ => return Err(ApplyError::Malformed("a kind that is not known")),
+        };
         Ok(Header {
-            content: if kind & SCRIPT != 0 { Content::Script } else { Content::Target },
+            content,
             prefixed: kind & PREFIXED != 0,
             base_bytes: number(source)?,
             target_bytes: number(source)?,

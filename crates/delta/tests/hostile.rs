@@ -112,6 +112,19 @@ fn operations_beyond_the_old_file_or_the_new_one_are_refused() {
 }
 
 #[test]
+fn a_new_file_that_is_stored_is_taken_as_it_is_and_no_longer() {
+    let run = |recipe: &[u8]| attempt(b"0123456789", recipe, 3);
+    assert_eq!(run(b"LSDR\x01\x04\x0A\x03abc").expect("three bytes"), b"abc");
+    assert!(matches!(run(b"LSDR\x01\x04\x0A\x03ab"), Err(ApplyError::Recipe(_))));
+    assert!(matches!(run(b"LSDR\x01\x04\x0A\x03abcd"), Err(ApplyError::Malformed(_))));
+    // Neither packed with a prefix nor a script at once, nor of a kind to come.
+    for kind in [5, 6, 7, 8, 0xFF] {
+        let recipe = [b"LSDR\x01", &[kind][..], b"\x0A\x03abc"].concat();
+        assert!(matches!(run(&recipe), Err(ApplyError::Malformed(_))), "{kind}");
+    }
+}
+
+#[test]
 fn a_recipe_of_countless_tensors_is_refused() {
     // Each of one byte, with a model of its own.
     let tensor = [0x04, 1, 0];

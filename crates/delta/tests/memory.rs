@@ -2,7 +2,7 @@
 
 #![cfg(target_os = "linux")]
 
-use lineside_delta::{APPLY_MEMORY_BYTES_MAX, Base, PREFIX_BYTES_MAX, apply};
+use lineside_delta::{APPLY_MEMORY_BYTES_MAX, ApplyError, Base, PREFIX_BYTES_MAX, apply};
 use std::io;
 use zstd_safe::{CCtx, CParameter};
 
@@ -32,10 +32,15 @@ fn status(key: &str) -> u64 {
 
 /// Memory that applying took at its peak, in bytes.
 fn peak(base: &(impl Base + ?Sized), recipe: &[u8], target_bytes: u64) -> u64 {
+    taken_by(|| apply(base, recipe, target_bytes, io::sink()).expect("a recipe of ours"))
+}
+
+/// Memory that something took at its peak, in bytes.
+fn taken_by(something: impl FnOnce()) -> u64 {
     // "5" forgets the peak so far (proc_pid_clear_refs(5)).
     std::fs::write("/proc/self/clear_refs", "5").expect("a process may clear its own");
     let before = status("VmRSS:");
-    apply(base, recipe, target_bytes, io::sink()).expect("a recipe of ours");
+    something();
     status("VmHWM:").saturating_sub(before)
 }
 
@@ -52,10 +57,10 @@ fn noise(seed: u64, count: usize) -> Vec<u8> {
 }
 
 /// A recipe of this kind and these sizes, with the content packed as a sender does.
-fn recipe(kind: u8, sizes: &[u8], content: &[u8], prefix: &[u8]) -> Vec<u8> {
+fn packed(kind: u8, sizes: &[u8], content: &[u8], prefix: &[u8], window: u32) -> Vec<u8> {
     let mut context = CCtx::create();
     context.set_parameter(CParameter::CompressionLevel(1)).expect("a level it has");
-    context.set_parameter(CParameter::WindowLog(22)).expect("the format's largest window");
+    context.set_parameter(CParameter::WindowLog(window)).expect("the format's largest window");
     context.ref_prefix(prefix).expect("a fresh context takes a prefix");
     let mut frame = vec![0; zstd_safe::compress_bound(content.len())];
     let length = context.compress2(&mut frame[..], content).expect("the buffer is large enough");
@@ -67,7 +72,7 @@ fn applying_takes_no_more_memory_than_promised_however_large_the_file() {
     // A quarter of a gigabyte, copied whole.
     let sizes = [0x80, 0x80, 0x80, 0x80, 0x01];
     let copy = [&[0x61, 0x00], &sizes[..]].concat();
-    let copied = peak(&Endless(1 << 28), &recipe(1, &sizes, &copy, &[]), 1 << 28);
+    let copied = peak(&Endless(1 << 28), &packed(1, &sizes, &copy, &[], 23), 1 << 28);
     assert!(copied <= APPLY_MEMORY_BYTES_MAX, "{copied}");
 
     // The largest prefix, the largest window, and the largest model of every method at once.
@@ -82,8 +87,25 @@ fn applying_takes_no_more_memory_than_promised_however_large_the_file() {
     let literal = noise(2, (1 << 22) - 24);
     content.extend([0x60, 0xE8, 0xFF, 0xFF, 0x01]);
     content.extend_from_slice(&literal);
-    let recipe = recipe(3, &[0x80, 0x80, 0x80, 0x02], &content, &old);
+    let recipe = packed(3, &[0x80, 0x80, 0x80, 0x02], &content, &old, 22);
     let computed = peak(&old[..], &recipe, PREFIX_BYTES_MAX);
     assert!(computed <= APPLY_MEMORY_BYTES_MAX, "{computed}");
     assert!(computed > PREFIX_BYTES_MAX * 3 / 2, "{computed} cannot be prefix and window");
+
+    // No prefix, and the largest window there is without one.
+    let long = noise(3, (8 << 20) + 1000);
+    let sizes = [0xE8, 0x87, 0x80, 0x04];
+    let windowed =
+        peak(&Endless(long.len() as u64), &packed(0, &sizes, &long, &[], 23), long.len() as u64);
+    assert!(windowed <= APPLY_MEMORY_BYTES_MAX, "{windowed}");
+
+    // Frames that want more (RFC 8878, section 3.1.1.1.2) are refused before it is given to them.
+    for (kind, window) in [(0, 24), (1, 27), (2, 23), (3, 31)] {
+        let frame = [0x28, 0xB5, 0x2F, 0xFD, 0x00, (window - 10) << 3, 0x01, 0x00, 0x00];
+        let hostile = [b"LSDR\x01", &[kind][..], &[10, 10], &frame].concat();
+        let mut refused = None;
+        let taken = taken_by(|| refused = apply(&[7; 10][..], &hostile[..], 10, io::sink()).err());
+        assert!(matches!(refused, Some(ApplyError::Recipe(_))), "{refused:?}");
+        assert!(taken < 2 << 20, "{taken} bytes for a window of 2^{window}");
+    }
 }
