@@ -132,14 +132,7 @@ pub fn apply(
         prefix.resize(base_bytes as usize, 0);
         base.read_at(0, &mut prefix).map_err(ApplyError::Base)?;
     }
-    let mut hands = Hands {
-        base,
-        out: &mut out,
-        old: [0; CHUNK_BYTES].into(),
-        new: [0; CHUNK_BYTES].into(),
-        models: Models::default(),
-        tensors: 0,
-    };
+    let mut hands = Hands::new(base, &mut out);
     if header.content == Content::Stored {
         hands.literal(&mut recipe, target_bytes)?;
         let left_over = recipe.take(1).read_to_end(&mut Vec::new()).map_err(ApplyError::Recipe)?;
@@ -151,23 +144,31 @@ pub fn apply(
     let mut body = Unpacked::new(recipe, &prefix).map_err(ApplyError::Recipe)?;
     match header.content {
         Content::Target | Content::Stored => hands.literal(&mut body, target_bytes)?,
-        Content::Script => {
-            let (mut left, mut cursor) = (target_bytes, Cursor::default());
-            while left > 0 {
-                let operation = Operation::read(&mut body, &mut cursor)?;
-                let length = operation.length();
-                if length == 0 || length > left {
-                    return Err(ApplyError::Length { length, left });
-                }
-                hands.carry_out(operation, &mut body)?;
-                left -= length;
-            }
-        }
+        Content::Script => hands.script(&mut body, target_bytes)?,
     }
     if !body.is_done().map_err(ApplyError::Recipe)? {
         return Err(ApplyError::Malformed("bytes left over"));
     }
     out.flush().map_err(ApplyError::Write)
+}
+
+/// As [`apply`], with what is packed in a recipe's frame if that is a script (`recipe.rs`).
+///
+/// For fuzzers: packed bytes that they change mostly unpack to nothing.
+///
+/// # Errors
+/// As [`apply`].
+pub fn apply_script(
+    base: &(impl Base + ?Sized),
+    mut script: impl Read,
+    target_bytes: u64,
+    mut out: impl Write,
+) -> Result<(), ApplyError> {
+    Hands::new(base, &mut out).script(&mut script, target_bytes)?;
+    match script.take(1).read_to_end(&mut Vec::new()).map_err(ApplyError::Recipe)? {
+        0 => out.flush().map_err(ApplyError::Write),
+        _ => Err(ApplyError::Malformed("bytes left over")),
+    }
 }
 
 /// What operations work with.
@@ -181,7 +182,27 @@ struct Hands<'a, B: ?Sized, W> {
     tensors: usize,
 }
 
-impl<B: Base + ?Sized, W: Write> Hands<'_, B, W> {
+impl<'a, B: Base + ?Sized, W: Write> Hands<'a, B, W> {
+    fn new(base: &'a B, out: &'a mut W) -> Hands<'a, B, W> {
+        let (old, new) = ([0; CHUNK_BYTES].into(), [0; CHUNK_BYTES].into());
+        Hands { base, out, old, new, models: Models::default(), tensors: 0 }
+    }
+
+    /// Carries out operations until so many bytes are made.
+    fn script(&mut self, body: &mut impl Read, mut left: u64) -> Result<(), ApplyError> {
+        let mut cursor = Cursor::default();
+        while left > 0 {
+            let operation = Operation::read(body, &mut cursor)?;
+            let length = operation.length();
+            if length == 0 || length > left {
+                return Err(ApplyError::Length { length, left });
+            }
+            self.carry_out(operation, body)?;
+            left -= length;
+        }
+        Ok(())
+    }
+
     /// Carries out an operation that makes no more than is missing.
     fn carry_out(&mut self, operation: Operation, body: &mut impl Read) -> Result<(), ApplyError> {
         match operation {

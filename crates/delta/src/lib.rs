@@ -35,7 +35,7 @@ mod apply;
 mod make;
 mod snap;
 
-pub use apply::{ApplyError, Base, apply};
+pub use apply::{ApplyError, Base, apply, apply_script};
 pub use make::make;
 pub use snap::{Tolerance, snap};
 

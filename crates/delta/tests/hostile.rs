@@ -1,6 +1,6 @@
 //! What anybody may send to a device: bytes that no sender of ours wrote.
 
-use lineside_delta::{ApplyError, Tolerance, apply, make, snap};
+use lineside_delta::{ApplyError, Tolerance, apply, apply_script, make, snap};
 use models::{FLOAT, INT8, bytes, model, sum, weights};
 use proptest::prelude::*;
 use std::sync::LazyLock;
@@ -173,6 +173,25 @@ fn nothing_in_the_corpus_does_harm_and_what_is_good_still_applies() {
         names.push(name);
     }
     assert!(names.len() >= 4, "{names:?}");
+}
+
+/// Scripts for [`OLD`] that make files of [`NEW`]'s size, or try to: where a fuzzer of scripts starts.
+const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scripts");
+
+#[test]
+fn no_script_of_the_corpus_does_harm_and_the_bad_ones_are_refused() {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(SCRIPTS).expect("the corpus") {
+        let path = entry.expect("an entry").path();
+        let script = std::fs::read(&path).expect("a file");
+        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        let mut made = Vec::new();
+        let result = apply_script(OLD, &script[..], NEW.len() as u64, &mut made);
+        assert!(made.len() <= NEW.len(), "{name}: {} bytes written", made.len());
+        assert_eq!(result.is_ok(), name.starts_with("good-"), "{name}: {result:?}");
+        names.push(name);
+    }
+    assert!(names.len() >= 20, "{names:?}");
 }
 
 proptest! {
