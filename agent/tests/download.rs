@@ -6,14 +6,16 @@ mod kit;
 
 use kit::{PATIENCE, Vendor, echo, wait};
 use lineside_agent::fleet::Device;
-use lineside_agent::update::blobs::{BlobError, Blobs};
-use lineside_agent::update::download::{DownloadError, Registry};
+use lineside_agent::update::blobs::{BlobError, Blobs, CHUNK_BYTES};
+use lineside_agent::update::download::{DownloadError, Fetched, Registry};
 use lineside_agent::update::parcel;
 use lineside_agent::update::preflight::Objection;
-use lineside_bundle::{BuiltBundle, Descriptor, Digest, Manifest, OciManifest};
+use lineside_bundle::referrer::{DELTA_TYPE, INDEX_TYPE, Listed, Referrer, Referrers, recipe};
+use lineside_bundle::{BuiltBundle, Descriptor, Digest, MANIFEST_TYPE, Manifest, OciManifest};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
@@ -21,11 +23,12 @@ use std::thread;
 /// Size of the blob that is worth fetching in parts.
 const LARGE: usize = 200_000;
 
-/// What was asked: for which blob, and from which byte on.
+/// What was asked: for which blob, and from which byte on; or for what refers to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Asked {
     digest: Digest,
     from: Option<usize>,
+    referrers: bool,
 }
 
 /// A server that answers one request per connection with what `answer` writes.
@@ -53,9 +56,14 @@ impl Server {
 
     /// What was asked of the large blob.
     fn asked(&self, bundle: &BuiltBundle) -> Vec<Option<usize>> {
-        let large = large(bundle).0;
+        self.asked_of(&large(bundle).0)
+    }
+
+    /// What was asked of a blob.
+    fn asked_of(&self, digest: &Digest) -> Vec<Option<usize>> {
         let asked = self.asked.lock().unwrap();
-        asked.iter().filter(|asked| asked.digest == large).map(|asked| asked.from).collect()
+        let of_it = asked.iter().filter(|asked| asked.digest == *digest && !asked.referrers);
+        of_it.map(|asked| asked.from).collect()
     }
 
     fn registry(&self) -> Registry {
@@ -79,8 +87,9 @@ fn read(stream: &TcpStream) -> Option<Asked> {
             break;
         }
     }
+    let path = path.split('?').next().unwrap();
     let digest = path.rsplit('/').next().unwrap().parse().unwrap();
-    Some(Asked { digest, from })
+    Some(Asked { digest, from, referrers: path.contains("/referrers/") })
 }
 
 /// An answer that promises `promised` bytes and gives `bytes`. The device may have gone meanwhile.
@@ -109,8 +118,11 @@ fn give_rest(stream: &mut TcpStream, bytes: &[u8], from: Option<usize>, most: us
 
 /// A bundle with a large blob beside its manifest.
 fn bundle() -> BuiltBundle {
-    let mut bundle = echo("1", "");
-    let bytes: Vec<u8> = (0..LARGE).map(|at| (at * 7 + at / 251) as u8).collect();
+    bundle_of("1", (0..LARGE).map(|at| (at * 7 + at / 251) as u8).collect())
+}
+
+fn bundle_of(version: &str, bytes: Vec<u8>) -> BuiltBundle {
+    let mut bundle = echo(version, "");
     let digest = Digest::of(&bytes);
     let mut oci = OciManifest::parse(&bundle.oci_manifest).unwrap();
     oci.layers.push(Descriptor {
@@ -138,6 +150,7 @@ fn serve(
     all.insert(bundle.release_id().digest, bundle.oci_manifest.clone());
     let large = large(bundle).0;
     Server::start(move |asked, stream| match all.get(&asked.digest) {
+        _ if asked.referrers => give(stream, "404 Not Found", 0, b""),
         Some(bytes) if asked.digest == large => answer(asked, stream, bytes),
         Some(bytes) => give_whole(stream, bytes),
         None => give(stream, "404 Not Found", 0, b""),
@@ -145,7 +158,7 @@ fn serve(
 }
 
 struct Store {
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     blobs: Blobs,
 }
 
@@ -153,11 +166,26 @@ impl Store {
     fn new() -> Store {
         let folder = tempfile::tempdir().unwrap();
         let blobs = Blobs::open(folder.path()).unwrap();
-        Store { _folder: folder, blobs }
+        Store { folder, blobs }
     }
 
-    fn fetch(&self, server: &Server, bundle: &BuiltBundle) -> Result<(), DownloadError> {
-        self.fetch_if(server, bundle, &|_, _| Vec::new())
+    /// The same after a new start.
+    fn again(self) -> Store {
+        let blobs = Blobs::open(self.folder.path()).unwrap();
+        Store { blobs, ..self }
+    }
+
+    fn fetch(&self, server: &Server, bundle: &BuiltBundle) -> Result<Fetched, DownloadError> {
+        self.fetch_from(&server.registry(), bundle)
+    }
+
+    fn fetch_from(
+        &self,
+        registry: &Registry,
+        bundle: &BuiltBundle,
+    ) -> Result<Fetched, DownloadError> {
+        let (release, wanted) = (bundle.release_id(), AtomicBool::new(false));
+        registry.fetch(&release, &self.blobs, &|_, _| Vec::new(), &wanted)
     }
 
     fn fetch_if(
@@ -165,9 +193,26 @@ impl Store {
         server: &Server,
         bundle: &BuiltBundle,
         preflight: &dyn Fn(&OciManifest, &Manifest) -> Vec<Objection>,
-    ) -> Result<(), DownloadError> {
+    ) -> Result<Fetched, DownloadError> {
         let (release, wanted) = (bundle.release_id(), AtomicBool::new(false));
         server.registry().fetch(&release, &self.blobs, preflight, &wanted)
+    }
+
+    fn put(&self, bundle: &BuiltBundle) {
+        let manifest = (&bundle.release_id().digest, &bundle.oci_manifest);
+        for (digest, bytes) in bundle.blobs.iter().chain([manifest]) {
+            let size = bytes.len() as u64;
+            assert!(self.blobs.receive(digest, size, &bytes[..], &|| false).unwrap());
+        }
+    }
+
+    /// The file of a blob.
+    fn path(&self, digest: &Digest) -> PathBuf {
+        self.blobs.folder().join(digest.hex())
+    }
+
+    fn recipes(&self) -> usize {
+        std::fs::read_dir(self.blobs.recipes().folder()).unwrap().count()
     }
 
     fn is_whole(&self, bundle: &BuiltBundle) -> bool {
@@ -334,4 +379,271 @@ fn a_release_that_would_not_run_here_costs_its_two_documents_and_no_more() {
     };
     store.fetch_if(&server, &bundle, &judged).unwrap();
     assert!(store.is_whole(&bundle));
+}
+
+#[test]
+fn after_a_power_cut_that_tears_what_was_not_synced_one_chunk_at_most_is_fetched_again() {
+    let chunk = usize::try_from(CHUNK_BYTES).unwrap();
+    let bundle = bundle_of("1", noise(1, 3 * chunk + 9));
+    let mut count = 0;
+    let server = serve(&bundle, move |asked, stream, bytes| {
+        count += 1;
+        // Cut in the middle of the third chunk, and then nothing more before the power goes.
+        let most = [2 * chunk + 500, 0, bytes.len()][(count - 1).min(2)];
+        give_rest(stream, bytes, asked.from, most);
+    });
+    let store = Store::new();
+    store.fetch(&server, &bundle).unwrap_err();
+    let partial = store.path(&large(&bundle).0).with_extension("partial");
+    let mut torn = std::fs::read(&partial).unwrap();
+    assert_eq!(torn.len(), 2 * chunk + 500);
+    torn[2 * chunk..].fill(0);
+    std::fs::write(&partial, torn).unwrap();
+    let store = store.again();
+    store.fetch(&server, &bundle).unwrap();
+    assert!(store.is_whole(&bundle));
+    assert_eq!(server.asked(&bundle), [None, Some(2 * chunk + 500), Some(2 * chunk)]);
+}
+
+/// Bytes that cannot be packed.
+fn noise(seed: u64, size: usize) -> Vec<u8> {
+    let mut state = seed;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    (0..size).map(|_| next()).collect()
+}
+
+/// A release whose large blob differs in its middle from the one before, and the delta from that.
+struct Update {
+    old: BuiltBundle,
+    new: BuiltBundle,
+    /// Every blob that a server has of it.
+    all: BTreeMap<Digest, Vec<u8>>,
+    list: Vec<u8>,
+    recipe: Digest,
+}
+
+impl Update {
+    fn new() -> Update {
+        Update::with(lineside_delta::make)
+    }
+
+    /// With a recipe that is made otherwise.
+    fn with(make: impl Fn(&[u8], &[u8]) -> Vec<u8>) -> Update {
+        let base = noise(1, LARGE);
+        let mut target = base.clone();
+        target[50_000..110_000].copy_from_slice(&noise(2, 60_000));
+        let recipe_bytes = make(&base, &target);
+        let size = recipe_bytes.len() as u64;
+        let (old, new) = (bundle_of("1", base), bundle_of("2", target));
+        let recipe_digest = Digest::of(&recipe_bytes);
+        let layer = recipe(recipe_digest, size, &large(&old).0, &large(&new).0);
+        let delta = Referrer::delta(&new.release_id(), &old.release_id(), vec![layer]);
+        let delta = serde_json::to_vec(&delta).unwrap();
+        let list = list(&[&delta]);
+        let mut all = new.blobs.clone();
+        all.insert(new.release_id().digest, new.oci_manifest.clone());
+        all.insert(Digest::of(&delta), delta);
+        all.insert(recipe_digest, recipe_bytes);
+        Update { old, new, all, list, recipe: recipe_digest }
+    }
+
+    /// A server that gives all of it, but the recipe as it is told.
+    fn serve(
+        &self,
+        mut answer: impl FnMut(&Asked, &mut TcpStream, &[u8]) + Send + 'static,
+    ) -> Server {
+        let (all, list, recipe) = (self.all.clone(), self.list.clone(), self.recipe);
+        Server::start(move |asked, stream| match all.get(&asked.digest) {
+            _ if asked.referrers => give_whole(stream, &list),
+            Some(bytes) if asked.digest == recipe => answer(asked, stream, bytes),
+            Some(bytes) => give_whole(stream, bytes),
+            None => give(stream, "404 Not Found", 0, b""),
+        })
+    }
+
+    /// A device that has the old release.
+    fn store(&self) -> Store {
+        let store = Store::new();
+        store.put(&self.old);
+        store
+    }
+
+    fn target_bytes(&self) -> usize {
+        large(&self.new).1.len()
+    }
+}
+
+fn list(deltas: &[&[u8]]) -> Vec<u8> {
+    let listed = |delta: &&[u8]| Listed {
+        media_type: MANIFEST_TYPE.into(),
+        digest: Digest::of(delta),
+        size: delta.len() as u64,
+        artifact_type: DELTA_TYPE.into(),
+        annotations: BTreeMap::new(),
+    };
+    let manifests = deltas.iter().map(listed).collect();
+    serde_json::to_vec(&Referrers { schema_version: 2, media_type: INDEX_TYPE.into(), manifests })
+        .unwrap()
+}
+
+#[test]
+fn a_release_arrives_as_a_delta_where_the_one_before_is_here() {
+    let update = Update::new();
+    let server = update.serve(|_, stream, bytes| give_whole(stream, bytes));
+    let store = update.store();
+    let fetched = store.fetch(&server, &update.new).unwrap();
+    assert!(store.is_whole(&update.new) && store.is_whole(&update.old));
+    assert_eq!(server.asked(&update.new), []);
+    assert_eq!(server.asked_of(&update.recipe), [None]);
+    assert!(fetched.saved > 130_000, "{fetched:?}");
+    let spent = fetched.needed - fetched.saved;
+    let text = format!("{spent} of {} bytes fetched, by delta from v1", fetched.needed);
+    assert_eq!(fetched.to_string(), text);
+    // Of the recipe nothing is left, nor of what was made by it.
+    assert_eq!(store.recipes(), 0);
+    assert!(!store.path(&large(&update.new).0).with_extension("made").exists());
+
+    // A device that has no base asks for none.
+    let bare = Store::new();
+    let fetched = bare.fetch(&server, &update.new).unwrap();
+    assert_eq!(fetched.saved, 0);
+    assert_eq!(server.asked_of(&update.recipe).len(), 1);
+    assert_eq!(bare.fetch(&server, &update.new).unwrap().to_string(), "nothing had to be fetched");
+}
+
+#[test]
+fn whatever_is_wrong_with_a_recipe_the_blob_is_fetched_whole_and_the_recipe_never_again() {
+    type Make = fn(&[u8], &[u8]) -> Vec<u8>;
+    type Give = fn(&mut TcpStream, &[u8]);
+    let right: Make = lineside_delta::make;
+    let whole: Give = give_whole;
+    let wrong: [(&str, Make, Give); 8] = [
+        ("makes something else", |old, new| lineside_delta::make(old, &vec![7; new.len()]), whole),
+        ("is no recipe", |_, _| noise(3, 1000), whole),
+        ("ends too early", |old, new| lineside_delta::make(old, new)[..30_000].to_vec(), whole),
+        ("is for another base", |old, new| lineside_delta::make(&old[1..], new), whole),
+        // All zeros: a few bytes that would fill the disk.
+        ("makes too much", |old, _| lineside_delta::make(old, &vec![0; 64 << 20]), whole),
+        ("is another one", right, |stream, bytes| give_whole(stream, &vec![7; bytes.len()])),
+        ("is not there", right, |stream, _| give(stream, "404 Not Found", 0, b"")),
+        ("has no end", right, |stream, bytes| {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n");
+            // The device hangs up after as many bytes as it was promised.
+            while stream.write_all(&vec![7; bytes.len()]).is_ok() {}
+        }),
+    ];
+    for (what, make, give) in wrong {
+        let update = Update::with(make);
+        let server = update.serve(move |_, stream, bytes| give(stream, bytes));
+        let registry = server.registry();
+        for round in 0..2 {
+            let store = update.store();
+            let fetched = store.fetch_from(&registry, &update.new).unwrap();
+            assert!(store.is_whole(&update.new), "{what}");
+            assert_eq!((fetched.saved, store.recipes()), (0, 0), "{what}");
+            assert_eq!(server.asked(&update.new).len(), round + 1, "{what}");
+            assert_eq!(server.asked_of(&update.recipe).len(), 1, "{what}");
+            assert!(!store.path(&large(&update.new).0).with_extension("made").exists(), "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_recipe_that_is_cut_goes_on_where_it_was_and_one_that_never_comes_is_given_up() {
+    let update = Update::new();
+    let server = update.serve(|asked, stream, bytes| give_rest(stream, bytes, asked.from, 40_000));
+    let store = update.store();
+    assert!(store.fetch(&server, &update.new).unwrap().saved > 0);
+    assert_eq!(server.asked_of(&update.recipe), [None, Some(40_000)]);
+
+    let server = update.serve(|asked, stream, bytes| give_rest(stream, bytes, asked.from, 0));
+    let (registry, store) = (server.registry(), update.store());
+    for _ in 0..2 {
+        let error = store.fetch_from(&registry, &update.new).unwrap_err();
+        assert!(matches!(error, DownloadError::Blob(BlobError::Cut { .. })), "{error}");
+        assert_eq!(server.asked(&update.new), []);
+    }
+    assert_eq!(store.fetch_from(&registry, &update.new).unwrap().saved, 0);
+    assert_eq!(server.asked_of(&update.recipe).len(), 3);
+    assert!(store.is_whole(&update.new));
+}
+
+#[test]
+fn a_base_that_is_damaged_on_disk_is_no_base() {
+    let update = Update::new();
+    let server = update.serve(|_, stream, bytes| give_whole(stream, bytes));
+    let store = update.store();
+    let base = store.path(&large(&update.old).0);
+    let mut bytes = std::fs::read(&base).unwrap();
+    bytes[100_000] ^= 1;
+    std::fs::write(&base, bytes).unwrap();
+    assert_eq!(store.fetch(&server, &update.new).unwrap().saved, 0);
+    assert!(store.is_whole(&update.new));
+    assert_eq!(server.asked_of(&update.recipe), []);
+    // Whoever runs the old release has to notice by himself.
+    assert!(base.exists());
+}
+
+#[test]
+fn a_device_that_was_killed_before_the_last_rename_makes_the_blob_anew() {
+    let update = Update::new();
+    let server = update.serve(|_, stream, bytes| give_whole(stream, bytes));
+    let store = update.store();
+    let (target, bytes) = large(&update.new);
+    let made = store.path(&target).with_extension("made");
+    std::fs::write(&made, &bytes[..150_000]).unwrap();
+    let store = store.again();
+    assert!(!made.exists());
+    assert!(store.fetch(&server, &update.new).unwrap().saved > 0);
+    assert!(store.is_whole(&update.new));
+}
+
+#[test]
+fn what_is_nearly_here_is_gone_on_with_rather_than_made_by_a_larger_recipe() {
+    let update = Update::new();
+    let all = update.all.clone();
+    let (list, recipe) = (update.list.clone(), update.recipe);
+    let server = Server::start(move |asked, stream| match asked.referrers {
+        true => give_whole(stream, &list),
+        false => give_rest(stream, &all[&asked.digest], asked.from, LARGE),
+    });
+    let store = update.store();
+    let (target, bytes) = large(&update.new);
+    let size = bytes.len() as u64;
+    assert!(!store.blobs.receive(&target, size, &bytes[..190_000], &|| false).unwrap());
+    assert_eq!(store.fetch(&server, &update.new).unwrap().saved, 0);
+    assert_eq!(server.asked(&update.new), [Some(190_000)]);
+    assert_eq!(server.asked_of(&recipe), []);
+    assert_eq!(update.target_bytes(), LARGE);
+}
+
+#[test]
+fn a_server_that_lists_nonsense_is_a_server_without_deltas() {
+    let many: Vec<Vec<u8>> = (0..100)
+        .map(|number| {
+            let old = bundle_of("1", noise(number + 1, 100));
+            let delta = Referrer::delta(&old.release_id(), &old.release_id(), Vec::new());
+            serde_json::to_vec(&delta).unwrap()
+        })
+        .collect();
+    let many: Vec<&[u8]> = many.iter().map(Vec::as_slice).collect();
+    for (what, nonsense) in [
+        ("no JSON", b"<html>".to_vec()),
+        ("a bare list", b"[]".to_vec()),
+        ("too much", vec![b' '; 2 << 20]),
+        ("what it does not have", list(&many)),
+    ] {
+        let update = Update { list: nonsense, ..Update::new() };
+        let server = update.serve(|_, stream, bytes| give_whole(stream, bytes));
+        let store = update.store();
+        assert_eq!(store.fetch(&server, &update.new).unwrap().saved, 0, "{what}");
+        assert!(store.is_whole(&update.new), "{what}");
+        let asked = server.asked.lock().unwrap().len();
+        assert!(asked < 30, "{what}: {asked} requests");
+    }
 }

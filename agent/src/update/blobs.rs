@@ -1,20 +1,32 @@
 //! The content-addressed store: `blobs/sha256/<hex>`, complete and verified or not there at all.
 //!
-//! A blob is written to `<hex>.partial`, synced, compared with its digest, renamed, and the folder
-//! synced. Whatever a power cut leaves behind is a whole blob or a partial one, which the next
-//! download goes on from.
+//! A blob is written to `<hex>.partial`, synced as it grows, compared with its digest, renamed, and
+//! the folder synced. Whatever a power cut leaves behind is a whole blob or a partial one, which the
+//! next download goes on from: nothing is written beyond half a chunk before that is on the medium,
+//! so of what is found all but the last half can be trusted, and with the half after it that may not
+//! be found at all, at most one chunk is fetched again.
+//!
+//! What is made of an older blob is written to `<hex>.made`, and starts from nothing after a cut.
 
-use crate::update::disk::{Disk, RealDisk, sync_folder};
+use crate::update::disk::{Disk, DiskFile, RealDisk, sync_folder};
 use lineside_bundle::{Digest, Hasher};
+use lineside_delta::ApplyError;
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufReader, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Bytes that are read or written at once.
 const PIECE_BYTES: usize = 64 << 10;
+/// Bytes that a power cut may cost.
+pub const CHUNK_BYTES: u64 = 1 << 20;
+/// Bytes after which what arrived is synced.
+const SYNC_BYTES: u64 = CHUNK_BYTES / 2;
+/// Endings of files that are not whole yet.
+const PARTIAL: &str = "partial";
+const MADE: &str = "made";
 /// How often somebody who waits for a blob looks whether it is still wanted.
 const CLAIM_LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Bytes that must stay free beside what is downloaded: the journal and the spool live there too.
@@ -58,6 +70,16 @@ pub enum BlobError {
         expected: Digest,
         /// The digest of the bytes.
         found: Digest,
+    },
+    /// It could not be made of an older blob. What was made has been thrown away.
+    #[error("blob {digest} cannot be made of {base}")]
+    Unmade {
+        /// Which blob.
+        digest: Digest,
+        /// The older one.
+        base: Digest,
+        /// Why.
+        source: Box<lineside_delta::ApplyError>,
     },
     /// It would fill the disk.
     #[error("{needed} bytes are needed and {free} are free")]
@@ -152,11 +174,53 @@ impl Blobs {
     /// [`BlobError::Write`].
     pub fn on(state_dir: &Path, disk: Arc<dyn Disk>) -> Result<Blobs, BlobError> {
         let folder = state_dir.join("blobs").join("sha256");
-        fs::create_dir_all(&folder).map_err(writing(&folder))?;
-        for folder in [state_dir, &state_dir.join("blobs"), &folder] {
+        let recipes = state_dir.join("blobs").join("recipes");
+        for folder in [&folder, &recipes] {
+            fs::create_dir_all(folder).map_err(writing(folder))?;
+        }
+        for folder in [state_dir, &state_dir.join("blobs"), &folder, &recipes] {
             sync_folder(folder).map_err(writing(folder))?;
         }
-        Ok(Blobs { folder, disk, claims: Arc::default() })
+        let blobs = Blobs { folder, disk, claims: Arc::default() };
+        for blobs in [&blobs, &blobs.recipes()] {
+            blobs.distrust()?;
+        }
+        Ok(blobs)
+    }
+
+    /// Cuts off what may not have reached the medium before the last stop.
+    fn distrust(&self) -> Result<(), BlobError> {
+        let reading = |source| BlobError::Read { path: self.folder.clone(), source };
+        for entry in fs::read_dir(&self.folder).map_err(reading)? {
+            let path = entry.map_err(reading)?.path();
+            let treated = match path.extension().and_then(|extension| extension.to_str()) {
+                Some(PARTIAL) => trim(&path),
+                Some(MADE) => fs::remove_file(&path),
+                _ => Ok(()),
+            };
+            if let Err(error) = treated {
+                // Its digest shows what is wrong with it, at the price of fetching it again.
+                tracing::warn!("cannot cut off the end of {}: {error}", path.display());
+            }
+        }
+        Ok(())
+    }
+
+    /// The store of recipes, which nothing but a download under way needs.
+    pub fn recipes(&self) -> Blobs {
+        let folder = self.folder.with_file_name("recipes");
+        Blobs { folder, disk: self.disk.clone(), claims: self.claims.clone() }
+    }
+
+    /// Removes what `kept` does not name and nobody is putting in now.
+    ///
+    /// # Errors
+    /// [`BlobError`]; what could be removed has been.
+    pub fn keep_only(&self, kept: &BTreeSet<Digest>) -> Result<(), BlobError> {
+        // As long as this is held nobody can begin to put one in.
+        let claims = self.claims();
+        let kept: BTreeSet<String> = kept.iter().chain(&claims.claimed).map(Digest::hex).collect();
+        self.remove_others(&kept).map(drop)
     }
 
     /// The folder with the blobs, `blobs/sha256`.
@@ -293,18 +357,25 @@ impl Blobs {
         let path = self.partial(digest);
         let mut got = self.partial_bytes(digest);
         let mut file = self.disk.append(&path).map_err(writing(&path))?;
+        if got == 0 {
+            // A file that a power cut makes nameless was fetched for nothing.
+            sync_folder(&self.folder).map_err(writing(&self.folder))?;
+        }
         let mut piece = vec![0; PIECE_BYTES];
         while got < size {
             if cancelled() {
                 return Err(BlobError::Cancelled);
             }
-            let room =
-                usize::try_from(size - got).map_or(PIECE_BYTES, |rest| rest.min(PIECE_BYTES));
+            let left = (size - got).min(SYNC_BYTES - got % SYNC_BYTES);
+            let room = usize::try_from(left).map_or(PIECE_BYTES, |left| left.min(PIECE_BYTES));
             match source.read(&mut piece[..room]) {
                 Ok(0) => break,
                 Ok(read) => {
                     file.write_all(&piece[..read]).map_err(writing(&path))?;
                     got += read as u64;
+                    if got.is_multiple_of(SYNC_BYTES) && got < size {
+                        self.sync(&mut *file, &path)?;
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
@@ -315,12 +386,89 @@ impl Blobs {
         if got < size {
             return Ok(false);
         }
-        file.sync().map_err(writing(&path))?;
+        self.sync(&mut *file, &path)?;
         drop(file);
         self.place(digest, &path).map(|()| true)
     }
 
-    /// Puts a complete partial file in its place.
+    /// Has on the medium what was written to a partial. If that fails, what was not there before is
+    /// cut off: the system may give it as written, and has no more of it after a power cut.
+    fn sync(&self, file: &mut dyn DiskFile, path: &Path) -> Result<(), BlobError> {
+        file.sync().map_err(|source| {
+            if let Err(error) = trim(path) {
+                tracing::warn!("cannot cut off the end of {}: {error}", path.display());
+            }
+            writing(path)(source)
+        })
+    }
+
+    /// The blob, to be read from its beginning, and its size; none if it is not there as it was signed.
+    /// Unlike [`Blobs::holds`] it leaves a damaged one where it is: whoever needs it notices.
+    pub fn open_verified(&self, digest: &Digest) -> Option<(File, u64)> {
+        let mut file = File::open(self.path(digest)).ok()?;
+        let mut hasher = Hasher::default();
+        let size = hash(&file, &mut hasher).ok()?;
+        file.rewind().ok()?;
+        (hasher.finish() == *digest).then_some((file, size))
+    }
+
+    /// Makes the blob by a recipe out of `base`, which need be trusted as little as the recipe.
+    ///
+    /// The blob is then in its place, verified and durable.
+    ///
+    /// # Errors
+    /// [`BlobError`]; nothing of it is kept.
+    pub fn make(
+        &self,
+        digest: &Digest,
+        size: u64,
+        (base_digest, base): (&Digest, &impl lineside_delta::Base),
+        recipe: impl Read,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<(), BlobError> {
+        let path = self.folder.join(format!("{}.{MADE}", digest.hex()));
+        let made =
+            self.make_at(&path, size, base, recipe, cancelled).map_err(|error| match error {
+                _ if cancelled() => BlobError::Cancelled,
+                ApplyError::Write(source) => writing(&path)(source),
+                error => BlobError::Unmade {
+                    digest: *digest,
+                    base: *base_digest,
+                    source: Box::new(error),
+                },
+            });
+        let placed = made.and_then(|()| self.place(digest, &path));
+        if placed.is_err() {
+            // Worth nothing; the next start removes it if this does not.
+            let _ = fs::remove_file(&path);
+        } else {
+            self.forget_partial(digest)?;
+        }
+        placed
+    }
+
+    fn make_at(
+        &self,
+        path: &Path,
+        size: u64,
+        base: &impl lineside_delta::Base,
+        recipe: impl Read,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<(), ApplyError> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(ApplyError::Write(error));
+            }
+            _ => {}
+        }
+        let mut out =
+            Cancellable { file: self.disk.append(path).map_err(ApplyError::Write)?, cancelled };
+        let recipe = BufReader::with_capacity(PIECE_BYTES, recipe);
+        lineside_delta::apply(base, recipe, size, &mut out)?;
+        out.file.sync().map_err(ApplyError::Write)
+    }
+
+    /// Puts a complete file in the blob's place.
     fn place(&self, digest: &Digest, partial: &Path) -> Result<(), BlobError> {
         let mut hasher = Hasher::default();
         let reading = |source| BlobError::Read { path: partial.to_owned(), source };
@@ -328,7 +476,7 @@ impl Blobs {
         hash(File::open(partial).map_err(reading)?, &mut hasher).map_err(reading)?;
         let found = hasher.finish();
         if found != *digest {
-            self.forget_partial(digest)?;
+            fs::remove_file(partial).map_err(writing(partial))?;
             return Err(BlobError::Wrong { expected: *digest, found });
         }
         let path = self.path(digest);
@@ -348,7 +496,10 @@ impl Blobs {
     ) -> Result<usize, BlobError> {
         let _alone = self.collecting();
         let Some(kept) = kept() else { return Ok(0) };
-        let kept: BTreeSet<String> = kept.iter().map(Digest::hex).collect();
+        self.remove_others(&kept.iter().map(Digest::hex).collect())
+    }
+
+    fn remove_others(&self, kept: &BTreeSet<String>) -> Result<usize, BlobError> {
         let reading = |source| BlobError::Read { path: self.folder.clone(), source };
         let mut removed = 0;
         for entry in fs::read_dir(&self.folder).map_err(reading)? {
@@ -385,8 +536,40 @@ impl Blobs {
     }
 
     fn partial(&self, digest: &Digest) -> PathBuf {
-        self.folder.join(format!("{}.partial", digest.hex()))
+        self.folder.join(format!("{}.{PARTIAL}", digest.hex()))
     }
+}
+
+/// A file that takes nothing more once nobody wants it.
+struct Cancellable<'a> {
+    file: Box<dyn DiskFile>,
+    cancelled: &'a dyn Fn() -> bool,
+}
+
+impl Write for Cancellable<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match (self.cancelled)() {
+            true => Err(io::Error::other("no longer wanted")),
+            false => self.file.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// Cuts off of a partial what may not have been synced. Where something follows, what is before it was;
+/// a length that ends just there may be on the medium without the bytes.
+fn trim(path: &Path) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).open(path)?;
+    let found = file.metadata()?.len();
+    let trusted = found.saturating_sub(1) / SYNC_BYTES * SYNC_BYTES;
+    if trusted < found {
+        file.set_len(trusted)?;
+        file.sync_all()?;
+    }
+    Ok(())
 }
 
 fn writing(path: &Path) -> impl Fn(io::Error) -> BlobError {
@@ -423,7 +606,6 @@ mod tests {
         assert!(!blobs.receive(&digest, size, &bytes[..150_000], NEVER).unwrap());
         assert!(!blobs.holds(&digest, size));
         assert_eq!(blobs.partial_bytes(&digest), 150_000);
-        let blobs = Blobs::open(folder.path()).unwrap();
         assert!(blobs.receive(&digest, size, &bytes[150_000..], NEVER).unwrap());
         assert!(blobs.holds(&digest, size));
         assert_eq!(blobs.partial_bytes(&digest), 0);
@@ -479,11 +661,135 @@ mod tests {
         let error = small.receive(&digest, size, &bytes[..], NEVER).unwrap_err();
         let BlobError::Write { source, .. } = error else { panic!("{error}") };
         assert_eq!(source.kind(), io::ErrorKind::StorageFull);
-        let got = small.partial_bytes(&digest);
-        assert_eq!(got, 100_000);
+        assert_eq!(small.partial_bytes(&digest), 100_000);
         let roomy = Blobs::open(folder.path()).unwrap();
-        assert!(roomy.receive(&digest, size, &bytes[got as usize..], NEVER).unwrap());
+        // No chunk of it was whole, so it may not have been synced.
+        assert_eq!(roomy.partial_bytes(&digest), 0);
+        assert!(roomy.receive(&digest, size, &bytes[..], NEVER).unwrap());
         let error = roomy.check_space(u64::MAX / 2).unwrap_err();
         assert!(matches!(error, BlobError::NoSpace { .. }), "{error}");
+    }
+
+    /// Bytes that no other place of the blob has.
+    fn blob(size: u64) -> (Vec<u8>, Digest) {
+        let bytes: Vec<u8> = (0..size).map(|at| (at % 251 + at / CHUNK_BYTES) as u8).collect();
+        let digest = Digest::of(&bytes);
+        (bytes, digest)
+    }
+
+    #[test]
+    fn of_what_a_power_cut_tears_one_chunk_at_most_is_fetched_again() {
+        let (bytes, digest) = blob(3 * CHUNK_BYTES + 500);
+        let size = bytes.len() as u64;
+        for got in
+            [1, CHUNK_BYTES, CHUNK_BYTES + 1, 2 * CHUNK_BYTES + 77, 3 * CHUNK_BYTES, size - 1]
+        {
+            // What was not synced is lost, is there as zeros, or was never known to have been.
+            let trusted = (got - 1) / SYNC_BYTES * SYNC_BYTES;
+            for torn in [trusted, trusted + (got - trusted) / 2, got] {
+                let folder = tempfile::tempdir().unwrap();
+                let blobs = Blobs::open(folder.path()).unwrap();
+                assert!(!blobs.receive(&digest, size, &bytes[..got as usize], NEVER).unwrap());
+                let mut left = bytes[..torn as usize].to_vec();
+                left[trusted as usize..].fill(0);
+                fs::write(blobs.partial(&digest), &left).unwrap();
+
+                let blobs = Blobs::open(folder.path()).unwrap();
+                let have = blobs.partial_bytes(&digest);
+                assert!(have + CHUNK_BYTES >= got && have <= trusted, "{have} of {got}, {torn}");
+                let rest = &bytes[have as usize..];
+                assert!(blobs.receive(&digest, size, rest, NEVER).unwrap(), "{got}, {torn}");
+            }
+        }
+    }
+
+    /// A disk that syncs so often, and then no more.
+    struct TiredDisk(Arc<Mutex<u32>>);
+
+    struct TiredFile(File, Arc<Mutex<u32>>);
+
+    impl Write for TiredFile {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            self.0.flush()
+        }
+    }
+
+    impl DiskFile for TiredFile {
+        fn sync(&mut self) -> io::Result<()> {
+            let mut left = self.1.lock().unwrap();
+            *left = left.checked_sub(1).ok_or(io::ErrorKind::Other)?;
+            self.0.sync_all()
+        }
+    }
+
+    impl Disk for TiredDisk {
+        fn append(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+            let file = OpenOptions::new().create(true).append(true).open(path)?;
+            Ok(Box::new(TiredFile(file, self.0.clone())))
+        }
+
+        fn free_bytes(&self, _: &Path) -> io::Result<u64> {
+            Ok(u64::MAX)
+        }
+    }
+
+    #[test]
+    fn what_the_disk_could_not_sync_is_fetched_again_and_nothing_else() {
+        let (bytes, digest) = blob(3 * CHUNK_BYTES + 500);
+        let size = bytes.len() as u64;
+        let folder = tempfile::tempdir().unwrap();
+        let left = Arc::new(Mutex::new(1));
+        let blobs = Blobs::on(folder.path(), Arc::new(TiredDisk(left.clone()))).unwrap();
+        let error = blobs.receive(&digest, size, &bytes[..], NEVER).unwrap_err();
+        assert!(matches!(error, BlobError::Write { .. }), "{error}");
+        assert_eq!(blobs.partial_bytes(&digest), SYNC_BYTES);
+        *left.lock().unwrap() = 99;
+        assert!(blobs.receive(&digest, size, &bytes[SYNC_BYTES as usize..], NEVER).unwrap());
+        assert_eq!(*left.lock().unwrap(), 99 - 6, "five whole halves of chunks, and the rest");
+    }
+
+    #[test]
+    fn what_was_being_made_when_the_power_went_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(folder.path()).unwrap();
+        let (old, new) = (b"old ".repeat(5000), b"new ".repeat(5000));
+        let (base, digest, size) = (Digest::of(&old), Digest::of(&new), new.len() as u64);
+        let recipe = lineside_delta::make(&old, &new);
+        assert!(blobs.receive(&base, old.len() as u64, &old[..], NEVER).unwrap());
+        let made = blobs.folder().join(format!("{}.{MADE}", digest.hex()));
+        let make = |blobs: &Blobs, cancelled: &dyn Fn() -> bool| {
+            let file = crate::update::deltas::BaseFile::open(blobs, &base).unwrap();
+            blobs.make(&digest, size, (&base, &file), &recipe[..], cancelled)
+        };
+        fs::write(&made, &new).unwrap();
+        let blobs = Blobs::open(folder.path()).unwrap();
+        assert!(!made.exists());
+        assert!(matches!(make(&blobs, &|| true), Err(BlobError::Cancelled)));
+        assert!(!made.exists());
+        // Nor is what an earlier attempt left taken for a beginning.
+        fs::write(&made, b"left").unwrap();
+        make(&blobs, NEVER).unwrap();
+        assert!(blobs.holds(&digest, size) && !made.exists());
+    }
+
+    #[test]
+    fn recipes_are_kept_apart_and_thrown_away_unless_somebody_fetches_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(folder.path()).unwrap();
+        let recipes = blobs.recipes();
+        let [kept, fetched, gone] = [&b"kept"[..], b"busy", b"gone"].map(|bytes| {
+            assert!(recipes.receive(&Digest::of(bytes), 4, bytes, NEVER).unwrap());
+            Digest::of(bytes)
+        });
+        // The garbage of releases is another matter.
+        blobs.collect(|| Some(BTreeSet::new())).unwrap();
+        let _claim = recipes.claim(&fetched, NEVER).unwrap();
+        recipes.keep_only(&BTreeSet::from([kept])).unwrap();
+        assert!(recipes.holds(&kept, 4) && recipes.holds(&fetched, 4));
+        assert!(!recipes.holds(&gone, 4));
     }
 }

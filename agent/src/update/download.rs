@@ -2,25 +2,25 @@
 //!
 //! `GET /v2/{bundle}/manifests/{digest}` gives the OCI manifest, `GET /v2/{bundle}/blobs/{digest}`
 //! each blob it names. What is on disk, whole, is not fetched; what is there in part is gone on with
-//! (RFC 9110, section 14). Blocks; belongs on a thread of its own.
+//! (RFC 9110, section 14); what can be made of an older blob is made of it. Blocks; belongs on a
+//! thread of its own.
 
+use crate::error::chain;
 use crate::fleet::Device;
 use crate::update::blobs::{BlobError, Blobs};
+use crate::update::deltas::{self, BaseFile, Misfits, Offer, Offers};
 use crate::update::preflight::Objection;
+use crate::update::server::Server;
 use crate::update::stage::{self, DOCUMENT_BYTES_MAX, StageError};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use lineside_bundle::{Digest, MANIFEST_TYPE, Manifest, OciManifest, ReleaseId};
+use lineside_bundle::{
+    BundleName, BundleVersion, Descriptor, Digest, Manifest, OciManifest, ReleaseId,
+};
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
-
-/// Longest silence of a server in the middle of an answer.
-const SILENCE_MAX: Duration = Duration::from_secs(20);
-/// Longest wait for a connection.
-const CONNECT_MAX: Duration = Duration::from_secs(10);
-/// Bytes that an answer must bring for the next one to be asked for at once. A server that gives less
-/// is left alone for a while, or it would be asked a million times for one model.
-const PIECE_BYTES_MIN: u64 = 16 << 10;
 
 /// Why a download has ended.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +40,22 @@ pub enum DownloadError {
         status: u16,
         /// What was asked for.
         path: String,
+    },
+    /// The server gave a small document that has no end. Worth trying again.
+    #[error("the server's answer to {path} has more than {bytes_max} bytes")]
+    TooLarge {
+        /// What was asked for.
+        path: String,
+        /// Bytes that are read.
+        bytes_max: u64,
+    },
+    /// The server pointed elsewhere, and not to a place that may be followed. Worth trying again.
+    #[error("the server pointed from {path} to {target}, where nothing is fetched from")]
+    Redirected {
+        /// What was asked for.
+        path: String,
+        /// Where it pointed.
+        target: String,
     },
     /// The blob did not get onto the disk. Worth trying again.
     #[error(transparent)]
@@ -66,6 +82,8 @@ impl DownloadError {
             DownloadError::Unfit(objections) => objections.iter().any(|it| !it.passes()),
             DownloadError::Unreachable { .. }
             | DownloadError::Status { .. }
+            | DownloadError::TooLarge { .. }
+            | DownloadError::Redirected { .. }
             | DownloadError::Blob(_)
             | DownloadError::Off => false,
         }
@@ -80,42 +98,30 @@ fn sentences(objections: &[Objection]) -> String {
 #[derive(Debug, Clone)]
 pub struct Registry {
     server: Option<Server>,
-}
-
-#[derive(Debug, Clone)]
-struct Server {
-    http: String,
-    authorization: String,
-    agent: ureq::Agent,
+    /// Shared by all slots.
+    misfits: Arc<Misfits>,
 }
 
 impl Registry {
     /// The fleet server of `device`, with the device's own credentials.
     pub fn of(device: &Device) -> Registry {
-        let agent = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_connect(Some(CONNECT_MAX))
-            .timeout_recv_response(Some(SILENCE_MAX))
-            .timeout_per_read(Some(SILENCE_MAX))
-            .accept_encoding("identity")
-            .build()
-            .new_agent();
         let credentials = format!("{}:{}", device.user, device.password.reveal());
         let authorization = format!("Basic {}", STANDARD.encode(credentials));
-        let http = device.server_http.clone();
-        Registry { server: Some(Server { http, authorization, agent }) }
+        let server = Server::new(device.server_http.clone(), authorization);
+        Registry { server: Some(server), misfits: Arc::default() }
     }
 
     /// No server at all.
     pub fn none() -> Registry {
-        Registry { server: None }
+        Registry { server: None, misfits: Arc::default() }
     }
 
     /// Has every blob of `release` on disk, verified, or says why not. Its two documents come first:
     /// where `preflight` objects to what they say, nothing else is fetched.
     ///
-    /// A server that stops in the middle is asked again at once as long as each answer brings enough
-    /// to be worth it.
+    /// A blob is made of one that is here where the server offers a recipe for that, and fetched
+    /// otherwise. A server that stops in the middle is asked again at once as long as each answer
+    /// brings enough to be worth it.
     ///
     /// # Errors
     /// [`DownloadError`]; what arrived is kept for the next attempt.
@@ -125,7 +131,7 @@ impl Registry {
         blobs: &Blobs,
         preflight: &dyn Fn(&OciManifest, &Manifest) -> Vec<Objection>,
         cancelled: &AtomicBool,
-    ) -> Result<(), DownloadError> {
+    ) -> Result<Fetched, DownloadError> {
         let bundle = &release.name;
         if release.size <= DOCUMENT_BYTES_MAX && !blobs.holds(&release.digest, release.size) {
             let path = format!("/v2/{bundle}/manifests/{}", release.digest);
@@ -142,19 +148,131 @@ impl Registry {
         if !objections.is_empty() {
             return Err(DownloadError::Unfit(objections));
         }
-        let mut lacking: Vec<_> =
-            oci.blobs().filter(|blob| !blobs.holds(&blob.digest, blob.size)).collect();
-        lacking.dedup_by_key(|blob| blob.digest);
+        let mut seen = BTreeSet::new();
+        let lacking: Vec<_> = oci
+            .blobs()
+            .filter(|blob| seen.insert(blob.digest) && !blobs.holds(&blob.digest, blob.size))
+            .collect();
         let missing = lacking
             .iter()
             .map(|blob| blob.size.saturating_sub(blobs.partial_bytes(&blob.digest)))
             .fold(0, u64::saturating_add);
         blobs.check_space(missing)?;
+        let offers = self.offers(release, &lacking, blobs)?;
+        let mut fetched = Fetched::default();
         for blob in lacking {
-            let path = format!("/v2/{bundle}/blobs/{}", blob.digest);
-            self.blob(&path, &blob.digest, blob.size, blobs, cancelled)?;
+            fetched.needed = fetched.needed.saturating_add(blob.size);
+            match self.by_delta(bundle, blob, &offers, blobs, cancelled)? {
+                Some(offer) => {
+                    fetched.saved += blob.size.saturating_sub(offer.size);
+                    fetched.from.extend(offer.from.clone());
+                }
+                None => {
+                    let path = format!("/v2/{bundle}/blobs/{}", blob.digest);
+                    self.blob(&path, &blob.digest, blob.size, blobs, cancelled)?;
+                }
+            }
         }
-        Ok(())
+        if let Err(error) = blobs.recipes().keep_only(&BTreeSet::new()) {
+            // They are in nobody's way, and the next download tries again.
+            tracing::debug!("recipes are still there: {}", chain(error));
+        }
+        Ok(fetched)
+    }
+
+    /// What the server offers for blobs that are lacking.
+    fn offers(
+        &self,
+        release: &ReleaseId,
+        lacking: &[&Descriptor],
+        blobs: &Blobs,
+    ) -> Result<Offers, DownloadError> {
+        let worth = lacking.iter().any(|blob| blob.size >= deltas::WORTH_BYTES_MIN);
+        let Some(server) = self.server.as_ref().filter(|_| worth) else {
+            return Ok(Offers::new());
+        };
+        if self.misfits.has(&release.digest) {
+            return Ok(Offers::new());
+        }
+        match deltas::offers(server, release) {
+            Ok(mut offers) => {
+                offers.retain(|target, _| lacking.iter().any(|blob| blob.digest == *target));
+                let recipes = offers.values().flatten().map(|offer| offer.recipe).collect();
+                blobs.recipes().keep_only(&recipes)?;
+                Ok(offers)
+            }
+            Err(error) if self.misfits.note(&release.digest, &error) => Err(error),
+            Err(_) => Ok(Offers::new()),
+        }
+    }
+
+    /// Makes a blob of one that is here, by the smallest recipe that fits. Returns which one did; none
+    /// if none did.
+    fn by_delta<'a>(
+        &self,
+        bundle: &BundleName,
+        blob: &Descriptor,
+        offers: &'a Offers,
+        blobs: &Blobs,
+        cancelled: &AtomicBool,
+    ) -> Result<Option<&'a Offer>, DownloadError> {
+        for offer in offers.get(&blob.digest).into_iter().flatten() {
+            let left = blob.size.saturating_sub(blobs.partial_bytes(&blob.digest));
+            let fits = offer.size < left
+                && !self.misfits.has(&offer.recipe)
+                && blobs.check_space(blob.size.saturating_add(offer.size)).is_ok();
+            if !fits {
+                continue;
+            }
+            let Some(base) = BaseFile::open(blobs, &offer.base) else { continue };
+            match self.make(bundle, blob, offer, &base, blobs, cancelled) {
+                Ok(()) => return Ok(Some(offer)),
+                Err(error @ DownloadError::Blob(BlobError::Cancelled)) => return Err(error),
+                Err(error) if self.misfits.note(&offer.recipe, &error) => return Err(error),
+                Err(error) => {
+                    let (digest, error) = (&blob.digest, chain(error));
+                    tracing::warn!("{bundle}: no delta to {digest}, it is fetched whole: {error}");
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Fetches a recipe and makes a blob by it.
+    fn make(
+        &self,
+        bundle: &BundleName,
+        blob: &Descriptor,
+        offer: &Offer,
+        base: &BaseFile,
+        blobs: &Blobs,
+        cancelled: &AtomicBool,
+    ) -> Result<(), DownloadError> {
+        let is_cancelled = || cancelled.load(Ordering::Relaxed);
+        let stands_aside = || is_cancelled() || blobs.is_by_hand();
+        let recipes = blobs.recipes();
+        let path = format!("/v2/{bundle}/blobs/{}", offer.recipe);
+        loop {
+            self.blob(&path, &offer.recipe, offer.size, &recipes, cancelled)?;
+            // In this order: who puts the blob in by hand waits for the second, and the second waits
+            // for him.
+            let _recipe = recipes.claim(&offer.recipe, &is_cancelled)?;
+            let _blob = blobs.claim(&blob.digest, &is_cancelled)?;
+            if blobs.holds(&blob.digest, blob.size) {
+                return Ok(());
+            }
+            let Some((recipe, _)) = recipes.open_verified(&offer.recipe) else {
+                // Another download has thought that nobody needs it.
+                let (got, size) = (0, offer.size);
+                let cut = BlobError::Cut { digest: offer.recipe, got, size, source: None };
+                return Err(cut.into());
+            };
+            let base = (&offer.base, base);
+            match blobs.make(&blob.digest, blob.size, base, recipe, &stands_aside) {
+                Err(BlobError::Cancelled) if !is_cancelled() => {}
+                made => return Ok(made?),
+            }
+        }
     }
 
     fn blob(
@@ -182,90 +300,31 @@ impl Registry {
     }
 }
 
-impl Server {
-    /// Asks for a blob until it is complete, as long as the answers are worth it.
-    fn whole(
-        &self,
-        path: &str,
-        digest: &Digest,
-        size: u64,
-        blobs: &Blobs,
-        cancelled: &dyn Fn() -> bool,
-    ) -> Result<(), DownloadError> {
-        let mut begun_anew = false;
-        loop {
-            if cancelled() {
-                return Err(BlobError::Cancelled.into());
-            }
-            let before = blobs.partial_bytes(digest);
-            let error = match self.piece(path, digest, size, blobs, cancelled) {
-                Ok(true) => return Ok(()),
-                Ok(false) => {
-                    let got = blobs.partial_bytes(digest);
-                    BlobError::Cut { digest: *digest, got, size, source: None }.into()
-                }
-                // The part that was on disk may have been what a power cut left: once more, whole.
-                Err(DownloadError::Blob(BlobError::Wrong { .. })) if before > 0 && !begun_anew => {
-                    begun_anew = true;
-                    continue;
-                }
-                Err(
-                    error @ (DownloadError::Unreachable { .. }
-                    | DownloadError::Blob(BlobError::Cut { .. })),
-                ) => error,
-                Err(error) => return Err(error),
-            };
-            if blobs.partial_bytes(digest) < before.saturating_add(PIECE_BYTES_MIN) {
-                return Err(error);
-            }
-        }
-    }
+/// What a download has brought.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fetched {
+    /// Bytes of the blobs that were not here.
+    pub needed: u64,
+    /// Bytes of them that had not to be fetched, because the blobs were made of older ones.
+    pub saved: u64,
+    /// Versions that had the older ones.
+    pub from: BTreeSet<BundleVersion>,
+}
 
-    /// Asks for the rest of a blob once. Returns whether it is complete.
-    fn piece(
-        &self,
-        path: &str,
-        digest: &Digest,
-        size: u64,
-        blobs: &Blobs,
-        cancelled: &dyn Fn() -> bool,
-    ) -> Result<bool, DownloadError> {
-        let mut have = blobs.partial_bytes(digest);
-        if have == size {
-            // The power went between the last byte and the rename.
-            return Ok(blobs.receive(digest, size, std::io::empty(), cancelled)?);
+impl fmt::Display for Fetched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Fetched { needed, saved, from } = self;
+        if *needed == 0 {
+            return f.write_str("nothing had to be fetched");
         }
-        if have > size {
-            blobs.forget_partial(digest)?;
-            have = 0;
+        write!(f, "{} of {needed} bytes fetched", needed.saturating_sub(*saved))?;
+        if *saved > 0 {
+            f.write_str(", by delta")?;
         }
-        let mut request = self
-            .agent
-            .get(format!("{}{path}", self.http))
-            .header("authorization", &self.authorization)
-            .header("accept", format!("{MANIFEST_TYPE}, application/octet-stream"));
-        if have > 0 {
-            request = request.header("range", format!("bytes={have}-"));
+        for (at, version) in from.iter().enumerate() {
+            write!(f, "{}v{version}", if at == 0 { " from " } else { " and " })?;
         }
-        let response = request.call().map_err(|source| DownloadError::Unreachable {
-            http: self.http.clone(),
-            source: Box::new(source),
-        })?;
-        let resumed = match response.status().as_u16() {
-            200 => false,
-            206 => true,
-            status => return Err(DownloadError::Status { status, path: path.to_owned() }),
-        };
-        let start = response.headers().get("content-range").and_then(|range| range.to_str().ok());
-        let fits = start.is_some_and(|range| range.starts_with(&format!("bytes {have}-")));
-        if !resumed || !fits {
-            // The server gives the blob from its beginning, or from somewhere else altogether.
-            blobs.forget_partial(digest)?;
-            if resumed {
-                return Ok(false);
-            }
-        }
-        Ok(blobs.receive(digest, size, response.into_body().into_reader(), cancelled)?)
+        Ok(())
     }
 }
 

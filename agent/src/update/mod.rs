@@ -6,6 +6,7 @@
 pub mod acceptance;
 pub mod blobs;
 pub mod consent;
+mod deltas;
 pub mod disk;
 pub mod download;
 pub mod driver;
@@ -15,6 +16,7 @@ mod job;
 pub mod journal;
 pub mod parcel;
 pub mod preflight;
+mod server;
 pub mod slot;
 pub mod stage;
 pub mod states;

@@ -18,7 +18,7 @@ use lineside_bundle::referrer::{EMPTY, Referrer, recipe};
 use lineside_bundle::{Descriptor, Digest, Hasher, MANIFEST_TYPE, OciManifest, ReleaseId, TITLE};
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{ActiveValue::Set, EntityTrait};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -190,20 +190,28 @@ impl Deltas {
     }
 }
 
-/// The layers of a new release that an old one has under the same path in another form.
+/// The layers of a new release that changed, each with the one of the old release that it most likely
+/// comes from: of the same path, or else of the same kind and about the same size, for people write
+/// versions into the names of their files.
 fn worth_trying<'a>(
     old: &'a OciManifest,
     new: &'a OciManifest,
 ) -> impl Iterator<Item = (&'a Descriptor, &'a Descriptor)> {
-    let titled = |layer: &'a Descriptor| Some((layer.annotations.get(TITLE)?, layer));
-    let by_path: BTreeMap<_, _> = old.layers.iter().filter_map(titled).collect();
-    let held: Vec<Digest> = old.blobs().map(|blob| blob.digest).collect();
+    let digests = |manifest: &OciManifest| -> BTreeSet<Digest> {
+        manifest.blobs().map(|blob| blob.digest).collect()
+    };
+    let (held, kept) = (digests(old), digests(new));
+    let of_good_size =
+        |blob: &Descriptor| (DELTA_BLOB_BYTES_MIN..=DELTA_BLOB_BYTES_MAX).contains(&blob.size);
     new.layers.iter().filter_map(move |layer| {
-        let base = *by_path.get(layer.annotations.get(TITLE)?)?;
-        let fits = DELTA_BLOB_BYTES_MIN <= layer.size
-            && layer.size.max(base.size) <= DELTA_BLOB_BYTES_MAX
-            && !held.contains(&layer.digest);
-        fits.then_some((base, layer))
+        let path = layer.annotations.get(TITLE)?;
+        let bases = old.layers.iter().filter(|base| of_good_size(base));
+        let same_path = bases.clone().find(|base| base.annotations.get(TITLE) == Some(path));
+        let alike = bases
+            .filter(|base| base.media_type == layer.media_type && !kept.contains(&base.digest))
+            .min_by_key(|base| base.size.abs_diff(layer.size));
+        let base = same_path.or(alike)?;
+        (of_good_size(layer) && !held.contains(&layer.digest)).then_some((base, layer))
     })
 }
 
@@ -253,39 +261,63 @@ mod tests {
         assert!(check(&old, recipe, size + 1, &Digest::of(&new)).is_err());
     }
 
-    #[test]
-    fn only_what_changed_at_its_path_and_is_of_a_good_size_is_tried() {
-        let layer = |path: &str, bytes: &[u8], size: u64| Descriptor {
-            media_type: "application/octet-stream".into(),
+    fn layer(path: &str, media_type: &str, bytes: &[u8], size: u64) -> Descriptor {
+        Descriptor {
+            media_type: media_type.into(),
             digest: Digest::of(bytes),
             size,
             annotations: BTreeMap::from([(TITLE.to_owned(), path.to_owned())]),
-        };
-        let manifest = |layers: Vec<Descriptor>| OciManifest {
+        }
+    }
+
+    fn manifest(layers: Vec<Descriptor>) -> OciManifest {
+        OciManifest {
             schema_version: 2,
             media_type: MANIFEST_TYPE.into(),
             artifact_type: lineside_bundle::ARTIFACT_TYPE.into(),
-            config: layer("", b"config", 1),
+            config: layer("", "config", b"config", 1),
             layers,
             annotations: BTreeMap::new(),
-        };
+        }
+    }
+
+    #[test]
+    fn only_what_changed_and_is_of_a_good_size_is_tried() {
         let (least, most) = (DELTA_BLOB_BYTES_MIN, DELTA_BLOB_BYTES_MAX);
         let old = manifest(vec![
-            layer("changed", b"1", least),
-            layer("same", b"2", least),
-            layer("small", b"3", least),
-            layer("large", b"4", most + 1),
-            layer("gone", b"5", least),
+            layer("changed", "a", b"1", least),
+            layer("same", "b", b"2", least),
+            layer("small", "c", b"3", least),
+            layer("large", "d", b"4", most + 1),
+            layer("gone", "e", b"5", least),
         ]);
         let new = manifest(vec![
-            layer("changed", b"1'", most),
-            layer("same", b"2", least),
-            layer("small", b"3'", least - 1),
-            layer("large", b"4'", most),
-            layer("moved", b"5", least),
-            layer("new", b"6", least),
+            layer("changed", "a", b"1'", most),
+            layer("same", "b", b"2", least),
+            layer("small", "c", b"3'", least - 1),
+            layer("large", "d", b"4'", most),
+            layer("moved", "e", b"5", least),
+            layer("new", "f", b"6", least),
         ]);
         let tried: Vec<_> = worth_trying(&old, &new).collect();
         assert_eq!(tried, [(&old.layers[0], &new.layers[0])]);
+    }
+
+    #[test]
+    fn a_file_with_its_version_in_its_name_is_made_of_the_one_most_like_it() {
+        let least = DELTA_BLOB_BYTES_MIN;
+        let old = manifest(vec![
+            layer("judge-v1.onnx", "model", b"1", least + 1000),
+            layer("find-v1.onnx", "model", b"2", least),
+            layer("kept.onnx", "model", b"3", least + 2000),
+            layer("notes-v1", "text", b"4", least + 2001),
+        ]);
+        let new = manifest(vec![
+            layer("find-v2.onnx", "model", b"2'", least + 10),
+            layer("judge-v2.onnx", "model", b"1'", least + 2001),
+            layer("kept.onnx", "model", b"3", least + 2000),
+        ]);
+        let tried: Vec<_> = worth_trying(&old, &new).collect();
+        assert_eq!(tried, [(&old.layers[1], &new.layers[0]), (&old.layers[0], &new.layers[1])]);
     }
 }
