@@ -60,6 +60,12 @@ pub(crate) const ANSWERS_BYTES_MAX: usize = 64 << 20;
 pub(crate) const BLOB_BYTES_MAX: u64 = 2 << 30;
 /// Bytes of the disk that blobs leave to the database. What would need them is refused.
 pub(crate) const DISK_RESERVE_BYTES: u64 = 256 << 20;
+/// Tags of a bundle that are listed at once; the next ones are asked for with `last`.
+pub(crate) const TAGS_MAX: u64 = 1_000;
+/// How long a blob stays that no manifest names: whoever pushes one has so long to push the manifest.
+pub(crate) const UNNAMED_BLOB_KEPT: Duration = Duration::from_secs(24 * 3_600);
+/// How often blobs are looked for that no manifest names.
+pub(crate) const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
 /// Artifacts that may refer to one manifest. Further ones are refused.
 pub(crate) const REFERRERS_MAX: usize = 64;
 /// Releases of each bundle, the newest, to which deltas are made.

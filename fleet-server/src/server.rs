@@ -34,7 +34,8 @@ pub struct Server {
     broker: Broker,
     fleet: Arc<Fleet>,
     serving: JoinHandle<std::io::Result<()>>,
-    deltas: JoinHandle<()>,
+    /// What is done beside answering: deltas are made, blobs swept.
+    chores: [JoinHandle<()>; 2],
     stop: Option<oneshot::Sender<()>>,
     // Locked while the addresses in it are this server's.
     _endpoints: File,
@@ -58,7 +59,10 @@ impl Server {
         let documents = SignedDocuments::new(store.clone(), artifacts.clone(), keys.clone());
         let repository = Repository::new(store.clone(), keys.clone());
         let director = Director::new(store.clone(), documents.clone(), keys.clone());
-        let deltas = Deltas::start(artifacts.clone(), documents.clone(), store.clone());
+        let chores = [
+            Deltas::start(artifacts.clone(), documents.clone(), store.clone()),
+            artifacts.clone().keep_swept(),
+        ];
 
         let listener = TcpListener::bind(config.http)
             .await
@@ -108,7 +112,7 @@ impl Server {
             broker,
             fleet,
             serving,
-            deltas,
+            chores,
             stop: Some(stop),
             _endpoints: endpoints,
             _folder: folder,
@@ -151,8 +155,8 @@ impl Server {
         if !self.serving.is_finished() && timeout(STOP_PATIENCE, &mut self.serving).await.is_err() {
             self.serving.abort();
         }
-        // What it was at is made at the next start.
-        self.deltas.abort();
+        // What they were at is done at the next start.
+        self.chores.iter().for_each(JoinHandle::abort);
         self.fleet.ear.close().await;
         self.fleet.store.close().await;
     }

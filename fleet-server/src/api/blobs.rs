@@ -53,6 +53,10 @@ pub(crate) async fn get(
         return Err(Error::Missing(format!("there is no blob {digest}")));
     };
     reader.check(&fleet, &name, &digest).await?;
+    if matches!(reader, Reader::Administrator) && method == Method::HEAD {
+        // Who asks for it so may count on it, and push a manifest that names it.
+        fleet.artifacts.blobs.is_wanted(&digest).await;
+    }
     let asked = headers.get(RANGE).and_then(|value| value.to_str().ok());
     let part = asked.map(|text| range(text, size)).transpose()?.flatten();
     let (first, length) = part.unwrap_or((0, size));
@@ -114,9 +118,22 @@ fn range(text: &str, size: u64) -> Result<Option<(u64, u64)>, Error> {
     Ok(Some((first, last - first + 1)))
 }
 
-/// Begins an upload; with `digest` takes the whole blob at once.
+/// What an upload may begin with.
+#[derive(Debug, Deserialize, IntoParams)]
+pub(crate) struct Beginning {
+    /// `sha256:…` of the whole blob, which is the body.
+    digest: Option<String>,
+    /// `sha256:…` of a blob that may be here already.
+    mount: Option<String>,
+    /// The name under which it is said to be here. All names share their blobs, so any will do.
+    #[serde(rename = "from")]
+    _from: Option<String>,
+}
+
+/// Begins an upload; with `digest` takes the whole blob at once, with `mount` none at all if it is
+/// here.
 #[utoipa::path(post, path = "/v2/{name}/blobs/uploads/",
-    params(("name" = String, Path), Expected), security(("administrator" = [])),
+    params(("name" = String, Path), Beginning), security(("administrator" = [])),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses((status = 201, description = "stored"), (status = 202, description = "begun"),
         (status = 422, body = Problem)))]
@@ -124,10 +141,16 @@ pub(crate) async fn begin(
     _: Administrator,
     State(fleet): State<Arc<Fleet>>,
     Path(name): Path<String>,
-    Query(expected): Query<Expected>,
+    Query(beginning): Query<Beginning>,
     body: Body,
 ) -> Result<Response, Error> {
-    match expected.digest {
+    if let Some(digest) = beginning.mount {
+        let digest = parse(&digest)?;
+        if fleet.artifacts.blobs.is_wanted(&digest).await {
+            return Ok(stored(&name, &digest));
+        }
+    }
+    match beginning.digest {
         Some(digest) => {
             let digest = parse(&digest)?;
             fleet.artifacts.blobs.put(&digest, body).await?;

@@ -4,18 +4,19 @@ use crate::api::Problem;
 use crate::api::blobs::parse;
 use crate::api::caller::{Administrator, Reader};
 use crate::api::extract::{Bytes, Json, Path, Query};
+use crate::bounds::TAGS_MAX;
 use crate::error::Error;
 use crate::fleet::Fleet;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::header::{CONTENT_TYPE, LOCATION};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::header::{CONTENT_TYPE, LINK, LOCATION};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use lineside_bundle::referrer::INDEX_TYPE;
-use lineside_bundle::{BundleName, MANIFEST_TYPE};
-use serde::Deserialize;
+use lineside_bundle::{BundleName, Digest, MANIFEST_TYPE};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
 /// The header in which the specification wants a digest.
 pub(crate) const DIGEST_HEADER: &str = "docker-content-digest";
@@ -107,4 +108,68 @@ pub(crate) async fn referrers(
     }
     let index = serde_json::to_vec(&referrers).expect("texts and numbers have a JSON form");
     response.body(Body::from(index)).map_err(|error| Error::Malformed(error.to_string()))
+}
+
+/// Which tags are wanted.
+#[derive(Debug, Deserialize, IntoParams)]
+pub(crate) struct TagsWanted {
+    /// At most so many.
+    n: Option<u64>,
+    /// Those after this one.
+    last: Option<String>,
+}
+
+/// Tags of a bundle.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Tags {
+    name: String,
+    tags: Vec<String>,
+}
+
+/// The tags of a bundle, which are its versions, in the order of their letters; where there are more,
+/// the header `Link` says where.
+#[utoipa::path(get, path = "/v2/{name}/tags/list",
+    params(("name" = String, Path), TagsWanted), security(("administrator" = [])),
+    responses((status = 200, body = Tags), (status = 404, body = Problem)))]
+pub(crate) async fn tags(
+    _: Administrator,
+    State(fleet): State<Arc<Fleet>>,
+    Path(name): Path<String>,
+    Query(wanted): Query<TagsWanted>,
+) -> Result<Response, Error> {
+    let count = wanted.n.unwrap_or(TAGS_MAX).min(TAGS_MAX);
+    // One more, to see whether there is one.
+    let mut tags = fleet.artifacts.tags(&name, count + 1, wanted.last.as_deref()).await?;
+    let more = tags.len() as u64 > count;
+    tags.truncate(usize::try_from(count).unwrap_or(usize::MAX));
+    let link = tags
+        .last()
+        .filter(|_| more)
+        .map(|last| format!("</v2/{name}/tags/list?n={count}&last={last}>; rel=\"next\""));
+    let mut response = Json(Tags { name, tags }).into_response();
+    let link = link.and_then(|link| HeaderValue::from_str(&link).ok());
+    response.headers_mut().extend(link.map(|link| (LINK, link)));
+    Ok(response)
+}
+
+/// Takes away a tag, or a manifest by its digest; not one that is released.
+#[utoipa::path(delete, path = "/v2/{name}/manifests/{reference}",
+    params(("name" = String, Path), ("reference" = String, Path)),
+    security(("administrator" = [])),
+    responses((status = 202, description = "gone"), (status = 404, body = Problem),
+        (status = 409, body = Problem)))]
+pub(crate) async fn remove(
+    _: Administrator,
+    State(fleet): State<Arc<Fleet>>,
+    Path((name, reference)): Path<(String, String)>,
+) -> Result<StatusCode, Error> {
+    if let Ok(digest) = reference.parse::<Digest>()
+        && let Some(released) = fleet.documents.released_when_accepted().await?
+        && let Some(release) = released.releases.iter().find(|one| one.id.digest == digest)
+    {
+        let problem = format!("{} is released: withdraw the release first", release.id);
+        return Err(Error::Conflict(problem));
+    }
+    fleet.artifacts.remove(&name, &reference).await?;
+    Ok(StatusCode::ACCEPTED)
 }

@@ -77,6 +77,7 @@ pub(crate) fn router(fleet: Arc<Fleet>) -> Router {
         .routes(routes!(tuf::metadata))
         .routes(routes!(tuf::release))
         .routes(routes!(tuf::site_file))
+        .routes(routes!(manifests::tags))
         // Blobs are streamed to disk and bounded there.
         .routes(routes!(blobs::get))
         .routes(routes!(blobs::begin))
@@ -99,7 +100,7 @@ pub(crate) fn router(fleet: Arc<Fleet>) -> Router {
         )
         .merge(
             OpenApiRouter::new()
-                .routes(routes!(manifests::get, manifests::put))
+                .routes(routes!(manifests::get, manifests::put, manifests::remove))
                 .layer(bounded(MANIFEST_BYTES_MAX as usize)),
         )
         .split_for_parts();
@@ -121,5 +122,6 @@ pub(crate) fn router(fleet: Arc<Fleet>) -> Router {
             "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; \
              frame-ancestors 'none'; base-uri 'none'",
         ))
+        .layer(axum::middleware::from_fn(problem::as_oci_wants))
         .with_state(fleet)
 }

@@ -2,7 +2,9 @@
 
 use crate::api::extract::Json;
 use crate::error::{Error, chain};
+use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -12,6 +14,58 @@ use utoipa::ToSchema;
 pub(crate) struct Problem {
     /// A sentence for people, with its causes.
     pub error: String,
+    /// The same for tools of the OCI distribution specification, below `/v2/`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<OciProblem>,
+}
+
+/// A problem in the form of the OCI distribution specification ("error codes").
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct OciProblem {
+    /// One of the specification's words.
+    pub code: &'static str,
+    /// The sentence.
+    pub message: String,
+}
+
+/// What an answer says, kept beside its body.
+#[derive(Clone)]
+struct Told(String);
+
+/// Tells problems below `/v2/` in the form that OCI tools understand as well.
+pub(crate) async fn as_oci_wants(request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    let response = next.run(request).await;
+    let told = response.extensions().get::<Told>().cloned();
+    let (Some(Told(error)), Some(path)) = (told, path.strip_prefix("/v2/")) else {
+        return response;
+    };
+    let code = code(response.status(), path);
+    let errors = vec![OciProblem { code, message: error.clone() }];
+    let (mut parts, _) = response.into_parts();
+    parts.headers.remove(header::CONTENT_LENGTH);
+    let body = Json(Problem { error, errors }).into_response().into_body();
+    Response::from_parts(parts, body)
+}
+
+/// The specification's word for what has happened at a path below `/v2/`.
+fn code(status: StatusCode, path: &str) -> &'static str {
+    let about = path.split('/').nth(1).unwrap_or_default();
+    let upload = path.contains("/blobs/uploads");
+    match (status, about) {
+        (StatusCode::UNAUTHORIZED, _) => "UNAUTHORIZED",
+        (StatusCode::FORBIDDEN, _) => "DENIED",
+        (StatusCode::METHOD_NOT_ALLOWED | StatusCode::CONFLICT, _) => "UNSUPPORTED",
+        (StatusCode::NOT_FOUND, "blobs") if upload => "BLOB_UPLOAD_UNKNOWN",
+        (StatusCode::NOT_FOUND, "blobs") => "BLOB_UNKNOWN",
+        (StatusCode::NOT_FOUND, "manifests") => "MANIFEST_UNKNOWN",
+        (StatusCode::NOT_FOUND, _) => "NAME_UNKNOWN",
+        (StatusCode::PAYLOAD_TOO_LARGE, _) => "SIZE_INVALID",
+        (StatusCode::UNPROCESSABLE_ENTITY, "blobs") => "DIGEST_INVALID",
+        (_, "blobs") => "BLOB_UPLOAD_INVALID",
+        (_, "manifests") => "MANIFEST_INVALID",
+        _ => "NAME_INVALID",
+    }
 }
 
 /// No such page.
@@ -22,7 +76,14 @@ pub(crate) async fn no_such_page() -> Error {
 /// A page that is not for this.
 pub(crate) async fn no_such_method() -> Response {
     let error = "this page has another method: /api/v1/openapi.json lists them".into();
-    (StatusCode::METHOD_NOT_ALLOWED, Json(Problem { error })).into_response()
+    tell(StatusCode::METHOD_NOT_ALLOWED, error)
+}
+
+fn tell(status: StatusCode, error: String) -> Response {
+    let told = Told(error.clone());
+    let mut response = (status, Json(Problem { error, errors: Vec::new() })).into_response();
+    response.extensions_mut().insert(told);
+    response
 }
 
 impl Error {
@@ -48,7 +109,7 @@ impl IntoResponse for Error {
         if status.is_server_error() {
             tracing::error!("{}", chain(&self));
         }
-        let mut response = (status, Json(Problem { error: self.told() })).into_response();
+        let mut response = tell(status, self.told());
         let headers = response.headers_mut();
         let mut say = |name, text: String| {
             headers.extend(HeaderValue::from_str(&text).ok().map(|value| (name, value)));

@@ -8,10 +8,11 @@ use crate::store::DataFolder;
 use axum::body::Body;
 use futures::StreamExt;
 use lineside_bundle::{Digest, Hasher};
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::fs::{self, File, OpenOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -95,6 +96,42 @@ impl Blobs {
     /// Size of a blob in bytes; none if it is not here.
     pub async fn size(&self, digest: &Digest) -> Option<u64> {
         fs::metadata(self.path(digest)).await.ok().map(|metadata| metadata.len())
+    }
+
+    /// Whether a blob is here. Its time until it is swept begins anew.
+    pub async fn is_wanted(&self, digest: &Digest) -> bool {
+        let path = self.path(digest);
+        let touch = || std::fs::File::open(&path)?.set_modified(SystemTime::now());
+        match touch() {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            // It is here, and may go sooner: then its manifest is refused, and it comes again.
+            Err(_) => self.size(digest).await.is_some(),
+        }
+    }
+
+    /// Removes blobs that `named` does not name and that came at least `age` ago. Returns how many.
+    ///
+    /// # Errors
+    /// [`Error::File`]; what could be removed has been.
+    pub fn sweep_unnamed(&self, named: &BTreeSet<Digest>, age: Duration) -> Result<usize, Error> {
+        let named: BTreeSet<String> = named.iter().map(Digest::hex).collect();
+        let wrong = |error| failed("sweep", &self.blobs, error);
+        let mut removed = 0;
+        for entry in std::fs::read_dir(&self.blobs).map_err(wrong)? {
+            let entry = entry.map_err(wrong)?;
+            if named.contains(&*entry.file_name().to_string_lossy()) {
+                continue;
+            }
+            let modified = entry.metadata().and_then(|metadata| metadata.modified());
+            // A clock that was set back makes blobs of the future, which stay until it gets there.
+            let old = modified.map_err(wrong)?.elapsed().is_ok_and(|elapsed| elapsed >= age);
+            if old {
+                std::fs::remove_file(entry.path()).map_err(wrong)?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
     }
 
     /// Reads a small blob as a whole; none if it is not here.
@@ -353,5 +390,31 @@ mod tests {
         assert!(error.contains("make room"), "{error}");
         assert_eq!(files(&folder), 0);
         assert_eq!(blobs.size(&Digest::of(b"x")).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_blob_that_no_manifest_names_goes_after_a_while_and_not_while_somebody_counts_on_it()
+    {
+        let place = tempfile::tempdir().unwrap();
+        let (_folder, blobs) = blobs(&place).await;
+        let long_ago = SystemTime::now() - Duration::from_secs(1_000);
+        let [named, unnamed, wanted, fresh] = [&b"named"[..], b"unnamed", b"wanted", b"fresh"];
+        for bytes in [named, unnamed, wanted, fresh] {
+            let digest = Digest::of(bytes);
+            blobs.put(&digest, Body::from(bytes)).await.unwrap();
+            if bytes != fresh {
+                let file = std::fs::File::open(blobs.path(&digest)).unwrap();
+                file.set_modified(long_ago).unwrap();
+            }
+        }
+        assert!(blobs.is_wanted(&Digest::of(wanted)).await);
+        assert!(!blobs.is_wanted(&Digest::of(b"nowhere")).await);
+        let kept = BTreeSet::from([Digest::of(named)]);
+        assert_eq!(blobs.sweep_unnamed(&kept, Duration::from_secs(500)).unwrap(), 1);
+        let mut left = Vec::new();
+        for bytes in [named, unnamed, wanted, fresh] {
+            left.push(blobs.size(&Digest::of(bytes)).await.is_some());
+        }
+        assert_eq!(left, [true, false, true, true]);
     }
 }

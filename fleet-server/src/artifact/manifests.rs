@@ -1,18 +1,21 @@
 //! Manifests: which blobs make an artifact, by name and tag.
 
 use crate::artifact::Blobs;
-use crate::bounds::REFERRERS_MAX;
-use crate::error::Error;
+use crate::bounds::{REFERRERS_MAX, SWEEP_EVERY, UNNAMED_BLOB_KEPT};
+use crate::error::{Error, chain};
 use crate::store::Store;
-use crate::store::tables::manifest;
+use crate::store::tables::{document, manifest};
 use axum::body::Body;
 use lineside_bundle::referrer::{INDEX_TYPE, Listed, Referrer, Referrers};
 use lineside_bundle::{BundleName, BundleVersion, Descriptor, Digest, OciManifest, ReleaseId};
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use serde::Deserialize;
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use tokio::sync::Notify;
+use std::time::Duration;
+use tokio::sync::{Notify, RwLock};
+use tokio::task::JoinHandle;
 
 /// Largest manifest in bytes.
 pub(crate) const MANIFEST_BYTES_MAX: u64 = 4 << 20;
@@ -25,6 +28,9 @@ pub(crate) struct Artifacts {
     /// Rung when releases have been accepted: there may be deltas to be made.
     pub released: Arc<Notify>,
     store: Arc<Store>,
+    /// Held by whoever looks whether blobs are here that a manifest is about to name; by who removes
+    /// blobs that none names, alone.
+    naming: Arc<RwLock<()>>,
 }
 
 /// A manifest that was accepted.
@@ -44,7 +50,8 @@ pub(crate) struct StoredManifest {
 impl Artifacts {
     /// The artifacts of a data folder.
     pub fn new(blobs: Blobs, store: Arc<Store>) -> Artifacts {
-        Artifacts { blobs, released: Arc::default(), store }
+        let (released, naming) = Default::default();
+        Artifacts { blobs, released, store, naming }
     }
 
     /// Takes the manifest of a bundle, or of an artifact of any type that refers to another one, by
@@ -74,6 +81,7 @@ impl Artifacts {
             }
         }
         let parts = parts(&bytes).map_err(|error| Error::Refused(format!("{name}: {error}")))?;
+        let _naming = self.naming.read().await;
         self.check_blobs(name.as_str(), &parts.blobs).await?;
         if let Some(subject) = &parts.subject {
             let others = self.referring(name.as_str(), subject).await?;
@@ -106,6 +114,100 @@ impl Artifacts {
             .await?;
         writing.commit().await?;
         Ok(Accepted { digest, subject: parts.subject })
+    }
+
+    /// Tags of `name` in their order: at most `count`, those after `last`.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if there is nothing of that name.
+    pub async fn tags(
+        &self,
+        name: &str,
+        count: u64,
+        last: Option<&str>,
+    ) -> Result<Vec<String>, Error> {
+        let of_name = manifest::Entity::find().filter(manifest::Column::Name.eq(name));
+        if of_name.clone().one(self.store.read()).await?.is_none() {
+            let shown: String = name.chars().take(100).collect();
+            return Err(Error::Missing(format!("there is nothing of the name {shown}")));
+        }
+        let rows = of_name
+            // No tag has a colon in it.
+            .filter(manifest::Column::Reference.not_like("sha256:%"))
+            .filter(manifest::Column::Reference.gt(last.unwrap_or_default()))
+            .order_by_asc(manifest::Column::Reference)
+            .limit(count)
+            .all(self.store.read())
+            .await?;
+        Ok(rows.into_iter().map(|row| row.reference).collect())
+    }
+
+    /// Takes a tag away, or a manifest with all its tags. Its blobs go when no other names them.
+    ///
+    /// # Errors
+    /// [`Error::Missing`].
+    pub async fn remove(&self, name: &str, reference: &str) -> Result<(), Error> {
+        let column = match reference.parse::<Digest>() {
+            Ok(_) => manifest::Column::Digest,
+            Err(_) => manifest::Column::Reference,
+        };
+        let writing = self.store.write().await?;
+        let removed = manifest::Entity::delete_many()
+            .filter(manifest::Column::Name.eq(name))
+            .filter(column.eq(reference))
+            .exec(&writing.transaction)
+            .await?;
+        if removed.rows_affected == 0 {
+            let shown: String = format!("{name}:{reference}").chars().take(200).collect();
+            return Err(Error::Missing(format!("there is no manifest {shown}")));
+        }
+        writing.commit().await
+    }
+
+    /// Removes blobs that no manifest and no signed document has named for `age`. Returns how many.
+    ///
+    /// # Errors
+    /// [`Error::Database`], [`Error::File`]: where a manifest cannot be read, nothing is removed.
+    pub async fn sweep(&self, age: Duration) -> Result<usize, Error> {
+        let _alone = self.naming.write().await;
+        let rows = manifest::Entity::find().all(self.store.read()).await?;
+        let mut named = BTreeSet::new();
+        for row in rows {
+            let unreadable = |why: String| {
+                let (name, reference) = (&row.name, &row.reference);
+                Error::Conflict(format!("manifest {name}:{reference} cannot be read: {why}"))
+            };
+            let digest: Digest =
+                row.digest.parse().map_err(|error| unreadable(format!("{error}")))?;
+            if !named.insert(digest) {
+                continue;
+            }
+            let bytes = self.blobs.read(&digest, MANIFEST_BYTES_MAX).await?;
+            let bytes = bytes.ok_or_else(|| unreadable("it is not here".into()))?;
+            let parts = parts(&bytes).map_err(unreadable)?;
+            named.extend(parts.blobs.iter().map(|blob| blob.digest));
+        }
+        for row in document::Entity::find().all(self.store.read()).await? {
+            named.extend(mentioned(&row.bytes));
+        }
+        let blobs = self.blobs.clone();
+        // A folder with many files takes its time, and whoever waits for the lock waits anyhow.
+        let swept = tokio::task::spawn_blocking(move || blobs.sweep_unnamed(&named, age)).await;
+        swept.unwrap_or_else(|_| Ok(0))
+    }
+
+    /// Sweeps now and from time to time. Must be called within a tokio runtime.
+    pub fn keep_swept(self) -> JoinHandle<()> {
+        tokio::spawn(async move {
+            loop {
+                match self.sweep(UNNAMED_BLOB_KEPT).await {
+                    Ok(0) => {}
+                    Ok(count) => tracing::info!("{count} blobs removed that no manifest names"),
+                    Err(error) => tracing::warn!("blobs are not swept: {}", chain(&error)),
+                }
+                tokio::time::sleep(SWEEP_EVERY).await;
+            }
+        })
     }
 
     /// The manifest of `name` by tag or digest.
@@ -252,6 +354,13 @@ impl Artifacts {
     }
 }
 
+/// Every digest in a document, whatever that says of it: files of a site are blobs without a manifest.
+fn mentioned(document: &[u8]) -> impl Iterator<Item = Digest> {
+    let words = document.split(|byte| !byte.is_ascii_hexdigit());
+    let texts = words.filter_map(|word| std::str::from_utf8(word).ok());
+    texts.filter_map(|text| format!("sha256:{text}").parse().ok())
+}
+
 /// What matters of a manifest here.
 struct Parts {
     blobs: Vec<Descriptor>,
@@ -273,4 +382,63 @@ fn parts(bytes: &[u8]) -> Result<Parts, String> {
     }
     let bundle = OciManifest::parse(bytes)?;
     Ok(Parts { blobs: bundle.blobs().cloned().collect(), subject: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::DataFolder;
+    use lineside_bundle::referrer::{EMPTY, recipe};
+
+    async fn put(artifacts: &Artifacts, bytes: &[u8]) -> Digest {
+        let digest = Digest::of(bytes);
+        artifacts.blobs.put(&digest, Body::from(bytes.to_vec())).await.unwrap();
+        digest
+    }
+
+    #[tokio::test]
+    async fn blobs_that_no_manifest_names_are_swept_and_none_where_one_cannot_be_read() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(place.path()).unwrap();
+        let store = Arc::new(Store::open(&folder.database().unwrap()).await.unwrap());
+        let artifacts = Artifacts::new(Blobs::open(&folder).await.unwrap(), store);
+        let [made, unnamed] = [put(&artifacts, b"made").await, put(&artifacts, b"unnamed").await];
+        let policy = put(&artifacts, b"policy").await;
+        let row = document::ActiveModel {
+            kind: Set("role site-mill".into()),
+            version: Set(1),
+            bytes: Set(format!("{{\"sha256\":\"{}\"}}", policy.hex()).into_bytes()),
+            accepted_unix_ms: Set(0),
+        };
+        let writing = artifacts.store.write().await.unwrap();
+        document::Entity::insert(row).exec_without_returning(&writing.transaction).await.unwrap();
+        writing.commit().await.unwrap();
+        put(&artifacts, EMPTY).await;
+        let name: BundleName = "turbine".parse().unwrap();
+        let release = ReleaseId {
+            name: name.clone(),
+            version: "1".parse().unwrap(),
+            digest: unnamed,
+            size: 7,
+        };
+        // What a manifest refers to it does not keep: that has to have a name of its own.
+        let layers = vec![recipe(made, 4, &made, &made)];
+        let bytes = serde_json::to_vec(&Referrer::delta(&release, &release, layers)).unwrap();
+        let accepted = artifacts.put(&name, "delta", "x", bytes).await.unwrap();
+        assert_eq!(artifacts.sweep(Duration::from_secs(1_000)).await.unwrap(), 0);
+        assert_eq!(artifacts.sweep(Duration::ZERO).await.unwrap(), 1);
+        let kept =
+            [(made, true), (policy, true), (Digest::of(EMPTY), true), (accepted.digest, true)];
+        for (digest, is_there) in kept.into_iter().chain([(unnamed, false)]) {
+            assert_eq!(artifacts.blobs.size(&digest).await.is_some(), is_there, "{digest}");
+        }
+
+        let path = folder.join("blobs/sha256").join(accepted.digest.hex());
+        std::fs::remove_file(&path).unwrap();
+        let error = artifacts.sweep(Duration::ZERO).await.unwrap_err().to_string();
+        assert!(error.contains("turbine:") && error.contains("not here"), "{error}");
+        assert!(artifacts.blobs.size(&made).await.is_some());
+        artifacts.remove("turbine", &accepted.digest.to_string()).await.unwrap();
+        assert_eq!(artifacts.sweep(Duration::ZERO).await.unwrap(), 2);
+    }
 }

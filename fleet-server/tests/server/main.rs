@@ -9,6 +9,7 @@ mod crowd;
 mod devices;
 mod manners;
 mod mqtt;
+mod oci;
 mod openapi;
 mod page;
 mod process;
