@@ -7,7 +7,7 @@ mod trust;
 mod watched;
 
 use crate::clock::now_unix_ms;
-use crate::config::{Config, OutboxFull, SinkKind, SourceKind};
+use crate::config::{Config, DownloadConfig, OutboxFull, SinkKind, SourceKind};
 use crate::error::chain;
 use crate::fleet::session::Session;
 use crate::fleet::status::Reporter;
@@ -24,6 +24,7 @@ use crate::update::consent::holds::Holds;
 use crate::update::download::Registry;
 use crate::update::driver::{Parts, Updates};
 use crate::update::journal::Journal;
+use crate::update::limits::Limits;
 use crate::update::states::States;
 use crate::update::surroundings::Surroundings;
 use crate::worker::process::{Processes, Starter};
@@ -133,7 +134,14 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
         stop: told_to_stop,
         telemetry: telemetry.clone(),
         boot,
-        registry: trust.device.as_ref().map_or_else(Registry::none, Registry::of),
+        registry: match &trust.device {
+            Some(device) => {
+                let DownloadConfig { bytes_per_second_max, budget_bytes, .. } = config.download;
+                let limits = Limits::open(bytes_per_second_max, budget_bytes, store.database())?;
+                Registry::of(device, &config.download, limits)
+            }
+            None => Registry::none(),
+        },
         name: name.clone(),
         journal,
         ledger: Ledger::open(&store, outbox)?,

@@ -5,18 +5,22 @@
 mod kit;
 
 use kit::{PATIENCE, Vendor, echo, wait};
+use lineside_agent::config::{Credentials, DownloadConfig, RegistryConfig};
 use lineside_agent::fleet::Device;
+use lineside_agent::fleet::device::Password;
+use lineside_agent::store;
 use lineside_agent::update::blobs::{BlobError, Blobs, CHUNK_BYTES};
 use lineside_agent::update::download::{DownloadError, Fetched, Registry};
+use lineside_agent::update::limits::Limits;
 use lineside_agent::update::parcel;
 use lineside_agent::update::preflight::Objection;
 use lineside_bundle::referrer::{DELTA_TYPE, INDEX_TYPE, Listed, Referrer, Referrers, recipe};
 use lineside_bundle::{BuiltBundle, Descriptor, Digest, MANIFEST_TYPE, Manifest, OciManifest};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
@@ -29,6 +33,7 @@ struct Asked {
     digest: Digest,
     from: Option<usize>,
     referrers: bool,
+    authorization: Option<String>,
 }
 
 /// A server that answers one request per connection with what `answer` writes.
@@ -67,21 +72,53 @@ impl Server {
     }
 
     fn registry(&self) -> Registry {
-        let device = kit::Device::new(&Vendor::new(), 0);
-        let device = Device::read(&device.folder.path().join("device")).unwrap();
-        Registry::of(&Device { server_http: format!("http://127.0.0.1:{}", self.port), ..device })
+        self.registry_within(Limits::default())
+    }
+
+    fn registry_within(&self, limits: Limits) -> Registry {
+        let device = Device { server_http: self.url(), ..device() };
+        Registry::of(&device, &DownloadConfig::default(), limits)
+    }
+
+    fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// What it was shown at each request.
+    fn shown(&self) -> Vec<Option<String>> {
+        let asked = self.asked.lock().unwrap();
+        asked.iter().map(|asked| asked.authorization.clone()).collect()
     }
 }
 
-fn read(stream: &TcpStream) -> Option<Asked> {
+fn device() -> Device {
+    let device = kit::Device::new(&Vendor::new(), 0);
+    Device::read(&device.folder.path().join("device")).unwrap()
+}
+
+/// Another registry than the device's server, which nobody listens for.
+fn elsewhere(url: String, credentials: Option<Credentials>, ca: Option<PathBuf>) -> Registry {
+    let device = Device { server_http: "http://127.0.0.1:1".into(), ..device() };
+    let registry = Some(RegistryConfig { url, credentials, ca });
+    let settings = DownloadConfig { registry, ..DownloadConfig::default() };
+    Registry::of(&device, &settings, Limits::default())
+}
+
+fn read(stream: impl Read) -> Option<Asked> {
     let mut lines = BufReader::new(stream).lines();
     let first = lines.next()?.unwrap();
     let path = first.split(' ').nth(1).unwrap().to_owned();
-    let mut from = None;
+    let (mut from, mut authorization) = (None, None);
     for line in lines {
-        let line = line.unwrap().to_ascii_lowercase();
-        if let Some(range) = line.strip_prefix("range: bytes=") {
-            from = Some(range.trim_end_matches('-').parse().unwrap());
+        let line = line.unwrap();
+        let (name, value) = line.split_once(": ").unwrap_or_default();
+        match name.to_ascii_lowercase().as_str() {
+            "range" => {
+                let range = value.trim_start_matches("bytes=").trim_end_matches('-');
+                from = Some(range.parse().unwrap());
+            }
+            "authorization" => authorization = Some(value.to_owned()),
+            _ => {}
         }
         if line.is_empty() {
             break;
@@ -89,7 +126,7 @@ fn read(stream: &TcpStream) -> Option<Asked> {
     }
     let path = path.split('?').next().unwrap();
     let digest = path.rsplit('/').next().unwrap().parse().unwrap();
-    Some(Asked { digest, from, referrers: path.contains("/referrers/") })
+    Some(Asked { digest, from, referrers: path.contains("/referrers/"), authorization })
 }
 
 /// An answer that promises `promised` bytes and gives `bytes`. The device may have gone meanwhile.
@@ -646,4 +683,239 @@ fn a_server_that_lists_nonsense_is_a_server_without_deltas() {
         let asked = server.asked.lock().unwrap().len();
         assert!(asked < 30, "{what}: {asked} requests");
     }
+}
+
+/// An answer that points elsewhere, or asks for patience.
+fn point(stream: &mut TcpStream, head: &str) {
+    give(stream, head, 0, b"");
+}
+
+#[test]
+fn another_registry_is_shown_its_own_password_and_whoever_it_points_to_sees_none() {
+    let bundle = bundle();
+    let mut count = 0;
+    let store_of_blobs = serve(&bundle, move |asked, stream, bytes| {
+        count += 1;
+        give_rest(stream, bytes, asked.from, if count == 1 { 90_000 } else { LARGE });
+    });
+    let target = store_of_blobs.url();
+    let registry = Server::start(move |asked, stream| match asked.referrers {
+        true => give(stream, "404 Not Found", 0, b""),
+        false => point(
+            stream,
+            &format!("307 Temporary Redirect\r\nlocation: {target}/cache/{}", asked.digest),
+        ),
+    });
+    let secret = Credentials::User("mill".into(), Password::of("secret".into()));
+    let store = Store::new();
+    store.fetch_from(&elsewhere(registry.url(), Some(secret), None), &bundle).unwrap();
+    assert!(store.is_whole(&bundle));
+    // Base64 of `mill:secret`.
+    assert!(
+        registry.shown().iter().all(|shown| shown.as_deref() == Some("Basic bWlsbDpzZWNyZXQ="))
+    );
+    assert!(store_of_blobs.shown().iter().all(Option::is_none));
+    assert_eq!(store_of_blobs.asked(&bundle), [None, Some(90_000)]);
+
+    let token = Credentials::Token(Password::of("t0ken".into()));
+    let direct = serve(&bundle, |_, stream, bytes| give_whole(stream, bytes));
+    Store::new().fetch_from(&elsewhere(direct.url(), Some(token), None), &bundle).unwrap();
+    assert!(direct.shown().iter().all(|shown| shown.as_deref() == Some("Bearer t0ken")));
+    let nothing = serve(&bundle, |_, stream, bytes| give_whole(stream, bytes));
+    Store::new().fetch_from(&elsewhere(nothing.url(), None, None), &bundle).unwrap();
+    assert!(nothing.shown().iter().all(Option::is_none));
+}
+
+#[test]
+fn a_server_that_points_nowhere_or_in_circles_is_tried_again_later() {
+    let bundle = bundle();
+    for target in ["", "file:///etc/passwd", "//127.0.0.1/x", "ftp://127.0.0.1/x", "x"] {
+        let server = serve(&bundle, move |_, stream, _| {
+            point(stream, &format!("302 Found\r\nlocation: {target}"));
+        });
+        let error = Store::new().fetch(&server, &bundle).unwrap_err();
+        assert!(matches!(error, DownloadError::Redirected { .. }), "{target}: {error}");
+        assert!(!error.is_final());
+    }
+    let server = serve(&bundle, |asked, stream, _| {
+        point(stream, &format!("301 Moved Permanently\r\nlocation: /again/{}", asked.digest));
+    });
+    let error = Store::new().fetch(&server, &bundle).unwrap_err();
+    assert!(matches!(error, DownloadError::Redirected { .. }), "{error}");
+    assert_eq!(server.asked(&bundle).len(), 6);
+}
+
+#[test]
+fn a_server_that_asks_for_patience_gets_it_within_bounds() {
+    let bundle = bundle();
+    let busy = |seconds: u32| format!("429 Too Many Requests\r\nretry-after: {seconds}");
+    let mut count = 0;
+    let server = serve(&bundle, move |_, stream, bytes| {
+        count += 1;
+        match count {
+            1 => point(stream, &busy(0)),
+            2 => point(stream, "503 Service Unavailable\r\nretry-after: 0"),
+            _ => give_whole(stream, bytes),
+        }
+    });
+    Store::new().fetch(&server, &bundle).unwrap();
+    assert_eq!(server.asked(&bundle).len(), 3);
+
+    let server = serve(&bundle, move |_, stream, _| point(stream, &busy(0)));
+    let error = Store::new().fetch(&server, &bundle).unwrap_err();
+    assert!(matches!(error, DownloadError::Status { status: 429, .. }), "{error}");
+    assert_eq!(server.asked(&bundle).len(), 4);
+
+    // Nobody waits for what is no longer wanted.
+    let server = serve(&bundle, move |_, stream, _| point(stream, &busy(600)));
+    let (registry, store, cancelled) = (server.registry(), Store::new(), Arc::default());
+    let (tell, ended) = mpsc::channel();
+    let flag: Arc<AtomicBool> = Arc::clone(&cancelled);
+    let wanted = bundle.clone();
+    thread::spawn(move || {
+        let release = wanted.release_id();
+        tell.send(registry.fetch(&release, &store.blobs, &|_, _| Vec::new(), &flag)).unwrap();
+    });
+    wait("it was told to wait", || (!server.asked(&bundle).is_empty()).then_some(()));
+    cancelled.store(true, Ordering::Relaxed);
+    let error = ended.recv_timeout(PATIENCE).unwrap().unwrap_err();
+    assert!(matches!(error, DownloadError::Blob(BlobError::Cancelled)), "{error}");
+}
+
+#[test]
+fn a_budget_that_is_used_up_ends_the_download_and_it_goes_on_with_the_next() {
+    const MIB: usize = 1 << 20;
+    let bundle = bundle_of("1", noise(1, 3 * MIB));
+    let server = serve(&bundle, |asked, stream, bytes| {
+        give_rest(stream, bytes, asked.from, bytes.len());
+    });
+    let store = Store::new();
+    let state = tempfile::tempdir().unwrap();
+    let database = store::Store::open(state.path()).unwrap().database();
+    let limits = |budget| Limits::open(None, budget, database.clone()).unwrap();
+    for _ in 0..2 {
+        let registry = server.registry_within(limits(Some(2 * MIB as u64)));
+        let error = store.fetch_from(&registry, &bundle).unwrap_err();
+        assert!(matches!(error, DownloadError::UsedUp { mib: 2 }), "{error}");
+        assert!(!error.is_final());
+    }
+    let got = store.blobs.partial_bytes(&large(&bundle).0);
+    assert!(got > MIB as u64 && got < 2 * MIB as u64, "{got} bytes, and the documents");
+    assert_eq!(server.asked(&bundle).len(), 1);
+    store.fetch_from(&server.registry_within(limits(None)), &bundle).unwrap();
+    assert!(store.is_whole(&bundle));
+    assert_eq!(server.asked(&bundle)[1], Some(usize::try_from(got).unwrap()));
+}
+
+#[test]
+fn an_update_that_is_stuck_does_not_keep_the_next_one_from_arriving() {
+    let (stuck, next) = (bundle_of("1", noise(1, LARGE)), bundle_of("2", noise(2, LARGE)));
+    let mut all = next.blobs.clone();
+    all.extend(stuck.blobs.clone());
+    for bundle in [&stuck, &next] {
+        all.insert(bundle.release_id().digest, bundle.oci_manifest.clone());
+    }
+    let slow = large(&stuck).0;
+    let server = Server::start(move |asked, stream| match all.get(&asked.digest) {
+        _ if asked.referrers => give(stream, "404 Not Found", 0, b""),
+        Some(bytes) if asked.digest == slow => {
+            let (mut stream, bytes) = (stream.try_clone().unwrap(), bytes.clone());
+            // A byte a second, as long as anybody listens.
+            thread::spawn(move || {
+                give(&mut stream, "200 OK", bytes.len(), b"");
+                for byte in bytes.chunks(1) {
+                    if stream.write_all(byte).is_err() {
+                        return;
+                    }
+                    thread::sleep(std::time::Duration::from_secs(1));
+                }
+            });
+        }
+        Some(bytes) => give_whole(stream, bytes),
+        None => give(stream, "404 Not Found", 0, b""),
+    });
+    let (registry, store) = (server.registry(), Arc::new(Store::new()));
+    let (tell, ended) = mpsc::channel();
+    let cancelled: Arc<AtomicBool> = Arc::default();
+    let (flag, stuck_at, there) = (cancelled.clone(), registry.clone(), store.clone());
+    thread::spawn(move || {
+        let release = stuck.release_id();
+        tell.send(stuck_at.fetch(&release, &there.blobs, &|_, _| Vec::new(), &flag)).unwrap();
+    });
+    wait("some bytes trickle", || (store.blobs.partial_bytes(&slow) > 0).then_some(()));
+    // Another slot's, while nobody has given up on the first.
+    store.fetch_from(&registry, &next).unwrap();
+    assert!(store.is_whole(&next));
+    assert!(ended.try_recv().is_err(), "the first is still stuck");
+    cancelled.store(true, Ordering::Relaxed);
+    let error = ended.recv_timeout(PATIENCE).unwrap().unwrap_err();
+    assert!(matches!(error, DownloadError::Blob(BlobError::Cancelled)), "{error}");
+}
+
+/// A server with `bundle` behind TLS, with the certificate in `kit/registry.pem`.
+fn serve_tls(bundle: &BuiltBundle) -> u16 {
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    let [certificate, key] = ["registry.pem", "registry.key"].map(tls_file);
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![CertificateDer::from_pem_file(certificate).unwrap()],
+            PrivateKeyDer::from_pem_file(key).unwrap(),
+        )
+        .unwrap();
+    let config = Arc::new(config);
+    let mut all = bundle.blobs.clone();
+    all.insert(bundle.release_id().digest, bundle.oci_manifest.clone());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let session = rustls::ServerConnection::new(config.clone()).unwrap();
+            let mut stream = rustls::StreamOwned::new(session, stream.unwrap());
+            // A device that does not know the certificate hangs up.
+            let mut byte = [0];
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") && stream.read_exact(&mut byte).is_ok() {
+                head.push(byte[0]);
+            }
+            let Some(asked) = read(&head[..]) else { continue };
+            let found = all.get(&asked.digest).filter(|_| !asked.referrers);
+            let (status, bytes) =
+                found.map_or(("404 Not Found", &b""[..]), |bytes| ("200 OK", &bytes[..]));
+            let size = bytes.len();
+            let head =
+                format!("HTTP/1.1 {status}\r\ncontent-length: {size}\r\nconnection: close\r\n\r\n");
+            stream.write_all(head.as_bytes()).unwrap();
+            stream.write_all(bytes).unwrap();
+            stream.conn.send_close_notify();
+            stream.flush().unwrap();
+        }
+    });
+    port
+}
+
+fn tls_file(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/kit").join(name)
+}
+
+#[test]
+fn a_registry_behind_tls_is_believed_by_its_certificate_and_no_other() {
+    let bundle = bundle();
+    let port = serve_tls(&bundle);
+    let from = |host: &str, ca: Option<PathBuf>| {
+        let registry = elsewhere(format!("https://{host}:{port}"), None, ca);
+        let store = Store::new();
+        store.fetch_from(&registry, &bundle).map(|_| store.is_whole(&bundle))
+    };
+    let ca = Some(tls_file("registry.pem"));
+    assert!(from("127.0.0.1", ca.clone()).unwrap());
+    let unreachable = |error: DownloadError| matches!(error, DownloadError::Unreachable { .. });
+    assert!(unreachable(from("127.0.0.1", Some(tls_file("other.pem"))).unwrap_err()));
+    assert!(unreachable(from("localhost", ca).unwrap_err()), "that is not its name");
+    let nowhere = from("127.0.0.1", Some(PathBuf::from("nowhere.pem"))).unwrap_err();
+    assert!(nowhere.to_string().contains("nowhere.pem"), "{nowhere}");
 }

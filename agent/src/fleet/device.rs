@@ -78,6 +78,11 @@ struct NameFile {
 pub struct Password(String);
 
 impl Password {
+    /// Hides a text.
+    pub fn of(text: String) -> Password {
+        Password(text)
+    }
+
     /// The password itself, for the wire.
     pub fn reveal(&self) -> &str {
         &self.0

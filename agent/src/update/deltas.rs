@@ -50,17 +50,21 @@ pub(super) type Offers = BTreeMap<Digest, Vec<Offer>>;
 /// What a server offers for a release. One that offers nothing, or nonsense, offers nothing.
 ///
 /// # Errors
-/// [`DownloadError::Unreachable`].
-pub(super) fn offers(server: &Server, release: &ReleaseId) -> Result<Offers, DownloadError> {
+/// [`DownloadError::Unreachable`], and those that say that nothing is fetched now.
+pub(super) fn offers(
+    server: &Server,
+    release: &ReleaseId,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Offers, DownloadError> {
     let (name, digest) = (&release.name, &release.digest);
     let path = format!("/v2/{name}/referrers/{digest}?artifactType={DELTA_TYPE}");
-    let list = useful(server.document(&path, INDEX_TYPE, LIST_BYTES_MAX))?;
+    let list = useful(server.document(&path, INDEX_TYPE, LIST_BYTES_MAX, cancelled))?;
     let list = list.and_then(|bytes| serde_json::from_slice::<Referrers>(&bytes).ok());
     let listed = list.into_iter().flat_map(|list| list.manifests);
     let mut offers = Offers::new();
     for delta in listed.filter(|listed| listed.artifact_type == DELTA_TYPE).take(DELTAS_MAX) {
         let path = format!("/v2/{name}/manifests/{}", delta.digest);
-        let bytes = useful(server.document(&path, MANIFEST_TYPE, MANIFEST_BYTES_MAX))?;
+        let bytes = useful(server.document(&path, MANIFEST_TYPE, MANIFEST_BYTES_MAX, cancelled))?;
         let bytes = bytes.filter(|bytes| Digest::of(bytes) == delta.digest);
         let Some(delta) = bytes.and_then(|bytes| Referrer::parse(&bytes).ok()) else { continue };
         let from = delta.annotations.get(DELTA_FROM_VERSION).and_then(|from| from.parse().ok());
@@ -94,6 +98,7 @@ fn useful(
 ) -> Result<Option<Vec<u8>>, DownloadError> {
     match answer {
         Err(error @ DownloadError::Unreachable { .. }) => Err(error),
+        Err(error) if error.is_not_now() => Err(error),
         Err(error) => {
             tracing::debug!("no deltas: {error}");
             Ok(None)
@@ -139,7 +144,7 @@ impl Misfits {
     /// or the disk's fault, a few times; what is its own, never.
     pub(super) fn note(&self, digest: &Digest, error: &DownloadError) -> bool {
         let passes = match error {
-            DownloadError::Unreachable { .. } => true,
+            DownloadError::Unreachable { .. } | DownloadError::UsedUp { .. } => true,
             DownloadError::Blob(error) => match error {
                 BlobError::Cut { .. }
                 | BlobError::Write { .. }
@@ -153,7 +158,7 @@ impl Misfits {
             | DownloadError::Redirected { .. }
             | DownloadError::Release(_)
             | DownloadError::Unfit(_)
-            | DownloadError::Off => false,
+            | DownloadError::Off(_) => false,
         };
         let mut misfits = self.lock();
         if misfits.len() >= MISFITS_MAX {

@@ -5,10 +5,12 @@
 //! (RFC 9110, section 14); what can be made of an older blob is made of it. Blocks; belongs on a
 //! thread of its own.
 
+use crate::config::{Credentials, DownloadConfig};
 use crate::error::chain;
 use crate::fleet::Device;
 use crate::update::blobs::{BlobError, Blobs};
 use crate::update::deltas::{self, BaseFile, Misfits, Offer, Offers};
+use crate::update::limits::Limits;
 use crate::update::preflight::Objection;
 use crate::update::server::Server;
 use crate::update::stage::{self, DOCUMENT_BYTES_MAX, StageError};
@@ -19,8 +21,11 @@ use lineside_bundle::{
 };
 use std::collections::BTreeSet;
 use std::fmt;
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use ureq::tls::{Certificate, PemItem, parse_pem};
 
 /// Why a download has ended.
 #[derive(Debug, thiserror::Error)]
@@ -66,9 +71,15 @@ pub enum DownloadError {
     /// It would not run here.
     #[error("would not run here: {}", sentences(.0))]
     Unfit(Vec<Objection>),
+    /// The budget of a link that is paid by the byte. Passes.
+    #[error("the download budget of {mib} MiB for 24 hours of running time is used up")]
+    UsedUp {
+        /// The budget.
+        mib: u64,
+    },
     /// There is nowhere to fetch it from.
-    #[error("updates are off, `lineside-agent status` says why")]
-    Off,
+    #[error("{0}")]
+    Off(String),
 }
 
 impl DownloadError {
@@ -85,8 +96,14 @@ impl DownloadError {
             | DownloadError::TooLarge { .. }
             | DownloadError::Redirected { .. }
             | DownloadError::Blob(_)
-            | DownloadError::Off => false,
+            | DownloadError::UsedUp { .. }
+            | DownloadError::Off(_) => false,
         }
+    }
+
+    /// Whether it says nothing of what was to be fetched.
+    pub(super) fn is_not_now(&self) -> bool {
+        matches!(self, DownloadError::UsedUp { .. } | DownloadError::Blob(BlobError::Cancelled))
     }
 }
 
@@ -95,25 +112,44 @@ fn sentences(objections: &[Objection]) -> String {
 }
 
 /// Where releases are fetched from.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Registry {
-    server: Option<Server>,
+    /// Or why there is none.
+    server: Result<Server, String>,
     /// Shared by all slots.
     misfits: Arc<Misfits>,
 }
 
 impl Registry {
-    /// The fleet server of `device`, with the device's own credentials.
-    pub fn of(device: &Device) -> Registry {
-        let credentials = format!("{}:{}", device.user, device.password.reveal());
-        let authorization = format!("Basic {}", STANDARD.encode(credentials));
-        let server = Server::new(device.server_http.clone(), authorization);
-        Registry { server: Some(server), misfits: Arc::default() }
+    /// The registry that the settings name, or else the fleet server of `device` with the device's own
+    /// credentials.
+    pub fn of(device: &Device, settings: &DownloadConfig, limits: Limits) -> Registry {
+        let basic = |user: &str, password: &str| {
+            format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
+        };
+        let server = match &settings.registry {
+            None => {
+                let authorization = basic(&device.user, device.password.reveal());
+                let base = device.server_http.clone();
+                Ok(Server::new(base, Some(authorization), Vec::new(), limits))
+            }
+            Some(registry) => {
+                let authorization =
+                    registry.credentials.as_ref().map(|credentials| match credentials {
+                        Credentials::User(user, password) => basic(user, password.reveal()),
+                        Credentials::Token(token) => format!("Bearer {}", token.reveal()),
+                    });
+                let roots = registry.ca.as_deref().map_or(Ok(Vec::new()), certificates);
+                roots.map(|roots| Server::new(registry.url.clone(), authorization, roots, limits))
+            }
+        };
+        Registry { server, misfits: Arc::default() }
     }
 
     /// No server at all.
     pub fn none() -> Registry {
-        Registry { server: None, misfits: Arc::default() }
+        let server = Err("updates are off, `lineside-agent status` says why".to_owned());
+        Registry { server, misfits: Arc::default() }
     }
 
     /// Has every blob of `release` on disk, verified, or says why not. Its two documents come first:
@@ -158,7 +194,7 @@ impl Registry {
             .map(|blob| blob.size.saturating_sub(blobs.partial_bytes(&blob.digest)))
             .fold(0, u64::saturating_add);
         blobs.check_space(missing)?;
-        let offers = self.offers(release, &lacking, blobs)?;
+        let offers = self.offers(release, &lacking, blobs, cancelled)?;
         let mut fetched = Fetched::default();
         for blob in lacking {
             fetched.needed = fetched.needed.saturating_add(blob.size);
@@ -186,21 +222,21 @@ impl Registry {
         release: &ReleaseId,
         lacking: &[&Descriptor],
         blobs: &Blobs,
+        cancelled: &AtomicBool,
     ) -> Result<Offers, DownloadError> {
         let worth = lacking.iter().any(|blob| blob.size >= deltas::WORTH_BYTES_MIN);
-        let Some(server) = self.server.as_ref().filter(|_| worth) else {
-            return Ok(Offers::new());
+        let server = match &self.server {
+            Ok(server) if worth && !self.misfits.has(&release.digest) => server,
+            _ => return Ok(Offers::new()),
         };
-        if self.misfits.has(&release.digest) {
-            return Ok(Offers::new());
-        }
-        match deltas::offers(server, release) {
+        match deltas::offers(server, release, &|| cancelled.load(Ordering::Relaxed)) {
             Ok(mut offers) => {
                 offers.retain(|target, _| lacking.iter().any(|blob| blob.digest == *target));
                 let recipes = offers.values().flatten().map(|offer| offer.recipe).collect();
                 blobs.recipes().keep_only(&recipes)?;
                 Ok(offers)
             }
+            Err(error) if error.is_not_now() => Err(error),
             Err(error) if self.misfits.note(&release.digest, &error) => Err(error),
             Err(_) => Ok(Offers::new()),
         }
@@ -227,7 +263,7 @@ impl Registry {
             let Some(base) = BaseFile::open(blobs, &offer.base) else { continue };
             match self.make(bundle, blob, offer, &base, blobs, cancelled) {
                 Ok(()) => return Ok(Some(offer)),
-                Err(error @ DownloadError::Blob(BlobError::Cancelled)) => return Err(error),
+                Err(error) if error.is_not_now() => return Err(error),
                 Err(error) if self.misfits.note(&offer.recipe, &error) => return Err(error),
                 Err(error) => {
                     let (digest, error) = (&blob.digest, chain(error));
@@ -283,7 +319,7 @@ impl Registry {
         blobs: &Blobs,
         cancelled: &AtomicBool,
     ) -> Result<(), DownloadError> {
-        let server = self.server.as_ref().ok_or(DownloadError::Off)?;
+        let server = self.server.as_ref().map_err(|why| DownloadError::Off(why.clone()))?;
         let is_cancelled = || cancelled.load(Ordering::Relaxed);
         loop {
             let _claim = blobs.claim(digest, &is_cancelled)?;
@@ -297,6 +333,24 @@ impl Registry {
                 fetched => return fetched,
             }
         }
+    }
+}
+
+/// The certificates in a file.
+fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, String> {
+    let unusable = |why: String| format!("download.ca: cannot use {}: {why}", path.display());
+    let text = fs::read(path).map_err(|error| unusable(error.to_string()))?;
+    let mut certificates = Vec::new();
+    for item in parse_pem(&text) {
+        if let PemItem::Certificate(certificate) =
+            item.map_err(|error| unusable(error.to_string()))?
+        {
+            certificates.push(certificate);
+        }
+    }
+    match certificates.is_empty() {
+        true => Err(unusable("there is no certificate in it".to_owned())),
+        false => Ok(certificates),
     }
 }
 

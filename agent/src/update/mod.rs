@@ -14,6 +14,7 @@ pub mod garbage;
 pub mod hands;
 mod job;
 pub mod journal;
+pub mod limits;
 pub mod parcel;
 pub mod preflight;
 mod server;

@@ -2,12 +2,16 @@
 
 use crate::update::blobs::{BlobError, Blobs};
 use crate::update::download::DownloadError;
+use crate::update::limits::Limits;
 use lineside_bundle::{Digest, MANIFEST_TYPE};
 use std::io::Read;
-use std::time::Duration;
+use std::sync::Arc;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 use ureq::Body;
-use ureq::http::header::{AUTHORIZATION, CONTENT_RANGE, LOCATION};
+use ureq::http::header::{AUTHORIZATION, CONTENT_RANGE, LOCATION, RETRY_AFTER};
 use ureq::http::{Response, Uri};
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 /// Longest silence of a server in the middle of an answer.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
@@ -16,21 +20,39 @@ const CONNECT_MAX: Duration = Duration::from_secs(10);
 /// Bytes that an answer must bring for the next one to be asked for at once. A server that gives less
 /// is left alone for a while, or it would be asked a million times for one model.
 const PIECE_BYTES_MIN: u64 = 16 << 10;
+/// How often a server that asks for patience is asked again for the same thing.
+const PATIENCE_TIMES: u32 = 3;
+/// Longest patience that a server gets at once.
+const PATIENCE_MAX: Duration = Duration::from_secs(600);
+/// How often somebody who waits looks whether it is still wanted.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Redirections that are followed for one request.
 const REDIRECTIONS_MAX: usize = 5;
 
 /// A server of OCI distribution.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Server {
     base: String,
-    authorization: String,
+    authorization: Option<String>,
+    limits: Limits,
     agent: ureq::Agent,
 }
 
 impl Server {
-    /// The server at `base`, a URL without a slash at its end, which is shown `authorization`.
-    pub(super) fn new(base: String, authorization: String) -> Server {
+    /// The server at `base`, a URL without a slash at its end, which is shown `authorization`. What
+    /// it says of itself in TLS must be signed by one of `roots`.
+    pub(super) fn new(
+        base: String,
+        authorization: Option<String>,
+        roots: Vec<Certificate<'static>>,
+        limits: Limits,
+    ) -> Server {
+        let tls = TlsConfig::builder()
+            .root_certs(RootCerts::Specific(Arc::new(roots)))
+            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .build();
         let agent = ureq::Agent::config_builder()
+            .tls_config(tls)
             .http_status_as_error(false)
             .timeout_connect(Some(CONNECT_MAX))
             .timeout_recv_response(Some(SILENCE_MAX))
@@ -41,7 +63,7 @@ impl Server {
             .max_redirects_will_error(false)
             .build()
             .new_agent();
-        Server { base, authorization, agent }
+        Server { base, authorization, limits, agent }
     }
 
     /// A small document; none if the server has none.
@@ -50,15 +72,17 @@ impl Server {
         path: &str,
         accept: &str,
         bytes_max: u64,
+        cancelled: &dyn Fn() -> bool,
     ) -> Result<Option<Vec<u8>>, DownloadError> {
-        let response = self.ask(path, accept, 0)?;
+        let response = self.ask(path, accept, 0, cancelled)?;
         match response.status().as_u16() {
             200 => {}
             404 => return Ok(None),
             status => return Err(DownloadError::Status { status, path: path.to_owned() }),
         }
         let mut bytes = Vec::new();
-        let mut body = response.into_body().into_reader().take(bytes_max.saturating_add(1));
+        let body = self.limits.within(response.into_body().into_reader(), cancelled);
+        let mut body = body.take(bytes_max.saturating_add(1));
         let read = body.read_to_end(&mut bytes);
         match read {
             Ok(_) if bytes.len() as u64 > bytes_max => {
@@ -126,7 +150,7 @@ impl Server {
             have = 0;
         }
         let accept = format!("{MANIFEST_TYPE}, application/octet-stream");
-        let response = self.ask(path, &accept, have)?;
+        let response = self.ask(path, &accept, have, cancelled)?;
         let resumed = match response.status().as_u16() {
             200 => false,
             206 => true,
@@ -141,17 +165,44 @@ impl Server {
                 return Ok(false);
             }
         }
-        Ok(blobs.receive(digest, size, response.into_body().into_reader(), cancelled)?)
+        let body = self.limits.within(response.into_body().into_reader(), cancelled);
+        Ok(blobs.receive(digest, size, body, cancelled)?)
     }
 
-    /// Asks once, from the byte `from` on, and follows where the server points: a registry may keep
-    /// its blobs elsewhere. Whoever that is does not see the credentials.
-    fn ask(&self, path: &str, accept: &str, from: u64) -> Result<Response<Body>, DownloadError> {
+    /// Asks from the byte `from` on; again where the server says when.
+    fn ask(
+        &self,
+        path: &str,
+        accept: &str,
+        from: u64,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Response<Body>, DownloadError> {
+        for _ in 0..PATIENCE_TIMES {
+            let response = self.follow(path, accept, from)?;
+            let Some(pause) = patience(&response) else { return Ok(response) };
+            let until = Instant::now() + pause;
+            while Instant::now() < until {
+                if cancelled() {
+                    return Err(BlobError::Cancelled.into());
+                }
+                sleep(LOOK_EVERY.min(until.saturating_duration_since(Instant::now())));
+            }
+        }
+        self.follow(path, accept, from)
+    }
+
+    /// Asks once, and follows where the server points: a registry may keep its blobs elsewhere.
+    /// Whoever that is does not see the credentials.
+    fn follow(&self, path: &str, accept: &str, from: u64) -> Result<Response<Body>, DownloadError> {
+        if let Some(bytes) = self.limits.used_up() {
+            return Err(DownloadError::UsedUp { mib: bytes >> 20 });
+        }
         let mut url = format!("{}{path}", self.base);
         for _ in 0..=REDIRECTIONS_MAX {
             let mut request = self.agent.get(&url).header("accept", accept);
-            if origin(&url).is_some() && origin(&url) == origin(&self.base) {
-                request = request.header(AUTHORIZATION, &self.authorization);
+            let is_the_server = origin(&url).is_some() && origin(&url) == origin(&self.base);
+            if let Some(authorization) = self.authorization.as_ref().filter(|_| is_the_server) {
+                request = request.header(AUTHORIZATION, authorization);
             }
             if from > 0 {
                 request = request.header("range", format!("bytes={from}-"));
@@ -173,6 +224,14 @@ impl Server {
     fn unreachable(&self, source: ureq::Error) -> DownloadError {
         DownloadError::Unreachable { http: self.base.clone(), source: Box::new(source) }
     }
+}
+
+/// How long a server asks to be left alone; none if it does not, or does not say how long.
+fn patience(response: &Response<Body>) -> Option<Duration> {
+    matches!(response.status().as_u16(), 429 | 503).then_some(())?;
+    // The other form, a date, needs a clock that can be believed.
+    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(PATIENCE_MAX))
 }
 
 /// Scheme, host and port of a URL: who is talked to, and whether others can listen.

@@ -1,10 +1,12 @@
 //! The driver of a slot with a real journal, real blobs, and hands that are played.
 
 use super::*;
+use crate::config::DownloadConfig;
 use crate::database::Database;
 use crate::fleet::Device;
 use crate::update::StagedRelease;
 use crate::update::hands::{Consent, Failure};
+use crate::update::limits::Limits;
 use crate::update::preflight::Objection;
 use lineside_bundle::{BuiltBundle, BundleFile, build};
 use lineside_rules::{Observation, ShadowLimits, ShadowObservation};
@@ -241,7 +243,11 @@ impl Bench {
             policy: TrialLimits::default(),
             journal: self.journal(),
             blobs: self.blobs.clone(),
-            registry: Registry::of(&Device::read(self.folder.path()).unwrap()),
+            registry: Registry::of(
+                &Device::read(self.folder.path()).unwrap(),
+                &DownloadConfig::default(),
+                Limits::default(),
+            ),
             preflight: self.preflight.clone(),
             hands: played.clone(),
             states: self.states.clone(),
