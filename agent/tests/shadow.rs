@@ -8,11 +8,11 @@ mod bench;
 use bench::*;
 use lineside_agent::config::Overflow;
 use lineside_agent::update::StagedRelease;
-use lineside_agent::worker::SwapError;
 use lineside_agent::worker::message::{FromWorker, ToWorker, read, write};
 use lineside_agent::worker::process::{End, Life, Started, Starter};
+use lineside_agent::worker::{SwapError, WorkerLimits};
 use lineside_rules::{ShadowLimits, Tolerance};
-use lineside_runtime::{FrameOutcome, Part};
+use lineside_runtime::{FrameOutcome, Part, Reading};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
@@ -373,4 +373,62 @@ async fn a_shadow_that_does_not_load_or_has_no_route_beside_it_is_said_so() {
     one.slot.vacate("a test").await;
     let error = one.slot.shadow(&release("2", ""), &equal()).await.unwrap_err();
     assert_eq!(error, SwapError::Vacant);
+}
+
+/// How nice each thread of a process is.
+fn nices(process: u32) -> Vec<i64> {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    let stats = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("stat")));
+    // The name stands in brackets and may have blanks; niceness is the seventeenth field behind it.
+    let nice =
+        |stat: String| stat.rsplit_once(')').unwrap().1.split_whitespace().nth(16).map(str::parse);
+    let mut nices: Vec<i64> = stats.map(|stat| nice(stat.unwrap()).unwrap().unwrap()).collect();
+    nices.sort_unstable();
+    nices
+}
+
+#[test]
+fn a_worker_beside_the_route_gives_way_to_others_until_it_has_the_route() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    ours.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut worker = std::process::Command::new(env!("CARGO_BIN_EXE_lineside-agent"))
+        .arg("worker")
+        .stdin(std::process::Stdio::from(std::os::fd::OwnedFd::from(theirs)))
+        .spawn()
+        .unwrap();
+    let limits = WorkerLimits {
+        memory_mib_max: 64,
+        load: PATIENCE,
+        self_test: PATIENCE,
+        cache: folder.path().to_owned(),
+        cache_key: [7; 32],
+    };
+    let mut hears = ours.try_clone().unwrap();
+    let mut say = |message: ToWorker| write(&mut ours, &message).unwrap();
+    let mut hear = || read::<FromWorker>(&mut hears).unwrap().unwrap();
+    let readings = |from: u64| {
+        let reading = |sequence: u64| Reading {
+            key: "k".into(),
+            sequence,
+            time_unix_ns: 0,
+            values: vec![sequence as f64],
+        };
+        ToWorker::Readings((from..from + 2).map(reading).collect())
+    };
+    say(ToWorker::Follow);
+    say(ToWorker::Load(limits.bundle(&release("1", ""))));
+    assert_eq!(hear(), FromWorker::Loaded);
+    let own = nices(std::process::id())[0];
+    assert_eq!(nices(worker.id()), [own, (own + 10).min(19)]);
+    say(readings(0));
+    assert_eq!(hear(), FromWorker::Done(2));
+    // In the middle of a window it gets the route, and goes on.
+    say(ToWorker::Lead);
+    say(readings(2));
+    assert!(matches!(hear(), FromWorker::Outcome(outcome) if outcome.frame == 0));
+    assert_eq!(hear(), FromWorker::Done(2));
+    assert_eq!(nices(worker.id()), [own]);
+    ours.shutdown(Shutdown::Both).unwrap();
+    assert!(worker.wait().unwrap().success());
 }
