@@ -25,10 +25,14 @@ pub struct Shape {
 
 impl Shape {
     /// How `bundle` cuts readings.
+    ///
+    /// A fresh worker is shown what it wants, and in any case one whole window: what only its first
+    /// frame costs, it costs while nobody waits for the answer.
     pub fn of(bundle: &BundleFile) -> Shape {
         let (rows, stride) = bundle.window();
-        let warm_up = bundle.warm_up_readings;
-        Shape { rows: u64::from(rows), stride: u64::from(stride), warm_up }
+        let (rows, stride) = (u64::from(rows), u64::from(stride));
+        let warm_up = bundle.warm_up_readings.max(rows + stride - 1);
+        Shape { rows, stride, warm_up }
     }
 
     /// The last reading of a frame's window; none beyond all numbers.
