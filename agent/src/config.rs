@@ -7,6 +7,7 @@ mod windows;
 pub use updates::{InUse, Then, UpdatesConfig};
 pub use windows::{Window, Windows};
 
+use crate::capture::Bounds;
 use crate::fleet::device::Password;
 use lineside_bundle::{FailSafe, is_licence};
 use lineside_rules::{ShadowLimits, TrialLimits};
@@ -96,6 +97,8 @@ pub struct SlotConfig {
     pub shadow: ShadowLimits,
     /// When the route of the slot may be changed.
     pub updates: UpdatesConfig,
+    /// Bounds of the readings that are kept on the device; none: none are.
+    pub capture: Option<Bounds>,
     /// What the slot says while it is vacant; where nothing is named, what its last bundle wants.
     pub fail_safe: BTreeMap<String, FailSafe>,
 }
@@ -274,8 +277,22 @@ struct SlotFile {
     updates: UpdatesFile,
     #[serde(default)]
     shadow: ShadowLimits,
+    capture: Option<CaptureFile>,
     #[serde(default)]
     fail_safe: BTreeMap<String, FailSafe>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct CaptureFile {
+    mib_max: u64,
+    hours_max: u64,
+}
+
+impl Default for CaptureFile {
+    fn default() -> CaptureFile {
+        CaptureFile { mib_max: 16, hours_max: 168 }
+    }
 }
 
 fn queue_readings_default() -> usize {
@@ -492,6 +509,7 @@ fn check(file: ConfigFile, folder: &Path) -> Result<Config, Wrong> {
             policy: slot.policy,
             updates: slot.updates.check(&format!("slots.{name}.updates"), folder)?,
             shadow: slot.shadow,
+            capture: capture(&field("capture"), slot.capture)?,
             fail_safe: slot.fail_safe,
         };
         slots.insert(name, config);
@@ -591,6 +609,14 @@ fn licences(file: BTreeMap<String, String>) -> Result<BTreeSet<String>, Wrong> {
         }
     }
     Ok(file.into_keys().collect())
+}
+
+fn capture(field: &str, file: Option<CaptureFile>) -> Result<Option<Bounds>, Wrong> {
+    let Some(CaptureFile { mib_max, hours_max }) = file else { return Ok(None) };
+    let mib_max = within(format!("{field}.mib_max"), mib_max, 1..=65_536)?;
+    let hours_max = within(format!("{field}.hours_max"), hours_max, 1..=87_600)?;
+    let age_max = Duration::from_secs(hours_max * 3600);
+    Ok(Some(Bounds { bytes_max: mib_max << 20, age_max }))
 }
 
 fn limits(file: LimitsFile) -> Result<LimitsConfig, Wrong> {
@@ -755,6 +781,8 @@ mod tests {
         let slot = config.slots.values().next().unwrap();
         assert_eq!(slot.queue_readings_max, queue_readings_default());
         assert_eq!(slot.overflow, Overflow::default());
+        let defaults = capture("capture", Some(CaptureFile::default())).unwrap();
+        assert_eq!(slot.capture, defaults);
     }
 
     #[test]
@@ -769,6 +797,7 @@ mod tests {
         assert_eq!(*pace, Pace::Times(14400.0));
         assert_eq!(slot.queue_readings_max, 10_000);
         assert_eq!(slot.overflow, Overflow::DropOldest);
+        assert_eq!(slot.capture, None, "nobody's readings are kept unless the site wants it");
         assert!(config.licences.is_empty());
         assert_eq!(config.telemetry.interval, Duration::from_secs(3600));
         assert_eq!(config.limits.commit_every, Duration::from_millis(200));
@@ -780,6 +809,7 @@ mod tests {
             ("state_dir", "color = 1\nstate_dir", "color"),
             ("sinks = [\"plant\"", "sincs = [\"plant\"", "sincs"),
             ("pace = 14400", "speed = 2", "speed"),
+            ("policy.alarm_share", "capture.mib = 1\n        policy.alarm_share", "mib"),
             ("topic = ", "tropic = 1\ntopic = ", "tropic"),
             ("policy.alarm_share", "policy.alarm_shares", "alarm_shares"),
             ("policy.alarm_share", "shadow.agreement = 1\n        policy.alarm_share", "agreement"),
@@ -803,6 +833,11 @@ mod tests {
                 "policy.alarm_share",
                 "shadow.agreement_min = 2.0\n        policy.alarm_share",
                 "slots.turbine.shadow.agreement_min: 2 is no share",
+            ),
+            (
+                "policy.alarm_share",
+                "capture.mib_max = 0\n        policy.alarm_share",
+                "slots.turbine.capture.mib_max: 0 is not within 1 to 65536",
             ),
             (
                 "source = \"scada\"",

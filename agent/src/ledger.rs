@@ -127,6 +127,9 @@ pub struct SlotCounts {
     pub findings_dropped: u64,
     /// Deaths of workers.
     pub worker_deaths: u64,
+    /// Readings and answers that could not be captured.
+    #[serde(default)]
+    pub capture_dropped: u64,
     /// Readings between two committed frames that no frame accounts for: nought.
     pub lost: u64,
     /// Frames that were committed twice: nought.

@@ -193,6 +193,10 @@ impl fmt::Display for DeviceStatus {
                 let dropped = counts.findings_dropped;
                 writeln!(f, "    {dropped} findings gave way while the disk took nothing")?;
             }
+            if counts.capture_dropped > 0 {
+                let dropped = counts.capture_dropped;
+                writeln!(f, "    {dropped} readings and answers could not be captured")?;
+            }
             for (what, reasons) in [("dropped", &counts.dropped), ("errors", &counts.errors)] {
                 for (reason, count) in reasons {
                     writeln!(f, "    {what}: {count} × {reason}")?;

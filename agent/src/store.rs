@@ -8,6 +8,7 @@
 //!   device.key     authenticates compiled plugins; mode 0600
 //!   blobs/sha256/  releases
 //!   cache/         compiled plugins
+//!   capture/       readings of the slots whose settings want them kept
 //! ```
 
 use crate::database::Database;

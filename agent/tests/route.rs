@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 
+use lineside_agent::worker::follower::Follower;
 use lineside_agent::worker::route::{Feed, JournalStep, Route, Settled, Shape, StreamState};
 use lineside_bundle::{BundleFile, build};
 use lineside_runtime::{FrameOutcome, LoadOptions, MemoryFiles, Pipeline, Reading, Value};
@@ -61,6 +62,47 @@ impl Worker {
     }
 }
 
+/// A worker beside the route: a shadow, or what is to take the route.
+struct Beside {
+    pipeline: Pipeline,
+    follower: Follower,
+    sent: VecDeque<Reading>,
+    said: VecDeque<Said>,
+    takes_over: bool,
+}
+
+impl Beside {
+    fn new(slot: &Slot, takes_over: bool) -> Beside {
+        Beside {
+            pipeline: pipeline(slot.shape),
+            follower: Follower::new(&slot.route, slot.shape, None),
+            sent: VecDeque::new(),
+            said: VecDeque::new(),
+            takes_over,
+        }
+    }
+
+    fn work(&mut self) {
+        if let Some(reading) = self.sent.pop_front() {
+            self.said.extend(self.pipeline.push(&reading).into_iter().map(Said::Outcome));
+            self.said.push_back(Said::Done);
+        }
+    }
+
+    /// Everything that it says is about what it was sent, and has been accounted for.
+    fn listen(&mut self, route: &Route) {
+        match self.said.pop_front() {
+            Some(Said::Outcome(outcome)) => {
+                assert!(self.follower.may_answer(&outcome), "{outcome:?}");
+                let accounted = route.stream(&outcome.key).unwrap().accounted;
+                assert!(outcome.last < accounted, "{outcome:?}, {accounted} are accounted for");
+            }
+            Some(Said::Done) => assert!(self.follower.done(1)),
+            None => {}
+        }
+    }
+}
+
 /// What a power cut leaves.
 #[derive(Default)]
 struct Disk {
@@ -75,7 +117,7 @@ struct Slot {
     route: Route,
     accepted: u64,
     worker: Option<Worker>,
-    candidate: Option<Worker>,
+    beside: Option<Beside>,
     pending: Vec<Settled>,
     disk: Disk,
     /// Readings that may wait before the oldest give way; none gives way without.
@@ -92,7 +134,7 @@ impl Slot {
             route: Route::new(shape),
             accepted: 0,
             worker: None,
-            candidate: None,
+            beside: None,
             pending: Vec::new(),
             disk: Disk::default(),
             queue,
@@ -119,34 +161,36 @@ impl Slot {
     }
 
     fn feed(&mut self) {
-        for worker in [&mut self.worker, &mut self.candidate].into_iter().flatten() {
+        if let Some(worker) = &mut self.worker {
             worker.sent.extend(worker.feed.take(&self.route, 4, 8));
         }
-        if self
-            .candidate
-            .as_ref()
-            .is_some_and(|candidate| candidate.feed.has_taken_all(&self.route))
-        {
-            self.worker = self.candidate.take();
-            if let Some(worker) = &mut self.worker {
-                worker.feed.go_live(&self.route);
-                // What it still has to say is about frames that are accounted for.
-            }
+        let Some(beside) = &mut self.beside else { return };
+        beside.sent.extend(beside.follower.take(&self.route, 4, 8));
+        if beside.takes_over && beside.follower.is_level() {
+            let Some(Beside { pipeline, follower, sent, said, .. }) = self.beside.take() else {
+                return;
+            };
+            let feed = follower.lead(&self.route);
+            self.worker = Some(Worker { pipeline, feed, sent, said });
         }
     }
 
     fn listen(&mut self) {
-        if let Some(candidate) = &mut self.candidate
-            && let Some(Said::Done) = candidate.said.pop_front()
-        {
-            assert!(candidate.feed.done(1));
+        if let Some(beside) = &mut self.beside {
+            beside.listen(&self.route);
         }
         let Some(worker) = &mut self.worker else { return };
         match worker.said.pop_front() {
             Some(Said::Outcome(outcome)) => {
                 let key = outcome.key.clone();
-                self.pending.extend(self.route.settle(&worker.feed, outcome).unwrap());
-                if self.candidate.is_none() {
+                let settled = self.route.settle(&worker.feed, outcome).unwrap();
+                if let Some(beside) = &mut self.beside {
+                    for settled in &settled {
+                        beside.follower.settled(&self.route, settled);
+                    }
+                }
+                self.pending.extend(settled);
+                if self.beside.as_ref().is_none_or(|beside| !beside.follower.needs_kept()) {
                     self.route.trim(&key, Some(&worker.feed));
                 }
             }
@@ -176,7 +220,7 @@ impl Slot {
         self.route = Route::restore(self.shape, self.disk.streams.clone(), chunks);
         self.accepted = self.disk.accepted;
         self.pending.clear();
-        self.candidate = None;
+        self.beside = None;
         self.worker = None;
     }
 
@@ -196,18 +240,24 @@ fn story(seed: u64, shape: Shape, readings: u64, queue: Option<usize>) -> u64 {
     for _ in 0..readings * 8 {
         match chance.below(100) {
             0 => slot.worker = None,
-            1 => slot.candidate = None,
-            2 if slot.candidate.is_none() => {
-                slot.candidate = Some(Worker::new(shape, Feed::warming(&slot.route)));
-            }
+            1 if chance.below(3) == 0 => slot.beside = None,
+            2 => match &mut slot.beside {
+                None => slot.beside = Some(Beside::new(&slot, chance.below(2) == 0)),
+                // A shadow is to take the route; not always is there time to wait for a moment.
+                Some(beside) => {
+                    beside.takes_over = true;
+                    if chance.below(2) == 0 {
+                        beside.follower.end(&slot.route);
+                    }
+                }
+            },
             3 if chance.below(4) == 0 => slot.power_cut(),
             4..8 => slot.commit(chance.below(4) > 0),
             8..30 if slot.accepted < readings => slot.accept(),
             30..50 => slot.feed(),
             50..75 => {
-                for worker in [&mut slot.worker, &mut slot.candidate].into_iter().flatten() {
-                    worker.work();
-                }
+                slot.worker.iter_mut().for_each(Worker::work);
+                slot.beside.iter_mut().for_each(Beside::work);
             }
             75..98 => slot.listen(),
             98.. if slot.worker.is_none() => slot.start(chance.below(2) == 0),
@@ -311,19 +361,17 @@ fn a_candidate_warms_up_though_readings_give_way_before_it_has_seen_them() {
         slot.accept();
         answer(&mut slot);
     }
-    slot.candidate = Some(Worker::new(shape, Feed::warming(&slot.route)));
+    slot.beside = Some(Beside::new(&slot, true));
     slot.feed();
-    assert!(slot.candidate.is_some(), "there is more than fits on its way");
+    assert!(slot.beside.is_some(), "there is more than fits on its way");
     // The worker is overloaded meanwhile: it is sent nothing, and readings give way.
     (0..20).for_each(|_| slot.accept());
     assert!(slot.gave_way >= 10, "{}", slot.gave_way);
     for _ in 0..100 {
         answer(&mut slot);
-        if let Some(candidate) = &mut slot.candidate {
-            candidate.work();
-        }
+        slot.beside.iter_mut().for_each(Beside::work);
     }
-    assert!(slot.candidate.is_none(), "it is never warm");
+    assert!(slot.beside.is_none(), "it is never warm");
 }
 
 #[test]

@@ -47,9 +47,10 @@ fn check_trial(trial: TrialLimits) {
 fn check_shadow(shadow: ShadowLimits) {
     let unset = ShadowLimits::default();
     assert_eq!(
-        (shadow.error_share_max(), shadow.crashes_max(), shadow.time_max(), shadow.decide()),
-        (unset.error_share_max(), unset.crashes_max(), unset.time_max(), unset.decide())
+        (shadow.error_share_max(), shadow.crashes_max(), shadow.time_max()),
+        (unset.error_share_max(), unset.crashes_max(), unset.time_max())
     );
+    assert_eq!((shadow.decide(), shadow.from()), (unset.decide(), unset.from()));
     let ShadowLimits {
         frames,
         agreement_min,
@@ -59,10 +60,11 @@ fn check_shadow(shadow: ShadowLimits) {
         crashes_max,
         hours_max,
         decide,
+        from,
     } = shadow;
     assert!(frames.is_some() && agreement_min.is_some() && latency_ratio_max.is_some());
     assert!(error_share_max.is_some() && crashes_max.is_some());
-    assert!(hours_max.is_some() && decide.is_some());
+    assert!(hours_max.is_some() && decide.is_some() && from.is_some());
     assert!(tolerance.contains_key(EVERY_OUTPUT));
 }
 

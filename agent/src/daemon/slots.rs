@@ -3,6 +3,7 @@
 use super::House;
 use super::hands::SlotHands;
 use super::watched::Watched;
+use crate::capture::Recorder;
 use crate::config::{SlotConfig, SourceKind};
 use crate::ledger::Position;
 use crate::source::Arrival;
@@ -57,6 +58,10 @@ impl House {
     ) -> anyhow::Result<Opened> {
         let (arrivals, inbox) = mpsc::channel(ARRIVALS_MAX);
         let (receipts, committed) = mpsc::unbounded_channel();
+        let capture = config.capture.map(|bounds| {
+            let folder = self.config.state_dir.join("capture").join(name.as_str());
+            Recorder::start(&folder, bounds)
+        });
         let (slot, position) = open(SlotParts {
             device: self.name.clone(),
             slot: name.clone(),
@@ -65,6 +70,7 @@ impl House {
             commit_frames: self.config.limits.commit_frames,
             limits: self.limits.clone(),
             starter: self.starter.clone(),
+            capture: capture.transpose().context("cannot start a thread for the capture")?,
             ledger: self.ledger.clone(),
             witness: Arc::new(self.telemetry.clone()),
             arrivals: inbox,

@@ -12,6 +12,7 @@ impl Task {
     /// Takes a frame into the next commit.
     pub(super) fn account(&mut self, settled: Settled) {
         self.show_beside(&settled);
+        self.capture_answer(&settled);
         if let Some((_, seen)) = lock(&self.shared.seen).as_mut() {
             seen.settled(&settled);
         }

@@ -68,7 +68,16 @@ impl Task {
                     self.take_route();
                 } else {
                     let shape = Shape::of(&candidate.release.manifest.bundle);
-                    candidate.follower = Some(Follower::new(&self.route, shape, None));
+                    let mut follower = Follower::new(&self.route, shape, None);
+                    let number = candidate.worker.number;
+                    // The route keeps what the release on it wants.
+                    if shape.warm_up > self.route.shape().warm_up && self.ask_for_past(number, None)
+                    {
+                        follower.wait_for_past();
+                    }
+                    if let Some(candidate) = &mut self.candidate {
+                        candidate.follower = Some(follower);
+                    }
                 }
                 None
             }
@@ -84,6 +93,16 @@ impl Task {
                 FromWorker::Loaded | FromWorker::Finished | FromWorker::Checked(_),
             ) => Some(SwapError::Died(UNASKED.into())),
             WorkerEvent::Ended(end) => Some(end.into()),
+            WorkerEvent::Past(mut past) => {
+                let warm_up = candidate.release.manifest.bundle.warm_up_readings;
+                let readings = self.readings_of(&mut past, warm_up);
+                let candidate = self.candidate.as_mut();
+                if let Some(follower) = candidate.and_then(|candidate| candidate.follower.as_mut())
+                {
+                    follower.past(readings);
+                }
+                None
+            }
         };
         if let Some(error) = failed {
             self.candidate_failed(error);
@@ -134,6 +153,7 @@ impl Task {
             finishing: false,
             outage: Outage::default(),
         });
+        self.capture_head();
         self.port.send_if_modified(|now| {
             let differs = now.as_deref() != Some(&*port);
             if differs {

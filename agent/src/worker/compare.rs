@@ -3,24 +3,15 @@
 //! Frames belong together that end with the same reading of the same stream: whoever cuts readings
 //! alike numbers them alike, and of two that cut them otherwise the frames meet where they can.
 
+use crate::capture::Answer;
 use crate::worker::route::{Settled, Shape};
 use lineside_rules::{ShadowLimits, ShadowObservation, Tolerance};
 use lineside_runtime::{FrameError, FrameOutcome, Part, Value};
 use lineside_sketch::Histogram;
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
 
 /// Answers of the route that may wait for the shadow's.
 const ANSWERS_MAX: usize = 20_000;
-
-/// An answer of the release on the route.
-#[derive(Debug, Clone)]
-struct Answer {
-    /// The window's last reading.
-    end: u64,
-    parts: Vec<Part>,
-    elapsed: Duration,
-}
 
 /// What was seen of a shadow.
 #[derive(Debug, Clone)]
@@ -60,18 +51,26 @@ impl Comparison {
     /// Takes a frame of the route whose readings the shadow is shown. One without an answer is
     /// nothing to compare with.
     pub fn active(&mut self, settled: &Settled) {
-        let Ok(parts) = &settled.result else { return };
-        if settled.last < settled.first {
-            // What the end of a recording brings ends with no reading.
-            return;
-        }
+        let Some(answer) = Answer::of(settled, self.active) else { return };
         if self.answers >= ANSWERS_MAX {
             return self.gap();
         }
-        let Some(end) = self.active.end(settled.frame) else { return };
-        let answer = Answer { end, parts: parts.clone(), elapsed: settled.elapsed };
-        self.waiting.entry(settled.key.clone()).or_default().push_back(answer);
+        self.waiting.entry(answer.key.clone()).or_default().push_back(answer);
         self.answers += 1;
+    }
+
+    /// Takes what the release on the route has answered before, in that order, to readings that the
+    /// shadow will see. The newest are compared where they are too many.
+    pub fn past(&mut self, answers: Vec<Answer>) {
+        let over = answers.len().saturating_sub(ANSWERS_MAX - self.answers.min(ANSWERS_MAX));
+        for answer in answers.into_iter().skip(over) {
+            let stream = self.waiting.entry(answer.key.clone()).or_default();
+            // After a power cut a frame may have been answered again.
+            if stream.back().is_none_or(|last| last.end < answer.end) {
+                stream.push_back(answer);
+                self.answers += 1;
+            }
+        }
     }
 
     /// A frame of the route was answered whose readings the shadow does not see.
@@ -164,6 +163,7 @@ fn difference(got: Value, expected: Value) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     const SIX: Shape = Shape { rows: 6, stride: 6, warm_up: 0 };
 

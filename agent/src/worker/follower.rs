@@ -32,6 +32,10 @@ pub struct Follower {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
+    /// It waits for what was captured before the route kept it.
+    Waiting,
+    /// It sees that.
+    Past,
     /// It sees what the route keeps.
     Warming,
     /// It sees what the route accounts for.
@@ -66,17 +70,33 @@ impl Follower {
         }
     }
 
+    /// Something older than what the route keeps will come, by [`Follower::past`].
+    pub fn wait_for_past(&mut self) {
+        self.stage = Stage::Waiting;
+    }
+
+    /// Takes what was captured: of readings that are accounted for, each stream's in order.
+    pub fn past(&mut self, readings: Vec<Reading>) {
+        if self.stage == Stage::Waiting {
+            self.stage = Stage::Past;
+            self.queue = readings.into();
+        }
+    }
+
     /// The next readings for the worker, at most `count`, with never more than `in_flight_max` on
     /// their way.
     pub fn take(&mut self, route: &Route, count: usize, in_flight_max: usize) -> Vec<Reading> {
         let mut readings = Vec::new();
+        if self.stage == Stage::Past && self.queue.is_empty() {
+            self.stage = Stage::Warming;
+        }
         if self.stage == Stage::Warming {
             readings = self.feed.take(route, count, in_flight_max);
             if readings.is_empty() && self.feed.has_taken_all(route) {
                 self.follow(route);
             }
         }
-        if self.stage != Stage::Warming {
+        if !matches!(self.stage, Stage::Waiting | Stage::Warming) {
             let room = in_flight_max.saturating_sub(self.feed.in_flight());
             let take = room.min(count).min(self.queue.len());
             readings = self.queue.drain(..take).collect();
@@ -94,7 +114,7 @@ impl Follower {
 
     /// Ends the warm-up, whether or not the worker has seen all that the route keeps for it.
     pub fn follow(&mut self, route: &Route) {
-        if self.stage != Stage::Warming {
+        if self.is_warm() {
             return;
         }
         self.stage = Stage::Following;
@@ -169,7 +189,7 @@ impl Follower {
 
     /// Whether it has taken what there was to warm it up.
     pub fn is_warm(&self) -> bool {
-        self.stage != Stage::Warming
+        matches!(self.stage, Stage::Following | Stage::Ending)
     }
 
     /// Whether it has taken all there is for it.
@@ -283,6 +303,30 @@ mod tests {
         let rest: Vec<u64> =
             feed.take(&line.route, 64, 64).iter().map(|reading| reading.sequence).collect();
         assert_eq!(rest, [142, 143]);
+    }
+
+    #[test]
+    fn a_follower_that_wants_more_than_the_route_keeps_sees_what_was_captured_first() {
+        let short = Shape { warm_up: 4, ..TWO };
+        let mut line = Line::new(short);
+        line.go_on(100);
+        line.follow(TWO);
+        line.follower.as_mut().unwrap().wait_for_past();
+        line.take();
+        assert!(line.sent.is_empty(), "it waits");
+        // Meanwhile the route lets go of nothing.
+        line.go_on(20);
+        let reading = |sequence| Reading {
+            key: "k".into(),
+            sequence,
+            time_unix_ns: 0,
+            values: vec![0.0, 1.0],
+        };
+        line.follower.as_mut().unwrap().past((30..100).map(reading).collect());
+        line.take();
+        line.go_on(10);
+        line.take();
+        assert_eq!(line.sent, (30..130).collect::<Vec<_>>());
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use crate::config::Overflow;
 use crate::ledger::RECENT_PACKETS_MAX;
-use crate::source::{Arrival, Step};
+use crate::source::{Arrival, Row, Step};
 use crate::worker::commit::BATCH_FRAMES_MAX;
 use crate::worker::task::Task;
 use lineside_bundle::Port;
+use lineside_runtime::Reading;
 use std::time::Instant;
 
 impl Task {
@@ -42,18 +43,23 @@ impl Task {
             true => None,
             false => Some(places(&names, &self.record.fields)),
         };
-        for row in rows {
+        for mut row in rows {
             let values = match &places {
-                None => row.values,
+                None => std::mem::take(&mut row.values),
                 Some(Some(places)) => places.iter().map(|at| row.values[*at]).collect(),
                 Some(None) => {
                     self.dropped("port", 1);
                     continue;
                 }
             };
-            if self.route.accept(&row.key, row.time_unix_ns, values).is_none() {
+            let captured = self.parts.capture.as_ref().map(|_| values.clone());
+            let Some(sequence) = self.route.accept(&row.key, row.time_unix_ns, values) else {
                 self.dropped("streams", 1);
                 continue;
+            };
+            if let (Some(capture), Some(values)) = (&mut self.parts.capture, captured) {
+                let Row { key, time_unix_ns, .. } = row;
+                capture.reading(Reading { key, sequence, time_unix_ns, values });
             }
             self.record.counts.accepted += 1;
             if let Some(feed) = &mut self.feed {

@@ -6,6 +6,7 @@
 
 mod answers;
 mod candidate;
+mod captured;
 mod commit;
 pub mod compare;
 pub mod follower;

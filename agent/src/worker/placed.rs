@@ -100,6 +100,8 @@ impl Task {
             }
             WorkerEvent::Said(FromWorker::Failed(reason)) => self.worker_died(reason),
             WorkerEvent::Ended(end) => self.worker_died(end.to_string()),
+            // It took the route before that came.
+            WorkerEvent::Past(_) => {}
             WorkerEvent::Said(FromWorker::Finished | FromWorker::Checked(_)) => {
                 self.worker_died(UNASKED.into());
             }

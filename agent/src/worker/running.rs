@@ -1,5 +1,6 @@
 //! A worker that runs: its socket, and what it says.
 
+use crate::capture::Past;
 use crate::worker::message::{self, FromWorker, ToWorker};
 use crate::worker::process::{End, Life, Started, Starter};
 use lineside_runtime::Reading;
@@ -32,6 +33,8 @@ pub enum WorkerEvent {
     Said(FromWorker),
     /// It is gone.
     Ended(End),
+    /// What was captured before it came, for its warm-up. Not from itself.
+    Past(Box<Past>),
 }
 
 /// A worker. Dropping it ends it.

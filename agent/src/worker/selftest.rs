@@ -82,7 +82,7 @@ pub async fn self_test(
         }
         Ok(Some((_, WorkerEvent::Ended(End::Itself(how))))) => Err(SelfTestError::Died(how)),
         Ok(Some((_, WorkerEvent::Ended(End::Killed(how))))) => Err(SelfTestError::Killed(how)),
-        Ok(Some((_, WorkerEvent::Said(_))) | None) => {
+        Ok(Some((_, WorkerEvent::Said(_) | WorkerEvent::Past(_))) | None) => {
             Err(SelfTestError::Died("it said what it was not asked".into()))
         }
     }

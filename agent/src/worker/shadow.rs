@@ -14,7 +14,7 @@ use crate::worker::running::{Running, Stage, WorkerEvent};
 use crate::worker::slot::{SwapError, lock};
 use crate::worker::task::{IN_FLIGHT_MAX, SEND_READINGS, Task};
 use lineside_bundle::Port;
-use lineside_rules::ShadowLimits;
+use lineside_rules::{ShadowLimits, Since};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
@@ -29,6 +29,7 @@ pub(super) struct Shadow {
     shape: Shape,
     /// Where the fields of its port stand in the readings of the route; none where they are the same.
     places: Option<Vec<usize>>,
+    from: Since,
     /// None while its worker is dead.
     worker: Option<Running>,
     /// What it is shown; none while its worker is loading.
@@ -71,7 +72,7 @@ impl Task {
             return;
         }
         self.drop_shadow();
-        match self.beside(&release) {
+        match self.beside(&release, limits.from()) {
             Ok(mut shadow) => {
                 shadow.reply = Some(reply);
                 let comparison = Comparison::new(limits, self.route.shape(), shadow.shape);
@@ -86,7 +87,7 @@ impl Task {
     }
 
     /// A shadow of `release`, with a worker that loads.
-    fn beside(&mut self, release: &StagedRelease) -> Result<Shadow, SwapError> {
+    fn beside(&mut self, release: &StagedRelease, from: Since) -> Result<Shadow, SwapError> {
         let placed = self.placed.as_ref().ok_or(SwapError::Vacant)?;
         let port = release.manifest.bundle.port().1;
         let places = port_within(port, &placed.port, &self.record.fields).map_err(|problem| {
@@ -98,6 +99,7 @@ impl Task {
             shape: Shape::of(&release.manifest.bundle),
             release: release.clone(),
             places,
+            from,
             worker: Some(worker),
             follower: None,
             since: now,
@@ -162,8 +164,16 @@ impl Task {
             WorkerEvent::Said(FromWorker::Loaded) if worker.stage == Stage::Loading => {
                 worker.stage = Stage::Ready;
                 shadow.since = Instant::now();
-                shadow.follower =
-                    Some(Follower::new(&self.route, shadow.shape, shadow.places.clone()));
+                let mut follower = Follower::new(&self.route, shadow.shape, shadow.places.clone());
+                let (number, warm_up) = (worker.number, shadow.shape.warm_up);
+                let compared = (shadow.from == Since::Capture && shadow.deaths == 0)
+                    .then_some(shadow.release.release.digest);
+                let wanted = compared.is_some() || warm_up > self.route.shape().warm_up;
+                if wanted && self.ask_for_past(number, compared) {
+                    follower.wait_for_past();
+                }
+                let Some(shadow) = &mut self.shadow else { return };
+                shadow.follower = Some(follower);
                 if let Some(reply) = shadow.reply.take() {
                     let _ = reply.send(Ok(()));
                 }
@@ -186,6 +196,24 @@ impl Task {
             WorkerEvent::Said(
                 FromWorker::Loaded | FromWorker::Finished | FromWorker::Checked(_),
             ) => Some(SwapError::Died(UNASKED.into())),
+            WorkerEvent::Past(mut past) => {
+                // One that is compared with the past sees all of it.
+                let warm_up = match past.answers.is_empty() {
+                    true => shadow.shape.warm_up,
+                    false => u64::MAX,
+                };
+                let readings = self.readings_of(&mut past, warm_up);
+                let active = self.placed.as_ref().map(|placed| placed.release.release.digest);
+                if let Some((_, comparison)) = lock(&self.shared.shadow).as_mut() {
+                    let of = |(answer, by)| (Some(by) == active).then_some(answer);
+                    comparison.past(past.answers.into_iter().filter_map(of).collect());
+                }
+                let shadow = self.shadow.as_mut();
+                if let Some(follower) = shadow.and_then(|shadow| shadow.follower.as_mut()) {
+                    follower.past(readings);
+                }
+                None
+            }
             WorkerEvent::Ended(End::Itself(how)) => Some(SwapError::Died(how)),
             WorkerEvent::Ended(End::Killed(how)) => Some(SwapError::Killed(how)),
         };

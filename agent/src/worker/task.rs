@@ -1,6 +1,7 @@
 //! A slot's task: takes what the source brings, feeds the worker on the route, settles frames,
 //! commits them, and replaces workers.
 
+use crate::capture::Recorder;
 use crate::config::SlotConfig;
 use crate::ledger::{Answer, Continuation, Ledger, LedgerError, Position, SlotRecord};
 use crate::source::{self, Arrival};
@@ -69,6 +70,8 @@ pub struct SlotParts {
     pub limits: WorkerLimits,
     /// What starts them.
     pub starter: Arc<dyn Starter>,
+    /// Keeps its readings, where its settings want it.
+    pub capture: Option<Recorder>,
     /// Where it commits.
     pub ledger: Ledger,
     /// Who is told of every frame.
@@ -223,6 +226,7 @@ impl Task {
                 self.drop_shadow();
                 self.placed = None;
                 self.feed = None;
+                self.capture_head();
                 *lock(&self.shared.seen) = None;
                 self.port.send_replace(None);
                 self.tell_vacant(&reason);
@@ -298,6 +302,7 @@ impl Task {
         self.look_at_candidate();
         self.look_at_placed();
         self.look_at_shadow();
+        self.look_at_capture();
     }
 
     fn is_drained(&mut self) -> bool {

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 #![allow(dead_code)] // Not every test needs all of it.
 
+use lineside_agent::capture::Recorder;
 use lineside_agent::config::{Overflow, Pace, SlotConfig, SourceKind};
 use lineside_agent::ledger::{Ledger, OutboxLimits, Position};
 use lineside_agent::source::{Arrival, Row, Step};
@@ -87,6 +88,8 @@ pub struct Orders {
     pub loads_nothing: AtomicBool,
     /// The end of each stream takes [`SLOW_FINISH`].
     pub finishes_slowly: AtomicBool,
+    /// The first reading of each stream that a worker of each version has seen.
+    pub first: Mutex<BTreeMap<(String, String), u64>>,
     /// Readings of the source that may be answered; all of them without.
     pub gate: OnceLock<AtomicU64>,
 }
@@ -140,10 +143,13 @@ pub struct Mortal {
     door: UnixStream,
     orders: Arc<Orders>,
     heeds: bool,
+    version: String,
 }
 
 impl Answers for Mortal {
     fn push(&mut self, reading: &Reading) -> Vec<FrameOutcome> {
+        let seen = (self.version.clone(), reading.key.clone());
+        self.orders.first.lock().unwrap().entry(seen).or_insert(reading.sequence);
         self.orders.keep_back(reading);
         if reading.values[0] == HELD {
             Orders::obey(&self.orders.holds);
@@ -194,7 +200,8 @@ impl Starter for Threads {
                 Orders::obey(&orders.loads_later);
                 let (door, orders) = (inner.try_clone().unwrap(), orders.clone());
                 let answers = load(bundle)?;
-                Ok(Box::new(Mortal { answers, door, orders, heeds }) as Box<dyn Answers>)
+                let version = runs.clone();
+                Ok(Box::new(Mortal { answers, door, orders, heeds, version }) as Box<dyn Answers>)
             };
             let served = serve(theirs, Confinement::Nothing, &mut load);
             let how = format!("the thread ended: {served:?}");
@@ -321,6 +328,7 @@ pub fn config(overflow: Overflow, queue: usize) -> SlotConfig {
         policy: Default::default(),
         updates: Default::default(),
         shadow: Default::default(),
+        capture: None,
         fail_safe: BTreeMap::from([("alarm".to_owned(), lineside_bundle::FailSafe::Number(7.0))]),
     }
 }
@@ -345,6 +353,7 @@ pub fn bench_of(
     let (arrivals, inbox) = mpsc::channel(4);
     let (receipts, _heard) = mpsc::unbounded_channel();
     let watched = Arc::new(Watched::default());
+    let capture = config.capture.map(|bounds| Recorder::start(&folder.join("capture"), bounds));
     let parts = SlotParts {
         device: "bench".parse().unwrap(),
         slot: "echo".parse().unwrap(),
@@ -359,6 +368,7 @@ pub fn bench_of(
             cache_key: [7; 32],
         },
         starter,
+        capture: capture.transpose().unwrap(),
         ledger: ledger.clone(),
         witness: watched.clone(),
         arrivals: inbox,

@@ -10,5 +10,5 @@ mod verdict;
 
 pub use comparison::{Agreement, ShadowObservation, judge_shadow};
 pub use limits::{Range, TrialLimits};
-pub use shadow::{Decide, EVERY_OUTPUT, ShadowLimits, Tolerance};
+pub use shadow::{Decide, EVERY_OUTPUT, ShadowLimits, Since, Tolerance};
 pub use verdict::{Breach, Observation, Verdict, judge};

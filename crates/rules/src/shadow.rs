@@ -46,6 +46,20 @@ pub struct ShadowLimits {
     /// Who decides after a shadow without a breach (default `promote`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decide: Option<Decide>,
+    /// Which readings are compared (default `live`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Since>,
+}
+
+/// Which readings a shadow is compared by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Since {
+    /// Those that the device has captured, with the answers that were given then, and after them
+    /// those that come. Where nothing is captured, those that come.
+    Capture,
+    /// Those that come.
+    Live,
 }
 
 /// How far one value may differ from another: `absolute + relative × |active's|`.
@@ -122,6 +136,11 @@ impl ShadowLimits {
         self.decide.unwrap_or(Decide::Promote)
     }
 
+    /// Which readings are compared.
+    pub fn from(&self) -> Since {
+        self.from.unwrap_or(Since::Live)
+    }
+
     /// The limits that hold when all of `limits` hold: the strictest of each.
     ///
     /// Who speaks of agreement and names no tolerance for an output wants it equal, so an author
@@ -136,6 +155,7 @@ impl ShadowLimits {
             crashes_max: both(all.crashes_max, one.crashes_max, u32::min),
             hours_max: both(all.hours_max, one.hours_max, u32::min),
             decide: both(all.decide, one.decide, Decide::strictest),
+            from: both(all.from, one.from, Since::strictest),
         })
     }
 
@@ -192,6 +212,16 @@ impl Decide {
     }
 }
 
+impl Since {
+    /// Who wants to see it live is not served by a recording.
+    fn strictest(self, other: Since) -> Since {
+        match (self, other) {
+            (Since::Capture, Since::Capture) => Since::Capture,
+            (Since::Live, _) | (_, Since::Live) => Since::Live,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,6 +241,7 @@ mod tests {
             agreement_min: Some(0.98),
             tolerance: named(&[("score", tolerance(0.1, 0.0)), ("*", tolerance(0.5, 0.01))]),
             decide: Some(Decide::Ask),
+            from: Some(Since::Live),
             ..ShadowLimits::default()
         };
         let candidate = ShadowLimits {
@@ -222,6 +253,7 @@ mod tests {
             crashes_max: Some(1000),
             hours_max: Some(2000),
             decide: Some(Decide::Promote),
+            from: Some(Since::Capture),
         };
         let site = ShadowLimits {
             latency_ratio_max: Some(2.0),
@@ -241,7 +273,7 @@ mod tests {
             assert_eq!(all.tolerance("other"), Tolerance::default());
             assert_eq!((all.latency_ratio_max, all.error_share_max()), (Some(2.0), 0.0));
             assert_eq!((all.crashes_max(), all.hours_max), (0, Some(48)));
-            assert_eq!(all.decide(), Decide::Ask);
+            assert_eq!((all.decide(), all.from()), (Decide::Ask, Since::Live));
         }
         // Who asks for agreement and names no tolerance asks for equality.
         let equal = ShadowLimits { agreement_min: Some(0.9), ..ShadowLimits::default() };

@@ -1,0 +1,281 @@
+//! The way into the ring and out of it: a thread that writes and reads. Nobody waits for it.
+
+use super::record::{Answer, Entry, Head};
+use super::segments::{Bounds, Past, Ring, read};
+use crate::error::chain;
+use lineside_bundle::Digest;
+use lineside_runtime::Reading;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::oneshot;
+
+/// How long entries wait for company.
+const BATCH_EVERY: Duration = Duration::from_secs(1);
+/// Entries after which a batch is written earlier.
+const BATCH_ENTRIES: usize = 2048;
+/// Requests that wait for the disk; what comes then is dropped.
+const REQUESTS_MAX: usize = 4;
+/// How long a disk that takes nothing is left alone.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
+
+/// The file beside the segments that names the release that was compared with them last.
+const COMPARED: &str = "compared";
+
+enum Request {
+    Write(Vec<Entry>),
+    Read { readings_max: usize, compared: Option<Digest>, reply: oneshot::Sender<Past> },
+}
+
+/// Takes what a slot accepts and answers. Dropping it writes what waits, if the disk takes it.
+pub struct Recorder {
+    requests: SyncSender<Request>,
+    batch: Vec<Entry>,
+    since: Instant,
+    head: Head,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Recorder {
+    /// Starts a thread that writes into the ring in `folder`.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn start(folder: &Path, bounds: Bounds) -> io::Result<Recorder> {
+        let (requests, inbox) = sync_channel(REQUESTS_MAX);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let writer = Writer {
+            folder: folder.to_owned(),
+            bounds,
+            dropped: dropped.clone(),
+            ring: None,
+            failed: None,
+        };
+        std::thread::Builder::new().name("capture".into()).spawn(move || writer.serve(&inbox))?;
+        let head = Head { fields: Vec::new(), release: None };
+        Ok(Recorder { requests, batch: Vec::new(), since: Instant::now(), head, dropped })
+    }
+
+    /// What the entries from here on mean.
+    pub fn head(&mut self, head: Head) {
+        if self.head != head {
+            if !self.batch.is_empty() {
+                self.batch.push(Entry::Head(head.clone()));
+            }
+            self.head = head;
+        }
+    }
+
+    /// A reading was accepted.
+    pub fn reading(&mut self, reading: Reading) {
+        self.take(Entry::Reading(reading));
+    }
+
+    /// A frame was answered.
+    pub fn answer(&mut self, answer: Answer) {
+        self.take(Entry::Answer(answer));
+    }
+
+    /// Hands over what has waited long enough.
+    pub fn look(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.since) >= BATCH_EVERY {
+            self.hand_over();
+        }
+    }
+
+    /// The newest readings, everything so far among them; with the answers that were given then, where
+    /// they are to be `compared` with a release, and never were. Nothing comes where the thread is
+    /// busy with a disk that hangs.
+    pub fn past(
+        &mut self,
+        readings_max: usize,
+        compared: Option<Digest>,
+    ) -> oneshot::Receiver<Past> {
+        self.hand_over();
+        let (reply, past) = oneshot::channel();
+        // Where there is no room for it, the receiver hears that nothing will come.
+        let _ = self.requests.try_send(Request::Read { readings_max, compared, reply });
+        past
+    }
+
+    /// Entries that the disk did not take since this was asked last.
+    pub fn take_dropped(&self) -> u64 {
+        self.dropped.swap(0, Ordering::Relaxed)
+    }
+
+    fn take(&mut self, entry: Entry) {
+        if self.batch.is_empty() {
+            self.since = Instant::now();
+            // Whoever reads a batch need not have read the one before.
+            self.batch.push(Entry::Head(self.head.clone()));
+        }
+        self.batch.push(entry);
+        if self.batch.len() >= BATCH_ENTRIES {
+            self.hand_over();
+        }
+    }
+
+    fn hand_over(&mut self) {
+        let batch = std::mem::take(&mut self.batch);
+        if batch.is_empty() {
+            return;
+        }
+        let entries = entries(&batch);
+        if self.requests.try_send(Request::Write(batch)).is_err() {
+            self.dropped.fetch_add(entries, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.hand_over();
+    }
+}
+
+/// Readings and answers of a batch.
+fn entries(batch: &[Entry]) -> u64 {
+    batch.iter().filter(|entry| !matches!(entry, Entry::Head(_))).count() as u64
+}
+
+struct Writer {
+    folder: PathBuf,
+    bounds: Bounds,
+    dropped: Arc<AtomicU64>,
+    /// None until it could be opened.
+    ring: Option<Ring>,
+    failed: Option<Instant>,
+}
+
+impl Writer {
+    fn serve(mut self, inbox: &Receiver<Request>) {
+        for request in inbox {
+            match request {
+                Request::Write(batch) => self.write(&batch),
+                Request::Read { readings_max, compared, reply } => {
+                    let past = self.read(readings_max, compared).unwrap_or_else(|error| {
+                        tracing::warn!("{} is not read: {}", self.folder.display(), chain(error));
+                        Past::default()
+                    });
+                    // Whoever asked may have ended meanwhile.
+                    let _ = reply.send(past);
+                }
+            }
+        }
+    }
+
+    /// What was compared is counted, and would be counted again after a restart. So that is noted
+    /// before, whatever becomes of it.
+    fn read(&self, readings_max: usize, compared: Option<Digest>) -> io::Result<Past> {
+        let mut past = read(&self.folder, readings_max)?;
+        let note = self.folder.join(COMPARED);
+        let fresh = compared.filter(|release| {
+            let before = fs::read_to_string(&note).unwrap_or_default();
+            before != release.to_string() && fs::write(&note, release.to_string()).is_ok()
+        });
+        if fresh.is_none() {
+            past.answers.clear();
+        }
+        Ok(past)
+    }
+
+    fn write(&mut self, batch: &[Entry]) {
+        if self.failed.is_some_and(|failed| failed.elapsed() < RETRY_AFTER) {
+            self.dropped.fetch_add(entries(batch), Ordering::Relaxed);
+            return;
+        }
+        if let Err(error) = self.try_write(batch) {
+            self.dropped.fetch_add(entries(batch), Ordering::Relaxed);
+            if self.failed.is_none() {
+                let folder = self.folder.display();
+                tracing::warn!("readings are not captured in {folder}: {}", chain(error));
+            }
+            // What is there is looked at anew: it may be another disk.
+            self.ring = None;
+            self.failed = Some(Instant::now());
+        } else {
+            self.failed = None;
+        }
+    }
+
+    fn try_write(&mut self, batch: &[Entry]) -> io::Result<()> {
+        let ring = match self.ring.take() {
+            Some(ring) => ring,
+            None => Ring::open(&self.folder, self.bounds)?,
+        };
+        self.ring.insert(ring).write(batch, SystemTime::now())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds { bytes_max: 1 << 20, age_max: Duration::from_secs(3600) };
+
+    fn reading(sequence: u64) -> Reading {
+        Reading { key: "k".into(), sequence, time_unix_ns: 0, values: vec![1.0] }
+    }
+
+    fn head(field: &str) -> Head {
+        Head { fields: vec![field.into()], release: None }
+    }
+
+    #[test]
+    fn what_was_taken_is_in_the_past_with_the_names_that_held_then() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut recorder = Recorder::start(folder.path(), BOUNDS).unwrap();
+        recorder.head(head("a"));
+        recorder.reading(reading(0));
+        recorder.head(head("b"));
+        recorder.reading(reading(1));
+        let past = recorder.past(100, None).blocking_recv().unwrap();
+        let seen: Vec<_> =
+            past.readings.iter().map(|(r, names)| (r.sequence, &*names[0])).collect();
+        assert_eq!(seen, [(0, "a"), (1, "b")]);
+        recorder.reading(reading(2));
+        drop(recorder);
+        // Another agent on the same ring, after the thread of this one is done.
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while read(folder.path(), 100).unwrap().readings.len() < 3 {
+            assert!(Instant::now() < deadline);
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn answers_are_given_once_for_a_release_that_is_compared_with_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut recorder = Recorder::start(folder.path(), BOUNDS).unwrap();
+        let (active, next) = (Digest::of(b"active"), Digest::of(b"next"));
+        recorder.head(Head { fields: vec![], release: Some(active) });
+        let elapsed = Duration::ZERO;
+        recorder.answer(Answer { key: "k".into(), end: 3, parts: vec![], elapsed });
+        let mut answers = |compared| {
+            let past = recorder.past(100, compared).blocking_recv().unwrap();
+            past.answers.iter().map(|(answer, by)| (answer.end, *by)).collect::<Vec<_>>()
+        };
+        assert!(answers(None).is_empty());
+        assert_eq!(answers(Some(next)), [(3, active)]);
+        assert!(answers(Some(next)).is_empty());
+    }
+
+    #[test]
+    fn a_disk_that_takes_nothing_costs_what_was_captured_and_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        // A file stands where the folder should be.
+        let path = folder.path().join("ring");
+        std::fs::write(&path, "").unwrap();
+        let mut recorder = Recorder::start(&path, BOUNDS).unwrap();
+        for sequence in 0..10 {
+            recorder.reading(reading(sequence));
+        }
+        assert_eq!(recorder.past(100, None).blocking_recv().unwrap_or_default(), Past::default());
+        assert_eq!(recorder.take_dropped(), 10);
+        assert_eq!(recorder.take_dropped(), 0);
+    }
+}

@@ -1,0 +1,302 @@
+//! The segments of one slot: written one after the other, removed from the oldest on.
+
+use super::record::{Answer, Entry, decode, encode};
+use lineside_bundle::Digest;
+use lineside_runtime::Reading;
+use std::collections::VecDeque;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// Segments that a ring is made of: what gives way at once is one of them.
+const SEGMENTS: u64 = 8;
+/// Files of a ring, however small they are.
+const FILES_MAX: usize = 64;
+
+/// Bounds of a ring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Bytes on disk.
+    pub bytes_max: u64,
+    /// How long a reading is kept, by the wall clock.
+    pub age_max: Duration,
+}
+
+/// A ring that is written.
+pub struct Ring {
+    folder: PathBuf,
+    bounds: Bounds,
+    /// Segments by number, with their sizes.
+    segments: VecDeque<(u64, u64)>,
+    /// The last segment, while it is written.
+    open: Option<File>,
+}
+
+impl Ring {
+    /// Takes up the ring in `folder`, making what is missing. What a power cut left of the last
+    /// batch is cut off.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn open(folder: &Path, bounds: Bounds) -> io::Result<Ring> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        let segments: VecDeque<(u64, u64)> = list(folder)?.into();
+        let mut ring = Ring { folder: folder.to_owned(), bounds, segments, open: None };
+        if let Some((number, size)) = ring.segments.back_mut() {
+            let path = folder.join(name(*number));
+            let (_, whole) = decode(&fs::read(&path)?);
+            if (whole as u64) < *size {
+                OpenOptions::new().write(true).open(&path)?.set_len(whole as u64)?;
+                *size = whole as u64;
+            }
+            ring.open = Some(OpenOptions::new().append(true).open(&path)?);
+        }
+        ring.give_way(SystemTime::now())?;
+        Ok(ring)
+    }
+
+    /// Writes a batch, which begins with its head. The system has it then; the medium gets it when the
+    /// system likes.
+    ///
+    /// # Errors
+    /// What the disk says. Nothing of the batch is then read again.
+    pub fn write(&mut self, batch: &[Entry], now: SystemTime) -> io::Result<()> {
+        self.give_way(now)?;
+        let full = self.segments.back().is_none_or(|(_, size)| *size >= self.segment_bytes());
+        if full || self.open.is_none() {
+            self.begin()?;
+        }
+        self.append(batch)
+    }
+
+    fn begin(&mut self) -> io::Result<()> {
+        let number = self.segments.back().map_or(0, |(number, _)| number + 1);
+        let path = self.folder.join(name(number));
+        let file = OpenOptions::new().create_new(true).append(true).mode(0o600).open(path)?;
+        self.open = Some(file);
+        self.segments.push_back((number, 0));
+        Ok(())
+    }
+
+    fn append(&mut self, batch: &[Entry]) -> io::Result<()> {
+        let bytes = encode(batch).ok_or_else(|| io::Error::other("a batch beyond all bounds"))?;
+        let (Some(file), Some((_, size))) = (&mut self.open, self.segments.back_mut()) else {
+            return Err(io::Error::other("no segment is open"));
+        };
+        let written = file.write_all(&bytes);
+        match written {
+            Ok(()) => *size += bytes.len() as u64,
+            Err(_) => {
+                // Half a batch may be there. What comes later must not stand behind it.
+                let _ = file.set_len(*size);
+                self.open = None;
+            }
+        }
+        written
+    }
+
+    /// Removes what is too much or too old; the segment that is written stays.
+    fn give_way(&mut self, now: SystemTime) -> io::Result<()> {
+        while self.segments.len() > 1 {
+            let total: u64 = self.segments.iter().map(|(_, size)| size).sum();
+            let (oldest, _) = self.segments[0];
+            let path = self.folder.join(name(oldest));
+            let room = total + self.segment_bytes() <= self.bounds.bytes_max;
+            let fresh = || {
+                let changed = fs::metadata(&path).and_then(|metadata| metadata.modified());
+                let age = changed.ok().and_then(|changed| now.duration_since(changed).ok());
+                // A clock that went back says nothing of its age.
+                age.is_none_or(|age| age <= self.bounds.age_max)
+            };
+            if room && self.segments.len() <= FILES_MAX && fresh() {
+                break;
+            }
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => self.segments.pop_front(),
+            };
+        }
+        Ok(())
+    }
+
+    fn segment_bytes(&self) -> u64 {
+        (self.bounds.bytes_max / SEGMENTS).max(1)
+    }
+}
+
+/// What a slot has seen lately.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Past {
+    /// Readings in the order in which they came, with the names of their values.
+    pub readings: Vec<(Reading, Arc<[String]>)>,
+    /// Answers in the order in which they came, with the release that gave them.
+    pub answers: Vec<(Answer, Digest)>,
+}
+
+/// The newest readings of the ring in `folder`, at most `readings_max`, with the answers from then
+/// on; nothing where there is no ring. A segment is read as far as it is whole.
+///
+/// # Errors
+/// What the disk says.
+pub fn read(folder: &Path, readings_max: usize) -> io::Result<Past> {
+    let mut past = Past::default();
+    let segments = match list(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(past),
+        segments => segments?,
+    };
+    // From the newest on, so that no more is held than is wanted.
+    for (number, _) in segments.into_iter().rev() {
+        let bytes = match fs::read(folder.join(name(number))) {
+            // It gave way meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+            bytes => bytes?,
+        };
+        let mut segment = Past::default();
+        let (mut fields, mut release): (Arc<[String]>, _) = (Arc::new([]), None);
+        for entry in decode(&bytes).0 {
+            match entry {
+                Entry::Head(head) => {
+                    release = head.release;
+                    if *fields != *head.fields {
+                        fields = head.fields.into();
+                    }
+                }
+                Entry::Reading(reading) => segment.readings.push((reading, fields.clone())),
+                Entry::Answer(answer) => {
+                    segment.answers.extend(release.map(|release| (answer, release)));
+                }
+            }
+        }
+        segment.readings.append(&mut past.readings);
+        segment.answers.append(&mut past.answers);
+        past = segment;
+        if past.readings.len() >= readings_max {
+            break;
+        }
+    }
+    let over = past.readings.len().saturating_sub(readings_max);
+    past.readings.drain(..over);
+    Ok(past)
+}
+
+fn name(number: u64) -> String {
+    format!("{number:016x}")
+}
+
+/// Numbers and sizes of the segments, from the oldest on. Other files are none of ours.
+fn list(folder: &Path) -> io::Result<Vec<(u64, u64)>> {
+    let mut segments = Vec::new();
+    for file in fs::read_dir(folder)? {
+        let file = file?;
+        let number = file.file_name().to_str().and_then(|n| u64::from_str_radix(n, 16).ok());
+        if let Some(number) = number.filter(|number| *name(*number) == *file.file_name()) {
+            segments.push((number, file.metadata()?.len()));
+        }
+    }
+    segments.sort_unstable();
+    Ok(segments)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::Head;
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+    const SMALL: Bounds = Bounds { bytes_max: 8 * 1024, age_max: HOUR };
+
+    fn reading(sequence: u64) -> Entry {
+        let values = vec![sequence as f64];
+        Entry::Reading(Reading { key: "k".into(), sequence, time_unix_ns: 0, values })
+    }
+
+    fn head(field: &str) -> Entry {
+        Entry::Head(Head { fields: vec![field.into()], release: None })
+    }
+
+    fn numbers(folder: &Path) -> Vec<u64> {
+        let past = read(folder, usize::MAX).unwrap();
+        past.readings.iter().map(|(reading, _)| reading.sequence).collect()
+    }
+
+    fn size(folder: &Path) -> u64 {
+        list(folder).unwrap().iter().map(|(_, size)| size).sum()
+    }
+
+    #[test]
+    fn a_ring_never_takes_more_than_its_bytes_and_what_is_left_is_the_newest() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ring = Ring::open(folder.path(), SMALL).unwrap();
+        for sequence in 0..2000 {
+            ring.write(&[head("x"), reading(sequence)], SystemTime::now()).unwrap();
+            assert!(size(folder.path()) <= SMALL.bytes_max + 64);
+        }
+        let left = numbers(folder.path());
+        assert!(left.len() > 100, "{left:?}");
+        assert!(left.iter().copied().eq(2000 - left.len() as u64..2000), "{left:?}");
+        let past = read(folder.path(), 3).unwrap();
+        assert_eq!(past.readings.len(), 3);
+        assert_eq!(
+            (past.readings[0].0.sequence, &*past.readings[0].1),
+            (1997, &["x".to_owned()][..])
+        );
+    }
+
+    #[test]
+    fn a_restart_cuts_off_a_torn_end_and_goes_on_behind_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ring = Ring::open(folder.path(), SMALL).unwrap();
+        ring.write(&[head("x"), reading(0)], SystemTime::now()).unwrap();
+        drop(ring);
+        let last = folder.path().join(name(0));
+        let whole = fs::read(&last).unwrap();
+        for torn in [&[][..], &[9], &[9, 0, 0, 0, 1, 2, 3]] {
+            fs::write(&last, [&whole, torn].concat()).unwrap();
+            assert_eq!(numbers(folder.path()), [0]);
+            let mut ring = Ring::open(folder.path(), SMALL).unwrap();
+            ring.write(&[reading(1)], SystemTime::now()).unwrap();
+            assert_eq!(numbers(folder.path()), [0, 1]);
+        }
+    }
+
+    #[test]
+    fn what_is_too_old_goes_and_a_clock_that_goes_back_takes_nothing_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ring = Ring::open(folder.path(), SMALL).unwrap();
+        let fill = |ring: &mut Ring, from: u64, now: SystemTime| {
+            for sequence in from..from + 60 {
+                ring.write(&[reading(sequence)], now).unwrap();
+            }
+        };
+        let now = SystemTime::now();
+        fill(&mut ring, 0, now);
+        fill(&mut ring, 60, now - 48 * HOUR);
+        assert_eq!(numbers(folder.path()).len(), 120);
+        ring.write(&[reading(120)], now + 2 * HOUR).unwrap();
+        // The segment that is being written stays.
+        let left = numbers(folder.path());
+        assert!(left.len() < 60 && left.last() == Some(&120), "{left:?}");
+    }
+
+    #[test]
+    fn a_segment_that_is_rotten_costs_what_stands_behind_the_rot_in_it_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ring = Ring::open(folder.path(), SMALL).unwrap();
+        for sequence in 0..120 {
+            ring.write(&[reading(sequence)], SystemTime::now()).unwrap();
+        }
+        let before = numbers(folder.path());
+        let first = list(folder.path()).unwrap()[0].0;
+        let path = folder.path().join(name(first));
+        let mut bytes = fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        let after = numbers(folder.path());
+        assert!(after.len() < before.len() && after.first() == before.first());
+        assert_eq!(after.last(), before.last());
+    }
+}
