@@ -462,7 +462,7 @@ impl Bench {
                 if holds(&seen) {
                     return seen;
                 }
-                sleep(Duration::from_millis(2)).await;
+                sleep(Duration::from_millis(5)).await;
             }
         });
         let seen = seen.await;
