@@ -60,7 +60,7 @@ impl Hands for SlotHands {
     }
 
     fn consent(&self) -> Consent {
-        self.site.consent(std::time::Duration::ZERO)
+        self.site.consent()
     }
 
     async fn report(&self, report: &Report) -> bool {

@@ -13,7 +13,8 @@ use crate::update::hands::Consent;
 use crate::update::journal::Journal;
 use holds::{Hold, Holds};
 use lineside_wire::name::SlotName;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
@@ -28,6 +29,26 @@ pub struct Site {
     in_use: Option<watch::Receiver<Used>>,
     holds: Holds,
     journal: Journal,
+    /// How long the update that asks has been waiting.
+    wait: Arc<Mutex<Option<Wait>>>,
+}
+
+/// Longest pause between two questions of one update: those that wait ask again and again.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// The wait of one update, in running time of this agent.
+#[derive(Debug, Clone, Copy)]
+struct Wait {
+    since: Instant,
+    asked: Instant,
+}
+
+impl Wait {
+    /// The wait of whoever asks `now`; a new one where nobody has asked for long.
+    fn at(before: Option<Wait>, now: Instant) -> Wait {
+        let goes_on = before.filter(|wait| now.duration_since(wait.asked) <= PAUSE_MAX);
+        Wait { since: goes_on.map_or(now, |wait| wait.since), asked: now }
+    }
 }
 
 /// What is the case when somebody asks.
@@ -60,12 +81,18 @@ impl Site {
         holds: Holds,
         journal: Journal,
     ) -> Site {
-        Site { slot, config, in_use, holds, journal }
+        Site { slot, config, in_use, holds, journal, wait: Arc::default() }
     }
 
-    /// Whether the route may be changed now, for an update that has waited for so much running time.
-    pub fn consent(&self, waited: Duration) -> Consent {
-        decide(&self.config, self.reasons(), waited)
+    /// Whether the route may be changed now. Who waits asks again, at least once a minute; once it may,
+    /// the wait is over.
+    pub fn consent(&self) -> Consent {
+        let reasons = self.reasons();
+        let mut wait = self.wait.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Wait::at(*wait, Instant::now());
+        let consent = decide(&self.config, reasons, now.asked.duration_since(now.since));
+        *wait = (consent != Consent::Given).then_some(now);
+        consent
     }
 
     /// Why the route may not be changed now; empty if it may. Looks at a file and into the database.
@@ -230,6 +257,16 @@ mod tests {
         let said = said(&late, &["Mon-Sun 00:00-24:00"]);
         assert!(said.contains("the clock cannot be right"), "{said}");
         assert!(said.contains("shows a time before 2026-11-25T12:00:01Z"), "{said}");
+    }
+
+    #[test]
+    fn a_wait_lasts_as_long_as_somebody_asks() {
+        let start = Instant::now();
+        let first = Wait::at(None, start);
+        let second = Wait::at(Some(first), start + PAUSE_MAX);
+        assert_eq!((second.since, second.asked), (start, start + PAUSE_MAX));
+        let later = start + PAUSE_MAX * 2 + Duration::from_millis(1);
+        assert_eq!(Wait::at(Some(second), later).since, later, "that is another update");
     }
 
     #[test]
