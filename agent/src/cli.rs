@@ -76,6 +76,14 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
         config: PathBuf,
     },
+    /// Approve the release that is assigned to a slot, where a person has to before it takes the route.
+    Approve {
+        /// The slot.
+        slot: SlotName,
+        /// The settings.
+        #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+        config: PathBuf,
+    },
     /// Let go of the updates of a slot that `hold` has held back.
     ReleaseHold {
         /// The slot.
@@ -100,6 +108,7 @@ pub fn main() -> ExitCode {
         Command::Status { config, json } => status(&config, json),
         Command::Install { file, config, json } => install(&file, &config, json),
         Command::Hold { slot, reason, minutes, config } => hold(slot, reason, minutes, &config),
+        Command::Approve { slot, config } => approve(slot, &config),
         Command::ReleaseHold { slot, config } => release_hold(slot, &config),
     };
     match done {
@@ -149,6 +158,12 @@ fn hold(slot: SlotName, reason: String, minutes: Option<u64>, config: &Path) -> 
     let config = Config::read(config)?;
     let held = reached(local::hold(&config.state_dir, slot.clone(), reason, minutes))?;
     print(&format_args!("slot {slot} is {}\n", held.told()))
+}
+
+fn approve(slot: SlotName, config: &Path) -> anyhow::Result<()> {
+    let config = Config::read(config)?;
+    let release = reached(local::approve(&config.state_dir, slot.clone()))?;
+    print(&format_args!("{release} is approved for slot {slot}\n"))
 }
 
 fn release_hold(slot: SlotName, config: &Path) -> anyhow::Result<()> {

@@ -54,6 +54,11 @@ pub enum Question {
         /// For how many minutes of running; until it is released where nothing is said.
         minutes: Option<u64>,
     },
+    /// To approve what is assigned to a slot.
+    Approve {
+        /// The slot.
+        slot: SlotName,
+    },
     /// To let go of the updates of a slot.
     ReleaseHold {
         /// The slot.
@@ -155,6 +160,10 @@ async fn answer(
         Ok(Question::Hold { slot, reason, minutes }) => {
             changed(move || holds.hold(&slot, &reason, minutes)).await
         }
+        Ok(Question::Approve { slot }) => to_json(&match updates.approve(slot).await {
+            Ok(release) => Answer::Done(release),
+            Err(error) => Answer::Failed(chain(error)),
+        }),
         Ok(Question::ReleaseHold { slot }) => changed(move || holds.release(&slot)).await,
     };
     write.write_all(&answer).await
@@ -196,6 +205,14 @@ pub fn hold(
     minutes: Option<u64>,
 ) -> Result<Hold, AskError> {
     ask(state_dir, &Question::Hold { slot, reason, minutes }, STATUS_MAX)
+}
+
+/// Has the agent of `state_dir` take what is assigned to a slot for approved. Gives its name.
+///
+/// # Errors
+/// [`AskError`].
+pub fn approve(state_dir: &Path, slot: SlotName) -> Result<String, AskError> {
+    ask(state_dir, &Question::Approve { slot }, STATUS_MAX)
 }
 
 /// Has the agent of `state_dir` let go of the updates of a slot.

@@ -11,10 +11,12 @@ use lineside_agent::update::acceptance::{Acceptance, RestoreError};
 use lineside_agent::update::journal::Journal;
 use lineside_bundle::parcel::Papers;
 use lineside_trust::{
-    KeyPair, ReleasesDraft, Root, RootSpec, VERSION_MAX, sign_root, verify_releases,
+    AssignmentSpec, KeyPair, ReleasesDraft, Root, RootSpec, VERSION_MAX, sign_assignment,
+    sign_root, verify_releases,
 };
 use lineside_wire::v1::Documents;
 use ring::rand::SystemRandom;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use time::OffsetDateTime;
 
@@ -223,4 +225,33 @@ fn a_state_folder_that_was_copied_to_another_device_is_refused() {
     assert!(matches!(refused, RestoreError::OtherDevice { .. }), "{refused}");
     let said = refused.to_string();
     assert!(said.contains("line-3") && said.contains("line-4"), "{said}");
+}
+
+#[test]
+fn an_approval_is_kept_with_its_assignment_and_ends_with_it() {
+    let vendor = Vendor::new();
+    let (device, folder) = accepted(&vendor);
+    let bundle = echo("1", "");
+    let papers = |version: u64, approved: &[&str]| {
+        let spec = AssignmentSpec {
+            device: device.id.clone(),
+            version,
+            expires: in_days(30),
+            slots: BTreeMap::from([("echo".parse().unwrap(), bundle.release_id())]),
+            approved: approved.iter().map(|slot| slot.parse().unwrap()).collect(),
+        };
+        let papers = vendor.papers(std::slice::from_ref(&bundle), &bundle, version, "line-3");
+        Papers { assignment: sign_assignment(&spec, &vendor.director), ..papers }
+    };
+    let marked = BTreeSet::from(["echo".parse().unwrap()]);
+    let mut acceptance = restore(&device, &folder);
+    for (version, approved, wanted) in
+        [(2, &["echo"][..], marked.clone()), (3, &[], BTreeSet::new()), (4, &["echo"], marked)]
+    {
+        let verified = acceptance.verify(&documents(papers(version, approved), &[]), now_ms());
+        acceptance.accept(verified.unwrap()).unwrap();
+        assert_eq!(*acceptance.approved(), wanted, "assignment {version}");
+    }
+    drop(acceptance);
+    assert_eq!(restore(&device, &folder).approved().len(), 1, "a start does not forget it");
 }

@@ -18,7 +18,7 @@ use lineside_update::Target;
 use lineside_wire::name::SlotName;
 use lineside_wire::v1::Documents;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::timeout;
@@ -96,6 +96,7 @@ fn papers(
         version,
         expires: in_days(30),
         slots: slots.collect(),
+        approved: BTreeSet::new(),
     };
     Papers {
         roots: Vec::new(),

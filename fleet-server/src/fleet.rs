@@ -63,6 +63,22 @@ impl Fleet {
         Ok(assigned)
     }
 
+    /// Says that a person approves what is assigned to a slot, and tells the device.
+    ///
+    /// # Errors
+    /// As for [`Director::approve`].
+    pub async fn approve(
+        &self,
+        device: &DeviceId,
+        slot: SlotName,
+        release: &str,
+        now: OffsetDateTime,
+    ) -> Result<Assigned, Error> {
+        let assigned = self.director.approve(device, slot, release, now).await?;
+        self.tell(device, now).await;
+        Ok(assigned)
+    }
+
     /// Ends the assignment of a slot, and tells the device.
     ///
     /// # Errors

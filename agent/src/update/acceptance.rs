@@ -10,7 +10,7 @@ use lineside_trust::{Root, TrustError, agree, verify_assignment, verify_releases
 use lineside_update::Target;
 use lineside_wire::name::{DeviceId, SlotName};
 use lineside_wire::v1::Documents;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
@@ -135,6 +135,11 @@ impl Acceptance {
         self.versions.subscribe()
     }
 
+    /// Slots for which the director says that a person has approved what is assigned to them.
+    pub fn approved(&self) -> &BTreeSet<SlotName> {
+        &self.accepted.approved
+    }
+
     /// Verifies documents in the order of trust: roots one after the other, releases, assignment,
     /// and that the last two agree.
     ///
@@ -160,7 +165,10 @@ impl Acceptance {
         let device = &self.owner.device;
         let assignment =
             verify_assignment(&self.root, &documents.assignment, device, assignment.as_ref(), now)?;
-        let targets = agree(&releases, &assignment)?
+        let trusted = agree(&releases, &assignment)?;
+        let approved = trusted.iter().filter(|trusted| trusted.is_approved());
+        let approved = approved.map(|trusted| trusted.slot().clone()).collect();
+        let targets = trusted
             .into_iter()
             .map(|trusted| {
                 let target = Target {
@@ -176,6 +184,7 @@ impl Acceptance {
             releases: Some(releases.seen()),
             assignment: Some(assignment.seen()),
             targets,
+            approved,
             latest_known_unix_ms: now_unix_ms,
         };
         let Documents { releases, assignment, .. } = documents.clone();

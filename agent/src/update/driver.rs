@@ -73,9 +73,24 @@ pub enum InstallError {
     Stopping,
 }
 
+/// Why an approval was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ApproveError {
+    /// There is nothing to approve.
+    #[error("nothing is assigned to slot {0}")]
+    Nothing(SlotName),
+    /// This device takes no updates.
+    #[error("{0}")]
+    Off(String),
+    /// The agent stops.
+    #[error("the agent stops")]
+    Stopping,
+}
+
 enum Request {
     Documents(Box<Documents>),
     Install { path: PathBuf, reply: oneshot::Sender<Result<Installed, InstallError>> },
+    Approve { slot: SlotName, reply: oneshot::Sender<Result<String, ApproveError>> },
 }
 
 /// The way to the driver.
@@ -93,7 +108,11 @@ impl Updates {
         let (trouble, shown) = watch::channel(None);
         let versions = parts.acceptance.versions();
         let untold = parts.targets.clone();
-        let driver = Driver { parts, untold, told: BTreeMap::new(), refused: None, trouble };
+        let marked =
+            parts.targets.iter().filter(|(slot, _)| parts.acceptance.approved().contains(*slot));
+        let approved = marked.map(|(slot, held)| (slot.clone(), held.release.digest)).collect();
+        let told = BTreeMap::new();
+        let driver = Driver { parts, untold, told, approved, refused: None, trouble };
         tokio::spawn(driver.drive(inbox));
         Updates { requests, versions, trouble: shown }
     }
@@ -107,9 +126,15 @@ impl Updates {
         let (_, trouble) = watch::channel(Some(why.clone()));
         tokio::spawn(async move {
             while let Some(request) = inbox.recv().await {
-                if let Request::Install { reply, .. } = request {
-                    // Whoever asked may have gone.
-                    let _ = reply.send(Err(InstallError::Off(why.clone())));
+                // Whoever asked may have gone.
+                match request {
+                    Request::Documents(_) => {}
+                    Request::Install { reply, .. } => {
+                        let _ = reply.send(Err(InstallError::Off(why.clone())));
+                    }
+                    Request::Approve { reply, .. } => {
+                        let _ = reply.send(Err(ApproveError::Off(why.clone())));
+                    }
                 }
             }
             std::future::pending::<()>().await;
@@ -134,6 +159,17 @@ impl Updates {
         replied.await.unwrap_or(Err(InstallError::Stopping))
     }
 
+    /// Approves what is assigned to a slot, as a person beside the device. Gives its name.
+    ///
+    /// # Errors
+    /// [`ApproveError`].
+    pub async fn approve(&self, slot: SlotName) -> Result<String, ApproveError> {
+        let (reply, replied) = oneshot::channel();
+        let request = Request::Approve { slot, reply };
+        self.requests.send(request).await.map_err(|_| ApproveError::Stopping)?;
+        replied.await.unwrap_or(Err(ApproveError::Stopping))
+    }
+
     /// Versions of what was accepted, and when they change.
     pub fn versions(&self) -> watch::Receiver<Versions> {
         self.versions.clone()
@@ -151,6 +187,8 @@ struct Driver {
     untold: BTreeMap<SlotName, Target>,
     /// What each slot was told last.
     told: BTreeMap<SlotName, Target>,
+    /// The release that a person has approved for each slot, here or at the desk.
+    approved: BTreeMap<SlotName, Digest>,
     /// The documents that were refused last, and why: a server that repeats them is not news.
     refused: Option<(Digest, String)>,
     trouble: watch::Sender<Option<String>>,
@@ -175,6 +213,12 @@ impl Driver {
                     let installed = self.install(path).await;
                     // Whoever asked may have gone.
                     let _ = reply.send(installed);
+                }
+                Some(Request::Approve { slot, reply }) => {
+                    let approved = self.approve(slot);
+                    self.tell();
+                    // Whoever asked may have gone.
+                    let _ = reply.send(approved);
                 }
             }
         }
@@ -277,13 +321,30 @@ impl Driver {
         }
     }
 
+    /// Notes that a person approves what a slot is to hold.
+    fn approve(&mut self, slot: SlotName) -> Result<String, ApproveError> {
+        let target = self.untold.get(&slot).or_else(|| self.told.get(&slot)).cloned();
+        let known = target.filter(|_| self.parts.slots.contains_key(&slot));
+        let target = known.ok_or_else(|| ApproveError::Nothing(slot.clone()))?;
+        self.approved.insert(slot.clone(), target.release.digest);
+        let name = target.release.to_string();
+        self.untold.insert(slot, target);
+        Ok(name)
+    }
+
     /// Notes what has changed for the slots. The same again is not told: a release that was refused
     /// is tried anew only after another one was assigned.
     fn assign(&mut self, targets: &BTreeMap<SlotName, Target>) {
         self.refused = None;
+        let marks = self.parts.acceptance.approved().clone();
         for (slot, target) in targets {
+            let release = target.release.digest;
+            // An approval ends with its release, and does not come back with it.
+            self.approved.retain(|approved, digest| approved != slot || *digest == release);
+            let is_new = marks.contains(slot)
+                && self.approved.insert(slot.clone(), release) != Some(release);
             let current = self.untold.get(slot).or_else(|| self.told.get(slot));
-            if current == Some(target) {
+            if current == Some(target) && !is_new {
                 continue;
             }
             if self.parts.slots.contains_key(slot) {

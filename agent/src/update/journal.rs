@@ -10,7 +10,7 @@ use lineside_wire::name::{DeviceId, SlotName};
 use redb::{TableDefinition, TableHandle};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 const TABLE: TableDefinition<&str, &[u8]> = TableDefinition::new("journal");
@@ -63,6 +63,8 @@ pub struct Accepted {
     pub assignment: Option<Seen>,
     /// What both agree on, by slot.
     pub targets: BTreeMap<SlotName, Target>,
+    /// Slots for which the director says that a person has approved the target.
+    pub approved: BTreeSet<SlotName>,
     /// The latest time at which a document was accepted, in milliseconds since 1970: it cannot be
     /// earlier now, whatever the clock says.
     pub latest_known_unix_ms: i64,

@@ -13,7 +13,7 @@ use lineside_trust::{
 use ring::rand::SystemRandom;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -131,6 +131,7 @@ impl Vendor {
             version,
             expires,
             slots: BTreeMap::from([("echo".parse().unwrap(), assigned.release_id())]),
+            approved: BTreeSet::new(),
         };
         Papers {
             roots: Vec::new(),

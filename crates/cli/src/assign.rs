@@ -1,9 +1,11 @@
 //! `lineside assign`: has the server sign which release a slot of a device shall hold.
+//! `lineside approve`: has it sign that a person approves that.
 //! `lineside unassign`: has it say nothing of that any longer.
 
 use crate::connection::Connection;
 use crate::output::Output;
 use crate::server::Server;
+use anyhow::Context;
 use clap::Args;
 use lineside_bundle::{BundleName, BundleVersion};
 use lineside_wire::name::{DeviceId, SlotName};
@@ -19,6 +21,16 @@ pub struct Assign {
     slot: SlotName,
     /// The release, as in turbine/2.
     release: ReleasePath,
+}
+
+#[derive(Args)]
+pub struct Approve {
+    /// The device.
+    device: DeviceId,
+    /// The slot.
+    slot: SlotName,
+    /// The release, where it shall be no other than this one [default: the one that is assigned].
+    release: Option<ReleasePath>,
 }
 
 #[derive(Args)]
@@ -64,6 +76,24 @@ pub fn run(assign: &Assign, connection: &Connection, output: &Output) -> anyhow:
          what comes of it: lineside device show {device}{}{}",
         warning(&answer),
         withdrawn(&answer)
+    );
+    output.print(text, &answer)
+}
+
+pub fn approve(approve: &Approve, connection: &Connection, output: &Output) -> anyhow::Result<()> {
+    let Approve { device, slot, release } = approve;
+    let server = Server::at(connection)?;
+    let release = match release {
+        Some(release) => release.to_string(),
+        None => {
+            let shown = server.device(device.as_str())?;
+            let assigned = shown["slots"][slot.as_str()]["assigned"].as_str().map(str::to_owned);
+            assigned.with_context(|| format!("nothing is assigned to slot {slot} of {device}"))?
+        }
+    };
+    let answer = server.approve(device.as_str(), slot.as_str(), &release)?;
+    let text = format!(
+        "{release} is approved for slot {slot} of {device}, until another release is assigned to it"
     );
     output.print(text, &answer)
 }

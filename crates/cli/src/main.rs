@@ -45,6 +45,8 @@ enum Command {
     Release(release::Release),
     /// Say which release a slot of a device shall hold.
     Assign(assign::Assign),
+    /// Approve the release that is assigned to a slot, where a person has to before it takes the route.
+    Approve(assign::Approve),
     /// Say nothing any longer of what a slot shall hold; what it runs stays.
     Unassign(assign::Unassign),
     /// Add, list, show, supply and remove devices.
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
         Command::Keys(command) => keys::run(command, connection, &output),
         Command::Release(release) => release::run(&release, connection, &output),
         Command::Assign(assign) => assign::run(&assign, connection, &output),
+        Command::Approve(approve) => assign::approve(&approve, connection, &output),
         Command::Unassign(unassign) => assign::end(&unassign, connection, &output),
         Command::Device(command) => device::run(command, connection, &output),
     };

@@ -226,6 +226,12 @@ impl Server {
         self.ask(Method::PUT, &path, &serde_json::json!({ "release": release }))
     }
 
+    /// Has the server sign that a person approves what is assigned to a slot.
+    pub fn approve(&self, device: &str, slot: &str, release: &str) -> anyhow::Result<Value> {
+        let path = format!("/api/v1/devices/{device}/slots/{slot}/approve");
+        self.ask(Method::POST, &path, &serde_json::json!({ "release": release }))
+    }
+
     /// Has the server sign that it says nothing any longer of what a slot shall hold.
     pub fn unassign(&self, device: &str, slot: &str) -> anyhow::Result<Value> {
         let path = format!("/api/v1/devices/{device}/slots/{slot}");

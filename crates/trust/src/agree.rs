@@ -13,6 +13,7 @@ use lineside_wire::name::SlotName;
 pub struct TrustedTarget {
     slot: SlotName,
     release: SignedRelease,
+    approved: bool,
 }
 
 impl TrustedTarget {
@@ -24,6 +25,11 @@ impl TrustedTarget {
     /// Which bundle exactly.
     pub fn release(&self) -> &ReleaseId {
         &self.release.id
+    }
+
+    /// Whether the director says that a person has approved it for the slot.
+    pub fn is_approved(&self) -> bool {
+        self.approved
     }
 
     /// Its place among the releases of its bundle.
@@ -55,7 +61,11 @@ pub fn agree(
         if release.id.digest != assigned.digest || release.id.size != assigned.size {
             return Err(TrustError::Disagree { target: target.clone() });
         }
-        targets.push(TrustedTarget { slot: slot.clone(), release: release.clone() });
+        targets.push(TrustedTarget {
+            slot: slot.clone(),
+            release: release.clone(),
+            approved: assigned.approved,
+        });
     }
     Ok(targets)
 }

@@ -13,7 +13,7 @@ use lineside_wire::name::{DeviceId, SlotName};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sigstore_tuf::{Metadata, Targets};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use time::OffsetDateTime;
 
 /// The signed field that names the device. TUF (4.5) lets targets carry further fields.
@@ -23,6 +23,9 @@ const DOCUMENT: &str = "assignment";
 #[derive(Serialize, Deserialize)]
 struct Custom {
     slots: Vec<SlotName>,
+    /// Those of them for which a person has approved this release.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    approved: Vec<SlotName>,
 }
 
 /// What is assigned to a slot: a path among the releases, and the bytes meant by it.
@@ -31,6 +34,8 @@ pub(crate) struct Assigned {
     pub path: String,
     pub digest: Digest,
     pub size: u64,
+    /// A person has approved it for the slot.
+    pub approved: bool,
 }
 
 /// An assignment that the director has signed for this device. Only [`verify_assignment`] makes one.
@@ -75,8 +80,12 @@ pub fn verify_assignment(
         let custom: Custom = serde_json::from_value(target.custom.clone().unwrap_or(Value::Null))
             .map_err(|error| fail(format!("{path}: custom: {error}")))?;
         let digest = digest(path, target).map_err(fail)?;
+        if let Some(slot) = custom.approved.iter().find(|slot| !custom.slots.contains(slot)) {
+            return Err(fail(format!("{path} is approved for slot {slot} and not assigned to it")));
+        }
         for slot in custom.slots {
-            let assigned = Assigned { path: path.clone(), digest, size: target.length };
+            let approved = custom.approved.contains(&slot);
+            let assigned = Assigned { path: path.clone(), digest, size: target.length, approved };
             if slots.insert(slot.clone(), assigned).is_some() {
                 return Err(fail(format!("slot {slot} is assigned twice")));
             }
@@ -96,6 +105,8 @@ pub struct AssignmentSpec {
     pub expires: OffsetDateTime,
     /// The release of each slot.
     pub slots: BTreeMap<SlotName, ReleaseId>,
+    /// Slots for which a person has approved that release; others are passed over.
+    pub approved: BTreeSet<SlotName>,
 }
 
 /// Writes and signs an assignment.
@@ -106,7 +117,8 @@ pub fn sign_assignment(spec: &AssignmentSpec, director: &KeyPair) -> Vec<u8> {
     }
     let mut targets = Map::new();
     for (release, slots) in by_release {
-        targets.insert(path(release), target(release, json!(Custom { slots })));
+        let approved = slots.iter().filter(|slot| spec.approved.contains(*slot)).cloned().collect();
+        targets.insert(path(release), target(release, json!(Custom { slots, approved })));
     }
     envelope(
         &json!({

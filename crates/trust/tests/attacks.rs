@@ -11,7 +11,7 @@ use lineside_trust::{
 use lineside_wire::name::DeviceId;
 use proptest::prelude::*;
 use ring::rand::SystemRandom;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
@@ -91,7 +91,7 @@ fn device() -> DeviceId {
 
 fn assigned(version: u64, release: ReleaseId) -> AssignmentSpec {
     let slots = BTreeMap::from([("turbine".parse().unwrap(), release)]);
-    AssignmentSpec { device: device(), version, expires: LATER, slots }
+    AssignmentSpec { device: device(), version, expires: LATER, slots, approved: BTreeSet::new() }
 }
 
 fn accept_releases(bytes: &[u8]) -> Result<TrustedReleases, TrustError> {
@@ -396,4 +396,29 @@ proptest! {
         let bytes = releases(&enough());
         prop_assert!(accept_releases(&bytes[..keep % bytes.len()]).is_err());
     }
+}
+
+#[test]
+fn an_approval_is_for_one_release_in_one_slot_and_only_the_director_gives_it() {
+    let slot = |name: &str| name.parse().unwrap();
+    let approved = |marks: &[&str]| {
+        let slots = BTreeMap::from([(slot("a"), release("2")), (slot("b"), release("2"))]);
+        let approved = marks.iter().map(|name| slot(name)).collect();
+        AssignmentSpec { slots, approved, ..assigned(1, release("2")) }
+    };
+    let marks = |bytes: &[u8]| -> Vec<bool> {
+        let releases = accept_releases(&releases(&enough())).unwrap();
+        let targets = agree(&releases, &accept_assignment(bytes).unwrap()).unwrap();
+        targets.iter().map(|target| target.is_approved()).collect()
+    };
+    let sign = |spec: &AssignmentSpec| sign_assignment(spec, &keys().director);
+    assert_eq!(marks(&sign(&approved(&[]))), [false, false]);
+    assert_eq!(marks(&sign(&approved(&["b"]))), [false, true]);
+    // Of a slot to which nothing is assigned there is nothing to approve.
+    assert_eq!(marks(&sign(&approved(&["c"]))), [false, false]);
+    let unmarked = String::from_utf8(sign(&approved(&[]))).unwrap();
+    assert!(!unmarked.contains("approved"));
+    let forged = unmarked.replace("\"slots\"", "\"approved\":[\"a\"],\"slots\"");
+    assert_ne!(forged, unmarked);
+    assert!(accept_assignment(forged.as_bytes()).is_err());
 }

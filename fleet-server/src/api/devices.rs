@@ -158,6 +158,25 @@ pub(crate) async fn assign(
     Ok(Json(AssignmentShown { warning, ..assignment(&device, &slot, Some(release), assigned) }))
 }
 
+/// Says that a person approves the release that is assigned to a slot: signs the device's next
+/// assignment with that mark and sends it. It ends with the next release that is assigned there.
+#[utoipa::path(post, path = "/api/v1/devices/{device}/slots/{slot}/approve",
+    params(("device" = String, Path), ("slot" = String, Path)), security(("administrator" = [])),
+    responses((status = 200, body = AssignmentShown), (status = 404, body = Problem),
+        (status = 409, body = Problem), (status = 422, body = Problem)))]
+pub(crate) async fn approve(
+    _: Administrator,
+    State(fleet): State<Arc<Fleet>>,
+    Path((device, slot)): Path<(String, String)>,
+    Json(NewAssignment { release }): Json<NewAssignment>,
+) -> Result<Json<AssignmentShown>, Error> {
+    let (device, slot) = place(&fleet, &device, &slot).await?;
+    let now = OffsetDateTime::now_utc();
+    let assigned = fleet.approve(&device, slot.clone(), &release, now).await?;
+    tracing::info!("{device}: {release} approved for slot {slot}");
+    Ok(Json(assignment(&device, &slot, Some(release), assigned)))
+}
+
 /// Ends the assignment of a slot: signs the device's next assignment without it and sends that. What
 /// the device runs there stays.
 #[utoipa::path(delete, path = "/api/v1/devices/{device}/slots/{slot}",

@@ -68,6 +68,7 @@ pub(crate) fn router(fleet: Arc<Fleet>) -> Router {
         .routes(routes!(devices::show, devices::remove))
         .routes(routes!(devices::new_password))
         .routes(routes!(devices::assign, devices::unassign))
+        .routes(routes!(devices::approve))
         .routes(routes!(devices::documents))
         .routes(routes!(ask::ask))
         .routes(routes!(telemetry::intervals))

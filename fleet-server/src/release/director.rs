@@ -12,7 +12,7 @@ use lineside_wire::name::{DeviceId, SlotName};
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter};
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use time::{Duration, OffsetDateTime};
 
@@ -44,24 +44,20 @@ impl Assigned {
         is_behind(self.version, held_version)
     }
 
-    /// Digests of the manifests that it names of this bundle.
-    pub fn manifests(&self, bundle: &str) -> Vec<Digest> {
-        #[derive(Deserialize)]
-        struct Envelope {
-            signed: Signed,
-        }
-        #[derive(Deserialize)]
-        struct Signed {
-            targets: BTreeMap<String, Target>,
-        }
-        #[derive(Deserialize)]
-        struct Target {
-            hashes: BTreeMap<String, String>,
-        }
+    /// Slots for which a person has approved what is assigned to them.
+    pub fn approved(&self) -> BTreeSet<SlotName> {
+        self.targets().into_values().flat_map(|target| target.custom.approved).collect()
+    }
+
+    fn targets(&self) -> BTreeMap<String, Target> {
         // Signed here, so it is of this form; anything else names nothing.
         let envelope = serde_json::from_slice::<Envelope>(&self.bytes);
-        let targets = envelope.map(|envelope| envelope.signed.targets).unwrap_or_default();
-        targets
+        envelope.map(|envelope| envelope.signed.targets).unwrap_or_default()
+    }
+
+    /// Digests of the manifests that it names of this bundle.
+    pub fn manifests(&self, bundle: &str) -> Vec<Digest> {
+        self.targets()
             .iter()
             .filter(|(path, _)| path.split_once('/').is_some_and(|(name, _)| name == bundle))
             .filter_map(|(_, target)| {
@@ -71,9 +67,34 @@ impl Assigned {
     }
 }
 
+/// An assignment as it was signed, as far as it is looked at here.
+#[derive(Deserialize)]
+struct Envelope {
+    signed: Signed,
+}
+
+#[derive(Deserialize)]
+struct Signed {
+    targets: BTreeMap<String, Target>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    hashes: BTreeMap<String, String>,
+    #[serde(default)]
+    custom: Custom,
+}
+
+#[derive(Default, Deserialize)]
+struct Custom {
+    #[serde(default)]
+    approved: Vec<SlotName>,
+}
+
 /// What is to be different in the next assignment.
 enum Change<'a> {
     Assign(SlotName, &'a str),
+    Approve(SlotName, &'a str),
     Clear(SlotName),
     /// Nothing but its version and its date.
     Renew,
@@ -107,6 +128,23 @@ impl Director {
     ) -> Result<Assigned, Error> {
         let released = self.documents.released(now).await?;
         self.sign(device, Change::Assign(slot, path), &released, now).await
+    }
+
+    /// Says that a person approves the release at `path` for a slot to which it is assigned. It holds
+    /// until another one is assigned to it.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] if another release is assigned to the slot, or none; otherwise as for
+    /// [`Director::assign`].
+    pub async fn approve(
+        &self,
+        device: &DeviceId,
+        slot: SlotName,
+        path: &str,
+        now: OffsetDateTime,
+    ) -> Result<Assigned, Error> {
+        let released = self.documents.released(now).await?;
+        self.sign(device, Change::Approve(slot, path), &released, now).await
     }
 
     /// Ends the assignment of a slot. What the device runs there stays.
@@ -186,13 +224,31 @@ impl Director {
         let last = assignment::Entity::find_by_id(id).one(&writing.transaction).await?.map(read);
         let last_version = last.as_ref().map_or(0, |last| last.version);
         let version = next_version(last_version, from_row(known.assignment_version));
+        let mut approved = last.as_ref().map(Assigned::approved).unwrap_or_default();
         let slots = last.map(|last| last.slots).unwrap_or_default();
         let (mut slots, withdrawn): (BTreeMap<_, _>, BTreeMap<_, _>) =
             slots.into_iter().partition(|(_, path)| released.releases.get(path).is_some());
         match change {
             Change::Assign(slot, path) => {
-                slots.insert(slot, path.to_owned());
+                if slots.insert(slot.clone(), path.to_owned()).is_none_or(|before| before != path) {
+                    approved.remove(&slot);
+                }
             }
+            Change::Approve(slot, path) => match slots.get(&slot) {
+                Some(assigned) if assigned == path => {
+                    approved.insert(slot);
+                }
+                Some(assigned) => {
+                    return Err(Error::Conflict(format!(
+                        "{assigned} is assigned to slot {slot} of {device}, not {path}: what was not \
+                         looked at is not approved"
+                    )));
+                }
+                None => {
+                    let problem = format!("nothing is assigned to slot {slot} of {device}");
+                    return Err(Error::Conflict(problem));
+                }
+            },
             Change::Clear(slot) => {
                 if slots.remove(&slot).is_none() && !withdrawn.contains_key(&slot) {
                     let problem = format!("nothing is assigned to slot {slot} of {device}");
@@ -210,6 +266,8 @@ impl Director {
             version,
             expires,
             slots: resolve(&slots, released)?,
+            // Of a slot that has lost its release nothing is left to approve.
+            approved,
         };
         let bytes = sign_assignment(&spec, &self.keys.director);
         // What the device will check, so that nobody is told of a success that it would refuse.

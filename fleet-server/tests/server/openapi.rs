@@ -76,7 +76,8 @@ impl House {
         let place = self.filled(path);
         let body = match (method, path) {
             ("POST", "/api/v1/devices") => json!({ "name": "line-9" }).to_string().into_bytes(),
-            ("PUT", "/api/v1/devices/{device}/slots/{slot}") => {
+            ("PUT", "/api/v1/devices/{device}/slots/{slot}")
+            | ("POST", "/api/v1/devices/{device}/slots/{slot}/approve") => {
                 json!({ "release": "turbine/1" }).to_string().into_bytes()
             }
             ("POST", "/api/v1/releases/{name}/{version}/ask") => b"{}".to_vec(),
@@ -151,6 +152,7 @@ fn the_document_lists_every_route_and_nothing_else() {
         "PATCH /v2/{name}/blobs/uploads/{upload}",
         "POST /api/v1/devices",
         "POST /api/v1/devices/{device}/password",
+        "POST /api/v1/devices/{device}/slots/{slot}/approve",
         "POST /api/v1/releases/{name}/{version}/ask",
         "POST /v2/{name}/blobs/uploads/",
         "PUT /api/v1/devices/{device}/slots/{slot}",

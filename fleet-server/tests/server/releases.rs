@@ -332,3 +332,40 @@ async fn an_assignment_is_signed_anew_a_week_before_it_expires() {
         assert_eq!(shown["slots"]["turbine"]["assigned"], "turbine/1");
     }
 }
+
+#[tokio::test]
+async fn an_approval_is_signed_for_what_is_assigned_and_ends_with_it() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path());
+    let signers = Signers::enrolled(&server);
+    signers.release(&server, "1");
+    signers.release(&server, "2");
+    server.add_device("line-3");
+    let path = "/api/v1/devices/line-3/slots/turbine/approve";
+    let approve = |release: &str| {
+        let body = serde_json::json!({ "release": release }).to_string();
+        server.ask("POST", path, As::Administrator, body.as_bytes())
+    };
+    let is_approved = || {
+        let shown = server.get("/api/v1/devices/line-3/documents").json();
+        let assignment: serde_json::Value =
+            serde_json::from_str(shown["assignment"].as_str().unwrap()).unwrap();
+        let targets = assignment["signed"]["targets"].as_object().unwrap();
+        targets.values().any(|target| target["custom"]["approved"][0] == "turbine")
+    };
+    assert!(approve("turbine/1").error(409).contains("nothing is assigned"));
+    server.assign("line-3", "turbine", "turbine/1");
+    assert!(!is_approved());
+    let other = approve("turbine/2").error(409);
+    assert!(other.contains("turbine/1 is assigned to slot turbine"), "{other}");
+    assert_eq!(approve("turbine/1").json()["version"], 2);
+    assert!(is_approved());
+    // The same again is no other release; and what happens in another slot does not matter.
+    server.assign("line-3", "turbine", "turbine/1");
+    server.assign("line-3", "spare", "turbine/2");
+    assert!(is_approved());
+    server.assign("line-3", "turbine", "turbine/2");
+    assert!(!is_approved());
+    server.assign("line-3", "turbine", "turbine/1");
+    assert!(!is_approved(), "an approval does not come back");
+}
