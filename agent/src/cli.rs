@@ -92,6 +92,18 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
         config: PathBuf,
     },
+    /// Write what the server has not heard yet into a file, for `lineside device import`.
+    Report {
+        /// Where to put it.
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+        /// The settings.
+        #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+        config: PathBuf,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// What `run` starts for each release; not for people.
     #[command(hide = true)]
     Worker,
@@ -110,6 +122,7 @@ pub fn main() -> ExitCode {
         Command::Hold { slot, reason, minutes, config } => hold(slot, reason, minutes, &config),
         Command::Approve { slot, config } => approve(slot, &config),
         Command::ReleaseHold { slot, config } => release_hold(slot, &config),
+        Command::Report { output, config, json } => report(&output, &config, json),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -180,6 +193,39 @@ fn reached<T>(answer: Result<T, AskError>) -> anyhow::Result<T> {
         }
         answer => Ok(answer?),
     }
+}
+
+fn report(file: &Path, config: &Path, json: bool) -> anyhow::Result<()> {
+    let config = Config::read(config)?;
+    let (carried, bytes) = reached(local::report(&config.state_dir))?;
+    write_whole(file, &bytes).with_context(|| format!("cannot write {}", file.display()))?;
+    if json {
+        return print_json(&carried);
+    }
+    let more = if carried.more { "; more wait for the next report" } else { "" };
+    print(&format_args!(
+        "{}: report {} of {}, {} events and intervals{more}\n\
+         Take it to the desk and run there: lineside device import {}\n",
+        file.display(),
+        carried.number,
+        carried.device,
+        carried.records,
+        file.file_name().unwrap_or_default().to_string_lossy()
+    ))
+}
+
+/// Puts `bytes` in the place of the file, whole: the stick may be pulled right after.
+fn write_whole(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut part = file.as_os_str().to_owned();
+    part.push(format!(".{}.part", std::process::id()));
+    let part = PathBuf::from(part);
+    let put = || {
+        let mut out = std::fs::File::create_new(&part)?;
+        out.write_all(bytes)?;
+        out.sync_all()?;
+        std::fs::rename(&part, file)
+    };
+    put().inspect_err(|_| drop(std::fs::remove_file(&part)))
 }
 
 fn print_json(value: &impl Serialize) -> anyhow::Result<()> {

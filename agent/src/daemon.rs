@@ -9,6 +9,7 @@ mod watched;
 use crate::clock::now_unix_ms;
 use crate::config::{Config, DownloadConfig, OutboxFull, SinkKind, SourceKind};
 use crate::error::chain;
+use crate::fleet::carry::Carrier;
 use crate::fleet::session::Session;
 use crate::fleet::status::Reporter;
 use crate::fleet::{Device, asked};
@@ -411,8 +412,18 @@ impl House {
             }
         };
         // Without the door the device works as before; only people have to look elsewhere.
-        if let Err(error) = local::serve(store.folder(), status, updates, self.holds.clone()) {
-            tracing::warn!("`lineside-agent status`, `install` and `hold` will not work: {error}");
+        let carrier = Carrier {
+            device_dir: self.config.device_dir.clone(),
+            reporter: Reporter::new(self.states.clone(), self.boot),
+            updates: updates.clone(),
+            telemetry: self.telemetry.clone(),
+        };
+        if let Err(error) =
+            local::serve(store.folder(), status, updates, self.holds.clone(), carrier)
+        {
+            tracing::warn!(
+                "`lineside-agent status`, `install`, `hold` and `report` will not work: {error}"
+            );
         }
     }
 }

@@ -3,14 +3,16 @@
 //! Whoever may open the state folder may ask; nobody else reaches the socket.
 
 use crate::error::chain;
+use crate::fleet::carry::{Carried, Carrier};
 use crate::status::DeviceStatus;
 use crate::update::consent::holds::{Hold, HoldError, Holds};
 use crate::update::driver::{Installed, Updates};
+use lineside_trust::REPORT_BYTES_MAX;
 use lineside_wire::name::SlotName;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Take, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream as Stream;
 use std::path::{Path, PathBuf};
@@ -33,6 +35,8 @@ const QUESTION_MAX: Duration = Duration::from_secs(10);
 const STATUS_MAX: Duration = Duration::from_secs(30);
 /// As [`STATUS_MAX`], for a file: the largest that may come, from a slow stick.
 const INSTALL_MAX: Duration = Duration::from_secs(3600);
+/// As [`STATUS_MAX`], for a report: all that waits is read and signed.
+const REPORT_MAX: Duration = Duration::from_secs(300);
 
 /// What may be asked.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -64,6 +68,8 @@ pub enum Question {
         /// The slot.
         slot: SlotName,
     },
+    /// For a report that is carried to the server; its bytes follow the line of the answer.
+    Report,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -98,7 +104,8 @@ pub enum AskError {
     Refused(String),
 }
 
-/// Answers the status, installs files and holds updates back, for ever. Must be called within a tokio runtime.
+/// Answers the status, installs files, holds updates back and writes reports, for ever. Must be called
+/// within a tokio runtime.
 ///
 /// # Errors
 /// The socket cannot be made.
@@ -107,6 +114,7 @@ pub fn serve(
     status: impl Fn() -> DeviceStatus + Send + Sync + 'static,
     updates: Updates,
     holds: Holds,
+    carrier: Carrier,
 ) -> io::Result<()> {
     let door = Door::of(state_dir)?;
     match fs::remove_file(state_dir.join(NAME)) {
@@ -115,7 +123,7 @@ pub fn serve(
         _ => {}
     }
     let listener = UnixListener::bind(door.path())?;
-    let status = Arc::new(status);
+    let (status, carrier) = (Arc::new(status), Arc::new(carrier));
     let visitors = Arc::new(Semaphore::new(VISITORS_MAX));
     tokio::spawn(async move {
         loop {
@@ -128,9 +136,10 @@ pub fn serve(
                     continue;
                 }
             };
-            let (status, updates, holds) = (status.clone(), updates.clone(), holds.clone());
+            let (status, updates) = (status.clone(), updates.clone());
+            let (holds, carrier) = (holds.clone(), carrier.clone());
             tokio::spawn(async move {
-                if let Err(error) = answer(visitor, &*status, &updates, holds).await {
+                if let Err(error) = answer(visitor, &*status, &updates, holds, &carrier).await {
                     tracing::debug!("{NAME}: {error}");
                 }
                 drop(place);
@@ -145,6 +154,7 @@ async fn answer(
     status: &(impl Fn() -> DeviceStatus + Send + Sync),
     updates: &Updates,
     holds: Holds,
+    carrier: &Carrier,
 ) -> io::Result<()> {
     let (read, mut write) = visitor.into_split();
     let mut line = String::new();
@@ -165,6 +175,10 @@ async fn answer(
             Err(error) => Answer::Failed(chain(error)),
         }),
         Ok(Question::ReleaseHold { slot }) => changed(move || holds.release(&slot)).await,
+        Ok(Question::Report) => match carrier.told().await {
+            Ok((carried, bytes)) => [to_json(&Answer::Done(carried)), bytes].concat(),
+            Err(reason) => to_json(&Answer::<()>::Failed(reason)),
+        },
     };
     write.write_all(&answer).await
 }
@@ -223,11 +237,35 @@ pub fn release_hold(state_dir: &Path, slot: SlotName) -> Result<Hold, AskError> 
     ask(state_dir, &Question::ReleaseHold { slot }, STATUS_MAX)
 }
 
+/// Has the agent of `state_dir` write a report: what it holds, and its bytes.
+///
+/// # Errors
+/// [`AskError`].
+pub fn report(state_dir: &Path) -> Result<(Carried, Vec<u8>), AskError> {
+    let (carried, mut rest): (Carried, _) = begin(state_dir, &Question::Report, REPORT_MAX)?;
+    let mut bytes = Vec::new();
+    rest.get_mut().set_limit(REPORT_BYTES_MAX as u64);
+    rest.read_to_end(&mut bytes).map_err(AskError::Answer)?;
+    if bytes.len() != carried.bytes {
+        return Err(AskError::Answer(io::ErrorKind::UnexpectedEof.into()));
+    }
+    Ok((carried, bytes))
+}
+
 fn ask<T: DeserializeOwned>(
     state_dir: &Path,
     question: &Question,
     longest: Duration,
 ) -> Result<T, AskError> {
+    begin(state_dir, question, longest).map(|(answer, _)| answer)
+}
+
+/// Asks, and reads the line of the answer; what follows it is left to be read.
+fn begin<T: DeserializeOwned>(
+    state_dir: &Path,
+    question: &Question,
+    longest: Duration,
+) -> Result<(T, BufReader<Take<Stream>>), AskError> {
     let nobody = |source| AskError::Nobody { socket: state_dir.join(NAME), source };
     let door = Door::of(state_dir).map_err(nobody)?;
     let mut agent = Stream::connect(door.path()).map_err(nobody)?;
@@ -240,7 +278,7 @@ fn ask<T: DeserializeOwned>(
         _ => AskError::Answer(error),
     })?;
     match serde_json::from_str(&line).map_err(|error| AskError::Answer(error.into()))? {
-        Answer::Done(done) => Ok(done),
+        Answer::Done(done) => Ok((done, answer)),
         Answer::Failed(reason) => Err(AskError::Refused(reason)),
     }
 }

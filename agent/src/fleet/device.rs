@@ -1,5 +1,6 @@
 //! Who this device is and how it reaches its server: the folder that `lineside device add` made.
 
+use lineside_trust::{KeyError, KeyPair};
 use lineside_wire::name::DeviceId;
 use serde::Deserialize;
 use std::fmt;
@@ -21,7 +22,7 @@ pub enum DeviceError {
         /// Why.
         source: io::Error,
     },
-    /// Others may read the password.
+    /// Others may read the password or the key.
     #[error("{} may be read by others (mode {mode:o}); run: chmod 600 {}", path.display(), path.display())]
     Mode {
         /// The file.
@@ -44,6 +45,14 @@ pub enum DeviceError {
         path: PathBuf,
         /// Why, with the line.
         source: toml::de::Error,
+    },
+    /// The key that signs reports.
+    #[error("{} cannot be used", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: KeyError,
     },
     /// Something that is not built yet.
     #[error("{}: mqtt_tls = true is not supported yet; the server must be on loopback", path.display())]
@@ -156,6 +165,20 @@ impl Device {
             Ok(NameFile { device }) => Ok(device),
             Err(source) => Err(DeviceError::Contents { path, source }),
         }
+    }
+
+    /// The key in `report.pem` of `folder`, which signs what is carried to the server by hand.
+    ///
+    /// # Errors
+    /// [`DeviceError`]; a key that others may read is refused.
+    pub fn report_key(folder: &Path) -> Result<KeyPair, DeviceError> {
+        let path = folder.join("report.pem");
+        let (text, mode) = read(&path)?;
+        if mode & 0o077 != 0 {
+            return Err(DeviceError::Mode { path, mode });
+        }
+        KeyPair::from_pem(&String::from_utf8_lossy(&text))
+            .map_err(|source| DeviceError::Key { path, source })
     }
 
     /// Host and port of the server's broker, for people.

@@ -2,6 +2,7 @@
 
 pub mod asked;
 pub mod backoff;
+pub mod carry;
 pub mod device;
 pub mod pace;
 pub mod session;

@@ -6,7 +6,7 @@ use crate::database::Database;
 use crate::error::chain;
 use crate::fleet::status::release_ref;
 use crate::telemetry::resources;
-use crate::telemetry::spool::{Batch, Key, Pace, Spool, SpoolError};
+use crate::telemetry::spool::{Batch, Key, Load, Pace, Spool, SpoolError};
 use crate::telemetry::summarise::Summariser;
 use crate::worker::Witness;
 use crate::worker::route::Settled;
@@ -199,6 +199,18 @@ impl TelemetryHandle {
             }
             Err(_) => None,
         }
+    }
+
+    /// What waits, for a file of at most so many bytes. It waits on: whoever carries the file may lose
+    /// it.
+    ///
+    /// # Errors
+    /// [`SpoolError`].
+    pub async fn load(&self, bytes_max: usize) -> Result<Load, SpoolError> {
+        self.flush().await;
+        let shared = self.shared.clone();
+        let load = spawn_blocking(move || lock(&shared.spool).load(bytes_max, now_unix_ms())).await;
+        load.unwrap_or_else(|error| Err(SpoolError::Record(error.to_string())))
     }
 
     /// These records are on their way.

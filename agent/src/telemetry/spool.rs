@@ -8,7 +8,7 @@ use lineside_update::Report;
 use lineside_wire::envelope::encode;
 use lineside_wire::v1::{Ack, Body, Interval, Record, Telemetry, record};
 use redb::{ReadableTable, Table, TableDefinition, TableHandle};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Start of the device, and number of the record within it.
@@ -21,6 +21,9 @@ const EVENTS: Numbered = TableDefinition::new("spool/events");
 const OPEN: TableDefinition<&str, &[u8]> = TableDefinition::new("spool/open");
 /// Slot: the number of the last report of the update engine that was taken.
 const REPORTED: TableDefinition<&str, u64> = TableDefinition::new("spool/reported");
+/// The number of the last report that was written for a file, under [`LAST`].
+const CARRIED: TableDefinition<&str, u64> = TableDefinition::new("spool/carried");
+const LAST: &str = "last";
 
 /// Records that one message may carry.
 const BATCH_RECORDS_MAX: usize = 200;
@@ -30,6 +33,9 @@ const BATCH_BYTES_MAX: usize = 256 << 10;
 const BODY_BYTES_MAX: usize = 512 << 10;
 /// Bytes that the database needs for a record besides its body, roughly.
 const RECORD_BYTES: u64 = 48;
+/// Highest number of a report that a clock may ask for: it may show anything, and there must be
+/// numbers after it.
+const REPORT_NUMBER_BY_CLOCK_MAX: u64 = 1 << 52;
 /// Ranges of an acknowledgement that are looked at.
 const ACK_RANGES_MAX: usize = 4096;
 
@@ -46,6 +52,19 @@ pub enum Pace {
 
 /// A message, and the keys of the records in it.
 pub type Batch = (Vec<u8>, Vec<Key>);
+
+/// Records for a file that somebody carries to the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Load {
+    /// The number of the report, above that of each before.
+    pub number: u64,
+    /// The records, as messages.
+    pub messages: Vec<Vec<u8>>,
+    /// How many they are.
+    pub records: usize,
+    /// Whether there are more than found a place.
+    pub more: bool,
+}
 
 /// Why the spool does not answer.
 #[derive(Debug, thiserror::Error)]
@@ -81,12 +100,14 @@ impl Spool {
     /// # Errors
     /// [`SpoolError::Database`].
     pub fn open(database: Arc<Database>, boot: u64, bytes_max: u64) -> Result<Spool, SpoolError> {
-        let tables = [INTERVALS.name(), EVENTS.name(), OPEN.name(), REPORTED.name()];
+        let tables =
+            [INTERVALS.name(), EVENTS.name(), OPEN.name(), REPORTED.name(), CARRIED.name()];
         database.have_tables(&tables, |transaction| {
             transaction.open_table(INTERVALS)?;
             transaction.open_table(EVENTS)?;
             transaction.open_table(OPEN)?;
             transaction.open_table(REPORTED)?;
+            transaction.open_table(CARRIED)?;
             Ok(())
         })?;
         let transaction = database.begin_read()?;
@@ -273,6 +294,43 @@ impl Spool {
         let message = encode(&Telemetry { records })
             .map_err(|error| SpoolError::Record(error.to_string()))?;
         Ok(Some((message, keys)))
+    }
+
+    /// All records for a file, oldest first, in messages of at most `bytes_max` together. They stay
+    /// until the server says that it has stored them. `now_unix_ms` is what the device takes for the
+    /// time: a device whose state was lost goes on with higher numbers by it.
+    ///
+    /// # Errors
+    /// [`SpoolError`].
+    pub fn load(&mut self, bytes_max: usize, now_unix_ms: i64) -> Result<Load, SpoolError> {
+        let (mut messages, mut taken, mut bytes) = (Vec::new(), BTreeSet::new(), 0);
+        let mut more = false;
+        // Whatever waits for a file waited out an interruption.
+        let waits = |taken: &BTreeSet<Key>, key: &Key| match taken.contains(key) {
+            true => Pace::Wait,
+            false => Pace::Company,
+        };
+        while let Some((message, keys)) = self.batch(u64::MAX, |key| waits(&taken, key))? {
+            bytes += message.len();
+            if bytes > bytes_max {
+                more = true;
+                break;
+            }
+            messages.push(message);
+            taken.extend(keys);
+        }
+        // Written before it is used: no two reports have one number.
+        let transaction = self.database.begin_write()?;
+        let number = {
+            let mut table = transaction.open_table(CARRIED)?;
+            let last = table.get(LAST)?.map_or(0, |last| last.value());
+            let now = u64::try_from(now_unix_ms).unwrap_or(0).min(REPORT_NUMBER_BY_CLOCK_MAX);
+            let number = now.max(last + 1);
+            table.insert(LAST, number)?;
+            number
+        };
+        transaction.commit()?;
+        Ok(Load { number, messages, records: taken.len(), more })
     }
 
     /// Removes what the server has stored.
@@ -477,5 +535,40 @@ mod tests {
         let mut spool = Spool::open(database.clone(), 1, 1 << 20).unwrap();
         spool.write(&[event("a"), interval(1)], &none()).unwrap();
         assert_eq!(Spool::open(database, 1, 1 << 20).unwrap().next(), 2);
+    }
+
+    #[test]
+    fn a_file_gets_every_record_and_a_higher_number_each_time_and_nothing_is_removed() {
+        let database = in_memory();
+        let mut spool = Spool::open(database.clone(), 1, 1 << 20).unwrap();
+        let bodies: Vec<Body> = (0..500).map(|number| event(&number.to_string())).collect();
+        spool.write(&bodies, &BTreeMap::new()).unwrap();
+        spool.write(&[interval(7)], &BTreeMap::new()).unwrap();
+        let load = spool.load(1 << 20, 100).unwrap();
+        assert_eq!((load.number, load.records, load.more), (100, 501, false));
+        let mut sequences = Vec::new();
+        for message in &load.messages {
+            let message: Telemetry = decode(message).unwrap();
+            assert!(message.records.iter().all(|record| record.backfill));
+            sequences.extend(message.records.iter().map(|record| record.sequence));
+        }
+        sequences.sort_unstable();
+        assert_eq!(sequences, (0..501).collect::<Vec<u64>>());
+
+        // A clock that was set back, and a start later.
+        let again = spool.load(1 << 20, 50).unwrap();
+        assert_eq!((again.number, again.messages), (101, load.messages));
+        let mut spool = Spool::open(database, 2, 1 << 20).unwrap();
+        assert_eq!(spool.load(1 << 20, -5).unwrap().number, 102);
+    }
+
+    #[test]
+    fn what_finds_no_place_in_a_file_is_told_to_be_there() {
+        let mut spool = Spool::open(in_memory(), 1, 1 << 20).unwrap();
+        let bodies: Vec<Body> = (0..500).map(|number| event(&number.to_string())).collect();
+        spool.write(&bodies, &BTreeMap::new()).unwrap();
+        let load = spool.load(8_000, 1).unwrap();
+        assert!(load.more && load.records > 0 && load.records < 500, "{}", load.records);
+        assert!(load.messages.iter().map(Vec::len).sum::<usize>() <= 8_000);
     }
 }

@@ -2,6 +2,7 @@
 
 mod add;
 mod export;
+mod import;
 mod shown;
 
 use crate::connection::Connection;
@@ -32,6 +33,8 @@ pub enum DeviceCommand {
     },
     /// Pack what a device is to install into one file, for `lineside-agent install`.
     Export(export::Export),
+    /// Give the server what `lineside-agent report` has written on a device without a network.
+    Import(import::Import),
 }
 
 pub fn run(command: DeviceCommand, connection: &Connection, output: &Output) -> anyhow::Result<()> {
@@ -52,5 +55,6 @@ pub fn run(command: DeviceCommand, connection: &Connection, output: &Output) -> 
             output.print(shown::paragraph(&device, OffsetDateTime::now_utc())?, &device)
         }
         DeviceCommand::Export(export) => export::run(&export, connection, output),
+        DeviceCommand::Import(import) => import::run(&import, connection, output),
     }
 }

@@ -176,6 +176,19 @@ impl Server {
         self.read(&self.send(Method::POST, &path, None)?.done()?, &path)
     }
 
+    /// Tells it by which key reports of a device are known.
+    pub fn put_report_key(&self, device: &str, key: &PublicKey) -> anyhow::Result<()> {
+        let path = format!("/api/v1/devices/{device}/report-key");
+        let key = serde_json::to_vec(key)?;
+        self.send(Method::PUT, &path, Some((JSON, &key)))?.done().map(drop)
+    }
+
+    /// Gives it a report that was carried here, and says what it made of it.
+    pub fn put_report(&self, report: &[u8]) -> anyhow::Result<Value> {
+        let path = "/api/v1/reports";
+        self.read(&self.send(Method::POST, path, Some((BYTES, report)))?.done()?, path)
+    }
+
     /// Has it forget a device.
     pub fn remove_device(&self, device: &str) -> anyhow::Result<()> {
         let path = format!("/api/v1/devices/{device}");

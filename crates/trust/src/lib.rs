@@ -15,6 +15,7 @@ mod freshness;
 mod key;
 mod provider;
 mod releases;
+mod report;
 pub mod repository;
 mod root;
 
@@ -29,4 +30,5 @@ pub use freshness::{
 };
 pub use key::{KeyError, KeyPair, PublicKey};
 pub use releases::{ReleasesDraft, ReleasesSpec, SignedRelease, TrustedReleases, verify_releases};
+pub use report::{REPORT_BYTES_MAX, Report, ReportError, UnverifiedReport, seal_report};
 pub use root::{Root, RootSpec, sign_root};

@@ -12,6 +12,7 @@ mod manifests;
 mod openapi;
 mod page;
 mod problem;
+mod reports;
 mod telemetry;
 mod tuf;
 mod view;
@@ -22,6 +23,7 @@ use crate::release::{RELEASES_BYTES_MAX, ROLE_BYTES_MAX, ROOT_BYTES_MAX};
 use axum::http::{HeaderValue, header};
 use axum::{Extension, Router};
 use extract::BodyBytesMax;
+use lineside_trust::REPORT_BYTES_MAX;
 use std::sync::Arc;
 use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa::OpenApi;
@@ -71,6 +73,7 @@ pub(crate) fn router(fleet: Arc<Fleet>) -> Router {
         .routes(routes!(devices::approve))
         .routes(routes!(devices::documents))
         .routes(routes!(ask::ask))
+        .routes(routes!(reports::put_key))
         .routes(routes!(telemetry::intervals))
         .routes(routes!(telemetry::events))
         .routes(routes!(manifests::version))
@@ -104,6 +107,7 @@ pub(crate) fn router(fleet: Arc<Fleet>) -> Router {
                 .routes(routes!(manifests::get, manifests::put, manifests::remove))
                 .layer(bounded(MANIFEST_BYTES_MAX as usize)),
         )
+        .merge(OpenApiRouter::new().routes(routes!(reports::take)).layer(bounded(REPORT_BYTES_MAX)))
         .split_for_parts();
     openapi::add_usual_errors(&mut document);
     let document = Arc::new(document);

@@ -25,6 +25,8 @@ pub(crate) struct DeviceShown {
     pub labels: BTreeMap<String, String>,
     /// When it was last heard of, RFC 3339; null if never.
     pub last_seen: Option<String>,
+    /// When a report was imported last that somebody had carried here, RFC 3339; null if never.
+    pub last_report: Option<String>,
     /// Version of its agent, empty if it was never heard of.
     pub agent_version: String,
     /// How often it was started.
@@ -112,6 +114,7 @@ pub(crate) async fn list(fleet: &Fleet, devices: Vec<Device>) -> Result<Vec<Devi
             site: device.row.site.clone(),
             labels: device.labels.clone(),
             last_seen: device.last_seen_unix_ms().map(time_shown),
+            last_report: device.row.report_unix_ms.map(time_shown),
             agent_version: device.row.agent_version.clone(),
             boot: from_row(device.row.boot),
             assignment_version: assigned.as_ref().map_or(0, |assigned| assigned.version),

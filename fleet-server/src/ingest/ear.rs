@@ -6,7 +6,7 @@ use crate::fleet::Fleet;
 use crate::quiet::Quiet;
 use lineside_wire::envelope::decode;
 use lineside_wire::name::DeviceId;
-use lineside_wire::topic::Up;
+use lineside_wire::topic::{Down, Up};
 use lineside_wire::v1::{Answer, Status};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
@@ -27,9 +27,9 @@ pub(crate) enum Heard {
 /// for one message, not for all of them.
 #[derive(Debug, Default)]
 pub(crate) struct Ear {
-    turn: Mutex<()>,
+    pub(super) turn: Mutex<()>,
     waiting_bytes: AtomicUsize,
-    closed: AtomicBool,
+    pub(super) closed: AtomicBool,
     pub(super) quiet: Quiet,
 }
 
@@ -47,7 +47,7 @@ impl Ear {
         let taken = match up {
             Up::Status => take_status(fleet, device, payload, now).await,
             Up::Answer => take_answer(fleet, device, payload).await,
-            Up::Telemetry => fleet.telemetry.take(fleet, device, payload, now).await,
+            Up::Telemetry => take_telemetry(fleet, device, payload, now).await,
         };
         if let Err(error) = taken {
             if let Error::Database(cause) = &error {
@@ -111,6 +111,19 @@ async fn take_answer(fleet: &Fleet, device: &DeviceId, payload: &[u8]) -> Result
         Err(error) => return unreadable(fleet, device, "answer", &error.to_string()).await,
     };
     fleet.questions.answer(device, answer, payload.len());
+    Ok(())
+}
+
+async fn take_telemetry(
+    fleet: &Fleet,
+    device: &DeviceId,
+    payload: &[u8],
+    now: OffsetDateTime,
+) -> Result<(), Error> {
+    let (_, acks) = fleet.telemetry.take(fleet, device, payload, now).await?;
+    for ack in acks {
+        fleet.link.send(device, Down::Ack, &ack).await;
+    }
     Ok(())
 }
 

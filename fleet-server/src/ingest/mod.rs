@@ -1,6 +1,7 @@
 //! Bytes from devices become facts: what they hold, what they measured, what happened.
 
 mod across;
+mod carried;
 mod ear;
 mod keep;
 mod pace;
@@ -11,6 +12,7 @@ mod stored;
 mod telemetry;
 
 pub(crate) use across::Names;
+pub(crate) use carried::{Imported, import};
 pub(crate) use ear::{Ear, Heard};
 pub(crate) use pace::Pace;
 pub(crate) use record::slot_shown;

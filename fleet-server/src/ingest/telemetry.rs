@@ -13,7 +13,6 @@ use crate::store::tables::{device, event, interval};
 use crate::store::{Store, from_row, to_row};
 use lineside_wire::name::DeviceId;
 use lineside_wire::range_set::RangeSet;
-use lineside_wire::topic::Down;
 use lineside_wire::v1::{Ack, Interval};
 use sea_orm::ActiveValue::{NotSet, Set, Unchanged};
 use sea_orm::{DatabaseTransaction, EntityTrait, PaginatorTrait};
@@ -44,22 +43,25 @@ impl Telemetry {
         Telemetry { store, bounds: Bounds::of_each }
     }
 
-    /// Takes a message: stores what is new of it, and acknowledges all of it once that is on disk.
-    /// A message that cannot be read is counted and not acknowledged; a record that cannot be read
-    /// is stored as it is.
+    /// Takes a message: stores what is new of it, and gives how many records that were, and what may
+    /// be acknowledged: all of it, now that it is on disk. A message that cannot be read is counted
+    /// and not acknowledged; a record that cannot be read is stored as it is.
     ///
     /// # Errors
-    /// [`Error::Database`]; then nothing was stored and nothing is acknowledged.
+    /// [`Error::Database`]; then nothing was stored and nothing is to be acknowledged.
     pub async fn take(
         &self,
         fleet: &Fleet,
         device: &DeviceId,
         payload: &[u8],
         now: OffsetDateTime,
-    ) -> Result<(), Error> {
+    ) -> Result<(usize, Vec<Ack>), Error> {
         let records = match record::read(payload) {
             Ok(records) => records,
-            Err(problem) => return unreadable(fleet, device, "telemetry", &problem).await,
+            Err(problem) => {
+                unreadable(fleet, device, "telemetry", &problem).await?;
+                return Ok((0, Vec::new()));
+            }
         };
         let mut acked: BTreeMap<i64, RangeSet> = BTreeMap::new();
         for record in &records {
@@ -86,11 +88,11 @@ impl Telemetry {
         {
             tracing::warn!("{device}: {odd}{more}");
         }
-        for (boot, set) in acked {
-            let ack = Ack { boot: from_row(boot), ranges: set.ranges().collect() };
-            fleet.link.send(device, Down::Ack, &ack).await;
-        }
-        Ok(())
+        let ack = |(boot, set): (i64, RangeSet)| Ack {
+            boot: from_row(boot),
+            ranges: set.ranges().collect(),
+        };
+        Ok((stored.records, acked.into_iter().map(ack).collect()))
     }
 
     /// Stores the records that are new, in one transaction.

@@ -7,6 +7,7 @@ use crate::registry::SlotReported;
 use crate::store::tables::{assignment, device, event, interval, received, stock, total};
 use crate::store::{Store, from_row, to_row};
 use lineside_bundle::Digest;
+use lineside_trust::PublicKey;
 use lineside_wire::name::DeviceId;
 use lineside_wire::v1::Status;
 use sea_orm::ActiveValue::{Set, Unchanged};
@@ -103,6 +104,9 @@ impl Registry {
             intervals_dropped: Set(0),
             events_dropped: Set(0),
             missing_before: Set(0),
+            report_key: Set(String::new()),
+            report_number: Set(0),
+            report_unix_ms: Set(None),
         };
         let writing = self.store.write().await?;
         let known = device::Entity::find_by_id(id.to_string()).one(&writing.transaction).await?;
@@ -139,6 +143,48 @@ impl Registry {
         }
         writing.commit().await?;
         Ok(Credentials { device: device.to_string(), user: device.to_string(), password })
+    }
+
+    /// Takes the public key by which reports of a device are known that are carried here.
+    ///
+    /// # Errors
+    /// [`Error::Missing`].
+    pub async fn set_report_key(&self, device: &DeviceId, key: &PublicKey) -> Result<(), Error> {
+        let text = serde_json::to_string(key).expect("a key has a JSON form");
+        let writing = self.store.write().await?;
+        let changed = device::Entity::update_many()
+            .col_expr(device::Column::ReportKey, Expr::value(text))
+            .filter(device::Column::Name.eq(device.as_str()))
+            .exec(&writing.transaction)
+            .await?;
+        if changed.rows_affected == 0 {
+            return Err(missing(device.as_str()));
+        }
+        writing.commit().await
+    }
+
+    /// Remembers that a report was imported, whole.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] if one of this number or a later one was.
+    pub async fn reported(
+        &self,
+        device: &DeviceId,
+        number: u64,
+        now: OffsetDateTime,
+    ) -> Result<(), Error> {
+        let writing = self.store.write().await?;
+        let changed = device::Entity::update_many()
+            .col_expr(device::Column::ReportNumber, Expr::value(to_row(number)))
+            .col_expr(device::Column::ReportUnixMs, Expr::value(unix_ms(now)))
+            .filter(device::Column::Name.eq(device.as_str()))
+            .filter(device::Column::ReportNumber.lt(to_row(number)))
+            .exec(&writing.transaction)
+            .await?;
+        if changed.rows_affected == 0 {
+            return Err(imported_before(device, number));
+        }
+        writing.commit().await
     }
 
     /// Forgets a device and all it told: its name may be given to another.
@@ -285,10 +331,28 @@ impl Device {
         from_row(self.row.assignment_version)
     }
 
+    /// The key by which its reports are known that are carried here.
+    pub fn report_key(&self) -> Option<PublicKey> {
+        PublicKey::parse(self.row.report_key.as_bytes()).ok()
+    }
+
+    /// Number of the last report that was carried here, 0 for none.
+    pub fn report_number(&self) -> u64 {
+        from_row(self.row.report_number)
+    }
+
     /// Records that never came of starts that are no longer kept track of.
     pub fn missing_before(&self) -> u64 {
         from_row(self.row.missing_before)
     }
+}
+
+/// Why a report is not imported again.
+pub(crate) fn imported_before(device: &DeviceId, number: u64) -> Error {
+    Error::Conflict(format!(
+        "report {number} of {device} or a later one was imported already: an old report says nothing \
+         new; write another with `lineside-agent report`"
+    ))
 }
 
 fn missing(name: &str) -> Error {

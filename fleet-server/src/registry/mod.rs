@@ -3,5 +3,5 @@
 mod device;
 mod reported;
 
-pub(crate) use device::{Credentials, Device, NewDevice, Registry, unix_ms};
+pub(crate) use device::{Credentials, Device, NewDevice, Registry, imported_before, unix_ms};
 pub(crate) use reported::{ReleaseShown, SlotReported};

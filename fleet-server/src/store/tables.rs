@@ -52,6 +52,12 @@ pub(crate) mod device {
         pub events_dropped: i64,
         /// Records that never came, of starts that are no longer kept track of.
         pub missing_before: i64,
+        /// Public key of what it signs to be carried here, in TUF's form; empty if it has none.
+        pub report_key: String,
+        /// Number of the last report that was carried here, 0 for none.
+        pub report_number: i64,
+        /// When that was imported.
+        pub report_unix_ms: Option<i64>,
     }
 
     impl ActiveModelBehavior for ActiveModel {}

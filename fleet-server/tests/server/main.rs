@@ -16,6 +16,7 @@ mod process;
 mod raw;
 mod referrers;
 mod releases;
+mod reports;
 mod running;
 mod signers;
 mod storage;

@@ -4,8 +4,11 @@ use crate::running::{As, Reply, Running};
 use crate::signers::{Artifact, Signers, artifact};
 use crate::tuf::site_policy;
 use lineside_bundle::{Digest, MANIFEST_TYPE};
+use lineside_trust::{KeyPair, seal_report};
+use ring::rand::SystemRandom;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::sync::OnceLock;
 
 /// Larger than any body but a blob may be, in bytes.
 const TOO_LARGE: usize = 5 << 20;
@@ -20,6 +23,11 @@ struct House {
     artifact: Artifact,
     document: Value,
     _data: tempfile::TempDir,
+}
+
+fn report_key() -> &'static KeyPair {
+    static KEY: OnceLock<KeyPair> = OnceLock::new();
+    KEY.get_or_init(|| KeyPair::generate(&SystemRandom::new()).unwrap())
 }
 
 impl House {
@@ -81,6 +89,15 @@ impl House {
                 json!({ "release": "turbine/1" }).to_string().into_bytes()
             }
             ("POST", "/api/v1/releases/{name}/{version}/ask") => b"{}".to_vec(),
+            ("PUT", "/api/v1/devices/{device}/report-key") => {
+                serde_json::to_vec(&report_key().public()).unwrap()
+            }
+            ("POST", "/api/v1/reports") => {
+                let key = serde_json::to_vec(&report_key().public()).unwrap();
+                let place = "/api/v1/devices/line-3/report-key";
+                assert_eq!(self.ask("PUT", place, &key).status, 204);
+                seal_report(&"line-3".parse().unwrap(), 1, &[], report_key())
+            }
             ("PUT", "/api/v1/root") => self.signers.root_bytes(),
             ("PUT", "/api/v1/releases") => self.ask("GET", "/api/v1/releases", b"").body,
             ("PUT", "/api/v1/targets/{role}") => {
@@ -154,7 +171,9 @@ fn the_document_lists_every_route_and_nothing_else() {
         "POST /api/v1/devices/{device}/password",
         "POST /api/v1/devices/{device}/slots/{slot}/approve",
         "POST /api/v1/releases/{name}/{version}/ask",
+        "POST /api/v1/reports",
         "POST /v2/{name}/blobs/uploads/",
+        "PUT /api/v1/devices/{device}/report-key",
         "PUT /api/v1/devices/{device}/slots/{slot}",
         "PUT /api/v1/releases",
         "PUT /api/v1/root",

@@ -8,7 +8,9 @@ use crate::output::{Output, Usage};
 use crate::server::{Credentials, NewDevice, Server};
 use anyhow::Context;
 use clap::Args;
+use lineside_trust::KeyPair;
 use lineside_wire::name::DeviceId;
+use ring::rand::SystemRandom;
 use serde::Serialize;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -17,6 +19,8 @@ use ureq::http::uri::Authority;
 
 /// Identity, credentials and addresses, as the agent reads them.
 const DEVICE: &str = "device.toml";
+/// The key that signs what is carried from the device to the server.
+const REPORT_KEY: &str = "report.pem";
 /// Where a broker listens that nobody told otherwise.
 const MQTT_PORT: u16 = 1883;
 
@@ -116,9 +120,15 @@ fn make(
     // The password is told once: whether it can be written down is found out before.
     let files = NewFiles::reserve(
         folder,
-        &[(DEVICE.to_owned(), Readers::Owner), (ROOT.to_owned(), Readers::All)],
+        &[
+            (DEVICE.to_owned(), Readers::Owner),
+            (REPORT_KEY.to_owned(), Readers::Owner),
+            (ROOT.to_owned(), Readers::All),
+        ],
     )?;
     files.fill(ROOT, keys.root().bytes())?;
+    let report_key = KeyPair::generate(&SystemRandom::new())?;
+    files.fill(REPORT_KEY, report_key.to_pem().as_bytes())?;
     let credentials = ask(&server)?;
     let file = DeviceFile {
         device: name.as_str(),
@@ -131,10 +141,17 @@ fn make(
     let text = toml::to_string(&file).context("what the server told fits no device.toml")?;
     files.fill(DEVICE, text.as_bytes())?;
     files.keep();
+    server.put_report_key(name.as_str(), &report_key.public()).with_context(|| {
+        format!(
+            "{} is made, and the server does not know its key for reports; if the device is to have \
+             no network, make the folder again: lineside device reissue {name}",
+            folder.display()
+        )
+    })?;
 
     let here = folder.display();
     let text = format!(
-        "{here}: {DEVICE}, {ROOT}\nTake this folder to {name} and name it as device_dir in its \
+        "{here}: {DEVICE}, {ROOT}, {REPORT_KEY}\nTake this folder to {name} and name it as device_dir in its \
          agent.toml; an agent that runs there has to be started again. Its password is nowhere else."
     );
     let json = json!({ "device": name, "folder": folder, "server_http": server.url(),

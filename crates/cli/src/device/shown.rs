@@ -22,6 +22,7 @@ struct Device {
     labels: BTreeMap<String, String>,
     agent_version: String,
     last_seen: Option<String>,
+    last_report: Option<String>,
     /// What is not as it should be, a sentence each.
     attention: Vec<String>,
     slots: BTreeMap<String, Slot>,
@@ -98,7 +99,12 @@ pub fn table(devices: &Value, now: OffsetDateTime) -> anyhow::Result<String> {
             0 => "-".into(),
             count => count.to_string(),
         };
-        let mut lead = [device.name.clone(), site.to_owned(), since(device, now), attention];
+        let mut lead = [
+            device.name.clone(),
+            site.to_owned(),
+            since(device.last_seen.as_deref(), now),
+            attention,
+        ];
         let vacant = Slot::default();
         let slots: Vec<(&str, &Slot)> = match device.slots.is_empty() {
             true => vec![("-", &vacant)],
@@ -129,7 +135,11 @@ pub fn paragraph(device: &Value, now: OffsetDateTime) -> anyhow::Result<String> 
     for (key, value) in &device.labels {
         let _ = write!(text, ", {key}={value}");
     }
-    let _ = write!(text, "\nlast seen {}", since(&device, now));
+    let _ = write!(text, "\nlast seen {}", since(device.last_seen.as_deref(), now));
+    if let Some(report) = &device.last_report {
+        let ago = since(Some(report), now);
+        let _ = write!(text, ", its last report by hand came {ago}");
+    }
     if !device.agent_version.is_empty() {
         let _ = write!(text, ", agent {}", device.agent_version);
     }
@@ -207,10 +217,10 @@ impl Event {
     }
 }
 
-/// How long ago a device was heard of, in the largest unit that fits.
-fn since(device: &Device, now: OffsetDateTime) -> String {
-    let Some(seen) = &device.last_seen else { return "never".into() };
-    let Ok(time) = OffsetDateTime::parse(seen, &Rfc3339) else { return seen.clone() };
+/// How long ago something was, in the largest unit that fits.
+fn since(moment: Option<&str>, now: OffsetDateTime) -> String {
+    let Some(moment) = moment else { return "never".into() };
+    let Ok(time) = OffsetDateTime::parse(moment, &Rfc3339) else { return moment.to_owned() };
     match (now - time).whole_seconds() {
         ..=0 => "now".into(),
         seconds @ 1..120 => format!("{seconds} s ago"),

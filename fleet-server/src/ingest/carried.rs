@@ -1,0 +1,95 @@
+//! Reports that somebody carries here: what they tell is taken as if the network had brought it.
+
+use crate::error::Error;
+use crate::fleet::Fleet;
+use crate::ingest::ear::unreadable;
+use crate::registry::imported_before;
+use lineside_trust::{ReportError, UnverifiedReport};
+use lineside_wire::envelope::{self, Message};
+use lineside_wire::name::DeviceId;
+use lineside_wire::v1::{Status, Telemetry};
+use serde::Serialize;
+use std::sync::atomic::Ordering;
+use time::OffsetDateTime;
+use utoipa::ToSchema;
+
+/// What a report brought.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct Imported {
+    /// Whose it was.
+    pub device: String,
+    /// Which of its reports.
+    pub number: u64,
+    /// Events and intervals that are new here.
+    pub new_records: usize,
+}
+
+/// Takes a report, if the device that it names has signed it and none after it was taken.
+///
+/// # Errors
+/// [`Error::Missing`] if there is no such device; [`Error::Refused`] if it has not signed this;
+/// [`Error::Conflict`] for a report that came before, or a device without a key.
+pub(crate) async fn import(
+    fleet: &Fleet,
+    bytes: &[u8],
+    now: OffsetDateTime,
+) -> Result<Imported, Error> {
+    let report = UnverifiedReport::read(bytes).map_err(refused)?;
+    let device = fleet.registry.get(report.device().as_str()).await?;
+    let key = device.report_key().ok_or_else(|| {
+        Error::Conflict(format!(
+            "{0} has no key for reports: make its folder again with `lineside device reissue {0}`",
+            device.id
+        ))
+    })?;
+    let report = report.verify(&key).map_err(refused)?;
+    if report.number <= device.report_number() {
+        return Err(imported_before(&device.id, report.number));
+    }
+    let mut new_records = 0;
+    for message in report.messages {
+        // One message at a time, as those that come through the network.
+        let _turn = fleet.ear.turn.lock().await;
+        if fleet.ear.closed.load(Ordering::Acquire) {
+            return Err(Error::Conflict("the server is stopping: import it again later".into()));
+        }
+        new_records += take(fleet, &device.id, message, now).await?;
+    }
+    // Only now: a report that was taken in part may be imported again, and says nothing twice.
+    fleet.registry.reported(&device.id, report.number, now).await?;
+    Ok(Imported { device: device.id.to_string(), number: report.number, new_records })
+}
+
+async fn take(
+    fleet: &Fleet,
+    device: &DeviceId,
+    message: &[u8],
+    now: OffsetDateTime,
+) -> Result<usize, Error> {
+    match envelope::open(message) {
+        Ok((Status::KIND, _, _)) => match envelope::decode::<Status>(message) {
+            Ok(status) => {
+                let known = fleet.registry.get(device.as_str()).await?.boot();
+                // What came through the network since is newer, whenever the file arrives.
+                if status.boot >= known {
+                    fleet.registry.heard(device, &status, now).await?;
+                }
+            }
+            Err(error) => unreadable(fleet, device, "status", &error.to_string()).await?,
+        },
+        Ok((Telemetry::KIND, _, _)) => {
+            let (new, _) = fleet.telemetry.take(fleet, device, message, now).await?;
+            return Ok(new);
+        }
+        Ok((kind, version, _)) => {
+            let problem = format!("message {kind} version {version} is not known here");
+            unreadable(fleet, device, "a message", &problem).await?;
+        }
+        Err(error) => unreadable(fleet, device, "a message", &error.to_string()).await?,
+    }
+    Ok(0)
+}
+
+fn refused(error: ReportError) -> Error {
+    Error::Refused(error.to_string())
+}
