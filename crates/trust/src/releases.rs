@@ -300,3 +300,22 @@ fn without_nulls(value: Value) -> Value {
 pub(crate) fn target(id: &ReleaseId, custom: Value) -> Value {
     json!({ "length": id.size, "hashes": { "sha256": id.digest.hex() }, "custom": custom })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_floor_reaches_up_to_the_release_itself_and_no_higher() {
+        let listed = |floor: u64| {
+            let custom = json!({ "bundle": "pump", "version": "2", "number": 2, "floor": floor });
+            let hashes = json!({ "sha256": Digest::of(b"a manifest").hex() });
+            let target = json!({ "length": 10, "hashes": hashes, "custom": custom });
+            release("pump/2", &serde_json::from_value(target).unwrap())
+        };
+        for floor in 0..=2 {
+            assert_eq!(listed(floor).unwrap().floor, floor);
+        }
+        assert_eq!(listed(3).unwrap_err(), "pump/2: floor 3 is above 2");
+    }
+}

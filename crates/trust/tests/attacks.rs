@@ -4,8 +4,8 @@
 
 use lineside_bundle::{Digest, ReleaseId};
 use lineside_trust::{
-    AssignmentSpec, Delegation, KeyPair, ReleasesDraft, Root, RootSpec, Seen, TrustError,
-    TrustedAssignment, TrustedReleases, VERSION_MAX, agree, sign_assignment, sign_root,
+    AssignmentSpec, DOCUMENT_BYTES_MAX, Delegation, KeyPair, ReleasesDraft, Root, RootSpec, Seen,
+    TrustError, TrustedAssignment, TrustedReleases, VERSION_MAX, agree, sign_assignment, sign_root,
     verify_assignment, verify_releases,
 };
 use lineside_wire::name::DeviceId;
@@ -117,6 +117,42 @@ fn what_both_name_may_be_installed() {
     let [target] = agree(&releases, &assignment).unwrap().try_into().unwrap();
     assert_eq!(target.release(), &release("2"));
     assert_eq!((target.slot().as_str(), target.number(), target.floor()), ("turbine", 2, 0));
+}
+
+/// A document whose signatures name the right keys and do not fit.
+fn badly_signed(document: &[u8]) -> Vec<u8> {
+    let mut document: serde_json::Value = serde_json::from_slice(document).unwrap();
+    for signature in document["signatures"].as_array_mut().unwrap() {
+        let digits = signature["sig"].as_str().unwrap();
+        let other = if digits.starts_with('0') { "1" } else { "0" };
+        signature["sig"] = format!("{other}{}", &digits[1..]).into();
+    }
+    serde_json::to_vec(&document).unwrap()
+}
+
+#[test]
+fn a_signature_of_the_right_key_that_does_not_fit_counts_for_nothing() {
+    let keys = keys();
+    let not_signed = |said: String| assert!(said.contains("not signed by enough"), "{said}");
+    not_signed(said(accept_releases(&badly_signed(&releases(&enough())))));
+    let assignment = sign_assignment(&assigned(1, release("2")), &keys.director);
+    not_signed(said(accept_assignment(&badly_signed(&assignment))));
+    let first = sign_root(&spec(), &[&keys.roots[0]]);
+    assert!(Root::pin(&badly_signed(&first)).is_err());
+    let next = sign_root(&RootSpec { version: 2, ..spec() }, &[&keys.roots[0]]);
+    assert!(root().update(&next).is_ok());
+    assert!(root().update(&badly_signed(&next)).is_err());
+}
+
+#[test]
+fn a_target_brings_the_floor_that_was_signed() {
+    let mut draft = draft(&["1"]);
+    draft.add(release("2"), Some(2)).unwrap();
+    let releases = accept_releases(&draft.sign(LATER, &enough())).unwrap();
+    let spec = assigned(1, release("2"));
+    let assignment = accept_assignment(&sign_assignment(&spec, &keys().director)).unwrap();
+    let [target] = agree(&releases, &assignment).unwrap().try_into().unwrap();
+    assert_eq!((target.number(), target.floor()), (2, 2));
 }
 
 #[test]
@@ -374,6 +410,8 @@ fn rubbish_of_any_size_is_refused() {
     let deep = "[".repeat(100_000);
     assert!(accept_releases(deep.as_bytes()).is_err());
     assert!(matches!(accept_releases(&vec![b' '; 5 << 20]), Err(TrustError::Size { .. })));
+    let largest = accept_releases(&vec![b' '; DOCUMENT_BYTES_MAX]);
+    assert!(matches!(largest, Err(TrustError::Format { .. })), "it is read");
 }
 
 proptest! {
@@ -381,6 +419,7 @@ proptest! {
     fn a_changed_byte_never_changes_what_is_trusted(at in 0usize..10_000, flip in 1u8..=255) {
         let original = releases(&enough());
         let trusted = accept_releases(&original).unwrap();
+        prop_assert_eq!(trusted.iter().count(), 2);
         let mut bytes = original.clone();
         let at = at % bytes.len();
         bytes[at] ^= flip;

@@ -302,6 +302,34 @@ fn a_file_is_believed_by_its_length_and_digest_alone() {
 }
 
 #[test]
+fn a_document_of_the_largest_size_is_read_and_no_larger_one() {
+    let scene = scene();
+    let timestamp = scene.served("timestamp.json");
+    let padded = |length: usize| {
+        let padding = vec![b' '; length - timestamp.len()];
+        scene.serve("timestamp.json", [&timestamp[..], &padding].concat());
+        scene.refresh_at(NOW)
+    };
+    let error = padded(1 << 20).unwrap_err();
+    let RepositoryError::Size { max, .. } = error else { panic!("{error}") };
+    let max = usize::try_from(max).unwrap();
+    assert!(matches!(padded(max + 1), Err(RepositoryError::Size { .. })));
+    padded(max).unwrap();
+}
+
+#[test]
+fn a_signature_of_the_right_key_that_does_not_fit_counts_for_nothing() {
+    let scene = scene();
+    let text = String::from_utf8(scene.served("timestamp.json")).unwrap();
+    let at = text.find("\"sig\":\"").unwrap() + 7;
+    let other = if &text[at..=at] == "0" { "1" } else { "0" };
+    let changed = [&text[..at], other, &text[at + 1..]].concat();
+    scene.serve("timestamp.json", changed.into_bytes());
+    let error = scene.refresh();
+    assert!(error.starts_with("timestamp.json"), "{error}");
+}
+
+#[test]
 fn nothing_is_installed_that_too_few_or_others_have_signed() {
     let [first, second] = [&keys().people[0], &keys().stranger];
     for signers in [vec![first], vec![first, first], vec![first, second], vec![&keys().online; 2]] {
