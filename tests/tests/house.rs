@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 /// Each member of the workspace: its folder, its name, and what it and its tests use of the others.
-const WALLS: [(&str, &str, &[&str], &[&str]); 18] = [
+const WALLS: [(&str, &str, &[&str], &[&str]); 19] = [
     (
         "agent",
         "lineside-agent",
@@ -22,7 +22,8 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 18] = [
             "lineside-update",
             "lineside-wire",
         ],
-        &[],
+        // Itself, with the places at which tests make it fail.
+        &["lineside-agent"],
     ),
     (
         "fleet-server",
@@ -61,6 +62,18 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 18] = [
         &[],
     ),
     ("tests/evil-plugin", "evil-plugin", &["lineside-plugin"], &[]),
+    (
+        "tests/hostile",
+        "lineside-hostile",
+        &[
+            "lineside-bundle",
+            "lineside-delta",
+            "lineside-trust",
+            "lineside-update",
+            "lineside-wire",
+        ],
+        &[],
+    ),
     ("tests/tuf-client", "lineside-tuf-client", &["lineside-trust"], &[]),
 ];
 
@@ -184,6 +197,16 @@ fn everybody_uses_of_the_others_what_the_plan_allows_and_nothing_else() {
         assert_eq!(used(&["dependencies", "build-dependencies"]), set(uses), "{name}");
         assert_eq!(used(&["dev-dependencies"]), set(tests_use), "the tests of {name}");
     }
+}
+
+#[test]
+fn no_device_has_the_places_at_which_tests_make_the_agent_fail() {
+    let agent = manifest(&root().join("agent"));
+    let features = agent["features"].as_table().unwrap();
+    assert_eq!(features.keys().collect::<Vec<_>>(), ["failpoints"], "one is on by default");
+    // Whoever else used the agent could turn them on: the plan lets nobody but its own tests.
+    let others = WALLS.iter().filter(|(_, _, uses, _)| uses.contains(&"lineside-agent"));
+    assert_eq!(others.count(), 0);
 }
 
 #[test]

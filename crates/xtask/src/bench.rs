@@ -7,8 +7,8 @@ use crate::shell::{cargo, root, step, target_dir};
 use anyhow::{Context, bail};
 use std::process::Command;
 
-/// Rounds of `bench crash`.
-const CRASH_ROUNDS: &str = "200";
+/// Kills of `bench crash`, unless its second argument says how many.
+const CRASH_ROUNDS: &str = "1000";
 
 /// Runs the benchmark that the first argument names.
 ///
@@ -16,20 +16,25 @@ const CRASH_ROUNDS: &str = "200";
 /// There is none of that name, or it fails.
 pub fn run(arguments: &[String]) -> anyhow::Result<()> {
     match arguments.first().map(String::as_str) {
-        Some("crash") => crash(),
+        Some("crash") => crash(arguments.get(1).map_or(CRASH_ROUNDS, String::as_str)),
         Some("delta") => delta::run(),
         Some("footprint") => footprint(),
         _ => bail!("usage: cargo xtask bench crash | delta | footprint"),
     }
 }
 
-/// Kills agents and workers at random moments of updates, many times.
-fn crash() -> anyhow::Result<()> {
+/// Has the agent fail at every place in every way, then kills agents and workers at random moments of
+/// updates, many times.
+fn crash(rounds: &str) -> anyhow::Result<()> {
     setup::programs(&[C_COMPILER])?;
-    let test = ["test", "--workspace", "--locked", "--test", "crash", "--", "--nocapture"];
+    let test = |name| ["test", "--workspace", "--locked", "--test", name, "--", "--nocapture"];
     step(
-        &format!("{CRASH_ROUNDS} kills at random moments of updates"),
-        cargo(&test).env("LINESIDE_CRASH_ROUNDS", CRASH_ROUNDS),
+        "every place fails in every way",
+        cargo(&test("failpoints")).env("LINESIDE_FAILPOINTS_ALL", "1"),
+    )?;
+    step(
+        &format!("{rounds} kills at random moments of updates"),
+        cargo(&test("crash")).env("LINESIDE_CRASH_ROUNDS", rounds),
     )
 }
 

@@ -1,7 +1,7 @@
 //! `cargo xtask check`: what can be said of the code without running it.
 
 use crate::setup::{self, C_COMPILER};
-use crate::shell::{cargo, root, step, target_dir};
+use crate::shell::{cargo, root, step};
 use std::process::Command;
 
 /// The version whose rules `deny.toml` is written for.
@@ -28,21 +28,7 @@ pub fn run() -> anyhow::Result<()> {
 }
 
 fn deny() -> anyhow::Result<()> {
-    let tools = target_dir().join("tools");
-    let program = tools.join("bin/cargo-deny");
-    let version = crate::shell::said(&program.to_string_lossy(), &["--version"]);
-    if !version.is_some_and(|text| text.contains(CARGO_DENY)) {
-        step(
-            "install cargo-deny",
-            cargo(&["install", "cargo-deny", "--version", CARGO_DENY, "--locked", "--debug"])
-                .arg("--root")
-                .arg(&tools)
-                // A tool that runs for a second needs neither optimisation nor debug information.
-                .env("CARGO_PROFILE_DEV_DEBUG", "0")
-                .env("CARGO_TARGET_DIR", tools.join("build")),
-        )?;
-        let _ = std::fs::remove_dir_all(tools.join("build"));
-    }
+    let program = setup::tool("cargo-deny", CARGO_DENY)?;
     step(
         "dependencies, their licences and sources",
         Command::new(&program)

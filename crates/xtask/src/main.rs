@@ -3,6 +3,8 @@
 mod bench;
 mod check;
 mod demo;
+mod fuzz;
+mod mutants;
 mod setup;
 mod shell;
 mod test;
@@ -16,6 +18,8 @@ usage: cargo xtask COMMAND
   test    everything: unit and system tests here, the examples under emulated ARM
   demo    a server, three devices and a plant; a good release stays, bad ones go [--once]
   bench   crash | delta | footprint: what is measured rather than tested
+  fuzz    TARGET [SECONDS]: tries bytes of strangers until a promise breaks or time is up
+  mutants changes what is ours in the verifier here and there: does a test notice?
 ";
 
 fn main() -> ExitCode {
@@ -26,6 +30,8 @@ fn main() -> ExitCode {
         "test" => test::run(),
         "demo" => demo::run(&rest),
         "bench" => bench::run(&rest),
+        "fuzz" => fuzz::run(&rest),
+        "mutants" => mutants::run(),
         _ => {
             eprint!("{HELP}");
             return ExitCode::from(2);

@@ -1,6 +1,6 @@
 //! What a command needs on the machine: installed where root may, else listed.
 
-use crate::shell::{root, said, step, target_dir};
+use crate::shell::{cargo, root, said, step, target_dir};
 use anyhow::bail;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -66,6 +66,45 @@ pub fn plugins() -> anyhow::Result<()> {
         step(&format!("plugin {plugin}"), &mut build)?;
     }
     Ok(())
+}
+
+/// Makes sure that a tool of cargo's is there in this version. Gives its program.
+///
+/// # Errors
+/// If it cannot be installed.
+pub fn tool(name: &str, version: &str) -> anyhow::Result<PathBuf> {
+    let tools = target_dir().join("tools");
+    let program = tools.join("bin").join(name);
+    // Asked as cargo would, too: some know their version only as its subcommand.
+    let word = name.trim_start_matches("cargo-");
+    let ask = |arguments: &[&str]| said(&program.to_string_lossy(), arguments);
+    let says = [ask(&["--version"]), ask(&[word, "--version"])];
+    if !says.iter().flatten().any(|text| text.contains(version)) {
+        step(
+            &format!("install {name}"),
+            cargo(&["install", name, "--version", version, "--locked", "--debug"])
+                .arg("--root")
+                .arg(&tools)
+                // A tool that runs for a second needs neither optimisation nor debug information.
+                .env("CARGO_PROFILE_DEV_DEBUG", "0")
+                .env("CARGO_TARGET_DIR", tools.join("build")),
+        )?;
+        let _ = std::fs::remove_dir_all(tools.join("build"));
+    }
+    Ok(program)
+}
+
+/// Makes sure that there is a nightly compiler, which the fuzzer's instrumentation needs.
+///
+/// # Errors
+/// If rustup cannot install one.
+pub fn nightly() -> anyhow::Result<()> {
+    let installed = said("rustup", &["toolchain", "list"]).unwrap_or_default();
+    if installed.lines().any(|line| line.starts_with("nightly")) {
+        return Ok(());
+    }
+    let install = ["toolchain", "install", "nightly", "--profile", "minimal"];
+    step("install a nightly compiler", Command::new("rustup").args(install))
 }
 
 /// Makes sure that these programs, or files with a full path, are there, each given with the Debian

@@ -1,0 +1,39 @@
+//! `cargo xtask mutants`: changes what is ours in the verifier here and there, and sees that a test
+//! notices each time.
+
+use crate::setup::{self, C_COMPILER};
+use crate::shell::{root, step, target_dir};
+use std::process::Command;
+
+const CARGO_MUTANTS: &str = "27.1.0";
+/// What decides whether something is believed: signatures, versions, expiry, who may sign what, that
+/// releases and assignment agree; and the verdicts on what runs.
+const FILES: [&str; 8] = [
+    "crates/rules/src/verdict.rs",
+    "crates/trust/src/agree.rs",
+    "crates/trust/src/assignment.rs",
+    "crates/trust/src/document.rs",
+    "crates/trust/src/provider.rs",
+    "crates/trust/src/releases.rs",
+    "crates/trust/src/repository/link.rs",
+    "crates/trust/src/repository/rules.rs",
+];
+const PACKAGES: [&str; 2] = ["lineside-rules", "lineside-trust"];
+
+/// Tries every mutant. The list of those that no test noticed is printed, and lies with the rest in
+/// `mutants.out` beside the builds.
+///
+/// # Errors
+/// If a test fails without any mutant, or a mutant survives.
+pub fn run() -> anyhow::Result<()> {
+    setup::programs(&[C_COMPILER])?;
+    let program = setup::tool("cargo-mutants", CARGO_MUTANTS)?;
+    let mut mutants = Command::new(program);
+    mutants.arg("mutants").current_dir(root());
+    mutants.arg("--output").arg(target_dir());
+    mutants.args(PACKAGES.iter().flat_map(|package| ["--package", package]));
+    mutants.args(FILES.iter().flat_map(|file| ["--file", file]));
+    // A copy of the workspace has builds of its own.
+    mutants.env_remove("CARGO_TARGET_DIR");
+    step("mutants of the verifier and of verdicts", &mut mutants)
+}

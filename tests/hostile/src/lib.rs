@@ -1,0 +1,40 @@
+//! What strangers may send to a device, and what must hold whatever it is: one function for each kind
+//! of bytes. Fuzz targets call them, and an ordinary test with everything in `corpus/`.
+//!
+//! A function says whether the bytes were good. It panics where a promise is broken.
+
+mod bundles;
+mod journal;
+mod messages;
+mod recipe;
+mod signer;
+mod trust;
+
+pub use bundles::{bundle, oci, parcel};
+pub use journal::journal;
+pub use messages::envelope;
+pub use recipe::recipe;
+pub use trust::{assignment, canonical, metadata};
+
+/// A kind of bytes.
+pub struct Target {
+    /// Its name: of the fuzz target, and of the folder below `corpus/`.
+    pub name: &'static str,
+    /// Tries some bytes. Says whether they were good.
+    pub attempt: fn(&[u8]) -> bool,
+    /// Bytes that are good, to begin from.
+    pub seeds: fn() -> Vec<Vec<u8>>,
+}
+
+/// Every kind.
+pub const TARGETS: [Target; 9] = [
+    Target { name: "assignment", attempt: assignment, seeds: trust::assignments },
+    Target { name: "bundle", attempt: bundle, seeds: bundles::bundles },
+    Target { name: "canonical", attempt: canonical, seeds: trust::values },
+    Target { name: "envelope", attempt: envelope, seeds: messages::messages },
+    Target { name: "journal", attempt: journal, seeds: journal::states },
+    Target { name: "metadata", attempt: metadata, seeds: trust::repositories },
+    Target { name: "oci", attempt: oci, seeds: bundles::manifests },
+    Target { name: "parcel", attempt: parcel, seeds: bundles::parcels },
+    Target { name: "recipe", attempt: recipe, seeds: recipe::recipes },
+];

@@ -1,0 +1,51 @@
+//! Messages over MQTT: a broker in between may send anything.
+
+use lineside_wire::envelope::{Message, decode, encode};
+use lineside_wire::topic::Topic;
+use lineside_wire::v1::{Ack, Body, Documents, Event, Record, Status, Telemetry, event};
+
+/// Reads a message. What was read can be sent again, and says the same.
+pub fn envelope(input: &[u8]) -> bool {
+    if let Ok(text) = std::str::from_utf8(input)
+        && let Some(topic) = Topic::parse(text)
+    {
+        assert_eq!(topic.to_string(), text);
+        return true;
+    }
+    if let Ok(telemetry) = decode::<Telemetry>(input) {
+        for record in &telemetry.records {
+            if let Ok(body) = record.read() {
+                let _ = body.encode();
+            }
+        }
+    }
+    again::<Status>(input)
+        || again::<Telemetry>(input)
+        || again::<Documents>(input)
+        || again::<Ack>(input)
+}
+
+fn again<M: Message>(input: &[u8]) -> bool {
+    let Ok(message) = decode::<M>(input) else { return false };
+    let bytes = encode(&message).expect("what was read can be sent");
+    let read = decode::<M>(&bytes).expect("what was sent can be read");
+    // Compared as bytes: some numbers are not equal to themselves.
+    assert_eq!(encode(&read).expect("what was read can be sent"), bytes);
+    true
+}
+
+pub(crate) fn messages() -> Vec<Vec<u8>> {
+    let told = Body::Event(Event {
+        slot: "turbine".into(),
+        kind: event::COMMITTED,
+        release: None,
+        text: "it stays".into(),
+        at_unix_ms: 1,
+    });
+    let (code, body) = told.encode().expect("an event can be written");
+    let record = Record { boot: 1, sequence: 2, backfill: false, code, body };
+    let telemetry = encode(&Telemetry { records: vec![record] });
+    let ack = encode(&Ack { boot: 7, ranges: vec![(0, 3), (9, 9)] });
+    let messages = [telemetry, ack].map(|message| message.expect("it can be sent"));
+    messages.into_iter().chain([b"lineside/v1/line-3/down/ack".to_vec()]).collect()
+}
