@@ -5,6 +5,7 @@
 //! an hour must go on afterwards without anybody coming by, so that is done here. What is committed
 //! stays; a transaction that failed is its owner's to repeat.
 
+use crate::failpoint;
 use redb::{
     DatabaseError, ReadTransaction, ReadableDatabase, StorageError, TableHandle, WriteTransaction,
 };
@@ -79,6 +80,7 @@ impl Database {
         }
         let transaction = self.begin_write()?;
         make(&transaction)?;
+        failpoint::pass("database.tables").map_err(redb::Error::Io)?;
         Ok(transaction.commit()?)
     }
 

@@ -5,6 +5,7 @@
 //! disk is full the thread waits for space and slots go on in memory.
 
 use crate::database::Database;
+use crate::failpoint;
 use crate::store::Store;
 use crate::worker::route::{JournalStep, StreamState};
 use lineside_bundle::FailSafe;
@@ -149,6 +150,9 @@ pub struct SlotRecord {
     pub fail_safe_given: u64,
     /// What the last bundle says when there is no answer.
     pub fail_safe: BTreeMap<String, FailSafe>,
+    /// Batches of the slot that were written; only the writing thread counts them.
+    #[serde(default)]
+    pub batches: u64,
 }
 
 /// The readings that one committed frame accounts for.
@@ -397,6 +401,28 @@ struct Trouble {
     over_since: Option<Instant>,
 }
 
+/// A transaction that may be on the medium.
+#[derive(Default)]
+struct Open {
+    /// What its batches found out.
+    outcomes: Vec<Committed>,
+    /// The number that its last batch of each slot gives the slot.
+    batches: BTreeMap<String, u64>,
+}
+
+/// Why a transaction has failed.
+struct Failed {
+    error: LedgerError,
+    /// The transaction, if it may be on the medium all the same.
+    open: Option<Open>,
+}
+
+impl<E: Into<LedgerError>> From<E> for Failed {
+    fn from(error: E) -> Failed {
+        Failed { error: error.into(), open: None }
+    }
+}
+
 impl Writer {
     fn write(mut self, mut inbox: mpsc::Receiver<Request>) {
         // A sink waits until what it has delivered has left, so these stay few.
@@ -415,7 +441,12 @@ impl Writer {
                 }
                 request = inbox.try_recv().ok();
             }
-            match self.transact(&batches, &delivered) {
+            let written = match self.transact(&batches, &delivered) {
+                Err(Failed { error, open: Some(written) }) => self.find_out(error, written, &inbox),
+                Err(Failed { error, open: None }) => Err(error),
+                Ok(outcomes) => Ok(outcomes),
+            };
+            match written {
                 Ok(outcomes) => {
                     delivered.clear();
                     self.worked();
@@ -468,13 +499,42 @@ impl Writer {
         }
     }
 
+    /// Finds out whether a transaction is on the medium whose commit has failed: the disk may have
+    /// taken it and not said so. Given to the slots again it would double their findings. Until the
+    /// disk can be asked, the slots wait as for one that hangs.
+    fn find_out(
+        &mut self,
+        error: LedgerError,
+        Open { outcomes, batches }: Open,
+        inbox: &mpsc::Receiver<Request>,
+    ) -> Result<Vec<Committed>, LedgerError> {
+        let Some((slot, batch)) = batches.first_key_value() else { return Err(error) };
+        loop {
+            match self.batches(slot) {
+                Ok(written) if written >= *batch => return Ok(outcomes),
+                Ok(_) => return Err(error),
+                Err(_) if inbox.is_closed() => return Err(error),
+                Err(still) => self.failed(still),
+            }
+            std::thread::sleep(RETRY_AFTER);
+        }
+    }
+
+    /// How many batches of a slot are on the medium.
+    fn batches(&self, slot: &str) -> Result<u64, LedgerError> {
+        // One that writes, because only that opens the database again.
+        let transaction = self.database.begin_write()?;
+        let slots = transaction.open_table(SLOTS)?;
+        Ok(slots.get(slot)?.map_or(0, |bytes| record(bytes.value()).batches))
+    }
+
     fn transact(
         &self,
         batches: &[(Box<Batch>, oneshot::Sender<Answer>)],
         delivered: &BTreeMap<String, BTreeSet<u64>>,
-    ) -> Result<Vec<Committed>, LedgerError> {
+    ) -> Result<Vec<Committed>, Failed> {
         let transaction = self.database.begin_write()?;
-        let mut outcomes = Vec::new();
+        let mut open = Open::default();
         let mut full = BTreeSet::new();
         {
             let mut slots = transaction.open_table(SLOTS)?;
@@ -507,10 +567,10 @@ impl Writer {
                     readings.insert((slot, *number), bytes.as_slice())?;
                 }
                 let mut record = batch.record.clone();
-                let before: SlotRecord = slots
-                    .get(slot)?
-                    .and_then(|bytes| serde_json::from_slice(bytes.value()).ok())
-                    .unwrap_or_default();
+                let before = slots.get(slot)?.map(|bytes| self::record(bytes.value()));
+                let before = before.unwrap_or_default();
+                record.batches = before.batches + 1;
+                open.batches.insert(slot.to_owned(), record.batches);
                 record.counts.lost = before.counts.lost + outcome.lost;
                 record.counts.doubled = before.counts.doubled + outcome.doubled;
                 let bytes = serde_json::to_vec(&record)
@@ -525,7 +585,7 @@ impl Writer {
                         sinks.insert(sink.as_str(), (waiting + 1, dropped, next + 1))?;
                     }
                 }
-                outcomes.push(outcome);
+                open.outcomes.push(outcome);
             }
             for (sink, numbers) in delivered {
                 let mut removed = 0;
@@ -563,10 +623,21 @@ impl Writer {
                 }
             }
         }
-        transaction.commit()?;
+        let committed = failpoint::pass("ledger.commit")
+            .map_err(redb::Error::Io)
+            .and_then(|()| Ok(transaction.commit()?))
+            .and_then(|()| failpoint::pass("ledger.committed").map_err(redb::Error::Io));
+        if let Err(error) = committed {
+            return Err(Failed { error: error.into(), open: Some(open) });
+        }
         *self.full.lock().unwrap_or_else(PoisonError::into_inner) = full;
-        Ok(outcomes)
+        Ok(open.outcomes)
     }
+}
+
+/// What is written of a slot; as of a new one if it cannot be understood.
+fn record(bytes: &[u8]) -> SlotRecord {
+    serde_json::from_slice(bytes).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ pub mod config;
 pub mod daemon;
 pub mod database;
 pub mod error;
+pub mod failpoint;
 pub mod fleet;
 pub mod ledger;
 pub mod local;

@@ -12,6 +12,7 @@
 //! ```
 
 use crate::database::Database;
+use crate::failpoint;
 use redb::DatabaseError;
 use ring::rand::{SecureRandom, SystemRandom};
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -86,6 +87,7 @@ impl Store {
         make(&folder.join("blobs").join("sha256"))?;
         make(&folder.join("cache"))?;
         let path = folder.join("state.redb");
+        make_database(&path)?;
         let file = path.clone();
         let open = move || redb::Builder::new().set_cache_size(CACHE_BYTES).create(&file);
         let database = patiently(open).map_err(|error| StoreError::Database {
@@ -125,6 +127,28 @@ impl Store {
             Err(error) => Err(failed(&path)(error)),
         }
     }
+}
+
+/// Makes the database where there is none, and gives it its name once it is on the medium: one that a
+/// power cut has left half made could never be opened.
+fn make_database(path: &Path) -> Result<(), StoreError> {
+    if path.exists() {
+        return Ok(());
+    }
+    let part = path.with_extension("redb.part");
+    // What is left of an earlier attempt; there mostly is nothing.
+    let _ = fs::remove_file(&part);
+    redb::Builder::new().create(&part).map_err(|error| StoreError::Database {
+        path: part.clone(),
+        source: Box::new(redb::Error::from(error)),
+    })?;
+    let name = || {
+        failpoint::pass("store.database")?;
+        File::open(&part)?.sync_all()?;
+        fs::rename(&part, path)?;
+        File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
+    };
+    name().map_err(failed(path))
 }
 
 /// Opens a database that whoever had the folder before may not have let go of yet: a thread of
@@ -176,7 +200,8 @@ fn lock(folder: &Path) -> Result<File, StoreError> {
         }
         Err(TryLockError::Error(error)) => return Err(failed(&path)(error)),
     }
-    let written = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
+    let written = failpoint::pass("store.lock").and_then(|()| lock.set_len(0));
+    let written = written.and_then(|()| writeln!(lock, "{}", std::process::id()));
     if let Err(error) = written {
         // A full disk must not keep the agent from starting: the lock itself holds.
         tracing::warn!("cannot write {}: {error}", path.display());
@@ -197,8 +222,11 @@ fn make_key(path: &Path) -> Result<[u8; 32], StoreError> {
             .truncate(true)
             .mode(0o600)
             .open(&temporary)?;
+        failpoint::pass("store.key.write")?;
         file.write_all(&key)?;
+        failpoint::pass("store.key.sync")?;
         file.sync_all()?;
+        failpoint::pass("store.key.rename")?;
         fs::rename(&temporary, path)
     };
     write().map_err(failed(path))?;
@@ -265,6 +293,14 @@ mod tests {
         });
         Store::open(folder.path()).unwrap();
         letting_go.join().unwrap();
+    }
+
+    #[test]
+    fn what_a_power_cut_left_of_a_database_in_the_making_keeps_no_device_from_starting() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("state.redb.part"), vec![0; 4096]).unwrap();
+        Store::open(folder.path()).unwrap();
+        assert!(!folder.path().join("state.redb.part").exists());
     }
 
     #[test]

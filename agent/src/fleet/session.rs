@@ -2,6 +2,7 @@
 //!
 //! One task owns it. It may be away for weeks; nothing waits for it but what it carries.
 
+use crate::failpoint;
 use crate::fleet::Device;
 use crate::fleet::pace::Pace;
 use crate::fleet::status::Reporter;
@@ -167,7 +168,9 @@ impl Session {
                 }
             }
             Some(Topic::Down(device, Down::Ack)) if device == self.device.id => {
-                if let Some(ack) = read::<Ack>(&publish.payload) {
+                if let Some(ack) = read::<Ack>(&publish.payload)
+                    && failpoint::pass("session.ack").is_ok()
+                {
                     self.telemetry.acked(ack);
                 }
             }

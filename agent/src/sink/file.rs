@@ -5,6 +5,7 @@
 //! is moved away or cut short by others is begun anew as well.
 
 use crate::config::set_aside;
+use crate::failpoint;
 use crate::ledger::{Ledger, LedgerError};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -93,9 +94,11 @@ impl Lines {
                 return Err(foreign());
             }
             tracing::warn!("{}: half a line at its end is cut off", path.display());
+            failpoint::pass("sink.file.cut").map_err(failed)?;
             file.set_len(length).map_err(failed)?;
         }
         // What is there may not have reached the medium when the last writer was ended.
+        failpoint::pass("sink.file.open").map_err(failed)?;
         file.sync_all().map_err(failed)?;
         let last = end.map(|(_, number, text)| (number, text));
         Ok(Lines { path: path.to_owned(), bytes_max, file, inode, length, last })
@@ -123,14 +126,19 @@ impl Lines {
             tracing::info!("{} was moved away or changed; it is opened anew", self.path.display());
             self.begin_anew()?;
         } else if self.length > 0 && self.length + text.len() as u64 > self.bytes_max {
-            fs::rename(&self.path, set_aside(&self.path)).map_err(|error| self.failed(error))?;
+            failpoint::pass("sink.file.rename")
+                .and_then(|()| fs::rename(&self.path, set_aside(&self.path)))
+                .map_err(|error| self.failed(error))?;
             self.begin_anew()?;
         }
         let written = self
             .file
             .seek(SeekFrom::Start(self.length))
-            .and_then(|_| self.file.write_all(text.as_bytes()))
-            .and_then(|()| self.file.sync_data());
+            .and_then(|_| failpoint::pass("sink.file.write"))
+            .and_then(|()| self.file.write_all(text.as_bytes()))
+            .and_then(|()| failpoint::pass("sink.file.sync"))
+            .and_then(|()| self.file.sync_data())
+            .and_then(|()| failpoint::pass("sink.file.synced"));
         if let Err(source) = written {
             // Whatever part of it was written is cut off now or at the next start.
             let _ = self.file.set_len(self.length);
@@ -167,6 +175,7 @@ fn open(path: &Path) -> io::Result<(File, u64, u64)> {
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
     let metadata = file.metadata()?;
     if metadata.len() == 0 {
+        failpoint::pass("sink.file.folder")?;
         File::open(parent)?.sync_all()?;
     }
     Ok((file, metadata.len(), metadata.ino()))

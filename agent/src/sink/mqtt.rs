@@ -2,6 +2,7 @@
 //! so it arrives at least once; its `id` tells copies.
 
 use crate::config::MqttEnd;
+use crate::failpoint;
 use crate::ledger::Ledger;
 use crate::plant::{Connection, News};
 use rumqttc::mqttbytes::v5::PubAckReason;
@@ -92,12 +93,14 @@ async fn publish(
         let mut left: Option<(u64, Option<PubAckReason>)> = None;
         while let Some((number, notice)) = on_their_way.pop_front() {
             match timeout(ACKNOWLEDGE_MAX, notice.wait_completion_async()).await {
-                Ok(Ok(())) => numbers.push(number),
+                Ok(Ok(())) if failpoint::pass("sink.mqtt.acknowledged").is_ok() => {
+                    numbers.push(number);
+                }
                 Ok(Err(PublishNoticeError::V5PubAck(reason))) => {
                     left.get_or_insert((number, Some(reason)));
                 }
                 // The connection was lost.
-                Ok(Err(_)) => {
+                Ok(_) => {
                     left.get_or_insert((number, None));
                 }
                 Err(_) => {

@@ -16,6 +16,7 @@
 //! makes readings double.
 
 use crate::config::MqttEnd;
+use crate::failpoint;
 use crate::ledger::RECENT_PACKETS_MAX;
 use crate::plant::{Connection, News};
 use crate::source::{Arrival, Row, Step, json};
@@ -276,6 +277,9 @@ fn digest(publish: &Publish) -> u64 {
 }
 
 fn acknowledge(client: &AsyncClient, publish: &Publish) {
+    if failpoint::pass("source.mqtt.acknowledge").is_err() {
+        return;
+    }
     if let Some(ack) = client.prepare_ack(publish)
         && let Err(error) = client.try_manual_ack(ack)
     {

@@ -254,9 +254,8 @@ impl TelemetryHandle {
             // An elapsed wait is a checkpoint.
             let _ = timeout(CHECKPOINT_EVERY, self.shared.pending.notified()).await;
             let shared = self.shared.clone();
-            if spawn_blocking(move || shared.write()).await.is_err() {
-                return;
-            }
+            // A panic has been told where it happened. What comes later is written all the same.
+            let _ = spawn_blocking(move || shared.write()).await;
         }
     }
 

@@ -4,6 +4,7 @@
 //! give way first. What gave way shows as a gap in the numbers, and is told by a record of its own.
 
 use crate::database::Database;
+use crate::failpoint;
 use lineside_update::Report;
 use lineside_wire::envelope::encode;
 use lineside_wire::v1::{Ack, Body, Interval, Record, Telemetry, record};
@@ -110,20 +111,36 @@ impl Spool {
             transaction.open_table(CARRIED)?;
             Ok(())
         })?;
-        let transaction = database.begin_read()?;
-        let mut bytes = 0;
-        let mut next = 0;
+        let mut spool = Spool { database, boot, next: 0, bytes: 0, bytes_max, gave_way: 0 };
+        // A start that could not be counted may have the number of the one before.
+        (spool.next, spool.bytes) = spool.count()?;
+        Ok(spool)
+    }
+
+    /// The number after the last record of this start that is on disk, and the bytes of all.
+    fn count(&self) -> Result<(u64, u64), SpoolError> {
+        let transaction = self.database.begin_read()?;
+        let (mut next, mut bytes) = (0, 0);
         for table in [INTERVALS, EVENTS] {
             for entry in transaction.open_table(table)?.iter()? {
                 let (key, value) = entry?;
                 bytes += size(value.value().1);
-                // A start that could not be counted may have the number of the one before.
-                if key.value().0 == boot {
+                if key.value().0 == self.boot {
                     next = next.max(key.value().1 + 1);
                 }
             }
         }
-        Ok(Spool { database, boot, next, bytes, bytes_max, gave_way: 0 })
+        Ok((next, bytes))
+    }
+
+    /// Counts anew after a commit has failed: the disk may have taken it and not said so. Gives the
+    /// number after the last record of this start, if the disk can be asked now.
+    fn recount(&mut self) -> Option<u64> {
+        // Only that opens a database again whose disk has failed.
+        drop(self.database.begin_write());
+        let (next, bytes) = self.count().ok()?;
+        self.bytes = bytes;
+        Some(next)
     }
 
     /// The number that the next record gets.
@@ -218,8 +235,21 @@ impl Spool {
                 }
             }
         }
-        transaction.commit()?;
-        (self.next, self.bytes) = (next, bytes);
+        let committed = failpoint::pass("spool.commit")
+            .map_err(redb::Error::Io)
+            .and_then(|()| Ok(transaction.commit()?))
+            .and_then(|()| failpoint::pass("spool.committed").map_err(redb::Error::Io));
+        let before = std::mem::replace(&mut self.next, next);
+        if let Err(error) = committed {
+            // Its numbers are not given again, as the server may have records under them. Where the
+            // disk cannot be asked the records are taken for unwritten: better twice than never.
+            let is_there = self.recount() == Some(next) && before < next;
+            if !is_there {
+                return Err(error.into());
+            }
+        } else {
+            self.bytes = bytes;
+        }
         self.gave_way += gave_way;
         Ok(true)
     }
@@ -352,7 +382,14 @@ impl Spool {
                 }
             }
         }
-        transaction.commit()?;
+        let committed = failpoint::pass("spool.ack")
+            .map_err(redb::Error::Io)
+            .and_then(|()| Ok(transaction.commit()?))
+            .and_then(|()| failpoint::pass("spool.acked").map_err(redb::Error::Io));
+        if let Err(error) = committed {
+            self.recount();
+            return Err(error.into());
+        }
         self.bytes = self.bytes.saturating_sub(freed);
         Ok(())
     }

@@ -8,7 +8,8 @@
 //!
 //! What is made of an older blob is written to `<hex>.made`, and starts from nothing after a cut.
 
-use crate::update::disk::{Disk, DiskFile, RealDisk, sync_folder};
+use crate::failpoint;
+use crate::update::disk::{Disk, DiskFile, RealDisk};
 use lineside_bundle::{Digest, Hasher};
 use lineside_delta::ApplyError;
 use std::collections::BTreeSet;
@@ -110,6 +111,10 @@ struct Claims {
     by_hand: usize,
     /// Whether garbage is being collected.
     collecting: bool,
+    /// How often the folder could not be synced after a blob got its name, so that a power cut may
+    /// forget that name; and how many of these times have been made good.
+    unsettled: u64,
+    settled: u64,
 }
 
 /// The right to put in one blob.
@@ -176,10 +181,11 @@ impl Blobs {
         let folder = state_dir.join("blobs").join("sha256");
         let recipes = state_dir.join("blobs").join("recipes");
         for folder in [&folder, &recipes] {
-            fs::create_dir_all(folder).map_err(writing(folder))?;
+            disk.make_folder(folder).map_err(writing(folder))?;
         }
         for folder in [state_dir, &state_dir.join("blobs"), &folder, &recipes] {
-            sync_folder(folder).map_err(writing(folder))?;
+            let synced = failpoint::pass("blobs.open").and_then(|()| disk.sync_folder(folder));
+            synced.map_err(writing(folder))?;
         }
         let blobs = Blobs { folder, disk, claims: Arc::default() };
         for blobs in [&blobs, &blobs.recipes()] {
@@ -245,19 +251,41 @@ impl Blobs {
         self.claims().by_hand > 0
     }
 
-    /// Whether the blob is there, whole. Its digest is taken again; a damaged blob is removed, so
-    /// that it is fetched anew.
+    /// Whether the blob is there, whole and durable. Its digest is taken again; a damaged blob is
+    /// removed, so that it is fetched anew. One that cannot be read now stays: it may be the only
+    /// copy, and the disk may give it later.
     pub fn holds(&self, digest: &Digest, size: u64) -> bool {
         let path = self.path(digest);
-        let Ok(file) = File::open(&path) else { return false };
         let mut hasher = Hasher::default();
-        let whole =
-            hash(file, &mut hasher).is_ok_and(|read| read == size) && hasher.finish() == *digest;
-        if !whole {
-            // What stays behind is overwritten by the download.
-            let _ = fs::remove_file(&path);
+        let read = failpoint::pass("blobs.read").and_then(|()| self.disk.read(&path));
+        match read.and_then(|file| hash(file, &mut hasher)) {
+            Ok(read) if read == size && hasher.finish() == *digest => self.settle(),
+            Ok(_) => {
+                // What stays behind is overwritten by the download.
+                let _ = self.disk.remove(&path);
+                false
+            }
+            Err(_) => false,
         }
-        whole
+    }
+
+    /// Whether the names of all blobs are on the medium; has them there if they are not.
+    fn settle(&self) -> bool {
+        // Those that come while the folder is synced are left for the next time.
+        let (unsettled, settled) = {
+            let claims = self.claims();
+            (claims.unsettled, claims.settled)
+        };
+        if settled == unsettled {
+            return true;
+        }
+        let synced =
+            failpoint::pass("blobs.settle").and_then(|()| self.disk.sync_folder(&self.folder));
+        if synced.is_ok() {
+            let mut claims = self.claims();
+            claims.settled = claims.settled.max(unsettled);
+        }
+        synced.is_ok()
     }
 
     /// For downloads: waits until nobody else puts this blob in, or any by hand. Ask
@@ -290,7 +318,7 @@ impl Blobs {
         let path = self.path(digest);
         let reading = |source| BlobError::Read { path: path.clone(), source };
         let mut bytes = Vec::new();
-        let file = File::open(&path).map_err(reading)?;
+        let file = self.disk.read(&path).map_err(reading)?;
         file.take(size.saturating_add(1)).read_to_end(&mut bytes).map_err(reading)?;
         let found = Digest::of(&bytes);
         if found != *digest {
@@ -301,14 +329,13 @@ impl Blobs {
 
     /// Bytes of the blob that an earlier download left.
     pub fn partial_bytes(&self, digest: &Digest) -> u64 {
-        fs::metadata(self.partial(digest)).map_or(0, |metadata| metadata.len())
+        self.disk.length(&self.partial(digest)).unwrap_or(0)
     }
 
     /// Bytes of the blob on disk, whole or in part, by its file's length: whether they are the right
     /// ones is not looked at.
     pub fn bytes_here(&self, digest: &Digest) -> u64 {
-        fs::metadata(self.path(digest))
-            .map_or_else(|_| self.partial_bytes(digest), |metadata| metadata.len())
+        self.disk.length(&self.path(digest)).unwrap_or_else(|_| self.partial_bytes(digest))
     }
 
     /// Bytes that may still be written; none where the disk does not tell.
@@ -322,7 +349,7 @@ impl Blobs {
     /// [`BlobError::Write`].
     pub fn forget_partial(&self, digest: &Digest) -> Result<(), BlobError> {
         let path = self.partial(digest);
-        match fs::remove_file(&path) {
+        match failpoint::pass("blobs.forget").and_then(|()| self.disk.remove(&path)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(writing(&path)(error)),
             _ => Ok(()),
         }
@@ -356,10 +383,13 @@ impl Blobs {
     ) -> Result<bool, BlobError> {
         let path = self.partial(digest);
         let mut got = self.partial_bytes(digest);
+        failpoint::pass("blobs.append").map_err(writing(&path))?;
         let mut file = self.disk.append(&path).map_err(writing(&path))?;
         if got == 0 {
             // A file that a power cut makes nameless was fetched for nothing.
-            sync_folder(&self.folder).map_err(writing(&self.folder))?;
+            failpoint::pass("blobs.begin")
+                .and_then(|()| self.disk.sync_folder(&self.folder))
+                .map_err(writing(&self.folder))?;
         }
         let mut piece = vec![0; PIECE_BYTES];
         while got < size {
@@ -371,6 +401,7 @@ impl Blobs {
             match source.read(&mut piece[..room]) {
                 Ok(0) => break,
                 Ok(read) => {
+                    failpoint::pass("blobs.write").map_err(writing(&path))?;
                     file.write_all(&piece[..read]).map_err(writing(&path))?;
                     got += read as u64;
                     if got.is_multiple_of(SYNC_BYTES) && got < size {
@@ -394,7 +425,7 @@ impl Blobs {
     /// Has on the medium what was written to a partial. If that fails, what was not there before is
     /// cut off: the system may give it as written, and has no more of it after a power cut.
     fn sync(&self, file: &mut dyn DiskFile, path: &Path) -> Result<(), BlobError> {
-        file.sync().map_err(|source| {
+        failpoint::pass("blobs.sync").and_then(|()| file.sync()).map_err(|source| {
             if let Err(error) = trim(path) {
                 tracing::warn!("cannot cut off the end of {}: {error}", path.display());
             }
@@ -473,15 +504,20 @@ impl Blobs {
         let mut hasher = Hasher::default();
         let reading = |source| BlobError::Read { path: partial.to_owned(), source };
         // Read back from the file: a resumed download must not trust what a power cut left in it.
-        hash(File::open(partial).map_err(reading)?, &mut hasher).map_err(reading)?;
+        hash(self.disk.read(partial).map_err(reading)?, &mut hasher).map_err(reading)?;
         let found = hasher.finish();
         if found != *digest {
             fs::remove_file(partial).map_err(writing(partial))?;
             return Err(BlobError::Wrong { expected: *digest, found });
         }
         let path = self.path(digest);
-        fs::rename(partial, &path).map_err(writing(&path))?;
-        sync_folder(&self.folder).map_err(writing(&self.folder))
+        failpoint::pass("blobs.rename").map_err(writing(&path))?;
+        self.disk.rename(partial, &path).map_err(writing(&path))?;
+        let synced =
+            failpoint::pass("blobs.folder").and_then(|()| self.disk.sync_folder(&self.folder));
+        // The blob has its name, so the next one to ask would take it for durable.
+        self.claims().unsettled += u64::from(synced.is_err());
+        synced.map_err(writing(&self.folder))
     }
 
     /// Removes every blob and partial that `kept` does not name. Returns how many.
@@ -502,11 +538,12 @@ impl Blobs {
     fn remove_others(&self, kept: &BTreeSet<String>) -> Result<usize, BlobError> {
         let reading = |source| BlobError::Read { path: self.folder.clone(), source };
         let mut removed = 0;
-        for entry in fs::read_dir(&self.folder).map_err(reading)? {
-            let path = entry.map_err(reading)?.path();
+        for name in self.disk.names(&self.folder).map_err(reading)? {
+            let path = self.folder.join(name);
             let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
             if !kept.contains(stem) {
-                fs::remove_file(&path).map_err(writing(&path))?;
+                failpoint::pass("blobs.collect").map_err(writing(&path))?;
+                self.disk.remove(&path).map_err(writing(&path))?;
                 removed += 1;
             }
         }
@@ -593,7 +630,10 @@ fn hash(mut source: impl Read, hasher: &mut Hasher) -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::update::disk::DiskFile;
     use crate::update::disk::tests::SmallDisk;
+    use std::fs;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     const NEVER: &dyn Fn() -> bool = &|| false;
 
@@ -632,6 +672,68 @@ mod tests {
         assert!(matches!(blobs.read(&digest, 5), Err(BlobError::Wrong { .. })));
         assert!(!blobs.holds(&digest, 5));
         assert!(matches!(blobs.read(&digest, 5), Err(BlobError::Read { .. })));
+    }
+
+    /// A disk on which so many calls of one kind fail.
+    #[derive(Default)]
+    struct Failing {
+        reads: AtomicUsize,
+        syncs: AtomicUsize,
+    }
+
+    impl Failing {
+        fn fails(left: &AtomicUsize) -> io::Result<()> {
+            let counted = |left: usize| left.checked_sub(1);
+            match left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, counted) {
+                Ok(_) => Err(io::Error::from_raw_os_error(5)),
+                Err(_) => Ok(()),
+            }
+        }
+    }
+
+    impl Disk for Failing {
+        fn append(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+            RealDisk.append(path)
+        }
+
+        fn free_bytes(&self, folder: &Path) -> io::Result<u64> {
+            RealDisk.free_bytes(folder)
+        }
+
+        fn read(&self, path: &Path) -> io::Result<Box<dyn Read>> {
+            Failing::fails(&self.reads)?;
+            RealDisk.read(path)
+        }
+
+        fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+            Failing::fails(&self.syncs)?;
+            RealDisk.sync_folder(folder)
+        }
+    }
+
+    #[test]
+    fn a_blob_that_the_disk_does_not_give_now_is_not_thrown_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Arc::new(Failing::default());
+        let blobs = Blobs::on(folder.path(), disk.clone()).unwrap();
+        let digest = Digest::of(b"right");
+        assert!(blobs.receive(&digest, 5, &b"right"[..], NEVER).unwrap());
+        disk.reads.store(1, Ordering::Relaxed);
+        assert!(!blobs.holds(&digest, 5));
+        assert!(blobs.holds(&digest, 5));
+    }
+
+    #[test]
+    fn a_blob_whose_name_may_be_lost_in_a_power_cut_is_not_taken_for_durable() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Arc::new(Failing::default());
+        let blobs = Blobs::on(folder.path(), disk.clone()).unwrap();
+        let digest = Digest::of(b"right");
+        disk.syncs.store(2, Ordering::Relaxed);
+        let error = blobs.receive(&digest, 5, &b"right"[..], NEVER).unwrap_err();
+        assert!(matches!(error, BlobError::Write { .. }), "{error}");
+        assert!(!blobs.holds(&digest, 5), "the folder is not synced");
+        assert!(blobs.holds(&digest, 5), "now it is");
     }
 
     #[test]

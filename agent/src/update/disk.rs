@@ -1,7 +1,8 @@
-//! The disk as the store of blobs sees it, so that tests can fill it.
+//! The disk as the store of blobs sees it, so that tests can fill it and have it fail.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 /// A file that grows.
@@ -19,8 +20,57 @@ impl DiskFile for File {
     }
 }
 
-/// A disk.
+/// A disk. What a test does not play is the file system of this machine.
 pub trait Disk: Send + Sync {
+    /// Makes a folder and those above it, where they are missing.
+    ///
+    /// # Errors
+    /// What the disk says.
+    fn make_folder(&self, folder: &Path) -> io::Result<()> {
+        fs::create_dir_all(folder)
+    }
+    /// Opens `path` to read it from its beginning.
+    ///
+    /// # Errors
+    /// What the disk says.
+    fn read(&self, path: &Path) -> io::Result<Box<dyn Read>> {
+        Ok(Box::new(File::open(path)?))
+    }
+    /// Bytes of the file at `path`.
+    ///
+    /// # Errors
+    /// What the disk says.
+    fn length(&self, path: &Path) -> io::Result<u64> {
+        Ok(fs::metadata(path)?.len())
+    }
+    /// The names in `folder`.
+    ///
+    /// # Errors
+    /// What the disk says.
+    fn names(&self, folder: &Path) -> io::Result<Vec<OsString>> {
+        fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name())).collect()
+    }
+    /// Gives the file at `from` the name `to`, in place of any other.
+    ///
+    /// # Errors
+    /// What the disk says.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+    /// Removes the file at `path`.
+    ///
+    /// # Errors
+    /// What the disk says.
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+    /// Has the names in `folder` on the medium: a rename survives a power cut only then.
+    ///
+    /// # Errors
+    /// What the disk says.
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        File::open(folder)?.sync_all()
+    }
     /// Opens `path` to write at its end.
     ///
     /// # Errors
@@ -45,11 +95,6 @@ impl Disk for RealDisk {
         let stat = rustix::fs::statvfs(folder)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
-}
-
-/// A rename survives a power cut only once its folder is on the medium.
-pub fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! One redb table. Every write is a transaction that is on the medium when it returns.
 
 use crate::database::Database;
+use crate::failpoint;
 use lineside_bundle::Digest;
 use lineside_trust::Seen;
 use lineside_update::{SlotState, Target};
@@ -219,7 +220,9 @@ impl Journal {
                 table.insert(key.as_str(), value.as_slice())?;
             }
         }
+        failpoint::pass("journal.commit").map_err(redb::Error::Io)?;
         transaction.commit()?;
+        failpoint::pass("journal.committed").map_err(redb::Error::Io)?;
         Ok(())
     }
 }

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 
@@ -184,14 +184,30 @@ impl Device {
 
     /// Starts the agent and waits until it answers.
     pub fn start(&mut self) {
+        self.spawn();
+        wait("the agent answers", || self.status().filter(|status| status["running"] == true));
+    }
+
+    /// Starts the agent and does not wait for it.
+    pub fn spawn(&mut self) {
         let log = fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(self.folder.path().join("agent.log"))
             .unwrap();
-        let agent = self.program().arg("run").stderr(Stdio::from(log)).spawn().unwrap();
-        self.agent = Some(agent);
-        wait("the agent answers", || self.status().filter(|status| status["running"] == true));
+        let mut agent = self.program();
+        agent.arg("run").env("LINESIDE_FAILPOINTS", self.failpoints()).stderr(Stdio::from(log));
+        self.agent = Some(agent.spawn().unwrap());
+    }
+
+    /// The folder in which a file arms a place of the agent to fail.
+    pub fn failpoints(&self) -> PathBuf {
+        self.folder.path().join("failpoints")
+    }
+
+    /// How the agent has ended; nothing while it runs.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.agent.as_mut().unwrap().try_wait().unwrap()
     }
 
     /// Kills the agent with SIGKILL.
