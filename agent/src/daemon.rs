@@ -26,12 +26,12 @@ use crate::update::download::Registry;
 use crate::update::driver::{Parts, Updates};
 use crate::update::journal::Journal;
 use crate::update::limits::Limits;
+use crate::update::slot::Order;
 use crate::update::states::States;
 use crate::update::surroundings::Surroundings;
 use crate::worker::process::{Processes, Starter};
 use crate::worker::{SlotHandle, SlotView, WorkerLimits};
 use anyhow::{Context, anyhow, bail};
-use lineside_update::Target;
 use lineside_wire::name::{DeviceId, SlotName};
 use lineside_wire::v1::event;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -344,7 +344,7 @@ impl House {
         &self,
         store: &Store,
         slots: &BTreeMap<SlotName, SlotHandle>,
-        assign: BTreeMap<SlotName, mpsc::Sender<Target>>,
+        assign: BTreeMap<SlotName, mpsc::Sender<Order>>,
         sites: BTreeMap<SlotName, Site>,
         sources: BTreeMap<SlotName, watch::Receiver<Option<String>>>,
         trust: Trust,

@@ -44,7 +44,7 @@ pub struct SlotReport {
     pub previous: Option<String>,
     /// The release on its way in.
     pub candidate: Option<String>,
-    /// `idle`, `downloading`, `staging` or `trial`.
+    /// `idle`, `downloading`, `staging`, `shadow`, `held` or `trial`.
     pub phase: String,
     /// What people should know.
     pub note: String,
@@ -72,6 +72,8 @@ impl SlotReport {
             Phase::Idle => "idle",
             Phase::Downloading { .. } => "downloading",
             Phase::Staging { .. } => "staging",
+            Phase::Shadow(_) => "shadow",
+            Phase::Held(_) => "held",
             Phase::Trial(_) => "trial",
         };
         SlotReport {

@@ -7,7 +7,7 @@ use lineside_agent::store::Store;
 use lineside_agent::update::blobs::Blobs;
 use lineside_agent::update::journal::{Accepted, Journal};
 use lineside_bundle::{BuiltBundle, BundleFile, Digest, build};
-use lineside_rules::{TrialLimits, Verdict};
+use lineside_rules::{ShadowLimits, TrialLimits, Verdict};
 use lineside_trust::{KeyPair, RootSpec, sign_root};
 use lineside_update::{Event, SlotState, Tally, Target, step};
 use ring::rand::SystemRandom;
@@ -97,7 +97,13 @@ fn commit(folder: &Path) {
     let events = [
         Event::Assigned { target, floor: 0 },
         Event::Downloaded { release },
-        Event::Staged { release, limits: TrialLimits::default() },
+        Event::Staged {
+            release,
+            limits: TrialLimits::default(),
+            shadow: ShadowLimits::default(),
+            policy: ShadowLimits::default(),
+        },
+        Event::Consented { release },
         Event::Observed { release, seen: Tally::default(), verdict: Verdict::Passed },
     ];
     let step = |state, event| step(state, event, Duration::ZERO).0;

@@ -11,10 +11,10 @@ use lineside_agent::update::acceptance::Acceptance;
 use lineside_agent::update::blobs::Blobs;
 use lineside_agent::update::driver::{InstallError, Parts, Updates};
 use lineside_agent::update::journal::Journal;
+use lineside_agent::update::slot::Order;
 use lineside_bundle::BuiltBundle;
 use lineside_bundle::parcel::Papers;
 use lineside_trust::{AssignmentSpec, ReleasesDraft, sign_assignment};
-use lineside_update::Target;
 use lineside_wire::name::SlotName;
 use lineside_wire::v1::Documents;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -30,7 +30,7 @@ struct House {
     journal: Journal,
     blobs: Blobs,
     updates: Updates,
-    told: BTreeMap<SlotName, mpsc::Receiver<Target>>,
+    told: BTreeMap<SlotName, mpsc::Receiver<Order>>,
     refused: UnboundedReceiver<String>,
 }
 
@@ -63,7 +63,7 @@ impl House {
     /// The next release that a slot is told.
     async fn told(&mut self, slot: &str) -> String {
         let targets = self.told.get_mut(&slot.parse::<SlotName>().unwrap()).unwrap();
-        timeout(PATIENCE, targets.recv()).await.unwrap().unwrap().release.to_string()
+        timeout(PATIENCE, targets.recv()).await.unwrap().unwrap().target.release.to_string()
     }
 
     async fn refused(&mut self) -> String {

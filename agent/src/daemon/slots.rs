@@ -11,12 +11,11 @@ use crate::source::file::Files;
 use crate::source::mqtt::Topic;
 use crate::update::consent::Site;
 use crate::update::consent::topic::{Used, listen};
-use crate::update::slot::{QUEUE_MAX, SlotDriver, SlotParts as DriverParts};
+use crate::update::slot::{Order, QUEUE_MAX, SlotDriver, SlotParts as DriverParts};
 use crate::worker::task::{SlotParts, open};
 use crate::worker::{SlotEvent, SlotHandle};
 use anyhow::Context;
 use lineside_bundle::{Digest, Port};
-use lineside_update::Target;
 use lineside_wire::name::{DeviceId, SlotName};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -29,7 +28,7 @@ pub(super) struct Opened {
     /// The slot itself.
     pub(super) slot: SlotHandle,
     /// Where its driver hears of assignments.
-    pub(super) assign: mpsc::Sender<Target>,
+    pub(super) assign: mpsc::Sender<Order>,
     /// Whether its route may be changed.
     pub(super) site: Site,
 }
@@ -98,6 +97,7 @@ impl House {
         let driver = SlotDriver::new(DriverParts {
             slot: name.clone(),
             policy: config.policy.clone(),
+            shadow: config.shadow.clone(),
             journal: self.journal.clone(),
             blobs: self.blobs.clone(),
             registry: self.registry.clone(),

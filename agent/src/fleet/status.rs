@@ -65,6 +65,8 @@ fn slot(name: &SlotName, state: &SlotState) -> SlotStatus {
             Phase::Idle => phase::IDLE,
             Phase::Downloading { .. } => phase::DOWNLOADING,
             Phase::Staging { .. } => phase::STAGING,
+            Phase::Shadow(_) => phase::SHADOW,
+            Phase::Held(_) => phase::HELD,
             Phase::Trial(_) => phase::TRIAL,
         },
         note: state.note().chars().take(NOTE_CHARS_MAX).collect(),

@@ -8,6 +8,7 @@ use crate::update::blobs::{Blobs, ByHand};
 use crate::update::garbage;
 use crate::update::journal::Journal;
 use crate::update::parcel::{self, ParcelError};
+use crate::update::slot::Order;
 use crate::update::stage::StageError;
 use lineside_bundle::{Digest, ReleaseId};
 use lineside_update::Target;
@@ -38,7 +39,7 @@ pub struct Parts {
     /// Where blobs are kept.
     pub blobs: Blobs,
     /// The drivers of the slots.
-    pub slots: BTreeMap<SlotName, mpsc::Sender<Target>>,
+    pub slots: BTreeMap<SlotName, mpsc::Sender<Order>>,
     /// Told, for people, when documents were refused.
     pub refused: Box<dyn Fn(&str) + Send + Sync>,
 }
@@ -119,7 +120,7 @@ impl Updates {
 
     /// Takes nothing and says `why`. What runs goes on, and what was begun: the drivers of the `slots`
     /// would end if nobody could tell them anything any more. Must be called within a tokio runtime.
-    pub fn off(why: &str, slots: BTreeMap<SlotName, mpsc::Sender<Target>>) -> Updates {
+    pub fn off(why: &str, slots: BTreeMap<SlotName, mpsc::Sender<Order>>) -> Updates {
         let why = format!("updates are off: {why}");
         let (requests, mut inbox) = mpsc::channel(REQUESTS_MAX);
         let (_, versions) = watch::channel(Versions::default());
@@ -363,7 +364,9 @@ impl Driver {
     fn tell(&mut self) {
         for (slot, target) in std::mem::take(&mut self.untold) {
             let way = self.parts.slots.get(&slot);
-            let heard = way.is_none_or(|way| way.try_send(target.clone()).is_ok());
+            let approved = self.approved.get(&slot) == Some(&target.release.digest);
+            let order = Order { target: target.clone(), approved };
+            let heard = way.is_none_or(|way| way.try_send(order).is_ok());
             let list = if heard { &mut self.told } else { &mut self.untold };
             list.insert(slot, target);
         }

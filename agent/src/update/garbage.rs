@@ -37,13 +37,14 @@ fn needed(journal: &Journal, blobs: &Blobs) -> anyhow::Result<BTreeSet<Digest>> 
     let mut on_disk: BTreeSet<ReleaseId> = BTreeSet::new();
     let mut wanted: BTreeSet<ReleaseId> = BTreeSet::new();
     for slot in slots.values() {
-        on_disk.extend(
-            slot.active().into_iter().chain(slot.previous()).map(|held| held.release.clone()),
-        );
+        let held = slot.active().into_iter().chain(slot.previous()).chain(slot.stand_in());
+        on_disk.extend(held.map(|held| held.release.clone()));
         let candidate = slot.candidate().cloned();
         match slot.phase() {
             Phase::Idle | Phase::Downloading { .. } => wanted.extend(candidate),
-            Phase::Staging { .. } | Phase::Trial(_) => on_disk.extend(candidate),
+            Phase::Staging { .. } | Phase::Shadow(_) | Phase::Held(_) | Phase::Trial(_) => {
+                on_disk.extend(candidate);
+            }
         }
     }
     for (slot, target) in journal.accepted()?.targets {
@@ -84,7 +85,7 @@ mod tests {
     use crate::database::tests::in_memory;
     use crate::update::journal::Accepted;
     use lineside_bundle::{BuiltBundle, BundleFile, build};
-    use lineside_rules::{TrialLimits, Verdict};
+    use lineside_rules::{ShadowLimits, TrialLimits, Verdict};
     use lineside_update::{Event, SlotState, Tally, Target, step};
     use std::collections::BTreeMap;
     use std::fs;
@@ -126,7 +127,13 @@ mod tests {
             [
                 Event::Assigned { target: target(bundle), floor: 0 },
                 Event::Downloaded { release },
-                Event::Staged { release, limits: TrialLimits::default() },
+                Event::Staged {
+                    release,
+                    limits: TrialLimits::default(),
+                    shadow: ShadowLimits::default(),
+                    policy: ShadowLimits::default(),
+                },
+                Event::Consented { release },
                 Event::Observed { release, seen, verdict },
             ],
         )

@@ -8,6 +8,7 @@ use crate::update::hands::{Failure, Hands};
 use crate::update::stage::{self, StageError, StagedRelease};
 use crate::update::surroundings::Preflight;
 use lineside_bundle::{Digest, ReleaseId};
+use lineside_rules::ShadowLimits;
 use lineside_update::Event;
 use std::future::Future;
 use std::sync::Arc;
@@ -73,6 +74,11 @@ impl Jobs {
         self.current = Some(Job { number, release, cancelled, task: task.abort_handle() });
     }
 
+    /// Whether something is being done with `release`.
+    pub(super) fn is_about(&self, release: Digest) -> bool {
+        self.current.as_ref().is_some_and(|job| job.release == release)
+    }
+
     /// Cancels the job unless it is about `wanted`.
     pub(super) fn keep(&mut self, wanted: Option<Digest>) {
         if self.current.as_ref().is_some_and(|job| Some(job.release) != wanted) {
@@ -131,10 +137,12 @@ pub(super) async fn download(
     })
 }
 
-/// Replays the checks of `release`; after `attempts` interruptions not before a pause.
+/// Replays the checks of `release`; after `attempts` interruptions not before a pause. `policy` is what
+/// the site asks of a shadow.
 pub(super) async fn check<H: Hands>(
     release: ReleaseId,
     attempts: u32,
+    policy: ShadowLimits,
     blobs: Blobs,
     hands: Arc<H>,
 ) -> Option<Event> {
@@ -150,7 +158,8 @@ pub(super) async fn check<H: Hands>(
     match checked {
         Ok(staged) => {
             let limits = staged.manifest.bundle.trial.clone();
-            Some(Event::Staged { release: digest, limits })
+            let shadow = staged.manifest.bundle.shadow.clone();
+            Some(Event::Staged { release: digest, limits, shadow, policy })
         }
         Err(failure) => failure.event(digest, |release, reason| Event::Refused { release, reason }),
     }

@@ -3,14 +3,17 @@
 
 use crate::update::blobs::Blobs;
 use crate::update::download::Registry;
-use crate::update::hands::Hands;
+use crate::update::hands::{Consent, Hands};
 use crate::update::job::{self, Jobs, load};
 use crate::update::journal::{Journal, JournalError};
 use crate::update::states::States;
 use crate::update::surroundings::Preflight;
 use lineside_bundle::{Digest, ReleaseId};
-use lineside_rules::{TrialLimits, Verdict, judge};
-use lineside_update::{Effect, Event, Installed, Phase, SlotState, Tally, Target, step};
+use lineside_rules::{Observation, ShadowLimits, TrialLimits, Verdict, judge, judge_shadow};
+use lineside_update::{
+    Effect, Event, Held, Installed, Phase, ShadowRun, SlotState, Tally, Target, Trial, Withheld,
+    step,
+};
 use lineside_wire::name::SlotName;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,14 +23,25 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-/// How often a trial is looked at.
+/// How often a shadow and a trial are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How often a site is asked for its consent: it may have to look at a file for that.
+const ASK_EVERY: Duration = Duration::from_secs(1);
 /// How often running time is counted.
 const TICK_EVERY: Duration = Duration::from_secs(1);
-/// How often a trial's progress is journaled when nothing else is: what a power cut may cost.
+/// How often the progress of a shadow or a trial is journaled when nothing else is: what a power cut may cost.
 const PROGRESS_EVERY: Duration = Duration::from_secs(15);
-/// Assignments that wait for the driver.
+/// Orders that wait for the driver.
 pub const QUEUE_MAX: usize = 16;
+
+/// What the director says of a slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// The release that it shall hold.
+    pub target: Target,
+    /// Whether a person has approved that release for this slot.
+    pub approved: bool,
+}
 
 /// What a slot's driver works with.
 pub struct SlotParts<H> {
@@ -35,6 +49,8 @@ pub struct SlotParts<H> {
     pub slot: SlotName,
     /// The site's own limits for trials in this slot.
     pub policy: TrialLimits,
+    /// The site's own limits for shadows beside this slot's route.
+    pub shadow: ShadowLimits,
     /// Where its state is kept.
     pub journal: Journal,
     /// Where blobs are kept.
@@ -55,6 +71,7 @@ pub struct SlotParts<H> {
 pub struct SlotDriver<H: Hands> {
     slot: SlotName,
     policy: TrialLimits,
+    shadow: ShadowLimits,
     journal: Journal,
     blobs: Blobs,
     registry: Registry,
@@ -67,10 +84,14 @@ pub struct SlotDriver<H: Hands> {
     journaled: SlotState,
     /// What is on the route.
     routed: Option<Digest>,
+    /// What answers beside it.
+    beside: Option<Digest>,
     jobs: Jobs,
     /// Effects of a state that the journal has not taken yet.
     owed: VecDeque<Effect>,
     journal_fails: bool,
+    /// When the site was asked last.
+    asked: Option<Instant>,
     stepped: Instant,
     written: Instant,
 }
@@ -90,6 +111,7 @@ impl<H: Hands> SlotDriver<H> {
         Ok(SlotDriver {
             slot: parts.slot,
             policy: parts.policy,
+            shadow: parts.shadow,
             journal: parts.journal,
             blobs: parts.blobs,
             registry: parts.registry,
@@ -100,22 +122,24 @@ impl<H: Hands> SlotDriver<H> {
             journaled: state.clone(),
             state,
             routed: None,
+            beside: None,
             jobs: Jobs::new(),
             owed: VecDeque::new(),
             journal_fails: false,
+            asked: None,
             stepped: Instant::now(),
             written: Instant::now(),
         })
     }
 
-    /// Brings the slot to what the journal says, then follows `assignments` until they end or `stop`
+    /// Brings the slot to what the journal says, then follows `orders` until they end or `stop`
     /// says true.
     ///
     /// `failures` tells of workers that died: which release, and why. Once the agent stops nothing
     /// that ends is held against a release.
     pub async fn drive(
         mut self,
-        mut assignments: mpsc::Receiver<Target>,
+        mut orders: mpsc::Receiver<Order>,
         mut failures: mpsc::Receiver<(Digest, String)>,
         mut stop: watch::Receiver<bool>,
     ) {
@@ -128,8 +152,8 @@ impl<H: Hands> SlotDriver<H> {
             tokio::select! {
                 biased;
                 () = told(&mut stop) => break,
-                target = assignments.recv() => match target {
-                    Some(target) => self.assigned(target).await,
+                order = orders.recv() => match order {
+                    Some(order) => self.obey(order).await,
                     None => break,
                 },
                 answer = self.jobs.answer() => self.apply(answer).await,
@@ -144,26 +168,111 @@ impl<H: Hands> SlotDriver<H> {
         self.apply(Event::Stopped).await;
     }
 
-    async fn assigned(&mut self, target: Target) {
+    async fn obey(&mut self, Order { target, approved }: Order) {
         let floor = self.states.floor(&target.release.name);
+        let release = target.release.digest;
         self.apply(Event::Assigned { target, floor }).await;
+        if approved {
+            self.apply(Event::Approved { release }).await;
+        }
+    }
+
+    /// Looks at whatever waits for something to be seen or said.
+    async fn look(&mut self) {
+        let event = match self.state.phase() {
+            Phase::Trial(trial) => self.judge(trial),
+            Phase::Shadow(run) => self.compare(run),
+            Phase::Held(held) if self.asked.is_none_or(|at| at.elapsed() >= ASK_EVERY) => {
+                let answer = self.ask(held);
+                self.asked = Some(Instant::now());
+                answer
+            }
+            Phase::Held(_) | Phase::Idle | Phase::Downloading { .. } | Phase::Staging { .. } => {
+                None
+            }
+        };
+        for event in [event, self.judge_stand_in()].into_iter().flatten() {
+            self.apply(event).await;
+        }
     }
 
     /// Judges the candidate by what was seen of it: by the strictest of what it allows itself, what
     /// the active release does, and the site.
-    async fn look(&mut self) {
-        let Phase::Trial(trial) = self.state.phase() else { return };
+    fn judge(&self, trial: &Trial) -> Option<Event> {
         let release = trial.candidate.release.digest;
         if self.routed != Some(release) {
-            return;
+            return None;
         }
-        let held = [Some(&trial.candidate), self.state.active()].into_iter().flatten();
-        let limits = held.map(|held| &*held.limits).chain([&self.policy]);
         let seen = trial.with(&self.hands.observation(&release));
-        let verdict = judge(&TrialLimits::strictest(limits), &seen);
+        let verdict = judge(&self.trial_limits(&trial.candidate), &seen);
         let seen = Tally::of(&seen);
-        if seen != trial.seen || verdict != Verdict::Undecided {
-            self.apply(Event::Observed { release, seen, verdict }).await;
+        let news = seen != trial.seen || verdict != Verdict::Undecided;
+        news.then_some(Event::Observed { release, seen, verdict })
+    }
+
+    /// Judges what only stands in: it cannot pass, and it has all the time it needs.
+    fn judge_stand_in(&self) -> Option<Event> {
+        let stand_in = self.state.stand_in()?;
+        let release = stand_in.release.digest;
+        if self.routed != Some(release) || self.state.on_route() != Some(stand_in) {
+            return None;
+        }
+        let seen = Observation { ran: Duration::ZERO, ..self.hands.observation(&release) };
+        let verdict = judge(&self.trial_limits(stand_in), &seen);
+        let seen = Tally::of(&seen);
+        matches!(verdict, Verdict::Failed(_)).then_some(Event::Observed { release, seen, verdict })
+    }
+
+    /// Judges the candidate by what was seen of it beside the active release.
+    fn compare(&self, run: &ShadowRun) -> Option<Event> {
+        let release = run.candidate.release.digest;
+        if self.beside != Some(release) {
+            return None;
+        }
+        let seen = run.with(&self.hands.shadowed(&release));
+        let limits = self.shadow_limits(&run.candidate);
+        let (verdict, decide) = (judge_shadow(&limits, &seen), limits.decide());
+        let news = seen != run.seen || verdict != Verdict::Undecided;
+        news.then_some(Event::Shadowed { release, seen, verdict, decide })
+    }
+
+    /// Asks the site whether the candidate may take the route, where no person has to say so first.
+    fn ask(&self, held: &Held) -> Option<Event> {
+        if self.state.waits_for_approval() {
+            return None;
+        }
+        let release = held.candidate.release.digest;
+        match self.hands.consent() {
+            Consent::Given => Some(Event::Consented { release }),
+            Consent::Withheld { reason, overdue } => {
+                let now = Withheld { reason, overdue };
+                let known = held.withheld.as_ref() == Some(&now);
+                let Withheld { reason, overdue } = now;
+                (!known).then_some(Event::Withheld { release, reason, overdue })
+            }
+        }
+    }
+
+    fn trial_limits(&self, candidate: &Installed) -> TrialLimits {
+        let held = [Some(candidate), self.state.active()].into_iter().flatten();
+        TrialLimits::strictest(held.map(|held| &*held.limits).chain([&self.policy]))
+    }
+
+    fn shadow_limits(&self, candidate: &Installed) -> ShadowLimits {
+        let held = [Some(candidate), self.state.active()].into_iter().flatten();
+        ShadowLimits::strictest(held.map(|held| &*held.shadow).chain([&self.shadow]))
+    }
+
+    /// The release whose blobs are being fetched or whose checks are replayed. While a candidate waits
+    /// or is compared, that can be the active one, which was damaged on disk.
+    fn at_work(&self) -> Option<Digest> {
+        match self.state.phase() {
+            Phase::Shadow(_) | Phase::Held(_) => {
+                self.state.active().map(|held| held.release.digest)
+            }
+            Phase::Idle | Phase::Downloading { .. } | Phase::Staging { .. } | Phase::Trial(_) => {
+                self.state.candidate().map(|release| release.digest)
+            }
         }
     }
 
@@ -177,7 +286,7 @@ impl<H: Hands> SlotDriver<H> {
             let (state, effects) = step(self.state.clone(), event, ran);
             self.state = state;
             self.owed.extend(effects);
-            self.jobs.keep(self.state.candidate().map(|release| release.digest));
+            self.jobs.keep(self.at_work());
             let written = self.write_if_due().await;
             for effect in std::mem::take(&mut self.owed) {
                 if written || self.is_safe_unwritten(&effect) {
@@ -247,9 +356,11 @@ impl<H: Hands> SlotDriver<H> {
                 !matches!(self.state.phase(), Phase::Trial(_))
                     && self.state.active() == Some(release)
             }
-            Effect::Vacate { .. } => true,
+            // A power cut ends a shadow too.
+            Effect::Vacate { .. } | Effect::EndShadow => true,
             Effect::Download { .. }
             | Effect::Stage { .. }
+            | Effect::StartShadow(_)
             | Effect::Collect
             | Effect::Report(_) => false,
         }
@@ -260,10 +371,11 @@ impl<H: Hands> SlotDriver<H> {
     async fn carry_out(&mut self, effect: Effect) -> Option<Event> {
         match effect {
             Effect::Download { target, attempts } => {
-                let wanted = matches!(self.state.phase(),
-                    Phase::Downloading { target: now, .. } if *now == target);
-                if wanted {
-                    self.download(target.release, attempts);
+                let release = target.release;
+                let wanted = self.at_work() == Some(release.digest)
+                    && !matches!(self.state.phase(), Phase::Staging { .. });
+                if wanted && !self.jobs.is_about(release.digest) {
+                    self.download(release, attempts);
                 }
                 None
             }
@@ -273,6 +385,21 @@ impl<H: Hands> SlotDriver<H> {
                 if wanted {
                     self.stage(target.release, attempts);
                 }
+                None
+            }
+            Effect::StartShadow(candidate) => match self.state.phase() {
+                Phase::Shadow(run) if run.candidate == candidate => {
+                    self.start_shadow(candidate).await
+                }
+                Phase::Idle
+                | Phase::Downloading { .. }
+                | Phase::Staging { .. }
+                | Phase::Shadow(_)
+                | Phase::Held(_)
+                | Phase::Trial(_) => None,
+            },
+            Effect::EndShadow => {
+                self.end_shadow().await;
                 None
             }
             Effect::Run(release) => {
@@ -336,6 +463,33 @@ impl<H: Hands> SlotDriver<H> {
         }
     }
 
+    async fn start_shadow(&mut self, candidate: Installed) -> Option<Event> {
+        let release = candidate.release.digest;
+        if self.beside == Some(release) {
+            return None;
+        }
+        let limits = self.shadow_limits(&candidate);
+        let started = match load(&candidate.release, &self.blobs).await {
+            Err(failure) => Err(failure),
+            Ok(staged) => self.hands.shadow(&staged, &limits).await,
+        };
+        match started {
+            Ok(()) => {
+                self.beside = Some(release);
+                None
+            }
+            Err(failure) => {
+                failure.event(release, |release, reason| Event::Refused { release, reason })
+            }
+        }
+    }
+
+    async fn end_shadow(&mut self) {
+        if self.beside.take().is_some() {
+            self.hands.end_shadow().await;
+        }
+    }
+
     fn download(&mut self, release: ReleaseId, attempts: u32) {
         let cancelled = Arc::new(AtomicBool::new(false));
         let digest = release.digest;
@@ -353,7 +507,8 @@ impl<H: Hands> SlotDriver<H> {
 
     fn stage(&mut self, release: ReleaseId, attempts: u32) {
         let digest = release.digest;
-        let work = job::check(release, attempts, self.blobs.clone(), self.hands.clone());
+        let (policy, blobs) = (self.shadow.clone(), self.blobs.clone());
+        let work = job::check(release, attempts, policy, blobs, self.hands.clone());
         self.jobs.start(digest, Arc::default(), work);
     }
 

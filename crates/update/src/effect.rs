@@ -6,7 +6,8 @@ use crate::{Installed, Report, Target};
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
     /// Have all blobs of the release on disk, verified. Answered by `Downloaded`, `DownloadFailed`
-    /// or `Refused`. Replaces the download of any other release for this slot.
+    /// or `Refused`. Replaces the download of any other release for this slot; one of the same
+    /// release that is under way goes on.
     Download {
         /// The release.
         target: Target,
@@ -21,6 +22,12 @@ pub enum Effect {
         /// How many times it was interrupted so far: the longer the pause before.
         attempts: u32,
     },
+    /// Have this release answer beside the route, without acting, compared with what the route answers;
+    /// nothing to do where it already does. Answered by `Refused`, `Interrupted` or `Damaged` if it
+    /// cannot.
+    StartShadow(Installed),
+    /// Have nothing answer beside the route.
+    EndShadow,
     /// Have this release on the slot's route; nothing to do where it already is. Answered by
     /// `RunFailed`, `Interrupted` or `Damaged` if it cannot be.
     Run(Installed),

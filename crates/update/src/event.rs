@@ -2,7 +2,7 @@
 
 use crate::{Tally, Target};
 use lineside_bundle::Digest;
-use lineside_rules::{TrialLimits, Verdict};
+use lineside_rules::{Decide, ShadowLimits, ShadowObservation, TrialLimits, Verdict};
 
 /// Something that happened. Answers to effects carry the digest of the release that they are about,
 /// because another one may have been assigned meanwhile.
@@ -37,6 +37,40 @@ pub enum Event {
         release: Digest,
         /// What it allows itself while it is on trial.
         limits: TrialLimits,
+        /// How it wants to be compared with the active release.
+        shadow: ShadowLimits,
+        /// How the site wants any release to be compared.
+        policy: ShadowLimits,
+    },
+    /// What the candidate has done beside the active release, and what the limits say of it.
+    Shadowed {
+        /// Which release.
+        release: Digest,
+        /// Counts over the whole shadow, earlier boots included.
+        seen: ShadowObservation,
+        /// By the strictest limits that hold.
+        verdict: Verdict,
+        /// Who decides if it has passed, by the same limits.
+        decide: Decide,
+    },
+    /// The site lets the candidate take the route.
+    Consented {
+        /// Which release.
+        release: Digest,
+    },
+    /// The site does not let the route be changed now.
+    Withheld {
+        /// Which release waits.
+        release: Digest,
+        /// Why, for people.
+        reason: String,
+        /// Whether that takes longer than the site wants any update to wait.
+        overdue: bool,
+    },
+    /// A person has approved the release for this slot, and no other.
+    Approved {
+        /// Which release.
+        release: Digest,
     },
     /// The release cannot run here, or answers wrongly: its manifest, its checks.
     Refused {

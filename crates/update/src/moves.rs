@@ -2,8 +2,9 @@
 
 use crate::retry::Retry;
 use crate::slot::Failing;
+use crate::stand_in::StandIn;
 use crate::starts::QUIET;
-use crate::{Blocked, Effect, Installed, Phase, ReportKind, SlotState, Target, Trial};
+use crate::{Blocked, Effect, Installed, Phase, ReportKind, SlotState, Starts, Target, Trial};
 use lineside_bundle::{Digest, ReleaseId};
 use std::time::Duration;
 
@@ -17,13 +18,35 @@ impl SlotState {
         match &mut self.phase {
             Phase::Idle | Phase::Downloading { .. } => {}
             Phase::Staging { starts, .. } => starts.pass(ran),
+            Phase::Shadow(run) => {
+                run.ran = run.ran.saturating_add(ran);
+                run.starts.pass(ran);
+                run.retry.pass(ran);
+            }
+            Phase::Held(held) => held.ran = held.ran.saturating_add(ran),
             Phase::Trial(trial) => {
                 trial.ran = trial.ran.saturating_add(ran);
                 trial.starts.pass(ran);
                 trial.retry.pass(ran);
             }
         }
+        if let Some(stand_in) = &mut self.stand_in {
+            stand_in.starts.pass(ran);
+        }
         self.failing.pass(ran);
+    }
+
+    /// The next start has been asked for, so it is not counted.
+    pub(crate) fn stop(&mut self) {
+        match &mut self.phase {
+            Phase::Idle | Phase::Downloading { .. } | Phase::Held(_) => {}
+            Phase::Staging { starts, .. } => starts.stop(),
+            Phase::Shadow(run) => run.starts.stop(),
+            Phase::Trial(trial) => trial.starts.stop(),
+        }
+        if let Some(stand_in) = &mut self.stand_in {
+            stand_in.starts.stop();
+        }
     }
 
     pub(crate) fn is_active(&self, digest: &Digest) -> bool {
@@ -32,6 +55,7 @@ impl SlotState {
 
     /// What to do after a boot: say again what shall be, then `work`.
     pub(crate) fn resume(&mut self, work: Option<Effect>) -> Vec<Effect> {
+        self.count_start_of_stand_in();
         let route = match self.on_route() {
             Some(release) => Effect::Run(release.clone()),
             None => Effect::Vacate { reason: "no release has been committed yet".into() },
@@ -42,13 +66,14 @@ impl SlotState {
 
     /// Makes `target` what the slot is heading for.
     ///
-    /// A release that is already being fetched, staged or tried is left: who assigns another one
+    /// A release that is already on its way is left: who assigns another one
     /// during a trial no longer wants the candidate, and one stuck update must not block the next.
     /// A target below the floor changes nothing else; what runs already stays, whatever floor another
     /// slot has brought to the device.
     pub(crate) fn assign(&mut self, target: Target, floor: u64) -> Vec<Effect> {
         let release = &target.release;
         self.blocked.retain(|digest, _| *digest == release.digest);
+        self.approved = self.approved.filter(|digest| *digest == release.digest);
         if self.blocked.contains_key(&release.digest)
             || self.candidate().is_some_and(|candidate| candidate.digest == release.digest)
         {
@@ -89,9 +114,11 @@ impl SlotState {
             Phase::Downloading { .. } => {
                 format!("{} cannot be fetched: {reason}; trying again", target.release)
             }
-            Phase::Idle | Phase::Staging { .. } | Phase::Trial(_) => {
-                format!("{} is fetched again: {reason}", target.release)
-            }
+            Phase::Idle
+            | Phase::Staging { .. }
+            | Phase::Shadow(_)
+            | Phase::Held(_)
+            | Phase::Trial(_) => format!("{} is fetched again: {reason}", target.release),
         };
         let report = news.then(|| self.report(ReportKind::DownloadFailed, &target.release, text));
         let (attempts, reason) = (attempts.saturating_add(1), Some(reason));
@@ -100,18 +127,36 @@ impl SlotState {
     }
 
     /// Leaves whatever is going on, in favor of `other`.
+    ///
+    /// The candidate of a first trial stands in until the next trial begins: without it the slot would
+    /// give its fail-safe output while its successor is fetched, however long that takes.
     fn cancel(&mut self, other: &ReleaseId) -> Vec<Effect> {
-        match std::mem::take(&mut self.phase) {
-            Phase::Idle => vec![],
-            Phase::Downloading { .. } | Phase::Staging { .. } => vec![Effect::Collect],
-            Phase::Trial(trial) => {
-                let candidate = &trial.candidate.release;
+        let end_shadow = self.end_shadow();
+        let candidate = self.candidate().cloned();
+        match (std::mem::take(&mut self.phase), candidate) {
+            (Phase::Trial(trial), _) => {
+                let candidate = trial.candidate.release.clone();
+                if self.active.is_none() {
+                    let starts = Starts::default();
+                    self.stand_in = Some(StandIn { release: trial.candidate, starts });
+                }
                 let text = format!("trial of {candidate} ended: {other} is assigned");
-                let route = self.back_to_active(&format!("the trial of {candidate} was ended"));
-                let report = self.report(ReportKind::TrialCancelled, candidate, text);
+                let route = self.back_to_holder(&format!("the trial of {candidate} was ended"));
+                let report = self.report(ReportKind::TrialCancelled, &candidate, text);
                 vec![route, report, Effect::Collect]
             }
+            (_, Some(candidate)) => {
+                let text = format!("{candidate} is given up: {other} is assigned");
+                let report = self.report(ReportKind::Cancelled, &candidate, text);
+                end_shadow.into_iter().chain([report, Effect::Collect]).collect()
+            }
+            (_, None) => vec![],
         }
+    }
+
+    /// Has no shadow left beside the route, where there may be one.
+    pub(crate) fn end_shadow(&self) -> Option<Effect> {
+        matches!(self.phase, Phase::Shadow(_) | Phase::Held(_)).then_some(Effect::EndShadow)
     }
 
     pub(crate) fn refuse(
@@ -120,9 +165,14 @@ impl SlotState {
         attempts: u32,
         reason: String,
     ) -> Vec<Effect> {
+        let mut effects: Vec<Effect> = self.end_shadow().into_iter().collect();
         self.phase = Phase::Idle;
-        let mut effects =
-            self.block(ReportKind::Refused, release, attempts, format!("refused: {reason}"));
+        effects.extend(self.block(
+            ReportKind::Refused,
+            release,
+            attempts,
+            format!("refused: {reason}"),
+        ));
         effects.extend(self.still_vacant(release));
         effects.push(Effect::Collect);
         effects
@@ -132,7 +182,7 @@ impl SlotState {
         let candidate = &trial.candidate.release;
         self.phase = Phase::Idle;
         let reason = format!("rolled back: {reason}");
-        let mut effects = vec![self.back_to_active(&format!("{candidate} {reason}"))];
+        let mut effects = vec![self.back_to_holder(&format!("{candidate} {reason}"))];
         let attempts = (trial.starts.in_a_row() + 1).saturating_add(trial.retry.attempts);
         effects.extend(self.block(ReportKind::RolledBack, candidate, attempts, reason));
         effects.extend(self.still_vacant(candidate));
@@ -158,86 +208,12 @@ impl SlotState {
         let report = self.report(ReportKind::Committed, &candidate.release, text);
         self.phase = Phase::Idle;
         self.failing = Failing::default();
+        self.approved = None;
         self.previous = self.active.replace(candidate);
         vec![report, Effect::Collect]
     }
 
-    /// Counts a failure of the active release outside of a trial.
-    ///
-    /// After [`FAILURES_MAX`] in a row the slot goes back to the previous release. Where there is
-    /// none it stays: a release that answers between its crashes is worth more than none, and the
-    /// plant gets the fail-safe output meanwhile.
-    pub(crate) fn fail(&mut self, reason: String) -> Vec<Effect> {
-        let Some(active) = self.active.clone() else { return vec![] };
-        self.failing.count = self.failing.count.saturating_add(1);
-        self.failing.quiet = Duration::ZERO;
-        let count = self.failing.count;
-        let mut effects = Vec::new();
-        if count == 1 || count.is_multiple_of(FAILURES_MAX) {
-            let text = format!("worker of {}, failure {count} in a row: {reason}", active.release);
-            effects.push(self.report(ReportKind::WorkerFailed, &active.release, text));
-        }
-        if count >= FAILURES_MAX && self.has_usable_previous() {
-            effects.push(self.back_to_previous(&reason));
-            let reason = format!("rolled back: it failed {count} times in a row: {reason}");
-            effects.extend(self.block(ReportKind::RolledBack, &active.release, count, reason));
-            effects.push(Effect::Collect);
-        }
-        effects
-    }
-
-    /// The active release cannot be put on the route now, through no fault of its own.
-    pub(crate) fn put_off(&mut self, text: String) -> Vec<Effect> {
-        let Some(active) = self.active.clone() else { return vec![] };
-        let news = self.failing.retry.attempts == 0;
-        self.failing.retry.later();
-        self.failing.quiet = Duration::ZERO;
-        let vacate = Effect::Vacate { reason: text.clone() };
-        let report = news.then(|| self.report(ReportKind::WorkerFailed, &active.release, text));
-        report.into_iter().chain([vacate]).collect()
-    }
-
-    /// The active release is damaged on disk, through no fault of its own. It is fetched again, unless
-    /// another one is on its way; where there is a previous release, that one runs meanwhile, and the
-    /// damaged one comes back by the way of any candidate.
-    pub(crate) fn repair(&mut self, reason: String) -> Vec<Effect> {
-        let Some(active) = self.active.clone() else { return vec![] };
-        let text = format!("{} is damaged on disk: {reason}", active.release);
-        let mut effects = if self.has_usable_previous() {
-            let report = self.report(ReportKind::WorkerFailed, &active.release, text.clone());
-            vec![self.back_to_previous(&text), report]
-        } else {
-            self.put_off(text)
-        };
-        if self.phase == Phase::Idle {
-            effects.extend(self.fetch_again(active.target(), 0, reason, false));
-        }
-        effects
-    }
-
-    fn has_usable_previous(&self) -> bool {
-        self.previous.as_ref().is_some_and(|held| !self.blocked.contains_key(&held.release.digest))
-    }
-
-    fn back_to_previous(&mut self, reason: &str) -> Effect {
-        self.active = self.previous.take();
-        self.failing = Failing::default();
-        self.back_to_active(reason)
-    }
-
-    pub(crate) fn back_to_active(&self, reason: &str) -> Effect {
-        match &self.active {
-            Some(active) => Effect::Run(active.clone()),
-            None => Effect::Vacate { reason: reason.to_owned() },
-        }
-    }
-
-    fn still_vacant(&mut self, release: &ReleaseId) -> Option<Effect> {
-        let text = "the slot is vacant and gives its fail-safe output".to_owned();
-        self.active.is_none().then(|| self.report(ReportKind::Vacant, release, text))
-    }
-
-    fn block(
+    pub(crate) fn block(
         &mut self,
         kind: ReportKind,
         release: &ReleaseId,
@@ -246,6 +222,7 @@ impl SlotState {
     ) -> Vec<Effect> {
         let text = format!("{release} {reason}");
         let blocked = Blocked { release: release.clone(), reason, attempts };
+        self.approved = self.approved.filter(|digest| *digest != release.digest);
         self.blocked.insert(release.digest, blocked);
         vec![self.report(kind, release, text)]
     }

@@ -19,8 +19,20 @@ pub enum ReportKind {
     Downloaded,
     /// The release will not run here.
     Refused,
-    /// Its checks passed and it is on trial.
+    /// Its checks have passed on this device.
+    Staged,
+    /// It answered beside the active release as it should.
+    ShadowPassed,
+    /// It waits for people.
+    Held,
+    /// It waits longer than the site wants any to wait.
+    Overdue,
+    /// A person has approved it.
+    Approved,
+    /// It is on the route, on trial.
     TrialStarted,
+    /// It was given up before its trial, because another assignment came.
+    Cancelled,
     /// The trial was ended by another assignment.
     TrialCancelled,
     /// The candidate is the active release now.

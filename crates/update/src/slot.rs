@@ -2,9 +2,10 @@
 
 use crate::report::Reports;
 use crate::retry::Retry;
-use crate::{Report, Starts, Trial};
+use crate::stand_in::StandIn;
+use crate::{Held, Report, ShadowRun, Starts, Trial};
 use lineside_bundle::{BundleName, Digest, ReleaseId};
-use lineside_rules::TrialLimits;
+use lineside_rules::{Decide, ShadowLimits, TrialLimits};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -33,12 +34,15 @@ pub struct Installed {
     /// not give the manifest cannot loosen a trial.
     #[serde(default)]
     pub limits: Box<TrialLimits>,
+    /// How it wants to be compared with its predecessor, and its successor with it.
+    #[serde(default)]
+    pub shadow: Box<ShadowLimits>,
 }
 
 impl Target {
-    pub(crate) fn installed(self, limits: TrialLimits) -> Installed {
-        let limits = Box::new(limits);
-        Installed { release: self.release, number: self.number, floor: self.floor, limits }
+    pub(crate) fn installed(self, limits: TrialLimits, shadow: ShadowLimits) -> Installed {
+        let Target { release, number, floor } = self;
+        Installed { release, number, floor, limits: Box::new(limits), shadow: Box::new(shadow) }
     }
 }
 
@@ -75,6 +79,10 @@ pub enum Phase {
         #[serde(default)]
         attempts: u32,
     },
+    /// It answers beside the active release, without acting, and both are compared.
+    Shadow(ShadowRun),
+    /// It may take the route when people let it.
+    Held(Held),
     /// It is on the route, on probation.
     Trial(Trial),
 }
@@ -90,7 +98,7 @@ pub struct Blocked {
     pub attempts: u32,
 }
 
-/// How the active release fails outside of a trial.
+/// How what holds the route outside of a trial fails: the active release, or a stand-in.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Failing {
@@ -111,7 +119,11 @@ pub(crate) struct Failing {
 pub struct SlotState {
     pub(crate) active: Option<Installed>,
     pub(crate) previous: Option<Installed>,
+    /// Only in a slot without an active release.
+    pub(crate) stand_in: Option<StandIn>,
     pub(crate) phase: Phase,
+    /// The release that a person has approved last.
+    pub(crate) approved: Option<Digest>,
     pub(crate) blocked: BTreeMap<Digest, Blocked>,
     pub(crate) floors: BTreeMap<BundleName, u64>,
     pub(crate) failing: Failing,
@@ -129,14 +141,36 @@ impl SlotState {
         self.previous.as_ref()
     }
 
-    /// The release that is being fetched, staged or tried.
+    /// The release that answers in a slot without an active one until the next trial begins: its
+    /// own first trial was ended by another assignment.
+    pub fn stand_in(&self) -> Option<&Installed> {
+        self.stand_in.as_ref().map(|stand_in| &stand_in.release)
+    }
+
+    /// The release that is being fetched, staged, compared, held back or tried.
     pub fn candidate(&self) -> Option<&ReleaseId> {
         match &self.phase {
             Phase::Idle => None,
             Phase::Downloading { target, .. } | Phase::Staging { target, .. } => {
                 Some(&target.release)
             }
+            Phase::Shadow(run) => Some(&run.candidate.release),
+            Phase::Held(held) => Some(&held.candidate.release),
             Phase::Trial(trial) => Some(&trial.candidate.release),
+        }
+    }
+
+    /// Whether the candidate waits for a person, whatever the site says.
+    pub fn waits_for_approval(&self) -> bool {
+        match &self.phase {
+            Phase::Held(held) => {
+                held.decide == Decide::Ask && self.approved != Some(held.candidate.release.digest)
+            }
+            Phase::Idle
+            | Phase::Downloading { .. }
+            | Phase::Staging { .. }
+            | Phase::Shadow(_)
+            | Phase::Trial(_) => false,
         }
     }
 
@@ -160,18 +194,23 @@ impl SlotState {
         self.floors.iter().map(|(bundle, floor)| (bundle, *floor))
     }
 
-    /// The release that shall be on the route now: the candidate of a trial, else the active one.
+    /// The release that shall be on the route now: the candidate of a trial, else the active one,
+    /// else what stands in for one.
     pub fn on_route(&self) -> Option<&Installed> {
         match &self.phase {
             Phase::Trial(trial) => Some(&trial.candidate),
-            Phase::Idle | Phase::Downloading { .. } | Phase::Staging { .. } => self.active(),
+            Phase::Idle
+            | Phase::Downloading { .. }
+            | Phase::Staging { .. }
+            | Phase::Shadow(_)
+            | Phase::Held(_) => self.active().or(self.stand_in()),
         }
     }
 
     /// The releases whose blobs must stay on disk.
     pub fn kept(&self) -> impl Iterator<Item = &ReleaseId> {
-        let installed = self.active.iter().chain(&self.previous).map(|held| &held.release);
-        installed.chain(self.candidate())
+        let installed = self.active.iter().chain(&self.previous).chain(self.stand_in());
+        installed.map(|held| &held.release).chain(self.candidate())
     }
 
     /// Reports not yet handed over, oldest first.
@@ -181,6 +220,16 @@ impl SlotState {
 
     /// One sentence on what is going on, or on why the last release was not kept.
     pub fn note(&self) -> String {
+        match self.stand_in() {
+            Some(held) if self.phase == Phase::Idle => {
+                format!("{} answers until another release is tried; {}", held.release, self.news())
+            }
+            Some(held) => format!("{}; {} answers meanwhile", self.news(), held.release),
+            None => self.news(),
+        }
+    }
+
+    fn news(&self) -> String {
         match &self.phase {
             Phase::Downloading { target, reason: Some(reason), attempts } => {
                 format!(
@@ -190,6 +239,18 @@ impl SlotState {
             }
             Phase::Downloading { target, .. } => format!("downloading {}", target.release),
             Phase::Staging { target, .. } => format!("replaying the checks of {}", target.release),
+            Phase::Shadow(run) => {
+                let (release, frames) = (&run.candidate.release, run.seen.frames);
+                format!("{release} answers beside the route, {frames} frames compared so far")
+            }
+            Phase::Held(held) if self.waits_for_approval() => {
+                format!("{} waits for a person to approve it", held.candidate.release)
+            }
+            Phase::Held(Held { candidate, withheld: Some(withheld), .. }) => {
+                let late = if withheld.overdue { ", longer than it should" } else { "" };
+                format!("{} is held back{late}: {}", candidate.release, withheld.reason)
+            }
+            Phase::Held(held) => format!("{} is about to be tried", held.candidate.release),
             Phase::Trial(trial) => {
                 format!("{} on trial, {} frames so far", trial.candidate.release, trial.seen.frames)
             }
@@ -205,7 +266,7 @@ impl SlotState {
     }
 
     /// Whether `other` differs in nothing that a power cut may not cost: only in how long and how
-    /// far a trial has run, and in reports already handed over. A driver may then save a write.
+    /// far a shadow or a trial has run, and in reports already handed over. A driver may then save a write.
     pub fn differs_only_in_progress(&self, other: &SlotState) -> bool {
         self.essence() == other.essence()
     }
@@ -216,9 +277,14 @@ impl SlotState {
         // A boot makes the next attempt at once.
         state.failing.retry.again();
         state.reports.done(u64::MAX);
+        if let Some(stand_in) = &mut state.stand_in {
+            stand_in.starts = stand_in.starts.essence();
+        }
         match &mut state.phase {
             Phase::Idle | Phase::Downloading { .. } => {}
             Phase::Staging { starts, .. } => *starts = starts.essence(),
+            Phase::Shadow(run) => *run = run.essence(),
+            Phase::Held(held) => *held = held.essence(),
             Phase::Trial(trial) => {
                 let (starts, mut retry) = (trial.starts.essence(), trial.retry.clone());
                 retry.again();

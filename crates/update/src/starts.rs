@@ -50,8 +50,10 @@ impl Starts {
         self.in_a_row > BOOTS_MAX
     }
 
-    /// The same without what a power cut may cost.
+    /// The same without what a power cut may cost. That the last start was long ago must not survive
+    /// the next one, or a device that starts over again and again is never found out.
     pub(crate) fn essence(&self) -> Starts {
-        Starts { since: Duration::ZERO, ..self.clone() }
+        let since = if self.since >= QUIET { QUIET } else { Duration::ZERO };
+        Starts { since, ..self.clone() }
     }
 }

@@ -1,8 +1,8 @@
 //! One step of the engine.
 
 use crate::retry::Retry;
-use crate::{Effect, Event, Phase, ReportKind, SlotState, Starts};
-use lineside_rules::Verdict;
+use crate::{Effect, Event, Phase, ReportKind, ShadowRun, SlotState, Starts};
+use lineside_rules::{ShadowObservation, Verdict};
 use std::time::Duration;
 
 /// Attempts in a row that something other than the release prevented, after which it is given up.
@@ -17,7 +17,7 @@ pub fn step(mut slot: SlotState, event: Event, ran: Duration) -> (SlotState, Vec
 
     slot.pass(ran);
     let effects = match (slot.phase.clone(), event) {
-        (Idle, Booted) => slot.resume(None),
+        (Idle | Held(_), Booted) => slot.resume(None),
         (Downloading { target, attempts, .. }, Booted) => {
             slot.resume(Some(Download { target, attempts }))
         }
@@ -33,6 +33,21 @@ pub fn step(mut slot: SlotState, event: Event, ran: Duration) -> (SlotState, Vec
             slot.phase = Staging { target: target.clone(), starts, attempts };
             slot.resume(Some(Stage { target, attempts }))
         }
+        (Shadow(run), Booted) if run.starts.next().are_too_many() => {
+            let times = run.starts.next().in_a_row();
+            let resumed = slot.resume(None);
+            let reason =
+                format!("the device started over {times} times while it answered beside the route");
+            [resumed, slot.refuse(&run.candidate.release, times, reason)].concat()
+        }
+        (Shadow(mut run), Booted) => {
+            run.before = run.seen.clone();
+            run.starts = run.starts.next();
+            run.retry.again();
+            let candidate = run.candidate.clone();
+            slot.phase = Shadow(run);
+            slot.resume(Some(StartShadow(candidate)))
+        }
         (Trial(trial), Booted) if trial.starts.next().are_too_many() => {
             let times = trial.starts.next().in_a_row();
             let reports: Vec<Effect> = slot.reports().cloned().map(Report).collect();
@@ -46,30 +61,23 @@ pub fn step(mut slot: SlotState, event: Event, ran: Duration) -> (SlotState, Vec
             slot.phase = Trial(trial);
             slot.resume(None)
         }
-        // The next start has been asked for, so it is not counted.
-        (Staging { target, mut starts, attempts }, Stopped) => {
-            starts.stop();
-            slot.phase = Staging { target, starts, attempts };
+        (_, Stopped) => {
+            slot.stop();
             vec![]
         }
-        (Trial(mut trial), Stopped) => {
-            trial.starts.stop();
-            slot.phase = Trial(trial);
-            vec![]
-        }
-        (Idle | Downloading { .. }, Stopped) => vec![],
 
         (_, Assigned { target, floor }) => slot.assign(target, floor),
+        (_, Approved { release }) => slot.approve(release),
 
         // The active release was damaged, and is whole again.
         (Downloading { target, .. }, Downloaded { release })
             if target.is(&release) && slot.is_active(&release) =>
         {
-            let text = format!("{} is whole on disk again", target.release);
-            let report = slot.report(ReportKind::Downloaded, &target.release, text);
             slot.phase = Idle;
-            slot.failing.retry.again();
-            [report].into_iter().chain(slot.active.clone().map(Run)).collect()
+            slot.be_whole_again()
+        }
+        (Shadow(_) | Held(_), Downloaded { release }) if slot.is_active(&release) => {
+            slot.be_whole_again()
         }
         (Downloading { target, .. }, Downloaded { release }) if target.is(&release) => {
             let text = format!("{} is on disk; replaying its checks", target.release);
@@ -116,11 +124,73 @@ pub fn step(mut slot: SlotState, event: Event, ran: Duration) -> (SlotState, Vec
             slot.phase = Staging { target: target.clone(), starts, attempts };
             news.into_iter().chain([Stage { target, attempts }]).collect()
         }
-        (Staging { target, .. }, Staged { release, limits }) if target.is(&release) => {
-            let candidate = target.installed(limits);
-            let text = format!("{} passed its checks and is on trial", candidate.release);
-            slot.phase = Trial(crate::Trial::of(candidate.clone()));
-            vec![slot.report(ReportKind::TrialStarted, &candidate.release, text), Run(candidate)]
+        (Staging { target, .. }, Staged { release, limits, shadow, policy })
+            if target.is(&release) =>
+        {
+            slot.staged(target.installed(limits, shadow), &policy)
+        }
+
+        (Shadow(run), Shadowed { release, seen, verdict, decide })
+            if run.candidate.is(&release) =>
+        {
+            // A journal cannot keep every number that somebody may hand in.
+            let seen = ShadowObservation::default().and(&seen);
+            let run = ShadowRun { seen, retry: Retry::default(), ..run };
+            match verdict {
+                Verdict::Undecided => {
+                    slot.phase = Shadow(run);
+                    vec![]
+                }
+                Verdict::Passed => slot.pass_shadow(run, decide),
+                Verdict::Failed(breach) => {
+                    slot.refuse(&run.candidate.release, run.attempts(), breach.to_string())
+                }
+            }
+        }
+        (Shadow(run), Refused { release, reason } | RunFailed { release, reason })
+            if run.candidate.is(&release) =>
+        {
+            slot.refuse(&run.candidate.release, run.attempts(), reason)
+        }
+        (Shadow(run), Interrupted { release, reason })
+            if run.candidate.is(&release) && run.retry.attempts >= ATTEMPTS_MAX =>
+        {
+            let times = run.retry.attempts.saturating_add(1);
+            let reason = format!("it could not answer beside the route, {times} times: {reason}");
+            slot.refuse(&run.candidate.release, run.attempts(), reason)
+        }
+        (Shadow(mut run), Interrupted { release, reason }) if run.candidate.is(&release) => {
+            let candidate = run.candidate.release.clone();
+            let text =
+                format!("{candidate} cannot answer beside the route now: {reason}; trying again");
+            let first = run.retry.attempts == 0;
+            run.retry.later();
+            slot.phase = Shadow(run);
+            let news = first.then(|| slot.report(ReportKind::WorkerFailed, &candidate, text));
+            news.into_iter().collect()
+        }
+        (Shadow(mut run), Ticked) if run.retry.is_due() => {
+            run.retry.again();
+            slot.phase = Shadow(run.clone());
+            vec![StartShadow(run.candidate)]
+        }
+        (Shadow(run), Damaged { release, reason }) if run.candidate.is(&release) => {
+            let fetch = slot.fetch_again(run.candidate.target(), 0, reason, true);
+            [vec![EndShadow], fetch].concat()
+        }
+        // The worker is started again by itself, and the verdict counts its deaths.
+        (Shadow(run), WorkerFailed { release, reason }) if run.candidate.is(&release) => {
+            let text = format!("worker of {} beside the route: {reason}", run.candidate.release);
+            vec![slot.report(ReportKind::WorkerFailed, &run.candidate.release, text)]
+        }
+
+        (Held(held), Consented { release })
+            if held.candidate.is(&release) && !slot.waits_for_approval() =>
+        {
+            slot.begin_trial(held.candidate)
+        }
+        (Held(held), Withheld { release, reason, overdue }) if held.candidate.is(&release) => {
+            slot.withhold(held, reason, overdue)
         }
 
         (Trial(trial), Observed { release, seen, verdict }) if trial.is_of(&release) => {
@@ -162,7 +232,7 @@ pub fn step(mut slot: SlotState, event: Event, ran: Duration) -> (SlotState, Vec
         }
         (Trial(trial), Damaged { release, reason }) if trial.is_of(&release) => {
             let candidate = trial.candidate.release.clone();
-            let route = slot.back_to_active(&format!("{candidate} is damaged on disk"));
+            let route = slot.back_to_holder(&format!("{candidate} is damaged on disk"));
             let fetch = slot.fetch_again(trial.candidate.target(), 0, reason, true);
             [vec![route], fetch].concat()
         }
@@ -172,54 +242,49 @@ pub fn step(mut slot: SlotState, event: Event, ran: Duration) -> (SlotState, Vec
             vec![slot.report(ReportKind::WorkerFailed, &trial.candidate.release, text)]
         }
 
-        (Idle | Downloading { .. } | Staging { .. }, WorkerFailed { release, reason })
-            if slot.is_active(&release) =>
-        {
-            slot.fail(reason)
+        // What has the route outside of a trial.
+        (_, WorkerFailed { release, reason }) if slot.is_holder(&release) => slot.fail(reason),
+        (_, RunFailed { release, reason }) if slot.is_holder(&release) => {
+            slot.fail_to_start(reason)
         }
-        // Something else may be on the route still: a candidate that was rolled back.
-        (Idle | Downloading { .. } | Staging { .. }, RunFailed { release, reason })
-            if slot.is_active(&release) =>
-        {
-            let vacate = Vacate { reason: format!("it could not be started: {reason}") };
-            slot.failing.retry.later();
-            [slot.fail(reason), vec![vacate]].concat()
-        }
-        (Idle | Downloading { .. } | Staging { .. }, Interrupted { release, reason })
-            if slot.is_active(&release) =>
-        {
-            let text = format!("the active release cannot be started now: {reason}; trying again");
+        (_, Interrupted { release, reason }) if slot.is_holder(&release) => {
+            let text = format!("what has the route cannot be started now: {reason}; trying again");
             slot.put_off(text)
         }
-        (Idle | Downloading { .. } | Staging { .. }, Damaged { release, reason })
-            if slot.is_active(&release) =>
+        (_, Damaged { release, reason }) if slot.is_holder(&release) => slot.repair(reason),
+        // It stays on probation until the next trial begins, though it cannot pass.
+        (_, Observed { release, verdict: Verdict::Failed(breach), .. })
+            if slot.is_stand_in(&release) =>
         {
-            slot.repair(reason)
+            slot.give_stand_in_up(1, breach.to_string())
         }
-        // Something may have kept the active release from starting that has passed by now.
-        (Idle | Downloading { .. } | Staging { .. }, Ticked) if slot.failing.retry.is_due() => {
+        // Something may have kept it from starting that has passed by now.
+        (_, Ticked) if slot.failing.retry.is_due() => {
             slot.failing.retry.again();
-            slot.active.clone().map(Run).into_iter().collect()
+            slot.on_route().cloned().map(Run).into_iter().collect()
         }
 
         (_, Reported { through }) => {
             slot.reports.done(through);
             vec![]
         }
-        // Answers about a release that has been replaced meanwhile.
+        // Answers about a release that has been replaced meanwhile, or that come too late.
         (
-            Idle | Downloading { .. } | Staging { .. } | Trial(_),
+            Idle | Downloading { .. } | Staging { .. } | Shadow(_) | Held(_) | Trial(_),
             Downloaded { .. }
             | DownloadFailed { .. }
             | Staged { .. }
             | Refused { .. }
+            | Shadowed { .. }
+            | Consented { .. }
+            | Withheld { .. }
             | RunFailed { .. }
             | Interrupted { .. }
             | Damaged { .. }
             | Observed { .. }
-            | WorkerFailed { .. },
+            | WorkerFailed { .. }
+            | Ticked,
         ) => vec![],
-        (Idle | Downloading { .. } | Staging { .. } | Trial(_), Ticked) => vec![],
     };
     (slot, effects)
 }

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 
 use lineside_bundle::{Digest, ReleaseId};
-use lineside_rules::{Range, TrialLimits, Verdict};
+use lineside_rules::{Range, ShadowLimits, TrialLimits, Verdict};
 use lineside_update::{Event, Phase, ReportKind, SlotState, Tally, Target, step};
 use std::fs;
 use std::path::Path;
@@ -29,7 +29,7 @@ fn target(version: &str, number: u64) -> Target {
     Target { release, number, floor: 0 }
 }
 
-/// The state in `trial-2.json`, as the steps to it make it.
+/// The state in `trial-3.json`, as the steps to it make it.
 fn on_trial() -> SlotState {
     let mut state = SlotState::default();
     for (version, number) in [("A", 1), ("B", 2)] {
@@ -45,13 +45,19 @@ fn on_trial() -> SlotState {
         for event in [
             Event::Assigned { target, floor: 0 },
             Event::Downloaded { release },
-            Event::Staged { release, limits },
+            Event::Staged {
+                release,
+                limits,
+                shadow: ShadowLimits::default(),
+                policy: ShadowLimits::default(),
+            },
+            Event::Consented { release },
             Event::Observed { release, seen, verdict },
         ] {
             state = step(state, event, Duration::from_secs(1)).0;
         }
     }
-    for event in [Event::Booted, Event::Stopped, Event::Reported { through: 6 }] {
+    for event in [Event::Booted, Event::Stopped, Event::Reported { through: 8 }] {
         state = step(state, event, Duration::from_secs(1)).0;
     }
     state
@@ -71,6 +77,10 @@ fn states_that_earlier_agents_have_written_are_understood() {
     let staging = read("staging-1");
     assert!(matches!(staging.phase(), Phase::Staging { .. }), "{:?}", staging.phase());
     assert_eq!(staging.blocked().next().unwrap().reason, "refused: wrong answers");
+    // Written before a candidate could be compared or held back.
+    let older = read("trial-2");
+    assert!(matches!(older.phase(), Phase::Trial(_)), "{:?}", older.phase());
+    assert_eq!((older.stand_in(), older.active().unwrap().shadow.is_wanted()), (None, false));
     // A slot of which nothing is known but that it exists.
     let empty: SlotState = serde_json::from_str("{}").unwrap();
     assert_eq!(empty, SlotState::default());
@@ -79,6 +89,6 @@ fn states_that_earlier_agents_have_written_are_understood() {
 #[test]
 fn a_state_is_written_as_ever() {
     let written = serde_json::to_string(&on_trial()).unwrap();
-    assert_eq!(written, sample("trial-2"));
-    assert_eq!(read("trial-2"), on_trial());
+    assert_eq!(written, sample("trial-3"));
+    assert_eq!(read("trial-3"), on_trial());
 }

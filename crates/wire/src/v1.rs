@@ -64,6 +64,10 @@ pub mod phase {
     pub const STAGING: u16 = 2;
     /// The candidate is on probation.
     pub const TRIAL: u16 = 3;
+    /// The candidate answers beside the active release, and both are compared.
+    pub const SHADOW: u16 = 4;
+    /// The candidate waits for people: for an approval, or until the site lets the route be changed.
+    pub const HELD: u16 = 5;
 }
 
 /// Records of the spool, in the order of their sequence numbers.
@@ -259,6 +263,16 @@ pub mod event {
     pub const FINDINGS_DROPPED: u16 = 16;
     /// It does not answer beside the route any more; the text has what was seen of it.
     pub const SHADOW_ENDED: u16 = 17;
+    /// It answered beside the active release as it should.
+    pub const SHADOW_PASSED: u16 = 18;
+    /// It waits for people.
+    pub const HELD: u16 = 19;
+    /// It waits longer than the site wants any to wait.
+    pub const OVERDUE: u16 = 20;
+    /// A person has approved it.
+    pub const APPROVED: u16 = 21;
+    /// It was given up before its trial, because another assignment came.
+    pub const CANCELLED: u16 = 22;
     /// Somebody beside the device holds the updates of a slot back.
     pub const HOLD_BEGAN: u16 = 40;
     /// They are held back no longer.

@@ -109,6 +109,11 @@ pub(crate) fn event_word(kind: u16) -> String {
         event::HOLD_BEGAN => "hold_began",
         event::HOLD_ENDED => "hold_ended",
         event::SHADOW_ENDED => "shadow_ended",
+        event::SHADOW_PASSED => "shadow_passed",
+        event::HELD => "held",
+        event::OVERDUE => "overdue",
+        event::APPROVED => "approved",
+        event::CANCELLED => "cancelled",
         other => return format!("event {other}"),
     }
     .into()

@@ -39,7 +39,8 @@ pub(crate) struct SlotReported {
     pub previous: Option<ReleaseShown>,
     /// The release on its way in.
     pub candidate: Option<ReleaseShown>,
-    /// `idle`, `downloading`, `staging`, `trial`, or `phase 9` if this server does not know it.
+    /// `idle`, `downloading`, `staging`, `shadow`, `held`, `trial`, or `phase 9` if this server does
+    /// not know it.
     pub phase: String,
     /// What people should know.
     pub note: String,
@@ -69,6 +70,8 @@ fn phase_word(code: u16) -> String {
         phase::IDLE => "idle".into(),
         phase::DOWNLOADING => "downloading".into(),
         phase::STAGING => "staging".into(),
+        phase::SHADOW => "shadow".into(),
+        phase::HELD => "held".into(),
         phase::TRIAL => "trial".into(),
         other => format!("phase {other}"),
     }

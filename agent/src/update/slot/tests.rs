@@ -9,7 +9,7 @@ use crate::update::hands::{Consent, Failure};
 use crate::update::limits::Limits;
 use crate::update::preflight::Objection;
 use lineside_bundle::{BuiltBundle, BundleFile, build};
-use lineside_rules::{Observation, ShadowLimits, ShadowObservation};
+use lineside_rules::{Decide, Observation, ShadowLimits, ShadowObservation};
 use lineside_update::Report;
 use std::collections::BTreeMap;
 use std::fs;
@@ -66,6 +66,10 @@ impl Played {
         self.lock().seen = Observation { frames, alarms, ..Observation::default() };
     }
 
+    fn compare(&self, frames: u64, agreed: u64) {
+        self.lock().compared = ShadowObservation { frames, agreed, ..ShadowObservation::default() };
+    }
+
     fn asked(&self, asked: &str) -> usize {
         self.lock().asked.iter().filter(|one| *one == asked).count()
     }
@@ -83,6 +87,7 @@ impl Played {
     fn place(&self, what: &str, release: &StagedRelease) -> Result<(), Failure> {
         self.does(what, release)?;
         let mut play = self.lock();
+        play.beside.take_if(|beside| *beside == release.release.to_string());
         play.route = Some(release.release.to_string());
         play.seen = Observation::default();
         Ok(())
@@ -185,7 +190,7 @@ struct Driven {
     served: Served,
     played: Played,
     states: Arc<States>,
-    assign: mpsc::Sender<Target>,
+    assign: mpsc::Sender<Order>,
     failures: mpsc::Sender<(Digest, String)>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
@@ -237,10 +242,16 @@ impl Bench {
     }
 
     fn drive_with(&self, slot: &str, played: Played) -> Driven {
+        self.drive_by(slot, played, ShadowLimits::default())
+    }
+
+    /// Drives a slot whose site wants releases compared.
+    fn drive_by(&self, slot: &str, played: Played, shadow: ShadowLimits) -> Driven {
         let name: SlotName = slot.parse().unwrap();
         let driver = SlotDriver::new(SlotParts {
             slot: name.clone(),
             policy: TrialLimits::default(),
+            shadow,
             journal: self.journal(),
             blobs: self.blobs.clone(),
             registry: Registry::of(
@@ -265,9 +276,13 @@ impl Bench {
 
 impl Driven {
     async fn assign(&self, bundle: &BuiltBundle, number: u64, floor: u64) {
-        self.served.deliver(&self.blobs);
         let target = Target { release: bundle.release_id(), number, floor };
-        self.assign.send(target).await.unwrap();
+        self.order(Order { target, approved: false }).await;
+    }
+
+    async fn order(&self, order: Order) {
+        self.served.deliver(&self.blobs);
+        self.assign.send(order).await.unwrap();
     }
 
     fn state(&self) -> SlotState {
@@ -601,4 +616,156 @@ async fn a_release_that_would_not_run_here_is_refused_and_one_that_has_to_wait_g
     slot.until("it waits", |state, _| state.note().contains("2 bytes on disk")).await;
     full.store(false, std::sync::atomic::Ordering::Relaxed);
     slot.commits("echo v2").await;
+}
+
+/// A slot whose site wants ten frames compared; the first release is committed, the second assigned.
+async fn beside(bench: &Bench, decide: Option<Decide>) -> Driven {
+    let [first, second] = ["1", "2"].map(|version| echo(version, ""));
+    bench.store(&first);
+    bench.store(&second);
+    let slot = bench.drive_by("a", Played::default(), ten_frames(decide));
+    slot.assign(&first, 1, 0).await;
+    slot.commits("echo v1").await;
+    slot.assign(&second, 2, 0).await;
+    slot.until("it is compared", |_, play| play.beside.as_deref() == Some("echo v2")).await;
+    slot
+}
+
+fn ten_frames(decide: Option<Decide>) -> ShadowLimits {
+    ShadowLimits { frames: Some(10), agreement_min: Some(0.9), decide, ..ShadowLimits::default() }
+}
+
+fn is_held(state: &SlotState) -> bool {
+    matches!(state.phase(), Phase::Held(_))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_candidate_that_agrees_beside_the_route_takes_it_with_the_worker_that_is_there() {
+    let bench = Bench::new();
+    let slot = beside(&bench, None).await;
+    slot.until("it is told", |state, _| matches!(state.phase(), Phase::Shadow(_))).await;
+    assert_eq!(slot.played.lock().route.as_deref(), Some("echo v1"), "it does not act");
+    slot.played.compare(10, 9);
+    slot.commits("echo v2").await;
+    let play = slot.stop().await;
+    assert_eq!((play.asked("shadow echo v2"), play.asked("swap echo v2")), (1, 1));
+    let before = |asked: &str| play.lock().asked.iter().position(|one| one == asked).unwrap();
+    assert!(before("shadow echo v2") < before("swap echo v2"));
+    assert_eq!(play.asked("shadow echo v1"), 0, "there was nothing to compare the first with");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_candidate_that_answers_otherwise_beside_the_route_never_takes_it() {
+    let bench = Bench::new();
+    let slot = beside(&bench, None).await;
+    slot.played.compare(4, 2);
+    slot.until("it is refused", |state, play| {
+        state.note().contains("agreed with the active release in 2 of 4") && play.beside.is_none()
+    })
+    .await;
+    assert!(is_active(&slot.state(), "echo v1"));
+    assert_eq!((slot.played.asked("swap echo v2"), slot.played.asked("end shadow")), (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_comparison_goes_on_after_a_power_cut_where_it_was() {
+    let bench = Bench::new();
+    let slot = beside(&bench, None).await;
+    slot.played.compare(6, 6);
+    slot.until("it is seen", |state, _| state.note().contains("6 frames compared")).await;
+    // Progress is written as the agent stops, and every so often.
+    slot.stop().await;
+    let slot = bench.drive_by("a", Played::default(), ten_frames(None));
+    slot.until("it is compared again", |_, play| play.beside.as_deref() == Some("echo v2")).await;
+    slot.played.compare(4, 4);
+    slot.commits("echo v2").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_keeps_a_candidate_from_answering_beside_the_route_is_told_from_its_own_fault() {
+    let bench = Bench::new();
+    let [first, second, third] = ["1", "2", "3"].map(|version| echo(version, ""));
+    [&first, &second, &third].into_iter().for_each(|bundle| bench.store(bundle));
+    let slot = bench.drive_by("a", Played::default(), ten_frames(None));
+    slot.assign(&first, 1, 0).await;
+    slot.commits("echo v1").await;
+    slot.played.fail("shadow echo v2", Failure::Elsewhere("no memory for two".into()));
+    slot.assign(&second, 2, 0).await;
+    slot.until("it is tried again", |_, play| play.beside.as_deref() == Some("echo v2")).await;
+    assert_eq!(slot.played.asked("shadow echo v2"), 2);
+    slot.played.fail("shadow echo v3", Failure::Release("it does not load".into()));
+    slot.assign(&third, 3, 0).await;
+    slot.until("it is refused", |state, _| state.note().contains("it does not load")).await;
+    assert!(is_active(&slot.state(), "echo v1"));
+    assert_eq!(slot.played.lock().beside, None, "the second was ended by the assignment");
+    assert_eq!(slot.played.asked("vacate"), 1, "only before the first release");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_site_that_says_no_holds_an_update_back_until_it_says_yes() {
+    let bench = Bench::new();
+    let [first, second] = ["1", "2"].map(|version| echo(version, ""));
+    bench.store(&first);
+    bench.store(&second);
+    let slot = bench.drive("a");
+    slot.assign(&first, 1, 0).await;
+    slot.commits("echo v1").await;
+    slot.played.lock().withheld = Some(("the line runs".into(), false));
+    slot.assign(&second, 2, 0).await;
+    slot.until("it waits", |state, _| state.note().contains("held back: the line runs")).await;
+    slot.until("all is told", |state, _| state.reports().count() == 0).await;
+    let told = slot.played.lock().reports.len();
+    slot.played.lock().withheld = Some(("the line runs".into(), true));
+    slot.until("it is late", |state, _| state.note().contains("longer than it should")).await;
+    slot.until("that is told", |_, play| play.reports.len() == told + 1).await;
+    // Neither a stop nor a start asks anybody's leave in the site's place.
+    slot.stop().await;
+    let played = Played::default();
+    played.lock().withheld = Some(("the line runs".into(), true));
+    let slot = bench.drive_with("a", played);
+    slot.until("it runs", |_, play| play.route.as_deref() == Some("echo v1")).await;
+    assert!(is_held(&slot.state()) && slot.played.asked("swap echo v2") == 0);
+    slot.played.lock().withheld = None;
+    slot.commits("echo v2").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_candidate_that_a_person_has_to_approve_waits_for_that_and_for_nobody_else() {
+    let bench = Bench::new();
+    let slot = beside(&bench, Some(Decide::Ask)).await;
+    slot.played.compare(10, 10);
+    slot.until("it waits", |state, play| is_held(state) && play.beside.is_none()).await;
+    let second = echo("2", "").release_id();
+    assert!(slot.state().note().contains("waits for a person"), "{}", slot.state().note());
+    // The same again without an approval changes nothing.
+    slot.assign(&echo("2", ""), 2, 0).await;
+    slot.until("it is heard", |_, _| slot.assign.capacity() == QUEUE_MAX).await;
+    assert!(is_held(&slot.state()));
+    let target = Target { release: second, number: 2, floor: 0 };
+    slot.order(Order { target, approved: true }).await;
+    slot.commits("echo v2").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_assignment_during_a_first_trial_leaves_no_slot_without_an_answer() {
+    let bench = Bench::new();
+    let [first, second] = ["1", "2"].map(|version| echo(version, ""));
+    bench.store(&first);
+    let slot = bench.drive("a");
+    slot.assign(&first, 1, 0).await;
+    slot.until("it is tried", |_, play| play.route.as_deref() == Some("echo v1")).await;
+    // The second cannot be fetched yet.
+    slot.assign(&second, 2, 0).await;
+    slot.until("it stands in", |state, _| state.note().contains("echo v1 answers meanwhile")).await;
+    assert_eq!(slot.played.lock().route.as_deref(), Some("echo v1"));
+    slot.cut().await;
+    let slot = bench.drive("a");
+    slot.until("it answers again", |_, play| play.route.as_deref() == Some("echo v1")).await;
+    assert_eq!(slot.played.asked("vacate"), 0);
+    // It is not committed by that, and it stays on probation.
+    slot.played.see(100, 0);
+    bench.store(&second);
+    slot.commits("echo v2").await;
+    assert_eq!(slot.played.asked("vacate"), 0);
+    assert_eq!(slot.state().previous().map(|held| held.release.to_string()), None);
 }

@@ -84,7 +84,8 @@ pub(super) fn event(kind: &str) -> String {
     let class = match kind {
         "rolled_back" | "refused" | "worker_failed" | "vacant" | "documents_refused"
         | "install_failed" => "chip bad",
-        "alarm" | "download_failed" | "records_dropped" | "trial_cancelled" => "chip warn",
+        "alarm" | "download_failed" | "records_dropped" | "trial_cancelled" | "held"
+        | "overdue" => "chip warn",
         _ => "chip",
     };
     format!("<span class=\"{class}\">{}</span>", escape(&kind.replace('_', " ")))

@@ -1,0 +1,58 @@
+//! A candidate that waits for people: for an approval, or until the site lets the route be changed.
+
+use crate::Installed;
+use lineside_rules::Decide;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Different reasons that are reported of one wait; the note always has the last one.
+const REASONS_MAX: usize = 8;
+
+/// A candidate that may take the route when people let it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Held {
+    /// The release.
+    pub candidate: Installed,
+    /// Whether a person has to approve it first.
+    pub decide: Decide,
+    /// Why the site does not let the route be changed, as last heard.
+    pub withheld: Option<Withheld>,
+    /// How long the device has been running since it waits.
+    pub ran: Duration,
+    /// Reasons that have been reported.
+    told: BTreeSet<String>,
+}
+
+/// Why the site does not let the route be changed now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Withheld {
+    /// For people.
+    pub reason: String,
+    /// Whether it takes longer than the site wants any update to wait.
+    pub overdue: bool,
+}
+
+impl Held {
+    pub(crate) fn of(candidate: Installed, decide: Decide) -> Held {
+        Held { candidate, decide, withheld: None, ran: Duration::ZERO, told: BTreeSet::new() }
+    }
+
+    /// Takes note of why the site withholds its consent. Returns whether people have not been told.
+    pub(crate) fn withhold(&mut self, reason: String, overdue: bool) -> bool {
+        // What is overdue once stays so, whatever the reason becomes.
+        let overdue = overdue || self.is_overdue();
+        let news = self.told.len() < REASONS_MAX && self.told.insert(reason.clone());
+        self.withheld = Some(Withheld { reason, overdue });
+        news
+    }
+
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.withheld.as_ref().is_some_and(|withheld| withheld.overdue)
+    }
+
+    /// The same without what a power cut may cost.
+    pub(crate) fn essence(&self) -> Held {
+        Held { ran: Duration::ZERO, ..self.clone() }
+    }
+}

@@ -1,0 +1,192 @@
+//! What has the route outside of a trial, how it fails, and what takes its place: the active release,
+//! the previous one, or what stands in where there never was one.
+
+use crate::moves::FAILURES_MAX;
+use crate::slot::Failing;
+use crate::{Effect, Installed, Phase, ReportKind, ShadowRun, SlotState};
+use lineside_bundle::{Digest, ReleaseId};
+use std::time::Duration;
+
+impl SlotState {
+    /// What holds the route outside of a trial: the active release, or what stands in for one.
+    pub(crate) fn holder(&self) -> Option<&Installed> {
+        self.active().or(self.stand_in())
+    }
+
+    /// Whether `digest` has the route, or should have it, and is not on trial.
+    pub(crate) fn is_holder(&self, digest: &Digest) -> bool {
+        !matches!(self.phase, Phase::Trial(_)) && self.holder().is_some_and(|held| held.is(digest))
+    }
+
+    pub(crate) fn is_stand_in(&self, digest: &Digest) -> bool {
+        self.is_holder(digest) && self.active.is_none()
+    }
+
+    /// Counts a start against what stands in, unless the checks of another release may have made the
+    /// device start over: those are given up first.
+    pub(crate) fn count_start_of_stand_in(&mut self) {
+        let Some(stand_in) = &mut self.stand_in else { return };
+        if matches!(self.phase, Phase::Staging { .. }) {
+            return;
+        }
+        stand_in.starts = stand_in.starts.next();
+        if stand_in.starts.are_too_many() {
+            let times = stand_in.starts.in_a_row();
+            let reason = format!("the device started over {times} times while it stood in");
+            self.give_stand_in_up(times, reason);
+        }
+    }
+
+    /// Counts a failure of what holds the route outside of a trial.
+    ///
+    /// After [`FAILURES_MAX`] in a row the slot goes back to the previous release. Where there is
+    /// none the active one stays: a release that answers between its crashes is worth more than none,
+    /// and the plant gets the fail-safe output meanwhile. What only stands in does not stay.
+    pub(crate) fn fail(&mut self, reason: String) -> Vec<Effect> {
+        let Some(holder) = self.holder().cloned() else { return vec![] };
+        self.failing.count = self.failing.count.saturating_add(1);
+        self.failing.quiet = Duration::ZERO;
+        let count = self.failing.count;
+        let mut effects = Vec::new();
+        if count == 1 || count.is_multiple_of(FAILURES_MAX) {
+            let text = format!("worker of {}, failure {count} in a row: {reason}", holder.release);
+            effects.push(self.report(ReportKind::WorkerFailed, &holder.release, text));
+        }
+        if count < FAILURES_MAX {
+            return effects;
+        }
+        let reason = format!("it failed {count} times in a row: {reason}");
+        if self.stand_in.is_some() {
+            effects.extend(self.give_stand_in_up(count, reason));
+        } else if self.has_usable_previous() {
+            effects.extend(self.back_to_previous(&reason));
+            let reason = format!("rolled back: {reason}");
+            effects.extend(self.block(ReportKind::RolledBack, &holder.release, count, reason));
+            effects.push(Effect::Collect);
+        }
+        effects
+    }
+
+    /// What holds the route could not be put on it, and that is its own fault.
+    pub(crate) fn fail_to_start(&mut self, reason: String) -> Vec<Effect> {
+        let reason = format!("it could not be started: {reason}");
+        if self.stand_in.is_some() {
+            return self.give_stand_in_up(1, reason);
+        }
+        // Something else may be on the route still: a candidate that was rolled back.
+        let vacate = Effect::Vacate { reason: reason.clone() };
+        self.failing.retry.later();
+        [self.fail(reason), vec![vacate]].concat()
+    }
+
+    /// What stands in is of no use any more. It never was committed, so nothing is gone back to.
+    pub(crate) fn give_stand_in_up(&mut self, attempts: u32, reason: String) -> Vec<Effect> {
+        let Some(stand_in) = self.stand_in.take() else { return vec![] };
+        self.failing = Failing::default();
+        let release = stand_in.release.release;
+        let reason = format!("rolled back: {reason}");
+        let mut effects = vec![Effect::Vacate { reason: format!("{release} {reason}") }];
+        // It may have been assigned again meanwhile: what is of no use here is not tried either.
+        if self.candidate().is_some_and(|candidate| candidate.digest == release.digest) {
+            self.phase = Phase::Idle;
+        }
+        effects.extend(self.block(ReportKind::RolledBack, &release, attempts, reason));
+        effects.extend(self.still_vacant(&release));
+        effects.push(Effect::Collect);
+        effects
+    }
+
+    /// What holds the route cannot be put on it now, through no fault of its own.
+    pub(crate) fn put_off(&mut self, text: String) -> Vec<Effect> {
+        let Some(holder) = self.holder().cloned() else { return vec![] };
+        let news = self.failing.retry.attempts == 0;
+        self.failing.retry.later();
+        self.failing.quiet = Duration::ZERO;
+        let vacate = Effect::Vacate { reason: text.clone() };
+        let report = news.then(|| self.report(ReportKind::WorkerFailed, &holder.release, text));
+        report.into_iter().chain([vacate]).collect()
+    }
+
+    /// What holds the route is damaged on disk, through no fault of its own.
+    ///
+    /// Where there is a previous release, that one runs meanwhile, and the damaged one comes back by
+    /// the way of any candidate. Otherwise it is fetched again, unless another one is being fetched or
+    /// checked, which is soon on trial. What only stands in is given up: nobody wants it any more.
+    pub(crate) fn repair(&mut self, reason: String) -> Vec<Effect> {
+        let Some(holder) = self.holder().cloned() else { return vec![] };
+        let text = format!("{} is damaged on disk: {reason}", holder.release);
+        if self.stand_in.is_some() {
+            return self.give_stand_in_up(1, format!("it is damaged on disk: {reason}"));
+        }
+        let mut effects = if self.has_usable_previous() {
+            let effects = self.back_to_previous(&text);
+            let report = self.report(ReportKind::WorkerFailed, &holder.release, text);
+            [effects, vec![report]].concat()
+        } else {
+            self.put_off(text)
+        };
+        match self.phase {
+            Phase::Idle => {
+                let told = effects.iter().any(|effect| matches!(effect, Effect::Report(_)));
+                effects.extend(self.fetch_again(holder.target(), 0, reason, !told));
+            }
+            // What waits may wait for days.
+            Phase::Shadow(_) | Phase::Held(_) if self.is_active(&holder.release.digest) => {
+                effects.push(Effect::Download { target: holder.target(), attempts: 0 });
+            }
+            Phase::Downloading { .. }
+            | Phase::Staging { .. }
+            | Phase::Shadow(_)
+            | Phase::Held(_)
+            | Phase::Trial(_) => {}
+        }
+        effects
+    }
+
+    /// The active release was damaged on disk, and has been fetched again.
+    pub(crate) fn be_whole_again(&mut self) -> Vec<Effect> {
+        let Some(active) = self.active.clone() else { return vec![] };
+        let text = format!("{} is whole on disk again", active.release);
+        let report = self.report(ReportKind::Downloaded, &active.release, text);
+        self.failing.retry.again();
+        vec![report, Effect::Run(active)]
+    }
+
+    fn has_usable_previous(&self) -> bool {
+        self.previous.as_ref().is_some_and(|held| !self.blocked.contains_key(&held.release.digest))
+    }
+
+    fn back_to_previous(&mut self, reason: &str) -> Vec<Effect> {
+        self.active = self.previous.take();
+        self.failing = Failing::default();
+        let mut effects = vec![self.back_to_holder(reason)];
+        // What was wanted is there.
+        let candidate = self.candidate().filter(|candidate| self.is_active(&candidate.digest));
+        if let Some(candidate) = candidate.cloned() {
+            let text = format!("{candidate} is active again: {reason}");
+            effects.extend(self.end_shadow());
+            self.phase = Phase::Idle;
+            effects.push(self.report(ReportKind::Cancelled, &candidate, text));
+        }
+        // What has been compared so far was compared with the release that has just been left.
+        if let Phase::Shadow(run) = &mut self.phase {
+            let candidate = run.candidate.clone();
+            *run = ShadowRun { starts: run.starts.clone(), ..ShadowRun::of(candidate.clone()) };
+            effects.extend([Effect::EndShadow, Effect::StartShadow(candidate)]);
+        }
+        effects
+    }
+
+    /// Has the route back where it belongs outside of a trial.
+    pub(crate) fn back_to_holder(&self, reason: &str) -> Effect {
+        match self.holder() {
+            Some(holder) => Effect::Run(holder.clone()),
+            None => Effect::Vacate { reason: reason.to_owned() },
+        }
+    }
+
+    pub(crate) fn still_vacant(&mut self, release: &ReleaseId) -> Option<Effect> {
+        let text = "the slot is vacant and gives its fail-safe output".to_owned();
+        self.holder().is_none().then(|| self.report(ReportKind::Vacant, release, text))
+    }
+}

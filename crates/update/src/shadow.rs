@@ -1,0 +1,54 @@
+//! A candidate that answers beside the active release, without acting.
+
+use crate::retry::Retry;
+use crate::{Installed, Starts};
+use lineside_rules::ShadowObservation;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// A shadow run, as it survives a power cut.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ShadowRun {
+    /// The release that answers beside the route.
+    pub candidate: Installed,
+    /// How often the device has started over meanwhile.
+    pub starts: Starts,
+    /// How long the device has been running since the shadow began.
+    pub ran: Duration,
+    /// What was seen before the last boot.
+    pub before: ShadowObservation,
+    /// What has been seen over the whole shadow, compared with the release that is active now.
+    pub seen: ShadowObservation,
+    /// When it is started again, where something other than the release prevented it.
+    pub(crate) retry: Retry,
+}
+
+impl ShadowRun {
+    /// What is seen `now`, since the last boot, together with what this shadow has seen before.
+    pub fn with(&self, now: &ShadowObservation) -> ShadowObservation {
+        ShadowObservation { ran: self.ran, ..self.before.and(now) }
+    }
+
+    pub(crate) fn of(candidate: Installed) -> ShadowRun {
+        ShadowRun {
+            candidate,
+            starts: Starts::default(),
+            ran: Duration::ZERO,
+            before: ShadowObservation::default(),
+            seen: ShadowObservation::default(),
+            retry: Retry::default(),
+        }
+    }
+
+    /// How often it was tried, with the attempt that has come to nothing now.
+    pub(crate) fn attempts(&self) -> u32 {
+        (self.starts.in_a_row() + 1).saturating_add(self.retry.attempts)
+    }
+
+    /// The same without what a power cut may cost.
+    pub(crate) fn essence(&self) -> ShadowRun {
+        let mut retry = self.retry.clone();
+        retry.again();
+        ShadowRun { starts: self.starts.essence(), retry, ..ShadowRun::of(self.candidate.clone()) }
+    }
+}

@@ -1,0 +1,184 @@
+//! Tables that are broken on purpose. A promise that none of them can break says nothing.
+
+use crate::device::Step;
+use crate::promises::Promise;
+use lineside_rules::{ShadowLimits, Verdict};
+use lineside_update::{Effect, Event, Phase, SlotState, step};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// A broken table, and the promise that it breaks.
+pub const BREAKAGES: [(&str, Promise, Step); 15] = [
+    ("a start forgets the active release", Promise::OldOrNew, forgets_what_it_had),
+    ("checks are not replayed", Promise::OldOrNew, skips_checks),
+    ("a candidate is committed at once", Promise::BadGoesBack, commits_at_once),
+    ("what was rolled back keeps the route", Promise::BadGoesBack, leaves_the_route),
+    ("a given-up release is forgotten", Promise::Bounded, forgets_what_was_given_up),
+    ("starts are not counted", Promise::Bounded, does_not_count_starts),
+    ("floors fall at a start", Promise::Floors, lowers_floors),
+    ("time ends a download", Promise::DownloadGoesOn, forgets_downloads),
+    ("nothing stands in", Promise::GoesOnAnswering, lets_nothing_stand_in),
+    ("a change is not reported", Promise::Told, keeps_quiet),
+    ("a site's no is taken for a yes", Promise::Consent, takes_no_for_yes),
+    ("every approval is for everything", Promise::Approval, approves_everything),
+    ("nothing is compared", Promise::Compared, compares_nothing),
+    ("a shadow is not ended", Promise::Beside, ends_no_shadow),
+    ("nothing is tried again", Promise::Rest, tries_once),
+];
+
+type Stepped = (SlotState, Vec<Effect>);
+
+/// Changes a state behind the table's back.
+fn edited(state: &SlotState, edit: impl FnOnce(&mut Value)) -> SlotState {
+    let mut value = serde_json::to_value(state).unwrap();
+    edit(&mut value);
+    serde_json::from_value(value).unwrap()
+}
+
+fn forgets_what_it_had(slot: SlotState, event: Event, ran: Duration) -> Stepped {
+    let slot = match event {
+        Event::Booted => edited(&slot, |state| state["active"] = Value::Null),
+        _ => slot,
+    };
+    step(slot, event, ran)
+}
+
+fn staged(release: lineside_bundle::Digest) -> Event {
+    let (limits, shadow) = (crate::device::trial_limits(), ShadowLimits::default());
+    Event::Staged { release, limits, shadow, policy: ShadowLimits::default() }
+}
+
+fn skips_checks(slot: SlotState, event: Event, ran: Duration) -> Stepped {
+    let downloaded = match &event {
+        Event::Downloaded { release } => Some(*release),
+        _ => None,
+    };
+    let (slot, effects) = step(slot, event, ran);
+    match downloaded {
+        Some(release) => step(slot, staged(release), Duration::ZERO),
+        None => (slot, effects),
+    }
+}
+
+fn commits_at_once(slot: SlotState, event: Event, ran: Duration) -> Stepped {
+    let event = match event {
+        Event::Observed { release, seen, .. } => {
+            Event::Observed { release, seen, verdict: Verdict::Passed }
+        }
+        other => other,
+    };
+    step(slot, event, ran)
+}
+
+fn leaves_the_route(slot: SlotState, event: Event, ran: Duration) -> Stepped {
+    let on_trial = matches!(slot.phase(), Phase::Trial(_));
+    let (slot, mut effects) = step(slot, event, ran);
+    if on_trial && !matches!(slot.phase(), Phase::Trial(_)) {
+        effects.retain(|effect| !matches!(effect, Effect::Run(_) | Effect::Vacate { .. }));
+    }
+    (slot, effects)
+}
+
+fn forgets_what_was_given_up(slot: SlotState, event: Event, ran: Duration) -> Stepped {
+    let slot = match event {
+        Event::Assigned { .. } => edited(&slot, |state| state["blocked"] = json!({})),
+        _ => slot,
+    };
+    step(slot, event, ran)
+}
+
+fn does_not_count_starts(slot: SlotState, event: Event, ran: Duration) -> Stepped {
+    // As if somebody had asked for every start.
+    let slot = match event {
+        Event::Booted => step(slot, Event::Stopped, Duration::ZERO).0,
+        _ => slot,
+    };
+    step(slot, event, ran)
+}
+
+fn lowers_floors(slot: SlotState, event: Event, ran: Duration) -> Stepped {
+    let slot = match event {
+        Event::Booted => edited(&slot, |state| state["floors"] = json!({})),
+        _ => slot,
+    };
+    step(slot, event, ran)
+}
+
+fn forgets_downloads(slot: SlotState, event: Event, ran: Duration) -> Stepped {
+    let ticked = event == Event::Ticked;
+    let (slot, effects) = step(slot, event, ran);
+    match slot.phase() {
+        Phase::Downloading { .. } if ticked => {
+            // Not without a word, so that it is this promise that finds it out.
+            let target = slot.candidate().cloned().unwrap();
+            let refused = Event::Refused { release: target.digest, reason: "impatience".into() };
+            step(slot, refused, Duration::ZERO)
+        }
+        _ => (slot, effects),
+    }
+}
+
+fn lets_nothing_stand_in(slot: SlotState, event: Event, ran: Duration) -> Stepped {
+    let (slot, mut effects) = step(slot, event, ran);
+    if slot.stand_in().is_none() {
+        return (slot, effects);
+    }
+    for effect in &mut effects {
+        if matches!(effect, Effect::Run(_)) {
+            *effect = Effect::Vacate { reason: "the trial was ended".into() };
+        }
+    }
+    (edited(&slot, |state| state["stand_in"] = Value::Null), effects)
+}
+
+fn keeps_quiet(slot: SlotState, event: Event, ran: Duration) -> Stepped {
+    let reports = serde_json::to_value(&slot).unwrap()["reports"].clone();
+    let committing = matches!(event, Event::Observed { verdict: Verdict::Passed, .. });
+    let (slot, effects) = step(slot, event, ran);
+    match committing {
+        true => (edited(&slot, |state| state["reports"] = reports), effects),
+        false => (slot, effects),
+    }
+}
+
+fn takes_no_for_yes(slot: SlotState, event: Event, ran: Duration) -> Stepped {
+    let event = match event {
+        Event::Withheld { release, .. } => Event::Consented { release },
+        other => other,
+    };
+    step(slot, event, ran)
+}
+
+fn approves_everything(slot: SlotState, event: Event, ran: Duration) -> Stepped {
+    let (slot, effects) = step(slot, event, ran);
+    match slot.candidate().map(|candidate| candidate.digest) {
+        Some(release) if slot.waits_for_approval() => {
+            let (slot, more) = step(slot, Event::Approved { release }, Duration::ZERO);
+            (slot, [effects, more].concat())
+        }
+        _ => (slot, effects),
+    }
+}
+
+fn compares_nothing(slot: SlotState, event: Event, ran: Duration) -> Stepped {
+    let event = match event {
+        Event::Shadowed { release, seen, decide, .. } => {
+            Event::Shadowed { release, seen, verdict: Verdict::Passed, decide }
+        }
+        other => other,
+    };
+    step(slot, event, ran)
+}
+
+fn ends_no_shadow(slot: SlotState, event: Event, ran: Duration) -> Stepped {
+    let (slot, mut effects) = step(slot, event, ran);
+    effects.retain(|effect| *effect != Effect::EndShadow);
+    (slot, effects)
+}
+
+fn tries_once(slot: SlotState, event: Event, ran: Duration) -> Stepped {
+    match event {
+        Event::DownloadFailed { .. } => (slot, vec![]),
+        other => step(slot, other, ran),
+    }
+}

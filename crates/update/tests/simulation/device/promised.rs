@@ -1,0 +1,280 @@
+//! The promises, looked at from outside of the engine: after each step, at each write, after each
+//! loss of power, and when all is well again.
+
+use super::{Device, of};
+use crate::life::Nature;
+use crate::promises::{Kept, Promise, keep};
+use lineside_bundle::Digest;
+use lineside_rules::Decide;
+use lineside_update::{Effect, Event, Phase, SlotState};
+use std::time::Duration;
+
+/// Steps of 400 s in which all is well: long enough for a day of trial after a day of shadow.
+const CALM_STEPS: usize = 900;
+/// Steps after which a release that waits for others may be left alone.
+const LEFT_ALONE_STEPS: usize = 100;
+
+/// What is going on, without how far it has come.
+fn place(state: &SlotState) -> (u8, Option<Digest>, Option<Digest>, Option<Digest>) {
+    let phase = match state.phase() {
+        Phase::Idle => 0,
+        Phase::Downloading { .. } => 1,
+        Phase::Staging { .. } => 2,
+        Phase::Shadow(_) => 3,
+        Phase::Held(_) => 4,
+        Phase::Trial(_) => 5,
+    };
+    let candidate = state.candidate().map(|release| release.digest);
+    (phase, candidate, of(state.active()), of(state.stand_in()))
+}
+
+fn last_report(state: &SlotState) -> Option<u64> {
+    state.reports().map(|report| report.number).max()
+}
+
+impl Device {
+    /// What one step may do.
+    pub(super) fn check_step(&mut self, before: &SlotState, event: &Event) -> Kept {
+        keep(
+            Promise::OldOrNew,
+            before.active().is_none() || self.state.active().is_some(),
+            || format!("{event:?} costs the slot its active release"),
+        )?;
+        let (was, is) = (place(before), place(&self.state));
+        let news = last_report(&self.state) > last_report(before);
+        keep(Promise::Told, was == is || news, || {
+            format!("{event:?} changed {was:?} to {is:?} without a word")
+        })?;
+        let passes_by = matches!(
+            event,
+            Event::Ticked | Event::Stopped | Event::Reported { .. } | Event::Approved { .. }
+        );
+        let left = self.job.is_some() && self.job != self.at_work();
+        keep(Promise::DownloadGoesOn, !(passes_by && left), || {
+            format!("{event:?} ends what is being fetched or checked")
+        })?;
+        if was.0 != 5 && is.0 == 5 {
+            // What stood in has done its part.
+            self.faults.extend(of(before.stand_in()));
+        }
+        let begins = matches!(self.state.phase(), Phase::Trial(_)) && was.0 != 5;
+        if begins && let Some(candidate) = is.1 {
+            keep(Promise::Consent, was.0 == 4 && self.against.is_none(), || {
+                format!("a trial begins after {event:?}, the site says {:?}", self.against)
+            })?;
+            let Phase::Held(held) = before.phase() else { return Ok(()) };
+            let asked = held.decide == Decide::Ask;
+            keep(Promise::Approval, !asked || self.approvals.contains(&candidate), || {
+                format!("{} is tried and nobody has approved it", held.candidate.release)
+            })?;
+        }
+        if let Phase::Held(held) = self.state.phase()
+            && was.0 != 4
+            && let Some(active) = self.state.active()
+        {
+            let limits = self.shadow_limits(&held.candidate);
+            let release = held.candidate.release.digest;
+            let pair = (release, Some(active.release.digest));
+            let seen = self.comparison.filter(|(one, other, _)| (*one, *other) == pair);
+            let frames = seen.map_or(0, |(_, _, frames)| frames);
+            keep(Promise::Compared, frames >= limits.frames(), || {
+                format!("{} was compared in {frames} frames only", held.candidate.release)
+            })?;
+            let differs = limits.is_wanted() && self.nature(release) == Nature::Differs;
+            keep(Promise::Compared, !differs, || {
+                format!("{} differs and may go on", held.candidate.release)
+            })?;
+            keep(Promise::Approval, held.decide == limits.decide(), || {
+                format!("{} shall be approved by {:?}", held.candidate.release, held.decide)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// What the test takes note of when a state has reached the disk.
+    pub(super) fn check_journal(&mut self) -> Kept {
+        self.ever_committed |= self.journal.active().is_some();
+        self.given_up.extend(self.journal.blocked().map(|blocked| blocked.release.digest));
+        self.reports = self.reports.max(last_report(&self.journal).unwrap_or(0));
+        for bundle in ["pump", "fan"] {
+            let floor = self.journal.floor(&bundle.parse().unwrap());
+            let before = self.floors.insert(bundle.into(), floor).unwrap_or(0);
+            keep(Promise::Floors, floor >= before, || {
+                format!("the floor of {bundle} fell from {before} to {floor}")
+            })?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn check_after_cut(&self) -> Kept {
+        let found = self.journal.on_route();
+        keep(Promise::OldOrNew, found.is_some() || !self.ever_committed, || {
+            "the device starts without the release that it had".into()
+        })?;
+        let whole = found.is_none_or(|held| {
+            let digest = held.release.digest;
+            self.whole.contains(&digest) || self.rotten.contains(&digest)
+        });
+        keep(Promise::OldOrNew, whole, || "what shall run is not on disk any more".into())
+    }
+
+    pub(super) fn not_given_up(&self, release: Digest, what: &str) -> Kept {
+        keep(Promise::Bounded, !self.given_up.contains(&release), || {
+            format!("{} was given up, and {what}", self.published(release).target.release)
+        })
+    }
+
+    /// What holds at any instant.
+    pub(super) fn check(&self) -> Kept {
+        let state = &self.state;
+        keep(Promise::OldOrNew, !self.ever_committed || state.active().is_some(), || {
+            "the committed release is forgotten".into()
+        })?;
+        for held in state.active().into_iter().chain(state.previous()) {
+            let (release, digest) = (&held.release, held.release.digest);
+            keep(Promise::OldOrNew, self.checked.contains(&digest), || {
+                format!("{release} is kept unchecked")
+            })?;
+            let there = self.whole.contains(&digest) || self.rotten.contains(&digest);
+            keep(Promise::OldOrNew, there, || format!("{release} is not on disk any more"))?;
+            keep(Promise::Floors, held.number >= state.floor(&release.name), || {
+                format!("{release} is below its floor")
+            })?;
+            let stays = matches!(self.nature(digest), Nature::Good | Nature::Differs);
+            // A release of which nothing was seen within its trial's time cannot be told apart.
+            keep(Promise::BadGoesBack, stays, || {
+                format!("{release}, {:?}, was committed", self.nature(digest))
+            })?;
+        }
+        let digests = [of(state.active()), of(state.previous()), of(state.stand_in())];
+        let held: Vec<Digest> = digests.into_iter().flatten().collect();
+        let twice = held.iter().any(|one| held.iter().filter(|other| one == *other).count() > 1);
+        keep(Promise::OldOrNew, !twice, || "one release in two places".into())?;
+        keep(Promise::NothingGrows, state.reports().count() <= 32, || "reports".into())?;
+        keep(Promise::NothingGrows, state.blocked().count() <= 3, || "blocked releases".into())?;
+        self.check_route()
+    }
+
+    /// What answers is what shall answer, or what is about to be replaced by it.
+    fn check_route(&self) -> Kept {
+        let state = &self.state;
+        if let Some(beside) = self.beside {
+            let candidate = state.candidate().map(|release| release.digest);
+            let ending = self.effects.iter().any(|effect| *effect == Effect::EndShadow);
+            keep(Promise::Beside, Some(beside) == candidate || ending, || {
+                "something answers beside the route that is no candidate".into()
+            })?;
+            keep(Promise::Beside, self.route != Some(beside), || "it acts".into())?;
+        }
+        let expected = of(state.on_route());
+        let settling = self
+            .effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Run(_) | Effect::Vacate { .. }));
+        let told = self.answers.iter().any(|answer| {
+            use Event::{Damaged, Interrupted, RunFailed};
+            matches!(answer, RunFailed { .. } | Interrupted { .. } | Damaged { .. })
+        });
+        let route = self.route;
+        // A candidate that cannot be put on the route now leaves it as it was.
+        let waits = matches!(state.phase(), Phase::Trial(_));
+        keep(
+            Promise::BadGoesBack,
+            route == expected || route.is_none() || settling || told || waits,
+            || format!("{route:?} is on the route, {expected:?} should be"),
+        )?;
+        let journaled = [
+            of(self.journal.on_route()),
+            of(self.journal.active()),
+            of(self.journal.previous()),
+            of(self.journal.stand_in()),
+        ];
+        let left = settling || told || waits;
+        keep(Promise::FullDisk, route.is_none() || journaled.contains(&route) || left, || {
+            "something answers of which the journal knows nothing".into()
+        })
+    }
+
+    /// The storms end: everything that can succeed does, people agree, and the newest document
+    /// arrives. The device must come to rest where it should.
+    pub fn calm(&mut self, silent: bool) -> Kept {
+        self.silent = silent;
+        (self.full, self.network, self.against, self.cut_at_write) = (false, true, None, false);
+        if let Some(newest) = self.documents.last_mut() {
+            newest.approved = true;
+        }
+        self.accepted = self.documents.len().checked_sub(1);
+        self.retell()?;
+        for count in 0..CALM_STEPS {
+            self.calm_step()?;
+            if self.is_at_rest() || (self.waits_for_others() && count > LEFT_ALONE_STEPS) {
+                break;
+            }
+        }
+        self.check_rest()
+    }
+
+    /// One thing after the other, as a driver does them.
+    pub fn calm_step(&mut self) -> Kept {
+        if !self.effects.is_empty() {
+            self.carry_out_one(super::Fault::Nothing)?;
+        } else if !self.answers.is_empty() {
+            self.answer(0)?;
+        } else {
+            self.run(400, 8)?;
+        }
+        self.check()
+    }
+
+    fn is_at_rest(&self) -> bool {
+        let told = self.state.reports().count() == 0;
+        let quiet = self.effects.is_empty() && self.answers.is_empty() && told;
+        let (after, effects) = (self.step)(self.state.clone(), Event::Ticked, Duration::ZERO);
+        let settled = self.route == of(self.state.on_route()) && self.beside.is_none();
+        quiet
+            && settled
+            && *self.state.phase() == Phase::Idle
+            && effects.is_empty()
+            && after == self.state
+    }
+
+    /// Nobody gives out what was signed, or nobody approves what is not the newest any more.
+    fn waits_for_others(&self) -> bool {
+        match self.state.phase() {
+            Phase::Downloading { target, .. } => {
+                self.nature(target.release.digest) == Nature::Corrupt
+            }
+            Phase::Held(held) => {
+                let newest = self.documents.last().map(|document| document.target.release.digest);
+                self.state.waits_for_approval() && newest != Some(held.candidate.release.digest)
+            }
+            Phase::Idle | Phase::Staging { .. } | Phase::Shadow(_) | Phase::Trial(_) => false,
+        }
+    }
+
+    fn check_rest(&self) -> Kept {
+        let state = &self.state;
+        let wanted = self.documents.last();
+        let left_alone = self.waits_for_others();
+        keep(Promise::Rest, left_alone || *state.phase() == Phase::Idle, || {
+            format!("it does not come to rest: {}", state.note())
+        })?;
+        let shall = of(state.on_route());
+        // What is on its way goes first: an active release that rots meanwhile is fetched after it.
+        let rots = left_alone && self.active().is_some_and(|active| self.rotten.contains(&active));
+        keep(Promise::Rest, self.route == shall || rots, || "it rests on another release".into())?;
+        keep(Promise::Rest, self.beside.is_none(), || "a shadow is left".into())?;
+        if left_alone {
+            return Ok(());
+        }
+        keep(Promise::Told, state.reports().count() == 0, || "reports are left".into())?;
+        let Some(wanted) = wanted else { return Ok(()) };
+        let release = wanted.target.release.digest;
+        let given_up = state.blocked().any(|blocked| blocked.release.digest == release);
+        let good = self.nature(release) == Nature::Good && !self.silent;
+        let arrived = of(state.active()) == Some(release);
+        keep(Promise::Rest, !good || arrived || given_up, || {
+            format!("{} is wanted and not there: {}", wanted.target.release, state.note())
+        })
+    }
+}

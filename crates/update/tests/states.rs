@@ -1,0 +1,297 @@
+//! The table of the engine as people read it, docs/states.md: every state with every event, as `step`
+//! has it. `LINESIDE_WRITE=1` writes the file anew; a change of it is to be read like one of the code.
+
+#![allow(clippy::unwrap_used)] // A test stops at what does not hold.
+
+use lineside_bundle::{Digest, ReleaseId};
+use lineside_rules::{Breach, Decide, ShadowLimits, ShadowObservation, TrialLimits, Verdict};
+use lineside_update::{
+    ATTEMPTS_MAX, BOOTS_MAX, Effect, Event, FAILURES_MAX, Phase, SlotState, Tally, Target, step,
+};
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const PREVIOUS: &str = "A";
+const ACTIVE: &str = "B";
+const CANDIDATE: &str = "C";
+/// Nothing has heard of it yet.
+const OTHER: &str = "D";
+
+fn target(version: &str) -> Target {
+    let release = ReleaseId {
+        name: "pump".parse().unwrap(),
+        version: version.parse().unwrap(),
+        digest: digest(version),
+        size: 1,
+    };
+    Target { release, number: 1, floor: 0 }
+}
+
+fn digest(version: &str) -> Digest {
+    Digest::of(version.as_bytes())
+}
+
+fn role(release: &ReleaseId) -> &'static str {
+    match release.version.to_string().as_str() {
+        PREVIOUS => "previous",
+        ACTIVE => "active",
+        CANDIDATE => "candidate",
+        _ => "other",
+    }
+}
+
+fn assigned(version: &str) -> Event {
+    Event::Assigned { target: target(version), floor: 0 }
+}
+
+fn staged(policy: ShadowLimits, release: Digest) -> Event {
+    let (limits, shadow) = (TrialLimits::default(), ShadowLimits::default());
+    Event::Staged { release, limits, shadow, policy }
+}
+
+fn asks(frames: Option<u64>, decide: Option<Decide>) -> ShadowLimits {
+    ShadowLimits { frames, decide, ..ShadowLimits::default() }
+}
+
+fn shadowed(verdict: Verdict, decide: Decide) -> Event {
+    let seen = ShadowObservation::default();
+    Event::Shadowed { release: digest(CANDIDATE), seen, verdict, decide }
+}
+
+fn observed(verdict: Verdict) -> Event {
+    Event::Observed { release: digest(CANDIDATE), seen: Tally::default(), verdict }
+}
+
+fn breach() -> Breach {
+    Breach::Crashes { seen: 3, max: 2 }
+}
+
+/// Every event, in the words of the page: about the candidate first, then about what has the route
+/// otherwise. A repeated event is sent that many times; the last answer counts.
+fn events() -> Vec<(&'static str, u32, Event)> {
+    use Event::*;
+    let release = digest(CANDIDATE);
+    let reason = || "some reason".to_owned();
+    let active = digest(ACTIVE);
+    vec![
+        ("the device starts", 1, Booted),
+        ("the device starts over, the 4th time in a row", BOOTS_MAX + 1, Booted),
+        ("the agent is told to stop", 1, Stopped),
+        ("another release is assigned", 1, assigned(OTHER)),
+        ("the candidate is assigned (again)", 1, assigned(CANDIDATE)),
+        ("the active release is assigned", 1, assigned(ACTIVE)),
+        ("a person approves the candidate", 1, Approved { release }),
+        ("downloaded", 1, Downloaded { release }),
+        ("the download failed", 1, DownloadFailed { release, reason: reason() }),
+        ("the checks passed, nobody wants a comparison", 1, staged(asks(None, None), release)),
+        ("the checks passed, somebody wants a comparison", 1, staged(asks(Some(9), None), release)),
+        (
+            "the checks passed, somebody wants to be asked",
+            1,
+            staged(asks(None, Some(Decide::Ask)), release),
+        ),
+        ("refused: it cannot run here", 1, Refused { release, reason: reason() }),
+        ("beside the route: undecided", 1, shadowed(Verdict::Undecided, Decide::Promote)),
+        ("beside the route: passed", 1, shadowed(Verdict::Passed, Decide::Promote)),
+        ("beside the route: passed, to be approved", 1, shadowed(Verdict::Passed, Decide::Ask)),
+        ("beside the route: failed", 1, shadowed(Verdict::Failed(breach()), Decide::Promote)),
+        ("the site consents", 1, Consented { release }),
+        (
+            "the site withholds its consent",
+            1,
+            Withheld { release, reason: reason(), overdue: false },
+        ),
+        ("it could not be started", 1, RunFailed { release, reason: reason() }),
+        ("something else prevented it", 1, Interrupted { release, reason: reason() }),
+        (
+            "something else prevented it, the 6th time",
+            ATTEMPTS_MAX + 1,
+            Interrupted { release, reason: reason() },
+        ),
+        ("a blob of it is damaged", 1, Damaged { release, reason: reason() }),
+        ("on trial: undecided", 1, observed(Verdict::Undecided)),
+        ("on trial: passed", 1, observed(Verdict::Passed)),
+        ("on trial: failed", 1, observed(Verdict::Failed(breach()))),
+        ("its worker died", 1, WorkerFailed { release, reason: reason() }),
+        ("the active release's worker died", 1, WorkerFailed { release: active, reason: reason() }),
+        (
+            "the active release's worker died, the 5th time",
+            FAILURES_MAX,
+            WorkerFailed { release: active, reason: reason() },
+        ),
+        (
+            "the active release could not be started",
+            1,
+            RunFailed { release: active, reason: reason() },
+        ),
+        (
+            "something else kept the active release from starting",
+            1,
+            Interrupted { release: active, reason: reason() },
+        ),
+        ("the active release is damaged", 1, Damaged { release: active, reason: reason() }),
+        ("the active release is downloaded", 1, Downloaded { release: active }),
+        ("reports were taken", 1, Reported { through: u64::MAX }),
+        ("time passed", 1, Ticked),
+    ]
+}
+
+/// An event that was forgotten above does not compile here before it is looked for.
+fn is_listed(event: &Event) -> bool {
+    use Event::*;
+    match event {
+        Booted
+        | Stopped
+        | Assigned { .. }
+        | Downloaded { .. }
+        | DownloadFailed { .. }
+        | Staged { .. }
+        | Shadowed { .. }
+        | Consented { .. }
+        | Withheld { .. }
+        | Approved { .. }
+        | Refused { .. }
+        | RunFailed { .. }
+        | Interrupted { .. }
+        | Damaged { .. }
+        | Observed { .. }
+        | WorkerFailed { .. }
+        | Reported { .. }
+        | Ticked => true,
+    }
+}
+
+fn after(state: SlotState, events: impl IntoIterator<Item = Event>) -> SlotState {
+    events.into_iter().fold(state, |state, event| step(state, event, Duration::ZERO).0)
+}
+
+/// The way of `version` up to its commit.
+fn way(version: &str) -> [Event; 5] {
+    let release = digest(version);
+    [
+        assigned(version),
+        Event::Downloaded { release },
+        staged(ShadowLimits::default(), release),
+        Event::Consented { release },
+        Event::Observed { release, seen: Tally::default(), verdict: Verdict::Passed },
+    ]
+}
+
+/// Every place that a slot can be in, with the words of the page.
+fn places() -> Vec<(&'static str, &'static str, SlotState)> {
+    let vacant = SlotState::default();
+    let idle = after(after(vacant.clone(), way(PREVIOUS)), way(ACTIVE));
+    let release = digest(CANDIDATE);
+    let downloading = after(idle.clone(), [assigned(CANDIDATE)]);
+    let staging = after(downloading.clone(), [Event::Downloaded { release }]);
+    let shadow = after(staging.clone(), [staged(asks(Some(9), None), release)]);
+    let asking = after(staging.clone(), [staged(asks(None, Some(Decide::Ask)), release)]);
+    let held = after(staging.clone(), [staged(ShadowLimits::default(), release)]);
+    let trial = after(held.clone(), [Event::Consented { release }]);
+    let first = after(vacant.clone(), way(ACTIVE).into_iter().take(4));
+    let stands_in = after(first, [assigned(CANDIDATE)]);
+    vec![
+        ("Vacant", "no release was ever committed, and none is under way", vacant),
+        ("Idle", "the active release has the route, and none is under way", idle),
+        ("Downloading", "the blobs of the candidate are being fetched", downloading),
+        ("Staging", "the checks of the candidate are being replayed", staging),
+        ("Shadow", "the candidate answers beside the route, without acting", shadow),
+        ("Held, by a person", "the candidate waits for a person to approve it", asking),
+        ("Held, by the site", "the candidate waits for the site's consent", held),
+        ("Trial", "the candidate has the route, on probation", trial),
+        (
+            "Downloading, with a stand-in",
+            "the first release of the slot was on trial when the candidate was assigned, and answers \
+             until the next trial begins; \"active\" means that release here",
+            stands_in,
+        ),
+    ]
+}
+
+fn place(state: &SlotState) -> String {
+    let of = |release: &ReleaseId| role(release).to_owned();
+    let going_on = match state.phase() {
+        Phase::Idle => "Idle".to_owned(),
+        Phase::Downloading { target, .. } => format!("Downloading {}", of(&target.release)),
+        Phase::Staging { target, .. } => format!("Staging {}", of(&target.release)),
+        Phase::Shadow(run) => format!("Shadow {}", of(&run.candidate.release)),
+        Phase::Held(held) => format!("Held {}", of(&held.candidate.release)),
+        Phase::Trial(trial) => format!("Trial {}", of(&trial.candidate.release)),
+    };
+    let route = match (state.active(), state.stand_in()) {
+        (Some(held), _) => format!("{} active", of(&held.release)),
+        (None, Some(held)) => format!("{} stands in", of(&held.release)),
+        (None, None) => "vacant".into(),
+    };
+    let blocked: Vec<&str> = state.blocked().map(|one| role(&one.release)).collect();
+    match blocked.as_slice() {
+        [] => format!("{going_on}; {route}"),
+        blocked => format!("{going_on}; {route}; {} blocked", blocked.join(", ")),
+    }
+}
+
+fn done(effects: &[Effect]) -> String {
+    let word = |effect: &Effect| match effect {
+        Effect::Download { target, .. } => format!("Download({})", role(&target.release)),
+        Effect::Stage { target, .. } => format!("Stage({})", role(&target.release)),
+        Effect::StartShadow(held) => format!("StartShadow({})", role(&held.release)),
+        Effect::EndShadow => "EndShadow".into(),
+        Effect::Run(held) => format!("Run({})", role(&held.release)),
+        Effect::Vacate { .. } => "Vacate".into(),
+        Effect::Collect => "Collect".into(),
+        Effect::Report(report) => format!("*{:?}*", report.kind),
+    };
+    effects.iter().map(word).collect::<Vec<_>>().join(", ")
+}
+
+fn page() -> String {
+    let mut page = fs::read_to_string(path()).unwrap_or_default();
+    page.truncate(page.find("\n## ").map_or(page.len(), |start| start + 1));
+    for (name, meaning, state) in places() {
+        // What was reported on the way there is of no interest here.
+        let state = step(state, Event::Reported { through: u64::MAX }, Duration::ZERO).0;
+        let (mut rows, mut nothing) = (String::new(), Vec::new());
+        for (words, times, event) in events() {
+            assert!(is_listed(&event));
+            let before = after(state.clone(), (1..times).map(|_| event.clone()));
+            let (is, effects) = step(before.clone(), event, Duration::ZERO);
+            // What comes of it from the second time on is told only where it ends something.
+            let ends = times == 1 || place(&is) != place(&before);
+            if place(&is) == place(&state) && effects.is_empty() {
+                nothing.push(words);
+            } else if ends {
+                writeln!(rows, "| {words} | {} | {} |", place(&is), done(&effects)).unwrap();
+            }
+        }
+        write!(
+            page,
+            "## {name}\n\nWhere {meaning}: {}.\n\n| event | then | to be done |\n|---|---|---|\n{rows}\n\
+             Nothing visible comes of: {}.\n\n",
+            place(&state),
+            nothing.join("; ")
+        )
+        .unwrap();
+    }
+    format!("{}\n", page.trim_end())
+}
+
+fn path() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/states.md")
+}
+
+#[test]
+fn the_page_of_states_says_what_the_table_does() {
+    let page = page();
+    if std::env::var_os("LINESIDE_WRITE").is_some() {
+        fs::write(path(), &page).unwrap();
+    }
+    let written = fs::read_to_string(path()).unwrap();
+    let lines = written.lines().zip(page.lines());
+    let first = lines.enumerate().find(|(_, (one, other))| one != other);
+    if let Some((number, (written, does))) = first {
+        panic!("docs/states.md, line {}:\n{written}\nthe table does:\n{does}", number + 1);
+    }
+    assert_eq!(written, page);
+}

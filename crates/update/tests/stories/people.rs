@@ -1,0 +1,173 @@
+//! Candidates that wait until people let them take the route.
+
+use crate::telling::{note, replay};
+
+#[test]
+fn a_site_that_withholds_its_consent_is_told_once_for_each_reason_and_once_when_it_is_late() {
+    insta::assert_snapshot!(replay("install A | assign B | downloaded B | staged B | withheld B busy | withheld B busy | withheld B night | withheld B busy | overdue B busy | overdue B night | withheld B busy | boot | withheld B busy | consent B"), @r"
+    install A      A/- idle           [Committed Collect]
+    assign B       A/- downloading B  [Assigned Download(B)]
+    downloaded B   A/- staging B      [Downloaded Stage(B)]
+    staged B       A/- held B         [Staged]
+    withheld B busy A/- held B         [EndShadow Held]
+    withheld B busy A/- held B         []
+    withheld B night A/- held B         [Held]
+    withheld B busy A/- held B         []
+    overdue B busy A/- held B         [Overdue]
+    overdue B night A/- held B         []
+    withheld B busy A/- held B         []
+    boot           A/- held B         [Run(A) Collect]
+    withheld B busy A/- held B         []
+    consent B      A/- trial B        [TrialStarted Run(B) EndShadow]
+    ");
+    let held = "install A | assign B | downloaded B | staged B";
+    assert_eq!(note(held), "pump vB is about to be tried");
+    assert_eq!(note(&format!("{held} | withheld B busy")), "pump vB is held back: busy");
+    assert_eq!(
+        note(&format!("{held} | overdue B busy | withheld B night")),
+        "pump vB is held back, longer than it should: night"
+    );
+}
+
+#[test]
+fn a_site_whose_reasons_change_with_every_second_does_not_flood_anybody() {
+    let reasons: Vec<String> = (0..50).map(|second| format!("withheld B {second}s")).collect();
+    let told = replay(&format!(
+        "install A | assign B | downloaded B | staged B | {}",
+        reasons.join(" | ")
+    ));
+    assert_eq!(told.matches("[Held]").count() + told.matches("[EndShadow Held]").count(), 8);
+}
+
+#[test]
+fn a_shadow_that_was_passed_waits_for_a_person_where_somebody_asks_for_one() {
+    insta::assert_snapshot!(replay("install A | assign B | downloaded B | staged B shadow ask | agrees B ask | consent B | boot | approve B | consent B"), @r"
+    install A      A/- idle           [Committed Collect]
+    assign B       A/- downloading B  [Assigned Download(B)]
+    downloaded B   A/- staging B      [Downloaded Stage(B)]
+    staged B shadow ask A/- shadow B       [Staged StartShadow(B)]
+    agrees B ask   A/- held B         [ShadowPassed Held EndShadow]
+    consent B      A/- held B         []
+    boot           A/- held B         [Run(A) Collect]
+    approve B      A/- held B         [Approved]
+    consent B      A/- trial B        [TrialStarted Run(B) EndShadow]
+    ");
+    assert_eq!(
+        note("install A | assign B | downloaded B | staged B shadow ask | agrees B ask"),
+        "pump vB waits for a person to approve it"
+    );
+    // Also where nobody has thought of frames.
+    insta::assert_snapshot!(replay("install A | assign B | downloaded B | staged B ask | consent B | approve B | consent B"), @r"
+    install A      A/- idle           [Committed Collect]
+    assign B       A/- downloading B  [Assigned Download(B)]
+    downloaded B   A/- staging B      [Downloaded Stage(B)]
+    staged B ask   A/- held B         [Staged Held EndShadow]
+    consent B      A/- held B         []
+    approve B      A/- held B         [Approved]
+    consent B      A/- trial B        [TrialStarted Run(B) EndShadow]
+    ");
+}
+
+#[test]
+fn an_approval_holds_for_one_release_until_another_is_assigned() {
+    insta::assert_snapshot!(replay("install A | assign B | approve B | approve B | downloaded B | staged B ask | consent B"), @r"
+    install A      A/- idle           [Committed Collect]
+    assign B       A/- downloading B  [Assigned Download(B)]
+    approve B      A/- downloading B  [Approved]
+    approve B      A/- downloading B  []
+    downloaded B   A/- staging B      [Downloaded Stage(B)]
+    staged B ask   A/- held B         [Staged]
+    consent B      A/- trial B        [TrialStarted Run(B) EndShadow]
+    ");
+    insta::assert_snapshot!(replay("install A | approve B | assign B | downloaded B | staged B ask | consent B"), @r"
+    install A      A/- idle           [Committed Collect]
+    approve B      A/- idle           []
+    assign B       A/- downloading B  [Assigned Download(B)]
+    downloaded B   A/- staging B      [Downloaded Stage(B)]
+    staged B ask   A/- held B         [Staged]
+    consent B      A/- trial B        [TrialStarted Run(B) EndShadow]
+    ");
+    insta::assert_snapshot!(replay("install A | assign B | approve C | downloaded B | staged B ask | consent B"), @r"
+    install A      A/- idle           [Committed Collect]
+    assign B       A/- downloading B  [Assigned Download(B)]
+    approve C      A/- downloading B  []
+    downloaded B   A/- staging B      [Downloaded Stage(B)]
+    staged B ask   A/- held B         [Staged Held EndShadow]
+    consent B      A/- held B         []
+    ");
+    insta::assert_snapshot!(replay("install A | assign B | approve B | assign C | assign B | downloaded B | staged B ask | consent B"), @r"
+    install A      A/- idle           [Committed Collect]
+    assign B       A/- downloading B  [Assigned Download(B)]
+    approve B      A/- downloading B  [Approved]
+    assign C       A/- downloading C  [Cancelled Collect Assigned Download(C)]
+    assign B       A/- downloading B  [Cancelled Collect Assigned Download(B)]
+    downloaded B   A/- staging B      [Downloaded Stage(B)]
+    staged B ask   A/- held B         [Staged Held EndShadow]
+    consent B      A/- held B         []
+    ");
+    insta::assert_snapshot!(replay("install A | assign B | approve B | downloaded B | refused B | approve B | assign A | assign B | downloaded B | staged B ask | consent B"), @r"
+    install A      A/- idle           [Committed Collect]
+    assign B       A/- downloading B  [Assigned Download(B)]
+    approve B      A/- downloading B  [Approved]
+    downloaded B   A/- staging B      [Downloaded Stage(B)]
+    refused B      A/- idle           [Refused Collect]
+    approve B      A/- idle           []
+    assign A       A/- idle           []
+    assign B       A/- downloading B  [Assigned Download(B)]
+    downloaded B   A/- staging B      [Downloaded Stage(B)]
+    staged B ask   A/- held B         [Staged Held EndShadow]
+    consent B      A/- held B         []
+    ");
+}
+
+#[test]
+fn an_assignment_ends_a_wait_and_leaves_the_route_alone() {
+    insta::assert_snapshot!(replay("install A | assign B | downloaded B | staged B | withheld B busy | assign C | consent B | downloaded C | staged C | assign A"), @r"
+    install A      A/- idle           [Committed Collect]
+    assign B       A/- downloading B  [Assigned Download(B)]
+    downloaded B   A/- staging B      [Downloaded Stage(B)]
+    staged B       A/- held B         [Staged]
+    withheld B busy A/- held B         [EndShadow Held]
+    assign C       A/- downloading C  [EndShadow Cancelled Collect Assigned Download(C)]
+    consent B      A/- downloading C  []
+    downloaded C   A/- staging C      [Downloaded Stage(C)]
+    staged C       A/- held C         [Staged]
+    assign A       A/- idle           [EndShadow Cancelled Collect]
+    ");
+}
+
+#[test]
+fn starts_of_the_device_are_not_held_against_a_candidate_that_waits() {
+    insta::assert_snapshot!(replay("install A | assign B | downloaded B | staged B | withheld B busy | boot | boot | boot | boot | boot | consent B"), @r"
+    install A      A/- idle           [Committed Collect]
+    assign B       A/- downloading B  [Assigned Download(B)]
+    downloaded B   A/- staging B      [Downloaded Stage(B)]
+    staged B       A/- held B         [Staged]
+    withheld B busy A/- held B         [EndShadow Held]
+    boot           A/- held B         [Run(A) Collect]
+    boot           A/- held B         [Run(A) Collect]
+    boot           A/- held B         [Run(A) Collect]
+    boot           A/- held B         [Run(A) Collect]
+    boot           A/- held B         [Run(A) Collect]
+    consent B      A/- trial B        [TrialStarted Run(B) EndShadow]
+    ");
+}
+
+#[test]
+fn an_active_release_that_rots_while_a_candidate_waits_is_fetched_again() {
+    insta::assert_snapshot!(replay("install A | assign B | downloaded B | staged B | withheld B busy | damaged A | 1s later tick | damaged A | boot | damaged A | refused A | downloaded A | consent B"), @r"
+    install A      A/- idle           [Committed Collect]
+    assign B       A/- downloading B  [Assigned Download(B)]
+    downloaded B   A/- staging B      [Downloaded Stage(B)]
+    staged B       A/- held B         [Staged]
+    withheld B busy A/- held B         [EndShadow Held]
+    damaged A      A/- held B         [WorkerFailed Vacate Download(A)]
+    tick           A/- held B         [Run(A)]
+    damaged A      A/- held B         [Vacate Download(A)]
+    boot           A/- held B         [Run(A) Collect]
+    damaged A      A/- held B         [Vacate Download(A)]
+    refused A      A/- held B         []
+    downloaded A   A/- held B         [Downloaded Run(A)]
+    consent B      A/- trial B        [TrialStarted Run(B) EndShadow]
+    ");
+}

@@ -1,0 +1,191 @@
+//! Candidates that answer beside the active release before they may take the route.
+
+use crate::telling::{note, replay};
+
+#[test]
+fn a_candidate_that_agrees_beside_the_active_release_goes_on_trial_by_itself() {
+    insta::assert_snapshot!(replay("install A | assign B | downloaded B | staged B shadow | compared B 40 | agrees B | consent B | passed B"), @r"
+    install A      A/- idle           [Committed Collect]
+    assign B       A/- downloading B  [Assigned Download(B)]
+    downloaded B   A/- staging B      [Downloaded Stage(B)]
+    staged B shadow A/- shadow B       [Staged StartShadow(B)]
+    compared B 40  A/- shadow B       []
+    agrees B       A/- held B         [ShadowPassed]
+    consent B      A/- trial B        [TrialStarted Run(B) EndShadow]
+    passed B       B/A idle           [Committed Collect]
+    ");
+    assert_eq!(
+        note("install A | assign B | downloaded B | staged B shadow | compared B 40"),
+        "pump vB answers beside the route, 40 frames compared so far"
+    );
+}
+
+#[test]
+fn a_candidate_that_answers_otherwise_than_the_active_release_never_takes_the_route() {
+    insta::assert_snapshot!(replay("install A | assign B | downloaded B | staged B shadow | differs B | agrees B | consent B | assign B"), @r"
+    install A      A/- idle           [Committed Collect]
+    assign B       A/- downloading B  [Assigned Download(B)]
+    downloaded B   A/- staging B      [Downloaded Stage(B)]
+    staged B shadow A/- shadow B       [Staged StartShadow(B)]
+    differs B      A/- idle           [EndShadow Refused Collect]
+    agrees B       A/- idle           []
+    consent B      A/- idle           []
+    assign B       A/- idle           []
+    ");
+    assert_eq!(
+        note("install A | assign B | downloaded B | staged B shadow | differs B"),
+        "pump vB: refused: it agreed with the active release in 0 of 7 frames, a share of 0.950 is \
+         wanted"
+    );
+}
+
+#[test]
+fn a_slot_without_an_active_release_has_nothing_to_compare_with() {
+    insta::assert_snapshot!(replay("assign A | downloaded A | staged A shadow ask | consent A"), @r"
+    assign A       -/- downloading A  [Assigned Download(A)]
+    downloaded A   -/- staging A      [Downloaded Stage(A)]
+    staged A shadow ask -/- held A         [Staged]
+    consent A      -/- trial A        [TrialStarted Run(A) EndShadow]
+    ");
+}
+
+#[test]
+fn a_shadow_goes_on_after_a_power_cut_and_is_given_up_when_the_device_keeps_starting_over() {
+    insta::assert_snapshot!(replay("install A | assign B | downloaded B | staged B shadow | compared B 40 | boot | stop | boot | boot | boot | boot"), @r"
+    install A      A/- idle           [Committed Collect]
+    assign B       A/- downloading B  [Assigned Download(B)]
+    downloaded B   A/- staging B      [Downloaded Stage(B)]
+    staged B shadow A/- shadow B       [Staged StartShadow(B)]
+    compared B 40  A/- shadow B       []
+    boot           A/- shadow B       [Run(A) Collect StartShadow(B)]
+    stop           A/- shadow B       []
+    boot           A/- shadow B       [Run(A) Collect StartShadow(B)]
+    boot           A/- shadow B       [Run(A) Collect StartShadow(B)]
+    boot           A/- shadow B       [Run(A) Collect StartShadow(B)]
+    boot           A/- idle           [Run(A) Collect EndShadow Refused Collect]
+    ");
+    assert_eq!(
+        note("install A | assign B | downloaded B | staged B shadow | boot | boot | boot | boot"),
+        "pump vB: refused: the device started over 4 times while it answered beside the route"
+    );
+}
+
+#[test]
+fn an_assignment_ends_a_shadow_and_leaves_the_route_alone() {
+    insta::assert_snapshot!(replay("install A | assign B | downloaded B | staged B shadow | assign B | assign C | downloaded C | staged C shadow | assign A"), @r"
+    install A      A/- idle           [Committed Collect]
+    assign B       A/- downloading B  [Assigned Download(B)]
+    downloaded B   A/- staging B      [Downloaded Stage(B)]
+    staged B shadow A/- shadow B       [Staged StartShadow(B)]
+    assign B       A/- shadow B       []
+    assign C       A/- downloading C  [EndShadow Cancelled Collect Assigned Download(C)]
+    downloaded C   A/- staging C      [Downloaded Stage(C)]
+    staged C shadow A/- shadow C       [Staged StartShadow(C)]
+    assign A       A/- idle           [EndShadow Cancelled Collect]
+    ");
+}
+
+#[test]
+fn a_shadow_that_something_else_prevents_is_tried_again_a_bounded_number_of_times() {
+    insta::assert_snapshot!(replay("install A | assign B | downloaded B | staged B shadow | interrupted B | tick | 1s later tick | interrupted B | 2s later tick | compared B 3 | interrupted B"), @r"
+    install A      A/- idle           [Committed Collect]
+    assign B       A/- downloading B  [Assigned Download(B)]
+    downloaded B   A/- staging B      [Downloaded Stage(B)]
+    staged B shadow A/- shadow B       [Staged StartShadow(B)]
+    interrupted B  A/- shadow B       [WorkerFailed]
+    tick           A/- shadow B       []
+    tick           A/- shadow B       [StartShadow(B)]
+    interrupted B  A/- shadow B       []
+    tick           A/- shadow B       [StartShadow(B)]
+    compared B 3   A/- shadow B       []
+    interrupted B  A/- shadow B       [WorkerFailed]
+    ");
+    let six = ["interrupted B"; 6].join(" | ");
+    assert_eq!(
+        note(&format!("install A | assign B | downloaded B | staged B shadow | {six}")),
+        "pump vB: refused: it could not answer beside the route, 6 times: some reason"
+    );
+}
+
+#[test]
+fn a_candidate_that_cannot_answer_beside_the_route_is_refused_and_one_that_is_damaged_fetched_again()
+ {
+    insta::assert_snapshot!(replay("install A | assign B | downloaded B | staged B shadow | died B | refused B | assign C | downloaded C | staged C shadow | damaged C | downloaded C"), @r"
+    install A      A/- idle           [Committed Collect]
+    assign B       A/- downloading B  [Assigned Download(B)]
+    downloaded B   A/- staging B      [Downloaded Stage(B)]
+    staged B shadow A/- shadow B       [Staged StartShadow(B)]
+    died B         A/- shadow B       [WorkerFailed]
+    refused B      A/- idle           [EndShadow Refused Collect]
+    assign C       A/- downloading C  [Assigned Download(C)]
+    downloaded C   A/- staging C      [Downloaded Stage(C)]
+    staged C shadow A/- shadow C       [Staged StartShadow(C)]
+    damaged C      A/- downloading C  [EndShadow DownloadFailed Download(C)]
+    downloaded C   A/- staging C      [Downloaded Stage(C)]
+    ");
+}
+
+#[test]
+fn a_comparison_begins_anew_when_another_release_becomes_the_active_one() {
+    insta::assert_snapshot!(replay("install A | install B | assign C | downloaded C | staged C shadow | compared C 90 | died B | died B | died B | died B | died B | compared C 10 | agrees C | consent C | passed C"), @r"
+    install A      A/- idle           [Committed Collect]
+    install B      B/A idle           [Committed Collect]
+    assign C       B/A downloading C  [Assigned Download(C)]
+    downloaded C   B/A staging C      [Downloaded Stage(C)]
+    staged C shadow B/A shadow C       [Staged StartShadow(C)]
+    compared C 90  B/A shadow C       []
+    died B         B/A shadow C       [WorkerFailed]
+    died B         B/A shadow C       []
+    died B         B/A shadow C       []
+    died B         B/A shadow C       []
+    died B         A/- shadow C       [WorkerFailed Run(A) EndShadow StartShadow(C) RolledBack Collect]
+    compared C 10  A/- shadow C       []
+    agrees C       A/- held C         [ShadowPassed]
+    consent C      A/- trial C        [TrialStarted Run(C) EndShadow]
+    passed C       C/A idle           [Committed Collect]
+    ");
+    assert_eq!(
+        note(
+            "install A | install B | assign C | downloaded C | staged C shadow | compared C 90 | damaged B"
+        ),
+        "pump vC answers beside the route, 0 frames compared so far"
+    );
+}
+
+#[test]
+fn a_candidate_that_becomes_the_active_release_meanwhile_is_not_tried() {
+    insta::assert_snapshot!(replay("install A | install B | assign A | downloaded A | staged A shadow | died B | died B | died B | died B | died B | agrees A | consent A"), @r"
+    install A      A/- idle           [Committed Collect]
+    install B      B/A idle           [Committed Collect]
+    assign A       B/A downloading A  [Assigned Download(A)]
+    downloaded A   B/A staging A      [Downloaded Stage(A)]
+    staged A shadow B/A shadow A       [Staged StartShadow(A)]
+    died B         B/A shadow A       [WorkerFailed]
+    died B         B/A shadow A       []
+    died B         B/A shadow A       []
+    died B         B/A shadow A       []
+    died B         A/- idle           [WorkerFailed Run(A) EndShadow Cancelled RolledBack Collect]
+    agrees A       A/- idle           []
+    consent A      A/- idle           []
+    ");
+}
+
+#[test]
+fn an_active_release_that_fails_beside_a_shadow_is_helped_as_ever() {
+    insta::assert_snapshot!(replay("install A | assign B | downloaded B | staged B shadow | unstartable A | 1s later tick | interrupted A | 2s later tick | damaged A | unreachable A | 4s later tick | damaged A | downloaded A | agrees B"), @r"
+    install A      A/- idle           [Committed Collect]
+    assign B       A/- downloading B  [Assigned Download(B)]
+    downloaded B   A/- staging B      [Downloaded Stage(B)]
+    staged B shadow A/- shadow B       [Staged StartShadow(B)]
+    unstartable A  A/- shadow B       [WorkerFailed Vacate]
+    tick           A/- shadow B       [Run(A)]
+    interrupted A  A/- shadow B       [Vacate]
+    tick           A/- shadow B       [Run(A)]
+    damaged A      A/- shadow B       [Vacate Download(A)]
+    unreachable A  A/- shadow B       []
+    tick           A/- shadow B       [Run(A)]
+    damaged A      A/- shadow B       [Vacate Download(A)]
+    downloaded A   A/- shadow B       [Downloaded Run(A)]
+    agrees B       A/- held B         [ShadowPassed]
+    ");
+}
