@@ -11,7 +11,7 @@ use crate::capture::Bounds;
 use crate::fleet::device::Password;
 use lineside_bundle::{FailSafe, is_licence};
 use lineside_rules::{ShadowLimits, TrialLimits};
-use lineside_wire::name::SlotName;
+use lineside_wire::name::{SiteName, SlotName};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -64,6 +64,8 @@ pub struct Config {
     pub device_dir: PathBuf,
     /// Where the agent keeps what must survive a power cut.
     pub state_dir: PathBuf,
+    /// The place where the device stands, whose signed policy then holds; none where no site signs.
+    pub site: Option<SiteName>,
     /// The slots, at least one.
     pub slots: BTreeMap<SlotName, SlotConfig>,
     /// Where findings go, by name.
@@ -246,6 +248,7 @@ pub enum OutboxFull {
 struct ConfigFile {
     device_dir: PathBuf,
     state_dir: PathBuf,
+    site: Option<SiteName>,
     slots: BTreeMap<SlotName, SlotFile>,
     #[serde(default)]
     sources: BTreeMap<String, SourceFile>,
@@ -517,6 +520,7 @@ fn check(file: ConfigFile, folder: &Path) -> Result<Config, Wrong> {
     Ok(Config {
         device_dir: folder.join(file.device_dir),
         state_dir: folder.join(file.state_dir),
+        site: file.site,
         slots,
         sinks,
         licences: licences(file.licences)?,

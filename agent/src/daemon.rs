@@ -32,6 +32,7 @@ use crate::update::surroundings::Surroundings;
 use crate::worker::process::{Processes, Starter};
 use crate::worker::{SlotHandle, SlotView, WorkerLimits};
 use anyhow::{Context, anyhow, bail};
+use lineside_rules::SitePolicy;
 use lineside_wire::name::{DeviceId, SlotName};
 use lineside_wire::v1::event;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -67,6 +68,8 @@ struct House {
     config: Config,
     name: DeviceId,
     registry: Registry,
+    /// What the site has signed.
+    site: watch::Receiver<SitePolicy>,
     surroundings: Surroundings,
     holds: Holds,
     ledger: Ledger,
@@ -120,7 +123,7 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
         slots: config.slots.keys().cloned().collect(),
     })?;
     let name = status::name(&config, &journal)?;
-    let trust = trust(&journal, Device::read(&config.device_dir))?;
+    let trust = trust(&journal, Device::read(&config.device_dir), config.site.clone())?;
     let (stop, told_to_stop) = watch::channel(false);
     let news = telemetry.clone();
     let tell = move |slot: &SlotName, begins: bool, text: &str| {
@@ -135,6 +138,7 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
         stop: told_to_stop,
         telemetry: telemetry.clone(),
         boot,
+        site: trust.policy.clone(),
         registry: match &trust.device {
             Some(device) => {
                 let DownloadConfig { bytes_per_second_max, budget_bytes, .. } = config.download;

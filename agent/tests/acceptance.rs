@@ -4,15 +4,16 @@
 
 mod kit;
 
-use kit::{Vendor, echo, in_days};
+use kit::{Fresh, Vendor, echo, in_days};
 use lineside_agent::database::Database;
 use lineside_agent::fleet;
 use lineside_agent::update::acceptance::{Acceptance, RestoreError};
 use lineside_agent::update::journal::Journal;
 use lineside_bundle::parcel::Papers;
+use lineside_bundle::{BuiltBundle, Digest};
 use lineside_trust::{
-    AssignmentSpec, KeyPair, ReleasesDraft, Root, RootSpec, VERSION_MAX, sign_assignment,
-    sign_root, verify_releases,
+    AssignmentSpec, Delegation, KeyPair, PublicKey, ReleasesDraft, Root, RootSpec, TargetsSpec,
+    VERSION_MAX, sign_assignment, sign_root, sign_targets, verify_releases,
 };
 use lineside_wire::v1::Documents;
 use ring::rand::SystemRandom;
@@ -59,8 +60,42 @@ fn device(vendor: &Vendor) -> (kit::Device, fleet::Device) {
 }
 
 fn documents(papers: Papers, roots: &[&[u8]]) -> Documents {
-    let Papers { releases, assignment, .. } = papers;
-    Documents { roots: roots.iter().map(|root| root.to_vec()).collect(), releases, assignment }
+    let Papers { mut metadata, assignment, files } = papers;
+    for root in roots {
+        let version = Root::pin(root).unwrap().version();
+        metadata.push((format!("{version}.root.json"), root.to_vec()));
+    }
+    Documents { metadata, assignment, files }
+}
+
+fn now() -> OffsetDateTime {
+    OffsetDateTime::now_utc()
+}
+
+/// What is said to whoever brings these documents, which must not be accepted.
+fn refused(acceptance: &mut Acceptance, documents: &Documents) -> String {
+    let error = acceptance.verify(documents, now_ms()).err();
+    error.expect("this is never accepted").to_string()
+}
+
+/// Whether it is said that the snapshot lists the first version of `document` again.
+fn goes_back(said: &str, document: &str) -> bool {
+    said.contains(&format!("snapshot.json goes back: {document}"))
+        && said.contains(" has version 1, ")
+}
+
+fn accept(acceptance: &mut Acceptance, documents: &Documents) {
+    let verified = acceptance.verify(documents, now_ms()).unwrap();
+    acceptance.accept(verified).unwrap();
+}
+
+/// The list of releases that follows `list`, with this one more.
+fn next_list(vendor: &Vendor, list: &[u8], version: &str) -> Vec<u8> {
+    let root = Root::pin(&vendor.root).unwrap();
+    let trusted = verify_releases(&root, list, None, now()).unwrap();
+    let mut draft = ReleasesDraft::after(Some(&trusted));
+    draft.add(echo(version, "").release_id(), None).unwrap();
+    draft.sign(in_days(200), &[&vendor.releaser])
 }
 
 /// The next root: the same person, other keys for the rest.
@@ -69,12 +104,22 @@ fn next_root(vendor: &Vendor, releaser: &KeyPair, director: &KeyPair) -> Vec<u8>
 }
 
 fn root(version: u64, vendor: &Vendor, releaser: &KeyPair, director: &KeyPair) -> Vec<u8> {
+    root_with(version, vendor, releaser, director, vendor.online.public())
+}
+
+fn root_with(
+    version: u64,
+    vendor: &Vendor,
+    releaser: &KeyPair,
+    director: &KeyPair,
+    online: PublicKey,
+) -> Vec<u8> {
     let spec = RootSpec {
         version,
         expires: in_days(300),
         root: (vec![vendor.person.public()], 1),
         releases: (vec![releaser.public()], 1),
-        online: key().public(),
+        online,
         director: director.public(),
     };
     sign_root(&spec, &[&vendor.person])
@@ -106,9 +151,9 @@ fn a_stolen_director_is_replaced_by_a_new_root_whatever_version_he_has_signed() 
     let mut acceptance = restore(&device, &folder);
     assert_eq!(acceptance.versions().borrow().root, 2);
     acceptance.verify(&documents(next.clone(), &[&device.root, &root]), now_ms()).unwrap();
-    let many: Vec<&[u8]> = vec![&root; 65];
-    let error = acceptance.verify(&documents(next, &many), now_ms()).err().unwrap();
-    assert!(error.to_string().contains("65 roots"), "{error}");
+    let mut many = documents(next, &[]);
+    many.metadata.extend((2..67).map(|version| (format!("{version}.root.json"), root.clone())));
+    assert!(refused(&mut acceptance, &many).contains("65 roots"));
 }
 
 #[test]
@@ -142,24 +187,23 @@ fn stolen_release_keys_are_replaced_by_a_new_root_whatever_version_they_have_sig
     let (device, folder) = accepted(&vendor);
     let mut acceptance = restore(&device, &folder);
     let first = vendor.papers(std::slice::from_ref(&bundle), &bundle, 2, "line-3");
-    let trusted = Root::pin(&device.root).unwrap();
-    let trusted = verify_releases(&trusted, &first.releases, None, OffsetDateTime::now_utc());
-    let later = ReleasesDraft::after(Some(&trusted.unwrap()));
-    let releases = later.sign(in_days(200), &[&vendor.releaser]);
-    let stolen = Papers { releases, ..first.clone() };
-    let verified = acceptance.verify(&documents(stolen, &[]), now_ms()).unwrap();
-    acceptance.accept(verified).unwrap();
+    let list = vendor.list(std::slice::from_ref(&bundle));
+    let stolen = vendor.metadata(&next_list(&vendor, &list, "2"), &[]);
+    accept(&mut acceptance, &documents(Papers { metadata: stolen, ..first.clone() }, &[]));
     assert_eq!(acceptance.versions().borrow().releases, 2);
-    let error = acceptance.verify(&documents(first, &[]), now_ms()).err().unwrap();
-    assert!(error.to_string().contains("older than version 2"), "{error}");
-    let releaser = key();
-    let root = next_root(&vendor, &releaser, &vendor.director);
-    let fresh = Vendor { releaser, ..vendor };
+    let back = vendor.papers(std::slice::from_ref(&bundle), &bundle, 2, "line-3");
+    let back = refused(&mut acceptance, &documents(back, &[]));
+    assert!(goes_back(&back, "targets.json"), "{back}");
+    // The online key goes with them: a snapshot never lists less than the one before.
+    let (releaser, online) = (key(), key());
+    let root = root_with(2, &vendor, &releaser, &vendor.director, online.public());
+    let fresh = Vendor { releaser, online, ..vendor };
+    fresh.signed.set(0);
     let next = fresh.papers(std::slice::from_ref(&bundle), &bundle, 3, "line-3");
-    let verified = acceptance.verify(&documents(next, &[&root]), now_ms()).unwrap();
-    acceptance.accept(verified).unwrap();
+    accept(&mut acceptance, &documents(next, &[&root]));
     let versions = *acceptance.versions().borrow();
     assert_eq!((versions.root, versions.releases, versions.assignment), (2, 1, 3));
+    assert_eq!(versions.timestamp, 1);
 }
 
 #[test]
@@ -254,4 +298,447 @@ fn an_approval_is_kept_with_its_assignment_and_ends_with_it() {
     }
     drop(acceptance);
     assert_eq!(restore(&device, &folder).approved().len(), 1, "a start does not forget it");
+}
+
+#[test]
+fn a_thief_of_the_online_key_cannot_bring_an_old_list_back_not_even_over_restarts() {
+    let (vendor, bundle) = (Vendor::new(), echo("1", ""));
+    let (device, folder) = accepted(&vendor);
+    let first = vendor.list(std::slice::from_ref(&bundle));
+    let second = next_list(&vendor, &first, "2");
+    let with = |metadata, version| Documents {
+        metadata,
+        assignment: vendor.assignment(&bundle, version, "line-3", in_days(30)),
+        files: Vec::new(),
+    };
+    let mut acceptance = restore(&device, &folder);
+    accept(&mut acceptance, &with(vendor.metadata(&second, &[]), 2));
+    for _ in 0..2 {
+        // Newer than anything, signed with the right key, and about the list of yesterday.
+        let said = refused(&mut acceptance, &with(vendor.metadata(&first, &[]), 3));
+        assert!(goes_back(&said, "targets.json"), "{said}");
+        drop(acceptance);
+        acceptance = restore(&device, &folder);
+    }
+    // He lets a timestamp through and holds its snapshot back, so that the two part; then the old list.
+    let parted = vendor.metadata(&second, &[]);
+    let timestamp = parted.into_iter().filter(|(name, _)| name == "timestamp.json").collect();
+    let said = refused(&mut acceptance, &with(timestamp, 3));
+    assert!(said.contains("the repository has no 5.snapshot.json"), "{said}");
+    drop(acceptance);
+    let mut acceptance = restore(&device, &folder);
+    let said = refused(&mut acceptance, &with(vendor.metadata(&first, &[]), 3));
+    assert!(goes_back(&said, "targets.json"), "{said}");
+    accept(&mut acceptance, &with(vendor.metadata(&second, &[]), 3));
+    assert_eq!(acceptance.versions().borrow().releases, 2);
+}
+
+#[test]
+fn after_a_new_online_key_an_old_list_does_not_come_back_either() {
+    let (vendor, bundle) = (Vendor::new(), echo("1", ""));
+    let (device, folder) = accepted(&vendor);
+    let first = vendor.list(std::slice::from_ref(&bundle));
+    let second = next_list(&vendor, &first, "2");
+    let assignment = vendor.assignment(&bundle, 2, "line-3", in_days(30));
+    let with = |metadata| Documents { metadata, assignment: assignment.clone(), files: Vec::new() };
+    let mut acceptance = restore(&device, &folder);
+    accept(&mut acceptance, &with(vendor.metadata(&second, &[])));
+    // TUF forgets the snapshot with the key that signed it. Who stole the new key begins anew.
+    let online = key();
+    let root = root_with(2, &vendor, &vendor.releaser, &vendor.director, online.public());
+    let fresh = Vendor { online, ..vendor };
+    let mut stolen = with(fresh.metadata(&first, &[]));
+    stolen.metadata.push(("2.root.json".to_owned(), root));
+    let said = refused(&mut acceptance, &stolen);
+    assert!(said.contains("list of releases has version 1, older than version 2"), "{said}");
+}
+
+#[test]
+fn a_thief_of_the_whole_server_installs_nothing_that_the_release_keys_have_not_signed() {
+    let (vendor, bundle) = (Vendor::new(), echo("1", ""));
+    let bundles = std::slice::from_ref(&bundle);
+    let (device, folder) = accepted(&vendor);
+    let mut acceptance = restore(&device, &folder);
+    let mine = echo("1", "[trial]\nframes = 7\n");
+    let theirs = echo("2", "");
+    let assigned = |bundle| vendor.papers(bundles, bundle, 2, "line-3");
+    let said = refused(&mut acceptance, &documents(assigned(&mine), &[]));
+    assert!(said.contains("another digest or size"), "{said}");
+    let said = refused(&mut acceptance, &documents(assigned(&theirs), &[]));
+    assert!(said.contains("echo/2 is assigned, and the release keys have not signed it"), "{said}");
+    // A list of his own, with whichever of the server's keys.
+    for key in [&vendor.online, &vendor.director] {
+        let root = Root::pin(&vendor.root).unwrap();
+        let trusted = verify_releases(&root, &vendor.list(bundles), None, now()).unwrap();
+        let mut draft = ReleasesDraft::after(Some(&trusted));
+        draft.add(theirs.release_id(), None).unwrap();
+        let list = draft.sign(in_days(200), &[key]);
+        let forged = Papers { metadata: vendor.metadata(&list, &[]), ..assigned(&theirs) };
+        let said = refused(&mut acceptance, &documents(forged, &[]));
+        assert!(said.contains("2.targets.json is not signed by enough of its keys"), "{said}");
+    }
+    // A root that names him, signed by himself.
+    let thief = Vendor { person: key(), online: key(), ..Vendor::new() };
+    let forged = root(2, &thief, &thief.releaser, &thief.director);
+    let said = refused(&mut acceptance, &documents(assigned(&bundle), &[&forged]));
+    assert!(said.contains("the root is not signed by enough of its keys"), "{said}");
+    let versions = *acceptance.versions().borrow();
+    assert_eq!((versions.root, versions.releases, versions.assignment), (1, 1, 1));
+    drop(acceptance);
+    assert_eq!(journal(&folder).accepted().unwrap().targets.len(), 1);
+}
+
+#[test]
+fn documents_past_their_date_are_refused_by_name_and_date_and_change_nothing() {
+    let (vendor, bundle) = (Vendor::new(), echo("1", ""));
+    let (device, folder) = accepted(&vendor);
+    let mut acceptance = restore(&device, &folder);
+    let good = acceptance.good().borrow().clone().unwrap();
+    assert_eq!(good.document, "assignment");
+    assert_eq!(good.until_unix_ms, in_days(30).unix_timestamp() * 1000);
+    let list = vendor.list(std::slice::from_ref(&bundle));
+    let frozen = Fresh { version: 9, expires: in_days(0), signed_at: in_days(-3) };
+    let frozen = Documents {
+        metadata: frozen.over(&vendor.online, &list, &[]),
+        assignment: vendor.assignment(&bundle, 2, "line-3", in_days(30)),
+        files: Vec::new(),
+    };
+    let said = refused(&mut acceptance, &frozen);
+    let date = in_days(0).date().to_string();
+    assert!(said.contains("timestamp") && said.contains(&date), "{said}");
+    // Sixty days later nothing new was let through. What is accepted is still what was.
+    let papers = vendor.papers(std::slice::from_ref(&bundle), &bundle, 2, "line-3");
+    let late = acceptance.verify(&documents(papers, &[]), now_ms() + 61 * DAY_MS).err().unwrap();
+    assert!(late.to_string().contains("timestamp"), "{late}");
+    assert_eq!(acceptance.versions().borrow().assignment, 1);
+    drop(acceptance);
+    assert_eq!(journal(&folder).accepted().unwrap().targets.len(), 1);
+}
+
+#[test]
+fn documents_of_different_days_do_not_mix() {
+    let (vendor, bundle) = (Vendor::new(), echo("1", ""));
+    let (device, folder) = accepted(&vendor);
+    let mut acceptance = restore(&device, &folder);
+    let first = vendor.list(std::slice::from_ref(&bundle));
+    let second = next_list(&vendor, &first, "2");
+    let other = next_list(&vendor, &first, "3");
+    let assignment = vendor.assignment(&bundle, 2, "line-3", in_days(30));
+    let with = |metadata| Documents { metadata, assignment: assignment.clone(), files: Vec::new() };
+    let exchange = |what: &str, by: &[u8]| {
+        let mut metadata = vendor.metadata(&second, &[]);
+        let place = metadata.iter_mut().find(|(name, _)| name.ends_with(what)).unwrap();
+        place.1 = by.to_vec();
+        with(metadata)
+    };
+    // Another list of the same version, one of another version, the snapshot of another day.
+    for by in [&other, &first] {
+        let said = refused(&mut acceptance, &exchange(".targets.json", by));
+        assert!(said.contains("2.targets.json cannot be used"), "{said}");
+    }
+    let old = vendor.metadata(&second, &[]).remove(1).1;
+    let said = refused(&mut acceptance, &exchange(".snapshot.json", &old));
+    assert!(said.contains("snapshot.json cannot be used"), "{said}");
+    let said = refused(&mut acceptance, &exchange("timestamp.json", &old));
+    assert!(said.contains("timestamp.json"), "{said}");
+    accept(&mut acceptance, &with(vendor.metadata(&second, &[])));
+}
+
+#[test]
+fn a_document_without_end_is_not_read() {
+    let (vendor, bundle) = (Vendor::new(), echo("1", ""));
+    let (device, folder) = accepted(&vendor);
+    let mut acceptance = restore(&device, &folder);
+    let list = next_list(&vendor, &vendor.list(std::slice::from_ref(&bundle)), "2");
+    for place in 0..3 {
+        let mut papers = vendor.papers(std::slice::from_ref(&bundle), &bundle, 2, "line-3");
+        papers.metadata = vendor.metadata(&list, &[]);
+        papers.metadata[place].1.extend(vec![b' '; 6 << 20]);
+        let said = refused(&mut acceptance, &documents(papers, &[]));
+        assert!(said.contains("bytes or more") || said.contains("cannot be used"), "{said}");
+    }
+    let mut papers = vendor.papers(std::slice::from_ref(&bundle), &bundle, 2, "line-3");
+    papers.metadata = vendor.metadata(&list, &[]);
+    papers.assignment.extend(vec![b' '; 6 << 20]);
+    let said = refused(&mut acceptance, &documents(papers, &[]));
+    assert!(said.contains("are allowed"), "{said}");
+}
+
+#[test]
+fn what_is_for_another_device_or_was_said_before_is_not_believed_over_restarts() {
+    let (vendor, bundle) = (Vendor::new(), echo("1", ""));
+    let bundles = std::slice::from_ref(&bundle);
+    let (device, folder) = accepted(&vendor);
+    let before = vendor.papers(bundles, &bundle, 1, "line-3");
+    let mut acceptance = restore(&device, &folder);
+    accept(&mut acceptance, &documents(vendor.papers(bundles, &bundle, 2, "line-3"), &[]));
+    drop(acceptance);
+    let mut acceptance = restore(&device, &folder);
+    // All of yesterday, as it was.
+    let said = refused(&mut acceptance, &documents(before.clone(), &[]));
+    assert!(said.contains("timestamp.json goes back"), "{said}");
+    // Only its assignment.
+    let today = vendor.papers(bundles, &bundle, 3, "line-3");
+    let replayed = Papers { assignment: before.assignment, ..today };
+    let said = refused(&mut acceptance, &documents(replayed, &[]));
+    assert!(said.contains("assignment has version 1, older than version 2"), "{said}");
+    let other = vendor.papers(bundles, &bundle, 3, "line-4");
+    let said = refused(&mut acceptance, &documents(other, &[]));
+    assert!(said.contains("for device line-4, this is line-3"), "{said}");
+    accept(&mut acceptance, &documents(vendor.papers(bundles, &bundle, 3, "line-3"), &[]));
+}
+
+#[test]
+fn a_thief_who_counts_to_the_end_or_sets_the_clock_forward_is_undone_by_a_new_online_key() {
+    let (vendor, bundle) = (Vendor::new(), echo("1", ""));
+    let (device, folder) = accepted(&vendor);
+    let list = vendor.list(std::slice::from_ref(&bundle));
+    let far = OffsetDateTime::from_unix_timestamp(250_000_000_000).unwrap();
+    let with = |metadata, version| Documents {
+        metadata,
+        assignment: vendor.assignment(&bundle, version, "line-3", in_days(30)),
+        files: Vec::new(),
+    };
+    let stolen = Fresh { version: VERSION_MAX, expires: far, signed_at: far - time::Duration::DAY };
+    let mut acceptance = restore(&device, &folder);
+    let said = refused(&mut acceptance, &with(stolen.over(&vendor.online, &list, &[]), 2));
+    assert!(said.contains("expired"), "{said}");
+    drop(acceptance);
+    let mut acceptance = restore(&device, &folder);
+    let said = refused(&mut acceptance, &with(vendor.metadata(&list, &[]), 2));
+    assert!(said.contains("expired") || said.contains("goes back"), "{said}");
+    let online = key();
+    let root = root_with(2, &vendor, &vendor.releaser, &vendor.director, online.public());
+    let fresh = Fresh { version: 1, expires: in_days(14), signed_at: now() };
+    let mut next = with(fresh.over(&online, &list, &[]), 2);
+    next.metadata.push(("2.root.json".to_owned(), root));
+    accept(&mut acceptance, &next);
+    let versions = *acceptance.versions().borrow();
+    assert_eq!((versions.root, versions.timestamp, versions.assignment), (2, 1, 2));
+}
+
+#[test]
+fn a_device_without_a_clock_learns_from_the_timestamp_how_late_it_is() {
+    let (vendor, bundle) = (Vendor::new(), echo("1", ""));
+    let (_folder, device) = device(&vendor);
+    let folder = tempfile::tempdir().unwrap();
+    let mut acceptance = restore(&device, &folder);
+    let bundles = std::slice::from_ref(&bundle);
+    // Signed for last month, shown with a timestamp of today to a device that believes in 1970.
+    let stale = vendor.papers_until(bundles, &bundle, 1, "line-3", in_days(-1));
+    let error = acceptance.verify(&documents(stale, &[]), 0).err().unwrap();
+    assert!(error.to_string().contains("the assignment expired"), "{error}");
+    let fresh = documents(vendor.papers(bundles, &bundle, 2, "line-3"), &[]);
+    let verified = acceptance.verify(&fresh, 0).unwrap();
+    acceptance.accept(verified).unwrap();
+}
+
+/// A list that lets a vendor's key sign `echo/*`, and what that vendor has signed.
+fn delegated(vendor: &Vendor, key: &KeyPair, releases: &[&str]) -> (Vec<u8>, Vec<u8>) {
+    let mut list = ReleasesDraft::after(None);
+    list.delegate(&[Delegation {
+        name: "acme".into(),
+        keys: vec![key.public()],
+        threshold: 1,
+        paths: vec!["echo/*".into()],
+        terminating: true,
+    }]);
+    let mut own = ReleasesDraft::after(None);
+    for version in releases {
+        own.add(echo(version, "").release_id(), None).unwrap();
+    }
+    (list.sign(in_days(200), &[&vendor.releaser]), own.sign(in_days(100), &[key]))
+}
+
+#[test]
+fn a_release_may_come_from_a_vendor_within_the_paths_that_he_was_given() {
+    let (vendor, acme) = (Vendor::new(), key());
+    let (_folder, device) = device(&vendor);
+    let folder = tempfile::tempdir().unwrap();
+    let mut acceptance = restore(&device, &folder);
+    let bundle = echo("2", "");
+    let with = |metadata, bundle: &_| Documents {
+        metadata,
+        assignment: vendor.assignment(bundle, 1, "line-3", in_days(30)),
+        files: Vec::new(),
+    };
+    let (list, own) = delegated(&vendor, &acme, &["1", "2"]);
+    // What he has not signed, what somebody else signed for him, and what the server holds back.
+    let said =
+        refused(&mut acceptance, &with(vendor.metadata(&list, &[("acme", &own)]), &echo("3", "")));
+    assert!(said.contains("echo/3 is assigned"), "{said}");
+    let (_, forged) = delegated(&vendor, &vendor.online, &["1", "2", "3"]);
+    let said = refused(
+        &mut acceptance,
+        &with(vendor.metadata(&list, &[("acme", &forged)]), &echo("3", "")),
+    );
+    assert!(!said.contains("echo/3 is assigned"), "{said}");
+    let mut held = vendor.metadata(&list, &[("acme", &own)]);
+    held.retain(|(name, _)| name != "1.acme.json");
+    drop(acceptance);
+    let folder = tempfile::tempdir().unwrap();
+    let mut acceptance = restore(&device, &folder);
+    let said = refused(&mut acceptance, &with(held, &bundle));
+    assert!(said.contains("1.acme.json"), "{said}");
+    accept(&mut acceptance, &with(vendor.metadata(&list, &[("acme", &own)]), &bundle));
+    drop(acceptance);
+    let targets = journal(&folder).accepted().unwrap().targets;
+    let target = &targets[&"echo".parse().unwrap()];
+    assert_eq!((target.release.to_string(), target.number), ("echo v2".to_owned(), 2));
+
+    // Beyond his paths nobody asks him.
+    let mut list = ReleasesDraft::after(None);
+    list.delegate(&[Delegation {
+        name: "acme".into(),
+        keys: vec![acme.public()],
+        threshold: 1,
+        paths: vec!["pump/*".into()],
+        terminating: true,
+    }]);
+    let list = list.sign(in_days(200), &[&vendor.releaser]);
+    let folder = tempfile::tempdir().unwrap();
+    let mut acceptance = restore(&device, &folder);
+    let said = refused(&mut acceptance, &with(vendor.metadata(&list, &[("acme", &own)]), &bundle));
+    assert!(said.contains("echo/2 is assigned, and the release keys have not signed it"), "{said}");
+}
+
+/// A site whose key signs what holds there.
+struct Mill {
+    vendor: Vendor,
+    key: KeyPair,
+    list: Vec<u8>,
+    bundle: BuiltBundle,
+    device: fleet::Device,
+    folder: tempfile::TempDir,
+    _device: kit::Device,
+}
+
+impl Mill {
+    fn new() -> Mill {
+        let (vendor, key, bundle) = (Vendor::new(), key(), echo("1", ""));
+        let mut list = ReleasesDraft::after(None);
+        list.add(bundle.release_id(), None).unwrap();
+        list.delegate(&[Delegation {
+            name: "site-mill".into(),
+            keys: vec![key.public()],
+            threshold: 1,
+            paths: vec!["site/mill/*".into()],
+            terminating: true,
+        }]);
+        let list = list.sign(in_days(200), &[&vendor.releaser]);
+        let (_device, device) = device(&vendor);
+        let folder = tempfile::tempdir().unwrap();
+        Mill { vendor, key, list, bundle, device, folder, _device }
+    }
+
+    fn restore(&self) -> Acceptance {
+        restore(&self.device, &self.folder).at(Some("mill".parse().unwrap()))
+    }
+
+    /// A policy that asks for so many frames in every slot, as a file and as somebody signs it.
+    fn policy(&self, version: u64, frames: u64, signer: &KeyPair) -> (Vec<u8>, Vec<u8>) {
+        let policy = format!("{{\"slots\":{{\"*\":{{\"trial\":{{\"frames\":{frames}}}}}}}}}");
+        (policy.clone().into_bytes(), self.sign(version, policy.as_bytes(), signer))
+    }
+
+    fn sign(&self, version: u64, policy: &[u8], signer: &KeyPair) -> Vec<u8> {
+        let file = (Digest::of(policy), policy.len() as u64);
+        let files = BTreeMap::from([("site/mill/policy.json".to_owned(), file)]);
+        let expires = in_days(100);
+        let spec = TargetsSpec { version, expires, files, delegations: Vec::new() };
+        sign_targets(&spec, &[signer])
+    }
+
+    /// Documents with this assignment, and what is said of the site.
+    fn documents(&self, version: u64, said: Option<(Vec<u8>, Vec<u8>)>) -> Documents {
+        let (policy, signed) = said.unzip();
+        let roles: Vec<(&str, &[u8])> =
+            signed.iter().map(|signed| ("site-mill", signed.as_slice())).collect();
+        let name = |bytes: &[u8]| format!("site/mill/{}.policy.json", Digest::of(bytes).hex());
+        Documents {
+            metadata: self.vendor.metadata(&self.list, &roles),
+            assignment: self.vendor.assignment(&self.bundle, version, "line-3", in_days(30)),
+            files: policy.into_iter().map(|bytes| (name(&bytes), bytes)).collect(),
+        }
+    }
+}
+
+/// Frames that a trial needs by the policy in force.
+fn frames(acceptance: &Acceptance) -> Option<u64> {
+    acceptance.policy().borrow().trial("echo").frames
+}
+
+#[test]
+fn a_device_at_a_site_takes_nothing_before_it_knows_what_holds_there() {
+    let mill = Mill::new();
+    let mut acceptance = mill.restore();
+    let said = refused(&mut acceptance, &mill.documents(1, None));
+    assert!(said.contains("the policy of that site has never come"), "{said}");
+    let forged = mill.policy(1, 5, &mill.vendor.online);
+    let said = refused(&mut acceptance, &mill.documents(1, Some(forged)));
+    assert!(said.contains("the policy of that site has never come"), "{said}");
+    let trouble = acceptance.policy_trouble().unwrap();
+    assert!(trouble.contains("1.site-mill.json is not signed by enough of its keys"), "{trouble}");
+    let mut lacking = mill.documents(1, Some(mill.policy(1, 500, &mill.key)));
+    lacking.files.clear();
+    let said = refused(&mut acceptance, &lacking);
+    assert!(said.contains("the policy of that site has never come"), "{said}");
+    assert_eq!(frames(&acceptance), None);
+    accept(&mut acceptance, &mill.documents(1, Some(mill.policy(1, 500, &mill.key))));
+    assert_eq!((frames(&acceptance), acceptance.policy_trouble()), (Some(500), None));
+}
+
+#[test]
+fn what_a_site_has_signed_is_loosened_by_nobody_else() {
+    let mill = Mill::new();
+    let mut acceptance = mill.restore();
+    accept(&mut acceptance, &mill.documents(1, Some(mill.policy(2, 500, &mill.key))));
+    let old = mill.policy(1, 5, &mill.key);
+    let mut assignment = 1;
+    for _ in 0..2 {
+        drop(acceptance);
+        acceptance = mill.restore();
+        assert_eq!(frames(&acceptance), Some(500), "after a restart");
+        // An older one, with all that a thief of the server can sign.
+        let said = refused(&mut acceptance, &mill.documents(9, Some(old.clone())));
+        assert!(goes_back(&said, "site-mill.json"), "{said}");
+        // None at all.
+        let said = refused(&mut acceptance, &mill.documents(9, None));
+        assert!(said.contains("does not list site-mill.json any more"), "{said}");
+        // Another file under the name of the right one.
+        let mut other = mill.documents(9, Some(mill.policy(3, 900, &mill.key)));
+        other.files[0].1 = old.0.clone();
+        acceptance.verify(&other, now_ms()).unwrap();
+        assert!(acceptance.policy_trouble().is_some());
+        assert_eq!(frames(&acceptance), Some(500));
+        // One held back: what was known holds, and installs go on by it.
+        assignment += 1;
+        let mut held = mill.documents(assignment, Some(mill.policy(3, 900, &mill.key)));
+        held.files.clear();
+        accept(&mut acceptance, &held);
+        let trouble = acceptance.policy_trouble().unwrap().to_owned();
+        assert!(trouble.contains("did not come with it"), "{trouble}");
+        assert_eq!(frames(&acceptance), Some(500));
+    }
+    // One that this agent does not understand is no policy either.
+    let newer = b"{\"slots\":{\"*\":{\"privacy\":\"none\"}}}".to_vec();
+    let signed = mill.sign(4, &newer, &mill.key);
+    accept(&mut acceptance, &mill.documents(8, Some((newer, signed))));
+    assert!(acceptance.policy_trouble().unwrap().contains("privacy"));
+    assert_eq!(frames(&acceptance), Some(500));
+}
+
+#[test]
+fn a_stricter_policy_holds_at_once_whatever_comes_of_the_documents_beside_it() {
+    let mill = Mill::new();
+    let mut acceptance = mill.restore();
+    accept(&mut acceptance, &mill.documents(2, Some(mill.policy(1, 100, &mill.key))));
+    let said = refused(&mut acceptance, &mill.documents(1, Some(mill.policy(2, 900, &mill.key))));
+    assert!(said.contains("assignment has version 1, older than version 2"), "{said}");
+    assert_eq!(frames(&acceptance), Some(900));
+    drop(acceptance);
+    assert_eq!(frames(&mill.restore()), Some(900));
+    // At another site it means nothing.
+    let elsewhere = restore(&mill.device, &mill.folder).at(Some("dale".parse().unwrap()));
+    assert_eq!(frames(&elsewhere), None);
 }

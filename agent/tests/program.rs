@@ -84,7 +84,7 @@ fn device(folder: &Path) -> PathBuf {
         targets: BTreeMap::from([("echo".parse().unwrap(), target)]),
         ..Accepted::default()
     };
-    Journal::open(store.database()).unwrap().accept(&accepted, &[]).unwrap();
+    Journal::open(store.database()).unwrap().accept(&accepted, &[], &[]).unwrap();
     folder.join("agent.toml")
 }
 

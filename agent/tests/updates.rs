@@ -98,16 +98,17 @@ fn papers(
         slots: slots.collect(),
         approved: BTreeSet::new(),
     };
+    let list = draft.sign(in_days(200), &[&vendor.releaser]);
     Papers {
-        roots: Vec::new(),
-        releases: draft.sign(in_days(200), &[&vendor.releaser]),
+        metadata: vendor.metadata(&list, &[]),
         assignment: sign_assignment(&spec, &vendor.director),
+        files: Vec::new(),
     }
 }
 
 fn documents(papers: Papers) -> Documents {
-    let Papers { roots, releases, assignment } = papers;
-    Documents { roots, releases, assignment }
+    let Papers { metadata, assignment, files } = papers;
+    Documents { metadata, assignment, files }
 }
 
 #[tokio::test]

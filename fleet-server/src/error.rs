@@ -1,6 +1,7 @@
 //! Why something was not done.
 
-use lineside_trust::TrustError;
+use lineside_trust::repository::RepositoryError;
+use lineside_trust::{AgreeError, TrustError};
 use sea_orm::DbErr;
 use std::io;
 
@@ -28,6 +29,9 @@ pub enum Error {
     /// A document is not trusted.
     #[error(transparent)]
     Untrusted(#[from] TrustError),
+    /// The repository cannot be followed.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
     /// More than is taken.
     #[error("{0}")]
     TooLarge(String),
@@ -54,6 +58,15 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+}
+
+impl From<AgreeError> for Error {
+    fn from(error: AgreeError) -> Error {
+        match error {
+            AgreeError::Repository(error) => error.into(),
+            AgreeError::Trust(error) => error.into(),
+        }
+    }
 }
 
 impl Error {

@@ -6,7 +6,10 @@ use crate::broker::{Guard, Link, Sessions};
 use crate::error::{Error, chain};
 use crate::ingest::{Ear, Pace, Telemetry};
 use crate::registry::{Credentials, Registry, SlotReported};
-use crate::release::{Assigned, Director, Questions, Repository, ServerKeys, SignedDocuments};
+use crate::release::{
+    Assigned, Director, FILE_BYTES_MAX, Questions, Released, Repository, ServerKeys,
+    SignedDocuments,
+};
 use crate::store::Store;
 use lineside_bundle::{Digest, MANIFEST_BYTES_MAX, OciManifest};
 use lineside_wire::envelope::encode;
@@ -135,7 +138,7 @@ impl Fleet {
             let shown: String = path.chars().take(130).collect();
             Error::Missing(format!("there is no release {shown:?}"))
         };
-        let id = released.releases.get(path).ok_or_else(missing)?.id.clone();
+        let id = released.get(path).ok_or_else(missing)?.id.clone();
         let stored = self.artifacts.get(id.name.as_str(), &id.digest.to_string()).await?;
         let oci = OciManifest::parse(&stored.bytes).map_err(Error::Refused)?;
         let manifest = self.artifacts.blobs.read(&oci.config.digest, MANIFEST_BYTES_MAX).await?;
@@ -166,7 +169,7 @@ impl Fleet {
     ) -> Result<(), Error> {
         let released = self.documents.released(now).await?;
         // What is not released at all is for the director to refuse.
-        let Some(release) = released.releases.get(path) else { return Ok(()) };
+        let Some(release) = released.get(path) else { return Ok(()) };
         let (name, digest) = (release.id.name.as_str(), release.id.digest.to_string());
         let told = self.registry.get(device.as_str()).await?.slots;
         let holds = |slot: &SlotReported| {
@@ -231,14 +234,39 @@ impl Fleet {
             return Ok(());
         };
         // A device is installed with the first root at least.
-        let trusted = self.registry.get(device.as_str()).await?.root_version().max(1);
-        let documents = Documents {
-            roots: self.roots_after(trusted).await?,
-            releases: released.bytes,
-            assignment: assigned.bytes,
-        };
+        let root = self.registry.get(device.as_str()).await?.root_version().max(1);
+        let documents =
+            self.documents_for(device, &released, assigned, root, ROOTS_BYTES_MAX, now).await?;
         self.link.send(device, Down::Assignment, &documents).await;
         Ok(())
+    }
+
+    /// All that a device needs, from its root of version `root`, to believe an assignment and what
+    /// holds at its site.
+    ///
+    /// # Errors
+    /// As for [`Repository::renew`]; [`Error::File`].
+    pub async fn documents_for(
+        &self,
+        device: &DeviceId,
+        released: &Released,
+        assigned: Assigned,
+        root: u64,
+        roots_bytes_max: usize,
+        now: OffsetDateTime,
+    ) -> Result<Documents, Error> {
+        let site = self.registry.get(device.as_str()).await?.row.site;
+        let policy = format!("site/{site}/policy.json");
+        let mut files = Vec::new();
+        if let Some((digest, _)) = released.file(&policy)
+            && let Some(bytes) = self.artifacts.blobs.read(&digest, FILE_BYTES_MAX).await?
+        {
+            files.push((format!("site/{site}/{}.policy.json", digest.hex()), bytes));
+        }
+        let paths = assigned.slots.values().cloned().chain([policy]).collect::<Vec<_>>();
+        let metadata =
+            self.repository.metadata(released, &paths, root, roots_bytes_max, now).await?;
+        Ok(Documents { metadata, assignment: assigned.bytes, files })
     }
 
     /// Whether a device that says what it has lacks something of ours and is to be sent it now.
@@ -251,6 +279,7 @@ impl Fleet {
         let releases = self.documents.releases_version().await?;
         let roots = self.documents.roots().await?;
         let root = roots.last().map_or(0, |(version, _)| *version);
+        let timestamp = self.repository.timestamp_version(OffsetDateTime::now_utc()).await?;
         let held = device.assignment_version();
         if assigned.is_behind(held) {
             // Each time it is signed anew, so the versions that were sent say nothing.
@@ -267,8 +296,9 @@ impl Fleet {
         }
         let lacks = held < assigned.version
             || device.releases_version() < releases
-            || device.root_version() < root;
-        let versions = (root, releases, assigned.version);
+            || device.root_version() < root
+            || device.timestamp_version() < timestamp;
+        let versions = (root, releases.max(timestamp), assigned.version);
         Ok(lacks && self.pace.allows(&device.id, device.boot(), versions, Instant::now()))
     }
 
@@ -290,20 +320,5 @@ impl Fleet {
             }
         }
         Ok(false)
-    }
-
-    async fn roots_after(&self, trusted: u64) -> Result<Vec<Vec<u8>>, Error> {
-        let mut bytes_left = ROOTS_BYTES_MAX;
-        let mut roots = Vec::new();
-        for (version, bytes) in self.documents.roots().await? {
-            if version <= trusted {
-                continue;
-            }
-            // Roots are followed in their order, so a gap would be worth nothing.
-            let Some(left) = bytes_left.checked_sub(bytes.len()) else { break };
-            bytes_left = left;
-            roots.push(bytes);
-        }
-        Ok(roots)
     }
 }

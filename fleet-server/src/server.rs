@@ -58,7 +58,8 @@ impl Server {
         let registry = Registry::new(store.clone());
         let documents = SignedDocuments::new(store.clone(), artifacts.clone(), keys.clone());
         let repository = Repository::new(store.clone(), keys.clone());
-        let director = Director::new(store.clone(), documents.clone(), keys.clone());
+        let director =
+            Director::new(store.clone(), documents.clone(), repository.clone(), keys.clone());
         let chores = [
             Deltas::start(artifacts.clone(), documents.clone(), store.clone()),
             artifacts.clone().keep_swept(),

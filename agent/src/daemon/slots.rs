@@ -98,6 +98,7 @@ impl House {
             slot: name.clone(),
             policy: config.policy.clone(),
             shadow: config.shadow.clone(),
+            site: self.site.clone(),
             journal: self.journal.clone(),
             blobs: self.blobs.clone(),
             registry: self.registry.clone(),

@@ -5,9 +5,11 @@ use crate::fleet::Device;
 use crate::fleet::device::DeviceError;
 use crate::update::acceptance::{Acceptance, RestoreError};
 use crate::update::journal::Journal;
+use lineside_rules::SitePolicy;
 use lineside_update::Target;
-use lineside_wire::name::SlotName;
+use lineside_wire::name::{SiteName, SlotName};
 use std::collections::BTreeMap;
+use tokio::sync::watch;
 
 /// What is trusted at the start.
 pub(super) struct Trust {
@@ -15,6 +17,8 @@ pub(super) struct Trust {
     pub(super) device: Option<Device>,
     /// What was accepted and is still to be told to the slots, or why nothing is taken.
     pub(super) accepted: Result<(Acceptance, BTreeMap<SlotName, Target>), String>,
+    /// What the site has signed: it holds even where nothing more is taken.
+    pub(super) policy: watch::Receiver<SitePolicy>,
 }
 
 /// What is trusted. Trouble with it turns off updates and stops nothing that runs.
@@ -24,12 +28,15 @@ pub(super) struct Trust {
 pub(super) fn trust(
     journal: &Journal,
     device: Result<Device, DeviceError>,
+    site: Option<SiteName>,
 ) -> Result<Trust, RestoreError> {
+    let kept = journal.accepted()?.site.filter(|rules| Some(&rules.site) == site.as_ref());
+    let (_, policy) = watch::channel(kept.map(|rules| rules.policy).unwrap_or_default());
     let device = match device {
         Ok(device) => device,
-        Err(error) => return Ok(Trust { device: None, accepted: Err(chain(error)) }),
+        Err(error) => return Ok(Trust { device: None, accepted: Err(chain(error)), policy }),
     };
-    let restored = Acceptance::restore(&device, journal.clone());
+    let restored = Acceptance::restore(&device, journal.clone()).map(|it| it.at(site));
     let (device, accepted) = match restored.and_then(|it| Ok((it, journal.accepted()?.targets))) {
         Ok(accepted) => (Some(device), Ok(accepted)),
         Err(error @ RestoreError::OtherDevice { .. }) => return Err(error),
@@ -38,5 +45,6 @@ pub(super) fn trust(
         // The server hears how the device is, and nothing is taken from it.
         Err(error) => (Some(device), Err(chain(error))),
     };
-    Ok(Trust { device, accepted })
+    let policy = accepted.as_ref().map_or(policy, |(acceptance, _)| acceptance.policy());
+    Ok(Trust { device, accepted, policy })
 }

@@ -40,6 +40,7 @@ impl Reporter {
             assignment_version: versions.assignment,
             releases_version: versions.releases,
             root_version: versions.root,
+            timestamp_version: versions.timestamp,
             wall_clock_unix_ms: now_unix_ms(),
         }
     }

@@ -1,14 +1,18 @@
 //! `Assignment -> TrustedTarget`: what this device believes, and what it takes for true next.
 //!
 //! The root is pinned by the folder that the device was installed with; the journal keeps what was
-//! accepted since, so that neither an older document nor an earlier time is ever believed.
+//! accepted since, so that neither an older document nor an earlier time is ever believed. Documents
+//! come as a mirror that nobody has to trust; the device follows them as any TUF client does.
 
 use crate::fleet::Device;
-use crate::update::journal::{Accepted, Document, Journal, JournalError, Owner};
+use crate::update::journal::{Accepted, Document, Good, Journal, JournalError, Owner, SiteRules};
+use crate::update::shelf::JournalShelf;
 use lineside_bundle::Digest;
-use lineside_trust::{Root, TrustError, agree, verify_assignment, verify_releases};
+use lineside_rules::SitePolicy;
+use lineside_trust::repository::{Carried, Client, RepositoryError};
+use lineside_trust::{AgreeError, Listed, Root, TrustError, agree, signed_at, verify_assignment};
 use lineside_update::Target;
-use lineside_wire::name::{DeviceId, SlotName};
+use lineside_wire::name::{DeviceId, SiteName, SlotName};
 use lineside_wire::v1::Documents;
 use std::collections::{BTreeMap, BTreeSet};
 use time::OffsetDateTime;
@@ -16,6 +20,10 @@ use tokio::sync::watch;
 
 /// Roots that one delivery may bring.
 const ROOTS_MAX: usize = 64;
+/// What a new root forgets if it replaces the keys of snapshot and timestamp.
+const FRESHNESS: [&str; 2] = ["timestamp.json", "snapshot.json"];
+/// What the list of releases is called to people.
+const LIST: &str = "list of releases";
 
 /// Why documents were not accepted. What was accepted before goes on.
 #[derive(Debug, thiserror::Error)]
@@ -23,15 +31,33 @@ pub enum AcceptError {
     /// They are not to be trusted, or no longer.
     #[error(transparent)]
     Trust(#[from] TrustError),
+    /// The repository that they make cannot be followed.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
     /// More roots than a device can have missed.
     #[error("{0} roots were sent, at most {ROOTS_MAX} are read")]
     Roots(usize),
     /// The clock has no date that a calendar knows.
     #[error("the clock shows a time that cannot be: {0} ms since 1970")]
     Clock(i64),
+    /// Where a site's policy is to hold, nothing is taken before it is known.
+    #[error(
+        "this device stands at site {0}, and the policy of that site has never come; the server sends \
+         it to devices that stand there by its own list"
+    )]
+    NoPolicy(SiteName),
     /// They could not be written down.
     #[error(transparent)]
     Journal(#[from] JournalError),
+}
+
+impl From<AgreeError> for AcceptError {
+    fn from(error: AgreeError) -> AcceptError {
+        match error {
+            AgreeError::Repository(error) => error.into(),
+            AgreeError::Trust(error) => error.into(),
+        }
+    }
 }
 
 /// Why the trust that the journal keeps cannot be taken up again.
@@ -74,6 +100,8 @@ pub enum RestoreError {
 pub struct Versions {
     /// Of the root.
     pub root: u64,
+    /// Of the timestamp.
+    pub timestamp: u64,
     /// Of the list of releases.
     pub releases: u64,
     /// Of the assignment.
@@ -83,7 +111,6 @@ pub struct Versions {
 /// Documents that were verified and not yet written down. Only [`Acceptance::verify`] makes them.
 pub struct Verified {
     accepted: Accepted,
-    releases: Vec<u8>,
     assignment: Vec<u8>,
 }
 
@@ -101,6 +128,12 @@ pub struct Acceptance {
     root: Root,
     accepted: Accepted,
     versions: watch::Sender<Versions>,
+    good: watch::Sender<Option<Good>>,
+    /// Where this device stands; none where no site's policy holds.
+    site: Option<SiteName>,
+    policy: watch::Sender<SitePolicy>,
+    /// Why the newest policy of the site was not taken.
+    policy_trouble: Option<String>,
 }
 
 impl Acceptance {
@@ -126,8 +159,38 @@ impl Acceptance {
                 if is_known { kept } else { together(kept, pinned, &mut accepted)? }
             }
         };
-        let versions = watch::Sender::new(versions(&root, &accepted));
-        Ok(Acceptance { owner, journal, root, accepted, versions })
+        let good = watch::Sender::new(accepted.good.clone());
+        let versions = watch::Sender::default();
+        let acceptance = Acceptance {
+            owner,
+            journal,
+            root,
+            accepted,
+            versions,
+            good,
+            site: None,
+            policy: watch::Sender::default(),
+            policy_trouble: None,
+        };
+        acceptance.tell()?;
+        Ok(acceptance)
+    }
+
+    /// The same, for a device that stands at a site, whose policy then holds.
+    pub fn at(self, site: Option<SiteName>) -> Acceptance {
+        let acceptance = Acceptance { site, ..self };
+        acceptance.tell_policy();
+        acceptance
+    }
+
+    /// What the site has signed that holds here, and when that changes.
+    pub fn policy(&self) -> watch::Receiver<SitePolicy> {
+        self.policy.subscribe()
+    }
+
+    /// Why the newest policy of the site was not taken; the one before holds.
+    pub fn policy_trouble(&self) -> Option<&str> {
+        self.policy_trouble.as_deref()
     }
 
     /// Versions of what was accepted, and when they change.
@@ -140,14 +203,20 @@ impl Acceptance {
         &self.accepted.approved
     }
 
-    /// Verifies documents in the order of trust: roots one after the other, releases, assignment,
-    /// and that the last two agree.
+    /// How long what was accepted last is good, and when that changes.
+    pub fn good(&self) -> watch::Receiver<Option<Good>> {
+        self.good.subscribe()
+    }
+
+    /// Verifies documents in the order of trust: roots one after the other, timestamp, snapshot, list
+    /// of releases, assignment, and that repository and assignment agree.
     ///
     /// New roots are written down at once, whatever comes of the rest (TUF 5.3.8): a key that was
-    /// stolen must not be trusted any longer than it takes to hear so. Nothing else is changed.
+    /// stolen must not be trusted any longer than it takes to hear so. So is each other document of
+    /// the repository, before the next is looked at. What shall be installed does not change.
     ///
     /// `clock_unix_ms` is what the clock shows, in milliseconds since 1970; where a document was
-    /// accepted at a later time, that time counts.
+    /// accepted or the newest timestamp was signed at a later time, that time counts.
     ///
     /// # Errors
     /// [`AcceptError`].
@@ -156,16 +225,34 @@ impl Acceptance {
         documents: &Documents,
         clock_unix_ms: i64,
     ) -> Result<Verified, AcceptError> {
-        let now_unix_ms = clock_unix_ms.max(self.accepted.latest_known_unix_ms);
-        let now = OffsetDateTime::from_unix_timestamp_nanos(i128::from(now_unix_ms) * 1_000_000)
-            .map_err(|_| AcceptError::Clock(now_unix_ms))?;
-        self.follow(&documents.roots)?;
-        let Accepted { releases, assignment, .. } = &self.accepted;
-        let releases = verify_releases(&self.root, &documents.releases, releases.as_ref(), now)?;
-        let device = &self.owner.device;
-        let assignment =
-            verify_assignment(&self.root, &documents.assignment, device, assignment.as_ref(), now)?;
-        let trusted = agree(&releases, &assignment)?;
+        let known_unix_ms = clock_unix_ms.max(self.accepted.latest_known_unix_ms);
+        let now = OffsetDateTime::from_unix_timestamp_nanos(i128::from(known_unix_ms) * 1_000_000)
+            .map_err(|_| AcceptError::Clock(known_unix_ms))?;
+        self.follow(&documents.metadata)?;
+        let carried: Carried = documents.metadata.iter().cloned().collect();
+        let shelf = JournalShelf(self.journal.clone());
+        let mut repository = Client::new(self.root.bytes(), carried, shelf)?;
+        // What the timestamp says of the time is not written down: whoever stole the key that signs it
+        // could otherwise set this clock forward for good. It goes when that key is replaced.
+        let mut now = self.signed_at()?.map_or(now, |told| now.max(told));
+        repository.refresh(now)?;
+        if let Some(told) = self.signed_at()?.filter(|told| *told > now) {
+            now = told;
+            repository.refresh(now)?;
+        }
+        let list = self.list()?;
+        let releases = match &list {
+            Some(list) => Some(list.seen().after(LIST, self.accepted.releases.as_ref())?),
+            None => None,
+        };
+        if let Some(site) = self.site.clone() {
+            self.take_policy(&site, &mut repository, &documents.files, now)?;
+            repository.refresh(now)?;
+        }
+        let (device, bytes) = (&self.owner.device, &documents.assignment);
+        let seen = self.accepted.assignment.as_ref();
+        let assignment = verify_assignment(&self.root, bytes, device, seen, now)?;
+        let trusted = agree(&mut repository, &assignment, now)?;
         let approved = trusted.iter().filter(|trusted| trusted.is_approved());
         let approved = approved.map(|trusted| trusted.slot().clone()).collect();
         let targets = trusted
@@ -181,14 +268,17 @@ impl Acceptance {
             .collect();
         let accepted = Accepted {
             owner: Some(self.owner.clone()),
-            releases: Some(releases.seen()),
+            releases,
             assignment: Some(assignment.seen()),
             targets,
             approved,
-            latest_known_unix_ms: now_unix_ms,
+            good: self.good_until(bytes)?,
+            site: self.accepted.site.clone(),
+            latest_known_unix_ms: known_unix_ms,
         };
-        let Documents { releases, assignment, .. } = documents.clone();
-        Ok(Verified { accepted, releases, assignment })
+        // The versions of the repository are told whatever becomes of the rest.
+        self.tell()?;
+        Ok(Verified { accepted, assignment: bytes.clone() })
     }
 
     /// Writes down what was verified; from now on it is what the device believes.
@@ -199,20 +289,23 @@ impl Acceptance {
         &mut self,
         verified: Verified,
     ) -> Result<BTreeMap<SlotName, Target>, AcceptError> {
-        let Verified { accepted, releases, assignment } = verified;
+        let Verified { accepted, assignment } = verified;
         let root = self.root.clone();
-        let documents = [(Document::Releases, &*releases), (Document::Assignment, &*assignment)];
-        self.write(root, accepted, &documents)?;
+        self.write(root, accepted, &[(Document::Assignment, &*assignment)], &[])?;
         Ok(self.accepted.targets.clone())
     }
 
     /// Follows the roots that this device does not know yet, as far as they lead.
-    fn follow(&mut self, roots: &[Vec<u8>]) -> Result<(), AcceptError> {
+    fn follow(&mut self, metadata: &[(String, Vec<u8>)]) -> Result<(), AcceptError> {
+        let version = |name: &str| name.strip_suffix(".root.json")?.parse::<u64>().ok();
+        let roots = metadata.iter().filter_map(|(name, bytes)| Some((version(name)?, bytes)));
+        let mut roots: Vec<(u64, &Vec<u8>)> = roots.collect();
+        roots.sort_by_key(|(version, _)| *version);
         if roots.len() > ROOTS_MAX {
             return Err(AcceptError::Roots(roots.len()));
         }
         let (mut root, mut accepted) = (self.root.clone(), self.accepted.clone());
-        let followed = roots.iter().try_for_each(|bytes| {
+        let followed = roots.into_iter().try_for_each(|(_, bytes)| {
             // One that is known already says nothing new, whoever sends it.
             if Root::pin(bytes)?.version() > root.version() {
                 let next = root.update(bytes)?;
@@ -223,7 +316,11 @@ impl Acceptance {
         });
         if root.version() > self.root.version() {
             accepted.owner = Some(self.owner.clone());
-            self.write(root, accepted, &[])?;
+            let forgotten: &[&str] = match root.honours_timestamps_of(&self.root) {
+                true => &[],
+                false => &FRESHNESS,
+            };
+            self.write(root, accepted, &[], forgotten)?;
         }
         Ok(followed?)
     }
@@ -233,15 +330,142 @@ impl Acceptance {
         root: Root,
         accepted: Accepted,
         documents: &[(Document, &[u8])],
+        forgotten: &[&str],
     ) -> Result<(), AcceptError> {
         let documents = [&[(Document::Root, root.bytes())], documents].concat();
-        self.journal.accept(&accepted, &documents)?;
+        self.journal.accept(&accepted, &documents, forgotten)?;
         self.root = root;
         self.accepted = accepted;
-        let now = versions(&self.root, &self.accepted);
+        Ok(self.tell()?)
+    }
+
+    /// Takes what the site has signed, and writes it down at once, whatever comes of the rest: what is
+    /// stricter must not wait. Where it cannot be had, the one before goes on to hold, so that nobody
+    /// loosens it by holding it back.
+    fn take_policy(
+        &mut self,
+        site: &SiteName,
+        repository: &mut Client<Carried, JournalShelf>,
+        files: &[(String, Vec<u8>)],
+        now: OffsetDateTime,
+    ) -> Result<(), AcceptError> {
+        let held = self.rules().map(|rules| rules.digest);
+        match find_policy(site, held, repository, files, now) {
+            Ok(Some((digest, policy))) => {
+                let rules = SiteRules { site: site.clone(), digest, policy };
+                let accepted = Accepted {
+                    owner: Some(self.owner.clone()),
+                    site: Some(rules),
+                    ..self.accepted.clone()
+                };
+                self.write(self.root.clone(), accepted, &[], &[])?;
+                self.tell_policy();
+                self.policy_trouble = None;
+            }
+            Ok(None) => self.policy_trouble = None,
+            Err(why) => {
+                let trouble = format!("the policy of site {site} is not taken: {why}");
+                tracing::warn!("{trouble}");
+                self.policy_trouble = Some(trouble);
+            }
+        }
+        match self.rules() {
+            Some(_) => Ok(()),
+            None => Err(AcceptError::NoPolicy(site.clone())),
+        }
+    }
+
+    /// What holds at the site where this device stands.
+    fn rules(&self) -> Option<&SiteRules> {
+        let rules = self.accepted.site.as_ref()?;
+        (Some(&rules.site) == self.site.as_ref()).then_some(rules)
+    }
+
+    fn tell_policy(&self) {
+        let policy = self.rules().map(|rules| rules.policy.clone()).unwrap_or_default();
+        self.policy.send_if_modified(|held| {
+            let is_new = *held != policy;
+            *held = policy;
+            is_new
+        });
+    }
+
+    /// Tells who listens what was accepted.
+    fn tell(&self) -> Result<(), JournalError> {
+        let timestamp = self.shelved("timestamp.json")?;
+        let now = Versions {
+            root: self.root.version(),
+            timestamp: timestamp.map_or(0, |listed| listed.version()),
+            releases: self.accepted.releases.map_or(0, |seen| seen.version),
+            assignment: self.accepted.assignment.map_or(0, |seen| seen.version),
+        };
         self.versions.send_if_modified(|versions| std::mem::replace(versions, now) != now);
+        self.good.send_replace(self.accepted.good.clone());
         Ok(())
     }
+
+    /// When the newest timestamp was signed.
+    fn signed_at(&self) -> Result<Option<OffsetDateTime>, JournalError> {
+        Ok(self.journal.shelved("timestamp.json")?.and_then(|bytes| signed_at(&bytes)))
+    }
+
+    /// The newest list of releases.
+    fn list(&self) -> Result<Option<Listed>, JournalError> {
+        self.shelved("targets.json")
+    }
+
+    /// A document of the repository as it is kept.
+    fn shelved(&self, name: &str) -> Result<Option<Listed>, JournalError> {
+        // It was verified before it was kept.
+        Ok(self.journal.shelved(name)?.and_then(|bytes| Listed::of(LIST, &bytes).ok()))
+    }
+
+    /// Which document expires first, with this assignment.
+    fn good_until(&self, assignment: &[u8]) -> Result<Option<Good>, JournalError> {
+        let root = Listed::of("root", self.root.bytes()).ok();
+        let assignment = Listed::of("assignment", assignment).ok();
+        let documents = [
+            ("root", root),
+            ("timestamp", self.shelved("timestamp.json")?),
+            ("snapshot", self.shelved("snapshot.json")?),
+            (LIST, self.list()?),
+            ("assignment", assignment),
+        ];
+        let dated = documents.into_iter().filter_map(|(name, listed)| {
+            let until_unix_ms = listed?.expires().unix_timestamp().saturating_mul(1000);
+            Some(Good { document: name.to_owned(), until_unix_ms })
+        });
+        Ok(dated.min_by_key(|good| good.until_unix_ms))
+    }
+}
+
+/// The policy of a site, if it is another than the one `held`: signed by who may, within its paths,
+/// and every limit of it understood.
+fn find_policy(
+    site: &SiteName,
+    held: Option<Digest>,
+    repository: &mut Client<Carried, JournalShelf>,
+    files: &[(String, Vec<u8>)],
+    now: OffsetDateTime,
+) -> Result<Option<(Digest, SitePolicy)>, String> {
+    let told = |error: RepositoryError| error.to_string();
+    let path = format!("site/{site}/policy.json");
+    let file = repository.target(&path, now).map_err(told)?;
+    let file = file.ok_or_else(|| format!("nobody who may has signed {path}"))?;
+    let digest = file.sha256().and_then(|hex| format!("sha256:{hex}").parse().ok());
+    let digest: Digest = digest.ok_or_else(|| format!("{path} has no sha256"))?;
+    if held == Some(digest) {
+        return Ok(None);
+    }
+    let bytes = files.iter().find(|(name, _)| name == file.name()).map(|(_, bytes)| bytes);
+    let bytes = bytes.ok_or_else(|| format!("{} did not come with it", file.name()))?;
+    let mut check = file.check();
+    check.update(bytes).map_err(told)?;
+    check.finish().map_err(told)?;
+    let policy: SitePolicy =
+        serde_json::from_slice(bytes).map_err(|error| format!("{path}: {error}"))?;
+    policy.check().map_err(|(field, problem)| format!("{path}: {field}: {problem}"))?;
+    Ok(Some((digest, policy)))
 }
 
 /// The newer of two roots, if one was signed as the successor of the other.
@@ -264,13 +488,5 @@ fn succeed(next: &Root, before: &Root, accepted: &mut Accepted) {
     }
     if !next.honours_assignments_of(before) {
         accepted.assignment = None;
-    }
-}
-
-fn versions(root: &Root, accepted: &Accepted) -> Versions {
-    Versions {
-        root: root.version(),
-        releases: accepted.releases.map_or(0, |seen| seen.version),
-        assignment: accepted.assignment.map_or(0, |seen| seen.version),
     }
 }

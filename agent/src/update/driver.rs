@@ -6,10 +6,11 @@ use crate::error::chain;
 use crate::update::acceptance::{AcceptError, Acceptance, Versions};
 use crate::update::blobs::{Blobs, ByHand};
 use crate::update::garbage;
-use crate::update::journal::Journal;
+use crate::update::journal::{Good, Journal};
 use crate::update::parcel::{self, ParcelError};
 use crate::update::slot::Order;
 use crate::update::stage::StageError;
+use lineside_bundle::parcel::Papers;
 use lineside_bundle::{Digest, ReleaseId};
 use lineside_update::Target;
 use lineside_wire::name::SlotName;
@@ -19,6 +20,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -100,6 +103,7 @@ pub struct Updates {
     requests: mpsc::Sender<Request>,
     versions: watch::Receiver<Versions>,
     trouble: watch::Receiver<Option<String>>,
+    good: watch::Receiver<Option<Good>>,
 }
 
 impl Updates {
@@ -107,7 +111,7 @@ impl Updates {
     pub fn start(parts: Parts) -> Updates {
         let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
         let (trouble, shown) = watch::channel(None);
-        let versions = parts.acceptance.versions();
+        let (versions, good) = (parts.acceptance.versions(), parts.acceptance.good());
         let untold = parts.targets.clone();
         let marked =
             parts.targets.iter().filter(|(slot, _)| parts.acceptance.approved().contains(*slot));
@@ -115,7 +119,7 @@ impl Updates {
         let told = BTreeMap::new();
         let driver = Driver { parts, untold, told, approved, refused: None, trouble };
         tokio::spawn(driver.drive(inbox));
-        Updates { requests, versions, trouble: shown }
+        Updates { requests, versions, trouble: shown, good }
     }
 
     /// Takes nothing and says `why`. What runs goes on, and what was begun: the drivers of the `slots`
@@ -125,6 +129,7 @@ impl Updates {
         let (requests, mut inbox) = mpsc::channel(REQUESTS_MAX);
         let (_, versions) = watch::channel(Versions::default());
         let (_, trouble) = watch::channel(Some(why.clone()));
+        let (_, good) = watch::channel(None);
         tokio::spawn(async move {
             while let Some(request) = inbox.recv().await {
                 // Whoever asked may have gone.
@@ -141,7 +146,7 @@ impl Updates {
             std::future::pending::<()>().await;
             drop(slots);
         });
-        Updates { requests, versions, trouble }
+        Updates { requests, versions, trouble, good }
     }
 
     /// Takes documents from the server. False if too many wait already; the server sends them again.
@@ -178,7 +183,8 @@ impl Updates {
 
     /// What keeps updates from coming, for people; nothing while they come.
     pub fn trouble(&self) -> Option<String> {
-        self.trouble.borrow().clone()
+        let refused = self.trouble.borrow().clone();
+        refused.or_else(|| stale(self.good.borrow().as_ref()?, now_unix_ms()))
     }
 }
 
@@ -234,7 +240,7 @@ impl Driver {
         match accepted {
             Ok(targets) => self.assign(&targets),
             Err(error) => {
-                let these = Digest::of(&[documents.releases, documents.assignment].concat());
+                let these = what_is_said(&documents);
                 if self.refused.as_ref().is_none_or(|(last, _)| *last != these) {
                     let reason =
                         format!("documents of the server are not accepted: {}", chain(error));
@@ -249,11 +255,8 @@ impl Driver {
     async fn install(&mut self, path: PathBuf) -> Result<Installed, InstallError> {
         let file = path.clone();
         let papers = blocking(move || parcel::papers(&file)).await??;
-        let documents = Documents {
-            roots: papers.roots,
-            releases: papers.releases,
-            assignment: papers.assignment,
-        };
+        let Papers { metadata, assignment, files } = papers;
+        let documents = Documents { metadata, assignment, files };
         let verified = self.parts.acceptance.verify(&documents, now_unix_ms())?;
         let (known, unknown): (BTreeMap<_, _>, BTreeMap<_, _>) = verified
             .targets()
@@ -374,12 +377,53 @@ impl Driver {
 
     /// Says what people should know.
     fn show_trouble(&self) {
-        self.trouble.send_replace(self.refused.as_ref().map(|(_, reason)| reason.clone()));
+        let refused = self.refused.as_ref().map(|(_, reason)| reason.as_str());
+        let trouble = refused.or_else(|| self.parts.acceptance.policy_trouble());
+        self.trouble.send_replace(trouble.map(str::to_owned));
     }
+}
+
+/// Says that the documents which were accepted last are past their date, if they are.
+fn stale(good: &Good, now_unix_ms: i64) -> Option<String> {
+    if now_unix_ms < good.until_unix_ms {
+        return None;
+    }
+    let until = OffsetDateTime::from_unix_timestamp(good.until_unix_ms / 1000).ok()?;
+    let until = until.format(&Rfc3339).ok()?;
+    Some(format!(
+        "the {} expired at {until} and no newer one has come: nothing new is installed, what runs goes \
+         on",
+        good.document
+    ))
+}
+
+/// What tells documents from others. Timestamp and snapshot are signed anew every few days, and do not
+/// make news of what they speak of.
+fn what_is_said(documents: &Documents) -> Digest {
+    let is_old_news = |name: &str| name == "timestamp.json" || name.ends_with(".snapshot.json");
+    let said = documents.metadata.iter().filter(|(name, _)| !is_old_news(name));
+    let said: Vec<&[u8]> = said.map(|(_, bytes)| &**bytes).collect();
+    Digest::of(&[said.concat(), documents.assignment.clone()].concat())
 }
 
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, InstallError> {
     spawn_blocking(work).await.map_err(|_| InstallError::Stopping)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_past_their_date_are_told_by_name_and_date() {
+        let good = Good { document: "timestamp".into(), until_unix_ms: 1_764_072_000_000 };
+        assert_eq!(stale(&good, good.until_unix_ms - 1), None);
+        assert_eq!(
+            stale(&good, good.until_unix_ms).unwrap(),
+            "the timestamp expired at 2025-11-25T12:00:00Z and no newer one has come: nothing new is \
+             installed, what runs goes on"
+        );
+    }
 }

@@ -192,7 +192,7 @@ mod tests {
         let [first, second] = ["1", "2"].map(bundle);
         put(&first, &blobs);
         let targets = BTreeMap::from([("echo".parse().unwrap(), target(&second))]);
-        journal.accept(&Accepted { targets, ..Accepted::default() }, &[]).unwrap();
+        journal.accept(&Accepted { targets, ..Accepted::default() }, &[], &[]).unwrap();
         let all = fs::read_dir(blobs.folder()).unwrap().count();
         assert_eq!(collect(&journal, &blobs).unwrap(), all);
     }

@@ -5,10 +5,11 @@
 use crate::database::Database;
 use crate::failpoint;
 use lineside_bundle::Digest;
+use lineside_rules::SitePolicy;
 use lineside_trust::Seen;
 use lineside_update::{SlotState, Target};
-use lineside_wire::name::{DeviceId, SlotName};
-use redb::{TableDefinition, TableHandle};
+use lineside_wire::name::{DeviceId, SiteName, SlotName};
+use redb::{ReadableTable, TableDefinition, TableHandle};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +20,9 @@ const ACCEPTED: &str = "accepted";
 const BOOT: &str = "boot";
 const SLOT: &str = "slot/";
 const DOCUMENT: &str = "document/";
+const SHELF: &str = "shelf/";
+/// Documents of the repository that are kept: its own, and those of the roles that it delegates to.
+const SHELVED_MAX: usize = 64;
 
 /// Why the journal does not answer.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +38,9 @@ pub enum JournalError {
         /// Why.
         source: serde_json::Error,
     },
+    /// The repository names more roles than a device has room for.
+    #[error("{SHELVED_MAX} documents of the repository are kept, and no more")]
+    Shelf,
 }
 
 impl<E: Into<redb::Error>> From<E> for JournalError {
@@ -51,6 +58,26 @@ pub struct Owner {
     pub pinned: Digest,
 }
 
+/// How long documents are good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Good {
+    /// The document that expires first.
+    pub document: String,
+    /// When, in milliseconds since 1970.
+    pub until_unix_ms: i64,
+}
+
+/// What a site has signed that holds there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SiteRules {
+    /// The site.
+    pub site: SiteName,
+    /// Digest of the file that says so.
+    pub digest: Digest,
+    /// Its policy.
+    pub policy: SitePolicy,
+}
+
 /// What was accepted so far. Versions never fall. A field that an older agent did not write is as if
 /// nothing had been accepted.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -66,6 +93,10 @@ pub struct Accepted {
     pub targets: BTreeMap<SlotName, Target>,
     /// Slots for which the director says that a person has approved the target.
     pub approved: BTreeSet<SlotName>,
+    /// The first document that expires of those that were accepted last; none before that.
+    pub good: Option<Good>,
+    /// What the site has signed last.
+    pub site: Option<SiteRules>,
     /// The latest time at which a document was accepted, in milliseconds since 1970: it cannot be
     /// earlier now, whatever the clock says.
     pub latest_known_unix_ms: i64,
@@ -76,8 +107,6 @@ pub struct Accepted {
 pub enum Document {
     /// The newest root.
     Root,
-    /// The releases that were signed.
-    Releases,
     /// The assignment for this device.
     Assignment,
 }
@@ -86,7 +115,6 @@ impl Document {
     fn key(self) -> String {
         let name = match self {
             Document::Root => "root",
-            Document::Releases => "releases",
             Document::Assignment => "assignment",
         };
         format!("{DOCUMENT}{name}")
@@ -193,7 +221,8 @@ impl Journal {
         Ok(table.get(document.key().as_str())?.map(|value| value.value().to_vec()))
     }
 
-    /// Writes what was accepted together with the documents, or nothing.
+    /// Writes what was accepted together with the documents, or nothing. What is on the shelf under
+    /// the names `forgotten` goes.
     ///
     /// # Errors
     /// [`JournalError::Database`].
@@ -201,10 +230,51 @@ impl Journal {
         &self,
         accepted: &Accepted,
         documents: &[(Document, &[u8])],
+        forgotten: &[&str],
     ) -> Result<(), JournalError> {
         let mut entries = vec![(ACCEPTED.to_owned(), json(accepted))];
         entries.extend(documents.iter().map(|(document, bytes)| (document.key(), bytes.to_vec())));
-        self.write(&entries)
+        let transaction = self.database.begin_write()?;
+        {
+            let mut table = transaction.open_table(TABLE)?;
+            for (key, value) in &entries {
+                table.insert(key.as_str(), value.as_slice())?;
+            }
+            for name in forgotten {
+                table.remove(shelf_key(name).as_str())?;
+            }
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// The document of the repository that is kept under `name`.
+    ///
+    /// # Errors
+    /// [`JournalError::Database`].
+    pub fn shelved(&self, name: &str) -> Result<Option<Vec<u8>>, JournalError> {
+        let table = self.database.begin_read()?.open_table(TABLE)?;
+        Ok(table.get(shelf_key(name).as_str())?.map(|value| value.value().to_vec()))
+    }
+
+    /// Keeps a document of the repository under `name`, in place of what was there.
+    ///
+    /// # Errors
+    /// [`JournalError::Database`]; [`JournalError::Shelf`].
+    pub fn shelve(&self, name: &str, bytes: &[u8]) -> Result<(), JournalError> {
+        let key = shelf_key(name);
+        let transaction = self.database.begin_write()?;
+        {
+            let mut table = transaction.open_table(TABLE)?;
+            let is_new = table.get(key.as_str())?.is_none();
+            // The key after all that begin so: `0` follows `/`.
+            if is_new && table.range(SHELF.."shelf0")?.count() >= SHELVED_MAX {
+                return Err(JournalError::Shelf);
+            }
+            table.insert(key.as_str(), bytes)?;
+        }
+        transaction.commit()?;
+        Ok(())
     }
 
     fn read<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, JournalError> {
@@ -225,6 +295,10 @@ impl Journal {
         failpoint::pass("journal.committed").map_err(redb::Error::Io)?;
         Ok(())
     }
+}
+
+fn shelf_key(name: &str) -> String {
+    format!("{SHELF}{name}")
 }
 
 fn parse<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, JournalError> {
@@ -252,14 +326,20 @@ mod tests {
             let journal = Journal::open(store.database()).unwrap();
             assert_eq!(journal.accepted().unwrap(), Accepted::default());
             journal.write_slot(&slot, &SlotState::default()).unwrap();
-            journal.accept(&accepted, &[(Document::Releases, b"{}")]).unwrap();
+            journal.accept(&accepted, &[(Document::Assignment, b"{}")], &[]).unwrap();
+            journal.shelve("timestamp.json", b"{1}").unwrap();
+            journal.shelve("snapshot.json", b"{2}").unwrap();
             journal.write_boot(3).unwrap();
         }
         let store = Store::open(folder.path()).unwrap();
         let journal = Journal::open(store.database()).unwrap();
         assert_eq!(journal.slots().unwrap().keys().collect::<Vec<_>>(), ["turbine"]);
         assert_eq!(journal.accepted().unwrap(), accepted);
-        assert_eq!(journal.document(Document::Releases).unwrap().unwrap(), b"{}");
+        assert_eq!(journal.document(Document::Assignment).unwrap().unwrap(), b"{}");
+        assert_eq!(journal.shelved("snapshot.json").unwrap().unwrap(), b"{2}");
+        journal.accept(&accepted, &[], &["snapshot.json", "other.json"]).unwrap();
+        assert_eq!(journal.shelved("snapshot.json").unwrap(), None);
+        assert_eq!(journal.shelved("timestamp.json").unwrap().unwrap(), b"{1}");
         assert_eq!(journal.document(Document::Root).unwrap(), None);
         assert_eq!(journal.next_boot(0, 99).unwrap(), 4);
     }
@@ -282,6 +362,18 @@ mod tests {
         assert_eq!(fresh.next_boot(NOON_MS, 500).unwrap(), boot + 500);
         assert_eq!(fresh.next_boot(-1, 7).unwrap(), 7);
     }
+
+    #[test]
+    fn a_repository_of_countless_roles_does_not_fill_the_disk() {
+        let journal = Journal::open(in_memory()).unwrap();
+        for role in 0..SHELVED_MAX {
+            journal.shelve(&format!("{role}.json"), b"{}").unwrap();
+        }
+        assert!(matches!(journal.shelve("more.json", b"{}"), Err(JournalError::Shelf)));
+        journal.shelve("7.json", b"{new}").unwrap();
+        assert_eq!(journal.slots().unwrap().len(), 0);
+    }
+
     #[test]
     fn what_earlier_agents_have_accepted_is_understood() {
         let sample = br#"{"assignment":null,"targets":{},"latest_known_unix_ms":7}"#;

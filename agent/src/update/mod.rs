@@ -18,6 +18,7 @@ pub mod limits;
 pub mod parcel;
 pub mod preflight;
 mod server;
+pub mod shelf;
 pub mod slot;
 pub mod stage;
 pub mod states;

@@ -9,7 +9,9 @@ use crate::update::journal::{Journal, JournalError};
 use crate::update::states::States;
 use crate::update::surroundings::Preflight;
 use lineside_bundle::{Digest, ReleaseId};
-use lineside_rules::{Observation, ShadowLimits, TrialLimits, Verdict, judge, judge_shadow};
+use lineside_rules::{
+    Observation, ShadowLimits, SitePolicy, TrialLimits, Verdict, judge, judge_shadow,
+};
 use lineside_update::{
     Effect, Event, Held, Installed, Phase, ShadowRun, SlotState, Tally, Target, Trial, Withheld,
     step,
@@ -47,10 +49,12 @@ pub struct Order {
 pub struct SlotParts<H> {
     /// The slot's name.
     pub slot: SlotName,
-    /// The site's own limits for trials in this slot.
+    /// The limits for trials in this slot that this device's settings name.
     pub policy: TrialLimits,
-    /// The site's own limits for shadows beside this slot's route.
+    /// The limits for shadows beside this slot's route that this device's settings name.
     pub shadow: ShadowLimits,
+    /// What the site has signed.
+    pub site: watch::Receiver<SitePolicy>,
     /// Where its state is kept.
     pub journal: Journal,
     /// Where blobs are kept.
@@ -72,6 +76,7 @@ pub struct SlotDriver<H: Hands> {
     slot: SlotName,
     policy: TrialLimits,
     shadow: ShadowLimits,
+    site: watch::Receiver<SitePolicy>,
     journal: Journal,
     blobs: Blobs,
     registry: Registry,
@@ -112,6 +117,7 @@ impl<H: Hands> SlotDriver<H> {
             slot: parts.slot,
             policy: parts.policy,
             shadow: parts.shadow,
+            site: parts.site,
             journal: parts.journal,
             blobs: parts.blobs,
             registry: parts.registry,
@@ -197,7 +203,7 @@ impl<H: Hands> SlotDriver<H> {
     }
 
     /// Judges the candidate by what was seen of it: by the strictest of what it allows itself, what
-    /// the active release does, and the site.
+    /// the active release does, the device's settings and the site.
     fn judge(&self, trial: &Trial) -> Option<Event> {
         let release = trial.candidate.release.digest;
         if self.routed != Some(release) {
@@ -255,12 +261,14 @@ impl<H: Hands> SlotDriver<H> {
 
     fn trial_limits(&self, candidate: &Installed) -> TrialLimits {
         let held = [Some(candidate), self.state.active()].into_iter().flatten();
-        TrialLimits::strictest(held.map(|held| &*held.limits).chain([&self.policy]))
+        let site = self.site.borrow().trial(self.slot.as_str());
+        TrialLimits::strictest(held.map(|held| &*held.limits).chain([&self.policy, &site]))
     }
 
     fn shadow_limits(&self, candidate: &Installed) -> ShadowLimits {
         let held = [Some(candidate), self.state.active()].into_iter().flatten();
-        ShadowLimits::strictest(held.map(|held| &*held.shadow).chain([&self.shadow]))
+        let site = self.site.borrow().shadow(self.slot.as_str());
+        ShadowLimits::strictest(held.map(|held| &*held.shadow).chain([&self.shadow, &site]))
     }
 
     /// The release whose blobs are being fetched or whose checks are replayed. While a candidate waits
@@ -507,8 +515,9 @@ impl<H: Hands> SlotDriver<H> {
 
     fn stage(&mut self, release: ReleaseId, attempts: u32) {
         let digest = release.digest;
-        let (policy, blobs) = (self.shadow.clone(), self.blobs.clone());
-        let work = job::check(release, attempts, policy, blobs, self.hands.clone());
+        let site = self.site.borrow().shadow(self.slot.as_str());
+        let policy = ShadowLimits::strictest([&self.shadow, &site]);
+        let work = job::check(release, attempts, policy, self.blobs.clone(), self.hands.clone());
         self.jobs.start(digest, Arc::default(), work);
     }
 

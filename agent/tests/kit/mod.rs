@@ -8,11 +8,13 @@ pub mod mount;
 use lineside_bundle::parcel::{self, Papers};
 use lineside_bundle::{BuiltBundle, BundleFile, build};
 use lineside_trust::{
-    AssignmentSpec, KeyPair, ReleasesDraft, RootSpec, sign_assignment, sign_root,
+    AssignmentSpec, KeyPair, Listed, ReleasesDraft, RootSpec, SnapshotSpec, TimestampSpec,
+    sign_assignment, sign_root, sign_snapshot, sign_timestamp,
 };
 use ring::rand::SystemRandom;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -82,24 +84,65 @@ pub struct Vendor {
     pub person: KeyPair,
     pub releaser: KeyPair,
     pub director: KeyPair,
+    pub online: KeyPair,
     pub root: Vec<u8>,
+    /// How many snapshots and timestamps were signed.
+    pub signed: Cell<u64>,
 }
+
+/// Metadata by its names on a mirror.
+pub type Metadata = Vec<(String, Vec<u8>)>;
 
 impl Vendor {
     pub fn new() -> Vendor {
         let random = SystemRandom::new();
         let key = || KeyPair::generate(&random).unwrap();
-        let (person, releaser, director) = (key(), key(), key());
+        let (person, releaser, director, online) = (key(), key(), key(), key());
         let spec = RootSpec {
             version: 1,
             expires: in_days(300),
             root: (vec![person.public()], 1),
             releases: (vec![releaser.public()], 1),
-            online: key().public(),
+            online: online.public(),
             director: director.public(),
         };
         let root = sign_root(&spec, &[&person]);
-        Vendor { person, releaser, director, root }
+        Vendor { person, releaser, director, online, root, signed: Cell::new(0) }
+    }
+
+    /// The first list of releases, with these in it.
+    pub fn list(&self, bundles: &[BuiltBundle]) -> Vec<u8> {
+        let mut draft = ReleasesDraft::after(None);
+        for bundle in bundles {
+            draft.add(bundle.release_id(), None).unwrap();
+        }
+        draft.sign(in_days(200), &[&self.releaser])
+    }
+
+    /// The repository of a list of releases and of what roles have signed, newer than any before.
+    pub fn metadata(&self, list: &[u8], roles: &[(&str, &[u8])]) -> Metadata {
+        let version = self.signed.get() + 1;
+        self.signed.set(version);
+        let fresh = Fresh { version, expires: in_days(60), signed_at: OffsetDateTime::now_utc() };
+        fresh.over(&self.online, list, roles)
+    }
+
+    /// An assignment of this release to the slot `echo` of `device`.
+    pub fn assignment(
+        &self,
+        assigned: &BuiltBundle,
+        version: u64,
+        device: &str,
+        expires: OffsetDateTime,
+    ) -> Vec<u8> {
+        let spec = AssignmentSpec {
+            device: device.parse().unwrap(),
+            version,
+            expires,
+            slots: BTreeMap::from([("echo".parse().unwrap(), assigned.release_id())]),
+            approved: BTreeSet::new(),
+        };
+        sign_assignment(&spec, &self.director)
     }
 
     /// Documents that release `bundles` and assign one of them to the slot `echo` of `device`.
@@ -122,22 +165,43 @@ impl Vendor {
         device: &str,
         expires: OffsetDateTime,
     ) -> Papers {
-        let mut draft = ReleasesDraft::after(None);
-        for bundle in bundles {
-            draft.add(bundle.release_id(), None).unwrap();
-        }
-        let spec = AssignmentSpec {
-            device: device.parse().unwrap(),
-            version,
-            expires,
-            slots: BTreeMap::from([("echo".parse().unwrap(), assigned.release_id())]),
-            approved: BTreeSet::new(),
-        };
         Papers {
-            roots: Vec::new(),
-            releases: draft.sign(in_days(200), &[&self.releaser]),
-            assignment: sign_assignment(&spec, &self.director),
+            metadata: self.metadata(&self.list(bundles), &[]),
+            assignment: self.assignment(assigned, version, device, expires),
+            files: Vec::new(),
         }
+    }
+}
+
+/// What a snapshot and a timestamp over it say.
+#[derive(Clone, Copy)]
+pub struct Fresh {
+    pub version: u64,
+    pub expires: OffsetDateTime,
+    pub signed_at: OffsetDateTime,
+}
+
+impl Fresh {
+    /// The repository of a list of releases and of what roles have signed.
+    pub fn over(&self, online: &KeyPair, list: &[u8], roles: &[(&str, &[u8])]) -> Metadata {
+        let Fresh { version, expires, signed_at } = *self;
+        let targets = [("targets", list)].into_iter().chain(roles.iter().copied());
+        let targets: Vec<(&str, &[u8], Listed)> = targets
+            .map(|(role, bytes)| (role, bytes, Listed::of("targets", bytes).unwrap()))
+            .collect();
+        let documents = targets.iter().map(|(role, _, listed)| ((*role).to_owned(), *listed));
+        let spec = SnapshotSpec { version, expires, documents: documents.collect() };
+        let snapshot = sign_snapshot(&spec, online);
+        let listed = Listed::of("snapshot", &snapshot).unwrap();
+        let spec = TimestampSpec { version, signed_at, expires, snapshot: listed };
+        let mut metadata = vec![
+            ("timestamp.json".to_owned(), sign_timestamp(&spec, online)),
+            (format!("{version}.snapshot.json"), snapshot),
+        ];
+        metadata.extend(targets.into_iter().map(|(role, bytes, listed)| {
+            (format!("{}.{role}.json", listed.version()), bytes.to_vec())
+        }));
+        metadata
     }
 }
 

@@ -1,8 +1,8 @@
 //! What travels to a device by hand: the signed documents and the bundles they speak of, in one tar.
 //!
 //! ```text
-//! lineside/roots/2.json …    roots after the one the device was installed with, where there are any
-//! lineside/releases.json     the list of releases, as it was signed
+//! lineside/metadata/…        TUF metadata by its names on a mirror: 2.root.json, timestamp.json …
+//! lineside/files/…           small files that it speaks of, by their names there, if there are any
 //! lineside/assignment.json   the assignment, as it was signed
 //! oci-layout  index.json  blobs/sha256/…    the bundles, an OCI image layout
 //! ```
@@ -16,23 +16,24 @@ use crate::build::BuiltBundle;
 use crate::digest::Digest;
 use std::io::{self, Read, Write};
 
-const ROOTS: &str = "lineside/roots/";
-const RELEASES: &str = "lineside/releases.json";
+const METADATA: &str = "lineside/metadata/";
+const FILES: &str = "lineside/files/";
 const ASSIGNMENT: &str = "lineside/assignment.json";
 /// Largest document, in bytes; what is trusted may not be larger.
 const DOCUMENT_BYTES_MAX: u64 = 4 << 20;
-/// Roots that a parcel may bring.
-const ROOTS_MAX: u64 = 64;
+/// Documents and files that a parcel may bring, and their bytes together.
+const PAPERS_MAX: usize = 256;
+const PAPERS_BYTES_MAX: usize = 16 << 20;
 
 /// The signed documents of a parcel, byte for byte.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Papers {
-    /// Roots in the order of their versions.
-    pub roots: Vec<Vec<u8>>,
-    /// The list of releases.
-    pub releases: Vec<u8>,
+    /// TUF metadata, by its names on a mirror with consistent snapshots.
+    pub metadata: Vec<(String, Vec<u8>)>,
     /// The assignment.
     pub assignment: Vec<u8>,
+    /// Small files that the metadata speaks of, by their names on a mirror.
+    pub files: Vec<(String, Vec<u8>)>,
 }
 
 /// Writes a parcel. The same contents give the same bytes.
@@ -41,10 +42,12 @@ pub struct Papers {
 /// Whatever `sink` says.
 pub fn write(papers: &Papers, bundles: &[BuiltBundle], sink: impl Write) -> io::Result<()> {
     let mut tar = tar::Builder::new(sink);
-    for (place, root) in papers.roots.iter().enumerate() {
-        append(&mut tar, &format!("{ROOTS}{place:02}.json"), root)?;
+    for (name, bytes) in &papers.metadata {
+        append(&mut tar, &format!("{METADATA}{name}"), bytes)?;
     }
-    append(&mut tar, RELEASES, &papers.releases)?;
+    for (name, bytes) in &papers.files {
+        append(&mut tar, &format!("{FILES}{name}"), bytes)?;
+    }
     append(&mut tar, ASSIGNMENT, &papers.assignment)?;
     append(&mut tar, "oci-layout", LAYOUT)?;
     append(&mut tar, "index.json", &serde_json::to_vec(&Index::of(bundles))?)?;
@@ -69,27 +72,30 @@ pub fn write(papers: &Papers, bundles: &[BuiltBundle], sink: impl Write) -> io::
 /// # Errors
 /// [`ArchiveError`].
 pub fn papers(source: impl Read) -> Result<Papers, ArchiveError> {
-    let (mut roots, mut releases, mut assignment) = (Vec::new(), None, None);
+    let mut papers = Papers::default();
+    let mut bytes_left = PAPERS_BYTES_MAX;
     for entry in tar::Archive::new(source).entries().map_err(ArchiveError::of)? {
         let mut entry = entry.map_err(ArchiveError::of)?;
         let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        let is_root = path.starts_with(ROOTS) && (roots.len() as u64) < ROOTS_MAX;
-        if !is_root && path != RELEASES && path != ASSIGNMENT {
-            break;
-        }
+        let list = match path.as_str() {
+            ASSIGNMENT => None,
+            path if path.starts_with(METADATA) => Some(&mut papers.metadata),
+            path if path.starts_with(FILES) => Some(&mut papers.files),
+            _ => break,
+        };
         let bytes = document(&path, &mut entry)?;
-        match path.as_str() {
-            RELEASES => releases = Some(bytes),
-            ASSIGNMENT => assignment = Some(bytes),
-            _ => roots.push(bytes),
-        }
-        if let (Some(releases), Some(assignment)) = (&mut releases, &mut assignment) {
-            let (releases, assignment) = (std::mem::take(releases), std::mem::take(assignment));
-            return Ok(Papers { roots, releases, assignment });
+        bytes_left = bytes_left.checked_sub(bytes.len()).ok_or(ArchiveError::Form)?;
+        match list {
+            Some(list) if list.len() < PAPERS_MAX => {
+                let name = path.strip_prefix(METADATA).or_else(|| path.strip_prefix(FILES));
+                list.push((name.unwrap_or_default().to_owned(), bytes));
+            }
+            Some(_) => return Err(ArchiveError::Entries),
+            // The last of them: all others have come before.
+            None => return Ok(Papers { assignment: bytes, ..papers }),
         }
     }
-    let lacking = if releases.is_none() { RELEASES } else { ASSIGNMENT };
-    Err(ArchiveError::Missing(format!("{lacking}; was it made by `lineside device export`?")))
+    Err(ArchiveError::Missing(format!("{ASSIGNMENT}; was it made by `lineside device export`?")))
 }
 
 /// Hands every blob to `take`, with the digest it is filed under and its size in bytes, in the order
@@ -150,10 +156,11 @@ mod tests {
     }
 
     fn papers_of(roots: &[&str]) -> Papers {
+        let named = |name: &&str| (format!("{name}.root.json"), name.as_bytes().to_vec());
         Papers {
-            roots: roots.iter().map(|root| root.as_bytes().to_vec()).collect(),
-            releases: b"{releases}".to_vec(),
+            metadata: roots.iter().map(named).collect(),
             assignment: b"{assignment}".to_vec(),
+            files: vec![("site/mill/00.policy.json".into(), b"{policy}".to_vec())],
         }
     }
 
@@ -190,7 +197,7 @@ mod tests {
         let mut plain = Vec::new();
         crate::archive::write(&bundle("1"), &mut plain).unwrap();
         let error = papers(&plain[..]).unwrap_err().to_string();
-        assert!(error.contains("releases.json") && error.contains("device export"), "{error}");
+        assert!(error.contains("assignment.json") && error.contains("device export"), "{error}");
         let whole = parcel(&papers_of(&[]), &[bundle("1")]);
         assert!(papers(&whole[..700]).is_err());
         let escapes = "\x1b[31mno tar at all, and long enough to be asked".repeat(20);

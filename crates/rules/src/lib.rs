@@ -6,9 +6,11 @@ mod check;
 mod comparison;
 mod limits;
 mod shadow;
+mod site;
 mod verdict;
 
 pub use comparison::{Agreement, ShadowObservation, judge_shadow};
 pub use limits::{Range, TrialLimits};
 pub use shadow::{Decide, EVERY_OUTPUT, ShadowLimits, Since, Tolerance};
+pub use site::{SitePolicy, SlotPolicy};
 pub use verdict::{Breach, Observation, Verdict, judge};

@@ -1,12 +1,26 @@
-//! Where releases and assignment agree, in the manner of Uptane, something may be installed.
+//! Where repository and assignment agree, in the manner of Uptane, something may be installed.
 
-use crate::assignment::TrustedAssignment;
+use crate::assignment::{Assigned, TrustedAssignment};
 use crate::error::TrustError;
-use crate::releases::{SignedRelease, TrustedReleases};
+use crate::releases::{SignedRelease, release};
+use crate::repository::{Client, Mirror, RepositoryError, Shelf, TrustedFile};
 use lineside_bundle::ReleaseId;
 use lineside_wire::name::SlotName;
+use time::OffsetDateTime;
 
-/// A release that both the release keys and the director name for a slot of this device.
+/// Why there is no agreement.
+#[derive(Debug, thiserror::Error)]
+pub enum AgreeError {
+    /// What the repository says of a target is not to be trusted.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    /// The two do not say the same.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+}
+
+/// A release that both the repository and the director name for a slot of this device: the release
+/// keys, or those to whom they have delegated its path.
 ///
 /// Only [`agree`] makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,29 +57,33 @@ impl TrustedTarget {
     }
 }
 
-/// The targets on which both documents agree, by digest and size. All or none: an assignment that
-/// names one thing nobody released is not believed in the rest either.
+/// The targets on which both agree, by digest and size, as the repository is at its last refresh. All
+/// or none: an assignment that names one thing nobody released is not believed in the rest either.
 ///
 /// # Errors
-/// [`TrustError::NotReleased`] or [`TrustError::Disagree`].
-pub fn agree(
-    releases: &TrustedReleases,
+/// [`AgreeError`], above all [`TrustError::NotReleased`] and [`TrustError::Disagree`].
+pub fn agree<M: Mirror, S: Shelf>(
+    repository: &mut Client<M, S>,
     assignment: &TrustedAssignment,
-) -> Result<Vec<TrustedTarget>, TrustError> {
+    now: OffsetDateTime,
+) -> Result<Vec<TrustedTarget>, AgreeError> {
     let mut targets = Vec::new();
     for (slot, assigned) in &assignment.slots {
         let target = &assigned.path;
-        let release = releases
-            .get(target)
-            .ok_or_else(|| TrustError::NotReleased { target: target.clone() })?;
-        if release.id.digest != assigned.digest || release.id.size != assigned.size {
-            return Err(TrustError::Disagree { target: target.clone() });
-        }
-        targets.push(TrustedTarget {
-            slot: slot.clone(),
-            release: release.clone(),
-            approved: assigned.approved,
-        });
+        let file = repository.target(target, now)?;
+        let file = file.ok_or_else(|| TrustError::NotReleased { target: target.clone() })?;
+        let release = agreed(assigned, &file)?;
+        let approved = assigned.approved;
+        targets.push(TrustedTarget { slot: slot.clone(), release, approved });
     }
     Ok(targets)
+}
+
+fn agreed(assigned: &Assigned, file: &TrustedFile) -> Result<SignedRelease, TrustError> {
+    let Assigned { path, digest, size, .. } = assigned;
+    if file.sha256() != Some(digest.hex().as_str()) || file.length() != *size {
+        return Err(TrustError::Disagree { target: path.clone() });
+    }
+    release(path, *digest, *size, file.custom())
+        .map_err(|problem| TrustError::Format { document: "list of releases", problem })
 }

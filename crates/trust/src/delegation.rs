@@ -6,7 +6,7 @@ use crate::document::{
 };
 use crate::error::TrustError;
 use crate::key::{KeyPair, PublicKey};
-use crate::releases::{SignedRelease, TrustedReleases, digest, release};
+use crate::releases::{SignedRelease, TrustedReleases, digest, release_in};
 use crate::repository::rules::sound_targets;
 use lineside_bundle::Digest;
 use serde_json::{Map, Value, json};
@@ -123,7 +123,7 @@ pub fn verify_delegated(
         }
         // A release is called by bundle and version.
         if path.split('/').count() == 2 {
-            let release = release(path, target).map_err(failed)?;
+            let release = release_in(path, target).map_err(failed)?;
             targets.releases.insert(path.clone(), release);
         } else {
             let digest = digest(path, target).map_err(failed)?;

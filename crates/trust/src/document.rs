@@ -31,6 +31,26 @@ pub struct Seen {
     pub digest: Digest,
 }
 
+impl Seen {
+    /// What is seen once `document` is accepted after what was `seen`: it is a newer one, or the same
+    /// again.
+    ///
+    /// # Errors
+    /// [`TrustError::Older`] or [`TrustError::Differs`].
+    pub fn after(self, document: &'static str, seen: Option<&Seen>) -> Result<Seen, TrustError> {
+        let version = self.version;
+        match seen {
+            Some(seen) if version < seen.version => {
+                Err(TrustError::Older { document, version, seen: seen.version })
+            }
+            Some(seen) if version == seen.version && self.digest != seen.digest => {
+                Err(TrustError::Differs { document, version })
+            }
+            _ => Ok(self),
+        }
+    }
+}
+
 /// Reads an envelope, bounded, without believing any of it yet.
 pub(crate) fn parse<T: Role>(
     document: &'static str,
@@ -93,16 +113,7 @@ pub(crate) fn verify_sequence(
     seen: Option<&Seen>,
 ) -> Result<Seen, TrustError> {
     verify_version(document, version)?;
-    let this = Seen { version, digest: Digest::of(bytes) };
-    match seen {
-        Some(seen) if version < seen.version => {
-            Err(TrustError::Older { document, version, seen: seen.version })
-        }
-        Some(seen) if version == seen.version && this.digest != seen.digest => {
-            Err(TrustError::Differs { document, version })
-        }
-        _ => Ok(this),
-    }
+    Seen { version, digest: Digest::of(bytes) }.after(document, seen)
 }
 
 /// Signs `signed` and puts both into an envelope.

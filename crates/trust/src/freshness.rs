@@ -1,7 +1,7 @@
 //! Snapshot and timestamp: what the server signs, online, so that nobody can serve old documents as
 //! the newest or mix those of different days.
 
-use crate::document::{DOCUMENT_BYTES_MAX, SPEC_VERSION, envelope, timestamp};
+use crate::document::{DOCUMENT_BYTES_MAX, SPEC_VERSION, Seen, envelope, timestamp};
 use crate::error::TrustError;
 use crate::key::KeyPair;
 use lineside_bundle::Digest;
@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// The signed field that says when a timestamp was signed, in seconds since 1970. TUF (4.6) knows its
 /// expiry only, and lets it carry further fields.
@@ -20,6 +21,7 @@ pub struct Listed {
     version: u64,
     bytes: usize,
     digest: Digest,
+    expires: OffsetDateTime,
 }
 
 #[derive(Deserialize)]
@@ -30,6 +32,7 @@ struct Envelope {
 #[derive(Deserialize)]
 struct Versioned {
     version: u64,
+    expires: String,
 }
 
 impl Listed {
@@ -43,15 +46,28 @@ impl Listed {
             let max = DOCUMENT_BYTES_MAX;
             return Err(TrustError::Size { document, bytes: bytes.len(), max });
         }
-        let envelope: Envelope = serde_json::from_slice(bytes)
-            .map_err(|error| TrustError::Format { document, problem: error.to_string() })?;
-        let version = envelope.signed.version;
-        Ok(Listed { version, bytes: bytes.len(), digest: Digest::of(bytes) })
+        let failed = |problem: String| TrustError::Format { document, problem };
+        let envelope: Envelope =
+            serde_json::from_slice(bytes).map_err(|error| failed(error.to_string()))?;
+        let Versioned { version, expires } = envelope.signed;
+        let expires = OffsetDateTime::parse(&expires, &Rfc3339)
+            .map_err(|error| failed(format!("expires: {error}")))?;
+        Ok(Listed { version, bytes: bytes.len(), digest: Digest::of(bytes), expires })
     }
 
     /// The document's version.
     pub fn version(&self) -> u64 {
         self.version
+    }
+
+    /// Its version and digest, to be kept for the next time.
+    pub fn seen(&self) -> Seen {
+        Seen { version: self.version, digest: self.digest }
+    }
+
+    /// When it expires, as it says itself.
+    pub fn expires(&self) -> OffsetDateTime {
+        self.expires
     }
 
     fn to_json(self) -> Value {

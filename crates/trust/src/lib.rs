@@ -1,8 +1,9 @@
 //! Who may sign what, and whether they did.
 //!
-//! Three documents in TUF envelopes (The Update Framework specification 1.0): the *root* names the
-//! keys, *releases* say what may be installed, an *assignment* says what one device shall install.
-//! Only where releases and assignment [`agree`] does a [`TrustedTarget`] come into being. Opens no
+//! Documents in TUF envelopes (The Update Framework specification 1.0): the *root* names the keys,
+//! *releases* say what may be installed, *snapshot* and *timestamp* which of them are the newest, an
+//! *assignment* says what one device shall install. Only where a [`repository`] and an assignment
+//! [`agree`] does a [`TrustedTarget`] come into being. Opens no
 //! file, reads no clock, draws no random number: bytes, times and randomness are handed in.
 
 mod agree;
@@ -19,7 +20,7 @@ mod report;
 pub mod repository;
 mod root;
 
-pub use agree::{TrustedTarget, agree};
+pub use agree::{AgreeError, TrustedTarget, agree};
 pub use assignment::{AssignmentSpec, TrustedAssignment, sign_assignment, verify_assignment};
 pub use delegation::{Delegation, TargetsSpec, TrustedTargets, sign_targets, verify_delegated};
 pub use document::{DOCUMENT_BYTES_MAX, Seen, VERSION_MAX};

@@ -129,7 +129,7 @@ pub fn verify_releases(
 fn listed(signed: &Targets) -> Result<BTreeMap<String, SignedRelease>, TrustError> {
     sound_targets(signed).map_err(format_error)?;
     let release = |(path, target): (&String, &TargetFile)| {
-        let release = release(path, target).map_err(format_error)?;
+        let release = release_in(path, target).map_err(format_error)?;
         Ok((path.clone(), release))
     };
     signed.targets.iter().map(release).collect()
@@ -139,13 +139,22 @@ fn format_error(problem: String) -> TrustError {
     TrustError::Format { document: DOCUMENT, problem }
 }
 
-pub(crate) fn release(path: &str, target: &TargetFile) -> Result<SignedRelease, String> {
-    let custom = target.custom.clone().unwrap_or(Value::Null);
+/// The release that a document of targets lists at `path`.
+pub(crate) fn release_in(path: &str, target: &TargetFile) -> Result<SignedRelease, String> {
+    release(path, digest(path, target)?, target.length, target.custom.as_ref())
+}
+
+/// The release at `path` with this digest and size, of which `custom` says the rest.
+pub(crate) fn release(
+    path: &str,
+    digest: Digest,
+    size: u64,
+    custom: Option<&Value>,
+) -> Result<SignedRelease, String> {
+    let custom = custom.cloned().unwrap_or(Value::Null);
     let custom: Custom =
         serde_json::from_value(custom).map_err(|error| format!("{path}: custom: {error}"))?;
-    let digest = digest(path, target)?;
-    let id =
-        ReleaseId { name: custom.bundle, version: custom.version, digest, size: target.length };
+    let id = ReleaseId { name: custom.bundle, version: custom.version, digest, size };
     let release = SignedRelease { id, number: custom.number, floor: custom.floor };
     if release.path() != path {
         return Err(format!("{path}: it holds {}", release.path()));
@@ -311,7 +320,7 @@ mod tests {
             let custom = json!({ "bundle": "pump", "version": "2", "number": 2, "floor": floor });
             let hashes = json!({ "sha256": Digest::of(b"a manifest").hex() });
             let target = json!({ "length": 10, "hashes": hashes, "custom": custom });
-            release("pump/2", &serde_json::from_value(target).unwrap())
+            release_in("pump/2", &serde_json::from_value(target).unwrap())
         };
         for floor in 0..=2 {
             assert_eq!(listed(floor).unwrap().floor, floor);

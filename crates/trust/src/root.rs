@@ -95,6 +95,14 @@ impl Root {
         }
     }
 
+    /// As [`Root::honours_assignments_of`], for timestamps and snapshots.
+    pub fn honours_timestamps_of(&self, before: &Root) -> bool {
+        ["timestamp", "snapshot"].iter().all(|name| match (self.role(name), before.role(name)) {
+            (Ok(now), Ok(then)) => self.honours(now, before, then),
+            _ => false,
+        })
+    }
+
     /// Whether the keys that `then` and `now` share are enough for `now`.
     fn honours(&self, now: &RoleKeys, before: &Root, then: &RoleKeys) -> bool {
         let keys = |root: &Root, role: &RoleKeys| -> BTreeSet<String> {

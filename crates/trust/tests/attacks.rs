@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 
 use lineside_bundle::{Digest, ReleaseId};
+use lineside_trust::repository::{Carried, Client, InMemory};
 use lineside_trust::{
-    AssignmentSpec, DOCUMENT_BYTES_MAX, Delegation, KeyPair, ReleasesDraft, Root, RootSpec, Seen,
-    TrustError, TrustedAssignment, TrustedReleases, VERSION_MAX, agree, sign_assignment, sign_root,
-    verify_assignment, verify_releases,
+    AssignmentSpec, DOCUMENT_BYTES_MAX, Delegation, KeyPair, Listed, ReleasesDraft, Root, RootSpec,
+    Seen, SnapshotSpec, TimestampSpec, TrustError, TrustedAssignment, TrustedReleases, VERSION_MAX,
+    agree, sign_assignment, sign_root, sign_snapshot, sign_timestamp, verify_assignment,
+    verify_releases,
 };
 use lineside_wire::name::DeviceId;
 use proptest::prelude::*;
@@ -102,7 +104,24 @@ fn accept_assignment(bytes: &[u8]) -> Result<TrustedAssignment, TrustError> {
     verify_assignment(&root(), bytes, &device(), None, NOW)
 }
 
-fn said<T: std::fmt::Debug>(result: Result<T, TrustError>) -> String {
+/// Follows a repository with this list of releases.
+fn follow(list: &[u8]) -> Client<Carried, InMemory> {
+    let (online, listed) = (&keys().online, Listed::of("targets", list).unwrap());
+    let documents = BTreeMap::from([("targets".to_owned(), listed)]);
+    let snapshot = sign_snapshot(&SnapshotSpec { version: 1, expires: LATER, documents }, online);
+    let listed = Listed::of("snapshot", &snapshot).unwrap();
+    let spec = TimestampSpec { version: 1, signed_at: NOW, expires: LATER, snapshot: listed };
+    let carried = Carried::from_iter([
+        ("timestamp.json".to_owned(), sign_timestamp(&spec, online)),
+        ("1.snapshot.json".to_owned(), snapshot),
+        ("1.targets.json".to_owned(), list.to_vec()),
+    ]);
+    let mut client = Client::new(root().bytes(), carried, InMemory::default()).unwrap();
+    client.refresh(NOW).unwrap();
+    client
+}
+
+fn said<T: std::fmt::Debug, E: std::fmt::Display>(result: Result<T, E>) -> String {
     match result {
         Ok(accepted) => format!("accepted {accepted:?}"),
         Err(error) => error.to_string(),
@@ -111,10 +130,10 @@ fn said<T: std::fmt::Debug>(result: Result<T, TrustError>) -> String {
 
 #[test]
 fn what_both_name_may_be_installed() {
-    let releases = accept_releases(&releases(&enough())).unwrap();
+    let mut repository = follow(&releases(&enough()));
     let spec = assigned(1, release("2"));
     let assignment = accept_assignment(&sign_assignment(&spec, &keys().director)).unwrap();
-    let [target] = agree(&releases, &assignment).unwrap().try_into().unwrap();
+    let [target] = agree(&mut repository, &assignment, NOW).unwrap().try_into().unwrap();
     assert_eq!(target.release(), &release("2"));
     assert_eq!((target.slot().as_str(), target.number(), target.floor()), ("turbine", 2, 0));
 }
@@ -148,10 +167,10 @@ fn a_signature_of_the_right_key_that_does_not_fit_counts_for_nothing() {
 fn a_target_brings_the_floor_that_was_signed() {
     let mut draft = draft(&["1"]);
     draft.add(release("2"), Some(2)).unwrap();
-    let releases = accept_releases(&draft.sign(LATER, &enough())).unwrap();
+    let mut repository = follow(&draft.sign(LATER, &enough()));
     let spec = assigned(1, release("2"));
     let assignment = accept_assignment(&sign_assignment(&spec, &keys().director)).unwrap();
-    let [target] = agree(&releases, &assignment).unwrap().try_into().unwrap();
+    let [target] = agree(&mut repository, &assignment, NOW).unwrap().try_into().unwrap();
     assert_eq!((target.number(), target.floor()), (2, 2));
 }
 
@@ -189,10 +208,10 @@ fn the_servers_keys_cannot_release_and_peoples_keys_cannot_assign() {
 
 #[test]
 fn an_assignment_of_what_nobody_released_is_not_believed() {
-    let releases = accept_releases(&releases(&enough())).unwrap();
     let try_assign = |id: ReleaseId| {
         let bytes = sign_assignment(&assigned(1, id), &keys().director);
-        said(agree(&releases, &accept_assignment(&bytes).unwrap()))
+        let mut repository = follow(&releases(&enough()));
+        said(agree(&mut repository, &accept_assignment(&bytes).unwrap(), NOW))
     };
     assert_eq!(
         try_assign(release("9")),
@@ -446,8 +465,9 @@ fn an_approval_is_for_one_release_in_one_slot_and_only_the_director_gives_it() {
         AssignmentSpec { slots, approved, ..assigned(1, release("2")) }
     };
     let marks = |bytes: &[u8]| -> Vec<bool> {
-        let releases = accept_releases(&releases(&enough())).unwrap();
-        let targets = agree(&releases, &accept_assignment(bytes).unwrap()).unwrap();
+        let mut repository = follow(&releases(&enough()));
+        let assignment = accept_assignment(bytes).unwrap();
+        let targets = agree(&mut repository, &assignment, NOW).unwrap();
         targets.iter().map(|target| target.is_approved()).collect()
     };
     let sign = |spec: &AssignmentSpec| sign_assignment(spec, &keys().director);

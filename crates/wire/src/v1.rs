@@ -31,6 +31,8 @@ pub struct Status {
     pub releases_version: u64,
     /// Version of the root it trusts.
     pub root_version: u64,
+    /// Version of the timestamp accepted last, 0 for none.
+    pub timestamp_version: u64,
     /// What the device takes for the time, milliseconds since 1970-01-01 UTC.
     pub wall_clock_unix_ms: i64,
 }
@@ -282,12 +284,14 @@ pub mod event {
 /// The signed documents, byte for byte as they were signed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Documents {
-    /// Roots after the one the device trusts, in order.
-    pub roots: Vec<Vec<u8>>,
-    /// The list of releases.
-    pub releases: Vec<u8>,
+    /// TUF metadata by its names on a mirror with consistent snapshots (`2.root.json`,
+    /// `timestamp.json`, `7.snapshot.json`, `3.targets.json`, `1.site-mill.json`): roots after the one
+    /// the device trusts, and what speaks of what is assigned to it.
+    pub metadata: Vec<(String, Vec<u8>)>,
     /// The assignment.
     pub assignment: Vec<u8>,
+    /// Small files that the metadata speaks of, by their names on a mirror: its site's policy.
+    pub files: Vec<(String, Vec<u8>)>,
 }
 
 /// Records that the server has stored.
@@ -405,6 +409,7 @@ mod tests {
             assignment_version: 13,
             releases_version: 14,
             root_version: 15,
+            timestamp_version: 16,
             wall_clock_unix_ms: 1_000_001,
         }
     }
@@ -477,9 +482,9 @@ mod tests {
 
     fn documents() -> Documents {
         Documents {
-            roots: vec![b"{1}".to_vec(), b"{2}".to_vec()],
-            releases: b"{3}".to_vec(),
-            assignment: b"{4}".to_vec(),
+            metadata: vec![("2.root.json".into(), b"{1}".to_vec()), ("a".into(), b"{2}".to_vec())],
+            assignment: b"{3}".to_vec(),
+            files: vec![("b".into(), b"{4}".to_vec())],
         }
     }
 
@@ -537,7 +542,7 @@ mod tests {
         let mut future = bytes(ACK);
         future[2] = 9;
         assert_eq!(decode::<Ack>(&future), Err(EnvelopeError::Version(9)));
-        let huge = Documents { releases: vec![0; 2 << 20], ..documents() };
+        let huge = Documents { assignment: vec![0; 2 << 20], ..documents() };
         assert!(matches!(encode(&huge), Err(EnvelopeError::Size { .. })));
     }
 
@@ -572,12 +577,13 @@ mod tests {
     const ASK: &str = "4c5301050001003c000000ac020974757262696e652d360136060606060606060606060606060606 \
          060606060606060606060606060606060601046c696e65037b377d037b387d";
     const ANSWER: &str = "4c53010600010012000000ac0201046c696e6501076e6f20726f6f6d01";
-    const DOCUMENTS: &str = "4c5301030001001100000002037b317d037b327d037b337d037b347d";
-    const STATUS: &str = "4c530101000100a50000000c05302e312e3001046c696e65010974757262696e652d310131010101 \
+    const DOCUMENTS: &str = "4c53010300010022000000020b322e726f6f742e6a736f6e037b317d0161037b327d037b337d0101 \
+         62037b347d";
+    const STATUS: &str = "4c530101000100a60000000c05302e312e3001046c696e65010974757262696e652d310131010101 \
          0101010101010101010101010101010101010101010101010101010101010974757262696e652d32 \
          01320202020202020202020202020202020202020202020202020202020202020202010974757262 \
          696e652d330133030303030303030303030303030303030303030303030303030303030303030303 \
-         086f6e20747269616c0b0d0e0f82897a";
+         086f6e20747269616c0b0d0e0f1082897a";
     const TELEMETRY: &str = "4c53010200010038010000023d3e0001ef01046c696e650974757262696e652d3401340404040404 \
          04040404040404040404040404040404040404040404040404040480bab70380f4ee061516171819 \
          1a010573746167651b02076d697373696e671c086f766572666c6f771d01bc83040101010477696e \

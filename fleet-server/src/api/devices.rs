@@ -52,12 +52,12 @@ pub(crate) struct AssignmentShown {
 /// The documents of a device, for a file that is carried to it. Texts, byte for byte as signed.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DocumentsShown {
-    /// All roots in their order.
-    roots: Vec<String>,
-    /// The list of releases.
-    releases: String,
+    /// TUF metadata by its names on a mirror with consistent snapshots, all roots among it.
+    metadata: BTreeMap<String, String>,
     /// The device's assignment.
     assignment: String,
+    /// Small files that the metadata speaks of, by their names on a mirror.
+    files: BTreeMap<String, String>,
 }
 
 /// Which devices to list.
@@ -250,10 +250,13 @@ pub(crate) async fn documents(
     let text = |bytes: Vec<u8>| {
         String::from_utf8(bytes).map_err(|_| Error::Conflict("a document is no text".into()))
     };
-    let roots = fleet.documents.roots().await?;
+    let texts = |list: Vec<(String, Vec<u8>)>| {
+        list.into_iter().map(|(name, bytes)| Ok((name, text(bytes)?))).collect::<Result<_, Error>>()
+    };
+    let documents = fleet.documents_for(&device, &released, assigned, 0, usize::MAX, now).await?;
     Ok(Json(DocumentsShown {
-        roots: roots.into_iter().map(|(_, bytes)| text(bytes)).collect::<Result<_, _>>()?,
-        releases: text(released.bytes)?,
-        assignment: text(assigned.bytes)?,
+        metadata: texts(documents.metadata)?,
+        assignment: text(documents.assignment)?,
+        files: texts(documents.files)?,
     }))
 }

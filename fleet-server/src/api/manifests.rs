@@ -165,7 +165,7 @@ pub(crate) async fn remove(
 ) -> Result<StatusCode, Error> {
     if let Ok(digest) = reference.parse::<Digest>()
         && let Some(released) = fleet.documents.released_when_accepted().await?
-        && let Some(release) = released.releases.iter().find(|one| one.id.digest == digest)
+        && let Some(release) = released.iter().find(|one| one.id.digest == digest)
     {
         let problem = format!("{} is released: withdraw the release first", release.id);
         return Err(Error::Conflict(problem));

@@ -95,7 +95,9 @@ impl Error {
             Error::Forbidden(_) => StatusCode::FORBIDDEN,
             Error::Missing(_) => StatusCode::NOT_FOUND,
             Error::Conflict(_) => StatusCode::CONFLICT,
-            Error::Refused(_) | Error::Untrusted(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Error::Refused(_) | Error::Untrusted(_) | Error::Repository(_) => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
             Error::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Error::Range { .. } | Error::OutOfPlace { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Error::Database(_) | Error::File { .. } => StatusCode::INTERNAL_SERVER_ERROR,

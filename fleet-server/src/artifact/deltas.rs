@@ -79,7 +79,7 @@ impl Deltas {
             return Ok(Vec::new());
         };
         let mut bundles: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for release in released.releases.iter() {
+        for release in released.iter() {
             bundles.entry(&release.id.name).or_default().push((release.number, &release.id));
         }
         let mut pairs = Vec::new();

@@ -99,6 +99,7 @@ impl Registry {
             assignment_version: Set(0),
             releases_version: Set(0),
             root_version: Set(0),
+            timestamp_version: Set(0),
             slots: Set("[]".into()),
             unreadable: Set(0),
             intervals_dropped: Set(0),
@@ -229,6 +230,7 @@ impl Registry {
             assignment_version: Set(to_row(status.assignment_version)),
             releases_version: Set(to_row(status.releases_version)),
             root_version: Set(to_row(status.root_version)),
+            timestamp_version: Set(to_row(status.timestamp_version)),
             slots: Set(slots),
             ..Default::default()
         };
@@ -319,6 +321,11 @@ impl Device {
     /// Version of the list of releases it has accepted, 0 for none.
     pub fn releases_version(&self) -> u64 {
         from_row(self.row.releases_version)
+    }
+
+    /// Version of the timestamp it has accepted, 0 for none.
+    pub fn timestamp_version(&self) -> u64 {
+        from_row(self.row.timestamp_version)
     }
 
     /// Number of the start that it told of last, 0 for none.
@@ -414,6 +421,7 @@ mod tests {
             assignment_version: 0,
             releases_version: 0,
             root_version: 1,
+            timestamp_version: 0,
             wall_clock_unix_ms: 0,
         };
         registry.heard(&device, &status, now).await.unwrap();

@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::ingest::Names;
 use crate::registry::unix_ms;
-use crate::release::{Released, ServerKeys, SignedDocuments};
+use crate::release::{Released, Repository, ServerKeys, SignedDocuments};
 use crate::store::tables::{assignment, device};
 use crate::store::{Store, from_row, to_row};
 use lineside_bundle::{Digest, ReleaseId};
@@ -105,13 +105,19 @@ enum Change<'a> {
 pub(crate) struct Director {
     store: Arc<Store>,
     documents: SignedDocuments,
+    repository: Repository,
     keys: Arc<ServerKeys>,
 }
 
 impl Director {
     /// A director with the server's key.
-    pub fn new(store: Arc<Store>, documents: SignedDocuments, keys: Arc<ServerKeys>) -> Director {
-        Director { store, documents, keys }
+    pub fn new(
+        store: Arc<Store>,
+        documents: SignedDocuments,
+        repository: Repository,
+        keys: Arc<ServerKeys>,
+    ) -> Director {
+        Director { store, documents, repository, keys }
     }
 
     /// Assigns the release at `path` (`turbine/2`) to a slot of a device.
@@ -213,6 +219,8 @@ impl Director {
         released: &Released,
         now: OffsetDateTime,
     ) -> Result<Assigned, Error> {
+        // Before the database is held: snapshot and timestamp may have to be signed.
+        let mut repository = self.repository.follow(released, now).await?;
         let writing = self.store.write().await?;
         let id = device.to_string();
         let known = device::Entity::find_by_id(id.clone()).one(&writing.transaction).await?;
@@ -227,7 +235,7 @@ impl Director {
         let mut approved = last.as_ref().map(Assigned::approved).unwrap_or_default();
         let slots = last.map(|last| last.slots).unwrap_or_default();
         let (mut slots, withdrawn): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            slots.into_iter().partition(|(_, path)| released.releases.get(path).is_some());
+            slots.into_iter().partition(|(_, path)| released.get(path).is_some());
         match change {
             Change::Assign(slot, path) => {
                 if slots.insert(slot.clone(), path.to_owned()).is_none_or(|before| before != path) {
@@ -273,7 +281,7 @@ impl Director {
         // What the device will check, so that nobody is told of a success that it would refuse.
         let root = self.documents.root().await?;
         let trusted = verify_assignment(&root, &bytes, device, None, now)?;
-        agree(&released.releases, &trusted)?;
+        agree(&mut repository, &trusted, now)?;
         let expires_unix_ms = unix_ms(expires);
         let assigned = Assigned { version, slots, bytes, withdrawn, expires_unix_ms };
         let columns = [
@@ -312,11 +320,11 @@ fn resolve(
     slots: &BTreeMap<SlotName, String>,
     released: &Released,
 ) -> Result<BTreeMap<SlotName, ReleaseId>, Error> {
-    let find = |(slot, path): (&SlotName, &String)| match released.releases.get(path) {
+    let find = |(slot, path): (&SlotName, &String)| match released.get(path) {
         Some(release) => Ok((slot.clone(), release.id.clone())),
         None => {
             let shown: String = path.chars().take(130).collect();
-            let known: Vec<String> = released.releases.iter().map(|one| one.path()).collect();
+            let known: Vec<String> = released.iter().map(|one| one.path()).collect();
             Err(Error::Missing(format!(
                 "there is no release {shown:?} for slot {slot}; released are: {}",
                 known.join(", ")

@@ -8,7 +8,7 @@ use crate::store::tables::document;
 use crate::store::{Store, from_row};
 use lineside_bundle::Digest;
 use lineside_trust::{
-    Root, Seen, TrustedReleases, TrustedTargets, verify_delegated, verify_releases,
+    Root, Seen, SignedRelease, TrustedReleases, TrustedTargets, verify_delegated, verify_releases,
 };
 use lineside_wire::name::RoleName;
 use std::collections::BTreeMap;
@@ -39,11 +39,31 @@ pub(crate) struct SignedDocuments {
 /// The list of releases that holds, its bytes, and what holds of those whom it names.
 pub(crate) struct Released {
     pub releases: TrustedReleases,
-    pub bytes: Vec<u8>,
     delegated: BTreeMap<String, TrustedTargets>,
 }
 
 impl Released {
+    /// The release at `path`, by the release keys or the first role that may sign it. Where a role in
+    /// the way says nothing that holds, nobody after it is asked: a device does not either.
+    pub fn get(&self, path: &str) -> Option<&SignedRelease> {
+        if let Some(release) = self.releases.get(path) {
+            return Some(release);
+        }
+        for role in self.releases.delegates_for(path) {
+            let release = self.delegated.get(role)?.releases().get(path);
+            if release.is_some() {
+                return release;
+            }
+        }
+        None
+    }
+
+    /// All releases: those of the release keys, then those of the roles.
+    pub fn iter(&self) -> impl Iterator<Item = &SignedRelease> {
+        let delegated = self.delegated.values().flat_map(|targets| targets.releases().values());
+        self.releases.iter().chain(delegated)
+    }
+
     /// Digest and size of a file that is no release, from the first of the roles that may sign it.
     pub fn file(&self, path: &str) -> Option<(Digest, u64)> {
         let roles = self.releases.delegates_for(path);
@@ -172,7 +192,7 @@ impl SignedDocuments {
     ) -> Result<(TrustedTargets, bool), Error> {
         let list = self.list(now).await?.ok_or_else(nothing_released)?;
         let seen = self.kept.newest(Kind::Role(role.as_str())).await?.map(|row| seen(&row));
-        let targets = verify_delegated(&list.0, role.as_str(), bytes, seen.as_ref(), now)?;
+        let targets = verify_delegated(&list, role.as_str(), bytes, seen.as_ref(), now)?;
         let is_new = seen.is_none_or(|seen| seen.version != targets.seen().version);
         Ok((targets, is_new))
     }
@@ -212,9 +232,9 @@ impl SignedDocuments {
     /// # Errors
     /// [`Error::Missing`] if there is none yet; [`Error::Untrusted`] if it has expired.
     pub async fn released(&self, now: OffsetDateTime) -> Result<Released, Error> {
-        let (releases, bytes) = self.list(now).await?.ok_or_else(nothing_released)?;
+        let releases = self.list(now).await?.ok_or_else(nothing_released)?;
         let delegated = self.delegated(&releases, now).await?;
-        Ok(Released { releases, bytes, delegated })
+        Ok(Released { releases, delegated })
     }
 
     /// What a delegated role has signed, as it came, for who verifies it himself; none if there is
@@ -226,10 +246,10 @@ impl SignedDocuments {
         Ok(self.kept.newest(Kind::Role(role.as_str())).await?.map(|row| row.bytes))
     }
 
-    async fn list(&self, now: OffsetDateTime) -> Result<Option<(TrustedReleases, Vec<u8>)>, Error> {
+    async fn list(&self, now: OffsetDateTime) -> Result<Option<TrustedReleases>, Error> {
         let root = self.root().await?;
         let Some(row) = self.kept.newest(Kind::Releases).await? else { return Ok(None) };
-        Ok(Some((verify_releases(&root, &row.bytes, None, now)?, row.bytes)))
+        Ok(Some(verify_releases(&root, &row.bytes, None, now)?))
     }
 
     /// What the roles that a list names have signed, as far as it holds. Where the keys of one were
@@ -266,7 +286,7 @@ impl SignedDocuments {
         let then = taken_at(&row);
         let releases = verify_releases(&self.root().await?, &row.bytes, None, then)?;
         let delegated = self.delegated(&releases, then).await?;
-        Ok(Some(Released { releases, bytes: row.bytes, delegated }))
+        Ok(Some(Released { releases, delegated }))
     }
 
     /// Version of the list of releases, 0 if there is none.

@@ -2,15 +2,17 @@
 //! timestamp over it that are signed here (The Update Framework specification 1.0, sections 4.4, 4.6).
 
 use crate::error::Error;
-use crate::release::ServerKeys;
 use crate::release::documents::taken_at;
 use crate::release::kept::{Kept, Kind};
+use crate::release::{Released, ServerKeys};
 use crate::store::tables::document;
 use crate::store::{Store, from_row};
+use lineside_trust::repository::{Carried, Client, InMemory};
 use lineside_trust::{
-    Listed, Root, SnapshotSpec, TimestampSpec, VERSION_MAX, sign_snapshot, sign_timestamp,
+    Listed, Root, SignedRelease, SnapshotSpec, TimestampSpec, VERSION_MAX, sign_snapshot,
+    sign_timestamp,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use time::{Duration, OffsetDateTime};
 
@@ -69,6 +71,72 @@ impl Repository {
         self.kept.version(kind, version).await
     }
 
+    /// What a device needs to follow the repository from its root of version `root`, and to find what
+    /// is at `paths`: by the names of a mirror. Roots that do not fit `roots_bytes_max` are left for the
+    /// next time.
+    ///
+    /// # Errors
+    /// As for [`Repository::renew`].
+    pub async fn metadata(
+        &self,
+        released: &Released,
+        paths: &[String],
+        root: u64,
+        roots_bytes_max: usize,
+        now: OffsetDateTime,
+    ) -> Result<Vec<(String, Vec<u8>)>, Error> {
+        self.renew(now).await?;
+        let mut metadata = Vec::new();
+        let mut bytes_left = roots_bytes_max;
+        for row in self.kept.roots().await? {
+            let version = from_row(row.version);
+            if version <= root {
+                continue;
+            }
+            // Roots are followed in their order, so a gap would be worth nothing.
+            let Some(left) = bytes_left.checked_sub(row.bytes.len()) else { break };
+            bytes_left = left;
+            metadata.push((format!("{version}.root.json"), row.bytes));
+        }
+        let roles: BTreeSet<&str> =
+            paths.iter().flat_map(|path| released.releases.delegates_for(path)).collect();
+        let mut kinds = vec![
+            ("timestamp", Kind::Timestamp),
+            ("snapshot", Kind::Snapshot),
+            ("targets", Kind::Releases),
+        ];
+        kinds.extend(roles.into_iter().map(|role| (role, Kind::Role(role))));
+        for (name, kind) in kinds {
+            // A role that has signed nothing yet has no document.
+            let Some(row) = self.kept.newest(kind).await? else { continue };
+            let name = match kind {
+                Kind::Timestamp => format!("{name}.json"),
+                _ => format!("{}.{name}.json", row.version),
+            };
+            metadata.push((name, row.bytes));
+        }
+        Ok(metadata)
+    }
+
+    /// A client that has followed the repository from the newest root, as a device does.
+    ///
+    /// # Errors
+    /// [`Error::Repository`] says why a device would not follow it.
+    pub async fn follow(
+        &self,
+        released: &Released,
+        now: OffsetDateTime,
+    ) -> Result<Client<Carried, InMemory>, Error> {
+        let root = self.kept.newest(Kind::Root).await?;
+        let root = root.ok_or_else(|| Error::Missing("there is no root".into()))?;
+        let paths: Vec<String> = released.iter().map(SignedRelease::path).collect();
+        let metadata = self.metadata(released, &paths, from_row(root.version), 0, now).await?;
+        let metadata: Carried = metadata.into_iter().collect();
+        let mut client = Client::new(&root.bytes, metadata, InMemory::default())?;
+        client.refresh(now)?;
+        Ok(client)
+    }
+
     /// Signs snapshot and timestamp anew where they do not say what is here, or not for long any
     /// more. Until something is released there is nothing to be signed.
     ///
@@ -84,6 +152,16 @@ impl Repository {
             Kept::put(&writing, kind, version, bytes, now).await?;
         }
         writing.commit().await
+    }
+
+    /// Version of a timestamp that holds for a while, 0 if there is nothing to be fresh.
+    ///
+    /// # Errors
+    /// As for [`Repository::renew`].
+    pub async fn timestamp_version(&self, now: OffsetDateTime) -> Result<u64, Error> {
+        self.renew(now).await?;
+        let newest = self.kept.newest(Kind::Timestamp).await?;
+        Ok(newest.map_or(0, |row| from_row(row.version)))
     }
 
     /// What has to be signed anew.

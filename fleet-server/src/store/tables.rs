@@ -42,6 +42,7 @@ pub(crate) mod device {
         pub assignment_version: i64,
         pub releases_version: i64,
         pub root_version: i64,
+        pub timestamp_version: i64,
         /// JSON array of what its slots hold.
         pub slots: String,
         /// Messages that could not be read.

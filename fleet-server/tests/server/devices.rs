@@ -172,6 +172,7 @@ async fn a_release_that_the_device_would_refuse_is_not_assigned_and_a_slot_it_la
         assignment_version: 0,
         releases_version: 0,
         root_version: 1,
+        timestamp_version: 0,
         wall_clock_unix_ms: 0,
     };
     device.publish("lineside/v1/line-3/up/status", encode(&status).unwrap()).await;

@@ -66,6 +66,7 @@ async fn what_a_device_says_is_shown_and_never_becomes_markup() {
         assignment_version: 1,
         releases_version: 1,
         root_version: 1,
+        timestamp_version: 0,
         wall_clock_unix_ms: 0,
     };
     device.publish("lineside/v1/line-3/up/status", encode(&status).unwrap()).await;

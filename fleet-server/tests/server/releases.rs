@@ -3,13 +3,26 @@
 use crate::mqtt::Client;
 use crate::running::{As, Running};
 use crate::signers::{Signers, artifact, in_a_year, key};
-use lineside_trust::{ReleasesDraft, Root, agree, sign_root, verify_assignment, verify_releases};
+use lineside_trust::repository::{self, Carried, InMemory};
+use lineside_trust::{
+    ReleasesDraft, Root, VERSION_MAX, agree, sign_root, verify_assignment, verify_releases,
+};
 use lineside_wire::envelope::{decode, encode};
 use lineside_wire::v1::{Documents, Status};
 use sea_orm::{ConnectionTrait, Database};
 use time::{Duration, OffsetDateTime};
 
+/// A status of a device whose timestamp is as new as can be.
 fn status(assignment_version: u64, releases_version: u64, root_version: u64) -> Vec<u8> {
+    status_with(assignment_version, releases_version, root_version, VERSION_MAX)
+}
+
+fn status_with(
+    assignment_version: u64,
+    releases_version: u64,
+    root_version: u64,
+    timestamp_version: u64,
+) -> Vec<u8> {
     let status = Status {
         boot: 1,
         agent_version: "0.1.0".into(),
@@ -17,6 +30,7 @@ fn status(assignment_version: u64, releases_version: u64, root_version: u64) -> 
         assignment_version,
         releases_version,
         root_version,
+        timestamp_version,
         wall_clock_unix_ms: 0,
     };
     encode(&status).unwrap()
@@ -113,13 +127,18 @@ fn only_what_is_released_can_be_assigned() {
     // What is carried to the device by hand is what the device will accept.
     let documents = server.get("/api/v1/devices/line-3/documents").json();
     let text = |value: &serde_json::Value| value.as_str().unwrap().as_bytes().to_vec();
-    let root = Root::pin(&text(&documents["roots"][0])).unwrap();
+    let root = Root::pin(&text(&documents["metadata"]["1.root.json"])).unwrap();
     let now = OffsetDateTime::now_utc();
-    let releases = verify_releases(&root, &text(&documents["releases"]), None, now).unwrap();
+    let metadata = documents["metadata"].as_object().unwrap();
+    let metadata: Carried =
+        metadata.iter().map(|(name, value)| (name.clone(), text(value))).collect();
+    let mut repository =
+        repository::Client::new(root.bytes(), metadata, InMemory::default()).unwrap();
+    repository.refresh(now).unwrap();
     let device = "line-3".parse().unwrap();
     let assignment = text(&documents["assignment"]);
     let assignment = verify_assignment(&root, &assignment, &device, None, now).unwrap();
-    let targets = agree(&releases, &assignment).unwrap();
+    let targets = agree(&mut repository, &assignment, now).unwrap();
     assert_eq!(targets.len(), 2);
     assert!(targets.iter().all(|target| *target.release() == id));
 }
@@ -137,9 +156,12 @@ async fn a_device_is_sent_what_it_lacks_and_nothing_else() {
     // At once, because it is there.
     server.assign("line-3", "turbine", "turbine/1");
     let sent: Documents = decode(&device.receive("down/assignment").await).unwrap();
-    assert_eq!(sent.roots, Vec::<Vec<u8>>::new());
     let documents = server.get("/api/v1/devices/line-3/documents").json();
-    assert_eq!(sent.releases, documents["releases"].as_str().unwrap().as_bytes());
+    assert_eq!(roots(&sent), Vec::<Vec<u8>>::new());
+    for (name, bytes) in &sent.metadata {
+        assert_eq!(*bytes, documents["metadata"][name].as_str().unwrap().as_bytes(), "{name}");
+    }
+    assert_eq!(documents["metadata"].as_object().unwrap().len(), sent.metadata.len() + 1);
     assert_eq!(sent.assignment, documents["assignment"].as_str().unwrap().as_bytes());
     drop(device);
 
@@ -151,7 +173,7 @@ async fn a_device_is_sent_what_it_lacks_and_nothing_else() {
     let mut device = Client::device(&server, "line-3", &password).await;
     device.publish(topic, status(1, 1, 1)).await;
     let sent: Documents = decode(&device.receive("down/assignment").await).unwrap();
-    assert_eq!(sent.roots, [signers.root_bytes()]);
+    assert_eq!(roots(&sent), [signers.root_bytes()]);
     assert!(String::from_utf8_lossy(&sent.assignment).contains("turbine/2"));
 
     // It has all of it now, so the next thing it hears is the next assignment.
@@ -159,8 +181,18 @@ async fn a_device_is_sent_what_it_lacks_and_nothing_else() {
     server.wait_for("/api/v1/devices/line-3", |shown| shown["assignment_accepted"] == 2);
     server.assign("line-3", "turbine", "turbine/1");
     let sent: Documents = decode(&device.receive("down/assignment").await).unwrap();
-    assert_eq!(sent.roots, Vec::<Vec<u8>>::new());
+    assert_eq!(roots(&sent), Vec::<Vec<u8>>::new());
     assert!(String::from_utf8_lossy(&sent.assignment).contains("\"version\":3"));
+
+    // A timestamp that was signed anew is news as well: without it, nothing would be taken some day.
+    device.publish(topic, status_with(3, 2, 2, 1)).await;
+    let sent: Documents = decode(&device.receive("down/assignment").await).unwrap();
+    assert!(sent.metadata.iter().any(|(name, _)| name == "timestamp.json"));
+}
+
+fn roots(sent: &Documents) -> Vec<Vec<u8>> {
+    let roots = sent.metadata.iter().filter(|(name, _)| name.ends_with(".root.json"));
+    roots.map(|(_, bytes)| bytes.clone()).collect()
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ fn status(boot: u64, agent_version: &str) -> Vec<u8> {
         assignment_version: 0,
         releases_version: 0,
         root_version: 1,
+        timestamp_version: 0,
         wall_clock_unix_ms: 1_700_000_000_000,
     };
     encode(&status).unwrap()

@@ -3,11 +3,11 @@
 use crate::running::{As, Running};
 use crate::signers::{Signers, artifact, in_a_year, key};
 use lineside_bundle::{Digest, ReleaseId};
-use lineside_trust::repository::{Client, Fault, Mirror, RepositoryError, Shelf, Versions};
+use lineside_trust::repository::{Client, Fault, InMemory, Mirror, RepositoryError, Versions};
 use lineside_trust::{Delegation, KeyPair, ReleasesDraft, TargetsSpec, sign_root, sign_targets};
 use sea_orm::{ConnectionTrait, Database};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use time::{Duration, OffsetDateTime};
 
 /// The server's repository, as a device reads it.
@@ -24,26 +24,12 @@ impl Mirror for Served {
     }
 }
 
-#[derive(Clone, Default)]
-struct Kept(Arc<Mutex<BTreeMap<String, Vec<u8>>>>);
-
-impl Shelf for Kept {
-    fn load(&self, name: &str) -> Result<Option<Vec<u8>>, Fault> {
-        Ok(self.0.lock().unwrap().get(name).cloned())
-    }
-
-    fn keep(&self, name: &str, bytes: &[u8]) -> Result<(), Fault> {
-        self.0.lock().unwrap().insert(name.to_owned(), bytes.to_vec());
-        Ok(())
-    }
-}
-
 /// A server with a device, and what the device trusts.
 struct Scene {
     server: Arc<Running>,
     signers: Signers,
     password: String,
-    shelf: Kept,
+    shelf: InMemory,
     root: Vec<u8>,
     _data: tempfile::TempDir,
 }
@@ -54,11 +40,11 @@ impl Scene {
         let server = Arc::new(Running::start(data.path()));
         let signers = Signers::enrolled(&server);
         let password = server.add_device("line-3");
-        let (root, shelf) = (signers.root_bytes(), Kept::default());
+        let (root, shelf) = (signers.root_bytes(), InMemory::default());
         Scene { server, signers, password, shelf, root, _data: data }
     }
 
-    fn client(&self) -> Client<Served, Kept> {
+    fn client(&self) -> Client<Served, InMemory> {
         let mirror = Served { server: self.server.clone(), password: self.password.clone() };
         Client::new(&self.root, mirror, self.shelf.clone()).unwrap()
     }
@@ -163,7 +149,7 @@ async fn snapshot_and_timestamp_are_signed_anew_a_week_before_they_expire() {
     let signers = Signers::enrolled(&server);
     signers.release(&server, "1");
     let password = server.add_device("line-3");
-    let shelf = Kept::default();
+    let shelf = InMemory::default();
     let database = format!("sqlite://{}", data.path().join("lineside.db").display());
     let mut versions = Vec::new();
     for days_old in [0, 6, 8] {

@@ -9,7 +9,7 @@ use crate::update::hands::{Consent, Failure};
 use crate::update::limits::Limits;
 use crate::update::preflight::Objection;
 use lineside_bundle::{BuiltBundle, BundleFile, build};
-use lineside_rules::{Decide, Observation, ShadowLimits, ShadowObservation};
+use lineside_rules::{Decide, Observation, ShadowLimits, ShadowObservation, SlotPolicy};
 use lineside_update::Report;
 use std::collections::BTreeMap;
 use std::fs;
@@ -245,13 +245,25 @@ impl Bench {
         self.drive_by(slot, played, ShadowLimits::default())
     }
 
-    /// Drives a slot whose site wants releases compared.
+    /// Drives a slot of a device whose settings want releases compared.
     fn drive_by(&self, slot: &str, played: Played, shadow: ShadowLimits) -> Driven {
+        self.drive_at(slot, played, shadow, SitePolicy::default())
+    }
+
+    /// Drives a slot at a site that has signed something.
+    fn drive_at(
+        &self,
+        slot: &str,
+        played: Played,
+        shadow: ShadowLimits,
+        site: SitePolicy,
+    ) -> Driven {
         let name: SlotName = slot.parse().unwrap();
         let driver = SlotDriver::new(SlotParts {
             slot: name.clone(),
             policy: TrialLimits::default(),
             shadow,
+            site: watch::channel(site).1,
             journal: self.journal(),
             blobs: self.blobs.clone(),
             registry: Registry::of(
@@ -665,6 +677,25 @@ async fn a_candidate_that_answers_otherwise_beside_the_route_never_takes_it() {
     .await;
     assert!(is_active(&slot.state(), "echo v1"));
     assert_eq!((slot.played.asked("swap echo v2"), slot.played.asked("end shadow")), (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_site_has_signed_is_compared_though_the_device_asks_for_none() {
+    let bench = Bench::new();
+    let [first, second] = ["1", "2"].map(|version| echo(version, ""));
+    bench.store(&first);
+    bench.store(&second);
+    let signed = SlotPolicy { shadow: ten_frames(None), ..SlotPolicy::default() };
+    let site = SitePolicy { slots: BTreeMap::from([("*".to_owned(), signed)]) };
+    let slot = bench.drive_at("a", Played::default(), ShadowLimits::default(), site);
+    slot.assign(&first, 1, 0).await;
+    slot.commits("echo v1").await;
+    slot.assign(&second, 2, 0).await;
+    slot.until("it is compared", |_, play| play.beside.as_deref() == Some("echo v2")).await;
+    slot.played.compare(10, 5);
+    slot.until("it is given up", |state, _| matches!(state.phase(), Phase::Idle)).await;
+    assert!(is_active(&slot.state(), "echo v1"));
+    assert_eq!(slot.played.asked("swap echo v2"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,7 +9,8 @@ use anyhow::{Context, bail};
 use clap::Args;
 use lineside_bundle::parcel::{self, Papers};
 use lineside_bundle::{BuiltBundle, Manifest, OciManifest, ReleaseId};
-use lineside_trust::{Root, TrustedTarget, agree, verify_assignment, verify_releases};
+use lineside_trust::repository::{Carried, Client, InMemory};
+use lineside_trust::{Root, TrustedTarget, agree, verify_assignment};
 use lineside_wire::name::DeviceId;
 use serde::Deserialize;
 use serde_json::json;
@@ -33,16 +34,30 @@ pub struct Export {
 /// What the server has for a device, each document as it was signed.
 #[derive(Deserialize)]
 struct Documents {
-    roots: Vec<String>,
-    releases: String,
+    metadata: BTreeMap<String, String>,
     assignment: String,
+    files: BTreeMap<String, String>,
+}
+
+impl Documents {
+    /// The root of the highest version.
+    fn newest_root(&self) -> Option<&str> {
+        let version = |name: &str| name.strip_suffix(".root.json")?.parse::<u64>().ok();
+        let roots = self.metadata.iter().filter_map(|(name, text)| Some((version(name)?, text)));
+        roots.max_by_key(|(version, _)| *version).map(|(_, text)| text.as_str())
+    }
+}
+
+/// Names and bytes of texts.
+fn bytes(texts: BTreeMap<String, String>) -> Vec<(String, Vec<u8>)> {
+    texts.into_iter().map(|(name, text)| (name, text.into_bytes())).collect()
 }
 
 pub fn run(export: &Export, connection: &Connection, output: &Output) -> anyhow::Result<()> {
     let Export { device, output: file, keys } = export;
     let server = Server::at(connection)?;
     let documents: Documents = server.documents(device.as_str())?;
-    let newest = documents.roots.last().context("the server sends no root")?;
+    let newest = documents.newest_root().context("the server sends no root")?;
     let root = match keys {
         Some(keys) => {
             let folder = KeyFolder::open(keys)?;
@@ -63,9 +78,9 @@ pub fn run(export: &Export, connection: &Connection, output: &Output) -> anyhow:
         bundles.push(fetch(release, &server, &working)?);
     }
     let papers = Papers {
-        roots: documents.roots.into_iter().map(String::into_bytes).collect(),
-        releases: documents.releases.into_bytes(),
+        metadata: bytes(documents.metadata),
         assignment: documents.assignment.into_bytes(),
+        files: bytes(documents.files),
     };
     let bytes = replace_with(file, |out| parcel::write(&papers, &bundles, out))?;
     drop(working);
@@ -94,11 +109,13 @@ fn targets(
 ) -> anyhow::Result<Vec<TrustedTarget>> {
     let now = OffsetDateTime::now_utc();
     let advice = || format!("{device} would refuse what the server has signed for it");
-    let releases = verify_releases(root, documents.releases.as_bytes(), None, now);
-    let releases = releases.with_context(advice)?;
+    let metadata: Carried = bytes(documents.metadata.clone()).into_iter().collect();
+    let repository = Client::new(root.bytes(), metadata, InMemory::default());
+    let mut repository = repository.with_context(advice)?;
+    repository.refresh(now).with_context(advice)?;
     let assignment = documents.assignment.as_bytes();
     let assignment = verify_assignment(root, assignment, device, None, now).with_context(advice)?;
-    agree(&releases, &assignment).with_context(advice)
+    agree(&mut repository, &assignment, now).with_context(advice)
 }
 
 fn fetch(release: &ReleaseId, server: &Server, working: &Working) -> anyhow::Result<BuiltBundle> {

@@ -5,9 +5,11 @@ mod client;
 mod error;
 mod file;
 mod link;
+mod memory;
 pub(crate) mod rules;
 
 pub use client::{Client, Versions};
 pub use error::{Fault, RepositoryError};
 pub use file::{FileCheck, TrustedFile};
 pub use link::{Mirror, Shelf};
+pub use memory::{Carried, InMemory};

@@ -25,7 +25,7 @@ pub(super) async fn show(fleet: &Fleet, now: OffsetDateTime) -> Result<Shown, Er
     }
     let rows: Vec<Vec<String>> = released
         .iter()
-        .flat_map(|released| released.releases.iter())
+        .flat_map(|released| released.iter())
         .map(|release| {
             vec![
                 format!("<b>{}</b>", escape(&release.id.to_string())),

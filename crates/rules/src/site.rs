@@ -1,0 +1,97 @@
+//! What holds at a site, whatever a release or its author allows besides.
+
+use crate::limits::TrialLimits;
+use crate::shadow::ShadowLimits;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Stands for every slot.
+const EVERY_SLOT: &str = "*";
+
+/// The policy of a site: limits by slot, `*` for every slot. The strictest of all that speak counts, so
+/// a policy can forbid and never allow.
+///
+/// A field that is not known is refused: a limit that an agent does not understand is one that it
+/// would not keep.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SitePolicy {
+    /// What holds in each slot.
+    #[serde(default)]
+    pub slots: BTreeMap<String, SlotPolicy>,
+}
+
+/// What holds in a slot.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SlotPolicy {
+    /// Limits of trials.
+    #[serde(default)]
+    pub trial: TrialLimits,
+    /// Limits of shadow runs.
+    #[serde(default)]
+    pub shadow: ShadowLimits,
+}
+
+impl SitePolicy {
+    /// What trials in `slot` have to keep to.
+    pub fn trial(&self, slot: &str) -> TrialLimits {
+        TrialLimits::strictest(self.of(slot).map(|policy| &policy.trial))
+    }
+
+    /// What shadow runs in `slot` have to keep to.
+    pub fn shadow(&self, slot: &str) -> ShadowLimits {
+        ShadowLimits::strictest(self.of(slot).map(|policy| &policy.shadow))
+    }
+
+    /// Whether each limit is one that can be judged by.
+    ///
+    /// # Errors
+    /// The first field that is wrong, with its tables, and what is wrong with it.
+    pub fn check(&self) -> Result<(), (String, String)> {
+        for (slot, policy) in &self.slots {
+            let within = |table: &str, (field, problem): (String, String)| {
+                (format!("slots.{slot}.{table}.{field}"), problem)
+            };
+            policy.trial.check().map_err(|wrong| within("trial", wrong))?;
+            policy.shadow.check().map_err(|wrong| within("shadow", wrong))?;
+        }
+        Ok(())
+    }
+
+    fn of(&self, slot: &str) -> impl Iterator<Item = &SlotPolicy> {
+        [EVERY_SLOT, slot].into_iter().filter_map(|name| self.slots.get(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_strictest_of_what_is_said_of_every_slot_and_of_this_one_holds() {
+        let slot = |frames, crashes_max| SlotPolicy {
+            trial: TrialLimits { frames, crashes_max, ..TrialLimits::default() },
+            shadow: ShadowLimits { frames, ..ShadowLimits::default() },
+        };
+        let slots = [("*", slot(Some(500), Some(1))), ("line", slot(Some(200), Some(0)))];
+        let slots = slots.map(|(name, policy)| (name.to_owned(), policy));
+        let policy = SitePolicy { slots: BTreeMap::from(slots) };
+        let trial = policy.trial("line");
+        assert_eq!((trial.frames, trial.crashes_max), (Some(500), Some(0)));
+        assert_eq!(policy.trial("other").crashes_max, Some(1));
+        assert_eq!(policy.shadow("line").frames, Some(500));
+        assert!(!SitePolicy::default().shadow("line").is_wanted());
+    }
+
+    #[test]
+    fn limits_that_nothing_can_be_judged_by_are_told_with_their_place() {
+        let mut policy = SitePolicy::default();
+        let limits = TrialLimits { error_share_max: Some(2.0), ..TrialLimits::default() };
+        let slot = SlotPolicy { trial: limits, ..SlotPolicy::default() };
+        policy.slots.insert("line".into(), slot);
+        let (field, problem) = policy.check().unwrap_err();
+        assert_eq!(field, "slots.line.trial.error_share_max");
+        assert!(problem.contains("no share"), "{problem}");
+    }
+}
