@@ -44,6 +44,12 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
+/// Leaves no room in a database that could be used again while the disk is full.
+fn compact(path: &Path) {
+    let mut database = redb::Database::open(path).unwrap();
+    while database.compact().unwrap() {}
+}
+
 #[test]
 fn trouble_with_the_devices_folder_turns_off_updates_and_stops_nothing() {
     let vendor = Vendor::new();
@@ -117,6 +123,7 @@ fn a_device_that_starts_with_a_full_disk_answers() {
     device.start();
     commit_first(&device, &vendor);
     device.kill();
+    compact(&folder.join("state/state.redb"));
     mount.fill();
     device.start();
     let log = || fs::read_to_string(folder.join("agent.log")).unwrap();

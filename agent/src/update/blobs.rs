@@ -729,8 +729,9 @@ mod tests {
         let disk = Arc::new(Failing::default());
         let blobs = Blobs::on(folder.path(), disk.clone()).unwrap();
         let digest = Digest::of(b"right");
+        assert!(!blobs.receive(&digest, 5, &b"ri"[..], NEVER).unwrap());
         disk.syncs.store(2, Ordering::Relaxed);
-        let error = blobs.receive(&digest, 5, &b"right"[..], NEVER).unwrap_err();
+        let error = blobs.receive(&digest, 5, &b"ght"[..], NEVER).unwrap_err();
         assert!(matches!(error, BlobError::Write { .. }), "{error}");
         assert!(!blobs.holds(&digest, 5), "the folder is not synced");
         assert!(blobs.holds(&digest, 5), "now it is");
