@@ -9,7 +9,7 @@ use lineside_rules::SitePolicy;
 use lineside_trust::Seen;
 use lineside_update::{SlotState, Target};
 use lineside_wire::name::{DeviceId, SiteName, SlotName};
-use redb::{ReadableTable, TableDefinition, TableHandle};
+use redb::{ReadableTable, TableDefinition, TableHandle, WriteTransaction};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -244,8 +244,7 @@ impl Journal {
                 table.remove(shelf_key(name).as_str())?;
             }
         }
-        transaction.commit()?;
-        Ok(())
+        commit(transaction)
     }
 
     /// The document of the repository that is kept under `name`.
@@ -273,8 +272,7 @@ impl Journal {
             }
             table.insert(key.as_str(), bytes)?;
         }
-        transaction.commit()?;
-        Ok(())
+        commit(transaction)
     }
 
     fn read<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, JournalError> {
@@ -290,11 +288,15 @@ impl Journal {
                 table.insert(key.as_str(), value.as_slice())?;
             }
         }
-        failpoint::pass("journal.commit").map_err(redb::Error::Io)?;
-        transaction.commit()?;
-        failpoint::pass("journal.committed").map_err(redb::Error::Io)?;
-        Ok(())
+        commit(transaction)
     }
+}
+
+fn commit(transaction: WriteTransaction) -> Result<(), JournalError> {
+    failpoint::pass("journal.commit").map_err(redb::Error::Io)?;
+    transaction.commit()?;
+    failpoint::pass("journal.committed").map_err(redb::Error::Io)?;
+    Ok(())
 }
 
 fn shelf_key(name: &str) -> String {
