@@ -96,7 +96,7 @@ fn commit(folder: &Path) {
     let release = target.release.digest;
     let events = [
         Event::Assigned { target, floor: 0 },
-        Event::Downloaded { release },
+        Event::Downloaded { release, how: String::new() },
         Event::Staged {
             release,
             limits: TrialLimits::default(),
