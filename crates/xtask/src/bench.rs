@@ -18,8 +18,9 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
     match arguments.first().map(String::as_str) {
         Some("crash") => crash(arguments.get(1).map_or(CRASH_ROUNDS, String::as_str)),
         Some("delta") => delta::run(),
-        Some("footprint") => footprint(),
-        _ => bail!("usage: cargo xtask bench crash | delta | footprint"),
+        Some("footprint") => program("lineside-footprint"),
+        Some("swap") => program("lineside-swaps"),
+        _ => bail!("usage: cargo xtask bench crash | delta | footprint | swap"),
     }
 }
 
@@ -38,14 +39,16 @@ fn crash(rounds: &str) -> anyhow::Result<()> {
     )
 }
 
-/// Memory of an idle agent and of one with the ECG bundle, and the time to its first finding.
-fn footprint() -> anyhow::Result<()> {
+/// Builds everything and runs a program that measures the others: `lineside-footprint` the memory of an
+/// idle agent and of one with the ECG bundle, and the time to its first finding; `lineside-swaps` what
+/// a plant notices when the route changes.
+fn program(name: &str) -> anyhow::Result<()> {
     setup::targets(&[WASM])?;
     setup::programs(&[C_COMPILER])?;
     step("build", &mut cargo(&["build", "--workspace", "--locked"]))?;
     setup::plugins()?;
-    let mut footprint = Command::new(target_dir().join("debug/lineside-footprint"));
-    let status = footprint
+    let mut program = Command::new(target_dir().join("debug").join(name));
+    let status = program
         .current_dir(root())
         .env("CARGO_TARGET_DIR", target_dir())
         .status()

@@ -31,6 +31,14 @@ pub fn target_dir() -> PathBuf {
 pub fn cargo(arguments: &[&str]) -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
     cargo.args(arguments).current_dir(root()).env("CARGO_TARGET_DIR", target_dir());
+    // What cargo told this program about itself. The build script of ring looks at it, and would have
+    // ring and all of TLS built anew whenever somebody else calls cargo, or the clone lies elsewhere.
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&*name);
+        }
+    }
     if std::env::var_os("CI").is_some() {
         // Every clone lies elsewhere, so nothing incremental is ever used again.
         cargo.env("CARGO_INCREMENTAL", "0");
