@@ -146,6 +146,14 @@ impl Fleet {
         self.json(&["assign", device, slot, release])
     }
 
+    /// Lets the release that a slot holds back take the route.
+    ///
+    /// # Errors
+    /// The tool's words.
+    pub fn approve(&self, device: &str, slot: &str) -> anyhow::Result<Value> {
+        self.json(&["approve", device, slot])
+    }
+
     /// The device as the server describes it.
     ///
     /// # Errors

@@ -38,11 +38,12 @@ fn a_release_arrives_as_a_delta_from_the_one_that_the_device_has() {
     })
     .unwrap();
     fleet.assign("mill", "turbine", "turbine/2").unwrap();
-    let line = wait("v2 was fetched", || {
-        let log = fleet.agent("mill")?.log();
-        let said = |line: &&str| line.contains("turbine v2: ") && line.contains("bytes fetched");
-        log.lines().find(said).map(str::to_owned)
-    })
-    .unwrap();
-    assert!(line.contains("bytes fetched, by delta from v1"), "{line}");
+    let told = |device: &Value| {
+        let mut events = device["events"].as_array()?.iter();
+        let is_it =
+            |event: &&Value| event["kind"] == "downloaded" && event["release"] == "turbine v2";
+        events.find(is_it)?["text"].as_str().map(str::to_owned)
+    };
+    let text = fleet.wait_for("mill", "v2 was fetched", told).unwrap();
+    assert!(text.contains("bytes fetched, by delta from v1"), "{text}");
 }

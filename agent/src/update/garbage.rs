@@ -126,7 +126,7 @@ mod tests {
             state,
             [
                 Event::Assigned { target: target(bundle), floor: 0 },
-                Event::Downloaded { release },
+                Event::Downloaded { release, how: String::new() },
                 Event::Staged {
                     release,
                     limits: TrialLimits::default(),
@@ -157,7 +157,7 @@ mod tests {
             both.clone(),
             [
                 Event::Assigned { target: target(&third), floor: 0 },
-                Event::Downloaded { release: third.release_id().digest },
+                Event::Downloaded { release: third.release_id().digest, how: String::new() },
             ],
         );
         for (state, unread) in [(&both, &first), (&both, &second), (&staging, &third)] {

@@ -118,14 +118,10 @@ pub(super) async fn download(
             () = online.notified() => {}
         }
     }
-    let named = release.to_string();
     let fetched =
         spawn_blocking(move || registry.fetch(&release, &blobs, &*preflight, &cancelled)).await;
     Some(match fetched {
-        Ok(Ok(fetched)) => {
-            tracing::info!("{named}: {fetched}");
-            Event::Downloaded { release: digest }
-        }
+        Ok(Ok(fetched)) => Event::Downloaded { release: digest, how: fetched.to_string() },
         Ok(Err(error)) if error.is_final() => {
             Event::Refused { release: digest, reason: chain(error) }
         }

@@ -23,6 +23,8 @@ pub enum Event {
     Downloaded {
         /// Which release.
         release: Digest,
+        /// How they came, for people; may be empty.
+        how: String,
     },
     /// The blobs could not be fetched this time.
     DownloadFailed {

@@ -70,17 +70,18 @@ pub fn step(mut slot: SlotState, event: Event, ran: Duration) -> (SlotState, Vec
         (_, Approved { release }) => slot.approve(release),
 
         // The active release was damaged, and is whole again.
-        (Downloading { target, .. }, Downloaded { release })
+        (Downloading { target, .. }, Downloaded { release, .. })
             if target.is(&release) && slot.is_active(&release) =>
         {
             slot.phase = Idle;
             slot.be_whole_again()
         }
-        (Shadow(_) | Held(_), Downloaded { release }) if slot.is_active(&release) => {
+        (Shadow(_) | Held(_), Downloaded { release, .. }) if slot.is_active(&release) => {
             slot.be_whole_again()
         }
-        (Downloading { target, .. }, Downloaded { release }) if target.is(&release) => {
-            let text = format!("{} is on disk; replaying its checks", target.release);
+        (Downloading { target, .. }, Downloaded { release, how }) if target.is(&release) => {
+            let how = if how.is_empty() { how } else { format!(" ({how})") };
+            let text = format!("{} is on disk{how}; replaying its checks", target.release);
             let report = slot.report(ReportKind::Downloaded, &target.release, text);
             slot.phase = Staging { target: target.clone(), starts: Starts::default(), attempts: 0 };
             vec![report, Stage { target, attempts: 0 }]

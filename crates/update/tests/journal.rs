@@ -44,7 +44,7 @@ fn on_trial() -> SlotState {
         let verdict = if version == "A" { Verdict::Passed } else { Verdict::Undecided };
         for event in [
             Event::Assigned { target, floor: 0 },
-            Event::Downloaded { release },
+            Event::Downloaded { release, how: String::new() },
             Event::Staged {
                 release,
                 limits,

@@ -83,7 +83,7 @@ fn events() -> Vec<(&'static str, u32, Event)> {
         ("the candidate is assigned (again)", 1, assigned(CANDIDATE)),
         ("the active release is assigned", 1, assigned(ACTIVE)),
         ("a person approves the candidate", 1, Approved { release }),
-        ("downloaded", 1, Downloaded { release }),
+        ("downloaded", 1, Downloaded { release, how: String::new() }),
         ("the download failed", 1, DownloadFailed { release, reason: reason() }),
         ("the checks passed, nobody wants a comparison", 1, staged(asks(None, None), release)),
         ("the checks passed, somebody wants a comparison", 1, staged(asks(Some(9), None), release)),
@@ -132,7 +132,7 @@ fn events() -> Vec<(&'static str, u32, Event)> {
             Interrupted { release: active, reason: reason() },
         ),
         ("the active release is damaged", 1, Damaged { release: active, reason: reason() }),
-        ("the active release is downloaded", 1, Downloaded { release: active }),
+        ("the active release is downloaded", 1, Downloaded { release: active, how: String::new() }),
         ("reports were taken", 1, Reported { through: u64::MAX }),
         ("time passed", 1, Ticked),
     ]
@@ -172,7 +172,7 @@ fn way(version: &str) -> [Event; 5] {
     let release = digest(version);
     [
         assigned(version),
-        Event::Downloaded { release },
+        Event::Downloaded { release, how: String::new() },
         staged(ShadowLimits::default(), release),
         Event::Consented { release },
         Event::Observed { release, seen: Tally::default(), verdict: Verdict::Passed },
@@ -185,7 +185,7 @@ fn places() -> Vec<(&'static str, &'static str, SlotState)> {
     let idle = after(after(vacant.clone(), way(PREVIOUS)), way(ACTIVE));
     let release = digest(CANDIDATE);
     let downloading = after(idle.clone(), [assigned(CANDIDATE)]);
-    let staging = after(downloading.clone(), [Event::Downloaded { release }]);
+    let staging = after(downloading.clone(), [Event::Downloaded { release, how: String::new() }]);
     let shadow = after(staging.clone(), [staged(asks(Some(9), None), release)]);
     let asking = after(staging.clone(), [staged(asks(None, Some(Decide::Ask)), release)]);
     let held = after(staging.clone(), [staged(ShadowLimits::default(), release)]);

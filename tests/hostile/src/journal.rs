@@ -32,7 +32,10 @@ pub(crate) fn states() -> Vec<Vec<u8>> {
     for (version, number) in [("A", 1), ("B", 2)] {
         let target = target(version, number);
         let release = target.release.digest;
-        for event in [Event::Assigned { target, floor: 0 }, Event::Downloaded { release }] {
+        for event in [
+            Event::Assigned { target, floor: 0 },
+            Event::Downloaded { release, how: String::new() },
+        ] {
             state = step(state, event, Duration::from_secs(1)).0;
             states.push(serde_json::to_vec(&state).expect("a state can be written"));
         }

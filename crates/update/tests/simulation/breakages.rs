@@ -50,7 +50,7 @@ fn staged(release: lineside_bundle::Digest) -> Event {
 
 fn skips_checks(slot: SlotState, event: Event, ran: Duration) -> Stepped {
     let downloaded = match &event {
-        Event::Downloaded { release } => Some(*release),
+        Event::Downloaded { release, .. } => Some(*release),
         _ => None,
     };
     let (slot, effects) = step(slot, event, ran);

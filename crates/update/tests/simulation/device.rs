@@ -283,7 +283,7 @@ impl Device {
             _ => {
                 self.whole.insert(release);
                 self.rotten.remove(&release);
-                Event::Downloaded { release }
+                Event::Downloaded { release, how: String::new() }
             }
         };
         self.answers.push_back(answer);
@@ -434,7 +434,7 @@ impl Device {
         }
         let index = which % self.answers.len();
         let Some(answer) = self.answers.remove(index) else { return Ok(()) };
-        if let Event::Downloaded { release }
+        if let Event::Downloaded { release, .. }
         | Event::DownloadFailed { release, .. }
         | Event::Staged { release, .. }
         | Event::Refused { release, .. }

@@ -33,7 +33,7 @@ fn events(line: &str) -> Vec<Event> {
         ["assign", b, "floor", floor] => {
             vec![Event::Assigned { target: target(b), floor: floor.parse().unwrap() }]
         }
-        ["downloaded", b] => vec![Event::Downloaded { release: digest(b) }],
+        ["downloaded", b] => vec![Event::Downloaded { release: digest(b), how: String::new() }],
         ["unreachable", b] => vec![Event::DownloadFailed { release: digest(b), reason: reason() }],
         // The site asks for no shadow, for one, for one that a person decides on, for a person only.
         ["staged", b] => vec![staged(b, None, None)],
