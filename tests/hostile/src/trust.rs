@@ -74,7 +74,7 @@ impl Shelf for Documents {
     }
 }
 
-/// Follows a repository. The input has a byte for each document, naming its place in [`SERVED`], and
+/// Follows a repository. The input has a byte for each document, naming its place in `SERVED`, and
 /// whether it is served as it is or signed by who may: then what is signed.
 ///
 /// What one refresh has kept another one finds again, and no version ever falls.

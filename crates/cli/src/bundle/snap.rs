@@ -36,7 +36,7 @@ pub struct SnapArguments {
     #[arg(long, value_name = "CSV", requires = "snap_from")]
     snap_data: Vec<PathBuf>,
     /// How far an output may move by rounding, in its unit, as in `--snap-within probability=0.02`;
-    /// else as far as [shadow] or a check allows.
+    /// else as far as the shadow table or a check allows.
     #[arg(long, value_name = "OUTPUT=DISTANCE", requires = "snap_from")]
     snap_within: Vec<String>,
     /// Share of the findings that have to be alike.
