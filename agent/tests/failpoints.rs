@@ -286,16 +286,10 @@ impl House {
 
     /// A sink that has failed tries again after a pause.
     fn wait_until_delivered(&mut self) {
-        let began = Instant::now();
-        loop {
+        wait("all findings are delivered", || {
             let status = self.answers();
-            let waiting = status["waiting"].as_object().unwrap();
-            if waiting.values().all(|count| *count == 0) {
-                return;
-            }
-            assert!(began.elapsed() < PATIENCE, "{waiting:?} findings are not delivered");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+            status["waiting"].as_object()?.values().all(|count| *count == 0).then_some(())
+        });
     }
 
     /// Ends the agent, and finds every finding and every report once.

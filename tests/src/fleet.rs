@@ -146,6 +146,21 @@ impl Fleet {
         self.json(&["assign", device, slot, release])
     }
 
+    /// Waits until the server has a delta to what [`Fleet::release`] has released.
+    ///
+    /// # Errors
+    /// In vain.
+    pub fn wait_for_delta(&self, released: &Value) -> anyhow::Result<()> {
+        let path = released["release"].as_str().unwrap_or_default();
+        let (bundle, _) = path.split_once('/').context("a release has a name and a version")?;
+        let digest = released["digest"].as_str().context("a release has a digest")?;
+        let referrers = format!("/v2/{bundle}/referrers/{digest}");
+        wait(&format!("the server has a delta to {path}"), || {
+            let referrers = self.get(&referrers).ok()?;
+            (!referrers["manifests"].as_array()?.is_empty()).then_some(())
+        })
+    }
+
     /// Lets the release that a slot holds back take the route.
     ///
     /// # Errors

@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 
-use lineside_tests::child::wait;
 use lineside_tests::fleet::Fleet;
 use lineside_tests::root;
 use serde_json::Value;
@@ -31,12 +30,7 @@ fn a_release_arrives_as_a_delta_from_the_one_that_the_device_has() {
     fleet.wait_for("mill", "turbine v1 stays", stays).unwrap();
 
     let signed = fleet.release("turbine", "2").unwrap();
-    let referrers = format!("/v2/turbine/referrers/{}", signed["digest"].as_str().unwrap());
-    wait("the server has made a delta", || {
-        let list = fleet.get(&referrers).ok()?;
-        (!list["manifests"].as_array()?.is_empty()).then_some(())
-    })
-    .unwrap();
+    fleet.wait_for_delta(&signed).unwrap();
     fleet.assign("mill", "turbine", "turbine/2").unwrap();
     let told = |device: &Value| {
         let mut events = device["events"].as_array()?.iter();

@@ -10,6 +10,17 @@ use std::time::{Duration, Instant};
 
 /// How often somebody who waits looks whether it is still wanted.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Waits until that moment; false if it was cancelled before.
+pub(super) fn wait(until: Instant, cancelled: &dyn Fn() -> bool) -> bool {
+    while Instant::now() < until {
+        if cancelled() {
+            return false;
+        }
+        sleep(LOOK_EVERY.min(until.saturating_duration_since(Instant::now())));
+    }
+    true
+}
 /// Bytes that are read at once where there is a rate: a server must not take the pauses for death.
 const SLOW_PIECE_BYTES: usize = 4 << 10;
 /// Bytes that are booked at once: what a power cut costs of the budget, and how often it is written.
@@ -85,9 +96,7 @@ impl<R: Read> Read for Limited<'_, R> {
         }
         if let Some(rate) = &self.limits.rate {
             let until = Instant::now() + rate.take(read as u64, Instant::now());
-            while Instant::now() < until && !(self.cancelled)() {
-                sleep(LOOK_EVERY.min(until.saturating_duration_since(Instant::now())));
-            }
+            wait(until, self.cancelled);
         }
         Ok(read)
     }

@@ -2,11 +2,10 @@
 
 use crate::update::blobs::{BlobError, Blobs};
 use crate::update::download::DownloadError;
-use crate::update::limits::Limits;
+use crate::update::limits::{Limits, wait};
 use lineside_bundle::{Digest, MANIFEST_TYPE};
 use std::io::Read;
 use std::sync::Arc;
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 use ureq::Body;
 use ureq::http::header::{AUTHORIZATION, CONTENT_RANGE, LOCATION, RETRY_AFTER};
@@ -24,8 +23,6 @@ const PIECE_BYTES_MIN: u64 = 16 << 10;
 const PATIENCE_TIMES: u32 = 3;
 /// Longest patience that a server gets at once.
 const PATIENCE_MAX: Duration = Duration::from_secs(600);
-/// How often somebody who waits looks whether it is still wanted.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Redirections that are followed for one request.
 const REDIRECTIONS_MAX: usize = 5;
 
@@ -180,12 +177,8 @@ impl Server {
         for _ in 0..PATIENCE_TIMES {
             let response = self.follow(path, accept, from)?;
             let Some(pause) = patience(&response) else { return Ok(response) };
-            let until = Instant::now() + pause;
-            while Instant::now() < until {
-                if cancelled() {
-                    return Err(BlobError::Cancelled.into());
-                }
-                sleep(LOOK_EVERY.min(until.saturating_duration_since(Instant::now())));
+            if !wait(Instant::now() + pause, cancelled) {
+                return Err(BlobError::Cancelled.into());
             }
         }
         self.follow(path, accept, from)

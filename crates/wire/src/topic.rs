@@ -58,11 +58,6 @@ impl Topic {
     pub fn all_down(device: &DeviceId) -> String {
         format!("{PREFIX}/{device}/down/#")
     }
-
-    /// What the server subscribes to: everything any device tells.
-    pub fn all_up() -> String {
-        format!("{PREFIX}/+/up/#")
-    }
 }
 
 impl fmt::Display for Topic {

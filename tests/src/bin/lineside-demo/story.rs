@@ -144,7 +144,7 @@ impl Story {
         }
         let released = self.fleet.release("turbine", "2")?;
         self.tell("operator", "signs turbine v2, which learnt from frost");
-        self.wait_for_delta(&released)?;
+        self.fleet.wait_for_delta(&released)?;
         self.tell("server", "has made a recipe: what turbine v2 is, seen from turbine v1");
         self.tell("operator", "assigns turbine v2");
         self.assign("2")?;
@@ -211,16 +211,6 @@ impl Story {
 
     fn approve(&self) -> anyhow::Result<()> {
         MILLS.iter().try_for_each(|mill| self.fleet.approve(mill, "turbine").map(drop))
-    }
-
-    /// Waits until the server has a delta to a release.
-    fn wait_for_delta(&self, released: &Value) -> anyhow::Result<()> {
-        let digest = released["digest"].as_str().context("a release has a digest")?;
-        let path = format!("/v2/turbine/referrers/{digest}");
-        wait_for(CHAPTER_MAX, "the server has a delta to turbine v2", || {
-            let referrers = self.fleet.get(&path).ok()?;
-            referrers["manifests"].as_array().is_some_and(|all| !all.is_empty()).then_some(())
-        })
     }
 
     /// Waits until at least this share of a device's last windows raise an alarm; gives how many.
