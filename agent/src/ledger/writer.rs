@@ -1,0 +1,283 @@
+//! The thread that writes: what waits goes into one transaction, and nobody is told before that is on
+//! the medium.
+
+use super::batch::{Addressed, Answer, Batch, Committed, Span};
+use super::door::{LedgerError, OutboxLimits};
+use super::record::SlotRecord;
+use super::tables::{OUTBOX, READINGS, SINKS, SLOTS, STREAMS};
+use crate::database::Database;
+use crate::failpoint;
+use redb::ReadableTable;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::{Notify, mpsc, oneshot};
+
+/// How long a disk that takes nothing is left alone.
+const RETRY_AFTER: Duration = Duration::from_millis(200);
+/// How long the disk must have taken everything before that is told: small transactions find room
+/// now and then while it is full.
+const AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// What the thread is asked for.
+pub(super) enum Request {
+    Commit(Box<Batch>, oneshot::Sender<Answer>),
+    Delivered { sink: String, numbers: Vec<u64>, done: oneshot::Sender<()> },
+}
+
+/// What the thread has.
+pub(super) struct Writer {
+    pub(super) database: Arc<Database>,
+    pub(super) limits: OutboxLimits,
+    pub(super) news: Arc<Notify>,
+    /// Sinks that have taken nothing for so long that slots have to wait.
+    pub(super) full: Arc<Mutex<BTreeSet<String>>>,
+    pub(super) trouble: Option<Trouble>,
+}
+
+/// The disk takes nothing, or not for long enough.
+pub(super) struct Trouble {
+    /// Since when it has taken everything.
+    over_since: Option<Instant>,
+}
+
+/// A transaction that may be on the medium.
+#[derive(Default)]
+struct Open {
+    /// What its batches found out.
+    outcomes: Vec<Committed>,
+    /// The number that its last batch of each slot gives the slot.
+    batches: BTreeMap<String, u64>,
+}
+
+/// Why a transaction has failed.
+struct Failed {
+    error: LedgerError,
+    /// The transaction, if it may be on the medium all the same.
+    open: Option<Open>,
+}
+
+impl<E: Into<LedgerError>> From<E> for Failed {
+    fn from(error: E) -> Failed {
+        Failed { error: error.into(), open: None }
+    }
+}
+
+impl Writer {
+    /// Writes until nobody is left to ask.
+    pub(super) fn write(mut self, mut inbox: mpsc::Receiver<Request>) {
+        // A sink waits until what it has delivered has left, so these stay few.
+        let mut delivered: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
+        let mut delivering = Vec::new();
+        while let Some(first) = self.next(&mut inbox, !delivering.is_empty()) {
+            let mut batches = Vec::new();
+            let mut request = first;
+            while let Some(one) = request {
+                match one {
+                    Request::Commit(batch, answer) => batches.push((batch, answer)),
+                    Request::Delivered { sink, numbers, done } => {
+                        delivered.entry(sink).or_default().extend(numbers);
+                        delivering.push(done);
+                    }
+                }
+                request = inbox.try_recv().ok();
+            }
+            let written = match self.transact(&batches, &delivered) {
+                Err(Failed { error, open: Some(written) }) => self.find_out(error, written, &inbox),
+                Err(Failed { error, open: None }) => Err(error),
+                Ok(outcomes) => Ok(outcomes),
+            };
+            match written {
+                Ok(outcomes) => {
+                    delivered.clear();
+                    self.worked();
+                    for ((_, answer), outcome) in batches.into_iter().zip(outcomes) {
+                        let _ = answer.send(Ok(outcome));
+                    }
+                    for done in delivering.drain(..) {
+                        let _ = done.send(());
+                    }
+                }
+                Err(error) => {
+                    self.failed(error);
+                    for (batch, answer) in batches {
+                        let _ = answer.send(Err(batch));
+                    }
+                    // Slots try again at once; the disk needs a moment.
+                    std::thread::sleep(RETRY_AFTER);
+                }
+            }
+            self.news.notify_waiters();
+        }
+    }
+
+    /// The next request; none within a moment if there is something left to write. Nothing at all
+    /// when nobody is left to ask.
+    fn next(&self, inbox: &mut mpsc::Receiver<Request>, left: bool) -> Option<Option<Request>> {
+        if !left {
+            return inbox.blocking_recv().map(Some);
+        }
+        match inbox.try_recv() {
+            Ok(request) => Some(Some(request)),
+            Err(TryRecvError::Empty) => Some(None),
+            Err(TryRecvError::Disconnected) => None,
+        }
+    }
+
+    fn worked(&mut self) {
+        let Some(trouble) = &mut self.trouble else { return };
+        let since = *trouble.over_since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= AGAIN_AFTER {
+            self.trouble = None;
+            tracing::info!("state.redb can be written again");
+        }
+    }
+
+    fn failed(&mut self, error: LedgerError) {
+        if self.trouble.replace(Trouble { over_since: None }).is_none() {
+            let error = anyhow::Error::from(error);
+            tracing::error!("findings and positions wait in memory: {error:#}");
+        }
+    }
+
+    /// Finds out whether a transaction is on the medium whose commit has failed: the disk may have
+    /// taken it and not said so. Given to the slots again it would double their findings. Until the
+    /// disk can be asked, the slots wait as for one that hangs.
+    fn find_out(
+        &mut self,
+        error: LedgerError,
+        Open { outcomes, batches }: Open,
+        inbox: &mpsc::Receiver<Request>,
+    ) -> Result<Vec<Committed>, LedgerError> {
+        let Some((slot, batch)) = batches.first_key_value() else { return Err(error) };
+        loop {
+            match self.batches(slot) {
+                Ok(written) if written >= *batch => return Ok(outcomes),
+                Ok(_) => return Err(error),
+                Err(_) if inbox.is_closed() => return Err(error),
+                Err(still) => self.failed(still),
+            }
+            std::thread::sleep(RETRY_AFTER);
+        }
+    }
+
+    /// How many batches of a slot are on the medium.
+    fn batches(&self, slot: &str) -> Result<u64, LedgerError> {
+        // One that writes, because only that opens the database again.
+        let transaction = self.database.begin_write()?;
+        let slots = transaction.open_table(SLOTS)?;
+        Ok(slots.get(slot)?.map_or(0, |bytes| record(bytes.value()).batches))
+    }
+
+    fn transact(
+        &self,
+        batches: &[(Box<Batch>, oneshot::Sender<Answer>)],
+        delivered: &BTreeMap<String, BTreeSet<u64>>,
+    ) -> Result<Vec<Committed>, Failed> {
+        let transaction = self.database.begin_write()?;
+        let mut open = Open::default();
+        let mut full = BTreeSet::new();
+        {
+            let mut slots = transaction.open_table(SLOTS)?;
+            let mut streams = transaction.open_table(STREAMS)?;
+            let mut readings = transaction.open_table(READINGS)?;
+            let mut outbox = transaction.open_table(OUTBOX)?;
+            let mut sinks = transaction.open_table(SINKS)?;
+            for (batch, _) in batches {
+                let slot = batch.slot.as_str();
+                let mut accounted: BTreeMap<&str, u64> = BTreeMap::new();
+                let mut outcome = Committed::default();
+                for Span { key, first, last } in &batch.spans {
+                    let owed = match accounted.get(key.as_str()) {
+                        Some(owed) => *owed,
+                        None => streams.get((slot, key.as_str()))?.map_or(0, |s| s.value().1),
+                    };
+                    outcome.lost += first.saturating_sub(owed);
+                    outcome.doubled += u64::from(*first < owed);
+                    accounted.insert(key, owed.max(last.wrapping_add(1)));
+                }
+                for (key, state) in &batch.journal.streams {
+                    streams.insert((slot, key.as_str()), (state.next, state.accounted))?;
+                }
+                for chunk in &batch.journal.gone {
+                    readings.remove((slot, *chunk))?;
+                }
+                if let Some((number, kept)) = &batch.journal.chunk {
+                    let bytes = postcard::to_stdvec(kept)
+                        .expect("readings have a length and no maps, so postcard can write them");
+                    readings.insert((slot, *number), bytes.as_slice())?;
+                }
+                let mut record = batch.record.clone();
+                let before = slots.get(slot)?.map(|bytes| self::record(bytes.value()));
+                let before = before.unwrap_or_default();
+                record.batches = before.batches + 1;
+                open.batches.insert(slot.to_owned(), record.batches);
+                record.counts.lost = before.counts.lost + outcome.lost;
+                record.counts.doubled = before.counts.doubled + outcome.doubled;
+                let bytes = serde_json::to_vec(&record)
+                    .expect("a record has string keys and finite numbers");
+                slots.insert(slot, bytes.as_slice())?;
+                for Addressed { sinks: to, json } in &batch.findings {
+                    for sink in to.iter() {
+                        let (waiting, dropped, next) =
+                            sinks.get(sink.as_str())?.map_or((0, 0, 1), |counts| counts.value());
+                        let json = format!("{{\"number\":{next},{}", &json[1..]);
+                        outbox.insert((sink.as_str(), next), json.as_str())?;
+                        sinks.insert(sink.as_str(), (waiting + 1, dropped, next + 1))?;
+                    }
+                }
+                open.outcomes.push(outcome);
+            }
+            for (sink, numbers) in delivered {
+                let mut removed = 0;
+                for number in numbers {
+                    removed += u64::from(outbox.remove((sink.as_str(), *number))?.is_some());
+                }
+                let counts = sinks.get(sink.as_str())?.map(|counts| counts.value());
+                if let Some((waiting, dropped, next)) = counts {
+                    sinks.insert(sink.as_str(), (waiting - removed.min(waiting), dropped, next))?;
+                }
+            }
+            let all: Vec<(String, (u64, u64, u64))> = sinks
+                .iter()?
+                .map(|entry| entry.map(|(key, value)| (key.value().to_owned(), value.value())))
+                .collect::<Result<_, _>>()?;
+            for (sink, (waiting, dropped, next)) in all {
+                let over = waiting.saturating_sub(self.limits.findings_max);
+                if self.limits.block {
+                    if waiting >= self.limits.findings_max {
+                        full.insert(sink);
+                    }
+                } else if over > 0 {
+                    let name = sink.as_str();
+                    let oldest: Vec<u64> = outbox
+                        .range((name, 0)..=(name, u64::MAX))?
+                        .take(over as usize)
+                        .map(|entry| entry.map(|(key, _)| key.value().1))
+                        .collect::<Result<_, _>>()?;
+                    for number in &oldest {
+                        outbox.remove((name, *number))?;
+                    }
+                    let gone = oldest.len() as u64;
+                    sinks.insert(name, (waiting - gone, dropped + gone, next))?;
+                    tracing::warn!(%sink, "{gone} findings gave way: too many wait for the sink");
+                }
+            }
+        }
+        let committed = failpoint::pass("ledger.commit")
+            .map_err(redb::Error::Io)
+            .and_then(|()| Ok(transaction.commit()?))
+            .and_then(|()| failpoint::pass("ledger.committed").map_err(redb::Error::Io));
+        if let Err(error) = committed {
+            return Err(Failed { error: error.into(), open: Some(open) });
+        }
+        *self.full.lock().unwrap_or_else(PoisonError::into_inner) = full;
+        Ok(open.outcomes)
+    }
+}
+
+/// What is written of a slot; as of a new one if it cannot be understood.
+fn record(bytes: &[u8]) -> SlotRecord {
+    serde_json::from_slice(bytes).unwrap_or_default()
+}
