@@ -1,7 +1,8 @@
 //! The table `[slots.NAME.updates]`: when the route of a slot may be changed.
 
+use super::mqtt::{MqttEnd, mqtt_end};
 use super::windows::{Window, Windows, offset};
-use super::{MqttEnd, Wrong, mqtt_end, within, wrong};
+use super::{Wrong, within, wrong};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,152 @@
+//! The tables `[slots.NAME]`: what feeds a slot, where its findings go, and the site's own limits.
+
+use super::sinks::SinkKind;
+use super::sources::SourceKind;
+use super::updates::{UpdatesConfig, UpdatesFile};
+use super::{Wrong, within, wrong};
+use crate::capture::Bounds;
+use lineside_bundle::FailSafe;
+use lineside_rules::{ShadowLimits, TrialLimits};
+use lineside_wire::name::SlotName;
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+/// Readings that may be asked to wait for a worker.
+const QUEUE_READINGS_MAX: usize = 1_000_000;
+
+/// One slot.
+#[derive(Debug, Clone)]
+pub struct SlotConfig {
+    /// Name of the source.
+    pub source: String,
+    /// Where its readings come from.
+    pub source_kind: SourceKind,
+    /// Readings that may wait for the worker.
+    pub queue_readings_max: usize,
+    /// What gives way when more come.
+    pub overflow: Overflow,
+    /// Names of the sinks that get its findings.
+    pub sinks: Vec<String>,
+    /// The site's own limits for trials.
+    pub policy: TrialLimits,
+    /// The site's own limits for shadows.
+    pub shadow: ShadowLimits,
+    /// When the route of the slot may be changed.
+    pub updates: UpdatesConfig,
+    /// Bounds of the readings that are kept on the device; none: none are.
+    pub capture: Option<Bounds>,
+    /// What the slot says while it is vacant; where nothing is named, what its last bundle wants.
+    pub fail_safe: BTreeMap<String, FailSafe>,
+}
+
+/// What gives way when more readings come than the worker takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Overflow {
+    /// The source waits: a file is read later, a broker keeps its messages.
+    #[default]
+    Block,
+    /// The readings that have waited longest are dropped and counted.
+    DropOldest,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SlotFile {
+    source: String,
+    #[serde(default = "queue_readings_default")]
+    queue_readings_max: usize,
+    #[serde(default)]
+    overflow: Overflow,
+    #[serde(default)]
+    sinks: Vec<String>,
+    #[serde(default)]
+    policy: TrialLimits,
+    #[serde(default)]
+    updates: UpdatesFile,
+    #[serde(default)]
+    shadow: ShadowLimits,
+    capture: Option<CaptureFile>,
+    #[serde(default)]
+    fail_safe: BTreeMap<String, FailSafe>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct CaptureFile {
+    mib_max: u64,
+    hours_max: u64,
+}
+
+impl Default for CaptureFile {
+    fn default() -> CaptureFile {
+        CaptureFile { mib_max: 16, hours_max: 168 }
+    }
+}
+
+pub(super) fn queue_readings_default() -> usize {
+    10_000
+}
+
+impl SlotFile {
+    /// Checks what was written of the slot `name`, against all sources and sinks; paths are relative
+    /// to `folder`.
+    pub(super) fn check(
+        self,
+        name: &SlotName,
+        sources: &BTreeMap<String, SourceKind>,
+        sinks: &BTreeMap<String, SinkKind>,
+        folder: &Path,
+    ) -> Result<SlotConfig, Wrong> {
+        let field = |key: &str| format!("slots.{name}.{key}");
+        let Some(source_kind) = sources.get(&self.source).cloned() else {
+            let there: Vec<&String> = sources.keys().collect();
+            return wrong(
+                field("source"),
+                format!("there is no source {:?}, only {there:?}", self.source),
+            );
+        };
+        if let Some(missing) = self.sinks.iter().find(|sink| !sinks.contains_key(*sink)) {
+            let there: Vec<&String> = sinks.keys().collect();
+            return wrong(field("sinks"), format!("there is no sink {missing:?}, only {there:?}"));
+        }
+        if self.sinks.iter().collect::<BTreeSet<_>>().len() < self.sinks.len() {
+            return wrong(field("sinks"), "a sink is named twice");
+        }
+        if !(1..=QUEUE_READINGS_MAX).contains(&self.queue_readings_max) {
+            let problem = format!("must be 1 to {QUEUE_READINGS_MAX} readings");
+            return wrong(field("queue_readings_max"), problem);
+        }
+        if let Err((limit, problem)) = self.policy.check() {
+            return wrong(field(&format!("policy.{limit}")), problem);
+        }
+        if let Err((limit, problem)) = self.shadow.check() {
+            return wrong(field(&format!("shadow.{limit}")), problem);
+        }
+        Ok(SlotConfig {
+            source: self.source,
+            source_kind,
+            queue_readings_max: self.queue_readings_max,
+            overflow: self.overflow,
+            sinks: self.sinks,
+            policy: self.policy,
+            updates: self.updates.check(&field("updates"), folder)?,
+            shadow: self.shadow,
+            capture: self.capture.map(|file| file.check(&field("capture"))).transpose()?,
+            fail_safe: self.fail_safe,
+        })
+    }
+}
+
+impl CaptureFile {
+    /// Checks what was written below `field`.
+    pub(super) fn check(self, field: &str) -> Result<Bounds, Wrong> {
+        let CaptureFile { mib_max, hours_max } = self;
+        let mib_max = within(format!("{field}.mib_max"), mib_max, 1..=65_536)?;
+        let hours_max = within(format!("{field}.hours_max"), hours_max, 1..=87_600)?;
+        let age_max = Duration::from_secs(hours_max * 3600);
+        Ok(Bounds { bytes_max: mib_max << 20, age_max })
+    }
+}

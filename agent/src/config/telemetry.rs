@@ -1,0 +1,41 @@
+//! The table `[telemetry]`.
+
+use super::{Wrong, within};
+use serde::Deserialize;
+use std::time::Duration;
+
+/// What the fleet server is told, and how much of it may wait.
+#[derive(Debug, Clone)]
+pub struct TelemetryConfig {
+    /// Span that one report summarises, in the readings' own time.
+    pub interval: Duration,
+    /// Bytes that may wait on disk for the server.
+    pub spool_bytes_max: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct TelemetryFile {
+    interval_seconds: u64,
+    spool_mib_max: u64,
+}
+
+impl Default for TelemetryFile {
+    fn default() -> TelemetryFile {
+        TelemetryFile { interval_seconds: 3600, spool_mib_max: 64 }
+    }
+}
+
+impl TelemetryFile {
+    /// Checks what was written.
+    pub(super) fn check(self) -> Result<TelemetryConfig, Wrong> {
+        let field = |key: &str| format!("telemetry.{key}");
+        let TelemetryFile { interval_seconds, spool_mib_max } = self;
+        let interval = within(field("interval_seconds"), interval_seconds, 1..=31_536_000)?;
+        let spool = within(field("spool_mib_max"), spool_mib_max, 1..=65_536)?;
+        Ok(TelemetryConfig {
+            interval: Duration::from_secs(interval),
+            spool_bytes_max: spool << 20,
+        })
+    }
+}
