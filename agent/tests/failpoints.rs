@@ -136,9 +136,9 @@ const WITHOUT: [(&str, &str); 14] = [
     ("worker/running.rs", "write_all("),
     ("sink/file.rs", "let _ = self.file.set_len(self.length);"),
     ("update/blobs.rs", "let _ = self.disk.remove(&path);"),
-    ("update/blobs.rs", "out.file.sync().map_err(ApplyError::Write)"),
-    ("update/blobs.rs", "file.set_len(trusted)?;"),
-    ("update/blobs.rs", "file.sync_all()?;"),
+    ("update/blobs/make.rs", "out.file.sync().map_err(ApplyError::Write)"),
+    ("update/blobs/receive.rs", "file.set_len(trusted)?;"),
+    ("update/blobs/receive.rs", "file.sync_all()?;"),
     ("update/limits.rs", "transaction.commit()?"),
 ];
 
