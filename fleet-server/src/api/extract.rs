@@ -9,10 +9,6 @@ use futures::StreamExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Bytes beyond the allowed ones that are read and thrown away: a client that sends all of it
-/// before it listens hears why it was refused.
-const UNWANTED_BYTES_MAX: usize = 8 << 20;
-
 /// The largest body of a route, in bytes: an extension of its requests.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BodyBytesMax(pub usize);
@@ -62,21 +58,15 @@ impl<S: Send + Sync> FromRequest<S> for Bytes {
             .0;
         let mut pieces = request.into_body().into_data_stream();
         let mut bytes = Vec::new();
-        let mut size = 0_usize;
         while let Some(piece) = pieces.next().await {
             let piece = piece
                 .map_err(|error| Error::Malformed(format!("the body was cut off: {error}")))?;
-            size += piece.len();
-            if size <= bytes_max {
-                bytes.extend_from_slice(&piece);
-            } else if size > bytes_max + UNWANTED_BYTES_MAX {
-                break;
+            if piece.len() > bytes_max - bytes.len() {
+                let problem =
+                    format!("the body is too large: at most {bytes_max} bytes are taken here");
+                return Err(Error::TooLarge(problem));
             }
-        }
-        if size > bytes_max {
-            let problem =
-                format!("the body is too large: at most {bytes_max} bytes are taken here");
-            return Err(Error::TooLarge(problem));
+            bytes.extend_from_slice(&piece);
         }
         Ok(Bytes(bytes))
     }

@@ -15,6 +15,7 @@ mod problem;
 mod reports;
 mod telemetry;
 mod tuf;
+mod unread;
 mod view;
 
 use crate::artifact::MANIFEST_BYTES_MAX;
@@ -128,5 +129,6 @@ pub(crate) fn router(fleet: Arc<Fleet>) -> Router {
              frame-ancestors 'none'; base-uri 'none'",
         ))
         .layer(axum::middleware::from_fn(problem::as_oci_wants))
+        .layer(axum::middleware::from_fn(unread::read_first))
         .with_state(fleet)
 }

@@ -4,6 +4,7 @@
 
 mod artifacts;
 mod ask;
+mod connections;
 mod credentials;
 mod crowd;
 mod devices;
