@@ -20,7 +20,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use time::OffsetDateTime;
+use tokio::sync::Notify;
 
+/// Devices that are read at once to be told something.
+const TOLD_AT_ONCE: u64 = 100;
 /// Bytes of roots in one message; the rest follows when the device has taken these.
 const ROOTS_BYTES_MAX: usize = 384 << 10;
 
@@ -45,6 +48,8 @@ pub(crate) struct Fleet {
     pub sessions: Sessions,
     /// What devices have been asked.
     pub questions: Questions,
+    /// Told when people have signed something that every device should hear of.
+    pub news: Notify,
 }
 
 impl Fleet {
@@ -190,10 +195,37 @@ impl Fleet {
         )))
     }
 
+    /// Sends what people have signed to the devices that are connected, each time they have.
+    pub async fn keep_telling(self: Arc<Fleet>) {
+        loop {
+            self.news.notified().await;
+            if let Err(error) = self.tell_all().await {
+                let error = chain(&error);
+                tracing::warn!("what was signed is sent to devices when they report: {error}");
+            }
+        }
+    }
+
+    async fn tell_all(&self) -> Result<(), Error> {
+        let mut last = String::new();
+        loop {
+            let devices = self.registry.after(&last, TOLD_AT_ONCE).await?;
+            let Some(one) = devices.last() else { return Ok(()) };
+            last = one.id.to_string();
+            for device in devices {
+                if self.sessions.is_connected(&device.id).await
+                    && self.lacks_documents(&device.id).await?
+                {
+                    self.tell(&device.id, OffsetDateTime::now_utc()).await;
+                }
+            }
+        }
+    }
+
     async fn tell(&self, device: &DeviceId, now: OffsetDateTime) {
         // The assignment stands; a device that cannot be told now is told when it returns.
         if let Err(error) = self.send_documents(device, now).await {
-            tracing::warn!("{device}: the assignment was not sent yet: {}", chain(&error));
+            tracing::warn!("{device}: what it shall hold was not sent yet: {}", chain(&error));
         }
     }
 
@@ -286,8 +318,8 @@ impl Fleet {
             let believed = self.catching_up.allows(&device.id, 0, (0, 0, 0), Instant::now());
             if believed {
                 tracing::warn!(
-                    "{}: it holds assignment {held}, the last one signed here is {}: it is signed \
-                     anew, as after a restore from a copy",
+                    "{}: it holds assignment {held}, the last one signed here is {}, as after a \
+                     restore from a copy: what it holds is assigned to it, as far as it is released here",
                     device.id,
                     assigned.version
                 );
@@ -302,8 +334,8 @@ impl Fleet {
         Ok(lacks && self.pace.allows(&device.id, device.boot(), versions, Instant::now()))
     }
 
-    /// Whether a manifest or blob belongs to what is assigned to a device. A stolen password opens
-    /// no more of the fleet's models than that.
+    /// Whether a manifest or blob belongs to what is assigned to a device or was. A stolen password
+    /// opens no more of the fleet's models than that.
     ///
     /// # Errors
     /// [`Error::Database`] or [`Error::File`].

@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -34,8 +34,8 @@ pub struct Server {
     broker: Broker,
     fleet: Arc<Fleet>,
     serving: JoinHandle<std::io::Result<()>>,
-    /// What is done beside answering: deltas are made, blobs swept.
-    chores: [JoinHandle<()>; 2],
+    /// What is done beside answering: deltas are made, blobs swept, devices told what was signed.
+    chores: [JoinHandle<()>; 3],
     stop: Option<oneshot::Sender<()>>,
     // Locked while the addresses in it are this server's.
     _endpoints: File,
@@ -60,10 +60,8 @@ impl Server {
         let repository = Repository::new(store.clone(), keys.clone());
         let director =
             Director::new(store.clone(), documents.clone(), repository.clone(), keys.clone());
-        let chores = [
-            Deltas::start(artifacts.clone(), documents.clone(), store.clone()),
-            artifacts.clone().keep_swept(),
-        ];
+        let deltas = Deltas::start(artifacts.clone(), documents.clone(), store.clone());
+        let sweeping = artifacts.clone().keep_swept();
 
         let listener = TcpListener::bind(config.http)
             .await
@@ -89,7 +87,9 @@ impl Server {
             guard: guard.clone(),
             pace: Pace::default(),
             catching_up: Pace::default(),
+            news: Notify::new(),
         });
+        let chores = [deltas, sweeping, tokio::spawn(fleet.clone().keep_telling())];
         let door = Door::new(guard, Arc::downgrade(&fleet));
         let broker = Broker::start(context, config.mqtt, connections.devices, door).await?;
 

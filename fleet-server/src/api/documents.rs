@@ -66,8 +66,29 @@ pub(crate) async fn put_root(
     Bytes(bytes): Bytes,
 ) -> Result<Json<Accepted>, Error> {
     let now = OffsetDateTime::now_utc();
-    let version = fleet.documents.accept_root(bytes, now).await?;
+    let version = fleet.documents.accept_roots(vec![bytes], now).await?;
     fleet.repository.renew(now).await?;
+    fleet.news.notify_one();
+    tracing::info!("root {version} accepted");
+    Ok(Json(Accepted { version }))
+}
+
+/// Takes roots that follow each other, each as it was signed. A server without a root begins with the
+/// first of them, and the last must name its keys: so the people with root keys have a server followed
+/// that stands in for one that is lost.
+#[utoipa::path(put, path = "/api/v1/roots", security(("administrator" = [])),
+    request_body = Vec<String>,
+    responses((status = 200, body = Accepted), (status = 422, body = Problem)))]
+pub(crate) async fn put_roots(
+    _: Administrator,
+    State(fleet): State<Arc<Fleet>>,
+    Json(roots): Json<Vec<String>>,
+) -> Result<Json<Accepted>, Error> {
+    let now = OffsetDateTime::now_utc();
+    let roots = roots.into_iter().map(String::into_bytes).collect();
+    let version = fleet.documents.accept_roots(roots, now).await?;
+    fleet.repository.renew(now).await?;
+    fleet.news.notify_one();
     tracing::info!("root {version} accepted");
     Ok(Json(Accepted { version }))
 }
@@ -100,6 +121,7 @@ pub(crate) async fn put_releases(
     let now = OffsetDateTime::now_utc();
     let version = fleet.documents.accept_releases(bytes, now).await?;
     fleet.repository.renew(now).await?;
+    fleet.news.notify_one();
     tracing::info!("list of releases {version} accepted");
     Ok(Json(Accepted { version }))
 }

@@ -35,6 +35,8 @@ pub(crate) use problem::Problem;
 
 /// Largest JSON body in bytes.
 const JSON_BYTES_MAX: usize = 64 << 10;
+/// All roots there ever were, in one body.
+const ROOTS_BYTES_MAX: usize = 1 << 20;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -92,6 +94,11 @@ pub(crate) fn router(fleet: Arc<Fleet>) -> Router {
             OpenApiRouter::new()
                 .routes(routes!(documents::root, documents::put_root))
                 .layer(bounded(ROOT_BYTES_MAX)),
+        )
+        .merge(
+            OpenApiRouter::new()
+                .routes(routes!(documents::put_roots))
+                .layer(bounded(ROOTS_BYTES_MAX)),
         )
         .merge(
             OpenApiRouter::new()

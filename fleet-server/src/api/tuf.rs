@@ -108,6 +108,7 @@ pub(crate) async fn put_role(
     let (role, now) = (parse(&role)?, OffsetDateTime::now_utc());
     let version = fleet.documents.accept_delegated(&role, bytes, now).await?;
     fleet.repository.renew(now).await?;
+    fleet.news.notify_one();
     tracing::info!("targets {version} of role {role} accepted");
     Ok(Json(Accepted { version }))
 }

@@ -2,12 +2,12 @@
 
 use crate::error::Error;
 use crate::ingest::Names;
-use crate::registry::unix_ms;
+use crate::registry::{SlotReported, unix_ms};
 use crate::release::{Released, Repository, ServerKeys, SignedDocuments};
 use crate::store::tables::{assignment, device};
 use crate::store::{Store, from_row, to_row};
 use lineside_bundle::{Digest, ReleaseId};
-use lineside_trust::{AssignmentSpec, agree, sign_assignment, verify_assignment};
+use lineside_trust::{AssignmentSpec, SignedRelease, agree, sign_assignment, verify_assignment};
 use lineside_wire::name::{DeviceId, SlotName};
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter};
@@ -22,6 +22,8 @@ const VALID: Duration = Duration::days(30);
 const RENEW: Duration = Duration::days(7);
 /// Slots of a device.
 const SLOTS_MAX: usize = 32;
+/// Manifests that were assigned to a device before and that it may still fetch.
+const BEFORE_MAX: usize = 64;
 /// How far a device's assignment may be ahead of the last one signed here to be believed. Beyond it
 /// the device is broken, and would use up all versions there are.
 const AHEAD_MAX: u64 = 1 << 32;
@@ -34,6 +36,8 @@ pub(crate) struct Assigned {
     pub bytes: Vec<u8>,
     /// Slots whose assignment ended with this version, because their release left the list.
     pub withdrawn: BTreeMap<SlotName, String>,
+    /// Bundles and manifests that were assigned before, the latest first.
+    before: Vec<(String, Digest)>,
     expires_unix_ms: i64,
 }
 
@@ -55,15 +59,40 @@ impl Assigned {
         envelope.map(|envelope| envelope.signed.targets).unwrap_or_default()
     }
 
-    /// Digests of the manifests that it names of this bundle.
+    /// Digests of the manifests that the device may read of this bundle: what is assigned to it, and
+    /// what was. It may still hold that, have to go back to it, and need it again where its disk rots.
     pub fn manifests(&self, bundle: &str) -> Vec<Digest> {
-        self.targets()
-            .iter()
-            .filter(|(path, _)| path.split_once('/').is_some_and(|(name, _)| name == bundle))
-            .filter_map(|(_, target)| {
-                format!("sha256:{}", target.hashes.get("sha256")?).parse().ok()
-            })
-            .collect()
+        let named = self.named().into_iter().chain(self.before.iter().cloned());
+        named.filter(|(name, _)| name == bundle).map(|(_, digest)| digest).collect()
+    }
+
+    /// Bundles and manifests that it names.
+    fn named(&self) -> Vec<(String, Digest)> {
+        let named = |(path, target): (String, Target)| {
+            let (bundle, _) = path.split_once('/')?;
+            let digest = format!("sha256:{}", target.hashes.get("sha256")?).parse().ok()?;
+            Some((bundle.to_owned(), digest))
+        };
+        self.targets().into_iter().filter_map(named).collect()
+    }
+
+    /// What was assigned up to and with this, the latest first, without what `next` names.
+    fn before(&self, next: &[(String, Digest)]) -> Vec<(String, Digest)> {
+        let mut before = self.named();
+        before.extend(self.before.iter().cloned());
+        let mut seen: BTreeSet<_> = next.iter().cloned().collect();
+        before.retain(|one| seen.insert(one.clone()));
+        before.truncate(BEFORE_MAX);
+        before
+    }
+
+    /// Whether it names just those of its slots' releases that are released, as they are released.
+    fn agrees_with(&self, released: &Released) -> bool {
+        let mut wanted = BTreeSet::new();
+        for release in self.slots.values().filter_map(|path| released.get(path)) {
+            wanted.insert((release.id.name.to_string(), release.id.digest));
+        }
+        self.named().into_iter().collect::<BTreeSet<_>>() == wanted
     }
 }
 
@@ -191,8 +220,10 @@ impl Director {
         Ok(rows.into_iter().map(|row| (row.device.clone(), read(row))).collect())
     }
 
-    /// What is assigned to a device, fit to be sent: signed anew if it is about to expire, or older
-    /// than what the device has accepted before.
+    /// What is assigned to a device, fit to be sent: signed anew if it is about to expire, is older
+    /// than what the device has accepted before, is signed by a director whom the root names no
+    /// longer, or names what is no longer released. A device would refuse each of these, and with it
+    /// what is assigned to its other slots.
     ///
     /// # Errors
     /// As for [`Director::assign`].
@@ -206,7 +237,10 @@ impl Director {
         let known = device::Entity::find_by_id(device.to_string()).one(self.store.read()).await?;
         let held = known.map_or(0, |known| from_row(known.assignment_version));
         let expires_soon = assigned.expires_unix_ms < unix_ms(now + RENEW);
-        if expires_soon || assigned.is_behind(held) {
+        let root = self.documents.root().await?;
+        let is_good = verify_assignment(&root, &assigned.bytes, device, None, now).is_ok()
+            && assigned.agrees_with(released);
+        if expires_soon || !is_good || assigned.is_behind(held) {
             return Ok(Some(self.sign(device, Change::Renew, released, now).await?));
         }
         Ok(Some(assigned))
@@ -233,11 +267,18 @@ impl Director {
         let last_version = last.as_ref().map_or(0, |last| last.version);
         let version = next_version(last_version, from_row(known.assignment_version));
         let mut approved = last.as_ref().map(Assigned::approved).unwrap_or_default();
-        let slots = last.map(|last| last.slots).unwrap_or_default();
-        let (mut slots, withdrawn): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            slots.into_iter().partition(|(_, path)| released.get(path).is_some());
+        let mut slots = last.as_ref().map(|last| last.slots.clone()).unwrap_or_default();
+        if is_behind(last_version, from_row(known.assignment_version)) {
+            take_over(&mut slots, &known.slots, released);
+        }
+        // What only waits for a vendor to sign his list anew stays assigned, and is not named until then.
+        let (mut slots, withdrawn): (BTreeMap<_, _>, BTreeMap<_, _>) = slots
+            .into_iter()
+            .partition(|(_, path)| released.get(path).is_some() || released.awaits(path));
         match change {
             Change::Assign(slot, path) => {
+                let release = released.get(path);
+                release.ok_or_else(|| not_released(path, &slot, released))?;
                 if slots.insert(slot.clone(), path.to_owned()).is_none_or(|before| before != path) {
                     approved.remove(&slot);
                 }
@@ -273,7 +314,7 @@ impl Director {
             device: device.clone(),
             version,
             expires,
-            slots: resolve(&slots, released)?,
+            slots: resolve(&slots, released),
             // Of a slot that has lost its release nothing is left to approve.
             approved,
         };
@@ -283,8 +324,13 @@ impl Director {
         let trusted = verify_assignment(&root, &bytes, device, None, now)?;
         agree(&mut repository, &trusted, now)?;
         let expires_unix_ms = unix_ms(expires);
-        let assigned = Assigned { version, slots, bytes, withdrawn, expires_unix_ms };
+        let mut assigned =
+            Assigned { version, slots, bytes, withdrawn, before: vec![], expires_unix_ms };
+        if let Some(last) = last {
+            assigned.before = last.before(&assigned.named());
+        }
         let columns = [
+            assignment::Column::Before,
             assignment::Column::Version,
             assignment::Column::ExpiresUnixMs,
             assignment::Column::Slots,
@@ -316,22 +362,41 @@ fn is_behind(last: u64, held: u64) -> bool {
     held.checked_sub(last).is_some_and(|ahead| 0 < ahead && ahead <= AHEAD_MAX)
 }
 
+/// Of a device that holds a newer assignment than any known here, as after this server was restored
+/// from a copy, only the device knows what is assigned to it: what it brings in, or else what it runs.
+/// Assigning what was assigned when the copy was made would take the fleet back, and nobody said so.
+fn take_over(slots: &mut BTreeMap<SlotName, String>, reported: &str, released: &Released) {
+    let reported: Vec<SlotReported> = serde_json::from_str(reported).unwrap_or_default();
+    for held in reported {
+        let Ok(slot) = held.slot.parse::<SlotName>() else { continue };
+        let holds = held.candidate.or(held.active);
+        let known = holds.and_then(|holds| {
+            let release = released.get(&format!("{}/{}", holds.name, holds.version))?;
+            (release.id.digest.to_string() == holds.digest).then(|| release.path())
+        });
+        match known {
+            Some(path) => slots.insert(slot, path),
+            None => slots.remove(&slot),
+        };
+    }
+}
+
 fn resolve(
     slots: &BTreeMap<SlotName, String>,
     released: &Released,
-) -> Result<BTreeMap<SlotName, ReleaseId>, Error> {
-    let find = |(slot, path): (&SlotName, &String)| match released.get(path) {
-        Some(release) => Ok((slot.clone(), release.id.clone())),
-        None => {
-            let shown: String = path.chars().take(130).collect();
-            let known: Vec<String> = released.iter().map(|one| one.path()).collect();
-            Err(Error::Missing(format!(
-                "there is no release {shown:?} for slot {slot}; released are: {}",
-                known.join(", ")
-            )))
-        }
-    };
-    slots.iter().map(find).collect()
+) -> BTreeMap<SlotName, ReleaseId> {
+    let find =
+        |(slot, path): (&SlotName, &String)| Some((slot.clone(), released.get(path)?.id.clone()));
+    slots.iter().filter_map(find).collect()
+}
+
+fn not_released(path: &str, slot: &SlotName, released: &Released) -> Error {
+    let shown: String = path.chars().take(130).collect();
+    let known: Vec<String> = released.iter().map(SignedRelease::path).collect();
+    Error::Missing(format!(
+        "there is no release {shown:?} for slot {slot}; released are: {}",
+        known.join(", ")
+    ))
 }
 
 fn read(row: assignment::Model) -> Assigned {
@@ -340,17 +405,20 @@ fn read(row: assignment::Model) -> Assigned {
         slots: serde_json::from_str(&row.slots).unwrap_or_default(),
         bytes: row.bytes,
         withdrawn: BTreeMap::new(),
+        before: serde_json::from_str(&row.before).unwrap_or_default(),
         expires_unix_ms: row.expires_unix_ms,
     }
 }
 
 fn row(device: &DeviceId, assigned: &Assigned) -> assignment::ActiveModel {
     let slots = serde_json::to_string(&assigned.slots).expect("texts by text have a JSON form");
+    let before = serde_json::to_string(&assigned.before).expect("texts have a JSON form");
     assignment::ActiveModel {
         device: Set(device.to_string()),
         version: Set(to_row(assigned.version)),
         expires_unix_ms: Set(assigned.expires_unix_ms),
         slots: Set(slots),
+        before: Set(before),
         bytes: Set(assigned.bytes.clone()),
     }
 }

@@ -11,7 +11,7 @@ use lineside_trust::{
     Root, Seen, SignedRelease, TrustedReleases, TrustedTargets, verify_delegated, verify_releases,
 };
 use lineside_wire::name::RoleName;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use time::OffsetDateTime;
 
@@ -40,6 +40,8 @@ pub(crate) struct SignedDocuments {
 pub(crate) struct Released {
     pub releases: TrustedReleases,
     delegated: BTreeMap<String, TrustedTargets>,
+    /// Roles whose lists are here and do not hold.
+    lapsed: BTreeSet<String>,
 }
 
 impl Released {
@@ -56,6 +58,13 @@ impl Released {
             }
         }
         None
+    }
+
+    /// Whether a role that may sign what is at `path` has a list here that does not hold now: its date
+    /// is past, or its keys were replaced, until somebody signs it anew.
+    pub fn awaits(&self, path: &str) -> bool {
+        let roles = self.releases.delegates_for(path);
+        self.get(path).is_none() && roles.into_iter().any(|role| self.lapsed.contains(role))
     }
 
     /// All releases: those of the release keys, then those of the roles.
@@ -87,37 +96,54 @@ impl SignedDocuments {
         SignedDocuments { store, kept, artifacts, keys }
     }
 
-    /// Takes the first root on the administrator's word, and each next one by the last.
-    /// The same again is no error.
+    /// Takes roots that follow each other: the first there is on the administrator's word, and each next
+    /// one by the last. Those that are here already are no error. Returns the version of the last.
     ///
     /// # Errors
-    /// [`Error::Untrusted`]; [`Error::Refused`] if it does not name this server's keys.
-    pub async fn accept_root(&self, bytes: Vec<u8>, now: OffsetDateTime) -> Result<u64, Error> {
+    /// [`Error::Untrusted`]; [`Error::Refused`] if the last does not name this server's keys.
+    pub async fn accept_roots(
+        &self,
+        roots: Vec<Vec<u8>>,
+        now: OffsetDateTime,
+    ) -> Result<u64, Error> {
         let writing = self.store.write().await?;
-        let current = self.kept.newest(Kind::Root).await?;
-        if current.as_ref().is_some_and(|current| current.bytes == bytes) {
-            return Ok(current.map_or(0, |current| from_row(current.version)));
+        let kept: Vec<Vec<u8>> =
+            self.kept.roots().await?.into_iter().map(|row| row.bytes).collect();
+        let mut last = kept.last().map(|bytes| Root::pin(bytes)).transpose()?;
+        let mut is_new = false;
+        for bytes in roots {
+            if kept.contains(&bytes) {
+                continue;
+            }
+            let root = match &last {
+                Some(last) => last.update(&bytes)?,
+                None => Root::pin(&bytes)?,
+            };
+            Kept::put(&writing, Kind::Root, root.version(), bytes, now).await?;
+            last = Some(root);
+            is_new = true;
         }
-        let root = match current {
-            Some(current) => Root::pin(&current.bytes)?.update(&bytes)?,
-            None => Root::pin(&bytes)?,
-        };
+        let last = last.ok_or_else(no_root)?;
+        // What was named once and is here is no reason to refuse the same again.
+        if !is_new {
+            return Ok(last.version());
+        }
         let (director, online) = (self.keys.director.id(), self.keys.online.id());
         for (name, id, is_named) in [
-            ("director", &director, root.names_director(&director)),
-            ("online", &online, root.names_online(&online)),
+            ("director", &director, last.names_director(&director)),
+            ("online", &online, last.names_online(&online)),
         ] {
             if !is_named {
                 return Err(Error::Refused(format!(
-                    "the root does not name this server's {name} key {}: \
+                    "root {} does not name this server's {name} key {}: \
                      take the key from /api/v1/online-keys, as `lineside keys new` does",
+                    last.version(),
                     &id[..12]
                 )));
             }
         }
-        Kept::put(&writing, Kind::Root, root.version(), bytes, now).await?;
         writing.commit().await?;
-        Ok(root.version())
+        Ok(last.version())
     }
 
     /// Takes a list of releases that enough release keys have signed and whose artifacts are here.
@@ -140,6 +166,9 @@ impl SignedDocuments {
             Judged::Known(version) => return Ok(version),
             Judged::New(releases) => releases.seen().version,
         };
+        if self.counting(&self.root().await?).await?.is_none() {
+            Kept::forget(&writing, Kind::Releases).await?;
+        }
         Kept::put(&writing, Kind::Releases, version, bytes, now).await?;
         writing.commit().await?;
         self.artifacts.released.notify_one();
@@ -200,13 +229,23 @@ impl SignedDocuments {
     /// Verifies a list of releases by the root that holds, against the list that is here.
     async fn judge(&self, bytes: &[u8], now: OffsetDateTime) -> Result<Judged, Error> {
         let root = self.root().await?;
-        let seen = self.kept.newest(Kind::Releases).await?.map(|row| seen(&row));
+        let seen = self.counting(&root).await?;
         let releases = verify_releases(&root, bytes, seen.as_ref(), now)?;
         let version = releases.seen().version;
         Ok(match seen {
             Some(seen) if seen.version == version => Judged::Known(version),
             _ => Judged::New(releases),
         })
+    }
+
+    /// The list that is here, if a next one has to follow it: its keys are still those of the root. Who
+    /// stole the keys before may have signed the highest version there is, and is not to have the last
+    /// word (TUF 5.3.11).
+    async fn counting(&self, root: &Root) -> Result<Option<Seen>, Error> {
+        let kept = self.kept.newest(Kind::Releases).await?;
+        let counts =
+            |row: &document::Model| verify_releases(root, &row.bytes, None, taken_at(row)).is_ok();
+        Ok(kept.filter(counts).as_ref().map(seen))
     }
 
     /// The root that holds.
@@ -233,8 +272,7 @@ impl SignedDocuments {
     /// [`Error::Missing`] if there is none yet; [`Error::Untrusted`] if it has expired.
     pub async fn released(&self, now: OffsetDateTime) -> Result<Released, Error> {
         let releases = self.list(now).await?.ok_or_else(nothing_released)?;
-        let delegated = self.delegated(&releases, now).await?;
-        Ok(Released { releases, delegated })
+        self.with_delegated(releases, now).await
     }
 
     /// What a delegated role has signed, as it came, for who verifies it himself; none if there is
@@ -252,21 +290,23 @@ impl SignedDocuments {
         Ok(Some(verify_releases(&root, &row.bytes, None, now)?))
     }
 
-    /// What the roles that a list names have signed, as far as it holds. Where the keys of one were
-    /// replaced, or its date is past, only what hangs on it does not hold.
-    async fn delegated(
+    /// A list with what the roles that it names have signed, as far as that holds. Where the keys of
+    /// one were replaced, or its date is past, only what hangs on it does not hold.
+    async fn with_delegated(
         &self,
-        list: &TrustedReleases,
+        releases: TrustedReleases,
         now: OffsetDateTime,
-    ) -> Result<BTreeMap<String, TrustedTargets>, Error> {
-        let mut holding = BTreeMap::new();
-        for role in list.delegates() {
+    ) -> Result<Released, Error> {
+        let mut delegated = BTreeMap::new();
+        let mut lapsed = BTreeSet::new();
+        for role in releases.delegates() {
             let Some(row) = self.kept.newest(Kind::Role(role)).await? else { continue };
-            if let Ok(targets) = verify_delegated(list, role, &row.bytes, None, now) {
-                holding.insert(role.to_owned(), targets);
+            match verify_delegated(&releases, role, &row.bytes, None, now) {
+                Ok(targets) => drop(delegated.insert(role.to_owned(), targets)),
+                Err(_) => drop(lapsed.insert(role.to_owned())),
             }
         }
-        Ok(holding)
+        Ok(Released { releases, delegated, lapsed })
     }
 
     /// The list of releases as it came, for who verifies it himself; none if there is none.
@@ -285,8 +325,7 @@ impl SignedDocuments {
         let Some(row) = self.kept.newest(Kind::Releases).await? else { return Ok(None) };
         let then = taken_at(&row);
         let releases = verify_releases(&self.root().await?, &row.bytes, None, then)?;
-        let delegated = self.delegated(&releases, then).await?;
-        Ok(Some(Released { releases, delegated }))
+        Ok(Some(self.with_delegated(releases, then).await?))
     }
 
     /// Version of the list of releases, 0 if there is none.

@@ -143,4 +143,16 @@ impl Kept {
         }
         Ok(())
     }
+
+    /// Takes all documents of a kind away.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn forget(writing: &Writing<'_>, kind: Kind<'_>) -> Result<(), Error> {
+        document::Entity::delete_many()
+            .filter(document::Column::Kind.eq(kind.name()))
+            .exec(&writing.transaction)
+            .await?;
+        Ok(())
+    }
 }

@@ -97,6 +97,8 @@ pub(crate) mod assignment {
         pub expires_unix_ms: i64,
         /// JSON object: slot to `turbine/2`.
         pub slots: String,
+        /// JSON array of what was assigned before: bundle and digest of its manifest, the latest first.
+        pub before: String,
         pub bytes: Vec<u8>,
     }
 

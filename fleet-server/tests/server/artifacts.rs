@@ -74,7 +74,8 @@ fn a_device_reads_what_is_assigned_to_it_and_nothing_else() {
     assert_eq!(status(&other), [403; 5]);
     server.assign("line-3", "turbine", "turbine/2");
     assert_eq!(status(&other), [200, 200, 200, 200, 403]);
-    assert_eq!(status(&own), [403, 403, 403, 403, 403]);
+    // It may still run the first, and need it again.
+    assert_eq!(status(&own), [200, 200, 200, 200, 403]);
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod openapi;
 mod page;
 mod process;
 mod raw;
+mod recovery;
 mod referrers;
 mod releases;
 mod reports;

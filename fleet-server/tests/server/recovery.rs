@@ -1,0 +1,287 @@
+//! What a server does after keys were replaced, a vendor lapsed, or its disk was lost or set back.
+
+use crate::mqtt::Client;
+use crate::running::{As, Running};
+use crate::signers::{Signers, artifact, in_a_year, key};
+use crate::tuf::delegate;
+use lineside_trust::{
+    KeyPair, PublicKey, ReleasesDraft, Root, RootSpec, TargetsSpec, TrustedAssignment, VERSION_MAX,
+    sign_root, sign_targets, verify_assignment, verify_releases,
+};
+use lineside_wire::envelope::{decode, encode};
+use lineside_wire::v1::{Documents, ReleaseRef, SlotStatus, Status, phase};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::Path;
+use time::{Duration, OffsetDateTime};
+
+const STATUS: &str = "lineside/v1/line-3/up/status";
+
+/// What is assigned to line-3 as it is handed out, if a device with this root would believe it.
+fn handed_out(server: &Running, root: &[u8]) -> TrustedAssignment {
+    let reply = server.get("/api/v1/devices/line-3/documents");
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let root = Root::pin(root).unwrap();
+    let assignment = reply.json()["assignment"].as_str().unwrap().to_owned();
+    let (device, now) = ("line-3".parse().unwrap(), OffsetDateTime::now_utc());
+    verify_assignment(&root, assignment.as_bytes(), &device, None, now).unwrap()
+}
+
+/// The slots of line-3 with what is assigned to each.
+fn assigned(server: &Running) -> Value {
+    let shown = server.get("/api/v1/devices/line-3").json();
+    let slots = shown["slots"].as_object().unwrap().clone().into_iter();
+    slots.map(|(slot, shown)| (slot, shown["assigned"].clone())).collect()
+}
+
+fn status(assignment_version: u64, slots: Vec<SlotStatus>) -> Vec<u8> {
+    let status = Status {
+        boot: 1,
+        agent_version: "0.1.0".into(),
+        slots,
+        assignment_version,
+        releases_version: 1,
+        root_version: 1,
+        timestamp_version: VERSION_MAX,
+        wall_clock_unix_ms: 0,
+    };
+    encode(&status).unwrap()
+}
+
+/// Server keys made anew, as after those before were stolen or lost.
+fn with_new_keys(server: Running, data: &Path, signers: &mut Signers) -> Running {
+    server.kill();
+    std::fs::remove_file(data.join("keys/director.pem")).unwrap();
+    std::fs::remove_file(data.join("keys/online.pem")).unwrap();
+    let server = Running::start(data);
+    name_keys(&server, signers);
+    server
+}
+
+/// The next root, with the keys that this server has.
+fn name_keys(server: &Running, signers: &mut Signers) {
+    let keys = server.get("/api/v1/online-keys").json();
+    let public = |name: &str| serde_json::from_value::<PublicKey>(keys[name].clone()).unwrap();
+    signers.spec.version += 1;
+    signers.spec.online = public("online");
+    signers.spec.director = public("director");
+}
+
+#[test]
+fn what_was_assigned_to_a_device_it_may_fetch_again_and_nothing_else() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path());
+    let signers = Signers::enrolled(&server);
+    let releases: Vec<_> = ["1", "2", "3"].map(|one| signers.release(&server, one)).into();
+    let password = server.add_device("line-3");
+    let reads = |at: usize| {
+        let digest = releases[at].digest;
+        let model = lineside_bundle::Digest::of(&artifact("turbine", ["1", "2", "3"][at]).blobs[1]);
+        let get = |path: String| server.ask("GET", &path, As::Device("line-3", &password), b"");
+        let manifest = get(format!("/v2/turbine/manifests/{digest}")).status;
+        (manifest, get(format!("/v2/turbine/blobs/{model}")).status)
+    };
+    assert_eq!(reads(0), (403, 403));
+    server.assign("line-3", "turbine", "turbine/1");
+    server.assign("line-3", "turbine", "turbine/2");
+    // The second is assigned, and may be held; the first runs, and a file of it rots.
+    assert_eq!((reads(0), reads(1), reads(2)), ((200, 200), (200, 200), (403, 403)));
+    server.ask("DELETE", "/api/v1/devices/line-3/slots/turbine", As::Administrator, b"");
+    assert_eq!((reads(0), reads(1), reads(2)), ((200, 200), (200, 200), (403, 403)));
+}
+
+#[test]
+fn after_the_servers_keys_were_replaced_assignments_are_handed_out_that_devices_believe() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path());
+    let mut signers = Signers::enrolled(&server);
+    signers.release(&server, "1");
+    server.add_device("line-3");
+    server.assign("line-3", "turbine", "turbine/1");
+    let server = with_new_keys(server, data.path(), &mut signers);
+    let reply = server.put("/api/v1/root", &signers.root_bytes());
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let trusted = handed_out(&server, &signers.root_bytes());
+    assert_eq!(trusted.seen().version, 2);
+    assert_eq!(handed_out(&server, &signers.root_bytes()).seen().version, 2, "once is enough");
+}
+
+#[test]
+fn who_stole_the_release_keys_does_not_have_the_last_word() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path());
+    let mut signers = Signers::enrolled(&server);
+    let first = signers.release(&server, "1");
+    server.add_device("line-3");
+    server.assign("line-3", "turbine", "turbine/1");
+    let kept = server.get("/api/v1/releases").body;
+    let before = Root::pin(&signers.root_bytes()).unwrap();
+    let kept = verify_releases(&before, &kept, None, OffsetDateTime::now_utc()).unwrap();
+    // The thief's list has the highest number there is.
+    let spec = TargetsSpec {
+        version: VERSION_MAX,
+        expires: in_a_year(),
+        files: BTreeMap::new(),
+        delegations: Vec::new(),
+    };
+    let list = sign_targets(&spec, &[&signers.release]);
+    assert_eq!(server.put("/api/v1/releases", &list).json()["version"], VERSION_MAX);
+
+    signers.release = key();
+    signers.spec.version = 2;
+    signers.spec.releases = (vec![signers.release.public()], 1);
+    assert_eq!(server.put("/api/v1/root", &signers.root_bytes()).status, 200);
+    let mut draft = ReleasesDraft::after(Some(&kept));
+    let second = artifact("turbine", "2");
+    second.push(&server);
+    draft.add(second.id, None).unwrap();
+    let next = draft.sign(in_a_year(), &[&signers.release]);
+    assert_eq!(server.put("/api/v1/releases", &next).json()["version"], 2);
+    assert_eq!(server.get("/api/v1/releases").body, next);
+    assert_eq!(server.assign("line-3", "turbine", "turbine/2").status, 200);
+    assert_eq!(server.assign("line-3", "turbine", "turbine/1").status, 200, "{first}");
+}
+
+#[test]
+fn while_a_vendors_list_is_past_its_date_his_releases_wait_and_no_others() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path());
+    let signers = Signers::enrolled(&server);
+    signers.release(&server, "1");
+    let vendor = key();
+    delegate(&server, &signers, &[("acme", &vendor, "pump/*")]);
+    let pump = artifact("pump", "1");
+    pump.push(&server);
+    server.add_device("line-3");
+    let list = |draft: &ReleasesDraft, expires: OffsetDateTime, key: &KeyPair| {
+        server.put("/api/v1/targets/acme", &draft.sign(expires, &[key])).status
+    };
+    let mut draft = ReleasesDraft::after(None);
+    draft.add(pump.id, None).unwrap();
+    // Good when it comes and not for long; on a slow machine a little longer.
+    let soon = [3, 10, 60].into_iter().find_map(|seconds| {
+        let soon = OffsetDateTime::now_utc() + Duration::seconds(seconds);
+        let assign = || server.assign("line-3", "pump", "pump/1").status == 200;
+        (list(&draft, soon, &vendor) == 200 && assign()).then_some(soon)
+    });
+    server.assign("line-3", "turbine", "turbine/1");
+    while OffsetDateTime::now_utc() <= soon.unwrap() {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+
+    let root = signers.root_bytes();
+    let paths = || {
+        let reply = server.get("/api/v1/devices/line-3/documents").json();
+        let assignment: Value =
+            serde_json::from_str(reply["assignment"].as_str().unwrap()).unwrap();
+        let targets = assignment["signed"]["targets"].as_object().unwrap().clone();
+        targets.into_iter().map(|(path, _)| path).collect::<Vec<_>>()
+    };
+    handed_out(&server, &root);
+    assert_eq!(paths(), ["turbine/1"]);
+    let expected = serde_json::json!({ "pump": "pump/1", "turbine": "turbine/1" });
+    assert_eq!(assigned(&server), expected, "it waits, and is not forgotten");
+    // Nobody can be given anew what does not hold.
+    assert!(server.assign("line-3", "spare", "pump/1").error(404).contains("pump/1"));
+
+    // The next version of his list brings it back. For the draft of it he stands in for the release keys.
+    let spec = RootSpec { releases: (vec![vendor.public()], 1), ..signers.spec.clone() };
+    let vendors = Root::pin(&sign_root(&spec, &[&signers.root])).unwrap();
+    let first = draft.sign(in_a_year(), &[&vendor]);
+    let first = verify_releases(&vendors, &first, None, OffsetDateTime::now_utc()).unwrap();
+    assert_eq!(list(&ReleasesDraft::after(Some(&first)), in_a_year(), &vendor), 200);
+    assert_eq!(paths(), ["pump/1", "turbine/1"]);
+}
+
+#[tokio::test]
+async fn a_server_that_was_set_back_leaves_devices_with_what_they_hold() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path());
+    let signers = Signers::enrolled(&server);
+    let releases: Vec<_> = ["1", "2", "3"].map(|one| signers.release(&server, one)).into();
+    let password = server.add_device("line-3");
+    for slot in ["a", "b", "c", "d"] {
+        server.assign("line-3", slot, "turbine/1");
+    }
+    let holds = |at: usize| ReleaseRef {
+        name: "turbine".into(),
+        version: releases[at].version.to_string(),
+        digest: releases[at].digest.bytes(),
+    };
+    let slot = |slot: &str, active: Option<ReleaseRef>, candidate: Option<ReleaseRef>| SlotStatus {
+        slot: slot.into(),
+        active,
+        previous: None,
+        candidate,
+        phase: phase::IDLE,
+        note: String::new(),
+        floor: 0,
+    };
+    let unknown = ReleaseRef { version: "9".into(), ..holds(0) };
+    let slots = vec![
+        slot("a", Some(holds(1)), None),
+        slot("b", Some(holds(1)), Some(holds(2))),
+        slot("c", Some(unknown), None),
+    ];
+    let mut device = Client::device(&server, "line-3", &password).await;
+    device.publish(STATUS, status(11, slots)).await;
+    let sent: Documents = decode(&device.receive("down/assignment").await).unwrap();
+    assert!(String::from_utf8_lossy(&sent.assignment).contains("\"version\":12"));
+    // What is brought in, or else runs. What this server does not know goes on running unassigned.
+    let expected =
+        serde_json::json!({ "a": "turbine/2", "b": "turbine/3", "c": null, "d": "turbine/1" });
+    assert_eq!(assigned(&server), expected);
+}
+
+#[test]
+fn a_server_in_the_place_of_a_lost_one_takes_the_roots_up_to_the_one_that_names_its_keys() {
+    let data = tempfile::tempdir().unwrap();
+    let lost = Running::start(data.path());
+    let mut signers = Signers::enrolled(&lost);
+    let first = signers.root_bytes();
+    lost.kill();
+
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path());
+    name_keys(&server, &mut signers);
+    let second = signers.root_bytes();
+    let put = |roots: &[&[u8]]| {
+        let roots: Vec<_> = roots.iter().map(|root| String::from_utf8_lossy(root)).collect();
+        server.put("/api/v1/roots", serde_json::to_string(&roots).unwrap().as_bytes())
+    };
+    assert!(put(&[&first]).error(422).contains("root 1 does not name this server's director key"));
+    assert!(put(&[]).error(409).contains("no root yet"));
+    signers.root = key();
+    let forged = signers.root_bytes();
+    assert!(put(&[&first, &forged]).error(422).contains("root"));
+    assert_eq!(server.get("/api/v1/root").status, 404, "nothing of it stayed");
+    assert_eq!(put(&[&first, &second]).json()["version"], 2);
+    assert_eq!(put(&[&first, &second]).json()["version"], 2, "the same again");
+    assert_eq!(server.get("/api/v1/root?version=1").body, first);
+}
+
+#[tokio::test]
+async fn who_is_connected_hears_at_once_what_people_have_signed() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path());
+    let mut signers = Signers::enrolled(&server);
+    signers.release(&server, "1");
+    let password = server.add_device("line-3");
+    let mut device = Client::device(&server, "line-3", &password).await;
+    server.assign("line-3", "turbine", "turbine/1");
+    device.receive("down/assignment").await;
+    // It says nothing meanwhile, and is told all the same.
+    let mut told = async |wanted: &str| {
+        loop {
+            let sent: Documents = decode(&device.receive("down/assignment").await).unwrap();
+            if sent.metadata.iter().any(|(name, _)| name == wanted) {
+                return;
+            }
+        }
+    };
+    signers.spec.version = 2;
+    server.put("/api/v1/root", &signers.root_bytes());
+    told("2.root.json").await;
+    signers.release(&server, "2");
+    told("2.targets.json").await;
+}
