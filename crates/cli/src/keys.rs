@@ -3,8 +3,15 @@
 mod draft;
 pub mod folder;
 mod generate;
+#[cfg(feature = "pkcs11")]
+mod pin;
+#[cfg(feature = "pkcs11")]
+mod prompt;
 mod publish;
 mod sign;
+pub mod signer;
+#[cfg(feature = "pkcs11")]
+mod token;
 pub mod words;
 
 use crate::connection::Connection;

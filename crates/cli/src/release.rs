@@ -4,6 +4,7 @@ use crate::ask::{self, Ask};
 use crate::bundle;
 use crate::connection::Connection;
 use crate::keys::folder::{Freshness, KeyFolder};
+use crate::keys::signer::{self, Pin, Signer};
 use crate::keys::{KEYS, words};
 use crate::new_files;
 use crate::output::Output;
@@ -11,9 +12,7 @@ use crate::server::Server;
 use anyhow::{Context, anyhow, bail};
 use clap::{Args, Subcommand};
 use lineside_bundle::{BuiltBundle, Digest, ReleaseId};
-use lineside_trust::{
-    Draft, KeyPair, ReleasesDraft, SignedRelease, TrustedReleases, verify_releases,
-};
+use lineside_trust::{Draft, ReleasesDraft, SignedRelease, TrustedReleases};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use time::{Duration, OffsetDateTime};
@@ -42,6 +41,8 @@ pub struct Release {
     /// Do not replay the bundle's checks here, where they may take long; each device does anyway.
     #[arg(long)]
     unchecked: bool,
+    #[command(flatten)]
+    pin: Pin,
 }
 
 #[derive(Subcommand)]
@@ -91,14 +92,17 @@ fn publish(release: &Release, connection: &Connection, output: &Output) -> anyho
     };
     let plan = plan(built.release_id(), trusted.as_ref(), freshness, release.floor)?;
     let pushed = push(&built, &server, output)?;
-    if let (Some(draft), Some(file)) = (&plan.draft, &release.draft) {
-        let unsigned = draft.sign(now + LIST_LIFE, &[]);
+    let draft = plan.draft.as_ref().map(|draft| {
         let before = trusted.as_ref().and(listed.as_deref());
-        return put_draft(&unsigned, before, &folder, file, &plan, output);
+        Draft::releases(&draft.sign(now + LIST_LIFE, &[]), folder.root(), before)
+    });
+    let draft = draft.transpose()?;
+    if let (Some(draft), Some(file)) = (&draft, &release.draft) {
+        return put_draft(draft, file, &plan, output);
     }
-    let bytes = match (&plan.draft, listed) {
+    let bytes = match (draft, listed) {
         (Some(draft), _) => {
-            let bytes = sign(draft, &keys, &folder, now)?;
+            let bytes = sign(draft, &keys, release, now, output)?;
             server.put_releases(&bytes)?;
             bytes
         }
@@ -152,30 +156,24 @@ fn plan(
 
 /// Signs, and makes sure that devices will accept what was signed.
 fn sign(
-    draft: &ReleasesDraft,
-    keys: &[KeyPair],
-    folder: &KeyFolder,
+    mut draft: Draft,
+    keys: &[Signer],
+    release: &Release,
     now: OffsetDateTime,
+    output: &Output,
 ) -> anyhow::Result<Vec<u8>> {
-    let bytes = draft.sign(now + LIST_LIFE, &keys.iter().collect::<Vec<_>>());
-    verify_releases(folder.root(), &bytes, None, now)
-        .context("no device would accept this list")?;
-    Ok(bytes)
+    let signatures = signer::sign(keys, draft.payload(), &release.pin, output.json)?;
+    for (key, signature) in keys.iter().zip(signatures) {
+        draft.sign(&key.public(), signature, now)?;
+    }
+    draft.finish(now).context("no device would accept this list")
 }
 
 /// Puts a list that nobody has signed yet into a file that goes from signer to signer.
-fn put_draft(
-    unsigned: &[u8],
-    before: Option<&[u8]>,
-    folder: &KeyFolder,
-    file: &Path,
-    plan: &Plan,
-    output: &Output,
-) -> anyhow::Result<()> {
-    let draft = Draft::releases(unsigned, folder.root(), before)?;
+fn put_draft(draft: &Draft, file: &Path, plan: &Plan, output: &Output) -> anyhow::Result<()> {
     new_files::make(file, &draft.to_bytes())?;
     let (path, number, file) = (plan.release.path(), plan.release.number, file.display());
-    let (text, mut json) = words::draft(&draft);
+    let (text, mut json) = words::draft(draft);
     json["release"] = path.clone().into();
     json["number"] = number.into();
     let text = format!(
@@ -222,7 +220,7 @@ fn push(built: &BuiltBundle, server: &Server, output: &Output) -> anyhow::Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lineside_trust::{Root, RootSpec, sign_root};
+    use lineside_trust::{KeyPair, Root, RootSpec, sign_root, verify_releases};
     use ring::rand::SystemRandom;
 
     const NOW: OffsetDateTime = time::macros::datetime!(2026-11-24 12:00 UTC);

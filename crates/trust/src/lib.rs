@@ -29,7 +29,7 @@ pub use error::TrustError;
 pub use freshness::{
     Listed, SnapshotSpec, TimestampSpec, sign_snapshot, sign_timestamp, signed_at,
 };
-pub use key::{KeyError, KeyPair, PublicKey};
+pub use key::{KeyError, KeyKind, KeyPair, Owner, PublicKey};
 pub use releases::{ReleasesDraft, ReleasesSpec, SignedRelease, TrustedReleases, verify_releases};
 pub use report::{REPORT_BYTES_MAX, Report, ReportError, UnverifiedReport, seal_report};
 pub use root::{Root, RootSpec, sign_root};

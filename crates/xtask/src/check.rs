@@ -1,6 +1,6 @@
 //! `cargo xtask check`: what can be said of the code without running it.
 
-use crate::setup::{self, C_COMPILER};
+use crate::setup::{self, C_COMPILER, TOKENS};
 use crate::shell::{cargo, root, step};
 use std::process::Command;
 
@@ -18,6 +18,16 @@ pub fn run() -> anyhow::Result<()> {
     step(
         "lints",
         &mut cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
+    )?;
+    step(
+        "lints of keys in tokens",
+        cargo(&["clippy", "--workspace", "--all-targets", "--locked"]).args([
+            "--features",
+            TOKENS,
+            "--",
+            "-D",
+            "warnings",
+        ]),
     )?;
     step(
         "documentation",

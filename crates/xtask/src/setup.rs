@@ -12,6 +12,9 @@ const PLUGINS: [&str; 2] = ["ecg-beats", "lost-power"];
 /// What builds the C in our dependencies, and links.
 pub const C_COMPILER: (&str, &str) = ("cc", "gcc");
 
+/// What the default build leaves out: keys in tokens, and their tests.
+pub const TOKENS: &str = "lineside-cli/pkcs11,lineside-tests/pkcs11";
+
 /// Makes sure that rustup has these targets.
 ///
 /// # Errors

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: unit and system tests on this machine, the examples under emulated ARM.
 
-use crate::setup;
+use crate::setup::{self, TOKENS};
 use crate::shell::{cargo, step, target_dir};
 use std::path::{Path, PathBuf};
 
@@ -38,6 +38,7 @@ const ARM: [Foreign; 2] = [
 pub fn run() -> anyhow::Result<()> {
     setup::targets(&["wasm32-unknown-unknown", ARM[0].target, ARM[1].target])?;
     let mut programs = vec![("skopeo", "skopeo"), ("cc", "gcc")];
+    programs.extend([("softhsm2-util", "softhsm2"), ("pkcs11-tool", "opensc")]);
     for foreign in &ARM {
         let emulator = (foreign.emulator, "qemu-user-static");
         programs.extend([foreign.linker, foreign.c_library, emulator]);
@@ -51,10 +52,20 @@ pub fn run() -> anyhow::Result<()> {
         replayers.push((foreign, replayer_for(foreign)?));
     }
     step("tests", &mut cargo(&["test", "--workspace", "--locked"]))?;
+    tokens()?;
     for (foreign, replayer) in &replayers {
         replay_on(foreign, replayer)?;
     }
     Ok(())
+}
+
+/// Keys in tokens: the tool is built once more, with what the default build leaves out.
+fn tokens() -> anyhow::Result<()> {
+    let with = ["--workspace", "--locked", "--features", TOKENS];
+    let build = [&["build"], with.as_slice(), &["--bin", "lineside"]].concat();
+    step("build the tool with PKCS#11", &mut cargo(&build))?;
+    let test = [&["test"], with.as_slice(), &["--bin", "lineside", "--test", "token"]].concat();
+    step("tests of keys in tokens", &mut cargo(&test))
 }
 
 /// Cross-builds the small program that replays a bundle.

@@ -1,10 +1,9 @@
 //! The folder that `lineside keys new` made: the root that people trust, and keys that sign.
 
+use super::signer::Signer;
 use crate::new_files;
 use anyhow::{Context, bail};
-use lineside_trust::{
-    DOCUMENT_BYTES_MAX, KeyPair, Root, TrustError, TrustedReleases, verify_releases,
-};
+use lineside_trust::{DOCUMENT_BYTES_MAX, Root, TrustError, TrustedReleases, verify_releases};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
@@ -18,9 +17,6 @@ const RELEASES: &str = "releases.json";
 /// The root that the last list of releases was verified with. After the release keys were replaced
 /// the list holds by this root only, until it is signed anew.
 const RELEASES_ROOT: &str = "releases-root.json";
-/// Largest key file that is read, in bytes.
-const KEY_BYTES_MAX: u64 = 1 << 14;
-
 /// Name of the file with the release key of this number, from 1.
 pub fn release_key(number: usize) -> String {
     format!("release-{number}.pem")
@@ -93,20 +89,22 @@ impl KeyFolder {
         )
     }
 
-    /// As many release keys as the root wants, from the files `release-*.pem` of this folder.
+    /// As many release keys as the root wants, from the files `release-*.pem` of this folder, and
+    /// `release-*.token` for those that lie in tokens.
     ///
     /// # Errors
     /// Fewer than needed.
-    pub fn release_keys(&self) -> anyhow::Result<Vec<KeyPair>> {
+    pub fn release_keys(&self) -> anyhow::Result<Vec<Signer>> {
         let (named, threshold) = self.root.release_keys();
-        let mut keys: Vec<KeyPair> = Vec::new();
+        let mut keys: Vec<Signer> = Vec::new();
         for path in self.key_files()? {
             if keys.len() == threshold {
                 break;
             }
-            let key = secret_key(&path)?;
-            let is_new = keys.iter().all(|other| other.id() != key.id());
-            if is_new && named.contains(&key.id()) {
+            let key = Signer::open(&path)?;
+            let id = key.public().id();
+            let is_new = keys.iter().all(|other| other.public().id() != id);
+            if is_new && named.contains(&id) {
                 keys.push(key);
             }
         }
@@ -224,7 +222,8 @@ impl KeyFolder {
         for entry in listing {
             let path = entry?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if name.starts_with("release-") && name.ends_with(".pem") {
+            let is_key = [".pem", ".token"].iter().any(|ending| name.ends_with(ending));
+            if name.starts_with("release-") && is_key {
                 files.push(path);
             }
         }
@@ -233,19 +232,11 @@ impl KeyFolder {
     }
 }
 
-/// Reads a key that signs.
+/// Refuses a secret that others may read: it may be theirs as well by now.
 ///
 /// # Errors
-/// Not such a key, or others may read it.
-pub fn secret_key(path: &Path) -> anyhow::Result<KeyPair> {
-    let text = read(path, KEY_BYTES_MAX)?;
-    refuse_others(path)?;
-    KeyPair::from_pem(&String::from_utf8_lossy(&text))
-        .with_context(|| format!("{} cannot be used", path.display()))
-}
-
-/// Refuses a secret key that others may read: it may be theirs as well by now.
-fn refuse_others(path: &Path) -> anyhow::Result<()> {
+/// They may.
+pub fn refuse_others(path: &Path) -> anyhow::Result<()> {
     let name = path.display();
     let metadata = std::fs::metadata(path).with_context(|| format!("cannot read {name}"))?;
     let mode = metadata.permissions().mode() & 0o7777;
@@ -282,7 +273,7 @@ pub fn read(path: &Path, bytes_max: u64) -> anyhow::Result<Vec<u8>> {
 mod tests {
     use super::*;
     use lineside_bundle::{Digest, ReleaseId};
-    use lineside_trust::{ReleasesDraft, RootSpec, sign_root};
+    use lineside_trust::{KeyPair, ReleasesDraft, RootSpec, sign_root};
     use ring::rand::SystemRandom;
     use time::Duration;
     use time::macros::datetime;
@@ -355,7 +346,7 @@ mod tests {
     fn as_many_keys_sign_as_the_root_wants_and_only_those_it_names() {
         let desk = Desk::new();
         let ids: Vec<String> =
-            desk.open().release_keys().unwrap().iter().map(KeyPair::id).collect();
+            desk.open().release_keys().unwrap().iter().map(|key| key.public().id()).collect();
         assert_eq!(ids, [desk.people[1].id(), desk.people[2].id()]);
         std::fs::remove_file(desk.folder.path().join(release_key(3))).unwrap();
         let error = desk.open().release_keys().err().unwrap().to_string();

@@ -1,7 +1,8 @@
 //! `lineside keys show`, `keys sign` and `keys join`: a draft from signer to signer, without a server.
 
 use super::draft::root_at;
-use super::folder::{ROOT, read, secret_key};
+use super::folder::{ROOT, read};
+use super::signer::{self, Pin, Signer};
 use super::words;
 use crate::new_files;
 use crate::output::{Output, Usage};
@@ -25,7 +26,8 @@ pub struct Show {
 pub struct Sign {
     /// The draft; the signature is put into it.
     file: PathBuf,
-    /// The secret key, as `keys generate` or `keys new` made it.
+    /// The secret key, as `keys generate` or `keys new` made it, or the file that says in which token
+    /// it lies.
     #[arg(long, value_name = "KEY")]
     key: PathBuf,
     /// The root that is trusted here [default: root.json beside the key, if there is one].
@@ -34,6 +36,8 @@ pub struct Sign {
     /// Do not ask: what is signed has been read with `keys show`.
     #[arg(long)]
     yes: bool,
+    #[command(flatten)]
+    pin: Pin,
 }
 
 #[derive(Args)]
@@ -63,24 +67,26 @@ pub fn show(show: &Show, output: &Output) -> anyhow::Result<()> {
 }
 
 pub fn sign(sign: &Sign, output: &Output) -> anyhow::Result<()> {
-    let Sign { file, key, root, yes } = sign;
+    let Sign { file, key, root, yes, pin } = sign;
     let mut draft = open(file)?;
     let beside = key.with_file_name(ROOT);
     let root = root.as_deref().or_else(|| beside.exists().then_some(beside.as_path()));
     if let Some(root) = root {
         rests_on(&draft, file, root)?;
     }
-    let pair = secret_key(key)?;
+    let signer = Signer::open(key)?;
+    let public = signer.public();
     let now = OffsetDateTime::now_utc();
     let name = file.display();
-    draft.may_sign(&pair.public(), now).with_context(|| format!("{name} is not signed"))?;
+    draft.may_sign(&public, now).with_context(|| format!("{name} is not signed"))?;
     if !yes {
-        agree(&draft, &pair.public(), output)?;
+        agree(&draft, &public, output)?;
     }
-    let signature = pair.sign(draft.payload());
-    draft.sign(&pair.public(), signature, now)?;
+    for signature in signer::sign(&[signer], draft.payload(), pin, output.json)? {
+        draft.sign(&public, signature, now)?;
+    }
     new_files::replace(file, &draft.to_bytes())?;
-    told(&draft, file, &format!("{name} is signed with key {}", pair.public()), output)
+    told(&draft, file, &format!("{name} is signed with key {public}"), output)
 }
 
 pub fn join(join: &Join, output: &Output) -> anyhow::Result<()> {
