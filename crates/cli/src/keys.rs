@@ -1,6 +1,6 @@
 //! `lineside keys`: the keys of people. They are made here, lie in a folder and go nowhere else.
 
-mod draft;
+pub mod draft;
 pub mod folder;
 mod generate;
 #[cfg(feature = "pkcs11")]
@@ -46,7 +46,8 @@ pub enum KeysCommand {
     Draft(draft::DraftRoot),
     /// Tell what a draft says, what it changes, and who has signed it.
     Show(sign::Show),
-    /// Sign a draft of a root or of a list of releases; no server is asked.
+    /// Sign a draft of a root, of a list of releases or of what a vendor or a site signs; no server is
+    /// asked.
     Sign(sign::Sign),
     /// Bring the signatures of one draft together that were made apart.
     Join(sign::Join),

@@ -10,6 +10,7 @@ mod new_files;
 mod output;
 mod plugin;
 mod release;
+mod role;
 mod server;
 
 use clap::{Parser, Subcommand};

@@ -4,10 +4,12 @@ use crate::connection::{Connection, Environment, Token};
 use anyhow::{Context, bail};
 use lineside_bundle::{BundleName, Digest, MANIFEST_TYPE, archive};
 use lineside_trust::{DOCUMENT_BYTES_MAX, PublicKey};
+use lineside_wire::name::RoleName;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::time::Duration;
 use ureq::http::{Method, Request};
 
@@ -111,9 +113,20 @@ impl Server {
         self.send(Method::PUT, "/api/v1/releases", Some((JSON, releases)))?.done().map(drop)
     }
 
-    /// Whether it has a blob.
-    pub fn has_blob(&self, bundle: &BundleName, digest: &Digest) -> anyhow::Result<bool> {
-        self.has(&format!("/v2/{bundle}/blobs/{digest}"))
+    /// What a delegated role has signed last, if anything. Not verified.
+    pub fn role(&self, role: &RoleName) -> anyhow::Result<Option<Vec<u8>>> {
+        self.document(&format!("/api/v1/targets/{role}"))
+    }
+
+    /// Gives it what a delegated role has signed.
+    pub fn put_role(&self, role: &RoleName, list: &[u8]) -> anyhow::Result<()> {
+        let path = format!("/api/v1/targets/{role}");
+        self.send(Method::PUT, &path, Some((JSON, list)))?.done().map(drop)
+    }
+
+    /// Whether it has a blob, of a bundle or of a role.
+    pub fn has_blob(&self, name: &impl Display, digest: &Digest) -> anyhow::Result<bool> {
+        self.has(&format!("/v2/{name}/blobs/{digest}"))
     }
 
     /// Whether it has an OCI manifest.
@@ -121,14 +134,14 @@ impl Server {
         self.has(&format!("/v2/{bundle}/manifests/{digest}"))
     }
 
-    /// Gives it a blob (OCI distribution 1.1, a single POST).
+    /// Gives it a blob of a bundle or of a role (OCI distribution 1.1, a single POST).
     pub fn put_blob(
         &self,
-        bundle: &BundleName,
+        name: &impl Display,
         digest: &Digest,
         bytes: &[u8],
     ) -> anyhow::Result<()> {
-        let path = format!("/v2/{bundle}/blobs/uploads/?digest={digest}");
+        let path = format!("/v2/{name}/blobs/uploads/?digest={digest}");
         self.send(Method::POST, &path, Some((BYTES, bytes)))?.done().map(drop)
     }
 
@@ -143,16 +156,16 @@ impl Server {
         self.send(Method::PUT, &path, Some((MANIFEST_TYPE, bytes)))?.done().map(drop)
     }
 
-    /// An OCI manifest or a blob of a release, verified by its digest.
+    /// An OCI manifest or a blob of a release or of a role, verified by its digest.
     pub fn blob(
         &self,
-        bundle: &BundleName,
+        name: &impl Display,
         kind: Kind,
         digest: &Digest,
     ) -> anyhow::Result<Vec<u8>> {
         let path = match kind {
-            Kind::Manifest => format!("/v2/{bundle}/manifests/{digest}"),
-            Kind::Blob => format!("/v2/{bundle}/blobs/{digest}"),
+            Kind::Manifest => format!("/v2/{name}/manifests/{digest}"),
+            Kind::Blob => format!("/v2/{name}/blobs/{digest}"),
         };
         let answer = self.send_bounded(Method::GET, &path, None, archive::BLOB_BYTES_MAX)?;
         let bytes = answer.done().with_context(|| format!("cannot fetch {digest}"))?;

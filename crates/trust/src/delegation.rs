@@ -6,15 +6,19 @@ use crate::document::{
 };
 use crate::error::TrustError;
 use crate::key::{KeyPair, PublicKey};
-use crate::releases::{SignedRelease, TrustedReleases, digest, release_in};
-use crate::repository::rules::sound_targets;
+use crate::releases::{SignedRelease, TrustedReleases, digest, release_in, without_nulls};
+use crate::repository::rules::{ROLES, sound_targets};
+use crate::root::Root;
 use lineside_bundle::Digest;
+use lineside_wire::name::{NameError, RoleName};
 use serde_json::{Map, Value, json};
 use sigstore_tuf::{DelegatedRole, Delegations, Metadata, Targets};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use time::OffsetDateTime;
 
-const DOCUMENT: &str = "role's list";
+pub(crate) const DOCUMENT: &str = "role's list";
+/// How paths of what holds at a site begin.
+const SITE: &str = "site";
 
 /// A role that may sign targets whose paths match.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +36,66 @@ pub struct Delegation {
     pub terminating: bool,
 }
 
+impl Delegation {
+    /// Whether the release keys can say so, and whoever hears it knows what is meant: it has a name
+    /// of its own, its keys can reach the threshold and are people's, and each of its paths may be one
+    /// of a release or of what holds at a site.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn check(&self, root: &Root) -> Result<(), String> {
+        let Delegation { name, keys, threshold, paths, .. } = self;
+        let name: RoleName = name.parse().map_err(|error: NameError| error.to_string())?;
+        if ROLES.contains(&name.as_str()) {
+            return Err(format!(
+                "{name} is a role of the root: call it otherwise, as in vendor-acme"
+            ));
+        }
+        let ids: BTreeSet<String> = keys.iter().map(PublicKey::id).collect();
+        if ids.len() < keys.len() {
+            return Err(format!("role {name} has one key twice"));
+        }
+        if *threshold == 0 || *threshold > keys.len() {
+            return Err(format!("{threshold} of {} keys can never sign for {name}", keys.len()));
+        }
+        if let Some(key) = keys.iter().find(|key| root.is_of_server(&key.id())) {
+            return Err(format!(
+                "key {key} is the server's, which must not sign what people sign: have the role make \
+                 one of its own, with `lineside keys generate`"
+            ));
+        }
+        // What it signs for the role could be passed off as a list of releases.
+        if let Some(key) = keys.iter().find(|key| root.release_keys().0.contains(&key.id())) {
+            return Err(format!(
+                "key {key} signs releases itself: have the role make one of its own, with `lineside \
+                 keys generate`"
+            ));
+        }
+        if paths.is_empty() {
+            return Err(format!("role {name} has no path that it may sign"));
+        }
+        paths.iter().try_for_each(|path| check_path(path))
+    }
+}
+
+/// Whether a path of a delegation may lead anywhere: `BUNDLE/VERSION` or `site/SITE/FILE`.
+fn check_path(path: &str) -> Result<(), String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-*/".contains(c);
+    let parts: Vec<&str> = path.split('/').collect();
+    let leads = match parts.as_slice() {
+        [bundle, version] => *bundle != SITE && !bundle.is_empty() && !version.is_empty(),
+        [SITE, site, file] => !site.is_empty() && !file.is_empty(),
+        _ => false,
+    };
+    if leads && path.chars().all(is_plain) {
+        return Ok(());
+    }
+    Err(format!(
+        "path {path:?} leads nowhere: a vendor signs BUNDLE/VERSION, a site site/SITE/FILE, and a * \
+         stands for anything without a /, as in pump/* and site/mill/*"
+    ))
+}
+
 /// What a document of targets shall say, other than a list of releases: what a vendor or a site signs.
 #[derive(Debug, Clone)]
 pub struct TargetsSpec {
@@ -47,20 +111,25 @@ pub struct TargetsSpec {
 
 /// Writes and signs a document of targets.
 pub fn sign_targets(spec: &TargetsSpec, keys: &[&KeyPair]) -> Vec<u8> {
-    let files = spec.files.iter().map(|(path, (digest, size))| {
-        (path.clone(), json!({ "length": size, "hashes": { "sha256": digest.hex() } }))
-    });
     let mut signed = json!({
         "_type": "targets",
         "spec_version": SPEC_VERSION,
         "version": spec.version,
         "expires": timestamp(spec.expires),
-        "targets": files.collect::<Map<String, Value>>(),
+        "targets": file_targets(&spec.files),
     });
     if !spec.delegations.is_empty() {
         signed["delegations"] = delegations(&spec.delegations);
     }
     envelope(&signed, keys)
+}
+
+/// Files as documents of targets list them.
+pub(crate) fn file_targets(files: &BTreeMap<String, (Digest, u64)>) -> Map<String, Value> {
+    let target = |(path, (digest, size)): (&String, &(Digest, u64))| {
+        (path.clone(), json!({ "length": size, "hashes": { "sha256": digest.hex() } }))
+    };
+    files.iter().map(target).collect()
 }
 
 /// What a delegated role has signed. Only [`verify_delegated`] makes one.
@@ -104,33 +173,39 @@ pub fn verify_delegated(
     now: OffsetDateTime,
 ) -> Result<TrustedTargets, TrustError> {
     let failed = |problem: String| TrustError::Format { document: DOCUMENT, problem };
-    let (keys, delegate) = list
-        .delegate(role)
-        .ok_or_else(|| failed(format!("the list of releases names no role {role}")))?;
+    let (keys, delegate) = list.role(role)?;
     let metadata: Metadata<Targets> = parse(DOCUMENT, bytes)?;
     verify_signatures(DOCUMENT, &metadata, keys, &delegate.role_keys())?;
     let signed = metadata.signed();
     let seen = verify_sequence(DOCUMENT, signed.version, bytes, seen)?;
     verify_expiry(DOCUMENT, signed, now)?;
-    sound_targets(signed).map_err(failed)?;
+    let (releases, files) = within(delegate, signed).map_err(failed)?;
+    Ok(TrustedTargets { seen, releases, files })
+}
+
+/// Releases by path, and digest and size of every other file.
+pub(crate) type Listing = (BTreeMap<String, SignedRelease>, BTreeMap<String, (Digest, u64)>);
+
+/// What a document lists, if all of it is what the role may sign.
+pub(crate) fn within(delegate: &DelegatedRole, signed: &Targets) -> Result<Listing, String> {
+    sound_targets(signed)?;
     if signed.delegations.is_some() {
-        return Err(failed("it delegates to further roles".into()));
+        return Err("it delegates to further roles".into());
     }
-    let mut targets = TrustedTargets { seen, releases: BTreeMap::new(), files: BTreeMap::new() };
+    let (mut releases, mut files) = (BTreeMap::new(), BTreeMap::new());
     for (path, target) in &signed.targets {
         if !delegate.matches_path(path).unwrap_or(false) {
-            return Err(failed(format!("{path} is not among the paths that {role} may sign")));
+            let name = &delegate.name;
+            return Err(format!("{path} is not among the paths that {name} may sign"));
         }
         // A release is called by bundle and version.
         if path.split('/').count() == 2 {
-            let release = release_in(path, target).map_err(failed)?;
-            targets.releases.insert(path.clone(), release);
+            releases.insert(path.clone(), release_in(path, target)?);
         } else {
-            let digest = digest(path, target).map_err(failed)?;
-            targets.files.insert(path.clone(), (digest, target.length));
+            files.insert(path.clone(), (digest(path, target)?, target.length));
         }
     }
-    Ok(targets)
+    Ok((releases, files))
 }
 
 /// Delegations as TUF writes them (4.5).
@@ -149,6 +224,19 @@ pub(crate) fn delegations(delegations: &[Delegation]) -> Value {
         }));
     }
     json!({ "keys": keys, "roles": roles })
+}
+
+/// Delegations as TUF has them, for people.
+///
+/// # Errors
+/// They say more than that.
+pub(crate) fn shown(known: &Delegations) -> Result<Vec<Delegation>, String> {
+    let others = delegated(known);
+    if without_nulls(json!(known)) == delegations(&others) {
+        Ok(others)
+    } else {
+        Err("it says more of its roles than this version of lineside can show".into())
+    }
 }
 
 /// Delegations as TUF has them, for people; what else they say is left out.

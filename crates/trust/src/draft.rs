@@ -3,12 +3,17 @@
 //! The file carries what the document follows as well, so that a machine without a network can say
 //! what changes. Nobody trusts a document because it came in a draft.
 
+mod role;
+
+use crate::delegation::{self, Delegation};
 use crate::document::{DOCUMENT_BYTES_MAX, Seen, parse, timestamp};
 use crate::error::TrustError;
 use crate::key::PublicKey;
 use crate::releases::{ReleasesSpec, verify_releases};
+use crate::role::RoleSpec;
 use crate::root::{Root, RootSpec};
 use lineside_bundle::Digest;
+use role::RoleFile;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sigstore_tuf::{Metadata, Targets};
@@ -34,7 +39,7 @@ pub enum DraftError {
     #[error("it holds root {0} without the one before, which its signers have to see")]
     NotFirst(u64),
     /// A list whose version does not follow.
-    #[error("it holds list of releases {version} to follow list {before}")]
+    #[error("it holds list {version} to follow list {before}; have it drafted anew")]
     ListSequence {
         /// Its version.
         version: u64,
@@ -105,6 +110,18 @@ pub enum Contents {
         /// What the one before says.
         before: Option<ReleasesSpec>,
     },
+    /// A list of a role to which the release keys have delegated, and the one that it follows, if that
+    /// holds by the keys that the role has now.
+    Role {
+        /// Who signs it, and what he may.
+        role: Box<Delegation>,
+        /// What it says.
+        spec: RoleSpec,
+        /// What the one before says.
+        before: Option<RoleSpec>,
+        /// What lies at the paths that are no releases.
+        files: BTreeMap<String, String>,
+    },
 }
 
 /// Keys of which so many have to sign.
@@ -127,14 +144,18 @@ impl Quorum {
     }
 }
 
+/// A role that has to sign, with its keys: by whose word, how many.
+type Signers = (String, usize, Vec<PublicKey>);
+
 /// A document that is being signed. All signatures in it fit.
 #[derive(Debug, Clone)]
 pub struct Draft {
     root: Option<Root>,
     before: Option<Vec<u8>>,
+    /// What stands behind a list of a delegated role.
+    role: Option<RoleFile>,
     contents: Contents,
-    /// Each role that has to sign, with its keys: by whose word, how many.
-    roles: Vec<(String, usize, Vec<PublicKey>)>,
+    roles: Vec<Signers>,
     signed: Value,
     payload: Vec<u8>,
     /// By key.
@@ -152,6 +173,9 @@ struct DraftFile {
     /// The list of releases that this one follows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     releases: Option<String>,
+    /// What stands behind a list of a delegated role; then this draft is of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    role: Option<RoleFile>,
     document: Envelope,
 }
 
@@ -176,7 +200,7 @@ impl Draft {
     /// It does not follow, or does not hold together.
     pub fn root(spec: &RootSpec, before: Option<&Root>) -> Result<Draft, DraftError> {
         let document = Envelope { signatures: Vec::new(), signed: spec.signed() };
-        Draft::checked(document, before.cloned(), None)
+        Draft::checked(document, before.cloned(), None, None)
     }
 
     /// A list of releases to be signed by keys of `root`, to follow the list `before`. `document` is
@@ -190,7 +214,27 @@ impl Draft {
         before: Option<&[u8]>,
     ) -> Result<Draft, DraftError> {
         let document = serde_json::from_slice(document).map_err(format_error)?;
-        Draft::checked(document, Some(root.clone()), before.map(<[u8]>::to_vec))
+        Draft::checked(document, Some(root.clone()), before.map(<[u8]>::to_vec), None)
+    }
+
+    /// A list to be signed by keys of the role `name`, to follow its list `before`. `document` is the
+    /// list in its envelope, `list` the list of releases that delegates to the role, and `files` what
+    /// lies at those of its paths that are no releases.
+    ///
+    /// # Errors
+    /// It does not follow, goes beyond the paths of the role, or speaks of what is not in `files`.
+    pub fn role(
+        document: &[u8],
+        root: &Root,
+        name: &str,
+        list: &[u8],
+        before: Option<&[u8]>,
+        files: BTreeMap<String, String>,
+    ) -> Result<Draft, DraftError> {
+        let document = serde_json::from_slice(document).map_err(format_error)?;
+        let (list, before) = (text(list), before.map(text));
+        let role = RoleFile { name: name.to_owned(), list, before, files };
+        Draft::checked(document, Some(root.clone()), None, Some(role))
     }
 
     /// Reads a draft. Whoever made it, what is shown of it is all that it says, its signatures fit,
@@ -211,16 +255,16 @@ impl Draft {
             )));
         }
         let root = file.root.map(|root| Root::pin(root.as_bytes())).transpose()?;
-        Draft::checked(file.document, root, file.releases.map(String::into_bytes))
+        Draft::checked(file.document, root, file.releases.map(String::into_bytes), file.role)
     }
 
     /// The draft as a file.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let file = DraftFile {
             format: FORMAT,
             root: self.root.as_ref().map(|root| text(root.bytes())),
             releases: self.before.as_deref().map(text),
+            role: self.role.clone(),
             document: self.envelope(),
         };
         let mut bytes = serde_json::to_vec_pretty(&file).expect("a draft has only string keys");
@@ -243,6 +287,7 @@ impl Draft {
         match &self.contents {
             Contents::Root { spec, .. } => format!("{ROOT} {}", spec.version),
             Contents::Releases { spec, .. } => format!("{RELEASES} {}", spec.version),
+            Contents::Role { role, spec, .. } => format!("list {} of {}", spec.version, role.name),
         }
     }
 
@@ -258,7 +303,7 @@ impl Draft {
 
     /// Who has to sign, and who has.
     pub fn quorums(&self) -> Vec<Quorum> {
-        let quorum = |(by, threshold, keys): &(String, usize, Vec<PublicKey>)| {
+        let quorum = |(by, threshold, keys): &Signers| {
             let has_signed = |key: &PublicKey| self.signatures.contains_key(&key.id());
             let (signed, unsigned) = keys.iter().cloned().partition(has_signed);
             Quorum { by: by.clone(), threshold: *threshold, signed, unsigned }
@@ -339,7 +384,11 @@ impl Draft {
                 };
                 verify_releases(root, &bytes, seen.as_ref(), now)?;
             }
-            (Contents::Releases { .. }, None) => return Err(no_root()),
+            (Contents::Role { before, .. }, Some(root)) => {
+                let role = self.role.as_ref().ok_or_else(no_root)?;
+                role.verify(root, before.as_ref(), &bytes, now)?;
+            }
+            (Contents::Releases { .. } | Contents::Role { .. }, None) => return Err(no_root()),
         }
         Ok(bytes)
     }
@@ -348,14 +397,15 @@ impl Draft {
         document: Envelope,
         root: Option<Root>,
         before: Option<Vec<u8>>,
+        role: Option<RoleFile>,
     ) -> Result<Draft, DraftError> {
         let bytes = serde_json::to_vec(&document).map_err(format_error)?;
         let kind = document.signed["_type"].as_str().unwrap_or_default();
-        let (contents, roles, payload) = match (kind, &root, &before) {
-            ("root", _, Some(_)) => {
+        let (contents, roles, payload) = match (kind, &root, (&before, &role)) {
+            ("root", _, (Some(_), _) | (_, Some(_))) => {
                 return Err(DraftError::Format("a root follows no list of releases".into()));
             }
-            ("root", root, None) => {
+            ("root", root, (None, None)) => {
                 let metadata: Metadata<sigstore_tuf::Root> = parse(ROOT, &bytes)?;
                 let spec = RootSpec::of(&metadata)?;
                 let roles = root_roles(&spec, root.as_ref())?;
@@ -363,7 +413,16 @@ impl Draft {
                 let contents = Contents::Root { spec: Box::new(spec), before };
                 (contents, roles, metadata.signed_canonical().to_vec())
             }
-            ("targets", Some(root), before) => {
+            ("targets", Some(_), (Some(_), Some(_))) => {
+                let problem = "a list of a role follows no list of releases";
+                return Err(DraftError::Format(problem.into()));
+            }
+            ("targets", Some(root), (None, Some(role))) => {
+                let metadata: Metadata<Targets> = parse(delegation::DOCUMENT, &bytes)?;
+                let (contents, quorum) = role.contents(&metadata, root)?;
+                (contents, vec![quorum], metadata.signed_canonical().to_vec())
+            }
+            ("targets", Some(root), (before, None)) => {
                 let metadata: Metadata<Targets> = parse(RELEASES, &bytes)?;
                 let spec = ReleasesSpec::of(&metadata)?;
                 let before = before.as_deref().map(|bytes| list_before(root, bytes)).transpose()?;
@@ -385,8 +444,16 @@ impl Draft {
             _ => return Err(DraftError::Format("neither a root nor a list of releases".into())),
         };
         let Envelope { signed, signatures } = document;
-        let mut draft =
-            Draft { root, before, contents, roles, signed, payload, signatures: BTreeMap::new() };
+        let mut draft = Draft {
+            root,
+            before,
+            role,
+            contents,
+            roles,
+            signed,
+            payload,
+            signatures: BTreeMap::new(),
+        };
         for Signature { keyid, sig } in signatures {
             draft.add(keyid, sig)?;
         }
@@ -419,6 +486,10 @@ impl Draft {
                 self.root.as_ref().map_or(Ok(()), |root| root.verify_expiry(now))?;
                 (RELEASES, spec.expires)
             }
+            Contents::Role { spec, .. } => {
+                self.root.as_ref().map_or(Ok(()), |root| root.verify_expiry(now))?;
+                (delegation::DOCUMENT, spec.expires)
+            }
         };
         if expires <= now {
             let (expired, now) = (timestamp(expires), timestamp(now));
@@ -438,10 +509,7 @@ impl Draft {
 }
 
 /// Who has to sign a root: enough keys of itself and of the one before (TUF 5.3.4, 6.1).
-fn root_roles(
-    spec: &RootSpec,
-    before: Option<&Root>,
-) -> Result<Vec<(String, usize, Vec<PublicKey>)>, DraftError> {
+fn root_roles(spec: &RootSpec, before: Option<&Root>) -> Result<Vec<Signers>, DraftError> {
     let role = |spec: &RootSpec| {
         let (keys, threshold) = spec.root.clone();
         (format!("{ROOT} {}", spec.version), threshold, keys)
@@ -483,6 +551,10 @@ fn lacking(quorum: &Quorum) -> Option<String> {
             names.join(", ")
         )
     })
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 fn no_root() -> DraftError {

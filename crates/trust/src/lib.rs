@@ -18,6 +18,7 @@ mod provider;
 mod releases;
 mod report;
 pub mod repository;
+mod role;
 mod root;
 
 pub use agree::{AgreeError, TrustedTarget, agree};
@@ -32,4 +33,5 @@ pub use freshness::{
 pub use key::{KeyError, KeyKind, KeyPair, Owner, PublicKey};
 pub use releases::{ReleasesDraft, ReleasesSpec, SignedRelease, TrustedReleases, verify_releases};
 pub use report::{REPORT_BYTES_MAX, Report, ReportError, UnverifiedReport, seal_report};
+pub use role::{RoleDraft, RoleSpec};
 pub use root::{Root, RootSpec, sign_root};

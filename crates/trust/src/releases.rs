@@ -1,6 +1,6 @@
 //! Releases: the bundles that the release keys have signed, as TUF targets.
 
-use crate::delegation::{Delegation, delegated, delegations};
+use crate::delegation::{Delegation, delegated, delegations, shown};
 use crate::document::{
     SPEC_VERSION, Seen, envelope, parse, timestamp, verify_expiry, verify_sequence,
     verify_signatures, verify_version,
@@ -87,11 +87,25 @@ impl TrustedReleases {
         names
     }
 
+    /// Who else may sign targets, in the order in which they are asked: to change one of them, and
+    /// leave the others as they are.
+    ///
+    /// # Errors
+    /// [`TrustError::Format`]: it says more of them than can be shown, which would be lost.
+    pub fn delegations(&self) -> Result<Vec<Delegation>, TrustError> {
+        self.delegations.as_ref().map_or(Ok(Vec::new()), |known| shown(known).map_err(format_error))
+    }
+
     /// The keys that sign for the role called `name`, and the paths that it may sign.
-    pub(crate) fn delegate(&self, name: &str) -> Option<(&BTreeMap<String, Key>, &DelegatedRole)> {
-        let delegations = self.delegations.as_ref()?;
-        let role = delegations.roles.iter().find(|role| role.name == name)?;
-        Some((&delegations.keys, role))
+    pub(crate) fn role(
+        &self,
+        name: &str,
+    ) -> Result<(&BTreeMap<String, Key>, &DelegatedRole), TrustError> {
+        let found = self.delegations.as_ref().and_then(|delegations| {
+            let role = delegations.roles.iter().find(|role| role.name == name)?;
+            Some((&delegations.keys, role))
+        });
+        found.ok_or_else(|| format_error(format!("it names no role {name}")))
     }
 
     fn roles(&self) -> impl Iterator<Item = &DelegatedRole> {
@@ -170,11 +184,59 @@ pub(crate) fn digest(path: &str, target: &TargetFile) -> Result<Digest, String> 
     format!("sha256:{hex}").parse().map_err(|error| format!("{path}: {error}"))
 }
 
+/// The release after `own` and `others` of its bundle: it gets the next number among all of them, and
+/// no lower floor than any.
+pub(crate) fn next(
+    own: &BTreeMap<String, SignedRelease>,
+    others: &[SignedRelease],
+    id: ReleaseId,
+    floor: Option<u64>,
+) -> Result<SignedRelease, String> {
+    let path = path(&id);
+    if let Some(old) = own.get(&path) {
+        return Err(if old.id == id {
+            format!("{id} is released already, as number {}", old.number)
+        } else {
+            format!("{id} is released already with other contents: give the bundle a new version")
+        });
+    }
+    if others.iter().any(|other| other.path() == path) {
+        return Err(format!(
+            "{id} is released already by others who may sign it: give the bundle a new version"
+        ));
+    }
+    let siblings = || own.values().chain(others).filter(|release| release.id.name == id.name);
+    let last = siblings().map(|release| release.number).max().unwrap_or(0);
+    let number =
+        last.checked_add(1).ok_or_else(|| format!("{} has used up its numbers", id.name))?;
+    let floor_before = siblings().map(|release| release.floor).max().unwrap_or(0);
+    let floor = floor.unwrap_or(0).max(floor_before);
+    if floor > number {
+        return Err(format!("floor {floor} is above {number}, the number of {id}"));
+    }
+    Ok(SignedRelease { id, number, floor })
+}
+
+/// Releases as documents of targets list them.
+pub(crate) fn targets(releases: &BTreeMap<String, SignedRelease>) -> Map<String, Value> {
+    let target = |(path, release): (&String, &SignedRelease)| {
+        let custom = Custom {
+            bundle: release.id.name.clone(),
+            version: release.id.version.clone(),
+            number: release.number,
+            floor: release.floor,
+        };
+        (path.clone(), target(&release.id, json!(custom)))
+    };
+    releases.iter().map(target).collect()
+}
+
 /// A list of releases to be signed.
 #[derive(Debug, Clone)]
 pub struct ReleasesDraft {
     version: u64,
     releases: BTreeMap<String, SignedRelease>,
+    others: Vec<SignedRelease>,
     delegations: Option<Value>,
 }
 
@@ -185,34 +247,22 @@ impl ReleasesDraft {
         let version = trusted.map_or(0, |trusted| trusted.seen.version) + 1;
         let delegations = trusted.and_then(|trusted| trusted.delegations.as_ref());
         let delegations = delegations.map(|delegations| without_nulls(json!(delegations)));
-        ReleasesDraft { version, releases, delegations }
+        ReleasesDraft { version, releases, others: Vec::new(), delegations }
+    }
+
+    /// The same, with what others have signed: a bundle counts its releases whoever signs them.
+    pub fn beside(self, others: Vec<SignedRelease>) -> ReleasesDraft {
+        ReleasesDraft { others, ..self }
     }
 
     /// Adds a release under the next number of its bundle. `floor` raises the number below which a
     /// device may not go; otherwise it stays.
     ///
     /// # Errors
-    /// A sentence: the version exists with other bytes, or the floor is above the new number.
+    /// A sentence: the version exists, or the floor is above the new number.
     pub fn add(&mut self, id: ReleaseId, floor: Option<u64>) -> Result<SignedRelease, String> {
-        let path = path(&id);
-        if let Some(old) = self.releases.get(&path) {
-            return Err(if old.id == id {
-                format!("{id} is released already, as number {}", old.number)
-            } else {
-                format!(
-                    "{id} is released already with other contents: give the bundle a new version"
-                )
-            });
-        }
-        let siblings = || self.releases.values().filter(|release| release.id.name == id.name);
-        let number = siblings().map(|release| release.number).max().unwrap_or(0) + 1;
-        let floor_before = siblings().map(|release| release.floor).max().unwrap_or(0);
-        let floor = floor.unwrap_or(0).max(floor_before);
-        if floor > number {
-            return Err(format!("floor {floor} is above {number}, the number of {id}"));
-        }
-        let release = SignedRelease { id, number, floor };
-        self.releases.insert(path, release.clone());
+        let release = next(&self.releases, &self.others, id, floor)?;
+        self.releases.insert(release.path(), release.clone());
         Ok(release)
     }
 
@@ -229,22 +279,12 @@ impl ReleasesDraft {
 
     /// The part of the document that is signed.
     fn signed(&self, expires: OffsetDateTime) -> Value {
-        let mut targets = Map::new();
-        for (path, release) in &self.releases {
-            let custom = Custom {
-                bundle: release.id.name.clone(),
-                version: release.id.version.clone(),
-                number: release.number,
-                floor: release.floor,
-            };
-            targets.insert(path.clone(), target(&release.id, json!(custom)));
-        }
         let mut signed = json!({
             "_type": "targets",
             "spec_version": SPEC_VERSION,
             "version": self.version,
             "expires": timestamp(expires),
-            "targets": targets,
+            "targets": targets(&self.releases),
         });
         if let Some(delegations) = &self.delegations {
             signed["delegations"] = delegations.clone();
@@ -276,6 +316,7 @@ impl ReleasesSpec {
         let again = ReleasesDraft {
             version: signed.version,
             releases: listed(signed)?,
+            others: Vec::new(),
             delegations: (!others.is_empty()).then(|| delegations(&others)),
         };
         // Written again it must be the same, but for the version of the specification: then there is
@@ -295,7 +336,7 @@ impl ReleasesSpec {
 }
 
 /// `value` without fields that hold nothing: other readers drop them, and then miss the signature.
-fn without_nulls(value: Value) -> Value {
+pub(crate) fn without_nulls(value: Value) -> Value {
     match value {
         Value::Object(fields) => {
             let kept = fields.into_iter().filter(|(_, value)| !value.is_null());

@@ -125,6 +125,12 @@ impl Root {
         ["snapshot", "timestamp"].iter().all(|name| self.role(name).is_ok_and(may_sign))
     }
 
+    /// Whether the key with this id is one of the server's.
+    pub(crate) fn is_of_server(&self, key_id: &str) -> bool {
+        let online = ["snapshot", "timestamp"].iter().filter_map(|name| self.role(name).ok());
+        online.chain([&self.director]).any(|role| role.keyids.iter().any(|id| id == key_id))
+    }
+
     /// Refuses a root past its date. What runs goes on; new installs stop.
     pub(crate) fn verify_expiry(&self, now: OffsetDateTime) -> Result<(), TrustError> {
         verify_expiry(DOCUMENT, &self.signed, now)

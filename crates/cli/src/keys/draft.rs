@@ -146,7 +146,16 @@ fn members(
 
 /// Takes a key out of every role that people have.
 fn remove(spec: &mut RootSpec, name: &str) -> anyhow::Result<()> {
-    let (path, version) = (Path::new(name), spec.version - 1);
+    let people: Vec<&PublicKey> = spec.root.0.iter().chain(&spec.releases.0).collect();
+    let id = named_key(name, &people, &format!("root {}", spec.version - 1))?;
+    spec.root.0.retain(|key| key.id() != id);
+    spec.releases.0.retain(|key| key.id() != id);
+    Ok(())
+}
+
+/// Id of the one key of `who` that is meant with `--remove NAME`: a file, or the first digits of an id.
+pub fn named_key(name: &str, keys: &[&PublicKey], who: &str) -> anyhow::Result<String> {
+    let path = Path::new(name);
     let is_id = name.len() >= ID_CHARS_MIN && name.chars().all(|c| c.is_ascii_hexdigit());
     let id = match path.exists() {
         true => public_key(path)?.id(),
@@ -156,19 +165,14 @@ fn remove(spec: &mut RootSpec, name: &str) -> anyhow::Result<()> {
              as `lineside keys show` shows them"
         ),
     };
-    let people = || spec.root.0.iter().chain(&spec.releases.0);
     let mut named: Vec<String> =
-        people().map(PublicKey::id).filter(|other| other.starts_with(&id)).collect();
+        keys.iter().map(|key| key.id()).filter(|other| other.starts_with(&id)).collect();
     named.sort();
     named.dedup();
     match named.as_slice() {
-        [] => bail!("--remove {name}: root {version} names no such key"),
-        [only] => {
-            spec.root.0.retain(|key| key.id() != *only);
-            spec.releases.0.retain(|key| key.id() != *only);
-            Ok(())
-        }
-        _ => bail!("--remove {name}: root {version} names {} such keys", named.len()),
+        [] => bail!("--remove {name}: {who} names no such key"),
+        [only] => Ok(only.clone()),
+        _ => bail!("--remove {name}: {who} names {} such keys", named.len()),
     }
 }
 
@@ -178,7 +182,8 @@ pub fn root_at(file: &Path) -> anyhow::Result<Root> {
         .with_context(|| format!("{} cannot be trusted", file.display()))
 }
 
-fn public_key(file: &Path) -> anyhow::Result<PublicKey> {
+/// A public key that lies here.
+pub fn public_key(file: &Path) -> anyhow::Result<PublicKey> {
     PublicKey::parse(&read(file, KEY_BYTES_MAX)?)
         .with_context(|| format!("{} cannot be used", file.display()))
 }

@@ -4,6 +4,7 @@ use super::signer::Signer;
 use crate::new_files;
 use anyhow::{Context, bail};
 use lineside_trust::{DOCUMENT_BYTES_MAX, Root, TrustError, TrustedReleases, verify_releases};
+use lineside_wire::name::RoleName;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
@@ -20,6 +21,11 @@ const RELEASES_ROOT: &str = "releases-root.json";
 /// Name of the file with the release key of this number, from 1.
 pub fn release_key(number: usize) -> String {
     format!("release-{number}.pem")
+}
+
+/// Name of the file with the last list of a delegated role.
+pub fn role_list(role: &RoleName) -> String {
+    format!("role-{role}.json")
 }
 
 /// A folder of keys.
@@ -187,6 +193,27 @@ impl KeyFolder {
         new_files::replace(&self.path.join(RELEASES), bytes)?;
         // After the list: should this one not be written, the list still holds by the root itself.
         new_files::replace(&self.path.join(RELEASES_ROOT), self.root.bytes())
+    }
+
+    /// What a delegated role has signed last, of what was signed or seen here.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn kept_role(&self, role: &RoleName) -> anyhow::Result<Option<Vec<u8>>> {
+        let path = self.path.join(role_list(role));
+        if !path.exists() {
+            return Ok(None);
+        }
+        read(&path, DOCUMENT_BYTES_MAX as u64).map(Some)
+    }
+
+    /// Keeps what a delegated role has signed and was verified, so that an older list is noticed, and
+    /// that the next one goes on from it even where the role has got other keys meanwhile.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn keep_role(&self, role: &RoleName, list: &[u8]) -> anyhow::Result<()> {
+        new_files::replace(&self.path.join(role_list(role)), list)
     }
 
     /// Verifies the list that lies here, by the root or by the one that it was verified with then.

@@ -46,8 +46,9 @@ pub fn run(generate: &Generate, output: &Output) -> anyhow::Result<()> {
     files.keep();
 
     let (name, public_name) = (kept.display(), public_file.display());
-    let text =
-        format!("{name}: key {public}\nGive {public_name} to whoever drafts the root; {told}.");
+    let text = format!(
+        "{name}: key {public}\nGive {public_name} to whoever drafts the root or delegates to you; {told}."
+    );
     json["key"] = public.id().into();
     json["owner"] = json!(owner);
     json["public_file"] = json!(public_file);

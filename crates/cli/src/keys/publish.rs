@@ -5,6 +5,7 @@ use super::sign;
 use crate::connection::Connection;
 use crate::new_files::{self, NewFiles, Readers};
 use crate::output::Output;
+use crate::role::Role;
 use crate::server::Server;
 use anyhow::{Context, bail};
 use clap::Args;
@@ -35,6 +36,11 @@ pub fn run(publish: &Publish, connection: &Connection, output: &Output) -> anyho
             match draft.contents() {
                 Contents::Root { .. } => root(&draft, &signed, keys, &server)?,
                 Contents::Releases { .. } => list(&draft, &signed, keys, &server, now)?,
+                Contents::Role { role, files, .. } => {
+                    let role = role.name.parse()?;
+                    let folder = same_root(&draft, keys, &server)?;
+                    Role::with(folder, &server, &role, now)?.publish(&signed, files)?;
+                }
             }
             published.push(draft.name());
             server
@@ -106,6 +112,14 @@ fn list(
     server: &Server,
     now: OffsetDateTime,
 ) -> anyhow::Result<()> {
+    let folder = same_root(draft, keys, server)?;
+    folder.verify(server.releases()?.as_deref(), now)?;
+    server.put_releases(signed)?;
+    folder.keep_releases(signed).context("published, but the list is not kept beside the root")
+}
+
+/// The folder of keys, if the server, the draft and the folder all rest on one root.
+fn same_root(draft: &Draft, keys: &Path, server: &Server) -> anyhow::Result<KeyFolder> {
     let folder = KeyFolder::open(keys)?;
     folder.compare(server.url(), server.root()?.as_deref())?;
     if !draft.root_before().is_some_and(|root| root.agrees_with(folder.root())) {
@@ -115,9 +129,7 @@ fn list(
             keys.display()
         );
     }
-    folder.verify(server.releases()?.as_deref(), now)?;
-    server.put_releases(signed)?;
-    folder.keep_releases(signed).context("published, but the list is not kept beside the root")
+    Ok(folder)
 }
 
 /// Gives the server what lies in the folder and it lacks. Returns what is to be done about the rest.

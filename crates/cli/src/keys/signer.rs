@@ -7,10 +7,11 @@ use super::pin::PinFrom;
 use super::token;
 use anyhow::{Context, bail};
 use clap::Args;
-use lineside_trust::{KeyPair, PublicKey};
+use lineside_trust::{Draft, KeyPair, PublicKey};
 use serde::{Deserialize, Serialize};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use time::OffsetDateTime;
 
 /// Largest key file that is read, in bytes.
 const KEY_BYTES_MAX: u64 = 1 << 14;
@@ -107,6 +108,24 @@ pub fn sign(keys: &[Signer], bytes: &[u8], pin: &Pin, json: bool) -> anyhow::Res
         Signer::Token(_) => by_tokens.next(),
     };
     Ok(keys.iter().filter_map(sign).collect())
+}
+
+/// The document that a draft makes with the signatures of these keys.
+///
+/// # Errors
+/// A key has no say in it, a token does not sign, or no device would take it at `now`.
+pub fn finish(
+    mut draft: Draft,
+    keys: &[Signer],
+    pin: &Pin,
+    now: OffsetDateTime,
+    json: bool,
+) -> anyhow::Result<Vec<u8>> {
+    let signatures = sign(keys, draft.payload(), pin, json)?;
+    for (key, signature) in keys.iter().zip(signatures) {
+        draft.sign(&key.public(), signature, now)?;
+    }
+    draft.finish(now).with_context(|| format!("no device would take {}", draft.name()))
 }
 
 #[cfg(feature = "pkcs11")]

@@ -1,8 +1,10 @@
 //! What a document says, in words for those who are to sign it.
 
-use lineside_trust::{
-    Contents, Delegation, Draft, PublicKey, Quorum, ReleasesSpec, RootSpec, SignedRelease,
-};
+mod lists;
+
+pub use lists::{delegation, delegation_json};
+
+use lineside_trust::{Contents, Draft, PublicKey, Quorum, RootSpec};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use time::OffsetDateTime;
@@ -21,7 +23,10 @@ pub fn draft(draft: &Draft) -> (String, Value) {
             json["changes"] = json!(changes);
             (text, json)
         }
-        Contents::Releases { spec, before } => releases(spec, before.as_ref()),
+        Contents::Releases { spec, before } => lists::releases(spec, before.as_ref()),
+        Contents::Role { role, spec, before, files } => {
+            lists::role(role, spec, before.as_ref(), files)
+        }
     };
     let quorums = draft.quorums();
     text += "\nsignatures\n";
@@ -100,72 +105,6 @@ fn root_changes(before: &RootSpec, now: &RootSpec) -> Vec<String> {
     changes
 }
 
-fn releases(spec: &ReleasesSpec, before: Option<&ReleasesSpec>) -> (String, Value) {
-    let ReleasesSpec { version, expires, releases, delegations } = spec;
-    let count = count(releases.len(), "release");
-    let mut text = format!("list of releases {version}, {count}, good until {}\n", time(*expires));
-    let changes = release_changes(before, spec);
-    match before {
-        Some(before) => tell(&mut text, before.version, &changes),
-        None => {
-            text += "\nno list that this root vouches for is known: all of it is new\n";
-            list(&mut text, &changes);
-        }
-    }
-    let json = json!({ "version": version, "expires": time(*expires),
-        "releases": releases.keys().collect::<Vec<_>>(),
-        "delegations": delegations.iter().map(|role| &role.name).collect::<Vec<_>>(),
-        "changes": changes });
-    (text, json)
-}
-
-fn release_changes(before: Option<&ReleasesSpec>, now: &ReleasesSpec) -> Vec<String> {
-    let mut changes = Vec::new();
-    let described = |release: &SignedRelease| {
-        let SignedRelease { id, number, floor } = release;
-        let floor = match floor {
-            0 => String::new(),
-            floor => format!(", no device that has it goes back below number {floor}"),
-        };
-        format!("{}: number {number}, {}, {}{floor}", release.path(), id.digest, bytes(id.size))
-    };
-    for (path, release) in &now.releases {
-        match before.and_then(|before| before.releases.get(path)) {
-            None => changes.push(format!("adds {}", described(release))),
-            Some(old) if old != release => changes.push(format!("changes {}", described(release))),
-            Some(_) => {}
-        }
-    }
-    let old = before.map(|before| &before.releases).into_iter().flatten();
-    let gone = old.filter(|(path, _)| !now.releases.contains_key(*path));
-    changes.extend(gone.map(|(path, _)| format!("removes {path}")));
-    let before = before.map(|before| before.delegations.as_slice()).unwrap_or_default();
-    for role in now.delegations.iter().filter(|role| !before.contains(role)) {
-        changes.push(format!("lets {}", delegation(role)));
-    }
-    for role in before.iter().filter(|role| !now.delegations.contains(role)) {
-        changes.push(format!("no longer lets {}", delegation(role)));
-    }
-    let both = |role: &&&Delegation| now.delegations.contains(role);
-    let kept_before: Vec<&Delegation> = before.iter().filter(|role| both(&role)).collect();
-    let kept_now: Vec<&Delegation> =
-        now.delegations.iter().filter(|role| before.contains(role)).collect();
-    if kept_before != kept_now {
-        changes.push("asks those who may sign in another order".into());
-    }
-    changes
-}
-
-fn delegation(role: &Delegation) -> String {
-    let Delegation { name, keys, threshold, paths, terminating } = role;
-    let last = if *terminating { ", and nobody after it" } else { "" };
-    format!(
-        "{name:?} sign {} with {threshold} of {}{last}",
-        paths.iter().map(|path| format!("{path:?}")).collect::<Vec<_>>().join(", "),
-        names(keys)
-    )
-}
-
 fn tell(text: &mut String, before: u64, changes: &[String]) {
     if changes.is_empty() {
         let _ = writeln!(text, "\nnothing changes against version {before}");
@@ -198,10 +137,6 @@ fn names(keys: &[PublicKey]) -> String {
 
 fn count(number: usize, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
-}
-
-fn bytes(size: u64) -> String {
-    format!("{size} bytes")
 }
 
 fn time(time: OffsetDateTime) -> String {

@@ -8,7 +8,7 @@ use sigstore_tuf::{
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The roles of every root.
-const ROLES: [&str; 4] = ["root", "timestamp", "snapshot", "targets"];
+pub(crate) const ROLES: [&str; 4] = ["root", "timestamp", "snapshot", "targets"];
 
 /// What every document that is kept has to be, beyond what the core looks at before it trusts one.
 /// A root that lacks a role, or a timestamp without a snapshot, would leave a device with nothing to

@@ -1,0 +1,170 @@
+//! What lists of releases say, and lists of those to whom the release keys have delegated.
+
+use super::{count, key_json, list, names, tell, time};
+use lineside_bundle::Digest;
+use lineside_trust::{Delegation, ReleasesSpec, RoleSpec, SignedRelease};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// A list of releases as text and as JSON, with what is different from the one before.
+pub fn releases(spec: &ReleasesSpec, before: Option<&ReleasesSpec>) -> (String, Value) {
+    let ReleasesSpec { version, expires, releases, delegations } = spec;
+    let count = count(releases.len(), "release");
+    let mut text = format!("list of releases {version}, {count}, good until {}\n", time(*expires));
+    let mut changes =
+        release_changes(before.map_or(&BTreeMap::new(), |before| &before.releases), releases);
+    let others = before.map(|before| before.delegations.as_slice()).unwrap_or_default();
+    changes.extend(delegation_changes(others, delegations));
+    match before {
+        Some(before) => tell(&mut text, before.version, &changes),
+        None => {
+            text += "\nno list that this root vouches for is known: all of it is new\n";
+            list(&mut text, &changes);
+        }
+    }
+    if !delegations.is_empty() {
+        text += "\nwho may sign besides the release keys\n";
+        list(&mut text, &delegations.iter().map(delegation).collect::<Vec<_>>());
+    }
+    let json = json!({ "version": version, "expires": time(*expires),
+        "releases": releases.keys().collect::<Vec<_>>(),
+        "delegations": delegations.iter().map(delegation_json).collect::<Vec<_>>(),
+        "changes": changes });
+    (text, json)
+}
+
+/// A list of a delegated role as text and as JSON, with what is different from the one before, and
+/// with what stands in its files.
+pub fn role(
+    role: &Delegation,
+    spec: &RoleSpec,
+    before: Option<&RoleSpec>,
+    files: &BTreeMap<String, String>,
+) -> (String, Value) {
+    let RoleSpec { version, expires, releases, files: listed } = spec;
+    let mut text = format!("list {version} of {}, good until {}\n", role.name, time(*expires));
+    let _ = writeln!(text, "the release keys let {}", delegation(role));
+    let none = BTreeMap::new();
+    let mut changes = release_changes(before.map_or(&none, |before| &before.releases), releases);
+    let files_before = before.map(|before| &before.files);
+    changes.extend(file_changes(files_before.unwrap_or(&BTreeMap::new()), listed));
+    match before {
+        Some(before) => tell(&mut text, before.version, &changes),
+        None => {
+            text += "\nno list of it is known that holds by these keys: all of it is new\n";
+            list(&mut text, &changes);
+        }
+    }
+    for (path, contents) in files {
+        let _ = writeln!(text, "\n{path}");
+        contents.lines().for_each(|line| {
+            let _ = writeln!(text, "  {}", plain(line));
+        });
+    }
+    let json = json!({ "role": delegation_json(role), "version": version,
+        "expires": time(*expires), "releases": releases.keys().collect::<Vec<_>>(),
+        "files": files, "changes": changes });
+    (text, json)
+}
+
+/// Who signs what, as in `vendor-acme sign pump/* with 1 of 0123456789ab (Anna)`.
+pub fn delegation(role: &Delegation) -> String {
+    let Delegation { name, keys, threshold, paths, terminating } = role;
+    let last = if *terminating { ", and nobody after it" } else { "" };
+    let paths: Vec<String> = paths.iter().map(|path| plain(path)).collect();
+    let (name, paths) = (plain(name), paths.join(", "));
+    format!("{name} sign {paths} with {threshold} of {}{last}", names(keys))
+}
+
+/// The same for programs.
+pub fn delegation_json(role: &Delegation) -> Value {
+    let Delegation { name, keys, threshold, paths, terminating } = role;
+    let keys: Vec<Value> = keys.iter().map(key_json).collect();
+    json!({ "name": name, "keys": keys, "threshold": threshold, "paths": paths,
+        "terminating": terminating })
+}
+
+fn release_changes(
+    before: &BTreeMap<String, SignedRelease>,
+    now: &BTreeMap<String, SignedRelease>,
+) -> Vec<String> {
+    let described = |release: &SignedRelease| {
+        let SignedRelease { id, number, floor } = release;
+        let floor = match floor {
+            0 => String::new(),
+            floor => format!(", no device that has it goes back below number {floor}"),
+        };
+        format!("{}: number {number}, {}, {} bytes{floor}", release.path(), id.digest, id.size)
+    };
+    let mut changes = Vec::new();
+    for (path, release) in now {
+        match before.get(path) {
+            None => changes.push(format!("adds {}", described(release))),
+            Some(old) if old != release => changes.push(format!("changes {}", described(release))),
+            Some(_) => {}
+        }
+    }
+    let gone = before.keys().filter(|path| !now.contains_key(*path));
+    changes.extend(gone.map(|path| format!("removes {path}")));
+    changes
+}
+
+fn file_changes(
+    before: &BTreeMap<String, (Digest, u64)>,
+    now: &BTreeMap<String, (Digest, u64)>,
+) -> Vec<String> {
+    let mut changes = Vec::new();
+    for (path, (digest, size)) in now {
+        let shown = format!("{}: {digest}, {size} bytes", plain(path));
+        match before.get(path) {
+            None => changes.push(format!("adds {shown}")),
+            Some(old) if *old != (*digest, *size) => changes.push(format!("changes {shown}")),
+            Some(_) => {}
+        }
+    }
+    let gone = before.keys().filter(|path| !now.contains_key(*path));
+    changes.extend(gone.map(|path| format!("removes {}", plain(path))));
+    changes
+}
+
+fn delegation_changes(before: &[Delegation], now: &[Delegation]) -> Vec<String> {
+    let mut changes = Vec::new();
+    for role in now {
+        match before.iter().find(|other| other.name == role.name) {
+            None => changes.push(format!("lets {}", delegation(role))),
+            Some(old) if old != role => {
+                changes.push(format!("lets {}; before: {}", delegation(role), delegation(old)));
+            }
+            Some(_) => {}
+        }
+    }
+    let gone = before.iter().filter(|role| now.iter().all(|other| other.name != role.name));
+    changes.extend(gone.map(|role| format!("no longer lets {}", delegation(role))));
+    let kept_before: Vec<&Delegation> = before.iter().filter(|role| now.contains(role)).collect();
+    let kept_now: Vec<&Delegation> = now.iter().filter(|role| before.contains(role)).collect();
+    if kept_before != kept_now {
+        changes.push("asks those who may sign in another order".into());
+    }
+    changes
+}
+
+/// Text of somebody else's, so that a terminal shows what it says and does nothing else.
+fn plain(text: &str) -> String {
+    let escaped = |c: char| match c {
+        ' '..='~' => c.to_string(),
+        other => other.escape_unicode().to_string(),
+    };
+    text.chars().map(escaped).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_somebody_else_wrote_cannot_write_over_the_terminal() {
+        assert_eq!(plain("pump/* \"ok\""), "pump/* \"ok\"");
+        assert_eq!(plain("a\u{1b}[2K\u{202e}b"), "a\\u{1b}[2K\\u{202e}b");
+    }
+}

@@ -1,0 +1,224 @@
+//! `lineside release delegate` and `undelegate`: who may sign besides the release keys, and what.
+
+use super::LIST_LIFE;
+use super::publish::put_draft;
+use crate::connection::Connection;
+use crate::keys::draft::{named_key, public_key};
+use crate::keys::folder::KeyFolder;
+use crate::keys::signer::{self, Pin};
+use crate::keys::{KEYS, words};
+use crate::output::{Output, Usage};
+use crate::server::Server;
+use anyhow::{Context, bail};
+use clap::Args;
+use lineside_trust::{Delegation, Draft, ReleasesDraft, verify_delegated, verify_releases};
+use lineside_wire::name::RoleName;
+use serde_json::json;
+use std::path::PathBuf;
+use time::OffsetDateTime;
+
+#[derive(Args)]
+pub struct Delegate {
+    /// Who: a vendor, as in vendor-acme, or a site, as in site-mill. One who may sign already is
+    /// changed: all stays as it is but for what is said here.
+    role: RoleName,
+    /// What it may sign, in place of what it could: pump/* for every release of a bundle, site/mill/*
+    /// for what holds at a site; a * stands for anything without a / [default for site-SITE:
+    /// site/SITE/*].
+    #[arg(long = "path", value_name = "PATH")]
+    paths: Vec<String>,
+    /// A public key that may sign for it, as `keys generate` made it; as many as you like.
+    #[arg(long = "key", value_name = "FILE")]
+    keys_added: Vec<PathBuf>,
+    /// A key that may sign for it no longer: its file, or the first digits of its id.
+    #[arg(long = "remove", value_name = "KEY")]
+    keys_removed: Vec<String>,
+    /// How many of its keys must sign.
+    #[arg(long, value_name = "M")]
+    threshold: Option<usize>,
+    #[command(flatten)]
+    signed: Signed,
+}
+
+#[derive(Args)]
+pub struct Undelegate {
+    /// Who may sign nothing any longer. What devices run of it stays, and none installs it anew.
+    role: RoleName,
+    #[command(flatten)]
+    signed: Signed,
+}
+
+/// How the list of releases that says so is signed.
+#[derive(Args)]
+struct Signed {
+    /// The folder with the root.json that is trusted here, and as many release keys as must sign.
+    #[arg(long, value_name = "DIR", default_value = KEYS)]
+    keys: PathBuf,
+    /// Put the list to be signed into this file: its signers sign it each on a machine of his own with
+    /// `keys sign`, then comes `keys publish`.
+    #[arg(long, value_name = "FILE")]
+    draft: Option<PathBuf>,
+    #[command(flatten)]
+    pin: Pin,
+}
+
+pub fn delegate(
+    delegate: &Delegate,
+    connection: &Connection,
+    output: &Output,
+) -> anyhow::Result<()> {
+    let Delegate { role, signed, .. } = delegate;
+    change(role, signed, connection, output, |roles| {
+        let place = roles.iter().position(|known| known.name == role.as_str());
+        let known = place.map(|place| &roles[place]);
+        let changed = changed(delegate, known)?;
+        match place {
+            Some(place) => roles[place] = changed,
+            None => roles.push(changed),
+        }
+        Ok(())
+    })
+}
+
+pub fn undelegate(
+    undelegate: &Undelegate,
+    connection: &Connection,
+    output: &Output,
+) -> anyhow::Result<()> {
+    let Undelegate { role, signed } = undelegate;
+    change(role, signed, connection, output, |roles| {
+        let before = roles.len();
+        roles.retain(|known| known.name != role.as_str());
+        if roles.len() == before {
+            let known: Vec<&str> = roles.iter().map(|known| known.name.as_str()).collect();
+            bail!("nothing is delegated to {role}; those who may sign: {}", known.join(", "));
+        }
+        Ok(())
+    })
+}
+
+/// Who a role is, as it was and as it is said to be now.
+fn changed(delegate: &Delegate, known: Option<&Delegation>) -> anyhow::Result<Delegation> {
+    let Delegate { role, paths, keys_added, keys_removed, threshold, .. } = delegate;
+    let mut changed = match known {
+        Some(known) => known.clone(),
+        None => Delegation {
+            name: role.to_string(),
+            keys: Vec::new(),
+            threshold: 1,
+            paths: Vec::new(),
+            terminating: false,
+        },
+    };
+    if !paths.is_empty() {
+        changed.paths.clone_from(paths);
+    }
+    if changed.paths.is_empty() {
+        let Some(site) = role.as_str().strip_prefix("site-") else {
+            let problem = format!("what may {role} sign? --path BUNDLE/*, as in --path pump/*");
+            return Err(Usage(problem).into());
+        };
+        changed.paths = vec![format!("site/{site}/*")];
+    }
+    for key in keys_removed {
+        let id = named_key(key, &changed.keys.iter().collect::<Vec<_>>(), role.as_str())?;
+        changed.keys.retain(|key| key.id() != id);
+    }
+    for file in keys_added {
+        let key = public_key(file)?;
+        if changed.keys.iter().any(|other| other.id() == key.id()) {
+            bail!("{} is a key of {role} already", file.display());
+        }
+        changed.keys.push(key);
+    }
+    if changed.keys.is_empty() {
+        let problem = format!(
+            "{role} needs a key of its own: --key FILE, the public part of what `lineside keys \
+             generate` made there"
+        );
+        return Err(Usage(problem).into());
+    }
+    if known.is_none() && threshold.is_none() && changed.keys.len() > 1 {
+        let problem = format!("of {} keys, how many must sign? --threshold M", changed.keys.len());
+        return Err(Usage(problem).into());
+    }
+    changed.threshold = threshold.unwrap_or(changed.threshold);
+    if changed.threshold == 0 || changed.threshold > changed.keys.len() {
+        bail!(
+            "{} of {} keys can never sign for {role}: add one with --key FILE, or say --threshold M",
+            changed.threshold,
+            changed.keys.len()
+        );
+    }
+    Ok(changed)
+}
+
+/// Signs or drafts a list of releases in which other roles may sign than in the last.
+fn change(
+    role: &RoleName,
+    signed: &Signed,
+    connection: &Connection,
+    output: &Output,
+    change: impl FnOnce(&mut Vec<Delegation>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let folder = KeyFolder::open(&signed.keys)?;
+    let keys = match signed.draft {
+        Some(_) => Vec::new(),
+        None => folder.release_keys()?,
+    };
+    let server = Server::at(connection)?;
+    folder.compare(server.url(), server.root()?.as_deref())?;
+    let now = OffsetDateTime::now_utc();
+    let listed = server.releases()?;
+    let (trusted, _) = folder.verify(listed.as_deref(), now)?;
+    let mut roles = match &trusted {
+        Some(trusted) => trusted.delegations()?,
+        None => Vec::new(),
+    };
+    change(&mut roles)?;
+    let named = roles.iter().find(|known| known.name == role.as_str());
+    if let Some(Err(problem)) = named.map(|named| named.check(folder.root())) {
+        bail!(problem);
+    }
+    let mut draft = ReleasesDraft::after(trusted.as_ref());
+    draft.delegate(&roles);
+    let before = trusted.as_ref().and(listed.as_deref());
+    let draft = Draft::releases(&draft.sign(now + LIST_LIFE, &[]), folder.root(), before)?;
+    if let Some(file) = &signed.draft {
+        let (text, json) = put_draft(&draft, file)?;
+        return output.print(text, &json);
+    }
+    let bytes = signer::finish(draft, &keys, &signed.pin, now, output.json)?;
+    let releases = verify_releases(folder.root(), &bytes, None, now)?;
+    server.put_releases(&bytes)?;
+    folder.keep_releases(&bytes).context("said, but the list is not kept beside the keys")?;
+
+    let said = match named {
+        Some(named) => format!("the release keys let {}", words::delegation(named)),
+        None => format!("{role} may sign nothing any longer"),
+    };
+    let lost = match (named, server.role(role)?) {
+        (Some(_), Some(bytes)) => {
+            verify_delegated(&releases, role.as_str(), &bytes, None, now).err()
+        }
+        _ => None,
+    };
+    let next = match (&lost, named) {
+        (Some(why), _) => format!(
+            "\nwhat {role} has signed before holds no longer ({why}): no device is given it until it is \
+             signed anew"
+        ),
+        (None, Some(named)) if named.paths.iter().all(|path| path.starts_with("site/")) => {
+            format!(
+                "\nnext: lineside site policy sign FILE --site SITE --key KEY, with a key of {role}"
+            )
+        }
+        (None, Some(_)) => {
+            format!("\nnext: lineside release BUNDLE --role {role} --key KEY, with a key of {role}")
+        }
+        (None, None) => String::new(),
+    };
+    let json = json!({ "role": role, "list": releases.seen().version,
+        "delegation": named.map(words::delegation_json), "still_holds": lost.is_none() });
+    output.print(format!("{said}{next}"), &json)
+}

@@ -1,0 +1,134 @@
+//! What a delegated role signs: releases of a vendor, what holds at a site.
+
+use crate::delegation::{DOCUMENT, TrustedTargets, file_targets, within};
+use crate::document::{SPEC_VERSION, envelope, parse, timestamp, verify_version};
+use crate::error::TrustError;
+use crate::key::KeyPair;
+use crate::releases::{SignedRelease, TrustedReleases, next, targets};
+use lineside_bundle::{Digest, ReleaseId};
+use serde_json::{Value, json};
+use sigstore_tuf::canonical_json::to_canonical_bytes;
+use sigstore_tuf::{DelegatedRole, Metadata, Targets};
+use std::collections::BTreeMap;
+use time::OffsetDateTime;
+
+/// A list of a delegated role to be signed.
+#[derive(Debug, Clone)]
+pub struct RoleDraft {
+    version: u64,
+    releases: BTreeMap<String, SignedRelease>,
+    files: BTreeMap<String, (Digest, u64)>,
+    others: Vec<SignedRelease>,
+}
+
+impl RoleDraft {
+    /// The list that follows what the role has signed; without that, its first. `others` are the
+    /// releases that somebody else has signed: a bundle counts its releases whoever signs them.
+    pub fn after(trusted: Option<&TrustedTargets>, others: Vec<SignedRelease>) -> RoleDraft {
+        let releases = trusted.map(|trusted| trusted.releases().clone()).unwrap_or_default();
+        let files = trusted.map(|trusted| trusted.files().clone()).unwrap_or_default();
+        let version = trusted.map_or(0, |trusted| trusted.seen().version) + 1;
+        RoleDraft { version, releases, files, others }
+    }
+
+    /// The list that follows `kept`, whose signatures are not looked at: whoever calls this trusts the
+    /// file in which it lies. It goes on from what the role called `name` may still sign by `list`, and
+    /// with the version after both its own and `version`.
+    ///
+    /// # Errors
+    /// [`TrustError::Format`]: it is no such list, or the role is none.
+    pub fn carrying_on(
+        kept: &[u8],
+        list: &TrustedReleases,
+        name: &str,
+        version: u64,
+        others: Vec<SignedRelease>,
+    ) -> Result<RoleDraft, TrustError> {
+        let mut signed = parse::<Targets>(DOCUMENT, kept)?.into_signed();
+        let (_, role) = list.role(name)?;
+        signed.targets.retain(|path, _| role.matches_path(path).unwrap_or(false));
+        let (releases, files) = within(role, &signed)
+            .map_err(|problem| TrustError::Format { document: DOCUMENT, problem })?;
+        let version = signed.version.max(version).saturating_add(1);
+        Ok(RoleDraft { version, releases, files, others })
+    }
+
+    /// Adds a release under the next number of its bundle. `floor` raises the number below which a
+    /// device may not go; otherwise it stays.
+    ///
+    /// # Errors
+    /// A sentence: the version exists, or the floor is above the new number.
+    pub fn add(&mut self, id: ReleaseId, floor: Option<u64>) -> Result<SignedRelease, String> {
+        let release = next(&self.releases, &self.others, id, floor)?;
+        self.releases.insert(release.path(), release.clone());
+        Ok(release)
+    }
+
+    /// The release at `path` (`pump/2`).
+    pub fn get(&self, path: &str) -> Option<&SignedRelease> {
+        self.releases.get(path)
+    }
+
+    /// Has `bytes` lie at `path`, in place of what lay there.
+    pub fn put(&mut self, path: &str, bytes: &[u8]) {
+        self.files.insert(path.to_owned(), (Digest::of(bytes), bytes.len() as u64));
+    }
+
+    /// Signs the list.
+    pub fn sign(&self, expires: OffsetDateTime, keys: &[&KeyPair]) -> Vec<u8> {
+        envelope(&self.signed(expires), keys)
+    }
+
+    /// The part of the document that is signed.
+    fn signed(&self, expires: OffsetDateTime) -> Value {
+        let mut listed = targets(&self.releases);
+        listed.extend(file_targets(&self.files));
+        json!({
+            "_type": "targets",
+            "spec_version": SPEC_VERSION,
+            "version": self.version,
+            "expires": timestamp(expires),
+            "targets": listed,
+        })
+    }
+}
+
+/// What a list of a delegated role says, signed or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoleSpec {
+    /// Its version; rises with each.
+    pub version: u64,
+    /// When it expires.
+    pub expires: OffsetDateTime,
+    /// The releases, by path.
+    pub releases: BTreeMap<String, SignedRelease>,
+    /// Digest and size of each other file, by path.
+    pub files: BTreeMap<String, (Digest, u64)>,
+}
+
+impl RoleSpec {
+    /// What a document says of which all is within the paths of the role, and all can be shown.
+    pub(crate) fn of(
+        metadata: &Metadata<Targets>,
+        role: &DelegatedRole,
+    ) -> Result<RoleSpec, TrustError> {
+        let failed = |problem: String| TrustError::Format { document: DOCUMENT, problem };
+        let signed = metadata.signed();
+        verify_version(DOCUMENT, signed.version)?;
+        let (releases, files) = within(role, signed).map_err(failed)?;
+        let expires = OffsetDateTime::from_unix_timestamp(signed.expires.as_second())
+            .map_err(|error| failed(error.to_string()))?;
+        let version = signed.version;
+        let again = RoleDraft { version, releases, files, others: Vec::new() };
+        // Written again it must be the same, but for the version of the specification: then there is
+        // nothing in it that nobody is shown.
+        let mut written = again.signed(expires);
+        written["spec_version"] = signed.spec_version.clone().into();
+        match to_canonical_bytes(&written) {
+            Ok(written) if written == metadata.signed_canonical() => {
+                Ok(RoleSpec { version, expires, releases: again.releases, files: again.files })
+            }
+            _ => Err(failed("it says more than this version of lineside can show".into())),
+        }
+    }
+}

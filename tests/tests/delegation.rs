@@ -1,0 +1,233 @@
+//! Vendors and sites that sign by keys of their own, within what the release keys gave them: by the
+//! real tool at the desk, on machines without a network, and on a device.
+
+#![allow(clippy::unwrap_used)] // A test stops at what does not hold.
+
+use lineside_tests::fleet::Fleet;
+use lineside_tests::{complaint, examples, lineside_in, root};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::PathBuf;
+use tempfile::TempDir;
+
+/// A fleet whose release keys are at the desk, and others with machines of their own: a folder each.
+struct Desk {
+    folder: TempDir,
+    fleet: Fleet,
+}
+
+impl Desk {
+    fn with(others: &[&str]) -> Desk {
+        let folder = tempfile::tempdir().unwrap();
+        let fleet = Fleet::start(folder.path()).unwrap();
+        let desk = Desk { folder, fleet };
+        for other in others {
+            fs::create_dir(desk.path(other)).unwrap();
+            desk.at(other, &["keys", "generate", "-o", "key.pem", "--owner", other]).unwrap();
+        }
+        desk
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Runs the tool at the desk.
+    fn desk(&self, arguments: &[&str]) -> Result<Value, String> {
+        self.fleet.json(arguments).map_err(|error| format!("{error:#}"))
+    }
+
+    /// Runs the tool on somebody's machine, where there is no server.
+    fn at(&self, person: &str, arguments: &[&str]) -> Result<Value, String> {
+        let output = lineside_in(&self.path(person), &[&["--json"], arguments].concat());
+        match output.status.success() {
+            true => Ok(serde_json::from_slice(&output.stdout).unwrap()),
+            false => Err(complaint(&output)),
+        }
+    }
+
+    /// Takes a draft to somebody's machine, has it signed there with the root beside his key, and
+    /// brings it back.
+    fn sign(&self, draft: &str, person: &str) -> Result<String, String> {
+        let back = format!("{draft}.{person}");
+        fs::copy(self.path("keys/root.json"), self.path(person).join("root.json")).unwrap();
+        fs::copy(self.path(draft), self.path(person).join(draft)).unwrap();
+        self.at(person, &["keys", "sign", draft, "--key", "key.pem", "--yes"])?;
+        fs::copy(self.path(person).join(draft), self.path(&back)).unwrap();
+        Ok(back)
+    }
+
+    fn built(&self, example: &str, version: &str) -> String {
+        let file = examples::build(example, version, self.folder.path()).unwrap();
+        file.to_str().unwrap().to_owned()
+    }
+}
+
+fn contains(refused: Result<Value, String>, words: &[&str]) {
+    let said = refused.unwrap_err();
+    for word in words {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+}
+
+#[test]
+fn a_vendor_releases_his_own_bundles_by_his_own_keys_and_a_device_runs_them() {
+    let mut desk = Desk::with(&["anna", "zeno"]);
+    let (ecg, turbine) = (desk.built("ecg", "1"), desk.built("turbine", "1"));
+    let release = |bundle: &str, key: &str| {
+        desk.desk(&["release", bundle, "--role", "vendor-acme", "--key", key])
+    };
+    let delegate =
+        |more: &[&str]| desk.desk(&[&["release", "delegate", "vendor-acme"], more].concat());
+    contains(
+        release(&ecg, "anna/key.pem"),
+        &[
+            "delegated nothing to vendor-acme, but to nobody",
+            "lineside release delegate vendor-acme",
+        ],
+    );
+    contains(delegate(&[]), &["what may vendor-acme sign? --path"]);
+    contains(delegate(&["--path", "ecg/*"]), &["needs a key of its own: --key FILE"]);
+    let anna = ["--key", "anna/key.pub.json"];
+    contains(delegate(&[&["--path", "ecg"][..], &anna].concat()), &["leads nowhere", "pump/*"]);
+    let both = [&["--path", "ecg/*", "--key", "zeno/key.pub.json"][..], &anna].concat();
+    contains(delegate(&both), &["of 2 keys, how many must sign? --threshold M"]);
+
+    let said = delegate(&[&["--path", "ecg/*"][..], &anna].concat()).unwrap();
+    assert_eq!(said["delegation"]["paths"], json!(["ecg/*"]));
+    assert_eq!(said["delegation"]["keys"][0]["owner"], "anna");
+    contains(delegate(&anna), &["is a key of vendor-acme already"]);
+
+    contains(
+        release(&turbine, "anna/key.pem"),
+        &["turbine/1 is not among the paths that vendor-acme may sign, which are: ecg/*"],
+    );
+    contains(release(&ecg, "zeno/key.pem"), &["is no key of vendor-acme", "(anna)"]);
+    contains(
+        desk.desk(&["release", &ecg, "--role", "vendor-acme"]),
+        &["--key KEY", "--draft FILE"],
+    );
+    let released = release(&ecg, "anna/key.pem").unwrap();
+    assert_eq!((&released["number"], &released["role"]), (&json!(1), &json!("vendor-acme")));
+    assert_eq!(release(&ecg, "anna/key.pem").unwrap()["new"], false);
+    // What the vendor has released is his: a version names one bundle, whoever signs it.
+    contains(desk.desk(&["release", &ecg]), &["released already by others who may sign it"]);
+
+    let recording = root().join("examples/ecg/recordings/excerpt.csv");
+    let settings = format!(
+        "[slots.ward]\nsource = 'monitor'\nsinks = ['log']\n\
+         [sources.monitor]\nkind = 'file'\npaths = ['{}']\npace = 20.0\n\
+         [sinks.log]\nkind = 'file'\npath = 'findings.jsonl'\n",
+        recording.display()
+    );
+    desk.fleet.add_device("bed-7", &settings).unwrap();
+    desk.fleet.start_agent("bed-7").unwrap();
+    desk.fleet.assign("bed-7", "ward", "ecg/1").unwrap();
+    let holds = |status: &Value| {
+        let slot = &status["slots"]["ward"];
+        ["active", "candidate"].iter().any(|place| slot[*place] == "ecg v1")
+    };
+    desk.fleet.wait_until_says("bed-7", "ecg v1 is here", holds).unwrap();
+}
+
+#[test]
+fn two_of_a_vendors_people_sign_apart_and_his_keys_and_rights_are_changed_and_taken_back() {
+    let desk = Desk::with(&["anna", "ben", "cleo", "rita"]);
+    // Rita alone has the release key, on her machine.
+    fs::rename(desk.path("keys/release-1.pem"), desk.path("rita/key.pem")).unwrap();
+    let ecg = desk.built("ecg", "1");
+    let drafted = desk
+        .desk(&[
+            "release",
+            "delegate",
+            "vendor-acme",
+            "--path",
+            "ecg/*",
+            "--key",
+            "anna/key.pub.json",
+            "--key",
+            "ben/key.pub.json",
+            "--threshold",
+            "2",
+            "--draft",
+            "list-1",
+        ])
+        .unwrap();
+    let lets = drafted["changes"][0].as_str().unwrap();
+    assert!(lets.starts_with("lets vendor-acme sign ecg/* with 2 of "), "{lets}");
+    let shown = desk.at("rita", &["keys", "show", "../list-1", "--root", "../keys/root.json"]);
+    assert_eq!(shown.unwrap()["delegations"][0]["threshold"], 2);
+    let by_rita = desk.sign("list-1", "rita").unwrap();
+    desk.desk(&["keys", "publish", &by_rita]).unwrap();
+
+    let release = |draft: &str, version: &str| {
+        let bundle = desk.built("ecg", version);
+        desk.desk(&["release", &bundle, "--role", "vendor-acme", "--draft", draft])
+    };
+    let one = ["release", &ecg, "--role", "vendor-acme", "--key", "anna/key.pem"];
+    contains(desk.desk(&one), &["signs with 2 of its keys, and 1 is named", "--draft FILE"]);
+    let drafted = release("acme-1", "1").unwrap();
+    assert_eq!(
+        (&drafted["document"], &drafted["number"]),
+        (&json!("list 1 of vendor-acme"), &json!(1))
+    );
+    let shown = desk.fleet.lineside(&["keys", "show", "acme-1"]);
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    for words in ["the release keys let vendor-acme sign ecg/*", "adds ecg/1: number 1"] {
+        assert!(shown.contains(words), "{words}: {shown}");
+    }
+    let (by_anna, by_ben) =
+        (desk.sign("acme-1", "anna").unwrap(), desk.sign("acme-1", "ben").unwrap());
+    contains(
+        desk.desk(&["keys", "publish", &by_anna]),
+        &["role vendor-acme wants 2 signatures and has 1", "(ben)"],
+    );
+    contains(
+        desk.sign("acme-1", "rita").map(Value::from),
+        &["has no say in list 1 of vendor-acme"],
+    );
+    desk.desk(&["keys", "join", &by_anna, &by_ben, "-o", "acme-1.both"]).unwrap();
+    desk.desk(&["keys", "publish", "acme-1.both"]).unwrap();
+    assert_eq!(release("acme-again", "1").unwrap()["new"], false);
+    desk.fleet.add_device("bed-7", "").unwrap();
+    desk.fleet.assign("bed-7", "ward", "ecg/1").unwrap();
+
+    // Ben's key is stolen; Cleo comes in his place. What both had signed holds no longer, and Anna and
+    // Cleo go on from it.
+    let change = [
+        "release",
+        "delegate",
+        "vendor-acme",
+        "--remove",
+        "ben/key.pub.json",
+        "--key",
+        "cleo/key.pub.json",
+        "--draft",
+        "list-2",
+    ];
+    let changes = desk.desk(&change).unwrap()["changes"].to_string();
+    assert!(changes.contains("(cleo); before: vendor-acme sign"), "{changes}");
+    let by_rita = desk.sign("list-2", "rita").unwrap();
+    desk.desk(&["keys", "publish", &by_rita]).unwrap();
+    let drafted = release("acme-2", "2").unwrap();
+    let changes = drafted["changes"].to_string();
+    for words in ["adds ecg/1: number 1", "adds ecg/2: number 2"] {
+        assert!(changes.contains(words), "{words}: {changes}");
+    }
+    contains(desk.sign("acme-2", "ben").map(Value::from), &["has no say in list 2 of vendor-acme"]);
+    let (by_anna, by_cleo) =
+        (desk.sign("acme-2", "anna").unwrap(), desk.sign("acme-2", "cleo").unwrap());
+    desk.desk(&["keys", "join", &by_anna, &by_cleo, "-o", "acme-2.both"]).unwrap();
+    desk.desk(&["keys", "publish", "acme-2.both"]).unwrap();
+    desk.fleet.assign("bed-7", "ward", "ecg/2").unwrap();
+
+    // Nothing of his is taken any longer.
+    desk.desk(&["release", "undelegate", "vendor-acme", "--draft", "list-3"]).unwrap();
+    let by_rita = desk.sign("list-3", "rita").unwrap();
+    desk.desk(&["keys", "publish", &by_rita]).unwrap();
+    contains(release("acme-3", "2"), &["delegated nothing to vendor-acme"]);
+    contains(desk.desk(&["keys", "publish", "acme-2.both"]), &["delegated nothing to vendor-acme"]);
+    contains(desk.desk(&["assign", "bed-7", "ward", "ecg/2"]), &["there is no release \"ecg/2\""]);
+    let again = ["release", "undelegate", "vendor-acme", "--draft", "list-4"];
+    contains(desk.desk(&again), &["nothing is delegated to vendor-acme"]);
+}
