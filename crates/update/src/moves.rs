@@ -67,32 +67,33 @@ impl SlotState {
     /// Makes `target` what the slot is heading for.
     ///
     /// A release that is already on its way is left: who assigns another one
-    /// during a trial no longer wants the candidate, and one stuck update must not block the next.
-    /// A target below the floor changes nothing else; what runs already stays, whatever floor another
-    /// slot has brought to the device.
+    /// during a trial no longer wants the candidate, and one stuck update must not block the next. That
+    /// is so even where the other one is not taken: nobody gives out what is not assigned any more.
+    /// What runs already stays, whatever floor another slot has brought to the device.
     pub(crate) fn assign(&mut self, target: Target, floor: u64) -> Vec<Effect> {
         let release = &target.release;
         self.blocked.retain(|digest, _| *digest == release.digest);
         self.approved = self.approved.filter(|digest| *digest == release.digest);
-        if self.blocked.contains_key(&release.digest)
-            || self.candidate().is_some_and(|candidate| candidate.digest == release.digest)
-        {
+        if self.candidate().is_some_and(|candidate| candidate.digest == release.digest) {
             return vec![];
         }
+        let mut effects = self.cancel(release);
+        if self.is_active(&release.digest) || self.blocked.contains_key(&release.digest) {
+            return effects;
+        }
         let floor = self.floor(&release.name).max(floor);
-        if target.number < floor && !self.is_active(&release.digest) {
+        if target.number < floor {
             let reason = format!(
                 "number {} is below the floor {floor} that was signed for {}",
                 target.number, release.name
             );
-            return self.block(ReportKind::Refused, release, 0, format!("refused: {reason}"));
+            let reason = format!("refused: {reason}");
+            effects.extend(self.block(ReportKind::Refused, release, 0, reason));
+            return effects;
         }
         if self.floors.len() >= BUNDLES_MAX && !self.floors.contains_key(&release.name) {
             let reason = format!("refused: the slot has held {BUNDLES_MAX} different bundles");
-            return self.block(ReportKind::Refused, release, 0, reason);
-        }
-        let mut effects = self.cancel(release);
-        if self.is_active(&release.digest) {
+            effects.extend(self.block(ReportKind::Refused, release, 0, reason));
             return effects;
         }
         let text = format!("{release} is assigned");

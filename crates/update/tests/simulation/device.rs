@@ -49,6 +49,8 @@ pub struct Device {
     silent: bool,
     // Known to the test alone.
     checked: BTreeSet<Digest>,
+    /// What the server knows that the device has committed once: it may fetch that again.
+    had: BTreeSet<Digest>,
     rotten: BTreeSet<Digest>,
     ever_committed: bool,
     given_up: BTreeSet<Digest>,
@@ -93,6 +95,7 @@ impl Device {
             compared: ShadowObservation::default(),
             silent: false,
             checked: BTreeSet::new(),
+            had: BTreeSet::new(),
             rotten: BTreeSet::new(),
             ever_committed: false,
             given_up: BTreeSet::new(),
@@ -277,6 +280,7 @@ impl Device {
         let failed = |reason: &str| Event::DownloadFailed { release, reason: reason.into() };
         let answer = match self.nature(release) {
             _ if !self.network => failed("no network"),
+            _ if !self.may_fetch(release) => failed("this device has no business with it"),
             Nature::Corrupt => failed("other bytes"),
             Nature::Endless => Event::Refused { release, reason: "it never ends".into() },
             _ if fault == Fault::Elsewhere || self.full => failed("the disk takes nothing"),
@@ -288,6 +292,12 @@ impl Device {
         };
         self.answers.push_back(answer);
         Ok(())
+    }
+
+    /// A server gives a device what it has assigned to it last, and what the device has had before.
+    fn may_fetch(&self, release: Digest) -> bool {
+        let assigned = self.documents.last().map(|document| document.target.release.digest);
+        assigned == Some(release) || self.had.contains(&release)
     }
 
     fn stage(&mut self, target: &Target, fault: Fault) -> Kept {
@@ -325,6 +335,9 @@ impl Device {
         }
         if let Some(damaged) = self.damaged(release, fault) {
             self.answers.push_back(damaged);
+        } else if self.route.is_none() {
+            let reason = "nothing is on the route".to_owned();
+            self.answers.push_back(Event::Interrupted { release, reason });
         } else if fault == Fault::Elsewhere {
             let reason = "no memory for two".to_owned();
             self.answers.push_back(Event::Interrupted { release, reason });
@@ -387,6 +400,8 @@ impl Device {
         if expected.is_some() && self.route == expected {
             return Ok(());
         }
+        // Nothing answers beside a route that has nothing to be compared with.
+        self.beside = None;
         if let Some(before) = self.route.take() {
             keep(Promise::GoesOnAnswering, self.faults.contains(&before), || {
                 "what answered is taken off the route without a fault of its own".into()

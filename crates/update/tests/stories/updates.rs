@@ -451,8 +451,8 @@ fn floors_rise_with_a_commit_and_not_before_the_predecessor_is_given_up() {
     install D      D/C idle           [Committed Collect]
     assign B       D/C idle           [Refused]
     assign C       D/C downloading C  [Assigned Download(C)]
-    assign B       D/C downloading C  [Refused]
-    boot           D/C downloading C  [Run(D) Collect Download(C)]
+    assign B       D/C idle           [Cancelled Collect Refused]
+    boot           D/C idle           [Run(D) Collect]
     ");
     assert_eq!(
         note("install C3 | install D | assign B"),

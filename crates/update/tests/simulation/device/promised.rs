@@ -94,6 +94,7 @@ impl Device {
     /// What the test takes note of when a state has reached the disk.
     pub(super) fn check_journal(&mut self) -> Kept {
         self.ever_committed |= self.journal.active().is_some();
+        self.had.extend(of(self.journal.active()));
         self.given_up.extend(self.journal.blocked().map(|blocked| blocked.release.digest));
         self.reports = self.reports.max(last_report(&self.journal).unwrap_or(0));
         for bundle in ["pump", "fan"] {
