@@ -203,7 +203,8 @@ impl<H: Hands> SlotDriver<H> {
     }
 
     /// Judges the candidate by what was seen of it: by the strictest of what it allows itself, what
-    /// the active release does, the device's settings and the site.
+    /// the active release does, the device's settings and the site. On a way back what the release
+    /// that is left allows does not count.
     fn judge(&self, trial: &Trial) -> Option<Event> {
         let release = trial.candidate.release.digest;
         if self.routed != Some(release) {
@@ -260,7 +261,9 @@ impl<H: Hands> SlotDriver<H> {
     }
 
     fn trial_limits(&self, candidate: &Installed) -> TrialLimits {
-        let held = [Some(candidate), self.state.active()].into_iter().flatten();
+        let goes_back = self.state.has_proven(&candidate.release.digest);
+        let before = self.state.active().filter(|_| !goes_back);
+        let held = [Some(candidate), before].into_iter().flatten();
         let site = self.site.borrow().trial(self.slot.as_str());
         TrialLimits::strictest(held.map(|held| &*held.limits).chain([&self.policy, &site]))
     }

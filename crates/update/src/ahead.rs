@@ -7,8 +7,16 @@ use lineside_rules::{Decide, ShadowLimits};
 impl SlotState {
     /// The checks of `candidate` have passed. It is compared with the active release first, where
     /// there is one and anybody asks for that: the candidate itself, the active release, or the site.
+    ///
+    /// One that has proven itself here waits for nobody. What it would be compared with is what is to
+    /// be left, or what stands in for it while it is damaged.
     pub(crate) fn staged(&mut self, candidate: Installed, policy: &ShadowLimits) -> Vec<Effect> {
         let release = candidate.release.clone();
+        if self.has_proven(&release.digest) {
+            let text = format!("{release} passed its checks and was committed here before");
+            let report = self.report(ReportKind::Staged, &release, text);
+            return [vec![report], self.begin_trial(candidate)].concat();
+        }
         let Some(active) = &self.active else {
             let text = format!("{release} passed its checks");
             let report = self.report(ReportKind::Staged, &release, text);

@@ -6,7 +6,8 @@
 //!
 //! The way of a release: `Downloading -> Staging -> Shadow -> Held -> Trial`, then committed; it may
 //! leave the way anywhere. A shadow runs only beside an active release, and only if somebody asks
-//! for one; every candidate passes through `Held`, where the site's consent is asked for.
+//! for one; every candidate passes through `Held`, where the site's consent is asked for. Only the way
+//! back to a release that was committed here before leads from the checks to the trial at once.
 //!
 //! What holds after any power cut: the slot runs its active release, or the candidate of a trial,
 //! or what stands in after a first trial was ended, or is vacant because it never had a committed
@@ -32,7 +33,7 @@ mod trial;
 pub use effect::Effect;
 pub use event::Event;
 pub use held::{Held, Withheld};
-pub use moves::{BUNDLES_MAX, FAILURES_MAX};
+pub use moves::{BUNDLES_MAX, FAILURES_MAX, PROVEN_MAX};
 pub use report::{Report, ReportKind};
 pub use shadow::ShadowRun;
 pub use slot::{Blocked, Installed, Phase, SlotState, Target};

@@ -12,6 +12,8 @@ use std::time::Duration;
 pub const FAILURES_MAX: u32 = 5;
 /// Different bundles that one slot may hold over its life; each leaves a floor behind.
 pub const BUNDLES_MAX: usize = 64;
+/// Committed releases that a slot remembers; the oldest give way, and come back as any other release.
+pub const PROVEN_MAX: usize = 16;
 
 impl SlotState {
     pub(crate) fn pass(&mut self, ran: Duration) {
@@ -205,6 +207,12 @@ impl SlotState {
         let floor = self.floors.entry(bundle.clone()).or_default();
         *floor = signed.min(highest).max(*floor);
 
+        self.proven.retain(|digest| *digest != candidate.release.digest);
+        if self.proven.len() >= PROVEN_MAX {
+            self.proven.remove(0);
+        }
+        self.proven.push(candidate.release.digest);
+
         let text = format!("{} committed after {} frames", candidate.release, trial.seen.frames);
         let report = self.report(ReportKind::Committed, &candidate.release, text);
         self.phase = Phase::Idle;
@@ -224,6 +232,7 @@ impl SlotState {
         let text = format!("{release} {reason}");
         let blocked = Blocked { release: release.clone(), reason, attempts };
         self.approved = self.approved.filter(|digest| *digest != release.digest);
+        self.proven.retain(|digest| *digest != release.digest);
         self.blocked.insert(release.digest, blocked);
         vec![self.report(kind, release, text)]
     }

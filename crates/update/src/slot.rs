@@ -126,6 +126,8 @@ pub struct SlotState {
     pub(crate) approved: Option<Digest>,
     pub(crate) blocked: BTreeMap<Digest, Blocked>,
     pub(crate) floors: BTreeMap<BundleName, u64>,
+    /// Releases that were committed here and have not failed since, the latest last.
+    pub(crate) proven: Vec<Digest>,
     pub(crate) failing: Failing,
     pub(crate) reports: Reports,
 }
@@ -205,6 +207,13 @@ impl SlotState {
             | Phase::Shadow(_)
             | Phase::Held(_) => self.active().or(self.stand_in()),
         }
+    }
+
+    /// Whether the release was committed here, and neither failed nor was refused since. It may come
+    /// back without being compared with what runs now, and without anybody being asked: who goes back
+    /// must not have to wait for what he wants to leave.
+    pub fn has_proven(&self, release: &Digest) -> bool {
+        self.proven.contains(release)
     }
 
     /// The releases whose blobs must stay on disk.

@@ -186,6 +186,8 @@ fn places() -> Vec<(&'static str, &'static str, SlotState)> {
     let release = digest(CANDIDATE);
     let downloading = after(idle.clone(), [assigned(CANDIDATE)]);
     let staging = after(downloading.clone(), [Event::Downloaded { release, how: String::new() }]);
+    let back = [CANDIDATE, PREVIOUS, ACTIVE].map(way).into_iter().fold(vacant.clone(), after);
+    let back = after(back, [assigned(CANDIDATE), Event::Downloaded { release, how: String::new() }]);
     let shadow = after(staging.clone(), [staged(asks(Some(9), None), release)]);
     let asking = after(staging.clone(), [staged(asks(None, Some(Decide::Ask)), release)]);
     let held = after(staging.clone(), [staged(ShadowLimits::default(), release)]);
@@ -197,6 +199,11 @@ fn places() -> Vec<(&'static str, &'static str, SlotState)> {
         ("Idle", "the active release has the route, and none is under way", idle),
         ("Downloading", "the blobs of the candidate are being fetched", downloading),
         ("Staging", "the checks of the candidate are being replayed", staging),
+        (
+            "Staging, on the way back",
+            "the checks of a candidate are being replayed that was committed here before",
+            back,
+        ),
         ("Shadow", "the candidate answers beside the route, without acting", shadow),
         ("Held, by a person", "the candidate waits for a person to approve it", asking),
         ("Held, by the site", "the candidate waits for the site's consent", held),

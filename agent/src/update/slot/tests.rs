@@ -778,6 +778,30 @@ async fn a_candidate_that_a_person_has_to_approve_waits_for_that_and_for_nobody_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_goes_back_to_what_was_committed_here_waits_neither_for_the_bad_release_nor_for_the_site() {
+    let bench = Bench::new();
+    let first = echo("1", "[trial]\nalarm_share = [0.0, 0.3]\n");
+    let second = echo("2", "[trial]\nalarm_share = [0.0, 0.01]\n");
+    bench.store(&first);
+    bench.store(&second);
+    let slot = bench.drive_by("a", Played::default(), ten_frames(None));
+    slot.assign(&first, 1, 0).await;
+    slot.commits("echo v1").await;
+    slot.assign(&second, 2, 0).await;
+    slot.until("it is compared", |_, play| play.beside.as_deref() == Some("echo v2")).await;
+    slot.played.compare(10, 10);
+    slot.commits("echo v2").await;
+    slot.played.lock().withheld = Some(("the line runs".into(), false));
+    slot.assign(&first, 1, 0).await;
+    slot.until("it is tried", |_, play| play.route.as_deref() == Some("echo v1")).await;
+    // More alarms than the release that is left allows anybody.
+    slot.played.see(100, 20);
+    slot.until("it is committed", |state, _| is_active(state, "echo v1")).await;
+    assert_eq!(slot.played.asked("shadow echo v1"), 0);
+    assert_eq!(slot.played.asked("check echo v1"), 2, "its checks are replayed all the same");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_assignment_during_a_first_trial_leaves_no_slot_without_an_answer() {
     let bench = Bench::new();
     let [first, second] = ["1", "2"].map(|version| echo(version, ""));

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 /// A broken table, and the promise that it breaks.
-pub const BREAKAGES: [(&str, Promise, Step); 15] = [
+pub const BREAKAGES: [(&str, Promise, Step); 16] = [
     ("a start forgets the active release", Promise::OldOrNew, forgets_what_it_had),
     ("checks are not replayed", Promise::OldOrNew, skips_checks),
     ("a candidate is committed at once", Promise::BadGoesBack, commits_at_once),
@@ -21,6 +21,7 @@ pub const BREAKAGES: [(&str, Promise, Step); 15] = [
     ("a change is not reported", Promise::Told, keeps_quiet),
     ("a site's no is taken for a yes", Promise::Consent, takes_no_for_yes),
     ("every approval is for everything", Promise::Approval, approves_everything),
+    ("who goes back is asked", Promise::WayBack, forgets_what_has_proven_itself),
     ("nothing is compared", Promise::Compared, compares_nothing),
     ("a shadow is not ended", Promise::Beside, ends_no_shadow),
     ("nothing is tried again", Promise::Rest, tries_once),
@@ -158,6 +159,14 @@ fn approves_everything(slot: SlotState, event: Event, ran: Duration) -> Stepped 
         }
         _ => (slot, effects),
     }
+}
+
+fn forgets_what_has_proven_itself(slot: SlotState, event: Event, ran: Duration) -> Stepped {
+    let slot = match event {
+        Event::Staged { .. } => edited(&slot, |state| state["proven"] = json!([])),
+        _ => slot,
+    };
+    step(slot, event, ran)
 }
 
 fn compares_nothing(slot: SlotState, event: Event, ran: Duration) -> Stepped {

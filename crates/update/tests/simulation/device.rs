@@ -51,6 +51,8 @@ pub struct Device {
     checked: BTreeSet<Digest>,
     /// What the server knows that the device has committed once: it may fetch that again.
     had: BTreeSet<Digest>,
+    /// What was committed here and has not failed since.
+    proven: BTreeSet<Digest>,
     rotten: BTreeSet<Digest>,
     ever_committed: bool,
     given_up: BTreeSet<Digest>,
@@ -96,6 +98,7 @@ impl Device {
             silent: false,
             checked: BTreeSet::new(),
             had: BTreeSet::new(),
+            proven: BTreeSet::new(),
             rotten: BTreeSet::new(),
             ever_committed: false,
             given_up: BTreeSet::new(),

@@ -136,7 +136,7 @@ fn a_table_that_is_broken_in_any_one_way_is_found_out() {
     assert_eq!(unbroken, BTreeSet::from(rest));
 }
 
-fn promises() -> [Promise; 15] {
+fn promises() -> [Promise; 16] {
     use Promise::*;
     [
         OldOrNew,
@@ -149,6 +149,7 @@ fn promises() -> [Promise; 15] {
         Told,
         Consent,
         Approval,
+        WayBack,
         Compared,
         Beside,
         NothingGrows,

@@ -28,6 +28,8 @@ pub enum Promise {
     Consent,
     /// A release that a person has to approve waits for a person, and for an approval of this one.
     Approval,
+    /// Whoever goes back to a release that was committed here waits for nobody.
+    WayBack,
     /// What somebody wants compared is compared, with the release that is active.
     Compared,
     /// Whatever answers beside the route is the candidate, and does not act.

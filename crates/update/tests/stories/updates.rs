@@ -437,6 +437,48 @@ fn a_floor_that_another_slot_has_raised_keeps_older_releases_away_and_leaves_wha
 }
 
 #[test]
+fn the_way_back_to_what_was_committed_here_is_neither_compared_nor_held() {
+    let bad = "install A | install B";
+    insta::assert_snapshot!(replay(&format!("{bad} | assign A | downloaded A | staged A shadow ask | passed A | assign B | downloaded B | staged B shadow")), @r"
+    install A      A/- idle           [Committed Collect]
+    install B      B/A idle           [Committed Collect]
+    assign A       B/A downloading A  [Assigned Download(A)]
+    downloaded A   B/A staging A      [Downloaded Stage(A)]
+    staged A shadow ask B/A trial A        [Staged TrialStarted Run(A) EndShadow]
+    passed A       A/B idle           [Committed Collect]
+    assign B       A/B downloading B  [Assigned Download(B)]
+    downloaded B   A/B staging B      [Downloaded Stage(B)]
+    staged B shadow A/B trial B        [Staged TrialStarted Run(B) EndShadow]
+    ");
+    // Also further back than the previous release, and where the active one was damaged meanwhile.
+    let further = replay(&format!("{bad} | install C | assign A | downloaded A | staged A shadow"));
+    assert!(further.ends_with("C/B trial A        [Staged TrialStarted Run(A) EndShadow]\n"), "{further}");
+    let mended = replay(&format!("{bad} | damaged B | downloaded B | staged B shadow ask"));
+    assert!(mended.ends_with("A/- trial B        [Staged TrialStarted Run(B) EndShadow]\n"), "{mended}");
+}
+
+#[test]
+fn what_failed_after_its_commit_comes_back_like_any_other_release() {
+    let failed = "install A | install B | died B | died B | died B | died B | died B";
+    insta::assert_snapshot!(replay(&format!("{failed} | assign A | assign B | downloaded B | staged B shadow")), @r"
+    install A      A/- idle           [Committed Collect]
+    install B      B/A idle           [Committed Collect]
+    died B         B/A idle           [WorkerFailed]
+    died B         B/A idle           []
+    died B         B/A idle           []
+    died B         B/A idle           []
+    died B         A/- idle           [WorkerFailed Run(A) RolledBack Collect]
+    assign A       A/- idle           []
+    assign B       A/- downloading B  [Assigned Download(B)]
+    downloaded B   A/- staging B      [Downloaded Stage(B)]
+    staged B shadow A/- shadow B       [Staged StartShadow(B)]
+    ");
+    // A way back that comes to nothing is one no longer.
+    let lost = "install A | install B | assign A | downloaded A | refused A | assign B | assign A";
+    assert!(replay(&format!("{lost} | downloaded A | staged A")).ends_with("B/A held A         [Staged]\n"));
+}
+
+#[test]
 fn floors_rise_with_a_commit_and_not_before_the_predecessor_is_given_up() {
     // C demands at least 3, but B is what the slot goes back to until C has a successor.
     assert_eq!(floor("install A | install B | assign C3 | downloaded C | staged C | consent C"), 0);

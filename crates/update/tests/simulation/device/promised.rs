@@ -53,13 +53,22 @@ impl Device {
         keep(Promise::DownloadGoesOn, !(passes_by && left), || {
             format!("{event:?} ends what is being fetched or checked")
         })?;
+        if let Event::Staged { release, .. } = event
+            && (was.0, was.1) == (2, Some(*release))
+        {
+            keep(Promise::WayBack, is.0 == 5 || !self.proven.contains(release), || {
+                format!("{} was committed here and has to wait", self.published(*release).target.release)
+            })?;
+        }
         if was.0 != 5 && is.0 == 5 {
             // What stood in has done its part.
             self.faults.extend(of(before.stand_in()));
         }
         let begins = matches!(self.state.phase(), Phase::Trial(_)) && was.0 != 5;
         if begins && let Some(candidate) = is.1 {
-            keep(Promise::Consent, was.0 == 4 && self.against.is_none(), || {
+            let goes_back = self.proven.contains(&candidate);
+            let may = goes_back || (was.0 == 4 && self.against.is_none());
+            keep(Promise::Consent, may, || {
                 format!("a trial begins after {event:?}, the site says {:?}", self.against)
             })?;
             let Phase::Held(held) = before.phase() else { return Ok(()) };
@@ -93,9 +102,11 @@ impl Device {
 
     /// What the test takes note of when a state has reached the disk.
     pub(super) fn check_journal(&mut self) -> Kept {
-        self.ever_committed |= self.journal.active().is_some();
         self.had.extend(of(self.journal.active()));
+        self.ever_committed |= self.journal.active().is_some();
         self.given_up.extend(self.journal.blocked().map(|blocked| blocked.release.digest));
+        self.proven.extend(of(self.journal.active()));
+        self.proven.retain(|digest| !self.given_up.contains(digest));
         self.reports = self.reports.max(last_report(&self.journal).unwrap_or(0));
         for bundle in ["pump", "fan"] {
             let floor = self.journal.floor(&bundle.parse().unwrap());
