@@ -185,6 +185,10 @@ impl<H: Hands> SlotDriver<H> {
 
     /// Looks at whatever waits for something to be seen or said.
     async fn look(&mut self) {
+        // First of all, so that nothing of what follows is done for it any more.
+        if let Some(refused) = self.below_floor() {
+            self.apply(refused).await;
+        }
         let event = match self.state.phase() {
             Phase::Trial(trial) => self.judge(trial),
             Phase::Shadow(run) => self.compare(run),
@@ -200,6 +204,21 @@ impl<H: Hands> SlotDriver<H> {
         for event in [event, self.judge_stand_in()].into_iter().flatten() {
             self.apply(event).await;
         }
+    }
+
+    /// Says that the candidate is below the floor, where one has risen in another slot since it was
+    /// assigned. A committed release that is fetched again stays what it is.
+    fn below_floor(&self) -> Option<Event> {
+        let (candidate, number) = self.state.on_its_way()?;
+        let is_active = self.state.active().is_some_and(|held| held.release == *candidate);
+        let floor = self.states.floor(&candidate.name);
+        if is_active || number >= floor {
+            return None;
+        }
+        let name = &candidate.name;
+        let reason =
+            format!("number {number} is below the floor {floor} that was signed for {name}");
+        Some(Event::Refused { release: candidate.digest, reason })
     }
 
     /// Judges the candidate by what was seen of it: by the strictest of what it allows itself, what

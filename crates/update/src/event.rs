@@ -74,7 +74,8 @@ pub enum Event {
         /// Which release.
         release: Digest,
     },
-    /// The release cannot run here, or answers wrongly: its manifest, its checks.
+    /// The release cannot or may not run here: its manifest, its checks, or a floor that has risen above
+    /// it in another slot.
     Refused {
         /// Which release.
         release: Digest,

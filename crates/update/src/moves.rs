@@ -193,19 +193,13 @@ impl SlotState {
         effects
     }
 
-    /// The candidate becomes the active release. Floors rise here and nowhere else.
+    /// The candidate becomes the active release. Floors rise here and nowhere else: what was signed for
+    /// it binds every assignment from now on. The slot itself may still go back to the release that is
+    /// replaced, whatever its number; that ends with the next commit.
     pub(crate) fn commit(&mut self, trial: Trial) -> Vec<Effect> {
         let candidate = trial.candidate;
-        let bundle = &candidate.release.name;
-        let same_bundle = |held: &&Installed| held.release.name == *bundle;
-        // The floor stays at or below everything that the slot may still go back to: the release
-        // committed now and the one that it replaces. What was signed for the replaced one may
-        // have been above *its* predecessor; that predecessor is given up now, so it takes effect.
-        let replaced = self.active.as_ref().filter(same_bundle);
-        let signed = replaced.map_or(candidate.floor, |held| held.floor.max(candidate.floor));
-        let highest = replaced.map_or(candidate.number, |held| held.number.min(candidate.number));
-        let floor = self.floors.entry(bundle.clone()).or_default();
-        *floor = signed.min(highest).max(*floor);
+        let floor = self.floors.entry(candidate.release.name.clone()).or_default();
+        *floor = candidate.floor.min(candidate.number).max(*floor);
 
         self.proven.retain(|digest| *digest != candidate.release.digest);
         if self.proven.len() >= PROVEN_MAX {
@@ -232,7 +226,9 @@ impl SlotState {
         let text = format!("{release} {reason}");
         let blocked = Blocked { release: release.clone(), reason, attempts };
         self.approved = self.approved.filter(|digest| *digest != release.digest);
-        self.proven.retain(|digest| *digest != release.digest);
+        if attempts > 0 {
+            self.proven.retain(|digest| *digest != release.digest);
+        }
         self.blocked.insert(release.digest, blocked);
         vec![self.report(kind, release, text)]
     }

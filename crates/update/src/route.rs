@@ -152,8 +152,11 @@ impl SlotState {
         vec![report, Effect::Run(active)]
     }
 
+    /// Whether there is a previous release against which nothing is known. That it may not be assigned
+    /// is nothing: nobody takes the way back away by an assignment that is refused.
     fn has_usable_previous(&self) -> bool {
-        self.previous.as_ref().is_some_and(|held| !self.blocked.contains_key(&held.release.digest))
+        let blocked = |held: &Installed| self.blocked.get(&held.release.digest);
+        self.previous.as_ref().is_some_and(|held| blocked(held).is_none_or(|it| it.attempts == 0))
     }
 
     fn back_to_previous(&mut self, reason: &str) -> Vec<Effect> {

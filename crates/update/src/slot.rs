@@ -17,7 +17,8 @@ pub struct Target {
     pub release: ReleaseId,
     /// Its place among the releases of its bundle; signed.
     pub number: u64,
-    /// The number below which the slot may not go once this release has a successor; signed.
+    /// The number below which no release of its bundle may be assigned once this one is committed;
+    /// signed.
     pub floor: u64,
 }
 
@@ -94,7 +95,7 @@ pub struct Blocked {
     pub release: ReleaseId,
     /// One sentence for people, as in `rolled back: …` or `refused: …`.
     pub reason: String,
-    /// How often it was tried.
+    /// How often it was tried; 0 where it may not even be assigned.
     pub attempts: u32,
 }
 
@@ -151,14 +152,19 @@ impl SlotState {
 
     /// The release that is being fetched, staged, compared, held back or tried.
     pub fn candidate(&self) -> Option<&ReleaseId> {
+        self.on_its_way().map(|(release, _)| release)
+    }
+
+    /// The same, with its place among the releases of its bundle.
+    pub fn on_its_way(&self) -> Option<(&ReleaseId, u64)> {
         match &self.phase {
             Phase::Idle => None,
             Phase::Downloading { target, .. } | Phase::Staging { target, .. } => {
-                Some(&target.release)
+                Some((&target.release, target.number))
             }
-            Phase::Shadow(run) => Some(&run.candidate.release),
-            Phase::Held(held) => Some(&held.candidate.release),
-            Phase::Trial(trial) => Some(&trial.candidate.release),
+            Phase::Shadow(run) => Some((&run.candidate.release, run.candidate.number)),
+            Phase::Held(held) => Some((&held.candidate.release, held.candidate.number)),
+            Phase::Trial(trial) => Some((&trial.candidate.release, trial.candidate.number)),
         }
     }
 
@@ -186,7 +192,7 @@ impl SlotState {
         self.blocked.values()
     }
 
-    /// The number below which no release of `bundle` is accepted.
+    /// The number below which no assignment of `bundle` is accepted.
     pub fn floor(&self, bundle: &BundleName) -> u64 {
         self.floors.get(bundle).copied().unwrap_or(0)
     }

@@ -190,6 +190,9 @@ pub fn step(mut slot: SlotState, event: Event, ran: Duration) -> (SlotState, Vec
         {
             slot.begin_trial(held.candidate)
         }
+        (Held(held), Refused { release, reason }) if held.candidate.is(&release) => {
+            slot.refuse(&held.candidate.release, 1, reason)
+        }
         (Held(held), Withheld { release, reason, overdue }) if held.candidate.is(&release) => {
             slot.withhold(held, reason, overdue)
         }
@@ -204,6 +207,9 @@ pub fn step(mut slot: SlotState, event: Event, ran: Duration) -> (SlotState, Vec
                 Verdict::Passed => slot.commit(trial),
                 Verdict::Failed(breach) => slot.roll_back(&trial, breach.to_string()),
             }
+        }
+        (Trial(trial), Refused { release, reason }) if trial.is_of(&release) => {
+            slot.roll_back(&trial, reason)
         }
         (Trial(trial), RunFailed { release, reason }) if trial.is_of(&release) => {
             slot.roll_back(&trial, format!("it could not be started: {reason}"))

@@ -187,7 +187,8 @@ fn places() -> Vec<(&'static str, &'static str, SlotState)> {
     let downloading = after(idle.clone(), [assigned(CANDIDATE)]);
     let staging = after(downloading.clone(), [Event::Downloaded { release, how: String::new() }]);
     let back = [CANDIDATE, PREVIOUS, ACTIVE].map(way).into_iter().fold(vacant.clone(), after);
-    let back = after(back, [assigned(CANDIDATE), Event::Downloaded { release, how: String::new() }]);
+    let back =
+        after(back, [assigned(CANDIDATE), Event::Downloaded { release, how: String::new() }]);
     let shadow = after(staging.clone(), [staged(asks(Some(9), None), release)]);
     let asking = after(staging.clone(), [staged(asks(None, Some(Decide::Ask)), release)]);
     let held = after(staging.clone(), [staged(ShadowLimits::default(), release)]);

@@ -10,7 +10,7 @@ use crate::update::limits::Limits;
 use crate::update::preflight::Objection;
 use lineside_bundle::{BuiltBundle, BundleFile, build};
 use lineside_rules::{Decide, Observation, ShadowLimits, ShadowObservation, SlotPolicy};
-use lineside_update::Report;
+use lineside_update::{FAILURES_MAX, Report};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -778,7 +778,8 @@ async fn a_candidate_that_a_person_has_to_approve_waits_for_that_and_for_nobody_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_goes_back_to_what_was_committed_here_waits_neither_for_the_bad_release_nor_for_the_site() {
+async fn who_goes_back_to_what_was_committed_here_waits_neither_for_the_bad_release_nor_for_the_site()
+ {
     let bench = Bench::new();
     let first = echo("1", "[trial]\nalarm_share = [0.0, 0.3]\n");
     let second = echo("2", "[trial]\nalarm_share = [0.0, 0.01]\n");
@@ -799,6 +800,37 @@ async fn who_goes_back_to_what_was_committed_here_waits_neither_for_the_bad_rele
     slot.until("it is committed", |state, _| is_active(state, "echo v1")).await;
     assert_eq!(slot.played.asked("shadow echo v1"), 0);
     assert_eq!(slot.played.asked("check echo v1"), 2, "its checks are replayed all the same");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_floor_that_one_slot_has_brought_ends_what_is_on_its_way_in_another() {
+    let bench = Bench::new();
+    let [first, second, third] = ["1", "2", "3"].map(|version| echo(version, ""));
+    [&first, &third].into_iter().for_each(|bundle| bench.store(bundle));
+    let (one, other) = (bench.drive("a"), bench.drive("b"));
+    for slot in [&one, &other] {
+        slot.assign(&first, 1, 0).await;
+        slot.commits("echo v1").await;
+    }
+    // Somebody assigns the second, and holds its blobs back until the floor has risen above it.
+    other.assign(&second, 2, 0).await;
+    let fetched = |state: &SlotState, _: &Play| matches!(state.phase(), Phase::Downloading { .. });
+    other.until("it is fetched", fetched).await;
+    one.assign(&third, 3, 3).await;
+    one.commits("echo v3").await;
+    let note = |state: &SlotState, _: &Play| state.note().contains("number 2 is below the floor 3");
+    other.until("it is refused", note).await;
+    assert!(is_active(&other.state(), "echo v1"), "what runs stays");
+    other.assign(&first, 1, 0).await;
+    one.assign(&first, 1, 0).await;
+    let note = |state: &SlotState, _: &Play| state.note().contains("number 1 is below the floor 3");
+    one.until("it is refused as well", note).await;
+    assert!(is_active(&one.state(), "echo v3") && is_active(&other.state(), "echo v1"));
+    // By itself a slot goes back to what it ran before.
+    for _ in 0..FAILURES_MAX {
+        one.failures.send((third.release_id().digest, "it died".into())).await.unwrap();
+    }
+    one.until("it is back", |state, _| is_active(state, "echo v1")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,7 +3,7 @@
 
 use crate::life::{Fault, Happening, Nature, Published};
 use crate::promises::{Kept, Promise, keep};
-use lineside_bundle::Digest;
+use lineside_bundle::{BundleName, Digest};
 use lineside_rules::{
     Observation, ShadowLimits, ShadowObservation, TrialLimits, judge, judge_shadow,
 };
@@ -44,6 +44,8 @@ pub struct Device {
     // Around it.
     network: bool,
     against: Option<(String, bool)>,
+    /// The highest floor that another slot has brought to the device, by bundle.
+    elsewhere: BTreeMap<BundleName, u64>,
     seen: Observation,
     compared: ShadowObservation,
     silent: bool,
@@ -93,6 +95,7 @@ impl Device {
             cut_at_write: false,
             network: true,
             against: None,
+            elsewhere: BTreeMap::new(),
             seen: Observation::default(),
             compared: ShadowObservation::default(),
             silent: false,
@@ -172,6 +175,10 @@ impl Device {
         self.given_up.retain(|digest| *digest == release);
         self.deaths.retain(|digest, _| *digest == release);
         self.approvals.retain(|digest| *digest == release);
+        let name = target.release.name.clone();
+        let highest = self.elsewhere.entry(name.clone()).or_default();
+        *highest = floor.max(*highest);
+        let floor = self.elsewhere(&name);
         self.feed(Event::Assigned { target, floor }, 0)?;
         if approved {
             self.approvals.insert(release);
@@ -495,7 +502,23 @@ impl Device {
         self.look()
     }
 
+    fn elsewhere(&self, bundle: &BundleName) -> u64 {
+        self.elsewhere.get(bundle).copied().unwrap_or(0)
+    }
+
+    /// A driver looks at the floors of other slots before it looks at anything else.
+    fn look_at_floors(&mut self) -> Kept {
+        let Some((release, number)) = self.state.on_its_way() else { return Ok(()) };
+        let floor = self.state.floor(&release.name).max(self.elsewhere(&release.name));
+        let release = release.digest;
+        if number >= floor || self.active() == Some(release) {
+            return Ok(());
+        }
+        self.feed(Event::Refused { release, reason: "it is below the floor".into() }, 0)
+    }
+
     pub fn look(&mut self) -> Kept {
+        self.look_at_floors()?;
         let event = match self.state.phase() {
             Phase::Trial(trial) if self.route == Some(trial.candidate.release.digest) => {
                 let release = trial.candidate.release.digest;
@@ -601,6 +624,7 @@ impl Device {
             Event::RunFailed { release, .. }
             | Event::Interrupted { release, .. }
             | Event::Damaged { release, .. }
+            | Event::Refused { release, .. }
             | Event::WorkerFailed { release, .. } => {
                 self.faults.insert(*release);
             }

@@ -13,7 +13,7 @@ pub enum Promise {
     BadGoesBack,
     /// P3: a release is tried a bounded number of times, and then not until another one was named.
     Bounded,
-    /// P4: floors never fall, and never keep away what the slot may still go back to.
+    /// P4: floors never fall, and nothing is committed below one of any slot of the device.
     Floors,
     /// P5: a download that is wanted is left to go on; what it has fetched is the store's to keep.
     DownloadGoesOn,

@@ -154,18 +154,17 @@ fn a_comparison_begins_anew_when_another_release_becomes_the_active_one() {
 
 #[test]
 fn a_candidate_that_becomes_the_active_release_meanwhile_is_not_tried() {
-    insta::assert_snapshot!(replay("install A | install B | assign A | downloaded A | staged A shadow | died B | died B | died B | died B | died B | agrees A | consent A"), @r"
+    insta::assert_snapshot!(replay("install A | install B | assign A | downloaded A | died B | died B | died B | died B | died B | staged A shadow | consent A"), @r"
     install A      A/- idle           [Committed Collect]
     install B      B/A idle           [Committed Collect]
     assign A       B/A downloading A  [Assigned Download(A)]
     downloaded A   B/A staging A      [Downloaded Stage(A)]
-    staged A shadow B/A shadow A       [Staged StartShadow(A)]
-    died B         B/A shadow A       [WorkerFailed]
-    died B         B/A shadow A       []
-    died B         B/A shadow A       []
-    died B         B/A shadow A       []
-    died B         A/- idle           [WorkerFailed Run(A) EndShadow Cancelled RolledBack Collect]
-    agrees A       A/- idle           []
+    died B         B/A staging A      [WorkerFailed]
+    died B         B/A staging A      []
+    died B         B/A staging A      []
+    died B         B/A staging A      []
+    died B         A/- idle           [WorkerFailed Run(A) Cancelled RolledBack Collect]
+    staged A shadow A/- idle           []
     consent A      A/- idle           []
     ");
 }

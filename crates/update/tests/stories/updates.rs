@@ -251,26 +251,24 @@ fn assigning_the_active_release_ends_what_is_under_way_and_nothing_else() {
 
 #[test]
 fn an_operator_may_go_back_to_the_previous_release() {
-    insta::assert_snapshot!(replay("install A | install B | assign A | downloaded A | staged A | consent A | passed A"), @r"
+    insta::assert_snapshot!(replay("install A | install B | assign A | downloaded A | staged A | passed A"), @r"
     install A      A/- idle           [Committed Collect]
     install B      B/A idle           [Committed Collect]
     assign A       B/A downloading A  [Assigned Download(A)]
     downloaded A   B/A staging A      [Downloaded Stage(A)]
-    staged A       B/A held A         [Staged]
-    consent A      B/A trial A        [TrialStarted Run(A) EndShadow]
+    staged A       B/A trial A        [Staged TrialStarted Run(A) EndShadow]
     passed A       A/B idle           [Committed Collect]
     ");
 }
 
 #[test]
 fn a_failed_way_back_leaves_the_active_release() {
-    insta::assert_snapshot!(replay("install A | install B | assign A | downloaded A | staged A | consent A | failed A | boot"), @r"
+    insta::assert_snapshot!(replay("install A | install B | assign A | downloaded A | staged A | failed A | boot"), @r"
     install A      A/- idle           [Committed Collect]
     install B      B/A idle           [Committed Collect]
     assign A       B/A downloading A  [Assigned Download(A)]
     downloaded A   B/A staging A      [Downloaded Stage(A)]
-    staged A       B/A held A         [Staged]
-    consent A      B/A trial A        [TrialStarted Run(A) EndShadow]
+    staged A       B/A trial A        [Staged TrialStarted Run(A) EndShadow]
     failed A       B/A idle           [Run(B) RolledBack Collect]
     boot           B/A idle           [Run(B) Collect]
     ");
@@ -328,14 +326,13 @@ fn an_active_release_that_something_else_keeps_from_starting_is_not_given_up() {
 
 #[test]
 fn an_active_release_that_is_damaged_on_disk_is_fetched_again_while_the_previous_one_runs() {
-    insta::assert_snapshot!(replay("install A | install B | damaged B | assign B | downloaded B | staged B | consent B | passed B"), @r"
+    insta::assert_snapshot!(replay("install A | install B | damaged B | assign B | downloaded B | staged B | passed B"), @r"
     install A      A/- idle           [Committed Collect]
     install B      B/A idle           [Committed Collect]
     damaged B      A/- downloading B  [Run(A) WorkerFailed Download(B)]
     assign B       A/- downloading B  []
     downloaded B   A/- staging B      [Downloaded Stage(B)]
-    staged B       A/- held B         [Staged]
-    consent B      A/- trial B        [TrialStarted Run(B) EndShadow]
+    staged B       A/- trial B        [Staged TrialStarted Run(B) EndShadow]
     passed B       B/A idle           [Committed Collect]
     ");
 }
@@ -452,9 +449,15 @@ fn the_way_back_to_what_was_committed_here_is_neither_compared_nor_held() {
     ");
     // Also further back than the previous release, and where the active one was damaged meanwhile.
     let further = replay(&format!("{bad} | install C | assign A | downloaded A | staged A shadow"));
-    assert!(further.ends_with("C/B trial A        [Staged TrialStarted Run(A) EndShadow]\n"), "{further}");
+    assert!(
+        further.ends_with("C/B trial A        [Staged TrialStarted Run(A) EndShadow]\n"),
+        "{further}"
+    );
     let mended = replay(&format!("{bad} | damaged B | downloaded B | staged B shadow ask"));
-    assert!(mended.ends_with("A/- trial B        [Staged TrialStarted Run(B) EndShadow]\n"), "{mended}");
+    assert!(
+        mended.ends_with("A/- trial B        [Staged TrialStarted Run(B) EndShadow]\n"),
+        "{mended}"
+    );
 }
 
 #[test]
@@ -475,18 +478,25 @@ fn what_failed_after_its_commit_comes_back_like_any_other_release() {
     ");
     // A way back that comes to nothing is one no longer.
     let lost = "install A | install B | assign A | downloaded A | refused A | assign B | assign A";
-    assert!(replay(&format!("{lost} | downloaded A | staged A")).ends_with("B/A held A         [Staged]\n"));
+    assert!(
+        replay(&format!("{lost} | downloaded A | staged A"))
+            .ends_with("B/A held A         [Staged]\n")
+    );
 }
 
 #[test]
-fn floors_rise_with_a_commit_and_not_before_the_predecessor_is_given_up() {
-    // C demands at least 3, but B is what the slot goes back to until C has a successor.
+fn a_floor_that_was_signed_binds_every_assignment_from_the_commit_of_its_release_on() {
+    // C demands at least 3.
     assert_eq!(floor("install A | install B | assign C3 | downloaded C | staged C | consent C"), 0);
-    assert_eq!(floor("install A | install B | install C3"), 2);
-    assert_eq!(floor("install A | install B | install C3 | install D"), 3);
+    assert_eq!(floor("install A | install B | install C3"), 3);
     assert_eq!(floor("install C3"), 3);
-    // Going back to B keeps B allowed.
-    assert_eq!(floor("install A | install B | install C3 | install B"), 2);
+    assert_eq!(floor("install C3 | install D"), 3);
+    insta::assert_snapshot!(replay("install B | install C3 | assign B | boot"), @r"
+    install B      B/- idle           [Committed Collect]
+    install C3     C/B idle           [Committed Collect]
+    assign B       C/B idle           [Refused]
+    boot           C/B idle           [Run(C) Collect]
+    ");
     insta::assert_snapshot!(replay("install B | install C3 | install D | assign B | assign C | assign B | boot"), @r"
     install B      B/- idle           [Committed Collect]
     install C3     C/B idle           [Committed Collect]
@@ -500,6 +510,51 @@ fn floors_rise_with_a_commit_and_not_before_the_predecessor_is_given_up() {
         note("install C3 | install D | assign B"),
         "pump vB: refused: number 2 is below the floor 3 that was signed for pump"
     );
+}
+
+#[test]
+fn a_slot_goes_back_by_itself_below_a_floor_and_nobody_can_send_it_there() {
+    let failed = "install A | install B | install C3 | assign B | died C | died C | died C | died C | died C";
+    insta::assert_snapshot!(replay(&format!("{failed} | assign A | assign B | assign D | downloaded D | staged D | consent D | failed D | boot")), @r"
+    install A      A/- idle           [Committed Collect]
+    install B      B/A idle           [Committed Collect]
+    install C3     C/B idle           [Committed Collect]
+    assign B       C/B idle           [Refused]
+    died C         C/B idle           [WorkerFailed]
+    died C         C/B idle           []
+    died C         C/B idle           []
+    died C         C/B idle           []
+    died C         B/- idle           [WorkerFailed Run(B) RolledBack Collect]
+    assign A       B/- idle           [Refused]
+    assign B       B/- idle           []
+    assign D       B/- downloading D  [Assigned Download(D)]
+    downloaded D   B/- staging D      [Downloaded Stage(D)]
+    staged D       B/- held D         [Staged]
+    consent D      B/- trial D        [TrialStarted Run(D) EndShadow]
+    failed D       B/- idle           [Run(B) RolledBack Collect]
+    boot           B/- idle           [Run(B) Collect]
+    ");
+    assert_eq!(floor(failed), 3);
+    // While the committed release is fetched again, the one before answers, whatever its number.
+    let damaged = replay("install B | install C3 | damaged C");
+    assert!(
+        damaged.ends_with("B/- downloading C  [Run(B) WorkerFailed Download(C)]\n"),
+        "{damaged}"
+    );
+}
+
+#[test]
+fn a_floor_that_rises_elsewhere_ends_what_is_on_its_way_however_far_it_has_come() {
+    let assigned = "install A | assign B | downloaded B | staged B";
+    assert!(
+        replay(&format!("{assigned} | refused B"))
+            .ends_with("A/- idle           [EndShadow Refused Collect]\n")
+    );
+    assert!(replay(&format!("{assigned} | consent B | refused B | boot | assign B")).ends_with(
+        "refused B      A/- idle           [Run(A) RolledBack Collect]\n\
+         boot           A/- idle           [Run(A) Collect]\n\
+         assign B       A/- idle           []\n"
+    ));
 }
 
 #[test]

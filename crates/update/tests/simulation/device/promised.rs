@@ -53,11 +53,22 @@ impl Device {
         keep(Promise::DownloadGoesOn, !(passes_by && left), || {
             format!("{event:?} ends what is being fetched or checked")
         })?;
+        if let (Some(active), true) = (self.state.active(), was.1.is_some() && is.2 == was.1) {
+            let (release, number) = (&active.release, active.number);
+            let goes_back = was.0 != 5;
+            let floor = before.floor(&release.name).max(self.elsewhere(&release.name));
+            keep(Promise::Floors, goes_back || number >= floor, || {
+                format!("{release} is committed below the floor {floor}")
+            })?;
+        }
         if let Event::Staged { release, .. } = event
             && (was.0, was.1) == (2, Some(*release))
         {
             keep(Promise::WayBack, is.0 == 5 || !self.proven.contains(release), || {
-                format!("{} was committed here and has to wait", self.published(*release).target.release)
+                format!(
+                    "{} was committed here and has to wait",
+                    self.published(*release).target.release
+                )
             })?;
         }
         if was.0 != 5 && is.0 == 5 {
@@ -149,9 +160,6 @@ impl Device {
             })?;
             let there = self.whole.contains(&digest) || self.rotten.contains(&digest);
             keep(Promise::OldOrNew, there, || format!("{release} is not on disk any more"))?;
-            keep(Promise::Floors, held.number >= state.floor(&release.name), || {
-                format!("{release} is below its floor")
-            })?;
             let stays = matches!(self.nature(digest), Nature::Good | Nature::Differs);
             // A release of which nothing was seen within its trial's time cannot be told apart.
             keep(Promise::BadGoesBack, stays, || {
