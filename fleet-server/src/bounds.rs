@@ -11,6 +11,9 @@ pub(crate) const DEVICE_CONNECTIONS_MAX: usize = 11_000;
 pub(crate) const HTTP_CONNECTIONS_MAX: usize = 512;
 /// How long an HTTP connection may be silent in both directions. Then it is closed.
 pub(crate) const HTTP_SILENCE_MAX: Duration = Duration::from_secs(120);
+/// How long an HTTP connection may take to the end of its next request's headers. Until then nobody
+/// knows who it is, and it takes the place of somebody who is known.
+pub(crate) const HTTP_HEADERS_MAX: Duration = Duration::from_secs(30);
 /// Open files besides connections: database, blobs, what the system needs.
 pub(crate) const OTHER_FILES: usize = 128;
 

@@ -1,7 +1,13 @@
-//! Connections to the HTTP interface: so many at a time, and none that is silent for ever.
+//! Connections to the HTTP interface: so many at a time, none that is silent for ever, and none that
+//! never says what it wants.
 
-use crate::bounds::HTTP_SILENCE_MAX;
+use crate::bounds::{HTTP_HEADERS_MAX, HTTP_SILENCE_MAX};
+use axum::Router;
 use axum::serve::Listener;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -12,6 +18,42 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
+
+/// Serves `router` until `stopped`, and then what is under way.
+pub(crate) async fn serve(
+    listener: BoundedListener,
+    router: Router,
+    stopped: impl Future<Output = ()>,
+) {
+    serve_within(HTTP_HEADERS_MAX, listener, router, stopped).await;
+}
+
+async fn serve_within(
+    headers_max: Duration,
+    mut listener: BoundedListener,
+    router: Router,
+    stopped: impl Future<Output = ()>,
+) {
+    let under_way = GracefulShutdown::new();
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(headers_max);
+    let mut stopped = std::pin::pin!(stopped);
+    loop {
+        let (stream, _) = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut stopped => break,
+        };
+        let service = TowerToHyperService::new(router.clone());
+        let served = under_way.watch(http.serve_connection(TokioIo::new(stream), service));
+        tokio::spawn(async move {
+            if let Err(error) = served.await {
+                tracing::debug!("a connection ended: {error}");
+            }
+        });
+    }
+    drop(listener);
+    under_way.shutdown().await;
+}
 
 /// Accepts a connection when there is room for it. Those that wait do so in the system's queue.
 pub(crate) struct BoundedListener {
@@ -131,6 +173,30 @@ mod tests {
         drop(first);
         let (mut second, _) = listener.accept().await;
         assert_eq!(second.read_u8().await.unwrap(), b'x');
+    }
+
+    #[tokio::test]
+    async fn who_never_says_what_he_wants_gives_his_place_to_another() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = BoundedListener::new(listener, 1);
+        let address = listener.local_addr().unwrap();
+        let router = Router::new().route("/", axum::routing::get(async || "served"));
+        let stopped = std::future::pending();
+        tokio::spawn(serve_within(Duration::from_millis(200), listener, router, stopped));
+        // It is never silent, and never done.
+        let mut endless = TcpStream::connect(address).await.unwrap();
+        endless.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: ").await.unwrap();
+        tokio::spawn(async move {
+            while endless.write_all(b"x").await.is_ok() {
+                sleep(Duration::from_millis(10)).await;
+            }
+        });
+        let mut other = TcpStream::connect(address).await.unwrap();
+        other.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        let read = other.read_to_string(&mut answer);
+        tokio::time::timeout(Duration::from_secs(20), read).await.unwrap().unwrap();
+        assert!(answer.ends_with("served"), "{answer}");
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@ use crate::broker::{self, Broker, Door, Guard, Link, Sessions, not_bound};
 use crate::config::Config;
 use crate::descriptors::Connections;
 use crate::fleet::Fleet;
-use crate::http::BoundedListener;
+use crate::http::{BoundedListener, serve};
 use crate::ingest::{Ear, Pace, Telemetry};
 use crate::registry::Registry;
 use crate::release::{Director, Questions, Repository, ServerKeys, SignedDocuments};
@@ -33,7 +33,7 @@ pub struct Server {
     token_file: PathBuf,
     broker: Broker,
     fleet: Arc<Fleet>,
-    serving: JoinHandle<std::io::Result<()>>,
+    serving: JoinHandle<()>,
     /// What is done beside answering: deltas are made, blobs swept, devices told what was signed.
     chores: [JoinHandle<()>; 3],
     stop: Option<oneshot::Sender<()>>,
@@ -101,7 +101,7 @@ impl Server {
                 // Dropping the sender means to stop, too.
                 let _ = stopped.await;
             };
-            axum::serve(listener, router).with_graceful_shutdown(stopped).await
+            serve(listener, router, stopped).await;
         });
         let endpoints =
             json!({ "http": format!("http://{http}"), "mqtt": broker.address().to_string() });
@@ -143,7 +143,8 @@ impl Server {
     pub async fn ended(&mut self) -> anyhow::Result<()> {
         tokio::select! {
             ended = &mut self.serving => {
-                ended.context("the HTTP interface broke down")?.context("the HTTP interface ended")
+                ended.context("the HTTP interface broke down")?;
+                Err(anyhow!("the HTTP interface ended"))
             }
             why = self.broker.ended() => Err(anyhow!("the broker broke down: {why}")),
         }
