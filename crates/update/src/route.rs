@@ -96,6 +96,19 @@ impl SlotState {
         effects
     }
 
+    /// What stands in is gone through no fault of its own: where it has been assigned again, it is on
+    /// its way, and it is not refused afterwards.
+    fn lose_stand_in(&mut self, reason: String) -> Vec<Effect> {
+        let Some(stand_in) = self.stand_in.take() else { return vec![] };
+        self.failing = Failing::default();
+        let release = stand_in.release.release;
+        let mut effects = vec![Effect::Vacate { reason: reason.clone() }];
+        effects.push(self.report(ReportKind::WorkerFailed, &release, reason));
+        effects.extend(self.still_vacant(&release));
+        effects.push(Effect::Collect);
+        effects
+    }
+
     /// What holds the route cannot be put on it now, through no fault of its own.
     pub(crate) fn put_off(&mut self, text: String) -> Vec<Effect> {
         let Some(holder) = self.holder().cloned() else { return vec![] };
@@ -111,12 +124,12 @@ impl SlotState {
     ///
     /// Where there is a previous release, that one runs meanwhile, and the damaged one comes back by
     /// the way of any candidate. Otherwise it is fetched again, unless another one is being fetched or
-    /// checked, which is soon on trial. What only stands in is given up: nobody wants it any more.
+    /// checked, which is soon on trial. What only stands in is not waited for, and may come again.
     pub(crate) fn repair(&mut self, reason: String) -> Vec<Effect> {
         let Some(holder) = self.holder().cloned() else { return vec![] };
         let text = format!("{} is damaged on disk: {reason}", holder.release);
         if self.stand_in.is_some() {
-            return self.give_stand_in_up(1, format!("it is damaged on disk: {reason}"));
+            return self.lose_stand_in(text);
         }
         let mut effects = if self.has_usable_previous() {
             let effects = self.back_to_previous(&text);

@@ -122,7 +122,7 @@ fn what_stands_in_stays_on_probation() {
     consent A      -/- trial A        [TrialStarted Run(A) EndShadow]
     assign B       -/- downloading B  [Run(A) TrialCancelled Collect Assigned Download(B)]
     boot           -/- downloading B  [Run(A) Collect Download(B)]
-    damaged A      -/- downloading B  [Vacate RolledBack Vacant Collect]
+    damaged A      -/- downloading B  [Vacate WorkerFailed Vacant Collect]
     downloaded B   -/- staging B      [Downloaded Stage(B)]
     ");
     insta::assert_snapshot!(replay(&format!("{stands_in} | boot | interrupted A | 1s later tick | downloaded B")), @r"
@@ -135,6 +135,18 @@ fn what_stands_in_stays_on_probation() {
     interrupted A  -/- downloading B  [WorkerFailed Vacate]
     tick           -/- downloading B  [Run(A)]
     downloaded B   -/- staging B      [Downloaded Stage(B)]
+    ");
+    // Damaged through no fault of its own, and assigned again: it is tried.
+    insta::assert_snapshot!(replay(&format!("{stands_in} | assign A | damaged A | downloaded A | staged A")), @r"
+    assign A       -/- downloading A  [Assigned Download(A)]
+    downloaded A   -/- staging A      [Downloaded Stage(A)]
+    staged A       -/- held A         [Staged]
+    consent A      -/- trial A        [TrialStarted Run(A) EndShadow]
+    assign B       -/- downloading B  [Run(A) TrialCancelled Collect Assigned Download(B)]
+    assign A       -/- downloading A  [Cancelled Collect Assigned Download(A)]
+    damaged A      -/- downloading A  [Vacate WorkerFailed Vacant Collect]
+    downloaded A   -/- staging A      [Downloaded Stage(A)]
+    staged A       -/- held A         [Staged]
     ");
     // Assigned again and found out before its checks have been replayed.
     insta::assert_snapshot!(replay(&format!("{stands_in} | assign A | failed A | downloaded A | assign A")), @r"
