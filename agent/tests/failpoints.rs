@@ -47,7 +47,9 @@ fn scene(place: &str) -> Scene {
     match place {
         "database.tables" | "store.database" | "store.key.write" | "store.key.sync"
         | "store.key.rename" | "sink.file.folder" => Scene::Fresh,
-        "store.lock" | "blobs.open" | "sink.file.open" | "sink.file.cut" => Scene::Start,
+        "store.lock" | "database.open" | "blobs.open" | "sink.file.open" | "sink.file.cut" => {
+            Scene::Start
+        }
         "sink.file.rename" => Scene::Rotation,
         "blobs.append" | "blobs.begin" | "blobs.write" | "blobs.sync" | "blobs.rename"
         | "blobs.folder" | "blobs.settle" | "blobs.forget" | "blobs.read" | "blobs.collect"
@@ -110,7 +112,7 @@ fn rounds(wanted: &[Scene]) -> Vec<(String, &'static str)> {
 }
 
 /// What changes the disk; a line that does so has a place at most so many lines above it.
-const CHANGES: [&str; 10] = [
+const CHANGES: [&str; 11] = [
     ".sync_all()",
     ".sync_data()",
     "sync_folder(",
@@ -118,6 +120,7 @@ const CHANGES: [&str; 10] = [
     "fs::rename(",
     "disk.rename(",
     "disk.remove(",
+    "disk.shorten(",
     ".write_all(",
     ".set_len(",
     ".commit()",
@@ -125,9 +128,10 @@ const CHANGES: [&str; 10] = [
 const LINES_ABOVE: usize = 3;
 /// Files and lines without one: the disk itself, sockets, what is given up if it does not work, and what
 /// a person is told of who then asks again.
-const WITHOUT: [(&str, &str); 14] = [
+const WITHOUT: [(&str, &str); 18] = [
     ("capture/segments.rs", ""),
     ("cli.rs", ""),
+    ("medium.rs", ""),
     ("telemetry/spool.rs", "  transaction.commit()?;"),
     ("update/consent/holds.rs", ""),
     ("update/disk.rs", ""),
@@ -136,9 +140,12 @@ const WITHOUT: [(&str, &str); 14] = [
     ("worker/running.rs", "write_all("),
     ("sink/file.rs", "let _ = self.file.set_len(self.length);"),
     ("update/blobs.rs", "let _ = self.disk.remove(&path);"),
+    ("update/blobs.rs", "drop(self.disk.remove(&path))"),
+    ("update/blobs.rs", "self.disk.remove(partial)"),
+    ("update/blobs/make.rs", "let _ = self.disk.remove(&path);"),
+    ("update/blobs/make.rs", "match self.disk.remove(path)"),
     ("update/blobs/make.rs", "out.file.sync().map_err(ApplyError::Write)"),
-    ("update/blobs/receive.rs", "file.set_len(trusted)?;"),
-    ("update/blobs/receive.rs", "file.sync_all()?;"),
+    ("update/blobs/receive.rs", "self.disk.shorten(path, trusted)"),
     ("update/limits.rs", "transaction.commit()?"),
 ];
 

@@ -15,7 +15,7 @@ use crate::failpoint;
 use crate::update::disk::{Disk, RealDisk};
 use claims::Claims;
 use lineside_bundle::{Digest, Hasher};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
@@ -133,16 +133,13 @@ impl Blobs {
     /// Cuts off what may not have reached the medium before the last stop.
     fn distrust(&self) -> Result<(), BlobError> {
         let reading = |source| BlobError::Read { path: self.folder.clone(), source };
-        for entry in fs::read_dir(&self.folder).map_err(reading)? {
-            let path = entry.map_err(reading)?.path();
-            let treated = match path.extension().and_then(|extension| extension.to_str()) {
-                Some(PARTIAL) => receive::trim(&path),
-                Some(MADE) => fs::remove_file(&path),
-                _ => Ok(()),
-            };
-            if let Err(error) = treated {
-                // Its digest shows what is wrong with it, at the price of fetching it again.
-                tracing::warn!("cannot cut off the end of {}: {error}", path.display());
+        for name in self.disk.names(&self.folder).map_err(reading)? {
+            let path = self.folder.join(name);
+            match path.extension().and_then(|extension| extension.to_str()) {
+                Some(PARTIAL) => self.cut_back(&path),
+                // Whoever makes it anew removes it first.
+                Some(MADE) => drop(self.disk.remove(&path)),
+                _ => {}
             }
         }
         Ok(())
@@ -255,7 +252,7 @@ impl Blobs {
         hash(self.disk.read(partial).map_err(reading)?, &mut hasher).map_err(reading)?;
         let found = hasher.finish();
         if found != *digest {
-            fs::remove_file(partial).map_err(writing(partial))?;
+            self.disk.remove(partial).map_err(writing(partial))?;
             return Err(BlobError::Wrong { expected: *digest, found });
         }
         let path = self.path(digest);
@@ -295,6 +292,7 @@ fn hash(mut source: impl Read, hasher: &mut Hasher) -> io::Result<u64> {
 mod tests {
     use super::*;
     use crate::update::disk::DiskFile;
+    use std::fs;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     const NEVER: &dyn Fn() -> bool = &|| false;

@@ -57,6 +57,15 @@ pub trait Disk: Send + Sync {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
     }
+    /// Cuts off what the file at `path` has after its first `bytes`, for good.
+    ///
+    /// # Errors
+    /// What the disk says.
+    fn shorten(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        let file = OpenOptions::new().write(true).open(path)?;
+        file.set_len(bytes)?;
+        file.sync_all()
+    }
     /// Removes the file at `path`.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 use super::{BlobError, Blobs};
 use lineside_bundle::Digest;
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub(super) struct Claims {
     /// forget that name; and how many of these times have been made good.
     pub(super) unsettled: u64,
     pub(super) settled: u64,
+    /// Partials with an end that may not be on the medium, though it is read as if it were.
+    pub(super) uncut: BTreeSet<PathBuf>,
 }
 
 /// The right to put in one blob.

@@ -6,7 +6,6 @@ use super::{BlobError, Blobs, MADE, PIECE_BYTES, writing};
 use crate::update::disk::DiskFile;
 use lineside_bundle::Digest;
 use lineside_delta::ApplyError;
-use std::fs;
 use std::io::{self, BufReader, Read, Write};
 use std::path::Path;
 
@@ -39,7 +38,7 @@ impl Blobs {
         let placed = made.and_then(|()| self.place(digest, &path));
         if placed.is_err() {
             // Worth nothing; the next start removes it if this does not.
-            let _ = fs::remove_file(&path);
+            let _ = self.disk.remove(&path);
         } else {
             self.forget_partial(digest)?;
         }
@@ -54,7 +53,7 @@ impl Blobs {
         recipe: impl Read,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<(), ApplyError> {
-        match fs::remove_file(path) {
+        match self.disk.remove(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(ApplyError::Write(error));
             }
@@ -90,6 +89,7 @@ impl Write for Cancellable<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     const NEVER: &dyn Fn() -> bool = &|| false;
 

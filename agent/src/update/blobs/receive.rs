@@ -8,7 +8,6 @@ use super::{BlobError, Blobs, CHUNK_BYTES, PARTIAL, PIECE_BYTES, writing};
 use crate::failpoint;
 use crate::update::disk::DiskFile;
 use lineside_bundle::Digest;
-use std::fs::OpenOptions;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -30,6 +29,10 @@ impl Blobs {
         cancelled: &dyn Fn() -> bool,
     ) -> Result<bool, BlobError> {
         let path = self.partial(digest);
+        if self.claims().uncut.contains(&path) {
+            self.trim(&path).map_err(writing(&path))?;
+            self.claims().uncut.remove(&path);
+        }
         let mut got = self.partial_bytes(digest);
         failpoint::pass("blobs.append").map_err(writing(&path))?;
         let mut file = self.disk.append(&path).map_err(writing(&path))?;
@@ -74,11 +77,32 @@ impl Blobs {
     /// cut off: the system may give it as written, and has no more of it after a power cut.
     fn sync(&self, file: &mut dyn DiskFile, path: &Path) -> Result<(), BlobError> {
         failpoint::pass("blobs.sync").and_then(|()| file.sync()).map_err(|source| {
-            if let Err(error) = trim(path) {
-                tracing::warn!("cannot cut off the end of {}: {error}", path.display());
-            }
+            self.cut_back(path);
             writing(path)(source)
         })
+    }
+
+    /// Cuts off of a partial what may not be on the medium; where that fails, before anything is
+    /// written to it again.
+    pub(super) fn cut_back(&self, path: &Path) {
+        match self.trim(path) {
+            Ok(()) => self.claims().uncut.remove(path),
+            Err(error) => {
+                tracing::warn!("cannot cut off the end of {}: {error}", path.display());
+                self.claims().uncut.insert(path.to_owned())
+            }
+        };
+    }
+
+    /// Where something follows, what is before it was synced; a length that ends just there may be on
+    /// the medium without the bytes.
+    fn trim(&self, path: &Path) -> io::Result<()> {
+        let found = match self.disk.length(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            found => found?,
+        };
+        let trusted = found.saturating_sub(1) / SYNC_BYTES * SYNC_BYTES;
+        if trusted < found { self.disk.shorten(path, trusted) } else { Ok(()) }
     }
 
     /// Bytes of the blob that an earlier download left.
@@ -94,7 +118,10 @@ impl Blobs {
         let path = self.partial(digest);
         match failpoint::pass("blobs.forget").and_then(|()| self.disk.remove(&path)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(writing(&path)(error)),
-            _ => Ok(()),
+            _ => {
+                self.claims().uncut.remove(&path);
+                Ok(())
+            }
         }
     }
 
@@ -103,26 +130,14 @@ impl Blobs {
     }
 }
 
-/// Cuts off of a partial what may not have been synced. Where something follows, what is before it was;
-/// a length that ends just there may be on the medium without the bytes.
-pub(super) fn trim(path: &Path) -> io::Result<()> {
-    let file = OpenOptions::new().write(true).open(path)?;
-    let found = file.metadata()?.len();
-    let trusted = found.saturating_sub(1) / SYNC_BYTES * SYNC_BYTES;
-    if trusted < found {
-        file.set_len(trusted)?;
-        file.sync_all()?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::update::disk::Disk;
     use crate::update::disk::tests::SmallDisk;
-    use std::fs::{self, File};
+    use crate::update::disk::{Disk, RealDisk};
+    use std::fs::{self, File, OpenOptions};
     use std::io::Write;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::{Arc, Mutex};
 
     const NEVER: &dyn Fn() -> bool = &|| false;
@@ -203,8 +218,8 @@ mod tests {
         }
     }
 
-    /// A disk that syncs so often, and then no more.
-    struct TiredDisk(Arc<Mutex<u32>>);
+    /// A disk that syncs so often, and then no more; whether it shortens files.
+    struct TiredDisk(Arc<Mutex<u32>>, Arc<AtomicBool>);
 
     struct TiredFile(File, Arc<Mutex<u32>>);
 
@@ -232,6 +247,13 @@ mod tests {
             Ok(Box::new(TiredFile(file, self.0.clone())))
         }
 
+        fn shorten(&self, path: &Path, bytes: u64) -> io::Result<()> {
+            match self.1.load(Ordering::Relaxed) {
+                true => RealDisk.shorten(path, bytes),
+                false => Err(io::ErrorKind::Other.into()),
+            }
+        }
+
         fn free_bytes(&self, _: &Path) -> io::Result<u64> {
             Ok(u64::MAX)
         }
@@ -243,12 +265,35 @@ mod tests {
         let size = bytes.len() as u64;
         let folder = tempfile::tempdir().unwrap();
         let left = Arc::new(Mutex::new(1));
-        let blobs = Blobs::on(folder.path(), Arc::new(TiredDisk(left.clone()))).unwrap();
+        let disk = TiredDisk(left.clone(), Arc::new(true.into()));
+        let blobs = Blobs::on(folder.path(), Arc::new(disk)).unwrap();
         let error = blobs.receive(&digest, size, &bytes[..], NEVER).unwrap_err();
         assert!(matches!(error, BlobError::Write { .. }), "{error}");
         assert_eq!(blobs.partial_bytes(&digest), SYNC_BYTES);
         *left.lock().unwrap() = 99;
         assert!(blobs.receive(&digest, size, &bytes[SYNC_BYTES as usize..], NEVER).unwrap());
         assert_eq!(*left.lock().unwrap(), 99 - 6, "five whole halves of chunks, and the rest");
+    }
+
+    #[test]
+    fn what_could_be_neither_synced_nor_cut_off_is_not_built_on() {
+        let (bytes, digest) = blob(CHUNK_BYTES);
+        let size = bytes.len() as u64;
+        let folder = tempfile::tempdir().unwrap();
+        let (left, shortens) = (Arc::new(Mutex::new(1)), Arc::new(AtomicBool::new(false)));
+        let disk = TiredDisk(left.clone(), shortens.clone());
+        let blobs = Blobs::on(folder.path(), Arc::new(disk)).unwrap();
+        let receive = |from: u64| blobs.receive(&digest, size, &bytes[from as usize..], NEVER);
+        receive(0).unwrap_err();
+        *left.lock().unwrap() = 99;
+        // The disk syncs again. What it has lost it would not tell.
+        assert_eq!(blobs.partial_bytes(&digest), size);
+        receive(size).unwrap_err();
+        assert!(!blobs.holds(&digest, size));
+        shortens.store(true, Ordering::Relaxed);
+        assert!(!receive(size).unwrap());
+        assert_eq!(blobs.partial_bytes(&digest), SYNC_BYTES);
+        assert!(receive(SYNC_BYTES).unwrap());
+        assert!(blobs.holds(&digest, size));
     }
 }
