@@ -4,17 +4,61 @@
 //! opened: what it has in memory may not be what is on the medium. A device whose disk was full for
 //! an hour must go on afterwards without anybody coming by, so that is done here. What is committed
 //! stays; a transaction that failed is its owner's to repeat.
+//!
+//! It goes on from what is on the medium, not from what is in memory of it: after a sync that failed,
+//! one that was repaired from memory could not be opened any more after the next power cut.
 
-use crate::failpoint;
+use crate::{failpoint, medium};
+use redb::backends::FileBackend;
 use redb::{
-    DatabaseError, ReadTransaction, ReadableDatabase, StorageError, TableHandle, WriteTransaction,
+    Builder, DatabaseError, ReadTransaction, ReadableDatabase, StorageBackend, StorageError,
+    TableHandle, WriteTransaction,
 };
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Shortest time between two attempts to open it: each checks the whole file.
 pub const REOPEN_EVERY: Duration = Duration::from_secs(1);
+
+/// Memory that the database may use for its pages.
+const CACHE_BYTES: usize = 4 << 20;
+
+/// What a database is kept on.
+pub trait Medium {
+    /// Has on the medium what was written, and nothing in memory that is not there.
+    ///
+    /// # Errors
+    /// What the disk says.
+    fn settle(&self) -> io::Result<()>;
+    /// What the database reads and writes.
+    ///
+    /// # Errors
+    /// The database's.
+    fn backend(self) -> Result<impl StorageBackend, DatabaseError>;
+}
+
+impl Medium for File {
+    fn settle(&self) -> io::Result<()> {
+        medium::settle(self)
+    }
+
+    fn backend(self) -> Result<impl StorageBackend, DatabaseError> {
+        FileBackend::new(self)
+    }
+}
+
+/// Opens the database on `medium`, as it is there.
+///
+/// # Errors
+/// The disk's, the database's.
+pub fn open_on(medium: impl Medium) -> Result<redb::Database, DatabaseError> {
+    failpoint::pass("database.open")?;
+    medium.settle()?;
+    Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(medium.backend()?)
+}
 
 type Open = dyn Fn() -> Result<redb::Database, DatabaseError> + Send + Sync;
 

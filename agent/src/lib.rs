@@ -18,6 +18,7 @@ pub mod failpoint;
 pub mod fleet;
 pub mod ledger;
 pub mod local;
+pub mod medium;
 pub mod plant;
 pub mod sink;
 pub mod source;

@@ -11,7 +11,7 @@
 //!   capture/       readings of the slots whose settings want them kept
 //! ```
 
-use crate::database::Database;
+use crate::database::{Database, open_on};
 use crate::failpoint;
 use redb::DatabaseError;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -21,9 +21,6 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// Memory that the database may use for its pages.
-const CACHE_BYTES: usize = 4 << 20;
 
 /// How long somebody else may hold the folder before that is called another agent.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
@@ -89,7 +86,7 @@ impl Store {
         let path = folder.join("state.redb");
         make_database(&path)?;
         let file = path.clone();
-        let open = move || redb::Builder::new().set_cache_size(CACHE_BYTES).create(&file);
+        let open = move || open_on(OpenOptions::new().read(true).write(true).open(&file)?);
         let database = patiently(open).map_err(|error| StoreError::Database {
             path,
             source: Box::new(redb::Error::from(error)),

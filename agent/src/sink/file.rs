@@ -7,6 +7,7 @@
 use crate::config::set_aside;
 use crate::failpoint;
 use crate::ledger::{Ledger, LedgerError};
+use crate::medium;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
@@ -70,6 +71,8 @@ impl Lines {
     pub fn open(path: &Path, bytes_max: u64) -> Result<Lines, FileSinkError> {
         let failed = |source| FileSinkError::Write { path: path.to_owned(), source };
         let (file, size, inode) = open(path).map_err(failed)?;
+        // What is there may not have reached the medium when the last writer was ended.
+        failpoint::pass("sink.file.open").and_then(|()| medium::settle(&file)).map_err(failed)?;
         let foreign = || FileSinkError::Foreign { path: path.to_owned() };
         let mut step = TAIL_BYTES.0;
         let (end, tail) = loop {
@@ -95,11 +98,8 @@ impl Lines {
             }
             tracing::warn!("{}: half a line at its end is cut off", path.display());
             failpoint::pass("sink.file.cut").map_err(failed)?;
-            file.set_len(length).map_err(failed)?;
+            file.set_len(length).and_then(|()| file.sync_all()).map_err(failed)?;
         }
-        // What is there may not have reached the medium when the last writer was ended.
-        failpoint::pass("sink.file.open").map_err(failed)?;
-        file.sync_all().map_err(failed)?;
         let last = end.map(|(_, number, text)| (number, text));
         Ok(Lines { path: path.to_owned(), bytes_max, file, inode, length, last })
     }
