@@ -11,6 +11,7 @@ use lineside_rules::{Observation, ShadowLimits, ShadowObservation};
 use lineside_update::Report;
 use lineside_wire::name::SlotName;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What a slot's driver does to the slot.
 pub(super) struct SlotHands {
@@ -59,8 +60,8 @@ impl Hands for SlotHands {
         self.slot.end_shadow().await;
     }
 
-    fn consent(&self) -> Consent {
-        self.site.consent()
+    fn consent(&self, waited: Duration) -> Consent {
+        self.site.consent(waited)
     }
 
     async fn report(&self, report: &Report) -> bool {

@@ -13,8 +13,7 @@ use crate::update::hands::Consent;
 use crate::update::journal::Journal;
 use holds::{Hold, Holds};
 use lineside_wire::name::SlotName;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
@@ -29,26 +28,6 @@ pub struct Site {
     in_use: Option<watch::Receiver<Used>>,
     holds: Holds,
     journal: Journal,
-    /// How long the update that asks has been waiting.
-    wait: Arc<Mutex<Option<Wait>>>,
-}
-
-/// Longest pause between two questions of one update: those that wait ask again and again.
-const PAUSE_MAX: Duration = Duration::from_secs(60);
-
-/// The wait of one update, in running time of this agent.
-#[derive(Debug, Clone, Copy)]
-struct Wait {
-    since: Instant,
-    asked: Instant,
-}
-
-impl Wait {
-    /// The wait of whoever asks `now`; a new one where nobody has asked for long.
-    fn at(before: Option<Wait>, now: Instant) -> Wait {
-        let goes_on = before.filter(|wait| now.duration_since(wait.asked) <= PAUSE_MAX);
-        Wait { since: goes_on.map_or(now, |wait| wait.since), asked: now }
-    }
 }
 
 /// What is the case when somebody asks.
@@ -81,30 +60,30 @@ impl Site {
         holds: Holds,
         journal: Journal,
     ) -> Site {
-        Site { slot, config, in_use, holds, journal, wait: Arc::default() }
+        Site { slot, config, in_use, holds, journal }
     }
 
-    /// Whether the route may be changed now. Who waits asks again, at least once a minute; once it may,
-    /// the wait is over.
-    pub fn consent(&self) -> Consent {
-        let reasons = self.reasons();
-        let mut wait = self.wait.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Wait::at(*wait, Instant::now());
-        let consent = decide(&self.config, reasons, now.asked.duration_since(now.since));
-        *wait = (consent != Consent::Given).then_some(now);
-        consent
+    /// Whether the route may be changed now, for an update that has `waited` so long, in running time.
+    /// Looks at a file and into the database.
+    pub fn consent(&self, waited: Duration) -> Consent {
+        decide(&self.config, &self.facts(), waited)
     }
 
     /// Why the route may not be changed now; empty if it may. Looks at a file and into the database.
     pub fn reasons(&self) -> Vec<String> {
-        let facts = Facts {
+        let facts = self.facts();
+        let hold = facts.hold.as_ref().map(Hold::told);
+        reasons(&self.config, &facts).into_iter().chain(hold).collect()
+    }
+
+    fn facts(&self) -> Facts {
+        Facts {
             now: moment(now_unix_ms()),
             latest_known: self.latest_known(),
             locked: self.locked(),
             in_use: self.in_use.as_ref().and_then(|used| used.borrow().reason()),
             hold: self.holds.of(&self.slot),
-        };
-        reasons(&self.config, &facts)
+        }
     }
 
     fn latest_known(&self) -> OffsetDateTime {
@@ -129,7 +108,7 @@ fn moment(unix_ms: i64) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
-/// Why the route may not be changed, by the rules of a slot.
+/// Why the route may not be changed, by the rules of a slot. What people hold back is not among it.
 fn reasons(config: &UpdatesConfig, facts: &Facts) -> Vec<String> {
     let mut reasons = Vec::new();
     let windows = &config.windows;
@@ -156,23 +135,36 @@ fn reasons(config: &UpdatesConfig, facts: &Facts) -> Vec<String> {
         }
     }
     reasons.extend(facts.in_use.clone());
-    reasons.extend(facts.hold.as_ref().map(Hold::told));
     reasons
 }
 
-/// What follows from the reasons for an update that has `waited` so long.
-fn decide(config: &UpdatesConfig, mut reasons: Vec<String>, waited: Duration) -> Consent {
+/// What follows for an update that has `waited` so long.
+///
+/// A deadline may overrule windows and what machines say. What a person holds back it does not: that
+/// ends by a person, or by the end that the person has named.
+fn decide(config: &UpdatesConfig, facts: &Facts, waited: Duration) -> Consent {
+    let mut reasons = reasons(config, facts);
+    let overdue = config.deadline.is_some_and(|deadline| waited >= deadline);
+    if overdue && config.then == Then::Go {
+        reasons.clear();
+    }
+    reasons.extend(facts.hold.as_ref().map(Hold::told));
     if reasons.is_empty() {
         return Consent::Given;
     }
-    let overdue = config.deadline.is_some_and(|deadline| waited >= deadline);
-    if overdue && config.then == Then::Go {
-        return Consent::Given;
-    }
-    if overdue {
-        let hours = config.deadline.unwrap_or_default().as_secs() / 3600;
-        reasons.push(format!("overdue: it has waited for more than {hours} hours"));
-    }
+    reasons.extend(config.deadline.map(|deadline| {
+        let hours = deadline.as_secs() / 3600;
+        match (overdue, config.then) {
+            (true, Then::Wait) => format!("overdue: it has waited for more than {hours} hours"),
+            (true, Then::Go) => {
+                format!(
+                    "overdue: it has waited for more than {hours} hours, and goes when it is let go"
+                )
+            }
+            (false, Then::Wait) => format!("overdue after {hours} hours of waiting"),
+            (false, Then::Go) => format!("it goes after {hours} hours of waiting"),
+        }
+    }));
     Consent::Withheld { reason: reasons.join("; "), overdue }
 }
 
@@ -207,11 +199,7 @@ mod tests {
     }
 
     fn said(facts: &Facts, windows: &[&str]) -> String {
-        match decide(
-            &config(windows, None, Then::Wait),
-            reasons(&config(windows, None, Then::Wait), facts),
-            HOUR,
-        ) {
+        match decide(&config(windows, None, Then::Wait), facts, HOUR) {
             Consent::Given => "given".into(),
             Consent::Withheld { reason, overdue } => {
                 assert!(!overdue, "there is no deadline");
@@ -260,29 +248,41 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_lasts_as_long_as_somebody_asks() {
-        let start = Instant::now();
-        let first = Wait::at(None, start);
-        let second = Wait::at(Some(first), start + PAUSE_MAX);
-        assert_eq!((second.since, second.asked), (start, start + PAUSE_MAX));
-        let later = start + PAUSE_MAX * 2 + Duration::from_millis(1);
-        assert_eq!(Wait::at(Some(second), later).since, later, "that is another update");
-    }
-
-    #[test]
     fn after_its_deadline_an_update_goes_or_says_that_it_is_overdue() {
         let busy = Facts { locked: Locked::Yes, ..facts() };
         let after = |then, waited| {
-            let config = config(&[], Some(72 * HOUR), then);
-            decide(&config, reasons(&config, &busy), waited)
+            decide(&config(&["Thu 12:00-13:00"], Some(72 * HOUR), then), &busy, waited)
         };
-        let Consent::Withheld { overdue, .. } = after(Then::Go, 72 * HOUR - Duration::from_secs(1))
-        else {
-            panic!("it goes too early");
+        let almost = 72 * HOUR - Duration::from_secs(1);
+        let Consent::Withheld { reason, overdue: false } = after(Then::Go, almost) else {
+            panic!()
         };
-        assert!(!overdue);
+        assert!(reason.ends_with("is there; it goes after 72 hours of waiting"), "{reason}");
         assert_eq!(after(Then::Go, 72 * HOUR), Consent::Given);
-        let Consent::Withheld { reason, overdue } = after(Then::Wait, 72 * HOUR) else { panic!() };
-        assert!(overdue && reason.ends_with("overdue: it has waited for more than 72 hours"));
+        let Consent::Withheld { reason, overdue: false } = after(Then::Wait, almost) else {
+            panic!()
+        };
+        assert!(reason.ends_with("is there; overdue after 72 hours of waiting"), "{reason}");
+        let Consent::Withheld { reason, overdue: true } = after(Then::Wait, 72 * HOUR) else {
+            panic!()
+        };
+        assert!(reason.ends_with("overdue: it has waited for more than 72 hours"), "{reason}");
+    }
+
+    #[test]
+    fn no_deadline_overrules_what_a_person_holds_back() {
+        let hold = Hold { reason: "surgery".into(), minutes: None, seconds_left: None };
+        let held = Facts { locked: Locked::Yes, hold: Some(hold), ..facts() };
+        let config = config(&[], Some(72 * HOUR), Then::Go);
+        let Consent::Withheld { reason, overdue: true } = decide(&config, &held, 73 * HOUR) else {
+            panic!("a person is overruled");
+        };
+        assert_eq!(
+            reason,
+            "held back by hand until it is released: surgery; overdue: it has waited for more than 72 \
+             hours, and goes when it is let go"
+        );
+        let released = Facts { hold: None, ..held };
+        assert_eq!(decide(&config, &released, 73 * HOUR), Consent::Given);
     }
 }

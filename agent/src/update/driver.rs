@@ -116,8 +116,10 @@ impl Updates {
         let marked =
             parts.targets.iter().filter(|(slot, _)| parts.acceptance.approved().contains(*slot));
         let approved = marked.map(|(slot, held)| (slot.clone(), held.release.digest)).collect();
-        let told = BTreeMap::new();
-        let driver = Driver { parts, untold, told, approved, refused: None, trouble };
+        let (told, again, version) =
+            (BTreeMap::new(), BTreeSet::new(), versions.borrow().assignment);
+        let driver =
+            Driver { parts, untold, told, again, version, approved, refused: None, trouble };
         tokio::spawn(driver.drive(inbox));
         Updates { requests, versions, trouble: shown, good }
     }
@@ -194,6 +196,10 @@ struct Driver {
     untold: BTreeMap<SlotName, Target>,
     /// What each slot was told last.
     told: BTreeMap<SlotName, Target>,
+    /// Slots that a newer assignment names than they were told of last.
+    again: BTreeSet<SlotName>,
+    /// Version of the assignment that the slots have been told of.
+    version: u64,
     /// The release that a person has approved for each slot, here or at the desk.
     approved: BTreeMap<SlotName, Digest>,
     /// The documents that were refused last, and why: a server that repeats them is not news.
@@ -336,10 +342,12 @@ impl Driver {
         Ok(name)
     }
 
-    /// Notes what has changed for the slots. The same again is not told: a release that was refused
-    /// is tried anew only after another one was assigned.
+    /// Notes what has changed for the slots. The same is told again with a newer assignment alone: who
+    /// assigns a release once more may want to know whether it would run here by now.
     fn assign(&mut self, targets: &BTreeMap<SlotName, Target>) {
         self.refused = None;
+        let version = self.parts.acceptance.versions().borrow().assignment;
+        let is_newer = version > std::mem::replace(&mut self.version, version);
         let marks = self.parts.acceptance.approved().clone();
         for (slot, target) in targets {
             let release = target.release.digest;
@@ -348,11 +356,14 @@ impl Driver {
             let is_new = marks.contains(slot)
                 && self.approved.insert(slot.clone(), release) != Some(release);
             let current = self.untold.get(slot).or_else(|| self.told.get(slot));
-            if current == Some(target) && !is_new {
+            if current == Some(target) && !is_new && !is_newer {
                 continue;
             }
             if self.parts.slots.contains_key(slot) {
                 self.untold.insert(slot.clone(), target.clone());
+                if is_newer {
+                    self.again.insert(slot.clone());
+                }
             } else {
                 let release = &target.release;
                 tracing::warn!(
@@ -368,8 +379,12 @@ impl Driver {
         for (slot, target) in std::mem::take(&mut self.untold) {
             let way = self.parts.slots.get(&slot);
             let approved = self.approved.get(&slot) == Some(&target.release.digest);
-            let order = Order { target: target.clone(), approved };
+            let again = self.again.contains(&slot);
+            let order = Order { target: target.clone(), approved, again };
             let heard = way.is_none_or(|way| way.try_send(order).is_ok());
+            if heard {
+                self.again.remove(&slot);
+            }
             let list = if heard { &mut self.told } else { &mut self.untold };
             list.insert(slot, target);
         }

@@ -6,6 +6,7 @@ use lineside_bundle::Digest;
 use lineside_rules::{Observation, ShadowLimits, ShadowObservation};
 use lineside_update::{Event, Report};
 use std::future::Future;
+use std::time::Duration;
 
 /// Why something was not done with a release. Whose fault it is decides what becomes of the release.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,8 +74,9 @@ pub trait Hands: Send + Sync + 'static {
     fn shadowed(&self, release: &Digest) -> ShadowObservation;
     /// Has nothing answer beside the route.
     fn end_shadow(&self) -> impl Future<Output = ()> + Send;
-    /// Whether the route may be changed now, as far as the site says.
-    fn consent(&self) -> Consent;
+    /// Whether the route may be changed now, as far as the site says, for an update that it has held
+    /// back for so long already, in running time.
+    fn consent(&self, waited: Duration) -> Consent;
     /// Has a report in the telemetry's hands, on disk; false if it is not.
     fn report(&self, report: &Report) -> impl Future<Output = bool> + Send;
 }

@@ -3,7 +3,7 @@
 use crate::error::chain;
 use crate::fleet::backoff;
 use crate::update::blobs::Blobs;
-use crate::update::download::Registry;
+use crate::update::download::{DownloadError, Registry};
 use crate::update::hands::{Failure, Hands};
 use crate::update::stage::{self, StageError, StagedRelease};
 use crate::update::surroundings::Preflight;
@@ -118,14 +118,20 @@ pub(super) async fn download(
             () = online.notified() => {}
         }
     }
-    let fetched =
-        spawn_blocking(move || registry.fetch(&release, &blobs, &*preflight, &cancelled)).await;
-    Some(match fetched {
-        Ok(Ok(fetched)) => Event::Downloaded { release: digest, how: fetched.to_string() },
-        Ok(Err(error)) if error.is_final() => {
+    let fetched = spawn_blocking(move || {
+        // Looked at first: what changes meanwhile is then judged again.
+        let facts = (preflight.facts)();
+        (registry.fetch(&release, &blobs, &*preflight.judge, &cancelled), facts)
+    });
+    Some(match fetched.await {
+        Ok((Ok(fetched), _)) => Event::Downloaded { release: digest, how: fetched.to_string() },
+        Ok((Err(error @ DownloadError::Unfit(_)), facts)) if error.is_final() => {
+            Event::Unfit { release: digest, reason: chain(error), facts }
+        }
+        Ok((Err(error), _)) if error.is_final() => {
             Event::Refused { release: digest, reason: chain(error) }
         }
-        Ok(Err(error)) => Event::DownloadFailed { release: digest, reason: chain(error) },
+        Ok((Err(error), _)) => Event::DownloadFailed { release: digest, reason: chain(error) },
         Err(_) => {
             let reason = "the download was cut off".into();
             Event::DownloadFailed { release: digest, reason }

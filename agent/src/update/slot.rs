@@ -29,6 +29,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How often a site is asked for its consent: it may have to look at a file for that.
 const ASK_EVERY: Duration = Duration::from_secs(1);
+/// How often it is looked whether the device has become one on which a release would run that was
+/// refused: it may have to look at first lines of recordings for that.
+const RECONSIDER_EVERY: Duration = Duration::from_secs(10);
 /// How often running time is counted.
 const TICK_EVERY: Duration = Duration::from_secs(1);
 /// How often the progress of a shadow or a trial is journaled when nothing else is: what a power cut may cost.
@@ -43,6 +46,9 @@ pub struct Order {
     pub target: Target,
     /// Whether a person has approved that release for this slot.
     pub approved: bool,
+    /// A newer assignment names it, be it the same as before: what it was refused for by its documents
+    /// is judged again.
+    pub again: bool,
 }
 
 /// What a slot's driver works with.
@@ -97,6 +103,8 @@ pub struct SlotDriver<H: Hands> {
     journal_fails: bool,
     /// When the site was asked last.
     asked: Option<Instant>,
+    /// What the director said last, and when it was last looked whether it may be judged anew.
+    ordered: Option<(Order, Instant)>,
     stepped: Instant,
     written: Instant,
 }
@@ -133,6 +141,7 @@ impl<H: Hands> SlotDriver<H> {
             owed: VecDeque::new(),
             journal_fails: false,
             asked: None,
+            ordered: None,
             stepped: Instant::now(),
             written: Instant::now(),
         })
@@ -168,19 +177,53 @@ impl<H: Hands> SlotDriver<H> {
                     self.apply(Event::WorkerFailed { release, reason }).await;
                 }
                 _ = look.tick() => self.look().await,
-                _ = tick.tick() => self.apply(Event::Ticked).await,
+                _ = tick.tick() => {
+                    self.apply(Event::Ticked).await;
+                    self.reconsider().await;
+                }
             }
         }
         self.apply(Event::Stopped).await;
+        if self.state != self.journaled {
+            // A device that is switched off every day must not wait anew every day.
+            self.write().await;
+        }
     }
 
-    async fn obey(&mut self, Order { target, approved }: Order) {
+    async fn obey(&mut self, order: Order) {
+        self.ordered = Some((order.clone(), Instant::now()));
+        let Order { target, approved, again } = order;
         let floor = self.states.floor(&target.release.name);
         let release = target.release.digest;
+        if again || self.may_run_now(&release).await {
+            self.apply(Event::Reconsidered { release }).await;
+        }
         self.apply(Event::Assigned { target, floor }).await;
         if approved {
             self.apply(Event::Approved { release }).await;
         }
+    }
+
+    /// Has a release judged again that was refused on a device such as this one no longer is.
+    async fn reconsider(&mut self) {
+        let Some((order, looked)) = &mut self.ordered else { return };
+        if looked.elapsed() < RECONSIDER_EVERY {
+            return;
+        }
+        *looked = Instant::now();
+        let order = Order { again: false, ..order.clone() };
+        if self.may_run_now(&order.target.release.digest).await {
+            self.obey(order).await;
+        }
+    }
+
+    /// Whether a release was refused on a device such as this one no longer is.
+    async fn may_run_now(&self, release: &Digest) -> bool {
+        let mut blocked = self.state.blocked();
+        let refused = blocked.find(|blocked| blocked.release.digest == *release);
+        let Some(then) = refused.and_then(|blocked| blocked.facts) else { return false };
+        let facts = self.preflight.facts.clone();
+        spawn_blocking(move || facts()).await.is_ok_and(|now| now != then)
     }
 
     /// Looks at whatever waits for something to be seen or said.
@@ -268,7 +311,7 @@ impl<H: Hands> SlotDriver<H> {
             return None;
         }
         let release = held.candidate.release.digest;
-        match self.hands.consent() {
+        match self.hands.consent(held.ran) {
             Consent::Given => Some(Event::Consented { release }),
             Consent::Withheld { reason, overdue } => {
                 let now = Withheld { reason, overdue };
@@ -293,16 +336,17 @@ impl<H: Hands> SlotDriver<H> {
         ShadowLimits::strictest(held.map(|held| &*held.shadow).chain([&self.shadow, &site]))
     }
 
-    /// The release whose blobs are being fetched or whose checks are replayed. While a candidate waits
-    /// or is compared, that can be the active one, which was damaged on disk.
+    /// The release whose blobs are being fetched or whose checks are replayed. An active one that was
+    /// damaged on disk comes first.
     fn at_work(&self) -> Option<Digest> {
+        if let Some(mending) = self.state.mending() {
+            return Some(mending.release.digest);
+        }
         match self.state.phase() {
-            Phase::Shadow(_) | Phase::Held(_) => {
-                self.state.active().map(|held| held.release.digest)
+            Phase::Downloading { target, .. } | Phase::Staging { target, .. } => {
+                Some(target.release.digest)
             }
-            Phase::Idle | Phase::Downloading { .. } | Phase::Staging { .. } | Phase::Trial(_) => {
-                self.state.candidate().map(|release| release.digest)
-            }
+            Phase::Idle | Phase::Shadow(_) | Phase::Held(_) | Phase::Trial(_) => None,
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::config::{Config, SourceKind};
 use crate::update::blobs::Blobs;
 use crate::update::preflight::{Facts, Objection, SourceFacts, judge};
-use lineside_bundle::{AgentVersion, Manifest, OciManifest};
+use lineside_bundle::{AgentVersion, Digest, Manifest, OciManifest};
 use lineside_runtime::columns;
 use lineside_wire::name::SlotName;
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,8 +28,18 @@ struct Settings {
     sources: BTreeMap<SlotName, (String, SourceKind)>,
 }
 
-/// The objections to a release in one slot, by its two documents.
-pub type Preflight = Arc<dyn Fn(&OciManifest, &Manifest) -> Vec<Objection> + Send + Sync>;
+/// The objections to a release, by its two documents.
+pub type Judge = dyn Fn(&OciManifest, &Manifest) -> Vec<Objection> + Send + Sync;
+
+/// What judges releases for one slot before they are fetched.
+#[derive(Clone)]
+pub struct Preflight {
+    /// The objections to a release, by its two documents.
+    pub judge: Arc<Judge>,
+    /// What of this device does not pass by itself and decides about objections that do not, as a
+    /// digest: where it is another one, what was refused may be judged again.
+    pub facts: Arc<dyn Fn() -> Digest + Send + Sync>,
+}
 
 impl Surroundings {
     /// Of a device with these settings and these blobs.
@@ -64,8 +74,24 @@ impl Surroundings {
 
     /// What judges releases for `slot`.
     pub fn preflight(&self, slot: &SlotName) -> Preflight {
-        let (surroundings, slot) = (self.clone(), slot.clone());
-        Arc::new(move |oci, manifest| judge(oci, manifest, &slot, &surroundings.facts(oci)))
+        let (judging, judged) = (self.clone(), slot.clone());
+        let (lasting, slot) = (self.clone(), slot.clone());
+        Preflight {
+            judge: Arc::new(move |oci, manifest| {
+                judge(oci, manifest, &judged, &judging.facts(oci))
+            }),
+            facts: Arc::new(move || lasting.lasting(&slot)),
+        }
+    }
+
+    /// The facts that do not pass by themselves, for one slot. Their digest is compared with others of
+    /// the same agent alone: with the agent its version changes, which is one of them.
+    fn lasting(&self, slot: &SlotName) -> Digest {
+        let settings = &self.settings;
+        let source = settings.sources.get(slot).map(|(name, kind)| source(name, kind));
+        let memory = (settings.memory_mib_max, memory_mib());
+        let facts = (platform(), agent(), memory, &settings.licences, source);
+        Digest::of(format!("{facts:?}").as_bytes())
     }
 }
 

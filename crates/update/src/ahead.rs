@@ -105,6 +105,7 @@ impl SlotState {
     pub(crate) fn begin_trial(&mut self, candidate: Installed) -> Vec<Effect> {
         self.stand_in = None;
         self.failing.retry.again();
+        self.failing.mending = false;
         let text = format!("{} is on trial", candidate.release);
         self.phase = Phase::Trial(Trial::of(candidate.clone()));
         vec![

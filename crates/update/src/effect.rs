@@ -5,8 +5,8 @@ use crate::{Installed, Report, Target};
 /// Something for the driver to do after the state has been journaled.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
-    /// Have all blobs of the release on disk, verified. Answered by `Downloaded`, `DownloadFailed`
-    /// or `Refused`. Replaces the download of any other release for this slot; one of the same
+    /// Have all blobs of the release on disk, verified. Answered by `Downloaded`,
+    /// `DownloadFailed`, `Unfit` or `Refused`. Replaces the download of any other release for this slot; one of the same
     /// release that is under way goes on.
     Download {
         /// The release.

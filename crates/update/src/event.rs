@@ -82,6 +82,22 @@ pub enum Event {
         /// Why, for people.
         reason: String,
     },
+    /// The release would not run here as long as the device is as it is: what it needs, and what there
+    /// is, by its two small documents.
+    Unfit {
+        /// Which release.
+        release: Digest,
+        /// Why, for people.
+        reason: String,
+        /// What the device was like, as a digest.
+        facts: Digest,
+    },
+    /// What a release was found unfit for may have passed: the device is another one now, or a person
+    /// has asked again. Its assignment follows.
+    Reconsidered {
+        /// Which release.
+        release: Digest,
+    },
     /// The release could not be put on the slot's route.
     RunFailed {
         /// Which release.

@@ -18,7 +18,8 @@ pub struct Held {
     pub decide: Decide,
     /// Why the site does not let the route be changed, as last heard.
     pub withheld: Option<Withheld>,
-    /// How long the device has been running since it waits.
+    /// How long the device has been running since the site withholds its consent. What a candidate has
+    /// waited for a person counts for nobody's deadline.
     pub ran: Duration,
     /// Reasons that have been reported.
     told: BTreeSet<String>,
@@ -45,6 +46,12 @@ impl Held {
         let news = self.told.len() < REASONS_MAX && self.told.insert(reason.clone());
         self.withheld = Some(Withheld { reason, overdue });
         news
+    }
+
+    pub(crate) fn pass(&mut self, ran: Duration) {
+        if self.withheld.is_some() {
+            self.ran = self.ran.saturating_add(ran);
+        }
     }
 
     pub(crate) fn is_overdue(&self) -> bool {

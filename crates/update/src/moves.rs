@@ -25,7 +25,7 @@ impl SlotState {
                 run.starts.pass(ran);
                 run.retry.pass(ran);
             }
-            Phase::Held(held) => held.ran = held.ran.saturating_add(ran),
+            Phase::Held(held) => held.pass(ran),
             Phase::Trial(trial) => {
                 trial.ran = trial.ran.saturating_add(ran);
                 trial.starts.pass(ran);
@@ -58,6 +58,7 @@ impl SlotState {
     /// What to do after a boot: say again what shall be, then `work`.
     pub(crate) fn resume(&mut self, work: Option<Effect>) -> Vec<Effect> {
         self.count_start_of_stand_in();
+        self.failing.mending = false;
         let route = match self.on_route() {
             Some(release) => Effect::Run(release.clone()),
             None => Effect::Vacate { reason: "no release has been committed yet".into() },
@@ -181,6 +182,25 @@ impl SlotState {
         effects
     }
 
+    /// Refuses a release that would not run on a device with these `facts`.
+    pub(crate) fn refuse_unfit(
+        &mut self,
+        release: &ReleaseId,
+        reason: String,
+        facts: Digest,
+    ) -> Vec<Effect> {
+        let effects = self.refuse(release, 0, reason);
+        if let Some(blocked) = self.blocked.get_mut(&release.digest) {
+            blocked.facts = Some(facts);
+        }
+        effects
+    }
+
+    /// Lets a release that was found unfit be judged again. What it has done itself stays held against it.
+    pub(crate) fn reconsider(&mut self, release: &Digest) {
+        self.blocked.retain(|digest, blocked| digest != release || blocked.facts.is_none());
+    }
+
     pub(crate) fn roll_back(&mut self, trial: &Trial, reason: String) -> Vec<Effect> {
         let candidate = &trial.candidate.release;
         self.phase = Phase::Idle;
@@ -224,7 +244,7 @@ impl SlotState {
         reason: String,
     ) -> Vec<Effect> {
         let text = format!("{release} {reason}");
-        let blocked = Blocked { release: release.clone(), reason, attempts };
+        let blocked = Blocked { release: release.clone(), reason, attempts, facts: None };
         self.approved = self.approved.filter(|digest| *digest != release.digest);
         if attempts > 0 {
             self.proven.retain(|digest| *digest != release.digest);
@@ -261,8 +281,9 @@ impl Failing {
         self.retry.pass(ran);
         self.quiet = self.quiet.saturating_add(ran);
         if self.count.saturating_add(self.retry.attempts) == 0 || self.quiet >= QUIET {
-            let wait = self.retry.wait;
-            *self = Failing { retry: Retry { attempts: 0, wait }, ..Failing::default() };
+            let (wait, mending) = (self.retry.wait, self.mending);
+            let retry = Retry { attempts: 0, wait };
+            *self = Failing { retry, mending, ..Failing::default() };
         }
     }
 }

@@ -123,8 +123,9 @@ impl SlotState {
     /// What holds the route is damaged on disk, through no fault of its own.
     ///
     /// Where there is a previous release, that one runs meanwhile, and the damaged one comes back by
-    /// the way of any candidate. Otherwise it is fetched again, unless another one is being fetched or
-    /// checked, which is soon on trial. What only stands in is not waited for, and may come again.
+    /// the way of any candidate. Otherwise it is fetched again, before whatever is being fetched, which
+    /// may never come; what is being checked is soon on trial. What only stands in is not waited for, and
+    /// may come again.
     pub(crate) fn repair(&mut self, reason: String) -> Vec<Effect> {
         let Some(holder) = self.holder().cloned() else { return vec![] };
         let text = format!("{} is damaged on disk: {reason}", holder.release);
@@ -141,10 +142,15 @@ impl SlotState {
         match self.phase {
             Phase::Idle => {
                 let told = effects.iter().any(|effect| matches!(effect, Effect::Report(_)));
+                self.failing.mending = false;
                 effects.extend(self.fetch_again(holder.target(), 0, reason, !told));
             }
-            // What waits may wait for days.
-            Phase::Shadow(_) | Phase::Held(_) if self.is_active(&holder.release.digest) => {
+            // What is fetched may never come, and what waits may wait for days.
+            Phase::Downloading { .. } | Phase::Shadow(_) | Phase::Held(_)
+                if self.is_active(&holder.release.digest)
+                    && self.candidate() != Some(&holder.release) =>
+            {
+                self.failing.mending = true;
                 effects.push(Effect::Download { target: holder.target(), attempts: 0 });
             }
             Phase::Downloading { .. }
@@ -154,6 +160,43 @@ impl SlotState {
             | Phase::Trial(_) => {}
         }
         effects
+    }
+
+    /// Whether `digest` is the active release, which is fetched before whatever else is.
+    pub(crate) fn is_mending(&self, digest: &Digest) -> bool {
+        self.mending().is_some_and(|active| active.is(digest))
+    }
+
+    /// The active release could not be fetched now: what waited for that goes on. It is looked at again
+    /// when it is due to be put on the route.
+    pub(crate) fn put_mending_off(&mut self, reason: &str) -> Vec<Effect> {
+        let Some(active) = self.active.clone() else { return vec![] };
+        self.failing.mending = false;
+        let text = format!("{} cannot be fetched again: {reason}; trying again", active.release);
+        let report = (self.failing.retry.attempts <= 1)
+            .then(|| self.report(ReportKind::DownloadFailed, &active.release, text));
+        report.into_iter().chain(self.download_under_way()).collect()
+    }
+
+    /// The active release is whole on disk again: what waited for that goes on.
+    pub(crate) fn end_mending(&mut self) -> Vec<Effect> {
+        self.failing.mending = false;
+        let mut effects = self.be_whole_again();
+        effects.extend(self.download_under_way());
+        effects
+    }
+
+    fn download_under_way(&self) -> Option<Effect> {
+        match &self.phase {
+            Phase::Downloading { target, attempts, .. } => {
+                Some(Effect::Download { target: target.clone(), attempts: *attempts })
+            }
+            Phase::Idle
+            | Phase::Staging { .. }
+            | Phase::Shadow(_)
+            | Phase::Held(_)
+            | Phase::Trial(_) => None,
+        }
     }
 
     /// The active release was damaged on disk, and has been fetched again.

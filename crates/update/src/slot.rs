@@ -95,8 +95,12 @@ pub struct Blocked {
     pub release: ReleaseId,
     /// One sentence for people, as in `rolled back: …` or `refused: …`.
     pub reason: String,
-    /// How often it was tried; 0 where it may not even be assigned.
+    /// How often it was tried; 0 where it may not even be assigned, or would not run on such a device.
     pub attempts: u32,
+    /// What the device was like, as a digest, where the release would not run on such a device: on
+    /// another one it may be [reconsidered](crate::Event::Reconsidered).
+    #[serde(default)]
+    pub facts: Option<Digest>,
 }
 
 /// How what holds the route outside of a trial fails: the active release, or a stand-in.
@@ -109,6 +113,8 @@ pub(crate) struct Failing {
     pub(crate) quiet: Duration,
     /// When it is put on the route again, where it is not.
     pub(crate) retry: Retry,
+    /// It is damaged on disk and being fetched, before whatever else is.
+    pub(crate) mending: bool,
 }
 
 /// The state of one slot: what the journal keeps.
@@ -150,6 +156,16 @@ impl SlotState {
         self.stand_in.as_ref().map(|stand_in| &stand_in.release)
     }
 
+    /// The active release, while it is damaged on disk and being fetched before whatever else is.
+    pub fn mending(&self) -> Option<&Installed> {
+        match &self.phase {
+            Phase::Idle | Phase::Downloading { .. } | Phase::Shadow(_) | Phase::Held(_) => {
+                self.active().filter(|_| self.failing.mending)
+            }
+            Phase::Staging { .. } | Phase::Trial(_) => None,
+        }
+    }
+
     /// The release that is being fetched, staged, compared, held back or tried.
     pub fn candidate(&self) -> Option<&ReleaseId> {
         self.on_its_way().map(|(release, _)| release)
@@ -187,7 +203,8 @@ impl SlotState {
         &self.phase
     }
 
-    /// Releases that are not tried again until another one has been assigned.
+    /// Releases that are not tried again until another one has been assigned, or until the device is one
+    /// on which they would run.
     pub fn blocked(&self) -> impl Iterator<Item = &Blocked> {
         self.blocked.values()
     }
@@ -235,6 +252,14 @@ impl SlotState {
 
     /// One sentence on what is going on, or on why the last release was not kept.
     pub fn note(&self) -> String {
+        if let Some(active) = self.mending() {
+            let first = format!("{} is damaged on disk and fetched first", active.release);
+            return if self.news().is_empty() {
+                first
+            } else {
+                format!("{first}; {}", self.news())
+            };
+        }
         match self.stand_in() {
             Some(held) if self.phase == Phase::Idle => {
                 format!("{} answers until another release is tried; {}", held.release, self.news())
@@ -289,8 +314,9 @@ impl SlotState {
     fn essence(&self) -> SlotState {
         let mut state = self.clone();
         state.failing.quiet = Duration::ZERO;
-        // A boot makes the next attempt at once.
+        // A boot makes the next attempt at once, and finds damage anew.
         state.failing.retry.again();
+        state.failing.mending = false;
         state.reports.done(u64::MAX);
         if let Some(stand_in) = &mut state.stand_in {
             stand_in.starts = stand_in.starts.essence();

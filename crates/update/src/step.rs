@@ -69,6 +69,14 @@ pub fn step(mut slot: SlotState, event: Event, ran: Duration) -> (SlotState, Vec
         (_, Assigned { target, floor }) => slot.assign(target, floor),
         (_, Approved { release }) => slot.approve(release),
 
+        // The active release was damaged, and is fetched before whatever else is.
+        (_, Downloaded { release, .. }) if slot.is_mending(&release) => slot.end_mending(),
+        (
+            _,
+            DownloadFailed { release, reason }
+            | Refused { release, reason }
+            | Unfit { release, reason, .. },
+        ) if slot.is_mending(&release) => slot.put_mending_off(&reason),
         // The active release was damaged, and is whole again.
         (Downloading { target, .. }, Downloaded { release, .. })
             if target.is(&release) && slot.is_active(&release) =>
@@ -76,14 +84,12 @@ pub fn step(mut slot: SlotState, event: Event, ran: Duration) -> (SlotState, Vec
             slot.phase = Idle;
             slot.be_whole_again()
         }
-        (Shadow(_) | Held(_), Downloaded { release, .. }) if slot.is_active(&release) => {
-            slot.be_whole_again()
-        }
         (Downloading { target, .. }, Downloaded { release, how }) if target.is(&release) => {
             let how = if how.is_empty() { how } else { format!(" ({how})") };
             let text = format!("{} is on disk{how}; replaying its checks", target.release);
             let report = slot.report(ReportKind::Downloaded, &target.release, text);
             slot.phase = Staging { target: target.clone(), starts: Starts::default(), attempts: 0 };
+            slot.failing.mending = false;
             vec![report, Stage { target, attempts: 0 }]
         }
         (Downloading { target, attempts, reason: last }, DownloadFailed { release, reason })
@@ -94,10 +100,18 @@ pub fn step(mut slot: SlotState, event: Event, ran: Duration) -> (SlotState, Vec
             slot.fetch_again(target, attempts, reason, news)
         }
         // What was committed once is not refused by its manifest now.
-        (Downloading { target, attempts, .. }, Refused { release, reason })
-            if target.is(&release) && slot.is_active(&release) =>
-        {
+        (
+            Downloading { target, attempts, .. },
+            Refused { release, reason } | Unfit { release, reason, .. },
+        ) if target.is(&release) && slot.is_active(&release) => {
             slot.fetch_again(target, attempts, reason, attempts == 0)
+        }
+        (Downloading { target, .. }, Unfit { release, reason, facts }) if target.is(&release) => {
+            slot.refuse_unfit(&target.release, reason, facts)
+        }
+        (_, Reconsidered { release }) => {
+            slot.reconsider(&release);
+            vec![]
         }
         (Downloading { target, .. } | Staging { target, .. }, Refused { release, reason })
             if target.is(&release) =>
@@ -282,6 +296,7 @@ pub fn step(mut slot: SlotState, event: Event, ran: Duration) -> (SlotState, Vec
             | DownloadFailed { .. }
             | Staged { .. }
             | Refused { .. }
+            | Unfit { .. }
             | Shadowed { .. }
             | Consented { .. }
             | Withheld { .. }

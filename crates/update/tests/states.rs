@@ -64,6 +64,11 @@ fn observed(verdict: Verdict) -> Event {
     Event::Observed { release: digest(CANDIDATE), seen: Tally::default(), verdict }
 }
 
+fn unfit() -> Event {
+    let facts = Digest::of(b"a small device");
+    Event::Unfit { release: digest(CANDIDATE), reason: "some reason".into(), facts }
+}
+
 fn breach() -> Breach {
     Breach::Crashes { seen: 3, max: 2 }
 }
@@ -93,6 +98,8 @@ fn events() -> Vec<(&'static str, u32, Event)> {
             staged(asks(None, Some(Decide::Ask)), release),
         ),
         ("refused: it cannot run here", 1, Refused { release, reason: reason() }),
+        ("refused: it would not run on such a device", 1, unfit()),
+        ("the device is another one now", 1, Reconsidered { release }),
         ("beside the route: undecided", 1, shadowed(Verdict::Undecided, Decide::Promote)),
         ("beside the route: passed", 1, shadowed(Verdict::Passed, Decide::Promote)),
         ("beside the route: passed, to be approved", 1, shadowed(Verdict::Passed, Decide::Ask)),
@@ -153,6 +160,8 @@ fn is_listed(event: &Event) -> bool {
         | Withheld { .. }
         | Approved { .. }
         | Refused { .. }
+        | Unfit { .. }
+        | Reconsidered { .. }
         | RunFailed { .. }
         | Interrupted { .. }
         | Damaged { .. }
@@ -195,10 +204,25 @@ fn places() -> Vec<(&'static str, &'static str, SlotState)> {
     let trial = after(held.clone(), [Event::Consented { release }]);
     let first = after(vacant.clone(), way(ACTIVE).into_iter().take(4));
     let stands_in = after(first, [assigned(CANDIDATE)]);
+    let unfit = after(downloading.clone(), [unfit()]);
+    let alone = after(after(vacant.clone(), way(ACTIVE)), [assigned(CANDIDATE)]);
+    let reason = "some reason".to_owned();
+    let mending = after(alone, [Event::Damaged { release: digest(ACTIVE), reason }]);
     vec![
         ("Vacant", "no release was ever committed, and none is under way", vacant),
         ("Idle", "the active release has the route, and none is under way", idle),
+        (
+            "Idle, the candidate blocked",
+            "it was refused, as it would not run on such a device",
+            unfit,
+        ),
         ("Downloading", "the blobs of the candidate are being fetched", downloading),
+        (
+            "Downloading, the active release first",
+            "the candidate waits to be fetched, because the active release is damaged and there is no \
+             previous one",
+            mending,
+        ),
         ("Staging", "the checks of the candidate are being replayed", staging),
         (
             "Staging, on the way back",
@@ -234,9 +258,13 @@ fn place(state: &SlotState) -> String {
         (None, None) => "vacant".into(),
     };
     let blocked: Vec<&str> = state.blocked().map(|one| role(&one.release)).collect();
+    let mending = match state.mending() {
+        Some(held) => format!("; {} fetched first", of(&held.release)),
+        None => String::new(),
+    };
     match blocked.as_slice() {
-        [] => format!("{going_on}; {route}"),
-        blocked => format!("{going_on}; {route}; {} blocked", blocked.join(", ")),
+        [] => format!("{going_on}; {route}{mending}"),
+        blocked => format!("{going_on}; {route}{mending}; {} blocked", blocked.join(", ")),
     }
 }
 

@@ -43,6 +43,8 @@ struct Play {
     compared: ShadowObservation,
     /// Why the route may not be changed now, and whether that is overdue.
     withheld: Option<(String, bool)>,
+    /// How long the update that asked last had waited.
+    waited: Duration,
     /// Numbers of the reports that were taken.
     reports: Vec<u64>,
     /// Reports that are not taken yet.
@@ -136,8 +138,10 @@ impl Hands for Played {
         play.beside = None;
     }
 
-    fn consent(&self) -> Consent {
-        match self.lock().withheld.clone() {
+    fn consent(&self, waited: Duration) -> Consent {
+        let mut play = self.lock();
+        play.waited = waited;
+        match play.withheld.clone() {
             Some((reason, overdue)) => Consent::Withheld { reason, overdue },
             None => Consent::Given,
         }
@@ -213,7 +217,8 @@ impl Bench {
         let database = Arc::new(Database::open(open).unwrap());
         let blobs = Blobs::open(folder.path()).unwrap();
         let (served, states) = (Served::default(), Arc::default());
-        let preflight: Preflight = Arc::new(|_, _| Vec::new());
+        let facts = Arc::new(|| Digest::of(b"this device"));
+        let preflight = Preflight { judge: Arc::new(|_, _| Vec::new()), facts };
         Bench { folder, disk, database, blobs, served, states, preflight }
     }
 
@@ -289,7 +294,7 @@ impl Bench {
 impl Driven {
     async fn assign(&self, bundle: &BuiltBundle, number: u64, floor: u64) {
         let target = Target { release: bundle.release_id(), number, floor };
-        self.order(Order { target, approved: false }).await;
+        self.order(Order { target, approved: false, again: false }).await;
     }
 
     async fn order(&self, order: Order) {
@@ -330,6 +335,19 @@ impl Driven {
         self.task.abort();
         let _ = self.task.await;
     }
+}
+
+/// A slot with these releases of `echo`, which the server has, the first of them committed.
+async fn on_the_first<const N: usize>(
+    bench: &Bench,
+    slot: Driven,
+    versions: [&str; N],
+) -> (Driven, [BuiltBundle; N]) {
+    let releases = versions.map(|version| echo(version, ""));
+    releases.iter().for_each(|release| bench.store(release));
+    slot.assign(&releases[0], 1, 0).await;
+    slot.commits(&format!("echo v{}", versions[0])).await;
+    (slot, releases)
 }
 
 fn is_active(state: &SlotState, release: &str) -> bool {
@@ -373,11 +391,8 @@ async fn reports_are_handed_over_in_their_order_however_often_nobody_takes_them(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_the_journal_fails_a_candidate_is_taken_back_and_nothing_else_is_begun_or_told() {
     let bench = Bench::new();
-    let [first, second, third] = ["1", "2", "3"].map(|version| echo(version, ""));
-    [&first, &second, &third].into_iter().for_each(|bundle| bench.store(bundle));
-    let slot = bench.drive("a");
-    slot.assign(&first, 1, 0).await;
-    slot.commits("echo v1").await;
+    let (slot, [first, second, third]) =
+        on_the_first(&bench, bench.drive("a"), ["1", "2", "3"]).await;
     slot.assign(&second, 2, 0).await;
     let on_route = |release: &'static str| {
         move |_: &SlotState, play: &Play| play.route.as_deref() == Some(release)
@@ -410,12 +425,7 @@ async fn while_the_journal_fails_a_candidate_is_taken_back_and_nothing_else_is_b
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_power_cut_while_the_journal_fails_ends_a_bad_trial_the_same_way() {
     let bench = Bench::new();
-    let [first, second] = ["1", "2"].map(|version| echo(version, ""));
-    bench.store(&first);
-    bench.store(&second);
-    let slot = bench.drive("a");
-    slot.assign(&first, 1, 0).await;
-    slot.commits("echo v1").await;
+    let (slot, [_, second]) = on_the_first(&bench, bench.drive("a"), ["1", "2"]).await;
     slot.assign(&second, 2, 0).await;
     slot.until("it is tried", |_, play| play.route.as_deref() == Some("echo v2")).await;
     bench.disk.resize(FULL);
@@ -433,8 +443,10 @@ async fn a_power_cut_while_the_journal_fails_ends_a_bad_trial_the_same_way() {
     let slot = bench.drive("a");
     slot.until("it is tried again", |_, play| play.route.as_deref() == Some("echo v2")).await;
     slot.played.lock().seen = Observation { crashes: 9, ..Observation::default() };
-    slot.until("it is taken back again", |state, _| is_active(state, "echo v1")).await;
-    assert_eq!(slot.played.lock().route.as_deref(), Some("echo v1"));
+    slot.until("it is taken back again", |state, play| {
+        is_active(state, "echo v1") && play.route.as_deref() == Some("echo v1")
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -482,12 +494,7 @@ async fn the_limits_of_the_active_release_hold_even_if_its_blobs_are_gone() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_ends_because_the_agent_stops_is_held_against_no_release() {
     let bench = Bench::new();
-    let [first, second] = ["1", "2"].map(|version| echo(version, ""));
-    bench.store(&first);
-    bench.store(&second);
-    let slot = bench.drive("a");
-    slot.assign(&first, 1, 0).await;
-    slot.commits("echo v1").await;
+    let (slot, [_, second]) = on_the_first(&bench, bench.drive("a"), ["1", "2"]).await;
     slot.played.fail("check echo v2", Failure::Stopping);
     slot.assign(&second, 2, 0).await;
     slot.until("its checks are replayed", |_, play| {
@@ -519,12 +526,7 @@ async fn what_ends_because_the_agent_stops_is_held_against_no_release() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_something_else_prevents_is_tried_again_by_itself() {
     let bench = Bench::new();
-    let [first, second] = ["1", "2"].map(|version| echo(version, ""));
-    bench.store(&first);
-    bench.store(&second);
-    let slot = bench.drive("a");
-    slot.assign(&first, 1, 0).await;
-    slot.commits("echo v1").await;
+    let (slot, [_, second]) = on_the_first(&bench, bench.drive("a"), ["1", "2"]).await;
     let no_process = || Failure::Elsewhere("no worker can be started: out of memory".into());
     slot.played.fail("check echo v2", no_process());
     slot.played.fail("swap echo v2", no_process());
@@ -539,11 +541,7 @@ async fn what_something_else_prevents_is_tried_again_by_itself() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_release_that_breaks_a_limit_or_cannot_run_is_not_tried_again() {
     let bench = Bench::new();
-    let [first, second, third] = ["1", "2", "3"].map(|version| echo(version, ""));
-    [&first, &second, &third].into_iter().for_each(|bundle| bench.store(bundle));
-    let slot = bench.drive("a");
-    slot.assign(&first, 1, 0).await;
-    slot.commits("echo v1").await;
+    let (slot, [_, second, third]) = on_the_first(&bench, bench.drive("a"), ["1", "2", "3"]).await;
     slot.played.fail("check echo v2", Failure::Release("wrong answers".into()));
     slot.assign(&second, 2, 0).await;
     slot.until("it is refused", |state, _| state.note().contains("wrong answers")).await;
@@ -559,12 +557,7 @@ async fn a_release_that_breaks_a_limit_or_cannot_run_is_not_tried_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_active_release_that_rots_on_disk_is_replaced_by_the_previous_one_and_comes_back() {
     let bench = Bench::new();
-    let [first, second] = ["1", "2"].map(|version| echo(version, ""));
-    bench.store(&first);
-    bench.store(&second);
-    let slot = bench.drive("a");
-    slot.assign(&first, 1, 0).await;
-    slot.commits("echo v1").await;
+    let (slot, [_, second]) = on_the_first(&bench, bench.drive("a"), ["1", "2"]).await;
     slot.assign(&second, 2, 0).await;
     slot.commits("echo v2").await;
     slot.stop().await;
@@ -609,7 +602,7 @@ async fn a_release_that_would_not_run_here_is_refused_and_one_that_has_to_wait_g
     let mut bench = Bench::new();
     let full = Arc::new(AtomicBool::new(true));
     let disk = full.clone();
-    bench.preflight = Arc::new(move |_, manifest| match manifest.bundle.version.as_str() {
+    bench.preflight.judge = Arc::new(move |_, manifest| match manifest.bundle.version.as_str() {
         "1" => vec![Objection::Licence { licence: "acme".into() }],
         _ if disk.load(std::sync::atomic::Ordering::Relaxed) => {
             vec![Objection::Disk { needed: 2, free: 1 }]
@@ -632,12 +625,9 @@ async fn a_release_that_would_not_run_here_is_refused_and_one_that_has_to_wait_g
 
 /// A slot whose site wants ten frames compared; the first release is committed, the second assigned.
 async fn beside(bench: &Bench, decide: Option<Decide>) -> Driven {
-    let [first, second] = ["1", "2"].map(|version| echo(version, ""));
-    bench.store(&first);
-    bench.store(&second);
-    let slot = bench.drive_by("a", Played::default(), ten_frames(decide));
-    slot.assign(&first, 1, 0).await;
-    slot.commits("echo v1").await;
+    let (slot, [_, second]) =
+        on_the_first(bench, bench.drive_by("a", Played::default(), ten_frames(decide)), ["1", "2"])
+            .await;
     slot.assign(&second, 2, 0).await;
     slot.until("it is compared", |_, play| play.beside.as_deref() == Some("echo v2")).await;
     slot
@@ -715,11 +705,12 @@ async fn a_comparison_goes_on_after_a_power_cut_where_it_was() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_keeps_a_candidate_from_answering_beside_the_route_is_told_from_its_own_fault() {
     let bench = Bench::new();
-    let [first, second, third] = ["1", "2", "3"].map(|version| echo(version, ""));
-    [&first, &second, &third].into_iter().for_each(|bundle| bench.store(bundle));
-    let slot = bench.drive_by("a", Played::default(), ten_frames(None));
-    slot.assign(&first, 1, 0).await;
-    slot.commits("echo v1").await;
+    let (slot, [_, second, third]) = on_the_first(
+        &bench,
+        bench.drive_by("a", Played::default(), ten_frames(None)),
+        ["1", "2", "3"],
+    )
+    .await;
     slot.played.fail("shadow echo v2", Failure::Elsewhere("no memory for two".into()));
     slot.assign(&second, 2, 0).await;
     slot.until("it is tried again", |_, play| play.beside.as_deref() == Some("echo v2")).await;
@@ -735,12 +726,7 @@ async fn what_keeps_a_candidate_from_answering_beside_the_route_is_told_from_its
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_site_that_says_no_holds_an_update_back_until_it_says_yes() {
     let bench = Bench::new();
-    let [first, second] = ["1", "2"].map(|version| echo(version, ""));
-    bench.store(&first);
-    bench.store(&second);
-    let slot = bench.drive("a");
-    slot.assign(&first, 1, 0).await;
-    slot.commits("echo v1").await;
+    let (slot, [_, second]) = on_the_first(&bench, bench.drive("a"), ["1", "2"]).await;
     slot.played.lock().withheld = Some(("the line runs".into(), false));
     slot.assign(&second, 2, 0).await;
     slot.until("it waits", |state, _| state.note().contains("held back: the line runs")).await;
@@ -773,7 +759,7 @@ async fn a_candidate_that_a_person_has_to_approve_waits_for_that_and_for_nobody_
     slot.until("it is heard", |_, _| slot.assign.capacity() == QUEUE_MAX).await;
     assert!(is_held(&slot.state()));
     let target = Target { release: second, number: 2, floor: 0 };
-    slot.order(Order { target, approved: true }).await;
+    slot.order(Order { target, approved: true, again: false }).await;
     slot.commits("echo v2").await;
 }
 
@@ -855,4 +841,129 @@ async fn an_assignment_during_a_first_trial_leaves_no_slot_without_an_answer() {
     slot.commits("echo v2").await;
     assert_eq!(slot.played.asked("vacate"), 0);
     assert_eq!(slot.state().previous().map(|held| held.release.to_string()), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_update_has_waited_for_the_site_is_counted_over_starts_of_the_agent() {
+    let bench = Bench::new();
+    let (slot, [_, second]) = on_the_first(&bench, bench.drive("a"), ["1", "2"]).await;
+    let busy = Some(("the line runs".to_owned(), false));
+    slot.played.lock().withheld = busy.clone();
+    slot.assign(&second, 2, 0).await;
+    slot.until("it waits", |_, play| play.waited > Duration::ZERO).await;
+    let before = slot.stop().await.lock().waited;
+    let played = Played::default();
+    played.lock().withheld = busy;
+    let slot = bench.drive_with("a", played);
+    slot.until("it goes on to wait", |_, play| play.waited > Duration::ZERO).await;
+    let first = slot.played.lock().waited;
+    assert!(first >= before, "{first:?} after {before:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_update_that_never_comes_does_not_keep_the_next_one_or_another_slot_waiting() {
+    let bench = Bench::new();
+    let (slot, [first]) = on_the_first(&bench, bench.drive("a"), ["1"]).await;
+    let [stuck, third] = ["2", "3"].map(|version| echo(version, ""));
+    slot.assign(&stuck, 2, 0).await;
+    slot.until("it does not come", |state, _| state.note().contains("trying again")).await;
+    let other = bench.drive("b");
+    other.assign(&first, 1, 0).await;
+    other.commits("echo v1").await;
+    bench.store(&third);
+    slot.assign(&third, 3, 0).await;
+    slot.commits("echo v3").await;
+    assert_eq!(slot.played.asked("vacate"), 1, "only before the first release");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rotten_active_release_comes_back_though_another_one_is_wanted_that_never_comes() {
+    let bench = Bench::new();
+    let (slot, [first]) = on_the_first(&bench, bench.drive("a"), ["1"]).await;
+    let [stuck, third] = ["2", "3"].map(|version| echo(version, ""));
+    slot.assign(&stuck, 2, 0).await;
+    slot.until("it does not come", |state, _| state.note().contains("trying again")).await;
+    slot.stop().await;
+    bench.lose(&first);
+    let slot = bench.drive("a");
+    // That it is damaged is told, and that nobody has it; so the other one is asked for again.
+    slot.until("it is missed", |state, play| {
+        play.reports.len() >= 2 && play.route.is_none() && state.mending().is_none()
+    })
+    .await;
+    // Somebody has it again.
+    bench.store(&first);
+    slot.until("it answers", |_, play| play.route.as_deref() == Some("echo v1")).await;
+    slot.until("the other is wanted still", |state, _| {
+        matches!(state.phase(), Phase::Downloading { target, .. }
+            if target.release == stuck.release_id())
+            && state.mending().is_none()
+    })
+    .await;
+    bench.store(&third);
+    slot.assign(&third, 3, 0).await;
+    slot.commits("echo v3").await;
+}
+
+/// A device on which no release runs as long as it is `small`; and a way to change that.
+fn small(bench: &mut Bench) -> Arc<AtomicBool> {
+    let small = Arc::new(AtomicBool::new(true));
+    let is_small = |small: &AtomicBool| small.load(std::sync::atomic::Ordering::Relaxed);
+    let (judged, looked) = (small.clone(), small.clone());
+    bench.preflight = Preflight {
+        judge: Arc::new(move |_, _| match is_small(&judged) {
+            true => vec![Objection::Memory { needed: 2, all: 1 }],
+            false => Vec::new(),
+        }),
+        facts: Arc::new(move || Digest::of(if is_small(&looked) { b"small" } else { b"grown" })),
+    };
+    small
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_that_would_not_run_is_tried_when_the_device_is_another_one() {
+    for while_it_runs in [true, false] {
+        let mut bench = Bench::new();
+        let small = small(&mut bench);
+        let first = echo("1", "");
+        bench.store(&first);
+        let slot = bench.drive("a");
+        slot.assign(&first, 1, 0).await;
+        slot.until("it is refused", |state, _| state.note().contains("2 MiB of memory")).await;
+        let slot = if while_it_runs {
+            small.store(false, std::sync::atomic::Ordering::Relaxed);
+            slot
+        } else {
+            slot.stop().await;
+            small.store(false, std::sync::atomic::Ordering::Relaxed);
+            let slot = bench.drive("a");
+            slot.assign(&first, 1, 0).await;
+            slot
+        };
+        slot.commits("echo v1").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_that_would_not_run_is_judged_again_only_when_a_person_asks_or_the_device_changes()
+ {
+    let mut bench = Bench::new();
+    let _ = small(&mut bench);
+    let first = echo("1", "");
+    bench.store(&first);
+    let slot = bench.drive("a");
+    slot.assign(&first, 1, 0).await;
+    let is_refused = |state: &SlotState, play: &Play| {
+        let told = state.reports().count() == 0 && !play.reports.is_empty();
+        told && *state.phase() == Phase::Idle && state.blocked().count() == 1
+    };
+    slot.until("it is refused", is_refused).await;
+    slot.stop().await;
+    let slot = bench.drive("a");
+    slot.assign(&first, 1, 0).await;
+    slot.until("it is heard", |_, _| slot.assign.capacity() == QUEUE_MAX).await;
+    assert_eq!((slot.state().reports().count(), slot.played.lock().reports.len()), (0, 0));
+    let target = Target { release: first.release_id(), number: 1, floor: 0 };
+    slot.order(Order { target, approved: false, again: true }).await;
+    slot.until("it is refused again", is_refused).await;
 }

@@ -2,19 +2,22 @@
 
 use crate::device::Step;
 use crate::promises::Promise;
+use lineside_bundle::Digest;
 use lineside_rules::{ShadowLimits, Verdict};
 use lineside_update::{Effect, Event, Phase, SlotState, step};
 use serde_json::{Value, json};
 use std::time::Duration;
 
 /// A broken table, and the promise that it breaks.
-pub const BREAKAGES: [(&str, Promise, Step); 16] = [
+pub const BREAKAGES: [(&str, Promise, Step); 20] = [
     ("a start forgets the active release", Promise::OldOrNew, forgets_what_it_had),
     ("checks are not replayed", Promise::OldOrNew, skips_checks),
     ("a candidate is committed at once", Promise::BadGoesBack, commits_at_once),
     ("what was rolled back keeps the route", Promise::BadGoesBack, leaves_the_route),
     ("a given-up release is forgotten", Promise::Bounded, forgets_what_was_given_up),
     ("starts are not counted", Promise::Bounded, does_not_count_starts),
+    ("wrong answers are taken for a small device", Promise::Bounded, blames_the_device),
+    ("a stuck update blocks the next", Promise::Next, finishes_first),
     ("floors fall at a start", Promise::Floors, lowers_floors),
     ("time ends a download", Promise::DownloadGoesOn, forgets_downloads),
     ("nothing stands in", Promise::GoesOnAnswering, lets_nothing_stand_in),
@@ -25,6 +28,8 @@ pub const BREAKAGES: [(&str, Promise, Step); 16] = [
     ("nothing is compared", Promise::Compared, compares_nothing),
     ("a shadow is not ended", Promise::Beside, ends_no_shadow),
     ("nothing is tried again", Promise::Rest, tries_once),
+    ("nothing is reconsidered", Promise::Rest, reconsiders_nothing),
+    ("what rots waits for what never comes", Promise::GoesOnAnswering, mends_last),
 ];
 
 type Stepped = (SlotState, Vec<Effect>);
@@ -44,7 +49,7 @@ fn forgets_what_it_had(slot: SlotState, event: Event, ran: Duration) -> Stepped 
     step(slot, event, ran)
 }
 
-fn staged(release: lineside_bundle::Digest) -> Event {
+fn staged(release: Digest) -> Event {
     let (limits, shadow) = (crate::device::trial_limits(), ShadowLimits::default());
     Event::Staged { release, limits, shadow, policy: ShadowLimits::default() }
 }
@@ -190,4 +195,39 @@ fn tries_once(slot: SlotState, event: Event, ran: Duration) -> Stepped {
         Event::DownloadFailed { .. } => (slot, vec![]),
         other => step(slot, other, ran),
     }
+}
+
+fn blames_the_device(slot: SlotState, event: Event, ran: Duration) -> Stepped {
+    let (slot, effects) = step(slot, event.clone(), ran);
+    let Event::Refused { release, .. } = event else { return (slot, effects) };
+    let blamed = edited(&slot, |state| {
+        if let Some(blocked) = state["blocked"].get_mut(release.to_string()) {
+            blocked["facts"] = json!(Digest::of(b"some device"));
+        }
+    });
+    (blamed, effects)
+}
+
+fn finishes_first(slot: SlotState, event: Event, ran: Duration) -> Stepped {
+    match (slot.phase(), &event) {
+        (Phase::Downloading { .. }, Event::Assigned { .. }) => (slot, vec![]),
+        _ => step(slot, event, ran),
+    }
+}
+
+fn reconsiders_nothing(slot: SlotState, event: Event, ran: Duration) -> Stepped {
+    match event {
+        Event::Reconsidered { .. } => (slot, vec![]),
+        other => step(slot, other, ran),
+    }
+}
+
+fn mends_last(slot: SlotState, event: Event, ran: Duration) -> Stepped {
+    let damaged = matches!(event, Event::Damaged { .. });
+    let (slot, mut effects) = step(slot, event, ran);
+    if damaged && slot.mending().is_some() {
+        effects.retain(|effect| !matches!(effect, Effect::Download { .. }));
+        return (edited(&slot, |state| state["failing"]["mending"] = json!(false)), effects);
+    }
+    (slot, effects)
 }

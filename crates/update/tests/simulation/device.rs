@@ -43,6 +43,7 @@ pub struct Device {
     cut_at_write: bool,
     // Around it.
     network: bool,
+    grown: bool,
     against: Option<(String, bool)>,
     /// The highest floor that another slot has brought to the device, by bundle.
     elsewhere: BTreeMap<BundleName, u64>,
@@ -94,6 +95,7 @@ impl Device {
             job: None,
             cut_at_write: false,
             network: true,
+            grown: false,
             against: None,
             elsewhere: BTreeMap::new(),
             seen: Observation::default(),
@@ -145,6 +147,7 @@ impl Device {
             }
             Happening::Disk { full, .. } => self.full = full,
             Happening::Network { up, .. } => self.network = up,
+            Happening::Grow { grown, .. } => self.grown = grown,
             Happening::Site { against, late, .. } => {
                 self.against = against.map(|reason| (format!("reason {reason}"), late));
             }
@@ -168,10 +171,26 @@ impl Device {
         self.retell()
     }
 
+    /// What the device is like.
+    fn facts(&self) -> Digest {
+        Digest::of(if self.grown { b"grown" } else { b"small" })
+    }
+
+    /// Whether what is wanted was refused on a device such as this one no longer is.
+    fn may_run_now(&self) -> bool {
+        let Some(version) = self.accepted else { return false };
+        let release = &self.documents[version].target.release;
+        let mut blocked = self.state.blocked().filter(|blocked| blocked.release == *release);
+        blocked.any(|blocked| blocked.facts.is_some_and(|facts| facts != self.facts()))
+    }
+
     fn retell(&mut self) -> Kept {
         let Some(version) = self.accepted else { return Ok(()) };
         let Document { target, approved, floor } = self.documents[version].clone();
         let release = target.release.digest;
+        if self.may_run_now() {
+            self.feed(Event::Reconsidered { release }, 0)?;
+        }
         self.given_up.retain(|digest| *digest == release);
         self.deaths.retain(|digest, _| *digest == release);
         self.approvals.retain(|digest| *digest == release);
@@ -220,11 +239,14 @@ impl Device {
     }
 
     fn at_work(&self) -> Option<Digest> {
+        if let Some(mending) = self.state.mending() {
+            return Some(mending.release.digest);
+        }
         match self.state.phase() {
-            Phase::Shadow(_) | Phase::Held(_) => self.active(),
-            Phase::Idle | Phase::Downloading { .. } | Phase::Staging { .. } | Phase::Trial(_) => {
-                self.state.candidate().map(|release| release.digest)
+            Phase::Downloading { target, .. } | Phase::Staging { target, .. } => {
+                Some(target.release.digest)
             }
+            Phase::Idle | Phase::Shadow(_) | Phase::Held(_) | Phase::Trial(_) => None,
         }
     }
 
@@ -293,6 +315,10 @@ impl Device {
             _ if !self.may_fetch(release) => failed("this device has no business with it"),
             Nature::Corrupt => failed("other bytes"),
             Nature::Endless => Event::Refused { release, reason: "it never ends".into() },
+            Nature::Large if !self.grown => {
+                let reason = "it needs more than there is".to_owned();
+                Event::Unfit { release, reason, facts: self.facts() }
+            }
             _ if fault == Fault::Elsewhere || self.full => failed("the disk takes nothing"),
             _ => {
                 self.whole.insert(release);
@@ -463,6 +489,7 @@ impl Device {
         | Event::DownloadFailed { release, .. }
         | Event::Staged { release, .. }
         | Event::Refused { release, .. }
+        | Event::Unfit { release, .. }
         | Event::Interrupted { release, .. }
         | Event::Damaged { release, .. } = &answer
             && self.job == Some(*release)
@@ -495,6 +522,9 @@ impl Device {
             }
         }
         self.feed(Event::Ticked, seconds)?;
+        if self.may_run_now() {
+            self.retell()?;
+        }
         // Reports that nobody took are handed over with a tick.
         if self.effects.is_empty() && self.answers.is_empty() {
             self.hand_reports_over(Fault::Nothing)?;

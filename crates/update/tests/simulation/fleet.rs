@@ -24,6 +24,7 @@ fn device_of(happening: Happening) -> usize {
         | Happening::Cut { device }
         | Happening::CutAtWrite { device }
         | Happening::Restart { device }
+        | Happening::Grow { device, .. }
         | Happening::Disk { device, .. }
         | Happening::Network { device, .. }
         | Happening::Site { device, .. } => device,

@@ -30,6 +30,8 @@ pub enum Nature {
     Corrupt,
     /// Its download would never end, and is refused for its size.
     Endless,
+    /// It does what it should on a device that has grown, and would not run on another.
+    Large,
 }
 
 /// A release as its publisher has made it.
@@ -98,6 +100,11 @@ pub enum Happening {
     /// The power goes when the next state is to be written.
     CutAtWrite {
         device: usize,
+    },
+    /// The device gets what `Large` releases need, or loses it.
+    Grow {
+        device: usize,
+        grown: bool,
     },
     /// Somebody stops the agent and starts it again.
     Restart {
@@ -173,7 +180,16 @@ fn nature(dice: &mut Dice) -> Nature {
     use Nature::*;
     match dice.below(2) {
         0 => Good,
-        _ => dice.any(&[WrongAnswers, DoesNotStart, Misbehaves, Differs, Deadly, Corrupt, Endless]),
+        _ => dice.any(&[
+            WrongAnswers,
+            DoesNotStart,
+            Misbehaves,
+            Differs,
+            Deadly,
+            Corrupt,
+            Endless,
+            Large,
+        ]),
     }
 }
 
@@ -208,7 +224,7 @@ fn happening(dice: &mut Dice, releases: usize) -> Happening {
     use Happening::*;
     let device = dice.below(DEVICES as u64) as usize;
     let release = dice.below(releases as u64) as usize;
-    match dice.below(40) {
+    match dice.below(41) {
         0 => {
             let (approved, floor) = (dice.one_in(3), dice.below(4) * dice.below(2));
             Assign { device, release, approved, floor }
@@ -230,6 +246,7 @@ fn happening(dice: &mut Dice, releases: usize) -> Happening {
             let seconds = dice.any(&[0, 1, 1, 5, 60, 700, 4000, u64::MAX]);
             Run { device, seconds, frames: dice.any(&[0, 1, 8, 30]) }
         }
+        40 => Grow { device, grown: dice.one_in(2) },
         19..=27 => Answer { device, which: dice.below(4) as usize },
         _ => {
             let fault = match dice.below(10) {

@@ -136,12 +136,13 @@ fn a_table_that_is_broken_in_any_one_way_is_found_out() {
     assert_eq!(unbroken, BTreeSet::from(rest));
 }
 
-fn promises() -> [Promise; 16] {
+fn promises() -> [Promise; 17] {
     use Promise::*;
     [
         OldOrNew,
         BadGoesBack,
         Bounded,
+        Next,
         Floors,
         DownloadGoesOn,
         GoesOnAnswering,

@@ -11,14 +11,17 @@ pub enum Promise {
     /// P2: a release that does not load, answers wrongly or misbehaves on trial never stays, and goes
     /// back without a network.
     BadGoesBack,
-    /// P3: a release is tried a bounded number of times, and then not until another one was named.
+    /// P3: a release is tried a bounded number of times, and then not until another one was named; one
+    /// that would not run on such a device, not until the device is another one.
     Bounded,
+    /// Whatever is stuck: what is assigned is what the slot is heading for at once.
+    Next,
     /// P4: floors never fall, and nothing is committed below one of any slot of the device.
     Floors,
     /// P5: a download that is wanted is left to go on; what it has fetched is the store's to keep.
     DownloadGoesOn,
     /// P6: what answers goes on answering while another release is fetched, checked, compared or held
-    /// back.
+    /// back; where it is damaged on disk it is fetched before anything else is.
     GoesOnAnswering,
     /// P7: a disk that takes nothing leaves the committed release running, and nothing new begins.
     FullDisk,

@@ -1,6 +1,7 @@
 //! Candidates that wait until people let them take the route.
 
-use crate::telling::{note, replay};
+use crate::telling::{note, play, replay};
+use lineside_update::Phase;
 
 #[test]
 fn a_site_that_withholds_its_consent_is_told_once_for_each_reason_and_once_when_it_is_late() {
@@ -155,7 +156,7 @@ fn starts_of_the_device_are_not_held_against_a_candidate_that_waits() {
 
 #[test]
 fn an_active_release_that_rots_while_a_candidate_waits_is_fetched_again() {
-    insta::assert_snapshot!(replay("install A | assign B | downloaded B | staged B | withheld B busy | damaged A | 1s later tick | damaged A | boot | damaged A | refused A | downloaded A | consent B"), @r"
+    insta::assert_snapshot!(replay("install A | assign B | downloaded B | staged B | withheld B busy | damaged A | 1s later tick | damaged A | boot | damaged A | refused A | 10s later tick | damaged A | downloaded A | consent B"), @r"
     install A      A/- idle           [Committed Collect]
     assign B       A/- downloading B  [Assigned Download(B)]
     downloaded B   A/- staging B      [Downloaded Stage(B)]
@@ -167,7 +168,22 @@ fn an_active_release_that_rots_while_a_candidate_waits_is_fetched_again() {
     boot           A/- held B         [Run(A) Collect]
     damaged A      A/- held B         [Vacate Download(A)]
     refused A      A/- held B         []
+    tick           A/- held B         [Run(A)]
+    damaged A      A/- held B         [Vacate Download(A)]
     downloaded A   A/- held B         [Downloaded Run(A)]
     consent B      A/- trial B        [TrialStarted Run(B) EndShadow]
     ");
+}
+
+#[test]
+fn a_wait_for_the_site_counts_its_running_time_over_starts_and_not_the_wait_for_a_person() {
+    let waited = |story: &str| match play(story).0.phase() {
+        Phase::Held(held) => held.ran.as_secs(),
+        other => panic!("{other:?}"),
+    };
+    let asks = "install A | assign B | downloaded B | staged B ask | 500s later approve B";
+    assert_eq!(waited(asks), 0);
+    let held = format!("{asks} | 5s later withheld B busy | 60s later tick | 30s later boot");
+    assert_eq!(waited(&held), 90);
+    assert_eq!(waited(&format!("{held} | 10s later withheld B window")), 100);
 }

@@ -56,6 +56,11 @@ fn events(line: &str) -> Vec<Event> {
         ["approve", b] => vec![Event::Approved { release: digest(b) }],
         ["interrupted", b] => vec![Event::Interrupted { release: digest(b), reason: reason() }],
         ["damaged", b] => vec![Event::Damaged { release: digest(b), reason: reason() }],
+        ["unfit", b] => {
+            let facts = Digest::of(b"a small device");
+            vec![Event::Unfit { release: digest(b), reason: reason(), facts }]
+        }
+        ["reconsider", b] => vec![Event::Reconsidered { release: digest(b) }],
         ["refused", b] => vec![Event::Refused { release: digest(b), reason: reason() }],
         ["unstartable", b] => vec![Event::RunFailed { release: digest(b), reason: reason() }],
         ["died", b] => vec![Event::WorkerFailed { release: digest(b), reason: reason() }],

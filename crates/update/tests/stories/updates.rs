@@ -361,7 +361,7 @@ fn an_only_release_that_is_damaged_on_disk_is_fetched_again() {
     insta::assert_snapshot!(replay("install A | assign B | damaged A | downloaded B | damaged A | staged B | consent B | passed B"), @r"
     install A      A/- idle           [Committed Collect]
     assign B       A/- downloading B  [Assigned Download(B)]
-    damaged A      A/- downloading B  [WorkerFailed Vacate]
+    damaged A      A/- downloading B  [WorkerFailed Vacate Download(A)]
     downloaded B   A/- staging B      [Downloaded Stage(B)]
     damaged A      A/- staging B      [Vacate]
     staged B       A/- held B         [Staged]
@@ -600,4 +600,66 @@ fn only_progress_may_be_lost() {
     assert!(!idle.differs_only_in_progress(&failed));
     let (reported, _) = step(failed.clone(), Event::Reported { through: 99 }, Duration::ZERO);
     assert!(failed.differs_only_in_progress(&reported));
+}
+
+#[test]
+fn a_damaged_active_release_is_fetched_before_one_that_may_never_come() {
+    insta::assert_snapshot!(replay("install A | assign B | unreachable B | damaged A | assign C | unreachable A | 1s later tick | damaged A | downloaded A | downloaded C"), @r"
+    install A      A/- idle           [Committed Collect]
+    assign B       A/- downloading B  [Assigned Download(B)]
+    unreachable B  A/- downloading B  [DownloadFailed Download(B)]
+    damaged A      A/- downloading B  [WorkerFailed Vacate Download(A)]
+    assign C       A/- downloading C  [Cancelled Collect Assigned Download(C)]
+    unreachable A  A/- downloading C  [DownloadFailed Download(C)]
+    tick           A/- downloading C  [Run(A)]
+    damaged A      A/- downloading C  [Vacate Download(A)]
+    downloaded A   A/- downloading C  [Downloaded Run(A) Download(C)]
+    downloaded C   A/- staging C      [Downloaded Stage(C)]
+    ");
+    assert_eq!(
+        note("install A | assign B | damaged A"),
+        "pump vA is damaged on disk and fetched first; downloading pump vB"
+    );
+}
+
+#[test]
+fn what_mends_survives_a_start_and_ends_with_the_assignment_of_what_it_mends() {
+    insta::assert_snapshot!(replay("install A | assign B | damaged A | boot | damaged A | assign A | unreachable A | 2s later tick | damaged A | downloaded A"), @r"
+    install A      A/- idle           [Committed Collect]
+    assign B       A/- downloading B  [Assigned Download(B)]
+    damaged A      A/- downloading B  [WorkerFailed Vacate Download(A)]
+    boot           A/- downloading B  [Run(A) Collect Download(B)]
+    damaged A      A/- downloading B  [Vacate Download(A)]
+    assign A       A/- idle           [Cancelled Collect]
+    unreachable A  A/- idle           []
+    tick           A/- idle           [Run(A)]
+    damaged A      A/- downloading A  [Vacate DownloadFailed Download(A)]
+    downloaded A   A/- idle           [Downloaded Run(A)]
+    ");
+}
+
+#[test]
+fn a_release_that_would_not_run_on_such_a_device_is_tried_when_the_device_is_another_one() {
+    insta::assert_snapshot!(replay("install A | assign B | unfit B | assign B | reconsider B | assign B | downloaded B"), @r"
+    install A      A/- idle           [Committed Collect]
+    assign B       A/- downloading B  [Assigned Download(B)]
+    unfit B        A/- idle           [Refused Collect]
+    assign B       A/- idle           []
+    reconsider B   A/- idle           []
+    assign B       A/- downloading B  [Assigned Download(B)]
+    downloaded B   A/- staging B      [Downloaded Stage(B)]
+    ");
+    let note = note("install A | assign B | unfit B");
+    assert_eq!(note, "pump vB: refused: some reason");
+}
+
+#[test]
+fn what_a_release_has_done_itself_is_not_forgotten_for_another_device() {
+    insta::assert_snapshot!(replay("install A | assign B | refused B | reconsider B | assign B"), @r"
+    install A      A/- idle           [Committed Collect]
+    assign B       A/- downloading B  [Assigned Download(B)]
+    refused B      A/- idle           [Refused Collect]
+    reconsider B   A/- idle           []
+    assign B       A/- idle           []
+    ");
 }

@@ -71,6 +71,23 @@ impl Device {
                 )
             })?;
         }
+        if let Event::Assigned { target, .. } = event {
+            let release = Some(target.release.digest);
+            let blocked = self.state.blocked().any(|it| Some(it.release.digest) == release);
+            keep(
+                Promise::Next,
+                blocked || is.1 == release || (is.1, is.2) == (None, release),
+                || format!("{} is assigned and waits: {}", target.release, self.state.note()),
+            )?;
+        }
+        if let Event::Damaged { release, .. } = event
+            && (was.2, is.2) == (Some(*release), Some(*release))
+            && matches!(is.0, 0 | 1 | 3 | 4)
+        {
+            keep(Promise::GoesOnAnswering, self.at_work() == Some(*release), || {
+                format!("the active release is damaged and waits: {}", self.state.note())
+            })?;
+        }
         if was.0 != 5 && is.0 == 5 {
             // What stood in has done its part.
             self.faults.extend(of(before.stand_in()));
@@ -115,7 +132,11 @@ impl Device {
     pub(super) fn check_journal(&mut self) -> Kept {
         self.had.extend(of(self.journal.active()));
         self.ever_committed |= self.journal.active().is_some();
-        self.given_up.extend(self.journal.blocked().map(|blocked| blocked.release.digest));
+        // What this device was too small for is not given up for good.
+        let blocked = self.journal.blocked().map(|it| it.release.digest);
+        let given_up: Vec<Digest> =
+            blocked.filter(|release| self.nature(*release) != Nature::Large).collect();
+        self.given_up.extend(given_up);
         self.proven.extend(of(self.journal.active()));
         self.proven.retain(|digest| !self.given_up.contains(digest));
         self.reports = self.reports.max(last_report(&self.journal).unwrap_or(0));
@@ -160,7 +181,8 @@ impl Device {
             })?;
             let there = self.whole.contains(&digest) || self.rotten.contains(&digest);
             keep(Promise::OldOrNew, there, || format!("{release} is not on disk any more"))?;
-            let stays = matches!(self.nature(digest), Nature::Good | Nature::Differs);
+            let stays =
+                matches!(self.nature(digest), Nature::Good | Nature::Differs | Nature::Large);
             // A release of which nothing was seen within its trial's time cannot be told apart.
             keep(Promise::BadGoesBack, stays, || {
                 format!("{release}, {:?}, was committed", self.nature(digest))
@@ -220,6 +242,7 @@ impl Device {
     pub fn calm(&mut self, silent: bool) -> Kept {
         self.silent = silent;
         (self.full, self.network, self.against, self.cut_at_write) = (false, true, None, false);
+        self.grown = true;
         if let Some(newest) = self.documents.last_mut() {
             newest.approved = true;
         }
@@ -257,6 +280,7 @@ impl Device {
         let settled = self.route == of(self.state.on_route()) && self.beside.is_none();
         quiet
             && settled
+            && !self.may_run_now()
             && *self.state.phase() == Phase::Idle
             && effects.is_empty()
             && after == self.state
@@ -284,9 +308,7 @@ impl Device {
             format!("it does not come to rest: {}", state.note())
         })?;
         let shall = of(state.on_route());
-        // What is on its way goes first: an active release that rots meanwhile is fetched after it.
-        let rots = left_alone && self.active().is_some_and(|active| self.rotten.contains(&active));
-        keep(Promise::Rest, self.route == shall || rots, || "it rests on another release".into())?;
+        keep(Promise::Rest, self.route == shall, || "it rests on another release".into())?;
         keep(Promise::Rest, self.beside.is_none(), || "a shadow is left".into())?;
         if left_alone {
             return Ok(());
@@ -294,8 +316,9 @@ impl Device {
         keep(Promise::Told, state.reports().count() == 0, || "reports are left".into())?;
         let Some(wanted) = wanted else { return Ok(()) };
         let release = wanted.target.release.digest;
-        let given_up = state.blocked().any(|blocked| blocked.release.digest == release);
-        let good = self.nature(release) == Nature::Good && !self.silent;
+        let mut blocked = state.blocked().filter(|blocked| blocked.release.digest == release);
+        let given_up = blocked.any(|it| it.facts.is_none_or(|facts| facts == self.facts()));
+        let good = matches!(self.nature(release), Nature::Good | Nature::Large) && !self.silent;
         let arrived = of(state.active()) == Some(release);
         keep(Promise::Rest, !good || arrived || given_up, || {
             format!("{} is wanted and not there: {}", wanted.target.release, state.note())
