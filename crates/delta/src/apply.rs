@@ -4,8 +4,8 @@ use crate::coder::Decoder;
 use crate::frame::Unpacked;
 use crate::method::Models;
 use crate::recipe::{Content, Cursor, Header, Operation};
-use crate::{PREFIX_BYTES_MAX, TENSORS_MAX};
-use std::io::{self, Read, Write};
+use crate::{PACKED_BYTES_MAX, PREFIX_BYTES_MAX, TENSORS_MAX, prefix_bytes_max};
+use std::io::{self, BufReader, Read, Write};
 
 /// Bytes that are read, computed and written at once; a multiple of every element's.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -60,10 +60,8 @@ pub enum ApplyError {
         /// The size by the caller.
         promised: u64,
     },
-    /// It wants an old file in memory that is too large for it.
-    #[error(
-        "the recipe wants the old file's {0} bytes in memory, at most {PREFIX_BYTES_MAX} can be"
-    )]
+    /// It wants more of the old file in memory than [`PREFIX_BYTES_MAX`], or than what it makes of it.
+    #[error("the recipe wants {0} bytes of the old file in memory, which is more than it may")]
     PrefixTooLarge(u64),
     /// It refers to what the old file does not have.
     #[error("the recipe asks for {length} bytes from {from} on, the old file has {base_bytes}")]
@@ -133,26 +131,41 @@ pub fn apply(
         base.read_at(0, &mut prefix).map_err(ApplyError::Base)?;
     }
     let mut hands = Hands::new(base, &mut out);
-    if header.content == Content::Stored {
-        hands.literal(&mut recipe, target_bytes)?;
-        let left_over = recipe.take(1).read_to_end(&mut Vec::new()).map_err(ApplyError::Recipe)?;
-        return match left_over {
-            0 => out.flush().map_err(ApplyError::Write),
-            _ => Err(ApplyError::Malformed("bytes left over")),
-        };
-    }
-    let mut body = Unpacked::new(recipe, &prefix).map_err(ApplyError::Recipe)?;
     match header.content {
-        Content::Target | Content::Stored => hands.literal(&mut body, target_bytes)?,
-        Content::Script => hands.script(&mut body, target_bytes)?,
-    }
-    if !body.is_done().map_err(ApplyError::Recipe)? {
-        return Err(ApplyError::Malformed("bytes left over"));
+        Content::Stored => {
+            hands.literal(&mut recipe, target_bytes)?;
+            end(recipe)?;
+        }
+        Content::BareScript => {
+            let mut recipe = BufReader::with_capacity(CHUNK_BYTES, recipe);
+            hands.script(&mut recipe, Form::Bare, target_bytes)?;
+            end(recipe)?;
+        }
+        Content::Target | Content::Script => {
+            let mut body = Unpacked::new(recipe, &prefix).map_err(ApplyError::Recipe)?;
+            match header.content {
+                Content::Script => hands.script(&mut body, Form::Packed, target_bytes)?,
+                _ => hands.literal(&mut body, target_bytes)?,
+            }
+            if !body.is_done().map_err(ApplyError::Recipe)? {
+                return Err(LEFT_OVER);
+            }
+        }
     }
     out.flush().map_err(ApplyError::Write)
 }
 
-/// As [`apply`], with what is packed in a recipe's frame if that is a script (`recipe.rs`).
+const LEFT_OVER: ApplyError = ApplyError::Malformed("bytes left over");
+
+/// Makes sure that nothing is left.
+fn end(recipe: impl Read) -> Result<(), ApplyError> {
+    match recipe.take(1).read_to_end(&mut Vec::new()).map_err(ApplyError::Recipe)? {
+        0 => Ok(()),
+        _ => Err(LEFT_OVER),
+    }
+}
+
+/// As [`apply`], with the operations of a recipe (`recipe.rs`), those of bare scripts among them.
 ///
 /// For fuzzers: packed bytes that they change mostly unpack to nothing.
 ///
@@ -164,11 +177,20 @@ pub fn apply_script(
     target_bytes: u64,
     mut out: impl Write,
 ) -> Result<(), ApplyError> {
-    Hands::new(base, &mut out).script(&mut script, target_bytes)?;
-    match script.take(1).read_to_end(&mut Vec::new()).map_err(ApplyError::Recipe)? {
-        0 => out.flush().map_err(ApplyError::Write),
-        _ => Err(ApplyError::Malformed("bytes left over")),
-    }
+    Hands::new(base, &mut out).script(&mut script, Form::Bare, target_bytes)?;
+    end(script)?;
+    out.flush().map_err(ApplyError::Write)
+}
+
+const TWICE: ApplyError = ApplyError::Malformed("packed bytes within packed ones");
+
+/// How a script comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// In a frame: what it refers back to takes a device's memory, so that nothing in it may do so too.
+    Packed,
+    /// As it is.
+    Bare,
 }
 
 /// What operations work with.
@@ -178,18 +200,23 @@ struct Hands<'a, B: ?Sized, W> {
     old: Box<[u8]>,
     new: Box<[u8]>,
     models: Models,
-    /// How many there were.
-    tensors: usize,
+    /// How many tensors and packed ranges there were.
+    coded: usize,
 }
 
 impl<'a, B: Base + ?Sized, W: Write> Hands<'a, B, W> {
     fn new(base: &'a B, out: &'a mut W) -> Hands<'a, B, W> {
         let (old, new) = ([0; CHUNK_BYTES].into(), [0; CHUNK_BYTES].into());
-        Hands { base, out, old, new, models: Models::default(), tensors: 0 }
+        Hands { base, out, old, new, models: Models::default(), coded: 0 }
     }
 
     /// Carries out operations until so many bytes are made.
-    fn script(&mut self, body: &mut impl Read, mut left: u64) -> Result<(), ApplyError> {
+    fn script(
+        &mut self,
+        body: &mut impl Read,
+        form: Form,
+        mut left: u64,
+    ) -> Result<(), ApplyError> {
         let mut cursor = Cursor::default();
         while left > 0 {
             let operation = Operation::read(body, &mut cursor)?;
@@ -197,7 +224,10 @@ impl<'a, B: Base + ?Sized, W: Write> Hands<'a, B, W> {
             if length == 0 || length > left {
                 return Err(ApplyError::Length { length, left });
             }
-            self.carry_out(operation, body)?;
+            match operation {
+                Operation::Packed { .. } if form == Form::Packed => return Err(TWICE),
+                _ => self.carry_out(operation, body)?,
+            }
             left -= length;
         }
         Ok(())
@@ -208,18 +238,51 @@ impl<'a, B: Base + ?Sized, W: Write> Hands<'a, B, W> {
         match operation {
             Operation::Literal { length } => self.literal(body, length),
             Operation::Copy { from, length } => self.copy(from, length),
-            Operation::Tensor { coded_bytes, .. } => {
-                self.tensors += 1;
-                if self.tensors > TENSORS_MAX {
+            Operation::Packed { packed_bytes: bytes, .. }
+            | Operation::Tensor { coded_bytes: bytes, .. } => {
+                self.coded += 1;
+                if self.coded > TENSORS_MAX {
                     return Err(ApplyError::Malformed("more tensors than any sender codes"));
                 }
-                let mut coded = body.take(coded_bytes);
-                self.tensor(operation, &mut coded)?;
+                let mut coded = body.take(bytes);
+                match operation {
+                    Operation::Packed { from, prefix, length, .. } => {
+                        self.packed(from, prefix, length, &mut coded)?;
+                    }
+                    _ => self.tensor(operation, &mut coded)?,
+                }
                 match coded.limit() {
                     0 => Ok(()),
                     _ => Err(ApplyError::Recipe(io::ErrorKind::UnexpectedEof.into())),
                 }
             }
+        }
+    }
+
+    fn packed(
+        &mut self,
+        from: u64,
+        prefix: u64,
+        length: u64,
+        packed: &mut impl Read,
+    ) -> Result<(), ApplyError> {
+        if length > PACKED_BYTES_MAX {
+            return Err(ApplyError::Malformed("more packed at once than any sender packs"));
+        }
+        if prefix > prefix_bytes_max(length) {
+            return Err(ApplyError::PrefixTooLarge(prefix));
+        }
+        self.check(from, prefix)?;
+        let mut old = vec![0; prefix as usize];
+        // As for tensors: nothing is read from nowhere.
+        if prefix > 0 {
+            self.base.read_at(from, &mut old).map_err(ApplyError::Base)?;
+        }
+        let mut body = Unpacked::new(packed, &old).map_err(ApplyError::Recipe)?;
+        self.literal(&mut body, length)?;
+        match body.is_done().map_err(ApplyError::Recipe)? {
+            true => Ok(()),
+            false => Err(LEFT_OVER),
         }
     }
 

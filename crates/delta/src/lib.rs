@@ -42,14 +42,25 @@ pub use snap::{Tolerance, snap};
 /// Bytes of a recipe's header at most.
 pub const HEADER_BYTES_MAX: usize = 64;
 /// Old files up to this size may be the prefix of a recipe's zstd frame: the device has to hold it
-/// in memory. Larger ones are copied from instead.
+/// in memory. Of larger ones ranges of at most this size are.
 pub const PREFIX_BYTES_MAX: u64 = 4 << 20;
 /// Memory that [`apply()`] takes at most, whatever the recipe: prefix and window of the zstd frame, the
 /// contexts of one tensor, and buffers.
 pub const APPLY_MEMORY_BYTES_MAX: u64 = PREFIX_BYTES_MAX + (1 << PREFIXED_WINDOW_BITS) + (4 << 20);
 
-/// Tensors of a file that are coded as such; further ones are bytes. Each may cost the device a model
-/// of a megabyte to set up, so this bounds its time.
+/// Bytes that are packed by themselves with a range of the old file as prefix, at most: 2 MiB.
+const PACKED_BYTES_MAX: u64 = 2 << 20;
+/// Smaller ones still have that much of the old file as prefix.
+const PREFIX_BYTES_MIN: u64 = 64 << 10;
+
+/// Bytes of the old file that may be the prefix of so many packed ones: twice as many, so that a
+/// device spends its time on what it makes.
+fn prefix_bytes_max(length: u64) -> u64 {
+    length.saturating_mul(2).clamp(PREFIX_BYTES_MIN, PREFIX_BYTES_MAX)
+}
+
+/// Tensors of a file that are coded as such, and ranges that are packed by themselves, at most; further
+/// ones are bytes. Each may cost the device a megabyte to set up, so this bounds its time.
 const TENSORS_MAX: usize = 65_536;
 /// Elements of a row at most, so that what is known of its columns is bounded.
 const ROW_MAX: usize = 65_536;

@@ -9,7 +9,7 @@ use crate::method::{Method, Models, Start};
 use crate::onnx::{self, Tensor};
 use crate::pairing::pair;
 use crate::recipe::{Content, Cursor, Header, Operation};
-use crate::{PREFIX_BYTES_MAX, ROW_MAX};
+use crate::{PACKED_BYTES_MAX, PREFIX_BYTES_MAX, ROW_MAX, TENSORS_MAX, prefix_bytes_max};
 use std::ops::Range;
 
 /// Tensors above this size are packed less strongly when methods are compared, to save time.
@@ -19,6 +19,10 @@ const WEAKER: i32 = 6;
 const GO_ON_ELEMENTS_MAX: usize = 1 << 16;
 /// What a tensor's operation costs besides its coded bytes, and a cut in what is around it.
 const OPERATION_BYTES: usize = 10;
+/// Places in the base are as good as each other if they lie closer together than this part of a prefix.
+const NEAR: usize = 16;
+/// What the operation of a packed range costs at most.
+const PACKED_OPERATION_BYTES: usize = 24;
 
 /// Makes a recipe that turns `base` into `target`; both may be any files.
 ///
@@ -30,19 +34,19 @@ const OPERATION_BYTES: usize = 10;
 /// - the target,
 /// - what zstd makes of it at level 19, for targets of any size,
 /// - what zstd makes of it at level 19 with the base as prefix, where neither is larger than
-///   [`PREFIX_BYTES_MAX`].
+///   [`PREFIX_BYTES_MAX`],
+/// - beyond that, what zstd makes of each two MiB of it at level 19 with the four MiB of the base
+///   around the place where they lie there as prefix, and 32 bytes for each.
 ///
-/// For larger bases the latter may be smaller, in files that are no tensors: zstd names ranges of less
-/// than 24 bytes at less cost, and needs the whole base in memory for it.
+/// zstd with the whole of a larger base as prefix can be better: where ranges of less than 32 bytes
+/// have moved by more than two MiB. It needs the whole base in memory for that.
 ///
 /// Takes memory by the size of both files.
 pub fn make(base: &[u8], target: &[u8]) -> Vec<u8> {
-    let script = script(base, target);
-    let prefixes: &[bool] = match base.len() as u64 {
-        1..=PREFIX_BYTES_MAX => &[false, true],
-        _ => &[false],
-    };
-    let contents = [(Content::Script, &script[..]), (Content::Target, target)];
+    let (old, new) = (onnx::tensors(base), onnx::tensors(target));
+    let coded = code_all(base, target, &old, &new);
+    let index = Index::new(base);
+    let script = |coded, form| script(base, target, &index, coded, form);
     let recipe = |content, prefixed, body: &[u8]| {
         let (base_bytes, target_bytes) = (base.len() as u64, target.len() as u64);
         let mut recipe = Vec::new();
@@ -50,37 +54,75 @@ pub fn make(base: &[u8], target: &[u8]) -> Vec<u8> {
         recipe.extend_from_slice(body);
         recipe
     };
-    let packed = contents.into_iter().flat_map(|(content, bytes)| {
-        prefixes.iter().map(move |prefixed| {
+    let mut recipes = vec![recipe(Content::Stored, false, target)];
+    let fits = base.len() as u64 <= PREFIX_BYTES_MAX;
+    let prefixes: &[bool] = if fits && !base.is_empty() { &[false, true] } else { &[false] };
+    let packed = script(&coded, Form::Packed);
+    for (content, bytes) in [(Content::Script, &packed[..]), (Content::Target, target)] {
+        for prefixed in prefixes {
             let prefix = if *prefixed { base } else { &[] };
-            recipe(content, *prefixed, &pack(bytes, prefix, STRONGEST))
-        })
+            recipes.push(recipe(content, *prefixed, &pack(bytes, prefix, STRONGEST)));
+        }
+    }
+    if !fits || target.len() as u64 > PREFIX_BYTES_MAX {
+        for coded in [&coded[..], &[]] {
+            recipes.push(recipe(Content::BareScript, false, &script(coded, Form::Bare)));
+        }
+    }
+    recipes.into_iter().min_by_key(Vec::len).unwrap_or_default()
+}
+
+/// The tensors that are worth coding, with where they lie in the target.
+fn code_all(
+    base: &[u8],
+    target: &[u8],
+    old: &[Tensor<'_>],
+    new: &[Tensor<'_>],
+) -> Vec<(Range<usize>, Coded)> {
+    let mut models = Models::default();
+    let pairs = new.iter().zip(pair(old, new));
+    let coded = pairs.filter_map(|(tensor, pair)| {
+        let old = pair.and_then(|at| old.get(at)).map(|old| old.range.clone());
+        Some((tensor.range.clone(), code(base, target, tensor, old, &mut models)?))
     });
-    let stored = recipe(Content::Stored, false, target);
-    packed.chain([stored]).min_by_key(Vec::len).unwrap_or_default()
+    coded.collect()
+}
+
+/// How operations are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// All in one frame.
+    Packed,
+    /// As they are: what is no tensor is packed by itself, with what lies around it in the base.
+    Bare,
 }
 
 /// The operations that make the target, with their bytes.
-fn script(base: &[u8], target: &[u8]) -> Vec<u8> {
-    let (old, new) = (onnx::tensors(base), onnx::tensors(target));
+fn script(
+    base: &[u8],
+    target: &[u8],
+    index: &Index<'_>,
+    coded: &[(Range<usize>, Coded)],
+    form: Form,
+) -> Vec<u8> {
     let mut script = Script {
         base,
         target,
-        index: Index::new(base),
+        index,
+        form,
+        packed_max: TENSORS_MAX - coded.len(),
+        expected: 0,
         copied: None,
         cursor: Cursor::default(),
         bytes: Vec::new(),
     };
-    let (mut done, mut models) = (0, Models::default());
-    for (tensor, pair) in new.iter().zip(pair(&old, &new)) {
-        let old = pair.and_then(|at| old.get(at)).map(|old| old.range.clone());
-        if let Some(coded) = code(base, target, tensor, old, &mut models) {
-            script.plain(done..tensor.range.start);
-            script.tensor(&coded);
-            done = tensor.range.end;
-        }
+    let mut done = 0;
+    for (range, coded) in coded {
+        script.between(done..range.start);
+        script.tensor(coded);
+        done = range.end;
     }
-    script.plain(done..target.len());
+    script.between(done..target.len());
     script.end_copy();
     script.bytes
 }
@@ -88,7 +130,12 @@ fn script(base: &[u8], target: &[u8]) -> Vec<u8> {
 struct Script<'a> {
     base: &'a [u8],
     target: &'a [u8],
-    index: Index<'a>,
+    index: &'a Index<'a>,
+    form: Form,
+    /// Ranges that may still be packed by themselves.
+    packed_max: usize,
+    /// Where in the base the next range is likely to begin.
+    expected: usize,
     /// A copied range that may go on.
     copied: Option<Range<usize>>,
     cursor: Cursor,
@@ -97,20 +144,40 @@ struct Script<'a> {
 
 impl Script<'_> {
     /// Adds a range of the target that is no coded tensor.
+    fn between(&mut self, range: Range<usize>) {
+        let most = match self.form {
+            Form::Packed => range.len().max(1),
+            Form::Bare => PACKED_BYTES_MAX as usize,
+        };
+        let mut start = range.start;
+        while start < range.end {
+            let end = range.end.min(start + most);
+            self.plain(start..end);
+            start = end;
+        }
+    }
+
+    /// Adds a range of the target as what the base has of it and what it has not, or packed where that
+    /// is smaller.
     fn plain(&mut self, range: Range<usize>) {
-        let expected =
-            self.copied.as_ref().map_or(self.cursor.position(), |range| range.end as u64);
-        let expected = usize::try_from(expected).unwrap_or(usize::MAX);
-        for piece in self.index.split(self.target, range, expected) {
+        let pieces = self.index.split(self.target, range.clone(), self.expected);
+        if self.form == Form::Bare && self.packed_max > 0 && self.pack(&range, &pieces) {
+            return;
+        }
+        for piece in pieces {
             match piece {
-                Piece::Copy(from, length) => match &mut self.copied {
-                    Some(copied) if copied.end == from => copied.end += length,
-                    _ => {
-                        self.end_copy();
-                        self.copied = Some(from..from + length);
+                Piece::Copy(from, length) => {
+                    self.expected = from + length;
+                    match &mut self.copied {
+                        Some(copied) if copied.end == from => copied.end += length,
+                        _ => {
+                            self.end_copy();
+                            self.copied = Some(from..from + length);
+                        }
                     }
-                },
+                }
                 Piece::Literal(range) => {
+                    self.expected = self.expected.saturating_add(range.len());
                     self.end_copy();
                     let literal = Operation::Literal { length: range.len() as u64 };
                     literal.write(&mut self.cursor, &mut self.bytes);
@@ -120,10 +187,62 @@ impl Script<'_> {
         }
     }
 
+    /// Packs a range with what lies around it in the base, if that is smaller than its pieces.
+    fn pack(&mut self, range: &Range<usize>, pieces: &[Piece]) -> bool {
+        let as_pieces: usize = pieces
+            .iter()
+            .map(|piece| match piece {
+                Piece::Copy(..) => OPERATION_BYTES,
+                Piece::Literal(range) => OPERATION_BYTES + range.len(),
+            })
+            .sum();
+        if as_pieces <= PACKED_OPERATION_BYTES {
+            return false;
+        }
+        // Where the range begins in the base: there where the last one ended, or where its longest
+        // common piece says.
+        let (mut before, mut longest) = (0, (0, self.expected));
+        for piece in pieces {
+            match piece {
+                Piece::Copy(from, length) => {
+                    longest = longest.max((*length, from.saturating_sub(before)));
+                    before += length;
+                }
+                Piece::Literal(range) => before += range.len(),
+            }
+        }
+        let mut places = vec![self.expected, longest.1];
+        let prefix = (prefix_bytes_max(range.len() as u64) as usize).min(self.base.len());
+        if self.expected.abs_diff(longest.1) < prefix / NEAR {
+            places.pop();
+        }
+        let packed = places.into_iter().map(|begins| {
+            let middle = begins.saturating_add(range.len() / 2);
+            let from = middle.saturating_sub(prefix / 2).min(self.base.len() - prefix);
+            let old = &self.base[from..from + prefix];
+            (begins, from, pack(&self.target[range.clone()], old, STRONGEST))
+        });
+        let packed = packed.min_by_key(|(.., packed)| packed.len());
+        let Some((begins, from, packed)) = packed else { return false };
+        if packed.len() + PACKED_OPERATION_BYTES >= as_pieces {
+            return false;
+        }
+        self.end_copy();
+        let (from, prefix, length) = (from as u64, prefix as u64, range.len() as u64);
+        let packed_bytes = packed.len() as u64;
+        let operation = Operation::Packed { from, prefix, length, packed_bytes };
+        operation.write(&mut self.cursor, &mut self.bytes);
+        self.bytes.extend_from_slice(&packed);
+        self.packed_max -= 1;
+        self.expected = begins.saturating_add(range.len());
+        true
+    }
+
     fn tensor(&mut self, coded: &Coded) {
         self.end_copy();
         coded.operation.write(&mut self.cursor, &mut self.bytes);
         self.bytes.extend_from_slice(&coded.bytes);
+        self.expected = usize::try_from(self.cursor.position()).unwrap_or(usize::MAX);
     }
 
     fn end_copy(&mut self) {
@@ -155,7 +274,7 @@ fn code(
         return None;
     }
     let level = if new.len() <= COMPARED_STRONGLY_BYTES_MAX { STRONGEST } else { WEAKER };
-    let prefix = if base.len() as u64 <= PREFIX_BYTES_MAX { old } else { &[] };
+    let prefix = if old.len() as u64 <= PREFIX_BYTES_MAX { old } else { &[] };
     let plain = pack(new, prefix, level).len();
     let element = tensor.element;
     let count = new.len() / element.bytes();

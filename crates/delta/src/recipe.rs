@@ -1,13 +1,16 @@
 //! The format of a recipe, version 1.
 //!
 //! ```text
-//! recipe     = magic version kind base_bytes target_bytes (frame | the new file if stored)
+//! recipe     = magic version kind base_bytes target_bytes (frame | operations if bare | the new file
+//!              if stored)
 //! magic      = "LSDR"                 version = 1
-//! kind       = script | prefixed << 1, or stored = 4
+//! kind       = script | prefixed << 1, or stored = 4, or bare = 5
 //! frame      = a zstd frame (RFC 8878) with a window of at most 8 MiB; if prefixed, of at most 4 MiB,
 //!              and the old file is its prefix
 //! frame's content, if not script = the new file
-//!                  if script     = operations that make it, from its beginning to its end:
+//!                  if script     = operations that make it, from its beginning to its end
+//!
+//! operations:
 //!
 //! grr0wEEE   tensor                 g goes on with what was learnt of the last tensor alike,
 //!                                   r method, E element
@@ -18,6 +21,9 @@
 //!            count coded_bytes coded
 //! 01100000   literal                length bytes
 //! 01100001   copy                   from length
+//! 01100010   packed                 from prefix length packed_bytes frame
+//!                                   only if bare: a frame of at most 2 MiB with a window of at most 4,
+//!                                   whose prefix are so many bytes of the old file
 //!
 //! method     = 0 fresh, 1 residual, 2 grid
 //! numbers are LEB128; step and from are zigzagged (0, -1, 1, -2 ...)
@@ -40,8 +46,10 @@ const VERSION: u8 = 1;
 const SCRIPT: u8 = 1;
 const PREFIXED: u8 = 2;
 const STORED: u8 = 4;
+const BARE: u8 = 5;
 const LITERAL: u8 = 0b011_00000;
 const COPY: u8 = 0b011_00001;
+const PACKED: u8 = 0b011_00010;
 const GO_ON: u8 = 0b100_00000;
 const ROWS: u8 = 0b000_01000;
 /// Digits of seven bits that a number has at most.
@@ -65,6 +73,8 @@ pub(crate) enum Content {
     Stored,
     /// Operations that make it.
     Script,
+    /// The same, not packed as a whole: some operations are, each by itself.
+    BareScript,
 }
 
 impl Header {
@@ -74,6 +84,7 @@ impl Header {
         let content = match self.content {
             Content::Target => 0,
             Content::Script => SCRIPT,
+            Content::BareScript => BARE,
             Content::Stored => STORED,
         };
         out.push(content | if self.prefixed { PREFIXED } else { 0 });
@@ -94,6 +105,7 @@ impl Header {
         let content = match kind & !PREFIXED {
             0 => Content::Target,
             SCRIPT => Content::Script,
+            BARE if kind == BARE => Content::BareScript,
             STORED if kind == STORED => Content::Stored,
             _ => return Err(ApplyError::Malformed("a kind that is not known")),
         };
@@ -113,6 +125,8 @@ pub(crate) enum Operation {
     Literal { length: u64 },
     /// A range of the old file.
     Copy { from: u64, length: u64 },
+    /// So many bytes, packed in those that follow with `prefix` bytes of the old file from `from` on.
+    Packed { from: u64, prefix: u64, length: u64, packed_bytes: u64 },
     /// `count` elements, coded in the bytes that follow, next to those of the old file from `from`.
     Tensor {
         method: Method,
@@ -134,7 +148,9 @@ impl Operation {
     /// Bytes that it makes.
     pub(crate) fn length(&self) -> u64 {
         match *self {
-            Operation::Literal { length } | Operation::Copy { length, .. } => length,
+            Operation::Literal { length }
+            | Operation::Copy { length, .. }
+            | Operation::Packed { length, .. } => length,
             Operation::Tensor { element, count, .. } => {
                 count.saturating_mul(element.bytes() as u64)
             }
@@ -151,6 +167,13 @@ impl Operation {
                 out.push(COPY);
                 cursor.put(from, out);
                 put_number(out, length);
+            }
+            Operation::Packed { from, prefix, length, packed_bytes } => {
+                out.push(PACKED);
+                cursor.put(from, out);
+                for number in [prefix, length, packed_bytes] {
+                    put_number(out, number);
+                }
             }
             Operation::Tensor { method, start, element, row, from, count, coded_bytes } => {
                 let go_on = if start == Start::GoOn { GO_ON } else { 0 };
@@ -180,6 +203,12 @@ impl Operation {
         let operation = match tag {
             LITERAL => Operation::Literal { length: number(source)? },
             COPY => Operation::Copy { from: cursor.get(source)?, length: number(source)? },
+            PACKED => Operation::Packed {
+                from: cursor.get(source)?,
+                prefix: number(source)?,
+                length: number(source)?,
+                packed_bytes: number(source)?,
+            },
             _ => {
                 let element = Element::ALL[usize::from(tag & 7)];
                 let start = if tag & GO_ON == 0 { Start::Anew } else { Start::GoOn };
@@ -294,6 +323,7 @@ mod tests {
             Operation::Literal { length: 300 },
             Operation::Copy { from: 300, length: 5 },
             Operation::Copy { from: 300, length: 1 },
+            Operation::Packed { from: 300, prefix: 130, length: 1, packed_bytes: 9 },
             Operation::Tensor {
                 method: Method::Grid(step),
                 start: Start::GoOn,
@@ -310,6 +340,8 @@ mod tests {
             0x60, 0xAC, 0x02, // literal of 300
             0x61, 0x00, 0x05, // copy of 5 from where the literal would have ended
             0x61, 0x09, 0x01, // copy of 1, five before
+            0x62, 0x01, 0x82, 0x01, 0x01,
+            0x09, // one byte packed in nine with 130, one before
             0xC9, 0x11, 0x00, 0x02, 0x02,
             0x03, // two halves, in a row, in steps of 3/64, three bytes
         ];
@@ -347,7 +379,11 @@ mod tests {
                 let method = match tag >> 5 {
                     0 => return Operation::Literal { length: count },
                     1 => return Operation::Copy { from, length: count },
-                    2 => Method::Residual,
+                    2 => {
+                        let packed_bytes = coded_bytes;
+                        return Operation::Packed { from, prefix: from, length: count, packed_bytes };
+                    }
+                    3 => Method::Residual,
                     _ => Method::Grid(step),
                 };
                 let start = if from % 2 == 0 { Start::Anew } else { Start::GoOn };

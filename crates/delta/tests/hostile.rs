@@ -103,7 +103,7 @@ fn operations_beyond_the_old_file_or_the_new_one_are_refused() {
     for operation in [&b"\x60\x15"[..], b"\x60\x00", b"\x61\x00\x00", elements] {
         assert!(matches!(run(operation), Err(ApplyError::Length { .. })), "{operation:?}");
     }
-    assert!(matches!(run(b"\x62"), Err(ApplyError::Operation(0x62))));
+    assert!(matches!(run(b"\x63"), Err(ApplyError::Operation(0x63))));
     assert!(matches!(run(b"\x60\x14abc"), Err(ApplyError::Recipe(_))));
     let long = b"\x60\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF";
     assert!(matches!(run(long), Err(ApplyError::Malformed(_))));
@@ -117,11 +117,66 @@ fn a_new_file_that_is_stored_is_taken_as_it_is_and_no_longer() {
     assert_eq!(run(b"LSDR\x01\x04\x0A\x03abc").expect("three bytes"), b"abc");
     assert!(matches!(run(b"LSDR\x01\x04\x0A\x03ab"), Err(ApplyError::Recipe(_))));
     assert!(matches!(run(b"LSDR\x01\x04\x0A\x03abcd"), Err(ApplyError::Malformed(_))));
-    // Neither packed with a prefix nor a script at once, nor of a kind to come.
-    for kind in [5, 6, 7, 8, 0xFF] {
+    // Not packed with a prefix at once, nor of a kind to come.
+    for kind in [6, 7, 8, 0xFF] {
         let recipe = [b"LSDR\x01", &[kind][..], b"\x0A\x03abc"].concat();
         assert!(matches!(run(&recipe), Err(ApplyError::Malformed(_))), "{kind}");
     }
+}
+
+#[test]
+fn ranges_packed_by_themselves_are_refused_where_they_take_too_much() {
+    let old = vec![7; 1 << 20];
+    let frame = |content: &[u8], prefix: &[u8]| {
+        let mut context = CCtx::create();
+        context.ref_prefix(prefix).expect("a fresh context takes a prefix");
+        let mut frame = vec![0; zstd_safe::compress_bound(content.len())];
+        let length =
+            context.compress2(&mut frame[..], content).expect("the buffer is large enough");
+        frame.truncate(length);
+        frame
+    };
+    let abc = frame(b"abc", &old[..9]);
+    // From 0, as many bytes of the old file, and three in as many as follow.
+    let packed = |prefix: &[u8], length: &[u8], bytes: &[u8]| {
+        [b"\x62\x00", prefix, length, &[bytes.len() as u8], bytes].concat()
+    };
+    let run = |kind: u8, content: &[u8]| {
+        let header = [b"LSDR\x01", &[kind][..], b"\x80\x80\x40\x03"].concat();
+        let recipe = match kind {
+            5 => [&header[..], content].concat(),
+            _ => pack(&[], &header, content),
+        };
+        attempt(&old, &recipe, 3)
+    };
+    let good = packed(b"\x09", b"\x03", &abc);
+    assert_eq!(run(5, &good).expect("three bytes"), b"abc");
+    // Within a frame: two windows at once.
+    assert!(matches!(run(1, &good), Err(ApplyError::Malformed(_))));
+    // 64 KiB for few bytes, and one more.
+    assert!(run(5, &packed(b"\x80\x80\x04", b"\x03", &frame(b"abc", &[]))).is_ok());
+    let refused = run(5, &packed(b"\x81\x80\x04", b"\x03", &abc));
+    assert!(matches!(refused, Err(ApplyError::PrefixTooLarge(_))), "{refused:?}");
+    // Fewer than the frame has, more than it has, more than were promised, bytes left over.
+    let refused = run(5, &packed(b"\x09", b"\x02", &abc));
+    assert!(matches!(refused, Err(ApplyError::Malformed(_))), "{refused:?}");
+    let refused = run(5, &packed(b"\x09", b"\x03", &frame(b"ab", &[])));
+    assert!(matches!(refused, Err(ApplyError::Recipe(_))), "{refused:?}");
+    let refused = run(5, &packed(b"\x09", b"\x04", &abc));
+    assert!(matches!(refused, Err(ApplyError::Length { .. })), "{refused:?}");
+    let refused = run(5, &packed(b"\x09", b"\x03", &[&abc[..], b"x"].concat()));
+    assert!(matches!(refused, Err(ApplyError::Malformed(_))), "{refused:?}");
+    let refused = run(5, &[&good[..], b"x"].concat());
+    assert!(matches!(refused, Err(ApplyError::Malformed(_))), "{refused:?}");
+    // Cut off; another prefix.
+    assert!(run(5, &good[..good.len() - 1]).is_err());
+    let beyond = run(5, &[b"\x62\xFE\xFF\x7F\x09\x03", &[abc.len() as u8][..], &abc].concat());
+    assert!(matches!(beyond, Err(ApplyError::OutsideBase { .. })), "{beyond:?}");
+    // More than two MiB at once.
+    let header = b"LSDR\x01\x05\x80\x80\x40\x81\x80\x80\x01";
+    let long = [&header[..], b"\x62\x00\x00\x81\x80\x80\x01\x09"].concat();
+    let refused = attempt(&old, &long, (2 << 20) + 1);
+    assert!(matches!(refused, Err(ApplyError::Malformed(_))), "{refused:?}");
 }
 
 #[test]

@@ -62,9 +62,15 @@ fn packed(kind: u8, sizes: &[u8], content: &[u8], prefix: &[u8], window: u32) ->
     context.set_parameter(CParameter::CompressionLevel(1)).expect("a level it has");
     context.set_parameter(CParameter::WindowLog(window)).expect("the format's largest window");
     context.ref_prefix(prefix).expect("a fresh context takes a prefix");
+    let frame = framed(context, content);
+    [b"LSDR\x01", &[kind][..], sizes, sizes, &frame].concat()
+}
+
+fn framed(mut context: CCtx<'_>, content: &[u8]) -> Vec<u8> {
     let mut frame = vec![0; zstd_safe::compress_bound(content.len())];
     let length = context.compress2(&mut frame[..], content).expect("the buffer is large enough");
-    [b"LSDR\x01", &[kind][..], sizes, sizes, &frame[..length]].concat()
+    frame.truncate(length);
+    frame
 }
 
 #[test]
@@ -91,6 +97,20 @@ fn applying_takes_no_more_memory_than_promised_however_large_the_file() {
     let computed = peak(&old[..], &recipe, PREFIX_BYTES_MAX);
     assert!(computed <= APPLY_MEMORY_BYTES_MAX, "{computed}");
     assert!(computed > PREFIX_BYTES_MAX * 3 / 2, "{computed} cannot be prefix and window");
+
+    // The same models, and the largest range that is packed by itself, with the largest prefix.
+    let mut context = CCtx::create();
+    context.set_parameter(CParameter::WindowLog(22)).expect("a window it has");
+    context.ref_prefix(&old).expect("a fresh context takes a prefix");
+    let frame = framed(context, &noise(4, 2 << 20));
+    let frame_bytes = [0, 7, 14, 21].map(|shift| (frame.len() >> shift) as u8 | 0x80);
+    let tensors = &content[..content.len() - literal.len() - 5];
+    let range = [0x62, 0x2F, 0x80, 0x80, 0x80, 0x02, 0x80, 0x80, 0x80, 0x01];
+    let header = b"LSDR\x01\x05\x80\x80\x80\x02\x98\x80\x80\x01";
+    let recipe = [&header[..], tensors, &range, &frame_bytes, &[0], &frame].concat();
+    let computed = peak(&old[..], &recipe, (2 << 20) + 24);
+    assert!(computed <= APPLY_MEMORY_BYTES_MAX, "{computed}");
+    assert!(computed > PREFIX_BYTES_MAX * 5 / 4, "{computed} cannot be prefix and range");
 
     // No prefix, and the largest window there is without one.
     let long = noise(3, (8 << 20) + 1000);

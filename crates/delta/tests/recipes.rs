@@ -161,6 +161,28 @@ fn files_larger_than_a_prefix_may_be_are_copied_from() {
     assert!(recipe.len() < 500, "{}", recipe.len());
 }
 
+#[test]
+fn of_large_files_each_two_mebibytes_cost_no_more_than_by_zstd_with_what_lies_around_them() {
+    const WINDOW: usize = 2 << 20;
+    let old: Vec<u8> = (0..(9u64 << 19) / 8).flat_map(|i| mixed(i).to_le_bytes()).collect();
+    assert!(old.len() as u64 > lineside_delta::PREFIX_BYTES_MAX);
+    // All has moved a little, and between two changes lie fewer bytes than a copied range has. What was
+    // put before it is a range from elsewhere, and must mislead nobody.
+    let mut changed = old.clone();
+    changed.iter_mut().step_by(11).for_each(|byte| *byte ^= 0x55);
+    let new = [&old[4_000_000..4_100_000], &changed].concat();
+    let windows = new.chunks(WINDOW).enumerate().map(|(at, window)| {
+        let prefix = (2 * window.len()).clamp(64 << 10, 4 << 20);
+        let middle = at * WINDOW + window.len() / 2;
+        let from = middle.saturating_sub(prefix / 2).min(old.len() - prefix);
+        zstd(window, &old[from..from + prefix]) + 32
+    });
+    let windows: usize = windows.sum();
+    let (recipe, whole) = (recipe(&old, &new).len(), zstd(&new, &old));
+    assert!(recipe <= windows + HEADER_BYTES_MAX, "{recipe} of {windows}");
+    assert!(recipe < whole + whole / 20, "{recipe}, with all of the old file {whole}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
