@@ -3,6 +3,9 @@
 //!
 //! Of a float the exponent and the leading digits of the mantissa are worth coding; the sign and
 //! the digits below are noise, except that weights which were rounded or pruned end in zeros.
+//!
+//! Where a tensor was small and grew in training, as biases do, nothing of the old elements is left in
+//! the new ones either, but where a unit is dead they stay: then only that is asked of the old one.
 
 use crate::coder::{Bit, Coder};
 use crate::element::Element;
@@ -28,6 +31,8 @@ pub(crate) struct Fresh {
     leading: Vec<[Bit; 1 << LEADING]>,
     rest: Vec<Bit>,
     sign: Bit,
+    /// Whether an element stays, by how many just before did in its row and its column.
+    stays: Vec<Bit>,
 }
 
 impl Fresh {
@@ -41,12 +46,24 @@ impl Fresh {
             leading: vec![Default::default(); 256],
             rest: vec![Bit::default(); 256],
             sign: Bit::default(),
+            stays: vec![Bit::default(); Neighbors::STILLNESS],
         }
     }
 
     /// Goes on with another tensor.
     pub(crate) fn go_on(&mut self, row: usize) {
         self.neighbors = Neighbors::new(row);
+    }
+
+    /// Codes one element next to the old one at its place, both as bits: whether it stays, and else as
+    /// [`Fresh::code`] does.
+    pub(crate) fn replace(&mut self, coder: &mut impl Coder, old: u64, new: u64) -> u64 {
+        let stays = &mut self.stays[self.neighbors.stillness()];
+        if coder.bit(stays, old == new) {
+            self.neighbors.learn(0, 0);
+            return old;
+        }
+        self.code(coder, new)
     }
 
     /// Codes one element, as bits.

@@ -316,7 +316,7 @@ fn row(tensor: &Tensor<'_>, count: usize) -> usize {
 fn methods(element: Element, old: &[u8], new: &[u8]) -> Vec<Method> {
     let mut methods = vec![Method::Fresh];
     if !old.is_empty() {
-        methods.push(Method::Residual);
+        methods.extend([Method::Residual, Method::Replace]);
         methods.extend(common_step(element, old, new).map(Method::Grid));
     }
     methods

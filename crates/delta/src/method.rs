@@ -15,6 +15,8 @@ pub(crate) enum Method {
     Residual,
     /// As the old one plus multiples of a step.
     Grid(Step),
+    /// By itself, but for elements that stay.
+    Replace,
 }
 
 impl Method {
@@ -23,10 +25,11 @@ impl Method {
         self != Method::Fresh
     }
 
-    /// Its number in a recipe.
-    pub(crate) fn number(self) -> u8 {
+    /// Its model's place among all. What is learnt of elements by themselves is the same whether or not
+    /// others stay.
+    fn place(self) -> usize {
         match self {
-            Method::Fresh => 0,
+            Method::Fresh | Method::Replace => 0,
             Method::Residual => 1,
             Method::Grid(_) => 2,
         }
@@ -43,7 +46,7 @@ pub(crate) enum Start {
     GoOn,
 }
 
-/// The last model of each method.
+/// The last models, by place.
 #[derive(Default)]
 pub(crate) struct Models([Option<(Element, Model)>; 3]);
 
@@ -57,7 +60,7 @@ impl Models {
         row: usize,
         start: Start,
     ) -> Model {
-        match &self.0[usize::from(method.number())] {
+        match &self.0[method.place()] {
             Some((kept, model)) if start == Start::GoOn && *kept == element => {
                 let mut model = model.clone();
                 match (&mut model, method) {
@@ -74,7 +77,7 @@ impl Models {
 
     /// Keeps what was learnt of a tensor.
     pub(crate) fn keep(&mut self, method: Method, element: Element, model: Model) {
-        self.0[usize::from(method.number())] = Some((element, model));
+        self.0[method.place()] = Some((element, model));
     }
 }
 
@@ -89,7 +92,7 @@ pub(crate) enum Model {
 impl Model {
     fn new(method: Method, element: Element, row: usize) -> Model {
         match method {
-            Method::Fresh => Model::Fresh(Fresh::new(element, row)),
+            Method::Fresh | Method::Replace => Model::Fresh(Fresh::new(element, row)),
             Method::Residual => Model::Residual(Residual::new(element, row)),
             Method::Grid(step) => Model::Grid(Grid::new(element, step, row)),
         }
@@ -97,7 +100,8 @@ impl Model {
 
     /// Codes elements one after the other: `new` are written, or read into.
     ///
-    /// `old` are the elements at the same places; empty where the method needs none.
+    /// `old` are the elements at the same places; empty where the method needs none, by which
+    /// [`Method::Fresh`] and [`Method::Replace`] differ.
     pub(crate) fn code(
         &mut self,
         element: Element,
@@ -108,12 +112,13 @@ impl Model {
         let width = element.bytes();
         let mut old = old.chunks_exact(width);
         for bytes in new.chunks_exact_mut(width) {
-            let old = old.next().map_or(0, |bytes| element.read(bytes));
+            let old = old.next().map(|bytes| element.read(bytes));
             let new = element.read(bytes);
-            let new = match self {
-                Model::Fresh(model) => model.code(coder, new),
-                Model::Residual(model) => model.code(coder, old, new),
-                Model::Grid(model) => model.code(coder, old, new),
+            let new = match (&mut *self, old) {
+                (Model::Fresh(model), None) => model.code(coder, new),
+                (Model::Fresh(model), Some(old)) => model.replace(coder, old, new),
+                (Model::Residual(model), old) => model.code(coder, old.unwrap_or(0), new),
+                (Model::Grid(model), old) => model.code(coder, old.unwrap_or(0), new),
             };
             element.write(new, bytes);
         }
@@ -156,8 +161,9 @@ mod tests {
                 let bytes = |number: u64| number.to_le_bytes()[..element.bytes()].to_vec();
                 let old: Vec<u8> = pairs.iter().flat_map(|(old, _)| bytes(*old)).collect();
                 let new: Vec<u8> = pairs.iter().flat_map(|(_, new)| bytes(*new)).collect();
-                there_and_back(Method::Fresh, element, row, &old, &new);
+                there_and_back(Method::Fresh, element, row, &[], &new);
                 there_and_back(Method::Residual, element, row, &old, &new);
+                there_and_back(Method::Replace, element, row, &old, &new);
                 if let Some(step) = common_step(element, &old, &new) {
                     there_and_back(Method::Grid(step), element, row, &old, &new);
                 }

@@ -74,7 +74,7 @@ impl Neighbors {
 
     /// How many values each of [`Neighbors::contexts`] has, for so many classes of elements.
     pub(crate) fn counts(classes: usize) -> [usize; CONTEXTS] {
-        [classes, SIZES, SIZES, STILL * STILL, 9 * NEARNESS]
+        [classes, SIZES, SIZES, Self::STILLNESS, 9 * NEARNESS]
     }
 
     /// The surroundings of the next element, which is of this class.
@@ -89,8 +89,7 @@ impl Neighbors {
             0..24 => 2,
             24.. => 3,
         };
-        let still = self.row.still() * STILL + self.columns[self.at].still();
-        [class, size(row), size(column), still, self.signs() * NEARNESS + nearness]
+        [class, size(row), size(column), self.stillness(), self.signs() * NEARNESS + nearness]
     }
 
     /// How many values each of [`Neighbors::sign_contexts`] has, for so many classes of elements.
@@ -105,6 +104,14 @@ impl Neighbors {
 
     fn signs(&self) -> usize {
         self.row.sign as usize * 3 + self.columns[self.at].sign as usize
+    }
+
+    /// How many values [`Neighbors::stillness`] has.
+    pub(crate) const STILLNESS: usize = STILL * STILL;
+
+    /// How many of the elements before did not change, in the row and in the column.
+    pub(crate) fn stillness(&self) -> usize {
+        self.row.still() * STILL + self.columns[self.at].still()
     }
 
     /// How many values each of [`Neighbors::nearness`] has.

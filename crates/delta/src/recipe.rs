@@ -12,9 +12,9 @@
 //!
 //! operations:
 //!
-//! grr0wEEE   tensor                 g goes on with what was learnt of the last tensor alike,
+//! grrrwEEE   tensor                 g goes on with what was learnt of the last tensor alike,
 //!                                   r method, E element
-//!            [step]                 if the method is 2: 0 for 1, 1 for 1.5, 2 for 2, 3 for 3, 4 for 4 …
+//!            [step]                 if the method is 4: 0 for 1, 1 for 1.5, 2 for 2, 3 for 3, 4 for 4 …
 //!                                   and -1 for 0.75, -2 for 0.5 …
 //!            [from]                 if the method is not 0
 //!            [row]                  if w: elements of a row, 2 to 65,536; 1 otherwise
@@ -25,7 +25,7 @@
 //!                                   only if bare: a frame of at most 2 MiB with a window of at most 4,
 //!                                   whose prefix are so many bytes of the old file
 //!
-//! method     = 0 fresh, 1 residual, 2 grid
+//! method     = 0 fresh, 2 residual, 4 grid, 1 replace
 //! numbers are LEB128; step and from are zigzagged (0, -1, 1, -2 ...)
 //! from       = where in the old file, counted from where the last operation there ended, or would
 //!              have ended had a literal or a fresh tensor been one
@@ -178,7 +178,7 @@ impl Operation {
             Operation::Tensor { method, start, element, row, from, count, coded_bytes } => {
                 let go_on = if start == Start::GoOn { GO_ON } else { 0 };
                 let rows = if row > 1 { ROWS } else { 0 };
-                out.push(go_on | method.number() << 5 | rows | element as u8);
+                out.push(go_on | digits(method) << 4 | rows | element as u8);
                 if let Method::Grid(step) = method {
                     put_number(out, zigzag(step.rank().into()));
                 }
@@ -214,6 +214,7 @@ impl Operation {
                 let start = if tag & GO_ON == 0 { Start::Anew } else { Start::GoOn };
                 let method = match tag >> 4 & 7 {
                     0b000 => Method::Fresh,
+                    0b001 => Method::Replace,
                     0b010 => Method::Residual,
                     0b100 => {
                         let rank = i16::try_from(unzigzag(number(source)?)).ok();
@@ -232,6 +233,16 @@ impl Operation {
         };
         cursor.0 = cursor.0.wrapping_add(operation.length());
         Ok(operation)
+    }
+}
+
+/// What a method is in a tag.
+fn digits(method: Method) -> u8 {
+    match method {
+        Method::Fresh => 0b000,
+        Method::Replace => 0b001,
+        Method::Residual => 0b010,
+        Method::Grid(_) => 0b100,
     }
 }
 
@@ -325,11 +336,20 @@ mod tests {
             Operation::Copy { from: 300, length: 1 },
             Operation::Packed { from: 300, prefix: 130, length: 1, packed_bytes: 9 },
             Operation::Tensor {
+                method: Method::Replace,
+                start: Start::Anew,
+                element: Element::F32,
+                row: 1,
+                from: 301,
+                count: 1,
+                coded_bytes: 4,
+            },
+            Operation::Tensor {
                 method: Method::Grid(step),
                 start: Start::GoOn,
                 element: Element::F16,
                 row: 2,
-                from: 301,
+                from: 305,
                 count: 2,
                 coded_bytes: 3,
             },
@@ -342,6 +362,7 @@ mod tests {
             0x61, 0x09, 0x01, // copy of 1, five before
             0x62, 0x01, 0x82, 0x01, 0x01,
             0x09, // one byte packed in nine with 130, one before
+            0x10, 0x00, 0x01, 0x04, // one float by itself, or as it was
             0xC9, 0x11, 0x00, 0x02, 0x02,
             0x03, // two halves, in a row, in steps of 3/64, three bytes
         ];
@@ -384,6 +405,7 @@ mod tests {
                         return Operation::Packed { from, prefix: from, length: count, packed_bytes };
                     }
                     3 => Method::Residual,
+                    4 => Method::Replace,
                     _ => Method::Grid(step),
                 };
                 let start = if from % 2 == 0 { Start::Anew } else { Start::GoOn };
