@@ -25,6 +25,7 @@ mod method;
 mod residual;
 
 mod copies;
+mod graph;
 mod onnx;
 mod pairing;
 
@@ -33,6 +34,7 @@ mod recipe;
 
 mod apply;
 mod make;
+mod rescale;
 mod snap;
 
 pub use apply::{ApplyError, Base, apply, apply_script};

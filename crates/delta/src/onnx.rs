@@ -6,9 +6,13 @@
 
 use crate::TENSORS_MAX;
 use crate::element::Element;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
+/// `TensorProto.DataType` of whole numbers.
+pub(crate) const UINT8: u64 = 2;
+pub(crate) const INT8: u64 = 3;
+pub(crate) const INT32: u64 = 6;
 /// Dimensions of a tensor.
 const DIMENSIONS_MAX: usize = 16;
 /// Graphs within graphs.
@@ -120,6 +124,47 @@ fn read_tensor(file: &[u8], message: Range<usize>) -> Option<Tensor<'_>> {
     whole.then_some(Tensor { name, shape, data_type, element, range })
 }
 
+/// The numbers of the initializers of eight bits, by name, however they are kept: few of them are
+/// mostly kept otherwise than tensors are.
+pub(crate) fn small_numbers(file: &[u8]) -> BTreeMap<&[u8], Vec<i64>> {
+    let mut found = BTreeMap::new();
+    for field in fields(file, 0..file.len()) {
+        let (7, Value::Bytes(graph)) = (field.number, field.value) else { continue };
+        for field in fields(file, graph) {
+            if let (5, Value::Bytes(tensor)) = (field.number, field.value) {
+                found.extend(read_small_numbers(file, tensor));
+            }
+        }
+    }
+    found
+}
+
+/// Reads a TensorProto: data_type = 2, int32_data = 5, name = 8, raw_data = 9.
+fn read_small_numbers(file: &[u8], message: Range<usize>) -> Option<(&[u8], Vec<i64>)> {
+    let (mut name, mut data_type, mut raw, mut numbers) = (&[][..], 0, &[][..], Vec::new());
+    for field in fields(file, message) {
+        match (field.number, field.value) {
+            (2, Value::Number(number)) => data_type = number,
+            (5, Value::Number(number)) => numbers.push(number as i64),
+            (5, Value::Bytes(packed)) => {
+                let mut at = packed.start;
+                while at < packed.end {
+                    numbers.push(varint(file, &mut at, packed.end)? as i64);
+                }
+            }
+            (8, Value::Bytes(range)) => name = file.get(range)?,
+            (9, Value::Bytes(range)) => raw = file.get(range)?,
+            _ => {}
+        }
+    }
+    match data_type {
+        UINT8 => numbers.extend(raw.iter().map(|byte| i64::from(*byte))),
+        INT8 => numbers.extend(raw.iter().map(|byte| i64::from(*byte as i8))),
+        _ => return None,
+    }
+    Some((name, numbers))
+}
+
 /// The kind of element of a `TensorProto.DataType`, where it fills whole bytes.
 fn element(data_type: u64) -> Option<Element> {
     match data_type {
@@ -136,65 +181,12 @@ fn element(data_type: u64) -> Option<Element> {
     }
 }
 
-/// The names of tensors in which each row belongs to one output, although they have two dimensions:
-/// those that a `Gemm`, or a quantised one, takes transposed, themselves or through other nodes.
-pub(crate) fn transposed(file: &[u8]) -> BTreeSet<&[u8]> {
-    let graphs = fields(file, 0..file.len()).filter(|field| field.number == 7);
-    let nodes = graphs.flat_map(|graph| match graph.value {
-        Value::Bytes(range) => fields(file, range).filter(|field| field.number == 1).collect(),
-        _ => Vec::new(),
-    });
-    let (mut taken, mut made_of) = (Vec::new(), BTreeMap::new());
-    for node in nodes {
-        let Value::Bytes(node) = node.value else { continue };
-        let (mut inputs, mut outputs, mut is_transposed) = (Vec::new(), Vec::new(), false);
-        for field in fields(file, node) {
-            match (field.number, field.value) {
-                // NodeProto.input = 1, output = 2, attribute = 5
-                (1, Value::Bytes(name)) => inputs.push(&file[name]),
-                (2, Value::Bytes(name)) => outputs.push(&file[name]),
-                (5, Value::Bytes(attribute)) => is_transposed |= takes_transposed(file, attribute),
-                _ => {}
-            }
-        }
-        if is_transposed {
-            taken.extend(inputs.iter().copied());
-        }
-        if let Some(first) = inputs.first() {
-            made_of.extend(outputs.into_iter().map(|output| (output, *first)));
-        }
-    }
-    let mut found = BTreeSet::new();
-    for mut name in taken {
-        // Weights that are quantised come through a node; a name seen before ends a ring, too.
-        while found.insert(name)
-            && let Some(before) = made_of.get(name)
-        {
-            name = before;
-        }
-    }
-    found
+pub(crate) struct Field {
+    pub(crate) number: u64,
+    pub(crate) value: Value,
 }
 
-/// Whether an attribute says `transB = 1`: AttributeProto.name = 1, i = 3.
-fn takes_transposed(file: &[u8], attribute: Range<usize>) -> bool {
-    let (mut named, mut set) = (false, false);
-    for field in fields(file, attribute) {
-        match (field.number, field.value) {
-            (1, Value::Bytes(name)) => named = &file[name] == b"transB",
-            (3, Value::Number(number)) => set = number == 1,
-            _ => {}
-        }
-    }
-    named && set
-}
-
-struct Field {
-    number: u64,
-    value: Value,
-}
-
-enum Value {
+pub(crate) enum Value {
     Number(u64),
     Bytes(Range<usize>),
     /// Of a fixed width; not needed here.
@@ -202,7 +194,7 @@ enum Value {
 }
 
 /// The fields of a message, up to the first that is none.
-fn fields(file: &[u8], message: Range<usize>) -> impl Iterator<Item = Field> {
+pub(crate) fn fields(file: &[u8], message: Range<usize>) -> impl Iterator<Item = Field> {
     let (mut at, end) = (message.start, message.end.min(file.len()));
     std::iter::from_fn(move || {
         let key = varint(file, &mut at, end)?;
@@ -266,25 +258,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn weights_that_lie_transposed_are_known_through_other_nodes() {
-        let message = |fields: &[(u8, &[u8])]| -> Vec<u8> {
-            let fields = fields.iter();
-            fields.flat_map(|(n, b)| [&[n << 3 | 2, b.len() as u8], *b].concat()).collect()
-        };
-        let transposed_by = |number| [message(&[(1, b"transB")]), vec![3 << 3, number]].concat();
-        let nodes = [
-            message(&[(1, b"q"), (1, b"scale"), (2, b"w"), (4, b"DequantizeLinear")]),
-            message(&[(1, b"x"), (1, b"w"), (2, b"y"), (5, &transposed_by(1))]),
-            message(&[(1, b"y"), (1, b"v"), (2, b"x"), (5, &transposed_by(0))]),
-        ];
-        let nodes: Vec<(u8, &[u8])> = nodes.iter().map(|node| (1, &node[..])).collect();
-        let file = message(&[(7, &message(&nodes))]);
-        let names = |names: &[&'static str]| names.iter().map(|name| name.as_bytes()).collect();
-        assert_eq!(transposed(&file), names(&["q", "w", "x", "y"]));
-        assert!(!transposed(ECG).contains(&b""[..]));
-    }
-
     proptest! {
         #[test]
         fn ranges_lie_in_the_file_and_apart_whatever_the_bytes(
@@ -297,7 +270,6 @@ mod tests {
             }
             file.truncate(length);
             let mut end = 0;
-            transposed(&file);
             for tensor in tensors(&file) {
                 prop_assert!(end <= tensor.range.start && tensor.range.end <= length);
                 end = tensor.range.end;

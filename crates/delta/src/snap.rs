@@ -1,16 +1,15 @@
 //! The publisher's choice: an update that is rounded, so that its recipe becomes small.
 
+use crate::graph::transposed;
 use crate::grid::{Step, to_f64};
-use crate::onnx::{self, Tensor};
+use crate::onnx::{self, INT8, Tensor, UINT8};
 use crate::pairing::pair;
+use crate::rescale::{Rescaled, rescale};
 
 /// Smaller tensors stay exact: they cost next to nothing.
 const ELEMENTS_MIN: usize = 16;
 /// How much finer smaller tensors are rounded, by the logarithm of how much smaller they are.
 const FINER: f64 = 0.75;
-/// `TensorProto.DataType` of the whole numbers that are quantised weights.
-const UINT8: u64 = 2;
-const INT8: u64 = 3;
 
 /// How coarsely an update may be rounded: the step of the largest tensor's grid, at most, as a share
 /// of the root mean square of that tensor's update. More than 0.
@@ -33,24 +32,28 @@ impl Tolerance {
 /// everything else is as in `target`. What rounding takes from one weight it gives to the next one of
 /// the same output, so that sums over an output's inputs stay: with steps of several times the
 /// update's size most models then still answer alike, where plain rounding forgets the update.
+/// Weights that are quantised keep the scales of `base`.
 ///
 /// The result is another model than `target`: it is to be checked, measured and signed in its stead.
 pub fn snap(base: &[u8], target: &[u8], tolerance: Tolerance) -> Vec<u8> {
     let (old, new) = (onnx::tensors(base), onnx::tensors(target));
-    let transposed = onnx::transposed(target);
+    let transposed = transposed(target);
     let pairs = pair(&old, &new);
-    let pairs = new.iter().zip(pairs).filter_map(|(new, pair)| Some((old.get(pair?)?, new)));
-    let changed = pairs.filter(|(old, new)| {
+    let mut snapped = target.to_vec();
+    let rescaled = rescale((base, &old), (target, &new), &pairs, is_weights, &mut snapped);
+    let places = new.iter().zip(pairs).enumerate();
+    let pairs = places.filter_map(|(at, (new, pair))| Some((at, old.get(pair?)?, new)));
+    let changed = pairs.filter(|(_, old, new)| {
         is_weights(new) && base[old.range.clone()] != target[new.range.clone()]
     });
     let changed: Vec<_> = changed.collect();
-    let count_max = changed.iter().map(|(_, new)| elements(new)).max().unwrap_or(1);
-    let mut snapped = target.to_vec();
-    for (old, new) in changed {
+    let count_max = changed.iter().map(|(.., new)| elements(new)).max().unwrap_or(1);
+    for (at, old, new) in changed {
         let smaller = elements(new) as f64 / count_max as f64;
         let share = tolerance.0 * smaller.powf(FINER);
         let sums = Sums::of(new, transposed.contains(new.name));
-        snap_tensor(new, &base[old.range.clone()], &mut snapped[new.range.clone()], share, sums);
+        let (old, bytes) = (&base[old.range.clone()], &mut snapped[new.range.clone()]);
+        snap_tensor(new, old, bytes, share, sums, rescaled.get(&at));
     }
     snapped
 }
@@ -110,8 +113,16 @@ impl Sums {
 }
 
 /// Rounds the update of one tensor to a step of at most `share` of its root mean square. Leaves it as
-/// it is where a value is not finite and where integers have no coarser step.
-fn snap_tensor(tensor: &Tensor<'_>, old: &[u8], new: &mut [u8], share: f64, mut sums: Sums) {
+/// it is where a value is not finite and where integers have no coarser step, unless they are to be told
+/// in other scales.
+fn snap_tensor(
+    tensor: &Tensor<'_>,
+    old: &[u8],
+    new: &mut [u8],
+    share: f64,
+    mut sums: Sums,
+    rescaled: Option<&Rescaled>,
+) {
     let element = tensor.element;
     let width = element.bytes();
     let value = |bits: u64| match tensor.data_type {
@@ -119,27 +130,42 @@ fn snap_tensor(tensor: &Tensor<'_>, old: &[u8], new: &mut [u8], share: f64, mut 
         _ => to_f64(element, bits),
     };
     let read = |bytes: &[u8]| element.read(bytes);
-    let pairs = old.chunks_exact(width).zip(new.chunks_exact(width));
-    let squares = pairs.map(|(old, new)| (value(read(new)) - value(read(old))).powi(2));
+    let exact = |at: usize, new: u64| match rescaled {
+        Some(rescaled) => rescaled.wanted(at, value(new)),
+        None => value(new),
+    };
+    let pairs = old.chunks_exact(width).zip(new.chunks_exact(width)).enumerate();
+    let squares = pairs.map(|(at, (old, new))| (exact(at, read(new)) - value(read(old))).powi(2));
     let size = share * (squares.sum::<f64>() / elements(tensor) as f64).sqrt();
     let step = (size.is_normal()).then(|| Step::within(size, element)).flatten();
+    let step = step.or(rescaled.and_then(|_| Step::new(0, element)));
     let Some(step) = step else { return };
     let pairs = old.chunks_exact(width).zip(new.chunks_exact_mut(width));
     for (at, (old, bytes)) in pairs.enumerate() {
         let (old, new) = (read(old), read(bytes));
         let mut none = 0.0;
         let taken = sums.at(at).unwrap_or(&mut none);
-        if old == new {
+        let exact = exact(at, new);
+        let stays = match rescaled {
+            Some(_) => exact == value(old),
+            None => old == new,
+        };
+        if stays {
+            element.write(old, bytes);
             continue; // Dead units stay so.
         }
         let size = step.size(element, old);
-        let wanted = value(new) + *taken * size;
+        let wanted = exact + *taken * size;
         let count = ((wanted - value(old)) / size).round();
         // The next point of the grid may lie beyond what the element can hold; then the one before.
         let points = [count, count - count.signum()];
         let points = points.map(|count| step.above(element, old, count as i32));
         let near = |bits: &u64| (value(*bits) - wanted).abs() <= size;
-        let snapped = points.into_iter().find(near).unwrap_or(new);
+        let snapped = points.into_iter().find(near).unwrap_or_else(|| match tensor.data_type {
+            UINT8 => u64::from(exact.round() as u8),
+            INT8 => u64::from(exact.round() as i8 as u8),
+            _ => new,
+        });
         *taken = ((wanted - value(snapped)) / size).clamp(-1.0, 1.0);
         element.write(snapped, bytes);
     }

@@ -3,6 +3,7 @@
 /// `TensorProto.DataType`.
 pub const FLOAT: u64 = 1;
 pub const INT8: u64 = 3;
+pub const INT32: u64 = 6;
 pub const FLOAT16: u64 = 10;
 
 /// A tensor to be written: its name, kind and bytes.
@@ -10,12 +11,23 @@ pub type Tensor<'a> = (&'a str, u64, Vec<u8>);
 
 /// An ONNX file with these initializers between some other fields.
 pub fn model(tensors: &[Tensor<'_>]) -> Vec<u8> {
+    model_of(&[], tensors)
+}
+
+/// As [`model`], with nodes: an operator and the names of its inputs and its output.
+pub fn model_of(nodes: &[(&str, &[&str], &str)], tensors: &[Tensor<'_>]) -> Vec<u8> {
     let mut graph = Vec::new();
+    for (operator, inputs, output) in nodes {
+        let mut node: Vec<u8> =
+            inputs.iter().flat_map(|input| field(1, input.as_bytes())).collect();
+        node.extend([field(2, output.as_bytes()), field(4, operator.as_bytes())].concat());
+        graph.extend(field(1, &node));
+    }
     for (name, data_type, bytes) in tensors {
-        let node = [field(1, name.as_bytes()), field(4, b"MatMul")].concat();
+        let node = [field(1, b"x"), field(4, b"MatMul")].concat();
         graph.extend(field(1, &node));
         let width = match *data_type {
-            FLOAT => 4,
+            FLOAT | INT32 => 4,
             FLOAT16 => 2,
             INT8 => 1,
             other => panic!("no test has tensors of kind {other}"),
