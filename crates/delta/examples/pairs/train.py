@@ -18,8 +18,8 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from sklearn.datasets import load_digits
 
-HELD_BACK = 500
-DRAWS = 8  # of wear, for each image held back
+HELD_BACK = 500  # half of them to choose by, half to measure
+DRAWS = 16  # of wear, for each image held back
 BATCH = 64
 
 # Filters of convolutions, then units of dense layers. The wide net is one of 50 MB.
@@ -173,8 +173,10 @@ def main(folder):
     clean, clean_labels = images[HELD_BACK:], labels[HELD_BACK:]
     later = np.concatenate([clean, worn(clean, 1), worn(clean, 2)])
     later_labels = np.tile(clean_labels, 3)
-    held = np.concatenate([worn(images[:HELD_BACK], 100 + draw) for draw in range(DRAWS)])
-    np.savez(folder / "held.npz", images=held, labels=np.tile(labels[:HELD_BACK], DRAWS))
+    half = HELD_BACK // 2
+    for name, some, seed in (("choose", slice(half), 100), ("measure", slice(half, HELD_BACK), 200)):
+        seen = np.concatenate([worn(images[some], seed + draw) for draw in range(DRAWS)])
+        np.savez(folder / f"{name}.npz", images=seen, labels=np.tile(labels[some], DRAWS))
 
     def save(name, old, new):
         for age, made in (("old", old), ("new", new)):
@@ -208,6 +210,8 @@ def main(folder):
 
     wide = train(fresh(WIDE, 23), clean, clean_labels, 6, 3e-4, 24)
     save("wide-f32", model(wide), model(train(wide, later, later_labels, 1, 3e-5, 25)))
+    wide_head = train(wide, later, later_labels, 6, 1e-3, 26, lambda layer, place: layer == 0)
+    save("wide-head-f32", model(wide), model(wide_head))
 
 
 logging.disable()  # Quantisation recommends a preparation that folds what is not here.
