@@ -17,6 +17,7 @@ use lineside_agent::update::journal::{Accepted, Journal, JournalError};
 use lineside_agent::update::slot::{Order, QUEUE_MAX, SlotDriver, SlotParts};
 use lineside_agent::update::stage;
 use lineside_agent::update::states::States;
+use lineside_agent::update::surroundings::Preflight;
 use lineside_bundle::{BuiltBundle, BundleFile, BundleName, Digest, build};
 use lineside_rules::{Observation, ShadowLimits, ShadowObservation, SitePolicy, TrialLimits};
 use lineside_update::{Phase, Report, SlotState, Target};
@@ -74,7 +75,7 @@ fn target(which: usize) -> Target {
 }
 
 fn order(which: usize) -> Order {
-    Order { target: target(which), approved: false }
+    Order { target: target(which), approved: false, again: false }
 }
 
 fn slot() -> SlotName {
@@ -128,7 +129,7 @@ impl Hands for Played {
 
     async fn end_shadow(&self) {}
 
-    fn consent(&self) -> Consent {
+    fn consent(&self, _waited: Duration) -> Consent {
         Consent::Given
     }
 
@@ -161,6 +162,10 @@ impl Device {
         });
         let (journal, blobs) = opened.await.unwrap()?;
         let (hands, states, online) = (Played::default(), Arc::default(), Arc::default());
+        let preflight = Preflight {
+            judge: Arc::new(|_, _| Vec::new()),
+            facts: Arc::new(|| Digest::of(b"the same device")),
+        };
         let driver = SlotDriver::new(SlotParts {
             slot: slot(),
             policy: TrialLimits::default(),
@@ -169,7 +174,7 @@ impl Device {
             journal: journal.clone(),
             blobs: blobs.clone(),
             registry: Registry::none(),
-            preflight: Arc::new(|_, _| Vec::new()),
+            preflight,
             hands: hands.clone(),
             states: Arc::clone(&states),
             online: Arc::clone(&online),
