@@ -357,3 +357,93 @@ fn thresholds_keys_and_dates_are_changed_one_by_one() {
     assert_eq!((&shown["version"], &shown["releases"]["threshold"]), (&2.into(), &3.into()));
     contains(ceremony.desk(&["keys", "publish", "root-1.joined"]), &["root 1 does not follow"]);
 }
+
+#[test]
+fn a_server_that_is_lost_is_replaced_with_the_keys_of_people_and_devices_go_on() {
+    let mut ceremony = Ceremony::of(&["anna", "ben"]);
+    ceremony.draft_first(&["anna", "ben"]).unwrap();
+    ceremony.publish("root-1", &["anna", "ben"], "root").unwrap();
+    ceremony.draft_release("1", "list-1").unwrap();
+    ceremony.publish("list-1", &["anna", "ben"], "release").unwrap();
+    let recording = root().join("examples/turbine/recordings/reference.csv");
+    let settings = format!(
+        "[slots.turbine]\nsource = 'scada'\nsinks = ['log']\n\
+         [sources.scada]\nkind = 'file'\npaths = ['{}']\npace = 12000.0\n\
+         [sinks.log]\nkind = 'file'\npath = 'findings.jsonl'\n",
+        recording.display()
+    );
+    ceremony.fleet.add_device("mill-7", &settings).unwrap();
+    ceremony.fleet.start_agent("mill-7").unwrap();
+    ceremony.fleet.assign("mill-7", "turbine", "turbine/1").unwrap();
+    let holds = |release: &'static str| {
+        move |status: &Value| {
+            let slot = &status["slots"]["turbine"];
+            ["active", "candidate"].iter().any(|place| slot[*place] == release)
+        }
+    };
+    ceremony.fleet.wait_until_says("mill-7", "turbine v1 is here", holds("turbine v1")).unwrap();
+    ceremony.fleet.stop_agent("mill-7").unwrap();
+    // While the device is away, the next root is signed.
+    let next = |file: &str, more: &[&str]| {
+        let from = ["keys", "draft", "-o", file, "--from", "keys/root.json"];
+        ceremony.desk(&[&from, more].concat()).unwrap();
+        ceremony.publish(file, &["anna", "ben"], "root")
+    };
+    next("root-2", &["--expires", "2031-01-31"]).unwrap();
+    assert!(ceremony.path("keys/1.root.json").exists());
+
+    // The server's disk is gone, and nobody has a copy.
+    ceremony.fleet.kill_server();
+    fs::remove_dir_all(ceremony.path("server")).unwrap();
+    ceremony.fleet.start_server().unwrap();
+    contains(ceremony.desk(&["keys", "publish"]), &["does not name this server's", "keys online"]);
+    let next = |file: &str, more: &[&str]| {
+        let from = ["keys", "draft", "-o", file, "--from", "keys/root.json"];
+        ceremony.desk(&[&from, more].concat()).unwrap();
+        ceremony.publish(file, &["anna", "ben"], "root")
+    };
+    ceremony.desk(&["keys", "online", "-o", "new.json"]).unwrap();
+    let published = next("root-3", &["--online-keys", "new.json"]).unwrap();
+    assert_eq!(published["published"], json!(["root 3"]));
+    assert_eq!(published["lacking"], json!(["turbine/1"]));
+    // A new release waits for the old ones. When their bundles are there again, so is the list, and
+    // nobody has to sign it.
+    contains(ceremony.draft_release("2", "list-2"), &["turbine/2 is pushed", "turbine/1"]);
+    assert_eq!(ceremony.draft_release("1", "list-1-again").unwrap()["new"], false);
+    assert!(!ceremony.path("list-1-again").exists());
+    let published = ceremony.desk(&["keys", "publish"]).unwrap();
+    assert_eq!((&published["published"], &published["lacking"]), (&json!([]), &json!([])));
+
+    // The device gets a new password, and keeps its root and its state.
+    ceremony.desk(&["device", "add", "mill-7", "-o", "again"]).unwrap();
+    fs::copy(ceremony.path("again/device.toml"), ceremony.path("mill-7/device/device.toml"))
+        .unwrap();
+    ceremony.draft_release("2", "list-2").unwrap();
+    ceremony.publish("list-2", &["anna", "ben"], "release").unwrap();
+    ceremony.fleet.start_agent("mill-7").unwrap();
+    ceremony.fleet.assign("mill-7", "turbine", "turbine/2").unwrap();
+    ceremony.fleet.wait_until_says("mill-7", "turbine v2 is here", holds("turbine v2")).unwrap();
+}
+
+#[test]
+fn a_file_that_rots_on_the_server_is_sent_again_with_its_release() {
+    let ceremony = Ceremony::of(&["anna", "ben"]);
+    ceremony.draft_first(&["anna", "ben"]).unwrap();
+    ceremony.publish("root-1", &["anna", "ben"], "root").unwrap();
+    ceremony.draft_release("1", "list-1").unwrap();
+    ceremony.publish("list-1", &["anna", "ben"], "release").unwrap();
+    let blobs = fs::read_dir(ceremony.path("server/blobs/sha256")).unwrap();
+    let largest = blobs.map(|entry| entry.unwrap().path()).max_by_key(|path| size(path)).unwrap();
+    let whole = fs::read(&largest).unwrap();
+    let mut rotten = whole.clone();
+    rotten[whole.len() / 2] ^= 1;
+    fs::write(&largest, rotten).unwrap();
+    let again = ceremony.draft_release("1", "list-2").unwrap();
+    assert_eq!((&again["new"], &again["blobs_pushed"]), (&json!(false), &json!(1)));
+    assert_eq!(fs::read(&largest).unwrap(), whole);
+    assert_eq!(ceremony.draft_release("1", "list-2").unwrap()["blobs_pushed"], 0);
+}
+
+fn size(path: &Path) -> u64 {
+    fs::metadata(path).unwrap().len()
+}

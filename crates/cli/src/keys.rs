@@ -7,7 +7,7 @@ mod generate;
 mod pin;
 #[cfg(feature = "pkcs11")]
 mod prompt;
-mod publish;
+pub mod publish;
 mod sign;
 pub mod signer;
 #[cfg(feature = "pkcs11")]

@@ -1,6 +1,6 @@
 //! What a delegated role signs: its list as the server has it, and the one that follows.
 
-use crate::keys::folder::{Freshness, KeyFolder};
+use crate::keys::folder::{Freshness, KeyFolder, KnownList};
 use crate::keys::signer::Signer;
 use crate::output::Usage;
 use crate::server::{Kind, Server};
@@ -36,6 +36,8 @@ struct Last {
     /// None where it does not hold by the keys and paths that the role has now.
     trusted: Option<TrustedTargets>,
     is_expired: bool,
+    /// The server has an older one or none: it was lost, or restored from a copy.
+    is_forgotten: bool,
     /// What lies in the folder of keys, from when it held.
     kept: Option<Vec<u8>>,
 }
@@ -61,16 +63,21 @@ impl<'a> Role<'a> {
         name: &RoleName,
         now: OffsetDateTime,
     ) -> anyhow::Result<Role<'a>> {
-        let list = server.releases()?;
-        let releases = match folder.verify(list.as_deref(), now)? {
-            (Some(releases), Freshness::Fresh) => Some(releases),
-            (Some(_), Freshness::Expired | Freshness::KeysReplaced) => bail!(
+        let known = folder.verify(server.releases()?.as_deref(), now)?;
+        let Some(known) = known else { bail!(nobody(name, &[])) };
+        let KnownList { bytes: list, releases, freshness, is_forgotten } = known;
+        if freshness != Freshness::Fresh {
+            bail!(
                 "the list of releases, which names role {name}, holds no longer: the release keys have \
                  to sign it anew first, with `lineside release delegate {name}`"
-            ),
-            (None, _) => None,
-        };
-        let (Some(releases), Some(list)) = (releases, list) else { bail!(nobody(name, &[])) };
+            );
+        }
+        if is_forgotten {
+            bail!(
+                "the server has forgotten the list of releases, which names role {name}: give it back \
+                 first, with `lineside keys publish`"
+            );
+        }
         let roles = releases.delegations()?;
         let delegation = roles.iter().find(|role| role.name == name.as_str());
         let delegation = delegation.with_context(|| nobody(name, &roles))?.clone();
@@ -87,6 +94,20 @@ impl<'a> Role<'a> {
     /// Whether what it has signed last holds no longer, because of its date or its keys.
     pub fn is_stale(&self) -> bool {
         self.last.as_ref().is_some_and(|last| last.is_expired || last.trusted.is_none())
+    }
+
+    /// Gives the server what the role has signed last, if that lies here and the server has lost it.
+    /// Whether it had.
+    ///
+    /// # Errors
+    /// The server lacks something that the list speaks of.
+    pub fn give_back(&self) -> anyhow::Result<bool> {
+        match &self.last {
+            Some(Last { bytes, is_forgotten: true, trusted: Some(_), .. }) => {
+                self.server.put_role(&self.name, bytes).map(|()| true)
+            }
+            _ => Ok(false),
+        }
     }
 
     /// Refuses a path that is not among those that it may sign.
@@ -265,8 +286,8 @@ fn last(
              somebody signed two. Ask whoever holds keys of {name} which one holds"
         );
     }
-    // A server that was restored from a copy may have forgotten the newest.
-    let newest = if kept_version > their_version { kept.clone() } else { theirs };
+    let is_forgotten = kept_version > their_version;
+    let newest = if is_forgotten { kept.clone() } else { theirs };
     let Some(bytes) = newest else { return Ok(None) };
     let verify = |now| verify_delegated(releases, name.as_str(), &bytes, None, now);
     let (trusted, is_expired) = match verify(now) {
@@ -274,7 +295,7 @@ fn last(
         verified => (verified.ok(), false),
     };
     let version = their_version.max(kept_version);
-    Ok(Some(Last { bytes, version, trusted, is_expired, kept }))
+    Ok(Some(Last { bytes, version, trusted, is_expired, is_forgotten, kept }))
 }
 
 fn nobody(name: &RoleName, roles: &[Delegation]) -> String {

@@ -3,7 +3,7 @@
 use crate::connection::{Connection, Environment, Token};
 use anyhow::{Context, bail};
 use lineside_bundle::{BundleName, Digest, MANIFEST_TYPE, archive};
-use lineside_trust::{DOCUMENT_BYTES_MAX, PublicKey};
+use lineside_trust::{DOCUMENT_BYTES_MAX, PublicKey, Root};
 use lineside_wire::name::RoleName;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -103,6 +103,14 @@ impl Server {
         self.send(Method::PUT, "/api/v1/root", Some((JSON, root)))?.done().map(drop)
     }
 
+    /// Gives it roots that follow each other, the first of them the one that it has or begins with.
+    pub fn put_roots(&self, roots: &[Root]) -> anyhow::Result<()> {
+        let texts: Result<Vec<&str>, _> =
+            roots.iter().map(|root| std::str::from_utf8(root.bytes())).collect();
+        let body = serde_json::to_vec(&texts.context("a root is no text")?)?;
+        self.send(Method::PUT, "/api/v1/roots", Some((JSON, &body)))?.done().map(drop)
+    }
+
     /// The list of releases it has, if it has one. Not verified.
     pub fn releases(&self) -> anyhow::Result<Option<Vec<u8>>> {
         self.document("/api/v1/releases")
@@ -134,6 +142,20 @@ impl Server {
         self.has(&format!("/v2/{bundle}/manifests/{digest}"))
     }
 
+    /// Whether it has a blob or a manifest, and gives the very bytes: a disk that fails may give others.
+    pub fn gives(&self, name: &impl Display, kind: Kind, digest: &Digest) -> anyhow::Result<bool> {
+        let answer = self.send_bounded(
+            Method::GET,
+            &kind.path(name, digest),
+            None,
+            archive::BLOB_BYTES_MAX,
+        )?;
+        match answer.status {
+            404 => Ok(false),
+            _ => Ok(Digest::of(&answer.done()?) == *digest),
+        }
+    }
+
     /// Gives it a blob of a bundle or of a role (OCI distribution 1.1, a single POST).
     pub fn put_blob(
         &self,
@@ -163,10 +185,7 @@ impl Server {
         kind: Kind,
         digest: &Digest,
     ) -> anyhow::Result<Vec<u8>> {
-        let path = match kind {
-            Kind::Manifest => format!("/v2/{name}/manifests/{digest}"),
-            Kind::Blob => format!("/v2/{name}/blobs/{digest}"),
-        };
+        let path = kind.path(name, digest);
         let answer = self.send_bounded(Method::GET, &path, None, archive::BLOB_BYTES_MAX)?;
         let bytes = answer.done().with_context(|| format!("cannot fetch {digest}"))?;
         if Digest::of(&bytes) != *digest {
@@ -369,6 +388,15 @@ impl Server {
 pub enum Kind {
     Manifest,
     Blob,
+}
+
+impl Kind {
+    fn path(self, name: &impl Display, digest: &Digest) -> String {
+        match self {
+            Kind::Manifest => format!("/v2/{name}/manifests/{digest}"),
+            Kind::Blob => format!("/v2/{name}/blobs/{digest}"),
+        }
+    }
 }
 
 impl Answer {

@@ -136,7 +136,8 @@ impl SignedDocuments {
             if !is_named {
                 return Err(Error::Refused(format!(
                     "root {} does not name this server's {name} key {}: \
-                     take the key from /api/v1/online-keys, as `lineside keys new` does",
+                     take its keys with `lineside keys online -o FILE`, and draft the next root with \
+                     `lineside keys draft --from keys/root.json --online-keys FILE`",
                     last.version(),
                     &id[..12]
                 )));

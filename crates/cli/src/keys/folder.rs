@@ -3,7 +3,9 @@
 use super::signer::Signer;
 use crate::new_files;
 use anyhow::{Context, bail};
-use lineside_trust::{DOCUMENT_BYTES_MAX, Root, TrustError, TrustedReleases, verify_releases};
+use lineside_trust::{
+    DOCUMENT_BYTES_MAX, Root, Seen, TrustError, TrustedReleases, verify_releases,
+};
 use lineside_wire::name::RoleName;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -21,6 +23,12 @@ const RELEASES_ROOT: &str = "releases-root.json";
 /// Name of the file with the release key of this number, from 1.
 pub fn release_key(number: usize) -> String {
     format!("release-{number}.pem")
+}
+
+/// Name of the file with the root of this version. Each that was trusted here stays: a server that
+/// stands in for one that is lost has to be led from the first to the last, as devices are.
+fn root_file(version: u64) -> String {
+    format!("{version}.root.json")
 }
 
 /// Name of the file with the last list of a delegated role.
@@ -57,9 +65,58 @@ impl KeyFolder {
         &self.root
     }
 
-    /// Whether this folder's root is the next one after a server's.
-    pub fn follows(&self, theirs: &[u8]) -> bool {
-        Root::pin(theirs).is_ok_and(|theirs| theirs.update(self.root.bytes()).is_ok())
+    /// The roots that were trusted here, each the way to the next; the last is this folder's.
+    ///
+    /// # Errors
+    /// What lies here as one of them is not what it was.
+    pub fn roots(&self) -> anyhow::Result<Vec<Root>> {
+        let mut roots = vec![self.root.clone()];
+        let mut next = self.root.clone();
+        while next.version() > 1 {
+            let file = self.path.join(root_file(next.version() - 1));
+            if !file.exists() {
+                break;
+            }
+            let name = file.display();
+            let bytes = read(&file, DOCUMENT_BYTES_MAX as u64)?;
+            let root = Root::pin(&bytes).with_context(|| format!("{name} cannot be trusted"))?;
+            let follows = root.update(next.bytes());
+            follows.with_context(|| format!("{name} does not lead to root {}", next.version()))?;
+            roots.push(root.clone());
+            next = root;
+        }
+        roots.reverse();
+        Ok(roots)
+    }
+
+    /// Keeps this folder's root by its version, whatever becomes of [`ROOT`].
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn keep_root(&self) -> anyhow::Result<()> {
+        let file = self.path.join(root_file(self.root.version()));
+        match file.exists() {
+            true => Ok(()),
+            false => new_files::make(&file, self.root.bytes()),
+        }
+    }
+
+    /// Puts the next root in the place of this folder's, which stays by its version.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn follow(&self, next: &[u8]) -> anyhow::Result<()> {
+        self.keep_root()?;
+        new_files::replace(&self.path.join(ROOT), next)
+    }
+
+    /// Whether a server's root is one before this folder's.
+    ///
+    /// # Errors
+    /// As for [`KeyFolder::roots`].
+    pub fn follows(&self, theirs: &Root) -> anyhow::Result<bool> {
+        let is_next = theirs.update(self.root.bytes()).is_ok();
+        Ok(is_next || self.roots()?.iter().rev().skip(1).any(|root| root.agrees_with(theirs)))
     }
 
     /// Refuses a server that follows another root than this folder has.
@@ -71,7 +128,8 @@ impl KeyFolder {
         let Some(theirs) = theirs else {
             bail!("the server at {url} has no root yet; run `lineside keys publish --keys {here}`");
         };
-        if theirs == self.root.bytes() {
+        let pinned = Root::pin(theirs).with_context(|| format!("{url} sends no root"))?;
+        if pinned.agrees_with(&self.root) {
             return Ok(());
         }
         if let Ok(next) = self.root.update(theirs) {
@@ -82,7 +140,7 @@ impl KeyFolder {
                 self.root.version()
             );
         }
-        if self.follows(theirs) {
+        if self.follows(&pinned)? {
             bail!(
                 "{here} has root version {}, and the server at {url} not yet; \
                  run `lineside keys publish --keys {here}`",
@@ -128,8 +186,9 @@ impl KeyFolder {
 
     /// Verifies the server's list of releases: signed, and no older than what was seen here.
     ///
-    /// A list past its date is believed, because it is to be signed anew: the second value says so.
-    /// So is one of keys that were replaced since, if it is the very one that was verified here.
+    /// A list past its date is believed, because it is to be signed anew. So is one of keys that were
+    /// replaced since, if it is the very one that was verified here. Where the server has none or an
+    /// older one than was seen here, that one is what the next has to follow.
     ///
     /// # Errors
     /// Why it is not trusted, and what to do.
@@ -137,36 +196,26 @@ impl KeyFolder {
         &self,
         releases: Option<&[u8]>,
         now: OffsetDateTime,
-    ) -> anyhow::Result<(Option<TrustedReleases>, Freshness)> {
-        let kept = self.kept_releases()?;
-        let kept_trusted = kept.as_deref().map(|bytes| self.trust_kept(bytes)).transpose()?;
-        let Some(bytes) = releases else {
-            if kept.is_some() {
-                bail!(self.forgotten());
-            }
-            return Ok((None, Freshness::Fresh));
-        };
-        let seen = match kept_trusted {
-            Some((trusted, Freshness::KeysReplaced)) if kept.as_deref() == Some(bytes) => {
-                return Ok((Some(trusted), Freshness::KeysReplaced));
-            }
-            kept => kept.map(|(trusted, _)| trusted.seen()),
-        };
-        let verify = |now| verify_releases(&self.root, bytes, seen.as_ref(), now);
-        let (trusted, freshness) = match verify(now) {
-            Err(TrustError::Expired { .. }) => {
-                (verify(OffsetDateTime::UNIX_EPOCH), Freshness::Expired)
-            }
-            verified => (verified, Freshness::Fresh),
-        };
-        match trusted {
-            Ok(trusted) => Ok((Some(trusted), freshness)),
-            Err(error @ TrustError::Older { .. }) => Err(error).context(self.forgotten()),
-            Err(error @ TrustError::Signature { .. }) => Err(error).context(
+    ) -> anyhow::Result<Option<KnownList>> {
+        let kept = self.kept_releases()?.map(|bytes| self.trust_kept(bytes, now)).transpose()?;
+        let forgotten = |kept| KnownList { is_forgotten: true, ..kept };
+        let Some(bytes) = releases else { return Ok(kept.map(forgotten)) };
+        if let Some(kept) = &kept
+            && kept.freshness == Freshness::KeysReplaced
+            && kept.bytes == bytes
+        {
+            return Ok(Some(kept.clone()));
+        }
+        let seen = kept.as_ref().map(|kept| kept.releases.seen());
+        let verified = known(&self.root, bytes.to_vec(), seen.as_ref(), now);
+        match (verified, kept) {
+            (Ok(theirs), _) => Ok(Some(theirs)),
+            (Err(TrustError::Older { .. }), Some(kept)) => Ok(Some(forgotten(kept))),
+            (Err(error @ TrustError::Signature { .. }), _) => Err(error).context(
                 "the server's list of releases is not trusted; if the release keys were replaced, \
                  sign it anew in the folder of keys that it was last signed or seen in",
             ),
-            Err(error) => Err(error).context("the server's list of releases is not trusted"),
+            (Err(error), _) => Err(error).context("the server's list of releases is not trusted"),
         }
     }
 
@@ -187,6 +236,7 @@ impl KeyFolder {
     /// # Errors
     /// What the file system says.
     pub fn keep_releases(&self, bytes: &[u8]) -> anyhow::Result<()> {
+        self.keep_root()?;
         if self.kept_releases()?.as_deref() == Some(bytes) {
             return Ok(());
         }
@@ -217,29 +267,20 @@ impl KeyFolder {
     }
 
     /// Verifies the list that lies here, by the root or by the one that it was verified with then.
-    fn trust_kept(&self, kept: &[u8]) -> anyhow::Result<(TrustedReleases, Freshness)> {
-        let verify = |root: &Root| verify_releases(root, kept, None, OffsetDateTime::UNIX_EPOCH);
-        let error = match verify(&self.root) {
-            Ok(trusted) => return Ok((trusted, Freshness::Fresh)),
+    fn trust_kept(&self, kept: Vec<u8>, now: OffsetDateTime) -> anyhow::Result<KnownList> {
+        let error = match known(&self.root, kept.clone(), None, now) {
+            Ok(known) => return Ok(known),
             Err(error) => error,
         };
         let former = self.path.join(RELEASES_ROOT);
         if former.exists() {
             let bytes = read(&former, DOCUMENT_BYTES_MAX as u64)?;
-            if let Ok(trusted) = Root::pin(&bytes).and_then(|root| verify(&root)) {
-                return Ok((trusted, Freshness::KeysReplaced));
+            if let Ok(known) = Root::pin(&bytes).and_then(|root| known(&root, kept, None, now)) {
+                return Ok(KnownList { freshness: Freshness::KeysReplaced, ..known });
             }
         }
         let path = self.path.join(RELEASES);
         Err(error).with_context(|| format!("{} cannot be trusted", path.display()))
-    }
-
-    fn forgotten(&self) -> String {
-        let here = self.path.display();
-        format!(
-            "the server has forgotten releases that were signed here; if it was restored from a copy, \
-             give it the newer list with `lineside keys publish --keys {here}`"
-        )
     }
 
     fn key_files(&self) -> anyhow::Result<Vec<PathBuf>> {
@@ -271,6 +312,36 @@ pub fn refuse_others(path: &Path) -> anyhow::Result<()> {
         bail!("{name} may be read by others (mode {mode:o}); run: chmod 600 {name}");
     }
     Ok(())
+}
+
+/// The list of releases that the next one follows.
+#[derive(Debug, Clone)]
+pub struct KnownList {
+    /// As it was signed.
+    pub bytes: Vec<u8>,
+    /// What it says.
+    pub releases: TrustedReleases,
+    /// Whether it is to be signed anew.
+    pub freshness: Freshness,
+    /// The server has none, or an older one: it was lost, or restored from a copy.
+    pub is_forgotten: bool,
+}
+
+/// Verifies a list by a root; a date that has passed is said.
+fn known(
+    root: &Root,
+    bytes: Vec<u8>,
+    seen: Option<&Seen>,
+    now: OffsetDateTime,
+) -> Result<KnownList, TrustError> {
+    let verify = |now| verify_releases(root, &bytes, seen, now);
+    let (releases, freshness) = match verify(now) {
+        Err(TrustError::Expired { .. }) => {
+            (verify(OffsetDateTime::UNIX_EPOCH)?, Freshness::Expired)
+        }
+        verified => (verified?, Freshness::Fresh),
+    };
+    Ok(KnownList { bytes, releases, freshness, is_forgotten: false })
 }
 
 /// Whether a document is still good.
@@ -399,22 +470,45 @@ mod tests {
         assert!(desk.open().verify(Some(&old), NOW).is_ok());
         desk.open().keep_releases(&new).unwrap();
         for forgotten in [Some(old.as_slice()), None] {
-            let error = format!("{:#}", desk.open().verify(forgotten, NOW).unwrap_err());
-            assert!(
-                error.contains("forgotten releases") && error.contains("keys publish"),
-                "{error}"
-            );
+            let known = desk.open().verify(forgotten, NOW).unwrap().unwrap();
+            assert!(known.is_forgotten && known.bytes == new);
         }
-        assert!(desk.open().verify(Some(&new), NOW).is_ok());
+        assert!(!desk.open().verify(Some(&new), NOW).unwrap().unwrap().is_forgotten);
+    }
+
+    #[test]
+    fn every_root_that_was_trusted_stays_and_leads_to_the_next() {
+        let desk = Desk::new();
+        let versions = |folder: &KeyFolder| -> Vec<u64> {
+            folder.roots().unwrap().iter().map(Root::version).collect()
+        };
+        assert_eq!(versions(&desk.open()), [1]);
+        let first = desk.open().root().clone();
+        for version in [2, 3] {
+            let next = RootSpec { version, ..desk.spec.clone() };
+            desk.open().follow(&sign_root(&next, &[&desk.root_key])).unwrap();
+        }
+        assert_eq!(versions(&desk.open()), [1, 2, 3]);
+        assert!(desk.open().follows(&first).unwrap());
+        let here = desk.open().root().clone();
+        assert!(!desk.open().follows(&here).unwrap());
+
+        // A root that somebody else made does not lead here.
+        let path = desk.folder.path().join(root_file(2));
+        std::fs::write(&path, Desk::new().open().root().bytes()).unwrap();
+        let error = format!("{:#}", desk.open().roots().unwrap_err());
+        assert!(error.contains("2.root.json does not lead to root 3"), "{error}");
+        std::fs::remove_file(path).unwrap();
+        assert_eq!(versions(&desk.open()), [3]);
     }
 
     #[test]
     fn a_list_past_its_date_is_told_apart_from_one_that_nobody_signed() {
         let desk = Desk::new();
         let expired = desk.list(1, NOW - Duration::days(1));
-        let (trusted, freshness) = desk.open().verify(Some(&expired), NOW).unwrap();
-        assert!(trusted.unwrap().get("turbine/1").is_some());
-        assert_eq!(freshness, Freshness::Expired);
+        let known = desk.open().verify(Some(&expired), NOW).unwrap().unwrap();
+        assert!(known.releases.get("turbine/1").is_some());
+        assert_eq!(known.freshness, Freshness::Expired);
         let forged = String::from_utf8(desk.list(1, LATER)).unwrap().replace("turbine", "turbina");
         let error = format!("{:#}", desk.open().verify(Some(forged.as_bytes()), NOW).unwrap_err());
         assert!(error.contains("is not trusted"), "{error}");
@@ -429,16 +523,16 @@ mod tests {
         desk.people = (0..3).map(|_| KeyPair::generate(&random).unwrap()).collect();
         desk.spec.version = 2;
         desk.spec.releases = (desk.people.iter().map(KeyPair::public).collect(), 2);
-        let before = desk.open().root().bytes().to_vec();
+        let before = desk.open().root().clone();
         let root = sign_root(&desk.spec, &[&desk.root_key]);
         std::fs::write(desk.folder.path().join(ROOT), root).unwrap();
-        assert!(desk.open().follows(&before));
-        let error = desk.open().compare("URL", Some(&before)).unwrap_err().to_string();
+        assert!(desk.open().follows(&before).unwrap());
+        let error = desk.open().compare("URL", Some(before.bytes())).unwrap_err().to_string();
         assert!(error.contains("keys publish"), "{error}");
 
-        let (trusted, freshness) = desk.open().verify(Some(&seen_here), NOW).unwrap();
-        assert_eq!(freshness, Freshness::KeysReplaced);
-        assert!(trusted.unwrap().get("turbine/2").is_some());
+        let known = desk.open().verify(Some(&seen_here), NOW).unwrap().unwrap();
+        assert_eq!(known.freshness, Freshness::KeysReplaced);
+        assert!(known.releases.get("turbine/2").is_some());
         // Whoever has a key that was replaced may have signed this one.
         let error = format!("{:#}", desk.open().verify(Some(&other), NOW).unwrap_err());
         assert!(error.contains("is not trusted") && error.contains("sign it anew"), "{error}");
@@ -446,7 +540,8 @@ mod tests {
         // Signed anew it holds by the root itself.
         let anew = desk.list(3, LATER);
         desk.open().keep_releases(&anew).unwrap();
-        assert_eq!(desk.open().verify(Some(&anew), NOW).unwrap().1, Freshness::Fresh);
+        let known = desk.open().verify(Some(&anew), NOW).unwrap().unwrap();
+        assert_eq!(known.freshness, Freshness::Fresh);
         let error = format!("{:#}", desk.open().verify(Some(&seen_here), NOW).unwrap_err());
         assert!(error.contains("not trusted"), "{error}");
     }

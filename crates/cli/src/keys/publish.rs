@@ -3,13 +3,14 @@
 use super::folder::{Freshness, KeyFolder, ROOT};
 use super::sign;
 use crate::connection::Connection;
-use crate::new_files::{self, NewFiles, Readers};
+use crate::new_files::{NewFiles, Readers};
 use crate::output::Output;
 use crate::role::Role;
 use crate::server::Server;
 use anyhow::{Context, bail};
 use clap::Args;
-use lineside_trust::{Contents, Draft, Root};
+use lineside_trust::{Contents, Draft, Root, TrustedReleases};
+use lineside_wire::name::RoleName;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
@@ -50,14 +51,19 @@ pub fn run(publish: &Publish, connection: &Connection, output: &Output) -> anyho
             Server::at(connection)?
         }
     };
-    let advice = rest(keys, &server, &mut published)?;
-    let text = if published.is_empty() {
-        format!("the server at {} has all of it{advice}", server.url())
-    } else {
+    let left = rest(keys, &server, &mut published)?;
+    let mut text = if !published.is_empty() {
         let published = published.join(" and the ");
-        format!("the server at {} has the {published} now{advice}", server.url())
+        format!("the server at {} has the {published} now", server.url())
+    } else if left.advice.is_empty() {
+        format!("the server at {} has all of it", server.url())
+    } else {
+        format!("nothing is published: the server at {} has the root", server.url())
     };
-    output.print(text, &json!({ "published": published }))
+    for advice in &left.advice {
+        text = format!("{text}\n{advice}");
+    }
+    output.print(text, &json!({ "published": published, "lacking": left.lacking }))
 }
 
 /// Gives the server a root that follows its own, and then the folder: the server may have an
@@ -77,31 +83,50 @@ fn root(draft: &Draft, signed: &[u8], keys: &Path, server: &Server) -> anyhow::R
             folder.root().version()
         );
     }
-    let theirs = server.root()?.map(|root| Root::pin(&root)).transpose();
-    let theirs = theirs.with_context(|| format!("{} sends no root", server.url()))?;
-    match &theirs {
-        Some(theirs) if theirs.agrees_with(&new) => {}
-        Some(theirs) if follows(theirs) => server.put_root(signed)?,
-        None if draft.root_before().is_none() => server.put_root(signed)?,
-        Some(theirs) => bail!(
-            "the server at {} has root {}, and {} does not follow it",
-            server.url(),
-            theirs.version(),
-            draft.name()
-        ),
-        None => bail!(
-            "the server at {} has no root yet, and has to be given those before {} first",
-            server.url(),
-            draft.name()
-        ),
+    let mut roots = match &here {
+        Some(folder) => folder.roots()?,
+        None => draft.root_before().cloned().into_iter().collect(),
+    };
+    if roots.last().is_none_or(|last| !last.agrees_with(&new)) {
+        roots.push(new);
     }
-    if here.is_some() {
-        return new_files::replace(&file, signed);
+    lead(server, &roots)?;
+    if let Some(folder) = here {
+        return folder.follow(signed);
     }
     let files = NewFiles::reserve(keys, &[(ROOT.to_owned(), Readers::All)])?;
     files.fill(ROOT, signed)?;
     files.keep();
     Ok(())
+}
+
+/// Gives the server those of `roots`, each the way to the next, that come after its own: all of them
+/// where it has none. Whether there were any.
+fn lead(server: &Server, roots: &[Root]) -> anyhow::Result<bool> {
+    let theirs = server.root()?.map(|root| Root::pin(&root)).transpose();
+    let theirs = theirs.with_context(|| format!("{} sends no root", server.url()))?;
+    let known = match &theirs {
+        None => Some(0),
+        Some(theirs) => match roots.iter().rposition(|root| root.agrees_with(theirs)) {
+            Some(place) => Some(place + 1),
+            None => roots.iter().position(|root| theirs.update(root.bytes()).is_ok()),
+        },
+    };
+    let (Some(known), Some(newest)) = (known, roots.last()) else {
+        bail!(
+            "the server at {} has root {}, and root {} does not follow it",
+            server.url(),
+            theirs.map_or(0, |root| root.version()),
+            roots.last().map_or(0, Root::version)
+        );
+    };
+    if known == roots.len() {
+        return Ok(false);
+    }
+    server.put_roots(&roots[known..]).with_context(|| {
+        format!("the server at {} does not take root {}", server.url(), newest.version())
+    })?;
+    Ok(true)
 }
 
 /// Gives the server a list of releases.
@@ -132,28 +157,104 @@ fn same_root(draft: &Draft, keys: &Path, server: &Server) -> anyhow::Result<KeyF
     Ok(folder)
 }
 
-/// Gives the server what lies in the folder and it lacks. Returns what is to be done about the rest.
-fn rest(keys: &Path, server: &Server, published: &mut Vec<String>) -> anyhow::Result<&'static str> {
+/// What the server could not be given, and why.
+#[derive(Default)]
+struct Left {
+    /// A sentence for each thing that is to be done.
+    advice: Vec<String>,
+    /// Releases whose bundles the server lacks.
+    lacking: Vec<String>,
+}
+
+/// Gives the server what lies in the folder and it lacks.
+fn rest(keys: &Path, server: &Server, published: &mut Vec<String>) -> anyhow::Result<Left> {
     let folder = KeyFolder::open(keys)?;
+    folder.keep_root()?;
+    let mut left = Left::default();
     let theirs = server.root()?;
-    if theirs.as_deref().is_none_or(|theirs| folder.follows(theirs)) {
-        server.put_root(folder.root().bytes())?;
-        published.push("root".into());
-    } else {
+    let roots = folder.roots()?;
+    let is_behind = match &theirs {
+        None => true,
+        Some(theirs) => folder.follows(&Root::pin(theirs)?)?,
+    };
+    if !is_behind {
         folder.compare(server.url(), theirs.as_deref())?;
+    } else if lead(server, &roots)? {
+        published.push("root".into());
     }
-    if let Some(kept) = folder.kept_releases()? {
-        match folder.verify(server.releases()?.as_deref(), OffsetDateTime::now_utc()) {
-            Ok((_, Freshness::Fresh)) => {}
-            Ok((_, Freshness::Expired | Freshness::KeysReplaced)) => {
-                return Ok("\nIts list of releases no longer holds: sign it anew with \
-                           `lineside release BUNDLE`; a bundle that is released already will do");
-            }
-            Err(_) => {
-                server.put_releases(&kept)?;
-                published.push("list of releases".into());
-            }
+    let first = roots.first().map_or(1, Root::version);
+    if theirs.is_none() && first > 1 {
+        left.advice.push(format!(
+            "The roots before root {first} are not in {keys}: a device that has not come as far as root \
+             {before} cannot follow this server. If you have them elsewhere, put them there by their \
+             versions, as {before}.{ROOT}, and begin with a new server once more",
+            keys = keys.display(),
+            before = first - 1
+        ));
+    }
+    let known = folder.verify(server.releases()?.as_deref(), OffsetDateTime::now_utc())?;
+    let Some(known) = known else { return Ok(left) };
+    if known.is_forgotten {
+        left.lacking = lacking(server, &known.releases)?;
+    }
+    if !left.lacking.is_empty() {
+        left.advice.push(format!(
+            "It lacks {}, and takes no list of releases without their bundles; next, for each of them: \
+             lineside release BUNDLE",
+            left.lacking.join(", ")
+        ));
+    } else if known.freshness != Freshness::Fresh {
+        let draft = if folder.release_keys().is_err() { " --draft FILE" } else { "" };
+        left.advice.push(format!(
+            "Its list of releases no longer holds: sign it anew with `lineside release BUNDLE{draft}`; \
+             a bundle that is released already will do"
+        ));
+    } else {
+        if known.is_forgotten {
+            server.put_releases(&known.bytes)?;
+            published.push("list of releases".into());
+        }
+        give_back_roles(keys, &known.releases, server, published, &mut left)?;
+    }
+    Ok(left)
+}
+
+/// Gives the server what vendors and sites have signed, as far as it lies here and the server lost it.
+fn give_back_roles(
+    keys: &Path,
+    releases: &TrustedReleases,
+    server: &Server,
+    published: &mut Vec<String>,
+    left: &mut Left,
+) -> anyhow::Result<()> {
+    let now = OffsetDateTime::now_utc();
+    for name in releases.delegates() {
+        let (name, folder): (RoleName, _) = (name.parse()?, KeyFolder::open(keys)?);
+        if folder.kept_role(&name)?.is_none() {
+            continue;
+        }
+        let given = Role::with(folder, server, &name, now).and_then(|role| role.give_back());
+        match given {
+            Ok(true) => published.push(format!("list of {name}")),
+            Ok(false) => {}
+            Err(error) => left.advice.push(format!(
+                "It lacks what {name} has signed last, and does not take it: {error:#}"
+            )),
         }
     }
-    Ok("")
+    Ok(())
+}
+
+/// Releases in a list whose bundles the server has not.
+///
+/// # Errors
+/// What the server says.
+pub fn lacking(server: &Server, releases: &TrustedReleases) -> anyhow::Result<Vec<String>> {
+    let mut lacking = Vec::new();
+    for release in releases.iter() {
+        if !server.has_manifest(&release.id.name, &release.id.digest)? {
+            lacking.push(release.path());
+        }
+    }
+    Ok(lacking)
 }

@@ -169,10 +169,9 @@ fn change(
     let server = Server::at(connection)?;
     folder.compare(server.url(), server.root()?.as_deref())?;
     let now = OffsetDateTime::now_utc();
-    let listed = server.releases()?;
-    let (trusted, _) = folder.verify(listed.as_deref(), now)?;
-    let mut roles = match &trusted {
-        Some(trusted) => trusted.delegations()?,
+    let known = folder.verify(server.releases()?.as_deref(), now)?;
+    let mut roles = match &known {
+        Some(known) => known.releases.delegations()?,
         None => Vec::new(),
     };
     change(&mut roles)?;
@@ -180,9 +179,9 @@ fn change(
     if let Some(Err(problem)) = named.map(|named| named.check(folder.root())) {
         bail!(problem);
     }
-    let mut draft = ReleasesDraft::after(trusted.as_ref());
+    let mut draft = ReleasesDraft::after(known.as_ref().map(|known| &known.releases));
     draft.delegate(&roles);
-    let before = trusted.as_ref().and(listed.as_deref());
+    let before = known.as_ref().map(|known| known.bytes.as_slice());
     let draft = Draft::releases(&draft.sign(now + LIST_LIFE, &[]), folder.root(), before)?;
     if let Some(file) = &signed.draft {
         let (text, json) = put_draft(&draft, file)?;

@@ -3,17 +3,18 @@
 use super::LIST_LIFE;
 use crate::bundle;
 use crate::connection::Connection;
-use crate::keys::folder::{Freshness, KeyFolder};
+use crate::keys::folder::{Freshness, KeyFolder, KnownList};
+use crate::keys::publish::lacking;
 use crate::keys::signer::{self, Pin};
 use crate::keys::{KEYS, words};
 use crate::new_files;
 use crate::output::{Output, Usage};
 use crate::role::{self, Role};
-use crate::server::Server;
+use crate::server::{Kind, Server};
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use lineside_bundle::{BuiltBundle, Digest, ReleaseId};
-use lineside_trust::{Draft, ReleasesDraft, RoleDraft, SignedRelease, TrustedReleases};
+use lineside_trust::{Draft, ReleasesDraft, RoleDraft, SignedRelease};
 use lineside_wire::name::RoleName;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -56,6 +57,22 @@ struct Plan<D> {
     is_new: bool,
 }
 
+impl<D> Plan<D> {
+    /// What the server is to be asked: it has had a release before, and may have lost or damaged it.
+    fn asked(&self) -> Asked {
+        if self.is_new { Asked::WhatItHas } else { Asked::WhatItGives }
+    }
+}
+
+/// How a server is asked for what is about to be pushed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// By name: it verified the bytes when they came.
+    WhatItHas,
+    /// For the bytes: its disk may have given way since.
+    WhatItGives,
+}
+
 pub fn run(release: &Publish, connection: &Connection, output: &Output) -> anyhow::Result<()> {
     match &release.role {
         Some(role) => by_role(release, role, connection, output),
@@ -76,26 +93,26 @@ fn by_release_keys(
     let server = Server::at(connection)?;
     folder.compare(server.url(), server.root()?.as_deref())?;
     let now = OffsetDateTime::now_utc();
-    let listed = server.releases()?;
+    let known = folder.verify(server.releases()?.as_deref(), now)?;
     let built = built(release, output)?;
-    let (trusted, freshness) = match folder.verify(listed.as_deref(), now) {
-        Ok(verified) => verified,
-        Err(error) => {
-            // A server that was restored from a copy lacks the blobs of what it has forgotten, and
-            // takes the list back only when they are there.
-            push(&built, &server, output)?;
-            return Err(error);
-        }
-    };
     let id = built.release_id();
-    let others = match &trusted {
-        Some(trusted) => role::others(&server, trusted, &path(&id), None, now)?,
+    let others = match &known {
+        Some(known) => role::others(&server, &known.releases, &path(&id), None, now)?,
         None => Vec::new(),
     };
-    let plan = plan(id, trusted.as_ref(), others, freshness, release.floor)?;
-    let pushed = push(&built, &server, output)?;
+    let plan = plan(id, known.as_ref(), others, release.floor)?;
+    let pushed = push(&built, &server, plan.asked(), output)?;
+    // A server that was lost or set back takes a list only when all bundles in it are there again.
+    let forgotten = known.as_ref().filter(|known| known.is_forgotten);
+    let lacking = match forgotten {
+        Some(known) => lacking(&server, &known.releases)?,
+        None => Vec::new(),
+    };
+    if !lacking.is_empty() {
+        return tell_lacking(&plan, &lacking, &pushed, output);
+    }
     let draft = plan.draft.as_ref().map(|draft| {
-        let before = trusted.as_ref().and(listed.as_deref());
+        let before = known.as_ref().map(|known| known.bytes.as_slice());
         Draft::releases(&draft.sign(now + LIST_LIFE, &[]), folder.root(), before)
     });
     let draft = draft.transpose()?;
@@ -103,13 +120,18 @@ fn by_release_keys(
         let (text, json) = put_draft(draft, file)?;
         return tell_draft(&plan.release, &text, json, output);
     }
-    let bytes = match (draft, listed) {
+    let bytes = match (draft, &known) {
         (Some(draft), _) => {
             let bytes = signer::finish(draft, &keys, &release.pin, now, output.json)?;
             server.put_releases(&bytes)?;
             bytes
         }
-        (None, Some(listed)) => listed,
+        (None, Some(known)) => {
+            if known.is_forgotten {
+                server.put_releases(&known.bytes)?;
+            }
+            known.bytes.clone()
+        }
         (None, None) => bail!("a release is listed in a list that does not exist"),
     };
     folder.keep_releases(&bytes).context("released, but the list is not kept beside the keys")?;
@@ -139,7 +161,7 @@ fn by_role(
     let id = built.release_id();
     role.check_path(&path(&id))?;
     let plan = plan_of_role(id, &role, release.floor)?;
-    let pushed = push(&built, &server, output)?;
+    let pushed = push(&built, &server, plan.asked(), output)?;
     if let Some(next) = &plan.draft {
         let files = role.files()?;
         let draft = role.draft(next, OffsetDateTime::now_utc() + LIST_LIFE, files.clone())?;
@@ -149,6 +171,8 @@ fn by_role(
         }
         let now = OffsetDateTime::now_utc();
         role.publish(&signer::finish(draft, &keys, &release.pin, now, output.json)?, &files)?;
+    } else {
+        role.give_back()?;
     }
     tell(release, &plan, keys.len(), &pushed, output)
 }
@@ -174,11 +198,40 @@ fn tell<D>(
     let text = if *is_new {
         format!("{path} released{by} as number {number}; next: lineside assign DEVICE SLOT {path}")
     } else {
-        format!("{path} is released already{by}, as number {number}")
+        let repaired = match pushed.blobs + usize::from(pushed.manifest) {
+            0 => String::new(),
+            count => format!("; files that the server lacked or had damaged, sent again: {count}"),
+        };
+        format!("{path} is released already{by}, as number {number}{repaired}")
     };
     let json = json!({ "release": path, "number": number, "floor": signed.floor, "new": is_new,
         "role": release.role, "digest": signed.id.digest, "size": signed.id.size,
         "signatures": signatures, "blobs_pushed": pushed.blobs, "bytes_pushed": pushed.bytes });
+    output.print(text, &json)
+}
+
+/// Says that a bundle is there, and that the list waits for others.
+fn tell_lacking<D>(
+    plan: &Plan<D>,
+    lacking: &[String],
+    pushed: &Pushed,
+    output: &Output,
+) -> anyhow::Result<()> {
+    let path = plan.release.path();
+    let others = lacking.join(", ");
+    if plan.is_new {
+        bail!(
+            "{path} is pushed and not released: the server has lost its list of releases, and takes it \
+             back when it has {others} as well; next, for each of them, and then for {path}: \
+             lineside release BUNDLE"
+        );
+    }
+    let text = format!(
+        "{path} is on the server; it has lost its list of releases, and takes it back when it has \
+         {others} as well; next, for each of them: lineside release BUNDLE"
+    );
+    let json = json!({ "release": path, "number": plan.release.number, "new": false,
+        "lacking": lacking, "blobs_pushed": pushed.blobs, "bytes_pushed": pushed.bytes });
     output.print(text, &json)
 }
 
@@ -196,15 +249,16 @@ fn tell_draft(
 
 fn plan(
     id: ReleaseId,
-    trusted: Option<&TrustedReleases>,
+    known: Option<&KnownList>,
     others: Vec<SignedRelease>,
-    freshness: Freshness,
     floor: Option<u64>,
 ) -> anyhow::Result<Plan<ReleasesDraft>> {
-    let mut draft = ReleasesDraft::after(trusted).beside(others);
-    if let Some(old) = trusted.and_then(|trusted| trusted.get(&path(&id))) {
+    let mut draft = ReleasesDraft::after(known.map(|known| &known.releases)).beside(others);
+    if let Some((known, old)) =
+        known.and_then(|known| Some((known, known.releases.get(&path(&id))?)))
+    {
         same(old, &id, floor)?;
-        let draft = (freshness != Freshness::Fresh).then_some(draft);
+        let draft = (known.freshness != Freshness::Fresh).then_some(draft);
         return Ok(Plan { release: old.clone(), draft, is_new: false });
     }
     let release = draft.add(id, floor).map_err(|problem| anyhow!(problem))?;
@@ -262,15 +316,26 @@ pub fn put_draft(draft: &Draft, file: &Path) -> anyhow::Result<(String, Value)> 
 struct Pushed {
     blobs: usize,
     bytes: usize,
+    /// Whether the manifest, too.
+    manifest: bool,
 }
 
 /// Gives the server every blob it lacks; the manifest last, because it names the others.
-fn push(built: &BuiltBundle, server: &Server, output: &Output) -> anyhow::Result<Pushed> {
+fn push(
+    built: &BuiltBundle,
+    server: &Server,
+    asked: Asked,
+    output: &Output,
+) -> anyhow::Result<Pushed> {
     let ReleaseId { name, version, digest, .. } = built.release_id();
     let working = output.working(format!("asking the server what it has of {name}/{version}"));
     let mut lacking: Vec<(&Digest, &Vec<u8>)> = Vec::new();
     for (digest, bytes) in &built.blobs {
-        if !server.has_blob(&name, digest)? {
+        let has = match asked {
+            Asked::WhatItHas => server.has_blob(&name, digest)?,
+            Asked::WhatItGives => server.gives(&name, Kind::Blob, digest)?,
+        };
+        if !has {
             lacking.push((digest, bytes));
         }
     }
@@ -286,11 +351,15 @@ fn push(built: &BuiltBundle, server: &Server, output: &Output) -> anyhow::Result
             .put_blob(&name, digest, bytes)
             .with_context(|| format!("cannot push blob {digest}"))?;
     }
-    if !server.has_manifest(&name, &digest)? {
+    let has = match asked {
+        Asked::WhatItHas => server.has_manifest(&name, &digest)?,
+        Asked::WhatItGives => server.gives(&name, Kind::Manifest, &digest)?,
+    };
+    if !has {
         let put = server.put_manifest(&name, &digest, &built.oci_manifest);
         put.with_context(|| format!("cannot push the manifest of {name}/{version}"))?;
     }
-    Ok(Pushed { blobs: lacking.len(), bytes })
+    Ok(Pushed { blobs: lacking.len(), bytes, manifest: !has })
 }
 
 #[cfg(test)]
@@ -310,7 +379,7 @@ mod tests {
         }
     }
 
-    fn trusted() -> TrustedReleases {
+    fn known(freshness: Freshness) -> KnownList {
         let random = SystemRandom::new();
         let key = || KeyPair::generate(&random).unwrap();
         let (root_key, people, online, director) = (key(), key(), key(), key());
@@ -325,7 +394,9 @@ mod tests {
         let root = Root::pin(&sign_root(&spec, &[&root_key])).unwrap();
         let mut draft = ReleasesDraft::after(None);
         draft.add(id("1", "one"), None).unwrap();
-        verify_releases(&root, &draft.sign(NOW + LIST_LIFE, &[&people]), None, NOW).unwrap()
+        let bytes = draft.sign(NOW + LIST_LIFE, &[&people]);
+        let releases = verify_releases(&root, &bytes, None, NOW).unwrap();
+        KnownList { bytes, releases, freshness, is_forgotten: false }
     }
 
     fn planned(
@@ -333,7 +404,7 @@ mod tests {
         freshness: Freshness,
         floor: Option<u64>,
     ) -> Result<Plan<ReleasesDraft>, String> {
-        plan(id, Some(&trusted()), Vec::new(), freshness, floor).map_err(|error| error.to_string())
+        plan(id, Some(&known(freshness)), Vec::new(), floor).map_err(|error| error.to_string())
     }
 
     #[test]
