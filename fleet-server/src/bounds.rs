@@ -75,6 +75,15 @@ pub(crate) const REFERRERS_MAX: usize = 64;
 pub(crate) const DELTA_TARGETS_MAX: usize = 4;
 /// Earlier releases from which deltas are made to each of them, the nearest first.
 pub(crate) const DELTA_BASES_MAX: usize = 3;
+/// How long a device that asks for deltas is kept waiting while some are being made, and in how many
+/// seconds it may ask again. It hangs up after 20 seconds of silence.
+pub(crate) const DELTA_WAIT_MAX: Duration = Duration::from_secs(10);
+pub(crate) const DELTA_ASK_AGAIN_SECONDS: u64 = 30;
+/// Devices that are kept waiting at a time: whoever else wants something of the server needs
+/// connections, too. Others are told at once to ask again.
+pub(crate) const DELTA_WAITING_MAX: usize = 64;
+/// Bytes of blobs whose digests are taken anew each time that blobs are swept, and the rest of a blob.
+pub(crate) const SCRUBBED_BYTES: u64 = 2 << 30;
 /// Bytes of a blob that a delta is made of or to: making one takes several times as much memory.
 /// Larger blobs are sent whole.
 pub(crate) const DELTA_BLOB_BYTES_MAX: u64 = 64 << 20;

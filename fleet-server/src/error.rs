@@ -47,6 +47,14 @@ pub enum Error {
         /// What has come of it, in bytes.
         size: u64,
     },
+    /// It is being made.
+    #[error("{what} are being made: ask again in {seconds} seconds")]
+    NotYet {
+        /// What.
+        what: &'static str,
+        /// When to ask again.
+        seconds: u64,
+    },
     /// The database failed. Its cause is for the log alone: it may quote what is in a row.
     #[error("the database failed, see the server's log")]
     Database(#[from] DbErr),

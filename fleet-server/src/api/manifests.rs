@@ -4,7 +4,7 @@ use crate::api::Problem;
 use crate::api::blobs::parse;
 use crate::api::caller::{Administrator, Reader};
 use crate::api::extract::{Bytes, Json, Path, Query};
-use crate::bounds::TAGS_MAX;
+use crate::bounds::{DELTA_ASK_AGAIN_SECONDS, TAGS_MAX};
 use crate::error::Error;
 use crate::fleet::Fleet;
 use axum::body::Body;
@@ -12,7 +12,7 @@ use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, LINK, LOCATION};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use lineside_bundle::referrer::INDEX_TYPE;
+use lineside_bundle::referrer::{DELTA_TYPE, INDEX_TYPE};
 use lineside_bundle::{BundleName, Digest, MANIFEST_TYPE};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -91,7 +91,8 @@ pub(crate) struct Wanted {
 #[utoipa::path(get, path = "/v2/{name}/referrers/{digest}",
     params(("name" = String, Path), ("digest" = String, Path), Wanted),
     security(("administrator" = []), ("device" = [])),
-    responses((status = 200, description = "OCI image index"), (status = 403, body = Problem)))]
+    responses((status = 200, description = "OCI image index"), (status = 403, body = Problem),
+        (status = 503, body = Problem, description = "deltas are being made")))]
 pub(crate) async fn referrers(
     reader: Reader,
     State(fleet): State<Arc<Fleet>>,
@@ -101,6 +102,13 @@ pub(crate) async fn referrers(
     let digest = parse(&digest)?;
     reader.check(&fleet, &name, &digest).await?;
     let kind = wanted.artifact_type.as_deref();
+    if matches!(reader, Reader::Device(_))
+        && kind == Some(DELTA_TYPE)
+        && !fleet.artifacts.deltas.are_made(&digest).await
+    {
+        let (what, seconds) = ("deltas", DELTA_ASK_AGAIN_SECONDS);
+        return Err(Error::NotYet { what, seconds });
+    }
     let referrers = fleet.artifacts.referrers(&name, &digest, kind).await?;
     let mut response = Response::builder().header(CONTENT_TYPE, INDEX_TYPE);
     if kind.is_some() {

@@ -61,6 +61,8 @@ fn code(status: StatusCode, path: &str) -> &'static str {
         (StatusCode::NOT_FOUND, "manifests") => "MANIFEST_UNKNOWN",
         (StatusCode::NOT_FOUND, _) => "NAME_UNKNOWN",
         (StatusCode::PAYLOAD_TOO_LARGE, _) => "SIZE_INVALID",
+        // The specification has no word for it; this is the one of the registry that it came from.
+        (StatusCode::SERVICE_UNAVAILABLE, _) => "UNAVAILABLE",
         (StatusCode::UNPROCESSABLE_ENTITY, "blobs") => "DIGEST_INVALID",
         (_, "blobs") => "BLOB_UPLOAD_INVALID",
         (_, "manifests") => "MANIFEST_INVALID",
@@ -100,6 +102,7 @@ impl Error {
             }
             Error::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Error::Range { .. } | Error::OutOfPlace { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
+            Error::NotYet { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Error::Database(_) | Error::File { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -108,7 +111,7 @@ impl Error {
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let status = self.status();
-        if status.is_server_error() {
+        if status == StatusCode::INTERNAL_SERVER_ERROR {
             tracing::error!("{}", chain(&self));
         }
         let mut response = tell(status, self.told());
@@ -122,6 +125,7 @@ impl IntoResponse for Error {
             }
             Error::Range { size } => say(header::CONTENT_RANGE, format!("bytes */{size}")),
             Error::OutOfPlace { size } => say(header::RANGE, upload_range(size)),
+            Error::NotYet { seconds, .. } => say(header::RETRY_AFTER, seconds.to_string()),
             _ => {}
         }
         response

@@ -310,8 +310,13 @@ impl Blobs {
         folder.sync_all().await.map_err(wrong)
     }
 
-    fn path(&self, digest: &Digest) -> PathBuf {
+    pub(super) fn path(&self, digest: &Digest) -> PathBuf {
         self.blobs.join(digest.hex())
+    }
+
+    /// Where all blobs are.
+    pub(super) fn folder(&self) -> &Path {
+        &self.blobs
     }
 }
 

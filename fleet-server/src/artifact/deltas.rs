@@ -1,8 +1,8 @@
 //! Deltas between releases, made in the background: recipes by which a device makes a blob of the
 //! new release out of one that it has, kept as OCI artifacts that refer to the release's manifest.
 //!
-//! Nothing waits for them and nothing depends on them: a device that finds none, or one that is of
-//! no use to it, fetches the blob itself.
+//! Nothing depends on them: a device that finds none, or one that is of no use to it, fetches the blob
+//! itself. It waits a little for those that are being made.
 
 use crate::artifact::Artifacts;
 use crate::bounds::{
@@ -42,35 +42,74 @@ impl Deltas {
         documents: SignedDocuments,
         store: Arc<Store>,
     ) -> JoinHandle<()> {
-        let released = artifacts.released.clone();
+        let outstanding = artifacts.deltas.clone();
         let deltas = Deltas { artifacts, documents, store };
         tokio::spawn(async move {
             loop {
-                if let Err(error) = deltas.make_all().await {
+                let look = outstanding.next().await;
+                let made = match deltas.due().await {
+                    Ok(due) => {
+                        let targets = due.iter().map(|(target, _)| target.digest).collect();
+                        outstanding.are_to(targets, look);
+                        deltas.make_all(due).await
+                    }
+                    Err(error) => {
+                        outstanding.are_to(BTreeSet::new(), look);
+                        Err(error)
+                    }
+                };
+                if let Err(error) = made {
                     tracing::warn!("deltas are not made for now: {}", chain(&error));
                 }
-                released.notified().await;
             }
         })
     }
 
-    /// Makes what is not there yet, one after the other.
-    async fn make_all(&self) -> Result<(), Error> {
-        for (base, target) in self.pairs().await? {
-            if self.begin(&base, &target).await? {
-                match self.make(&base, &target).await {
-                    Ok(Some(saved)) => tracing::info!("delta {base} to {target}: {saved}"),
-                    Ok(None) => tracing::debug!("a delta {base} to {target} would save nothing"),
-                    Err(error) => {
-                        // Tried again at the next start, or with the next release.
-                        tracing::warn!("delta {base} to {target}: {}", chain(&error));
-                        continue;
-                    }
+    /// Makes deltas, one after the other: to each release from those with it.
+    async fn make_all(&self, due: Vec<(ReleaseId, Vec<ReleaseId>)>) -> Result<(), Error> {
+        let mut made = Ok(());
+        for (target, bases) in due {
+            for base in bases {
+                if made.is_ok() {
+                    made = self.make_one(&base, &target).await;
                 }
-                self.note(&base, &target, 0, true).await?;
+            }
+            // Whatever has come of them, nobody need wait for more.
+            self.artifacts.deltas.done(&target.digest);
+        }
+        made
+    }
+
+    async fn make_one(&self, base: &ReleaseId, target: &ReleaseId) -> Result<(), Error> {
+        // Counted before anything is done: one that takes the server down with it must not do so for
+        // ever.
+        let attempts = self.attempts(base, target).await?.unwrap_or(DELTA_ATTEMPTS_MAX);
+        self.note(base, target, attempts + 1, false).await?;
+        match self.make(base, target).await {
+            Ok(Some(saved)) => tracing::info!("delta {base} to {target}: {saved}"),
+            Ok(None) => tracing::debug!("a delta {base} to {target} would save nothing"),
+            Err(error) => {
+                // Tried again at the next start, or with the next release.
+                tracing::warn!("delta {base} to {target}: {}", chain(&error));
+                return Ok(());
             }
         }
-        Ok(())
+        self.note(base, target, 0, true).await
+    }
+
+    /// The pairs of which no delta was made yet, those with the same target together.
+    async fn due(&self) -> Result<Vec<(ReleaseId, Vec<ReleaseId>)>, Error> {
+        let mut due: Vec<(ReleaseId, Vec<ReleaseId>)> = Vec::new();
+        for (base, target) in self.pairs().await? {
+            if self.attempts(&base, &target).await?.is_none() {
+                continue;
+            }
+            match due.last_mut() {
+                Some((last, bases)) if *last == target => bases.push(base),
+                _ => due.push((target, vec![base])),
+            }
+        }
+        Ok(due)
     }
 
     /// From which release to which: to the newest of each bundle, from those before them.
@@ -93,17 +132,13 @@ impl Deltas {
         Ok(pairs)
     }
 
-    /// Whether a delta is to be made now. Counted before anything is done: one that takes the server
-    /// down with it must not do so for ever.
-    async fn begin(&self, base: &ReleaseId, target: &ReleaseId) -> Result<bool, Error> {
+    /// How often a delta was tried that is still to be made; none if it is not.
+    async fn attempts(&self, base: &ReleaseId, target: &ReleaseId) -> Result<Option<i64>, Error> {
         let key = (base.digest.to_string(), target.digest.to_string());
         let known = delta::Entity::find_by_id(key).one(self.store.read()).await?;
-        let attempts = known.as_ref().map_or(0, |row| row.attempts);
-        if known.is_some_and(|row| row.done) || attempts >= DELTA_ATTEMPTS_MAX {
-            return Ok(false);
-        }
-        self.note(base, target, attempts + 1, false).await?;
-        Ok(true)
+        let Some(known) = known else { return Ok(Some(0)) };
+        let is_due = !known.done && known.attempts < DELTA_ATTEMPTS_MAX;
+        Ok(is_due.then_some(known.attempts))
     }
 
     async fn note(

@@ -1,7 +1,8 @@
 //! Manifests: which blobs make an artifact, by name and tag.
 
-use crate::artifact::Blobs;
-use crate::bounds::{REFERRERS_MAX, SWEEP_EVERY, UNNAMED_BLOB_KEPT};
+use crate::artifact::scrub::Scrubbed;
+use crate::artifact::{Blobs, Outstanding};
+use crate::bounds::{REFERRERS_MAX, SCRUBBED_BYTES, SWEEP_EVERY, UNNAMED_BLOB_KEPT};
 use crate::error::{Error, chain};
 use crate::store::Store;
 use crate::store::tables::{document, manifest};
@@ -11,10 +12,10 @@ use lineside_bundle::{BundleName, BundleVersion, Descriptor, Digest, OciManifest
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use serde::Deserialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, RwLock};
+use tokio::sync::RwLock;
 use tokio::task::JoinHandle;
 
 /// Largest manifest in bytes.
@@ -25,8 +26,8 @@ pub(crate) const MANIFEST_BYTES_MAX: u64 = 4 << 20;
 pub(crate) struct Artifacts {
     /// The blobs.
     pub blobs: Blobs,
-    /// Rung when releases have been accepted: there may be deltas to be made.
-    pub released: Arc<Notify>,
+    /// Deltas that are still to be made.
+    pub deltas: Outstanding,
     store: Arc<Store>,
     /// Held by whoever looks whether blobs are here that a manifest is about to name; by who removes
     /// blobs that none names, alone.
@@ -50,8 +51,8 @@ pub(crate) struct StoredManifest {
 impl Artifacts {
     /// The artifacts of a data folder.
     pub fn new(blobs: Blobs, store: Arc<Store>) -> Artifacts {
-        let (released, naming) = Default::default();
-        Artifacts { blobs, released, store, naming }
+        let (deltas, naming) = (Outstanding::new(), Arc::default());
+        Artifacts { blobs, deltas, store, naming }
     }
 
     /// Takes the manifest of a bundle, or of an artifact of any type that refers to another one, by
@@ -170,23 +171,7 @@ impl Artifacts {
     /// [`Error::Database`], [`Error::File`]: where a manifest cannot be read, nothing is removed.
     pub async fn sweep(&self, age: Duration) -> Result<usize, Error> {
         let _alone = self.naming.write().await;
-        let rows = manifest::Entity::find().all(self.store.read()).await?;
-        let mut named = BTreeSet::new();
-        for row in rows {
-            let unreadable = |why: String| {
-                let (name, reference) = (&row.name, &row.reference);
-                Error::Conflict(format!("manifest {name}:{reference} cannot be read: {why}"))
-            };
-            let digest: Digest =
-                row.digest.parse().map_err(|error| unreadable(format!("{error}")))?;
-            if !named.insert(digest) {
-                continue;
-            }
-            let bytes = self.blobs.read(&digest, MANIFEST_BYTES_MAX).await?;
-            let bytes = bytes.ok_or_else(|| unreadable("it is not here".into()))?;
-            let parts = parts(&bytes).map_err(unreadable)?;
-            named.extend(parts.blobs.iter().map(|blob| blob.digest));
-        }
+        let mut named: BTreeSet<Digest> = self.named().await?.into_keys().collect();
         for row in document::Entity::find().all(self.store.read()).await? {
             named.extend(mentioned(&row.bytes));
         }
@@ -196,14 +181,58 @@ impl Artifacts {
         swept.unwrap_or_else(|_| Ok(0))
     }
 
-    /// Sweeps now and from time to time. Must be called within a tokio runtime.
+    /// Manifests and the blobs that they name, each with one by whose name and tag it can be pushed.
+    async fn named(&self) -> Result<BTreeMap<Digest, String>, Error> {
+        let rows = manifest::Entity::find().all(self.store.read()).await?;
+        let mut named = BTreeMap::new();
+        for row in rows {
+            let place = format!("{}:{}", row.name, row.reference);
+            let unreadable =
+                |why: String| Error::Conflict(format!("manifest {place} cannot be read: {why}"));
+            let digest: Digest =
+                row.digest.parse().map_err(|error| unreadable(format!("{error}")))?;
+            if named.insert(digest, place.clone()).is_some() {
+                continue;
+            }
+            let bytes = self.blobs.read(&digest, MANIFEST_BYTES_MAX).await?;
+            let bytes = bytes.ok_or_else(|| unreadable("it is not here".into()))?;
+            let parts = parts(&bytes).map_err(unreadable)?;
+            named.extend(parts.blobs.iter().map(|blob| (blob.digest, place.clone())));
+        }
+        Ok(named)
+    }
+
+    /// Looks at so many blobs after `last` whether they have rotted. Returns where to go on.
+    async fn scrub(&self, last: Option<Digest>) -> Result<Option<Digest>, Error> {
+        // Asked before, because afterwards a manifest may be missing that was here.
+        let named = self.named().await.unwrap_or_default();
+        let blobs = self.blobs.clone();
+        let scrub = move || blobs.scrub(last, SCRUBBED_BYTES);
+        let scrubbed = tokio::task::spawn_blocking(scrub).await;
+        let scrubbed = scrubbed.unwrap_or_else(|_| Ok(Scrubbed::default()))?;
+        for digest in scrubbed.rotten {
+            let of = named.get(&digest).map_or("nothing that is here", String::as_str);
+            tracing::error!(
+                "blob {digest} of {of} has rotted on this disk and is removed: push that again, \
+                 as `lineside release` does"
+            );
+        }
+        Ok(scrubbed.last)
+    }
+
+    /// Sweeps and scrubs now and from time to time. Must be called within a tokio runtime.
     pub fn keep_swept(self) -> JoinHandle<()> {
         tokio::spawn(async move {
+            let mut last = None;
             loop {
                 match self.sweep(UNNAMED_BLOB_KEPT).await {
                     Ok(0) => {}
                     Ok(count) => tracing::info!("{count} blobs removed that no manifest names"),
                     Err(error) => tracing::warn!("blobs are not swept: {}", chain(&error)),
+                }
+                match self.scrub(last).await {
+                    Ok(next) => last = next,
+                    Err(error) => tracing::warn!("blobs are not looked at: {}", chain(&error)),
                 }
                 tokio::time::sleep(SWEEP_EVERY).await;
             }

@@ -3,7 +3,10 @@
 mod blobs;
 mod deltas;
 mod manifests;
+mod outstanding;
+mod scrub;
 
 pub(crate) use blobs::{Blobs, OpenBlob};
 pub(crate) use deltas::Deltas;
 pub(crate) use manifests::{Artifacts, MANIFEST_BYTES_MAX};
+pub(crate) use outstanding::Outstanding;

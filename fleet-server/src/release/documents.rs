@@ -172,7 +172,7 @@ impl SignedDocuments {
         }
         Kept::put(&writing, Kind::Releases, version, bytes, now).await?;
         writing.commit().await?;
-        self.artifacts.released.notify_one();
+        self.artifacts.deltas.list_came();
         Ok(version)
     }
 

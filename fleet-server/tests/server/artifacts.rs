@@ -1,8 +1,9 @@
 //! Artifacts in and out.
 
-use crate::running::{As, Running};
+use crate::running::{As, PATIENCE, Running};
 use crate::signers::{Artifact, Signers, artifact};
 use lineside_bundle::Digest;
+use std::time::{Duration, Instant};
 
 #[test]
 fn what_was_pushed_is_read_back_by_tag_and_digest_whole_and_in_parts() {
@@ -124,6 +125,30 @@ fn bytes_of_another_digest_are_refused_and_not_kept() {
         let digest = digest.replace('/', "%2F");
         assert_eq!(server.get(&format!("/v2/turbine/blobs/{digest}")).status, 400, "{digest}");
     }
+}
+
+#[test]
+fn a_blob_that_has_rotted_on_the_servers_disk_is_given_up_and_can_be_pushed_again() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path());
+    let artifact = artifact("turbine", "1");
+    artifact.push(&server);
+    server.kill();
+    let digest = Digest::of(&artifact.blobs[1]);
+    let file = data.path().join("blobs/sha256").join(digest.hex());
+    let mut rotten = artifact.blobs[1].clone();
+    rotten[7] ^= 1;
+    std::fs::write(&file, rotten).unwrap();
+
+    let server = Running::start(data.path());
+    let place = format!("/v2/turbine/blobs/{digest}");
+    let since = Instant::now();
+    while server.ask("HEAD", &place, As::Administrator, b"").status != 404 {
+        assert!(since.elapsed() < PATIENCE, "it is still offered");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    artifact.push(&server);
+    assert_eq!(server.get(&place).body, artifact.blobs[1]);
 }
 
 #[test]

@@ -149,6 +149,25 @@ fn a_delta_to_each_new_release_makes_its_model_out_of_earlier_ones() {
 }
 
 #[test]
+fn a_device_that_is_assigned_a_release_at_once_finds_the_delta_to_it() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path());
+    let password = server.add_device("line-3");
+    let signers = Signers::enrolled(&server);
+    signers.release(&server, "1");
+    let newest = signers.release(&server, "2");
+    server.assign("line-3", "turbine", "turbine/2");
+    let place = format!("{}{DELTAS}", path(&newest.digest));
+    let reply = server.ask("GET", &place, As::Device("line-3", &password), b"");
+    // On a machine that is slow enough it is told to ask again, which it does.
+    let told = (reply.status, reply.header("retry-after"));
+    match told {
+        (503, "30") => assert!(reply.text().contains("being made"), "{}", reply.text()),
+        _ => assert_eq!(reply.json()["manifests"].as_array().unwrap().len(), 1, "{told:?}"),
+    }
+}
+
+#[test]
 fn a_delta_that_a_power_cut_kept_from_being_made_is_made_at_the_next_start() {
     let data = tempfile::tempdir().unwrap();
     let server = Running::start(data.path());
