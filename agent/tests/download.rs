@@ -15,7 +15,9 @@ use lineside_agent::update::limits::Limits;
 use lineside_agent::update::parcel;
 use lineside_agent::update::preflight::Objection;
 use lineside_bundle::referrer::{DELTA_TYPE, INDEX_TYPE, Listed, Referrer, Referrers, recipe};
-use lineside_bundle::{BuiltBundle, Descriptor, Digest, MANIFEST_TYPE, Manifest, OciManifest};
+use lineside_bundle::{
+    BuiltBundle, Descriptor, Digest, MANIFEST_TYPE, Manifest, OciManifest, build,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -153,24 +155,14 @@ fn give_rest(stream: &mut TcpStream, bytes: &[u8], from: Option<usize>, most: us
     give(stream, &head, rest.len(), &rest[..most.min(rest.len())]);
 }
 
-/// A bundle with a large blob beside its manifest.
+/// A bundle with a large file.
 fn bundle() -> BuiltBundle {
     bundle_of("1", (0..LARGE).map(|at| (at * 7 + at / 251) as u8).collect())
 }
 
 fn bundle_of(version: &str, bytes: Vec<u8>) -> BuiltBundle {
-    let mut bundle = echo(version, "");
-    let digest = Digest::of(&bytes);
-    let mut oci = OciManifest::parse(&bundle.oci_manifest).unwrap();
-    oci.layers.push(Descriptor {
-        media_type: "application/octet-stream".into(),
-        digest,
-        size: bytes.len() as u64,
-        annotations: BTreeMap::new(),
-    });
-    bundle.oci_manifest = serde_json::to_vec(&oci).unwrap();
-    bundle.blobs.insert(digest, bytes);
-    bundle
+    let description = echo(version, "").manifest.bundle;
+    build(description, BTreeMap::from([("large.bin".to_owned(), bytes)])).unwrap()
 }
 
 fn large(bundle: &BuiltBundle) -> (Digest, Vec<u8>) {
@@ -683,6 +675,143 @@ fn a_server_that_lists_nonsense_is_a_server_without_deltas() {
         let asked = server.asked.lock().unwrap().len();
         assert!(asked < 30, "{what}: {asked} requests");
     }
+}
+
+#[test]
+fn however_many_recipes_are_offered_few_are_tried_and_then_none_for_that_release() {
+    const OFFERED: u64 = 12;
+    let mut update = Update::with(|old, new| lineside_delta::make(old, &vec![7; new.len()]));
+    let (base, target) = (large(&update.old).0, large(&update.new).0);
+    let mut layers = Vec::new();
+    for number in 0..OFFERED {
+        // Each makes something else than it says, and each has another digest.
+        let bytes = lineside_delta::make(&large(&update.old).1, &noise(number + 9, 1_000));
+        let digest = Digest::of(&bytes);
+        layers.push(recipe(digest, bytes.len() as u64, &base, &target));
+        // Of what is not here nothing can be made: these are not even fetched.
+        layers.push(recipe(digest, 1, &Digest::of(&[number as u8]), &target));
+        update.all.insert(digest, bytes);
+    }
+    let recipes: BTreeSet<Digest> = layers.iter().map(|layer| layer.digest).collect();
+    let delta = Referrer::delta(&update.new.release_id(), &update.old.release_id(), layers);
+    let delta = serde_json::to_vec(&delta).unwrap();
+    update.list = list(&[&delta]);
+    update.all.insert(Digest::of(&delta), delta);
+    let server = update.serve(|_, stream, bytes| give_whole(stream, bytes));
+    let registry = server.registry();
+    for _ in 0..2 {
+        let store = update.store();
+        assert_eq!(store.fetch_from(&registry, &update.new).unwrap().saved, 0);
+        assert!(store.is_whole(&update.new));
+        let tried: usize = recipes.iter().map(|recipe| server.asked_of(recipe).len()).sum();
+        assert_eq!(tried, 3);
+    }
+    let asked = server.asked.lock().unwrap();
+    assert_eq!(asked.iter().filter(|asked| asked.referrers).count(), 1);
+}
+
+#[test]
+fn a_release_that_names_a_blob_of_another_one_by_a_wrong_size_costs_nobody_anything() {
+    let old = bundle();
+    for of_its_own in [false, true] {
+        let mut new = bundle_of("2", if of_its_own { large(&old).1 } else { noise(5, LARGE) });
+        let mut oci = OciManifest::parse(&new.oci_manifest).unwrap();
+        let (digest, bytes) = large(&old);
+        match oci.layers.iter_mut().find(|layer| layer.digest == digest) {
+            Some(shared) => shared.size += 1,
+            None => oci.layers.push(Descriptor {
+                media_type: "application/octet-stream".into(),
+                digest,
+                size: bytes.len() as u64 + 1,
+                annotations: BTreeMap::new(),
+            }),
+        }
+        new.oci_manifest = serde_json::to_vec(&oci).unwrap();
+        let server = serve(&new, |_, stream, bytes| give_whole(stream, bytes));
+        let store = Store::new();
+        store.put(&old);
+        let error = store.fetch(&server, &new).unwrap_err();
+        assert!(error.is_final(), "{error}");
+        assert_eq!(server.asked(&new), []);
+        assert!(store.is_whole(&old));
+    }
+}
+
+#[test]
+fn a_list_of_deltas_that_drips_is_left_when_nobody_wants_it_any_more() {
+    let update = Update::new();
+    let all = update.all.clone();
+    let (hold, held) = mpsc::channel();
+    let server = Server::start(move |asked, stream| match asked.referrers {
+        true => {
+            // It has begun, and goes on some day.
+            stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n ").unwrap();
+            hold.send(stream.try_clone().unwrap()).unwrap();
+        }
+        false => give_whole(stream, &all[&asked.digest]),
+    });
+    let (registry, store, cancelled) = (server.registry(), update.store(), Arc::default());
+    let flag: Arc<AtomicBool> = Arc::clone(&cancelled);
+    let release = update.new.release_id();
+    let fetching =
+        thread::spawn(move || registry.fetch(&release, &store.blobs, &|_, _| Vec::new(), &flag));
+    let mut stream = held.recv_timeout(PATIENCE).unwrap();
+    cancelled.store(true, Ordering::Relaxed);
+    // The next byte is the last that it takes.
+    while stream.write_all(b" ").is_ok() && !fetching.is_finished() {
+        thread::yield_now();
+    }
+    let error = fetching.join().unwrap().unwrap_err();
+    assert!(matches!(error, DownloadError::Blob(BlobError::Cancelled)), "{error}");
+}
+
+#[test]
+fn an_answer_without_an_end_and_one_of_another_length_bring_what_was_promised_or_nothing() {
+    let bundle = bundle();
+    // The right bytes, and then others for as long as anybody listens.
+    let server = serve(&bundle, |_, stream, bytes| {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n");
+        while stream.write_all(bytes).is_ok() {}
+    });
+    let store = Store::new();
+    store.fetch(&server, &bundle).unwrap();
+    assert!(store.is_whole(&bundle));
+    assert_eq!(store.blobs.bytes_here(&large(&bundle).0), LARGE as u64);
+
+    // More than was signed is promised, and given; less is promised, each time.
+    let server = serve(&bundle, |_, stream, bytes| {
+        give_whole(stream, &[bytes, &[0; 1_000]].concat());
+    });
+    let store = Store::new();
+    store.fetch(&server, &bundle).unwrap();
+    assert!(store.is_whole(&bundle));
+    let server = serve(&bundle, |_, stream, bytes| give_whole(stream, &bytes[..1_000]));
+    let store = Store::new();
+    let error = store.fetch(&server, &bundle).unwrap_err();
+    assert!(matches!(error, DownloadError::Blob(BlobError::Cut { got: 1_000, .. })), "{error}");
+    assert_eq!(server.asked(&bundle).len(), 1);
+}
+
+#[test]
+fn a_server_that_cannot_go_on_from_there_is_asked_for_the_whole_once() {
+    let bundle = bundle();
+    let server = serve(&bundle, |asked, stream, bytes| match asked.from {
+        Some(_) => give(stream, "416 Range Not Satisfiable", 0, b""),
+        None => give_whole(stream, bytes),
+    });
+    let (digest, bytes) = large(&bundle);
+    let store = Store::new();
+    assert!(!store.blobs.receive(&digest, LARGE as u64, &bytes[..90_000], &|| false).unwrap());
+    store.fetch(&server, &bundle).unwrap();
+    assert!(store.is_whole(&bundle));
+    assert_eq!(server.asked(&bundle), [Some(90_000), None]);
+
+    let server = serve(&bundle, |_, stream, _| {
+        give(stream, "416 Range Not Satisfiable", 0, b"");
+    });
+    let error = Store::new().fetch(&server, &bundle).unwrap_err();
+    assert!(matches!(error, DownloadError::Status { status: 416, .. }), "{error}");
+    assert_eq!(server.asked(&bundle), [None]);
 }
 
 /// An answer that points elsewhere, or asks for patience.

@@ -156,22 +156,19 @@ impl Blobs {
         &self.folder
     }
 
-    /// Whether the blob is there, whole and durable. Its digest is taken again; a damaged blob is
-    /// removed, so that it is fetched anew. One that cannot be read now stays: it may be the only
-    /// copy, and the disk may give it later.
+    /// Whether the blob is there, whole and durable. Its digest is taken again. A damaged one stays
+    /// where it is: [`Claim::holds`] is for who will put it in.
     pub fn holds(&self, digest: &Digest, size: u64) -> bool {
-        let path = self.path(digest);
+        let found = self.found(digest);
+        found.is_ok_and(|(found, read)| found == *digest && read == size) && self.settle()
+    }
+
+    /// Digest and size of what is in the blob's place.
+    fn found(&self, digest: &Digest) -> io::Result<(Digest, u64)> {
+        failpoint::pass("blobs.read")?;
         let mut hasher = Hasher::default();
-        let read = failpoint::pass("blobs.read").and_then(|()| self.disk.read(&path));
-        match read.and_then(|file| hash(file, &mut hasher)) {
-            Ok(read) if read == size && hasher.finish() == *digest => self.settle(),
-            Ok(_) => {
-                // What stays behind is overwritten by the download.
-                let _ = self.disk.remove(&path);
-                false
-            }
-            Err(_) => false,
-        }
+        let read = hash(self.disk.read(&self.path(digest))?, &mut hasher)?;
+        Ok((hasher.finish(), read))
     }
 
     /// Whether the names of all blobs are on the medium; has them there if they are not.
@@ -214,6 +211,11 @@ impl Blobs {
     /// ones is not looked at.
     pub fn bytes_here(&self, digest: &Digest) -> u64 {
         self.disk.length(&self.path(digest)).unwrap_or_else(|_| self.partial_bytes(digest))
+    }
+
+    /// Whether there is something in the blob's place, right or wrong.
+    pub fn is_there(&self, digest: &Digest) -> bool {
+        self.disk.length(&self.path(digest)).is_ok()
     }
 
     /// Bytes that may still be written; none where the disk does not tell.
@@ -305,14 +307,31 @@ mod tests {
         assert!(blobs.receive(&digest, 5, &b"right"[..], NEVER).unwrap());
         fs::write(blobs.folder().join(digest.hex()), b"rotte").unwrap();
         assert!(matches!(blobs.read(&digest, 5), Err(BlobError::Wrong { .. })));
+        // It goes when somebody is about to put it in again, and only he takes it away.
         assert!(!blobs.holds(&digest, 5));
+        assert!(matches!(blobs.read(&digest, 5), Err(BlobError::Wrong { .. })));
+        assert!(!blobs.claim(&digest, NEVER).unwrap().holds(5));
         assert!(matches!(blobs.read(&digest, 5), Err(BlobError::Read { .. })));
+    }
+
+    #[test]
+    fn who_asks_for_a_blob_by_a_wrong_size_takes_it_from_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(folder.path()).unwrap();
+        let digest = Digest::of(b"right");
+        assert!(blobs.receive(&digest, 5, &b"right"[..], NEVER).unwrap());
+        for size in [0, 4, 6] {
+            assert!(!blobs.claim(&digest, NEVER).unwrap().holds(size));
+        }
+        assert!(blobs.holds(&digest, 5));
     }
 
     /// A disk on which so many calls of one kind fail.
     #[derive(Default)]
     struct Failing {
         reads: AtomicUsize,
+        /// Reads that give other bytes than are there.
+        wrong_reads: AtomicUsize,
         syncs: AtomicUsize,
     }
 
@@ -337,7 +356,10 @@ mod tests {
 
         fn read(&self, path: &Path) -> io::Result<Box<dyn Read>> {
             Failing::fails(&self.reads)?;
-            RealDisk.read(path)
+            match Failing::fails(&self.wrong_reads) {
+                Ok(()) => RealDisk.read(path),
+                Err(_) => Ok(Box::new(&b"flips"[..])),
+            }
         }
 
         fn sync_folder(&self, folder: &Path) -> io::Result<()> {
@@ -353,9 +375,16 @@ mod tests {
         let blobs = Blobs::on(folder.path(), disk.clone()).unwrap();
         let digest = Digest::of(b"right");
         assert!(blobs.receive(&digest, 5, &b"right"[..], NEVER).unwrap());
-        disk.reads.store(1, Ordering::Relaxed);
-        assert!(!blobs.holds(&digest, 5));
-        assert!(blobs.holds(&digest, 5));
+        let claim = blobs.claim(&digest, NEVER).unwrap();
+        disk.reads.store(2, Ordering::Relaxed);
+        assert!(!claim.holds(5));
+        assert!(claim.holds(5));
+        // Nor one of which other bytes arrive once.
+        disk.wrong_reads.store(1, Ordering::Relaxed);
+        assert!(claim.holds(5));
+        disk.wrong_reads.store(2, Ordering::Relaxed);
+        assert!(!claim.holds(5));
+        assert!(blobs.read(&digest, 5).is_err(), "twice is no accident");
     }
 
     #[test]

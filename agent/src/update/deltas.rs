@@ -24,11 +24,16 @@ use std::sync::{Mutex, PoisonError};
 const LIST_BYTES_MAX: u64 = 1 << 20;
 /// Deltas to one release that are looked at.
 const DELTAS_MAX: usize = 16;
+/// Recipes for one blob that are tried, the smallest.
+pub(super) const OFFERS_MAX: usize = 3;
+/// Recipes for one release that may fail. Then its blobs are fetched whole.
+pub(super) const FAILURES_MAX: u32 = 3;
 /// Blobs below this size are fetched whole: asking for a delta takes as many bytes.
 pub(super) const WORTH_BYTES_MIN: u64 = 16 << 10;
 /// How often a recipe that does not arrive is tried, because the network may be to blame.
 const TRIES_MAX: u32 = 3;
-/// Recipes that are remembered not to have been of use. Then all are forgotten, and tried again.
+/// Recipes and releases that are remembered not to have been of use. Then all are forgotten, and tried
+/// again.
 const MISFITS_MAX: usize = 1_000;
 
 /// A recipe that a server offers.
@@ -160,13 +165,22 @@ impl Misfits {
             | DownloadError::Unfit(_)
             | DownloadError::Off(_) => false,
         };
+        self.count(digest, if passes { 1 } else { TRIES_MAX }) < TRIES_MAX
+    }
+
+    /// Notes that something is not to be tried any more.
+    pub(super) fn give_up(&self, digest: &Digest) {
+        self.count(digest, TRIES_MAX);
+    }
+
+    fn count(&self, digest: &Digest, more: u32) -> u32 {
         let mut misfits = self.lock();
         if misfits.len() >= MISFITS_MAX {
             misfits.clear();
         }
         let tries = misfits.entry(*digest).or_default();
-        *tries = if passes { tries.saturating_add(1) } else { TRIES_MAX };
-        *tries < TRIES_MAX
+        *tries = tries.saturating_add(more);
+        *tries
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Digest, u32>> {

@@ -184,21 +184,26 @@ impl Registry {
         if !objections.is_empty() {
             return Err(DownloadError::Unfit(objections));
         }
-        let mut seen = BTreeSet::new();
-        let lacking: Vec<_> = oci
-            .blobs()
-            .filter(|blob| seen.insert(blob.digest) && !blobs.holds(&blob.digest, blob.size))
-            .collect();
+        let is_cancelled = || cancelled.load(Ordering::Relaxed);
+        let (mut seen, mut lacking) = (BTreeSet::new(), Vec::new());
+        for blob in oci.blobs().filter(|blob| seen.insert(blob.digest)) {
+            if !blobs.holds(&blob.digest, blob.size)
+                && !blobs.claim(&blob.digest, &is_cancelled)?.holds(blob.size)
+            {
+                lacking.push(blob);
+            }
+        }
         let missing = lacking
             .iter()
             .map(|blob| blob.size.saturating_sub(blobs.partial_bytes(&blob.digest)))
             .fold(0, u64::saturating_add);
         blobs.check_space(missing)?;
         let offers = self.offers(release, &lacking, blobs, cancelled)?;
+        let mut failures = Failures::of(release);
         let mut fetched = Fetched::default();
         for blob in lacking {
             fetched.needed = fetched.needed.saturating_add(blob.size);
-            match self.by_delta(bundle, blob, &offers, blobs, cancelled)? {
+            match self.by_delta(blob, &offers, &mut failures, blobs, cancelled)? {
                 Some(offer) => {
                     fetched.saved += blob.size.saturating_sub(offer.size);
                     fetched.from.extend(offer.from.clone());
@@ -232,6 +237,10 @@ impl Registry {
         match deltas::offers(server, release, &|| cancelled.load(Ordering::Relaxed)) {
             Ok(mut offers) => {
                 offers.retain(|target, _| lacking.iter().any(|blob| blob.digest == *target));
+                for offers in offers.values_mut() {
+                    offers.retain(|offer| blobs.is_there(&offer.base));
+                    offers.truncate(deltas::OFFERS_MAX);
+                }
                 let recipes = offers.values().flatten().map(|offer| offer.recipe).collect();
                 blobs.recipes().keep_only(&recipes)?;
                 Ok(offers)
@@ -246,28 +255,31 @@ impl Registry {
     /// if none did.
     fn by_delta<'a>(
         &self,
-        bundle: &BundleName,
         blob: &Descriptor,
         offers: &'a Offers,
+        failures: &mut Failures<'_>,
         blobs: &Blobs,
         cancelled: &AtomicBool,
     ) -> Result<Option<&'a Offer>, DownloadError> {
         for offer in offers.get(&blob.digest).into_iter().flatten() {
             let left = blob.size.saturating_sub(blobs.partial_bytes(&blob.digest));
-            let fits = offer.size < left
+            let fits = !failures.are_too_many()
+                && offer.size < left
                 && !self.misfits.has(&offer.recipe)
                 && blobs.check_space(blob.size.saturating_add(offer.size)).is_ok();
             if !fits {
                 continue;
             }
             let Some(base) = BaseFile::open(blobs, &offer.base) else { continue };
-            match self.make(bundle, blob, offer, &base, blobs, cancelled) {
+            match self.make(&failures.release.name, blob, offer, &base, blobs, cancelled) {
                 Ok(()) => return Ok(Some(offer)),
                 Err(error) if error.is_not_now() => return Err(error),
                 Err(error) if self.misfits.note(&offer.recipe, &error) => return Err(error),
                 Err(error) => {
-                    let (digest, error) = (&blob.digest, chain(error));
-                    tracing::warn!("{bundle}: no delta to {digest}, it is fetched whole: {error}");
+                    failures.note(error);
+                    if failures.are_too_many() {
+                        self.misfits.give_up(&failures.release.digest);
+                    }
                 }
             }
         }
@@ -293,8 +305,8 @@ impl Registry {
             // In this order: who puts the blob in by hand waits for the second, and the second waits
             // for him.
             let _recipe = recipes.claim(&offer.recipe, &is_cancelled)?;
-            let _blob = blobs.claim(&blob.digest, &is_cancelled)?;
-            if blobs.holds(&blob.digest, blob.size) {
+            let claim = blobs.claim(&blob.digest, &is_cancelled)?;
+            if claim.holds(blob.size) {
                 return Ok(());
             }
             let Some((recipe, _)) = recipes.open_verified(&offer.recipe) else {
@@ -322,8 +334,8 @@ impl Registry {
         let server = self.server.as_ref().map_err(|why| DownloadError::Off(why.clone()))?;
         let is_cancelled = || cancelled.load(Ordering::Relaxed);
         loop {
-            let _claim = blobs.claim(digest, &is_cancelled)?;
-            if blobs.holds(digest, size) {
+            let claim = blobs.claim(digest, &is_cancelled)?;
+            if claim.holds(size) {
                 return Ok(());
             }
             let stands_aside = || is_cancelled() || blobs.is_by_hand();
@@ -333,6 +345,34 @@ impl Registry {
                 fetched => return fetched,
             }
         }
+    }
+}
+
+/// Recipes for a release that were of no use: said once, and borne a few times. Each costs a blob that
+/// is written and thrown away, and whoever offers them need not be trusted.
+struct Failures<'a> {
+    release: &'a ReleaseId,
+    count: u32,
+}
+
+impl Failures<'_> {
+    fn of(release: &ReleaseId) -> Failures<'_> {
+        Failures { release, count: 0 }
+    }
+
+    fn note(&mut self, error: DownloadError) {
+        if self.count == 0 {
+            let release = self.release;
+            tracing::warn!(
+                "{release}: a delta is of no use, what it is for is fetched whole: {}",
+                chain(error)
+            );
+        }
+        self.count += 1;
+    }
+
+    fn are_too_many(&self) -> bool {
+        self.count >= deltas::FAILURES_MAX
     }
 }
 

@@ -1,12 +1,13 @@
 //! Which blobs no slot needs any more.
 
+use crate::error::chain;
 use crate::update::blobs::{BlobError, Blobs};
 use crate::update::journal::Journal;
 use crate::update::stage::{self, StageError};
 use anyhow::Context;
 use lineside_bundle::{Digest, ReleaseId};
 use lineside_update::Phase;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 /// Removes every blob that no slot's active, previous or candidate release needs. Returns how many.
@@ -30,8 +31,9 @@ pub fn collect(journal: &Journal, blobs: &Blobs) -> anyhow::Result<usize> {
 
 /// The digests that a slot needs, or will need as soon as it has heard of its assignment.
 ///
-/// A release that is on disk names its blobs in its OCI manifest. If that one small file cannot be
-/// read now, every blob may be one of them.
+/// A release that is on disk names its blobs in its OCI manifest. What it names is written to the
+/// journal as well, for the day on which that one small file cannot be read: every blob might be one
+/// of them, and nothing would ever be removed again.
 fn needed(journal: &Journal, blobs: &Blobs) -> anyhow::Result<BTreeSet<Digest>> {
     let slots = journal.slots()?;
     let mut on_disk: BTreeSet<ReleaseId> = BTreeSet::new();
@@ -55,14 +57,26 @@ fn needed(journal: &Journal, blobs: &Blobs) -> anyhow::Result<BTreeSet<Digest>> 
             wanted.insert(target.release);
         }
     }
-    let mut needed = BTreeSet::new();
+    let written = journal.contents()?;
+    let (mut needed, mut contents) = (BTreeSet::new(), BTreeMap::new());
     for release in on_disk.union(&wanted) {
         needed.insert(release.digest);
-        match stage::oci_manifest(release, blobs) {
-            Ok(oci) => needed.extend(oci.blobs().map(|blob| blob.digest)),
-            Err(error) if !on_disk.contains(release) && is_not_there(&error) => {}
-            Err(error) => return Err(error.into()),
+        let blobs = match (stage::oci_manifest(release, blobs), written.get(&release.digest)) {
+            (Ok(oci), _) => oci.blobs().map(|blob| blob.digest).collect(),
+            (Err(_), Some(written)) => written.clone(),
+            (Err(error), None) if !on_disk.contains(release) && is_not_there(&error) => continue,
+            (Err(error), None) => return Err(error.into()),
+        };
+        needed.extend(&blobs);
+        if on_disk.contains(release) {
+            contents.insert(release.digest, blobs);
         }
+    }
+    if contents != written
+        && let Err(error) = journal.write_contents(&contents)
+    {
+        // It is of use on another day, and written with the next collection.
+        tracing::debug!("what is on disk cannot be written down: {}", chain(error));
     }
     Ok(needed)
 }
@@ -87,7 +101,6 @@ mod tests {
     use lineside_bundle::{BuiltBundle, BundleFile, build};
     use lineside_rules::{ShadowLimits, TrialLimits, Verdict};
     use lineside_update::{Event, SlotState, Tally, Target, step};
-    use std::collections::BTreeMap;
     use std::fs;
     use std::time::Duration;
 
@@ -182,6 +195,38 @@ mod tests {
         assert!(stage::load(&first.release_id(), &blobs).is_ok());
         assert!(stage::load(&second.release_id(), &blobs).is_ok());
         assert!(stage::load(&third.release_id(), &blobs).is_err());
+    }
+
+    #[test]
+    fn a_manifest_that_has_rotted_keeps_no_garbage_once_it_was_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(folder.path()).unwrap();
+        let journal = Journal::open(in_memory()).unwrap();
+        let [first, second, third] = ["1", "2", "3"].map(bundle);
+        for bundle in [&first, &second] {
+            put(bundle, &blobs);
+        }
+        let slot = "echo".parse().unwrap();
+        let both = committed(committed(SlotState::default(), &first), &second);
+        journal.write_slot(&slot, &both).unwrap();
+        assert_eq!(collect(&journal, &blobs).unwrap(), 0);
+        let kept = needed(&journal, &blobs).unwrap();
+
+        let rotten = blobs.folder().join(first.release_id().digest.hex());
+        fs::write(&rotten, b"rotten").unwrap();
+        put(&third, &blobs);
+        assert!(collect(&journal, &blobs).unwrap() > 0);
+        assert!(stage::load(&third.release_id(), &blobs).is_err());
+        assert_eq!(needed(&journal, &blobs).unwrap(), kept);
+        // Nor is anything lost of the release that it names: its one file is fetched again.
+        fs::write(&rotten, &first.oci_manifest).unwrap();
+        assert!(stage::load(&first.release_id(), &blobs).is_ok());
+        assert!(stage::load(&second.release_id(), &blobs).is_ok());
+        // What is no longer on disk is written down no more.
+        journal.write_slot(&slot, &committed(SlotState::default(), &second)).unwrap();
+        collect(&journal, &blobs).unwrap();
+        let written: Vec<_> = journal.contents().unwrap().into_keys().collect();
+        assert_eq!(written, [second.release_id().digest]);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use std::sync::Arc;
 const TABLE: TableDefinition<&str, &[u8]> = TableDefinition::new("journal");
 const ACCEPTED: &str = "accepted";
 const BOOT: &str = "boot";
+const CONTENTS: &str = "contents";
 const SLOT: &str = "slot/";
 const DOCUMENT: &str = "document/";
 const SHELF: &str = "shelf/";
@@ -202,6 +203,25 @@ impl Journal {
     /// [`JournalError::Database`]; the earlier state then still holds.
     pub fn write_slot(&self, slot: &SlotName, state: &SlotState) -> Result<(), JournalError> {
         self.write(&[(format!("{SLOT}{slot}"), json(state))])
+    }
+
+    /// The blobs of releases that were on disk, by the digest of their OCI manifest.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub fn contents(&self) -> Result<BTreeMap<Digest, BTreeSet<Digest>>, JournalError> {
+        Ok(self.read(CONTENTS)?.unwrap_or_default())
+    }
+
+    /// Writes which blobs belong to the releases on disk.
+    ///
+    /// # Errors
+    /// [`JournalError::Database`].
+    pub fn write_contents(
+        &self,
+        contents: &BTreeMap<Digest, BTreeSet<Digest>>,
+    ) -> Result<(), JournalError> {
+        self.write(&[(CONTENTS.to_owned(), json(contents))])
     }
 
     /// What was accepted so far.

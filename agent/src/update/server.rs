@@ -4,7 +4,7 @@ use crate::update::blobs::{BlobError, Blobs};
 use crate::update::download::DownloadError;
 use crate::update::limits::{Limits, wait};
 use lineside_bundle::{Digest, MANIFEST_TYPE};
-use std::io::Read;
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use ureq::Body;
@@ -14,6 +14,10 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 /// Longest silence of a server in the middle of an answer.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
+/// What a server has to give, on the whole, from the time on that it may take to come into its stride.
+/// Otherwise its answer is given up, and the next one goes on where it ended.
+const BYTES_PER_SECOND_MIN: u64 = 256;
+const SLOW_MAX: Duration = Duration::from_secs(60);
 /// Longest wait for a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 /// Bytes that an answer must bring for the next one to be asked for at once. A server that gives less
@@ -78,16 +82,31 @@ impl Server {
             status => return Err(DownloadError::Status { status, path: path.to_owned() }),
         }
         let mut bytes = Vec::new();
-        let body = self.limits.within(response.into_body().into_reader(), cancelled);
-        let mut body = body.take(bytes_max.saturating_add(1));
-        let read = body.read_to_end(&mut bytes);
-        match read {
-            Ok(_) if bytes.len() as u64 > bytes_max => {
-                Err(DownloadError::TooLarge { path: path.to_owned(), bytes_max })
+        let mut body = self.body(response, cancelled);
+        let mut piece = [0; 4 << 10];
+        loop {
+            if cancelled() {
+                return Err(BlobError::Cancelled.into());
             }
-            Ok(_) => Ok(Some(bytes)),
-            Err(source) => Err(self.unreachable(ureq::Error::Io(source))),
+            match body.read(&mut piece) {
+                Ok(0) => return Ok(Some(bytes)),
+                Ok(read) => bytes.extend_from_slice(&piece[..read]),
+                Err(source) => return Err(self.unreachable(ureq::Error::Io(source))),
+            }
+            if bytes.len() as u64 > bytes_max {
+                return Err(DownloadError::TooLarge { path: path.to_owned(), bytes_max });
+            }
         }
+    }
+
+    /// What an answer brings, within the limits.
+    fn body<'a>(
+        &'a self,
+        response: Response<Body>,
+        cancelled: &'a dyn Fn() -> bool,
+    ) -> impl Read + use<'a> {
+        let steady = Steady::new(response.into_body().into_reader(), SLOW_MAX);
+        self.limits.within(steady, cancelled)
     }
 
     /// Asks for a blob until it is complete, as long as the answers are worth it.
@@ -116,6 +135,12 @@ impl Server {
                     begun_anew = true;
                     continue;
                 }
+                // It cannot go on from there: with another blob than it had, or a disk of its own.
+                Err(DownloadError::Status { status: 416, .. }) if before > 0 && !begun_anew => {
+                    begun_anew = true;
+                    blobs.forget_partial(digest)?;
+                    continue;
+                }
                 Err(
                     error @ (DownloadError::Unreachable { .. }
                     | DownloadError::Blob(BlobError::Cut { .. })),
@@ -140,7 +165,7 @@ impl Server {
         let mut have = blobs.partial_bytes(digest);
         if have == size {
             // The disk took the last byte, and then nothing more.
-            return Ok(blobs.receive(digest, size, std::io::empty(), cancelled)?);
+            return Ok(blobs.receive(digest, size, io::empty(), cancelled)?);
         }
         if have > size {
             blobs.forget_partial(digest)?;
@@ -162,7 +187,7 @@ impl Server {
                 return Ok(false);
             }
         }
-        let body = self.limits.within(response.into_body().into_reader(), cancelled);
+        let body = self.body(response, cancelled);
         Ok(blobs.receive(digest, size, body, cancelled)?)
     }
 
@@ -219,6 +244,38 @@ impl Server {
     }
 }
 
+/// A reader that gives up a source which drips: a byte now and then is no silence, and would keep its
+/// reader for months.
+struct Steady<R> {
+    source: R,
+    slow_max: Duration,
+    /// Time that was spent waiting for the source, and not by whoever reads.
+    waited: Duration,
+    bytes: u64,
+}
+
+impl<R> Steady<R> {
+    fn new(source: R, slow_max: Duration) -> Steady<R> {
+        Steady { source, slow_max, waited: Duration::ZERO, bytes: 0 }
+    }
+}
+
+impl<R: Read> Read for Steady<R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let earned = Duration::from_secs(self.bytes / BYTES_PER_SECOND_MIN);
+        if self.waited > self.slow_max.saturating_add(earned) {
+            let slow = format!("it gives less than {BYTES_PER_SECOND_MIN} bytes a second");
+            return Err(io::Error::new(io::ErrorKind::TimedOut, slow));
+        }
+        let begun = Instant::now();
+        let read = self.source.read(bytes);
+        self.waited += begun.elapsed();
+        let read = read?;
+        self.bytes += read as u64;
+        Ok(read)
+    }
+}
+
 /// How long a server asks to be left alone; none if it does not, or does not say how long.
 fn patience(response: &Response<Body>) -> Option<Duration> {
     matches!(response.status().as_u16(), 429 | 503).then_some(())?;
@@ -270,6 +327,35 @@ mod tests {
             assert_eq!(resolve(from, target).as_deref(), expected, "{target}");
         }
         assert!(resolve("http://mill/x", "http://cdn.example/x").is_some());
+    }
+
+    /// Gives so many bytes at a time, and takes its time for it.
+    struct Dripping(usize);
+
+    impl Read for Dripping {
+        fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+            std::thread::sleep(Duration::from_millis(5));
+            Ok(self.0.min(bytes.len()))
+        }
+    }
+
+    #[test]
+    fn an_answer_that_drips_is_given_up_and_a_slow_one_is_not() {
+        let slow_max = Duration::from_millis(20);
+        let mut bytes = [0; 4096];
+        let mut dripping = Steady::new(Dripping(1), slow_max);
+        let error = loop {
+            if let Err(error) = dripping.read(&mut bytes) {
+                break error;
+            }
+            assert!(dripping.bytes <= 4, "{} bytes", dripping.bytes);
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        // As long as it gives enough it may take as long as it likes.
+        let mut slow = Steady::new(Dripping(4096), slow_max);
+        while slow.waited < 5 * slow_max {
+            assert_eq!(slow.read(&mut bytes).unwrap(), bytes.len());
+        }
     }
 
     #[test]

@@ -353,7 +353,7 @@ score = { from = "find.y" }
     #[test]
     fn what_a_device_would_refuse_is_refused_at_the_desk() {
         type Change = fn(&mut Manifest, &mut OciManifest);
-        let cases: [(Change, &str); 5] = [
+        let cases: [(Change, &str); 6] = [
             (|_, _| {}, ""),
             (
                 |_, oci| oci.layers.retain(|layer| layer.media_type != "text/markdown"),
@@ -366,6 +366,14 @@ score = { from = "find.y" }
             (
                 |_, oci| oci.layers = vec![oci.layers[0].clone(); 1025],
                 "the OCI manifest has 1025 layers, 1024 are allowed",
+            ),
+            (
+                |_, oci| {
+                    let mut twice = oci.layers[0].clone();
+                    twice.size += 1;
+                    oci.layers.push(twice);
+                },
+                "blob sha256:",
             ),
             (|manifest, _| manifest.bundle.summary = "x".repeat(1 << 20), "the manifest has 10"),
         ];

@@ -4,7 +4,7 @@ use crate::archive::BLOB_BYTES_MAX;
 use crate::digest::Digest;
 use crate::manifest::{FILES_MAX, MANIFEST_BYTES_MAX, Manifest};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Media type of an OCI image manifest.
 pub const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -86,17 +86,25 @@ impl OciManifest {
             return Err(format!("the OCI manifest has {count} layers, {FILES_MAX} are allowed"));
         }
         within("the manifest", manifest.config.size, MANIFEST_BYTES_MAX)?;
-        for layer in &manifest.layers {
-            within(&format!("blob {}", layer.digest), layer.size, BLOB_BYTES_MAX)?;
+        let mut sizes = BTreeMap::new();
+        for blob in manifest.blobs() {
+            let digest = blob.digest;
+            within(&format!("blob {digest}"), blob.size, BLOB_BYTES_MAX)?;
+            if let Some(other) = sizes.insert(digest, blob.size).filter(|other| *other != blob.size)
+            {
+                let size = blob.size;
+                return Err(format!("blob {digest} has {other} bytes, and elsewhere {size}"));
+            }
         }
         Ok(manifest)
     }
 
-    /// Checks that every file that `manifest`, the config blob, names is a layer of this artifact:
-    /// what is sent, stored and kept from being thrown away is what the layers say.
+    /// Checks that every file that `manifest`, the config blob, names is a layer of this artifact, and
+    /// that there is no other layer: what is sent, stored and kept from being thrown away is what the
+    /// layers say.
     ///
     /// # Errors
-    /// A sentence with the file's path.
+    /// A sentence with the file's path, or the layer's digest.
     pub fn check_files(&self, manifest: &Manifest) -> Result<(), String> {
         let layers: BTreeMap<_, _> =
             self.layers.iter().map(|layer| (layer.digest, layer.size)).collect();
@@ -114,7 +122,11 @@ impl OciManifest {
                 }
             }
         }
-        Ok(())
+        let named: BTreeSet<_> = manifest.files.values().map(|file| file.digest).collect();
+        match layers.keys().find(|digest| !named.contains(digest)) {
+            Some(digest) => Err(format!("layer {digest} is no file of the bundle")),
+            None => Ok(()),
+        }
     }
 
     /// Every blob that belongs to the bundle: config and layers.

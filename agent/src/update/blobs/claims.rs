@@ -1,5 +1,5 @@
-//! Who may put in what: a blob is put in by one at a time, by hand before by the network, and nothing
-//! is collected meanwhile.
+//! Who may put in what: a blob is put in by one at a time, and by hand before by the network. What is
+//! being put in is not collected, and nobody begins while something is.
 
 use super::{BlobError, Blobs};
 use lineside_bundle::Digest;
@@ -33,6 +33,21 @@ pub struct Claim<'a> {
     digest: Digest,
 }
 
+impl Claim<'_> {
+    /// Whether the blob is there, whole and durable; somebody else may have put it in. A damaged one
+    /// is removed, which makes room for what comes in its place. That is decided by its digest alone
+    /// and after a second look: it may be the only copy, and what asks for it may be wrong, or a read.
+    pub fn holds(&self, size: u64) -> bool {
+        let Claim { blobs, digest } = self;
+        let is_damaged = || blobs.found(digest).is_ok_and(|(found, _)| found != *digest);
+        if is_damaged() && is_damaged() {
+            // What stays behind is overwritten.
+            let _ = blobs.disk.remove(&blobs.path(digest));
+        }
+        blobs.holds(digest, size)
+    }
+}
+
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
         self.blobs.claims().claimed.remove(&self.digest);
@@ -46,7 +61,7 @@ pub struct ByHand {
 }
 
 impl ByHand {
-    /// Waits until nobody else puts this blob in. Ask [`Blobs::holds`] again afterwards.
+    /// Waits until nobody else puts this blob in. Ask [`Claim::holds`] afterwards.
     pub fn claim(&self, digest: &Digest) -> Claim<'_> {
         let mut claims = self.blobs.claims();
         while claims.claimed.contains(digest) {
@@ -92,8 +107,8 @@ impl Blobs {
         self.claims().by_hand > 0
     }
 
-    /// For downloads: waits until nobody else puts this blob in, or any by hand. Ask
-    /// [`Blobs::holds`] again afterwards.
+    /// For downloads: waits until nobody else puts this blob in, or any by hand, and nothing is
+    /// collected: who collects may not have heard of this one. Ask [`Claim::holds`] afterwards.
     ///
     /// # Errors
     /// [`BlobError::Cancelled`].
@@ -103,7 +118,7 @@ impl Blobs {
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Claim<'_>, BlobError> {
         let mut claims = self.claims();
-        while claims.by_hand > 0 || claims.claimed.contains(digest) {
+        while claims.by_hand > 0 || claims.collecting || claims.claimed.contains(digest) {
             if cancelled() {
                 return Err(BlobError::Cancelled);
             }

@@ -6,9 +6,10 @@ use lineside_bundle::Digest;
 use std::collections::BTreeSet;
 
 impl Blobs {
-    /// Removes every blob and partial that `kept` does not name. Returns how many.
+    /// Removes every blob and partial that `kept` does not name and nobody is putting in. Returns how
+    /// many.
     ///
-    /// `kept` is asked once nothing can be put in any more; if it does not know, nothing is removed.
+    /// `kept` is asked once nobody can begin to put one in; if it does not know, nothing is removed.
     ///
     /// # Errors
     /// [`BlobError`]; what could be removed has been.
@@ -17,8 +18,9 @@ impl Blobs {
         kept: impl FnOnce() -> Option<BTreeSet<Digest>>,
     ) -> Result<usize, BlobError> {
         let _alone = self.collecting();
+        let claimed = self.claims().claimed.clone();
         let Some(kept) = kept() else { return Ok(0) };
-        self.remove_others(&kept.iter().map(Digest::hex).collect())
+        self.remove_others(&kept.union(&claimed).map(Digest::hex).collect())
     }
 
     /// Removes what `kept` does not name and nobody is putting in now.
@@ -51,6 +53,7 @@ impl Blobs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
 
     const NEVER: &dyn Fn() -> bool = &|| false;
 
@@ -70,6 +73,27 @@ mod tests {
         assert_eq!(blobs.partial_bytes(&digests[2]), 2);
         assert_eq!(blobs.collect(|| None).unwrap(), 0);
         assert_eq!(blobs.collect(|| Some(BTreeSet::new())).unwrap(), 2);
+    }
+
+    #[test]
+    fn what_is_being_fetched_is_not_collected_and_nothing_is_begun_meanwhile() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(folder.path()).unwrap();
+        let (busy, next) = (Digest::of(b"busy"), Digest::of(b"next"));
+        let claim = blobs.claim(&busy, NEVER).unwrap();
+        assert!(!blobs.receive(&busy, 4, &b"bu"[..], NEVER).unwrap());
+        let looked = Cell::new(0);
+        let removed = blobs.collect(|| {
+            // It waits, as long as it is wanted.
+            let wanted = || looked.replace(looked.get() + 1) > 0;
+            assert!(matches!(blobs.claim(&next, &wanted), Err(BlobError::Cancelled)));
+            Some(BTreeSet::new())
+        });
+        assert_eq!((removed.unwrap(), looked.get()), (0, 2));
+        assert!(blobs.receive(&busy, 4, &b"sy"[..], NEVER).unwrap());
+        drop(claim);
+        assert!(blobs.claim(&next, NEVER).is_ok());
+        assert_eq!(blobs.collect(|| Some(BTreeSet::new())).unwrap(), 1);
     }
 
     #[test]
