@@ -855,6 +855,132 @@ fn another_registry_is_shown_its_own_password_and_whoever_it_points_to_sees_none
     assert!(nothing.shown().iter().all(Option::is_none));
 }
 
+/// What was asked, and shown with it.
+type Questions = Arc<Mutex<Vec<(String, Option<String>)>>>;
+
+/// A token service that answers each request as it is told, and what it was asked.
+fn token_service(
+    mut answer: impl FnMut(usize) -> (&'static str, String) + Send + 'static,
+) -> (String, Questions) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let realm = format!("http://{}/token", listener.local_addr().unwrap());
+    let asked = Questions::default();
+    let log = asked.clone();
+    thread::spawn(move || {
+        for (number, stream) in listener.incoming().enumerate() {
+            let mut stream = stream.unwrap();
+            let lines = BufReader::new(&stream).lines().map(Result::unwrap);
+            let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+            let place = head[0].split(' ').nth(1).unwrap().to_owned();
+            let shown = head.iter().find_map(|line| {
+                let (name, value) = line.split_once(": ")?;
+                name.eq_ignore_ascii_case("authorization").then(|| value.to_owned())
+            });
+            log.lock().unwrap().push((place, shown));
+            let (status, body) = answer(number);
+            give(&mut stream, status, body.len(), body.as_bytes());
+        }
+    });
+    (realm, asked)
+}
+
+#[test]
+fn a_registry_that_wants_tokens_is_shown_them_and_the_service_that_it_names_the_password() {
+    let bundle = bundle();
+    let (realm, asked) = token_service(|number| match number {
+        0 => ("200 OK", r#"{"token":"first","expires_in":60}"#.to_owned()),
+        _ => ("200 OK", r#"{"access_token":"second"}"#.to_owned()),
+    });
+    // After the documents the first token is good no more.
+    let mut all = bundle.blobs.clone();
+    all.insert(bundle.release_id().digest, bundle.oci_manifest.clone());
+    let (wanted, large_blob) = (realm.clone(), large(&bundle).0);
+    let registry = Server::start(move |asked, stream| {
+        let good = if asked.digest == large_blob { "Bearer second" } else { "Bearer first" };
+        match all.get(&asked.digest) {
+            _ if asked.authorization.as_deref() != Some(good) && !asked.referrers => {
+                let challenge = format!(
+                    "401 Unauthorized\r\nwww-authenticate: Bearer realm=\"{wanted}\",\
+                     service=\"mill\",scope=\"repository:echo:pull\""
+                );
+                give(stream, &challenge, 0, b"");
+            }
+            Some(bytes) if !asked.referrers => give_whole(stream, bytes),
+            _ => give(stream, "404 Not Found", 0, b""),
+        }
+    });
+    let secret = Credentials::User("mill".into(), Password::of("secret".into()));
+    let store = Store::new();
+    store.fetch_from(&elsewhere(registry.url(), Some(secret), None), &bundle).unwrap();
+    assert!(store.is_whole(&bundle));
+    let basic = Some("Basic bWlsbDpzZWNyZXQ=".to_owned());
+    let question = "/token?service=mill&scope=repository%3Aecho%3Apull".to_owned();
+    assert_eq!(*asked.lock().unwrap(), vec![(question, basic); 2]);
+    // Each is asked for once, and shown for as long as it is taken.
+    assert_eq!(registry.asked(&bundle).len(), 2);
+
+    // What is public needs no password, and a token all the same.
+    let (realm, asked) = token_service(|_| ("200 OK", r#"{"token":"guest"}"#.to_owned()));
+    let public = serve(&bundle, move |asked, stream, bytes| match asked.authorization.as_deref() {
+        Some("Bearer guest") => give_whole(stream, bytes),
+        _ => give(stream, &format!("401 x\r\nwww-authenticate: Bearer realm={realm}"), 0, b""),
+    });
+    Store::new().fetch_from(&elsewhere(public.url(), None, None), &bundle).unwrap();
+    assert_eq!(*asked.lock().unwrap(), [("/token".to_owned(), None)]);
+}
+
+#[test]
+fn a_token_service_that_gives_nothing_useful_is_named_and_tried_again_later() {
+    let bundle = bundle();
+    for (status, body, said) in [
+        ("403 Forbidden", "{}".to_owned(), "it answered 403"),
+        ("302 Found\r\nlocation: http://127.0.0.1:1/", String::new(), "it answered 302"),
+        ("200 OK", "{}".to_owned(), "no token"),
+        ("200 OK", "<html>".to_owned(), "gives no token"),
+        ("200 OK", r#"{"token":"a\r\nb: c"}"#.to_owned(), "no token"),
+        ("200 OK", " ".repeat(1 << 20), "gives no token"),
+    ] {
+        let (realm, _) = token_service(move |_| (status, body.clone()));
+        let challenge = format!("401 x\r\nwww-authenticate: Bearer realm=\"{realm}\"");
+        let registry = serve(&bundle, move |_, stream, _| give(stream, &challenge, 0, b""));
+        let fetched = Store::new().fetch_from(&elsewhere(registry.url(), None, None), &bundle);
+        let error = fetched.unwrap_err();
+        assert!(matches!(&error, DownloadError::Token { .. }), "{error}");
+        assert!(error.to_string().contains(said) && !error.is_final(), "{error}");
+    }
+    // One that is not believed with its token is asked once for each attempt.
+    let (realm, asked) = token_service(|_| ("200 OK", r#"{"token":"x"}"#.to_owned()));
+    let challenge = format!("401 x\r\nwww-authenticate: Bearer realm=\"{realm}\"");
+    let registry = serve(&bundle, move |_, stream, _| give(stream, &challenge, 0, b""));
+    let fetched = Store::new().fetch_from(&elsewhere(registry.url(), None, None), &bundle);
+    let error = fetched.unwrap_err();
+    assert!(matches!(error, DownloadError::Status { status: 401, .. }), "{error}");
+    assert_eq!(asked.lock().unwrap().len(), 1);
+}
+
+#[test]
+fn the_password_for_the_server_and_a_token_of_ones_own_are_shown_to_no_token_service() {
+    let bundle = bundle();
+    let (realm, asked) = token_service(|_| ("200 OK", r#"{"token":"x"}"#.to_owned()));
+    let challenge = format!("401 x\r\nwww-authenticate: Bearer realm=\"{realm}\"");
+    let server = serve(&bundle, move |_, stream, _| give(stream, &challenge, 0, b""));
+    let token = Credentials::Token(Password::of("t0ken".into()));
+    for registry in [server.registry(), elsewhere(server.url(), Some(token), None)] {
+        let error = Store::new().fetch_from(&registry, &bundle).unwrap_err();
+        assert!(matches!(error, DownloadError::Status { status: 401, .. }), "{error}");
+    }
+    // Nor does whoever the registry points to have a say in it.
+    let elsewhere_url = server.url();
+    let pointing = serve(&bundle, move |asked, stream, _| {
+        point(stream, &format!("307 x\r\nlocation: {elsewhere_url}/cache/{}", asked.digest));
+    });
+    let secret = Credentials::User("mill".into(), Password::of("secret".into()));
+    let registry = elsewhere(pointing.url(), Some(secret), None);
+    let error = Store::new().fetch_from(&registry, &bundle).unwrap_err();
+    assert!(matches!(error, DownloadError::Status { status: 401, .. }), "{error}");
+    assert_eq!(*asked.lock().unwrap(), []);
+}
+
 #[test]
 fn a_server_that_points_nowhere_or_in_circles_is_tried_again_later() {
     let bundle = bundle();

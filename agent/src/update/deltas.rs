@@ -161,6 +161,7 @@ impl Misfits {
             DownloadError::Status { .. }
             | DownloadError::TooLarge { .. }
             | DownloadError::Redirected { .. }
+            | DownloadError::Token { .. }
             | DownloadError::Release(_)
             | DownloadError::Unfit(_)
             | DownloadError::Off(_) => false,

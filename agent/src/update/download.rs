@@ -12,7 +12,7 @@ use crate::update::blobs::{BlobError, Blobs};
 use crate::update::deltas::{self, BaseFile, Misfits, Offer, Offers};
 use crate::update::limits::Limits;
 use crate::update::preflight::Objection;
-use crate::update::server::Server;
+use crate::update::server::{Server, Shown};
 use crate::update::stage::{self, DOCUMENT_BYTES_MAX, StageError};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -62,6 +62,14 @@ pub enum DownloadError {
         /// Where it pointed.
         target: String,
     },
+    /// The registry wants a token, and there is none. Worth trying again.
+    #[error("the token service at {realm}, which the registry names, gives no token: {why}")]
+    Token {
+        /// The token service.
+        realm: String,
+        /// Why.
+        why: String,
+    },
     /// The blob did not get onto the disk. Worth trying again.
     #[error(transparent)]
     Blob(#[from] BlobError),
@@ -95,6 +103,7 @@ impl DownloadError {
             | DownloadError::Status { .. }
             | DownloadError::TooLarge { .. }
             | DownloadError::Redirected { .. }
+            | DownloadError::Token { .. }
             | DownloadError::Blob(_)
             | DownloadError::UsedUp { .. }
             | DownloadError::Off(_) => false,
@@ -131,16 +140,21 @@ impl Registry {
             None => {
                 let authorization = basic(&device.user, device.password.reveal());
                 let base = device.server_http.clone();
-                Ok(Server::new(base, Some(authorization), Vec::new(), limits))
+                let shown = Shown::Always(authorization);
+                Ok(Server::new(base, shown, Vec::new(), limits))
             }
             Some(registry) => {
-                let authorization =
-                    registry.credentials.as_ref().map(|credentials| match credentials {
-                        Credentials::User(user, password) => basic(user, password.reveal()),
-                        Credentials::Token(token) => format!("Bearer {}", token.reveal()),
-                    });
+                let shown = match &registry.credentials {
+                    None => Shown::OrToken(None),
+                    Some(Credentials::User(user, password)) => {
+                        Shown::OrToken(Some(basic(user, password.reveal())))
+                    }
+                    Some(Credentials::Token(token)) => {
+                        Shown::Always(format!("Bearer {}", token.reveal()))
+                    }
+                };
                 let roots = registry.ca.as_deref().map_or(Ok(Vec::new()), certificates);
-                roots.map(|roots| Server::new(registry.url.clone(), authorization, roots, limits))
+                roots.map(|roots| Server::new(registry.url.clone(), shown, roots, limits))
             }
         };
         Registry { server, misfits: Arc::default() }

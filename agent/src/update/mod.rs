@@ -4,6 +4,7 @@
 //! is journaled before its effects are carried out, and every effect may be repeated.
 
 pub mod acceptance;
+mod bearer;
 pub mod blobs;
 pub mod consent;
 mod deltas;

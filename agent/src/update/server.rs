@@ -1,5 +1,6 @@
 //! A server as a download asks it: by the pull half of OCI distribution 1.1, with ranges.
 
+use crate::update::bearer::{Challenge, Tokens};
 use crate::update::blobs::{BlobError, Blobs};
 use crate::update::download::DownloadError;
 use crate::update::limits::{Limits, wait};
@@ -34,17 +35,36 @@ const REDIRECTIONS_MAX: usize = 5;
 #[derive(Clone)]
 pub(super) struct Server {
     base: String,
-    authorization: Option<String>,
+    shown: Shown,
+    tokens: Arc<Tokens>,
     limits: Limits,
     agent: ureq::Agent,
 }
 
+/// What a server is shown, as it stands in `Authorization`.
+#[derive(Clone)]
+pub(super) enum Shown {
+    /// This, and nobody else is shown it.
+    Always(String),
+    /// This if anything; or a token, where the server names a service which gives some for it.
+    OrToken(Option<String>),
+}
+
+impl Shown {
+    fn itself(&self) -> Option<&str> {
+        match self {
+            Shown::Always(authorization) => Some(authorization),
+            Shown::OrToken(authorization) => authorization.as_deref(),
+        }
+    }
+}
+
 impl Server {
-    /// The server at `base`, a URL without a slash at its end, which is shown `authorization`. What
-    /// it says of itself in TLS must be signed by one of `roots`.
+    /// The server at `base`, a URL without a slash at its end. What it says of itself in TLS, and
+    /// whoever it points to, must be signed by one of `roots`.
     pub(super) fn new(
         base: String,
-        authorization: Option<String>,
+        shown: Shown,
         roots: Vec<Certificate<'static>>,
         limits: Limits,
     ) -> Server {
@@ -64,7 +84,7 @@ impl Server {
             .max_redirects_will_error(false)
             .build()
             .new_agent();
-        Server { base, authorization, limits, agent }
+        Server { base, shown, tokens: Arc::default(), limits, agent }
     }
 
     /// A small document; none if the server has none.
@@ -209,9 +229,31 @@ impl Server {
         self.follow(path, accept, from)
     }
 
-    /// Asks once, and follows where the server points: a registry may keep its blobs elsewhere.
-    /// Whoever that is does not see the credentials.
+    /// Asks once; again where the server wants a token, and there is one.
     fn follow(&self, path: &str, accept: &str, from: u64) -> Result<Response<Body>, DownloadError> {
+        let Shown::OrToken(authorization) = &self.shown else {
+            return Ok(self.follow_with(self.shown.itself(), path, accept, from)?.0);
+        };
+        let token = self.tokens.header(path);
+        let shown = token.as_deref().or(authorization.as_deref());
+        let (response, is_its_own) = self.follow_with(shown, path, accept, from)?;
+        let wants_token = response.status() == 401 && is_its_own;
+        let challenge =
+            wants_token.then(|| Challenge::of(response.headers(), &self.base)).flatten();
+        let Some(challenge) = challenge else { return Ok(response) };
+        self.tokens.keep(path, challenge.meet(&self.agent, authorization.as_deref())?);
+        Ok(self.follow_with(self.tokens.header(path).as_deref(), path, accept, from)?.0)
+    }
+
+    /// Asks once, and follows where the server points: a registry may keep its blobs elsewhere.
+    /// Whoever that is does not see what the server is shown. Says whether the answer is the server's own.
+    fn follow_with(
+        &self,
+        shown: Option<&str>,
+        path: &str,
+        accept: &str,
+        from: u64,
+    ) -> Result<(Response<Body>, bool), DownloadError> {
         if let Some(bytes) = self.limits.used_up() {
             return Err(DownloadError::UsedUp { mib: bytes >> 20 });
         }
@@ -219,15 +261,15 @@ impl Server {
         for _ in 0..=REDIRECTIONS_MAX {
             let mut request = self.agent.get(&url).header("accept", accept);
             let is_the_server = origin(&url).is_some() && origin(&url) == origin(&self.base);
-            if let Some(authorization) = self.authorization.as_ref().filter(|_| is_the_server) {
-                request = request.header(AUTHORIZATION, authorization);
+            if let Some(shown) = shown.filter(|_| is_the_server) {
+                request = request.header(AUTHORIZATION, shown);
             }
             if from > 0 {
                 request = request.header("range", format!("bytes={from}-"));
             }
             let response = request.call().map_err(|source| self.unreachable(source))?;
             if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
-                return Ok(response);
+                return Ok((response, is_the_server));
             }
             let target = response.headers().get(LOCATION).and_then(|target| target.to_str().ok());
             url = target.and_then(|target| resolve(&url, target)).ok_or_else(|| {
@@ -285,7 +327,7 @@ fn patience(response: &Response<Body>) -> Option<Duration> {
 }
 
 /// Scheme, host and port of a URL: who is talked to, and whether others can listen.
-fn origin(url: &str) -> Option<(String, String, u16)> {
+pub(super) fn origin(url: &str) -> Option<(String, String, u16)> {
     let url: Uri = url.parse().ok()?;
     let scheme = url.scheme_str()?.to_ascii_lowercase();
     let port = url.port_u16().or(match scheme.as_str() {
