@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::config::Config;
+use crate::config::{ClockSaid, Config};
 use crate::server::Server;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
@@ -32,6 +32,10 @@ struct Run {
     /// Address of the MQTT broker; port 0 takes any free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:1883")]
     mqtt: String,
+    /// Sign by this machine's clock though it is more than 14 days ahead of the last signature and no
+    /// device says the same: look at it first.
+    #[arg(long)]
+    clock_is_right: bool,
 }
 
 impl Cli {
@@ -41,7 +45,8 @@ impl Cli {
     /// A chain of sentences: what failed, on what, what to do.
     pub fn run(self) -> anyhow::Result<()> {
         let Command::Run(run) = self.command;
-        let config = Config::checked(run.data, &run.http, &run.mqtt)?;
+        let clock = if run.clock_is_right { ClockSaid::Right } else { ClockSaid::Nothing };
+        let config = Config::checked(run.data, &run.http, &run.mqtt)?.with_clock(clock);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()

@@ -33,6 +33,16 @@ pub struct Config {
     pub(crate) data: PathBuf,
     pub(crate) http: SocketAddr,
     pub(crate) mqtt: SocketAddr,
+    pub(crate) clock: ClockSaid,
+}
+
+/// What the person who starts a server says of the machine's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClockSaid {
+    /// Nothing: it is believed as far as that is plausible.
+    Nothing,
+    /// That it is right, however far ahead of the last signature it is.
+    Right,
 }
 
 impl Config {
@@ -42,7 +52,14 @@ impl Config {
     /// # Errors
     /// [`ConfigError`].
     pub fn checked(data: PathBuf, http: &str, mqtt: &str) -> Result<Config, ConfigError> {
-        Ok(Config { data, http: loopback("--http", http)?, mqtt: loopback("--mqtt", mqtt)? })
+        let (http, mqtt) = (loopback("--http", http)?, loopback("--mqtt", mqtt)?);
+        Ok(Config { data, http, mqtt, clock: ClockSaid::Nothing })
+    }
+
+    /// With what is said of the machine's clock.
+    #[must_use]
+    pub fn with_clock(self, clock: ClockSaid) -> Config {
+        Config { clock, ..self }
     }
 }
 

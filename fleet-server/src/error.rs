@@ -1,5 +1,6 @@
 //! Why something was not done.
 
+use crate::store::is_full;
 use lineside_trust::repository::RepositoryError;
 use lineside_trust::{AgreeError, TrustError};
 use sea_orm::DbErr;
@@ -88,6 +89,9 @@ impl Error {
     /// log alone.
     pub(crate) fn told(&self) -> String {
         match self {
+            Error::Database(cause) if is_full(&cause.to_string()) => {
+                "the server's disk is full: make room there".into()
+            }
             Error::Database(_) => self.to_string(),
             other => chain(other),
         }

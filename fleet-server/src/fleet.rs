@@ -7,7 +7,7 @@ use crate::error::{Error, chain};
 use crate::ingest::{Ear, Pace, Telemetry};
 use crate::registry::{Credentials, Registry, SlotReported};
 use crate::release::{
-    Assigned, Director, FILE_BYTES_MAX, Questions, Released, Repository, ServerKeys,
+    Assigned, Clock, Director, FILE_BYTES_MAX, Questions, Released, Repository, ServerKeys,
     SignedDocuments,
 };
 use crate::store::Store;
@@ -24,6 +24,8 @@ use tokio::sync::Notify;
 
 /// Devices that are read at once to be told something.
 const TOLD_AT_ONCE: u64 = 100;
+/// How often the server looks whether something is wrong with itself.
+const LOOKED_EVERY: Duration = Duration::from_secs(60);
 /// Bytes of roots in one message; the rest follows when the device has taken these.
 const ROOTS_BYTES_MAX: usize = 384 << 10;
 
@@ -37,6 +39,7 @@ pub(crate) struct Fleet {
     pub documents: SignedDocuments,
     pub repository: Repository,
     pub director: Director,
+    pub clock: Arc<Clock>,
     pub telemetry: Telemetry,
     pub guard: Guard,
     pub ear: Ear,
@@ -195,6 +198,33 @@ impl Fleet {
         )))
     }
 
+    /// What is wrong with the server itself, a sentence each.
+    pub async fn attention(&self, now: OffsetDateTime) -> Vec<String> {
+        let mut sentences: Vec<String> = self.store.trouble().words().into_iter().collect();
+        let troubles =
+            [self.documents.keys_trouble().await, self.repository.clock_trouble(now).await];
+        for trouble in troubles {
+            match trouble {
+                Ok(trouble) => sentences.extend(trouble),
+                Err(error) => sentences.push(error.told()),
+            }
+        }
+        sentences
+    }
+
+    /// Says in the log what is wrong with the server itself: now, and each time that changes.
+    pub async fn keep_looking(self: Arc<Fleet>) {
+        let mut said = Vec::new();
+        loop {
+            let sentences = self.attention(OffsetDateTime::now_utc()).await;
+            for sentence in sentences.iter().filter(|sentence| !said.contains(*sentence)) {
+                tracing::error!("{sentence}");
+            }
+            said = sentences;
+            tokio::time::sleep(LOOKED_EVERY).await;
+        }
+    }
+
     /// Sends what people have signed to the devices that are connected, each time they have.
     pub async fn keep_telling(self: Arc<Fleet>) {
         loop {
@@ -307,6 +337,10 @@ impl Fleet {
     /// [`Error::Database`].
     pub async fn lacks_documents(&self, device: &DeviceId) -> Result<bool, Error> {
         let Some(assigned) = self.director.assigned(device).await? else { return Ok(false) };
+        // Said elsewhere, and none of what this server signs would be believed.
+        if self.documents.keys_trouble().await?.is_some() {
+            return Ok(false);
+        }
         let device = self.registry.get(device.as_str()).await?;
         let releases = self.documents.releases_version().await?;
         let roots = self.documents.roots().await?;

@@ -4,13 +4,13 @@ use crate::access::Administrator;
 use crate::api;
 use crate::artifact::{Artifacts, Blobs, Deltas};
 use crate::broker::{self, Broker, Door, Guard, Link, Sessions, not_bound};
-use crate::config::Config;
+use crate::config::{ClockSaid, Config};
 use crate::descriptors::Connections;
 use crate::fleet::Fleet;
 use crate::http::{BoundedListener, serve};
 use crate::ingest::{Ear, Pace, Telemetry};
 use crate::registry::Registry;
-use crate::release::{Director, Questions, Repository, ServerKeys, SignedDocuments};
+use crate::release::{Clock, Director, Questions, Repository, ServerKeys, SignedDocuments};
 use crate::store::{DataFolder, Readers, Store};
 use anyhow::{Context, anyhow};
 use serde_json::json;
@@ -19,6 +19,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use time::OffsetDateTime;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
@@ -34,8 +35,9 @@ pub struct Server {
     broker: Broker,
     fleet: Arc<Fleet>,
     serving: JoinHandle<()>,
-    /// What is done beside answering: deltas are made, blobs swept, devices told what was signed.
-    chores: [JoinHandle<()>; 3],
+    /// What is done beside answering: deltas are made, blobs swept, devices told what was signed, and
+    /// the log what is wrong here.
+    chores: [JoinHandle<()>; 4],
     stop: Option<oneshot::Sender<()>>,
     // Locked while the addresses in it are this server's.
     _endpoints: File,
@@ -57,7 +59,11 @@ impl Server {
         let artifacts = Artifacts::new(Blobs::open(&folder).await?, store.clone());
         let registry = Registry::new(store.clone());
         let documents = SignedDocuments::new(store.clone(), artifacts.clone(), keys.clone());
-        let repository = Repository::new(store.clone(), keys.clone());
+        let clock = Arc::new(Clock::default());
+        if config.clock == ClockSaid::Right {
+            clock.confirm(OffsetDateTime::now_utc());
+        }
+        let repository = Repository::new(store.clone(), keys.clone(), clock.clone());
         let director =
             Director::new(store.clone(), documents.clone(), repository.clone(), keys.clone());
         let deltas = Deltas::start(artifacts.clone(), documents.clone(), store.clone());
@@ -84,12 +90,18 @@ impl Server {
             documents,
             repository,
             director,
+            clock,
             guard: guard.clone(),
             pace: Pace::default(),
             catching_up: Pace::default(),
             news: Notify::new(),
         });
-        let chores = [deltas, sweeping, tokio::spawn(fleet.clone().keep_telling())];
+        let chores = [
+            deltas,
+            sweeping,
+            tokio::spawn(fleet.clone().keep_telling()),
+            tokio::spawn(fleet.clone().keep_looking()),
+        ];
         let door = Door::new(guard, Arc::downgrade(&fleet));
         let broker = Broker::start(context, config.mqtt, connections.devices, door).await?;
 

@@ -367,3 +367,41 @@ fn who_cannot_be_let_in_or_reach_the_server_is_told_why() {
     let told: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(told["error"].as_str().unwrap().contains("no server is running"), "{told}");
 }
+
+#[test]
+fn the_servers_keys_are_replaced_by_the_commands_that_each_message_names() {
+    let folder = folder();
+    let mut fleet = Fleet::start(folder.path()).unwrap();
+    fleet.release("turbine", "1").unwrap();
+    fleet.stop_server().unwrap();
+    fs::remove_file(folder.path().join("server/keys/online.pem")).unwrap();
+    fleet.start_server().unwrap();
+    let listed = String::from_utf8(fleet.lineside(&["device", "list"]).stdout).unwrap();
+    let first = listed.lines().next().unwrap();
+    assert!(first.starts_with("! root 1 does not name this server's keys/online.pem"), "{listed}");
+    assert!(
+        first.contains("keys online -o FILE") && first.contains("--online-keys FILE"),
+        "{first}"
+    );
+
+    // A draft that would be refused after all have signed it says so before.
+    let draft = |file: &str, more: &[&str]| {
+        let draft = ["keys", "draft", "--from", "keys/root.json", "-o", file];
+        String::from_utf8(fleet.lineside(&[&draft, more].concat()).stdout).unwrap()
+    };
+    let said = draft("in-vain", &[]);
+    assert!(said.contains("has other keys now") && said.contains("--online-keys FILE"), "{said}");
+    fleet.json(&["keys", "sign", "in-vain", "--key", "keys/root.pem", "--yes"]).unwrap();
+    let said = refused(&fleet.lineside(&["keys", "publish", "in-vain"]));
+    assert!(said.contains("does not name this server's online key"), "{said}");
+    assert!(said.contains("keys online -o FILE"), "{said}");
+
+    fleet.json(&["keys", "online", "-o", "online.json"]).unwrap();
+    let said = draft("root-2", &["--online-keys", "online.json"]);
+    assert!(!said.contains("has other keys now"), "{said}");
+    fleet.json(&["keys", "sign", "root-2", "--key", "keys/root.pem", "--yes"]).unwrap();
+    let published = fleet.json(&["keys", "publish", "root-2"]).unwrap();
+    assert_eq!(published["published"], serde_json::json!(["root 2"]));
+    let listed = String::from_utf8(fleet.lineside(&["device", "list"]).stdout).unwrap();
+    assert!(!listed.contains('!'), "{listed}");
+}

@@ -47,14 +47,24 @@ pub fn run(command: DeviceCommand, connection: &Connection, output: &Output) -> 
             output.print(text, &serde_json::json!({ "device": device, "removed": true }))
         }
         DeviceCommand::List => {
-            let devices = Value::Array(Server::at(connection)?.devices()?);
-            output.print(shown::table(&devices, OffsetDateTime::now_utc())?, &devices)
+            let server = Server::at(connection)?;
+            let devices = Value::Array(server.devices()?);
+            let table = shown::table(&devices, OffsetDateTime::now_utc())?;
+            output.print(beside(&server, &table), &devices)
         }
         DeviceCommand::Show { device } => {
-            let device = Server::at(connection)?.device(device.as_str())?;
-            output.print(shown::paragraph(&device, OffsetDateTime::now_utc())?, &device)
+            let server = Server::at(connection)?;
+            let device = server.device(device.as_str())?;
+            let paragraph = shown::paragraph(&device, OffsetDateTime::now_utc())?;
+            output.print(beside(&server, &paragraph), &device)
         }
         DeviceCommand::Export(export) => export::run(&export, connection, output),
         DeviceCommand::Import(import) => import::run(&import, connection, output),
     }
+}
+
+/// What is told of devices, below what is wrong with their server.
+fn beside(server: &Server, text: &str) -> String {
+    let troubles = server.attention();
+    troubles.iter().map(|sentence| format!("! {sentence}\n")).collect::<String>() + text
 }

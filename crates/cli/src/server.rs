@@ -88,6 +88,19 @@ impl Server {
         &self.url
     }
 
+    /// What is wrong with the server itself, a sentence each; nothing where it says nothing of it.
+    pub fn attention(&self) -> Vec<String> {
+        #[derive(Deserialize)]
+        struct Health {
+            attention: Vec<String>,
+        }
+        // It answers with an error where nothing can be stored, and says why all the same.
+        let health = self.send(Method::GET, "/api/v1/health", None).ok();
+        let health: Option<Health> =
+            health.and_then(|answer| serde_json::from_slice(&answer.body).ok());
+        health.map_or_else(Vec::new, |health| health.attention)
+    }
+
     /// The public parts of its keys.
     pub fn online_keys(&self) -> anyhow::Result<OnlineKeys> {
         self.get("/api/v1/online-keys")

@@ -7,13 +7,16 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
 use std::sync::Arc;
+use time::OffsetDateTime;
 use utoipa::ToSchema;
 
 /// How the server is.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Health {
-    /// `ok`, or `nothing can be stored`.
+    /// `ok`, `needs attention`, or `nothing can be stored`.
     status: String,
+    /// What is wrong with the server, a sentence each.
+    attention: Vec<String>,
     /// Version of the server.
     version: String,
     /// Devices added.
@@ -31,12 +34,17 @@ pub(crate) struct Health {
 pub(crate) async fn health(
     State(fleet): State<Arc<Fleet>>,
 ) -> Result<(StatusCode, Json<Health>), Error> {
-    let (code, status) = match fleet.store.check().await {
-        Ok(()) => (StatusCode::OK, "ok"),
+    let stored = fleet.store.check().await;
+    let attention = fleet.attention(OffsetDateTime::now_utc()).await;
+    let (code, status) = match stored {
+        Ok(()) if attention.is_empty() => (StatusCode::OK, "ok"),
+        // It serves all the same, and whoever starts it again would make nothing better.
+        Ok(()) => (StatusCode::OK, "needs attention"),
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "nothing can be stored"),
     };
     let health = Health {
         status: status.into(),
+        attention,
         version: env!("CARGO_PKG_VERSION").into(),
         devices: fleet.registry.count().await?,
         messages_dropped: fleet.guard.dropped(),

@@ -98,6 +98,7 @@ async fn take_status(
         Ok(status) => status,
         Err(error) => return unreadable(fleet, device, "status", &error.to_string()).await,
     };
+    fleet.clock.hear(status.wall_clock_unix_ms, now);
     fleet.registry.heard(device, &status, now).await?;
     if fleet.lacks_documents(device).await? {
         fleet.send_documents(device, now).await?;

@@ -258,6 +258,33 @@ impl SignedDocuments {
         Ok(Root::pin(&newest.bytes)?)
     }
 
+    /// Why devices believe nothing that is signed with this server's keys, if so.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn keys_trouble(&self) -> Result<Option<String>, Error> {
+        let Some(newest) = self.kept.newest(Kind::Root).await? else { return Ok(None) };
+        let root = Root::pin(&newest.bytes)?;
+        let (director, online) = (self.keys.director.id(), self.keys.online.id());
+        let unnamed: Vec<String> = [
+            ("director", &director, root.names_director(&director)),
+            ("online", &online, root.names_online(&online)),
+        ]
+        .into_iter()
+        .filter(|(_, _, is_named)| !is_named)
+        .map(|(name, id, _)| format!("keys/{name}.pem ({})", &id[..12]))
+        .collect();
+        Ok((!unnamed.is_empty()).then(|| {
+            format!(
+                "root {} does not name this server's {}: devices believe nothing that it signs. Put the \
+                 keys back that it had; or have the next root signed, which names these: lineside keys \
+                 online -o FILE, then lineside keys draft --from keys/root.json --online-keys FILE",
+                root.version(),
+                unnamed.join(" and ")
+            )
+        }))
+    }
+
     /// All roots in their order, as they came.
     ///
     /// # Errors

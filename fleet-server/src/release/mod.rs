@@ -1,5 +1,6 @@
 //! Signed documents: what people bring, what is signed here, and the repository that they make.
 
+mod clock;
 mod director;
 mod documents;
 mod kept;
@@ -7,6 +8,7 @@ mod keys;
 mod questions;
 mod repository;
 
+pub(crate) use clock::Clock;
 pub(crate) use director::{Assigned, Director};
 pub(crate) use documents::{
     FILE_BYTES_MAX, RELEASES_BYTES_MAX, ROLE_BYTES_MAX, ROOT_BYTES_MAX, Released, SignedDocuments,

@@ -4,7 +4,7 @@
 use crate::error::Error;
 use crate::release::documents::taken_at;
 use crate::release::kept::{Kept, Kind};
-use crate::release::{Released, ServerKeys};
+use crate::release::{Clock, Released, ServerKeys};
 use crate::store::tables::document;
 use crate::store::{Store, from_row};
 use lineside_trust::repository::{Carried, Client, InMemory};
@@ -28,6 +28,7 @@ pub(crate) struct Repository {
     store: Arc<Store>,
     kept: Kept,
     keys: Arc<ServerKeys>,
+    clock: Arc<Clock>,
 }
 
 /// A document to be put in place.
@@ -39,8 +40,8 @@ struct New {
 
 impl Repository {
     /// The repository of the documents in `store`.
-    pub fn new(store: Arc<Store>, keys: Arc<ServerKeys>) -> Repository {
-        Repository { kept: Kept::new(store.clone()), store, keys }
+    pub fn new(store: Arc<Store>, keys: Arc<ServerKeys>, clock: Arc<Clock>) -> Repository {
+        Repository { kept: Kept::new(store.clone()), store, keys, clock }
     }
 
     /// A document by its name in a repository with consistent snapshots: `timestamp.json`,
@@ -118,10 +119,29 @@ impl Repository {
         Ok(metadata)
     }
 
+    /// Why nothing is signed by this machine's clock, if so.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn clock_trouble(&self, now: OffsetDateTime) -> Result<Option<String>, Error> {
+        let signed = self.kept.newest(Kind::Timestamp).await?;
+        let ahead = signed.and_then(|row| self.clock.ahead(taken_at(&row), now));
+        Ok(ahead.map(|ahead| {
+            format!(
+                "the server's clock says {}, {} days after it last signed anything, and no device that \
+                 was heard says the same: nothing is signed by it, for devices would take what is signed \
+                 later for expired. Set the clock; if it is right, start the server with --clock-is-right",
+                now.date(),
+                ahead.whole_days()
+            )
+        }))
+    }
+
     /// A client that has followed the repository from the newest root, as a device does.
     ///
     /// # Errors
-    /// [`Error::Repository`] says why a device would not follow it.
+    /// [`Error::Conflict`] while the clock is not believed; [`Error::Repository`] says why a device
+    /// would not follow it.
     pub async fn follow(
         &self,
         released: &Released,
@@ -129,6 +149,9 @@ impl Repository {
     ) -> Result<Client<Carried, InMemory>, Error> {
         let root = self.kept.newest(Kind::Root).await?;
         let root = root.ok_or_else(|| Error::Missing("there is no root".into()))?;
+        if let Some(why) = self.clock_trouble(now).await? {
+            return Err(Error::Conflict(why));
+        }
         let paths: Vec<String> = released.iter().map(SignedRelease::path).collect();
         let metadata = self.metadata(released, &paths, from_row(root.version), 0, now).await?;
         let metadata: Carried = metadata.into_iter().collect();
@@ -141,7 +164,8 @@ impl Repository {
     /// more. Until something is released there is nothing to be signed.
     ///
     /// # Errors
-    /// [`Error::Database`]; [`Error::Conflict`] if the root does not name this server's key.
+    /// [`Error::Database`]; [`Error::Conflict`] if the root does not name this server's key, or if
+    /// something new is to be signed by a clock that is not believed.
     pub async fn renew(&self, now: OffsetDateTime) -> Result<(), Error> {
         if self.due(now).await?.is_empty() {
             return Ok(());
@@ -198,12 +222,28 @@ impl Repository {
         };
         let (timestamp, timestamp_is_new) = self.holding(Kind::Timestamp, sign, now).await?;
         let new = [(snapshot, snapshot_is_new), (timestamp, timestamp_is_new)];
+        if (snapshot_is_new || timestamp_is_new)
+            && let Some(why) = self.clock_trouble(now).await?
+        {
+            // What is only to be fresher can wait: devices judge by clocks of their own.
+            let is_said = self.says_what_is_here(&documents).await?;
+            return if is_said { Ok(vec![]) } else { Err(Error::Conflict(why)) };
+        }
         Ok(new.into_iter().filter_map(|(document, is_new)| is_new.then_some(document)).collect())
+    }
+
+    /// Whether the newest snapshot lists these documents.
+    async fn says_what_is_here(&self, documents: &BTreeMap<String, Listed>) -> Result<bool, Error> {
+        let Some(snapshot) = self.kept.newest(Kind::Snapshot).await? else { return Ok(false) };
+        let (version, expires) = (from_row(snapshot.version), taken_at(&snapshot) + VALID);
+        let spec = SnapshotSpec { version, expires, documents: documents.clone() };
+        Ok(sign_snapshot(&spec, &self.keys.online) == snapshot.bytes)
     }
 
     /// The newest document of this kind if it holds, or a new one; and which of them it is.
     ///
-    /// Signing is the same each time, so one holds if it would be signed like this again.
+    /// Signing is the same each time, so one holds if it would be signed like this again. One of a time
+    /// that has not come yet does not: devices that have not seen it are spared by the next.
     async fn holding(
         &self,
         kind: Kind<'static>,
@@ -213,7 +253,7 @@ impl Repository {
         let last = self.kept.newest(kind).await?;
         if let Some(document::Model { version, bytes, .. }) = &last {
             let (version, at) = (from_row(*version), last.as_ref().map_or(now, taken_at));
-            if now < at + VALID - RENEW && *bytes == sign(version, at) {
+            if at <= now && now < at + VALID - RENEW && *bytes == sign(version, at) {
                 return Ok((New { kind, version, bytes: bytes.clone() }, false));
             }
         }
@@ -232,7 +272,81 @@ fn next_version(last: u64, now: OffsetDateTime) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::DataFolder;
+    use lineside_trust::{KeyPair, RootSpec, TargetsSpec, sign_root, sign_targets};
+    use ring::rand::SystemRandom;
     use time::macros::datetime;
+
+    /// The repository of a server in `folder` that has a root and an empty list of releases.
+    async fn repository(folder: &DataFolder, now: OffsetDateTime) -> Repository {
+        let store = Arc::new(Store::open(&folder.database().unwrap()).await.unwrap());
+        let keys = Arc::new(ServerKeys::open(folder).unwrap());
+        let people = KeyPair::generate(&SystemRandom::new()).unwrap();
+        let root = sign_root(
+            &RootSpec {
+                version: 1,
+                expires: now + Duration::days(3_650),
+                root: (vec![people.public()], 1),
+                releases: (vec![people.public()], 1),
+                online: keys.online.public(),
+                director: keys.director.public(),
+            },
+            &[&people],
+        );
+        let list = |version: u64| {
+            let spec = TargetsSpec {
+                version,
+                expires: now + Duration::days(3_650),
+                files: BTreeMap::new(),
+                delegations: Vec::new(),
+            };
+            sign_targets(&spec, &[&people])
+        };
+        let repository = Repository::new(store.clone(), keys, Arc::default());
+        let writing = store.write().await.unwrap();
+        Kept::put(&writing, Kind::Root, 1, root, now).await.unwrap();
+        Kept::put(&writing, Kind::Releases, 1, list(1), now).await.unwrap();
+        writing.commit().await.unwrap();
+        repository.renew(now).await.unwrap();
+        repository
+    }
+
+    /// When what devices are given was signed.
+    async fn signed(repository: &Repository) -> OffsetDateTime {
+        taken_at(&repository.kept.newest(Kind::Timestamp).await.unwrap().unwrap())
+    }
+
+    #[tokio::test]
+    async fn nothing_is_signed_by_a_clock_that_jumped_ahead_and_what_was_is_signed_anew() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(place.path()).unwrap();
+        let now = datetime!(2026-11-24 12:00 UTC);
+        let repository = repository(&folder, now).await;
+        let ahead = now + Duration::days(700);
+        repository.renew(ahead).await.unwrap();
+        assert_eq!(signed(&repository).await, now, "freshness can wait");
+        let why = repository.clock_trouble(ahead).await.unwrap().unwrap();
+        assert!(
+            why.contains("2028-10-24, 700 days after") && why.contains("--clock-is-right"),
+            "{why}"
+        );
+        assert_eq!(repository.clock_trouble(now).await.unwrap(), None);
+
+        // What is new has to be signed, and is not.
+        let writing = repository.store.write().await.unwrap();
+        Kept::forget(&writing, Kind::Snapshot).await.unwrap();
+        writing.commit().await.unwrap();
+        assert!(matches!(repository.renew(ahead).await, Err(Error::Conflict(_))));
+
+        // A person says that it is right; later it turns out that it was not.
+        repository.clock.confirm(ahead);
+        repository.renew(ahead).await.unwrap();
+        assert_eq!(signed(&repository).await, ahead);
+        let version = repository.timestamp_version(ahead).await.unwrap();
+        repository.renew(now).await.unwrap();
+        assert_eq!(signed(&repository).await, now);
+        assert_eq!(repository.timestamp_version(now).await.unwrap(), version + 1);
+    }
 
     #[test]
     fn versions_rise_and_a_server_that_forgot_some_does_not_give_them_again() {

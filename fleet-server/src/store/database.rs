@@ -39,6 +39,23 @@ pub(crate) struct Trouble {
     pub last: Option<String>,
 }
 
+impl Trouble {
+    /// What is wrong, if something is; whoever reads it may be anybody.
+    pub fn words(&self) -> Option<String> {
+        let why = self.last.as_deref()?;
+        let why = match is_full(why) {
+            true => "its disk is full: make room there",
+            false => "its database cannot be written, its log says why",
+        };
+        Some(format!("the server can store nothing, and devices keep what they have to say: {why}"))
+    }
+}
+
+/// Whether it is for want of room that something could not be written (SQLite's words, and Linux's).
+pub(crate) fn is_full(why: &str) -> bool {
+    ["disk is full", "No space left"].iter().any(|words| why.contains(words))
+}
+
 /// A transaction that writes. Dropped without [`Writing::commit`] it leaves nothing behind.
 pub(crate) struct Writing<'a> {
     pub transaction: DatabaseTransaction,
@@ -334,9 +351,12 @@ mod tests {
         let store = Store::open(&folder.path().join("lineside.db")).await.unwrap();
         store.failed(&DbErr::Custom("disk full".into()));
         assert_eq!(store.trouble().last.as_deref(), Some("Custom Error: disk full"));
+        assert!(store.trouble().words().unwrap().ends_with("its log says why"));
+        store.failed(&DbErr::Custom("(code: 13) database or disk is full".into()));
+        assert!(store.trouble().words().unwrap().contains("its disk is full: make room"));
         store.check().await.unwrap();
-        assert!(store.trouble().last.is_none());
-        assert_eq!(store.trouble().failures, 1);
+        assert_eq!(store.trouble().words(), None);
+        assert_eq!(store.trouble().failures, 2);
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@
 
 mod artifacts;
 mod ask;
+mod clock;
 mod connections;
 mod credentials;
 mod crowd;

@@ -41,8 +41,9 @@ async fn a_full_disk_is_said_and_what_was_acknowledged_before_and_after_it_is_th
     device.publish(topic, message(vec![event(1, 1, "meanwhile")])).await;
     let health = server.get("/api/v1/health");
     assert_eq!((health.status, &health.json()["status"]), (503, &"nothing can be stored".into()));
+    assert!(health.json()["attention"][0].as_str().unwrap().contains("can store nothing"));
     let page = server.page("/");
-    assert!(page.contains("Nothing can be stored"), "{page}");
+    assert!(page.contains("the server can store nothing"), "{page}");
     assert!(health.json()["writes_failed"].as_u64().unwrap() >= 1);
     let new = server.ask("POST", "/api/v1/devices", As::Administrator, b"{\"name\":\"line-4\"}");
     assert!(new.error(500).contains("log"), "{}", new.text());

@@ -5,6 +5,7 @@ use super::{ROOT_LIFE, online_keys, words};
 use crate::connection::Connection;
 use crate::new_files;
 use crate::output::{Output, Usage};
+use crate::server::Server;
 use anyhow::{Context, bail};
 use clap::Args;
 use lineside_trust::{DOCUMENT_BYTES_MAX, Draft, PublicKey, Root, RootSpec};
@@ -64,12 +65,32 @@ pub fn run(draft: &DraftRoot, connection: &Connection, output: &Output) -> anyho
     let made = Draft::root(&spec, before.as_ref()).context("these keys make no root")?;
     new_files::make(&draft.output, &made.to_bytes())?;
     let file = draft.output.display();
-    let (text, json) = words::draft(&made);
+    let (mut text, json) = words::draft(&made);
+    if let Some(warning) = other_keys(draft, &spec, connection) {
+        text = format!("{text}\n{warning}");
+    }
     let next = format!(
         "{file} is to be signed; each signer: lineside keys show {file}, \
          then lineside keys sign {file} --key KEY"
     );
     output.print(format!("{text}\n{next}"), &json)
+}
+
+/// That the server has other keys than the root will name, where it can be asked: it would refuse the
+/// root when all have signed it.
+fn other_keys(draft: &DraftRoot, spec: &RootSpec, connection: &Connection) -> Option<String> {
+    if draft.from.is_none() || draft.online_keys.is_some() {
+        return None;
+    }
+    // Drafted where there is no server, there is nothing to compare.
+    let theirs = Server::at(connection).and_then(|server| server.online_keys()).ok()?;
+    let is_named =
+        theirs.online.id() == spec.online.id() && theirs.director.id() == spec.director.id();
+    (!is_named).then(|| {
+        "The server has other keys now than this root names, and would refuse it. To name them: lineside \
+         keys online -o FILE, and --online-keys FILE with this command"
+            .into()
+    })
 }
 
 fn spec(

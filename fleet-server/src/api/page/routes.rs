@@ -6,7 +6,6 @@ use crate::api::page::html::{Page, escape};
 use crate::api::page::{device, devices, releases};
 use crate::error::Error;
 use crate::fleet::Fleet;
-use crate::store::Trouble;
 use axum::Router;
 use axum::extract::{Form, State};
 use axum::http::header::{LOCATION, SET_COOKIE};
@@ -91,7 +90,7 @@ async fn devices(
         return ask("");
     }
     let after = asked.after.unwrap_or_default();
-    answer(&fleet, devices::show(&fleet, &after, OffsetDateTime::now_utc()).await)
+    answer(&fleet, devices::show(&fleet, &after, OffsetDateTime::now_utc()).await).await
 }
 
 async fn device(
@@ -102,17 +101,17 @@ async fn device(
     if !browser.logged_in {
         return ask("");
     }
-    answer(&fleet, device::show(&fleet, &name, OffsetDateTime::now_utc()).await)
+    answer(&fleet, device::show(&fleet, &name, OffsetDateTime::now_utc()).await).await
 }
 
 async fn releases(browser: Browser, State(fleet): State<Arc<Fleet>>) -> Response {
     if !browser.logged_in {
         return ask("");
     }
-    answer(&fleet, releases::show(&fleet, OffsetDateTime::now_utc()).await)
+    answer(&fleet, releases::show(&fleet, OffsetDateTime::now_utc()).await).await
 }
 
-fn answer(fleet: &Fleet, shown: Result<Shown, Error>) -> Response {
+async fn answer(fleet: &Fleet, shown: Result<Shown, Error>) -> Response {
     let (status, shown, refresh_seconds) = match shown {
         Ok(shown) => (StatusCode::OK, shown, Some(REFRESH_SECONDS)),
         Err(error) => {
@@ -122,21 +121,19 @@ fn answer(fleet: &Fleet, shown: Result<Shown, Error>) -> Response {
     };
     let footer = footer(fleet.guard.dropped());
     let Shown { title, place, body } = &shown;
-    let body = &format!("{}{body}", storage(&fleet.store.trouble()));
+    let body = &format!("{}{body}", troubles(&fleet.attention(OffsetDateTime::now_utc()).await));
     let page = Page { title, place, body, footer: &footer, refresh_seconds };
     (status, Html(page.render())).into_response()
 }
 
-/// That nothing can be stored, if so. What devices say waits on them meanwhile.
-fn storage(trouble: &Trouble) -> String {
-    trouble.last.as_ref().map_or_else(String::new, |why| {
-        format!(
-            "<ul class=\"troubles\"><li>Nothing can be stored, and devices keep what they have to \
-             say: {} ({} writes failed)</li></ul>",
-            escape(why),
-            trouble.failures
-        )
-    })
+/// What is wrong with the server itself.
+fn troubles(sentences: &[String]) -> String {
+    if sentences.is_empty() {
+        return String::new();
+    }
+    let items: String =
+        sentences.iter().map(|sentence| format!("<li>{}</li>", escape(sentence))).collect();
+    format!("<ul class=\"troubles\">{items}</ul>")
 }
 
 /// What is true of the whole server.
@@ -156,11 +153,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn that_nothing_can_be_stored_is_said_with_why_until_it_can() {
-        let trouble = Trouble { failures: 3, last: Some("disk <full>".into()) };
-        let said = storage(&trouble);
-        assert!(said.contains("disk &lt;full&gt; (3 writes failed)"), "{said}");
-        assert_eq!(storage(&Trouble { last: None, ..trouble }), "");
+    fn what_is_wrong_with_the_server_is_on_every_page() {
+        let said = troubles(&["the clock <of 2028>".into()]);
+        assert!(said.contains("<li>the clock &lt;of 2028&gt;</li>"), "{said}");
+        assert_eq!(troubles(&[]), "");
     }
 
     #[test]
