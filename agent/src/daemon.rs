@@ -379,7 +379,7 @@ impl House {
             let surroundings = self.surroundings.clone();
             let session = Session {
                 device,
-                reporter: Reporter::new(self.states.clone(), self.boot),
+                reporter: Reporter::new(self.states.clone(), sources.clone(), self.boot),
                 updates: updates.clone(),
                 answerer: Arc::new(move |ask| asked::answer(ask, &surroundings)),
                 telemetry: self.telemetry.clone(),
@@ -393,10 +393,11 @@ impl House {
         let (device, states, ledger) =
             (self.name.clone(), self.states.clone(), self.ledger.clone());
         let (versions, asked) = (updates.versions(), updates.clone());
+        let told_sources = sources.clone();
         let status = move || {
             let reports = states.all().into_iter().filter_map(|(name, state)| {
                 let view = views.get(&name)?.borrow().clone();
-                let source = sources.get(&name).and_then(|problem| problem.borrow().clone());
+                let source = told_sources.get(&name).and_then(|problem| problem.borrow().clone());
                 let held = sites.get(&name).map(|site| block_in_place(|| site.reasons()));
                 Some((name, SlotReport::of(&state, view, source, held.unwrap_or_default())))
             });
@@ -418,7 +419,7 @@ impl House {
         // Without the door the device works as before; only people have to look elsewhere.
         let carrier = Carrier {
             device_dir: self.config.device_dir.clone(),
-            reporter: Reporter::new(self.states.clone(), self.boot),
+            reporter: Reporter::new(self.states.clone(), sources.clone(), self.boot),
             updates: updates.clone(),
             telemetry: self.telemetry.clone(),
         };

@@ -49,6 +49,8 @@ pub(crate) const TELEMETRY_BYTES_MAX: u64 = 32 << 30;
 pub(crate) const SLOTS_MAX: usize = 32;
 /// Characters of a text for people that are kept; all of it stays in the record's body.
 pub(crate) const TEXT_CHARS_MAX: usize = 500;
+/// Digits of a digest in a sentence.
+const DIGEST_DIGITS: usize = 12;
 /// Characters of a bundle's name or version.
 pub(crate) const NAME_CHARS_MAX: usize = 63;
 
@@ -107,9 +109,42 @@ pub(crate) fn short(text: &str, chars_max: usize) -> String {
     text.chars().take(chars_max).map(one_line).collect()
 }
 
+/// A sentence from outside as it is kept and shown: as [`short`], and of a digest in it as much as people
+/// compare. All of it stays in the record that brought it.
+pub(crate) fn sentence(text: &str, chars_max: usize) -> String {
+    const ALGORITHM: &str = "sha256:";
+    let mut told = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(ALGORITHM) {
+        let (before, digest) = rest.split_at(at + ALGORITHM.len());
+        let digits = digest.bytes().take_while(u8::is_ascii_hexdigit).count();
+        let shown = if digits == 64 { DIGEST_DIGITS } else { digits };
+        told.push_str(before);
+        told.push_str(&digest[..shown]);
+        if shown < digits {
+            told.push('…');
+        }
+        rest = &digest[digits..];
+    }
+    told.push_str(rest);
+    short(&told, chars_max)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_digest_in_a_sentence_is_as_long_as_people_compare() {
+        let digest = "0123456789abcdef".repeat(4);
+        let said = format!("/v2/turbine/blobs/sha256:{digest}; trying again (sha256:{digest})");
+        let told = "/v2/turbine/blobs/sha256:0123456789ab…; trying again (sha256:0123456789ab…)";
+        assert_eq!(sentence(&said, 500), told);
+        for as_it_is in ["sha256:", "sha256:0123456789abcdef", "größe", "sha256:0ü"] {
+            assert_eq!(sentence(as_it_is, 500), as_it_is);
+        }
+        assert_eq!(sentence(&said, 5), "/v2/t");
+    }
 
     #[test]
     fn a_text_is_one_line_of_so_many_characters() {

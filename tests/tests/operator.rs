@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 
+use lineside_tests::child::wait;
 use lineside_tests::fleet::Fleet;
 use lineside_tests::{complaint, examples, lineside_in};
 use lineside_trust::{KeyPair, PublicKey, RootSpec, sign_root};
@@ -404,4 +405,30 @@ fn the_servers_keys_are_replaced_by_the_commands_that_each_message_names() {
     assert_eq!(published["published"], serde_json::json!(["root 2"]));
     let listed = String::from_utf8(fleet.lineside(&["device", "list"]).stdout).unwrap();
     assert!(!listed.contains('!'), "{listed}");
+}
+
+#[test]
+fn a_device_that_is_not_let_in_or_whose_source_is_dead_says_what_to_do() {
+    let folder = folder();
+    let mut fleet = Fleet::start(folder.path()).unwrap();
+    fleet.release("turbine", "1").unwrap();
+    let settings = "[slots.turbine]\nsource = 'scada'\nsinks = ['log']\n\
+         [sources.scada]\nkind = 'file'\npaths = ['there-is-none.csv']\npace = 'flat-out'\n\
+         [sinks.log]\nkind = 'file'\npath = 'findings.jsonl'\n";
+    fleet.add_device("mill-7", settings).unwrap();
+    fleet.start_agent("mill-7").unwrap();
+    fleet.assign("mill-7", "turbine", "turbine/1").unwrap();
+    let words = "slot turbine: its source brings no readings";
+    let said = |shown: &Value| {
+        let attention = shown["attention"].as_array()?;
+        attention.iter().find_map(|said| said.as_str()?.contains(words).then_some(()))
+    };
+    fleet.wait_for("mill-7", "the desk hears of a dead source", said).unwrap();
+
+    fleet.json(&["device", "reissue", "mill-7", "-o", "again"]).unwrap();
+    wait("the agent says that it is not let in", || {
+        let log = fleet.agent("mill-7")?.log();
+        log.contains("does not let this device in").then_some(())
+    })
+    .unwrap();
 }

@@ -11,8 +11,8 @@ use crate::telemetry::spool::Batch;
 use crate::update::driver::Updates;
 use lineside_wire::envelope::{self, Message};
 use lineside_wire::topic::{Down, Topic, Up};
-use lineside_wire::v1::{Ack, Answer, Ask, Documents};
-use rumqttc::mqttbytes::v5::{DisconnectReasonCode, Packet, Publish};
+use lineside_wire::v1::{Ack, Answer, Ask, Documents, SlotStatus};
+use rumqttc::mqttbytes::v5::{ConnectReturnCode, DisconnectReasonCode, Packet, Publish};
 use rumqttc::{
     AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, PublishOptions, QoS, StateError,
 };
@@ -29,6 +29,9 @@ const IN_FLIGHT_MAX: u16 = 8;
 const MESSAGE_BYTES_MAX: u32 = 3 << 20;
 /// How often a status is sent when nothing has changed.
 const STATUS_EVERY: Duration = Duration::from_secs(300);
+/// How soon a status follows one that no longer says what is so: how far a trial has come, or why a
+/// source brings nothing, may change with every reading.
+const STATUS_AGAIN: Duration = Duration::from_secs(30);
 /// Longest wait before the telemetry is looked at again: what was not acknowledged is sent again.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Messages of the server that wait to be read. Beyond it they are left: the server repeats documents
@@ -70,6 +73,7 @@ impl Session {
             heard: tell,
             pace: Pace::default(),
             shared: false,
+            refused: false,
         };
         let polling = tokio::spawn(polling.run(events));
         let (ask, asked) = mpsc::channel(QUESTIONS_MAX);
@@ -78,6 +82,8 @@ impl Session {
         let mut changed = self.reporter.changed();
         let mut versions = self.updates.versions();
         let mut status_due = Instant::now();
+        let mut look_due = Instant::now() + STATUS_AGAIN;
+        let mut said = Vec::new();
         let mut connected = false;
         let mut connection = 0;
         loop {
@@ -101,7 +107,14 @@ impl Session {
                 },
                 () = sleep_until(status_due), if connected => {
                     status_due = Instant::now() + STATUS_EVERY;
-                    self.say_status(&client).await;
+                    look_due = Instant::now() + STATUS_AGAIN;
+                    said = self.say_status(&client).await;
+                }
+                () = sleep_until(look_due), if connected => {
+                    look_due = Instant::now() + STATUS_AGAIN;
+                    if self.reporter.slots() != said {
+                        status_due = Instant::now();
+                    }
                 }
                 Ok(()) = changed.changed() => status_due = Instant::now(),
                 Ok(()) = versions.changed() => status_due = Instant::now(),
@@ -141,12 +154,15 @@ impl Session {
         }
     }
 
-    async fn say_status(&self, client: &AsyncClient) {
+    /// Sends the status, and gives what it says of the slots.
+    async fn say_status(&self, client: &AsyncClient) -> Vec<SlotStatus> {
         let versions = *self.updates.versions().borrow();
-        match envelope::encode(&self.reporter.status(versions)) {
+        let status = self.reporter.status(versions);
+        match envelope::encode(&status) {
             Ok(bytes) => self.say(client, Up::Status, bytes).await,
             Err(error) => tracing::error!("the status cannot be sent: {error}"),
         }
+        status.slots
     }
 
     async fn say(&self, client: &AsyncClient, up: Up, bytes: Vec<u8>) {
@@ -242,6 +258,8 @@ struct Polling {
     pace: Pace,
     /// Whether it has been said that another agent uses the same name.
     shared: bool,
+    /// Whether it has been said that the server does not take the password.
+    refused: bool,
 }
 
 impl Polling {
@@ -286,6 +304,7 @@ impl Polling {
     fn arrived(&mut self) {
         tracing::info!("connected to the server at {}", self.end);
         self.shared = false;
+        self.refused = false;
         self.online.notify_waiters();
     }
 
@@ -300,11 +319,24 @@ impl Polling {
                 "another agent has taken over the connection to the server at {end}: was the folder \
                  of this device copied to another one?"
             );
+        } else if is_refused(error) {
+            if !std::mem::replace(&mut self.refused, true) {
+                tracing::error!(
+                    "the server at {end} does not let this device in: it was given a new password or \
+                     removed there; next, at the desk: `lineside device reissue` or `device add`, and \
+                     bring the new device.toml here. All goes on without the server"
+                );
+            }
         } else if is_news {
             tracing::warn!("the server at {end} is away ({error}); all goes on without it");
         }
         pause
     }
+}
+
+fn is_refused(error: &ConnectionError) -> bool {
+    use ConnectReturnCode::{BadUserNamePassword, NotAuthorized};
+    matches!(error, ConnectionError::ConnectionRefused(BadUserNamePassword | NotAuthorized))
 }
 
 fn is_taken_over(error: &ConnectionError) -> bool {

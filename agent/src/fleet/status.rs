@@ -7,22 +7,27 @@ use lineside_bundle::ReleaseId;
 use lineside_update::{Phase, SlotState};
 use lineside_wire::name::SlotName;
 use lineside_wire::v1::{ReleaseRef, SlotStatus, Status, phase};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::watch;
 
 /// Longest note in characters: it may hold what a plugin or a model said.
 const NOTE_CHARS_MAX: usize = 500;
 
+/// Why the source of each slot brings no readings; none where it does.
+pub type Sources = BTreeMap<SlotName, watch::Receiver<Option<String>>>;
+
 /// Makes a status of what the slots hold.
 pub struct Reporter {
     states: Arc<States>,
+    sources: Sources,
     boot: u64,
 }
 
 impl Reporter {
     /// For the slots in `states`, in the device's start number `boot`.
-    pub fn new(states: Arc<States>, boot: u64) -> Reporter {
-        Reporter { states, boot }
+    pub fn new(states: Arc<States>, sources: Sources, boot: u64) -> Reporter {
+        Reporter { states, sources, boot }
     }
 
     /// Rings when a status would tell something new.
@@ -30,13 +35,22 @@ impl Reporter {
         self.states.changed()
     }
 
+    /// What the slots hold, and what is wrong with them.
+    pub fn slots(&self) -> Vec<SlotStatus> {
+        let states = self.states.all();
+        let told = states.iter().map(|(name, state)| {
+            let source = self.sources.get(name).and_then(|source| source.borrow().clone());
+            slot(name, state, source.as_deref())
+        });
+        told.collect()
+    }
+
     /// The status now.
     pub fn status(&self, versions: Versions) -> Status {
-        let slots = self.states.all();
         Status {
             boot: self.boot,
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-            slots: slots.iter().map(|(name, state)| slot(name, state)).collect(),
+            slots: self.slots(),
             assignment_version: versions.assignment,
             releases_version: versions.releases,
             root_version: versions.root,
@@ -44,6 +58,18 @@ impl Reporter {
             wall_clock_unix_ms: now_unix_ms(),
         }
     }
+}
+
+/// What is wrong with a slot though no release is at fault.
+fn trouble(state: &SlotState, source: Option<&str>) -> String {
+    let told = match (source, state.phase()) {
+        (Some(why), _) => format!("its source brings no readings: {why}"),
+        (None, Phase::Downloading { target, reason: Some(reason), .. }) => {
+            format!("{} cannot be fetched yet: {reason}", target.release)
+        }
+        (None, _) => String::new(),
+    };
+    told.chars().take(NOTE_CHARS_MAX).collect()
 }
 
 /// A release as messages name it.
@@ -55,7 +81,7 @@ pub fn release_ref(release: &ReleaseId) -> ReleaseRef {
     }
 }
 
-fn slot(name: &SlotName, state: &SlotState) -> SlotStatus {
+fn slot(name: &SlotName, state: &SlotState, source: Option<&str>) -> SlotStatus {
     let active = state.active();
     SlotStatus {
         slot: name.to_string(),
@@ -71,6 +97,7 @@ fn slot(name: &SlotName, state: &SlotState) -> SlotStatus {
             Phase::Trial(_) => phase::TRIAL,
         },
         note: state.note().chars().take(NOTE_CHARS_MAX).collect(),
+        trouble: trouble(state, source),
         floor: active.map_or(0, |held| state.floor(&held.release.name)),
     }
 }

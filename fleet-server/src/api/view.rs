@@ -4,13 +4,19 @@ use crate::api::attention::attention;
 use crate::error::Error;
 use crate::fleet::Fleet;
 use crate::ingest::{EventShown, Names, Totals, time_shown};
-use crate::registry::{Device, ReleaseShown};
+use crate::registry::{Device, ReleaseShown, unix_ms};
 use crate::release::Assigned;
 use crate::store::from_row;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use time::OffsetDateTime;
 use utoipa::ToSchema;
 
+/// Longest silence of a device that is connected: it says how it is every five minutes.
+const SILENT_MAX: Duration = Duration::from_secs(11 * 60);
+/// How long a device may be away without anybody being told.
+const AWAY_MAX: Duration = Duration::from_secs(120);
 /// Events that come with a device.
 const EVENTS_SHOWN: u64 = 100;
 
@@ -23,6 +29,8 @@ pub(crate) struct DeviceShown {
     pub site: String,
     /// Marks for selecting.
     pub labels: BTreeMap<String, String>,
+    /// Whether it is connected to this server.
+    pub connected: bool,
     /// When it was last heard of, RFC 3339; null if never.
     pub last_seen: Option<String>,
     /// When a report was imported last that somebody had carried here, RFC 3339; null if never.
@@ -75,6 +83,8 @@ pub(crate) struct SlotShown {
     pub phase: String,
     /// What people should know.
     pub note: String,
+    /// What is wrong with it though no release is at fault, as that its source brings no readings.
+    pub trouble: String,
     /// The number below which it may not go.
     pub floor: u64,
 }
@@ -104,6 +114,13 @@ pub(crate) async fn list(fleet: &Fleet, devices: Vec<Device>) -> Result<Vec<Devi
     let odd = fleet.telemetry.odd(names).await?;
     let mut events = fleet.telemetry.newest_events(names).await?;
     let releases_version = fleet.documents.releases_version().await?;
+    let now = OffsetDateTime::now_utc();
+    let mut connected = BTreeSet::new();
+    for device in &devices {
+        if fleet.sessions.is_connected(&device.id).await {
+            connected.insert(device.id.to_string());
+        }
+    }
     let shown = devices.into_iter().map(|device| {
         let name = device.id.to_string();
         let assigned = assigned.remove(&name);
@@ -111,6 +128,7 @@ pub(crate) async fn list(fleet: &Fleet, devices: Vec<Device>) -> Result<Vec<Devi
         let odd = odd.get(&name).copied().unwrap_or_default();
         let mut shown = DeviceShown {
             attention: Vec::new(),
+            connected: connected.contains(&name),
             site: device.row.site.clone(),
             labels: device.labels.clone(),
             last_seen: device.last_seen_unix_ms().map(time_shown),
@@ -131,10 +149,23 @@ pub(crate) async fn list(fleet: &Fleet, devices: Vec<Device>) -> Result<Vec<Devi
             events: events.remove(&name).into_iter().collect(),
             name,
         };
-        shown.attention = attention(&shown, releases_version);
+        let silent = silent(&device, shown.connected, now);
+        shown.attention = attention(&shown, releases_version, silent);
         shown
     });
     Ok(shown.collect())
+}
+
+/// How long a device has said nothing, if that is longer than one that is well does. One that reports
+/// by hand is not waited for.
+fn silent(device: &Device, connected: bool, now: OffsetDateTime) -> Option<Duration> {
+    let seen = device.last_seen_unix_ms()?;
+    if device.row.report_unix_ms.is_some_and(|report| report >= seen) {
+        return None;
+    }
+    let silent = Duration::from_millis(u64::try_from(unix_ms(now).saturating_sub(seen)).ok()?);
+    let longest = if connected { SILENT_MAX } else { AWAY_MAX };
+    (silent > longest).then_some(silent)
 }
 
 /// What the device says of its slots, and what is assigned to them.
@@ -148,6 +179,7 @@ fn slots(device: &Device, assigned: Option<&Assigned>) -> BTreeMap<String, SlotS
             candidate: slot.candidate.clone(),
             phase: slot.phase.clone(),
             note: slot.note.clone(),
+            trouble: slot.trouble.clone(),
             floor: slot.floor,
         };
         slots.insert(slot.slot.clone(), shown);

@@ -1,6 +1,6 @@
 //! Intervals and events: stored once, then acknowledged.
 
-use crate::bounds::{ROWS_AT_ONCE, TEXT_CHARS_MAX, short};
+use crate::bounds::{ROWS_AT_ONCE, TEXT_CHARS_MAX, sentence, short};
 use crate::error::Error;
 use crate::fleet::Fleet;
 use crate::ingest::ear::unreadable;
@@ -190,7 +190,7 @@ fn event_row(device: &DeviceId, record: &Taken, view: &View) -> event::ActiveMod
             if event.slot.is_empty() { whole_device() } else { slot_shown(&event.slot) },
             record::event_word(event.kind),
             event.release.as_ref().map(record::release_shown),
-            short(&event.text, TEXT_CHARS_MAX),
+            sentence(&event.text, TEXT_CHARS_MAX),
             event.at_unix_ms,
         ),
         // Kept as it came, so that a newer server can read it.

@@ -1,6 +1,6 @@
 //! What a device says that its slots hold, in the words that people read.
 
-use crate::bounds::{NAME_CHARS_MAX, TEXT_CHARS_MAX, short};
+use crate::bounds::{NAME_CHARS_MAX, TEXT_CHARS_MAX, sentence, short};
 use crate::ingest::slot_shown;
 use lineside_bundle::Digest;
 use lineside_wire::v1::{ReleaseRef, SlotStatus, phase};
@@ -44,6 +44,9 @@ pub(crate) struct SlotReported {
     pub phase: String,
     /// What people should know.
     pub note: String,
+    /// What is wrong though no release is at fault; empty if nothing is.
+    #[serde(default)]
+    pub trouble: String,
     /// The number below which it may not go.
     pub floor: u64,
 }
@@ -58,7 +61,8 @@ impl From<&SlotStatus> for SlotReported {
             previous: shown(&status.previous),
             candidate: shown(&status.candidate),
             phase: phase_word(status.phase),
-            note: short(&status.note, TEXT_CHARS_MAX),
+            note: sentence(&status.note, TEXT_CHARS_MAX),
+            trouble: sentence(&status.trouble, TEXT_CHARS_MAX),
             floor: status.floor,
         }
     }
@@ -91,11 +95,12 @@ mod tests {
             previous: Some(release.clone()),
             candidate: Some(release),
             phase: 9,
-            note: text,
+            note: text.clone(),
+            trouble: text,
             floor: u64::MAX,
         };
         let reported = SlotReported::from(&status);
         assert_eq!((reported.slot.as_str(), reported.phase.as_str()), ("(others)", "phase 9"));
-        assert!(serde_json::to_string(&reported).unwrap().len() < 2_000);
+        assert!(serde_json::to_string(&reported).unwrap().len() < 2_600);
     }
 }

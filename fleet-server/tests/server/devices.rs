@@ -163,6 +163,7 @@ async fn a_release_that_the_device_would_refuse_is_not_assigned_and_a_slot_it_la
         candidate: None,
         phase: v1::phase::IDLE,
         note: String::new(),
+        trouble: String::new(),
         floor: 2,
     };
     let status = v1::Status {

@@ -57,6 +57,7 @@ async fn what_a_device_says_is_shown_and_never_becomes_markup() {
         candidate: None,
         phase: 99,
         note: format!("{evil}d\"'&"),
+        trouble: format!("{evil}f"),
         floor: 0,
     };
     let status = Status {

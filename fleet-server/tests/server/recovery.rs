@@ -215,6 +215,7 @@ async fn a_server_that_was_set_back_leaves_devices_with_what_they_hold() {
         candidate,
         phase: phase::IDLE,
         note: String::new(),
+        trouble: String::new(),
         floor: 0,
     };
     let unknown = ReleaseRef { version: "9".into(), ..holds(0) };

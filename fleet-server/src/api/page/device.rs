@@ -57,7 +57,7 @@ fn slots(device: &DeviceShown) -> String {
         let under_way = slot.candidate.as_ref().map(|candidate| release(Some(candidate), ""));
         vec![
             format!("<b>{}</b>", escape(name)),
-            escape(slot.assigned.as_deref().unwrap_or("nothing")),
+            whole(slot.assigned.as_deref().unwrap_or("nothing")),
             release(slot.active.as_ref(), "vacant"),
             release(slot.previous.as_ref(), "none"),
             format!(
@@ -131,8 +131,8 @@ fn measured(intervals: &[IntervalShown]) -> String {
                 if interval.backfill { " <span class=\"chip\">sent later</span>" } else { "" };
             vec![
                 format!("<time>{} – {}</time>{late}", plain(&interval.start), plain(end)),
-                escape(&interval.slot),
-                format!("<span class=\"release\">{}</span>", escape(&interval.release)),
+                whole(&interval.slot),
+                whole(&interval.release),
                 grouped(interval.readings),
                 grouped(interval.frames),
                 grouped(interval.findings),
@@ -160,6 +160,11 @@ fn measured(intervals: &[IntervalShown]) -> String {
     table(&columns, &rows, "No telemetry yet.")
 }
 
+/// A name, which is not broken to make room for sentences.
+fn whole(name: &str) -> String {
+    format!("<span class=\"release\">{}</span>", escape(name))
+}
+
 fn happened(device: &DeviceShown, now: OffsetDateTime) -> String {
     let rows: Vec<Vec<String>> = device
         .events
@@ -169,8 +174,8 @@ fn happened(device: &DeviceShown, now: OffsetDateTime) -> String {
             vec![
                 ago_and_time(&happened.at, now),
                 event(&happened.kind),
-                escape(&happened.slot),
-                escape(happened.release.as_deref().unwrap_or_default()),
+                whole(&happened.slot),
+                whole(happened.release.as_deref().unwrap_or_default()),
                 escape(&happened.text),
             ]
         })
