@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 pub struct NewFiles {
     folder: PathBuf,
     made: Vec<PathBuf>,
+    /// Whether the folder was made for them.
+    is_new: bool,
     is_kept: bool,
 }
 
@@ -29,12 +31,14 @@ impl NewFiles {
     /// # Errors
     /// One of them exists: nothing is written over.
     pub fn reserve(folder: &Path, names: &[(String, Readers)]) -> anyhow::Result<NewFiles> {
+        let is_new = !folder.exists();
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(folder)
             .with_context(|| format!("cannot make the folder {}", folder.display()))?;
-        let mut files = NewFiles { folder: folder.to_owned(), made: Vec::new(), is_kept: false };
+        let mut files =
+            NewFiles { folder: folder.to_owned(), made: Vec::new(), is_new, is_kept: false };
         for (name, readers) in names {
             let path = folder.join(name);
             let mode = if *readers == Readers::Owner { 0o600 } else { 0o644 };
@@ -80,6 +84,9 @@ impl Drop for NewFiles {
             for path in &self.made {
                 // Whoever reads the error finds the folder as it was, as far as that can be had.
                 let _ = std::fs::remove_file(path);
+            }
+            if self.is_new {
+                let _ = std::fs::remove_dir(&self.folder);
             }
         }
     }
@@ -162,6 +169,9 @@ mod tests {
         let error = reserved.err().unwrap().to_string();
         assert!(error.contains("b.pem is there already"), "{error}");
         assert!(!folder.path().join("a.pem").exists());
+        let new = folder.path().join("new");
+        drop(NewFiles::reserve(&new, &names(&["a.pem"])).unwrap());
+        assert!(!new.exists());
         assert_eq!(std::fs::read(folder.path().join("b.pem")).unwrap(), b"precious");
     }
 

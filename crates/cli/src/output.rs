@@ -3,7 +3,7 @@
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::fmt::Display;
-use std::io::{IsTerminal, Write, stderr, stdout};
+use std::io::{ErrorKind, IsTerminal, Write, stderr, stdout};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -26,16 +26,17 @@ impl Output {
     /// Prints the result of a command.
     ///
     /// # Errors
-    /// If standard output is closed.
+    /// If it cannot be written. Whoever has read enough (`| head`) closes standard output, and that is
+    /// no error: the command did what it was told.
     pub fn print(&self, human: impl Display, json: &impl Serialize) -> anyhow::Result<()> {
+        let mut text =
+            if self.json { serde_json::to_string_pretty(json)? } else { human.to_string() };
+        text.push('\n');
         let mut out = stdout().lock();
-        if self.json {
-            serde_json::to_writer_pretty(&mut out, json)?;
-            writeln!(out)?;
-        } else {
-            writeln!(out, "{human}")?;
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+            written => Ok(written?),
         }
-        Ok(())
     }
 
     /// Prints an error with its causes: on standard error, and as JSON on standard output if asked.

@@ -16,7 +16,8 @@ use axum::http::header::{
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
-use lineside_bundle::Digest;
+use lineside_bundle::{BundleName, Digest};
+use lineside_wire::name::RoleName;
 use serde::Deserialize;
 use std::io::SeekFrom;
 use std::sync::Arc;
@@ -144,6 +145,7 @@ pub(crate) async fn begin(
     Query(beginning): Query<Beginning>,
     body: Body,
 ) -> Result<Response, Error> {
+    check_name(&name)?;
     if let Some(digest) = beginning.mount {
         let digest = parse(&digest)?;
         if fleet.artifacts.blobs.is_wanted(&digest).await {
@@ -172,6 +174,7 @@ pub(crate) async fn progress(
     State(fleet): State<Arc<Fleet>>,
     Path((name, upload)): Path<(String, String)>,
 ) -> Result<Response, Error> {
+    check_name(&name)?;
     let size = fleet.artifacts.blobs.append(&upload, None, Body::empty()).await?;
     Ok(progressed(StatusCode::NO_CONTENT, &name, &upload, size))
 }
@@ -190,8 +193,19 @@ pub(crate) async fn append(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Error> {
+    check_name(&name)?;
     let size = fleet.artifacts.blobs.append(&upload, first(&headers)?, body).await?;
     Ok(progressed(StatusCode::ACCEPTED, &name, &upload, size))
+}
+
+/// Refuses what names neither a bundle nor a role that signs files: it would stand in answers, and
+/// nobody could ever ask for it.
+fn check_name(name: &str) -> Result<(), Error> {
+    let is_bundle = name.parse::<BundleName>();
+    match (is_bundle, name.parse::<RoleName>()) {
+        (Err(problem), Err(_)) => Err(Error::Malformed(problem.to_string())),
+        _ => Ok(()),
+    }
 }
 
 /// Ends an upload, with a last piece if there is one.
@@ -209,6 +223,7 @@ pub(crate) async fn finish(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Error> {
+    check_name(&name)?;
     let digest = expected.digest.ok_or_else(|| Error::Malformed("digest= is missing".into()))?;
     let digest = parse(&digest)?;
     fleet.artifacts.blobs.append(&upload, first(&headers)?, body).await?;

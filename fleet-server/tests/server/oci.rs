@@ -168,3 +168,19 @@ fn oci_tools_are_told_what_is_wrong_in_their_own_words() {
     let elsewhere = server.ask("GET", "/api/v1/devices/x", As::Administrator, b"");
     assert_eq!(elsewhere.json()["errors"], json!(null));
 }
+
+#[test]
+fn a_repository_that_is_none_is_refused_by_name() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path());
+    for name in ["..%2f..%2fx", "a%0d%0aX-Evil:%201", "%20", "Turbine", &"t".repeat(300)] {
+        let path = format!("/v2/{name}/blobs/uploads/");
+        let reply = server.ask("POST", &path, As::Administrator, b"");
+        assert_eq!(reply.status, 400, "{name}: {}", reply.text());
+        assert_eq!(reply.header("location"), "");
+    }
+    let begun = server.ask("POST", "/v2/turbine/blobs/uploads/", As::Administrator, b"");
+    assert_eq!(begun.status, 202);
+    let other = begun.header("location").replace("/turbine/", "/..%2fx/");
+    assert_eq!(server.ask("PATCH", &other, As::Administrator, b"x").status, 400);
+}
