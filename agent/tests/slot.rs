@@ -9,10 +9,12 @@ use lineside_agent::config::{Overflow, SlotConfig};
 use lineside_agent::worker::message::{FromWorker, ToWorker, read, write};
 use lineside_agent::worker::process::{End, Life, Started, Starter};
 use lineside_agent::worker::{SlotError, SlotEvent, SwapError};
+use lineside_rules::ShadowLimits;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -369,21 +371,60 @@ async fn a_worker_that_says_what_it_was_not_asked_is_ended_and_ends_nothing_else
     }
 }
 
-/// A mistake of ours.
-struct Mistake;
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_watches_a_slot_hears_that_its_task_broke_down() {
+    let folder = tempfile::tempdir().unwrap();
+    let values = Arc::new((0..40).map(f64::from).collect::<Vec<_>>());
+    let one = bench(folder.path(), values, Overflow::Block, 20);
+    // A mistake of ours: whoever is told of frames panics.
+    let watched = one.watched.clone();
+    let holder = std::thread::spawn(move || {
+        let _held = watched.0.lock();
+        panic!("the lock is poisoned");
+    });
+    assert!(holder.join().is_err());
+    let _ = one.slot.run(&release("1", "")).await;
+    let ended = timeout(PATIENCE, one.slot.ended()).await.unwrap();
+    assert!(matches!(&ended, Err(SlotError::Broken(why)) if why.contains("Poison")), "{ended:?}");
+}
 
-impl Starter for Mistake {
+/// The system starts no process, for so many times.
+struct Full {
+    threads: Arc<Threads>,
+    times: AtomicUsize,
+}
+
+impl Starter for Full {
     fn start(&self) -> std::io::Result<Started> {
-        panic!("a mistake of ours")
+        let left =
+            self.times.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        match left {
+            Ok(_) => Err(std::io::ErrorKind::OutOfMemory.into()),
+            Err(_) => self.threads.start(),
+        }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_watches_a_slot_hears_that_its_task_broke_down() {
+async fn who_cannot_be_started_is_refused_and_whoever_has_the_route_keeps_it() {
     let folder = tempfile::tempdir().unwrap();
-    let config = config(Overflow::Block, 20);
-    let one = bench_of(folder.path(), Arc::default(), config, Arc::default(), Arc::new(Mistake));
-    assert_eq!(one.slot.run(&release("1", "")).await, Err(SwapError::Stopping));
-    let ended = timeout(PATIENCE, one.slot.ended()).await.unwrap();
-    assert!(matches!(&ended, Err(SlotError::Broken(why)) if why.contains("mistake")), "{ended:?}");
+    let values = Arc::new((0..4000).map(f64::from).collect::<Vec<_>>());
+    let threads = Arc::new(Threads::default());
+    let full = Arc::new(Full { threads: threads.clone(), times: AtomicUsize::new(1) });
+    let config = config(Overflow::Block, 50);
+    let one = bench_of(folder.path(), values, config, threads, full.clone());
+    let refused = one.slot.run(&release("1", "")).await;
+    assert!(
+        matches!(&refused, Err(SwapError::Start(why)) if why.contains("memory")),
+        "{refused:?}"
+    );
+    assert_eq!(one.slot.run(&release("1", "")).await, Ok(()));
+    full.times.store(2, Ordering::SeqCst);
+    let refused = one.slot.swap(&release("2", "")).await;
+    assert!(matches!(refused, Err(SwapError::Start(_))), "{refused:?}");
+    let refused = one.slot.shadow(&release("2", ""), &ShadowLimits::default()).await;
+    assert!(matches!(refused, Err(SwapError::Start(_))), "{refused:?}");
+    let view = one.until("the recording ends", |view| view.ended).await;
+    assert_eq!((view.counts.lost, view.counts.doubled, view.owed), (0, 0, 0));
+    assert_eq!(view.release.map(|release| release.version.to_string()), Some("1".to_owned()));
 }

@@ -42,7 +42,7 @@ impl Hands for SlotHands {
 
     async fn self_test(&self, release: &StagedRelease) -> Result<(), Failure> {
         self.slot.verified(release).await;
-        match self_test(release, &self.limits, &*self.starter).await {
+        match self_test(release, &self.limits, self.starter.clone()).await {
             Ok(_) => Ok(()),
             Err(error) => Err(not_checked(error)),
         }

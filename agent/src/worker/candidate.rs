@@ -40,18 +40,6 @@ impl Task {
         }
     }
 
-    pub(super) fn refuse(
-        &mut self,
-        reply: oneshot::Sender<Result<(), SwapError>>,
-        error: SwapError,
-    ) {
-        if self.placed.is_none() {
-            let reason = format!("the release could not be started: {error}");
-            self.tell_vacant(&reason);
-        }
-        let _ = reply.send(Err(error));
-    }
-
     pub(super) fn candidate_said(&mut self, event: WorkerEvent) {
         let Some(candidate) = &mut self.candidate else { return };
         candidate.worker.heard = Instant::now();
@@ -93,6 +81,7 @@ impl Task {
                 FromWorker::Loaded | FromWorker::Finished | FromWorker::Checked(_),
             ) => Some(SwapError::Died(UNASKED.into())),
             WorkerEvent::Ended(end) => Some(end.into()),
+            WorkerEvent::Unstarted(reason) => Some(SwapError::Start(reason)),
             WorkerEvent::Past(mut past) => {
                 let warm_up = candidate.release.manifest.bundle.warm_up_readings;
                 let readings = self.readings_of(&mut past, warm_up);

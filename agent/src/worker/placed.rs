@@ -42,22 +42,21 @@ pub(super) struct Placed {
 }
 
 impl Task {
-    pub(super) fn start(&mut self, release: &StagedRelease) -> Result<Running, String> {
+    pub(super) fn start(&mut self, release: &StagedRelease) -> Running {
         let load = ToWorker::Load(self.parts.limits.bundle(release));
         self.start_with(load)
     }
 
     /// Starts a worker that takes nothing from the one on the route.
-    pub(super) fn start_beside(&mut self, release: &StagedRelease) -> Result<Running, String> {
-        let worker = self.start_with(ToWorker::Follow)?;
+    pub(super) fn start_beside(&mut self, release: &StagedRelease) -> Running {
+        let worker = self.start_with(ToWorker::Follow);
         worker.send(ToWorker::Load(self.parts.limits.bundle(release)));
-        Ok(worker)
+        worker
     }
 
-    fn start_with(&mut self, first: ToWorker) -> Result<Running, String> {
+    fn start_with(&mut self, first: ToWorker) -> Running {
         self.workers += 1;
-        Running::start(self.workers, &*self.parts.starter, first, self.events.clone())
-            .map_err(|error| format!("no worker can be started: {error}"))
+        Running::start(self.workers, self.parts.starter.clone(), first, self.events.clone())
     }
 
     pub(super) fn placed_worker(&mut self) -> Option<&mut Running> {
@@ -100,6 +99,13 @@ impl Task {
             }
             WorkerEvent::Said(FromWorker::Failed(reason)) => self.worker_died(reason),
             WorkerEvent::Ended(end) => self.worker_died(end.to_string()),
+            WorkerEvent::Unstarted(reason) => {
+                tracing::warn!(slot = %self.parts.slot, "{reason}");
+                if let Some(placed) = &mut self.placed {
+                    placed.worker = None;
+                    placed.restart_at = Instant::now() + RESTART_PAUSE.1;
+                }
+            }
             // It took the route before that came.
             WorkerEvent::Past(_) => {}
             WorkerEvent::Said(FromWorker::Finished | FromWorker::Checked(_)) => {
@@ -200,19 +206,10 @@ impl Task {
         match &placed.worker {
             None if placed.restart_at <= Instant::now() => {
                 let release = placed.release.clone();
-                match self.start(&release) {
-                    Ok(worker) => {
-                        if let Some(placed) = &mut self.placed {
-                            placed.worker = Some(worker);
-                            placed.restart_at = Instant::now();
-                        }
-                    }
-                    Err(reason) => {
-                        tracing::warn!(slot = %self.parts.slot, "{reason}");
-                        if let Some(placed) = &mut self.placed {
-                            placed.restart_at = Instant::now() + RESTART_PAUSE.1;
-                        }
-                    }
+                let worker = self.start(&release);
+                if let Some(placed) = &mut self.placed {
+                    placed.worker = Some(worker);
+                    placed.restart_at = Instant::now();
                 }
             }
             None => {}

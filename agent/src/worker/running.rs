@@ -2,14 +2,16 @@
 
 use crate::capture::Past;
 use crate::worker::message::{self, FromWorker, ToWorker};
-use crate::worker::process::{End, Life, Started, Starter};
+use crate::worker::process::{End, Started, Starter};
 use lineside_runtime::Reading;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 /// Messages that wait for the socket. Readings on their way are bounded by their sender.
@@ -33,11 +35,13 @@ pub enum WorkerEvent {
     Said(FromWorker),
     /// It is gone.
     Ended(End),
+    /// There is none: the system starts no other process now.
+    Unstarted(String),
     /// What was captured before it came, for its warm-up. Not from itself.
     Past(Box<Past>),
 }
 
-/// A worker. Dropping it ends it.
+/// A worker, or one that is being started. Dropping it ends it.
 pub struct Running {
     /// Tells it from those before.
     pub number: u64,
@@ -46,30 +50,54 @@ pub struct Running {
     /// When it last said something, or was given work after having had none.
     pub heard: Instant,
     messages: mpsc::Sender<ToWorker>,
-    _life: Life,
+    /// Closed when this is dropped.
+    _wanted: oneshot::Sender<()>,
 }
 
 impl Running {
-    /// Starts a worker with its first message. What it says comes through `events`.
-    ///
-    /// # Errors
-    /// If the system starts no process.
+    /// Starts a worker with its first message. What it says comes through `events`, and whether it
+    /// could be started at all: on a busy machine that takes longer than a frame, and who asks for it
+    /// has frames to answer.
     pub fn start(
         number: u64,
-        starter: &dyn Starter,
+        starter: Arc<dyn Starter>,
         first: ToWorker,
         events: mpsc::Sender<(u64, WorkerEvent)>,
-    ) -> io::Result<Running> {
-        let Started { stream, ended, life } = starter.start()?;
-        stream.set_nonblocking(true)?;
-        let (reader, writer) = UnixStream::from_std(stream)?.into_split();
+    ) -> Running {
         let (messages, outbox) = mpsc::channel(MESSAGES_MAX);
-        let running =
-            Running { number, stage: Stage::Loading, heard: Instant::now(), messages, _life: life };
+        let (wanted, unwanted) = oneshot::channel();
+        let running = Running {
+            number,
+            stage: Stage::Loading,
+            heard: Instant::now(),
+            messages,
+            _wanted: wanted,
+        };
         running.send(first);
-        tokio::spawn(write(writer, outbox));
-        tokio::spawn(listen(number, reader, ended, events));
-        Ok(running)
+        tokio::spawn(async move {
+            let started = match spawn_blocking(move || starter.start()).await {
+                Ok(started) => started
+                    .and_then(|Started { stream, ended, life }| Ok((split(stream)?, ended, life))),
+                Err(broken) => Err(io::Error::other(broken)),
+            };
+            match started {
+                Ok(((reader, writer), ended, life)) => {
+                    tokio::spawn(write(writer, outbox));
+                    tokio::select! {
+                        () = listen(number, reader, ended, &events) => {}
+                        _ = unwanted => {}
+                    }
+                    drop(life);
+                }
+                Err(error) => {
+                    let event =
+                        WorkerEvent::Unstarted(format!("no worker can be started: {error}"));
+                    // The slot is gone only when the agent stops.
+                    let _ = events.send((number, event)).await;
+                }
+            }
+        });
+        running
     }
 
     /// Sends a message. A worker that does not read is found by its silence.
@@ -87,6 +115,11 @@ impl Running {
     }
 }
 
+fn split(stream: std::os::unix::net::UnixStream) -> io::Result<(OwnedReadHalf, OwnedWriteHalf)> {
+    stream.set_nonblocking(true)?;
+    Ok(UnixStream::from_std(stream)?.into_split())
+}
+
 async fn write(mut stream: OwnedWriteHalf, mut outbox: mpsc::Receiver<ToWorker>) {
     while let Some(message) = outbox.recv().await {
         let Ok(bytes) = message::frame(&message) else { return };
@@ -101,7 +134,7 @@ async fn listen(
     number: u64,
     mut stream: OwnedReadHalf,
     ended: oneshot::Receiver<End>,
-    events: mpsc::Sender<(u64, WorkerEvent)>,
+    events: &mpsc::Sender<(u64, WorkerEvent)>,
 ) {
     let problem = loop {
         match message::read_async(&mut stream).await {

@@ -6,6 +6,7 @@ use crate::worker::process::{End, Starter};
 use crate::worker::running::{Running, WorkerEvent};
 use lineside_runtime::{CheckOutcome, CheckReport, PluginCache};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -66,12 +67,11 @@ pub enum SelfTestError {
 pub async fn self_test(
     release: &StagedRelease,
     limits: &WorkerLimits,
-    starter: &dyn Starter,
+    starter: Arc<dyn Starter>,
 ) -> Result<CheckReport, SelfTestError> {
     let (events, mut heard) = mpsc::channel(4);
     let first = ToWorker::Check(limits.bundle(release));
-    let _running = Running::start(0, starter, first, events)
-        .map_err(|error| SelfTestError::Start(error.to_string()))?;
+    let _running = Running::start(0, starter, first, events);
     match timeout(limits.self_test, heard.recv()).await {
         Err(_) => Err(SelfTestError::Slow(limits.self_test)),
         Ok(Some((_, WorkerEvent::Said(FromWorker::Checked(checks))))) => {
@@ -80,6 +80,7 @@ pub async fn self_test(
         Ok(Some((_, WorkerEvent::Said(FromWorker::Failed(reason))))) => {
             Err(SelfTestError::Refused(reason))
         }
+        Ok(Some((_, WorkerEvent::Unstarted(reason)))) => Err(SelfTestError::Start(reason)),
         Ok(Some((_, WorkerEvent::Ended(End::Itself(how))))) => Err(SelfTestError::Died(how)),
         Ok(Some((_, WorkerEvent::Ended(End::Killed(how))))) => Err(SelfTestError::Killed(how)),
         Ok(Some((_, WorkerEvent::Said(_) | WorkerEvent::Past(_))) | None) => {

@@ -94,7 +94,7 @@ impl Task {
             SwapError::Beside { active: placed.release.release.clone(), problem }
         })?;
         let now = Instant::now();
-        let worker = self.start_beside(release).map_err(SwapError::Start)?;
+        let worker = self.start_beside(release);
         Ok(Shadow {
             shape: Shape::of(&release.manifest.bundle),
             release: release.clone(),
@@ -214,6 +214,7 @@ impl Task {
                 }
                 None
             }
+            WorkerEvent::Unstarted(reason) => Some(SwapError::Start(reason)),
             WorkerEvent::Ended(End::Itself(how)) => Some(SwapError::Died(how)),
             WorkerEvent::Ended(End::Killed(how)) => Some(SwapError::Killed(how)),
         };
@@ -241,8 +242,8 @@ impl Task {
         tracing::warn!(slot = %self.parts.slot, "the worker of {} beside the route is gone: {error}", shadow.release.release);
         if let Some((_, comparison)) = lock(&self.shared.shadow).as_mut() {
             comparison.restart();
-            // Who was ended from outside has not crashed.
-            if !matches!(error, SwapError::Killed(_)) {
+            // Who was ended from outside has not crashed, nor who was never there.
+            if !matches!(error, SwapError::Killed(_) | SwapError::Start(_)) {
                 comparison.crashed();
             }
         }
@@ -293,16 +294,10 @@ impl Task {
         match &shadow.worker {
             None if shadow.restart_at <= Instant::now() => {
                 let release = shadow.release.clone();
-                let started = self.start_beside(&release);
+                let worker = self.start_beside(&release);
                 let Some(shadow) = &mut self.shadow else { return };
                 shadow.since = Instant::now();
-                match started {
-                    Ok(worker) => shadow.worker = Some(worker),
-                    Err(reason) => {
-                        tracing::warn!(slot = %self.parts.slot, "{reason}");
-                        shadow.restart_at = Instant::now() + RESTART_PAUSE.1;
-                    }
-                }
+                shadow.worker = Some(worker);
             }
             None => {}
             Some(worker) => {

@@ -23,6 +23,7 @@ use lineside_wire::name::{DeviceId, SlotName};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
@@ -93,6 +94,7 @@ pub fn open(parts: SlotParts) -> Result<(SlotHandle, Position), LedgerError> {
     if position.follow(source::marks(&parts.config.source_kind)) == Continuation::Anew {
         tracing::warn!(slot = %parts.slot, "another source than before: it is read from its beginning");
     }
+    let slot = parts.slot.clone();
     let shape = Shape { rows: 1, stride: 1, warm_up: u64::MAX };
     let route = Route::restore(shape, restored.streams, restored.chunks);
     let position = restored.record.position.clone();
@@ -123,13 +125,18 @@ pub fn open(parts: SlotParts) -> Result<(SlotHandle, Position), LedgerError> {
         draining: None,
         told_vacant: None,
     };
-    let running = tokio::spawn(task.run(inbox, from_workers));
     let (tell_end, end) = watch::channel(None);
-    tokio::spawn(async move {
-        let ended = running.await;
+    // In a thread of its own. The tasks of a runtime wait for each other, and behind one of its threads
+    // that a busy system keeps waiting waits what that thread has taken: to verify a document or to
+    // speak with the server must not hold up an answer.
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(redb::Error::Io)?;
+    let run = move || {
+        let ended = runtime.block_on(async { tokio::spawn(task.run(inbox, from_workers)).await });
         let ended = ended.unwrap_or_else(|error| Err(SlotError::Broken(error.to_string())));
         tell_end.send_replace(Some(ended));
-    });
+    };
+    let thread = std::thread::Builder::new().name(format!("slot {slot}"));
+    thread.spawn(run).map_err(redb::Error::Io)?;
     Ok((SlotHandle { commands, shared, view: view_out, port: port_out, end }, position))
 }
 
@@ -211,15 +218,9 @@ impl Task {
                 if self.is_shadow(&release) {
                     return self.promote(reply);
                 }
-                match self.start(&release) {
-                    Ok(worker) => {
-                        let since = Instant::now();
-                        let (follower, warm) = (None, None);
-                        self.candidate =
-                            Some(Candidate { release, worker, follower, since, warm, reply });
-                    }
-                    Err(reason) => self.refuse(reply, SwapError::Start(reason)),
-                }
+                let (worker, since) = (self.start(&release), Instant::now());
+                let (follower, warm) = (None, None);
+                self.candidate = Some(Candidate { release, worker, follower, since, warm, reply });
             }
             Command::Vacate { reason, reply } => {
                 self.supersede();
