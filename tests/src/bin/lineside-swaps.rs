@@ -32,6 +32,8 @@ const STREAMS: usize = 4;
 const EVERY_S: usize = 10;
 /// How much faster they are given: a reading each ten milliseconds from each turbine.
 const PACE: f64 = 1000.0;
+/// What is looked at around a swap.
+const SECOND: Duration = Duration::from_secs(1);
 /// Readings of each turbine that are there: more than the swaps need.
 const READINGS: usize = 200_000;
 
@@ -161,63 +163,96 @@ fn heard(finding: &Value, at: Duration) -> anyhow::Result<Arrived> {
     })
 }
 
+/// What a plant noticed of one swap.
+struct Gap<'a> {
+    by: &'a str,
+    /// When the first answer of the new release was there.
+    at: Duration,
+    /// How much longer each stream waited for it, in milliseconds.
+    streams: BTreeMap<&'a str, f64>,
+}
+
+impl Gap<'_> {
+    /// That of the stream that waited longest.
+    fn longest(&self) -> f64 {
+        self.streams.values().copied().fold(f64::MIN, f64::max)
+    }
+}
+
 /// The figures, in milliseconds.
 fn told(arrived: &[Arrived]) -> anyhow::Result<String> {
     let ms = |time: Duration| time.as_secs_f64() * 1e3;
     let delay = |frame: &Arrived| ms(frame.at) - ms(frame.due);
     let fastest = arrived.iter().min_by(|a, b| delay(a).total_cmp(&delay(b)));
     let fastest = fastest.context("nothing was answered")?;
+    let took = |frame: &Arrived| delay(frame) - delay(fastest) + ms(fastest.stages);
     let mut last: BTreeMap<&str, &Arrived> = BTreeMap::new();
-    let (mut ordinary, mut stages) = (Vec::new(), Vec::new());
-    // By the release that takes over: the number of the swap, and the gap of each stream.
-    let mut gaps: Vec<(BTreeMap<&str, f64>, &str)> = Vec::new();
+    let mut ordinary: Vec<&Arrived> = Vec::new();
+    let mut gaps: Vec<Gap<'_>> = Vec::new();
     for frame in arrived {
         let before = last.insert(&frame.key, frame);
-        match before.filter(|before| before.release != frame.release) {
-            Some(before) => {
-                let gap = delay(frame) - delay(before);
-                let same = gaps.last_mut().filter(|(streams, by)| {
-                    *by == frame.release && !streams.contains_key(frame.key.as_str())
-                });
-                match same {
-                    Some((streams, _)) => {
-                        streams.insert(&frame.key, gap);
-                    }
-                    None => gaps.push((BTreeMap::from([(&*frame.key, gap)]), &frame.release)),
-                }
+        let Some(before) = before.filter(|before| before.release != frame.release) else {
+            ordinary.push(frame);
+            continue;
+        };
+        let gap = delay(frame) - delay(before);
+        let same = gaps
+            .last_mut()
+            .filter(|swap| swap.by == frame.release && !swap.streams.contains_key(&*frame.key));
+        match same {
+            Some(swap) => {
+                swap.streams.insert(&frame.key, gap);
             }
             None => {
-                ordinary.push(delay(frame) - delay(fastest) + ms(fastest.stages));
-                stages.push(ms(frame.stages));
+                let streams = BTreeMap::from([(&*frame.key, gap)]);
+                gaps.push(Gap { by: &frame.release, at: frame.at, streams });
             }
         }
     }
-    let mut swaps: Vec<f64> = gaps
-        .iter()
-        .map(|(streams, _)| streams.values().copied().fold(f64::MIN, f64::max))
-        .collect();
-    if swaps.len() < SWAPS {
-        bail!("{} swaps were seen, {SWAPS} were asked for", swaps.len());
+    if gaps.len() < SWAPS {
+        bail!("{} swaps were seen, {SWAPS} were asked for", gaps.len());
     }
-    let [p50, p95, p99] = quantiles(&mut ordinary, [0.5, 0.95, 0.99]);
-    let [gap50, gap95, gap_max] = quantiles(&mut swaps, [0.5, 0.95, 1.0]);
-    let [_, stages95, stages99] = quantiles(&mut stages, [0.5, 0.95, 0.99]);
+    let [p50, p95, p99] = quantiles(ordinary.iter().map(|frame| took(frame)), [0.5, 0.95, 0.99]);
+    // The next release is started, loads and is warmed up.
+    let before = gaps.iter().flat_map(|gap| {
+        let second = gap.at.saturating_sub(SECOND)..gap.at;
+        ordinary.iter().filter(move |frame| second.contains(&frame.at))
+    });
+    let [before50, before95, before99] =
+        quantiles(before.map(|frame| took(frame)), [0.5, 0.95, 0.99]);
+    let stages = ordinary.iter().map(|frame| ms(frame.stages));
+    let [_, stages95, stages99] = quantiles(stages, [0.5, 0.95, 0.99]);
+    let [gap50, gap95, gap_max] = quantiles(gaps.iter().map(Gap::longest), [0.5, 0.95, 1.0]);
+    // What holds all of the machine up, holds frames up as well as swaps.
+    let long: Vec<&Gap<'_>> = gaps.iter().filter(|gap| gap.longest() > p99).collect();
+    let as_long = |gap: &Gap<'_>| {
+        let second = gap.at.saturating_sub(SECOND / 2)..gap.at + SECOND / 2;
+        ordinary.iter().any(|frame| second.contains(&frame.at) && took(frame) >= gap.longest())
+    };
+    let beside = long.iter().filter(|gap| as_long(gap)).count();
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or_default();
     Ok(format!(
-        "{} swaps, {} frames; nothing lost, nothing doubled (all in ms)\n\
+        "{} swaps, {} frames; nothing lost, nothing doubled; load of the machine {load} (all in ms)\n\
          stages of a frame              p95 {stages95:8.2}  p99 {stages99:8.2}\n\
          reading to finding, a frame    p50 {p50:8.2}  p95 {p95:8.2}  p99 {p99:8.2}\n\
+         in the second before a swap    p50 {before50:8.2}  p95 {before95:8.2}  p99 {before99:8.2}\n\
          gap at a swap                  p50 {gap50:8.2}  p95 {gap95:8.2}  max {gap_max:8.2}\n\
-         gap (p95) / frame (p99)        {:.2}\n",
-        swaps.len(),
+         gap (p95) / frame (p99)        {:.2}\n\
+         gaps longer than a frame's p99 {}, of these {beside} where in the same second an ordinary \
+         frame took as long\n",
+        gaps.len(),
         arrived.len(),
         gap95 / p99,
+        long.len(),
     ))
 }
 
-fn quantiles<const N: usize>(values: &mut [f64], wanted: [f64; N]) -> [f64; N] {
+fn quantiles<const N: usize>(values: impl Iterator<Item = f64>, wanted: [f64; N]) -> [f64; N] {
+    let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     wanted.map(|share| {
-        let place = ((values.len() - 1) as f64 * share).round() as usize;
-        values[place]
+        let place = (values.len().saturating_sub(1) as f64 * share).round() as usize;
+        values.get(place).copied().unwrap_or(f64::NAN)
     })
 }
