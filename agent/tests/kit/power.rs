@@ -16,6 +16,7 @@ use std::ffi::OsString;
 use std::io::{self, Cursor, Read, Write};
 use std::ops::{Bound, Range};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// What a medium writes whole or not at all, and what a system holds in memory together.
@@ -82,6 +83,8 @@ struct State {
     /// Who has the database open, and how many have tried.
     holder: Option<u64>,
     openers: u64,
+    /// Syncs of the database's file that have failed.
+    failed_syncs: u64,
     files: Vec<FileState>,
     names: BTreeMap<PathBuf, usize>,
     /// What names stood for since their folder was synced, first of all what is on the medium.
@@ -113,6 +116,7 @@ impl Storage {
             unsynced: Vec::new(),
             holder: None,
             openers: 0,
+            failed_syncs: 0,
             files: Vec::new(),
             names: BTreeMap::new(),
             renamed: BTreeMap::new(),
@@ -332,7 +336,8 @@ impl Powered {
     pub fn medium(&self) -> io::Result<PoweredMedium> {
         let mut state = self.state()?;
         state.openers += 1;
-        Ok(PoweredMedium { powered: self.clone(), opener: state.openers })
+        let (opener, told) = (state.openers, state.failed_syncs.into());
+        Ok(PoweredMedium { powered: self.clone(), opener, told })
     }
 }
 
@@ -341,6 +346,8 @@ impl Powered {
 pub struct PoweredMedium {
     powered: Powered,
     opener: u64,
+    /// Of the syncs that have failed, those that this opener has heard of: each is told of all of them.
+    told: AtomicU64,
 }
 
 impl Medium for PoweredMedium {
@@ -386,9 +393,12 @@ impl StorageBackend for PoweredMedium {
 
     fn sync_data(&self) -> io::Result<()> {
         let (mut state, done) = self.powered.attempt(|| "sync".into())?;
-        if let Err(error) = done {
+        if done.is_err() {
+            state.failed_syncs += 1;
             state.lose();
-            return Err(error);
+        }
+        if self.told.swap(state.failed_syncs, Ordering::Relaxed) < state.failed_syncs {
+            return Err(io::Error::from_raw_os_error(ERRORS[0]));
         }
         if state.flaw == Flaw::SyncLeftOut && state.chance.draw(4) == 0 {
             return Ok(());
