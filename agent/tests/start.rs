@@ -144,3 +144,47 @@ fn a_device_that_starts_with_a_full_disk_answers() {
     drop(device);
     drop(mount);
 }
+
+#[test]
+fn a_second_agent_on_the_same_folder_ends_and_says_whose_it_is_and_the_first_goes_on() {
+    let vendor = Vendor::new();
+    let mut device = Device::new(&vendor, 60_000);
+    device.start();
+    commit_first(&device, &vendor);
+    let second = device.program().arg("run").output().unwrap();
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert!(!second.status.success(), "{said}");
+    let holder = format!("another agent (process {}) uses", device.process());
+    assert!(said.contains(&holder) && said.contains("state_dir"), "{said}");
+    answers(&device);
+    device.kill();
+    check_each_frame_once(&device.findings());
+}
+
+#[test]
+fn a_disk_that_can_only_be_read_is_named_and_costs_nothing_once_it_can_be_written() {
+    let vendor = Vendor::new();
+    let mut device = Device::new(&vendor, 60_000);
+    let folder = device.folder.path().to_owned();
+    let Some(mount) = Mount::at(folder.join("state")) else { return };
+    device.start();
+    commit_first(&device, &vendor);
+    device.kill();
+    mount.refuse_writes(true);
+    let output = device.program().arg("run").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{said}");
+    assert!(said.contains("Read-only file system") && said.contains("state/"), "{said}");
+
+    mount.refuse_writes(false);
+    device.start();
+    answers(&device);
+    let slot = device.slot();
+    let counts = &slot["counts"];
+    assert_eq!(slot["active"], "echo v1", "{slot}");
+    assert_eq!((&counts["lost"], &counts["doubled"]), (&0.into(), &0.into()), "{counts}");
+    device.kill();
+    check_each_frame_once(&device.findings());
+    drop(device);
+    drop(mount);
+}

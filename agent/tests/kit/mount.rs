@@ -37,6 +37,14 @@ impl Mount {
     pub fn free(&self) {
         fs::remove_file(self.0.join("filling")).unwrap();
     }
+
+    /// Has it be read only, as a system makes it that has found errors; or written to again. Nobody
+    /// may have anything open for writing.
+    pub fn refuse_writes(&self, refuse: bool) {
+        let how = if refuse { "remount,ro" } else { "remount,rw" };
+        let status = Command::new("mount").args(["-o", how]).arg(&self.0).status().unwrap();
+        assert!(status.success(), "{how}: {status}");
+    }
 }
 
 impl Drop for Mount {
