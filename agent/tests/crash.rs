@@ -1,25 +1,34 @@
-//! Kills at random moments of an update: afterwards the release that was on its way runs in one
-//! process, and no frame is missing or double.
+//! Kills at random moments of an update that comes as a delta, answers in the shadow and is held until
+//! a person approves it: afterwards the release that was on its way runs in one process, and no frame
+//! is missing or double.
 
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 
 mod kit;
+#[path = "kit/registry.rs"]
+mod registry;
 
 use kit::{Device, PATIENCE, Vendor, check_each_frame_once, echo_with_check, wait};
 use lineside_bundle::BuiltBundle;
+use registry::{Registry, Shelves};
 use ring::rand::{SecureRandom, SystemRandom};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use std::collections::BTreeMap;
+use std::fs;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 /// Rounds in the tests; `LINESIDE_CRASH_ROUNDS` asks for more.
-const ROUNDS: u64 = 20;
-const TRIAL: &str = "[trial]\nframes = 20\njudge_after = 5\n";
+const ROUNDS: u64 = 28;
+const RULES: &str = "[trial]\nframes = 20\njudge_after = 5\n[shadow]\nframes = 20\ndecide = 'ask'\n\
+    [limits]\nframe_ms = 60000\n";
+/// Readings that a round may take, five milliseconds each.
+const ROUND_READINGS: u64 = 6000;
 /// Readings of a check: replaying it takes long enough to be met.
-const CHECK_ROWS: u64 = 30_000;
-/// What may be going on when somebody is killed. A file brings all blobs, so nothing is downloaded.
-const PHASES: [&str; 3] = ["staging", "trial", "idle"];
+const CHECK_ROWS: u64 = 15_000;
+/// What may be going on when somebody is killed.
+const PHASES: [&str; 6] = ["downloading", "staging", "shadow", "held", "trial", "idle"];
 
 /// A number from 0 to `below`, drawn: moments must differ from run to run.
 fn draw(below: u64) -> u64 {
@@ -35,6 +44,14 @@ enum Victim {
     Workers,
 }
 
+/// Approves the update where it waits for that.
+fn approve(device: &Device, slot: &Value) {
+    if slot["phase"] == "held" {
+        // It may have gone on meanwhile.
+        device.program().args(["approve", "echo"]).output().unwrap();
+    }
+}
+
 /// Waits until the update to `target` is in `phase`, or past it.
 fn meet(device: &Device, target: &str, phase: &str) {
     let began = Instant::now();
@@ -44,6 +61,7 @@ fn meet(device: &Device, target: &str, phase: &str) {
         if done || (phase != "idle" && slot["phase"] == phase) {
             return;
         }
+        approve(device, &slot);
         assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {phase}: {slot}");
     }
 }
@@ -53,14 +71,31 @@ fn killed_in_the_middle_of_updates_it_finishes_them_and_no_frame_is_lost_or_doub
     let rounds = std::env::var("LINESIDE_CRASH_ROUNDS").ok().and_then(|text| text.parse().ok());
     let rounds: u64 = rounds.unwrap_or(ROUNDS);
     let vendor = Vendor::new();
-    let bundles: Vec<BuiltBundle> =
-        ["1", "2", "3"].iter().map(|version| echo_with_check(version, TRIAL, CHECK_ROWS)).collect();
-    let mut device = Device::new(&vendor, 4000 * usize::try_from(rounds).unwrap());
+    // The check is a little longer each time, so its files come as deltas.
+    let bundle =
+        |version: u64| echo_with_check(&version.to_string(), RULES, CHECK_ROWS + 3 * version);
+    // What is signed names all of them; their files are made when they are wanted.
+    let named = |version| BuiltBundle { blobs: BTreeMap::new(), ..bundle(version) };
+    let signed: Vec<BuiltBundle> = (1..rounds + 2).map(named).collect();
+    let registry = Registry::serve();
+    let mut device = Device::new(&vendor, usize::try_from(ROUND_READINGS * rounds).unwrap());
+    let of_device = device.folder.path().join("device/device.toml");
+    let text = fs::read_to_string(&of_device).unwrap();
+    let server = format!("http://127.0.0.1:{}", registry.port);
+    fs::write(&of_device, text.replace("http://127.0.0.1:1", &server)).unwrap();
     device.start();
-    let install = |device: &Device, version: u64| -> (String, Child) {
-        let assigned = &bundles[usize::try_from(version % 3).unwrap()];
-        let papers = vendor.papers(&bundles, assigned, version, "line-3");
-        let path = device.parcel(&papers, std::slice::from_ref(assigned));
+    // The documents come by hand, and everything else from the registry.
+    let install = |device: &Device, version: u64, active: Option<u64>| -> (String, Child) {
+        let assigned = bundle(version);
+        registry.change(|shelves| {
+            *shelves = Shelves::default();
+            shelves.take(&assigned);
+            if let Some(active) = active {
+                shelves.delta(&bundle(active), &assigned);
+            }
+        });
+        let papers = vendor.papers(&signed, &assigned, version, "line-3");
+        let path = device.parcel(&papers, &[]);
         let mut program = device.program();
         let program = program.arg("install").arg(path).stdout(Stdio::null()).stderr(Stdio::null());
         (assigned.release_id().to_string(), program.spawn().unwrap())
@@ -68,18 +103,24 @@ fn killed_in_the_middle_of_updates_it_finishes_them_and_no_frame_is_lost_or_doub
     let settled = |device: &Device| {
         wait("a release answers in the only worker, and nothing is under way", || {
             let slot = device.slot();
+            approve(device, &slot);
             let is_settled =
                 slot["phase"] == "idle" && slot["answering"] == true && device.workers().len() == 1;
             is_settled.then_some(slot)
         })
     };
-    let (mut active, mut done) = install(&device, 1);
+    let (mut active, mut done) = install(&device, 1, None);
+    let mut active_version = 1;
     assert!(done.wait().unwrap().success());
-    wait("the first release is committed", || (device.slot()["active"] == *active).then_some(()));
+    wait("the first release is committed", || {
+        let slot = device.slot();
+        approve(&device, &slot);
+        (slot["active"] == *active).then_some(())
+    });
     let mut met: BTreeMap<(String, Victim), u64> = BTreeMap::new();
     let (mut committed, mut unheard) = (0, 0);
     for round in 2..rounds + 2 {
-        let (target, mut installing) = install(&device, round);
+        let (target, mut installing) = install(&device, round, Some(active_version));
         // Now and then before the agent has heard of the update at all.
         let wanted = PHASES.get(usize::try_from(round).unwrap() % (PHASES.len() + 1));
         if let Some(phase) = wanted {
@@ -119,13 +160,17 @@ fn killed_in_the_middle_of_updates_it_finishes_them_and_no_frame_is_lost_or_doub
              on its way; {slot}"
         );
         if now == target {
-            committed += 1
+            committed += 1;
+            active_version = round;
         } else {
-            unheard += 1
+            unheard += 1;
         }
+        eprintln!("round {round}: {victim:?} killed in {phase}");
         active = now;
     }
-    eprintln!("{committed} committed, {unheard} unheard of, {met:?}");
+    let deltas = registry.recipes_given();
+    eprintln!("{committed} committed, {unheard} unheard of, {deltas} recipes given, {met:?}");
+    assert!(deltas > committed / 2, "{deltas} recipes were asked for in {committed} updates");
     let hits = |phase: &str| met.iter().filter(|((of, _), _)| of == phase).map(|(_, n)| n).sum();
     for phase in PHASES {
         let hits: u64 = hits(phase);
