@@ -179,7 +179,10 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
         sites.insert(name.clone(), opened.site);
         sources.insert(name.clone(), brings);
     }
-    house.follow_the_server(&store, &slots, assign, sites, sources.clone(), trust);
+    let session = house.follow_the_server(&store, &slots, assign, sites, sources.clone(), trust);
+    if let Some(session) = session {
+        watched.task("the session with the server", session.run());
+    }
     house.start_sinks(&mut watched)?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
@@ -342,8 +345,8 @@ async fn tell_what_gives_way(
 }
 
 impl House {
-    /// Starts what brings releases: the driver of updates, the session with the server, the door for
-    /// people on the device.
+    /// Starts what brings releases: the driver of updates, the door for people on the device. Gives the
+    /// session with the server, where there is one, which has still to be run.
     fn follow_the_server(
         &self,
         store: &Store,
@@ -352,7 +355,7 @@ impl House {
         sites: BTreeMap<SlotName, Site>,
         sources: BTreeMap<SlotName, watch::Receiver<Option<String>>>,
         trust: Trust,
-    ) {
+    ) -> Option<Session> {
         let telemetry = self.telemetry.clone();
         let updates = match trust.accepted {
             Ok((acceptance, targets)) => {
@@ -375,9 +378,9 @@ impl House {
             self.telemetry.event("", event::DOCUMENTS_REFUSED, &trouble);
         }
         let (connected, is_connected) = watch::channel(false);
-        if let Some(device) = trust.device {
+        let session = trust.device.map(|device| {
             let surroundings = self.surroundings.clone();
-            let session = Session {
+            Session {
                 device,
                 reporter: Reporter::new(self.states.clone(), sources.clone(), self.boot),
                 updates: updates.clone(),
@@ -385,9 +388,8 @@ impl House {
                 telemetry: self.telemetry.clone(),
                 online: self.online.clone(),
                 connected,
-            };
-            tokio::spawn(session.run());
-        }
+            }
+        });
         let views: BTreeMap<_, _> =
             slots.iter().map(|(name, slot)| (name.clone(), slot.view())).collect();
         let (device, states, ledger) =
@@ -430,5 +432,6 @@ impl House {
                 "`lineside-agent status`, `install`, `hold` and `report` will not work: {error}"
             );
         }
+        session
     }
 }

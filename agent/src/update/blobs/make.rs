@@ -3,6 +3,7 @@
 //! What is made is written to `<hex>.made`, and starts from nothing after a power cut.
 
 use super::{BlobError, Blobs, MADE, PIECE_BYTES, writing};
+use crate::failpoint;
 use crate::update::disk::DiskFile;
 use lineside_bundle::Digest;
 use lineside_delta::ApplyError;
@@ -63,7 +64,7 @@ impl Blobs {
             Cancellable { file: self.disk.append(path).map_err(ApplyError::Write)?, cancelled };
         let recipe = BufReader::with_capacity(PIECE_BYTES, recipe);
         lineside_delta::apply(base, recipe, size, &mut out)?;
-        out.file.sync().map_err(ApplyError::Write)
+        failpoint::pass("blobs.made").and_then(|()| out.file.sync()).map_err(ApplyError::Write)
     }
 }
 
