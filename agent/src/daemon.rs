@@ -125,14 +125,19 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
     let name = status::name(&config, &journal)?;
     let trust = trust(&journal, Device::read(&config.device_dir), config.site.clone())?;
     let (stop, told_to_stop) = watch::channel(false);
-    let news = telemetry.clone();
+    let states = Arc::new(States::default());
+    let (news, shown) = (telemetry.clone(), states.clone());
     let tell = move |slot: &SlotName, begins: bool, text: &str| {
         let kind = if begins { event::HOLD_BEGAN } else { event::HOLD_ENDED };
         tracing::info!(%slot, "updates: {text}");
         news.event(slot.as_str(), kind, text);
+        shown.hold(slot, begins.then(|| text.to_owned()));
     };
     let names = config.slots.keys().cloned().collect();
     let holds = Holds::open(store.database(), names, Arc::new(tell))?;
+    for slot in config.slots.keys() {
+        states.hold(slot, holds.of(slot).map(|hold| hold.told()));
+    }
     let blobs = Blobs::open(&config.state_dir)?;
     let house = House {
         stop: told_to_stop,
@@ -153,7 +158,7 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
         surroundings: Surroundings::of(&config, blobs.clone()),
         holds,
         blobs,
-        states: Arc::new(States::default()),
+        states,
         online: Arc::new(Notify::new()),
         starter: Arc::new(processes),
         limits,

@@ -1,6 +1,10 @@
-//! The door for people on the device itself: `state_dir/agent.sock`, one line of JSON each way.
+//! The door for people on the device itself, and for programs of the plant: `state_dir/agent.sock`, one
+//! line of JSON each way, or a request of HTTP.
 //!
 //! Whoever may open the state folder may ask; nobody else reaches the socket.
+
+mod http;
+mod who;
 
 use crate::error::chain;
 use crate::fleet::carry::{Carried, Carrier};
@@ -156,10 +160,15 @@ async fn answer(
     holds: Holds,
     carrier: &Carrier,
 ) -> io::Result<()> {
+    let by = who::user(visitor.peer_cred()?.uid());
     let (read, mut write) = visitor.into_split();
     let mut line = String::new();
     let mut read = tokio::io::BufReader::new(read.take(LINE_BYTES_MAX));
     timeout(QUESTION_MAX, read.read_line(&mut line)).await.map_err(io::Error::other)??;
+    if http::is_request(&line) {
+        let answered = timeout(QUESTION_MAX, http::answer(&line, &mut read, holds, by));
+        return write.write_all(&answered.await.map_err(io::Error::other)?).await;
+    }
     let answer = match serde_json::from_str(&line) {
         Err(error) => to_json(&Answer::<()>::Failed(format!("the question is not known: {error}"))),
         Ok(Question::Status) => to_json(&Answer::Done(status())),
@@ -168,13 +177,13 @@ async fn answer(
             Err(error) => Answer::Failed(chain(error)),
         }),
         Ok(Question::Hold { slot, reason, minutes }) => {
-            changed(move || holds.hold(&slot, &reason, minutes)).await
+            changed(move || holds.hold(&slot, &by, &reason, minutes)).await
         }
         Ok(Question::Approve { slot }) => to_json(&match updates.approve(slot).await {
             Ok(release) => Answer::Done(release),
             Err(error) => Answer::Failed(chain(error)),
         }),
-        Ok(Question::ReleaseHold { slot }) => changed(move || holds.release(&slot)).await,
+        Ok(Question::ReleaseHold { slot }) => changed(move || holds.release(&slot, &by)).await,
         Ok(Question::Report) => match carrier.told().await {
             Ok((carried, bytes)) => [to_json(&Answer::Done(carried)), bytes].concat(),
             Err(reason) => to_json(&Answer::<()>::Failed(reason)),

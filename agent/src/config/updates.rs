@@ -59,7 +59,7 @@ pub(super) struct UpdatesFile {
     utc_offset: Option<String>,
     lock_file: Option<PathBuf>,
     in_use: Option<InUseFile>,
-    deadline_hours: Option<u64>,
+    deadline_hours: Option<f64>,
     then: Then,
 }
 
@@ -103,8 +103,8 @@ impl UpdatesFile {
             return wrong(key("then"), "\"go\" needs deadline_hours, after which it goes");
         }
         let deadline = self.deadline_hours.map(|hours| {
-            let hours = within(key("deadline_hours"), hours, 1..=8760);
-            hours.map(|hours| Duration::from_secs(hours * 3600))
+            let hours = within(key("deadline_hours"), hours, 0.001..=8760.0);
+            hours.map(|hours| Duration::from_secs_f64(hours * 3600.0))
         });
         Ok(UpdatesConfig {
             windows: Windows { windows, offset },

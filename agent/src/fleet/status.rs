@@ -37,10 +37,10 @@ impl Reporter {
 
     /// What the slots hold, and what is wrong with them.
     pub fn slots(&self) -> Vec<SlotStatus> {
-        let states = self.states.all();
+        let (states, holds) = (self.states.all(), self.states.holds());
         let told = states.iter().map(|(name, state)| {
             let source = self.sources.get(name).and_then(|source| source.borrow().clone());
-            slot(name, state, source.as_deref())
+            slot(name, state, source.as_deref(), holds.get(name))
         });
         told.collect()
     }
@@ -81,7 +81,12 @@ pub fn release_ref(release: &ReleaseId) -> ReleaseRef {
     }
 }
 
-fn slot(name: &SlotName, state: &SlotState, source: Option<&str>) -> SlotStatus {
+fn slot(
+    name: &SlotName,
+    state: &SlotState,
+    source: Option<&str>,
+    hold: Option<&String>,
+) -> SlotStatus {
     let active = state.active();
     SlotStatus {
         slot: name.to_string(),
@@ -99,5 +104,6 @@ fn slot(name: &SlotName, state: &SlotState, source: Option<&str>) -> SlotStatus 
         note: state.note().chars().take(NOTE_CHARS_MAX).collect(),
         trouble: trouble(state, source),
         floor: active.map_or(0, |held| state.floor(&held.release.name)),
+        hold: hold.cloned(),
     }
 }

@@ -153,14 +153,11 @@ fn decide(config: &UpdatesConfig, facts: &Facts, waited: Duration) -> Consent {
         return Consent::Given;
     }
     reasons.extend(config.deadline.map(|deadline| {
-        let hours = deadline.as_secs() / 3600;
+        let hours = deadline.as_secs_f64() / 3600.0;
+        let late = format!("overdue: it has waited for more than {hours} hours");
         match (overdue, config.then) {
-            (true, Then::Wait) => format!("overdue: it has waited for more than {hours} hours"),
-            (true, Then::Go) => {
-                format!(
-                    "overdue: it has waited for more than {hours} hours, and goes when it is let go"
-                )
-            }
+            (true, Then::Wait) => late,
+            (true, Then::Go) => format!("{late}, and goes when it is let go"),
             (false, Then::Wait) => format!("overdue after {hours} hours of waiting"),
             (false, Then::Go) => format!("it goes after {hours} hours of waiting"),
         }
@@ -198,6 +195,10 @@ mod tests {
         }
     }
 
+    fn held(reason: &str, minutes: Option<u64>) -> Hold {
+        Hold { reason: reason.into(), by: "anna".into(), minutes, seconds_left: None }
+    }
+
     fn said(facts: &Facts, windows: &[&str]) -> String {
         match decide(&config(windows, None, Then::Wait), facts, HOUR) {
             Consent::Given => "given".into(),
@@ -222,8 +223,7 @@ mod tests {
             said(&facts(), &["Thu 12:00-13:00"]),
             "outside of the maintenance windows, the next opens Thu 12:00 (+00:00)"
         );
-        let hold =
-            Hold { reason: "changing the belt".into(), minutes: Some(2), seconds_left: Some(9) };
+        let hold = held("changing the belt", Some(2));
         let busy = Facts {
             locked: Locked::Yes,
             in_use: Some("in use: topic line says busy".into()),
@@ -232,7 +232,7 @@ mod tests {
         };
         assert_eq!(
             said(&busy, &[]),
-            "in use: /run/busy is there; in use: topic line says busy; held back by hand for 2 minutes: \
+            "in use: /run/busy is there; in use: topic line says busy; held back by hand (anna) for 2 minutes: \
              changing the belt"
         );
         let unknown = Facts { locked: Locked::Unknown("permission denied".into()), ..facts() };
@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn no_deadline_overrules_what_a_person_holds_back() {
-        let hold = Hold { reason: "surgery".into(), minutes: None, seconds_left: None };
+        let hold = held("surgery", None);
         let held = Facts { locked: Locked::Yes, hold: Some(hold), ..facts() };
         let config = config(&[], Some(72 * HOUR), Then::Go);
         let Consent::Withheld { reason, overdue: true } = decide(&config, &held, 73 * HOUR) else {
@@ -279,7 +279,7 @@ mod tests {
         };
         assert_eq!(
             reason,
-            "held back by hand until it is released: surgery; overdue: it has waited for more than 72 \
+            "held back by hand (anna) until it is released: surgery; overdue: it has waited for more than 72 \
              hours, and goes when it is let go"
         );
         let released = Facts { hold: None, ..held };

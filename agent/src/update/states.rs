@@ -16,6 +16,8 @@ pub struct States {
 #[derive(Default)]
 struct Known {
     states: BTreeMap<SlotName, SlotState>,
+    /// Why people hold updates of a slot back.
+    holds: BTreeMap<SlotName, String>,
     /// The highest floor of each bundle in any slot. What was signed holds for the device: whoever
     /// could assign below it to another slot would go below it.
     floors: BTreeMap<BundleName, u64>,
@@ -35,6 +37,20 @@ impl States {
         if news {
             self.ring();
         }
+    }
+
+    /// Takes note of why people hold the updates of a slot back, or that nobody does.
+    pub fn hold(&self, slot: &SlotName, hold: Option<String>) {
+        match hold {
+            Some(hold) => self.lock().holds.insert(slot.clone(), hold),
+            None => self.lock().holds.remove(slot),
+        };
+        self.ring();
+    }
+
+    /// Why people hold updates back, by slot.
+    pub fn holds(&self) -> BTreeMap<SlotName, String> {
+        self.lock().holds.clone()
     }
 
     /// Takes note of the floors of a slot, whether it still exists or not.

@@ -87,6 +87,8 @@ pub(crate) struct SlotShown {
     pub trouble: String,
     /// The number below which it may not go.
     pub floor: u64,
+    /// Why people on the device hold its updates back, who, and until when; null where nobody does.
+    pub hold: Option<String>,
 }
 
 /// Gathers what is shown of a device, with what happened on it.
@@ -181,6 +183,7 @@ fn slots(device: &Device, assigned: Option<&Assigned>) -> BTreeMap<String, SlotS
             note: slot.note.clone(),
             trouble: slot.trouble.clone(),
             floor: slot.floor,
+            hold: slot.hold.clone(),
         };
         slots.insert(slot.slot.clone(), shown);
     }

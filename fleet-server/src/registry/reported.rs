@@ -49,6 +49,9 @@ pub(crate) struct SlotReported {
     pub trouble: String,
     /// The number below which it may not go.
     pub floor: u64,
+    /// Why people on the device hold its updates back.
+    #[serde(default)]
+    pub hold: Option<String>,
 }
 
 // A device may say anything: what is kept of it is bounded here, and shown many times later.
@@ -64,6 +67,7 @@ impl From<&SlotStatus> for SlotReported {
             note: sentence(&status.note, TEXT_CHARS_MAX),
             trouble: sentence(&status.trouble, TEXT_CHARS_MAX),
             floor: status.floor,
+            hold: status.hold.as_deref().map(|hold| sentence(hold, TEXT_CHARS_MAX)),
         }
     }
 }
@@ -96,8 +100,9 @@ mod tests {
             candidate: Some(release),
             phase: 9,
             note: text.clone(),
-            trouble: text,
+            trouble: text.clone(),
             floor: u64::MAX,
+            hold: Some(text),
         };
         let reported = SlotReported::from(&status);
         assert_eq!((reported.slot.as_str(), reported.phase.as_str()), ("(others)", "phase 9"));

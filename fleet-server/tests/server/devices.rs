@@ -165,6 +165,7 @@ async fn a_release_that_the_device_would_refuse_is_not_assigned_and_a_slot_it_la
         note: String::new(),
         trouble: String::new(),
         floor: 2,
+        hold: Some("held back by hand (anna) for 2 minutes: the belt".into()),
     };
     let status = v1::Status {
         boot: 1,
@@ -177,6 +178,9 @@ async fn a_release_that_the_device_would_refuse_is_not_assigned_and_a_slot_it_la
         wall_clock_unix_ms: 0,
     };
     device.publish("lineside/v1/line-3/up/status", encode(&status).unwrap()).await;
+    server.wait_for("/api/v1/devices/line-3", |shown| {
+        shown["slots"]["turbine"]["hold"] == "held back by hand (anna) for 2 minutes: the belt"
+    });
 
     let refused = server.assign("line-3", "turbine", "turbine/1").error(409);
     assert!(refused.contains("number 1") && refused.contains("below number 2"), "{refused}");

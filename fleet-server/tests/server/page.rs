@@ -59,6 +59,7 @@ async fn what_a_device_says_is_shown_and_never_becomes_markup() {
         note: format!("{evil}d\"'&"),
         trouble: format!("{evil}f"),
         floor: 0,
+        hold: Some(format!("{evil}e")),
     };
     let status = Status {
         boot: 1,
@@ -77,7 +78,7 @@ async fn what_a_device_says_is_shown_and_never_becomes_markup() {
         assert!(!page.contains("<script"), "{path}: {page}");
     }
     let page = server.page("/devices/line-3");
-    for shown in ["&lt;script&gt;", "phase 99", "turbine/1", "hill", "line=3"] {
+    for shown in ["updates are &lt;script&gt;", "phase 99", "turbine/1", "hill", "line=3"] {
         assert!(page.contains(shown), "{shown}: {page}");
     }
     assert!(server.page("/releases").contains("turbine v1"));

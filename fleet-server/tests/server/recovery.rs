@@ -217,6 +217,7 @@ async fn a_server_that_was_set_back_leaves_devices_with_what_they_hold() {
         note: String::new(),
         trouble: String::new(),
         floor: 0,
+        hold: None,
     };
     let unknown = ReleaseRef { version: "9".into(), ..holds(0) };
     let slots = vec![

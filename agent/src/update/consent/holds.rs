@@ -1,4 +1,5 @@
-//! Updates that people on the device hold back, until they let go or so many minutes have run. Kept
+//! Updates that people on the device hold back, or programs of the plant for them, until they let go or
+//! so many minutes have run. Kept
 //! in the database: a device that starts over must not change what somebody is working on.
 
 use crate::database::Database;
@@ -26,6 +27,8 @@ const MINUTES_MAX: u64 = 525_600;
 pub struct Hold {
     /// Why, as somebody has said it.
     pub reason: String,
+    /// The user of the device who has said it.
+    pub by: String,
     /// For how many minutes of running; none: until somebody lets go.
     pub minutes: Option<u64>,
     /// Running time that is left of them, in seconds.
@@ -35,10 +38,10 @@ pub struct Hold {
 impl Hold {
     /// One sentence for people, the same as long as it holds.
     pub fn told(&self) -> String {
-        let reason = &self.reason;
+        let Hold { reason, by, .. } = self;
         match self.minutes {
-            None => format!("held back by hand until it is released: {reason}"),
-            Some(minutes) => format!("held back by hand for {minutes} minutes: {reason}"),
+            None => format!("held back by hand ({by}) until it is released: {reason}"),
+            Some(minutes) => format!("held back by hand ({by}) for {minutes} minutes: {reason}"),
         }
     }
 }
@@ -107,6 +110,7 @@ impl Holds {
                 // What cannot be read holds all the same: somebody has meant it.
                 let hold = serde_json::from_slice(value.value()).unwrap_or_else(|_| Hold {
                     reason: "by a hold that this agent cannot read".into(),
+                    by: "unknown".into(),
                     minutes: None,
                     seconds_left: None,
                 });
@@ -121,13 +125,15 @@ impl Holds {
         self.lock().get(slot).cloned()
     }
 
-    /// Holds the updates of a slot back, in place of an earlier hold. On disk when it returns.
+    /// Holds the updates of a slot back for the user `by`, in place of an earlier hold. On disk when it
+    /// returns.
     ///
     /// # Errors
     /// [`HoldError`]; the earlier hold then stays.
     pub fn hold(
         &self,
         slot: &SlotName,
+        by: &str,
         reason: &str,
         minutes: Option<u64>,
     ) -> Result<Hold, HoldError> {
@@ -142,7 +148,8 @@ impl Holds {
         if minutes.is_some_and(|minutes| !(1..=MINUTES_MAX).contains(&minutes)) {
             return Err(HoldError::Minutes);
         }
-        let hold = Hold { reason, minutes, seconds_left: minutes.map(|minutes| minutes * 60) };
+        let (by, seconds_left) = (by.to_owned(), minutes.map(|minutes| minutes * 60));
+        let hold = Hold { reason, by, minutes, seconds_left };
         let mut held = self.lock();
         self.write(slot, Some(&hold))?;
         held.insert(slot.clone(), hold.clone());
@@ -151,17 +158,17 @@ impl Holds {
         Ok(hold)
     }
 
-    /// Lets go of the updates of a slot.
+    /// Lets go of the updates of a slot, for the user `by`.
     ///
     /// # Errors
     /// [`HoldError`]; the hold then stays.
-    pub fn release(&self, slot: &SlotName) -> Result<Hold, HoldError> {
+    pub fn release(&self, slot: &SlotName, by: &str) -> Result<Hold, HoldError> {
         let mut held = self.lock();
         let hold = held.get(slot).cloned().ok_or_else(|| HoldError::None(slot.clone()))?;
         self.write(slot, None)?;
         held.remove(slot);
         drop(held);
-        (self.tell)(slot, false, &format!("released by hand: {}", hold.reason));
+        (self.tell)(slot, false, &format!("released by hand ({by}): {}", hold.reason));
         Ok(hold)
     }
 
@@ -266,24 +273,27 @@ mod tests {
         let database = database();
         let (holds, told) = open(&database);
         assert_eq!(holds.of(&slot()), None);
-        holds.hold(&slot(), "changing\nthe belt ", None).unwrap();
+        holds.hold(&slot(), "anna", "changing\nthe belt ", None).unwrap();
         drop(holds);
         let (holds, told_later) = open(&database);
         let hold = holds.of(&slot()).unwrap();
-        assert_eq!(hold.told(), "held back by hand until it is released: changing the belt");
+        assert_eq!(hold.told(), "held back by hand (anna) until it is released: changing the belt");
         holds.pass(u64::MAX);
-        holds.release(&slot()).unwrap();
-        assert!(matches!(holds.release(&slot()), Err(HoldError::None(_))));
+        holds.release(&slot(), "otto").unwrap();
+        assert!(matches!(holds.release(&slot(), "otto"), Err(HoldError::None(_))));
         assert_eq!(open(&database).0.of(&slot()), None);
         assert_eq!(told.lock().unwrap().len(), 1);
-        assert_eq!(*told_later.lock().unwrap(), ["line false released by hand: changing the belt"]);
+        assert_eq!(
+            *told_later.lock().unwrap(),
+            ["line false released by hand (otto): changing the belt"]
+        );
     }
 
     #[test]
     fn a_hold_for_some_minutes_of_running_ends_by_itself_and_goes_on_where_it_was() {
         let database = database();
         let (holds, told) = open(&database);
-        holds.hold(&slot(), "surgery", Some(2)).unwrap();
+        holds.hold(&slot(), "anna", "surgery", Some(2)).unwrap();
         assert!(holds.pass(61).is_empty());
         holds.write_all(&[]);
         let (holds_later, _) = open(&database);
@@ -301,12 +311,12 @@ mod tests {
     fn a_hold_that_makes_no_sense_changes_nothing() {
         let (holds, told) = open(&database());
         let other: SlotName = "other".parse().unwrap();
-        assert!(matches!(holds.hold(&other, "why", None), Err(HoldError::Slot(_))));
+        assert!(matches!(holds.hold(&other, "anna", "why", None), Err(HoldError::Slot(_))));
         for reason in ["", " \n", &"x".repeat(REASON_BYTES_MAX + 1)] {
-            assert!(matches!(holds.hold(&slot(), reason, None), Err(HoldError::Reason)));
+            assert!(matches!(holds.hold(&slot(), "anna", reason, None), Err(HoldError::Reason)));
         }
         for minutes in [0, MINUTES_MAX + 1] {
-            let held = holds.hold(&slot(), "why", Some(minutes));
+            let held = holds.hold(&slot(), "anna", "why", Some(minutes));
             assert!(matches!(held, Err(HoldError::Minutes)));
         }
         assert!(holds.of(&slot()).is_none() && told.lock().unwrap().is_empty());

@@ -54,6 +54,8 @@ struct Slot {
     phase: String,
     note: String,
     floor: u64,
+    /// Why people on the device hold its updates back.
+    hold: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -164,6 +166,9 @@ pub fn paragraph(device: &Value, now: OffsetDateTime) -> anyhow::Result<String> 
         if !slot.note.is_empty() {
             let _ = write!(text, "\n  {}", slot.note);
         }
+        if let Some(hold) = &slot.hold {
+            let _ = write!(text, "\n  updates are {hold}");
+        }
     }
     if device.slots.is_empty() {
         let _ = write!(text, "\n\nno slots; next: lineside assign {name} SLOT NAME/VERSION");
@@ -267,7 +272,7 @@ mod tests {
             "slots": {
                 "ecg": { "assigned": "ecg/1", "active": null, "phase": "", "note": "", "floor": 0 },
                 "turbine": { "assigned": "turbine/2", "phase": "trial", "floor": 1,
-                    "note": "12 of 120 frames",
+                    "note": "12 of 120 frames", "hold": "held back by hand (anna): the belt",
                     "active": { "name": "turbine", "version": "1", "digest": "sha256:00" },
                     "candidate": { "name": "turbine", "version": "2", "digest": "sha256:01" } },
             },
@@ -305,6 +310,7 @@ mod tests {
           candidate  turbine/2 (trial)
           floor      1
           12 of 120 frames
+          updates are held back by hand (anna): the belt
 
         since it was added
           slot     readings  frames  findings  alarms  errors  dropped  doubled

@@ -27,6 +27,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+/// Lives that are lived, unless `LINESIDE_SEEDS` says how many.
 const SEEDS: u64 = 10_000;
 /// Lives in which a broken table must have been found out.
 const BROKEN_SEEDS: u64 = 2_000;
@@ -37,6 +38,10 @@ const SHRUNK_MAX: usize = 45;
 /// nothing to be judged by, and must come to an end nevertheless.
 fn is_silent(seed: u64) -> bool {
     seed.is_multiple_of(10)
+}
+
+fn seeds() -> u64 {
+    std::env::var("LINESIDE_SEEDS").map_or(SEEDS, |seeds| seeds.parse().unwrap())
 }
 
 fn seeds_file() -> PathBuf {
@@ -65,7 +70,7 @@ fn complain(seed: u64, broken: &Broken) -> String {
 #[test]
 fn ten_thousand_fleets_keep_every_promise() {
     let kept = kept_seeds();
-    let count = kept.len() as u64 + SEEDS;
+    let count = kept.len() as u64 + seeds();
     let (next, committed, reports) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     let failed: Mutex<Option<(u64, Broken)>> = Mutex::new(None);
     let workers = thread::available_parallelism().map_or(1, usize::from);
@@ -100,7 +105,7 @@ fn ten_thousand_fleets_keep_every_promise() {
     }
     // Lives are worth something only if much happens in them, and if not all end well.
     let (committed, reports) = (committed.into_inner(), reports.into_inner());
-    let devices = SEEDS * life::DEVICES as u64;
+    let devices = seeds() * life::DEVICES as u64;
     assert!(committed > devices / 3 && committed < devices, "{committed} of {devices}");
     assert!(reports > devices * 5, "{reports} reports");
 }

@@ -66,7 +66,7 @@ fn slots(device: &DeviceShown) -> String {
                 under_way.unwrap_or_default()
             ),
             slot.floor.to_string(),
-            escape(&slot.note),
+            escape(&noted(slot)),
         ]
     };
     let rows: Vec<Vec<String>> = device.slots.iter().map(row).collect();
@@ -80,6 +80,13 @@ fn slots(device: &DeviceShown) -> String {
         Column::Text("Note"),
     ];
     table(&columns, &rows, "Nothing is assigned: `lineside assign DEVICE SLOT RELEASE`.")
+}
+
+/// What people should know of a slot.
+fn noted(slot: &SlotShown) -> String {
+    let hold = slot.hold.as_ref().map(|hold| format!("updates are {hold}"));
+    let sentences = [Some(slot.note.clone()), hold].into_iter().flatten();
+    sentences.filter(|it| !it.is_empty()).collect::<Vec<_>>().join("; ")
 }
 
 /// Sums, also of slots that the device has no longer and of those that are summed up together.
