@@ -47,11 +47,13 @@ pub fn ask(question: &str) -> anyhow::Result<String> {
     line(&silent.terminal)
 }
 
-fn line(typed: impl Read) -> anyhow::Result<String> {
+// Byte by byte: what is typed after the line is for whoever asks next.
+fn line(mut typed: impl Read) -> anyhow::Result<String> {
     let mut line = String::new();
     let mut rest = Vec::new();
-    for byte in typed.bytes() {
-        match byte? {
+    let mut byte = [0];
+    while typed.read(&mut byte)? == 1 {
+        match byte[0] {
             b'\n' | b'\r' if rest.is_empty() => return Ok(line),
             CONTROL_C | CONTROL_D => bail!("nothing was typed"),
             CONTROL_U => line.clear(),
