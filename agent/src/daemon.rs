@@ -363,13 +363,12 @@ impl House {
     ) -> Option<Session> {
         let telemetry = self.telemetry.clone();
         let updates = match trust.accepted {
-            Ok((acceptance, targets)) => {
+            Ok(acceptance) => {
                 let refused = move |reason: &str| {
                     telemetry.event("", event::DOCUMENTS_REFUSED, reason);
                 };
                 Updates::start(Parts {
                     acceptance,
-                    targets,
                     journal: self.journal.clone(),
                     blobs: self.blobs.clone(),
                     slots: assign,

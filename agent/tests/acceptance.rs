@@ -227,6 +227,50 @@ fn a_new_root_is_kept_whatever_comes_of_the_documents_beside_it() {
 }
 
 #[test]
+fn what_the_stolen_keys_have_signed_is_taken_back_as_soon_as_their_successors_are_known() {
+    let (vendor, bundle) = (Vendor::new(), echo("1", ""));
+    for (releaser, director) in [(Some(key()), None), (None, Some(key()))] {
+        let (device, folder) = accepted(&vendor);
+        let mut acceptance = restore(&device, &folder);
+        let old = vendor.papers(std::slice::from_ref(&bundle), &bundle, 2, "line-3");
+        // What is refused takes nothing back by itself.
+        refused(
+            &mut acceptance,
+            &Documents { assignment: b"{}".to_vec(), ..documents(old.clone(), &[]) },
+        );
+        acceptance.take_back().unwrap();
+        assert_eq!((acceptance.targets().len(), acceptance.withdrawn().len()), (1, 0));
+        let releaser = releaser.as_ref().unwrap_or(&vendor.releaser);
+        let director = director.as_ref().unwrap_or(&vendor.director);
+        let root = next_root(&vendor, releaser, director);
+        refused(&mut acceptance, &documents(old, &[&root]));
+        // The power may go before anything follows from it.
+        drop(acceptance);
+        let mut acceptance = restore(&device, &folder);
+        acceptance.take_back().unwrap();
+        assert_eq!(acceptance.targets().len(), 0);
+        let withdrawn = acceptance.withdrawn().values().next().unwrap().clone();
+        assert_eq!(withdrawn.release, bundle.release_id());
+        drop(acceptance);
+        let acceptance = restore(&device, &folder);
+        assert_eq!(acceptance.withdrawn().values().next(), Some(&withdrawn));
+    }
+}
+
+#[test]
+fn a_root_that_changes_no_key_takes_nothing_back_and_no_date_does() {
+    let (vendor, bundle) = (Vendor::new(), echo("1", ""));
+    let (device, folder) = accepted(&vendor);
+    let mut acceptance = restore(&device, &folder);
+    let root = next_root(&vendor, &vendor.releaser, &vendor.director);
+    let old = vendor.papers(std::slice::from_ref(&bundle), &bundle, 2, "line-3");
+    let late = now_ms() + 400 * 86_400_000;
+    assert!(acceptance.verify(&documents(old, &[&root]), late).is_err());
+    acceptance.take_back().unwrap();
+    assert_eq!((acceptance.targets().len(), acceptance.withdrawn().len()), (1, 0));
+}
+
+#[test]
 fn a_folder_of_another_vendor_is_never_taken_for_the_devices_own() {
     let vendor = Vendor::new();
     let (device, folder) = accepted(&vendor);

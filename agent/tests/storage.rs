@@ -14,7 +14,7 @@ use lineside_agent::update::download::Registry;
 use lineside_agent::update::garbage;
 use lineside_agent::update::hands::{Consent, Failure, Hands};
 use lineside_agent::update::journal::{Accepted, Journal, JournalError};
-use lineside_agent::update::slot::{Order, QUEUE_MAX, SlotDriver, SlotParts};
+use lineside_agent::update::slot::{Assigned, Order, QUEUE_MAX, SlotDriver, SlotParts};
 use lineside_agent::update::stage;
 use lineside_agent::update::states::States;
 use lineside_agent::update::surroundings::Preflight;
@@ -75,7 +75,7 @@ fn target(which: usize) -> Target {
 }
 
 fn order(which: usize) -> Order {
-    Order { target: target(which), approved: false, again: false }
+    Order::Assigned(Assigned { target: target(which), approved: false, again: false })
 }
 
 fn slot() -> SlotName {

@@ -14,12 +14,13 @@ use lineside_agent::update::journal::Journal;
 use lineside_agent::update::slot::Order;
 use lineside_bundle::BuiltBundle;
 use lineside_bundle::parcel::Papers;
-use lineside_trust::{AssignmentSpec, ReleasesDraft, sign_assignment};
+use lineside_trust::{AssignmentSpec, ReleasesDraft, Root, sign_assignment, verify_releases};
 use lineside_wire::name::SlotName;
 use lineside_wire::v1::Documents;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use time::OffsetDateTime;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::timeout;
 
@@ -51,7 +52,6 @@ impl House {
         let (say, refused) = mpsc::unbounded_channel();
         let updates = Updates::start(Parts {
             acceptance: Acceptance::restore(&identity, journal.clone()).unwrap(),
-            targets: BTreeMap::new(),
             journal: journal.clone(),
             blobs: blobs.clone(),
             slots: ways,
@@ -63,7 +63,12 @@ impl House {
     /// The next release that a slot is told.
     async fn told(&mut self, slot: &str) -> String {
         let targets = self.told.get_mut(&slot.parse::<SlotName>().unwrap()).unwrap();
-        timeout(PATIENCE, targets.recv()).await.unwrap().unwrap().target.release.to_string()
+        match timeout(PATIENCE, targets.recv()).await.unwrap().unwrap() {
+            Order::Assigned(assigned) => assigned.target.release.to_string(),
+            Order::Withdrawn(withdrawn) => {
+                format!("not {}: {}", withdrawn.release, withdrawn.reason)
+            }
+        }
     }
 
     async fn refused(&mut self) -> String {
@@ -130,10 +135,51 @@ async fn a_slot_is_told_what_changes_for_it_and_a_refusal_is_said_once() {
     assert!(house.updates.deliver(documents(next)));
     assert_eq!(house.told("a").await, "echo v2");
     assert_eq!(house.updates.trouble(), None);
+    assert_eq!(house.told("b").await, "echo v1", "a newer assignment names it again");
     let told = house.told.get_mut(&"b".parse::<SlotName>().unwrap()).unwrap();
-    assert!(told.try_recv().is_err(), "nothing has changed for it");
+    assert!(told.try_recv().is_err(), "once for each");
     assert!(house.refused.try_recv().is_err(), "it was no news");
     drop(house.store);
+}
+
+#[tokio::test]
+async fn a_slot_hears_at_once_that_it_is_to_leave_what_it_was_to_hold() {
+    let (vendor, bundles) = (Vendor::new(), bundles());
+    let [first, second, _] = &bundles;
+    let mut house = House::new(&vendor, &["a", "b"]);
+    let both = papers(&vendor, &bundles, 1, &[("a", first), ("b", second)]);
+    assert!(house.updates.deliver(documents(both.clone())));
+    assert_eq!(
+        (house.told("a").await, house.told("b").await),
+        ("echo v1".into(), "echo v2".into())
+    );
+    let one = papers(&vendor, &bundles, 2, &[("b", second)]);
+    assert!(house.updates.deliver(documents(one)));
+    assert_eq!(house.told("a").await, "not echo v1: nothing is assigned to the slot any more");
+    assert_eq!(house.told("b").await, "echo v2", "a newer assignment names it again");
+    // The second is taken off the list; whoever has the server goes on assigning it.
+    let root = Root::pin(&vendor.root).unwrap();
+    let others = |after: Option<&_>, version: &str| {
+        let mut draft = ReleasesDraft::after(after);
+        draft.add(echo(version, "").release_id(), None).unwrap();
+        draft.sign(in_days(200), &[&vendor.releaser])
+    };
+    let list = others(None, "8");
+    let list = verify_releases(&root, &list, None, OffsetDateTime::now_utc()).unwrap();
+    let list = others(Some(&list), "9");
+    let kept = papers(&vendor, &bundles, 3, &[("b", second)]);
+    let kept = Papers { metadata: vendor.metadata(&list, &[]), ..kept };
+    assert!(house.updates.deliver(documents(kept.clone())));
+    let left = "not echo v2: no list of releases that is trusted names it any more";
+    assert_eq!(house.told("b").await, left);
+    assert!(house.refused().await.contains("echo/2"));
+    // Said once, and once more by an agent that starts over.
+    assert!(house.updates.deliver(documents(kept)));
+    let both = papers(&vendor, &bundles, 4, &[("a", first)]);
+    assert!(house.updates.deliver(documents(both)));
+    house.refused().await;
+    let mut told = house.told.values_mut();
+    assert!(told.all(|told| told.try_recv().is_err()), "nothing has changed");
 }
 
 #[tokio::test]

@@ -6,9 +6,7 @@ use crate::fleet::device::DeviceError;
 use crate::update::acceptance::{Acceptance, RestoreError};
 use crate::update::journal::Journal;
 use lineside_rules::SitePolicy;
-use lineside_update::Target;
-use lineside_wire::name::{SiteName, SlotName};
-use std::collections::BTreeMap;
+use lineside_wire::name::SiteName;
 use tokio::sync::watch;
 
 /// What is trusted at the start.
@@ -16,7 +14,7 @@ pub(super) struct Trust {
     /// The device's folder; none where there is no server that may be spoken to.
     pub(super) device: Option<Device>,
     /// What was accepted and is still to be told to the slots, or why nothing is taken.
-    pub(super) accepted: Result<(Acceptance, BTreeMap<SlotName, Target>), String>,
+    pub(super) accepted: Result<Acceptance, String>,
     /// What the site has signed: it holds even where nothing more is taken.
     pub(super) policy: watch::Receiver<SitePolicy>,
 }
@@ -37,7 +35,7 @@ pub(super) fn trust(
         Err(error) => return Ok(Trust { device: None, accepted: Err(chain(error)), policy }),
     };
     let restored = Acceptance::restore(&device, journal.clone()).map(|it| it.at(site));
-    let (device, accepted) = match restored.and_then(|it| Ok((it, journal.accepted()?.targets))) {
+    let (device, accepted) = match restored {
         Ok(accepted) => (Some(device), Ok(accepted)),
         Err(error @ RestoreError::OtherDevice { .. }) => return Err(error),
         // What the spool holds is not for whoever the device belongs to now.
@@ -45,6 +43,6 @@ pub(super) fn trust(
         // The server hears how the device is, and nothing is taken from it.
         Err(error) => (Some(device), Err(chain(error))),
     };
-    let policy = accepted.as_ref().map_or(policy, |(acceptance, _)| acceptance.policy());
+    let policy = accepted.as_ref().map_or(policy, Acceptance::policy);
     Ok(Trust { device, accepted, policy })
 }

@@ -5,11 +5,13 @@
 //! come as a mirror that nobody has to trust; the device follows them as any TUF client does.
 
 use crate::fleet::Device;
-use crate::update::journal::{Accepted, Document, Good, Journal, JournalError, Owner, SiteRules};
-use crate::update::shelf::JournalShelf;
-use lineside_bundle::Digest;
+use crate::update::journal::{
+    Accepted, Document, Good, Journal, JournalError, Owner, SiteRules, Withdrawn,
+};
+use crate::update::shelf::{JournalShelf, Reshelved};
+use lineside_bundle::{Digest, ReleaseId};
 use lineside_rules::SitePolicy;
-use lineside_trust::repository::{Carried, Client, RepositoryError};
+use lineside_trust::repository::{Carried, Client, InMemory, RepositoryError};
 use lineside_trust::{AgreeError, Listed, Root, TrustError, agree, signed_at, verify_assignment};
 use lineside_update::Target;
 use lineside_wire::name::{DeviceId, SiteName, SlotName};
@@ -20,6 +22,8 @@ use tokio::sync::watch;
 
 /// Roots that one delivery may bring.
 const ROOTS_MAX: usize = 64;
+/// Slots of which it is remembered what they were to hold.
+const WITHDRAWN_MAX: usize = 64;
 /// What a new root forgets if it replaces the keys of snapshot and timestamp.
 const FRESHNESS: [&str; 2] = ["timestamp.json", "snapshot.json"];
 /// What the list of releases is called to people.
@@ -198,6 +202,16 @@ impl Acceptance {
         self.versions.subscribe()
     }
 
+    /// What each slot is to hold.
+    pub fn targets(&self) -> &BTreeMap<SlotName, Target> {
+        &self.accepted.targets
+    }
+
+    /// What slots were to hold that have no target any more.
+    pub fn withdrawn(&self) -> &BTreeMap<SlotName, Withdrawn> {
+        &self.accepted.withdrawn
+    }
+
     /// Slots for which the director says that a person has approved what is assigned to them.
     pub fn approved(&self) -> &BTreeSet<SlotName> {
         &self.accepted.approved
@@ -270,6 +284,7 @@ impl Acceptance {
             owner: Some(self.owner.clone()),
             releases,
             assignment: Some(assignment.seen()),
+            withdrawn: unassigned(&self.accepted, &targets),
             targets,
             approved,
             good: self.good_until(bytes)?,
@@ -293,6 +308,54 @@ impl Acceptance {
         let root = self.root.clone();
         self.write(root, accepted, &[(Document::Assignment, &*assignment)], &[])?;
         Ok(self.accepted.targets.clone())
+    }
+
+    /// Takes back what was accepted as far as nobody vouches for it any more: by a root or a list that
+    /// was taken while the rest of its delivery was refused. Nothing expires here: a date that passes
+    /// ends nothing that was begun.
+    ///
+    /// # Errors
+    /// [`AcceptError::Journal`]; what was accepted before still holds.
+    pub fn take_back(&mut self) -> Result<(), AcceptError> {
+        let mut accepted = self.accepted.clone();
+        for (slot, target) in &self.accepted.targets {
+            if let Some(reason) = self.doubt(&target.release)? {
+                accepted.targets.remove(slot);
+                accepted.approved.remove(slot);
+                let release = target.release.clone();
+                withdraw(&mut accepted.withdrawn, slot, Withdrawn { release, reason });
+            }
+        }
+        if accepted.targets.len() < self.accepted.targets.len() {
+            self.write(self.root.clone(), accepted, &[], &[])?;
+        }
+        Ok(())
+    }
+
+    /// Why nobody vouches for a release that was accepted; nothing where somebody does, and where that
+    /// cannot be known because a list is announced and withheld.
+    fn doubt(&self, release: &ReleaseId) -> Result<Option<String>, AcceptError> {
+        if self.accepted.assignment.is_none() {
+            return Ok(Some("the director who assigned it is trusted no longer".into()));
+        }
+        let shelf = Reshelved(self.journal.clone());
+        let mut kept = Client::new(self.root.bytes(), shelf, InMemory::default())?;
+        let now = OffsetDateTime::UNIX_EPOCH;
+        let file = match kept.refresh(now) {
+            Ok(_) => kept.target(&format!("{}/{}", release.name, release.version), now),
+            Err(_) if self.accepted.releases.is_none() => Ok(None),
+            Err(_) => return Ok(None),
+        };
+        let is_listed = match file {
+            Ok(Some(file)) => {
+                file.sha256() == Some(release.digest.hex().as_str())
+                    && file.length() == release.size
+            }
+            Ok(None) => false,
+            // The list of a vendor that is announced and withheld.
+            Err(_) => true,
+        };
+        Ok((!is_listed).then(|| "no list of releases that is trusted names it any more".into()))
     }
 
     /// Follows the roots that this device does not know yet, as far as they lead.
@@ -466,6 +529,30 @@ fn find_policy(
         serde_json::from_slice(bytes).map_err(|error| format!("{path}: {error}"))?;
     policy.check().map_err(|(field, problem)| format!("{path}: {field}: {problem}"))?;
     Ok(Some((digest, policy)))
+}
+
+/// What was withdrawn from slots, once these are the `targets`.
+fn unassigned(
+    before: &Accepted,
+    targets: &BTreeMap<SlotName, Target>,
+) -> BTreeMap<SlotName, Withdrawn> {
+    let mut withdrawn = before.withdrawn.clone();
+    withdrawn.retain(|slot, _| !targets.contains_key(slot));
+    for (slot, target) in before.targets.iter().filter(|(slot, _)| !targets.contains_key(*slot)) {
+        let reason = "nothing is assigned to the slot any more".to_owned();
+        let release = target.release.clone();
+        withdraw(&mut withdrawn, slot, Withdrawn { release, reason });
+    }
+    withdrawn
+}
+
+/// Remembers what a slot was to hold; of slots whose names nobody uses any more some are forgotten.
+fn withdraw(all: &mut BTreeMap<SlotName, Withdrawn>, slot: &SlotName, withdrawn: Withdrawn) {
+    all.insert(slot.clone(), withdrawn);
+    if all.len() > WITHDRAWN_MAX {
+        let other = all.keys().find(|other| *other != slot).cloned();
+        other.and_then(|other| all.remove(&other));
+    }
 }
 
 /// The newer of two roots, if one was signed as the successor of the other.

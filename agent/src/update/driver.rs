@@ -6,9 +6,9 @@ use crate::error::chain;
 use crate::update::acceptance::{AcceptError, Acceptance, Versions};
 use crate::update::blobs::{Blobs, ByHand};
 use crate::update::garbage;
-use crate::update::journal::{Good, Journal};
+use crate::update::journal::{Good, Journal, Withdrawn};
 use crate::update::parcel::{self, ParcelError};
-use crate::update::slot::Order;
+use crate::update::slot::{Assigned, Order};
 use crate::update::stage::StageError;
 use lineside_bundle::parcel::Papers;
 use lineside_bundle::{Digest, ReleaseId};
@@ -35,8 +35,6 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 pub struct Parts {
     /// What this device believes.
     pub acceptance: Acceptance,
-    /// What it believed at its last stop.
-    pub targets: BTreeMap<SlotName, Target>,
     /// What all slots hold.
     pub journal: Journal,
     /// Where blobs are kept.
@@ -112,9 +110,15 @@ impl Updates {
         let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
         let (trouble, shown) = watch::channel(None);
         let (versions, good) = (parts.acceptance.versions(), parts.acceptance.good());
-        let untold = parts.targets.clone();
+        let assigned = parts.acceptance.targets();
+        let mut untold: BTreeMap<SlotName, Word> = assigned
+            .iter()
+            .map(|(slot, held)| (slot.clone(), Word::Assigned(held.clone())))
+            .collect();
+        let withdrawn = parts.acceptance.withdrawn().iter();
+        untold.extend(withdrawn.map(|(slot, it)| (slot.clone(), Word::Withdrawn(it.clone()))));
         let marked =
-            parts.targets.iter().filter(|(slot, _)| parts.acceptance.approved().contains(*slot));
+            assigned.iter().filter(|(slot, _)| parts.acceptance.approved().contains(*slot));
         let approved = marked.map(|(slot, held)| (slot.clone(), held.release.digest)).collect();
         let (told, again, version) =
             (BTreeMap::new(), BTreeSet::new(), versions.borrow().assignment);
@@ -190,12 +194,19 @@ impl Updates {
     }
 }
 
+/// What a slot is told, but for the approval that may go with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Word {
+    Assigned(Target),
+    Withdrawn(Withdrawn),
+}
+
 struct Driver {
     parts: Parts,
     /// What slots have still to be told.
-    untold: BTreeMap<SlotName, Target>,
+    untold: BTreeMap<SlotName, Word>,
     /// What each slot was told last.
-    told: BTreeMap<SlotName, Target>,
+    told: BTreeMap<SlotName, Word>,
     /// Slots that a newer assignment names than they were told of last.
     again: BTreeSet<SlotName>,
     /// Version of the assignment that the slots have been told of.
@@ -209,6 +220,8 @@ struct Driver {
 
 impl Driver {
     async fn drive(mut self, mut inbox: mpsc::Receiver<Request>) {
+        // A power cut may have come between a new root and what follows from it.
+        self.take_back();
         loop {
             self.tell();
             self.show_trouble();
@@ -254,6 +267,26 @@ impl Driver {
                     (self.parts.refused)(&reason);
                     self.refused = Some((these, reason));
                 }
+                self.take_back();
+            }
+        }
+    }
+
+    /// Has the slots leave what nobody vouches for any more, where documents were taken as far as that.
+    fn take_back(&mut self) {
+        if let Err(error) = self.parts.acceptance.take_back() {
+            tracing::error!("what is withdrawn cannot be written down: {}", chain(error));
+        }
+        self.withdraw();
+    }
+
+    /// Notes which slots are to hold nothing any more.
+    fn withdraw(&mut self) {
+        for (slot, withdrawn) in self.parts.acceptance.withdrawn() {
+            let word = Word::Withdrawn(withdrawn.clone());
+            if self.untold.get(slot).or_else(|| self.told.get(slot)) != Some(&word) {
+                self.approved.remove(slot);
+                self.untold.insert(slot.clone(), word);
             }
         }
     }
@@ -263,7 +296,13 @@ impl Driver {
         let papers = blocking(move || parcel::papers(&file)).await??;
         let Papers { metadata, assignment, files } = papers;
         let documents = Documents { metadata, assignment, files };
-        let verified = self.parts.acceptance.verify(&documents, now_unix_ms())?;
+        let verified = match self.parts.acceptance.verify(&documents, now_unix_ms()) {
+            Ok(verified) => verified,
+            Err(error) => {
+                self.take_back();
+                return Err(error.into());
+            }
+        };
         let (known, unknown): (BTreeMap<_, _>, BTreeMap<_, _>) = verified
             .targets()
             .clone()
@@ -286,6 +325,7 @@ impl Driver {
         let (lacking, targets) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
+                self.take_back();
                 self.collect().await;
                 return Err(error);
             }
@@ -333,12 +373,14 @@ impl Driver {
 
     /// Notes that a person approves what a slot is to hold.
     fn approve(&mut self, slot: SlotName) -> Result<String, ApproveError> {
-        let target = self.untold.get(&slot).or_else(|| self.told.get(&slot)).cloned();
-        let known = target.filter(|_| self.parts.slots.contains_key(&slot));
-        let target = known.ok_or_else(|| ApproveError::Nothing(slot.clone()))?;
+        let word = self.untold.get(&slot).or_else(|| self.told.get(&slot)).cloned();
+        let Some(Word::Assigned(target)) = word.filter(|_| self.parts.slots.contains_key(&slot))
+        else {
+            return Err(ApproveError::Nothing(slot));
+        };
         self.approved.insert(slot.clone(), target.release.digest);
         let name = target.release.to_string();
-        self.untold.insert(slot, target);
+        self.untold.insert(slot, Word::Assigned(target));
         Ok(name)
     }
 
@@ -355,12 +397,13 @@ impl Driver {
             self.approved.retain(|approved, digest| approved != slot || *digest == release);
             let is_new = marks.contains(slot)
                 && self.approved.insert(slot.clone(), release) != Some(release);
+            let word = Word::Assigned(target.clone());
             let current = self.untold.get(slot).or_else(|| self.told.get(slot));
-            if current == Some(target) && !is_new && !is_newer {
+            if current == Some(&word) && !is_new && !is_newer {
                 continue;
             }
             if self.parts.slots.contains_key(slot) {
-                self.untold.insert(slot.clone(), target.clone());
+                self.untold.insert(slot.clone(), word);
                 if is_newer {
                     self.again.insert(slot.clone());
                 }
@@ -369,24 +412,30 @@ impl Driver {
                 tracing::warn!(
                     "{release} is assigned to slot {slot}, which agent.toml does not have"
                 );
-                self.told.insert(slot.clone(), target.clone());
+                self.told.insert(slot.clone(), word);
             }
         }
+        self.withdraw();
     }
 
     /// Tells the slots, as far as they listen.
     fn tell(&mut self) {
-        for (slot, target) in std::mem::take(&mut self.untold) {
+        for (slot, word) in std::mem::take(&mut self.untold) {
             let way = self.parts.slots.get(&slot);
-            let approved = self.approved.get(&slot) == Some(&target.release.digest);
-            let again = self.again.contains(&slot);
-            let order = Order { target: target.clone(), approved, again };
+            let order = match word.clone() {
+                Word::Assigned(target) => {
+                    let approved = self.approved.get(&slot) == Some(&target.release.digest);
+                    let again = self.again.contains(&slot);
+                    Order::Assigned(Assigned { target, approved, again })
+                }
+                Word::Withdrawn(withdrawn) => Order::Withdrawn(withdrawn),
+            };
             let heard = way.is_none_or(|way| way.try_send(order).is_ok());
             if heard {
                 self.again.remove(&slot);
             }
             let list = if heard { &mut self.told } else { &mut self.untold };
-            list.insert(slot, target);
+            list.insert(slot, word);
         }
     }
 

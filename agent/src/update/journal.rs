@@ -4,7 +4,7 @@
 
 use crate::database::Database;
 use crate::failpoint;
-use lineside_bundle::Digest;
+use lineside_bundle::{Digest, ReleaseId};
 use lineside_rules::SitePolicy;
 use lineside_trust::Seen;
 use lineside_update::{SlotState, Target};
@@ -79,6 +79,15 @@ pub struct SiteRules {
     pub policy: SitePolicy,
 }
 
+/// A release that a slot was to hold, and that nobody vouches for or wants there any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Withdrawn {
+    /// The release.
+    pub release: ReleaseId,
+    /// Why, for people.
+    pub reason: String,
+}
+
 /// What was accepted so far. Versions never fall. A field that an older agent did not write is as if
 /// nothing had been accepted.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -92,6 +101,8 @@ pub struct Accepted {
     pub assignment: Option<Seen>,
     /// What both agree on, by slot.
     pub targets: BTreeMap<SlotName, Target>,
+    /// What was among the targets last of slots that have none now.
+    pub withdrawn: BTreeMap<SlotName, Withdrawn>,
     /// Slots for which the director says that a person has approved the target.
     pub approved: BTreeSet<SlotName>,
     /// The first document that expires of those that were accepted last; none before that.

@@ -5,7 +5,7 @@ use crate::update::blobs::Blobs;
 use crate::update::download::Registry;
 use crate::update::hands::{Consent, Hands};
 use crate::update::job::{self, Jobs, load};
-use crate::update::journal::{Journal, JournalError};
+use crate::update::journal::{Journal, JournalError, Withdrawn};
 use crate::update::states::States;
 use crate::update::surroundings::Preflight;
 use lineside_bundle::{Digest, ReleaseId};
@@ -39,9 +39,18 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(15);
 /// Orders that wait for the driver.
 pub const QUEUE_MAX: usize = 16;
 
+/// What a slot is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// What it shall hold.
+    Assigned(Assigned),
+    /// A release that it was to hold is nobody's any more.
+    Withdrawn(Withdrawn),
+}
+
 /// What the director says of a slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Order {
+pub struct Assigned {
     /// The release that it shall hold.
     pub target: Target,
     /// Whether a person has approved that release for this slot.
@@ -104,7 +113,7 @@ pub struct SlotDriver<H: Hands> {
     /// When the site was asked last.
     asked: Option<Instant>,
     /// What the director said last, and when it was last looked whether it may be judged anew.
-    ordered: Option<(Order, Instant)>,
+    ordered: Option<(Assigned, Instant)>,
     stepped: Instant,
     written: Instant,
 }
@@ -191,8 +200,20 @@ impl<H: Hands> SlotDriver<H> {
     }
 
     async fn obey(&mut self, order: Order) {
-        self.ordered = Some((order.clone(), Instant::now()));
-        let Order { target, approved, again } = order;
+        match order {
+            Order::Assigned(assigned) => {
+                self.ordered = Some((assigned.clone(), Instant::now()));
+                self.assign(assigned).await;
+            }
+            Order::Withdrawn(Withdrawn { release, reason }) => {
+                self.ordered = None;
+                let release = release.digest;
+                self.apply(Event::Withdrawn { release, reason }).await;
+            }
+        }
+    }
+
+    async fn assign(&mut self, Assigned { target, approved, again }: Assigned) {
         let floor = self.states.floor(&target.release.name);
         let release = target.release.digest;
         if again || self.may_run_now(&release).await {
@@ -206,14 +227,14 @@ impl<H: Hands> SlotDriver<H> {
 
     /// Has a release judged again that was refused on a device such as this one no longer is.
     async fn reconsider(&mut self) {
-        let Some((order, looked)) = &mut self.ordered else { return };
+        let Some((assigned, looked)) = &mut self.ordered else { return };
         if looked.elapsed() < RECONSIDER_EVERY {
             return;
         }
         *looked = Instant::now();
-        let order = Order { again: false, ..order.clone() };
-        if self.may_run_now(&order.target.release.digest).await {
-            self.obey(order).await;
+        let assigned = Assigned { again: false, ..assigned.clone() };
+        if self.may_run_now(&assigned.target.release.digest).await {
+            self.assign(assigned).await;
         }
     }
 

@@ -102,7 +102,8 @@ pub fn end(unassign: &Unassign, connection: &Connection, output: &Output) -> any
     let Unassign { device, slot } = unassign;
     let answer = Server::at(connection)?.unassign(device.as_str(), slot.as_str())?;
     let text = format!(
-        "nothing is assigned to slot {slot} of {device} any longer; what it runs there stays{}",
+        "nothing is assigned to slot {slot} of {device} any longer; what it runs there stays, what is on \
+         its way is given up{}",
         withdrawn(&answer)
     );
     output.print(text, &answer)

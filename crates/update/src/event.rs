@@ -19,6 +19,14 @@ pub enum Event {
         /// The number below which no slot of this device accepts a release of the target's bundle.
         floor: u64,
     },
+    /// Nobody vouches for the release in this slot any more, or nobody wants it there: it was taken off
+    /// the list, its keys were replaced, the slot was unassigned. May be told again.
+    Withdrawn {
+        /// Which release.
+        release: Digest,
+        /// Why, for people: what follows "because".
+        reason: String,
+    },
     /// All blobs of the release are on disk, verified.
     Downloaded {
         /// Which release.

@@ -1,7 +1,7 @@
 //! What a step does to a slot: the moves that the table in [`step`](crate::step) names.
 
 use crate::retry::Retry;
-use crate::slot::Failing;
+use crate::slot::{Failing, Withdrawn};
 use crate::stand_in::StandIn;
 use crate::starts::QUIET;
 use crate::{Blocked, Effect, Installed, Phase, ReportKind, SlotState, Starts, Target, Trial};
@@ -75,6 +75,7 @@ impl SlotState {
     /// What runs already stays, whatever floor another slot has brought to the device.
     pub(crate) fn assign(&mut self, target: Target, floor: u64) -> Vec<Effect> {
         let release = &target.release;
+        self.withdrawn = None;
         self.blocked.retain(|digest, _| *digest == release.digest);
         self.approved = self.approved.filter(|digest| *digest == release.digest);
         if self.candidate().is_some_and(|candidate| candidate.digest == release.digest) {
@@ -135,27 +136,49 @@ impl SlotState {
     /// The candidate of a first trial stands in until the next trial begins: without it the slot would
     /// give its fail-safe output while its successor is fetched, however long that takes.
     fn cancel(&mut self, other: &ReleaseId) -> Vec<Effect> {
+        if let (Phase::Trial(trial), None) = (&self.phase, &self.active) {
+            let (release, starts) = (trial.candidate.clone(), Starts::default());
+            self.stand_in = Some(StandIn { release, starts });
+        }
+        self.leave(&format!("{other} is assigned"))
+    }
+
+    /// Leaves whatever is going on, because `why`.
+    fn leave(&mut self, why: &str) -> Vec<Effect> {
         let end_shadow = self.end_shadow();
         let candidate = self.candidate().cloned();
         match (std::mem::take(&mut self.phase), candidate) {
             (Phase::Trial(trial), _) => {
-                let candidate = trial.candidate.release.clone();
-                if self.active.is_none() {
-                    let starts = Starts::default();
-                    self.stand_in = Some(StandIn { release: trial.candidate, starts });
-                }
-                let text = format!("trial of {candidate} ended: {other} is assigned");
+                let candidate = &trial.candidate.release;
+                let text = format!("trial of {candidate} ended: {why}");
                 let route = self.back_to_holder(&format!("the trial of {candidate} was ended"));
-                let report = self.report(ReportKind::TrialCancelled, &candidate, text);
+                let report = self.report(ReportKind::TrialCancelled, candidate, text);
                 vec![route, report, Effect::Collect]
             }
             (_, Some(candidate)) => {
-                let text = format!("{candidate} is given up: {other} is assigned");
+                let text = format!("{candidate} is given up: {why}");
                 let report = self.report(ReportKind::Cancelled, &candidate, text);
                 end_shadow.into_iter().chain([report, Effect::Collect]).collect()
             }
             (_, None) => vec![],
         }
+    }
+
+    /// Leaves `release`, for which nobody vouches any more, where it is on its way; nothing of it stays
+    /// on the route, not even for want of another. What was committed goes on running, and says so.
+    pub(crate) fn withdraw(&mut self, release: Digest, reason: String) -> Vec<Effect> {
+        if self.withdrawn.as_ref().is_some_and(|known| known.release == release) {
+            return vec![];
+        }
+        self.approved = self.approved.filter(|digest| *digest != release);
+        let candidate = self.candidate().filter(|candidate| candidate.digest == release).cloned();
+        let mut effects = Vec::new();
+        if let Some(candidate) = candidate.filter(|_| !self.is_active(&release)) {
+            effects.extend(self.leave(&reason));
+            effects.extend(self.still_vacant(&candidate));
+        }
+        self.withdrawn = Some(Withdrawn { release, reason });
+        effects
     }
 
     /// Has no shadow left beside the route, where there may be one.

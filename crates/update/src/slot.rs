@@ -103,6 +103,13 @@ pub struct Blocked {
     pub facts: Option<Digest>,
 }
 
+/// The release that was withdrawn from the slot last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Withdrawn {
+    pub(crate) release: Digest,
+    pub(crate) reason: String,
+}
+
 /// How what holds the route outside of a trial fails: the active release, or a stand-in.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -131,6 +138,8 @@ pub struct SlotState {
     pub(crate) phase: Phase,
     /// The release that a person has approved last.
     pub(crate) approved: Option<Digest>,
+    /// What was withdrawn last; none once anything is assigned again.
+    pub(crate) withdrawn: Option<Withdrawn>,
     pub(crate) blocked: BTreeMap<Digest, Blocked>,
     pub(crate) floors: BTreeMap<BundleName, u64>,
     /// Releases that were committed here and have not failed since, the latest last.
@@ -252,6 +261,19 @@ impl SlotState {
 
     /// One sentence on what is going on, or on why the last release was not kept.
     pub fn note(&self) -> String {
+        let news = self.told();
+        let withdrawn = self.withdrawn.as_ref().zip(self.active());
+        match withdrawn.filter(|(withdrawn, active)| active.is(&withdrawn.release)) {
+            None => news,
+            Some((withdrawn, active)) => {
+                let runs =
+                    format!("{} goes on running, though {}", active.release, withdrawn.reason);
+                if news.is_empty() { runs } else { format!("{runs}; {news}") }
+            }
+        }
+    }
+
+    fn told(&self) -> String {
         if let Some(active) = self.mending() {
             let first = format!("{} is damaged on disk and fetched first", active.release);
             return if self.news().is_empty() {

@@ -294,7 +294,7 @@ impl Bench {
 impl Driven {
     async fn assign(&self, bundle: &BuiltBundle, number: u64, floor: u64) {
         let target = Target { release: bundle.release_id(), number, floor };
-        self.order(Order { target, approved: false, again: false }).await;
+        self.order(Order::Assigned(Assigned { target, approved: false, again: false })).await;
     }
 
     async fn order(&self, order: Order) {
@@ -759,7 +759,7 @@ async fn a_candidate_that_a_person_has_to_approve_waits_for_that_and_for_nobody_
     slot.until("it is heard", |_, _| slot.assign.capacity() == QUEUE_MAX).await;
     assert!(is_held(&slot.state()));
     let target = Target { release: second, number: 2, floor: 0 };
-    slot.order(Order { target, approved: true, again: false }).await;
+    slot.order(Order::Assigned(Assigned { target, approved: true, again: false })).await;
     slot.commits("echo v2").await;
 }
 
@@ -964,6 +964,6 @@ async fn a_release_that_would_not_run_is_judged_again_only_when_a_person_asks_or
     slot.until("it is heard", |_, _| slot.assign.capacity() == QUEUE_MAX).await;
     assert_eq!((slot.state().reports().count(), slot.played.lock().reports.len()), (0, 0));
     let target = Target { release: first.release_id(), number: 1, floor: 0 };
-    slot.order(Order { target, approved: false, again: true }).await;
+    slot.order(Order::Assigned(Assigned { target, approved: false, again: true })).await;
     slot.until("it is refused again", is_refused).await;
 }

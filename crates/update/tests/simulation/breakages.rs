@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 /// A broken table, and the promise that it breaks.
-pub const BREAKAGES: [(&str, Promise, Step); 20] = [
+pub const BREAKAGES: [(&str, Promise, Step); 21] = [
     ("a start forgets the active release", Promise::OldOrNew, forgets_what_it_had),
     ("checks are not replayed", Promise::OldOrNew, skips_checks),
     ("a candidate is committed at once", Promise::BadGoesBack, commits_at_once),
@@ -25,6 +25,7 @@ pub const BREAKAGES: [(&str, Promise, Step); 20] = [
     ("a site's no is taken for a yes", Promise::Consent, takes_no_for_yes),
     ("every approval is for everything", Promise::Approval, approves_everything),
     ("who goes back is asked", Promise::WayBack, forgets_what_has_proven_itself),
+    ("a trial goes on that nobody vouches for", Promise::Vouched, finishes_trials),
     ("nothing is compared", Promise::Compared, compares_nothing),
     ("a shadow is not ended", Promise::Beside, ends_no_shadow),
     ("nothing is tried again", Promise::Rest, tries_once),
@@ -172,6 +173,13 @@ fn forgets_what_has_proven_itself(slot: SlotState, event: Event, ran: Duration) 
         _ => slot,
     };
     step(slot, event, ran)
+}
+
+fn finishes_trials(slot: SlotState, event: Event, ran: Duration) -> Stepped {
+    match (slot.phase(), &event) {
+        (Phase::Trial(_), Event::Withdrawn { .. }) => (slot, vec![]),
+        _ => step(slot, event, ran),
+    }
 }
 
 fn compares_nothing(slot: SlotState, event: Event, ran: Duration) -> Stepped {

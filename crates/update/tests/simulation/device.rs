@@ -129,6 +129,7 @@ impl Device {
                 self.publish(release, approved, floor);
             }
             Happening::Deliver { back, .. } => self.deliver(back)?,
+            Happening::Withdraw { .. } => self.withdraw()?,
             Happening::Retell { .. } => self.retell()?,
             Happening::Carry { fault, .. } => self.carry_out_one(fault)?,
             Happening::Answer { which, .. } => self.answer(which)?,
@@ -182,6 +183,13 @@ impl Device {
         let release = &self.documents[version].target.release;
         let mut blocked = self.state.blocked().filter(|blocked| blocked.release == *release);
         blocked.any(|blocked| blocked.facts.is_some_and(|facts| facts != self.facts()))
+    }
+
+    fn withdraw(&mut self) -> Kept {
+        let Some(version) = self.accepted else { return Ok(()) };
+        let release = self.documents[version].target.release.digest;
+        self.approvals.remove(&release);
+        self.feed(Event::Withdrawn { release, reason: "nobody vouches for it".into() }, 0)
     }
 
     fn retell(&mut self) -> Kept {
@@ -655,6 +663,7 @@ impl Device {
             | Event::Interrupted { release, .. }
             | Event::Damaged { release, .. }
             | Event::Refused { release, .. }
+            | Event::Withdrawn { release, .. }
             | Event::WorkerFailed { release, .. } => {
                 self.faults.insert(*release);
             }

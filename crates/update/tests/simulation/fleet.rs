@@ -16,6 +16,7 @@ fn device_of(happening: Happening) -> usize {
     match happening {
         Happening::Assign { device, .. }
         | Happening::Deliver { device, .. }
+        | Happening::Withdraw { device }
         | Happening::Retell { device }
         | Happening::Carry { device, .. }
         | Happening::Answer { device, .. }

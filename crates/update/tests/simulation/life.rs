@@ -68,6 +68,10 @@ pub enum Happening {
         device: usize,
         back: usize,
     },
+    /// Nobody vouches any more for what was accepted last.
+    Withdraw {
+        device: usize,
+    },
     /// The same assignment is told to the slot once more.
     Retell {
         device: usize,
@@ -138,19 +142,20 @@ pub struct Life {
 impl Life {
     pub fn of(seed: u64) -> Life {
         let mut dice = Dice(seed);
+        // In the gentle half of all lives updates come far; in the rough half little is left alone.
+        let rough = dice.one_in(2);
         let mut releases = Vec::new();
         for (bundle, count) in [("pump", 5), ("fan", 2)] {
             let mut floor = 0;
             for number in 1..=count {
                 floor += dice.below(number - floor + 1) * dice.below(2);
                 let shadow = limits(&mut dice);
-                let nature = nature(&mut dice);
+                let nature =
+                    if rough || dice.one_in(3) { nature(&mut dice) } else { Nature::Good };
                 releases.push(published(bundle, number, floor, nature, shadow));
             }
         }
         let policies = [limits(&mut dice), limits(&mut dice)];
-        // In the gentle half of all lives updates come far; in the rough half little is left alone.
-        let rough = dice.one_in(2);
         let mut one = || {
             let happening = happening(&mut dice, releases.len());
             if rough { happening } else { softened(happening, &mut dice) }
@@ -207,6 +212,10 @@ fn limits(dice: &mut Dice) -> ShadowLimits {
 fn softened(happening: Happening, dice: &mut Dice) -> Happening {
     use Happening::*;
     let device = match happening {
+        // To and fro between a few.
+        Assign { device, release, approved, floor } => {
+            return Assign { device, release: release % 3, approved, floor };
+        }
         Cut { device }
         | CutAtWrite { device }
         | Restart { device }
@@ -214,6 +223,7 @@ fn softened(happening: Happening, dice: &mut Dice) -> Happening {
         | Network { device, up: false }
         | Site { device, against: Some(_), .. }
         | Die { device, .. }
+        | Withdraw { device }
         | Carry { device, .. } => device,
         other => return other,
     };
@@ -224,7 +234,7 @@ fn happening(dice: &mut Dice, releases: usize) -> Happening {
     use Happening::*;
     let device = dice.below(DEVICES as u64) as usize;
     let release = dice.below(releases as u64) as usize;
-    match dice.below(41) {
+    match dice.below(42) {
         0 => {
             let (approved, floor) = (dice.one_in(3), dice.below(4) * dice.below(2));
             Assign { device, release, approved, floor }
@@ -246,6 +256,7 @@ fn happening(dice: &mut Dice, releases: usize) -> Happening {
             let seconds = dice.any(&[0, 1, 1, 5, 60, 700, 4000, u64::MAX]);
             Run { device, seconds, frames: dice.any(&[0, 1, 8, 30]) }
         }
+        41 => Withdraw { device },
         40 => Grow { device, grown: dice.one_in(2) },
         19..=27 => Answer { device, which: dice.below(4) as usize },
         _ => {

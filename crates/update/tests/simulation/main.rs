@@ -30,7 +30,7 @@ use std::thread;
 /// Lives that are lived, unless `LINESIDE_SEEDS` says how many.
 const SEEDS: u64 = 10_000;
 /// Lives in which a broken table must have been found out.
-const BROKEN_SEEDS: u64 = 2_000;
+const BROKEN_SEEDS: u64 = 20_000;
 /// Happenings that the shortest life with a broken table may need.
 const SHRUNK_MAX: usize = 45;
 
@@ -141,7 +141,7 @@ fn a_table_that_is_broken_in_any_one_way_is_found_out() {
     assert_eq!(unbroken, BTreeSet::from(rest));
 }
 
-fn promises() -> [Promise; 17] {
+fn promises() -> [Promise; 18] {
     use Promise::*;
     [
         OldOrNew,
@@ -156,6 +156,7 @@ fn promises() -> [Promise; 17] {
         Consent,
         Approval,
         WayBack,
+        Vouched,
         Compared,
         Beside,
         NothingGrows,

@@ -31,6 +31,8 @@ pub enum Promise {
     Consent,
     /// A release that a person has to approve waits for a person, and for an approval of this one.
     Approval,
+    /// What nobody vouches for is left at once, wherever it is on its way.
+    Vouched,
     /// Whoever goes back to a release that was committed here waits for nobody.
     WayBack,
     /// What somebody wants compared is compared, with the release that is active.

@@ -70,6 +70,57 @@ fn a_shadow_that_was_passed_waits_for_a_person_where_somebody_asks_for_one() {
 }
 
 #[test]
+fn what_nobody_vouches_for_any_more_is_left_wherever_it_is_and_may_come_again() {
+    insta::assert_snapshot!(replay("install A | assign B | withdrawn B | withdrawn B | boot | assign B | downloaded B | withdrawn B | assign B | downloaded B | staged B shadow | withdrawn B | assign B | downloaded B | staged B | withdrawn B | assign B | downloaded B | staged B | consent B | withdrawn B | boot"), @r"
+    install A      A/- idle           [Committed Collect]
+    assign B       A/- downloading B  [Assigned Download(B)]
+    withdrawn B    A/- idle           [Cancelled Collect]
+    withdrawn B    A/- idle           []
+    boot           A/- idle           [Run(A) Collect]
+    assign B       A/- downloading B  [Assigned Download(B)]
+    downloaded B   A/- staging B      [Downloaded Stage(B)]
+    withdrawn B    A/- idle           [Cancelled Collect]
+    assign B       A/- downloading B  [Assigned Download(B)]
+    downloaded B   A/- staging B      [Downloaded Stage(B)]
+    staged B shadow A/- shadow B       [Staged StartShadow(B)]
+    withdrawn B    A/- idle           [EndShadow Cancelled Collect]
+    assign B       A/- downloading B  [Assigned Download(B)]
+    downloaded B   A/- staging B      [Downloaded Stage(B)]
+    staged B       A/- held B         [Staged]
+    withdrawn B    A/- idle           [EndShadow Cancelled Collect]
+    assign B       A/- downloading B  [Assigned Download(B)]
+    downloaded B   A/- staging B      [Downloaded Stage(B)]
+    staged B       A/- held B         [Staged]
+    consent B      A/- trial B        [TrialStarted Run(B) EndShadow]
+    withdrawn B    A/- idle           [Run(A) TrialCancelled Collect]
+    boot           A/- idle           [Run(A) Collect]
+    ");
+    // Not even for want of another does it stay on the route.
+    let first = replay("assign A | downloaded A | staged A | consent A | withdrawn A");
+    assert!(
+        first.ends_with("-/- idle           [Vacate TrialCancelled Collect Vacant]\n"),
+        "{first}"
+    );
+    // An approval does not survive it, and another release is none of its business.
+    let again = "approve B | withdrawn B | assign B | downloaded B | staged B ask | withdrawn C";
+    assert!(
+        replay(&format!("install A | assign B | {again}")).ends_with("A/- held B         []\n")
+    );
+}
+
+#[test]
+fn what_was_committed_goes_on_running_when_nobody_vouches_for_it_and_says_so() {
+    let withdrawn = "install A | install B | withdrawn B";
+    assert!(replay(withdrawn).ends_with("withdrawn B    B/A idle           []\n"));
+    assert_eq!(note(withdrawn), "pump vB goes on running, though nobody vouches for it");
+    assert_eq!(
+        note(&format!("{withdrawn} | boot | damaged B")),
+        "downloading pump vB: some reason, 1 times so far; trying again"
+    );
+    assert_eq!(note(&format!("{withdrawn} | assign B")), "");
+}
+
+#[test]
 fn an_approval_holds_for_one_release_until_another_is_assigned() {
     insta::assert_snapshot!(replay("install A | assign B | approve B | approve B | downloaded B | staged B ask | consent B"), @r"
     install A      A/- idle           [Committed Collect]

@@ -33,6 +33,9 @@ fn events(line: &str) -> Vec<Event> {
         ["assign", b, "floor", floor] => {
             vec![Event::Assigned { target: target(b), floor: floor.parse().unwrap() }]
         }
+        ["withdrawn", b] => {
+            vec![Event::Withdrawn { release: digest(b), reason: "nobody vouches for it".into() }]
+        }
         ["downloaded", b] => vec![Event::Downloaded { release: digest(b), how: String::new() }],
         ["unreachable", b] => vec![Event::DownloadFailed { release: digest(b), reason: reason() }],
         // The site asks for no shadow, for one, for one that a person decides on, for a person only.

@@ -61,6 +61,17 @@ impl Device {
                 format!("{release} is committed below the floor {floor}")
             })?;
         }
+        if let Event::Withdrawn { release, .. } = event {
+            keep(Promise::Vouched, is.1 != Some(*release) || is.2 == Some(*release), || {
+                format!(
+                    "nobody vouches for {}, and it goes on",
+                    self.published(*release).target.release
+                )
+            })?;
+            keep(Promise::Vouched, is.3 != Some(*release) || was.3 == is.3, || {
+                "nobody vouches for it, and it stands in".into()
+            })?;
+        }
         if let Event::Staged { release, .. } = event
             && (was.0, was.1) == (2, Some(*release))
         {
