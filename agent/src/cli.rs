@@ -4,7 +4,8 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use lineside_agent::config::Config;
 use lineside_agent::daemon::{self, Until};
-use lineside_agent::local::{self, AskError};
+use lineside_agent::fleet::carry::Receipt;
+use lineside_agent::local::{self, AskError, Delivered};
 use lineside_agent::status::DeviceStatus;
 use lineside_agent::worker::serve;
 use lineside_wire::name::SlotName;
@@ -146,10 +147,11 @@ fn install(file: &Path, config: &Path, json: bool) -> anyhow::Result<()> {
     let config = Config::read(config)?;
     let file = file.canonicalize().with_context(|| format!("cannot read {}", file.display()))?;
     eprintln!("reading {}; large bundles take a while", file.display());
-    let installed = reached(local::install(&config.state_dir, file))?;
+    let delivered = reached(local::install(&config.state_dir, file))?;
     if json {
-        return print_json(&installed);
+        return print_json(&delivered);
     }
+    let Delivered { installed, receipt } = delivered;
     for (slot, release) in &installed.slots {
         print(&format_args!("slot {slot} shall hold {release}\n"))?;
     }
@@ -163,6 +165,15 @@ fn install(file: &Path, config: &Path, json: bool) -> anyhow::Result<()> {
     }
     for slot in &installed.unknown {
         print(&format_args!("slot {slot} is assigned, and this device has no such slot\n"))?;
+    }
+    match receipt {
+        None => {}
+        Some(Receipt::Taken { report, records }) => print(&format_args!(
+            "the server has report {report}: {records} events and intervals are not told again\n"
+        ))?,
+        Some(Receipt::Refused(reason)) => {
+            print(&format_args!("the server's receipt is not taken: {reason}\n"))?;
+        }
     }
     print(&"`lineside-agent status` tells how it goes\n")
 }

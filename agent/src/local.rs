@@ -7,7 +7,7 @@ mod http;
 mod who;
 
 use crate::error::chain;
-use crate::fleet::carry::{Carried, Carrier};
+use crate::fleet::carry::{Carried, Carrier, Receipt};
 use crate::status::DeviceStatus;
 use crate::update::consent::holds::{Hold, HoldError, Holds};
 use crate::update::driver::{Installed, Updates};
@@ -81,6 +81,16 @@ pub enum Question {
 enum Answer<T> {
     Done(T),
     Failed(String),
+}
+
+/// What a file brought.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Delivered {
+    /// What is to be installed.
+    #[serde(flatten)]
+    pub installed: Installed,
+    /// What became of the server's receipt for a report, if there was one.
+    pub receipt: Option<Receipt>,
 }
 
 /// Why there was no answer.
@@ -172,10 +182,16 @@ async fn answer(
     let answer = match serde_json::from_str(&line) {
         Err(error) => to_json(&Answer::<()>::Failed(format!("the question is not known: {error}"))),
         Ok(Question::Status) => to_json(&Answer::Done(status())),
-        Ok(Question::Install { file }) => to_json(&match updates.install(file).await {
-            Ok(installed) => Answer::Done(installed),
-            Err(error) => Answer::Failed(chain(error)),
-        }),
+        Ok(Question::Install { file }) => {
+            let installed = updates.install(file.clone()).await;
+            // After the documents, for they may bring the root that names the key of the receipt; and
+            // whatever became of them.
+            let receipt = carrier.receipt(file).await;
+            to_json(&match installed {
+                Ok(installed) => Answer::Done(Delivered { installed, receipt }),
+                Err(error) => Answer::Failed(chain(error)),
+            })
+        }
         Ok(Question::Hold { slot, reason, minutes }) => {
             changed(move || holds.hold(&slot, &by, &reason, minutes)).await
         }
@@ -213,7 +229,7 @@ pub fn status(state_dir: &Path) -> Result<DeviceStatus, AskError> {
 ///
 /// # Errors
 /// [`AskError`].
-pub fn install(state_dir: &Path, file: PathBuf) -> Result<Installed, AskError> {
+pub fn install(state_dir: &Path, file: PathBuf) -> Result<Delivered, AskError> {
     ask(state_dir, &Question::Install { file }, INSTALL_MAX)
 }
 

@@ -60,7 +60,7 @@ fn device(vendor: &Vendor) -> (kit::Device, fleet::Device) {
 }
 
 fn documents(papers: Papers, roots: &[&[u8]]) -> Documents {
-    let Papers { mut metadata, assignment, files } = papers;
+    let Papers { mut metadata, assignment, files, .. } = papers;
     for root in roots {
         let version = Root::pin(root).unwrap().version();
         metadata.push((format!("{version}.root.json"), root.to_vec()));

@@ -107,12 +107,12 @@ fn papers(
     Papers {
         metadata: vendor.metadata(&list, &[]),
         assignment: sign_assignment(&spec, &vendor.director),
-        files: Vec::new(),
+        ..Papers::default()
     }
 }
 
 fn documents(papers: Papers) -> Documents {
-    let Papers { metadata, assignment, files } = papers;
+    let Papers { metadata, assignment, files, .. } = papers;
     Documents { metadata, assignment, files }
 }
 

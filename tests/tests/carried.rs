@@ -7,8 +7,17 @@ use lineside_tests::complaint;
 use lineside_tests::examples::BEATS;
 use lineside_tests::fleet::{Fleet, frame_findings};
 use lineside_tests::root;
+use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+
+/// Has a report written: its place, and how many records it has.
+fn report(fleet: &Fleet, name: &str) -> (String, u64) {
+    let written = fleet.on_device("bed-3", &["report", "-o", name, "--json"]).unwrap();
+    assert!(written.status.success(), "{}", complaint(&written));
+    let carried: Value = serde_json::from_slice(&written.stdout).unwrap();
+    (format!("bed-3/{name}"), carried["records"].as_u64().unwrap())
+}
 
 #[test]
 fn a_device_that_never_sees_the_network_is_installed_runs_and_reports_by_file() {
@@ -52,14 +61,16 @@ fn a_device_that_never_sees_the_network_is_installed_runs_and_reports_by_file() 
         .unwrap();
     assert!(fleet.show("bed-3").unwrap()["last_seen"].is_null());
 
-    let report = |name: &str| {
-        let written = fleet.on_device("bed-3", &["report", "-o", name, "--json"]).unwrap();
-        assert!(written.status.success(), "{}", complaint(&written));
-        let carried: serde_json::Value = serde_json::from_slice(&written.stdout).unwrap();
-        assert!(carried["records"].as_u64() > Some(0), "{carried}");
-        format!("bed-3/{name}")
+    let install = |fleet: &Fleet, name: &str| {
+        let exported = fleet.json(&["device", "export", "bed-3", "-o", &format!("bed-3/{name}")]);
+        let installed = fleet.on_device("bed-3", &["install", name, "--json"]).unwrap();
+        assert!(installed.status.success(), "{}", complaint(&installed));
+        let delivered: Value = serde_json::from_slice(&installed.stdout).unwrap();
+        (exported.unwrap()["receipt_for"].clone(), delivered["receipt"].clone())
     };
-    let (first, second) = (report("first.lsr"), report("second.lsr"));
+    let ((first, told), (second, told_again)) =
+        (report(&fleet, "first.lsr"), report(&fleet, "second.lsr"));
+    assert!(told > 0 && told_again >= told);
     let imported = fleet.json(&["device", "import", &first]).unwrap();
     assert!(imported["new_records"].as_u64() > Some(0), "{imported}");
     let shown = fleet.show("bed-3").unwrap();
@@ -80,6 +91,19 @@ fn a_device_that_never_sees_the_network_is_installed_runs_and_reports_by_file() 
     fleet.json(&["device", "import", &second]).unwrap();
     let events = shown["events"].as_array().unwrap().len();
     assert!(fleet.show("bed-3").unwrap()["events"].as_array().unwrap().len() <= events + 1);
+
+    // The receipt travels back with the next file: what the server has is not told again, and what it
+    // has not is told once.
+    let (receipt_for, receipt) = install(&fleet, "back.lsd");
+    assert!(receipt_for.is_u64() && receipt["taken"]["report"] == receipt_for, "{receipt}");
+    assert!(receipt["taken"]["records"].as_u64() > Some(0), "{receipt}");
+    assert_eq!(install(&fleet, "again.lsd").1["taken"]["records"], 0);
+    fleet.kill_agent("bed-3");
+    fleet.start_agent("bed-3").unwrap();
+    fleet.wait_for_status("bed-3").unwrap();
+    let (third, records) = report(&fleet, "third.lsr");
+    let imported = fleet.json(&["device", "import", &third]).unwrap();
+    assert_eq!(imported["new_records"].as_u64(), Some(records));
     let half = fs::read(folder.path().join(&first)).unwrap();
     fs::write(folder.path().join("half"), &half[..half.len() - 7]).unwrap();
     let cut = fleet.lineside(&["device", "import", "half"]);

@@ -29,6 +29,21 @@ pub struct Carried {
     pub bytes: usize,
 }
 
+/// What became of the server's receipt for a report, which came back in a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Receipt {
+    /// What the server has stored is not told again.
+    Taken {
+        /// The number of the report.
+        report: u64,
+        /// Events and intervals that the spool has let go of.
+        records: usize,
+    },
+    /// It is not to be trusted, or no news. Nothing was let go of.
+    Refused(String),
+}
+
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
 pub enum CarryError {
@@ -77,6 +92,19 @@ impl Carrier {
             bytes: bytes.len(),
         };
         Ok((carried, bytes))
+    }
+
+    /// Takes the server's receipt out of the file at `path`, if it has one.
+    pub(crate) async fn receipt(&self, path: PathBuf) -> Option<Receipt> {
+        let receipt = match self.updates.receipt(path).await {
+            Ok(receipt) => receipt?,
+            Err(error) => return Some(Receipt::Refused(chain(error))),
+        };
+        let report = receipt.number();
+        Some(match self.telemetry.received(receipt).await {
+            Ok(records) => Receipt::Taken { report, records },
+            Err(error) => Receipt::Refused(chain(error)),
+        })
     }
 
     /// As [`Carrier::report`], with the reason in words.

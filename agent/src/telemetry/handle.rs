@@ -12,6 +12,7 @@ use crate::worker::Witness;
 use crate::worker::route::Settled;
 use lineside_bundle::{BundleFile, ReleaseId};
 use lineside_rules::ShadowObservation;
+use lineside_trust::TrustedReceipt;
 use lineside_update::{Report, ReportKind};
 use lineside_wire::name::SlotName;
 use lineside_wire::v1::{Ack, Body, Event, Interval, event};
@@ -99,6 +100,15 @@ impl Sending {
             *self.times.entry(key).or_insert(0) += 1;
             self.under_way.insert(key, now);
         }
+    }
+
+    /// Forgets what the server has.
+    fn stored(&mut self, ack: &Ack) {
+        let is_stored = |key: &Key| {
+            key.0 == ack.boot && ack.ranges.iter().any(|(a, b)| (*a..=*b).contains(&key.1))
+        };
+        self.under_way.retain(|key, _| !is_stored(key));
+        self.times.retain(|key, _| !is_stored(key));
     }
 
     /// How records are sent that have been sent before. A server that cannot read one record of a
@@ -231,15 +241,25 @@ impl TelemetryHandle {
                 // They are sent again, and acknowledged again.
                 tracing::debug!("{}", chain(error));
             }
-            let stored = |key: &Key| {
-                key.0 == ack.boot && ack.ranges.iter().any(|(a, b)| (*a..=*b).contains(&key.1))
-            };
-            let mut sending = lock(&shared.sending);
-            sending.under_way.retain(|key, _| !stored(key));
-            sending.times.retain(|key, _| !stored(key));
-            drop(sending);
+            lock(&shared.sending).stored(&ack);
             shared.records.notify_one();
         });
+    }
+
+    /// Takes the server's receipt for a report that was carried to it; gives how many records the spool
+    /// has let go of.
+    ///
+    /// # Errors
+    /// [`SpoolError`]; they wait on.
+    pub async fn received(&self, receipt: TrustedReceipt) -> Result<usize, SpoolError> {
+        let shared = self.shared.clone();
+        let received = spawn_blocking(move || {
+            let records = lock(&shared.spool).received(receipt.number(), receipt.stored())?;
+            let mut sending = lock(&shared.sending);
+            receipt.stored().iter().for_each(|ack| sending.stored(ack));
+            Ok(records)
+        });
+        received.await.unwrap_or_else(|error| Err(SpoolError::Record(error.to_string())))
     }
 
     /// Has everything on disk that was counted so far.

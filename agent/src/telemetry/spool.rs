@@ -8,7 +8,7 @@ use crate::failpoint;
 use lineside_update::Report;
 use lineside_wire::envelope::encode;
 use lineside_wire::v1::{Ack, Body, Interval, Record, Telemetry, record};
-use redb::{ReadableTable, Table, TableDefinition, TableHandle};
+use redb::{ReadableTable, Table, TableDefinition, TableHandle, WriteTransaction};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -22,9 +22,14 @@ const EVENTS: Numbered = TableDefinition::new("spool/events");
 const OPEN: TableDefinition<&str, &[u8]> = TableDefinition::new("spool/open");
 /// Slot: the number of the last report of the update engine that was taken.
 const REPORTED: TableDefinition<&str, u64> = TableDefinition::new("spool/reported");
-/// The number of the last report that was written for a file, under [`LAST`].
+/// The number of the last report that was written for a file, under [`LAST`], and of the last one for
+/// which the server has given a receipt, under [`RECEIVED`].
 const CARRIED: TableDefinition<&str, u64> = TableDefinition::new("spool/carried");
 const LAST: &str = "last";
+const RECEIVED: &str = "received";
+/// By table: the last record that was written into a report. All before it were as well, or are gone:
+/// a report takes the oldest of each table, and what is new comes behind them.
+const CARRIED_TO: TableDefinition<&str, Key> = TableDefinition::new("spool/carried-to");
 
 /// Records that one message may carry.
 const BATCH_RECORDS_MAX: usize = 200;
@@ -76,6 +81,25 @@ pub enum SpoolError {
     /// A record that cannot be written.
     #[error("a record cannot be written: {0}")]
     Record(String),
+    /// A receipt for a report that was never written here.
+    #[error(
+        "the receipt is for report {number}, and the last one that was written here is {last}: was \
+         the device's state lost since?"
+    )]
+    Unwritten {
+        /// The report.
+        number: u64,
+        /// The last report.
+        last: u64,
+    },
+    /// A receipt older than one that was taken.
+    #[error("the receipt is for report {number}, and one for report {seen} was taken before")]
+    Outdated {
+        /// The report.
+        number: u64,
+        /// The report of the last receipt.
+        seen: u64,
+    },
 }
 
 impl<E: Into<redb::Error>> From<E> for SpoolError {
@@ -101,19 +125,28 @@ impl Spool {
     /// # Errors
     /// [`SpoolError::Database`].
     pub fn open(database: Arc<Database>, boot: u64, bytes_max: u64) -> Result<Spool, SpoolError> {
-        let tables =
-            [INTERVALS.name(), EVENTS.name(), OPEN.name(), REPORTED.name(), CARRIED.name()];
-        database.have_tables(&tables, |transaction| {
+        let tables = [INTERVALS.name(), EVENTS.name(), OPEN.name(), REPORTED.name()];
+        let carried = [CARRIED.name(), CARRIED_TO.name()];
+        database.have_tables(&[tables.as_slice(), &carried].concat(), |transaction| {
             transaction.open_table(INTERVALS)?;
             transaction.open_table(EVENTS)?;
             transaction.open_table(OPEN)?;
             transaction.open_table(REPORTED)?;
             transaction.open_table(CARRIED)?;
+            transaction.open_table(CARRIED_TO)?;
             Ok(())
         })?;
         let mut spool = Spool { database, boot, next: 0, bytes: 0, bytes_max, gave_way: 0 };
         // A start that could not be counted may have the number of the one before.
         (spool.next, spool.bytes) = spool.count()?;
+        // Nor may it use the numbers of what has gone by a receipt: that would take the new ones along.
+        let carried_to = spool.database.begin_read()?.open_table(CARRIED_TO)?;
+        for entry in carried_to.iter()? {
+            let (of, sequence) = entry?.1.value();
+            if of == boot {
+                spool.next = spool.next.max(sequence.saturating_add(1));
+            }
+        }
         Ok(spool)
     }
 
@@ -357,6 +390,20 @@ impl Spool {
             let now = u64::try_from(now_unix_ms).unwrap_or(0).min(REPORT_NUMBER_BY_CLOCK_MAX);
             let number = now.max(last + 1);
             table.insert(LAST, number)?;
+            let mut carried_to = transaction.open_table(CARRIED_TO)?;
+            for records in [INTERVALS, EVENTS] {
+                let mut last = None;
+                for entry in transaction.open_table(records)?.iter()? {
+                    match entry?.0.value() {
+                        key if taken.contains(&key) => last = Some(key),
+                        _ => break,
+                    }
+                }
+                let before = carried_to.get(records.name())?.map(|key| key.value());
+                if let Some(last) = last.max(before) {
+                    carried_to.insert(records.name(), last)?;
+                }
+            }
             number
         };
         transaction.commit()?;
@@ -369,19 +416,49 @@ impl Spool {
     /// [`SpoolError::Database`]; it is acknowledged again when it is sent again.
     pub fn acked(&mut self, ack: &Ack) -> Result<(), SpoolError> {
         let transaction = self.database.begin_write()?;
-        let mut freed = 0;
+        let mut freed = Freed::default();
         for table in [INTERVALS, EVENTS] {
-            let mut table = transaction.open_table(table)?;
-            for (first, last) in ack.ranges.iter().take(ACK_RANGES_MAX) {
-                let range = (ack.boot, *first)..=(ack.boot, *last);
-                if first > last {
+            freed.of(&mut transaction.open_table(table)?, ack, (u64::MAX, u64::MAX))?;
+        }
+        self.let_go(transaction, &freed)
+    }
+
+    /// Removes what the server has `stored` of report `number`, by its receipt; gives how many records
+    /// that were. What was never written into a report stays, whatever the receipt says.
+    ///
+    /// # Errors
+    /// [`SpoolError`]; nothing was removed.
+    pub fn received(&mut self, number: u64, stored: &[Ack]) -> Result<usize, SpoolError> {
+        let transaction = self.database.begin_write()?;
+        let mut freed = Freed::default();
+        {
+            let mut carried = transaction.open_table(CARRIED)?;
+            let last = carried.get(LAST)?.map_or(0, |last| last.value());
+            let seen = carried.get(RECEIVED)?.map_or(0, |seen| seen.value());
+            if number > last {
+                return Err(SpoolError::Unwritten { number, last });
+            }
+            if number < seen {
+                return Err(SpoolError::Outdated { number, seen });
+            }
+            carried.insert(RECEIVED, number)?;
+            let carried_to = transaction.open_table(CARRIED_TO)?;
+            for records in [INTERVALS, EVENTS] {
+                let Some(last) = carried_to.get(records.name())?.map(|key| key.value()) else {
                     continue;
-                }
-                for entry in table.extract_from_if(range, |_, _| true)? {
-                    freed += size(entry?.1.value().1);
+                };
+                let mut table = transaction.open_table(records)?;
+                for ack in stored {
+                    freed.of(&mut table, ack, last)?;
                 }
             }
         }
+        self.let_go(transaction, &freed)?;
+        Ok(freed.records)
+    }
+
+    /// Has it on the medium that records are gone.
+    fn let_go(&mut self, transaction: WriteTransaction, freed: &Freed) -> Result<(), SpoolError> {
         let committed = failpoint::pass("spool.ack")
             .map_err(redb::Error::Io)
             .and_then(|()| Ok(transaction.commit()?))
@@ -390,7 +467,36 @@ impl Spool {
             self.recount();
             return Err(error.into());
         }
-        self.bytes = self.bytes.saturating_sub(freed);
+        self.bytes = self.bytes.saturating_sub(freed.bytes);
+        Ok(())
+    }
+}
+
+/// Records that were removed.
+#[derive(Default)]
+struct Freed {
+    records: usize,
+    bytes: u64,
+}
+
+impl Freed {
+    /// Removes what the server has stored from a table, up to the record `last`.
+    fn of(
+        &mut self,
+        table: &mut Table<'_, Key, (u16, &'static [u8])>,
+        stored: &Ack,
+        last: Key,
+    ) -> Result<(), SpoolError> {
+        for (first, end) in stored.ranges.iter().take(ACK_RANGES_MAX) {
+            let (first, end) = ((stored.boot, *first), (stored.boot, *end).min(last));
+            if first > end {
+                continue;
+            }
+            for entry in table.extract_from_if(first..=end, |_, _| true)? {
+                self.records += 1;
+                self.bytes += size(entry?.1.value().1);
+            }
+        }
         Ok(())
     }
 }
@@ -597,6 +703,102 @@ mod tests {
         assert_eq!((again.number, again.messages), (101, load.messages));
         let mut spool = Spool::open(database, 2, 1 << 20).unwrap();
         assert_eq!(spool.load(1 << 20, -5).unwrap().number, 102);
+    }
+
+    /// A spool with events 0 and 2 and interval 1 of this start, all in a report, and events 3 and 4
+    /// that came after it.
+    fn carried(database: &Arc<Database>) -> (Spool, u64) {
+        let mut spool = Spool::open(database.clone(), 1, 1 << 20).unwrap();
+        spool.write(&[event("a"), interval(1), event("b")], &none()).unwrap();
+        let number = spool.load(1 << 20, 100).unwrap().number;
+        spool.write(&[event("c"), event("d")], &none()).unwrap();
+        (spool, number)
+    }
+
+    fn stored(ranges: &[(u64, u64)]) -> [Ack; 1] {
+        [Ack { boot: 1, ranges: ranges.to_vec() }]
+    }
+
+    #[test]
+    fn a_receipt_lets_go_of_exactly_what_was_stored_of_the_report() {
+        let database = in_memory();
+        let (mut spool, number) = carried(&database);
+        let before = spool.bytes();
+        // The server could not read one of its messages.
+        assert_eq!(spool.received(number, &stored(&[(0, 1)])).unwrap(), 2);
+        assert_eq!(keys(&spool), [(1, 2), (1, 3), (1, 4)]);
+        assert!(spool.bytes() < before);
+        // The same again, a restart later, says nothing new.
+        drop(spool);
+        let mut spool = Spool::open(database, 2, 1 << 20).unwrap();
+        let bytes = spool.bytes();
+        assert_eq!(spool.received(number, &stored(&[(0, 1)])).unwrap(), 0);
+        assert_eq!((keys(&spool).len(), spool.bytes()), (3, bytes));
+    }
+
+    #[test]
+    fn a_receipt_that_names_what_was_never_sent_takes_nothing_of_it() {
+        let (mut spool, number) = carried(&in_memory());
+        let all = [
+            Ack { boot: 0, ranges: vec![(0, u64::MAX)] },
+            Ack { boot: 1, ranges: vec![(9, 3), (0, u64::MAX)] },
+            Ack { boot: u64::MAX, ranges: vec![(0, u64::MAX)] },
+        ];
+        assert_eq!(spool.received(number, &all).unwrap(), 3);
+        assert_eq!(keys(&spool), [(1, 3), (1, 4)]);
+        let mut fresh = Spool::open(in_memory(), 1, 1 << 20).unwrap();
+        fresh.write(&[event("a")], &none()).unwrap();
+        let unwritten = fresh.received(number, &all);
+        assert!(matches!(unwritten, Err(SpoolError::Unwritten { number: 100, last: 0 })));
+        assert_eq!(keys(&fresh), [(1, 0)]);
+    }
+
+    #[test]
+    fn a_start_that_could_not_be_counted_loses_nothing_to_an_old_receipt() {
+        let database = in_memory();
+        let (mut spool, number) = carried(&database);
+        assert_eq!(spool.received(number, &stored(&[(0, 2)])).unwrap(), 3);
+        spool.acked(&Ack { boot: 1, ranges: vec![(0, 9)] }).unwrap();
+        drop(spool);
+        let mut spool = Spool::open(database, 1, 1 << 20).unwrap();
+        spool.write(&[event("new")], &none()).unwrap();
+        assert_eq!(spool.received(number, &stored(&[(0, 2)])).unwrap(), 0);
+        assert_eq!(keys(&spool), [(1, 3)]);
+    }
+
+    #[test]
+    fn an_older_receipt_is_refused_and_a_later_one_covers_what_came_between() {
+        let (mut spool, first) = carried(&in_memory());
+        let second = spool.load(1 << 20, 0).unwrap().number;
+        spool.write(&[event("e")], &none()).unwrap();
+        assert_eq!(spool.received(second, &stored(&[(0, 4)])).unwrap(), 5);
+        let older = spool.received(first, &stored(&[(0, 2)]));
+        assert!(matches!(older, Err(SpoolError::Outdated { number: 100, seen: 101 })));
+        assert_eq!(keys(&spool), [(1, 5)]);
+    }
+
+    #[test]
+    fn a_report_that_was_cut_at_its_bound_has_a_receipt_for_what_is_in_it_alone() {
+        let mut spool = Spool::open(in_memory(), 1, 1 << 20).unwrap();
+        let bodies: Vec<Body> = (0..500)
+            .map(|number| match number % 5 {
+                0 => interval(number),
+                _ => event(&"x".repeat(100)),
+            })
+            .collect();
+        spool.write(&bodies, &none()).unwrap();
+        let load = spool.load(40_000, 1).unwrap();
+        assert!(load.more && load.records > 0);
+        let everything = stored(&[(0, u64::MAX)]);
+        assert_eq!(spool.received(load.number, &everything).unwrap(), load.records);
+        // In the end all of them have been told, each once.
+        let mut told = load.records;
+        while told < 500 {
+            let load = spool.load(40_000, 1).unwrap();
+            assert!(load.records > 0);
+            told += spool.received(load.number, &everything).unwrap();
+        }
+        assert_eq!((told, spool.bytes()), (500, 0));
     }
 
     #[test]

@@ -12,7 +12,10 @@ use crate::update::shelf::{JournalShelf, Reshelved};
 use lineside_bundle::{Digest, ReleaseId};
 use lineside_rules::SitePolicy;
 use lineside_trust::repository::{Carried, Client, InMemory, RepositoryError};
-use lineside_trust::{AgreeError, Listed, Root, TrustError, agree, signed_at, verify_assignment};
+use lineside_trust::{
+    AgreeError, Listed, Root, TrustError, TrustedReceipt, agree, signed_at, verify_assignment,
+    verify_receipt,
+};
 use lineside_update::Target;
 use lineside_wire::name::{DeviceId, SiteName, SlotName};
 use lineside_wire::v1::Documents;
@@ -356,6 +359,14 @@ impl Acceptance {
             Err(_) => true,
         };
         Ok((!is_listed).then(|| "no list of releases that is trusted names it any more".into()))
+    }
+
+    /// Verifies the server's receipt for a report, by the newest root that was followed.
+    ///
+    /// # Errors
+    /// [`TrustError`].
+    pub fn receipt(&self, bytes: &[u8]) -> Result<TrustedReceipt, TrustError> {
+        verify_receipt(&self.root, bytes, &self.owner.device)
     }
 
     /// Follows the roots that this device does not know yet, as far as they lead.

@@ -12,6 +12,7 @@ use crate::update::slot::{Assigned, Order};
 use crate::update::stage::StageError;
 use lineside_bundle::parcel::Papers;
 use lineside_bundle::{Digest, ReleaseId};
+use lineside_trust::{TrustError, TrustedReceipt};
 use lineside_update::Target;
 use lineside_wire::name::SlotName;
 use lineside_wire::v1::Documents;
@@ -75,6 +76,23 @@ pub enum InstallError {
     Stopping,
 }
 
+/// Why a receipt was not found.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiptError {
+    /// The file.
+    #[error(transparent)]
+    Parcel(#[from] ParcelError),
+    /// It is not to be trusted.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// This device takes no updates.
+    #[error("{0}")]
+    Off(String),
+    /// The agent stops.
+    #[error("the agent stops")]
+    Stopping,
+}
+
 /// Why an approval was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum ApproveError {
@@ -92,6 +110,7 @@ pub enum ApproveError {
 enum Request {
     Documents(Box<Documents>),
     Install { path: PathBuf, reply: oneshot::Sender<Result<Installed, InstallError>> },
+    Receipt { path: PathBuf, reply: oneshot::Sender<Result<Option<TrustedReceipt>, ReceiptError>> },
     Approve { slot: SlotName, reply: oneshot::Sender<Result<String, ApproveError>> },
 }
 
@@ -144,6 +163,9 @@ impl Updates {
                     Request::Install { reply, .. } => {
                         let _ = reply.send(Err(InstallError::Off(why.clone())));
                     }
+                    Request::Receipt { reply, .. } => {
+                        let _ = reply.send(Err(ReceiptError::Off(why.clone())));
+                    }
                     Request::Approve { reply, .. } => {
                         let _ = reply.send(Err(ApproveError::Off(why.clone())));
                     }
@@ -169,6 +191,17 @@ impl Updates {
         let request = Request::Install { path, reply };
         self.requests.send(request).await.map_err(|_| InstallError::Stopping)?;
         replied.await.unwrap_or(Err(InstallError::Stopping))
+    }
+
+    /// The server's receipt for a report, from a file, if it has one.
+    ///
+    /// # Errors
+    /// [`ReceiptError`].
+    pub async fn receipt(&self, path: PathBuf) -> Result<Option<TrustedReceipt>, ReceiptError> {
+        let (reply, replied) = oneshot::channel();
+        let request = Request::Receipt { path, reply };
+        self.requests.send(request).await.map_err(|_| ReceiptError::Stopping)?;
+        replied.await.unwrap_or(Err(ReceiptError::Stopping))
     }
 
     /// Approves what is assigned to a slot, as a person beside the device. Gives its name.
@@ -240,6 +273,11 @@ impl Driver {
                     // Whoever asked may have gone.
                     let _ = reply.send(installed);
                 }
+                Some(Request::Receipt { path, reply }) => {
+                    let receipt = self.receipt(path).await;
+                    // Whoever asked may have gone.
+                    let _ = reply.send(receipt);
+                }
                 Some(Request::Approve { slot, reply }) => {
                     let approved = self.approve(slot);
                     self.tell();
@@ -294,7 +332,7 @@ impl Driver {
     async fn install(&mut self, path: PathBuf) -> Result<Installed, InstallError> {
         let file = path.clone();
         let papers = blocking(move || parcel::papers(&file)).await??;
-        let Papers { metadata, assignment, files } = papers;
+        let Papers { metadata, assignment, files, .. } = papers;
         let documents = Documents { metadata, assignment, files };
         let verified = match self.parts.acceptance.verify(&documents, now_unix_ms()) {
             Ok(verified) => verified,
@@ -344,6 +382,13 @@ impl Driver {
         }
         let unknown = unknown.into_keys().collect();
         Ok(Installed { slots: slots.collect(), incomplete, unusable, unknown })
+    }
+
+    async fn receipt(&self, path: PathBuf) -> Result<Option<TrustedReceipt>, ReceiptError> {
+        let papers = blocking(move || parcel::papers(&path)).await;
+        let papers = papers.map_err(|_| ReceiptError::Stopping)??;
+        let receipt = papers.receipt.map(|bytes| self.parts.acceptance.receipt(&bytes));
+        Ok(receipt.transpose()?)
     }
 
     /// Takes blobs out of a file. Returns the releases that are not whole then, and why.

@@ -168,7 +168,7 @@ impl Vendor {
         Papers {
             metadata: self.metadata(&self.list(bundles), &[]),
             assignment: self.assignment(assigned, version, device, expires),
-            files: Vec::new(),
+            ..Papers::default()
         }
     }
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! lineside/metadata/…        TUF metadata by its names on a mirror: 2.root.json, timestamp.json …
 //! lineside/files/…           small files that it speaks of, by their names there, if there are any
+//! lineside/receipt.json      what was stored of the device's last report, if one was carried back
 //! lineside/assignment.json   the assignment, as it was signed
 //! oci-layout  index.json  blobs/sha256/…    the bundles, an OCI image layout
 //! ```
@@ -18,6 +19,7 @@ use std::io::{self, Read, Write};
 
 const METADATA: &str = "lineside/metadata/";
 const FILES: &str = "lineside/files/";
+const RECEIPT: &str = "lineside/receipt.json";
 const ASSIGNMENT: &str = "lineside/assignment.json";
 /// Largest document, in bytes; what is trusted may not be larger.
 const DOCUMENT_BYTES_MAX: u64 = 4 << 20;
@@ -34,6 +36,8 @@ pub struct Papers {
     pub assignment: Vec<u8>,
     /// Small files that the metadata speaks of, by their names on a mirror.
     pub files: Vec<(String, Vec<u8>)>,
+    /// What the server has stored of the device's last report that was carried to it.
+    pub receipt: Option<Vec<u8>>,
 }
 
 /// Writes a parcel. The same contents give the same bytes.
@@ -47,6 +51,9 @@ pub fn write(papers: &Papers, bundles: &[BuiltBundle], sink: impl Write) -> io::
     }
     for (name, bytes) in &papers.files {
         append(&mut tar, &format!("{FILES}{name}"), bytes)?;
+    }
+    if let Some(receipt) = &papers.receipt {
+        append(&mut tar, RECEIPT, receipt)?;
     }
     append(&mut tar, ASSIGNMENT, &papers.assignment)?;
     append(&mut tar, "oci-layout", LAYOUT)?;
@@ -77,20 +84,20 @@ pub fn papers(source: impl Read) -> Result<Papers, ArchiveError> {
     for entry in tar::Archive::new(source).entries().map_err(ArchiveError::of)? {
         let mut entry = entry.map_err(ArchiveError::of)?;
         let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        let list = match path.as_str() {
-            ASSIGNMENT => None,
-            path if path.starts_with(METADATA) => Some(&mut papers.metadata),
-            path if path.starts_with(FILES) => Some(&mut papers.files),
-            _ => break,
+        let (list, name) = match path.as_str() {
+            ASSIGNMENT | RECEIPT => (None, ""),
+            path => match (path.strip_prefix(METADATA), path.strip_prefix(FILES)) {
+                (Some(name), _) => (Some(&mut papers.metadata), name),
+                (_, Some(name)) => (Some(&mut papers.files), name),
+                (None, None) => break,
+            },
         };
         let bytes = document(&path, &mut entry)?;
         bytes_left = bytes_left.checked_sub(bytes.len()).ok_or(ArchiveError::Form)?;
         match list {
-            Some(list) if list.len() < PAPERS_MAX => {
-                let name = path.strip_prefix(METADATA).or_else(|| path.strip_prefix(FILES));
-                list.push((name.unwrap_or_default().to_owned(), bytes));
-            }
+            Some(list) if list.len() < PAPERS_MAX => list.push((name.to_owned(), bytes)),
             Some(_) => return Err(ArchiveError::Entries),
+            None if path == RECEIPT => papers.receipt = Some(bytes),
             // The last of them: all others have come before.
             None => return Ok(Papers { assignment: bytes, ..papers }),
         }
@@ -161,6 +168,7 @@ mod tests {
             metadata: roots.iter().map(named).collect(),
             assignment: b"{assignment}".to_vec(),
             files: vec![("site/mill/00.policy.json".into(), b"{policy}".to_vec())],
+            receipt: Some(b"{receipt}".to_vec()),
         }
     }
 
@@ -203,7 +211,7 @@ mod tests {
         let escapes = "\x1b[31mno tar at all, and long enough to be asked".repeat(20);
         let said = papers(escapes.as_bytes()).err().unwrap().to_string();
         assert_eq!(said, "the archive is cut short or damaged, or it is none");
-        let cut = blobs::<ArchiveError>(&whole[..whole.len() / 2], |_, _, source| {
+        let cut = blobs::<ArchiveError>(&whole[..whole.len() / 2 + 100], |_, _, source| {
             io::copy(source, &mut io::sink()).map_err(ArchiveError::of).map(drop)
         });
         assert!(cut.is_err());

@@ -70,7 +70,8 @@ pub fn verify_assignment(
     let named = signed.extra.get(DEVICE).and_then(Value::as_str).unwrap_or_default();
     if named != device.as_str() {
         let named = named.chars().take(64).collect();
-        return Err(TrustError::OtherDevice { named, device: device.clone() });
+        let (document, device) = (DOCUMENT, device.clone());
+        return Err(TrustError::OtherDevice { document, named, device });
     }
     let seen = verify_sequence(DOCUMENT, signed.version, bytes, seen)?;
     verify_expiry(DOCUMENT, signed, now)?;

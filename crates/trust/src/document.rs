@@ -1,7 +1,7 @@
 //! What all documents have in common: bounds, signatures, expiry, and never going back.
 
 use crate::error::TrustError;
-use crate::key::KeyPair;
+use crate::key::{KeyPair, PublicKey};
 use crate::provider;
 use lineside_bundle::Digest;
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sigstore_tuf::canonical_json::to_canonical_bytes;
 use sigstore_tuf::metadata::Role;
 use sigstore_tuf::{Error, Key, Metadata, RoleKeys};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
@@ -81,6 +81,35 @@ pub(crate) fn verify_signatures<T: Role>(
         };
         TrustError::Signature { document, problem }
     })
+}
+
+/// A signed document that is none of TUF's own: what is signed, and by which keys.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sealed {
+    signatures: Vec<Signature>,
+    pub signed: Value,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Signature {
+    keyid: String,
+    sig: String,
+}
+
+impl Sealed {
+    /// Which of `keys` have signed it, by their ids, each once.
+    pub fn signers(&self, keys: &[PublicKey]) -> BTreeSet<String> {
+        provider::install();
+        let Ok(canonical) = to_canonical_bytes(&self.signed) else { return BTreeSet::new() };
+        let has_signed = |key: &&PublicKey| {
+            let id = key.id();
+            let mut own = self.signatures.iter().filter(|signature| signature.keyid == id);
+            own.any(|signature| key.verifies(&canonical, &signature.sig))
+        };
+        keys.iter().filter(has_signed).map(PublicKey::id).collect()
+    }
 }
 
 /// Whether the document is still good at `now`.

@@ -76,9 +76,11 @@ pub enum TrustError {
         /// The trusted one's.
         current: u64,
     },
-    /// An assignment for somebody else.
-    #[error("the assignment is for device {named}, this is {device}")]
+    /// Something for somebody else.
+    #[error("the {document} is for device {named}, this is {device}")]
     OtherDevice {
+        /// Which document.
+        document: &'static str,
         /// Whom it names.
         named: String,
         /// Who this is.

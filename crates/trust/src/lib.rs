@@ -2,7 +2,7 @@
 //!
 //! Documents in TUF envelopes (The Update Framework specification 1.0): the *root* names the keys,
 //! *releases* say what may be installed, *snapshot* and *timestamp* which of them are the newest, an
-//! *assignment* says what one device shall install. Only where a [`repository`] and an assignment
+//! *assignment* says what one device shall install, a *receipt* what was stored of its report. Only where a [`repository`] and an assignment
 //! [`agree`] does a [`TrustedTarget`] come into being. Opens no
 //! file, reads no clock, draws no random number: bytes, times and randomness are handed in.
 
@@ -15,6 +15,7 @@ mod error;
 mod freshness;
 mod key;
 mod provider;
+mod receipt;
 mod releases;
 mod report;
 pub mod repository;
@@ -31,6 +32,7 @@ pub use freshness::{
     Listed, SnapshotSpec, TimestampSpec, sign_snapshot, sign_timestamp, signed_at,
 };
 pub use key::{KeyError, KeyKind, KeyPair, Owner, PublicKey};
+pub use receipt::{RECEIPT_RANGES_MAX, ReceiptSpec, TrustedReceipt, sign_receipt, verify_receipt};
 pub use releases::{ReleasesDraft, ReleasesSpec, SignedRelease, TrustedReleases, verify_releases};
 pub use report::{REPORT_BYTES_MAX, Report, ReportError, UnverifiedReport, seal_report};
 pub use role::{RoleDraft, RoleSpec};

@@ -8,13 +8,12 @@
 //! | … | the message, as it would have come through the network |
 //! | … | further messages with their lengths |
 
-use crate::document::envelope;
+use crate::document::{Sealed, envelope};
 use crate::key::{KeyPair, PublicKey};
 use lineside_bundle::Digest;
 use lineside_wire::name::DeviceId;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use sigstore_tuf::canonical_json::to_canonical_bytes;
+use serde::Deserialize;
+use serde_json::json;
 
 /// Largest report in bytes. What finds no place in it is told in the next one.
 pub const REPORT_BYTES_MAX: usize = 32 << 20;
@@ -51,20 +50,6 @@ pub enum ReportError {
     Digest(DeviceId),
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Head {
-    signatures: Vec<Signature>,
-    signed: Value,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Signature {
-    keyid: String,
-    sig: String,
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Signed {
@@ -98,7 +83,7 @@ pub fn seal_report(device: &DeviceId, number: u64, messages: &[Vec<u8>], key: &K
 
 /// A report that nobody has verified yet: only whom it names is asked of it.
 pub struct UnverifiedReport<'a> {
-    head: Head,
+    head: Sealed,
     signed: Signed,
     body: &'a [u8],
 }
@@ -127,7 +112,7 @@ impl<'a> UnverifiedReport<'a> {
         let start = &bytes[..bytes.len().min(HEAD_BYTES_MAX)];
         let end = start.iter().position(|byte| *byte == b'\n');
         let end = end.ok_or_else(|| fail("its first line does not end".into()))?;
-        let head: Head =
+        let head: Sealed =
             serde_json::from_slice(&bytes[..end]).map_err(|error| fail(error.to_string()))?;
         let signed: Signed =
             serde_json::from_value(head.signed.clone()).map_err(|error| fail(error.to_string()))?;
@@ -149,11 +134,7 @@ impl<'a> UnverifiedReport<'a> {
     pub fn verify(self, key: &PublicKey) -> Result<Report<'a>, ReportError> {
         let UnverifiedReport { head, signed, body } = self;
         let Signed { device, number, length, digest, .. } = signed;
-        let canonical = to_canonical_bytes(&head.signed)
-            .map_err(|error| ReportError::Format(error.to_string()))?;
-        let id = key.id();
-        let fits = |one: &Signature| one.keyid == id && key.verifies(&canonical, &one.sig);
-        if !head.signatures.iter().any(fits) {
+        if head.signers(std::slice::from_ref(key)).is_empty() {
             return Err(ReportError::Signature(device));
         }
         if body.len() as u64 != length {

@@ -10,6 +10,7 @@ use crate::registry::{Credentials, Device, NewDevice};
 use crate::release::Assigned;
 use axum::extract::State;
 use axum::http::StatusCode;
+use lineside_trust::sign_receipt;
 use lineside_wire::name::{DeviceId, SlotName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -58,6 +59,8 @@ pub(crate) struct DocumentsShown {
     assignment: String,
     /// Small files that the metadata speaks of, by their names on a mirror.
     files: BTreeMap<String, String>,
+    /// The receipt for the last report of the device that was carried here.
+    receipt: Option<String>,
 }
 
 /// Which devices to list.
@@ -254,7 +257,10 @@ pub(crate) async fn documents(
         list.into_iter().map(|(name, bytes)| Ok((name, text(bytes)?))).collect::<Result<_, Error>>()
     };
     let documents = fleet.documents_for(&device, &released, assigned, 0, usize::MAX, now).await?;
+    let receipt = fleet.registry.receipt(&device).await?;
+    let receipt = receipt.map(|spec| text(sign_receipt(&spec, &fleet.keys.director)));
     Ok(Json(DocumentsShown {
+        receipt: receipt.transpose()?,
         metadata: texts(documents.metadata)?,
         assignment: text(documents.assignment)?,
         files: texts(documents.files)?,

@@ -4,11 +4,13 @@ use crate::error::Error;
 use crate::fleet::Fleet;
 use crate::ingest::ear::unreadable;
 use crate::registry::imported_before;
-use lineside_trust::{ReportError, UnverifiedReport};
+use lineside_trust::{RECEIPT_RANGES_MAX, ReportError, UnverifiedReport};
 use lineside_wire::envelope::{self, Message};
 use lineside_wire::name::DeviceId;
-use lineside_wire::v1::{Status, Telemetry};
+use lineside_wire::range_set::RangeSet;
+use lineside_wire::v1::{Ack, Status, Telemetry};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
@@ -46,17 +48,20 @@ pub(crate) async fn import(
     if report.number <= device.report_number() {
         return Err(imported_before(&device.id, report.number));
     }
-    let mut new_records = 0;
+    let (mut new_records, mut stored) = (0, BTreeMap::new());
     for message in report.messages {
         // One message at a time, as those that come through the network.
         let _turn = fleet.ear.turn.lock().await;
         if fleet.ear.closed.load(Ordering::Acquire) {
             return Err(Error::Conflict("the server is stopping: import it again later".into()));
         }
-        new_records += take(fleet, &device.id, message, now).await?;
+        let (new, acks) = take(fleet, &device.id, message, now).await?;
+        new_records += new;
+        gather(&mut stored, acks);
     }
     // Only now: a report that was taken in part may be imported again, and says nothing twice.
-    fleet.registry.reported(&device.id, report.number, now).await?;
+    let stored = within_bound(&stored);
+    fleet.registry.reported(&device.id, report.number, &stored, now).await?;
     Ok(Imported { device: device.id.to_string(), number: report.number, new_records })
 }
 
@@ -65,7 +70,7 @@ async fn take(
     device: &DeviceId,
     message: &[u8],
     now: OffsetDateTime,
-) -> Result<usize, Error> {
+) -> Result<(usize, Vec<Ack>), Error> {
     match envelope::open(message) {
         Ok((Status::KIND, _, _)) => match envelope::decode::<Status>(message) {
             Ok(status) => {
@@ -78,8 +83,7 @@ async fn take(
             Err(error) => unreadable(fleet, device, "status", &error.to_string()).await?,
         },
         Ok((Telemetry::KIND, _, _)) => {
-            let (new, _) = fleet.telemetry.take(fleet, device, message, now).await?;
-            return Ok(new);
+            return fleet.telemetry.take(fleet, device, message, now).await;
         }
         Ok((kind, version, _)) => {
             let problem = format!("message {kind} version {version} is not known here");
@@ -87,9 +91,53 @@ async fn take(
         }
         Err(error) => unreadable(fleet, device, "a message", &error.to_string()).await?,
     }
-    Ok(0)
+    Ok((0, Vec::new()))
+}
+
+/// Adds what was stored to what is to be receipted.
+fn gather(stored: &mut BTreeMap<u64, RangeSet>, acks: Vec<Ack>) {
+    for Ack { boot, ranges } in acks {
+        let set = stored.entry(boot).or_default();
+        for (first, last) in ranges {
+            // One that finds no place is told again.
+            set.insert(first, last);
+        }
+    }
+}
+
+/// What a receipt has room for, the oldest first.
+fn within_bound(stored: &BTreeMap<u64, RangeSet>) -> Vec<Ack> {
+    let mut left = RECEIPT_RANGES_MAX;
+    let mut acks = Vec::new();
+    for (boot, set) in stored {
+        let ranges: Vec<(u64, u64)> = set.ranges().take(left).collect();
+        left -= ranges.len();
+        if !ranges.is_empty() {
+            acks.push(Ack { boot: *boot, ranges });
+        }
+    }
+    acks
 }
 
 fn refused(error: ReportError) -> Error {
     Error::Refused(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receipt_names_what_was_stored_once_and_within_its_bound() {
+        let mut stored = BTreeMap::new();
+        let ack = |boot, ranges: &[(u64, u64)]| Ack { boot, ranges: ranges.to_vec() };
+        gather(&mut stored, vec![ack(7, &[(0, 3)]), ack(9, &[(0, 0)])]);
+        gather(&mut stored, vec![ack(7, &[(2, 4), (6, 6)])]);
+        assert_eq!(within_bound(&stored), [ack(7, &[(0, 4), (6, 6)]), ack(9, &[(0, 0)])]);
+        let every_second: Vec<_> = (0..5000).map(|number| (2 * number, 2 * number)).collect();
+        gather(&mut stored, vec![ack(8, &every_second)]);
+        let bounded = within_bound(&stored);
+        let ranges: usize = bounded.iter().map(|ack| ack.ranges.len()).sum();
+        assert_eq!((bounded[0].boot, ranges), (7, RECEIPT_RANGES_MAX));
+    }
 }

@@ -4,12 +4,12 @@ use crate::access::{ADMINISTRATOR, random_hex, same};
 use crate::bounds::SLOTS_MAX;
 use crate::error::Error;
 use crate::registry::SlotReported;
-use crate::store::tables::{assignment, device, event, interval, received, stock, total};
+use crate::store::tables::{assignment, device, event, interval, receipt, received, stock, total};
 use crate::store::{Store, from_row, to_row};
 use lineside_bundle::Digest;
-use lineside_trust::PublicKey;
+use lineside_trust::{PublicKey, ReceiptSpec};
 use lineside_wire::name::DeviceId;
-use lineside_wire::v1::Status;
+use lineside_wire::v1::{Ack, Status};
 use sea_orm::ActiveValue::{Set, Unchanged};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
@@ -164,7 +164,7 @@ impl Registry {
         writing.commit().await
     }
 
-    /// Remembers that a report was imported, whole.
+    /// Remembers that a report was imported, whole, and what was `stored` of it.
     ///
     /// # Errors
     /// [`Error::Conflict`] if one of this number or a later one was.
@@ -172,6 +172,7 @@ impl Registry {
         &self,
         device: &DeviceId,
         number: u64,
+        stored: &[Ack],
         now: OffsetDateTime,
     ) -> Result<(), Error> {
         let writing = self.store.write().await?;
@@ -185,7 +186,29 @@ impl Registry {
         if changed.rows_affected == 0 {
             return Err(imported_before(device, number));
         }
+        let stored = serde_json::to_string(stored).expect("numbers have a JSON form");
+        let on = &writing.transaction;
+        receipt::Entity::delete_by_id(device.as_str()).exec(on).await?;
+        let row = receipt::ActiveModel {
+            device: Set(device.to_string()),
+            number: Set(to_row(number)),
+            stored: Set(stored),
+        };
+        receipt::Entity::insert(row).exec_without_returning(on).await?;
         writing.commit().await
+    }
+
+    /// What was stored of the last report of a device that was carried here.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn receipt(&self, device: &DeviceId) -> Result<Option<ReceiptSpec>, Error> {
+        let row = receipt::Entity::find_by_id(device.as_str()).one(self.store.read()).await?;
+        Ok(row.map(|row| ReceiptSpec {
+            device: device.clone(),
+            number: from_row(row.number),
+            stored: serde_json::from_str(&row.stored).unwrap_or_default(),
+        }))
     }
 
     /// Forgets a device and all it told: its name may be given to another.
@@ -201,6 +224,7 @@ impl Registry {
             return Err(missing(name));
         }
         assignment::Entity::delete_by_id(name).exec(on).await?;
+        receipt::Entity::delete_by_id(name).exec(on).await?;
         received::Entity::delete_many().filter(received::Column::Device.eq(name)).exec(on).await?;
         interval::Entity::delete_many().filter(interval::Column::Device.eq(name)).exec(on).await?;
         event::Entity::delete_many().filter(event::Column::Device.eq(name)).exec(on).await?;

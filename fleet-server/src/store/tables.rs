@@ -13,6 +13,7 @@ pub(crate) fn all(schema: &Schema) -> Vec<TableCreateStatement> {
         schema.create_table_from_entity(manifest::Entity),
         schema.create_table_from_entity(delta::Entity),
         schema.create_table_from_entity(received::Entity),
+        schema.create_table_from_entity(receipt::Entity),
         schema.create_table_from_entity(interval::Entity),
         schema.create_table_from_entity(event::Entity),
         schema.create_table_from_entity(total::Entity),
@@ -142,6 +143,25 @@ pub(crate) mod delta {
         pub attempts: i64,
         /// Whether nothing is left to do.
         pub done: bool,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// What was stored of the last report of each device that was carried here, for it to be told.
+pub(crate) mod receipt {
+    use super::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "receipt")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub device: String,
+        /// Number of the report.
+        pub number: i64,
+        /// JSON array of starts with ranges of numbers.
+        pub stored: String,
     }
 
     impl ActiveModelBehavior for ActiveModel {}

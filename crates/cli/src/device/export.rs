@@ -10,7 +10,7 @@ use clap::Args;
 use lineside_bundle::parcel::{self, Papers};
 use lineside_bundle::{BuiltBundle, Manifest, OciManifest, ReleaseId};
 use lineside_trust::repository::{Carried, Client, InMemory};
-use lineside_trust::{Root, TrustedTarget, agree, verify_assignment};
+use lineside_trust::{Root, TrustedTarget, agree, verify_assignment, verify_receipt};
 use lineside_wire::name::DeviceId;
 use serde::Deserialize;
 use serde_json::json;
@@ -37,6 +37,7 @@ struct Documents {
     metadata: BTreeMap<String, String>,
     assignment: String,
     files: BTreeMap<String, String>,
+    receipt: Option<String>,
 }
 
 impl Documents {
@@ -71,6 +72,11 @@ pub fn run(export: &Export, connection: &Connection, output: &Output) -> anyhow:
     if targets.is_empty() {
         bail!("nothing is assigned to {device}; next: lineside assign {device} SLOT NAME/VERSION");
     }
+    let receipt = documents.receipt.as_ref().map(|text| {
+        verify_receipt(&root, text.as_bytes(), device)
+            .with_context(|| format!("{device} would refuse the server's receipt for its report"))
+    });
+    let receipted = receipt.transpose()?.map(|receipt| receipt.number());
     let releases: BTreeSet<&ReleaseId> = targets.iter().map(TrustedTarget::release).collect();
     let working = output.working(format!("fetching what {device} is to install"));
     let mut bundles = Vec::new();
@@ -81,6 +87,7 @@ pub fn run(export: &Export, connection: &Connection, output: &Output) -> anyhow:
         metadata: bytes(documents.metadata),
         assignment: documents.assignment.into_bytes(),
         files: bytes(documents.files),
+        receipt: documents.receipt.map(String::into_bytes),
     };
     let bytes = replace_with(file, |out| parcel::write(&papers, &bundles, out))?;
     drop(working);
@@ -89,8 +96,11 @@ pub fn run(export: &Export, connection: &Connection, output: &Output) -> anyhow:
         .iter()
         .map(|target| format!("{} in slot {}", target.release(), target.slot()))
         .collect();
+    let receipt_told = receipted
+        .map(|number| format!("\nIt has the receipt for report {number}"))
+        .unwrap_or_default();
     let text = format!(
-        "{}: {}, {}\nTake it to {device} and run there: lineside-agent install --config agent.toml {}",
+        "{}: {}, {}{receipt_told}\nTake it to {device} and run there: lineside-agent install --config agent.toml {}",
         file.display(),
         slots.join(", "),
         crate::bundle::size(bytes),
@@ -98,7 +108,9 @@ pub fn run(export: &Export, connection: &Connection, output: &Output) -> anyhow:
     );
     let slots: BTreeMap<&str, &ReleaseId> =
         targets.iter().map(|target| (target.slot().as_str(), target.release())).collect();
-    output.print(text, &json!({ "file": file, "device": device, "bytes": bytes, "slots": slots }))
+    let json = json!({ "file": file, "device": device, "bytes": bytes, "slots": slots,
+        "receipt_for": receipted });
+    output.print(text, &json)
 }
 
 /// What both documents agree on, as the device will find.

@@ -150,8 +150,7 @@ impl Life {
             for number in 1..=count {
                 floor += dice.below(number - floor + 1) * dice.below(2);
                 let shadow = limits(&mut dice);
-                let nature =
-                    if rough || dice.one_in(3) { nature(&mut dice) } else { Nature::Good };
+                let nature = if rough || dice.one_in(3) { nature(&mut dice) } else { Nature::Good };
                 releases.push(published(bundle, number, floor, nature, shadow));
             }
         }
