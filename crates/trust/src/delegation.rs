@@ -51,21 +51,21 @@ impl Delegation {
                 "{name} is a role of the root: call it otherwise, as in vendor-acme"
             ));
         }
-        let ids: BTreeSet<String> = keys.iter().map(PublicKey::id).collect();
-        if ids.len() < keys.len() {
+        let distinct: BTreeSet<Vec<u8>> = keys.iter().map(PublicKey::material).collect();
+        if distinct.len() < keys.len() {
             return Err(format!("role {name} has one key twice"));
         }
         if *threshold == 0 || *threshold > keys.len() {
             return Err(format!("{threshold} of {} keys can never sign for {name}", keys.len()));
         }
-        if let Some(key) = keys.iter().find(|key| root.is_of_server(&key.id())) {
+        if let Some(key) = keys.iter().find(|key| root.is_of_server(key)) {
             return Err(format!(
                 "key {key} is the server's, which must not sign what people sign: have the role make \
                  one of its own, with `lineside keys generate`"
             ));
         }
         // What it signs for the role could be passed off as a list of releases.
-        if let Some(key) = keys.iter().find(|key| root.release_keys().0.contains(&key.id())) {
+        if let Some(key) = keys.iter().find(|key| root.is_of_releases(key)) {
             return Err(format!(
                 "key {key} signs releases itself: have the role make one of its own, with `lineside \
                  keys generate`"

@@ -303,8 +303,23 @@ impl PublicKey {
         }
     }
 
+    /// What makes it this key, however it is written.
+    pub(crate) fn material(&self) -> Vec<u8> {
+        self.to_tuf().as_ref().map(material).unwrap_or_default()
+    }
+
     fn to_tuf(&self) -> Option<Key> {
         serde_json::from_value(self.to_json()).ok()
+    }
+}
+
+/// What makes a key this key: the bytes that signatures are verified with. The same key may be written
+/// in hex digits, small or large, or as PEM, and has another id each time.
+pub(crate) fn material(key: &Key) -> Vec<u8> {
+    match key.verification_key() {
+        Ok(key) => key.as_bytes().to_vec(),
+        // Nothing can be verified with it.
+        Err(_) => key.keyval.public.trim().to_ascii_lowercase().into_bytes(),
     }
 }
 

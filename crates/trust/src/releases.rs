@@ -2,7 +2,7 @@
 
 use crate::delegation::{Delegation, delegated, delegations, shown};
 use crate::document::{
-    SPEC_VERSION, Seen, envelope, parse, timestamp, verify_expiry, verify_sequence,
+    SPEC_VERSION, Seen, VERSION_MAX, envelope, parse, timestamp, verify_expiry, verify_sequence,
     verify_signatures, verify_version,
 };
 use crate::error::TrustError;
@@ -172,6 +172,11 @@ pub(crate) fn release(
     let release = SignedRelease { id, number: custom.number, floor: custom.floor };
     if release.path() != path {
         return Err(format!("{path}: it holds {}", release.path()));
+    }
+    // A thief of the release keys must not be able to use up the numbers: floors outlive his keys.
+    if release.number > VERSION_MAX {
+        let problem = format!("number {} is above {VERSION_MAX}", release.number);
+        return Err(format!("{path}: {problem}, the highest there is"));
     }
     if release.floor > release.number {
         return Err(format!("{path}: floor {} is above {}", release.floor, release.number));
@@ -367,5 +372,19 @@ mod tests {
             assert_eq!(listed(floor).unwrap().floor, floor);
         }
         assert_eq!(listed(3).unwrap_err(), "pump/2: floor 3 is above 2");
+    }
+
+    #[test]
+    fn there_is_a_number_after_each_that_a_release_may_have() {
+        let listed = |number: u64| {
+            let custom = json!({ "bundle": "pump", "version": "2", "number": number, "floor": 1 });
+            let hashes = json!({ "sha256": Digest::of(b"a manifest").hex() });
+            let target = json!({ "length": 10, "hashes": hashes, "custom": custom });
+            release_in("pump/2", &serde_json::from_value(target).unwrap())
+        };
+        assert_eq!(listed(VERSION_MAX).unwrap().number, VERSION_MAX);
+        for number in [VERSION_MAX + 1, u64::MAX] {
+            assert!(listed(number).unwrap_err().ends_with("the highest there is"));
+        }
     }
 }

@@ -4,7 +4,7 @@ use crate::document::{
     SPEC_VERSION, envelope, parse, timestamp, verify_expiry, verify_signatures, verify_version,
 };
 use crate::error::TrustError;
-use crate::key::{KeyPair, PublicKey};
+use crate::key::{KeyPair, PublicKey, material};
 use serde_json::{Map, Value, json};
 use sigstore_tuf::canonical_json::to_canonical_bytes;
 use sigstore_tuf::{Key, Metadata, RoleKeys};
@@ -105,10 +105,10 @@ impl Root {
 
     /// Whether the keys that `then` and `now` share are enough for `now`.
     fn honours(&self, now: &RoleKeys, before: &Root, then: &RoleKeys) -> bool {
-        let keys = |root: &Root, role: &RoleKeys| -> BTreeSet<String> {
+        let keys = |root: &Root, role: &RoleKeys| -> BTreeSet<Vec<u8>> {
             // By the keys themselves: an id is only a name.
             let named = role.keyids.iter().filter_map(|id| root.keys().get(id));
-            named.map(|key| key.keyval.public.trim().to_owned()).collect()
+            named.map(material).collect()
         };
         keys(self, now).intersection(&keys(before, then)).count() >= now.threshold
     }
@@ -125,10 +125,21 @@ impl Root {
         ["snapshot", "timestamp"].iter().all(|name| self.role(name).is_ok_and(may_sign))
     }
 
-    /// Whether the key with this id is one of the server's.
-    pub(crate) fn is_of_server(&self, key_id: &str) -> bool {
+    /// Whether this key is one of the server's, however it is written.
+    pub(crate) fn is_of_server(&self, key: &PublicKey) -> bool {
         let online = ["snapshot", "timestamp"].iter().filter_map(|name| self.role(name).ok());
-        online.chain([&self.director]).any(|role| role.keyids.iter().any(|id| id == key_id))
+        let ids = online.chain([&self.director]).flat_map(|role| &role.keyids);
+        self.is_among(ids, key)
+    }
+
+    /// Whether this key may sign releases, however it is written.
+    pub(crate) fn is_of_releases(&self, key: &PublicKey) -> bool {
+        self.is_among(self.release_keys().0, key)
+    }
+
+    fn is_among<'a>(&self, ids: impl IntoIterator<Item = &'a String>, key: &PublicKey) -> bool {
+        let sought = key.material();
+        ids.into_iter().filter_map(|id| self.keys().get(id)).any(|key| material(key) == sought)
     }
 
     /// Refuses a root past its date. What runs goes on; new installs stop.
@@ -149,9 +160,9 @@ impl Root {
     }
 
     fn checked(signed: sigstore_tuf::Root, bytes: &[u8]) -> Result<Root, TrustError> {
-        // One key under two names would count twice towards a threshold.
-        let distinct: BTreeSet<&str> =
-            signed.keys.values().map(|key| key.keyval.public.trim()).collect();
+        // One key under two names would count twice towards a threshold, and the server's could sign
+        // what people sign.
+        let distinct: BTreeSet<Vec<u8>> = signed.keys.values().map(material).collect();
         if distinct.len() != signed.keys.len() {
             return Err(format_error("it names one key twice".into()));
         }

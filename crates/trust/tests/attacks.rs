@@ -5,10 +5,10 @@
 use lineside_bundle::{Digest, ReleaseId};
 use lineside_trust::repository::{Carried, Client, InMemory};
 use lineside_trust::{
-    AssignmentSpec, DOCUMENT_BYTES_MAX, Delegation, KeyPair, Listed, ReleasesDraft, Root, RootSpec,
-    Seen, SnapshotSpec, TimestampSpec, TrustError, TrustedAssignment, TrustedReleases, VERSION_MAX,
-    agree, sign_assignment, sign_root, sign_snapshot, sign_timestamp, verify_assignment,
-    verify_releases,
+    AssignmentSpec, DOCUMENT_BYTES_MAX, Delegation, KeyPair, Listed, PublicKey, ReleasesDraft,
+    Root, RootSpec, Seen, SnapshotSpec, TimestampSpec, TrustError, TrustedAssignment,
+    TrustedReleases, VERSION_MAX, agree, sign_assignment, sign_root, sign_snapshot, sign_timestamp,
+    verify_assignment, verify_releases,
 };
 use lineside_wire::name::DeviceId;
 use proptest::prelude::*;
@@ -372,6 +372,67 @@ fn a_key_under_two_names_counts_once() {
     value["signed"]["keys"]["feed"] = twin;
     let said = said(Root::pin(&serde_json::to_vec(&value).unwrap()));
     assert!(said.contains("it names one key twice"), "{said}");
+}
+
+/// The key in other spellings: large hex digits, and PEM (RFC 8410).
+fn respelled(key: &KeyPair) -> [PublicKey; 2] {
+    let mut plain = serde_json::to_value(key.public()).unwrap();
+    let hex = plain["keyval"]["public"].as_str().unwrap().to_owned();
+    let bytes = (0..32).map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap());
+    let head = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+    let info: Vec<u8> = head.into_iter().chain(bytes).collect();
+    let pem = pem_rfc7468::encode_string("PUBLIC KEY", pem_rfc7468::LineEnding::LF, &info);
+    [hex.to_ascii_uppercase(), pem.unwrap()].map(|public| {
+        plain["keyval"]["public"] = public.into();
+        let other = PublicKey::parse(plain.to_string().as_bytes()).unwrap();
+        assert_ne!(other.id(), key.id());
+        other
+    })
+}
+
+#[test]
+fn a_key_in_another_spelling_counts_once_and_is_whose_it_was() {
+    let keys = keys();
+    let pin = |spec: RootSpec| said(Root::pin(&sign_root(&spec, &[&keys.roots[0]])));
+    for twin in respelled(&keys.people[0]) {
+        // One hand that stands for two.
+        let both = (vec![keys.people[0].public(), twin.clone()], 2);
+        assert!(pin(RootSpec { releases: both, ..spec() }).contains("names one key twice"));
+        let vendor = Delegation {
+            name: "vendor".into(),
+            keys: vec![twin],
+            threshold: 1,
+            paths: vec!["pump/*".into()],
+            terminating: false,
+        };
+        assert!(vendor.check(&root()).unwrap_err().contains("signs releases itself"));
+        let stranger = keys.stranger.public();
+        for twin in respelled(&keys.stranger) {
+            let keys = vec![stranger.clone(), twin];
+            let twice = Delegation { keys, threshold: 2, ..vendor.clone() };
+            assert!(twice.check(&root()).unwrap_err().contains("has one key twice"));
+        }
+    }
+    // The server's own key, that people's signatures are taken from.
+    for of_server in [&keys.director, &keys.online] {
+        for twin in respelled(of_server) {
+            let releases = (vec![twin.clone()], 1);
+            assert!(pin(RootSpec { releases, ..spec() }).contains("names one key twice"));
+            let vendor = Delegation {
+                name: "vendor".into(),
+                keys: vec![twin],
+                threshold: 1,
+                paths: vec!["pump/*".into()],
+                terminating: false,
+            };
+            assert!(vendor.check(&root()).unwrap_err().contains("is the server's"));
+        }
+    }
+    // A root that only writes keys otherwise frees nobody from what they have signed.
+    let [director, _] = respelled(&keys.director);
+    let next = RootSpec { version: 2, director, ..spec() };
+    let next = root().update(&sign_root(&next, &[&keys.roots[0]])).unwrap();
+    assert!(next.honours_assignments_of(&root()));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Rules of the specification that the core leaves to us.
 
 use super::error::RepositoryError;
+use crate::key::material;
 use lineside_bundle::Digest;
 use sigstore_tuf::{
     Key, MetaFile, Metadata, Root, Snapshot, Targets, Timestamp, TrustedMetadataSet,
@@ -94,11 +95,7 @@ fn sound_role(
     if threshold == 0 {
         return Err(format!("role {name} needs no signature"));
     }
-    let named: Vec<String> = ids
-        .iter()
-        .filter_map(|id| keys.get(id))
-        .map(|key| key.keyval.public.trim().to_ascii_lowercase())
-        .collect();
+    let named: Vec<Vec<u8>> = ids.iter().filter_map(|id| keys.get(id)).map(material).collect();
     let distinct = named.iter().collect::<BTreeSet<_>>().len();
     if distinct < named.len() {
         return Err(format!("role {name} names one key twice"));
@@ -247,6 +244,21 @@ mod tests {
         match sound(&format!("{role}.json"), &serde_json::to_vec(&envelope).unwrap()) {
             Ok(()) => "sound".into(),
             Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_key_in_another_spelling_is_no_second_key() {
+        // RFC 8410: what stands before the 32 bytes of an Ed25519 key.
+        let head = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+        let info = [head.as_slice(), &[0xab; 32]].concat();
+        let pem = pem_rfc7468::encode_string("PUBLIC KEY", pem_rfc7468::LineEnding::LF, &info);
+        for public in ["AB".repeat(32), pem.unwrap()] {
+            let mut twice = document("root");
+            twice["keys"]["0"]["keyval"]["public"] = "ab".repeat(32).into();
+            twice["keys"]["1"]["keyval"]["public"] = public.into();
+            let said = judged("root", &twice);
+            assert!(said.ends_with("role root names one key twice"), "{said}");
         }
     }
 
