@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 
 use lineside_bundle::{BundleFile, Check, Field, Limits, Output, Port, Requires, Stage, Tolerance};
-use lineside_rules::{EVERY_OUTPUT, ShadowLimits, TrialLimits};
+use lineside_rules::{
+    CaptureLimits, EVERY_OUTPUT, ShadowLimits, SitePolicy, SlotPolicy, TrialLimits,
+};
 use lineside_tests::child::Program;
 use lineside_tests::{complaint, program, root};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -137,6 +139,20 @@ fn the_settings_of_a_device_name_every_limit_that_a_site_may_set() {
     check_trial(policy.try_into().unwrap());
     let shadow = settings["slots"]["turbine"]["shadow"].clone();
     check_shadow(shadow.try_into().unwrap());
+}
+
+#[test]
+fn the_reference_of_a_sites_policy_has_every_key_and_says_the_defaults() {
+    let policy: SitePolicy = toml::from_str(&document("docs/site-policy.toml")).unwrap();
+    policy.check().unwrap();
+    let SitePolicy { slots } = &policy;
+    assert_eq!(slots.keys().collect::<Vec<_>>(), ["*", "turbine"]);
+    let SlotPolicy { trial: _, shadow, capture } = slots["turbine"].clone();
+    check_trial(policy.trial("turbine"));
+    check_shadow(shadow);
+    assert_eq!(capture.is_allowed(), CaptureLimits::default().is_allowed());
+    let CaptureLimits { allowed, mib_max, hours_max } = capture;
+    assert!(allowed.is_some() && mib_max.is_some() && hours_max.is_some());
 }
 
 #[test]

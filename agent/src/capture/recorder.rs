@@ -1,7 +1,8 @@
 //! The way into the ring and out of it: a thread that writes and reads. Nobody waits for it.
 
+use super::permit::Permit;
 use super::record::{Answer, Entry, Head};
-use super::segments::{Bounds, Past, Ring, read};
+use super::segments::{Bounds, Past, Ring, forget, read};
 use crate::error::chain;
 use lineside_bundle::Digest;
 use lineside_runtime::Reading;
@@ -10,7 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::oneshot;
 
@@ -23,12 +24,21 @@ const REQUESTS_MAX: usize = 4;
 /// How long a disk that takes nothing is left alone.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
+/// How often what lies there is looked at where nothing comes.
+const KEEP_EVERY: Duration = Duration::from_secs(60);
+
 /// The file beside the segments that names the release that was compared with them last.
 const COMPARED: &str = "compared";
 
 enum Request {
+    /// From here on this much may be kept, or nothing.
+    Bound(Option<Bounds>),
     Write(Vec<Entry>),
-    Read { readings_max: usize, compared: Option<Digest>, reply: oneshot::Sender<Past> },
+    Read {
+        readings_max: usize,
+        compared: Option<Digest>,
+        reply: oneshot::Sender<Past>,
+    },
 }
 
 /// Takes what a slot accepts and answers. Dropping it writes what waits, if the disk takes it.
@@ -38,14 +48,18 @@ pub struct Recorder {
     since: Instant,
     head: Head,
     dropped: Arc<AtomicU64>,
+    permit: Permit,
+    /// What the thread knows of the permit.
+    bounds: Option<Bounds>,
 }
 
 impl Recorder {
-    /// Starts a thread that writes into the ring in `folder`.
+    /// Starts a thread that writes into the ring in `folder`, and has no more lie there than may.
     ///
     /// # Errors
     /// If the system gives no thread.
-    pub fn start(folder: &Path, bounds: Bounds) -> io::Result<Recorder> {
+    pub fn start(folder: &Path, permit: Permit) -> io::Result<Recorder> {
+        let bounds = permit.bounds();
         let (requests, inbox) = sync_channel(REQUESTS_MAX);
         let dropped = Arc::new(AtomicU64::new(0));
         let writer = Writer {
@@ -57,7 +71,8 @@ impl Recorder {
         };
         std::thread::Builder::new().name("capture".into()).spawn(move || writer.serve(&inbox))?;
         let head = Head { fields: Vec::new(), release: None };
-        Ok(Recorder { requests, batch: Vec::new(), since: Instant::now(), head, dropped })
+        let (batch, since) = (Vec::new(), Instant::now());
+        Ok(Recorder { requests, batch, since, head, dropped, permit, bounds })
     }
 
     /// What the entries from here on mean.
@@ -80,8 +95,17 @@ impl Recorder {
         self.take(Entry::Answer(answer));
     }
 
-    /// Hands over what has waited long enough.
+    /// Hands over what has waited long enough, and sees whether as much may still be kept.
     pub fn look(&mut self, now: Instant) {
+        let bounds = self.permit.bounds();
+        // Where the thread is busy it is told the next time.
+        if bounds != self.bounds && self.requests.try_send(Request::Bound(bounds)).is_ok() {
+            self.bounds = bounds;
+        }
+        if bounds.is_none() {
+            self.batch.clear();
+            return;
+        }
         if now.saturating_duration_since(self.since) >= BATCH_EVERY {
             self.hand_over();
         }
@@ -108,6 +132,10 @@ impl Recorder {
     }
 
     fn take(&mut self, entry: Entry) {
+        // What may not be kept is not dropped either: nobody wants it.
+        if self.bounds.is_none() {
+            return;
+        }
         if self.batch.is_empty() {
             self.since = Instant::now();
             // Whoever reads a batch need not have read the one before.
@@ -144,7 +172,8 @@ fn entries(batch: &[Entry]) -> u64 {
 
 struct Writer {
     folder: PathBuf,
-    bounds: Bounds,
+    /// None where nothing may be kept.
+    bounds: Option<Bounds>,
     dropped: Arc<AtomicU64>,
     /// None until it could be opened.
     ring: Option<Ring>,
@@ -153,8 +182,21 @@ struct Writer {
 
 impl Writer {
     fn serve(mut self, inbox: &Receiver<Request>) {
-        for request in inbox {
+        self.keep();
+        loop {
+            let request = match inbox.recv_timeout(KEEP_EVERY) {
+                Ok(request) => request,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.keep();
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
             match request {
+                Request::Bound(bounds) => {
+                    (self.bounds, self.ring) = (bounds, None);
+                    self.keep();
+                }
                 Request::Write(batch) => self.write(&batch),
                 Request::Read { readings_max, compared, reply } => {
                     let past = self.read(readings_max, compared).unwrap_or_else(|error| {
@@ -166,6 +208,33 @@ impl Writer {
                 }
             }
         }
+    }
+
+    /// Has no more lie there than may, also where nothing comes.
+    fn keep(&mut self) {
+        let kept = match (self.bounds, &mut self.ring) {
+            (None, _) => self.forget(),
+            (Some(_), Some(ring)) => ring.give_way(SystemTime::now()),
+            (Some(bounds), None) if self.folder.exists() => {
+                Ring::open(&self.folder, bounds).map(|ring| self.ring = Some(ring))
+            }
+            (Some(_), None) => Ok(()),
+        };
+        if let Err(error) = kept {
+            self.ring = None;
+            let folder = self.folder.display();
+            tracing::warn!("what was captured in {folder} is not made to fit: {}", chain(error));
+        }
+    }
+
+    /// Removes what was captured.
+    fn forget(&mut self) -> io::Result<()> {
+        self.ring = None;
+        if forget(&self.folder)? {
+            let folder = self.folder.display();
+            tracing::info!("{folder} is removed: the site's policy forbids to capture");
+        }
+        Ok(())
     }
 
     /// What was compared is counted, and would be counted again after a restart. So that is noted
@@ -205,7 +274,10 @@ impl Writer {
     fn try_write(&mut self, batch: &[Entry]) -> io::Result<()> {
         let ring = match self.ring.take() {
             Some(ring) => ring,
-            None => Ring::open(&self.folder, self.bounds)?,
+            None => match self.bounds {
+                Some(bounds) => Ring::open(&self.folder, bounds)?,
+                None => return Ok(()),
+            },
         };
         self.ring.insert(ring).write(batch, SystemTime::now())
     }
@@ -214,8 +286,100 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lineside_rules::{CaptureLimits, SitePolicy, SlotPolicy};
+    use std::collections::BTreeMap;
+    use tokio::sync::watch;
 
     const BOUNDS: Bounds = Bounds { bytes_max: 1 << 20, age_max: Duration::from_secs(3600) };
+
+    fn permit(policy: &watch::Sender<SitePolicy>) -> Permit {
+        Permit::new(BOUNDS, "line".parse().unwrap(), policy.subscribe())
+    }
+
+    /// A site that has signed nothing.
+    fn allowed() -> watch::Sender<SitePolicy> {
+        watch::Sender::default()
+    }
+
+    fn policy(capture: CaptureLimits) -> SitePolicy {
+        let slot = SlotPolicy { capture, ..SlotPolicy::default() };
+        SitePolicy { slots: BTreeMap::from([("*".to_owned(), slot)]) }
+    }
+
+    fn wait(what: &str, mut holds: impl FnMut() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !holds() {
+            assert!(Instant::now() < deadline, "in vain: {what}");
+            std::thread::yield_now();
+        }
+    }
+
+    /// A ring in a folder of `parent`, of some 3 MiB.
+    fn filled(parent: &Path) -> PathBuf {
+        let folder = parent.join("ring");
+        let large = Bounds { bytes_max: 16 << 20, ..BOUNDS };
+        let mut ring = Ring::open(&folder, large).unwrap();
+        for sequence in 0..300 {
+            let values = vec![0.5; 1200];
+            let reading = Reading { key: "k".into(), sequence, time_unix_ns: 0, values };
+            ring.write(&[Entry::Reading(reading)], SystemTime::now()).unwrap();
+        }
+        assert!(size(&folder) > 2 << 20);
+        folder
+    }
+
+    fn size(folder: &Path) -> u64 {
+        let files = fs::read_dir(folder).into_iter().flatten().flatten();
+        files.filter_map(|file| Some(file.metadata().ok()?.len())).sum()
+    }
+
+    #[test]
+    fn a_ring_that_lies_there_is_removed_where_the_site_forbids_it_and_nothing_is_kept_any_longer()
+    {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = filled(parent.path());
+        let site = allowed();
+        let never = CaptureLimits { allowed: Some(false), ..CaptureLimits::default() };
+        site.send_replace(policy(never.clone()));
+        let mut recorder = Recorder::start(&folder, permit(&site)).unwrap();
+        wait("it is removed at the start", || !folder.exists());
+        recorder.reading(reading(0));
+        recorder.look(Instant::now() + BATCH_EVERY);
+        assert_eq!(recorder.past(100, None).blocking_recv().unwrap(), Past::default());
+        assert!(!folder.exists());
+
+        // The site allows it, and forbids it again while it is written.
+        site.send_replace(SitePolicy::default());
+        recorder.look(Instant::now());
+        recorder.reading(reading(1));
+        assert_eq!(recorder.past(100, None).blocking_recv().unwrap().readings.len(), 1);
+        recorder.reading(reading(2));
+        site.send_replace(policy(never));
+        wait("it is removed", || {
+            recorder.look(Instant::now());
+            recorder.reading(reading(3));
+            !folder.exists()
+        });
+        assert_eq!(recorder.take_dropped(), 0);
+        drop(recorder);
+        assert!(!folder.exists());
+    }
+
+    #[test]
+    fn a_ring_that_lies_there_is_shrunk_to_what_the_site_allows_also_where_nothing_comes() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = filled(parent.path());
+        let own = Bounds { bytes_max: 16 << 20, ..BOUNDS };
+        let site = allowed();
+        let permit = Permit::new(own, "line".parse().unwrap(), site.subscribe());
+        let mut recorder = Recorder::start(&folder, permit).unwrap();
+        let past = recorder.past(1000, None).blocking_recv().unwrap();
+        assert_eq!(past.readings.len(), 300);
+        let limits = CaptureLimits { mib_max: Some(1), ..CaptureLimits::default() };
+        site.send_replace(policy(limits));
+        recorder.look(Instant::now());
+        wait("it is shrunk", || size(&folder) <= 1 << 20);
+    }
 
     fn reading(sequence: u64) -> Reading {
         Reading { key: "k".into(), sequence, time_unix_ns: 0, values: vec![1.0] }
@@ -228,7 +392,7 @@ mod tests {
     #[test]
     fn what_was_taken_is_in_the_past_with_the_names_that_held_then() {
         let folder = tempfile::tempdir().unwrap();
-        let mut recorder = Recorder::start(folder.path(), BOUNDS).unwrap();
+        let mut recorder = Recorder::start(folder.path(), permit(&allowed())).unwrap();
         recorder.head(head("a"));
         recorder.reading(reading(0));
         recorder.head(head("b"));
@@ -250,7 +414,7 @@ mod tests {
     #[test]
     fn answers_are_given_once_for_a_release_that_is_compared_with_them() {
         let folder = tempfile::tempdir().unwrap();
-        let mut recorder = Recorder::start(folder.path(), BOUNDS).unwrap();
+        let mut recorder = Recorder::start(folder.path(), permit(&allowed())).unwrap();
         let (active, next) = (Digest::of(b"active"), Digest::of(b"next"));
         recorder.head(Head { fields: vec![], release: Some(active) });
         let elapsed = Duration::ZERO;
@@ -270,7 +434,7 @@ mod tests {
         // A file stands where the folder should be.
         let path = folder.path().join("ring");
         std::fs::write(&path, "").unwrap();
-        let mut recorder = Recorder::start(&path, BOUNDS).unwrap();
+        let mut recorder = Recorder::start(&path, permit(&allowed())).unwrap();
         for sequence in 0..10 {
             recorder.reading(reading(sequence));
         }

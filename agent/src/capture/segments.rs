@@ -33,6 +33,8 @@ pub struct Ring {
     segments: VecDeque<(u64, u64)>,
     /// The last segment, while it is written.
     open: Option<File>,
+    /// When it was begun.
+    begun: SystemTime,
 }
 
 impl Ring {
@@ -44,7 +46,8 @@ impl Ring {
     pub fn open(folder: &Path, bounds: Bounds) -> io::Result<Ring> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let segments: VecDeque<(u64, u64)> = list(folder)?.into();
-        let mut ring = Ring { folder: folder.to_owned(), bounds, segments, open: None };
+        let begun = SystemTime::now();
+        let mut ring = Ring { folder: folder.to_owned(), bounds, segments, open: None, begun };
         if let Some((number, size)) = ring.segments.back_mut() {
             let path = folder.join(name(*number));
             let (_, whole) = decode(&fs::read(&path)?);
@@ -52,7 +55,10 @@ impl Ring {
                 OpenOptions::new().write(true).open(&path)?.set_len(whole as u64)?;
                 *size = whole as u64;
             }
-            ring.open = Some(OpenOptions::new().append(true).open(&path)?);
+            let file = OpenOptions::new().append(true).open(&path)?;
+            let metadata = file.metadata()?;
+            ring.begun = metadata.created().or_else(|_| metadata.modified())?;
+            ring.open = Some(file);
         }
         ring.give_way(SystemTime::now())?;
         Ok(ring)
@@ -66,17 +72,20 @@ impl Ring {
     pub fn write(&mut self, batch: &[Entry], now: SystemTime) -> io::Result<()> {
         self.give_way(now)?;
         let full = self.segments.back().is_none_or(|(_, size)| *size >= self.segment_bytes());
-        if full || self.open.is_none() {
-            self.begin()?;
+        // However little comes, what is too old must not lie in one segment with what is fresh.
+        let age = now.duration_since(self.begun).unwrap_or_default();
+        if full || age >= self.bounds.age_max / SEGMENTS as u32 || self.open.is_none() {
+            self.begin(now)?;
         }
         self.append(batch)
     }
 
-    fn begin(&mut self) -> io::Result<()> {
+    fn begin(&mut self, now: SystemTime) -> io::Result<()> {
         let number = self.segments.back().map_or(0, |(number, _)| number + 1);
         let path = self.folder.join(name(number));
         let file = OpenOptions::new().create_new(true).append(true).mode(0o600).open(path)?;
         self.open = Some(file);
+        self.begun = now;
         self.segments.push_back((number, 0));
         Ok(())
     }
@@ -98,11 +107,13 @@ impl Ring {
         written
     }
 
-    /// Removes what is too much or too old; the segment that is written stays.
-    fn give_way(&mut self, now: SystemTime) -> io::Result<()> {
-        while self.segments.len() > 1 {
+    /// Removes what is too much or too old, from the oldest on.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn give_way(&mut self, now: SystemTime) -> io::Result<()> {
+        while let Some((oldest, _)) = self.segments.front().copied() {
             let total: u64 = self.segments.iter().map(|(_, size)| size).sum();
-            let (oldest, _) = self.segments[0];
             let path = self.folder.join(name(oldest));
             let room = total + self.segment_bytes() <= self.bounds.bytes_max;
             let fresh = || {
@@ -118,6 +129,9 @@ impl Ring {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => self.segments.pop_front(),
             };
+            if self.segments.is_empty() {
+                self.open = None;
+            }
         }
         Ok(())
     }
@@ -180,6 +194,18 @@ pub fn read(folder: &Path, readings_max: usize) -> io::Result<Past> {
     let over = past.readings.len().saturating_sub(readings_max);
     past.readings.drain(..over);
     Ok(past)
+}
+
+/// Removes the ring in `folder`. Whether there was one.
+///
+/// # Errors
+/// What the disk says.
+pub fn forget(folder: &Path) -> io::Result<bool> {
+    match fs::remove_dir_all(folder) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 fn name(number: u64) -> String {
@@ -276,9 +302,40 @@ mod tests {
         fill(&mut ring, 60, now - 48 * HOUR);
         assert_eq!(numbers(folder.path()).len(), 120);
         ring.write(&[reading(120)], now + 2 * HOUR).unwrap();
-        // The segment that is being written stays.
-        let left = numbers(folder.path());
-        assert!(left.len() < 60 && left.last() == Some(&120), "{left:?}");
+        assert_eq!(numbers(folder.path()), [120]);
+    }
+
+    #[test]
+    fn what_is_too_old_goes_also_where_too_little_comes_to_fill_a_segment() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ring = Ring::open(folder.path(), SMALL).unwrap();
+        let now = SystemTime::now();
+        for quarter in 0..8 {
+            ring.write(&[reading(quarter)], now + HOUR / 4 * quarter as u32).unwrap();
+        }
+        // All were written just now by the clock of the disk, each into a segment of its own.
+        assert_eq!(list(folder.path()).unwrap().len(), 4);
+        assert_eq!(numbers(folder.path()), [4, 5, 6, 7]);
+        ring.give_way(now + 2 * HOUR).unwrap();
+        assert!(numbers(folder.path()).is_empty());
+        ring.write(&[reading(8)], now + 2 * HOUR).unwrap();
+        assert_eq!(numbers(folder.path()), [8]);
+    }
+
+    #[test]
+    fn a_ring_that_was_written_within_larger_bounds_is_shrunk_when_it_is_taken_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let large = Bounds { bytes_max: 64 * SMALL.bytes_max, age_max: HOUR };
+        let mut ring = Ring::open(folder.path(), large).unwrap();
+        for sequence in 0..2000 {
+            ring.write(&[head("x"), reading(sequence)], SystemTime::now()).unwrap();
+        }
+        assert!(size(folder.path()) > 8 * SMALL.bytes_max);
+        drop(ring);
+        let mut ring = Ring::open(folder.path(), SMALL).unwrap();
+        assert!(size(folder.path()) <= SMALL.bytes_max, "{}", size(folder.path()));
+        ring.write(&[head("x"), reading(2000)], SystemTime::now()).unwrap();
+        assert_eq!(numbers(folder.path()).last(), Some(&2000));
     }
 
     #[test]

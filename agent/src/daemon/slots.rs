@@ -3,7 +3,7 @@
 use super::House;
 use super::hands::SlotHands;
 use super::watched::Watched;
-use crate::capture::Recorder;
+use crate::capture::{Permit, Recorder, forget};
 use crate::config::{SlotConfig, SourceKind};
 use crate::ledger::Position;
 use crate::source::Arrival;
@@ -57,10 +57,16 @@ impl House {
     ) -> anyhow::Result<Opened> {
         let (arrivals, inbox) = mpsc::channel(ARRIVALS_MAX);
         let (receipts, committed) = mpsc::unbounded_channel();
+        let captured = self.config.state_dir.join("capture").join(name.as_str());
         let capture = config.capture.map(|bounds| {
-            let folder = self.config.state_dir.join("capture").join(name.as_str());
-            Recorder::start(&folder, bounds)
+            Recorder::start(&captured, Permit::new(bounds, name.clone(), self.site.clone()))
         });
+        // Of a slot that captures no longer nothing is kept.
+        if capture.is_none()
+            && let Err(error) = forget(&captured)
+        {
+            tracing::warn!("{} is not removed: {error}", captured.display());
+        }
         let (slot, position) = open(SlotParts {
             device: self.name.clone(),
             slot: name.clone(),

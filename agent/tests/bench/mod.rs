@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 #![allow(dead_code)] // Not every test needs all of it.
 
-use lineside_agent::capture::Recorder;
+use lineside_agent::capture::{Permit, Recorder};
 use lineside_agent::config::{Overflow, Pace, SlotConfig, SourceKind};
 use lineside_agent::ledger::{Ledger, OutboxLimits, Position};
 use lineside_agent::source::{Arrival, Row, Step};
@@ -30,7 +30,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
@@ -353,7 +353,11 @@ pub fn bench_of(
     let (arrivals, inbox) = mpsc::channel(4);
     let (receipts, _heard) = mpsc::unbounded_channel();
     let watched = Arc::new(Watched::default());
-    let capture = config.capture.map(|bounds| Recorder::start(&folder.join("capture"), bounds));
+    let capture = config.capture.map(|bounds| {
+        let permit =
+            Permit::new(bounds, "echo".parse().unwrap(), watch::Sender::default().subscribe());
+        Recorder::start(&folder.join("capture"), permit)
+    });
     let parts = SlotParts {
         device: "bench".parse().unwrap(),
         slot: "echo".parse().unwrap(),

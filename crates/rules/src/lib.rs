@@ -2,6 +2,7 @@
 //!
 //! Evaluated alike on device and server. Reads no clock and no file.
 
+mod capture;
 mod check;
 mod comparison;
 mod limits;
@@ -9,6 +10,7 @@ mod shadow;
 mod site;
 mod verdict;
 
+pub use capture::CaptureLimits;
 pub use comparison::{Agreement, ShadowObservation, judge_shadow};
 pub use limits::{Range, TrialLimits};
 pub use shadow::{Decide, EVERY_OUTPUT, ShadowLimits, Since, Tolerance};

@@ -1,5 +1,6 @@
 //! What holds at a site, whatever a release or its author allows besides.
 
+use crate::capture::CaptureLimits;
 use crate::limits::TrialLimits;
 use crate::shadow::ShadowLimits;
 use serde::{Deserialize, Serialize};
@@ -26,11 +27,18 @@ pub struct SitePolicy {
 #[serde(deny_unknown_fields)]
 pub struct SlotPolicy {
     /// Limits of trials.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_unset")]
     pub trial: TrialLimits,
     /// Limits of shadow runs.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_unset")]
     pub shadow: ShadowLimits,
+    /// Limits of what is captured.
+    #[serde(default, skip_serializing_if = "is_unset")]
+    pub capture: CaptureLimits,
+}
+
+fn is_unset<T: Default + PartialEq>(limits: &T) -> bool {
+    *limits == T::default()
 }
 
 impl SitePolicy {
@@ -44,6 +52,11 @@ impl SitePolicy {
         ShadowLimits::strictest(self.of(slot).map(|policy| &policy.shadow))
     }
 
+    /// What may be captured in `slot`.
+    pub fn capture(&self, slot: &str) -> CaptureLimits {
+        CaptureLimits::strictest(self.of(slot).map(|policy| &policy.capture))
+    }
+
     /// Whether each limit is one that can be judged by.
     ///
     /// # Errors
@@ -55,6 +68,7 @@ impl SitePolicy {
             };
             policy.trial.check().map_err(|wrong| within("trial", wrong))?;
             policy.shadow.check().map_err(|wrong| within("shadow", wrong))?;
+            policy.capture.check().map_err(|wrong| within("capture", wrong))?;
         }
         Ok(())
     }
@@ -73,6 +87,7 @@ mod tests {
         let slot = |frames, crashes_max| SlotPolicy {
             trial: TrialLimits { frames, crashes_max, ..TrialLimits::default() },
             shadow: ShadowLimits { frames, ..ShadowLimits::default() },
+            capture: CaptureLimits { mib_max: frames, ..CaptureLimits::default() },
         };
         let slots = [("*", slot(Some(500), Some(1))), ("line", slot(Some(200), Some(0)))];
         let slots = slots.map(|(name, policy)| (name.to_owned(), policy));
@@ -81,6 +96,8 @@ mod tests {
         assert_eq!((trial.frames, trial.crashes_max), (Some(500), Some(0)));
         assert_eq!(policy.trial("other").crashes_max, Some(1));
         assert_eq!(policy.shadow("line").frames, Some(500));
+        assert_eq!(policy.capture("line").mib_max, Some(200));
+        assert!(SitePolicy::default().capture("line").is_allowed());
         assert!(!SitePolicy::default().shadow("line").is_wanted());
     }
 
