@@ -3,12 +3,21 @@
 
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 
+use lineside_bundle::archive;
+use lineside_bundle::parcel::{self, Papers};
+use lineside_tests::child::wait;
 use lineside_tests::fleet::Fleet;
 use lineside_tests::{complaint, examples, lineside_in, root};
+use lineside_trust::{
+    AssignmentSpec, KeyPair, Listed, RoleDraft, SnapshotSpec, TimestampSpec, sign_assignment,
+    sign_snapshot, sign_timestamp,
+};
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 use tempfile::TempDir;
+use time::{Duration, OffsetDateTime};
 
 /// A fleet whose release keys are at the desk, and others with machines of their own: a folder each.
 struct Desk {
@@ -57,10 +66,65 @@ impl Desk {
         Ok(back)
     }
 
+    /// Writes a file that has a bundle installed in a slot of a device, with the keys that lie on the
+    /// server and Anna's, to whom the release keys have given other paths.
+    fn forge(&self, device: &str, slot: &str, bundle: &str, file: &str) {
+        let read = |name: &str| fs::read(self.path(name)).unwrap();
+        let key = |name: &str| KeyPair::from_pem(&String::from_utf8(read(name)).unwrap()).unwrap();
+        let bundle = archive::read(&read(bundle)[..]).unwrap();
+        let now = OffsetDateTime::now_utc();
+        let (expires, id) = (now + Duration::days(9), bundle.release_id());
+        let mut beyond = RoleDraft::after(None, Vec::new());
+        beyond.add(id.clone(), None).unwrap();
+        let beyond = beyond.sign(expires, &[&key("anna/key.pem")]);
+        let list = read("keys/releases.json");
+        let listed = |bytes: &[u8]| Listed::of("list", bytes).unwrap();
+        let (version, online) = (now.unix_timestamp() as u64 + 99, key("server/keys/online.pem"));
+        let documents =
+            [("targets".to_owned(), listed(&list)), ("vendor-acme".to_owned(), listed(&beyond))];
+        let documents = BTreeMap::from(documents);
+        let snapshot = sign_snapshot(&SnapshotSpec { version, expires, documents }, &online);
+        let timestamp = sign_timestamp(
+            &TimestampSpec { version, signed_at: now, expires, snapshot: listed(&snapshot) },
+            &online,
+        );
+        let assignment = AssignmentSpec {
+            device: device.parse().unwrap(),
+            version: 99,
+            expires,
+            slots: BTreeMap::from([(slot.parse().unwrap(), id)]),
+            approved: BTreeSet::new(),
+        };
+        let papers = Papers {
+            metadata: vec![
+                ("timestamp.json".into(), timestamp),
+                (format!("{version}.snapshot.json"), snapshot),
+                (format!("{}.targets.json", listed(&list).version()), list),
+                ("1.vendor-acme.json".into(), beyond),
+            ],
+            assignment: sign_assignment(&assignment, &key("server/keys/director.pem")),
+            files: Vec::new(),
+        };
+        let mut bytes = Vec::new();
+        parcel::write(&papers, &[bundle], &mut bytes).unwrap();
+        fs::write(self.path(file), bytes).unwrap();
+    }
+
     fn built(&self, example: &str, version: &str) -> String {
         let file = examples::build(example, version, self.folder.path()).unwrap();
         file.to_str().unwrap().to_owned()
     }
+}
+
+/// Settings of a device in whose slot `turbine` a recording is played, and captured.
+fn turbine() -> String {
+    let recording = root().join("examples/turbine/recordings/reference.csv");
+    format!(
+        "[slots.turbine]\nsource = 'scada'\nsinks = ['log']\n[slots.turbine.capture]\n\
+         [sources.scada]\nkind = 'file'\npaths = ['{}']\npace = 12000.0\n\
+         [sinks.log]\nkind = 'file'\npath = 'findings.jsonl'\n",
+        recording.display()
+    )
 }
 
 fn contains(refused: Result<Value, String>, words: &[&str]) {
@@ -128,6 +192,13 @@ fn a_vendor_releases_his_own_bundles_by_his_own_keys_and_a_device_runs_them() {
         ["active", "candidate"].iter().any(|place| slot[*place] == "ecg v1")
     };
     desk.fleet.wait_until_says("bed-7", "ecg v1 is here", holds).unwrap();
+
+    // Whoever stole the server gives the device what the vendor has signed beyond his paths.
+    desk.forge("bed-7", "ward", &turbine, "stolen.lsd");
+    let refused = desk.fleet.on_device("bed-7", &["install", "../stolen.lsd"]).unwrap();
+    let said = complaint(&refused);
+    let wanted = "turbine/1 is assigned, and the release keys have not signed it";
+    assert!(!refused.status.success() && said.contains(wanted), "{said}");
 }
 
 #[test]
@@ -230,4 +301,91 @@ fn two_of_a_vendors_people_sign_apart_and_his_keys_and_rights_are_changed_and_ta
     contains(desk.desk(&["assign", "bed-7", "ward", "ecg/2"]), &["there is no release \"ecg/2\""]);
     let again = ["release", "undelegate", "vendor-acme", "--draft", "list-4"];
     contains(desk.desk(&again), &["nothing is delegated to vendor-acme"]);
+}
+
+#[test]
+fn a_policy_that_a_site_signs_has_its_devices_run_shadows_and_keep_no_readings() {
+    let mut desk = Desk::with(&["smith", "zeno"]);
+    desk.fleet.release("turbine", "1").unwrap();
+    desk.fleet.release("turbine", "2").unwrap();
+    let folder = desk.folder.path().to_owned();
+    let write = |name: &str, text: &str| fs::write(folder.join(name), text).unwrap();
+    write("shadows.toml", "[slots.\"*\".shadow]\nframes = 900000\n");
+    let sign = |file: &str, key: &str| {
+        desk.desk(&["site", "policy", "sign", file, "--site", "mill", "--key", key])
+    };
+    contains(sign("shadows.toml", "smith/key.pem"), &["lineside release delegate site-mill"]);
+    // A site signs what holds there unless it is told otherwise.
+    let said = desk.desk(&["release", "delegate", "site-mill", "--key", "smith/key.pub.json"]);
+    assert_eq!(said.unwrap()["delegation"]["paths"], json!(["site/mill/*"]));
+    contains(
+        desk.desk(&["site", "policy", "show", "mill"]),
+        &["site mill has signed no policy that holds", "lineside site policy sign"],
+    );
+    write("odd.toml", "[slots.turbine.shadow]\nagreement_min = 95\n");
+    contains(sign("odd.toml", "smith/key.pem"), &["slots.turbine.shadow.agreement_min"]);
+    contains(sign("shadows.toml", "zeno/key.pem"), &["is no key of site-mill", "(smith)"]);
+    let other =
+        ["site", "policy", "sign", "shadows.toml", "--site", "dale", "--key", "smith/key.pem"];
+    contains(desk.desk(&other), &["delegated nothing to site-dale, but to site-mill"]);
+    let signed = sign("shadows.toml", "smith/key.pem").unwrap();
+    let policy = signed["files"]["site/mill/policy.json"].as_str().unwrap();
+    assert!(policy.contains("\"frames\": 900000"), "{policy}");
+    assert_eq!(sign("shadows.toml", "smith/key.pem").unwrap()["new"], false);
+    let shown = desk.desk(&["site", "policy", "show", "mill"]).unwrap();
+    assert_eq!(
+        (&shown["list"], &shown["policy"]["slots"]["*"]["shadow"]["frames"]),
+        (&json!(1), &json!(900000))
+    );
+
+    // Two devices that differ in where they stand.
+    for (device, site) in [("mill-7", "mill"), ("dale-1", "dale")] {
+        let folder = format!("{device}/device");
+        desk.desk(&["device", "add", device, "-o", &folder, "--site", site]).unwrap();
+        let site = if site == "mill" { "site = 'mill'\n" } else { "" };
+        desk.fleet.set(device, &format!("{site}{}", turbine())).unwrap();
+        desk.fleet.start_agent(device).unwrap();
+        desk.fleet.assign(device, "turbine", "turbine/1").unwrap();
+    }
+    let idle = |release: &'static str| {
+        move |status: &Value| {
+            let slot = &status["slots"]["turbine"];
+            slot["active"] == release && slot["phase"] == "idle"
+        }
+    };
+    for device in ["mill-7", "dale-1"] {
+        desk.fleet.wait_until_says(device, "v1 stays", idle("turbine v1")).unwrap();
+        desk.fleet.assign(device, "turbine", "turbine/2").unwrap();
+    }
+    let in_shadow = |status: &Value| {
+        let slot = &status["slots"]["turbine"];
+        slot["phase"] == "shadow" && slot["active"] == "turbine v1"
+    };
+    desk.fleet.wait_until_says("mill-7", "v2 answers in the shadow", in_shadow).unwrap();
+    desk.fleet.wait_until_says("dale-1", "v2 stays", idle("turbine v2")).unwrap();
+    assert!(in_shadow(&desk.fleet.status("mill-7").unwrap()));
+
+    // What was captured goes when the site says so: drafted at the desk, signed where there is no
+    // network.
+    let captured = desk.fleet.device_folder("mill-7").join("state/capture/turbine");
+    wait("readings are captured", || captured.exists().then_some(())).unwrap();
+    write(
+        "never.toml",
+        "[slots.\"*\".shadow]\nframes = 900000\n[slots.turbine.capture]\nallowed = false\n",
+    );
+    let draft = ["site", "policy", "sign", "never.toml", "--site", "mill", "--draft", "policy-2"];
+    let drafted = desk.desk(&draft).unwrap();
+    assert_eq!(drafted["document"], "list 2 of site-mill");
+    let shown = desk.at("smith", &["keys", "show", "../policy-2"]).unwrap();
+    let policy = shown["files"]["site/mill/policy.json"].as_str().unwrap();
+    assert!(policy.contains("\"allowed\": false"), "{policy}");
+    contains(
+        desk.sign("policy-2", "zeno").map(Value::from),
+        &["has no say in list 2 of site-mill"],
+    );
+    let signed = desk.sign("policy-2", "smith").unwrap();
+    desk.desk(&["keys", "publish", &signed]).unwrap();
+    wait("what was captured is gone", || (!captured.exists()).then_some(())).unwrap();
+    let others = desk.fleet.device_folder("dale-1").join("state/capture/turbine");
+    assert!(others.exists());
 }

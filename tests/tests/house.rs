@@ -38,6 +38,7 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 19] = [
         &[
             "lineside-bundle",
             "lineside-delta",
+            "lineside-rules",
             "lineside-runtime",
             "lineside-trust",
             "lineside-wire",

@@ -12,6 +12,7 @@ mod plugin;
 mod release;
 mod role;
 mod server;
+mod site;
 
 use clap::{Parser, Subcommand};
 use connection::Connection;
@@ -44,6 +45,9 @@ enum Command {
     Keys(keys::KeysCommand),
     /// Push a bundle to the server, and sign it as a release.
     Release(release::Release),
+    /// Say what holds at a site, whatever a release allows.
+    #[command(subcommand)]
+    Site(site::SiteCommand),
     /// Say which release a slot of a device shall hold.
     Assign(assign::Assign),
     /// Approve the release that is assigned to a slot, where a person has to before it takes the route.
@@ -70,6 +74,7 @@ fn main() -> ExitCode {
         Command::Plugin(command) => plugin::run(command, &output),
         Command::Keys(command) => keys::run(command, connection, &output),
         Command::Release(release) => release::run(&release, connection, &output),
+        Command::Site(command) => site::run(command, connection, &output),
         Command::Assign(assign) => assign::run(&assign, connection, &output),
         Command::Approve(approve) => assign::approve(&approve, connection, &output),
         Command::Unassign(unassign) => assign::end(&unassign, connection, &output),

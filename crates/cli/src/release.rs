@@ -3,6 +3,8 @@
 mod delegate;
 mod publish;
 
+pub use publish::put_draft;
+
 use crate::ask::{self, Ask};
 use crate::connection::Connection;
 use crate::output::Output;
@@ -10,7 +12,7 @@ use clap::{Args, Subcommand};
 use time::Duration;
 
 /// How long a list is good: after that, devices go on and take nothing new.
-const LIST_LIFE: Duration = Duration::days(365);
+pub const LIST_LIFE: Duration = Duration::days(365);
 
 #[derive(Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]

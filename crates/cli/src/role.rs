@@ -183,19 +183,33 @@ impl<'a> Role<'a> {
         }
     }
 
-    /// What lies at those of its paths that are no releases, fetched from the server, to be carried on
-    /// with the next list.
+    /// What lies at those paths of the next list that are no releases, fetched from the server, but for
+    /// those that are `replaced`.
     ///
     /// # Errors
     /// The server lacks one, or it is no text.
-    pub fn files(&self) -> anyhow::Result<BTreeMap<String, String>> {
-        let mut files = BTreeMap::new();
-        for (path, (digest, _)) in self.trusted().iter().flat_map(|trusted| trusted.files()) {
-            let bytes = self.server.blob(&self.name, Kind::Blob, digest)?;
-            let text = String::from_utf8(bytes);
-            files.insert(path.clone(), text.with_context(|| format!("{path} is no text"))?);
-        }
-        Ok(files)
+    pub fn files(
+        &self,
+        next: &RoleDraft,
+        replaced: &[&str],
+    ) -> anyhow::Result<BTreeMap<String, String>> {
+        let kept = next.files().iter().filter(|(path, _)| !replaced.contains(&path.as_str()));
+        kept.map(|(path, (digest, _))| Ok((path.clone(), self.fetch(path, digest)?))).collect()
+    }
+
+    /// What lies at a path that is no release, by what it has signed last.
+    ///
+    /// # Errors
+    /// It has signed nothing there, or the server lacks it.
+    pub fn file(&self, path: &str) -> anyhow::Result<String> {
+        let signed = self.trusted().and_then(|trusted| trusted.files().get(path));
+        let (digest, _) = signed.with_context(|| format!("{} has signed no {path}", self.name))?;
+        self.fetch(path, digest)
+    }
+
+    fn fetch(&self, path: &str, digest: &Digest) -> anyhow::Result<String> {
+        let bytes = self.server.blob(&self.name, Kind::Blob, digest)?;
+        String::from_utf8(bytes).with_context(|| format!("{path} is no text"))
     }
 
     /// The draft of a list, for its signers; `files` is what it speaks of besides releases.

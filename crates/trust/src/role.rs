@@ -69,6 +69,11 @@ impl RoleDraft {
         self.releases.get(path)
     }
 
+    /// Digest and size of each file that is no release, by path.
+    pub fn files(&self) -> &BTreeMap<String, (Digest, u64)> {
+        &self.files
+    }
+
     /// Has `bytes` lie at `path`, in place of what lay there.
     pub fn put(&mut self, path: &str, bytes: &[u8]) {
         self.files.insert(path.to_owned(), (Digest::of(bytes), bytes.len() as u64));

@@ -163,7 +163,7 @@ fn by_role(
     let plan = plan_of_role(id, &role, release.floor)?;
     let pushed = push(&built, &server, plan.asked(), output)?;
     if let Some(next) = &plan.draft {
-        let files = role.files()?;
+        let files = role.files(next, &[])?;
         let draft = role.draft(next, OffsetDateTime::now_utc() + LIST_LIFE, files.clone())?;
         if let Some(file) = &release.draft {
             let (text, json) = put_draft(&draft, file)?;

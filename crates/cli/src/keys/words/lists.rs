@@ -2,6 +2,7 @@
 
 use super::{count, key_json, list, names, tell, time};
 use lineside_bundle::Digest;
+use lineside_rules::SitePolicy;
 use lineside_trust::{Delegation, ReleasesSpec, RoleSpec, SignedRelease};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -61,6 +62,9 @@ pub fn role(
         contents.lines().for_each(|line| {
             let _ = writeln!(text, "  {}", plain(line));
         });
+        if let Err(why) = understood(path, contents) {
+            let _ = writeln!(text, "no device will take this: {}", plain(&why));
+        }
     }
     let json = json!({ "role": delegation_json(role), "version": version,
         "expires": time(*expires), "releases": releases.keys().collect::<Vec<_>>(),
@@ -149,6 +153,13 @@ fn delegation_changes(before: &[Delegation], now: &[Delegation]) -> Vec<String> 
     changes
 }
 
+/// Whether a device will understand what stands at `path`.
+fn understood(path: &str, contents: &str) -> Result<(), String> {
+    let ["site", _, "policy.json"] = path.split('/').collect::<Vec<_>>()[..] else { return Ok(()) };
+    let policy: SitePolicy = serde_json::from_str(contents).map_err(|error| error.to_string())?;
+    policy.check().map_err(|(field, problem)| format!("{field}: {problem}"))
+}
+
 /// Text of somebody else's, so that a terminal shows what it says and does nothing else.
 fn plain(text: &str) -> String {
     let escaped = |c: char| match c {
@@ -161,6 +172,16 @@ fn plain(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_policy_that_no_device_understands_is_told_to_whoever_is_to_sign_it() {
+        let said = |text: &str| understood("site/mill/policy.json", text);
+        assert_eq!(said("{\"slots\":{}}"), Ok(()));
+        assert!(said("{\"slots\":{},\"more\":1}").unwrap_err().contains("more"));
+        let limits = "{\"slots\":{\"*\":{\"trial\":{\"frames\":0}}}}";
+        assert!(said(limits).unwrap_err().contains("slots.*.trial.frames"));
+        assert_eq!(understood("site/mill/notes", "anything"), Ok(()));
+    }
 
     #[test]
     fn what_somebody_else_wrote_cannot_write_over_the_terminal() {
