@@ -103,6 +103,7 @@ impl Desk {
                 ("1.vendor-acme.json".into(), beyond),
             ],
             assignment: sign_assignment(&assignment, &key("server/keys/director.pem")),
+            receipt: None,
             files: Vec::new(),
         };
         let mut bytes = Vec::new();

@@ -86,7 +86,7 @@ pub fn verify_receipt(
     let role = root.director();
     let named = role.keyids.iter().filter_map(|id| root.keys().get(id));
     let found = sealed.signers(&named.map(PublicKey::of).collect::<Vec<_>>()).len();
-    let threshold = usize::try_from(role.threshold).unwrap_or(usize::MAX);
+    let threshold = role.threshold;
     if found < threshold {
         let problem = format!("{found} of the {threshold} needed");
         return Err(TrustError::Signature { document: DOCUMENT, problem });
