@@ -9,8 +9,8 @@ use lineside_tests::child::wait;
 use lineside_tests::fleet::Fleet;
 use lineside_tests::{complaint, examples, lineside_in, root};
 use lineside_trust::{
-    AssignmentSpec, KeyPair, Listed, RoleDraft, SnapshotSpec, TimestampSpec, sign_assignment,
-    sign_snapshot, sign_timestamp,
+    AssignmentSpec, KeyPair, Listed, Others, RoleDraft, SnapshotSpec, TimestampSpec,
+    sign_assignment, sign_snapshot, sign_timestamp,
 };
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,7 +74,7 @@ impl Desk {
         let bundle = archive::read(&read(bundle)[..]).unwrap();
         let now = OffsetDateTime::now_utc();
         let (expires, id) = (now + Duration::days(9), bundle.release_id());
-        let mut beyond = RoleDraft::after(None, Vec::new());
+        let mut beyond = RoleDraft::after(None, Others::default());
         beyond.add(id.clone(), None).unwrap();
         let beyond = beyond.sign(expires, &[&key("anna/key.pem")]);
         let list = read("keys/releases.json");
@@ -292,6 +292,19 @@ fn two_of_a_vendors_people_sign_apart_and_his_keys_and_rights_are_changed_and_ta
     desk.desk(&["keys", "join", &by_anna, &by_cleo, "-o", "acme-2.both"]).unwrap();
     desk.desk(&["keys", "publish", "acme-2.both"]).unwrap();
     desk.fleet.assign("bed-7", "ward", "ecg/2").unwrap();
+
+    // What they withdraw nobody is given, and neither its version nor its number comes again.
+    let withdraw =
+        ["release", "withdraw", "ecg/2", "--role", "vendor-acme", "--draft", "acme-withdraws"];
+    let changes = desk.desk(&withdraw).unwrap()["changes"].to_string();
+    assert!(changes.contains("removes ecg/2"), "{changes}");
+    for person in ["anna", "cleo"] {
+        let signed = desk.sign("acme-withdraws", person).unwrap();
+        fs::rename(desk.path(&signed), desk.path("acme-withdraws")).unwrap();
+    }
+    desk.desk(&["keys", "publish", "acme-withdraws"]).unwrap();
+    contains(desk.desk(&["assign", "bed-7", "ward", "ecg/2"]), &["there is no release \"ecg/2\""]);
+    contains(release("acme-2-again", "2"), &["ecg v2 was withdrawn", "a new version"]);
 
     // Nothing of his is taken any longer.
     desk.desk(&["release", "undelegate", "vendor-acme", "--draft", "list-3"]).unwrap();

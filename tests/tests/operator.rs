@@ -85,6 +85,48 @@ fn a_bundle_is_released_once_and_assigned_by_name() {
 }
 
 #[test]
+fn a_release_that_is_withdrawn_is_given_to_nobody_and_its_number_is_gone() {
+    let folder = folder();
+    let fleet = Fleet::start(folder.path()).unwrap();
+    fleet.release("turbine", "1").unwrap();
+    let second = fleet.release("turbine", "2").unwrap();
+    fleet.add_device("mill-7", "").unwrap();
+    fleet.assign("mill-7", "turbine", "turbine/2").unwrap();
+    let manifest =
+        format!("{}/v2/turbine/manifests/{}", fleet.url(), second["digest"].as_str().unwrap());
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().proxy(None).http_status_as_error(false).build().into();
+    let bearer = format!("Bearer {}", fleet.token().unwrap());
+    let remove = || {
+        let mut answer = agent.delete(&manifest).header("authorization", &bearer).call().unwrap();
+        (answer.status().as_u16(), answer.body_mut().read_to_string().unwrap())
+    };
+    let (status, said) = remove();
+    assert_eq!(status, 409);
+    assert!(said.contains("lineside release withdraw turbine/2"), "{said}");
+
+    let unlisted = refused(&fleet.lineside(&["release", "withdraw", "turbine/9"]));
+    assert!(unlisted.contains("turbine/9 is not on the list"), "{unlisted}");
+    let said = fleet.json(&["release", "withdraw", "turbine/2", "--draft", "list"]).unwrap();
+    let changes = said["changes"].to_string();
+    for words in ["removes turbine/2", "never gives again of turbine", "numbers up to 2"] {
+        assert!(changes.contains(words), "{words}: {changes}");
+    }
+    let said = fleet.json(&["release", "withdraw", "turbine/2"]).unwrap();
+    assert_eq!(said["withdrawn"], serde_json::json!(["turbine/2"]));
+    let said = refused(&fleet.lineside(&["assign", "mill-7", "turbine", "turbine/2"]));
+    assert!(said.contains("there is no release \"turbine/2\""), "{said}");
+    assert_eq!(remove().0, 202);
+
+    let again = examples::build("turbine", "2", folder.path()).unwrap();
+    let said = refused(&fleet.lineside(&["release", again.to_str().unwrap()]));
+    assert!(said.contains("turbine v2 was withdrawn"), "{said}");
+    let third = fleet.release("turbine", "4").unwrap();
+    assert_eq!((&third["number"], &third["also"]), (&3.into(), &serde_json::json!([])));
+    fleet.assign("mill-7", "turbine", "turbine/4").unwrap();
+}
+
+#[test]
 fn a_version_names_one_bundle_for_ever_and_a_bundle_that_fails_its_checks_none() {
     let folder = folder();
     let fleet = Fleet::start(folder.path()).unwrap();

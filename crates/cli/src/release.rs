@@ -2,6 +2,8 @@
 
 mod delegate;
 mod publish;
+mod signed;
+mod withdraw;
 
 pub use publish::put_draft;
 
@@ -32,6 +34,8 @@ enum ReleaseCommand {
     Delegate(delegate::Delegate),
     /// Take back what was delegated.
     Undelegate(delegate::Undelegate),
+    /// Take releases off the list: nobody is given them any longer.
+    Withdraw(withdraw::Withdraw),
 }
 
 pub fn run(release: &Release, connection: &Connection, output: &Output) -> anyhow::Result<()> {
@@ -43,6 +47,7 @@ pub fn run(release: &Release, connection: &Connection, output: &Output) -> anyho
         Some(ReleaseCommand::Undelegate(undelegate)) => {
             delegate::undelegate(undelegate, connection, output)
         }
+        Some(ReleaseCommand::Withdraw(withdraw)) => withdraw::run(withdraw, connection, output),
         None => publish::run(&release.publish, connection, output),
     }
 }

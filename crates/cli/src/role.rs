@@ -7,8 +7,8 @@ use crate::server::{Kind, Server};
 use anyhow::{Context, bail};
 use lineside_bundle::Digest;
 use lineside_trust::{
-    Delegation, Draft, Listed, RoleDraft, SignedRelease, TrustError, TrustedReleases,
-    TrustedTargets, verify_delegated,
+    Delegation, Draft, Listed, Others, RoleDraft, TrustError, TrustedReleases, TrustedTargets,
+    verify_delegated,
 };
 use lineside_wire::name::RoleName;
 use std::collections::{BTreeMap, BTreeSet};
@@ -250,8 +250,8 @@ impl<'a> Role<'a> {
     }
 }
 
-/// Releases of the bundle of `path` that somebody else than `except` has signed, or the release keys:
-/// their numbers are taken.
+/// Releases of the bundle of `path` that somebody else than `except` has signed, or the release keys,
+/// and those that they have withdrawn: their numbers are taken.
 ///
 /// # Errors
 /// What the server says.
@@ -261,10 +261,11 @@ pub fn others(
     path: &str,
     except: Option<&RoleName>,
     now: OffsetDateTime,
-) -> anyhow::Result<Vec<SignedRelease>> {
-    let mut others = Vec::new();
+) -> anyhow::Result<Others> {
+    let mut others = Others::default();
     if except.is_some() {
-        others.extend(releases.iter().cloned());
+        others.releases.extend(releases.iter().cloned());
+        others.withdrawn.push(releases.withdrawn().clone());
     }
     let roles: BTreeSet<&str> = releases.delegates_for(path).into_iter().collect();
     for role in roles {
@@ -275,7 +276,8 @@ pub fn others(
         let Some(bytes) = server.role(&name)? else { continue };
         // What does not hold is installed nowhere, and takes no number.
         if let Ok(targets) = verify_delegated(releases, role, &bytes, None, now) {
-            others.extend(targets.releases().values().cloned());
+            others.releases.extend(targets.releases().values().cloned());
+            others.withdrawn.push(targets.withdrawn().clone());
         }
     }
     Ok(others)

@@ -9,6 +9,7 @@ use crate::key::{KeyPair, PublicKey};
 use crate::releases::{SignedRelease, TrustedReleases, digest, release_in, without_nulls};
 use crate::repository::rules::{ROLES, sound_targets};
 use crate::root::Root;
+use crate::withdrawn::Withdrawals;
 use lineside_bundle::Digest;
 use lineside_wire::name::{NameError, RoleName};
 use serde_json::{Map, Value, json};
@@ -136,8 +137,7 @@ pub(crate) fn file_targets(files: &BTreeMap<String, (Digest, u64)>) -> Map<Strin
 #[derive(Debug, Clone)]
 pub struct TrustedTargets {
     seen: Seen,
-    releases: BTreeMap<String, SignedRelease>,
-    files: BTreeMap<String, (Digest, u64)>,
+    listed: Listing,
 }
 
 impl TrustedTargets {
@@ -146,14 +146,24 @@ impl TrustedTargets {
         self.seen
     }
 
+    /// All that it says.
+    pub(crate) fn listed(&self) -> &Listing {
+        &self.listed
+    }
+
     /// The releases, by path (`turbine/2`).
     pub fn releases(&self) -> &BTreeMap<String, SignedRelease> {
-        &self.releases
+        &self.listed.releases
+    }
+
+    /// What the role has withdrawn.
+    pub fn withdrawn(&self) -> &Withdrawals {
+        &self.listed.withdrawn
     }
 
     /// Digest and size of each other file, by path (`site/mill/policy.json`).
     pub fn files(&self) -> &BTreeMap<String, (Digest, u64)> {
-        &self.files
+        &self.listed.files
     }
 }
 
@@ -179,12 +189,20 @@ pub fn verify_delegated(
     let signed = metadata.signed();
     let seen = verify_sequence(DOCUMENT, signed.version, bytes, seen)?;
     verify_expiry(DOCUMENT, signed, now)?;
-    let (releases, files) = within(delegate, signed).map_err(failed)?;
-    Ok(TrustedTargets { seen, releases, files })
+    let listed = within(delegate, signed).map_err(failed)?;
+    Ok(TrustedTargets { seen, listed })
 }
 
-/// Releases by path, and digest and size of every other file.
-pub(crate) type Listing = (BTreeMap<String, SignedRelease>, BTreeMap<String, (Digest, u64)>);
+/// What a list of a role says.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Listing {
+    /// By path.
+    pub(crate) releases: BTreeMap<String, SignedRelease>,
+    /// What was a release.
+    pub(crate) withdrawn: Withdrawals,
+    /// Digest and size of each other file, by path.
+    pub(crate) files: BTreeMap<String, (Digest, u64)>,
+}
 
 /// What a document lists, if all of it is what the role may sign.
 pub(crate) fn within(delegate: &DelegatedRole, signed: &Targets) -> Result<Listing, String> {
@@ -205,7 +223,8 @@ pub(crate) fn within(delegate: &DelegatedRole, signed: &Targets) -> Result<Listi
             files.insert(path.clone(), (digest(path, target)?, target.length));
         }
     }
-    Ok((releases, files))
+    let withdrawn = Withdrawals::of(&signed.extra, &releases)?;
+    Ok(Listing { releases, withdrawn, files })
 }
 
 /// Delegations as TUF writes them (4.5).

@@ -21,6 +21,7 @@ mod report;
 pub mod repository;
 mod role;
 mod root;
+mod withdrawn;
 
 pub use agree::{AgreeError, TrustedTarget, agree};
 pub use assignment::{AssignmentSpec, TrustedAssignment, sign_assignment, verify_assignment};
@@ -37,3 +38,4 @@ pub use releases::{ReleasesDraft, ReleasesSpec, SignedRelease, TrustedReleases, 
 pub use report::{REPORT_BYTES_MAX, Report, ReportError, UnverifiedReport, seal_report};
 pub use role::{RoleDraft, RoleSpec};
 pub use root::{Root, RootSpec, sign_root};
+pub use withdrawn::{Others, Withdrawals, Withdrawn};

@@ -9,6 +9,7 @@ use crate::error::TrustError;
 use crate::key::KeyPair;
 use crate::repository::rules::sound_targets;
 use crate::root::Root;
+use crate::withdrawn::{Others, Withdrawals};
 use lineside_bundle::{BundleName, BundleVersion, Digest, ReleaseId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -56,6 +57,7 @@ struct Custom {
 pub struct TrustedReleases {
     seen: Seen,
     releases: BTreeMap<String, SignedRelease>,
+    withdrawn: Withdrawals,
     delegations: Option<Delegations>,
 }
 
@@ -68,6 +70,11 @@ impl TrustedReleases {
     /// The release at `path` (`turbine/2`).
     pub fn get(&self, path: &str) -> Option<&SignedRelease> {
         self.releases.get(path)
+    }
+
+    /// What was withdrawn of it.
+    pub fn withdrawn(&self) -> &Withdrawals {
+        &self.withdrawn
     }
 
     /// The roles that may sign targets besides the release keys, in the order in which they are asked.
@@ -136,17 +143,19 @@ pub fn verify_releases(
     let signed = metadata.signed();
     let seen = verify_sequence(DOCUMENT, signed.version, bytes, seen)?;
     verify_expiry(DOCUMENT, signed, now)?;
-    let releases = listed(signed)?;
-    Ok(TrustedReleases { seen, releases, delegations: signed.delegations.clone() })
+    let (releases, withdrawn) = listed(signed)?;
+    Ok(TrustedReleases { seen, releases, withdrawn, delegations: signed.delegations.clone() })
 }
 
-fn listed(signed: &Targets) -> Result<BTreeMap<String, SignedRelease>, TrustError> {
+fn listed(signed: &Targets) -> Result<(BTreeMap<String, SignedRelease>, Withdrawals), TrustError> {
     sound_targets(signed).map_err(format_error)?;
     let release = |(path, target): (&String, &TargetFile)| {
         let release = release_in(path, target).map_err(format_error)?;
         Ok((path.clone(), release))
     };
-    signed.targets.iter().map(release).collect()
+    let releases = signed.targets.iter().map(release).collect::<Result<_, TrustError>>()?;
+    let withdrawn = Withdrawals::of(&signed.extra, &releases).map_err(format_error)?;
+    Ok((releases, withdrawn))
 }
 
 fn format_error(problem: String) -> TrustError {
@@ -189,11 +198,12 @@ pub(crate) fn digest(path: &str, target: &TargetFile) -> Result<Digest, String> 
     format!("sha256:{hex}").parse().map_err(|error| format!("{path}: {error}"))
 }
 
-/// The release after `own` and `others` of its bundle: it gets the next number among all of them, and
-/// no lower floor than any.
+/// The release after `own`, what was `withdrawn` of them, and `others` of its bundle: it gets the next
+/// number among all of them, and no lower floor than any.
 pub(crate) fn next(
     own: &BTreeMap<String, SignedRelease>,
-    others: &[SignedRelease],
+    withdrawn: &Withdrawals,
+    others: &Others,
     id: ReleaseId,
     floor: Option<u64>,
 ) -> Result<SignedRelease, String> {
@@ -205,16 +215,27 @@ pub(crate) fn next(
             format!("{id} is released already with other contents: give the bundle a new version")
         });
     }
-    if others.iter().any(|other| other.path() == path) {
+    if others.releases.iter().any(|other| other.path() == path) {
         return Err(format!(
             "{id} is released already by others who may sign it: give the bundle a new version"
         ));
     }
-    let siblings = || own.values().chain(others).filter(|release| release.id.name == id.name);
-    let last = siblings().map(|release| release.number).max().unwrap_or(0);
+    let withdrawn = || others.withdrawn.iter().chain([withdrawn]);
+    if withdrawn().any(|withdrawn| withdrawn.has(&id)) {
+        return Err(format!(
+            "{id} was withdrawn, and a version names one bundle for ever: give the bundle a new version"
+        ));
+    }
+    let listed = own.values().chain(&others.releases).filter(|release| release.id.name == id.name);
+    let gone = withdrawn().filter_map(|withdrawn| withdrawn.get(&id.name));
+    let counted = listed
+        .map(|release| (release.number, release.floor))
+        .chain(gone.map(|withdrawn| (withdrawn.number, withdrawn.floor)));
+    let (last, floor_before) = counted.fold((0, 0), |(last, highest), (number, floor)| {
+        (u64::max(last, number), u64::max(highest, floor))
+    });
     let number =
         last.checked_add(1).ok_or_else(|| format!("{} has used up its numbers", id.name))?;
-    let floor_before = siblings().map(|release| release.floor).max().unwrap_or(0);
     let floor = floor.unwrap_or(0).max(floor_before);
     if floor > number {
         return Err(format!("floor {floor} is above {number}, the number of {id}"));
@@ -241,7 +262,8 @@ pub(crate) fn targets(releases: &BTreeMap<String, SignedRelease>) -> Map<String,
 pub struct ReleasesDraft {
     version: u64,
     releases: BTreeMap<String, SignedRelease>,
-    others: Vec<SignedRelease>,
+    withdrawn: Withdrawals,
+    others: Others,
     delegations: Option<Value>,
 }
 
@@ -252,11 +274,12 @@ impl ReleasesDraft {
         let version = trusted.map_or(0, |trusted| trusted.seen.version) + 1;
         let delegations = trusted.and_then(|trusted| trusted.delegations.as_ref());
         let delegations = delegations.map(|delegations| without_nulls(json!(delegations)));
-        ReleasesDraft { version, releases, others: Vec::new(), delegations }
+        let withdrawn = trusted.map(|trusted| trusted.withdrawn.clone()).unwrap_or_default();
+        ReleasesDraft { version, releases, withdrawn, others: Others::default(), delegations }
     }
 
     /// The same, with what others have signed: a bundle counts its releases whoever signs them.
-    pub fn beside(self, others: Vec<SignedRelease>) -> ReleasesDraft {
+    pub fn beside(self, others: Others) -> ReleasesDraft {
         ReleasesDraft { others, ..self }
     }
 
@@ -266,9 +289,18 @@ impl ReleasesDraft {
     /// # Errors
     /// A sentence: the version exists, or the floor is above the new number.
     pub fn add(&mut self, id: ReleaseId, floor: Option<u64>) -> Result<SignedRelease, String> {
-        let release = next(&self.releases, &self.others, id, floor)?;
+        let release = next(&self.releases, &self.withdrawn, &self.others, id, floor)?;
         self.releases.insert(release.path(), release.clone());
         Ok(release)
+    }
+
+    /// Takes the release at `path` (`turbine/2`) off the list. Neither its number nor its version is
+    /// ever given again, and the floor of its bundle stays.
+    ///
+    /// # Errors
+    /// A sentence: it is not on the list.
+    pub fn withdraw(&mut self, path: &str) -> Result<SignedRelease, String> {
+        self.withdrawn.withdraw(path, &mut self.releases)
     }
 
     /// Lets these others sign targets as well, in the order in which they are asked, in place of
@@ -294,6 +326,7 @@ impl ReleasesDraft {
         if let Some(delegations) = &self.delegations {
             signed["delegations"] = delegations.clone();
         }
+        self.withdrawn.put_into(&mut signed);
         signed
     }
 }
@@ -307,6 +340,8 @@ pub struct ReleasesSpec {
     pub expires: OffsetDateTime,
     /// The releases, by path.
     pub releases: BTreeMap<String, SignedRelease>,
+    /// What was withdrawn.
+    pub withdrawn: Withdrawals,
     /// Who else may sign targets.
     pub delegations: Vec<Delegation>,
 }
@@ -318,10 +353,12 @@ impl ReleasesSpec {
         let expires = OffsetDateTime::from_unix_timestamp(signed.expires.as_second())
             .map_err(|error| format_error(error.to_string()))?;
         let others = signed.delegations.as_ref().map(delegated).unwrap_or_default();
+        let (releases, withdrawn) = listed(signed)?;
         let again = ReleasesDraft {
             version: signed.version,
-            releases: listed(signed)?,
-            others: Vec::new(),
+            releases,
+            withdrawn,
+            others: Others::default(),
             delegations: (!others.is_empty()).then(|| delegations(&others)),
         };
         // Written again it must be the same, but for the version of the specification: then there is
@@ -333,6 +370,7 @@ impl ReleasesSpec {
                 version: signed.version,
                 expires,
                 releases: again.releases,
+                withdrawn: again.withdrawn,
                 delegations: others,
             }),
             _ => Err(format_error("it says more than this version of lineside can show".into())),

@@ -1,10 +1,11 @@
 //! What a delegated role signs: releases of a vendor, what holds at a site.
 
-use crate::delegation::{DOCUMENT, TrustedTargets, file_targets, within};
+use crate::delegation::{DOCUMENT, Listing, TrustedTargets, file_targets, within};
 use crate::document::{SPEC_VERSION, envelope, parse, timestamp, verify_version};
 use crate::error::TrustError;
 use crate::key::KeyPair;
 use crate::releases::{SignedRelease, TrustedReleases, next, targets};
+use crate::withdrawn::{Others, Withdrawals};
 use lineside_bundle::{Digest, ReleaseId};
 use serde_json::{Value, json};
 use sigstore_tuf::canonical_json::to_canonical_bytes;
@@ -16,19 +17,17 @@ use time::OffsetDateTime;
 #[derive(Debug, Clone)]
 pub struct RoleDraft {
     version: u64,
-    releases: BTreeMap<String, SignedRelease>,
-    files: BTreeMap<String, (Digest, u64)>,
-    others: Vec<SignedRelease>,
+    listed: Listing,
+    others: Others,
 }
 
 impl RoleDraft {
     /// The list that follows what the role has signed; without that, its first. `others` are the
     /// releases that somebody else has signed: a bundle counts its releases whoever signs them.
-    pub fn after(trusted: Option<&TrustedTargets>, others: Vec<SignedRelease>) -> RoleDraft {
-        let releases = trusted.map(|trusted| trusted.releases().clone()).unwrap_or_default();
-        let files = trusted.map(|trusted| trusted.files().clone()).unwrap_or_default();
+    pub fn after(trusted: Option<&TrustedTargets>, others: Others) -> RoleDraft {
+        let listed = trusted.map(|trusted| trusted.listed().clone()).unwrap_or_default();
         let version = trusted.map_or(0, |trusted| trusted.seen().version) + 1;
-        RoleDraft { version, releases, files, others }
+        RoleDraft { version, listed, others }
     }
 
     /// The list that follows `kept`, whose signatures are not looked at: whoever calls this trusts the
@@ -42,15 +41,15 @@ impl RoleDraft {
         list: &TrustedReleases,
         name: &str,
         version: u64,
-        others: Vec<SignedRelease>,
+        others: Others,
     ) -> Result<RoleDraft, TrustError> {
         let mut signed = parse::<Targets>(DOCUMENT, kept)?.into_signed();
         let (_, role) = list.role(name)?;
         signed.targets.retain(|path, _| role.matches_path(path).unwrap_or(false));
-        let (releases, files) = within(role, &signed)
+        let listed = within(role, &signed)
             .map_err(|problem| TrustError::Format { document: DOCUMENT, problem })?;
         let version = signed.version.max(version).saturating_add(1);
-        Ok(RoleDraft { version, releases, files, others })
+        Ok(RoleDraft { version, listed, others })
     }
 
     /// Adds a release under the next number of its bundle. `floor` raises the number below which a
@@ -59,24 +58,34 @@ impl RoleDraft {
     /// # Errors
     /// A sentence: the version exists, or the floor is above the new number.
     pub fn add(&mut self, id: ReleaseId, floor: Option<u64>) -> Result<SignedRelease, String> {
-        let release = next(&self.releases, &self.others, id, floor)?;
-        self.releases.insert(release.path(), release.clone());
+        let Listing { releases, withdrawn, .. } = &mut self.listed;
+        let release = next(releases, withdrawn, &self.others, id, floor)?;
+        releases.insert(release.path(), release.clone());
         Ok(release)
+    }
+
+    /// Takes the release at `path` (`pump/2`) off the list. Neither its number nor its version is ever
+    /// given again, and the floor of its bundle stays.
+    ///
+    /// # Errors
+    /// A sentence: it is not on the list.
+    pub fn withdraw(&mut self, path: &str) -> Result<SignedRelease, String> {
+        self.listed.withdrawn.withdraw(path, &mut self.listed.releases)
     }
 
     /// The release at `path` (`pump/2`).
     pub fn get(&self, path: &str) -> Option<&SignedRelease> {
-        self.releases.get(path)
+        self.listed.releases.get(path)
     }
 
     /// Digest and size of each file that is no release, by path.
     pub fn files(&self) -> &BTreeMap<String, (Digest, u64)> {
-        &self.files
+        &self.listed.files
     }
 
     /// Has `bytes` lie at `path`, in place of what lay there.
     pub fn put(&mut self, path: &str, bytes: &[u8]) {
-        self.files.insert(path.to_owned(), (Digest::of(bytes), bytes.len() as u64));
+        self.listed.files.insert(path.to_owned(), (Digest::of(bytes), bytes.len() as u64));
     }
 
     /// Signs the list.
@@ -86,15 +95,17 @@ impl RoleDraft {
 
     /// The part of the document that is signed.
     fn signed(&self, expires: OffsetDateTime) -> Value {
-        let mut listed = targets(&self.releases);
-        listed.extend(file_targets(&self.files));
-        json!({
+        let mut listed = targets(&self.listed.releases);
+        listed.extend(file_targets(&self.listed.files));
+        let mut signed = json!({
             "_type": "targets",
             "spec_version": SPEC_VERSION,
             "version": self.version,
             "expires": timestamp(expires),
             "targets": listed,
-        })
+        });
+        self.listed.withdrawn.put_into(&mut signed);
+        signed
     }
 }
 
@@ -107,6 +118,8 @@ pub struct RoleSpec {
     pub expires: OffsetDateTime,
     /// The releases, by path.
     pub releases: BTreeMap<String, SignedRelease>,
+    /// What was withdrawn.
+    pub withdrawn: Withdrawals,
     /// Digest and size of each other file, by path.
     pub files: BTreeMap<String, (Digest, u64)>,
 }
@@ -120,18 +133,19 @@ impl RoleSpec {
         let failed = |problem: String| TrustError::Format { document: DOCUMENT, problem };
         let signed = metadata.signed();
         verify_version(DOCUMENT, signed.version)?;
-        let (releases, files) = within(role, signed).map_err(failed)?;
+        let listed = within(role, signed).map_err(failed)?;
         let expires = OffsetDateTime::from_unix_timestamp(signed.expires.as_second())
             .map_err(|error| failed(error.to_string()))?;
         let version = signed.version;
-        let again = RoleDraft { version, releases, files, others: Vec::new() };
+        let again = RoleDraft { version, listed, others: Others::default() };
         // Written again it must be the same, but for the version of the specification: then there is
         // nothing in it that nobody is shown.
         let mut written = again.signed(expires);
         written["spec_version"] = signed.spec_version.clone().into();
         match to_canonical_bytes(&written) {
             Ok(written) if written == metadata.signed_canonical() => {
-                Ok(RoleSpec { version, expires, releases: again.releases, files: again.files })
+                let Listing { releases, withdrawn, files } = again.listed;
+                Ok(RoleSpec { version, expires, releases, withdrawn, files })
             }
             _ => Err(failed("it says more than this version of lineside can show".into())),
         }

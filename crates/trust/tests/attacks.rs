@@ -6,9 +6,9 @@ use lineside_bundle::{Digest, ReleaseId};
 use lineside_trust::repository::{Carried, Client, InMemory};
 use lineside_trust::{
     AssignmentSpec, DOCUMENT_BYTES_MAX, Delegation, KeyPair, Listed, PublicKey, ReleasesDraft,
-    Root, RootSpec, Seen, SnapshotSpec, TimestampSpec, TrustError, TrustedAssignment,
-    TrustedReleases, VERSION_MAX, agree, sign_assignment, sign_root, sign_snapshot, sign_timestamp,
-    verify_assignment, verify_releases,
+    Root, RootSpec, Seen, SignedRelease, SnapshotSpec, TimestampSpec, TrustError,
+    TrustedAssignment, TrustedReleases, VERSION_MAX, agree, sign_assignment, sign_root,
+    sign_snapshot, sign_timestamp, verify_assignment, verify_releases,
 };
 use lineside_wire::name::DeviceId;
 use proptest::prelude::*;
@@ -468,6 +468,44 @@ fn a_floor_rises_and_never_falls() {
     assert!(draft.add(release("5"), Some(9)).is_err());
     let other = ReleaseId { digest: Digest::of(b"x"), ..release("4") };
     assert!(draft.add(other, None).unwrap_err().contains("give the bundle a new version"));
+}
+
+#[test]
+fn what_is_withdrawn_is_installed_nowhere_and_leaves_its_number_its_version_and_its_floor() {
+    let mut list = draft(&["1", "2"]);
+    list.add(release("3"), Some(2)).unwrap();
+    let unlisted = list.withdraw("turbine/9").unwrap_err();
+    assert!(unlisted.contains("has turbine/1, turbine/2, turbine/3"), "{unlisted}");
+    for gone in ["turbine/3", "turbine/2"] {
+        assert_eq!(list.withdraw(gone).unwrap().path(), gone);
+        assert!(list.withdraw(gone).is_err());
+    }
+    let bytes = list.sign(LATER, &enough());
+    let mut trusted = accept_releases(&bytes).unwrap();
+    assert_eq!(trusted.iter().map(SignedRelease::path).collect::<Vec<_>>(), ["turbine/1"]);
+    // A device reads it as any other list.
+    for (version, is_listed) in [("1", true), ("3", false)] {
+        let assigned = sign_assignment(&assigned(1, release(version)), &keys().director);
+        let assigned = accept_assignment(&assigned).unwrap();
+        assert_eq!(agree(&mut follow(&bytes), &assigned, NOW).is_ok(), is_listed);
+    }
+    // However often a list is made anew, and with nothing of the bundle left on it.
+    for (version, number) in [("4", 4), ("5", 5)] {
+        let mut next = ReleasesDraft::after(Some(&trusted));
+        for gone in ["2", "3"] {
+            let other = ReleaseId { digest: Digest::of(b"other"), ..release(gone) };
+            for id in [release(gone), other] {
+                let refused = next.add(id, None).unwrap_err();
+                assert!(refused.contains("was withdrawn") && refused.contains("new version"));
+            }
+        }
+        let added = next.add(release(version), None).unwrap();
+        assert_eq!((added.number, added.floor), (number, 2));
+        next.withdraw(&added.path()).unwrap();
+        let _ = next.withdraw("turbine/1");
+        trusted = accept_releases(&next.sign(LATER, &enough())).unwrap();
+        assert_eq!(trusted.iter().count(), 0);
+    }
 }
 
 #[test]

@@ -5,11 +5,11 @@
 
 use lineside_bundle::{Digest, ReleaseId};
 use lineside_trust::{
-    Contents, Draft, DraftError, KeyPair, ReleasesDraft, Root, RootSpec, TrustError, sign_root,
-    verify_releases,
+    Contents, Draft, DraftError, KeyPair, ReleasesDraft, Root, RootSpec, TrustError, VERSION_MAX,
+    sign_root, verify_releases,
 };
 use ring::rand::SystemRandom;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::OnceLock;
 use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
@@ -244,7 +244,7 @@ fn what_could_not_be_shown_to_a_signer_is_no_draft() {
     let root = Draft::root(&rotated(), Some(&first_root())).unwrap();
     let list = list(&first_root(), None, "1");
     type Change = fn(&mut Value);
-    let cases: [(&Draft, Change, &str); 8] = [
+    let cases: [(&Draft, Change, &str); 13] = [
         (&root, |file| file["document"]["signed"]["x-hidden"] = 1.into(), "more than"),
         (
             &root,
@@ -266,6 +266,39 @@ fn what_could_not_be_shown_to_a_signer_is_no_draft() {
             |file| file["document"]["signed"]["targets"]["turbine/1"]["x-hidden"] = 1.into(),
             "more than",
         ),
+        (
+            &list,
+            |file| {
+                let entry = json!({ "number": 3, "floor": 0, "versions": ["3"], "x-hidden": 1 });
+                file["document"]["signed"]["withdrawn"] = json!({ "turbine": entry });
+            },
+            "x-hidden",
+        ),
+        (
+            &list,
+            |file| {
+                let entry = json!({ "number": 3, "floor": 0, "versions": ["1"] });
+                file["document"]["signed"]["withdrawn"] = json!({ "turbine": entry });
+            },
+            "turbine/1 is listed and withdrawn",
+        ),
+        (
+            &list,
+            |file| {
+                let entry = json!({ "number": 3, "floor": 4, "versions": [] });
+                file["document"]["signed"]["withdrawn"] = json!({ "pump": entry });
+            },
+            "pump: floor 4 is above 3",
+        ),
+        (
+            &list,
+            |file| {
+                let entry = json!({ "number": VERSION_MAX + 1, "floor": 0, "versions": [] });
+                file["document"]["signed"]["withdrawn"] = json!({ "pump": entry });
+            },
+            "the highest there is",
+        ),
+        (&list, |file| file["document"]["signed"]["withdrawn"] = json!({}), "more than"),
         (&list, |file| file["document"]["signed"]["version"] = 2.into(), "to follow list 0"),
         (&list, |file| drop(file.as_object_mut().unwrap().remove("root")), "without the root"),
         (&root, |file| file["format"] = 2.into(), "format 2"),

@@ -5,8 +5,9 @@
 
 use lineside_bundle::{Digest, ReleaseId};
 use lineside_trust::{
-    Contents, Delegation, Draft, DraftError, KeyPair, ReleasesDraft, RoleDraft, Root, RootSpec,
-    SignedRelease, TrustedReleases, TrustedTargets, sign_root, verify_delegated, verify_releases,
+    Contents, Delegation, Draft, DraftError, KeyPair, Others, ReleasesDraft, RoleDraft, Root,
+    RootSpec, SignedRelease, TrustedReleases, TrustedTargets, sign_root, verify_delegated,
+    verify_releases,
 };
 use ring::rand::SystemRandom;
 use serde_json::Value;
@@ -91,7 +92,7 @@ impl Scene {
         before: Option<&[u8]>,
     ) -> Result<Draft, DraftError> {
         let trusted = before.map(|bytes| self.verify("vendor-acme", bytes));
-        let mut draft = RoleDraft::after(trusted.as_ref(), Vec::new());
+        let mut draft = RoleDraft::after(trusted.as_ref(), Others::default());
         for version in versions {
             draft.add(id(bundle, version), None).unwrap();
         }
@@ -101,7 +102,7 @@ impl Scene {
 
     /// A draft of the mill's list, which speaks of `policy`, and brings `files`.
     fn policy(&self, files: &[(&str, &str)]) -> Result<Draft, DraftError> {
-        let mut draft = RoleDraft::after(None, Vec::new());
+        let mut draft = RoleDraft::after(None, Others::default());
         draft.put(POLICY_PATH, POLICY.as_bytes());
         let files = files.iter().map(|(path, text)| ((*path).into(), (*text).into())).collect();
         let unsigned = draft.sign(LATER, &[]);
@@ -262,16 +263,41 @@ fn what_a_site_signs_comes_with_what_stands_in_it() {
 fn a_bundle_counts_its_releases_whoever_signs_them() {
     let other =
         |version: &str, number, floor| SignedRelease { id: id("pump", version), number, floor };
-    let mut draft = RoleDraft::after(None, vec![other("1", 4, 3)]);
+    let signed = |release| Others { releases: vec![release], ..Others::default() };
+    let mut draft = RoleDraft::after(None, signed(other("1", 4, 3)));
     let added = draft.add(id("pump", "2"), None).unwrap();
     assert_eq!((added.number, added.floor), (5, 3));
     assert_eq!(draft.add(id("valve", "1"), None).unwrap().number, 1);
     let taken = draft.add(id("pump", "1"), None).unwrap_err();
     assert!(taken.contains("released already by others"), "{taken}");
-    let mut list = ReleasesDraft::after(None).beside(vec![added]);
+    let mut list = ReleasesDraft::after(None).beside(signed(added));
     assert_eq!(list.add(id("pump", "3"), None).unwrap().number, 6);
-    let mut used_up = RoleDraft::after(None, vec![other("1", u64::MAX, 0)]);
+    let mut used_up = RoleDraft::after(None, signed(other("1", u64::MAX, 0)));
     assert!(used_up.add(id("pump", "2"), None).unwrap_err().contains("used up its numbers"));
+}
+
+#[test]
+fn what_a_role_has_withdrawn_counts_for_whoever_signs_the_bundle_next() {
+    let scene = Scene::new();
+    let [anna, ben, _] = &scene.acme;
+    let mut draft = RoleDraft::after(None, Others::default());
+    draft.add(id("pump", "1"), None).unwrap();
+    draft.add(id("pump", "2"), Some(2)).unwrap();
+    draft.withdraw("pump/2").unwrap();
+    assert!(draft.withdraw("pump/2").unwrap_err().contains("not on the list, which has pump/1"));
+    let signed = scene.verify("vendor-acme", &draft.sign(LATER, &[anna, ben]));
+    assert_eq!(signed.releases().keys().collect::<Vec<_>>(), ["pump/1"]);
+
+    let mut next = RoleDraft::after(Some(&signed), Others::default());
+    assert!(next.add(id("pump", "2"), None).unwrap_err().contains("was withdrawn"));
+    let added = next.add(id("pump", "3"), None).unwrap();
+    assert_eq!((added.number, added.floor), (3, 2));
+    let others = Others { releases: Vec::new(), withdrawn: vec![signed.withdrawn().clone()] };
+    let mut list = ReleasesDraft::after(None).beside(others);
+    assert!(list.add(id("pump", "2"), None).unwrap_err().contains("was withdrawn"));
+    let added = list.add(id("pump", "3"), None).unwrap();
+    assert_eq!((added.number, added.floor), (3, 2));
+    assert_eq!(list.add(id("valve", "2"), None).unwrap().number, 1);
 }
 
 #[test]
@@ -281,7 +307,7 @@ fn a_list_of_keys_that_were_replaced_is_carried_on_within_the_paths_of_today() {
     role.paths.push("valve/*".into());
     scene.list = scene.delegate(&[role.clone()]);
     let [anna, ben, _] = &scene.acme;
-    let mut draft = RoleDraft::after(None, Vec::new());
+    let mut draft = RoleDraft::after(None, Others::default());
     draft.add(id("pump", "1"), None).unwrap();
     draft.add(id("valve", "1"), None).unwrap();
     let kept = draft.sign(LATER, &[anna, ben]);
@@ -292,7 +318,7 @@ fn a_list_of_keys_that_were_replaced_is_carried_on_within_the_paths_of_today() {
     assert!(verify_delegated(&scene.trusted(), "vendor-acme", &kept, None, NOW).is_err());
     let list = scene.trusted();
     // Whoever had the old keys may have signed more lists meanwhile: the next comes after them.
-    let next = RoleDraft::carrying_on(&kept, &list, "vendor-acme", 7, Vec::new()).unwrap();
+    let next = RoleDraft::carrying_on(&kept, &list, "vendor-acme", 7, Others::default()).unwrap();
     let next = scene.verify("vendor-acme", &next.sign(LATER, &[&fresh]));
     assert_eq!(next.seen().version, 8);
     assert_eq!(next.releases().keys().collect::<Vec<_>>(), ["pump/1"]);

@@ -175,7 +175,10 @@ pub(crate) async fn remove(
         && let Some(released) = fleet.documents.released_when_accepted().await?
         && let Some(release) = released.iter().find(|one| one.id.digest == digest)
     {
-        let problem = format!("{} is released: withdraw the release first", release.id);
+        let path = release.path();
+        let problem = format!(
+            "{path} is released: withdraw it first, with `lineside release withdraw {path}`"
+        );
         return Err(Error::Conflict(problem));
     }
     fleet.artifacts.remove(&name, &reference).await?;

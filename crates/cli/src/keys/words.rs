@@ -45,6 +45,17 @@ pub fn draft(draft: &Draft) -> (String, Value) {
     (text, json)
 }
 
+/// What a list says otherwise than the one before, besides that it adds the release at `path`.
+pub fn besides(draft: &Draft, path: &str) -> Vec<String> {
+    let changes = match draft.contents() {
+        Contents::Root { .. } => Vec::new(),
+        Contents::Releases { spec, before } => lists::changes(spec, before.as_ref()),
+        Contents::Role { spec, before, .. } => lists::role_changes(spec, before.as_ref()),
+    };
+    let own = format!("adds {path}: ");
+    changes.into_iter().filter(|change| !change.starts_with(&own)).collect()
+}
+
 /// A root as text and as JSON.
 pub fn root(spec: &RootSpec) -> (String, Value) {
     let RootSpec { version, expires, root, releases, online, director } = spec;

@@ -1,21 +1,16 @@
 //! `lineside release delegate` and `undelegate`: who may sign besides the release keys, and what.
 
-use super::LIST_LIFE;
-use super::publish::put_draft;
+use super::signed::{Desk, Signed};
 use crate::connection::Connection;
 use crate::keys::draft::{named_key, public_key};
-use crate::keys::folder::KeyFolder;
-use crate::keys::signer::{self, Pin};
-use crate::keys::{KEYS, words};
+use crate::keys::words;
 use crate::output::{Output, Usage};
-use crate::server::Server;
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Args;
-use lineside_trust::{Delegation, Draft, ReleasesDraft, verify_delegated, verify_releases};
+use lineside_trust::{Delegation, verify_delegated};
 use lineside_wire::name::RoleName;
 use serde_json::json;
 use std::path::PathBuf;
-use time::OffsetDateTime;
 
 #[derive(Args)]
 pub struct Delegate {
@@ -46,20 +41,6 @@ pub struct Undelegate {
     role: RoleName,
     #[command(flatten)]
     signed: Signed,
-}
-
-/// How the list of releases that says so is signed.
-#[derive(Args)]
-struct Signed {
-    /// The folder with the root.json that is trusted here, and as many release keys as must sign.
-    #[arg(long, value_name = "DIR", default_value = KEYS)]
-    keys: PathBuf,
-    /// Put the list to be signed into this file: its signers sign it each on a machine of his own with
-    /// `keys sign`, then comes `keys publish`.
-    #[arg(long, value_name = "FILE")]
-    draft: Option<PathBuf>,
-    #[command(flatten)]
-    pin: Pin,
 }
 
 pub fn delegate(
@@ -161,44 +142,27 @@ fn change(
     output: &Output,
     change: impl FnOnce(&mut Vec<Delegation>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let folder = KeyFolder::open(&signed.keys)?;
-    let keys = match signed.draft {
-        Some(_) => Vec::new(),
-        None => folder.release_keys()?,
-    };
-    let server = Server::at(connection)?;
-    folder.compare(server.url(), server.root()?.as_deref())?;
-    let now = OffsetDateTime::now_utc();
-    let known = folder.verify(server.releases()?.as_deref(), now)?;
-    let mut roles = match &known {
+    let desk = Desk::open(signed, connection)?;
+    let mut roles = match &desk.known {
         Some(known) => known.releases.delegations()?,
         None => Vec::new(),
     };
     change(&mut roles)?;
     let named = roles.iter().find(|known| known.name == role.as_str());
-    if let Some(Err(problem)) = named.map(|named| named.check(folder.root())) {
+    if let Some(Err(problem)) = named.map(|named| named.check(desk.folder.root())) {
         bail!(problem);
     }
-    let mut draft = ReleasesDraft::after(known.as_ref().map(|known| &known.releases));
-    draft.delegate(&roles);
-    let before = known.as_ref().map(|known| known.bytes.as_slice());
-    let draft = Draft::releases(&draft.sign(now + LIST_LIFE, &[]), folder.root(), before)?;
-    if let Some(file) = &signed.draft {
-        let (text, json) = put_draft(&draft, file)?;
-        return output.print(text, &json);
-    }
-    let bytes = signer::finish(draft, &keys, &signed.pin, now, output.json)?;
-    let releases = verify_releases(folder.root(), &bytes, None, now)?;
-    server.put_releases(&bytes)?;
-    folder.keep_releases(&bytes).context("said, but the list is not kept beside the keys")?;
+    let mut next = desk.next();
+    next.delegate(&roles);
+    let Some(releases) = desk.sign(&next, signed, output)? else { return Ok(()) };
 
     let said = match named {
         Some(named) => format!("the release keys let {}", words::delegation(named)),
         None => format!("{role} may sign nothing any longer"),
     };
-    let lost = match (named, server.role(role)?) {
+    let lost = match (named, desk.server.role(role)?) {
         (Some(_), Some(bytes)) => {
-            verify_delegated(&releases, role.as_str(), &bytes, None, now).err()
+            verify_delegated(&releases, role.as_str(), &bytes, None, desk.now).err()
         }
         _ => None,
     };

@@ -14,7 +14,7 @@ use crate::server::{Kind, Server};
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use lineside_bundle::{BuiltBundle, Digest, ReleaseId};
-use lineside_trust::{Draft, ReleasesDraft, RoleDraft, SignedRelease};
+use lineside_trust::{Draft, Others, ReleasesDraft, RoleDraft, SignedRelease};
 use lineside_wire::name::RoleName;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -98,7 +98,7 @@ fn by_release_keys(
     let id = built.release_id();
     let others = match &known {
         Some(known) => role::others(&server, &known.releases, &path(&id), None, now)?,
-        None => Vec::new(),
+        None => Others::default(),
     };
     let plan = plan(id, known.as_ref(), others, release.floor)?;
     let pushed = push(&built, &server, plan.asked(), output)?;
@@ -120,6 +120,7 @@ fn by_release_keys(
         let (text, json) = put_draft(draft, file)?;
         return tell_draft(&plan.release, &text, json, output);
     }
+    let also = draft.as_ref().map(|draft| words::besides(draft, &plan.release.path()));
     let bytes = match (draft, &known) {
         (Some(draft), _) => {
             let bytes = signer::finish(draft, &keys, &release.pin, now, output.json)?;
@@ -135,7 +136,7 @@ fn by_release_keys(
         (None, None) => bail!("a release is listed in a list that does not exist"),
     };
     folder.keep_releases(&bytes).context("released, but the list is not kept beside the keys")?;
-    tell(release, &plan, keys.len(), &pushed, output)
+    tell(release, &plan, &also.unwrap_or_default(), keys.len(), &pushed, output)
 }
 
 fn by_role(
@@ -162,6 +163,7 @@ fn by_role(
     role.check_path(&path(&id))?;
     let plan = plan_of_role(id, &role, release.floor)?;
     let pushed = push(&built, &server, plan.asked(), output)?;
+    let mut also = Vec::new();
     if let Some(next) = &plan.draft {
         let files = role.files(next, &[])?;
         let draft = role.draft(next, OffsetDateTime::now_utc() + LIST_LIFE, files.clone())?;
@@ -169,12 +171,13 @@ fn by_role(
             let (text, json) = put_draft(&draft, file)?;
             return tell_draft(&plan.release, &text, json, output);
         }
+        also = words::besides(&draft, &plan.release.path());
         let now = OffsetDateTime::now_utc();
         role.publish(&signer::finish(draft, &keys, &release.pin, now, output.json)?, &files)?;
     } else {
         role.give_back()?;
     }
-    tell(release, &plan, keys.len(), &pushed, output)
+    tell(release, &plan, &also, keys.len(), &pushed, output)
 }
 
 fn built(release: &Publish, output: &Output) -> anyhow::Result<BuiltBundle> {
@@ -188,6 +191,7 @@ fn built(release: &Publish, output: &Output) -> anyhow::Result<BuiltBundle> {
 fn tell<D>(
     release: &Publish,
     plan: &Plan<D>,
+    also: &[String],
     signatures: usize,
     pushed: &Pushed,
     output: &Output,
@@ -195,7 +199,7 @@ fn tell<D>(
     let Plan { release: signed, is_new, .. } = plan;
     let (path, number) = (signed.path(), signed.number);
     let by = release.role.as_ref().map(|role| format!(" by {role}")).unwrap_or_default();
-    let text = if *is_new {
+    let mut text = if *is_new {
         format!("{path} released{by} as number {number}; next: lineside assign DEVICE SLOT {path}")
     } else {
         let repaired = match pushed.blobs + usize::from(pushed.manifest) {
@@ -204,8 +208,12 @@ fn tell<D>(
         };
         format!("{path} is released already{by}, as number {number}{repaired}")
     };
+    // What is signed without having been read is said at least.
+    for change in also {
+        text = format!("{text}\nits list also {change}");
+    }
     let json = json!({ "release": path, "number": number, "floor": signed.floor, "new": is_new,
-        "role": release.role, "digest": signed.id.digest, "size": signed.id.size,
+        "also": also, "role": release.role, "digest": signed.id.digest, "size": signed.id.size,
         "signatures": signatures, "blobs_pushed": pushed.blobs, "bytes_pushed": pushed.bytes });
     output.print(text, &json)
 }
@@ -250,7 +258,7 @@ fn tell_draft(
 fn plan(
     id: ReleaseId,
     known: Option<&KnownList>,
-    others: Vec<SignedRelease>,
+    others: Others,
     floor: Option<u64>,
 ) -> anyhow::Result<Plan<ReleasesDraft>> {
     let mut draft = ReleasesDraft::after(known.map(|known| &known.releases)).beside(others);
@@ -404,7 +412,8 @@ mod tests {
         freshness: Freshness,
         floor: Option<u64>,
     ) -> Result<Plan<ReleasesDraft>, String> {
-        plan(id, Some(&known(freshness)), Vec::new(), floor).map_err(|error| error.to_string())
+        plan(id, Some(&known(freshness)), Others::default(), floor)
+            .map_err(|error| error.to_string())
     }
 
     #[test]

@@ -3,20 +3,17 @@
 use super::{count, key_json, list, names, tell, time};
 use lineside_bundle::Digest;
 use lineside_rules::SitePolicy;
-use lineside_trust::{Delegation, ReleasesSpec, RoleSpec, SignedRelease};
+use lineside_trust::{Delegation, ReleasesSpec, RoleSpec, SignedRelease, Withdrawals, Withdrawn};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// A list of releases as text and as JSON, with what is different from the one before.
 pub fn releases(spec: &ReleasesSpec, before: Option<&ReleasesSpec>) -> (String, Value) {
-    let ReleasesSpec { version, expires, releases, delegations } = spec;
+    let ReleasesSpec { version, expires, releases, delegations, .. } = spec;
     let count = count(releases.len(), "release");
     let mut text = format!("list of releases {version}, {count}, good until {}\n", time(*expires));
-    let mut changes =
-        release_changes(before.map_or(&BTreeMap::new(), |before| &before.releases), releases);
-    let others = before.map(|before| before.delegations.as_slice()).unwrap_or_default();
-    changes.extend(delegation_changes(others, delegations));
+    let changes = changes(spec, before);
     match before {
         Some(before) => tell(&mut text, before.version, &changes),
         None => {
@@ -43,13 +40,10 @@ pub fn role(
     before: Option<&RoleSpec>,
     files: &BTreeMap<String, String>,
 ) -> (String, Value) {
-    let RoleSpec { version, expires, releases, files: listed } = spec;
+    let RoleSpec { version, expires, releases, .. } = spec;
     let mut text = format!("list {version} of {}, good until {}\n", role.name, time(*expires));
     let _ = writeln!(text, "the release keys let {}", delegation(role));
-    let none = BTreeMap::new();
-    let mut changes = release_changes(before.map_or(&none, |before| &before.releases), releases);
-    let files_before = before.map(|before| &before.files);
-    changes.extend(file_changes(files_before.unwrap_or(&BTreeMap::new()), listed));
+    let changes = role_changes(spec, before);
     match before {
         Some(before) => tell(&mut text, before.version, &changes),
         None => {
@@ -70,6 +64,30 @@ pub fn role(
         "expires": time(*expires), "releases": releases.keys().collect::<Vec<_>>(),
         "files": files, "changes": changes });
     (text, json)
+}
+
+/// What is different in a list of releases from the one before.
+pub fn changes(spec: &ReleasesSpec, before: Option<&ReleasesSpec>) -> Vec<String> {
+    let (none, nothing) = (BTreeMap::new(), Withdrawals::default());
+    let mut changes =
+        release_changes(before.map_or(&none, |before| &before.releases), &spec.releases);
+    let withdrawn = before.map_or(&nothing, |before| &before.withdrawn);
+    changes.extend(withdrawn_changes(withdrawn, &spec.withdrawn));
+    let others = before.map(|before| before.delegations.as_slice()).unwrap_or_default();
+    changes.extend(delegation_changes(others, &spec.delegations));
+    changes
+}
+
+/// What is different in a list of a delegated role from the one before.
+pub fn role_changes(spec: &RoleSpec, before: Option<&RoleSpec>) -> Vec<String> {
+    let (none, nothing) = (BTreeMap::new(), Withdrawals::default());
+    let mut changes =
+        release_changes(before.map_or(&none, |before| &before.releases), &spec.releases);
+    let withdrawn = before.map_or(&nothing, |before| &before.withdrawn);
+    changes.extend(withdrawn_changes(withdrawn, &spec.withdrawn));
+    let files_before = before.map(|before| &before.files);
+    changes.extend(file_changes(files_before.unwrap_or(&BTreeMap::new()), &spec.files));
+    changes
 }
 
 /// Who signs what, as in `vendor-acme sign pump/* with 1 of 0123456789ab (Anna)`.
@@ -111,6 +129,22 @@ fn release_changes(
     }
     let gone = before.keys().filter(|path| !now.contains_key(*path));
     changes.extend(gone.map(|path| format!("removes {path}")));
+    changes
+}
+
+fn withdrawn_changes(before: &Withdrawals, now: &Withdrawals) -> Vec<String> {
+    let mut changes = Vec::new();
+    for (bundle, withdrawn) in now.iter().filter(|(bundle, now)| before.get(bundle) != Some(now)) {
+        let Withdrawn { number, floor, versions } = withdrawn;
+        let versions: Vec<String> = versions.iter().map(ToString::to_string).collect();
+        let versions = versions.join(", ");
+        changes.push(format!(
+            "never gives again of {bundle} what was withdrawn: versions {versions}, numbers up to \
+             {number}; the floor stays at {floor} or above"
+        ));
+    }
+    let gone = before.iter().filter(|(bundle, _)| now.get(bundle).is_none());
+    changes.extend(gone.map(|(bundle, _)| format!("forgets what was withdrawn of {bundle}")));
     changes
 }
 
@@ -181,6 +215,19 @@ mod tests {
         let limits = "{\"slots\":{\"*\":{\"trial\":{\"frames\":0}}}}";
         assert!(said(limits).unwrap_err().contains("slots.*.trial.frames"));
         assert_eq!(understood("site/mill/notes", "anything"), Ok(()));
+    }
+
+    #[test]
+    fn whoever_signs_is_told_what_a_list_remembers_of_what_was_withdrawn_and_what_it_forgets() {
+        let said = |text: &str| serde_json::from_str::<Withdrawals>(text).unwrap();
+        let (none, some) = (
+            Withdrawals::default(),
+            said(r#"{"pump":{"number":3,"floor":1,"versions":["2","3"]}}"#),
+        );
+        assert!(withdrawn_changes(&some, &some).is_empty());
+        let kept = withdrawn_changes(&none, &some);
+        assert!(kept[0].contains("pump") && kept[0].contains("versions 2, 3, numbers up to 3"));
+        assert_eq!(withdrawn_changes(&some, &none), ["forgets what was withdrawn of pump"]);
     }
 
     #[test]
