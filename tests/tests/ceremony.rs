@@ -250,6 +250,81 @@ fn a_stolen_key_is_taken_out_and_what_it_signs_is_installed_nowhere() {
 }
 
 #[test]
+fn after_a_theft_of_enough_release_keys_the_next_list_goes_on_from_what_people_have_signed() {
+    let mut ceremony = Ceremony::of(&["anna", "ben", "cleo"]);
+    ceremony.draft_first(&["anna", "ben", "cleo"]).unwrap();
+    ceremony.publish("root-1", &["anna", "ben"], "root").unwrap();
+    ceremony.draft_release("1", "list-1").unwrap();
+    ceremony.publish("list-1", &["anna", "ben"], "release").unwrap();
+    let recording = root().join("examples/turbine/recordings/reference.csv");
+    let settings = format!(
+        "[slots.turbine]\nsource = 'scada'\nsinks = ['log']\n\
+         [sources.scada]\nkind = 'file'\npaths = ['{}']\npace = 12000.0\n\
+         [sinks.log]\nkind = 'file'\npath = 'findings.jsonl'\n",
+        recording.display()
+    );
+    ceremony.fleet.add_device("mill-7", &settings).unwrap();
+    ceremony.fleet.start_agent("mill-7").unwrap();
+    ceremony.fleet.assign("mill-7", "turbine", "turbine/1").unwrap();
+    let holds = |release: &'static str| {
+        move |status: &Value| {
+            let slot = &status["slots"]["turbine"];
+            ["active", "candidate"].iter().any(|place| slot[*place] == release)
+        }
+    };
+    ceremony.fleet.wait_until_says("mill-7", "turbine v1 is here", holds("turbine v1")).unwrap();
+
+    // The thief has Ben's and Cleo's release keys and a folder of his own, and his release is taken.
+    fs::create_dir(ceremony.path("stolen")).unwrap();
+    fs::copy(ceremony.path("keys/root.json"), ceremony.path("stolen/root.json")).unwrap();
+    ceremony.draft_release("4", "theirs").unwrap();
+    for person in ["ben", "cleo"] {
+        let key = format!("{person}/release.pem");
+        ceremony.desk(&["keys", "sign", "theirs", "--key", &key, "--yes"]).unwrap();
+    }
+    ceremony.desk(&["keys", "publish", "theirs", "--keys", "stolen"]).unwrap();
+    ceremony.fleet.assign("mill-7", "turbine", "turbine/4").unwrap();
+    ceremony.fleet.wait_until_says("mill-7", "turbine v4 is here", holds("turbine v4")).unwrap();
+
+    // People take both keys out. The list that they are to sign anew is theirs.
+    ceremony.joins("dora");
+    let draft = [
+        "keys",
+        "draft",
+        "-o",
+        "root-2",
+        "--from",
+        "keys/root.json",
+        "--remove",
+        "ben-release.json",
+        "--remove",
+        "cleo-release.json",
+        "--release-key",
+        "dora-release.json",
+    ];
+    ceremony.desk(&draft).unwrap();
+    ceremony.publish("root-2", &["anna", "ben"], "root").unwrap();
+    let said = ceremony.fleet.lineside(&["keys", "publish"]);
+    let said = String::from_utf8(said.stdout).unwrap();
+    assert!(said.contains("sign it anew with `lineside release BUNDLE --draft FILE`"), "{said}");
+    assert!(said.contains("not signed anew, and given to no device: turbine/4."), "{said}");
+
+    let drafted = ceremony.draft_release("2", "list-2").unwrap();
+    assert_eq!(drafted["unsigned"], json!(["turbine/4"]));
+    // Above what a device may have taken from the thief.
+    assert_eq!((&drafted["version"], &drafted["number"]), (&json!(3), &json!(3)));
+    assert_eq!(drafted["releases"], json!(["turbine/1", "turbine/2"]));
+    ceremony.publish("list-2", &["anna", "dora"], "release").unwrap();
+    let gone = ceremony.desk(&["assign", "mill-7", "turbine", "turbine/4"]);
+    contains(gone, &["there is no release \"turbine/4\""]);
+    ceremony.fleet.assign("mill-7", "turbine", "turbine/2").unwrap();
+    ceremony.fleet.wait_until_says("mill-7", "turbine v2 is here", holds("turbine v2")).unwrap();
+    // From here on it is a list as any other.
+    let published = ceremony.desk(&["keys", "publish"]).unwrap();
+    assert_eq!((&published["published"], &published["lacking"]), (&json!([]), &json!([])));
+}
+
+#[test]
 fn what_is_drafted_for_others_or_changed_on_the_way_is_not_signed() {
     let ceremony = Ceremony::of(&["anna", "ben"]);
     ceremony.draft_first(&["anna", "ben"]).unwrap();

@@ -65,7 +65,7 @@ impl<'a> Role<'a> {
     ) -> anyhow::Result<Role<'a>> {
         let known = folder.verify(server.releases()?.as_deref(), now)?;
         let Some(known) = known else { bail!(nobody(name, &[])) };
-        let KnownList { bytes: list, releases, freshness, is_forgotten } = known;
+        let KnownList { bytes: list, releases, freshness, is_forgotten, .. } = known;
         if freshness != Freshness::Fresh {
             bail!(
                 "the list of releases, which names role {name}, holds no longer: the release keys have \

@@ -427,7 +427,12 @@ impl Draft {
                 let spec = ReleasesSpec::of(&metadata)?;
                 let before = before.as_deref().map(|bytes| list_before(root, bytes)).transpose()?;
                 let version = before.as_ref().map_or(0, |(before, _)| before.version);
-                if spec.version != version + 1 {
+                // After one that no longer holds a version may be left out: others may have signed more.
+                let follows = match &before {
+                    Some((_, false)) => spec.version > version,
+                    _ => spec.version == version + 1,
+                };
+                if !follows {
                     return Err(DraftError::ListSequence {
                         version: spec.version,
                         before: version,

@@ -283,6 +283,21 @@ impl ReleasesDraft {
         ReleasesDraft { others, ..self }
     }
 
+    /// The same, to be told from `disowned`, a list that holds no longer and that devices may have taken:
+    /// it gets a higher version, and its releases higher numbers, as far as those leave any.
+    pub fn beyond(mut self, disowned: &TrustedReleases) -> ReleasesDraft {
+        // Whoever stole the keys may have signed the highest there is.
+        let leaves_some = |number: &u64| *number <= VERSION_MAX / 2;
+        let version = Some(disowned.seen.version).filter(leaves_some);
+        self.version = self.version.max(version.map_or(0, |version| version + 1));
+        for release in disowned.iter().filter(|release| leaves_some(&release.number)) {
+            if self.releases.get(&release.path()) != Some(release) {
+                self.withdrawn.count(&release.id.name, release.number);
+            }
+        }
+        self
+    }
+
     /// Adds a release under the next number of its bundle. `floor` raises the number below which a
     /// device may not go; otherwise it stays.
     ///

@@ -79,6 +79,12 @@ impl Withdrawals {
         Ok(release)
     }
 
+    /// Has the next number of a bundle be above this one, which others have given.
+    pub(crate) fn count(&mut self, bundle: &BundleName, number: u64) {
+        let withdrawn = self.0.entry(bundle.clone()).or_default();
+        withdrawn.number = withdrawn.number.max(number);
+    }
+
     /// Whether a bundle of this name and version was withdrawn.
     pub(crate) fn has(&self, id: &ReleaseId) -> bool {
         self.get(&id.name).is_some_and(|withdrawn| withdrawn.versions.contains(&id.version))

@@ -13,6 +13,7 @@ use lineside_trust::{
 use lineside_wire::name::DeviceId;
 use proptest::prelude::*;
 use ring::rand::SystemRandom;
+use sigstore_tuf::canonical_json::to_canonical_bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 use time::macros::datetime;
@@ -505,6 +506,36 @@ fn what_is_withdrawn_is_installed_nowhere_and_leaves_its_number_its_version_and_
         let _ = next.withdraw("turbine/1");
         trusted = accept_releases(&next.sign(LATER, &enough())).unwrap();
         assert_eq!(trusted.iter().count(), 0);
+    }
+}
+
+#[test]
+fn the_list_after_a_stolen_one_is_above_it_unless_that_has_used_up_the_numbers() {
+    let kept = accept_releases(&draft(&["1"]).sign(LATER, &enough())).unwrap();
+    let stolen = |version: u64, number: u64| {
+        let list = draft(&["1", "9"]).sign(LATER, &enough());
+        let mut list: serde_json::Value = serde_json::from_slice(&list).unwrap();
+        list["signed"]["version"] = version.into();
+        let custom = &mut list["signed"]["targets"]["turbine/9"]["custom"];
+        (custom["number"], custom["floor"]) = (number.into(), number.into());
+        let payload = to_canonical_bytes(&list["signed"]).unwrap();
+        for signature in list["signatures"].as_array_mut().unwrap() {
+            let id = signature["keyid"].as_str().unwrap();
+            let key = enough().into_iter().find(|key| key.public().id() == id).unwrap();
+            signature["sig"] = key.sign(&payload).into();
+        }
+        accept_releases(&serde_json::to_vec(&list).unwrap()).unwrap()
+    };
+    for (version, number, next) in
+        [(7, 5, (8, 6)), (1, 2, (2, 3)), (VERSION_MAX, VERSION_MAX, (2, 2))]
+    {
+        let mut after = ReleasesDraft::after(Some(&kept)).beyond(&stolen(version, number));
+        // The thief's floor is not taken over, and neither is the version that he used.
+        let added = after.add(release("9"), None).unwrap();
+        let after = accept_releases(&after.sign(LATER, &enough())).unwrap();
+        assert_eq!((after.seen().version, added.number), next);
+        assert_eq!(added.floor, 0);
+        assert_eq!(after.iter().count(), 2);
     }
 }
 

@@ -4,7 +4,8 @@ use super::signer::Signer;
 use crate::new_files;
 use anyhow::{Context, bail};
 use lineside_trust::{
-    DOCUMENT_BYTES_MAX, Root, Seen, TrustError, TrustedReleases, verify_releases,
+    DOCUMENT_BYTES_MAX, ReleasesDraft, Root, Seen, SignedRelease, TrustError, TrustedReleases,
+    verify_releases,
 };
 use lineside_wire::name::RoleName;
 use std::os::unix::fs::PermissionsExt;
@@ -188,7 +189,8 @@ impl KeyFolder {
     ///
     /// A list past its date is believed, because it is to be signed anew. So is one of keys that were
     /// replaced since, if it is the very one that was verified here. Where the server has none or an
-    /// older one than was seen here, that one is what the next has to follow.
+    /// older one than was seen here, that one is what the next has to follow; and where the server has
+    /// another of replaced keys, which whoever stole them may have signed.
     ///
     /// # Errors
     /// Why it is not trusted, and what to do.
@@ -211,10 +213,18 @@ impl KeyFolder {
         match (verified, kept) {
             (Ok(theirs), _) => Ok(Some(theirs)),
             (Err(TrustError::Older { .. }), Some(kept)) => Ok(Some(forgotten(kept))),
-            (Err(error @ TrustError::Signature { .. }), _) => Err(error).context(
-                "the server's list of releases is not trusted; if the release keys were replaced, \
-                 sign it anew in the folder of keys that it was last signed or seen in",
-            ),
+            (Err(error @ TrustError::Signature { .. }), kept) => {
+                match (kept, self.of_replaced_keys(bytes)?) {
+                    (Some(kept), Some(_)) if kept.freshness != Freshness::KeysReplaced => {
+                        Ok(Some(forgotten(kept)))
+                    }
+                    (Some(kept), disowned @ Some(_)) => Ok(Some(KnownList { disowned, ..kept })),
+                    _ => Err(error).context(
+                        "the server's list of releases is not trusted; if the release keys were \
+                         replaced, sign it anew in the folder of keys that it was last signed or seen in",
+                    ),
+                }
+            }
             (Err(error), _) => Err(error).context("the server's list of releases is not trusted"),
         }
     }
@@ -283,6 +293,13 @@ impl KeyFolder {
         Err(error).with_context(|| format!("{} cannot be trusted", path.display()))
     }
 
+    /// A list that holds by a root before this folder's.
+    fn of_replaced_keys(&self, bytes: &[u8]) -> anyhow::Result<Option<TrustedReleases>> {
+        let verify =
+            |root: &Root| verify_releases(root, bytes, None, OffsetDateTime::UNIX_EPOCH).ok();
+        Ok(self.roots()?.iter().rev().skip(1).find_map(verify))
+    }
+
     fn key_files(&self) -> anyhow::Result<Vec<PathBuf>> {
         let listing = std::fs::read_dir(&self.path)
             .with_context(|| format!("cannot list {}", self.path.display()))?;
@@ -325,6 +342,44 @@ pub struct KnownList {
     pub freshness: Freshness,
     /// The server has none, or an older one: it was lost, or restored from a copy.
     pub is_forgotten: bool,
+    /// What the server has instead, signed by keys that were replaced.
+    pub disowned: Option<TrustedReleases>,
+}
+
+impl KnownList {
+    /// The list that follows.
+    pub fn next(&self) -> ReleasesDraft {
+        let next = ReleasesDraft::after(Some(&self.releases));
+        match &self.disowned {
+            Some(disowned) => next.beyond(disowned),
+            None => next,
+        }
+    }
+
+    /// What the server's list has and this one has not, by keys that were replaced. It is not signed
+    /// anew.
+    pub fn unsigned_anew(&self) -> Vec<String> {
+        let disowned = self.disowned.iter().flat_map(TrustedReleases::iter);
+        let new = disowned.filter(|release| self.releases.get(&release.path()) != Some(release));
+        new.map(SignedRelease::path).collect()
+    }
+
+    /// The same as a line of text, empty if there is nothing.
+    pub fn tell_unsigned(&self) -> String {
+        tell_unsigned(&self.unsigned_anew())
+    }
+}
+
+/// Says what of a server's list is not signed anew, as a line of text, empty if there is nothing.
+pub fn tell_unsigned(paths: &[String]) -> String {
+    if paths.is_empty() {
+        return String::new();
+    }
+    format!(
+        "\nnot signed anew, and given to no device: {}. The server's list has it by keys that were \
+         replaced, and the list that lies here has not; if it is yours, release it again",
+        paths.join(", ")
+    )
 }
 
 /// Verifies a list by a root; a date that has passed is said.
@@ -341,7 +396,7 @@ fn known(
         }
         verified => (verified?, Freshness::Fresh),
     };
-    Ok(KnownList { bytes, releases, freshness, is_forgotten: false })
+    Ok(KnownList { bytes, releases, freshness, is_forgotten: false, disowned: None })
 }
 
 /// Whether a document is still good.
@@ -533,8 +588,21 @@ mod tests {
         let known = desk.open().verify(Some(&seen_here), NOW).unwrap().unwrap();
         assert_eq!(known.freshness, Freshness::KeysReplaced);
         assert!(known.releases.get("turbine/2").is_some());
-        // Whoever has a key that was replaced may have signed this one.
-        let error = format!("{:#}", desk.open().verify(Some(&other), NOW).unwrap_err());
+        assert!(known.unsigned_anew().is_empty() && known.tell_unsigned().is_empty());
+        // Whoever has a key that was replaced may have signed this one: it is not gone on from.
+        let known = desk.open().verify(Some(&other), NOW).unwrap().unwrap();
+        assert_eq!((known.freshness, known.is_forgotten), (Freshness::KeysReplaced, false));
+        assert!(known.bytes == seen_here && known.releases.get("turbine/3").is_none());
+        assert_eq!(known.unsigned_anew(), ["turbine/3"]);
+        assert!(
+            known.tell_unsigned().contains("not signed anew, and given to no device: turbine/3.")
+        );
+        let next = known.next().sign(LATER, &[&desk.people[0], &desk.people[1]]);
+        let next = verify_releases(desk.open().root(), &next, None, NOW).unwrap();
+        assert_eq!(next.seen().version, 4);
+        // One of keys that nobody here has ever trusted is refused as before.
+        let stranger = Desk::new().list(3, LATER);
+        let error = format!("{:#}", desk.open().verify(Some(&stranger), NOW).unwrap_err());
         assert!(error.contains("is not trusted") && error.contains("sign it anew"), "{error}");
 
         // Signed anew it holds by the root itself.
@@ -542,8 +610,8 @@ mod tests {
         desk.open().keep_releases(&anew).unwrap();
         let known = desk.open().verify(Some(&anew), NOW).unwrap().unwrap();
         assert_eq!(known.freshness, Freshness::Fresh);
-        let error = format!("{:#}", desk.open().verify(Some(&seen_here), NOW).unwrap_err());
-        assert!(error.contains("not trusted"), "{error}");
+        let known = desk.open().verify(Some(&seen_here), NOW).unwrap().unwrap();
+        assert!(known.is_forgotten && known.bytes == anew);
     }
 
     #[test]

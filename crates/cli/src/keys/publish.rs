@@ -207,7 +207,8 @@ fn rest(keys: &Path, server: &Server, published: &mut Vec<String>) -> anyhow::Re
         let draft = if folder.release_keys().is_err() { " --draft FILE" } else { "" };
         left.advice.push(format!(
             "Its list of releases no longer holds: sign it anew with `lineside release BUNDLE{draft}`; \
-             a bundle that is released already will do"
+             a bundle that is released already will do{}",
+            known.tell_unsigned()
         ));
     } else {
         if known.is_forgotten {

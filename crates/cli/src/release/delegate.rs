@@ -183,5 +183,5 @@ fn change(
     };
     let json = json!({ "role": role, "list": releases.seen().version,
         "delegation": named.map(words::delegation_json), "still_holds": lost.is_none() });
-    output.print(format!("{said}{next}"), &json)
+    output.print(format!("{said}{next}{}", desk.tell_unsigned()), &json)
 }

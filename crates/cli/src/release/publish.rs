@@ -3,7 +3,7 @@
 use super::LIST_LIFE;
 use crate::bundle;
 use crate::connection::Connection;
-use crate::keys::folder::{Freshness, KeyFolder, KnownList};
+use crate::keys::folder::{Freshness, KeyFolder, KnownList, tell_unsigned};
 use crate::keys::publish::lacking;
 use crate::keys::signer::{self, Pin};
 use crate::keys::{KEYS, words};
@@ -55,6 +55,8 @@ struct Plan<D> {
     /// The list to sign; none if the server's says all of it already.
     draft: Option<D>,
     is_new: bool,
+    /// What the server has of replaced keys, which is not signed anew.
+    unsigned: Vec<String>,
 }
 
 impl<D> Plan<D> {
@@ -118,7 +120,7 @@ fn by_release_keys(
     let draft = draft.transpose()?;
     if let (Some(draft), Some(file)) = (&draft, &release.draft) {
         let (text, json) = put_draft(draft, file)?;
-        return tell_draft(&plan.release, &text, json, output);
+        return tell_draft(&plan, &text, json, output);
     }
     let also = draft.as_ref().map(|draft| words::besides(draft, &plan.release.path()));
     let bytes = match (draft, &known) {
@@ -169,7 +171,7 @@ fn by_role(
         let draft = role.draft(next, OffsetDateTime::now_utc() + LIST_LIFE, files.clone())?;
         if let Some(file) = &release.draft {
             let (text, json) = put_draft(&draft, file)?;
-            return tell_draft(&plan.release, &text, json, output);
+            return tell_draft(&plan, &text, json, output);
         }
         also = words::besides(&draft, &plan.release.path());
         let now = OffsetDateTime::now_utc();
@@ -196,7 +198,7 @@ fn tell<D>(
     pushed: &Pushed,
     output: &Output,
 ) -> anyhow::Result<()> {
-    let Plan { release: signed, is_new, .. } = plan;
+    let Plan { release: signed, is_new, unsigned, .. } = plan;
     let (path, number) = (signed.path(), signed.number);
     let by = release.role.as_ref().map(|role| format!(" by {role}")).unwrap_or_default();
     let mut text = if *is_new {
@@ -212,8 +214,9 @@ fn tell<D>(
     for change in also {
         text = format!("{text}\nits list also {change}");
     }
+    text += &tell_unsigned(unsigned);
     let json = json!({ "release": path, "number": number, "floor": signed.floor, "new": is_new,
-        "also": also, "role": release.role, "digest": signed.id.digest, "size": signed.id.size,
+        "also": also, "unsigned": unsigned, "role": release.role, "digest": signed.id.digest, "size": signed.id.size,
         "signatures": signatures, "blobs_pushed": pushed.blobs, "bytes_pushed": pushed.bytes });
     output.print(text, &json)
 }
@@ -243,16 +246,18 @@ fn tell_lacking<D>(
     output.print(text, &json)
 }
 
-fn tell_draft(
-    release: &SignedRelease,
+fn tell_draft<D>(
+    plan: &Plan<D>,
     text: &str,
     mut json: Value,
     output: &Output,
 ) -> anyhow::Result<()> {
-    let (path, number) = (release.path(), release.number);
+    let (path, number) = (plan.release.path(), plan.release.number);
+    json["unsigned"] = plan.unsigned.clone().into();
     json["release"] = path.clone().into();
     json["number"] = number.into();
-    output.print(format!("{text}\n{path} will be number {number}"), &json)
+    let unsigned = tell_unsigned(&plan.unsigned);
+    output.print(format!("{text}\n{path} will be number {number}{unsigned}"), &json)
 }
 
 fn plan(
@@ -261,16 +266,18 @@ fn plan(
     others: Others,
     floor: Option<u64>,
 ) -> anyhow::Result<Plan<ReleasesDraft>> {
-    let mut draft = ReleasesDraft::after(known.map(|known| &known.releases)).beside(others);
+    let next = known.map_or_else(|| ReleasesDraft::after(None), KnownList::next);
+    let mut draft = next.beside(others);
+    let unsigned = known.map(KnownList::unsigned_anew).unwrap_or_default();
     if let Some((known, old)) =
         known.and_then(|known| Some((known, known.releases.get(&path(&id))?)))
     {
         same(old, &id, floor)?;
         let draft = (known.freshness != Freshness::Fresh).then_some(draft);
-        return Ok(Plan { release: old.clone(), draft, is_new: false });
+        return Ok(Plan { release: old.clone(), draft, is_new: false, unsigned });
     }
     let release = draft.add(id, floor).map_err(|problem| anyhow!(problem))?;
-    Ok(Plan { release, draft: Some(draft), is_new: true })
+    Ok(Plan { release, draft: Some(draft), is_new: true, unsigned })
 }
 
 fn plan_of_role(id: ReleaseId, role: &Role, floor: Option<u64>) -> anyhow::Result<Plan<RoleDraft>> {
@@ -279,10 +286,10 @@ fn plan_of_role(id: ReleaseId, role: &Role, floor: Option<u64>) -> anyhow::Resul
     if let Some(old) = draft.get(&path).cloned() {
         same(&old, &id, floor)?;
         let draft = role.is_stale().then_some(draft);
-        return Ok(Plan { release: old, draft, is_new: false });
+        return Ok(Plan { release: old, draft, is_new: false, unsigned: Vec::new() });
     }
     let release = draft.add(id, floor).map_err(|problem| anyhow!(problem))?;
-    Ok(Plan { release, draft: Some(draft), is_new: true })
+    Ok(Plan { release, draft: Some(draft), is_new: true, unsigned: Vec::new() })
 }
 
 /// Refuses a version that names another bundle than it did.
@@ -404,7 +411,7 @@ mod tests {
         draft.add(id("1", "one"), None).unwrap();
         let bytes = draft.sign(NOW + LIST_LIFE, &[&people]);
         let releases = verify_releases(&root, &bytes, None, NOW).unwrap();
-        KnownList { bytes, releases, freshness, is_forgotten: false }
+        KnownList { bytes, releases, freshness, is_forgotten: false, disowned: None }
     }
 
     fn planned(

@@ -56,7 +56,12 @@ impl Desk {
 
     /// The list that follows.
     pub fn next(&self) -> ReleasesDraft {
-        ReleasesDraft::after(self.known.as_ref().map(|known| &known.releases))
+        self.known.as_ref().map_or_else(|| ReleasesDraft::after(None), KnownList::next)
+    }
+
+    /// What is not in it and the server's list has, as a line of text.
+    pub fn tell_unsigned(&self) -> String {
+        self.known.as_ref().map(KnownList::tell_unsigned).unwrap_or_default()
     }
 
     /// Signs a list and gives it to the server; none if it became a draft, of which all is said.
@@ -74,7 +79,7 @@ impl Desk {
         let draft = Draft::releases(&unsigned, self.folder.root(), before)?;
         if let Some(file) = &signed.draft {
             let (text, json) = put_draft(&draft, file)?;
-            output.print(text, &json)?;
+            output.print(text + &self.tell_unsigned(), &json)?;
             return Ok(None);
         }
         let bytes = signer::finish(draft, &self.keys, &signed.pin, self.now, output.json)?;

@@ -51,7 +51,7 @@ fn by_release_keys(
         next.withdraw(path).map_err(|problem| anyhow!(problem))?;
     }
     match desk.sign(&next, &withdraw.signed, output)? {
-        Some(_) => tell(withdraw, output),
+        Some(_) => tell(withdraw, &desk.tell_unsigned(), output),
         None => Ok(()),
     }
 }
@@ -89,16 +89,16 @@ fn by_role(
         return output.print(text, &json);
     }
     role.publish(&signer::finish(draft, &keys, &signed.pin, now, output.json)?, &files)?;
-    tell(withdraw, output)
+    tell(withdraw, "", output)
 }
 
-fn tell(withdraw: &Withdraw, output: &Output) -> anyhow::Result<()> {
+fn tell(withdraw: &Withdraw, unsigned: &str, output: &Output) -> anyhow::Result<()> {
     let Withdraw { releases, role, .. } = withdraw;
     let by = role.as_ref().map(|role| format!(" by {role}")).unwrap_or_default();
     let (named, verb) = (releases.join(", "), if releases.len() == 1 { "is" } else { "are" });
     let text = format!(
         "{named} {verb} withdrawn{by}: devices leave what is on its way to them, and go on with what is \
-         committed; to replace that: lineside assign DEVICE SLOT RELEASE"
+         committed; to replace that: lineside assign DEVICE SLOT RELEASE{unsigned}"
     );
     output.print(text, &json!({ "withdrawn": releases, "role": role }))
 }

@@ -137,10 +137,13 @@ fn withdrawn_changes(before: &Withdrawals, now: &Withdrawals) -> Vec<String> {
     for (bundle, withdrawn) in now.iter().filter(|(bundle, now)| before.get(bundle) != Some(now)) {
         let Withdrawn { number, floor, versions } = withdrawn;
         let versions: Vec<String> = versions.iter().map(ToString::to_string).collect();
-        let versions = versions.join(", ");
+        let versions = match versions.join(", ") {
+            none if none.is_empty() => none,
+            versions => format!("versions {versions}, "),
+        };
         changes.push(format!(
-            "never gives again of {bundle} what was withdrawn: versions {versions}, numbers up to \
-             {number}; the floor stays at {floor} or above"
+            "never gives again of {bundle} what was withdrawn: {versions}numbers up to {number}; the \
+             floor stays at {floor} or above"
         ));
     }
     let gone = before.iter().filter(|(bundle, _)| now.get(bundle).is_none());
