@@ -509,6 +509,8 @@ impl<H: Hands> SlotDriver<H> {
                 if expected.is_none() || self.routed != expected {
                     self.hands.vacate(&reason).await;
                     self.routed = None;
+                    // Nothing answers beside a route that has nothing to be compared with.
+                    self.beside = None;
                 }
                 None
             }
@@ -550,6 +552,8 @@ impl<H: Hands> SlotDriver<H> {
         match ran {
             Ok(()) => {
                 self.routed = Some(release);
+                // The slot has dropped what was compared with the release before.
+                self.beside = None;
                 None
             }
             Err(failure) => {
@@ -560,7 +564,10 @@ impl<H: Hands> SlotDriver<H> {
 
     async fn start_shadow(&mut self, candidate: Installed) -> Option<Event> {
         let release = candidate.release.digest;
-        if self.beside == Some(release) {
+        let holder = self.state.on_route().map(|held| held.release.digest);
+        // Without the release that it is compared with it waits for that one, which is no fault of its
+        // own: the engine has it started again with that one.
+        if self.beside == Some(release) || self.routed != holder {
             return None;
         }
         let limits = self.shadow_limits(&candidate);

@@ -23,8 +23,8 @@ pub enum Effect {
         attempts: u32,
     },
     /// Have this release answer beside the route, without acting, compared with what the route answers;
-    /// nothing to do where it already does. Answered by `Refused`, `Interrupted` or `Damaged` if it
-    /// cannot.
+    /// nothing to do where it already does, nor where what it is to be compared with is not on the route:
+    /// that follows. Answered by `Refused`, `Interrupted` or `Damaged` if it cannot.
     StartShadow(Installed),
     /// Have nothing answer beside the route.
     EndShadow,

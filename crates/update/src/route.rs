@@ -74,9 +74,18 @@ impl SlotState {
             return self.give_stand_in_up(1, reason);
         }
         // Something else may be on the route still: a candidate that was rolled back.
-        let vacate = Effect::Vacate { reason: reason.clone() };
+        let vacate = self.leave_vacant(reason.clone());
         self.failing.retry.later();
         [self.fail(reason), vec![vacate]].concat()
+    }
+
+    /// Leaves the route to nothing until what holds it can be put on it. What answers beside it ends
+    /// with that, and goes on later where it was.
+    fn leave_vacant(&mut self, reason: String) -> Effect {
+        if let Phase::Shadow(run) = &mut self.phase {
+            run.before = run.seen.clone();
+        }
+        Effect::Vacate { reason }
     }
 
     /// What stands in is of no use any more. It never was committed, so nothing is gone back to.
@@ -115,7 +124,7 @@ impl SlotState {
         let news = self.failing.retry.attempts == 0;
         self.failing.retry.later();
         self.failing.quiet = Duration::ZERO;
-        let vacate = Effect::Vacate { reason: text.clone() };
+        let vacate = self.leave_vacant(text.clone());
         let report = news.then(|| self.report(ReportKind::WorkerFailed, &holder.release, text));
         report.into_iter().chain([vacate]).collect()
     }
@@ -205,7 +214,20 @@ impl SlotState {
         let text = format!("{} is whole on disk again", active.release);
         let report = self.report(ReportKind::Downloaded, &active.release, text);
         self.failing.retry.again();
-        vec![report, Effect::Run(active)]
+        [report, Effect::Run(active)].into_iter().chain(self.shadow_again()).collect()
+    }
+
+    /// Has what answers beside the route do so again, after the route was vacant: nothing is beside
+    /// one that is.
+    pub(crate) fn shadow_again(&self) -> Option<Effect> {
+        match &self.phase {
+            Phase::Shadow(run) => Some(Effect::StartShadow(run.candidate.clone())),
+            Phase::Idle
+            | Phase::Downloading { .. }
+            | Phase::Staging { .. }
+            | Phase::Held(_)
+            | Phase::Trial(_) => None,
+        }
     }
 
     /// Whether there is a previous release against which nothing is known. That it may not be assigned

@@ -283,7 +283,8 @@ pub fn step(mut slot: SlotState, event: Event, ran: Duration) -> (SlotState, Vec
         // Something may have kept it from starting that has passed by now.
         (_, Ticked) if slot.failing.retry.is_due() => {
             slot.failing.retry.again();
-            slot.on_route().cloned().map(Run).into_iter().collect()
+            let run = slot.on_route().cloned().map(Run);
+            run.into_iter().chain(slot.shadow_again()).collect()
         }
 
         (_, Reported { through }) => {

@@ -89,7 +89,8 @@ impl Played {
     fn place(&self, what: &str, release: &StagedRelease) -> Result<(), Failure> {
         self.does(what, release)?;
         let mut play = self.lock();
-        play.beside.take_if(|beside| *beside == release.release.to_string());
+        // Either it has the route now, or it was compared with what had it.
+        play.beside = None;
         play.route = Some(release.release.to_string());
         play.seen = Observation::default();
         Ok(())
@@ -110,6 +111,7 @@ impl Hands for Played {
         let mut play = self.lock();
         play.asked.push("vacate".into());
         play.route = None;
+        play.beside = None;
     }
 
     fn observation(&self, _release: &Digest) -> Observation {
@@ -721,6 +723,34 @@ async fn what_keeps_a_candidate_from_answering_beside_the_route_is_told_from_its
     assert!(is_active(&slot.state(), "echo v1"));
     assert_eq!(slot.played.lock().beside, None, "the second was ended by the assignment");
     assert_eq!(slot.played.asked("vacate"), 1, "only before the first release");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_candidate_waits_for_what_it_is_compared_with_and_then_answers_beside_it_again() {
+    let bench = Bench::new();
+    let slot = beside(&bench, None).await;
+    slot.played.compare(10, 10);
+    slot.commits("echo v2").await;
+    let third = echo("3", "");
+    bench.store(&third);
+    slot.assign(&third, 3, 0).await;
+    slot.until("it is compared", |_, play| play.beside.as_deref() == Some("echo v3")).await;
+    // What the slot goes back to cannot be started for a while, so the slot is vacant.
+    slot.played.fail("swap echo v1", Failure::Elsewhere("no process".into()));
+    for _ in 0..2 {
+        slot.played.fail("run echo v1", Failure::Elsewhere("no process".into()));
+    }
+    for _ in 0..FAILURES_MAX {
+        let second = echo("2", "").release_id().digest;
+        slot.failures.send((second, "it died".into())).await.unwrap();
+    }
+    slot.until("it is compared again", |_, play| {
+        play.route.as_deref() == Some("echo v1") && play.beside.as_deref() == Some("echo v3")
+    })
+    .await;
+    assert_eq!(slot.played.asked("shadow echo v3"), 2, "it is not asked for beside a vacant route");
+    slot.played.compare(10, 10);
+    slot.commits("echo v3").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -374,14 +374,12 @@ impl Device {
         keep(Promise::OldOrNew, self.checked.contains(&release), || {
             format!("{} answers beside the route unchecked", held.release)
         })?;
-        if self.beside == Some(release) {
+        // It waits for what it is compared with.
+        if self.beside == Some(release) || self.route != of(self.state.on_route()) {
             return Ok(());
         }
         if let Some(damaged) = self.damaged(release, fault) {
             self.answers.push_back(damaged);
-        } else if self.route.is_none() {
-            let reason = "nothing is on the route".to_owned();
-            self.answers.push_back(Event::Interrupted { release, reason });
         } else if fault == Fault::Elsewhere {
             let reason = "no memory for two".to_owned();
             self.answers.push_back(Event::Interrupted { release, reason });

@@ -177,14 +177,14 @@ fn an_active_release_that_fails_beside_a_shadow_is_helped_as_ever() {
     downloaded B   A/- staging B      [Downloaded Stage(B)]
     staged B shadow A/- shadow B       [Staged StartShadow(B)]
     unstartable A  A/- shadow B       [WorkerFailed Vacate]
-    tick           A/- shadow B       [Run(A)]
+    tick           A/- shadow B       [Run(A) StartShadow(B)]
     interrupted A  A/- shadow B       [Vacate]
-    tick           A/- shadow B       [Run(A)]
+    tick           A/- shadow B       [Run(A) StartShadow(B)]
     damaged A      A/- shadow B       [Vacate Download(A)]
     unreachable A  A/- shadow B       []
-    tick           A/- shadow B       [Run(A)]
+    tick           A/- shadow B       [Run(A) StartShadow(B)]
     damaged A      A/- shadow B       [Vacate Download(A)]
-    downloaded A   A/- shadow B       [Downloaded Run(A)]
+    downloaded A   A/- shadow B       [Downloaded Run(A) StartShadow(B)]
     agrees B       A/- held B         [ShadowPassed]
     ");
 }
