@@ -195,6 +195,10 @@ impl fmt::Display for DeviceStatus {
                 let dropped = counts.findings_dropped;
                 writeln!(f, "    {dropped} findings gave way while the disk took nothing")?;
             }
+            if counts.worker_kills > 0 {
+                let kills = counts.worker_kills;
+                writeln!(f, "    {kills} workers were ended by somebody else")?;
+            }
             if counts.capture_dropped > 0 {
                 let dropped = counts.capture_dropped;
                 writeln!(f, "    {dropped} readings and answers could not be captured")?;

@@ -100,7 +100,11 @@ fn a_release_whose_worker_is_killed_again_and_again_says_so_and_goes_on_afterwar
     assert!(outage["reason"].as_str().unwrap().contains("does not answer"), "{outage}");
     let answered = device.findings().len();
     wait("it answers again", || (device.findings().len() > answered + 50).then_some(()));
-    assert_eq!(device.slot()["active"], "echo v1");
+    let slot = device.slot();
+    assert_eq!(slot["active"], "echo v1");
+    let counts = &slot["counts"];
+    assert!(counts["worker_kills"].as_u64().unwrap() >= 3, "{counts}");
+    assert_eq!(counts["worker_deaths"], 0, "nobody holds it against the release");
     device.kill();
     let findings = device.findings();
     let ids: BTreeSet<&str> = findings.iter().filter_map(|f| f["id"].as_str()).collect();

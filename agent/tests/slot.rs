@@ -15,7 +15,7 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -101,8 +101,43 @@ async fn a_reading_that_kills_workers_costs_one_frame_and_the_rest_is_answered()
         u64::from(one.slot.observation(&release("1", "").release.digest).crashes),
         view.counts.worker_deaths
     );
-    let SlotEvent::WorkerFailed { release, .. } = events.recv().await.unwrap();
-    assert_eq!(release.to_string(), "echo v1");
+    let release = died(&mut events).await.0;
+    assert_eq!(release, "echo v1");
+}
+
+/// The release whose worker has died next by its own fault, and why.
+async fn died(events: &mut mpsc::Receiver<SlotEvent>) -> (String, String) {
+    match events.recv().await.unwrap() {
+        SlotEvent::WorkerFailed { release, reason } => (release.to_string(), reason),
+        killed @ SlotEvent::WorkerKilled { .. } => panic!("{killed:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_that_somebody_else_ends_are_started_again_and_not_held_against_the_release() {
+    let folder = tempfile::tempdir().unwrap();
+    let values: Arc<Vec<f64>> = Arc::new((0..4000).map(f64::from).collect());
+    let one = bench(folder.path(), values, Overflow::Block, 50);
+    one.threads.orders.let_through(100);
+    let mut events = one.slot.subscribe();
+    one.slot.run(&release("1", "")).await.unwrap();
+    for kills in 1..=3 {
+        one.until("it answers", |view| view.answering).await;
+        one.threads.kill_all();
+        one.until("it is seen", |view| view.counts.worker_kills == kills).await;
+        let event = events.recv().await.unwrap();
+        assert!(
+            matches!(&event, SlotEvent::WorkerKilled { release, .. } if release.to_string() == "echo v1"),
+            "{event:?}"
+        );
+    }
+    one.threads.orders.let_through(u64::MAX);
+    let view = one.until("the recording ends", |view| view.ended).await;
+    assert_eq!((view.counts.worker_kills, view.counts.worker_deaths), (3, 0));
+    assert_eq!((view.counts.lost, view.counts.doubled), (0, 0));
+    let seen = one.slot.observation(&release("1", "").release.digest);
+    assert_eq!(seen.crashes, 0);
+    assert!(seen.frames > 900, "{seen:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -116,7 +151,7 @@ async fn a_worker_that_never_answers_is_ended_and_replaced() {
     let view = one.until("the recording ends", |view| view.ended).await;
     assert_eq!((view.counts.lost, view.counts.doubled), (0, 0));
     assert_eq!(view.counts.errors, BTreeMap::from([("worker_died".to_owned(), 1)]));
-    let SlotEvent::WorkerFailed { reason, .. } = events.recv().await.unwrap();
+    let (_, reason) = died(&mut events).await;
     assert!(reason.contains("no answer"), "{reason}");
 }
 
@@ -358,7 +393,7 @@ async fn a_worker_that_says_what_it_was_not_asked_is_ended_and_ends_nothing_else
         let one = bench_of(folder.path(), values.clone(), config, Arc::default(), liars);
         let mut events = one.slot.subscribe();
         one.slot.run(&release("1", "")).await.unwrap();
-        let SlotEvent::WorkerFailed { reason, .. } = events.recv().await.unwrap();
+        let (_, reason) = died(&mut events).await;
         assert!(reason.contains("not asked"), "{reason}");
         assert!(!one.slot.view().borrow().ended);
         one.crash().await;

@@ -9,6 +9,7 @@ use crate::ledger::Position;
 use crate::source::Arrival;
 use crate::source::file::Files;
 use crate::source::mqtt::Topic;
+use crate::telemetry::TelemetryHandle;
 use crate::update::consent::Site;
 use crate::update::consent::topic::{Used, listen};
 use crate::update::slot::{Order, QUEUE_MAX, SlotDriver, SlotParts as DriverParts};
@@ -17,6 +18,7 @@ use crate::worker::{SlotEvent, SlotHandle};
 use anyhow::Context;
 use lineside_bundle::{Digest, Port};
 use lineside_wire::name::{DeviceId, SlotName};
+use lineside_wire::v1::event;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -120,7 +122,8 @@ impl House {
             states: self.states.clone(),
             online: self.online.clone(),
         })?;
-        let driving = driver.drive(assignments, failures(&slot), self.stop.clone());
+        let failures = failures(&slot, name.clone(), self.telemetry.clone());
+        let driving = driver.drive(assignments, failures, self.stop.clone());
         let (end, ended) = oneshot::channel();
         drivers.push(ended);
         watched.task(format!("the driver of updates of slot {name}"), async move {
@@ -132,14 +135,30 @@ impl House {
     }
 }
 
-/// Deaths of the slot's workers, as the driver of its updates wants them.
-fn failures(slot: &SlotHandle) -> mpsc::Receiver<(Digest, String)> {
+/// Deaths of the slot's workers, as the driver of its updates wants them. What others do to them is not
+/// for it to judge, and only told.
+fn failures(
+    slot: &SlotHandle,
+    name: SlotName,
+    telemetry: TelemetryHandle,
+) -> mpsc::Receiver<(Digest, String)> {
     let mut events = slot.subscribe();
     let (tell, failures) = mpsc::channel(QUEUE_MAX);
     tokio::spawn(async move {
-        while let Some(SlotEvent::WorkerFailed { release, reason }) = events.recv().await {
-            if tell.send((release.digest, reason)).await.is_err() {
-                return;
+        while let Some(event) = events.recv().await {
+            match event {
+                SlotEvent::WorkerFailed { release, reason } => {
+                    if tell.send((release.digest, reason)).await.is_err() {
+                        return;
+                    }
+                }
+                SlotEvent::WorkerKilled { release, reason } => {
+                    let text = format!(
+                        "worker of {release}: {reason} by somebody else, which is not held against it; \
+                         it is started again"
+                    );
+                    telemetry.event(name.as_str(), event::WORKER_KILLED, &text);
+                }
             }
         }
     });

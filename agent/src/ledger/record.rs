@@ -22,8 +22,11 @@ pub struct SlotCounts {
     pub alarms: u64,
     /// Findings that gave way while the disk took nothing.
     pub findings_dropped: u64,
-    /// Deaths of workers.
+    /// Deaths of workers that were their own.
     pub worker_deaths: u64,
+    /// Workers that somebody else has ended: a person, or a system that had no memory left.
+    #[serde(default)]
+    pub worker_kills: u64,
     /// Readings and answers that could not be captured.
     #[serde(default)]
     pub capture_dropped: u64,

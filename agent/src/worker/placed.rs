@@ -4,6 +4,7 @@ use crate::update::StagedRelease;
 use crate::worker::follower::Follower;
 use crate::worker::message::{FromWorker, ToWorker};
 use crate::worker::outage::Outage;
+use crate::worker::process::End;
 use crate::worker::route::{Feed, WARM_UP_READINGS_MAX};
 use crate::worker::running::{Running, Stage, WorkerEvent};
 use crate::worker::slot::{SlotEvent, lock};
@@ -98,7 +99,7 @@ impl Task {
                 self.commits.touch();
             }
             WorkerEvent::Said(FromWorker::Failed(reason)) => self.worker_died(reason),
-            WorkerEvent::Ended(end) => self.worker_died(end.to_string()),
+            WorkerEvent::Ended(end) => self.worker_gone(end),
             WorkerEvent::Unstarted(reason) => {
                 tracing::warn!(slot = %self.parts.slot, "{reason}");
                 if let Some(placed) = &mut self.placed {
@@ -142,8 +143,17 @@ impl Task {
         }
     }
 
-    /// The worker on the route is gone or has to go. Another one gets what is still owed.
+    /// The worker on the route has to go: what it does is its own fault.
     pub(super) fn worker_died(&mut self, reason: String) {
+        self.worker_gone(End::Itself(reason));
+    }
+
+    /// The worker on the route is gone or has to go. Another one gets what is still owed.
+    ///
+    /// Where somebody else has ended it, that is not held against the release. The next one waits all
+    /// the same, and the plant is told of an outage: a system without memory kills again. And a reading
+    /// over which that happens twice is given up all the same: it may be what takes the memory.
+    fn worker_gone(&mut self, end: End) {
         let feed = self.feed.take();
         let Some(placed) = &mut self.placed else { return };
         let Some(worker) = placed.worker.take() else { return };
@@ -162,15 +172,28 @@ impl Task {
         };
         placed.deaths += 1;
         placed.restart_at = Instant::now() + pause;
+        let reason = end.to_string();
         placed.outage.died(Instant::now(), &reason);
-        self.record.counts.worker_deaths += 1;
-        self.commits.touch();
-        if let Some((_, seen)) = lock(&self.shared.seen).as_mut() {
-            seen.crashed();
-        }
         let release = ReleaseId::clone(&placed.id);
         tracing::warn!(slot = %self.parts.slot, "the worker of {release} is gone: {reason}");
-        self.shared.tell(&SlotEvent::WorkerFailed { release, reason });
+        let counts = &mut self.record.counts;
+        let (count, event) = match end {
+            End::Itself(_) => {
+                (&mut counts.worker_deaths, SlotEvent::WorkerFailed { release, reason })
+            }
+            End::Killed(_) => {
+                (&mut counts.worker_kills, SlotEvent::WorkerKilled { release, reason })
+            }
+        };
+        *count += 1;
+        self.commits.touch();
+        if let Some((_, seen)) = lock(&self.shared.seen).as_mut() {
+            match &event {
+                SlotEvent::WorkerFailed { .. } => seen.crashed(),
+                SlotEvent::WorkerKilled { .. } => seen.killed(),
+            }
+        }
+        self.shared.tell(&event);
         if let Some(feed) = feed.filter(|_| was_ready) {
             self.suspect(&feed);
         }

@@ -55,6 +55,11 @@ impl Seen {
         self.answers = false;
     }
 
+    /// Takes that somebody else has ended its worker, which says nothing about the release.
+    pub fn killed(&mut self) {
+        self.answers = false;
+    }
+
     /// What was seen.
     pub fn observation(&self) -> Observation {
         Observation { latency_ms_p95: self.latency_ms.quantile(0.95), ..self.observation.clone() }
@@ -121,6 +126,8 @@ mod tests {
         assert_eq!(gaps(&mut seen, &[Err("gap"), Err("stage"), Err("gap")]), 2);
         seen.crashed();
         assert_eq!(gaps(&mut seen, &[Err("gap"), Err("gap"), Ok(0.5), Err("gap")]), 3);
-        assert_eq!(seen.observation().frames, 3);
+        seen.killed();
+        assert_eq!(gaps(&mut seen, &[Err("gap"), Ok(0.5), Err("gap")]), 4);
+        assert_eq!((seen.observation().frames, seen.observation().crashes), (4, 1));
     }
 }

@@ -24,6 +24,14 @@ pub enum SlotEvent {
         /// Why, for people.
         reason: String,
     },
+    /// Somebody else has ended the worker on the route: a person, or a system that has no memory left.
+    /// That says nothing about the release. It is being started again.
+    WorkerKilled {
+        /// The release that it ran.
+        release: ReleaseId,
+        /// How, for people.
+        reason: String,
+    },
 }
 
 /// Why a release did not take the route. The route is as it was.

@@ -280,6 +280,8 @@ pub mod event {
     pub const APPROVED: u16 = 21;
     /// It was given up before its trial, because another assignment came.
     pub const CANCELLED: u16 = 22;
+    /// Somebody else has ended a worker, and not the release that it ran.
+    pub const WORKER_KILLED: u16 = 23;
     /// Somebody beside the device holds the updates of a slot back.
     pub const HOLD_BEGAN: u16 = 40;
     /// They are held back no longer.

@@ -85,7 +85,7 @@ pub(super) fn event(kind: &str) -> String {
         "rolled_back" | "refused" | "worker_failed" | "vacant" | "documents_refused"
         | "install_failed" => "chip bad",
         "alarm" | "download_failed" | "records_dropped" | "trial_cancelled" | "held"
-        | "overdue" => "chip warn",
+        | "overdue" | "worker_killed" => "chip warn",
         _ => "chip",
     };
     format!("<span class=\"{class}\">{}</span>", escape(&kind.replace('_', " ")))
