@@ -1,6 +1,6 @@
 //! The command line.
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::{Parser, Subcommand};
 use lineside_agent::config::Config;
 use lineside_agent::daemon::{self, Until};
@@ -81,6 +81,10 @@ enum Command {
     Approve {
         /// The slot.
         slot: SlotName,
+        /// The release, as in turbine/2, where it shall be no other than this one
+        /// [default: the one that is on its way in].
+        #[arg(value_parser = as_shown)]
+        release: Option<String>,
         /// The settings.
         #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
         config: PathBuf,
@@ -121,7 +125,7 @@ pub fn main() -> ExitCode {
         Command::Status { config, json } => status(&config, json),
         Command::Install { file, config, json } => install(&file, &config, json),
         Command::Hold { slot, reason, minutes, config } => hold(slot, reason, minutes, &config),
-        Command::Approve { slot, config } => approve(slot, &config),
+        Command::Approve { slot, release, config } => approve(slot, release.as_deref(), &config),
         Command::ReleaseHold { slot, config } => release_hold(slot, &config),
         Command::Report { output, config, json } => report(&output, &config, json),
     };
@@ -184,10 +188,22 @@ fn hold(slot: SlotName, reason: String, minutes: Option<u64>, config: &Path) -> 
     print(&format_args!("slot {slot} is {}\n", held.told()))
 }
 
-fn approve(slot: SlotName, config: &Path) -> anyhow::Result<()> {
+fn approve(slot: SlotName, looked_at: Option<&str>, config: &Path) -> anyhow::Result<()> {
     let config = Config::read(config)?;
-    let release = reached(local::approve(&config.state_dir, slot.clone()))?;
+    let status = reached(local::status(&config.state_dir))?;
+    let shown = status.slots.get(&slot);
+    let shown = shown.with_context(|| format!("this device has no slot {slot}"))?;
+    let release = shown.to_approve(looked_at).map_err(|reason| anyhow!("slot {slot}: {reason}"))?;
+    let release = reached(local::approve(&config.state_dir, slot.clone(), release))?;
     print(&format_args!("{release} is approved for slot {slot}\n"))
+}
+
+/// A release as people write it at the desk, in the words of the status.
+fn as_shown(release: &str) -> Result<String, String> {
+    match release.split_once('/') {
+        Some((name, version)) => Ok(format!("{name} v{version}")),
+        None => Err("write NAME/VERSION, as in turbine/2".to_owned()),
+    }
 }
 
 fn release_hold(slot: SlotName, config: &Path) -> anyhow::Result<()> {

@@ -11,6 +11,7 @@ use crate::fleet::carry::{Carried, Carrier, Receipt};
 use crate::status::DeviceStatus;
 use crate::update::consent::holds::{Hold, HoldError, Holds};
 use crate::update::driver::{Installed, Updates};
+use lineside_bundle::Digest;
 use lineside_trust::REPORT_BYTES_MAX;
 use lineside_wire::name::SlotName;
 use serde::de::DeserializeOwned;
@@ -62,10 +63,12 @@ pub enum Question {
         /// For how many minutes of running; until it is released where nothing is said.
         minutes: Option<u64>,
     },
-    /// To approve what is assigned to a slot.
+    /// To approve a release that is assigned to a slot.
     Approve {
         /// The slot.
         slot: SlotName,
+        /// The release that was looked at.
+        release: Digest,
     },
     /// To let go of the updates of a slot.
     ReleaseHold {
@@ -195,10 +198,14 @@ async fn answer(
         Ok(Question::Hold { slot, reason, minutes }) => {
             changed(move || holds.hold(&slot, &by, &reason, minutes)).await
         }
-        Ok(Question::Approve { slot }) => to_json(&match updates.approve(slot).await {
-            Ok(release) => Answer::Done(release),
-            Err(error) => Answer::Failed(chain(error)),
-        }),
+        Ok(Question::Approve { slot, release }) => tokio::select! {
+            approved = updates.approve(slot, release) => to_json(&match approved {
+                Ok(release) => Answer::Done(release),
+                Err(error) => Answer::Failed(chain(error)),
+            }),
+            // An installation may take the driver longer than anybody waits.
+            () = gone(&mut read) => return Ok(()),
+        },
         Ok(Question::ReleaseHold { slot }) => changed(move || holds.release(&slot, &by)).await,
         Ok(Question::Report) => match carrier.told().await {
             Ok((carried, bytes)) => [to_json(&Answer::Done(carried)), bytes].concat(),
@@ -206,6 +213,12 @@ async fn answer(
         },
     };
     write.write_all(&answer).await
+}
+
+/// Waits until whoever has asked is gone.
+async fn gone(read: &mut (impl AsyncReadExt + Unpin)) {
+    let mut more = [0; 64];
+    while read.read(&mut more).await.is_ok_and(|count| count > 0) {}
 }
 
 /// Changes a hold off the runtime's threads, and answers with it.
@@ -246,12 +259,12 @@ pub fn hold(
     ask(state_dir, &Question::Hold { slot, reason, minutes }, STATUS_MAX)
 }
 
-/// Has the agent of `state_dir` take what is assigned to a slot for approved. Gives its name.
+/// Has the agent of `state_dir` take a release that is assigned to a slot for approved. Gives its name.
 ///
 /// # Errors
 /// [`AskError`].
-pub fn approve(state_dir: &Path, slot: SlotName) -> Result<String, AskError> {
-    ask(state_dir, &Question::Approve { slot }, STATUS_MAX)
+pub fn approve(state_dir: &Path, slot: SlotName, release: Digest) -> Result<String, AskError> {
+    ask(state_dir, &Question::Approve { slot, release }, STATUS_MAX)
 }
 
 /// Has the agent of `state_dir` let go of the updates of a slot.

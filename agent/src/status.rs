@@ -6,6 +6,7 @@ use crate::ledger::{Ledger, Outbox, OutboxLimits, SlotCounts};
 use crate::store::Store;
 use crate::update::journal::{Accepted, Journal};
 use crate::worker::SlotView;
+use lineside_bundle::Digest;
 use lineside_update::{Phase, SlotState};
 use lineside_wire::name::{DeviceId, SlotName};
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,8 @@ pub struct SlotReport {
     pub previous: Option<String>,
     /// The release on its way in.
     pub candidate: Option<String>,
+    /// Its digest, by which it is approved: names may be used twice.
+    pub candidate_digest: Option<Digest>,
     /// `idle`, `downloading`, `staging`, `shadow`, `held` or `trial`.
     pub phase: String,
     /// What people should know.
@@ -80,6 +83,7 @@ impl SlotReport {
             active: state.active().map(|held| held.release.to_string()),
             previous: state.previous().map(|held| held.release.to_string()),
             candidate: state.candidate().map(ToString::to_string),
+            candidate_digest: state.candidate().map(|release| release.digest),
             phase: phase.to_owned(),
             note: state.note(),
             source,
@@ -87,6 +91,30 @@ impl SlotReport {
             answering: view.answering,
             owed: view.owed,
             counts: view.counts,
+        }
+    }
+
+    /// The release that a person may approve here: the one on its way in, and no other than the one
+    /// `looked_at`, where he says which.
+    ///
+    /// # Errors
+    /// What there is instead, for people.
+    pub fn to_approve(&self, looked_at: Option<&str>) -> Result<Digest, String> {
+        let (Some(candidate), Some(digest)) = (&self.candidate, self.candidate_digest) else {
+            let active = self.active.as_deref().unwrap_or("no release");
+            let note = match self.note.as_str() {
+                "" => String::new(),
+                note => format!("; {note}"),
+            };
+            return Err(format!("nothing waits for an approval: {active} is active{note}"));
+        };
+        match looked_at {
+            Some(other) if other != candidate => Err(format!(
+                "{other} does not wait for an approval, but {candidate} may: {}",
+                self.note
+            )),
+            _ if self.phase == "trial" => Err(format!("{candidate} is on trial already")),
+            _ => Ok(digest),
         }
     }
 }
@@ -216,5 +244,28 @@ impl fmt::Display for DeviceStatus {
             writeln!(f, "  {count} findings gave way: too many waited for sink {sink}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_person_approves_is_what_he_has_looked_at_and_waits() {
+        let mut slot = SlotReport::of(&SlotState::default(), SlotView::default(), None, Vec::new());
+        slot.active = Some("echo v1".into());
+        slot.note = "refused: its checks".into();
+        let said = slot.to_approve(None).unwrap_err();
+        assert_eq!(said, "nothing waits for an approval: echo v1 is active; refused: its checks");
+        let digest = Digest::of(b"echo v2");
+        (slot.candidate, slot.candidate_digest) = (Some("echo v2".into()), Some(digest));
+        (slot.phase, slot.note) = ("held".into(), "echo v2 waits for a person".into());
+        assert_eq!(slot.to_approve(None), Ok(digest));
+        assert_eq!(slot.to_approve(Some("echo v2")), Ok(digest));
+        let said = slot.to_approve(Some("echo v3")).unwrap_err();
+        assert!(said.contains("echo v3 does not wait for an approval, but echo v2 may"), "{said}");
+        slot.phase = "trial".into();
+        assert_eq!(slot.to_approve(None).unwrap_err(), "echo v2 is on trial already");
     }
 }

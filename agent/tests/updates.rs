@@ -117,6 +117,38 @@ fn documents(papers: Papers) -> Documents {
 }
 
 #[tokio::test]
+async fn a_person_approves_what_he_has_looked_at_and_nothing_that_has_come_since() {
+    let (vendor, bundles) = (Vendor::new(), bundles());
+    let [first, second, _] = &bundles;
+    let mut house = House::new(&vendor, &["a"]);
+    for (version, bundle) in [(1, first), (2, second)] {
+        assert!(house.updates.deliver(documents(papers(
+            &vendor,
+            &bundles,
+            version,
+            &[("a", bundle)]
+        ))));
+        assert_eq!(house.told("a").await, bundle.release_id().to_string());
+    }
+    let slot: SlotName = "a".parse().unwrap();
+    let [first, second] = [first, second].map(|bundle| bundle.release_id().digest);
+    let error = house.updates.approve(slot.clone(), first).await.unwrap_err().to_string();
+    assert!(error.contains("echo v2 is assigned to slot a by now"), "{error}");
+    // Who has gone before it was his turn has approved nothing.
+    tokio::select! {
+        biased;
+        answer = house.updates.approve(slot.clone(), second) => panic!("{answer:?}"),
+        () = std::future::ready(()) => {}
+    }
+    house.updates.approve(slot.clone(), first).await.unwrap_err();
+    let told = house.told.get_mut(&slot).unwrap();
+    assert!(told.try_recv().is_err());
+    assert_eq!(house.updates.approve(slot, second).await.unwrap(), "echo v2");
+    let order = told.recv().await.unwrap();
+    assert!(matches!(order, Order::Assigned(assigned) if assigned.approved));
+}
+
+#[tokio::test]
 async fn a_slot_is_told_what_changes_for_it_and_a_refusal_is_said_once() {
     let (vendor, bundles) = (Vendor::new(), bundles());
     let [first, second, _] = &bundles;

@@ -99,6 +99,14 @@ pub enum ApproveError {
     /// There is nothing to approve.
     #[error("nothing is assigned to slot {0}")]
     Nothing(SlotName),
+    /// It is not what a person has looked at.
+    #[error("{assigned} is assigned to slot {slot} by now; look at that one first")]
+    Another {
+        /// The slot.
+        slot: SlotName,
+        /// The release that it shall hold.
+        assigned: ReleaseId,
+    },
     /// This device takes no updates.
     #[error("{0}")]
     Off(String),
@@ -109,9 +117,19 @@ pub enum ApproveError {
 
 enum Request {
     Documents(Box<Documents>),
-    Install { path: PathBuf, reply: oneshot::Sender<Result<Installed, InstallError>> },
-    Receipt { path: PathBuf, reply: oneshot::Sender<Result<Option<TrustedReceipt>, ReceiptError>> },
-    Approve { slot: SlotName, reply: oneshot::Sender<Result<String, ApproveError>> },
+    Install {
+        path: PathBuf,
+        reply: oneshot::Sender<Result<Installed, InstallError>>,
+    },
+    Receipt {
+        path: PathBuf,
+        reply: oneshot::Sender<Result<Option<TrustedReceipt>, ReceiptError>>,
+    },
+    Approve {
+        slot: SlotName,
+        release: Digest,
+        reply: oneshot::Sender<Result<String, ApproveError>>,
+    },
 }
 
 /// The way to the driver.
@@ -204,13 +222,14 @@ impl Updates {
         replied.await.unwrap_or(Err(ReceiptError::Stopping))
     }
 
-    /// Approves what is assigned to a slot, as a person beside the device. Gives its name.
+    /// Approves a release that is assigned to a slot, as a person beside the device. Gives its name.
+    /// Where nobody waits for the answer any more when its turn comes, nothing is approved.
     ///
     /// # Errors
     /// [`ApproveError`].
-    pub async fn approve(&self, slot: SlotName) -> Result<String, ApproveError> {
+    pub async fn approve(&self, slot: SlotName, release: Digest) -> Result<String, ApproveError> {
         let (reply, replied) = oneshot::channel();
-        let request = Request::Approve { slot, reply };
+        let request = Request::Approve { slot, release, reply };
         self.requests.send(request).await.map_err(|_| ApproveError::Stopping)?;
         replied.await.unwrap_or(Err(ApproveError::Stopping))
     }
@@ -278,8 +297,10 @@ impl Driver {
                     // Whoever asked may have gone.
                     let _ = reply.send(receipt);
                 }
-                Some(Request::Approve { slot, reply }) => {
-                    let approved = self.approve(slot);
+                // Who has given up waiting takes it for not approved.
+                Some(Request::Approve { reply, .. }) if reply.is_closed() => {}
+                Some(Request::Approve { slot, release, reply }) => {
+                    let approved = self.approve(slot, release);
                     self.tell();
                     // Whoever asked may have gone.
                     let _ = reply.send(approved);
@@ -416,14 +437,17 @@ impl Driver {
         }
     }
 
-    /// Notes that a person approves what a slot is to hold.
-    fn approve(&mut self, slot: SlotName) -> Result<String, ApproveError> {
+    /// Notes that a person approves what a slot is to hold. What he has not looked at is not approved.
+    fn approve(&mut self, slot: SlotName, release: Digest) -> Result<String, ApproveError> {
         let word = self.untold.get(&slot).or_else(|| self.told.get(&slot)).cloned();
         let Some(Word::Assigned(target)) = word.filter(|_| self.parts.slots.contains_key(&slot))
         else {
             return Err(ApproveError::Nothing(slot));
         };
-        self.approved.insert(slot.clone(), target.release.digest);
+        if target.release.digest != release {
+            return Err(ApproveError::Another { slot, assigned: target.release });
+        }
+        self.approved.insert(slot.clone(), release);
         let name = target.release.to_string();
         self.untold.insert(slot, Word::Assigned(target));
         Ok(name)
