@@ -111,4 +111,11 @@ fn other_clients_follow_the_repository_through_releases_roots_and_renewals() {
     assert_eq!((&last["root"], &last["targets"]), (&json!(2), &json!(2)));
     assert!(last["turbine/2"].as_u64() > Some(0), "{last}");
     assert!(follow_ours(&fleet, "turbine/2") > 0);
+
+    // What the list says of releases that were withdrawn is ours alone, and disturbs nobody.
+    fleet.json(&["release", "withdraw", "turbine/1"]).unwrap();
+    let withdrawn = follow(&fleet, &["turbine/1", "turbine/2"]);
+    assert_eq!(withdrawn["targets"], 3);
+    assert!(withdrawn["turbine/1"].is_null() && !withdrawn["turbine/2"].is_null(), "{withdrawn}");
+    assert!(follow_ours(&fleet, "turbine/2") > 0);
 }

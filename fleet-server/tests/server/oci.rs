@@ -122,7 +122,11 @@ fn a_manifest_that_is_not_released_can_be_taken_away() {
         server.ask("DELETE", &path, As::Administrator, b"")
     };
     let refused = delete(&released.digest.to_string());
-    assert!(refused.error(409).contains("turbine v1 is released"), "{}", refused.text());
+    assert!(
+        refused.error(409).contains("lineside release withdraw turbine/1"),
+        "{}",
+        refused.text()
+    );
     assert_eq!(delete(&other.id.digest.to_string()).status, 202);
     for reference in ["2".to_owned(), other.id.digest.to_string()] {
         assert_eq!(server.get(&format!("/v2/turbine/manifests/{reference}")).status, 404);
