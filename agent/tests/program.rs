@@ -8,7 +8,7 @@ use lineside_agent::update::blobs::Blobs;
 use lineside_agent::update::journal::{Accepted, Journal};
 use lineside_bundle::{BuiltBundle, BundleFile, Digest, build};
 use lineside_rules::{ShadowLimits, TrialLimits, Verdict};
-use lineside_trust::{KeyPair, RootSpec, sign_root};
+use lineside_trust::{KeyPair, RootSpec, Seen, sign_root};
 use lineside_update::{Event, SlotState, Tally, Target, step};
 use ring::rand::SystemRandom;
 use serde_json::Value;
@@ -80,7 +80,10 @@ fn device(folder: &Path) -> PathBuf {
     place(&release.digest, &bundle.oci_manifest);
     bundle.blobs.iter().for_each(|(digest, bytes)| place(digest, bytes));
     let target = Target { release, number: 1, floor: 0 };
+    let seen = |bytes: &[u8]| Some(Seen { version: 1, digest: Digest::of(bytes) });
     let accepted = Accepted {
+        releases: seen(b"a list of releases"),
+        assignment: seen(b"an assignment"),
         targets: BTreeMap::from([("echo".parse().unwrap(), target)]),
         ..Accepted::default()
     };

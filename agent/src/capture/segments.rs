@@ -310,13 +310,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut ring = Ring::open(folder.path(), SMALL).unwrap();
         let now = SystemTime::now();
-        for quarter in 0..8 {
-            ring.write(&[reading(quarter)], now + HOUR / 4 * quarter as u32).unwrap();
+        for quarter in 0..8_u32 {
+            let then = now + HOUR / 4 * quarter;
+            ring.write(&[reading(quarter.into())], then).unwrap();
+            // The disk has a clock of its own, for which no time has passed.
+            ring.open.as_ref().unwrap().set_modified(then).unwrap();
         }
-        // All were written just now by the clock of the disk, each into a segment of its own.
-        assert_eq!(list(folder.path()).unwrap().len(), 4);
-        assert_eq!(numbers(folder.path()), [4, 5, 6, 7]);
-        ring.give_way(now + 2 * HOUR).unwrap();
+        // Each has a segment of its own, however small.
+        assert_eq!(list(folder.path()).unwrap().len(), 5);
+        assert_eq!(numbers(folder.path()), [3, 4, 5, 6, 7]);
+        ring.give_way(now + 3 * HOUR).unwrap();
         assert!(numbers(folder.path()).is_empty());
         ring.write(&[reading(8)], now + 2 * HOUR).unwrap();
         assert_eq!(numbers(folder.path()), [8]);

@@ -51,7 +51,8 @@ pub fn run() -> anyhow::Result<()> {
     for foreign in &ARM {
         replayers.push((foreign, replayer_for(foreign)?));
     }
-    step("tests", &mut cargo(&["test", "--workspace", "--locked"]))?;
+    // All of them: who mends one failure wants to know of the next.
+    step("tests", &mut cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]))?;
     tokens()?;
     for (foreign, replayer) in &replayers {
         replay_on(foreign, replayer)?;
