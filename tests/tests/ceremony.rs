@@ -98,6 +98,30 @@ impl Ceremony {
         let bundle = examples::build("turbine", version, self.folder.path()).unwrap();
         self.desk(&["release", bundle.to_str().unwrap(), "--draft", draft])
     }
+
+    /// Has a device run the first release, on a recording.
+    fn gives_a_device_the_first_release(&mut self) {
+        let recording = root().join("examples/turbine/recordings/reference.csv");
+        let settings = format!(
+            "[slots.turbine]\nsource = 'scada'\nsinks = ['log']\n\
+             [sources.scada]\nkind = 'file'\npaths = ['{}']\npace = 12000.0\n\
+             [sinks.log]\nkind = 'file'\npath = 'findings.jsonl'\n",
+            recording.display()
+        );
+        self.fleet.add_device("mill-7", &settings).unwrap();
+        self.fleet.start_agent("mill-7").unwrap();
+        self.fleet.assign("mill-7", "turbine", "turbine/1").unwrap();
+        self.waits_until_the_device_holds("turbine v1");
+    }
+
+    /// Waits until it has a release, on trial or committed.
+    fn waits_until_the_device_holds(&self, release: &str) {
+        let holds = |status: &Value| {
+            let slot = &status["slots"]["turbine"];
+            ["active", "candidate"].iter().any(|place| slot[*place] == release)
+        };
+        self.fleet.wait_until_says("mill-7", &format!("{release} is here"), holds).unwrap();
+    }
 }
 
 fn contains(refused: Result<Value, String>, words: &[&str]) {
@@ -172,23 +196,7 @@ fn a_stolen_key_is_taken_out_and_what_it_signs_is_installed_nowhere() {
     ceremony.publish("root-1", &["anna", "ben"], "root").unwrap();
     ceremony.draft_release("1", "list-1").unwrap();
     ceremony.publish("list-1", &["anna", "ben"], "release").unwrap();
-    let recording = root().join("examples/turbine/recordings/reference.csv");
-    let settings = format!(
-        "[slots.turbine]\nsource = 'scada'\nsinks = ['log']\n\
-         [sources.scada]\nkind = 'file'\npaths = ['{}']\npace = 12000.0\n\
-         [sinks.log]\nkind = 'file'\npath = 'findings.jsonl'\n",
-        recording.display()
-    );
-    ceremony.fleet.add_device("mill-7", &settings).unwrap();
-    ceremony.fleet.start_agent("mill-7").unwrap();
-    ceremony.fleet.assign("mill-7", "turbine", "turbine/1").unwrap();
-    let holds = |release: &'static str| {
-        move |status: &Value| {
-            let slot = &status["slots"]["turbine"];
-            ["active", "candidate"].iter().any(|place| slot[*place] == release)
-        }
-    };
-    ceremony.fleet.wait_until_says("mill-7", "turbine v1 is here", holds("turbine v1")).unwrap();
+    ceremony.gives_a_device_the_first_release();
 
     // Ben's keys are stolen. Dora comes in his place; Anna and Cleo sign.
     ceremony.joins("dora");
@@ -230,7 +238,7 @@ fn a_stolen_key_is_taken_out_and_what_it_signs_is_installed_nowhere() {
     fs::copy(ceremony.path("mill-7/device/root.json"), ceremony.path("anna/root.json")).unwrap();
     ceremony.publish("list-2", &["anna", "dora"], "release").unwrap();
     ceremony.fleet.assign("mill-7", "turbine", "turbine/2").unwrap();
-    ceremony.fleet.wait_until_says("mill-7", "turbine v2 is here", holds("turbine v2")).unwrap();
+    ceremony.waits_until_the_device_holds("turbine v2");
 
     // The thief and one who was deceived sign a list of their own. Neither server nor device take it.
     let read = |name: &str| fs::read(ceremony.path(name)).unwrap();
@@ -256,23 +264,7 @@ fn after_a_theft_of_enough_release_keys_the_next_list_goes_on_from_what_people_h
     ceremony.publish("root-1", &["anna", "ben"], "root").unwrap();
     ceremony.draft_release("1", "list-1").unwrap();
     ceremony.publish("list-1", &["anna", "ben"], "release").unwrap();
-    let recording = root().join("examples/turbine/recordings/reference.csv");
-    let settings = format!(
-        "[slots.turbine]\nsource = 'scada'\nsinks = ['log']\n\
-         [sources.scada]\nkind = 'file'\npaths = ['{}']\npace = 12000.0\n\
-         [sinks.log]\nkind = 'file'\npath = 'findings.jsonl'\n",
-        recording.display()
-    );
-    ceremony.fleet.add_device("mill-7", &settings).unwrap();
-    ceremony.fleet.start_agent("mill-7").unwrap();
-    ceremony.fleet.assign("mill-7", "turbine", "turbine/1").unwrap();
-    let holds = |release: &'static str| {
-        move |status: &Value| {
-            let slot = &status["slots"]["turbine"];
-            ["active", "candidate"].iter().any(|place| slot[*place] == release)
-        }
-    };
-    ceremony.fleet.wait_until_says("mill-7", "turbine v1 is here", holds("turbine v1")).unwrap();
+    ceremony.gives_a_device_the_first_release();
 
     // The thief has Ben's and Cleo's release keys and a folder of his own, and his release is taken.
     fs::create_dir(ceremony.path("stolen")).unwrap();
@@ -284,7 +276,7 @@ fn after_a_theft_of_enough_release_keys_the_next_list_goes_on_from_what_people_h
     }
     ceremony.desk(&["keys", "publish", "theirs", "--keys", "stolen"]).unwrap();
     ceremony.fleet.assign("mill-7", "turbine", "turbine/4").unwrap();
-    ceremony.fleet.wait_until_says("mill-7", "turbine v4 is here", holds("turbine v4")).unwrap();
+    ceremony.waits_until_the_device_holds("turbine v4");
 
     // People take both keys out. The list that they are to sign anew is theirs.
     ceremony.joins("dora");
@@ -318,7 +310,7 @@ fn after_a_theft_of_enough_release_keys_the_next_list_goes_on_from_what_people_h
     let gone = ceremony.desk(&["assign", "mill-7", "turbine", "turbine/4"]);
     contains(gone, &["there is no release \"turbine/4\""]);
     ceremony.fleet.assign("mill-7", "turbine", "turbine/2").unwrap();
-    ceremony.fleet.wait_until_says("mill-7", "turbine v2 is here", holds("turbine v2")).unwrap();
+    ceremony.waits_until_the_device_holds("turbine v2");
     // From here on it is a list as any other.
     let published = ceremony.desk(&["keys", "publish"]).unwrap();
     assert_eq!((&published["published"], &published["lacking"]), (&json!([]), &json!([])));
@@ -440,23 +432,7 @@ fn a_server_that_is_lost_is_replaced_with_the_keys_of_people_and_devices_go_on()
     ceremony.publish("root-1", &["anna", "ben"], "root").unwrap();
     ceremony.draft_release("1", "list-1").unwrap();
     ceremony.publish("list-1", &["anna", "ben"], "release").unwrap();
-    let recording = root().join("examples/turbine/recordings/reference.csv");
-    let settings = format!(
-        "[slots.turbine]\nsource = 'scada'\nsinks = ['log']\n\
-         [sources.scada]\nkind = 'file'\npaths = ['{}']\npace = 12000.0\n\
-         [sinks.log]\nkind = 'file'\npath = 'findings.jsonl'\n",
-        recording.display()
-    );
-    ceremony.fleet.add_device("mill-7", &settings).unwrap();
-    ceremony.fleet.start_agent("mill-7").unwrap();
-    ceremony.fleet.assign("mill-7", "turbine", "turbine/1").unwrap();
-    let holds = |release: &'static str| {
-        move |status: &Value| {
-            let slot = &status["slots"]["turbine"];
-            ["active", "candidate"].iter().any(|place| slot[*place] == release)
-        }
-    };
-    ceremony.fleet.wait_until_says("mill-7", "turbine v1 is here", holds("turbine v1")).unwrap();
+    ceremony.gives_a_device_the_first_release();
     ceremony.fleet.stop_agent("mill-7").unwrap();
     // While the device is away, the next root is signed.
     let next = |file: &str, more: &[&str]| {
@@ -497,7 +473,7 @@ fn a_server_that_is_lost_is_replaced_with_the_keys_of_people_and_devices_go_on()
     ceremony.publish("list-2", &["anna", "ben"], "release").unwrap();
     ceremony.fleet.start_agent("mill-7").unwrap();
     ceremony.fleet.assign("mill-7", "turbine", "turbine/2").unwrap();
-    ceremony.fleet.wait_until_says("mill-7", "turbine v2 is here", holds("turbine v2")).unwrap();
+    ceremony.waits_until_the_device_holds("turbine v2");
 }
 
 #[test]
