@@ -1,6 +1,6 @@
 """How far models agree on images held back: agree.py HELD OLD NEW SNAPPED...
 
-Prints of each the share of right answers, and that of answers equal to NEW's.
+Prints of each how many answers are right, how many equal NEW's, and how many there are.
 """
 
 import sys
@@ -23,4 +23,4 @@ def answers(path):
 new = answers(sys.argv[3])
 for path in sys.argv[2:]:
     these = answers(path)
-    print(f"{np.mean(these == held['labels']):.4f} {np.mean(these == new):.4f}")
+    print(np.sum(these == held["labels"]), np.sum(these == new), len(these))

@@ -26,8 +26,10 @@ const ROUNDS_LARGE: usize = 1;
 const LARGE_BYTES: u64 = 10 << 20;
 /// Shares of an update's root mean square that it is rounded to.
 const TOLERANCES: [&str; 11] = ["0.5", "1", "2", "4", "6", "8", "12", "16", "24", "32", "48"];
-/// The share of equal answers that a rounded update has to keep.
+/// The share of equal answers that a rounded update has to keep, and how sure that has to be from
+/// the images to choose by: the quantile of the normal distribution for one in twenty.
 const AGREEMENT_MIN: f64 = 0.995;
+const SURE: f64 = 1.645;
 
 /// Programs and folders that the measurement works with.
 struct Bench {
@@ -42,6 +44,15 @@ struct Pair {
     name: String,
     old: PathBuf,
     new: PathBuf,
+}
+
+/// How a model answers a set of images.
+#[derive(Clone, Copy)]
+struct Answers {
+    right: u32,
+    /// Equal to those of the model that was not rounded.
+    equal: u32,
+    all: u32,
 }
 
 /// What a program took.
@@ -176,7 +187,7 @@ impl Bench {
     }
 
     /// Prints how small recipes of rounded updates are, and how the models then answer: of all on the
-    /// images to choose by, and of the smallest that keeps enough answers there, on others.
+    /// images to choose by, and of the smallest that surely keeps enough answers, on others.
     fn snapped(&self, pair: &Pair, better: u64) -> anyhow::Result<()> {
         let (old, new) = (text(&pair.old), text(&pair.new));
         let measure = text(&self.measure);
@@ -190,10 +201,11 @@ impl Bench {
         }
         let models: Vec<&str> = snapped.iter().map(|(.., model)| &**model).collect();
         let answers = self.answers("choose", &[&[&*old, &new], &models[..]].concat())?;
-        let told = |what: &str, size: Option<u64>, (right, equal): &(f64, f64)| {
+        let told = |what: &str, size: Option<u64>, answers: &Answers| {
             let ratio = size.map(|size| format!("{:.3}", size as f64 / better as f64));
             let (size, ratio) = (size.map(|size| size.to_string()), ratio.unwrap_or_default());
             let size = size.unwrap_or_default();
+            let (right, equal) = (answers.share(answers.right), answers.share(answers.equal));
             println!("| {} | {what} | {size} | {ratio} | {right:.4} | {equal:.4} |", pair.name);
         };
         for (what, answers) in ["old", "new"].iter().zip(&answers) {
@@ -203,7 +215,7 @@ impl Bench {
         for ((tolerance, size, _), answers) in &tried {
             told(tolerance, Some(*size), answers);
         }
-        let kept = tried.iter().filter(|(_, (_, equal))| *equal >= AGREEMENT_MIN);
+        let kept = tried.iter().filter(|(_, answers)| answers.surely_equal() >= AGREEMENT_MIN);
         let chosen = kept.map(|(snapped, _)| snapped).min_by_key(|(_, size, _)| *size);
         let Some((tolerance, size, model)) = chosen else { return Ok(()) };
         let answers = self.answers("measure", &[&old, &new, model])?;
@@ -214,9 +226,8 @@ impl Bench {
         Ok(())
     }
 
-    /// How models answer one set of images: the share of right answers, and that of answers equal to
-    /// the second one's.
-    fn answers(&self, set: &str, models: &[&str]) -> anyhow::Result<Vec<(f64, f64)>> {
+    /// How models answer one set of images; `equal` is to the second one.
+    fn answers(&self, set: &str, models: &[&str]) -> anyhow::Result<Vec<Answers>> {
         let mut agree = Command::new(&self.python);
         agree.arg(self.scripts.join("agree.py"));
         agree.arg(self.folder.join(format!("pairs/{set}.npz")));
@@ -226,8 +237,9 @@ impl Bench {
         }
         let said = String::from_utf8_lossy(&output.stdout);
         let answers = said.lines().map(|line| {
-            let (right, equal) = line.split_once(' ').context("agree.py says something else")?;
-            Ok((right.parse()?, equal.parse()?))
+            let counts = line.split(' ').map(str::parse).collect::<Result<Vec<u32>, _>>()?;
+            let [right, equal, all] = counts[..] else { bail!("agree.py says {line}") };
+            Ok(Answers { right, equal, all })
         });
         let answers = answers.collect::<anyhow::Result<Vec<_>>>()?;
         if answers.len() != models.len() {
@@ -249,6 +261,21 @@ impl Bench {
         }
         let peak_kb = fs::read_to_string(&told)?.trim().parse().context("peak memory")?;
         Ok(Used { seconds, peak_kb })
+    }
+}
+
+impl Answers {
+    fn share(&self, count: u32) -> f64 {
+        f64::from(count) / f64::from(self.all)
+    }
+
+    /// What share of equal answers these images leave no more than [`SURE`] doubt of: the lower end
+    /// of Wilson's interval.
+    fn surely_equal(&self) -> f64 {
+        let (share, all) = (self.share(self.equal), f64::from(self.all));
+        let z2 = SURE * SURE / all;
+        let spread = SURE * ((share * (1.0 - share) + z2 / 4.0) / all).sqrt();
+        (share + z2 / 2.0 - spread) / (1.0 + z2)
     }
 }
 
