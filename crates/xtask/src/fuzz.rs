@@ -12,7 +12,8 @@ const SECONDS: &str = "60";
 /// Fuzzes the target that the first argument names.
 ///
 /// What is found grows a folder of its own beside the builds; what breaks a promise goes to
-/// `tests/hostile/corpus` by hand, together with what mends it.
+/// `tests/hostile/corpus` by hand, together with what mends it, and so do a few small inputs that
+/// lead far into the code.
 ///
 /// # Errors
 /// There is none of that name, or it broke a promise.
