@@ -1,4 +1,4 @@
-//! A network between two programs that can be cut and mended: a relay on loopback.
+//! A network between two programs that can be held, cut and mended: a relay on loopback.
 
 use anyhow::Context;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -10,9 +10,16 @@ use tokio::sync::watch;
 /// The way to a port of this machine, at a port of its own that stays the same.
 pub struct Line {
     port: u16,
-    is_up: watch::Sender<bool>,
+    state: watch::Sender<State>,
     // Dropped last: what runs on it ends then.
     _runtime: Runtime,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    Carries,
+    IsHeld,
+    IsCut,
 }
 
 impl Line {
@@ -25,9 +32,9 @@ impl Line {
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
         let here = listener.local_addr().context("a listener has an address")?.port();
-        let (is_up, up) = watch::channel(true);
-        runtime.spawn(relay(listener, SocketAddr::from((Ipv4Addr::LOCALHOST, port)), up));
-        Ok(Line { port: here, is_up, _runtime: runtime })
+        let (state, seen) = watch::channel(State::Carries);
+        runtime.spawn(relay(listener, SocketAddr::from((Ipv4Addr::LOCALHOST, port)), seen));
+        Ok(Line { port: here, state, _runtime: runtime })
     }
 
     /// The port to go to.
@@ -35,33 +42,43 @@ impl Line {
         self.port
     }
 
+    /// Has nothing arrive any more, at either end, and neither hears of it: as where a cable is pulled
+    /// out. What is sent meanwhile is lost, and a connection that was held never goes on. New ones end
+    /// at once.
+    pub fn hold(&self) {
+        self.state.send_replace(State::IsHeld);
+    }
+
     /// Ends every connection, and each new one at once.
     pub fn cut(&self) {
-        self.is_up.send_replace(false);
+        self.state.send_replace(State::IsCut);
     }
 
     /// Lets connections through again.
     pub fn mend(&self) {
-        self.is_up.send_replace(true);
+        self.state.send_replace(State::Carries);
     }
 }
 
-async fn relay(listener: TcpListener, target: SocketAddr, up: watch::Receiver<bool>) {
+async fn relay(listener: TcpListener, target: SocketAddr, state: watch::Receiver<State>) {
     while let Ok((near, _)) = listener.accept().await {
-        if *up.borrow() {
-            tokio::spawn(carry(near, target, up.clone()));
+        if *state.borrow() == State::Carries {
+            tokio::spawn(carry(near, target, state.clone()));
         }
     }
 }
 
-/// Carries bytes both ways until an end closes or the line is cut.
-async fn carry(mut near: TcpStream, target: SocketAddr, mut up: watch::Receiver<bool>) {
+/// Carries bytes both ways until an end closes or the line is held or cut.
+async fn carry(mut near: TcpStream, target: SocketAddr, mut state: watch::Receiver<State>) {
     let Ok(mut far) = TcpStream::connect(target).await else { return };
     tokio::select! {
+        biased;
+        _ = state.wait_for(|state| *state != State::Carries) => {}
         // Either end may break off at any time; that is all a line ever sees.
-        _ = copy_bidirectional(&mut near, &mut far) => {}
-        _ = up.wait_for(|up| !*up) => {}
+        _ = copy_bidirectional(&mut near, &mut far) => return,
     }
+    // Whoever ends it, the connections end with this function.
+    let _ = state.wait_for(|state| *state != State::IsHeld).await;
 }
 
 #[cfg(test)]
@@ -71,15 +88,20 @@ mod tests {
     use std::net::TcpListener;
     use std::time::Duration;
 
-    fn answers(line: &Line) -> bool {
-        let mut stream = std::net::TcpStream::connect(("127.0.0.1", line.port())).unwrap();
+    fn connect(line: &Line) -> std::net::TcpStream {
+        let stream = std::net::TcpStream::connect(("127.0.0.1", line.port())).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream
+    }
+
+    fn answers(line: &Line) -> bool {
+        let mut stream = connect(line);
         let _ = stream.write_all(b"x");
         stream.read_exact(&mut [0]).is_ok()
     }
 
-    #[test]
-    fn a_line_that_is_cut_breaks_connections_and_carries_again_when_it_is_mended() {
+    /// A line to somebody who says each byte again.
+    fn line_to_an_echo() -> Line {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let line = Line::to(listener.local_addr().unwrap().port()).unwrap();
         std::thread::spawn(move || {
@@ -92,8 +114,13 @@ mod tests {
                 });
             }
         });
-        let mut held = std::net::TcpStream::connect(("127.0.0.1", line.port())).unwrap();
-        held.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        line
+    }
+
+    #[test]
+    fn a_line_that_is_cut_breaks_connections_and_carries_again_when_it_is_mended() {
+        let line = line_to_an_echo();
+        let mut held = connect(&line);
         held.write_all(b"x").unwrap();
         held.read_exact(&mut [0]).unwrap();
         line.cut();
@@ -101,5 +128,18 @@ mod tests {
         assert!(!answers(&line));
         line.mend();
         assert!(answers(&line));
+    }
+    #[test]
+    fn what_is_sent_along_a_line_that_is_held_is_lost_and_the_connection_ends_with_the_cut() {
+        let line = line_to_an_echo();
+        let mut stream = connect(&line);
+        stream.write_all(b"x").unwrap();
+        stream.read_exact(&mut [0]).unwrap();
+        line.hold();
+        // Whoever has heard that a new one ends has seen everything else stand still.
+        assert!(!answers(&line));
+        stream.write_all(b"x").unwrap();
+        line.cut();
+        assert_eq!(stream.read(&mut [0]).unwrap_or_default(), 0, "what was sent has arrived");
     }
 }

@@ -1,6 +1,9 @@
 //! The plant's own broker, for tests and the demo: `lineside-plant PORT`, on loopback, 0 for a free one.
 
+mod order;
+
 use anyhow::Context;
+use order::InOrder;
 use rmqtt::context::ServerContext;
 use rmqtt::net::Builder;
 use rmqtt::server::MqttServer;
@@ -34,6 +37,7 @@ async fn main() -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     // Its measure of "busy" is the whole machine's load, and then it refuses clients.
     let context = ServerContext::new().busy_check_enable(false).build().await;
+    InOrder::keep(&context).await;
     println!("mqtt {address}");
     MqttServer::new(context).listener_by_id(listener, address.port()).build().run().await?;
     Ok(())
