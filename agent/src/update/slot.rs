@@ -253,6 +253,9 @@ impl<H: Hands> SlotDriver<H> {
         if let Some(refused) = self.below_floor() {
             self.apply(refused).await;
         }
+        if let Some(changed) = self.policy_changed() {
+            self.apply(changed).await;
+        }
         let event = match self.state.phase() {
             Phase::Trial(trial) => self.judge(trial),
             Phase::Shadow(run) => self.compare(run),
@@ -320,10 +323,9 @@ impl<H: Hands> SlotDriver<H> {
             return None;
         }
         let seen = run.with(&self.hands.shadowed(&release));
-        let limits = self.shadow_limits(&run.candidate);
-        let (verdict, decide) = (judge_shadow(&limits, &seen), limits.decide());
+        let verdict = judge_shadow(&self.state.shadow_limits()?, &seen);
         let news = seen != run.seen || verdict != Verdict::Undecided;
-        news.then_some(Event::Shadowed { release, seen, verdict, decide })
+        news.then_some(Event::Shadowed { release, seen, verdict })
     }
 
     /// Asks the site whether the candidate may take the route, where no person has to say so first.
@@ -351,10 +353,18 @@ impl<H: Hands> SlotDriver<H> {
         TrialLimits::strictest(held.map(|held| &*held.limits).chain([&self.policy, &site]))
     }
 
-    fn shadow_limits(&self, candidate: &Installed) -> ShadowLimits {
-        let held = [Some(candidate), self.state.active()].into_iter().flatten();
+    /// How the site wants any release to be compared, by this device's settings and by what is signed.
+    fn shadow_policy(&self) -> ShadowLimits {
         let site = self.site.borrow().shadow(self.slot.as_str());
-        ShadowLimits::strictest(held.map(|held| &*held.shadow).chain([&self.shadow, &site]))
+        ShadowLimits::strictest([&self.shadow, &site])
+    }
+
+    /// Says how the site wants releases to be compared, where the slot has last heard otherwise: what
+    /// is stricter holds for what waits already, too.
+    fn policy_changed(&self) -> Option<Event> {
+        let known = self.state.policy()?;
+        let policy = self.shadow_policy();
+        (*known != policy).then_some(Event::Policy { policy })
     }
 
     /// The release whose blobs are being fetched or whose checks are replayed. An active one that was
@@ -570,7 +580,7 @@ impl<H: Hands> SlotDriver<H> {
         if self.beside == Some(release) || self.routed != holder {
             return None;
         }
-        let limits = self.shadow_limits(&candidate);
+        let limits = self.state.shadow_limits()?;
         let started = match load(&candidate.release, &self.blobs).await {
             Err(failure) => Err(failure),
             Ok(staged) => self.hands.shadow(&staged, &limits).await,
@@ -609,8 +619,7 @@ impl<H: Hands> SlotDriver<H> {
 
     fn stage(&mut self, release: ReleaseId, attempts: u32) {
         let digest = release.digest;
-        let site = self.site.borrow().shadow(self.slot.as_str());
-        let policy = ShadowLimits::strictest([&self.shadow, &site]);
+        let policy = self.shadow_policy();
         let work = job::check(release, attempts, policy, self.blobs.clone(), self.hands.clone());
         self.jobs.start(digest, Arc::default(), work);
     }

@@ -1,61 +1,190 @@
 //! What lies between a candidate's checks and its trial: it is compared, and people are asked.
 
+use crate::held::Compared;
 use crate::{Effect, Held, Installed, Phase, ReportKind, ShadowRun, SlotState, Trial};
 use lineside_bundle::Digest;
-use lineside_rules::{Decide, ShadowLimits};
+use lineside_rules::ShadowLimits;
 
 impl SlotState {
+    /// How what answers beside the route, or is held, has to be compared: the strictest of what it asks
+    /// for itself, what the active release asks for, and what the site does.
+    pub fn shadow_limits(&self) -> Option<ShadowLimits> {
+        match &self.phase {
+            Phase::Shadow(run) => Some(self.limits_for(&run.candidate, &run.policy)),
+            Phase::Held(held) => Some(self.limits_for(&held.candidate, &held.policy)),
+            Phase::Idle | Phase::Downloading { .. } | Phase::Staging { .. } | Phase::Trial(_) => {
+                None
+            }
+        }
+    }
+
+    /// How the site wants any release to be compared, as the slot has last heard of it, where that
+    /// matters.
+    pub fn policy(&self) -> Option<&ShadowLimits> {
+        match &self.phase {
+            Phase::Shadow(run) => Some(&run.policy),
+            Phase::Held(held) => Some(&held.policy),
+            Phase::Idle | Phase::Downloading { .. } | Phase::Staging { .. } | Phase::Trial(_) => {
+                None
+            }
+        }
+    }
+
+    fn limits_for(&self, candidate: &Installed, policy: &ShadowLimits) -> ShadowLimits {
+        let held = [Some(candidate), self.active()].into_iter().flatten();
+        ShadowLimits::strictest(held.map(|held| &*held.shadow).chain([policy]))
+    }
+
     /// The checks of `candidate` have passed. It is compared with the active release first, where
     /// there is one and anybody asks for that: the candidate itself, the active release, or the site.
     ///
     /// One that has proven itself here waits for nobody. What it would be compared with is what is to
     /// be left, or what stands in for it while it is damaged.
-    pub(crate) fn staged(&mut self, candidate: Installed, policy: &ShadowLimits) -> Vec<Effect> {
+    pub(crate) fn staged(&mut self, candidate: Installed, policy: ShadowLimits) -> Vec<Effect> {
         let release = candidate.release.clone();
         if self.has_proven(&release.digest) {
             let text = format!("{release} passed its checks and was committed here before");
             let report = self.report(ReportKind::Staged, &release, text);
             return [vec![report], self.begin_trial(candidate)].concat();
         }
-        let Some(active) = &self.active else {
-            let text = format!("{release} passed its checks");
-            let report = self.report(ReportKind::Staged, &release, text);
-            return [vec![report], self.hold(candidate, Decide::Promote)].concat();
-        };
-        let limits = ShadowLimits::strictest([&*candidate.shadow, &*active.shadow, policy]);
-        if !limits.is_wanted() {
-            let text = format!("{release} passed its checks");
-            let report = self.report(ReportKind::Staged, &release, text);
-            return [vec![report], self.hold(candidate, limits.decide())].concat();
+        let (limits, policy) = (self.limits_for(&candidate, &policy), Box::new(policy));
+        match self.active().map(|active| active.release.clone()) {
+            Some(active) if limits.is_wanted() => {
+                let text = format!("{release} passed its checks and answers beside {active}");
+                self.phase = Phase::Shadow(ShadowRun::of(candidate.clone(), policy));
+                vec![
+                    self.report(ReportKind::Staged, &release, text),
+                    Effect::StartShadow(candidate),
+                ]
+            }
+            active => {
+                let decide = limits.decide();
+                let compared =
+                    active.map(|active| Compared { with: active.digest, by: Box::new(limits) });
+                let text = format!("{release} passed its checks");
+                let report = self.report(ReportKind::Staged, &release, text);
+                [vec![report], self.hold(Held::of(candidate, policy, compared, decide))].concat()
+            }
         }
-        let text = format!("{release} passed its checks and answers beside {}", active.release);
-        self.phase = Phase::Shadow(ShadowRun::of(candidate.clone()));
-        vec![self.report(ReportKind::Staged, &release, text), Effect::StartShadow(candidate)]
     }
 
     /// The candidate has answered beside the active release as it should.
-    pub(crate) fn pass_shadow(&mut self, run: ShadowRun, decide: Decide) -> Vec<Effect> {
-        let candidate = run.candidate;
+    pub(crate) fn pass_shadow(&mut self, run: ShadowRun) -> Vec<Effect> {
+        let ShadowRun { candidate, policy, seen, .. } = run;
         let text = format!(
             "{} has answered {} frames beside the route and agreed in {}",
-            candidate.release, run.seen.frames, run.seen.agreed
+            candidate.release, seen.frames, seen.agreed
         );
         let report = self.report(ReportKind::ShadowPassed, &candidate.release, text);
-        [vec![report], self.hold(candidate, decide)].concat()
+        let limits = self.limits_for(&candidate, &policy);
+        let decide = limits.decide();
+        let with = self.active().map(|active| active.release.digest);
+        let compared = with.map(|with| Compared { with, by: Box::new(limits) });
+        [vec![report], self.hold(Held::of(candidate, policy, compared, decide))].concat()
     }
 
-    /// Has `candidate` wait for people, as far as they want to be asked.
+    /// Has the candidate wait for people, as far as they want to be asked.
     ///
     /// Its shadow goes on beside the route meanwhile: where nobody withholds anything it is about to
     /// be promoted.
-    pub(crate) fn hold(&mut self, candidate: Installed, decide: Decide) -> Vec<Effect> {
-        let release = candidate.release.clone();
-        self.phase = Phase::Held(Held::of(candidate, decide));
+    fn hold(&mut self, held: Held) -> Vec<Effect> {
+        let release = held.candidate.release.clone();
+        self.phase = Phase::Held(held);
         if !self.waits_for_approval() {
             return vec![];
         }
         let text = format!("{release} waits for a person to approve it");
         vec![self.report(ReportKind::Held, &release, text), Effect::EndShadow]
+    }
+
+    /// Has the candidate wait no longer for an active release that cannot be put on the route: in a
+    /// vacant slot there is nothing to compare it with, and it may be what ends that. Whoever wants to
+    /// be asked is asked all the same.
+    pub(crate) fn go_on_uncompared(&mut self, why: &str) -> Vec<Effect> {
+        let Phase::Shadow(run) = &self.phase else { return vec![] };
+        let ShadowRun { candidate, policy, .. } = run.clone();
+        let text = format!("{} is not compared: {why}", candidate.release);
+        let report = self.report(ReportKind::Held, &candidate.release, text);
+        let decide = self.limits_for(&candidate, &policy).decide();
+        let held = self.hold(Held::of(candidate, policy, None, decide));
+        [vec![Effect::EndShadow, report], held].concat()
+    }
+
+    /// The active release can be put on the route again: what is to be compared with it is, also where
+    /// it was to go on without that.
+    pub(crate) fn compare_after_all(&mut self) -> Vec<Effect> {
+        match self.phase.clone() {
+            Phase::Shadow(run) => vec![Effect::StartShadow(run.candidate)],
+            Phase::Held(held)
+                if held.compared.is_none()
+                    && self.limits_for(&held.candidate, &held.policy).is_wanted() =>
+            {
+                self.compare_anew(held)
+            }
+            Phase::Held(_)
+            | Phase::Idle
+            | Phase::Downloading { .. }
+            | Phase::Staging { .. }
+            | Phase::Trial(_) => vec![],
+        }
+    }
+
+    /// The site wants any release to be compared in this way now. Whatever is stricter than before holds
+    /// for what is compared already, and for what has been and only waits.
+    pub(crate) fn heed(&mut self, policy: ShadowLimits) -> Vec<Effect> {
+        match self.phase.clone() {
+            Phase::Shadow(mut run) => {
+                let before = self.limits_for(&run.candidate, &run.policy);
+                *run.policy = policy;
+                let now = self.limits_for(&run.candidate, &run.policy);
+                if !counts_otherwise(&before, &now) {
+                    self.phase = Phase::Shadow(run);
+                    return vec![];
+                }
+                let candidate = run.candidate.clone();
+                self.phase = Phase::Shadow(run.anew());
+                vec![Effect::EndShadow, Effect::StartShadow(candidate)]
+            }
+            Phase::Held(mut held) => {
+                *held.policy = policy;
+                self.phase = Phase::Held(held);
+                self.weigh_again()
+            }
+            Phase::Idle | Phase::Downloading { .. } | Phase::Staging { .. } | Phase::Trial(_) => {
+                vec![]
+            }
+        }
+    }
+
+    /// Has a candidate that waits compared anew, or a person asked, where that is wanted by now: the
+    /// site's policy has changed, or the slot has gone back to another release.
+    pub(crate) fn weigh_again(&mut self) -> Vec<Effect> {
+        let waited = self.waits_for_approval();
+        let Phase::Held(held) = &self.phase else { return vec![] };
+        let mut held = held.clone();
+        let limits = self.limits_for(&held.candidate, &held.policy);
+        let active = self.active().map(|active| active.release.digest);
+        let suffices = |compared: &Compared| {
+            Some(compared.with) == active && !is_stricter(&compared.by, &limits)
+        };
+        if limits.is_wanted() && held.compared.as_ref().is_some_and(|it| !suffices(it)) {
+            return self.compare_anew(held);
+        }
+        held.decide = limits.decide();
+        self.phase = Phase::Held(held.clone());
+        if waited || !self.waits_for_approval() {
+            return vec![];
+        }
+        held.wait_for_person();
+        self.hold(held)
+    }
+
+    fn compare_anew(&mut self, held: Held) -> Vec<Effect> {
+        let Held { candidate, policy, .. } = held;
+        let text = format!("{} answers beside the route before it goes on", candidate.release);
+        let report = self.report(ReportKind::Staged, &candidate.release, text);
+        self.phase = Phase::Shadow(ShadowRun::of(candidate.clone(), policy));
+        vec![Effect::EndShadow, report, Effect::StartShadow(candidate)]
     }
 
     /// Has the candidate wait, because the site does not let the route be changed now.
@@ -114,4 +243,17 @@ impl SlotState {
             Effect::EndShadow,
         ]
     }
+}
+
+/// Whether anything but who decides is stricter in `now`.
+fn is_stricter(before: &ShadowLimits, now: &ShadowLimits) -> bool {
+    let undecided = |limits: &ShadowLimits| ShadowLimits { decide: None, ..limits.clone() };
+    let before = undecided(before);
+    ShadowLimits::strictest([&before, &undecided(now)]) != before
+}
+
+/// Whether frames that were counted by the limits `before` say nothing by those of `now`.
+fn counts_otherwise(before: &ShadowLimits, now: &ShadowLimits) -> bool {
+    let both = ShadowLimits::strictest([before, now]);
+    both.tolerance != before.tolerance || both.from() != before.from()
 }

@@ -2,7 +2,7 @@
 
 use crate::{Tally, Target};
 use lineside_bundle::Digest;
-use lineside_rules::{Decide, ShadowLimits, ShadowObservation, TrialLimits, Verdict};
+use lineside_rules::{ShadowLimits, ShadowObservation, TrialLimits, Verdict};
 
 /// Something that happened. Answers to effects carry the digest of the release that they are about,
 /// because another one may have been assigned meanwhile.
@@ -60,8 +60,12 @@ pub enum Event {
         seen: ShadowObservation,
         /// By the strictest limits that hold.
         verdict: Verdict,
-        /// Who decides if it has passed, by the same limits.
-        decide: Decide,
+    },
+    /// The site wants any release to be compared in this way now. Told before anything else is said of
+    /// a candidate that is compared or held.
+    Policy {
+        /// The site's limits for shadows.
+        policy: ShadowLimits,
     },
     /// The site lets the candidate take the route.
     Consented {

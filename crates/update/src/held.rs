@@ -1,7 +1,8 @@
 //! A candidate that waits for people: for an approval, or until the site lets the route be changed.
 
 use crate::Installed;
-use lineside_rules::Decide;
+use lineside_bundle::Digest;
+use lineside_rules::{Decide, ShadowLimits};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,6 +17,11 @@ pub struct Held {
     pub candidate: Installed,
     /// Whether a person has to approve it first.
     pub decide: Decide,
+    /// How the site wants any release to be compared, as last heard.
+    #[serde(default)]
+    pub policy: Box<ShadowLimits>,
+    /// What it was compared with; none where there was nothing.
+    pub(crate) compared: Option<Compared>,
     /// Why the site does not let the route be changed, as last heard.
     pub withheld: Option<Withheld>,
     /// How long the device has been running since the site withholds its consent. What a candidate has
@@ -23,6 +29,13 @@ pub struct Held {
     pub ran: Duration,
     /// Reasons that have been reported.
     told: BTreeSet<String>,
+}
+
+/// That a candidate has answered as it should beside another release, as far as anybody asked for it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Compared {
+    pub(crate) with: Digest,
+    pub(crate) by: Box<ShadowLimits>,
 }
 
 /// Why the site does not let the route be changed now.
@@ -35,8 +48,14 @@ pub struct Withheld {
 }
 
 impl Held {
-    pub(crate) fn of(candidate: Installed, decide: Decide) -> Held {
-        Held { candidate, decide, withheld: None, ran: Duration::ZERO, told: BTreeSet::new() }
+    pub(crate) fn of(
+        candidate: Installed,
+        policy: Box<ShadowLimits>,
+        compared: Option<Compared>,
+        decide: Decide,
+    ) -> Held {
+        let (withheld, ran, told) = (None, Duration::ZERO, BTreeSet::new());
+        Held { candidate, decide, policy, compared, withheld, ran, told }
     }
 
     /// Takes note of why the site withholds its consent. Returns whether people have not been told.
@@ -46,6 +65,11 @@ impl Held {
         let news = self.told.len() < REASONS_MAX && self.told.insert(reason.clone());
         self.withheld = Some(Withheld { reason, overdue });
         news
+    }
+
+    /// The site is not asked while a person is.
+    pub(crate) fn wait_for_person(&mut self) {
+        self.withheld = None;
     }
 
     pub(crate) fn pass(&mut self, ran: Duration) {

@@ -3,7 +3,7 @@
 
 use crate::moves::FAILURES_MAX;
 use crate::slot::Failing;
-use crate::{Effect, Installed, Phase, ReportKind, ShadowRun, SlotState};
+use crate::{Effect, Installed, Phase, ReportKind, SlotState};
 use lineside_bundle::{Digest, ReleaseId};
 use std::time::Duration;
 
@@ -76,7 +76,15 @@ impl SlotState {
         // Something else may be on the route still: a candidate that was rolled back.
         let vacate = self.leave_vacant(reason.clone());
         self.failing.retry.later();
-        [self.fail(reason), vec![vacate]].concat()
+        [self.fail(reason.clone()), vec![vacate], self.wait_no_longer(&reason)].concat()
+    }
+
+    /// What keeps failing to start is not waited for by what is to be compared with it.
+    fn wait_no_longer(&mut self, reason: &str) -> Vec<Effect> {
+        match self.failing.retry.attempts >= FAILURES_MAX {
+            true => self.go_on_uncompared(reason),
+            false => vec![],
+        }
     }
 
     /// Leaves the route to nothing until what holds it can be put on it. What answers beside it ends
@@ -125,16 +133,17 @@ impl SlotState {
         self.failing.retry.later();
         self.failing.quiet = Duration::ZERO;
         let vacate = self.leave_vacant(text.clone());
-        let report = news.then(|| self.report(ReportKind::WorkerFailed, &holder.release, text));
-        report.into_iter().chain([vacate]).collect()
+        let report =
+            news.then(|| self.report(ReportKind::WorkerFailed, &holder.release, text.clone()));
+        report.into_iter().chain([vacate]).chain(self.wait_no_longer(&text)).collect()
     }
 
     /// What holds the route is damaged on disk, through no fault of its own.
     ///
     /// Where there is a previous release, that one runs meanwhile, and the damaged one comes back by
     /// the way of any candidate. Otherwise it is fetched again, before whatever is being fetched, which
-    /// may never come; what is being checked is soon on trial. What only stands in is not waited for, and
-    /// may come again.
+    /// may never come; what is being checked is soon on trial, and what was to be compared with it goes on
+    /// uncompared. What only stands in is not waited for, and may come again.
     pub(crate) fn repair(&mut self, reason: String) -> Vec<Effect> {
         let Some(holder) = self.holder().cloned() else { return vec![] };
         let text = format!("{} is damaged on disk: {reason}", holder.release);
@@ -146,7 +155,8 @@ impl SlotState {
             let report = self.report(ReportKind::WorkerFailed, &holder.release, text);
             [effects, vec![report]].concat()
         } else {
-            self.put_off(text)
+            let put_off = self.put_off(text.clone());
+            [put_off, self.go_on_uncompared(&text)].concat()
         };
         match self.phase {
             Phase::Idle => {
@@ -214,7 +224,8 @@ impl SlotState {
         let text = format!("{} is whole on disk again", active.release);
         let report = self.report(ReportKind::Downloaded, &active.release, text);
         self.failing.retry.again();
-        [report, Effect::Run(active)].into_iter().chain(self.shadow_again()).collect()
+        let compared = self.compare_after_all();
+        [report, Effect::Run(active)].into_iter().chain(compared).collect()
     }
 
     /// Has what answers beside the route do so again, after the route was vacant: nothing is beside
@@ -252,9 +263,10 @@ impl SlotState {
         // What has been compared so far was compared with the release that has just been left.
         if let Phase::Shadow(run) = &mut self.phase {
             let candidate = run.candidate.clone();
-            *run = ShadowRun { starts: run.starts.clone(), ..ShadowRun::of(candidate.clone()) };
+            *run = run.clone().anew();
             effects.extend([Effect::EndShadow, Effect::StartShadow(candidate)]);
         }
+        effects.extend(self.weigh_again());
         effects
     }
 

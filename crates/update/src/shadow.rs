@@ -2,7 +2,7 @@
 
 use crate::retry::Retry;
 use crate::{Installed, Starts};
-use lineside_rules::ShadowObservation;
+use lineside_rules::{ShadowLimits, ShadowObservation};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -11,6 +11,9 @@ use std::time::Duration;
 pub struct ShadowRun {
     /// The release that answers beside the route.
     pub candidate: Installed,
+    /// How the site wants any release to be compared, as last heard.
+    #[serde(default)]
+    pub policy: Box<ShadowLimits>,
     /// How often the device has started over meanwhile.
     pub starts: Starts,
     /// How long the device has been running since the shadow began.
@@ -29,15 +32,22 @@ impl ShadowRun {
         ShadowObservation { ran: self.ran, ..self.before.and(now) }
     }
 
-    pub(crate) fn of(candidate: Installed) -> ShadowRun {
+    pub(crate) fn of(candidate: Installed, policy: Box<ShadowLimits>) -> ShadowRun {
         ShadowRun {
             candidate,
+            policy,
             starts: Starts::default(),
             ran: Duration::ZERO,
             before: ShadowObservation::default(),
             seen: ShadowObservation::default(),
             retry: Retry::default(),
         }
+    }
+
+    /// The same from the beginning, because what was seen so far says nothing any more. Starts of the
+    /// device still count.
+    pub(crate) fn anew(self) -> ShadowRun {
+        ShadowRun { starts: self.starts, ..ShadowRun::of(self.candidate, self.policy) }
     }
 
     /// How often it was tried, with the attempt that has come to nothing now.
@@ -49,6 +59,7 @@ impl ShadowRun {
     pub(crate) fn essence(&self) -> ShadowRun {
         let mut retry = self.retry.clone();
         retry.again();
-        ShadowRun { starts: self.starts.essence(), retry, ..ShadowRun::of(self.candidate.clone()) }
+        let anew = ShadowRun::of(self.candidate.clone(), self.policy.clone());
+        ShadowRun { starts: self.starts.essence(), retry, ..anew }
     }
 }

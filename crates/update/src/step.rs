@@ -143,12 +143,10 @@ pub fn step(mut slot: SlotState, event: Event, ran: Duration) -> (SlotState, Vec
         (Staging { target, .. }, Staged { release, limits, shadow, policy })
             if target.is(&release) =>
         {
-            slot.staged(target.installed(limits, shadow), &policy)
+            slot.staged(target.installed(limits, shadow), policy)
         }
 
-        (Shadow(run), Shadowed { release, seen, verdict, decide })
-            if run.candidate.is(&release) =>
-        {
+        (Shadow(run), Shadowed { release, seen, verdict }) if run.candidate.is(&release) => {
             // A journal cannot keep every number that somebody may hand in.
             let seen = ShadowObservation::default().and(&seen);
             let run = ShadowRun { seen, retry: Retry::default(), ..run };
@@ -157,12 +155,13 @@ pub fn step(mut slot: SlotState, event: Event, ran: Duration) -> (SlotState, Vec
                     slot.phase = Shadow(run);
                     vec![]
                 }
-                Verdict::Passed => slot.pass_shadow(run, decide),
+                Verdict::Passed => slot.pass_shadow(run),
                 Verdict::Failed(breach) => {
                     slot.refuse(&run.candidate.release, run.attempts(), breach.to_string())
                 }
             }
         }
+        (_, Policy { policy }) => slot.heed(policy),
         (Shadow(run), Refused { release, reason } | RunFailed { release, reason })
             if run.candidate.is(&release) =>
         {

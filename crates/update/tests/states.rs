@@ -55,9 +55,9 @@ fn asks(frames: Option<u64>, decide: Option<Decide>) -> ShadowLimits {
     ShadowLimits { frames, decide, ..ShadowLimits::default() }
 }
 
-fn shadowed(verdict: Verdict, decide: Decide) -> Event {
+fn shadowed(verdict: Verdict) -> Event {
     let seen = ShadowObservation::default();
-    Event::Shadowed { release: digest(CANDIDATE), seen, verdict, decide }
+    Event::Shadowed { release: digest(CANDIDATE), seen, verdict }
 }
 
 fn observed(verdict: Verdict) -> Event {
@@ -101,10 +101,11 @@ fn events() -> Vec<(&'static str, u32, Event)> {
         ("refused: it cannot run here", 1, Refused { release, reason: reason() }),
         ("refused: it would not run on such a device", 1, unfit()),
         ("the device is another one now", 1, Reconsidered { release }),
-        ("beside the route: undecided", 1, shadowed(Verdict::Undecided, Decide::Promote)),
-        ("beside the route: passed", 1, shadowed(Verdict::Passed, Decide::Promote)),
-        ("beside the route: passed, to be approved", 1, shadowed(Verdict::Passed, Decide::Ask)),
-        ("beside the route: failed", 1, shadowed(Verdict::Failed(breach()), Decide::Promote)),
+        ("beside the route: undecided", 1, shadowed(Verdict::Undecided)),
+        ("beside the route: passed", 1, shadowed(Verdict::Passed)),
+        ("beside the route: failed", 1, shadowed(Verdict::Failed(breach()))),
+        ("the site wants a comparison by now", 1, Policy { policy: asks(Some(99), None) }),
+        ("the site wants to be asked by now", 1, Policy { policy: asks(None, Some(Decide::Ask)) }),
         ("the site consents", 1, Consented { release }),
         (
             "the site withholds its consent",
@@ -158,6 +159,7 @@ fn is_listed(event: &Event) -> bool {
         | DownloadFailed { .. }
         | Staged { .. }
         | Shadowed { .. }
+        | Policy { .. }
         | Consented { .. }
         | Withheld { .. }
         | Approved { .. }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 /// A broken table, and the promise that it breaks.
-pub const BREAKAGES: [(&str, Promise, Step); 21] = [
+pub const BREAKAGES: [(&str, Promise, Step); 24] = [
     ("a start forgets the active release", Promise::OldOrNew, forgets_what_it_had),
     ("checks are not replayed", Promise::OldOrNew, skips_checks),
     ("a candidate is committed at once", Promise::BadGoesBack, commits_at_once),
@@ -27,6 +27,9 @@ pub const BREAKAGES: [(&str, Promise, Step); 21] = [
     ("who goes back is asked", Promise::WayBack, forgets_what_has_proven_itself),
     ("a trial goes on that nobody vouches for", Promise::Vouched, finishes_trials),
     ("nothing is compared", Promise::Compared, compares_nothing),
+    ("a site's new wish for a comparison is not heard", Promise::Compared, stays_with_its_policy),
+    ("a site's new wish to be asked is not heard", Promise::Approval, stays_with_its_policy),
+    ("what is compared waits for what cannot run", Promise::GoesOnAnswering, waits_for_rot),
     ("a shadow is not ended", Promise::Beside, ends_no_shadow),
     ("nothing is tried again", Promise::Rest, tries_once),
     ("nothing is reconsidered", Promise::Rest, reconsiders_nothing),
@@ -184,8 +187,8 @@ fn finishes_trials(slot: SlotState, event: Event, ran: Duration) -> Stepped {
 
 fn compares_nothing(slot: SlotState, event: Event, ran: Duration) -> Stepped {
     let event = match event {
-        Event::Shadowed { release, seen, decide, .. } => {
-            Event::Shadowed { release, seen, verdict: Verdict::Passed, decide }
+        Event::Shadowed { release, seen, .. } => {
+            Event::Shadowed { release, seen, verdict: Verdict::Passed }
         }
         other => other,
     };
@@ -227,6 +230,26 @@ fn reconsiders_nothing(slot: SlotState, event: Event, ran: Duration) -> Stepped 
     match event {
         Event::Reconsidered { .. } => (slot, vec![]),
         other => step(slot, other, ran),
+    }
+}
+
+fn stays_with_its_policy(slot: SlotState, event: Event, ran: Duration) -> Stepped {
+    match event {
+        Event::Policy { .. } => (slot, vec![]),
+        other => step(slot, other, ran),
+    }
+}
+
+fn waits_for_rot(slot: SlotState, event: Event, ran: Duration) -> Stepped {
+    let before = serde_json::to_value(&slot).unwrap()["phase"].clone();
+    let compared = matches!(slot.phase(), Phase::Shadow(_));
+    let rotten = matches!(event, Event::Damaged { .. });
+    let (slot, effects) = step(slot, event, ran);
+    match slot.phase() {
+        Phase::Held(_) if compared && rotten => {
+            (edited(&slot, |state| state["phase"] = before), effects)
+        }
+        _ => (slot, effects),
     }
 }
 

@@ -5,7 +5,7 @@ use crate::life::{Fault, Happening, Nature, Published};
 use crate::promises::{Kept, Promise, keep};
 use lineside_bundle::{BundleName, Digest};
 use lineside_rules::{
-    Observation, ShadowLimits, ShadowObservation, TrialLimits, judge, judge_shadow,
+    Decide, Observation, ShadowLimits, ShadowObservation, TrialLimits, judge, judge_shadow,
 };
 use lineside_update::{BOOTS_MAX, Effect, Event, Installed, Phase, SlotState, Tally, Target};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -68,6 +68,8 @@ pub struct Device {
     deaths: BTreeMap<Digest, u32>,
     /// Which release is compared with which, and in how many frames so far.
     comparison: Option<(Digest, Option<Digest>, u64)>,
+    /// What goes on uncompared, because what it was to be compared with could not be put on the route.
+    excused: Option<Digest>,
     pub reports: u64,
     pub log: Option<Vec<String>>,
 }
@@ -113,6 +115,7 @@ impl Device {
             faults: BTreeSet::new(),
             deaths: BTreeMap::new(),
             comparison: None,
+            excused: None,
             reports: 0,
             log: None,
         }
@@ -151,6 +154,12 @@ impl Device {
             Happening::Grow { grown, .. } => self.grown = grown,
             Happening::Site { against, late, .. } => {
                 self.against = against.map(|reason| (format!("reason {reason}"), late));
+            }
+            Happening::Policy { frames, asks, .. } => {
+                let agreement_min = frames.map(|_| 0.9);
+                let decide = asks.then_some(Decide::Ask);
+                self.policy =
+                    ShadowLimits { frames, agreement_min, decide, ..ShadowLimits::default() };
             }
         }
         self.check()
@@ -555,6 +564,9 @@ impl Device {
 
     pub fn look(&mut self) -> Kept {
         self.look_at_floors()?;
+        if self.state.policy().is_some_and(|known| *known != self.policy) {
+            self.feed(Event::Policy { policy: self.policy.clone() }, 0)?;
+        }
         let event = match self.state.phase() {
             Phase::Trial(trial) if self.route == Some(trial.candidate.release.digest) => {
                 let release = trial.candidate.release.digest;
@@ -565,9 +577,8 @@ impl Device {
             Phase::Shadow(run) if self.beside == Some(run.candidate.release.digest) => {
                 let release = run.candidate.release.digest;
                 let seen = run.with(&self.compared);
-                let limits = self.shadow_limits(&run.candidate);
-                let (verdict, decide) = (judge_shadow(&limits, &seen), limits.decide());
-                Some(Event::Shadowed { release, seen, verdict, decide })
+                let verdict = judge_shadow(&self.shadow_limits(&run.candidate), &seen);
+                Some(Event::Shadowed { release, seen, verdict })
             }
             Phase::Held(held) if !self.state.waits_for_approval() => {
                 let release = held.candidate.release.digest;

@@ -122,6 +122,12 @@ pub enum Happening {
         device: usize,
         up: bool,
     },
+    /// The site wants releases to be compared otherwise than before.
+    Policy {
+        device: usize,
+        frames: Option<u64>,
+        asks: bool,
+    },
     /// What the site says when it is asked for its consent: a reason against it, and whether it is late.
     Site {
         device: usize,
@@ -233,7 +239,7 @@ fn happening(dice: &mut Dice, releases: usize) -> Happening {
     use Happening::*;
     let device = dice.below(DEVICES as u64) as usize;
     let release = dice.below(releases as u64) as usize;
-    match dice.below(42) {
+    match dice.below(43) {
         0 => {
             let (approved, floor) = (dice.one_in(3), dice.below(4) * dice.below(2));
             Assign { device, release, approved, floor }
@@ -254,6 +260,10 @@ fn happening(dice: &mut Dice, releases: usize) -> Happening {
             // A device that was asleep for years has one long second.
             let seconds = dice.any(&[0, 1, 1, 5, 60, 700, 4000, u64::MAX]);
             Run { device, seconds, frames: dice.any(&[0, 1, 8, 30]) }
+        }
+        42 => {
+            let frames = dice.one_in(2).then(|| 10 * (1 + dice.below(2)));
+            Policy { device, frames, asks: dice.one_in(4) }
         }
         41 => Withdraw { device },
         40 => Grow { device, grown: dice.one_in(2) },

@@ -42,19 +42,19 @@ fn a_site_whose_reasons_change_with_every_second_does_not_flood_anybody() {
 
 #[test]
 fn a_shadow_that_was_passed_waits_for_a_person_where_somebody_asks_for_one() {
-    insta::assert_snapshot!(replay("install A | assign B | downloaded B | staged B shadow ask | agrees B ask | consent B | boot | approve B | consent B"), @r"
+    insta::assert_snapshot!(replay("install A | assign B | downloaded B | staged B shadow ask | agrees B | consent B | boot | approve B | consent B"), @r"
     install A      A/- idle           [Committed Collect]
     assign B       A/- downloading B  [Assigned Download(B)]
     downloaded B   A/- staging B      [Downloaded Stage(B)]
     staged B shadow ask A/- shadow B       [Staged StartShadow(B)]
-    agrees B ask   A/- held B         [ShadowPassed Held EndShadow]
+    agrees B       A/- held B         [ShadowPassed Held EndShadow]
     consent B      A/- held B         []
     boot           A/- held B         [Run(A) Collect]
     approve B      A/- held B         [Approved]
     consent B      A/- trial B        [TrialStarted Run(B) EndShadow]
     ");
     assert_eq!(
-        note("install A | assign B | downloaded B | staged B shadow ask | agrees B ask"),
+        note("install A | assign B | downloaded B | staged B shadow ask | agrees B"),
         "pump vB waits for a person to approve it"
     );
     // Also where nobody has thought of frames.
@@ -237,4 +237,75 @@ fn a_wait_for_the_site_counts_its_running_time_over_starts_and_not_the_wait_for_
     let held = format!("{asks} | 5s later withheld B busy | 60s later tick | 30s later boot");
     assert_eq!(waited(&held), 90);
     assert_eq!(waited(&format!("{held} | 10s later withheld B window")), 100);
+}
+
+#[test]
+fn the_first_release_of_a_slot_waits_for_a_person_where_the_site_wants_to_be_asked() {
+    insta::assert_snapshot!(replay("assign A | downloaded A | staged A ask | consent A | approve A | consent A | passed A"), @r"
+    assign A       -/- downloading A  [Assigned Download(A)]
+    downloaded A   -/- staging A      [Downloaded Stage(A)]
+    staged A ask   -/- held A         [Staged Held EndShadow]
+    consent A      -/- held A         []
+    approve A      -/- held A         [Approved]
+    consent A      -/- trial A        [TrialStarted Run(A) EndShadow]
+    passed A       A/- idle           [Committed Collect]
+    ");
+}
+
+#[test]
+fn a_site_that_becomes_stricter_reaches_a_candidate_that_waits_already() {
+    // It is to be asked.
+    insta::assert_snapshot!(replay("install A | assign B | downloaded B | staged B | withheld B night | policy ask | policy ask | consent B | approve B | consent B"), @r"
+    install A      A/- idle           [Committed Collect]
+    assign B       A/- downloading B  [Assigned Download(B)]
+    downloaded B   A/- staging B      [Downloaded Stage(B)]
+    staged B       A/- held B         [Staged]
+    withheld B night A/- held B         [EndShadow Held]
+    policy ask     A/- held B         [Held EndShadow]
+    policy ask     A/- held B         []
+    consent B      A/- held B         []
+    approve B      A/- held B         [Approved]
+    consent B      A/- trial B        [TrialStarted Run(B) EndShadow]
+    ");
+    // It wants a comparison, then a longer one; a shorter one has been made already.
+    insta::assert_snapshot!(replay("install A | assign B | downloaded B | staged B | withheld B night | policy 100 | compared B 40 | agrees B | policy 200 | agrees B | policy 100 | policy | consent B"), @r"
+    install A      A/- idle           [Committed Collect]
+    assign B       A/- downloading B  [Assigned Download(B)]
+    downloaded B   A/- staging B      [Downloaded Stage(B)]
+    staged B       A/- held B         [Staged]
+    withheld B night A/- held B         [EndShadow Held]
+    policy 100     A/- shadow B       [EndShadow Staged StartShadow(B)]
+    compared B 40  A/- shadow B       []
+    agrees B       A/- held B         [ShadowPassed]
+    policy 200     A/- shadow B       [EndShadow Staged StartShadow(B)]
+    agrees B       A/- held B         [ShadowPassed]
+    policy 100     A/- held B         []
+    policy         A/- held B         []
+    consent B      A/- trial B        [TrialStarted Run(B) EndShadow]
+    ");
+    // What was counted by other tolerances says nothing; a mere number of frames takes nothing back.
+    insta::assert_snapshot!(replay("install A | assign B | downloaded B | staged B shadow | compared B 40 | policy 200 | policy exact 200 | policy exact 200"), @r"
+    install A      A/- idle           [Committed Collect]
+    assign B       A/- downloading B  [Assigned Download(B)]
+    downloaded B   A/- staging B      [Downloaded Stage(B)]
+    staged B shadow A/- shadow B       [Staged StartShadow(B)]
+    compared B 40  A/- shadow B       []
+    policy 200     A/- shadow B       []
+    policy exact 200 A/- shadow B       [EndShadow StartShadow(B)]
+    policy exact 200 A/- shadow B       []
+    ");
+    // Nobody who goes back waits for any of it, and a trial that has begun goes on.
+    let back = replay(
+        "install A | install B | assign A | downloaded A | policy ask | staged A ask | policy ask",
+    );
+    assert!(back.ends_with("policy ask     B/A trial A        []\n"), "{back}");
+}
+
+#[test]
+fn a_candidate_that_waits_is_compared_with_what_the_slot_has_gone_back_to() {
+    let held = "install A | install B | assign C | downloaded C | staged C shadow | agrees C";
+    let five = ["died B"; 5].join(" | ");
+    let back = replay(&format!("{held} | {five}"));
+    let end = "A/- shadow C       [WorkerFailed Run(A) EndShadow Staged StartShadow(C) RolledBack Collect]";
+    assert!(back.ends_with(&format!("{end}\n")), "{back}");
 }

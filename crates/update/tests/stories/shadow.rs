@@ -41,10 +41,10 @@ fn a_candidate_that_answers_otherwise_than_the_active_release_never_takes_the_ro
 
 #[test]
 fn a_slot_without_an_active_release_has_nothing_to_compare_with() {
-    insta::assert_snapshot!(replay("assign A | downloaded A | staged A shadow ask | consent A"), @r"
+    insta::assert_snapshot!(replay("assign A | downloaded A | staged A shadow | consent A"), @r"
     assign A       -/- downloading A  [Assigned Download(A)]
     downloaded A   -/- staging A      [Downloaded Stage(A)]
-    staged A shadow ask -/- held A         [Staged]
+    staged A shadow -/- held A         [Staged]
     consent A      -/- trial A        [TrialStarted Run(A) EndShadow]
     ");
 }
@@ -180,11 +180,75 @@ fn an_active_release_that_fails_beside_a_shadow_is_helped_as_ever() {
     tick           A/- shadow B       [Run(A) StartShadow(B)]
     interrupted A  A/- shadow B       [Vacate]
     tick           A/- shadow B       [Run(A) StartShadow(B)]
-    damaged A      A/- shadow B       [Vacate Download(A)]
-    unreachable A  A/- shadow B       []
-    tick           A/- shadow B       [Run(A) StartShadow(B)]
-    damaged A      A/- shadow B       [Vacate Download(A)]
-    downloaded A   A/- shadow B       [Downloaded Run(A) StartShadow(B)]
+    damaged A      A/- held B         [Vacate EndShadow Held Download(A)]
+    unreachable A  A/- held B         []
+    tick           A/- held B         [Run(A)]
+    damaged A      A/- held B         [Vacate Download(A)]
+    downloaded A   A/- shadow B       [Downloaded Run(A) EndShadow Staged StartShadow(B)]
     agrees B       A/- held B         [ShadowPassed]
     ");
+}
+
+#[test]
+fn a_candidate_does_not_wait_beside_a_vacant_route_for_what_is_damaged() {
+    insta::assert_snapshot!(replay("install A | assign B | downloaded B | staged B shadow | compared B 40 | damaged A | withheld B night | boot | damaged A | consent B | passed B"), @r"
+    install A      A/- idle           [Committed Collect]
+    assign B       A/- downloading B  [Assigned Download(B)]
+    downloaded B   A/- staging B      [Downloaded Stage(B)]
+    staged B shadow A/- shadow B       [Staged StartShadow(B)]
+    compared B 40  A/- shadow B       []
+    damaged A      A/- held B         [WorkerFailed Vacate EndShadow Held Download(A)]
+    withheld B night A/- held B         [EndShadow Held]
+    boot           A/- held B         [Run(A) Collect]
+    damaged A      A/- held B         [Vacate Download(A)]
+    consent B      A/- trial B        [TrialStarted Run(B) EndShadow]
+    passed B       B/A idle           [Committed Collect]
+    ");
+    // Who wants to be asked is asked, and who has said so before need not say it again.
+    let asks = "install A | assign B | downloaded B | staged B shadow ask | damaged A";
+    assert_eq!(
+        note(asks),
+        "pump vA is damaged on disk and fetched first; pump vB waits for a person to approve it"
+    );
+    let asked = replay(&format!("{asks} | consent B | approve B | consent B"));
+    assert!(
+        asked.ends_with(
+            "consent B      A/- held B         []\n\
+             approve B      A/- held B         [Approved]\n\
+             consent B      A/- trial B        [TrialStarted Run(B) EndShadow]\n"
+        ),
+        "{asked}"
+    );
+    // Both were damaged, and the candidate is fetched and checked first of the two.
+    let both = "install A | assign B | downloaded B | staged B shadow | damaged B | downloaded B";
+    let both =
+        replay(&format!("{both} | damaged A | staged B shadow | tick | 9s later tick | damaged A"));
+    assert!(
+        both.ends_with("damaged A      A/- held B         [Vacate EndShadow Held Download(A)]\n"),
+        "{both}"
+    );
+}
+
+#[test]
+fn a_candidate_waits_a_bounded_time_for_an_active_release_that_does_not_start() {
+    for event in ["unstartable A", "interrupted A"] {
+        let four = vec![event; 4].join(" | 300s later tick | ");
+        let shadow = "install A | assign B | downloaded B | staged B shadow";
+        let waits = replay(&format!("{shadow} | {four} | 300s later tick"));
+        assert!(waits.ends_with("A/- shadow B       [Run(A) StartShadow(B)]\n"), "{waits}");
+        let goes_on = replay(&format!("{shadow} | {four} | {event} | consent B"));
+        assert!(
+            goes_on.ends_with("A/- trial B        [TrialStarted Run(B) EndShadow]\n"),
+            "{goes_on}"
+        );
+    }
+    // Where there is a release to go back to, that is what it is compared with.
+    let five = ["unstartable B"; 5].join(" | ");
+    let back = replay(&format!(
+        "install A | install B | assign C | downloaded C | staged C shadow | {five}"
+    ));
+    assert!(
+        back.ends_with("A/- shadow C       [WorkerFailed Run(A) EndShadow StartShadow(C) RolledBack Collect Vacate]\n"),
+        "{back}"
+    );
 }

@@ -1,7 +1,7 @@
 //! How a story is told: one word or two an event, one line an answer.
 
 use lineside_bundle::{Digest, ReleaseId};
-use lineside_rules::{Breach, Decide, ShadowLimits, ShadowObservation, Verdict};
+use lineside_rules::{Breach, Decide, ShadowLimits, ShadowObservation, Tolerance, Verdict};
 use lineside_update::{Effect, Event, Installed, Phase, SlotState, Tally, Target, step};
 use std::time::Duration;
 
@@ -44,14 +44,27 @@ fn events(line: &str) -> Vec<Event> {
         ["staged", b, "shadow", "ask"] => vec![staged(b, Some(100), Some(Decide::Ask))],
         ["staged", b, "ask"] => vec![staged(b, None, Some(Decide::Ask))],
         ["compared", b, frames] => {
-            vec![shadowed(b, frames.parse().unwrap(), Verdict::Undecided, Decide::Promote)]
+            vec![shadowed(b, frames.parse().unwrap(), Verdict::Undecided)]
         }
-        ["agrees", b] => vec![shadowed(b, 100, Verdict::Passed, Decide::Promote)],
-        ["agrees", b, "ask"] => vec![shadowed(b, 100, Verdict::Passed, Decide::Ask)],
+        ["agrees", b] => vec![shadowed(b, 100, Verdict::Passed)],
         ["differs", b] => {
             let (agreed, frames, min, worst) = (0, 7, 0.95, None);
             let breach = Breach::Disagreement { agreed, frames, min, worst };
-            vec![shadowed(b, 7, Verdict::Failed(breach), Decide::Promote)]
+            vec![shadowed(b, 7, Verdict::Failed(breach))]
+        }
+        // What the site asks for by now.
+        ["policy"] => vec![Event::Policy { policy: asks(None, None) }],
+        ["policy", "ask"] => vec![Event::Policy { policy: asks(None, Some(Decide::Ask)) }],
+        ["policy", frames] => {
+            vec![Event::Policy { policy: asks(Some(frames.parse().unwrap()), None) }]
+        }
+        ["policy", "exact", frames] => {
+            let policy = ShadowLimits {
+                agreement_min: Some(1.0),
+                tolerance: [("*".into(), Tolerance::default())].into(),
+                ..asks(Some(frames.parse().unwrap()), None)
+            };
+            vec![Event::Policy { policy }]
         }
         ["consent", b] => vec![Event::Consented { release: digest(b) }],
         ["withheld", b, reason] => vec![withheld(b, reason, false)],
@@ -90,14 +103,18 @@ fn events(line: &str) -> Vec<Event> {
 }
 
 fn staged(word: &str, frames: Option<u64>, decide: Option<Decide>) -> Event {
-    let policy = ShadowLimits { frames, decide, ..ShadowLimits::default() };
+    let policy = asks(frames, decide);
     let release = target(word).release.digest;
     Event::Staged { release, limits: Default::default(), shadow: Default::default(), policy }
 }
 
-fn shadowed(word: &str, frames: u64, verdict: Verdict, decide: Decide) -> Event {
+fn asks(frames: Option<u64>, decide: Option<Decide>) -> ShadowLimits {
+    ShadowLimits { frames, decide, ..ShadowLimits::default() }
+}
+
+fn shadowed(word: &str, frames: u64, verdict: Verdict) -> Event {
     let seen = ShadowObservation { frames, ..ShadowObservation::default() };
-    Event::Shadowed { release: target(word).release.digest, seen, verdict, decide }
+    Event::Shadowed { release: target(word).release.digest, seen, verdict }
 }
 
 fn withheld(word: &str, reason: &str, overdue: bool) -> Event {

@@ -124,6 +124,13 @@ impl Story {
         self.tell("operator", "signs ecg v1 and turbine v1, and assigns them");
         self.fleet.assign(BED, "ecg", "ecg/1")?;
         self.assign("1")?;
+        self.until_held("1")?;
+        self.until("ecg v1 waits for a person", |devices| {
+            devices[BED]["slots"]["ecg"]["phase"] == "held"
+        })?;
+        self.tell("operator", "approves them: here nothing takes a route that nobody has let");
+        self.approve()?;
+        self.fleet.approve(BED, "ecg")?;
         self.until("turbine v1 is tried on mill-2", |devices| {
             devices[MILLS[1]]["slots"]["turbine"]["phase"] == "trial"
                 || holds(&devices[MILLS[1]], "turbine", "1")

@@ -6,7 +6,6 @@ use crate::fleet::Device;
 use crate::update::StagedRelease;
 use crate::update::hands::{Consent, Failure};
 use crate::update::limits::Limits;
-use crate::update::preflight::Objection;
 use crate::update::slot::*;
 use lineside_bundle::{BuiltBundle, BundleFile, build};
 use lineside_rules::{Decide, Observation, ShadowLimits, ShadowObservation};
@@ -347,7 +346,9 @@ pub(super) async fn on_the_first<const N: usize>(
 ) -> (Driven, [BuiltBundle; N]) {
     let releases = versions.map(|version| echo(version, ""));
     releases.iter().for_each(|release| bench.store(release));
-    slot.assign(&releases[0], 1, 0).await;
+    // Approved: a site that wants to be asked is asked of the first as well.
+    let target = Target { release: releases[0].release_id(), number: 1, floor: 0 };
+    slot.order(Order::Assigned(Assigned { target, approved: true, again: false })).await;
     slot.commits(&format!("echo v{}", versions[0])).await;
     (slot, releases)
 }

@@ -117,3 +117,14 @@ async fn a_candidate_waits_for_what_it_is_compared_with_and_then_answers_beside_
     slot.played.compare(10, 10);
     slot.commits("echo v3").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_candidate_takes_the_route_where_what_it_is_compared_with_is_gone() {
+    let bench = Bench::new();
+    let slot = beside(&bench, None).await;
+    slot.stop().await;
+    bench.lose(&echo("1", ""));
+    let slot = bench.drive_by("a", Played::default(), ten_frames(None));
+    slot.commits("echo v2").await;
+    assert_eq!(slot.played.asked("shadow echo v2"), 0);
+}

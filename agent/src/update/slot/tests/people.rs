@@ -2,7 +2,8 @@
 
 use super::bench::*;
 use crate::update::slot::*;
-use lineside_rules::Decide;
+use lineside_rules::{Decide, SlotPolicy};
+use std::collections::BTreeMap;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_site_that_says_no_holds_an_update_back_until_it_says_yes() {
@@ -84,4 +85,28 @@ async fn what_an_update_has_waited_for_the_site_is_counted_over_starts_of_the_ag
     slot.until("it goes on to wait", |_, play| play.waited > Duration::ZERO).await;
     let first = slot.played.lock().waited;
     assert!(first >= before, "{first:?} after {before:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_site_that_becomes_stricter_reaches_an_update_that_waits_already() {
+    let bench = Bench::new();
+    let (signs, site) = watch::channel(SitePolicy::default());
+    let slot = bench.drive_at("a", Played::default(), ShadowLimits::default(), site);
+    let (slot, [_, second]) = on_the_first(&bench, slot, ["1", "2"]).await;
+    slot.played.lock().withheld = Some(("the line runs".into(), false));
+    slot.assign(&second, 2, 0).await;
+    slot.until("it waits", |state, _| state.note().contains("held back: the line runs")).await;
+    let asks = |shadow| {
+        let policy = SlotPolicy { shadow, ..SlotPolicy::default() };
+        SitePolicy { slots: BTreeMap::from([("*".to_owned(), policy)]) }
+    };
+    signs.send_replace(asks(ten_frames(Some(Decide::Ask))));
+    slot.until("it is compared", |_, play| play.beside.as_deref() == Some("echo v2")).await;
+    slot.played.compare(10, 10);
+    slot.until("a person is asked", |state, _| state.waits_for_approval()).await;
+    slot.played.lock().withheld = None;
+    let target = Target { release: second.release_id(), number: 2, floor: 0 };
+    assert_eq!(slot.played.asked("swap echo v2"), 0);
+    slot.order(Order::Assigned(Assigned { target, approved: true, again: false })).await;
+    slot.commits("echo v2").await;
 }

@@ -111,30 +111,44 @@ impl Device {
                 format!("a trial begins after {event:?}, the site says {:?}", self.against)
             })?;
             let Phase::Held(held) = before.phase() else { return Ok(()) };
-            let asked = held.decide == Decide::Ask;
+            // By what the site wants at this moment, whatever it wanted when the checks passed.
+            let asked = self.shadow_limits(&held.candidate).decide() == Decide::Ask;
             keep(Promise::Approval, !asked || self.approvals.contains(&candidate), || {
                 format!("{} is tried and nobody has approved it", held.candidate.release)
             })?;
-        }
-        if let Phase::Held(held) = self.state.phase()
-            && was.0 != 4
-            && let Some(active) = self.state.active()
-        {
+            let (release, active) = (&held.candidate.release, of(self.state.active()));
+            let excused = self.excused == Some(candidate) || active.is_none();
             let limits = self.shadow_limits(&held.candidate);
-            let release = held.candidate.release.digest;
-            let pair = (release, Some(active.release.digest));
-            let seen = self.comparison.filter(|(one, other, _)| (*one, *other) == pair);
+            let seen = self.comparison.filter(|one| (one.0, one.1) == (candidate, active));
             let frames = seen.map_or(0, |(_, _, frames)| frames);
-            keep(Promise::Compared, frames >= limits.frames(), || {
-                format!("{} was compared in {frames} frames only", held.candidate.release)
+            keep(Promise::Compared, excused || frames >= limits.frames(), || {
+                format!("{release} was compared in {frames} frames only")
             })?;
-            let differs = limits.is_wanted() && self.nature(release) == Nature::Differs;
-            keep(Promise::Compared, !differs, || {
-                format!("{} differs and may go on", held.candidate.release)
+            let differs = limits.is_wanted() && self.nature(candidate) == Nature::Differs;
+            keep(Promise::Compared, excused || !differs, || {
+                format!("{release} differs and may go on")
             })?;
-            keep(Promise::Approval, held.decide == limits.decide(), || {
-                format!("{} shall be approved by {:?}", held.candidate.release, held.decide)
+        }
+        self.check_what_waits(event, was.0, is.0)
+    }
+
+    /// What is compared, or held until people let it go on.
+    fn check_what_waits(&mut self, event: &Event, was: u8, is: u8) -> Kept {
+        let Some((candidate, _)) = self.state.on_its_way() else { return Ok(()) };
+        let (candidate, active) = (candidate.digest, of(self.state.active()));
+        if let Event::Damaged { release, .. } = event {
+            keep(Promise::GoesOnAnswering, is != 3 || active != Some(*release), || {
+                "a candidate is to be compared with what is damaged, and the slot is vacant".into()
             })?;
+        }
+        if is != 4 {
+            self.excused = None;
+        } else if was != 4 {
+            use Event::{Damaged, Interrupted, RunFailed};
+            let cannot_run = matches!(event,
+                Damaged { release, .. } | Interrupted { release, .. } | RunFailed { release, .. }
+                    if active == Some(*release));
+            self.excused = cannot_run.then_some(candidate);
         }
         Ok(())
     }
