@@ -209,6 +209,7 @@ impl Fleet {
                 Err(error) => sentences.push(error.told()),
             }
         }
+        sentences.extend(self.artifacts.trouble().await);
         sentences
     }
 

@@ -14,9 +14,12 @@ use std::path::Path;
 use std::process::Command;
 use time::{Duration, OffsetDateTime};
 
+/// What python-tuf is, and what it needs.
+const PYTHON_TUF: &[u8] = include_bytes!("../tuf-client/tests/agreement/requirements.txt");
+
 /// What python-tuf trusts after a refresh, and the size of each file that it downloaded.
 fn follow(fleet: &Fleet, paths: &[&str]) -> Value {
-    let mut python = Command::new(python::python());
+    let mut python = Command::new(python::python("tuf", PYTHON_TUF));
     python.env("PYTHONDONTWRITEBYTECODE", "1").arg(root().join("tests/tests/follow.py"));
     python.arg(fleet.folder().join("python-tuf")).arg(fleet.folder().join("first-root.json"));
     let told =

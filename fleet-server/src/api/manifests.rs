@@ -48,12 +48,13 @@ pub(crate) async fn get(
     Ok((headers, stored.bytes))
 }
 
-/// Takes a manifest whose blobs are here.
+/// Takes a manifest whose blobs are here. The version of a release as a tag means what was signed.
 #[utoipa::path(put, path = "/v2/{name}/manifests/{reference}",
     params(("name" = String, Path), ("reference" = String, Path)),
     security(("administrator" = [])),
     request_body(content = Object, content_type = "application/vnd.oci.image.manifest.v1+json"),
-    responses((status = 201, description = "stored"), (status = 422, body = Problem)))]
+    responses((status = 201, description = "stored"), (status = 409, body = Problem),
+        (status = 422, body = Problem)))]
 pub(crate) async fn put(
     _: Administrator,
     State(fleet): State<Arc<Fleet>>,
@@ -66,7 +67,12 @@ pub(crate) async fn put(
     if media_type.is_some_and(|media_type| media_type != MANIFEST_TYPE) {
         return Err(Error::Malformed(format!("Content-Type: a manifest is {MANIFEST_TYPE}")));
     }
-    let accepted = fleet.artifacts.put(&name, &reference, MANIFEST_TYPE, bytes).await?;
+    // Where keys have been replaced and nothing was signed anew, nothing is released.
+    let released = fleet.documents.released_when_accepted().await.ok().flatten();
+    let mut releases = released.iter().flat_map(|released| released.iter());
+    let release = releases.find(|one| one.id.name == name && one.id.version.as_str() == reference);
+    let signed = release.map(|release| release.id.digest);
+    let accepted = fleet.artifacts.put(&name, &reference, signed, bytes).await?;
     let digest = accepted.digest;
     let mut response = Response::builder()
         .status(StatusCode::CREATED)

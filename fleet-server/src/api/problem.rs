@@ -120,9 +120,9 @@ impl IntoResponse for Error {
             headers.extend(HeaderValue::from_str(&text).ok().map(|value| (name, value)));
         };
         match self {
-            Error::Stranger(_) => {
-                say(header::WWW_AUTHENTICATE, "Basic realm=\"lineside\", Bearer".into());
-            }
+            // The administrator's token is taken as a Bearer as well. That is not said here: of a
+            // registry it would say that there is a token service (RFC 6750, 3).
+            Error::Stranger(_) => say(header::WWW_AUTHENTICATE, "Basic realm=\"lineside\"".into()),
             Error::Range { size } => say(header::CONTENT_RANGE, format!("bytes */{size}")),
             Error::OutOfPlace { size } => say(header::RANGE, upload_range(size)),
             Error::NotYet { seconds, .. } => say(header::RETRY_AFTER, seconds.to_string()),

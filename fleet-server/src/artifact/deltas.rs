@@ -15,7 +15,7 @@ use crate::store::Store;
 use crate::store::tables::delta;
 use axum::body::Body;
 use lineside_bundle::referrer::{EMPTY, Referrer, recipe};
-use lineside_bundle::{Descriptor, Digest, Hasher, MANIFEST_TYPE, OciManifest, ReleaseId, TITLE};
+use lineside_bundle::{Descriptor, Digest, Hasher, OciManifest, ReleaseId, TITLE};
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{ActiveValue::Set, EntityTrait};
 use std::collections::{BTreeMap, BTreeSet};
@@ -187,7 +187,7 @@ impl Deltas {
         let manifest = serde_json::to_vec(&Referrer::delta(target, base, recipes))
             .expect("texts and numbers have a JSON form");
         let reference = Digest::of(&manifest).to_string();
-        self.artifacts.put(&target.name, &reference, MANIFEST_TYPE, manifest).await?;
+        self.artifacts.put(&target.name, &reference, None, manifest).await?;
         Ok(Some(saved))
     }
 
@@ -284,6 +284,7 @@ impl Write for Hashed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lineside_bundle::MANIFEST_TYPE;
 
     #[test]
     fn a_recipe_that_makes_something_else_is_not_kept() {

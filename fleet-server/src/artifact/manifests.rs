@@ -4,16 +4,18 @@ use crate::artifact::scrub::Scrubbed;
 use crate::artifact::{Blobs, Outstanding};
 use crate::bounds::{REFERRERS_MAX, SCRUBBED_BYTES, SWEEP_EVERY, UNNAMED_BLOB_KEPT};
 use crate::error::{Error, chain};
-use crate::store::Store;
 use crate::store::tables::{document, manifest};
+use crate::store::{Store, Writing};
 use axum::body::Body;
 use lineside_bundle::referrer::{INDEX_TYPE, Listed, Referrer, Referrers};
-use lineside_bundle::{BundleName, BundleVersion, Descriptor, Digest, OciManifest, ReleaseId};
+use lineside_bundle::{
+    BundleName, BundleVersion, Descriptor, Digest, MANIFEST_TYPE, OciManifest, ReleaseId,
+};
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::RwLock;
 use tokio::task::JoinHandle;
@@ -32,6 +34,18 @@ pub(crate) struct Artifacts {
     /// Held by whoever looks whether blobs are here that a manifest is about to name; by who removes
     /// blobs that none names, alone.
     naming: Arc<RwLock<()>>,
+    /// Manifests, and blobs that they name, that were not here when somebody last looked; each with
+    /// what cannot be had for it.
+    missing: Arc<Mutex<BTreeMap<Digest, String>>>,
+}
+
+/// What manifests name.
+#[derive(Default)]
+struct Named {
+    /// The manifests and their blobs, each with a name and tag by which it can be pushed.
+    blobs: BTreeMap<Digest, String>,
+    /// The manifests among them that cannot be read, and why not.
+    unreadable: BTreeMap<Digest, String>,
 }
 
 /// A manifest that was accepted.
@@ -51,21 +65,23 @@ pub(crate) struct StoredManifest {
 impl Artifacts {
     /// The artifacts of a data folder.
     pub fn new(blobs: Blobs, store: Arc<Store>) -> Artifacts {
-        let (deltas, naming) = (Outstanding::new(), Arc::default());
-        Artifacts { blobs, deltas, store, naming }
+        let (naming, missing) = (Arc::default(), Arc::default());
+        Artifacts { blobs, deltas: Outstanding::new(), store, naming, missing }
     }
 
     /// Takes the manifest of a bundle, or of an artifact of any type that refers to another one, by
-    /// tag or digest. Its blobs must be here; what it refers to may come later.
+    /// tag or digest. Its blobs must be here; what it refers to may come later. `signed` is what the
+    /// tag means where it is the version of a release.
     ///
     /// # Errors
     /// [`Error::Refused`] if it is neither, if blobs are missing, or if `reference` is a digest and
-    /// not its own; [`Error::TooLarge`] if too many refer to the same one.
+    /// not its own; [`Error::Conflict`] if it is not what was signed; [`Error::TooLarge`] if too many
+    /// refer to the same one.
     pub async fn put(
         &self,
         name: &BundleName,
         reference: &str,
-        media_type: &str,
+        signed: Option<Digest>,
         bytes: Vec<u8>,
     ) -> Result<Accepted, Error> {
         let digest = Digest::of(&bytes);
@@ -82,6 +98,11 @@ impl Artifacts {
             }
         }
         let parts = parts(&bytes).map_err(|error| Error::Refused(format!("{name}: {error}")))?;
+        if let Some(signed) = signed.filter(|signed| *signed != digest) {
+            return Err(Error::Conflict(format!(
+                "{name}/{reference} is released as {signed}: push another one by another tag"
+            )));
+        }
         let _naming = self.naming.read().await;
         self.check_blobs(name.as_str(), &parts.blobs).await?;
         if let Some(subject) = &parts.subject {
@@ -98,7 +119,7 @@ impl Artifacts {
             name: Set(name.to_string()),
             reference: Set(reference),
             digest: Set(digest.to_string()),
-            media_type: Set(media_type.to_owned()),
+            media_type: Set(MANIFEST_TYPE.to_owned()),
             subject: Set(parts.subject.map(|subject| subject.to_string())),
         };
         let mut rows = vec![row(digest.to_string())];
@@ -106,15 +127,24 @@ impl Artifacts {
             rows.push(row(reference.to_owned()));
         }
         let writing = self.store.write().await?;
-        let key = [manifest::Column::Name, manifest::Column::Reference];
-        let values =
-            [manifest::Column::Digest, manifest::Column::MediaType, manifest::Column::Subject];
-        manifest::Entity::insert_many(rows)
-            .on_conflict(OnConflict::columns(key).update_columns(values).to_owned())
-            .exec_without_returning(&writing.transaction)
-            .await?;
+        set(&writing, rows).await?;
         writing.commit().await?;
         Ok(Accepted { digest, subject: parts.subject })
+    }
+
+    /// Has a release's version, as a tag, mean what was signed.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn tag(&self, writing: &Writing<'_>, release: &ReleaseId) -> Result<(), Error> {
+        let row = manifest::ActiveModel {
+            name: Set(release.name.to_string()),
+            reference: Set(release.version.to_string()),
+            digest: Set(release.digest.to_string()),
+            media_type: Set(MANIFEST_TYPE.to_owned()),
+            subject: Set(None),
+        };
+        set(writing, vec![row]).await
     }
 
     /// Tags of `name` in their order: at most `count`, those after `last`.
@@ -171,7 +201,12 @@ impl Artifacts {
     /// [`Error::Database`], [`Error::File`]: where a manifest cannot be read, nothing is removed.
     pub async fn sweep(&self, age: Duration) -> Result<usize, Error> {
         let _alone = self.naming.write().await;
-        let mut named: BTreeSet<Digest> = self.named().await?.into_keys().collect();
+        let Named { blobs, unreadable } = self.named().await?;
+        if let Some((manifest, why)) = unreadable.first_key_value() {
+            let place = &blobs[manifest];
+            return Err(Error::Conflict(format!("manifest {place} cannot be read: {why}")));
+        }
+        let mut named: BTreeSet<Digest> = blobs.into_keys().collect();
         for row in document::Entity::find().all(self.store.read()).await? {
             named.extend(mentioned(&row.bytes));
         }
@@ -181,31 +216,79 @@ impl Artifacts {
         swept.unwrap_or_else(|_| Ok(0))
     }
 
-    /// Manifests and the blobs that they name, each with one by whose name and tag it can be pushed.
-    async fn named(&self) -> Result<BTreeMap<Digest, String>, Error> {
-        let rows = manifest::Entity::find().all(self.store.read()).await?;
-        let mut named = BTreeMap::new();
+    async fn named(&self) -> Result<Named, Error> {
+        let mut rows = manifest::Entity::find().all(self.store.read()).await?;
+        // Whoever has to push it again knows it by its version, if it has one.
+        rows.sort_by_key(|row| row.reference.parse::<Digest>().is_ok());
+        let mut named = Named::default();
         for row in rows {
             let place = format!("{}:{}", row.name, row.reference);
-            let unreadable =
-                |why: String| Error::Conflict(format!("manifest {place} cannot be read: {why}"));
-            let digest: Digest =
-                row.digest.parse().map_err(|error| unreadable(format!("{error}")))?;
-            if named.insert(digest, place.clone()).is_some() {
+            let digest: Digest = row.digest.parse().map_err(|error| {
+                Error::Conflict(format!("manifest {place} cannot be read: {error}"))
+            })?;
+            if named.blobs.contains_key(&digest) {
                 continue;
             }
-            let bytes = self.blobs.read(&digest, MANIFEST_BYTES_MAX).await?;
-            let bytes = bytes.ok_or_else(|| unreadable("it is not here".into()))?;
-            let parts = parts(&bytes).map_err(unreadable)?;
-            named.extend(parts.blobs.iter().map(|blob| (blob.digest, place.clone())));
+            named.blobs.insert(digest, place.clone());
+            let parts = match self.blobs.read(&digest, MANIFEST_BYTES_MAX).await? {
+                Some(bytes) => parts(&bytes),
+                None => Err("it is not here".into()),
+            };
+            match parts {
+                Ok(parts) => {
+                    for blob in parts.blobs {
+                        named.blobs.entry(blob.digest).or_insert_with(|| place.clone());
+                    }
+                }
+                Err(why) => {
+                    named.unreadable.insert(digest, why);
+                }
+            }
         }
         Ok(named)
+    }
+
+    /// Looks what of the manifests and their blobs is not here.
+    async fn look_for_missing(&self) -> Result<(), Error> {
+        let mut missing = self.named().await?.blobs;
+        let mut here = BTreeSet::new();
+        for digest in missing.keys() {
+            if self.blobs.size(digest).await.is_some() {
+                here.insert(*digest);
+            }
+        }
+        missing.retain(|digest, _| !here.contains(digest));
+        *self.missing() = missing;
+        Ok(())
+    }
+
+    /// What cannot be given to devices, a sentence for each artifact.
+    pub async fn trouble(&self) -> Vec<String> {
+        let missing = self.missing().clone();
+        let mut places: BTreeMap<String, u64> = BTreeMap::new();
+        for (digest, place) in missing {
+            // It may have been pushed again.
+            if self.blobs.size(&digest).await.is_none() {
+                *places.entry(place).or_default() += 1;
+            }
+        }
+        let sentence = |(place, count)| {
+            format!(
+                "{place} is not whole here (files missing or rotten: {count}): push it again, as \
+                 `lineside release` does"
+            )
+        };
+        places.into_iter().map(sentence).collect()
+    }
+
+    fn missing(&self) -> MutexGuard<'_, BTreeMap<Digest, String>> {
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Looks at so many blobs after `last` whether they have rotted. Returns where to go on.
     async fn scrub(&self, last: Option<Digest>) -> Result<Option<Digest>, Error> {
         // Asked before, because afterwards a manifest may be missing that was here.
-        let named = self.named().await.unwrap_or_default();
+        let named = self.named().await?.blobs;
         let blobs = self.blobs.clone();
         let scrub = move || blobs.scrub(last, SCRUBBED_BYTES);
         let scrubbed = tokio::task::spawn_blocking(scrub).await;
@@ -233,6 +316,9 @@ impl Artifacts {
                 match self.scrub(last).await {
                     Ok(next) => last = next,
                     Err(error) => tracing::warn!("blobs are not looked at: {}", chain(&error)),
+                }
+                if let Err(error) = self.look_for_missing().await {
+                    tracing::warn!("it is not known what is missing: {}", chain(&error));
                 }
                 tokio::time::sleep(SWEEP_EVERY).await;
             }
@@ -383,6 +469,17 @@ impl Artifacts {
     }
 }
 
+/// Writes what names and references mean, in place of what they meant.
+async fn set(writing: &Writing<'_>, rows: Vec<manifest::ActiveModel>) -> Result<(), Error> {
+    let key = [manifest::Column::Name, manifest::Column::Reference];
+    let values = [manifest::Column::Digest, manifest::Column::MediaType, manifest::Column::Subject];
+    manifest::Entity::insert_many(rows)
+        .on_conflict(OnConflict::columns(key).update_columns(values).to_owned())
+        .exec_without_returning(&writing.transaction)
+        .await?;
+    Ok(())
+}
+
 /// Every digest in a document, whatever that says of it: files of a site are blobs without a manifest.
 fn mentioned(document: &[u8]) -> impl Iterator<Item = Digest> {
     let words = document.split(|byte| !byte.is_ascii_hexdigit());
@@ -453,7 +550,7 @@ mod tests {
         // What a manifest refers to it does not keep: that has to have a name of its own.
         let layers = vec![recipe(made, 4, &made, &made)];
         let bytes = serde_json::to_vec(&Referrer::delta(&release, &release, layers)).unwrap();
-        let accepted = artifacts.put(&name, "delta", "x", bytes).await.unwrap();
+        let accepted = artifacts.put(&name, "delta", None, bytes).await.unwrap();
         assert_eq!(artifacts.sweep(Duration::from_secs(1_000)).await.unwrap(), 0);
         assert_eq!(artifacts.sweep(Duration::ZERO).await.unwrap(), 1);
         let kept =

@@ -163,14 +163,18 @@ impl SignedDocuments {
         check_roles(&releases)?;
         let writing = self.store.write().await?;
         // Judged again: another root or list may have come. Artifacts do not go.
-        let version = match self.judge(&bytes, now).await? {
+        let releases = match self.judge(&bytes, now).await? {
             Judged::Known(version) => return Ok(version),
-            Judged::New(releases) => releases.seen().version,
+            Judged::New(releases) => releases,
         };
+        let version = releases.seen().version;
         if self.counting(&self.root().await?).await?.is_none() {
             Kept::forget(&writing, Kind::Releases).await?;
         }
         Kept::put(&writing, Kind::Releases, version, bytes, now).await?;
+        for release in releases.iter() {
+            self.artifacts.tag(&writing, &release.id).await?;
+        }
         writing.commit().await?;
         self.artifacts.deltas.list_came();
         Ok(version)
@@ -208,6 +212,9 @@ impl SignedDocuments {
         let version = targets.seen().version;
         if is_new {
             Kept::put(&writing, Kind::Role(role.as_str()), version, bytes, now).await?;
+            for release in targets.releases().values() {
+                self.artifacts.tag(&writing, &release.id).await?;
+            }
             writing.commit().await?;
         }
         Ok(version)

@@ -3,6 +3,7 @@
 use crate::running::{As, PATIENCE, Running};
 use crate::signers::{Artifact, Signers, artifact};
 use lineside_bundle::Digest;
+use serde_json::json;
 use std::time::{Duration, Instant};
 
 #[test]
@@ -147,8 +148,15 @@ fn a_blob_that_has_rotted_on_the_servers_disk_is_given_up_and_can_be_pushed_agai
         assert!(since.elapsed() < PATIENCE, "it is still offered");
         std::thread::sleep(Duration::from_millis(20));
     }
+    let health = server.wait_for("/api/v1/health", |health| health["status"] != "ok");
+    assert_eq!(
+        health["attention"],
+        json!(["turbine:1 is not whole here (files missing or rotten: 1): push it again, as \
+             `lineside release` does"])
+    );
     artifact.push(&server);
     assert_eq!(server.get(&place).body, artifact.blobs[1]);
+    assert_eq!(server.get("/api/v1/health").json()["attention"], json!([]));
 }
 
 #[test]

@@ -142,6 +142,32 @@ fn a_manifest_that_is_not_released_can_be_taken_away() {
 }
 
 #[test]
+fn the_version_of_a_release_is_a_tag_that_means_what_was_signed() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path());
+    let signers = Signers::enrolled(&server);
+    let (signed, other) = (artifact("turbine", "1"), artifact("turbine", "2"));
+    signed.push(&server);
+    other.push(&server);
+    assert_eq!(other.push_manifest(&server, "1").status, 201, "nothing is released yet");
+    let list = signers.releases(&server, std::slice::from_ref(&signed.id), &[&signers.release]);
+    assert_eq!(server.put("/api/v1/releases", &list).status, 200);
+    let tag = || server.get("/v2/turbine/manifests/1");
+    assert_eq!(tag().body, signed.manifest);
+    let refused = other.push_manifest(&server, "1").error(409);
+    let told = format!("turbine/1 is released as {}", signed.id.digest);
+    assert!(refused.contains(&told), "{refused}");
+    assert_eq!(tag().body, signed.manifest);
+    // The same again, and by another tag or none, may come at any time.
+    assert_eq!(signed.push_manifest(&server, "1").status, 201);
+    for reference in ["2", "next", &other.id.digest.to_string()] {
+        assert_eq!(other.push_manifest(&server, reference).status, 201, "{reference}");
+    }
+    let tags = server.get("/v2/turbine/tags/list").json();
+    assert_eq!(tags["tags"], json!(["1", "2", "next"]));
+}
+
+#[test]
 fn oci_tools_are_told_what_is_wrong_in_their_own_words() {
     let data = tempfile::tempdir().unwrap();
     let server = Running::start(data.path());

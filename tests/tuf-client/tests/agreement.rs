@@ -15,6 +15,8 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use time::OffsetDateTime;
 
+/// What python-tuf is, and what it needs.
+const PYTHON_TUF: &[u8] = include_bytes!("agreement/requirements.txt");
 /// How many repositories are forged by chance, from which seed on.
 const FORGED: (u64, usize) = (20_261_124, 2_100);
 
@@ -154,8 +156,8 @@ fn scripts() -> PathBuf {
 
 /// Every case, forged anew.
 fn cases() -> Vec<Case> {
-    let file = folder().join("cases.jsonl");
-    let mut forge = Command::new(python());
+    let file = folder("tuf").join("cases.jsonl");
+    let mut forge = Command::new(python("tuf", PYTHON_TUF));
     forge.env("PYTHONDONTWRITEBYTECODE", "1").arg(scripts().join("forge.py")).arg(&file);
     run("forge.py", forge.args([FORGED.0.to_string(), FORGED.1.to_string()]));
     let lines = fs::read_to_string(&file).unwrap();

@@ -1,4 +1,4 @@
-//! A Python with python-tuf, the reference implementation of TUF.
+//! Pythons with programs that are not ours.
 
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 
@@ -6,12 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What is installed in it.
-const WANTED: &[u8] = include_bytes!("../agreement/requirements.txt");
-
-/// A folder for python-tuf and what it writes, apart from those of other versions of the scripts.
-pub fn folder() -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tuf");
+/// A folder for such a Python and what it writes.
+pub fn folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::create_dir_all(&folder).unwrap();
     folder
 }
@@ -24,22 +21,23 @@ pub fn run(what: &str, command: &mut Command) -> Vec<u8> {
     output.stdout
 }
 
-/// The Python, installed at the first time; by one test at a time.
-pub fn python() -> PathBuf {
-    let lock = fs::File::create(folder().join("python.lock")).unwrap();
+/// The Python with these requirements in the folder of that name, installed at the first time; by one
+/// test at a time.
+pub fn python(name: &str, wanted: &[u8]) -> PathBuf {
+    let lock = fs::File::create(folder(name).join("python.lock")).unwrap();
     lock.lock().unwrap();
-    let environment = folder().join("python");
+    let environment = folder(name).join("python");
     let (python, installed) = (environment.join("bin/python"), environment.join("installed.txt"));
-    if fs::read(&installed).is_ok_and(|installed| installed == WANTED) {
+    if fs::read(&installed).is_ok_and(|installed| installed == wanted) {
         return python;
     }
     let venv = "python3 -m venv (Debian: apt-get install python3-venv)";
     run(venv, Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment));
-    let wanted = environment.join("wanted.txt");
-    fs::write(&wanted, WANTED).unwrap();
+    let requirements = environment.join("wanted.txt");
+    fs::write(&requirements, wanted).unwrap();
     let mut install = Command::new(&python);
     install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]);
-    run("pip install", install.arg("--requirement").arg(wanted));
-    fs::write(&installed, WANTED).unwrap();
+    run("pip install", install.arg("--requirement").arg(requirements));
+    fs::write(&installed, wanted).unwrap();
     python
 }
