@@ -1,13 +1,15 @@
 //! The device: what `lineside-agent` is made of.
 //!
 //! Data: `SensorMessage -> Reading -> Frame -> Prediction -> Finding`, through `source`, `worker`,
-//! `ledger` and `sink`; `capture` keeps the last of it. Updates: `Assignment -> TrustedTarget -> Blob -> StagedRelease ->
-//! Candidate -> Committed | RolledBack`, through `fleet` and `update`. `daemon` puts them together.
+//! `ledger` and `sink`; `capture` keeps the last of it. Updates: `Assignment -> TrustedTarget ->
+//! Blob -> StagedRelease -> Candidate -> Committed | RolledBack`, through `fleet` and `update`.
+//! `daemon` puts them together.
 
 // What tests share names the crate as tests outside of it do.
 #[cfg(test)]
 extern crate self as lineside_agent;
 
+pub mod backoff;
 pub mod capture;
 pub mod clock;
 pub mod config;

@@ -1,13 +1,17 @@
 //! A connection to the plant's broker, made again for ever: what a source and a sink have in common.
 
-use crate::fleet::backoff;
+use crate::backoff;
+use crate::config::MqttEnd;
 use rumqttc::mqttbytes::v5::{DisconnectReasonCode, Packet, Publish, SubscribeReasonCode};
-use rumqttc::{ConnectionError, Event, EventLoop, StateError};
+use rumqttc::{ConnectionError, Event, EventLoop, MqttOptions, StateError};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 /// First and longest pause before the broker is tried again.
 const RECONNECT_PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
+/// How soon an unanswered ping is noticed, and how long a connection may take.
+const KEEP_ALIVE_SECONDS: u16 = 15;
+const CONNECT_MAX: Duration = Duration::from_secs(10);
 /// How long a connection must have lasted before the next pause is short again: a broker that takes
 /// a client and drops it at once must not be asked five times a second.
 const STEADY_AFTER: Duration = Duration::from_secs(30);
@@ -23,8 +27,8 @@ pub enum News {
     Lost(String),
     /// A message came.
     Message(Box<Publish>),
-    /// The broker answers a subscription.
-    Subscribed(Vec<SubscribeReasonCode>),
+    /// The broker has taken a subscription, or refuses it; why, for people.
+    Subscribed(Result<(), String>),
 }
 
 /// A connection.
@@ -41,11 +45,6 @@ impl Connection {
     /// A connection that `events` makes, named for people.
     pub fn new(events: EventLoop, name: String) -> Connection {
         Connection { events, name, retry: Retry::default(), pause: None }
-    }
-
-    /// Broker and topic, for people.
-    pub fn name(&self) -> &str {
-        &self.name
     }
 
     /// Waits for the next news. What is worth knowing is logged here, once.
@@ -67,7 +66,7 @@ impl Connection {
                     return News::Message(Box::new(publish));
                 }
                 Ok(Event::Incoming(Packet::SubAck(ack))) => {
-                    return News::Subscribed(ack.return_codes);
+                    return News::Subscribed(self.taken(&ack.return_codes));
                 }
                 Ok(_) => {}
                 Err(error) => {
@@ -82,6 +81,26 @@ impl Connection {
             }
         }
     }
+
+    fn taken(&self, codes: &[SubscribeReasonCode]) -> Result<(), String> {
+        if codes.iter().any(|code| matches!(code, SubscribeReasonCode::Success(_))) {
+            return Ok(());
+        }
+        let problem = format!("the broker refuses the subscription: {codes:?}");
+        tracing::error!("{}: {problem}", self.name);
+        Err(problem)
+    }
+}
+
+/// What every client of a broker has in common: it is given the user's name, and says soon that nobody
+/// is there.
+pub fn options(end: &MqttEnd, client_id: &str) -> MqttOptions {
+    let mut options = MqttOptions::new(client_id, (end.host.clone(), end.port));
+    options.set_keep_alive(KEEP_ALIVE_SECONDS).set_connect_timeout(CONNECT_MAX);
+    if let Some((user, password)) = &end.credentials {
+        options.set_credentials(user.clone(), password.clone().into_bytes());
+    }
+    options
 }
 
 fn told(error: &ConnectionError) -> String {

@@ -1,9 +1,10 @@
 //! A topic of the plant's broker, wherever the settings name one.
 
 use super::{Wrong, wrong};
+use lineside_bundle::Digest;
 use std::fmt;
 
-/// A topic of a broker.
+/// A topic of a broker. Written, it is for people and without its password.
 #[derive(Clone)]
 pub struct MqttEnd {
     /// Host of the broker.
@@ -16,9 +17,24 @@ pub struct MqttEnd {
     pub credentials: Option<(String, String)>,
 }
 
-impl fmt::Debug for MqttEnd {
+impl MqttEnd {
+    /// What tells it from another topic or broker for as long as devices live: sessions that brokers
+    /// keep are named by it, and positions that the journal keeps.
+    pub fn mark(&self) -> String {
+        let MqttEnd { host, port, topic, credentials: _ } = self;
+        Digest::of(format!("mqtt {host}:{port} {topic}").as_bytes()).short()
+    }
+}
+
+impl fmt::Display for MqttEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "mqtt {}:{} {}", self.host, self.port, self.topic)
+    }
+}
+
+impl fmt::Debug for MqttEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
     }
 }
 
@@ -39,4 +55,22 @@ pub(super) fn mqtt_end(
         _ => return wrong(format!("{field}.user"), "user and password belong together"),
     };
     Ok(MqttEnd { host, port, topic, credentials })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_that_brokers_keep_are_found_again_by_every_later_agent() {
+        let end = MqttEnd {
+            host: "broker.plant".into(),
+            port: 1883,
+            topic: "line/7".into(),
+            credentials: None,
+        };
+        assert_eq!(end.mark(), "1f55f5967147");
+        let user = Some(("agent".into(), "another password".into()));
+        assert_eq!(MqttEnd { credentials: user, ..end }.mark(), "1f55f5967147");
+    }
 }

@@ -199,8 +199,7 @@ fn start_source(parts: SourceParts<'_>, watched: &mut Watched) -> anyhow::Result
         }
         SourceKind::Mqtt(end) => {
             // Another broker or topic is another session: nothing of the old one belongs to it.
-            let mark = Digest::of(format!("{end:?}").as_bytes()).short();
-            let client_id = format!("lineside-{device}-{name}-{mark}");
+            let client_id = format!("lineside-{device}-{name}-{}", end.mark());
             let recent = position.recent;
             let topic =
                 Topic { end: end.clone(), client_id, port, arrivals, receipts, recent, problem };

@@ -1,7 +1,6 @@
 //! The session with the fleet server. Being without one is normal and may last for ever.
 
 pub mod asked;
-pub mod backoff;
 pub mod carry;
 pub mod device;
 pub mod pace;

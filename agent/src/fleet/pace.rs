@@ -4,7 +4,7 @@
 //! because another agent was installed with the same name, is as good as away: it is asked less and
 //! less often, and nobody hears of it again and again.
 
-use crate::fleet::backoff;
+use crate::backoff;
 use std::time::Duration;
 use tokio::time::Instant;
 

@@ -4,7 +4,7 @@
 use crate::config::MqttEnd;
 use crate::failpoint;
 use crate::ledger::Ledger;
-use crate::plant::{Connection, News};
+use crate::plant::{self, Connection, News};
 use rumqttc::mqttbytes::v5::PubAckReason;
 use rumqttc::{AsyncClient, MqttOptions, PublishNotice, PublishNoticeError, PublishOptions, QoS};
 use std::collections::VecDeque;
@@ -31,7 +31,7 @@ pub async fn run(sink: String, end: MqttEnd, client_id: String, ledger: Ledger) 
         let (client, events) =
             AsyncClient::builder(options(&end, &client_id)).capacity(IN_FLIGHT_MAX + 8).build();
         let (up, connected) = watch::channel(false);
-        let polling = tokio::spawn(poll(Connection::new(events, format!("{end:?}")), up));
+        let polling = tokio::spawn(poll(Connection::new(events, end.to_string()), up));
         publish(&sink, &end, &client, connected, &ledger, &mut refused).await;
         polling.abort();
     }
@@ -66,7 +66,7 @@ async fn publish(
         let findings = match findings {
             Ok(Ok(findings)) => findings,
             Ok(Err(error)) => {
-                tracing::error!("{end:?}: {error:#}", error = anyhow::Error::from(error));
+                tracing::error!("{end}: {error:#}", error = anyhow::Error::from(error));
                 sleep(LOOK_EVERY).await;
                 continue;
             }
@@ -82,7 +82,7 @@ async fn publish(
             match client.publish_tracked(end.topic.clone(), finding, options).await {
                 Ok(notice) => on_their_way.push_back((number, notice)),
                 Err(error) => {
-                    tracing::warn!("{end:?}: {error}");
+                    tracing::warn!("{end}: {error}");
                     return;
                 }
             }
@@ -113,7 +113,7 @@ async fn publish(
         ledger.delivered(sink, numbers).await;
         match left {
             None if accepted && refused.take().is_some() => {
-                tracing::info!("{end:?}: the broker takes findings again");
+                tracing::info!("{end}: the broker takes findings again");
             }
             None => {}
             Some((first, None)) => {
@@ -125,7 +125,7 @@ async fn publish(
                 next = first;
                 if refused.replace(reason) != Some(reason) {
                     tracing::error!(
-                        "{end:?}: the broker refuses findings: {reason:?}; they wait in the \
+                        "{end}: the broker refuses findings: {reason:?}; they wait in the \
                          outbox and are sent again every {} s",
                         REFUSED_PAUSE.as_secs()
                     );
@@ -137,16 +137,11 @@ async fn publish(
 }
 
 fn options(end: &MqttEnd, client_id: &str) -> MqttOptions {
-    let mut options = MqttOptions::new(client_id, (end.host.clone(), end.port));
+    let mut options = plant::options(end, client_id);
     options
-        .set_keep_alive(15)
         // The outbox is what lasts; a session of the broker's would only double it.
         .set_clean_start(true)
-        .set_connect_timeout(Duration::from_secs(10))
         .set_outgoing_inflight_upper_limit(IN_FLIGHT_MAX as u16);
-    if let Some((user, password)) = &end.credentials {
-        options.set_credentials(user.clone(), password.clone().into_bytes());
-    }
     options
 }
 

@@ -27,7 +27,7 @@ pub fn marks(kind: &SourceKind) -> Vec<String> {
         SourceKind::File { paths, .. } => {
             paths.iter().map(|path| mark(path.as_os_str().as_encoded_bytes())).collect()
         }
-        SourceKind::Mqtt(end) => vec![mark(format!("{end:?}").as_bytes())],
+        SourceKind::Mqtt(end) => vec![end.mark()],
     }
 }
 

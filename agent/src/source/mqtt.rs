@@ -18,10 +18,10 @@
 use crate::config::MqttEnd;
 use crate::failpoint;
 use crate::ledger::RECENT_PACKETS_MAX;
-use crate::plant::{Connection, News};
+use crate::plant::{self, Connection, News};
 use crate::source::{Arrival, Row, Step, json};
 use lineside_bundle::{Digest, Port};
-use rumqttc::mqttbytes::v5::{Publish, RetainForwardRule, SubscribeReasonCode};
+use rumqttc::mqttbytes::v5::{Publish, RetainForwardRule};
 use rumqttc::{
     AckMode, AsyncClient, MqttOptions, PersistedAckMode, PersistedSession, QoS, SessionStore,
     SessionStoreError, SessionStoreKey, SubscribeFilterInput,
@@ -29,7 +29,6 @@ use rumqttc::{
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, watch};
 
@@ -112,7 +111,7 @@ impl Topic {
     async fn session(&mut self, mut port: Arc<Port>, stay: &mut Stay) -> bool {
         let (client, events) = AsyncClient::builder(self.options()).capacity(REQUESTS_MAX).build();
         let (tell, mut heard) = mpsc::channel(REQUESTS_MAX);
-        let connection = Connection::new(events, format!("{:?}", self.end));
+        let connection = Connection::new(events, self.end.to_string());
         let polling = tokio::spawn(poll(connection, tell));
         // Messages of this connection that are to be acknowledged, by number.
         let mut open: BTreeMap<u64, Box<Publish>> = BTreeMap::new();
@@ -146,7 +145,7 @@ impl Topic {
                         stay.bad.clear();
                         if !session_kept && stay.known {
                             tracing::error!(
-                                "{:?}: the broker has forgotten the session; messages that it \
+                                "{}: the broker has forgotten the session; messages that it \
                                  took while this device was away are lost",
                                 self.end
                             );
@@ -201,7 +200,7 @@ impl Topic {
             let bad = stay.bad.entry(reason).or_insert(0);
             if *bad < BAD_ROWS_TOLD {
                 let topic = String::from_utf8_lossy(&publish.topic);
-                tracing::warn!("{:?}: a message on {topic:?}: {problem}", self.end);
+                tracing::warn!("{}: a message on {topic:?}: {problem}", self.end);
             }
             *bad += count;
         }
@@ -234,20 +233,14 @@ impl Topic {
     }
 
     fn options(&self) -> MqttOptions {
-        let MqttEnd { host, port, credentials, .. } = &self.end;
-        let mut options = MqttOptions::new(self.client_id.clone(), (host.clone(), *port));
+        let mut options = plant::options(&self.end, &self.client_id);
         options
-            .set_keep_alive(15)
             .set_clean_start(false)
             .set_session_expiry_interval(Some(u32::MAX))
             .set_receive_maximum(Some(UNACKNOWLEDGED_MAX))
             .set_max_packet_size(Some(MESSAGE_BYTES_MAX))
             .set_ack_mode(AckMode::Manual)
-            .set_connect_timeout(Duration::from_secs(10))
             .set_session_store(NothingSent { client_id: self.client_id.clone() });
-        if let Some((user, password)) = credentials {
-            options.set_credentials(user.clone(), password.clone().into_bytes());
-        }
         options
     }
 
@@ -255,7 +248,7 @@ impl Topic {
         let filter = SubscribeFilterInput::new(self.end.topic.clone(), QoS::AtLeastOnce)
             .retain_forward_rule(RetainForwardRule::Never);
         if let Err(error) = client.try_subscribe_many([filter]) {
-            tracing::error!("{:?}: cannot subscribe: {error}", self.end);
+            tracing::error!("{}: cannot subscribe: {error}", self.end);
         }
     }
 }
@@ -295,15 +288,8 @@ async fn poll(mut connection: Connection, tell: mpsc::Sender<Heard>) {
             News::Connected { session_kept } => Heard::Connected { session_kept },
             News::Lost(problem) => Heard::Lost(problem),
             News::Message(publish) => Heard::Message(publish),
-            News::Subscribed(codes) => {
-                let taken = |code: &_| matches!(code, SubscribeReasonCode::Success(_));
-                if codes.iter().any(taken) {
-                    continue;
-                }
-                let problem = format!("the broker refuses the subscription: {codes:?}");
-                tracing::error!("{}: {problem}", connection.name());
-                Heard::Refused(problem)
-            }
+            News::Subscribed(Ok(())) => continue,
+            News::Subscribed(Err(problem)) => Heard::Refused(problem),
         };
         if tell.send(heard).await.is_err() {
             return;

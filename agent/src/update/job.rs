@@ -1,7 +1,7 @@
 //! What a slot has done in the background, one thing at a time: blobs are fetched, checks replayed.
 
+use crate::backoff;
 use crate::error::chain;
-use crate::fleet::backoff;
 use crate::update::blobs::Blobs;
 use crate::update::download::{DownloadError, Registry};
 use crate::update::hands::{Failure, Hands};

@@ -1,8 +1,7 @@
 //! A topic of the plant's broker that says whether a slot is in use.
 
 use crate::config::InUse;
-use crate::plant::{Connection, News};
-use rumqttc::mqttbytes::v5::SubscribeReasonCode;
+use crate::plant::{self, Connection, News};
 use rumqttc::{AsyncClient, MqttOptions, QoS};
 use serde_json::Value;
 use std::time::{Duration, Instant};
@@ -59,22 +58,17 @@ impl Used {
 
 /// Listens for ever. A broker that keeps the last message (retained) is heard at once.
 pub async fn listen(in_use: InUse, client_id: String, used: watch::Sender<Used>) {
-    let (client, events) = AsyncClient::builder(options(&in_use, client_id)).capacity(4).build();
-    let mut connection = Connection::new(events, format!("{:?}", in_use.end));
+    let (client, events) = AsyncClient::builder(options(&in_use, &client_id)).capacity(4).build();
+    let mut connection = Connection::new(events, in_use.end.to_string());
     loop {
         match connection.next().await {
             News::Connected { .. } => {
                 if let Err(error) = client.try_subscribe(in_use.end.topic.clone(), QoS::AtLeastOnce)
                 {
-                    tracing::error!("{:?}: cannot subscribe: {error}", in_use.end);
+                    tracing::error!("{}: cannot subscribe: {error}", in_use.end);
                 }
             }
-            News::Subscribed(codes) => {
-                let taken = |code: &_| matches!(code, SubscribeReasonCode::Success(_));
-                let refused = (!codes.iter().any(taken))
-                    .then(|| format!("the broker refuses the subscription: {codes:?}"));
-                used.send_modify(|used| used.problem = refused);
-            }
+            News::Subscribed(taken) => used.send_modify(|used| used.problem = taken.err()),
             News::Lost(problem) => used.send_modify(|used| used.problem = Some(problem)),
             News::Message(publish) => {
                 let said = said(&in_use, &publish.payload);
@@ -84,18 +78,12 @@ pub async fn listen(in_use: InUse, client_id: String, used: watch::Sender<Used>)
     }
 }
 
-fn options(in_use: &InUse, client_id: String) -> MqttOptions {
-    let end = &in_use.end;
-    let mut options = MqttOptions::new(client_id, (end.host.clone(), end.port));
+fn options(in_use: &InUse, client_id: &str) -> MqttOptions {
+    let mut options = plant::options(&in_use.end, client_id);
     options
-        .set_keep_alive(15)
         // What was said while nobody listened says nothing of now; the retained message does.
         .set_clean_start(true)
-        .set_max_packet_size(Some(MESSAGE_BYTES_MAX))
-        .set_connect_timeout(Duration::from_secs(10));
-    if let Some((user, password)) = &end.credentials {
-        options.set_credentials(user.clone(), password.clone().into_bytes());
-    }
+        .set_max_packet_size(Some(MESSAGE_BYTES_MAX));
     options
 }
 
