@@ -7,7 +7,7 @@ mod trust;
 mod watched;
 
 use crate::clock::now_unix_ms;
-use crate::config::{Config, DownloadConfig, OutboxFull, SinkKind, SourceKind};
+use crate::config::{Config, DownloadConfig, OutboxFull, SinkKind, SlotConfig, SourceKind};
 use crate::error::chain;
 use crate::fleet::carry::Carrier;
 use crate::fleet::session::Session;
@@ -21,13 +21,13 @@ use crate::store::Store;
 use crate::telemetry::{TelemetryHandle, TelemetryParts};
 use crate::update::blobs::Blobs;
 use crate::update::consent::Site;
-use crate::update::consent::holds::Holds;
+use crate::update::consent::holds::{Hold, Holds};
 use crate::update::download::Registry;
 use crate::update::driver::{Parts, Updates};
 use crate::update::journal::Journal;
 use crate::update::limits::Limits;
 use crate::update::slot::Order;
-use crate::update::states::States;
+use crate::update::states::{HoldTold, States};
 use crate::update::surroundings::Surroundings;
 use crate::worker::process::{Processes, Starter};
 use crate::worker::{SlotHandle, SlotView, WorkerLimits};
@@ -127,16 +127,16 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
     let (stop, told_to_stop) = watch::channel(false);
     let states = Arc::new(States::default());
     let (news, shown) = (telemetry.clone(), states.clone());
-    let tell = move |slot: &SlotName, begins: bool, text: &str| {
-        let kind = if begins { event::HOLD_BEGAN } else { event::HOLD_ENDED };
+    let tell = move |slot: &SlotName, hold: Option<&Hold>, text: &str| {
+        let kind = if hold.is_some() { event::HOLD_BEGAN } else { event::HOLD_ENDED };
         tracing::info!(%slot, "updates: {text}");
         news.event(slot.as_str(), kind, text);
-        shown.hold(slot, begins.then(|| text.to_owned()));
+        shown.hold(slot, hold.map(HoldTold::from));
     };
     let names = config.slots.keys().cloned().collect();
     let holds = Holds::open(store.database(), names, Arc::new(tell))?;
     for slot in config.slots.keys() {
-        states.hold(slot, holds.of(slot).map(|hold| hold.told()));
+        states.hold(slot, holds.of(slot).as_ref().map(HoldTold::from));
     }
     let blobs = Blobs::open(&config.state_dir)?;
     let house = House {
@@ -350,6 +350,19 @@ async fn tell_what_gives_way(
 }
 
 impl House {
+    fn reporter(&self, sources: &BTreeMap<SlotName, watch::Receiver<Option<String>>>) -> Reporter {
+        let slots = self.config.slots.iter();
+        let deadline = |(name, slot): (&SlotName, &SlotConfig)| {
+            slot.updates.deadline.map(|deadline| (name.clone(), deadline))
+        };
+        Reporter::new(
+            self.states.clone(),
+            sources.clone(),
+            slots.filter_map(deadline).collect(),
+            self.boot,
+        )
+    }
+
     /// Starts what brings releases: the driver of updates, the door for people on the device. Gives the
     /// session with the server, where there is one, which has still to be run.
     fn follow_the_server(
@@ -386,7 +399,7 @@ impl House {
             let surroundings = self.surroundings.clone();
             Session {
                 device,
-                reporter: Reporter::new(self.states.clone(), sources.clone(), self.boot),
+                reporter: self.reporter(&sources),
                 updates: updates.clone(),
                 answerer: Arc::new(move |ask| asked::answer(ask, &surroundings)),
                 telemetry: self.telemetry.clone(),
@@ -425,7 +438,7 @@ impl House {
         // Without the door the device works as before; only people have to look elsewhere.
         let carrier = Carrier {
             device_dir: self.config.device_dir.clone(),
-            reporter: Reporter::new(self.states.clone(), sources.clone(), self.boot),
+            reporter: self.reporter(&sources),
             updates: updates.clone(),
             telemetry: self.telemetry.clone(),
         };

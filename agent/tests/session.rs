@@ -123,7 +123,12 @@ impl Device {
         let (connected, is_connected) = watch::channel(false);
         let session = Session {
             device: fleet::Device { mqtt_port: port, ..identity },
-            reporter: Reporter::new(Arc::new(States::default()), BTreeMap::new(), 1),
+            reporter: Reporter::new(
+                Arc::new(States::default()),
+                BTreeMap::new(),
+                BTreeMap::new(),
+                1,
+            ),
             updates: Updates::off("this is a test", BTreeMap::new()),
             answerer: Arc::new(|ask| Answer { id: ask.id, slots: Vec::new() }),
             telemetry,

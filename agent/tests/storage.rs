@@ -12,7 +12,7 @@ use lineside_agent::update::StagedRelease;
 use lineside_agent::update::blobs::{BlobError, Blobs};
 use lineside_agent::update::download::Registry;
 use lineside_agent::update::garbage;
-use lineside_agent::update::hands::{Consent, Failure, Hands};
+use lineside_agent::update::hands::{Consent, Failure, Hands, Route};
 use lineside_agent::update::journal::{Accepted, Journal, JournalError};
 use lineside_agent::update::slot::{Assigned, Order, QUEUE_MAX, SlotDriver, SlotParts};
 use lineside_agent::update::stage;
@@ -129,7 +129,7 @@ impl Hands for Played {
 
     async fn end_shadow(&self) {}
 
-    fn consent(&self, _waited: Duration) -> Consent {
+    fn consent(&self, _route: Route, _waited: Duration) -> Consent {
         Consent::Given
     }
 

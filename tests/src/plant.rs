@@ -166,6 +166,18 @@ impl Plant {
         progress
     }
 
+    /// Says something on a topic once; the broker has it when this returns.
+    ///
+    /// # Errors
+    /// It does not take it.
+    pub fn say(&self, topic: &str, message: &str) -> anyhow::Result<()> {
+        let options = PublishOptions::new(QoS::AtLeastOnce);
+        let said = self.client.publish_tracked(topic.to_owned(), message.to_owned(), options);
+        self.runtime
+            .block_on(async { said.await?.wait_async().await.map_err(anyhow::Error::from) })?;
+        Ok(())
+    }
+
     fn lock(&self) -> MutexGuard<'_, Received> {
         self.received.lock().unwrap_or_else(PoisonError::into_inner)
     }

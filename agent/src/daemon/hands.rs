@@ -3,7 +3,7 @@
 use crate::telemetry::TelemetryHandle;
 use crate::update::StagedRelease;
 use crate::update::consent::Site;
-use crate::update::hands::{Consent, Failure, Hands};
+use crate::update::hands::{Consent, Failure, Hands, Route};
 use crate::worker::process::Starter;
 use crate::worker::{SelfTestError, SlotHandle, SwapError, WorkerLimits, self_test};
 use lineside_bundle::Digest;
@@ -60,8 +60,8 @@ impl Hands for SlotHands {
         self.slot.end_shadow().await;
     }
 
-    fn consent(&self, waited: Duration) -> Consent {
-        self.site.consent(waited)
+    fn consent(&self, route: Route, waited: Duration) -> Consent {
+        self.site.consent(route, waited)
     }
 
     async fn report(&self, report: &Report) -> bool {

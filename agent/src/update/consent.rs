@@ -1,15 +1,15 @@
 //! Whether the route of a slot may be changed now, as far as the site says: maintenance windows, and
 //! "not while in use" by a lock file, a topic of the plant, or people on the device.
 //!
-//! What is not known counts as in use. Nothing here holds back the first release of a vacant slot or a
-//! way back: the engine asks before a trial takes the route from an active release, and then only.
+//! What is not known counts as in use. Only people hold back the first release of a vacant slot: it takes
+//! the route from nothing. Nothing holds back a way back, about which the engine asks nobody.
 
 pub mod holds;
 pub mod topic;
 
 use crate::clock::now_unix_ms;
 use crate::config::{Then, UpdatesConfig};
-use crate::update::hands::Consent;
+use crate::update::hands::{Consent, Route};
 use crate::update::journal::Journal;
 use holds::{Hold, Holds};
 use lineside_wire::name::SlotName;
@@ -65,8 +65,8 @@ impl Site {
 
     /// Whether the route may be changed now, for an update that has `waited` so long, in running time.
     /// Looks at a file and into the database.
-    pub fn consent(&self, waited: Duration) -> Consent {
-        decide(&self.config, &self.facts(), waited)
+    pub fn consent(&self, route: Route, waited: Duration) -> Consent {
+        decide(&self.config, &self.facts(), route, waited)
     }
 
     /// Why the route may not be changed now; empty if it may. Looks at a file and into the database.
@@ -142,8 +142,11 @@ fn reasons(config: &UpdatesConfig, facts: &Facts) -> Vec<String> {
 ///
 /// A deadline may overrule windows and what machines say. What a person holds back it does not: that
 /// ends by a person, or by the end that the person has named.
-fn decide(config: &UpdatesConfig, facts: &Facts, waited: Duration) -> Consent {
-    let mut reasons = reasons(config, facts);
+fn decide(config: &UpdatesConfig, facts: &Facts, route: Route, waited: Duration) -> Consent {
+    let mut reasons = match route {
+        Route::Taken => reasons(config, facts),
+        Route::Vacant => Vec::new(),
+    };
     let overdue = config.deadline.is_some_and(|deadline| waited >= deadline);
     if overdue && config.then == Then::Go {
         reasons.clear();
@@ -200,7 +203,7 @@ mod tests {
     }
 
     fn said(facts: &Facts, windows: &[&str]) -> String {
-        match decide(&config(windows, None, Then::Wait), facts, HOUR) {
+        match decide(&config(windows, None, Then::Wait), facts, Route::Taken, HOUR) {
             Consent::Given => "given".into(),
             Consent::Withheld { reason, overdue } => {
                 assert!(!overdue, "there is no deadline");
@@ -251,7 +254,8 @@ mod tests {
     fn after_its_deadline_an_update_goes_or_says_that_it_is_overdue() {
         let busy = Facts { locked: Locked::Yes, ..facts() };
         let after = |then, waited| {
-            decide(&config(&["Thu 12:00-13:00"], Some(72 * HOUR), then), &busy, waited)
+            let config = config(&["Thu 12:00-13:00"], Some(72 * HOUR), then);
+            decide(&config, &busy, Route::Taken, waited)
         };
         let almost = 72 * HOUR - Duration::from_secs(1);
         let Consent::Withheld { reason, overdue: false } = after(Then::Go, almost) else {
@@ -274,7 +278,9 @@ mod tests {
         let hold = held("surgery", None);
         let held = Facts { locked: Locked::Yes, hold: Some(hold), ..facts() };
         let config = config(&[], Some(72 * HOUR), Then::Go);
-        let Consent::Withheld { reason, overdue: true } = decide(&config, &held, 73 * HOUR) else {
+        let Consent::Withheld { reason, overdue: true } =
+            decide(&config, &held, Route::Taken, 73 * HOUR)
+        else {
             panic!("a person is overruled");
         };
         assert_eq!(
@@ -283,6 +289,21 @@ mod tests {
              hours, and goes when it is let go"
         );
         let released = Facts { hold: None, ..held };
-        assert_eq!(decide(&config, &released, 73 * HOUR), Consent::Given);
+        assert_eq!(decide(&config, &released, Route::Taken, 73 * HOUR), Consent::Given);
+    }
+
+    #[test]
+    fn only_people_hold_back_the_first_release_of_a_slot() {
+        let in_use = Some("in use: topic line says busy".into());
+        let busy = Facts { locked: Locked::Yes, in_use, ..facts() };
+        let closed = config(&["Thu 12:00-13:00"], None, Then::Wait);
+        assert_eq!(decide(&closed, &busy, Route::Vacant, HOUR), Consent::Given);
+        let held = Facts { hold: Some(held("surgery", None)), ..busy };
+        let Consent::Withheld { reason, overdue: false } =
+            decide(&closed, &held, Route::Vacant, HOUR)
+        else {
+            panic!("a person is overruled");
+        };
+        assert_eq!(reason, "held back by hand (anna) until it is released: surgery");
     }
 }

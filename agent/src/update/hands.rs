@@ -33,6 +33,15 @@ impl Failure {
     }
 }
 
+/// What an update would take the route from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// A release that answers, or is to.
+    Taken,
+    /// Nothing.
+    Vacant,
+}
+
 /// Whether the route may be changed now, as far as the site says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Consent {
@@ -76,7 +85,7 @@ pub trait Hands: Send + Sync + 'static {
     fn end_shadow(&self) -> impl Future<Output = ()> + Send;
     /// Whether the route may be changed now, as far as the site says, for an update that it has held
     /// back for so long already, in running time.
-    fn consent(&self, waited: Duration) -> Consent;
+    fn consent(&self, route: Route, waited: Duration) -> Consent;
     /// Has a report in the telemetry's hands, on disk; false if it is not.
     fn report(&self, report: &Report) -> impl Future<Output = bool> + Send;
 }

@@ -3,7 +3,7 @@
 
 use crate::update::blobs::Blobs;
 use crate::update::download::Registry;
-use crate::update::hands::{Consent, Hands};
+use crate::update::hands::{Consent, Hands, Route};
 use crate::update::job::{self, Jobs, load};
 use crate::update::journal::{Journal, JournalError, Withdrawn};
 use crate::update::states::States;
@@ -334,7 +334,11 @@ impl<H: Hands> SlotDriver<H> {
             return None;
         }
         let release = held.candidate.release.digest;
-        match self.hands.consent(held.ran) {
+        let route = match self.state.on_route() {
+            Some(_) => Route::Taken,
+            None => Route::Vacant,
+        };
+        match self.hands.consent(route, held.ran) {
             Consent::Given => Some(Event::Consented { release }),
             Consent::Withheld { reason, overdue } => {
                 let now = Withheld { reason, overdue };

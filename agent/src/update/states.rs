@@ -1,11 +1,14 @@
 //! What others may know of all slots: a copy of each slot's state, and a bell when one changes.
 
+use crate::update::consent::holds::Hold;
 use lineside_bundle::BundleName;
 use lineside_update::SlotState;
 use lineside_wire::name::SlotName;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// The states of all slots, as the journal has them but for mere progress.
 pub struct States {
@@ -13,11 +16,27 @@ pub struct States {
     changed: watch::Sender<u64>,
 }
 
+/// What others are told of a hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HoldTold {
+    /// Why, who, and for how long.
+    pub told: String,
+    /// When it ends by itself; none where it does not.
+    pub ends: Option<Instant>,
+}
+
+impl From<&Hold> for HoldTold {
+    fn from(hold: &Hold) -> HoldTold {
+        let left = hold.seconds_left.map(Duration::from_secs);
+        HoldTold { told: hold.told(), ends: left.map(|left| Instant::now() + left) }
+    }
+}
+
 #[derive(Default)]
 struct Known {
     states: BTreeMap<SlotName, SlotState>,
     /// Why people hold updates of a slot back.
-    holds: BTreeMap<SlotName, String>,
+    holds: BTreeMap<SlotName, HoldTold>,
     /// The highest floor of each bundle in any slot. What was signed holds for the device: whoever
     /// could assign below it to another slot would go below it.
     floors: BTreeMap<BundleName, u64>,
@@ -40,7 +59,7 @@ impl States {
     }
 
     /// Takes note of why people hold the updates of a slot back, or that nobody does.
-    pub fn hold(&self, slot: &SlotName, hold: Option<String>) {
+    pub fn hold(&self, slot: &SlotName, hold: Option<HoldTold>) {
         match hold {
             Some(hold) => self.lock().holds.insert(slot.clone(), hold),
             None => self.lock().holds.remove(slot),
@@ -49,7 +68,7 @@ impl States {
     }
 
     /// Why people hold updates back, by slot.
-    pub fn holds(&self) -> BTreeMap<SlotName, String> {
+    pub fn holds(&self) -> BTreeMap<SlotName, HoldTold> {
         self.lock().holds.clone()
     }
 

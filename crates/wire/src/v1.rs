@@ -57,8 +57,13 @@ pub struct SlotStatus {
     pub trouble: String,
     /// The number below which it may not go.
     pub floor: u64,
-    /// Why people on the device hold its updates back, who, and until when; none where nobody does.
+    /// Why people on the device hold its updates back, who, and for how long; none where nobody does.
     pub hold: Option<String>,
+    /// Running time in seconds after which that ends by itself; none where it does not.
+    pub hold_left_seconds: Option<u64>,
+    /// Running time in seconds after which the candidate has waited as long as its site wants it to,
+    /// below zero since it has; none where nothing is held back, or for as long as it takes.
+    pub deadline_left_seconds: Option<i64>,
 }
 
 /// Phases of a slot, as numbers that may be added to.
@@ -410,6 +415,8 @@ mod tests {
             trouble: "no wind".into(),
             floor: 11,
             hold: Some("the belt".into()),
+            hold_left_seconds: Some(17),
+            deadline_left_seconds: Some(-18),
         };
         Status {
             boot: 12,
@@ -588,11 +595,11 @@ mod tests {
     const ANSWER: &str = "4c53010600010012000000ac0201046c696e6501076e6f20726f6f6d01";
     const DOCUMENTS: &str = "4c53010300010022000000020b322e726f6f742e6a736f6e037b317d0161037b327d037b337d0101 \
          62037b347d";
-    const STATUS: &str = "4c530101000100b80000000c05302e312e3001046c696e65010974757262696e652d310131010101 \
+    const STATUS: &str = "4c530101000100bc0000000c05302e312e3001046c696e65010974757262696e652d310131010101 \
          0101010101010101010101010101010101010101010101010101010101010974757262696e652d32 \
          01320202020202020202020202020202020202020202020202020202020202020202010974757262 \
          696e652d330133030303030303030303030303030303030303030303030303030303030303030303 \
-         086f6e20747269616c076e6f2077696e640b01087468652062656c740d0e0f1082897a";
+         086f6e20747269616c076e6f2077696e640b01087468652062656c74011101230d0e0f1082897a";
     const TELEMETRY: &str = "4c53010200010038010000023d3e0001ef01046c696e650974757262696e652d3401340404040404 \
          04040404040404040404040404040404040404040404040404040480bab70380f4ee061516171819 \
          1a010573746167651b02076d697373696e671c086f766572666c6f771d01bc83040101010477696e \

@@ -80,7 +80,10 @@ fn of_slot(slot: &SlotShown) -> Vec<String> {
     let waits = slot.phase == "held" || is_refused;
     let mut sentences = vec![slot.trouble.clone()];
     if waits {
-        sentences.push(slot.note.clone());
+        sentences.push(match &slot.deadline {
+            Some(deadline) => format!("{} (deadline {deadline})", slot.note),
+            None => slot.note.clone(),
+        });
     }
     sentences.retain(|sentence| !sentence.is_empty());
     sentences
@@ -131,6 +134,12 @@ mod tests {
         ] {
             assert_eq!(of_slot(&slot), expected);
         }
+        let held = SlotShown {
+            deadline: Some("2026-11-26T03:04:05Z".into()),
+            ..slot("turbine/3", "held", "turbine v3 is held back: in use", "")
+        };
+        let said = "turbine v3 is held back: in use (deadline 2026-11-26T03:04:05Z)";
+        assert_eq!(of_slot(&held), [said]);
     }
 
     #[test]

@@ -87,8 +87,13 @@ pub(crate) struct SlotShown {
     pub trouble: String,
     /// The number below which it may not go.
     pub floor: u64,
-    /// Why people on the device hold its updates back, who, and until when; null where nobody does.
+    /// Why people on the device hold its updates back, who, and for how long; null where nobody does.
     pub hold: Option<String>,
+    /// When that ends by itself, if the device runs until then, RFC 3339; null where it does not.
+    pub hold_ends: Option<String>,
+    /// When what is held back has waited as long as its site wants it to, if the device runs until then,
+    /// RFC 3339; null where nothing is held back, or for as long as it takes.
+    pub deadline: Option<String>,
 }
 
 /// Gathers what is shown of a device, with what happened on it.
@@ -184,6 +189,8 @@ fn slots(device: &Device, assigned: Option<&Assigned>) -> BTreeMap<String, SlotS
             trouble: slot.trouble.clone(),
             floor: slot.floor,
             hold: slot.hold.clone(),
+            hold_ends: slot.hold_ends_unix_ms.map(time_shown),
+            deadline: slot.deadline_unix_ms.map(time_shown),
         };
         slots.insert(slot.slot.clone(), shown);
     }

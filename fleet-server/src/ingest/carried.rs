@@ -77,7 +77,9 @@ async fn take(
                 let known = fleet.registry.get(device.as_str()).await?.boot();
                 // What came through the network since is newer, whenever the file arrives.
                 if status.boot >= known {
-                    fleet.registry.heard(device, &status, now).await?;
+                    // It was said when it was written, and no other clock knows when that was.
+                    let said = status.wall_clock_unix_ms;
+                    fleet.registry.heard(device, &status, said, now).await?;
                 }
             }
             Err(error) => unreadable(fleet, device, "status", &error.to_string()).await?,

@@ -4,6 +4,7 @@ use crate::bounds::WAITING_BYTES_MAX;
 use crate::error::{Error, chain};
 use crate::fleet::Fleet;
 use crate::quiet::Quiet;
+use crate::registry::unix_ms;
 use lineside_wire::envelope::decode;
 use lineside_wire::name::DeviceId;
 use lineside_wire::topic::{Down, Up};
@@ -99,7 +100,7 @@ async fn take_status(
         Err(error) => return unreadable(fleet, device, "status", &error.to_string()).await,
     };
     fleet.clock.hear(status.wall_clock_unix_ms, now);
-    fleet.registry.heard(device, &status, now).await?;
+    fleet.registry.heard(device, &status, unix_ms(now), now).await?;
     if fleet.lacks_documents(device).await? {
         fleet.send_documents(device, now).await?;
     }

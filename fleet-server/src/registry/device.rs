@@ -233,7 +233,7 @@ impl Registry {
         writing.commit().await
     }
 
-    /// Remembers what a device says of itself.
+    /// Remembers what a device says of itself; it has said it at `said_unix_ms`.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -241,10 +241,12 @@ impl Registry {
         &self,
         device: &DeviceId,
         status: &Status,
+        said_unix_ms: i64,
         now: OffsetDateTime,
     ) -> Result<(), Error> {
+        let slots = status.slots.iter().take(SLOTS_MAX);
         let slots: Vec<SlotReported> =
-            status.slots.iter().take(SLOTS_MAX).map(SlotReported::from).collect();
+            slots.map(|slot| SlotReported::of(slot, said_unix_ms)).collect();
         let slots = serde_json::to_string(&slots).expect("texts and numbers have a JSON form");
         let row = device::ActiveModel {
             name: Unchanged(device.to_string()),
@@ -448,9 +450,9 @@ mod tests {
             timestamp_version: 0,
             wall_clock_unix_ms: 0,
         };
-        registry.heard(&device, &status, now).await.unwrap();
+        registry.heard(&device, &status, 0, now).await.unwrap();
         registry.remove(&device).await.unwrap();
-        let said = registry.heard(&device, &status, now).await;
+        let said = registry.heard(&device, &status, 0, now).await;
         assert!(matches!(said, Err(Error::Missing(_))), "{said:?}");
         assert_eq!(store.trouble().failures, 0);
     }

@@ -52,11 +52,20 @@ pub(crate) struct SlotReported {
     /// Why people on the device hold its updates back.
     #[serde(default)]
     pub hold: Option<String>,
+    /// When that ends by itself, if the device runs until then: milliseconds since 1970.
+    #[serde(default)]
+    pub hold_ends_unix_ms: Option<i64>,
+    /// When what is held back has waited as long as its site wants, if the device runs until then.
+    #[serde(default)]
+    pub deadline_unix_ms: Option<i64>,
 }
 
-// A device may say anything: what is kept of it is bounded here, and shown many times later.
-impl From<&SlotStatus> for SlotReported {
-    fn from(status: &SlotStatus) -> SlotReported {
+impl SlotReported {
+    /// Of what a device has said at `said_unix_ms`. It may say anything: what is kept of it is bounded
+    /// here, and shown many times later.
+    pub(crate) fn of(status: &SlotStatus, said_unix_ms: i64) -> SlotReported {
+        let after = |seconds: i64| said_unix_ms.saturating_add(seconds.saturating_mul(1000));
+        let hold_left = status.hold_left_seconds.and_then(|left| i64::try_from(left).ok());
         let shown = |release: &Option<ReleaseRef>| release.as_ref().map(ReleaseShown::from);
         SlotReported {
             slot: slot_shown(&status.slot),
@@ -68,6 +77,8 @@ impl From<&SlotStatus> for SlotReported {
             trouble: sentence(&status.trouble, TEXT_CHARS_MAX),
             floor: status.floor,
             hold: status.hold.as_deref().map(|hold| sentence(hold, TEXT_CHARS_MAX)),
+            hold_ends_unix_ms: hold_left.map(after),
+            deadline_unix_ms: status.deadline_left_seconds.map(after),
         }
     }
 }
@@ -103,9 +114,11 @@ mod tests {
             trouble: text.clone(),
             floor: u64::MAX,
             hold: Some(text),
+            hold_left_seconds: Some(u64::MAX),
+            deadline_left_seconds: Some(i64::MIN),
         };
-        let reported = SlotReported::from(&status);
+        let reported = SlotReported::of(&status, -1);
         assert_eq!((reported.slot.as_str(), reported.phase.as_str()), ("(others)", "phase 9"));
-        assert!(serde_json::to_string(&reported).unwrap().len() < 2_600);
+        assert!(serde_json::to_string(&reported).unwrap().len() < 2_700);
     }
 }

@@ -6,6 +6,8 @@ use crate::signers::Signers;
 use lineside_wire::envelope::encode;
 use lineside_wire::v1::{self, Body, Event, Record, Telemetry};
 use rumqttc::mqttbytes::v5::ConnectReturnCode;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 fn happened(sequence: u64, slot: &str, text: &str) -> Record {
     let event = Event {
@@ -166,6 +168,8 @@ async fn a_release_that_the_device_would_refuse_is_not_assigned_and_a_slot_it_la
         trouble: String::new(),
         floor: 2,
         hold: Some("held back by hand (anna) for 2 minutes: the belt".into()),
+        hold_left_seconds: Some(120),
+        deadline_left_seconds: Some(-3600),
     };
     let status = v1::Status {
         boot: 1,
@@ -181,6 +185,16 @@ async fn a_release_that_the_device_would_refuse_is_not_assigned_and_a_slot_it_la
     server.wait_for("/api/v1/devices/line-3", |shown| {
         shown["slots"]["turbine"]["hold"] == "held back by hand (anna) for 2 minutes: the belt"
     });
+    // Told as moments of this clock, for the device tells how much of its running is left.
+    let shown = server.get("/api/v1/devices/line-3").json();
+    let moment = |name: &str| {
+        let text = shown["slots"]["turbine"][name].as_str().unwrap();
+        OffsetDateTime::parse(text, &Rfc3339).unwrap()
+    };
+    let seen = shown["last_seen"].as_str().unwrap();
+    let seen = OffsetDateTime::parse(seen, &Rfc3339).unwrap();
+    assert_eq!(moment("hold_ends") - seen, time::Duration::seconds(120));
+    assert_eq!(moment("deadline") - seen, time::Duration::seconds(-3600));
 
     let refused = server.assign("line-3", "turbine", "turbine/1").error(409);
     assert!(refused.contains("number 1") && refused.contains("below number 2"), "{refused}");

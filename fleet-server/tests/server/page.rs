@@ -60,6 +60,8 @@ async fn what_a_device_says_is_shown_and_never_becomes_markup() {
         trouble: format!("{evil}f"),
         floor: 0,
         hold: Some(format!("{evil}e")),
+        hold_left_seconds: None,
+        deadline_left_seconds: None,
     };
     let status = Status {
         boot: 1,

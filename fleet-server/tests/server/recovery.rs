@@ -218,6 +218,8 @@ async fn a_server_that_was_set_back_leaves_devices_with_what_they_hold() {
         trouble: String::new(),
         floor: 0,
         hold: None,
+        hold_left_seconds: None,
+        deadline_left_seconds: None,
     };
     let unknown = ReleaseRef { version: "9".into(), ..holds(0) };
     let slots = vec![

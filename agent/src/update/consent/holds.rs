@@ -72,8 +72,8 @@ impl<E: Into<redb::Error>> From<E> for HoldError {
     }
 }
 
-/// Told of each hold that begins (true) or ends: the slot, and one sentence.
-pub type Tell = Arc<dyn Fn(&SlotName, bool, &str) + Send + Sync>;
+/// Told of each hold that begins, with it, or ends: the slot, and one sentence.
+pub type Tell = Arc<dyn Fn(&SlotName, Option<&Hold>, &str) + Send + Sync>;
 
 /// The holds of all slots.
 #[derive(Clone)]
@@ -154,7 +154,7 @@ impl Holds {
         self.write(slot, Some(&hold))?;
         held.insert(slot.clone(), hold.clone());
         drop(held);
-        (self.tell)(slot, true, &hold.told());
+        (self.tell)(slot, Some(&hold), &hold.told());
         Ok(hold)
     }
 
@@ -168,7 +168,7 @@ impl Holds {
         self.write(slot, None)?;
         held.remove(slot);
         drop(held);
-        (self.tell)(slot, false, &format!("released by hand ({by}): {}", hold.reason));
+        (self.tell)(slot, None, &format!("released by hand ({by}): {}", hold.reason));
         Ok(hold)
     }
 
@@ -202,7 +202,7 @@ impl Holds {
             *left > 0
         });
         for (slot, reason) in &ended {
-            (self.tell)(slot, false, &format!("its time is over: {reason}"));
+            (self.tell)(slot, None, &format!("its time is over: {reason}"));
         }
         ended.into_iter().map(|(slot, _)| slot).collect()
     }
@@ -262,8 +262,8 @@ mod tests {
     fn open(database: &Arc<Database>) -> (Holds, Told) {
         let told = Told::default();
         let log = told.clone();
-        let tell: Tell = Arc::new(move |slot, begins, text| {
-            log.lock().unwrap().push(format!("{slot} {begins} {text}"));
+        let tell: Tell = Arc::new(move |slot, hold, text| {
+            log.lock().unwrap().push(format!("{slot} {} {text}", hold.is_some()));
         });
         (Holds::open(database.clone(), BTreeSet::from([slot()]), tell).unwrap(), told)
     }

@@ -56,6 +56,10 @@ struct Slot {
     floor: u64,
     /// Why people on the device hold its updates back.
     hold: Option<String>,
+    /// When that ends by itself, if the device runs until then.
+    hold_ends: Option<String>,
+    /// When what is held back has waited as long as its site wants it to, if the device runs until then.
+    deadline: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -166,8 +170,14 @@ pub fn paragraph(device: &Value, now: OffsetDateTime) -> anyhow::Result<String> 
         if !slot.note.is_empty() {
             let _ = write!(text, "\n  {}", slot.note);
         }
+        if let Some(deadline) = &slot.deadline {
+            let _ = write!(text, "\n  deadline   {}", moment(deadline, now));
+        }
         if let Some(hold) = &slot.hold {
             let _ = write!(text, "\n  updates are {hold}");
+        }
+        if let Some(ends) = &slot.hold_ends {
+            let _ = write!(text, "\n  that ends  {}", moment(ends, now));
         }
     }
     if device.slots.is_empty() {
@@ -222,6 +232,14 @@ impl Event {
     }
 }
 
+/// When a span of running time ends or has ended.
+fn moment(moment: &str, now: OffsetDateTime) -> String {
+    match OffsetDateTime::parse(moment, &Rfc3339) {
+        Ok(time) if time > now => format!("{moment}, if the device runs until then"),
+        _ => format!("{moment}, which has passed"),
+    }
+}
+
 /// How long ago something was, in the largest unit that fits.
 fn since(moment: Option<&str>, now: OffsetDateTime) -> String {
     let Some(moment) = moment else { return "never".into() };
@@ -273,6 +291,7 @@ mod tests {
                 "ecg": { "assigned": "ecg/1", "active": null, "phase": "", "note": "", "floor": 0 },
                 "turbine": { "assigned": "turbine/2", "phase": "trial", "floor": 1,
                     "note": "12 of 120 frames", "hold": "held back by hand (anna): the belt",
+                    "hold_ends": "2026-11-24T12:30:00Z", "deadline": "2026-11-24T11:00:00Z",
                     "active": { "name": "turbine", "version": "1", "digest": "sha256:00" },
                     "candidate": { "name": "turbine", "version": "2", "digest": "sha256:01" } },
             },
@@ -310,7 +329,9 @@ mod tests {
           candidate  turbine/2 (trial)
           floor      1
           12 of 120 frames
+          deadline   2026-11-24T11:00:00Z, which has passed
           updates are held back by hand (anna): the belt
+          that ends  2026-11-24T12:30:00Z, if the device runs until then
 
         since it was added
           slot     readings  frames  findings  alarms  errors  dropped  doubled

@@ -85,7 +85,9 @@ fn slots(device: &DeviceShown) -> String {
 /// What people should know of a slot.
 fn noted(slot: &SlotShown) -> String {
     let hold = slot.hold.as_ref().map(|hold| format!("updates are {hold}"));
-    let sentences = [Some(slot.note.clone()), hold].into_iter().flatten();
+    let ends = slot.hold_ends.as_ref().map(|ends| format!("that ends {ends}"));
+    let deadline = slot.deadline.as_ref().map(|deadline| format!("deadline {deadline}"));
+    let sentences = [Some(slot.note.clone()), deadline, hold, ends].into_iter().flatten();
     sentences.filter(|it| !it.is_empty()).collect::<Vec<_>>().join("; ")
 }
 

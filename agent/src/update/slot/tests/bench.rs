@@ -4,7 +4,7 @@ use crate::config::DownloadConfig;
 use crate::database::Database;
 use crate::fleet::Device;
 use crate::update::StagedRelease;
-use crate::update::hands::{Consent, Failure};
+use crate::update::hands::{Consent, Failure, Route};
 use crate::update::limits::Limits;
 use crate::update::slot::*;
 use lineside_bundle::{BuiltBundle, BundleFile, build};
@@ -139,7 +139,7 @@ impl Hands for Played {
         play.beside = None;
     }
 
-    fn consent(&self, waited: Duration) -> Consent {
+    fn consent(&self, _route: Route, waited: Duration) -> Consent {
         let mut play = self.lock();
         play.waited = waited;
         match play.withheld.clone() {
