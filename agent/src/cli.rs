@@ -1,6 +1,6 @@
 //! The command line.
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use clap::{Parser, Subcommand};
 use lineside_agent::config::Config;
 use lineside_agent::daemon::{self, Until};
@@ -99,7 +99,8 @@ enum Command {
     },
     /// Write what the server has not heard yet into a file, for `lineside device import`.
     Report {
-        /// Where to put it.
+        /// Where to put it: a new file, or a folder, in which it is named after the device and takes the
+        /// place of the device's last one.
         #[arg(short, long, value_name = "FILE")]
         output: PathBuf,
         /// The settings.
@@ -224,7 +225,19 @@ fn reached<T>(answer: Result<T, AskError>) -> anyhow::Result<T> {
 
 fn report(file: &Path, config: &Path, json: bool) -> anyhow::Result<()> {
     let config = Config::read(config)?;
+    if file.is_file() {
+        // On a stick for several devices it may be another one's, who needs it still.
+        bail!(
+            "{} is there already: name another file, or a folder, in which the report is named after \
+             this device",
+            file.display()
+        );
+    }
     let (carried, bytes) = reached(local::report(&config.state_dir))?;
+    let file = match file.is_dir() {
+        true => &file.join(format!("{}.lsr", carried.device)),
+        false => file,
+    };
     write_whole(file, &bytes).with_context(|| format!("cannot write {}", file.display()))?;
     if json {
         return print_json(&carried);

@@ -130,14 +130,43 @@ fn what_is_not_signed_for_this_device_or_is_older_changes_nothing() {
         assert_eq!(kept(), before, "nothing is left behind");
     };
     spoil(&whole[..300], "cut short");
+    // Between two entries, behind the last blob.
+    spoil(&whole[..whole.len() - 1536], "cut short");
     spoil(b"this is no parcel", "parcel.tar");
     let at = whole.windows(5).rposition(|bytes| bytes == b"\"name").unwrap();
     let mut damaged = whole.clone();
     damaged[at + 1] = b'N';
     spoil(&damaged, "is not what was sent");
+    // The newer one of another device: its name is said, and nothing of it is kept.
+    let other = vendor.papers(&bundles, second, 9, "line-4");
+    let path = device.parcel_for(&[("line-2", &other), ("line-4", &other)], only(second));
+    let output = device.program().arg("install").arg(&path).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("it is for line-2, line-4, and not for this device"), "{said}");
+    assert_eq!(kept(), before, "nothing is left behind");
     // After all that, the right file is taken.
     assert!(device.install(&papers(second, 6), only(second)).status.success());
     settles_on(&device, "echo v2");
+    // What of a cut file lies here already does not make it a whole one.
+    let path = device.parcel(&papers(second, 7), only(second));
+    let whole = fs::read(&path).unwrap();
+    for kept in [whole.len() / 2, whole.len() - 1536] {
+        fs::write(&path, &whole[..kept]).unwrap();
+        let output = device.program().arg("install").arg(&path).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains("cut short"), "{kept}: {said}");
+        assert_eq!(device.status().unwrap()["assignment"], 6);
+    }
+    // One for several devices is as good, and an older one says what to do.
+    let (own, other) = (papers(second, 8), vendor.papers(&bundles, first, 8, "line-4"));
+    let all = [("line-2", &other), ("line-3", &own), ("line-4", &other)];
+    let path = device.parcel_for(&all, &[first.clone(), second.clone()]);
+    let output = device.program().arg("install").arg(&path).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(device.status().unwrap()["assignment"], 8);
+    let output = device.install(&papers(second, 7), only(second));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("have it packed again with `lineside device export`"), "{said}");
     check_each_frame_once(&device.findings());
 }
 

@@ -75,10 +75,11 @@ impl House {
 
     /// Has a report written: its number, and the records in it.
     fn report(&self) -> (u64, BTreeSet<Key>) {
-        let file = self.device.folder.path().join("report");
-        let written = self.device.program().args(["report", "-o"]).arg(&file).output().unwrap();
+        // Into a folder, where it takes the place of the last one.
+        let folder = self.device.folder.path();
+        let written = self.device.program().args(["report", "-o"]).arg(folder).output().unwrap();
         assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
-        let bytes = fs::read(file).unwrap();
+        let bytes = fs::read(folder.join("line-3.lsr")).unwrap();
         let report = UnverifiedReport::read(&bytes).unwrap().verify(&self.key.public()).unwrap();
         let mut keys = BTreeSet::new();
         for message in &report.messages {

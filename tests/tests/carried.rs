@@ -19,6 +19,112 @@ fn report(fleet: &Fleet, name: &str) -> (String, u64) {
     (format!("bed-3/{name}"), carried["records"].as_u64().unwrap())
 }
 
+/// Adds a device for which nobody listens where it was told to look for its server.
+fn add_without_network(fleet: &Fleet, device: &str, settings: &str) {
+    fleet.add_device(device, settings).unwrap();
+    let file = fleet.device_folder(device).join("device/device.toml");
+    let mut text: toml::Table = fs::read_to_string(&file).unwrap().parse().unwrap();
+    text.insert("mqtt_port".into(), 9.into());
+    text.insert("server_http".into(), "http://127.0.0.1:9".into());
+    fs::write(&file, text.to_string()).unwrap();
+}
+
+#[test]
+fn one_stick_serves_several_devices_and_brings_their_answers_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut fleet = Fleet::start(folder.path()).unwrap();
+    fleet.release("turbine", "1").unwrap();
+    fleet.release("turbine", "2").unwrap();
+    let recording = root().join("examples/turbine/recordings/reference.csv");
+    let settings = format!(
+        "[slots.turbine]\nsource = 'scada'\n\
+         [sources.scada]\nkind = 'file'\npaths = ['{}']\npace = 6000.0\n",
+        recording.display()
+    );
+    let devices = ["mill-1", "mill-2", "mill-3"];
+    for (device, version) in devices.iter().zip(["1", "2", "1"]) {
+        add_without_network(&fleet, device, &settings);
+        fleet.assign(device, "turbine", &format!("turbine/{version}")).unwrap();
+        fleet.start_agent(device).unwrap();
+        fleet.wait_for_status(device).unwrap();
+    }
+    fleet.json(&["device", "add", "idle", "-o", "idle/device"]).unwrap();
+    let stick = folder.path().join("stick");
+    fs::create_dir(&stick).unwrap();
+    let export = |devices: &[&str], more: &[&str]| {
+        fleet.lineside(&[&["device", "export", "-o", "stick/all.lsd"], devices, more].concat())
+    };
+    let said = complaint(&export(&["mill-1", "idle"], &[]));
+    assert!(said.contains("nothing is assigned to idle"), "{said}");
+    assert!(!stick.join("all.lsd").exists());
+    let alone = export(&["mill-1"], &[]);
+    assert!(alone.status.success(), "{}", complaint(&alone));
+    let size = || fs::metadata(stick.join("all.lsd")).unwrap().len();
+    let of_one = size();
+
+    // Never written over without a word.
+    let said = complaint(&export(&["mill-1", "mill-2"], &[]));
+    assert!(said.contains("all.lsd is there already") && said.contains("--replace"), "{said}");
+    assert_eq!(size(), of_one);
+    let packed = export(&["mill-1", "mill-3", "mill-1"], &["--replace"]);
+    assert!(packed.status.success(), "{}", complaint(&packed));
+    // The same release for another device costs its documents, and no blob again.
+    let documents = size() - of_one;
+    let blobs = fs::metadata(folder.path().join("turbine-1.lsb")).map_or(of_one, |it| it.len());
+    assert!(documents < blobs, "{documents} of {blobs}");
+    let install =
+        |device: &str| fleet.on_device(device, &["install", "../stick/all.lsd", "--json"]).unwrap();
+    let said = complaint(&install("mill-2"));
+    assert!(said.contains("it is for mill-1, mill-3, and not for this device"), "{said}");
+
+    let packed = export(&devices, &["--replace"]);
+    assert!(packed.status.success(), "{}", complaint(&packed));
+    let told = String::from_utf8(packed.stdout).unwrap();
+    assert!(told.contains("mill-2: turbine v2 in slot turbine"), "{told}");
+    assert!(told.contains("each of the 3 devices"), "{told}");
+    for device in devices {
+        let installed = install(device);
+        assert!(installed.status.success(), "{device}: {}", complaint(&installed));
+    }
+    for (device, version) in devices.iter().zip(["1", "2", "1"]) {
+        let active = format!("turbine v{version}");
+        fleet
+            .wait_until_says(device, "it runs what was for it", |status| {
+                let slot = &status["slots"]["turbine"];
+                slot["active"] == active && slot["phase"] == "idle"
+            })
+            .unwrap();
+    }
+
+    // Their answers come back on the same stick, each under its name, and none over another's.
+    for device in devices {
+        let written = fleet.on_device(device, &["report", "-o", "../stick"]).unwrap();
+        assert!(written.status.success(), "{}", complaint(&written));
+    }
+    let over = fleet.on_device("mill-1", &["report", "-o", "../stick/mill-2.lsr"]).unwrap();
+    assert!(complaint(&over).contains("mill-2.lsr is there already"), "{}", complaint(&over));
+    fs::write(stick.join("a.lsr"), "no report").unwrap();
+    let imported = fleet.lineside(&["device", "import", "stick"]);
+    let said = String::from_utf8_lossy(&imported.stdout).into_owned();
+    assert!(!imported.status.success() && said.contains("a.lsr is not imported"), "{said}");
+    assert!(complaint(&imported).contains("1 of 4 reports are not imported"), "{said}");
+    for (device, version) in devices.iter().zip(["1", "2", "1"]) {
+        assert!(said.contains(&format!("of {device} is imported")), "{said}");
+        let shown = fleet.show(device).unwrap();
+        assert_eq!(shown["slots"]["turbine"]["active"]["version"], version, "{shown}");
+    }
+    // And the receipts of all of them go out with the next file.
+    let back = ["device", "export", "-o", "stick/back.lsd"];
+    let back = fleet.json(&[&back[..], &devices[..]].concat()).unwrap();
+    for device in devices {
+        assert!(back["devices"][device]["receipt_for"].is_u64(), "{back}");
+        let installed =
+            fleet.on_device(device, &["install", "../stick/back.lsd", "--json"]).unwrap();
+        let delivered: Value = serde_json::from_slice(&installed.stdout).unwrap();
+        assert!(delivered["receipt"]["taken"]["records"].as_u64() > Some(0), "{delivered}");
+    }
+}
+
 #[test]
 fn a_device_that_never_sees_the_network_is_installed_runs_and_reports_by_file() {
     let folder = tempfile::tempdir().unwrap();
@@ -31,16 +137,10 @@ fn a_device_that_never_sees_the_network_is_installed_runs_and_reports_by_file() 
          [sinks.log]\nkind = 'file'\npath = 'findings.jsonl'\n",
         recording.display()
     );
-    fleet.add_device("bed-3", &settings).unwrap();
+    add_without_network(&fleet, "bed-3", &settings);
     let device = fleet.device_folder("bed-3");
     let key = device.join("device/report.pem");
     assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
-    // Nobody listens where the device was told to look for its server.
-    let file = device.join("device/device.toml");
-    let mut text: toml::Table = fs::read_to_string(&file).unwrap().parse().unwrap();
-    text.insert("mqtt_port".into(), 9.into());
-    text.insert("server_http".into(), "http://127.0.0.1:9".into());
-    fs::write(&file, text.to_string()).unwrap();
 
     fleet.assign("bed-3", "ecg", "ecg/1").unwrap();
     fleet.json(&["device", "export", "bed-3", "-o", "bed-3/stick.lsd"]).unwrap();
@@ -66,7 +166,8 @@ fn a_device_that_never_sees_the_network_is_installed_runs_and_reports_by_file() 
         let installed = fleet.on_device("bed-3", &["install", name, "--json"]).unwrap();
         assert!(installed.status.success(), "{}", complaint(&installed));
         let delivered: Value = serde_json::from_slice(&installed.stdout).unwrap();
-        (exported.unwrap()["receipt_for"].clone(), delivered["receipt"].clone())
+        let receipt_for = exported.unwrap()["devices"]["bed-3"]["receipt_for"].clone();
+        (receipt_for, delivered["receipt"].clone())
     };
     let ((first, told), (second, told_again)) =
         (report(&fleet, "first.lsr"), report(&fleet, "second.lsr"));

@@ -107,7 +107,8 @@ impl Desk {
             files: Vec::new(),
         };
         let mut bytes = Vec::new();
-        parcel::write(&papers, &[bundle], &mut bytes).unwrap();
+        let papers = BTreeMap::from([(device.to_owned(), papers)]);
+        parcel::write_built(&papers, &[bundle], &mut bytes).unwrap();
         fs::write(self.path(file), bytes).unwrap();
     }
 

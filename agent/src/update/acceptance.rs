@@ -58,6 +58,20 @@ pub enum AcceptError {
     Journal(#[from] JournalError),
 }
 
+impl AcceptError {
+    /// Whether there is nothing wrong with the documents but that newer ones were accepted before.
+    pub fn is_older(&self) -> bool {
+        match self {
+            AcceptError::Trust(error) => matches!(error, TrustError::Older { .. }),
+            AcceptError::Repository(error) => matches!(error, RepositoryError::Older { .. }),
+            AcceptError::Roots(_)
+            | AcceptError::Clock(_)
+            | AcceptError::NoPolicy(_)
+            | AcceptError::Journal(_) => false,
+        }
+    }
+}
+
 impl From<AgreeError> for AcceptError {
     fn from(error: AgreeError) -> AcceptError {
         match error {
@@ -198,6 +212,11 @@ impl Acceptance {
     /// Why the newest policy of the site was not taken; the one before holds.
     pub fn policy_trouble(&self) -> Option<&str> {
         self.policy_trouble.as_deref()
+    }
+
+    /// Whose trust this is.
+    pub fn device(&self) -> &DeviceId {
+        &self.owner.device
     }
 
     /// Versions of what was accepted, and when they change.

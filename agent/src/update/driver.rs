@@ -66,7 +66,7 @@ pub enum InstallError {
     #[error(transparent)]
     Parcel(#[from] ParcelError),
     /// The documents in it.
-    #[error("the documents in the file are not accepted")]
+    #[error("the documents in the file are not accepted{}", cure(.0))]
     Accept(#[from] AcceptError),
     /// This device takes no updates.
     #[error("{0}")]
@@ -74,6 +74,16 @@ pub enum InstallError {
     /// The agent stops.
     #[error("the agent stops")]
     Stopping,
+}
+
+/// What a person can do about documents that came in a file, if that is known.
+fn cure(error: &AcceptError) -> &'static str {
+    match error.is_older() {
+        true => {
+            " (something newer was accepted before: have it packed again with `lineside device export`)"
+        }
+        false => "",
+    }
 }
 
 /// Why a receipt was not found.
@@ -351,8 +361,8 @@ impl Driver {
     }
 
     async fn install(&mut self, path: PathBuf) -> Result<Installed, InstallError> {
-        let file = path.clone();
-        let papers = blocking(move || parcel::papers(&file)).await??;
+        let (file, device) = (path.clone(), self.parts.acceptance.device().clone());
+        let papers = blocking(move || parcel::papers(&file, &device)).await??;
         let Papers { metadata, assignment, files, .. } = papers;
         let documents = Documents { metadata, assignment, files };
         let verified = match self.parts.acceptance.verify(&documents, now_unix_ms()) {
@@ -406,7 +416,8 @@ impl Driver {
     }
 
     async fn receipt(&self, path: PathBuf) -> Result<Option<TrustedReceipt>, ReceiptError> {
-        let papers = blocking(move || parcel::papers(&path)).await;
+        let device = self.parts.acceptance.device().clone();
+        let papers = blocking(move || parcel::papers(&path, &device)).await;
         let papers = papers.map_err(|_| ReceiptError::Stopping)??;
         let receipt = papers.receipt.map(|bytes| self.parts.acceptance.receipt(&bytes));
         Ok(receipt.transpose()?)

@@ -5,10 +5,12 @@ use crate::update::stage::{self, StageError};
 use lineside_bundle::archive::ArchiveError;
 use lineside_bundle::parcel::{self, Papers};
 use lineside_bundle::{Digest, ReleaseId};
+use lineside_wire::name::DeviceId;
 use rustix::fs::OFlags;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
+use std::ops::ControlFlow;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver};
@@ -50,12 +52,21 @@ impl From<ArchiveError> for ParcelError {
     }
 }
 
-/// Reads the documents of the file at `path`. They have still to be verified.
+/// Reads the documents that the file at `path` has for `device`. They have still to be verified.
 ///
 /// # Errors
 /// [`ParcelError::Open`], [`ParcelError::Contents`].
-pub fn papers(path: &Path) -> Result<Papers, ParcelError> {
-    parcel::papers(open(path)?).map_err(|error| of(path, error.into()))
+pub fn papers(path: &Path, device: &DeviceId) -> Result<Papers, ParcelError> {
+    parcel::papers(open(path)?, device.as_str()).map_err(|error| of(path, error.into()))
+}
+
+/// How far a file is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Until {
+    /// Until all that is wanted was found.
+    Found,
+    /// To its end, whatever it has: one that was cut is a bad copy, even if the rest lies here already.
+    End,
 }
 
 /// Takes the blobs of `releases` out of the file at `path`, as far as it has them and the store has
@@ -70,7 +81,7 @@ pub fn unpack<'a>(
     by_hand: &ByHand,
 ) -> Result<Vec<(&'a ReleaseId, StageError)>, ParcelError> {
     let manifests = releases.iter().map(|release| (release.digest, release.size)).collect();
-    take(path, &manifests, blobs, by_hand)?;
+    take(path, &manifests, Until::Found, blobs, by_hand)?;
     let mut wanted = BTreeMap::new();
     for release in releases {
         // One whose manifest is not in the file may be on the server.
@@ -78,7 +89,7 @@ pub fn unpack<'a>(
             wanted.extend(oci.blobs().map(|blob| (blob.digest, blob.size)));
         }
     }
-    take(path, &wanted, blobs, by_hand)?;
+    take(path, &wanted, Until::End, blobs, by_hand)?;
     let failed = |release| stage::load(release, blobs).err().map(|error| (release, error));
     Ok(releases.iter().filter_map(failed).collect())
 }
@@ -87,26 +98,31 @@ pub fn unpack<'a>(
 fn take(
     path: &Path,
     wanted: &BTreeMap<Digest, u64>,
+    until: Until,
     blobs: &Blobs,
     by_hand: &ByHand,
 ) -> Result<(), ParcelError> {
     let mut lacking: BTreeMap<_, _> =
         wanted.iter().filter(|(digest, size)| !blobs.holds(digest, **size)).collect();
     blobs.check_space(lacking.values().copied().fold(0, |sum, size| sum.saturating_add(*size)))?;
-    if lacking.is_empty() {
+    let next = |lacking: &BTreeMap<_, _>| match until {
+        Until::Found if lacking.is_empty() => ControlFlow::Break(()),
+        Until::Found | Until::End => ControlFlow::Continue(()),
+    };
+    if next(&lacking).is_break() {
         return Ok(());
     }
     let never = || false;
     parcel::blobs(open(path)?, |digest, size, source| {
-        let Some(expected) = lacking.remove(&digest) else { return Ok(()) };
+        let Some(expected) = lacking.remove(&digest) else { return Ok(next(&lacking)) };
         let claim = by_hand.claim(&digest);
         if size != *expected || claim.holds(size) {
-            return Ok(());
+            return Ok(next(&lacking));
         }
         // What a broken download left is replaced by what lies at hand, whole.
         blobs.forget_partial(&digest)?;
         match blobs.receive(&digest, size, source, &never)? {
-            true => Ok(()),
+            true => Ok(next(&lacking)),
             false => {
                 let got = blobs.partial_bytes(&digest);
                 Err(BlobError::Cut { digest, got, size, source: None }.into())

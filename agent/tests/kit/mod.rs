@@ -335,10 +335,18 @@ impl Device {
         self.program().arg("install").arg(path).output().unwrap()
     }
 
-    /// Writes a parcel.
+    /// Writes a parcel for this device.
     pub fn parcel(&self, papers: &Papers, bundles: &[BuiltBundle]) -> PathBuf {
+        self.parcel_for(&[("line-3", papers)], bundles)
+    }
+
+    /// Writes a parcel for devices by their names.
+    pub fn parcel_for(&self, papers: &[(&str, &Papers)], bundles: &[BuiltBundle]) -> PathBuf {
         let path = self.folder.path().join("parcel.tar");
-        parcel::write(papers, bundles, fs::File::create(&path).unwrap()).unwrap();
+        let papers =
+            papers.iter().map(|(device, papers)| ((*device).to_owned(), (*papers).clone()));
+        let file = fs::File::create(&path).unwrap();
+        parcel::write_built(&papers.collect(), bundles, file).unwrap();
         path
     }
 

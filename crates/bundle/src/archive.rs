@@ -3,6 +3,7 @@
 use crate::build::BuiltBundle;
 use crate::digest::Digest;
 use crate::manifest::{Manifest, ManifestError};
+use crate::name::ReleaseId;
 use crate::oci::{Descriptor, MANIFEST_TYPE, OciManifest};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +14,7 @@ pub const BLOB_BYTES_MAX: u64 = 2 << 30;
 /// Largest index that is read, in bytes.
 const INDEX_BYTES_MAX: u64 = 1 << 20;
 /// Entries that a layout may have.
-pub(crate) const ENTRIES_MAX: usize = 4096;
+const ENTRIES_MAX: usize = 4096;
 
 pub(crate) const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -31,8 +32,8 @@ pub enum ArchiveError {
     #[error("it has an entry {0:?}, which no OCI image layout has")]
     Entry(String),
     /// More entries than we would ever write.
-    #[error("it has more than {ENTRIES_MAX} entries")]
-    Entries,
+    #[error("it has more than {0} entries")]
+    Entries(usize),
     /// More than we would ever write.
     #[error("{what} has {size} bytes, {max} are allowed")]
     Size {
@@ -54,6 +55,11 @@ pub enum ArchiveError {
     /// Something the layout needs is not there.
     #[error("it lacks {0}")]
     Missing(String),
+    /// It is addressed to others.
+    #[error(
+        "it is for {0}, and not for this device; `lineside device export` packs one for several"
+    )]
+    ForOthers(String),
     /// A document in it that does not hold together.
     #[error("{0}")]
     Document(String),
@@ -85,15 +91,12 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    pub(crate) fn of(bundles: &[BuiltBundle]) -> Index {
-        let manifests = bundles.iter().map(|bundle| {
-            let id = bundle.release_id();
-            Descriptor {
-                media_type: MANIFEST_TYPE.into(),
-                digest: id.digest,
-                size: id.size,
-                annotations: BTreeMap::from([(REF_NAME.into(), id.version.to_string())]),
-            }
+    pub(crate) fn of(releases: &[&ReleaseId]) -> Index {
+        let manifests = releases.iter().map(|id| Descriptor {
+            media_type: MANIFEST_TYPE.into(),
+            digest: id.digest,
+            size: id.size,
+            annotations: BTreeMap::from([(REF_NAME.into(), id.version.to_string())]),
         });
         Index {
             schema_version: 2,
@@ -125,7 +128,7 @@ impl Index {
 /// Whatever `sink` says.
 pub fn write(bundle: &BuiltBundle, sink: impl Write) -> io::Result<()> {
     let id = bundle.release_id();
-    let index = Index::of(std::slice::from_ref(bundle));
+    let index = Index::of(&[&id]);
     let mut tar = tar::Builder::new(sink);
     append(&mut tar, "oci-layout", LAYOUT)?;
     append(&mut tar, "index.json", &serde_json::to_vec(&index)?)?;
@@ -185,7 +188,7 @@ impl Layout {
             return Err(ArchiveError::Size { what: path.to_owned(), size, max });
         }
         if self.entries.len() >= ENTRIES_MAX {
-            return Err(ArchiveError::Entries);
+            return Err(ArchiveError::Entries(ENTRIES_MAX));
         }
         Ok(())
     }
@@ -411,7 +414,7 @@ score = { from = "find.y" }
             ("\"size\":", "\"size\":1", "the OCI manifest has "),
             (MANIFEST_TYPE, "application/pdf", "index.json names something of type"),
         ] {
-            let index = serde_json::to_string(&Index::of(&[bundle()])).unwrap();
+            let index = serde_json::to_string(&Index::of(&[&bundle().release_id()])).unwrap();
             let mut layout = Layout::default();
             layout.add("oci-layout".into(), LAYOUT.to_vec());
             layout.add("index.json".into(), index.replacen(from, to, 1).into_bytes());

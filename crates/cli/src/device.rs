@@ -31,9 +31,9 @@ pub enum DeviceCommand {
         /// The device.
         device: DeviceId,
     },
-    /// Pack what a device is to install into one file, for `lineside-agent install`.
+    /// Pack what devices are to install into one file, for `lineside-agent install` on each of them.
     Export(export::Export),
-    /// Give the server what `lineside-agent report` has written on a device without a network.
+    /// Give the server what `lineside-agent report` has written on devices without a network.
     Import(import::Import),
 }
 

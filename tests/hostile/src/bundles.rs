@@ -5,6 +5,10 @@ use lineside_bundle::archive::{self, ArchiveError};
 use lineside_bundle::parcel::{self, Papers};
 use lineside_bundle::{BuiltBundle, BundleFile, Manifest, OciManifest, build};
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+/// Whose parcel is read.
+const DEVICE: &str = "line-3";
 
 /// Reads an OCI manifest: it names a bounded number of blobs.
 pub fn oci(input: &[u8]) -> bool {
@@ -42,12 +46,12 @@ pub(crate) fn bundles() -> Vec<Vec<u8>> {
 
 /// Reads what travels by hand: a parcel, or a bundle. No blob has more bytes than its entry says.
 pub fn parcel(input: &[u8]) -> bool {
-    let papers = parcel::papers(input);
+    let papers = parcel::papers(input, DEVICE);
     let blobs = parcel::blobs(input, |_, size, source| {
         let mut bytes = Vec::new();
         source.read_to_end(&mut bytes).map_err(ArchiveError::Read)?;
         assert!(bytes.len() as u64 <= size);
-        Ok::<_, ArchiveError>(())
+        Ok::<_, ArchiveError>(ControlFlow::Continue(()))
     });
     let bundle = archive::read(input);
     if let Ok(bundle) = &bundle {
@@ -60,7 +64,9 @@ pub fn parcel(input: &[u8]) -> bool {
 
 pub(crate) fn parcels() -> Vec<Vec<u8>> {
     let (mut parcel, mut bundle) = (Vec::new(), Vec::new());
-    parcel::write(&Papers::default(), &[built()], &mut parcel).expect("memory takes it");
+    let papers = [DEVICE, "line-4"].map(|device| (device.to_owned(), Papers::default()));
+    let papers = BTreeMap::from(papers);
+    parcel::write_built(&papers, &[built()], &mut parcel).expect("memory takes it");
     archive::write(&built(), &mut bundle).expect("memory takes it");
     vec![parcel, bundle]
 }
