@@ -374,6 +374,63 @@ fn what_is_drafted_for_others_or_changed_on_the_way_is_not_signed() {
 }
 
 #[test]
+fn a_signer_who_missed_a_change_of_keys_follows_it_without_a_network() {
+    let ceremony = Ceremony::of(&["anna", "ben", "cleo"]);
+    ceremony.draft_first(&["anna", "ben"]).unwrap();
+    ceremony.publish("root-1", &["anna", "ben"], "root").unwrap();
+    fs::copy(ceremony.path("keys/root.json"), ceremony.path("anna/root.json")).unwrap();
+    for (draft, more) in [
+        ("root-2", ["--root-key", "cleo-root.json"]),
+        ("root-3", ["--release-key", "cleo-release.json"]),
+    ] {
+        let draft_next = ["keys", "draft", "--from", "keys/root.json", "-o", draft];
+        ceremony.desk(&[&draft_next[..], &more].concat()).unwrap();
+        // Anna signs at another machine, and her own hears of nothing.
+        for person in ["anna", "ben"] {
+            let key = format!("{person}-again/root.pem");
+            fs::create_dir_all(ceremony.path(&format!("{person}-again"))).unwrap();
+            fs::copy(ceremony.path(&format!("{person}/root.pem")), ceremony.path(&key)).unwrap();
+            ceremony.desk(&["keys", "sign", draft, "--key", &key, "--yes"]).unwrap();
+        }
+        ceremony.desk(&["keys", "publish", draft]).unwrap();
+    }
+    ceremony.draft_release("1", "list-1").unwrap();
+    let refused = ceremony.sign("list-1", "anna", "release").map(Value::from);
+    let words =
+        ["rests on root 3, and root.json is root 1", "2.root.json", "keys follow DIR --root"];
+    contains(refused, &words);
+
+    // Only what was signed by the keys before, and all of it.
+    let trusted = || fs::read(ceremony.path("anna/root.json")).unwrap();
+    let before = trusted();
+    let last = ["keys", "follow", "../keys/root.json"];
+    contains(ceremony.on("anna", &last), &["is root 3, and root 2 is missing: bring 2.root.json"]);
+    let stranger = Ceremony::of(&["xenia", "yan"]);
+    stranger.draft_first(&["xenia", "yan"]).unwrap();
+    stranger.publish("root-1", &["xenia", "yan"], "root").unwrap();
+    let next = ["keys", "draft", "--from", "keys/root.json", "-o", "root-2"];
+    stranger.desk(&[&next[..], &["--root-key", "../nowhere"]].concat()).unwrap_err();
+    stranger.desk(&[&next[..], &["--release-threshold", "1"]].concat()).unwrap();
+    for person in ["xenia", "yan"] {
+        let key = format!("{person}/root.pem");
+        stranger.desk(&["keys", "sign", "root-2", "--key", &key, "--yes"]).unwrap();
+    }
+    stranger.desk(&["keys", "publish", "root-2"]).unwrap();
+    let theirs = stranger.path("keys/root.json");
+    let refused = ceremony.on("anna", &["keys", "follow", theirs.to_str().unwrap()]);
+    contains(refused, &["is root 2, and not signed by enough keys of root 1"]);
+    let followed = ceremony.on("anna", &["keys", "follow", "../keys"]).unwrap();
+    assert!(followed.to_string().contains("(cleo)"), "{followed}");
+    assert_ne!(trusted(), before);
+    assert_eq!(trusted(), fs::read(ceremony.path("keys/root.json")).unwrap());
+    assert_eq!(fs::read(ceremony.path("anna/1.root.json")).unwrap(), before);
+    assert!(ceremony.path("anna/2.root.json").exists(), "the way stays");
+    let again = ceremony.on("anna", &["keys", "follow", "../keys"]).unwrap();
+    assert_eq!((&again["root"], &again["followed"]), (&3.into(), &json!([])));
+    ceremony.sign("list-1", "anna", "release").unwrap();
+}
+
+#[test]
 fn thresholds_keys_and_dates_are_changed_one_by_one() {
     let ceremony = Ceremony::of(&["anna", "ben", "cleo"]);
     ceremony.draft_first(&["anna", "ben"]).unwrap();

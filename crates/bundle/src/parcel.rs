@@ -2,10 +2,10 @@
 //! tar.
 //!
 //! ```text
-//! lineside/devices/NAME/metadata/…        TUF metadata by its names on a mirror: 2.root.json …
-//! lineside/devices/NAME/files/…           small files that it speaks of, if there are any
-//! lineside/devices/NAME/receipt.json      what was stored of its last report, if one came back
-//! lineside/devices/NAME/assignment.json   the device's assignment, as it was signed
+//! lineside/for/DEVICE/metadata/…        TUF metadata by its names on a mirror: 2.root.json …
+//! lineside/for/DEVICE/files/…           small files that it speaks of, if there are any
+//! lineside/for/DEVICE/receipt.json      what was stored of its last report, if one came back
+//! lineside/for/DEVICE/assignment.json   the device's assignment, as it was signed
 //! oci-layout  index.json  blobs/sha256/…  the bundles of all of them, an OCI image layout
 //! lineside/end                            empty: without it the file was cut
 //! ```
@@ -23,7 +23,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::ops::ControlFlow;
 
-const DEVICES: &str = "lineside/devices/";
+/// Short, for what a plain tar has room for in a name.
+const DEVICES: &str = "lineside/for/";
 const METADATA: &str = "metadata/";
 const FILES: &str = "files/";
 const RECEIPT: &str = "receipt.json";

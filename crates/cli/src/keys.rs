@@ -2,6 +2,7 @@
 
 pub mod draft;
 pub mod folder;
+mod follow;
 mod generate;
 #[cfg(feature = "pkcs11")]
 mod pin;
@@ -49,6 +50,9 @@ pub enum KeysCommand {
     /// Sign a draft of a root, of a list of releases or of what a vendor or a site signs; no server is
     /// asked.
     Sign(sign::Sign),
+    /// Lead the root that is trusted here along those that came after it, each signed by enough keys of the
+    /// one before; no server is asked.
+    Follow(follow::Follow),
     /// Bring the signatures of one draft together that were made apart.
     Join(sign::Join),
     /// Give the server a draft that enough keys have signed, or what lies in the folder of keys: the
@@ -87,6 +91,7 @@ pub fn run(command: KeysCommand, connection: &Connection, output: &Output) -> an
         KeysCommand::Draft(draft) => draft::run(&draft, connection, output),
         KeysCommand::Show(show) => sign::show(&show, output),
         KeysCommand::Sign(sign) => sign::sign(&sign, output),
+        KeysCommand::Follow(follow) => follow::run(&follow, output),
         KeysCommand::Join(join) => sign::join(&join, output),
         KeysCommand::Publish(publish) => publish::run(&publish, connection, output),
         KeysCommand::Online { output: file } => online(&file, connection, output),

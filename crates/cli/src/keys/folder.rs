@@ -28,7 +28,7 @@ pub fn release_key(number: usize) -> String {
 
 /// Name of the file with the root of this version. Each that was trusted here stays: a server that
 /// stands in for one that is lost has to be led from the first to the last, as devices are.
-fn root_file(version: u64) -> String {
+pub fn root_file(version: u64) -> String {
     format!("{version}.root.json")
 }
 
@@ -136,7 +136,8 @@ impl KeyFolder {
         if let Ok(next) = self.root.update(theirs) {
             bail!(
                 "the server at {url} has root version {}, {here} has version {}: \
-                 get the new {ROOT} from whoever signed it, not from the server",
+                 get the new {ROOT} from whoever signed it, not from the server, and run \
+                 `lineside keys follow NEW --root {here}/{ROOT}`",
                 next.version(),
                 self.root.version()
             );

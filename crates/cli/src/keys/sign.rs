@@ -1,7 +1,7 @@
 //! `lineside keys show`, `keys sign` and `keys join`: a draft from signer to signer, without a server.
 
 use super::draft::root_at;
-use super::folder::{ROOT, read};
+use super::folder::{ROOT, read, root_file};
 use super::signer::{self, Pin, Signer};
 use super::words;
 use crate::new_files;
@@ -141,6 +141,16 @@ fn rests_on(draft: &Draft, file: &Path, root: &Path) -> anyhow::Result<()> {
     };
     if theirs.agrees_with(&ours) || ours.update(theirs.bytes()).is_ok() {
         return Ok(());
+    }
+    if theirs.version() > ours.version() + 1 {
+        bail!(
+            "{file} rests on root {}, and {root} is root {}: of the roots between nobody has told this \
+             machine. Bring the folder of keys that they were published from, or its files {} to \
+             {ROOT}, and run `lineside keys follow DIR --root {root}`",
+            theirs.version(),
+            ours.version(),
+            root_file(ours.version() + 1)
+        );
     }
     bail!(
         "{file} rests on root {}, which is not {root} (root {}) and does not follow it: it was drafted \

@@ -75,7 +75,8 @@ pub fn root(spec: &RootSpec) -> (String, Value) {
     (text, json)
 }
 
-fn root_changes(before: &RootSpec, now: &RootSpec) -> Vec<String> {
+/// What a root says otherwise than the one before.
+pub fn root_changes(before: &RootSpec, now: &RootSpec) -> Vec<String> {
     let mut changes = Vec::new();
     let roles = [("root", &before.root, &now.root), ("release", &before.releases, &now.releases)];
     for (role, (old, old_threshold), (new, threshold)) in roles {
