@@ -458,6 +458,34 @@ fn a_rounding_that_changes_the_answers_is_refused_with_the_figures() {
     ] {
         assert!(complaint.contains(part), "{part} in {complaint}");
     }
+    // It says what would do, and that does.
+    let (_, would_do) = complaint.split_once("; near enough they are with ").unwrap();
+    let (would_do, _) = would_do.split_once(';').unwrap();
+    let again: Vec<&str> = would_do.split(' ').chain(["--snap-tolerance=32"]).collect();
+    assert!(again.contains(&"--snap-within"), "{would_do}");
+    let again = [&["--snap-within=expected_power_kw=20", "--record-checks"], &again[..]].concat();
+    let (_folder, output) = rounded("turbine", &TURBINE_V2, &again);
+    assert!(output.status.success(), "{}", crate::complaint(&output));
+}
+
+#[test]
+fn a_bundle_is_not_rounded_towards_one_of_another_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let (other, new) = (folder.path().join("turbine.lsb"), folder.path().join("ecg.lsb"));
+    build(&turbine(), &[], &other);
+    let output = lineside(&[
+        "bundle",
+        "build",
+        "examples/ecg",
+        "-o",
+        text(&new),
+        "--snap-from",
+        text(&other),
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+    let complaint = complaint(&output);
+    assert!(complaint.contains("can only be rounded towards an older ecg"), "{complaint}");
+    assert!(!new.exists());
 }
 
 #[test]

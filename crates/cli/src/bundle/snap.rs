@@ -105,6 +105,8 @@ struct Agreement {
     agreed: u64,
     /// Where they are farthest apart, by how many times what is allowed.
     farthest: Option<(f64, String)>,
+    /// How far each output has moved that has moved too far.
+    moved: BTreeMap<String, f64>,
 }
 
 /// Why a rounded bundle is none to be sent.
@@ -121,6 +123,14 @@ impl Snap {
     pub fn round(&self, exact: BuiltBundle, output: &Output) -> anyhow::Result<BuiltBundle> {
         let old = open(&self.from, output)?;
         let id = exact.release_id();
+        if old.release_id().name != id.name {
+            bail!(
+                "{} is {}: {id} can only be rounded towards an older {}, which devices hold",
+                self.from.display(),
+                old.release_id(),
+                id.name
+            );
+        }
         for output in self.within.keys() {
             if !exact.manifest.bundle.outputs.contains_key(output) {
                 bail!("--snap-within {output}: {id} has no such output");
@@ -169,9 +179,10 @@ impl Snap {
                 )
             }),
             Some((tolerance, Refusal::Agreement(agreement))) => bail!(
-                "{id} rounded to {tolerance} of its update answers otherwise: {}, {:.2} % are wanted{}",
+                "{id} rounded to {tolerance} of its update answers otherwise: {}, {:.2} % are wanted{}{}",
                 agreement.told(),
                 100.0 * self.agreement_min,
+                agreement.would_do(),
                 agreement.farthest.map_or(String::new(), |(_, told)| format!("; {told}"))
             ),
             None => bail!("no tolerance to try"),
@@ -248,6 +259,8 @@ impl Snap {
                     continue;
                 }
                 alike = false;
+                let moved = agreement.moved.entry(output.clone()).or_default();
+                *moved = moved.max((is - was).abs());
                 agreement.differ((is - was).abs() / allowed.max(f64::MIN_POSITIVE), || {
                     format!("{output} of {at} is {is:.6}, was {was:.6}, {allowed:.6} is allowed")
                 });
@@ -277,6 +290,21 @@ impl Agreement {
         if self.farthest.as_ref().is_none_or(|(farthest, _)| by > *farthest) {
             self.farthest = Some((by, told()));
         }
+    }
+
+    /// What the command line would have to say for all of it to be near enough, if it can.
+    fn would_do(&self) -> String {
+        if self.moved.is_empty() || self.moved.values().any(|moved| !moved.is_finite()) {
+            return String::new();
+        }
+        let within = self.moved.iter().map(|(output, moved)| {
+            // To two digits, and not below.
+            let digit = 10f64.powf(moved.log10().floor() - 1.0);
+            let up = (moved / digit).ceil() * digit;
+            let decimals = (-digit.log10()).max(0.0).round() as usize;
+            format!(" --snap-within {output}={up:.decimals$}")
+        });
+        format!("; near enough they are with{}", within.collect::<String>())
     }
 
     fn told(&self) -> String {
