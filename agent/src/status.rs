@@ -133,7 +133,7 @@ impl DeviceStatus {
     /// # Errors
     /// The state folder cannot be read, or an agent that does not answer holds it.
     pub fn at_rest(config: &Config) -> anyhow::Result<DeviceStatus> {
-        let store = Store::open(&config.state_dir)?;
+        let store = Store::look_into(&config.state_dir)?;
         let journal = Journal::open(store.database())?;
         let device = name(config, &journal)?;
         let ledger = Ledger::open(&store, OutboxLimits { findings_max: 1, block: true })?;

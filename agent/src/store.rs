@@ -16,14 +16,29 @@ use crate::failpoint;
 use redb::DatabaseError;
 use ring::rand::{SecureRandom, SystemRandom};
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long somebody else may hold the folder before that is called another agent.
+/// How long an agent that is there may hold the folder before another one is refused: it may just be
+/// ending.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+/// How long the folder may be held by what is no agent and will let go: `status`, or a child of an agent
+/// that was killed just when it started a worker. Either takes its time on a busy machine.
+const LET_GO_MAX: Duration = Duration::from_secs(30);
+/// How often somebody who waits looks.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Who opens the folder.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Visitor {
+    /// An agent, which is named to others.
+    Stays,
+    /// Somebody who looks, and is in nobody's way.
+    Looks,
+}
 
 /// Why the state folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -76,11 +91,24 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; a second agent on the same folder is refused.
     pub fn open(folder: &Path) -> Result<Store, StoreError> {
+        Store::open_as(folder, Visitor::Stays)
+    }
+
+    /// As [`Store::open`], for who looks at what is there while no agent runs, and leaves. One that
+    /// starts meanwhile waits for him.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn look_into(folder: &Path) -> Result<Store, StoreError> {
+        Store::open_as(folder, Visitor::Looks)
+    }
+
+    fn open_as(folder: &Path, visitor: Visitor) -> Result<Store, StoreError> {
         let make = |path: &Path| {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed(path))
         };
         make(folder)?;
-        let lock = lock(folder)?;
+        let lock = lock(folder, visitor)?;
         make(&folder.join("blobs").join("sha256"))?;
         make(&folder.join("cache"))?;
         let path = folder.join("state.redb");
@@ -148,23 +176,22 @@ fn make_database(path: &Path) -> Result<(), StoreError> {
     name().map_err(failed(path))
 }
 
-/// Opens a database that whoever had the folder before may not have let go of yet: a thread of
-/// `status`, or a child of an agent that was killed just when it started a worker.
+/// Opens a database that whoever had the folder before may not have let go of yet.
 fn patiently(
     open: impl Fn() -> Result<redb::Database, DatabaseError> + Clone + Send + Sync + 'static,
 ) -> Result<Database, DatabaseError> {
     let began = Instant::now();
     loop {
         match Database::open(open.clone()) {
-            Err(DatabaseError::DatabaseAlreadyOpen) if began.elapsed() < LOCK_PATIENCE => {
-                std::thread::sleep(LOCK_PATIENCE / 20);
+            Err(DatabaseError::DatabaseAlreadyOpen) if began.elapsed() < LET_GO_MAX => {
+                std::thread::sleep(LOOK_EVERY);
             }
             opened => return opened,
         }
     }
 }
 
-fn lock(folder: &Path) -> Result<File, StoreError> {
+fn lock(folder: &Path, visitor: Visitor) -> Result<File, StoreError> {
     let path = folder.join("agent.lock");
     let mut lock = OpenOptions::new()
         .read(true)
@@ -175,27 +202,21 @@ fn lock(folder: &Path) -> Result<File, StoreError> {
         .open(&path)
         .map_err(failed(&path))?;
     let began = Instant::now();
-    let tried = loop {
+    loop {
         match lock.try_lock() {
-            // `status` holds the folder for a moment when no agent runs.
-            Err(TryLockError::WouldBlock) if began.elapsed() < LOCK_PATIENCE => {
-                std::thread::sleep(LOCK_PATIENCE / 20);
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) => {
+                let holder = holder(&lock);
+                if began.elapsed() >= patience(&holder) {
+                    return Err(StoreError::InUse { folder: folder.to_owned(), holder });
+                }
+                std::thread::sleep(LOOK_EVERY);
             }
-            tried => break tried,
+            Err(TryLockError::Error(error)) => return Err(failed(&path)(error)),
         }
-    };
-    match tried {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            // Only a help to people; the refusal stands without it.
-            let _ = (&lock).take(20).read_to_string(&mut holder);
-            return Err(StoreError::InUse {
-                folder: folder.to_owned(),
-                holder: holder.trim().to_owned(),
-            });
-        }
-        Err(TryLockError::Error(error)) => return Err(failed(&path)(error)),
+    }
+    if visitor == Visitor::Looks {
+        return Ok(lock);
     }
     let written = failpoint::pass("store.lock").and_then(|()| lock.set_len(0));
     let written = written.and_then(|()| writeln!(lock, "{}", std::process::id()));
@@ -204,6 +225,21 @@ fn lock(folder: &Path) -> Result<File, StoreError> {
         tracing::warn!("cannot write {}: {error}", path.display());
     }
     Ok(lock)
+}
+
+/// The agent that had the lock last, by what it wrote: its process number. Empty if none has.
+fn holder(lock: &File) -> String {
+    let mut bytes = [0; 20];
+    // Without it the folder is waited for longer, and people are told less.
+    let read = lock.read_at(&mut bytes, 0).unwrap_or_default();
+    String::from_utf8_lossy(&bytes[..read]).trim().to_owned()
+}
+
+/// How long whoever has the lock is waited for: an agent that was killed does not hold it any more.
+fn patience(holder: &str) -> Duration {
+    let is_there =
+        holder.parse::<u32>().is_ok_and(|process| Path::new(&format!("/proc/{process}")).exists());
+    if is_there { LOCK_PATIENCE } else { LET_GO_MAX }
 }
 
 fn make_key(path: &Path) -> Result<[u8; 32], StoreError> {
@@ -247,6 +283,30 @@ mod tests {
         assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
         drop(first);
         Store::open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn who_only_looks_and_what_an_agent_leaves_behind_are_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Store::open(folder.path()).unwrap());
+        let lock = File::open(folder.path().join("agent.lock")).unwrap();
+        let this = std::process::id().to_string();
+        assert_eq!((holder(&lock), patience(&this)), (this.clone(), LOCK_PATIENCE));
+        let mut gone = std::process::Command::new("true").spawn().unwrap();
+        gone.wait().unwrap();
+        for holder in [&*gone.id().to_string(), "", "nonsense"] {
+            assert_eq!(patience(holder), LET_GO_MAX, "{holder}");
+        }
+        fs::write(folder.path().join("agent.lock"), gone.id().to_string()).unwrap();
+        let looking = Store::look_into(folder.path()).unwrap();
+        assert_eq!(holder(&lock), gone.id().to_string(), "who looks is not called an agent");
+        let starting = std::thread::spawn({
+            let path = folder.path().to_owned();
+            move || Store::open(&path).map(drop)
+        });
+        drop(looking);
+        starting.join().unwrap().unwrap();
+        assert_eq!(holder(&lock), this);
     }
 
     #[test]

@@ -77,9 +77,10 @@ fn sources(folder: &Path) -> Vec<(PathBuf, Vec<String>)> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() {
+        let name = path.file_name().unwrap();
+        if path.is_dir() && name != "tests" {
             files.extend(sources(&path));
-        } else if path.file_name().unwrap() != "tests.rs" {
+        } else if path.is_file() && name != "tests.rs" {
             let text = fs::read_to_string(&path).unwrap();
             let code = text.split("#[cfg(test)]\nmod ").next().unwrap();
             let code = code.lines().filter(|line| !line.trim_start().starts_with("//"));
