@@ -105,6 +105,7 @@ fn commit(folder: &Path) {
             limits: TrialLimits::default(),
             shadow: ShadowLimits::default(),
             policy: ShadowLimits::default(),
+            took: String::new(),
         },
         Event::Consented { release },
         Event::Observed { release, seen: Tally::default(), verdict: Verdict::Passed },

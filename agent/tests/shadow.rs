@@ -8,7 +8,7 @@ mod bench;
 use bench::*;
 use lineside_agent::config::Overflow;
 use lineside_agent::update::StagedRelease;
-use lineside_agent::worker::message::{FromWorker, ToWorker, read, write};
+use lineside_agent::worker::message::{Checked, FromWorker, ToWorker, read, write};
 use lineside_agent::worker::process::{End, Life, Started, Starter};
 use lineside_agent::worker::{SwapError, WorkerLimits};
 use lineside_rules::{ShadowLimits, Tolerance};
@@ -234,7 +234,7 @@ async fn a_shadow_that_floods_or_says_what_it_was_not_asked_is_ended_and_counts_
         FromWorker::Done(0),
         FromWorker::Done(u32::MAX),
         FromWorker::Finished,
-        FromWorker::Checked(vec![]),
+        FromWorker::Checked(Checked::default()),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let values = numbered(800);

@@ -6,7 +6,7 @@ mod bench;
 
 use bench::*;
 use lineside_agent::config::{Overflow, SlotConfig};
-use lineside_agent::worker::message::{FromWorker, ToWorker, read, write};
+use lineside_agent::worker::message::{Checked, FromWorker, ToWorker, read, write};
 use lineside_agent::worker::process::{End, Life, Started, Starter};
 use lineside_agent::worker::{SlotError, SlotEvent, SwapError};
 use lineside_rules::ShadowLimits;
@@ -385,7 +385,7 @@ impl Starter for Liars {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_says_what_it_was_not_asked_is_ended_and_ends_nothing_else() {
-    for lie in [FromWorker::Finished, FromWorker::Loaded, FromWorker::Checked(vec![])] {
+    for lie in [FromWorker::Finished, FromWorker::Loaded, FromWorker::Checked(Checked::default())] {
         let folder = tempfile::tempdir().unwrap();
         let values = Arc::new((0..40).map(f64::from).collect::<Vec<_>>());
         let liars = Arc::new(Liars(lie));

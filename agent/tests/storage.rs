@@ -19,7 +19,9 @@ use lineside_agent::update::stage;
 use lineside_agent::update::states::States;
 use lineside_agent::update::surroundings::Preflight;
 use lineside_bundle::{BuiltBundle, BundleFile, BundleName, Digest, build};
-use lineside_rules::{Observation, ShadowLimits, ShadowObservation, SitePolicy, TrialLimits};
+use lineside_rules::{
+    Observation, Replayed, ShadowLimits, ShadowObservation, SitePolicy, TrialLimits,
+};
 use lineside_update::{Phase, Report, SlotState, Target};
 use lineside_wire::name::SlotName;
 use power::{Chance, Fault, Flaw, Powered, Storage};
@@ -112,10 +114,10 @@ impl Hands for Played {
         Observation { frames: 10, ..Observation::default() }
     }
 
-    async fn self_test(&self, release: &StagedRelease) -> Result<(), Failure> {
+    async fn self_test(&self, release: &StagedRelease) -> Result<Replayed, Failure> {
         match release.release.digest == target(WRONG).release.digest {
             true => Err(Failure::Release("it answers wrongly".into())),
-            false => Ok(()),
+            false => Ok(Replayed::default()),
         }
     }
 

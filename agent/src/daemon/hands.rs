@@ -7,7 +7,7 @@ use crate::update::hands::{Consent, Failure, Hands, Route};
 use crate::worker::process::Starter;
 use crate::worker::{SelfTestError, SlotHandle, SwapError, WorkerLimits, self_test};
 use lineside_bundle::Digest;
-use lineside_rules::{Observation, ShadowLimits, ShadowObservation};
+use lineside_rules::{Observation, Replayed, ShadowLimits, ShadowObservation};
 use lineside_update::Report;
 use lineside_wire::name::SlotName;
 use std::sync::Arc;
@@ -40,12 +40,9 @@ impl Hands for SlotHands {
         self.slot.observation(release)
     }
 
-    async fn self_test(&self, release: &StagedRelease) -> Result<(), Failure> {
+    async fn self_test(&self, release: &StagedRelease) -> Result<Replayed, Failure> {
         self.slot.verified(release).await;
-        match self_test(release, &self.limits, self.starter.clone()).await {
-            Ok(_) => Ok(()),
-            Err(error) => Err(not_checked(error)),
-        }
+        self_test(release, &self.limits, self.starter.clone()).await.map_err(not_checked)
     }
 
     async fn shadow(&self, release: &StagedRelease, limits: &ShadowLimits) -> Result<(), Failure> {

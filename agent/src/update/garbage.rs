@@ -145,6 +145,7 @@ mod tests {
                     limits: TrialLimits::default(),
                     shadow: ShadowLimits::default(),
                     policy: ShadowLimits::default(),
+                    took: String::new(),
                 },
                 Event::Consented { release },
                 Event::Observed { release, seen, verdict },

@@ -3,7 +3,7 @@
 
 use crate::update::StagedRelease;
 use lineside_bundle::Digest;
-use lineside_rules::{Observation, ShadowLimits, ShadowObservation};
+use lineside_rules::{Observation, Replayed, ShadowLimits, ShadowObservation};
 use lineside_update::{Event, Report};
 use std::future::Future;
 use std::time::Duration;
@@ -67,11 +67,11 @@ pub trait Hands: Send + Sync + 'static {
     fn vacate(&self, reason: &str) -> impl Future<Output = ()> + Send;
     /// What was seen of `release` since it took the route; nothing while another one has it.
     fn observation(&self, release: &Digest) -> Observation;
-    /// Replays the checks of `release` in a worker of its own.
+    /// Replays the checks of `release` in a worker of its own. Gives what that took.
     fn self_test(
         &self,
         release: &StagedRelease,
-    ) -> impl Future<Output = Result<(), Failure>> + Send;
+    ) -> impl Future<Output = Result<Replayed, Failure>> + Send;
     /// Has `release` answer beside the route in a worker of its own, without acting, compared with
     /// what the route answers by the tolerances of `limits`; nothing to do where it already does.
     fn shadow(

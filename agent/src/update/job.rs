@@ -8,7 +8,7 @@ use crate::update::hands::{Failure, Hands};
 use crate::update::stage::{self, StageError, StagedRelease};
 use crate::update::surroundings::Preflight;
 use lineside_bundle::{Digest, ReleaseId};
-use lineside_rules::ShadowLimits;
+use lineside_rules::{Budget, ShadowLimits, TrialLimits, judge_replay};
 use lineside_update::Event;
 use std::future::Future;
 use std::sync::Arc;
@@ -139,12 +139,20 @@ pub(super) async fn download(
     })
 }
 
-/// Replays the checks of `release`; after `attempts` interruptions not before a pause. `policy` is what
-/// the site asks of a shadow.
+/// What others ask of a candidate, besides itself.
+pub(super) struct Asked {
+    /// Of its trial: the active release and the site.
+    pub(super) trial: TrialLimits,
+    /// Of its shadow: the site.
+    pub(super) shadow: ShadowLimits,
+}
+
+/// Replays the checks of `release`; after `attempts` interruptions not before a pause. Where it could
+/// not keep to the limits of its trial, it is refused.
 pub(super) async fn check<H: Hands>(
     release: ReleaseId,
     attempts: u32,
-    policy: ShadowLimits,
+    asked: Asked,
     blobs: Blobs,
     hands: Arc<H>,
 ) -> Option<Event> {
@@ -155,13 +163,25 @@ pub(super) async fn check<H: Hands>(
     let digest = release.digest;
     let checked = match load(&release, &blobs).await {
         Err(failure) => Err(failure),
-        Ok(staged) => hands.self_test(&staged).await.map(|()| staged),
+        Ok(staged) => hands.self_test(&staged).await.map(|took| (staged, took)),
     };
     match checked {
-        Ok(staged) => {
-            let limits = staged.manifest.bundle.trial.clone();
-            let shadow = staged.manifest.bundle.shadow.clone();
-            Some(Event::Staged { release: digest, limits, shadow, policy })
+        Ok((staged, took)) => {
+            let bundle = &staged.manifest.bundle;
+            let (limits, shadow) = (bundle.trial.clone(), bundle.shadow.clone());
+            let strictest = TrialLimits::strictest([&limits, &asked.trial]);
+            let budget = Budget {
+                latency_p95_ms_max: strictest.latency_p95_ms_max,
+                frame_ms: f64::from(bundle.limits.frame_ms),
+                memory_mib: f64::from(bundle.limits.memory_mib),
+            };
+            Some(match judge_replay(&budget, &took) {
+                Err(breach) => Event::Refused { release: digest, reason: breach.to_string() },
+                Ok(()) => {
+                    let (policy, took) = (asked.shadow, took.to_string());
+                    Event::Staged { release: digest, limits, shadow, policy, took }
+                }
+            })
         }
         Err(failure) => failure.event(digest, |release, reason| Event::Refused { release, reason }),
     }

@@ -4,7 +4,7 @@
 use crate::update::blobs::Blobs;
 use crate::update::download::Registry;
 use crate::update::hands::{Consent, Hands, Route};
-use crate::update::job::{self, Jobs, load};
+use crate::update::job::{self, Asked, Jobs, load};
 use crate::update::journal::{Journal, JournalError, Withdrawn};
 use crate::update::states::States;
 use crate::update::surroundings::Preflight;
@@ -350,11 +350,17 @@ impl<H: Hands> SlotDriver<H> {
     }
 
     fn trial_limits(&self, candidate: &Installed) -> TrialLimits {
-        let goes_back = self.state.has_proven(&candidate.release.digest);
+        let others = self.asked_of_trial(&candidate.release.digest);
+        TrialLimits::strictest([&*candidate.limits, &others])
+    }
+
+    /// What others ask of the trial of `candidate`.
+    fn asked_of_trial(&self, candidate: &Digest) -> TrialLimits {
+        let goes_back = self.state.has_proven(candidate);
         let before = self.state.active().filter(|_| !goes_back);
-        let held = [Some(candidate), before].into_iter().flatten();
         let site = self.site.borrow().trial(self.slot.as_str());
-        TrialLimits::strictest(held.map(|held| &*held.limits).chain([&self.policy, &site]))
+        let held = before.map(|held| &*held.limits);
+        TrialLimits::strictest(held.into_iter().chain([&self.policy, &site]))
     }
 
     /// How the site wants any release to be compared, by this device's settings and by what is signed.
@@ -623,8 +629,8 @@ impl<H: Hands> SlotDriver<H> {
 
     fn stage(&mut self, release: ReleaseId, attempts: u32) {
         let digest = release.digest;
-        let policy = self.shadow_policy();
-        let work = job::check(release, attempts, policy, self.blobs.clone(), self.hands.clone());
+        let asked = Asked { trial: self.asked_of_trial(&digest), shadow: self.shadow_policy() };
+        let work = job::check(release, attempts, asked, self.blobs.clone(), self.hands.clone());
         self.jobs.start(digest, Arc::default(), work);
     }
 

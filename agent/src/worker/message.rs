@@ -1,10 +1,9 @@
 //! What supervisor and worker say to each other: a length of four bytes (little-endian), then that
 //! many bytes of postcard. Both are the same executable, so the format need not outlive it.
 
-use lineside_runtime::{FrameOutcome, Reading};
+use lineside_runtime::{FrameOutcome, Reading, ReplayCost};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -57,21 +56,17 @@ pub enum FromWorker {
     Done(u32),
     /// All frames that the end of the recording brings have been given.
     Finished,
-    /// The checks' outcome.
-    Checked(Vec<CheckedOutcome>),
+    /// The checks have passed.
+    Checked(Checked),
 }
 
-/// What one check showed, in a form that postcard can carry.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct CheckedOutcome {
-    /// The check's name.
-    pub name: String,
-    /// Readings replayed.
-    pub readings: u64,
-    /// Findings compared.
-    pub findings: u64,
-    /// Largest absolute difference seen, by output.
-    pub worst: BTreeMap<String, f64>,
+/// What replaying the checks took.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checked {
+    /// In time.
+    pub cost: ReplayCost,
+    /// Most memory that the worker had for itself; none where the machine does not tell.
+    pub memory_kib: Option<u64>,
 }
 
 /// A message with its length before it.

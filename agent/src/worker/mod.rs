@@ -11,6 +11,7 @@ mod commit;
 pub mod compare;
 pub mod follower;
 mod intake;
+mod memory;
 pub mod message;
 mod outage;
 mod placed;

@@ -1,10 +1,11 @@
 //! Replays a release's checks in a worker of their own.
 
 use crate::update::StagedRelease;
-use crate::worker::message::{Bundle, CheckedOutcome, FromWorker, ToWorker};
+use crate::worker::message::{Bundle, Checked, FromWorker, ToWorker};
 use crate::worker::process::{End, Starter};
 use crate::worker::running::{Running, WorkerEvent};
-use lineside_runtime::{CheckOutcome, CheckReport, PluginCache};
+use lineside_rules::Replayed;
+use lineside_runtime::{PluginCache, ReplayCost};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +60,7 @@ pub enum SelfTestError {
     Start(String),
 }
 
-/// Replays the checks of `release` in a process of its own.
+/// Replays the checks of `release` in a process of its own. Gives what that took.
 ///
 /// # Errors
 /// [`SelfTestError`]. [`SelfTestError::Start`] and [`SelfTestError::Killed`] say nothing about the
@@ -68,15 +69,13 @@ pub async fn self_test(
     release: &StagedRelease,
     limits: &WorkerLimits,
     starter: Arc<dyn Starter>,
-) -> Result<CheckReport, SelfTestError> {
+) -> Result<Replayed, SelfTestError> {
     let (events, mut heard) = mpsc::channel(4);
     let first = ToWorker::Check(limits.bundle(release));
     let _running = Running::start(0, starter, first, events);
     match timeout(limits.self_test, heard.recv()).await {
         Err(_) => Err(SelfTestError::Slow(limits.self_test)),
-        Ok(Some((_, WorkerEvent::Said(FromWorker::Checked(checks))))) => {
-            Ok(CheckReport { checks: checks.into_iter().map(CheckOutcome::from).collect() })
-        }
+        Ok(Some((_, WorkerEvent::Said(FromWorker::Checked(checked))))) => Ok(replayed(checked)),
         Ok(Some((_, WorkerEvent::Said(FromWorker::Failed(reason))))) => {
             Err(SelfTestError::Refused(reason))
         }
@@ -89,9 +88,9 @@ pub async fn self_test(
     }
 }
 
-impl From<CheckedOutcome> for CheckOutcome {
-    fn from(outcome: CheckedOutcome) -> CheckOutcome {
-        let CheckedOutcome { name, readings, findings, worst } = outcome;
-        CheckOutcome { name, readings, findings, worst }
-    }
+fn replayed(checked: Checked) -> Replayed {
+    let Checked { cost, memory_kib } = checked;
+    let ReplayCost { load, first, frames, p50, p95, longest, processor } = cost;
+    let memory_mib = memory_kib.map(|kib| kib as f64 / 1024.0);
+    Replayed { load, first, frames, p50, p95, longest, processor, memory_mib }
 }

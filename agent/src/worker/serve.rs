@@ -1,7 +1,8 @@
 //! The worker's own main loop: one thread, one bundle, readings in, frames out.
 
 use crate::error::chain;
-use crate::worker::message::{Bundle, CheckedOutcome, FromWorker, ToWorker, read, write};
+use crate::worker::memory::own_kib_max;
+use crate::worker::message::{Bundle, Checked, FromWorker, ToWorker, read, write};
 use crate::worker::process::outlive_stop_signals;
 use lineside_bundle::Manifest;
 use lineside_runtime::{
@@ -205,13 +206,7 @@ pub fn load(bundle: &Bundle) -> Loaded {
 fn check(bundle: &Bundle) -> Result<FromWorker, String> {
     let (files, options) = opened(bundle)?;
     let report = run_checks(&files.manifest, &files, &options).map_err(chain)?;
-    let outcomes = report.checks.into_iter().map(|check| CheckedOutcome {
-        name: check.name,
-        readings: check.readings,
-        findings: check.findings,
-        worst: check.worst,
-    });
-    Ok(FromWorker::Checked(outcomes.collect()))
+    Ok(FromWorker::Checked(Checked { cost: report.cost, memory_kib: own_kib_max() }))
 }
 
 fn opened(bundle: &Bundle) -> Result<(StoreFiles, LoadOptions), String> {

@@ -280,9 +280,17 @@ pub fn broken() -> StagedRelease {
 /// Only what was on disk is a release. The folder is gone afterwards; a bundle without files needs
 /// it no more.
 pub fn staged(bundle: BundleFile, files: BTreeMap<String, Vec<u8>>) -> StagedRelease {
+    staged_in(tempfile::tempdir().unwrap().path(), bundle, files)
+}
+
+/// As [`staged`], in a folder that stays.
+pub fn staged_in(
+    folder: &Path,
+    bundle: BundleFile,
+    files: BTreeMap<String, Vec<u8>>,
+) -> StagedRelease {
     let built = build(bundle, files).unwrap();
-    let disk = tempfile::tempdir().unwrap();
-    let blobs = Blobs::open(disk.path()).unwrap();
+    let blobs = Blobs::open(folder).unwrap();
     let release = built.release_id();
     fs::write(blobs.folder().join(release.digest.hex()), &built.oci_manifest).unwrap();
     for (digest, bytes) in &built.blobs {
@@ -315,6 +323,17 @@ impl Witness for Watched {
     }
     fn dropped(&self, _slot: &SlotName, _reason: &str, _count: u64) {}
     fn doubled(&self, _slot: &SlotName, _count: u64) {}
+}
+
+/// What a worker of a device at `folder` gets.
+pub fn worker_limits(folder: &Path) -> WorkerLimits {
+    WorkerLimits {
+        memory_mib_max: 64,
+        load: Duration::from_secs(20),
+        self_test: Duration::from_secs(20),
+        cache: folder.join("cache"),
+        cache_key: [7; 32],
+    }
 }
 
 /// Settings of a slot that says 7 where it is vacant.
@@ -364,13 +383,7 @@ pub fn bench_of(
         config,
         commit_every: Duration::from_millis(5),
         commit_frames: 8,
-        limits: WorkerLimits {
-            memory_mib_max: 64,
-            load: Duration::from_secs(20),
-            self_test: Duration::from_secs(20),
-            cache: folder.join("cache"),
-            cache_key: [7; 32],
-        },
+        limits: worker_limits(folder),
         starter,
         capture: capture.transpose().unwrap(),
         ledger: ledger.clone(),

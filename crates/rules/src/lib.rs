@@ -8,6 +8,7 @@ mod comparison;
 mod limits;
 mod shadow;
 mod site;
+mod staging;
 mod verdict;
 
 pub use capture::CaptureLimits;
@@ -15,4 +16,5 @@ pub use comparison::{Agreement, ShadowObservation, judge_shadow};
 pub use limits::{Range, TrialLimits};
 pub use shadow::{Decide, EVERY_OUTPUT, ShadowLimits, Since, Tolerance};
 pub use site::{SitePolicy, SlotPolicy};
+pub use staging::{Budget, Replayed, judge_replay};
 pub use verdict::{Breach, Observation, Verdict, judge};

@@ -46,6 +46,24 @@ pub enum Verdict {
 /// The limit that was broken, with the numbers.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Breach {
+    /// While its checks were replayed: a frame takes longer than it ever may.
+    Replay {
+        /// What a frame takes, in milliseconds.
+        ms: f64,
+        /// The limit.
+        limit: &'static str,
+        /// What it allows.
+        max_ms: f64,
+        /// Frames that were measured.
+        frames: u64,
+    },
+    /// While its checks were replayed: the worker had more memory than it may have.
+    Memory {
+        /// Most that it had, in MiB.
+        mib: f64,
+        /// What is allowed.
+        max_mib: f64,
+    },
     /// The worker died too often.
     Crashes {
         /// Deaths seen.
@@ -137,6 +155,15 @@ pub enum Breach {
 impl fmt::Display for Breach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Breach::Replay { ms, limit, max_ms, frames } => {
+                write!(
+                    f,
+                    "a frame of its checks takes {ms:.1} ms, {limit} allows {max_ms:.1} ms (over {frames} frames)"
+                )
+            }
+            Breach::Memory { mib, max_mib } => {
+                write!(f, "its checks took {mib:.1} MiB of memory, memory_mib allows {max_mib} MiB")
+            }
             Breach::Crashes { seen, max } => {
                 write!(f, "the worker died {seen} times, {max} allowed")
             }

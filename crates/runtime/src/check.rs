@@ -1,11 +1,13 @@
 //! A bundle's checks: recorded readings through the pipeline, answers compared with those expected.
 
+use crate::cost::{Counting, ReplayCost};
 use crate::files::{Files, FilesError};
 use crate::pipeline::{FrameOutcome, LoadError, LoadOptions, Pipeline, Value};
 use crate::recording::{Recording, Sequencer};
 use lineside_bundle::{BundleFile, Check, Manifest, Tolerance};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 /// One line of a check's expected answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,6 +30,8 @@ pub struct ExpectedFinding {
 pub struct CheckReport {
     /// One a check.
     pub checks: Vec<CheckOutcome>,
+    /// What all of them took here.
+    pub cost: ReplayCost,
 }
 
 /// What one check showed.
@@ -120,9 +124,12 @@ pub fn run_checks(
     options: &LoadOptions,
 ) -> Result<CheckReport, CheckError> {
     let mut checks = Vec::new();
+    let mut counting = Counting::default();
     for check in &manifest.bundle.checks {
-        let mut pipeline = Pipeline::load(manifest, files, options)?;
-        let (got, readings) = replay(&manifest.bundle, &mut pipeline, check, files)?;
+        let (mut pipeline, took) = timed(|| Pipeline::load(manifest, files, options))?;
+        counting.begin(took);
+        let (got, readings) = replay(&manifest.bundle, &mut pipeline, check, files, &mut counting)?;
+        counting.end();
         let expected = expected(check, files)?;
         let worst = compare(check, &got, &expected)?;
         checks.push(CheckOutcome {
@@ -134,9 +141,15 @@ pub fn run_checks(
     }
     if checks.is_empty() {
         // Without checks there is still the question whether it loads.
-        Pipeline::load(manifest, files, options)?;
+        let (_, took) = timed(|| Pipeline::load(manifest, files, options))?;
+        counting.begin(took);
     }
-    Ok(CheckReport { checks })
+    Ok(CheckReport { checks, cost: counting.cost() })
+}
+
+fn timed<T, E>(work: impl FnOnce() -> Result<T, E>) -> Result<(T, Duration), E> {
+    let started = Instant::now();
+    work().map(|done| (done, started.elapsed()))
 }
 
 /// Makes the expected answers of a check by running the bundle itself: a record, not a proof.
@@ -150,7 +163,8 @@ pub fn record(
     options: &LoadOptions,
 ) -> Result<String, CheckError> {
     let mut pipeline = Pipeline::load(manifest, files, options)?;
-    let (findings, _) = replay(&manifest.bundle, &mut pipeline, check, files)?;
+    let mut unused = Counting::default();
+    let (findings, _) = replay(&manifest.bundle, &mut pipeline, check, files, &mut unused)?;
     let lines = findings.iter().map(|finding| {
         serde_json::to_string(finding).expect("a finding has string keys and finite numbers")
     });
@@ -162,6 +176,7 @@ fn replay(
     pipeline: &mut Pipeline,
     check: &Check,
     files: &dyn Files,
+    counting: &mut Counting,
 ) -> Result<(Vec<ExpectedFinding>, u64), CheckError> {
     let bytes = file(check, &check.input, files)?;
     let format = |problem: String| CheckError::Format {
@@ -179,12 +194,14 @@ fn replay(
         let reading = sequencer.accept(row).ok_or_else(|| format("too many streams".into()))?;
         readings += 1;
         for outcome in pipeline.push(&reading) {
+            counting.frame(outcome.elapsed);
             findings.extend(answered(check, outcome)?);
         }
     }
     for outcome in pipeline.finish() {
         // A recording may end in the middle of a window.
         if !matches!(&outcome.result, Err(error) if error.reason() == "incomplete") {
+            counting.frame(outcome.elapsed);
             findings.extend(answered(check, outcome)?);
         }
     }

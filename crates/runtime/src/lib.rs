@@ -2,6 +2,7 @@
 //! and in tests. Reads files and the time a frame takes; knows no network.
 
 mod check;
+mod cost;
 mod engine;
 mod files;
 mod pipeline;
@@ -10,6 +11,7 @@ mod recording;
 mod tensor;
 
 pub use check::{CheckError, CheckOutcome, CheckReport, ExpectedFinding, record, run_checks};
+pub use cost::ReplayCost;
 pub use engine::{Engine, EngineError, operators::operators, tract::Tract};
 pub use files::{Files, FilesError, MemoryFiles, StoreFiles};
 pub use pipeline::{

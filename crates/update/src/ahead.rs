@@ -40,17 +40,23 @@ impl SlotState {
     ///
     /// One that has proven itself here waits for nobody. What it would be compared with is what is to
     /// be left, or what stands in for it while it is damaged.
-    pub(crate) fn staged(&mut self, candidate: Installed, policy: ShadowLimits) -> Vec<Effect> {
+    pub(crate) fn staged(
+        &mut self,
+        candidate: Installed,
+        policy: ShadowLimits,
+        took: &str,
+    ) -> Vec<Effect> {
         let release = candidate.release.clone();
+        let took = if took.is_empty() { String::new() } else { format!(" ({took})") };
         if self.has_proven(&release.digest) {
-            let text = format!("{release} passed its checks and was committed here before");
+            let text = format!("{release} passed its checks{took} and was committed here before");
             let report = self.report(ReportKind::Staged, &release, text);
             return [vec![report], self.begin_trial(candidate)].concat();
         }
         let (limits, policy) = (self.limits_for(&candidate, &policy), Box::new(policy));
         match self.active().map(|active| active.release.clone()) {
             Some(active) if limits.is_wanted() => {
-                let text = format!("{release} passed its checks and answers beside {active}");
+                let text = format!("{release} passed its checks{took} and answers beside {active}");
                 self.phase = Phase::Shadow(ShadowRun::of(candidate.clone(), policy));
                 vec![
                     self.report(ReportKind::Staged, &release, text),
@@ -61,7 +67,7 @@ impl SlotState {
                 let decide = limits.decide();
                 let compared =
                     active.map(|active| Compared { with: active.digest, by: Box::new(limits) });
-                let text = format!("{release} passed its checks");
+                let text = format!("{release} passed its checks{took}");
                 let report = self.report(ReportKind::Staged, &release, text);
                 [vec![report], self.hold(Held::of(candidate, policy, compared, decide))].concat()
             }

@@ -51,6 +51,8 @@ pub enum Event {
         shadow: ShadowLimits,
         /// How the site wants any release to be compared.
         policy: ShadowLimits,
+        /// What they took, for people; may be empty.
+        took: String,
     },
     /// What the candidate has done beside the active release, and what the limits say of it.
     Shadowed {

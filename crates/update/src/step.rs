@@ -140,10 +140,10 @@ pub fn step(mut slot: SlotState, event: Event, ran: Duration) -> (SlotState, Vec
             slot.phase = Staging { target: target.clone(), starts, attempts };
             news.into_iter().chain([Stage { target, attempts }]).collect()
         }
-        (Staging { target, .. }, Staged { release, limits, shadow, policy })
+        (Staging { target, .. }, Staged { release, limits, shadow, policy, took })
             if target.is(&release) =>
         {
-            slot.staged(target.installed(limits, shadow), policy)
+            slot.staged(target.installed(limits, shadow), policy, &took)
         }
 
         (Shadow(run), Shadowed { release, seen, verdict }) if run.candidate.is(&release) => {

@@ -50,6 +50,7 @@ fn on_trial() -> SlotState {
                 limits,
                 shadow: ShadowLimits::default(),
                 policy: ShadowLimits::default(),
+                took: String::new(),
             },
             Event::Consented { release },
             Event::Observed { release, seen, verdict },

@@ -48,7 +48,7 @@ fn assigned(version: &str) -> Event {
 
 fn staged(policy: ShadowLimits, release: Digest) -> Event {
     let (limits, shadow) = (TrialLimits::default(), ShadowLimits::default());
-    Event::Staged { release, limits, shadow, policy }
+    Event::Staged { release, limits, shadow, policy, took: String::new() }
 }
 
 fn asks(frames: Option<u64>, decide: Option<Decide>) -> ShadowLimits {

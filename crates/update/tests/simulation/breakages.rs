@@ -55,7 +55,7 @@ fn forgets_what_it_had(slot: SlotState, event: Event, ran: Duration) -> Stepped 
 
 fn staged(release: Digest) -> Event {
     let (limits, shadow) = (crate::device::trial_limits(), ShadowLimits::default());
-    Event::Staged { release, limits, shadow, policy: ShadowLimits::default() }
+    Event::Staged { release, limits, shadow, policy: ShadowLimits::default(), took: String::new() }
 }
 
 fn skips_checks(slot: SlotState, event: Event, ran: Duration) -> Stepped {

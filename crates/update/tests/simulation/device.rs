@@ -371,6 +371,7 @@ impl Device {
                 limits: trial_limits(),
                 shadow: published.shadow.clone(),
                 policy: self.policy.clone(),
+                took: String::new(),
             }
         };
         self.answers.push_back(answer);

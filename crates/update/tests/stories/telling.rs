@@ -105,7 +105,13 @@ fn events(line: &str) -> Vec<Event> {
 fn staged(word: &str, frames: Option<u64>, decide: Option<Decide>) -> Event {
     let policy = asks(frames, decide);
     let release = target(word).release.digest;
-    Event::Staged { release, limits: Default::default(), shadow: Default::default(), policy }
+    Event::Staged {
+        release,
+        limits: Default::default(),
+        shadow: Default::default(),
+        policy,
+        took: String::new(),
+    }
 }
 
 fn asks(frames: Option<u64>, decide: Option<Decide>) -> ShadowLimits {

@@ -8,7 +8,7 @@ use crate::update::hands::{Consent, Failure, Route};
 use crate::update::limits::Limits;
 use crate::update::slot::*;
 use lineside_bundle::{BuiltBundle, BundleFile, build};
-use lineside_rules::{Decide, Observation, ShadowLimits, ShadowObservation};
+use lineside_rules::{Decide, Observation, Replayed, ShadowLimits, ShadowObservation};
 use lineside_update::Report;
 use std::collections::BTreeMap;
 use std::fs;
@@ -34,6 +34,8 @@ pub(super) struct Play {
     pub(super) asked: Vec<String>,
     /// What is said to that before it is done.
     pub(super) failures: BTreeMap<String, VecDeque<Failure>>,
+    /// What replaying checks takes.
+    pub(super) took: Replayed,
     /// What is seen of whatever has the route.
     pub(super) seen: Observation,
     /// What answers beside the route.
@@ -117,8 +119,9 @@ impl Hands for Played {
         self.lock().seen.clone()
     }
 
-    async fn self_test(&self, release: &StagedRelease) -> Result<(), Failure> {
-        self.does("check", release)
+    async fn self_test(&self, release: &StagedRelease) -> Result<Replayed, Failure> {
+        self.does("check", release)?;
+        Ok(self.lock().took.clone())
     }
 
     async fn shadow(&self, release: &StagedRelease, _limits: &ShadowLimits) -> Result<(), Failure> {
