@@ -33,12 +33,20 @@ fn check_trial(trial: TrialLimits) {
         frames,
         judge_after,
         error_share_max,
+        trap_share_max,
         latency_p95_ms_max,
+        latency_ratio_max,
+        rate_ratio,
+        alarm_difference_max,
+        distribution_max,
         alarm_share,
         outputs,
         hours_max,
         crashes_max,
     } = trial;
+    assert_eq!(trap_share_max, Some(TrialLimits::default().trap_share_max()));
+    assert!(latency_ratio_max.is_some() && rate_ratio.is_some() && alarm_difference_max.is_some());
+    assert!(distribution_max.of("any").is_some());
     assert!(frames.is_some() && judge_after.is_some());
     assert!(hours_max.is_some() && crashes_max.is_some());
     assert!(error_share_max.is_some() && latency_p95_ms_max.is_some() && alarm_share.is_some());
@@ -58,6 +66,8 @@ fn check_shadow(shadow: ShadowLimits) {
         agreement_min,
         tolerance,
         latency_ratio_max,
+        alarm_difference_max,
+        distribution_max,
         error_share_max,
         crashes_max,
         hours_max,
@@ -67,7 +77,8 @@ fn check_shadow(shadow: ShadowLimits) {
     assert!(frames.is_some() && agreement_min.is_some() && latency_ratio_max.is_some());
     assert!(error_share_max.is_some() && crashes_max.is_some());
     assert!(hours_max.is_some() && decide.is_some() && from.is_some());
-    assert!(tolerance.contains_key(EVERY_OUTPUT));
+    assert!(tolerance.contains_key(EVERY_OUTPUT) && distribution_max.of("any").is_some());
+    assert!(alarm_difference_max.is_some());
 }
 
 #[test]

@@ -46,7 +46,7 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 19] = [
         &[],
     ),
     ("crates/delta", "lineside-delta", &[], &[]),
-    ("crates/rules", "lineside-rules", &[], &[]),
+    ("crates/rules", "lineside-rules", &["lineside-sketch"], &[]),
     ("crates/runtime", "lineside-runtime", &["lineside-bundle"], &[]),
     ("crates/sketch", "lineside-sketch", &[], &[]),
     ("crates/trust", "lineside-trust", &["lineside-bundle", "lineside-wire"], &[]),

@@ -383,6 +383,10 @@ impl Witness for TelemetryHandle {
             ms(seen.latency_ms_p95),
             ms(seen.active_latency_ms_p95),
         );
+        let furthest = seen.values.furthest(&seen.active_values);
+        let text = furthest.map_or(text.clone(), |(output, distance)| {
+            format!("{text}; furthest from its distribution: {output}, by {distance:.3}")
+        });
         self.counting().push(Body::Event(Event {
             slot: slot.to_string(),
             kind: event::SHADOW_ENDED,

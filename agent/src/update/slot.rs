@@ -268,7 +268,11 @@ impl<H: Hands> SlotDriver<H> {
                 None
             }
         };
-        for event in [event, self.judge_stand_in()].into_iter().flatten() {
+        let remembered = match &event {
+            Some(Event::Consented { release }) => self.remember(release),
+            _ => None,
+        };
+        for event in [remembered, event, self.judge_stand_in()].into_iter().flatten() {
             self.apply(event).await;
         }
     }
@@ -288,6 +292,15 @@ impl<H: Hands> SlotDriver<H> {
         Some(Event::Refused { release: candidate.digest, reason })
     }
 
+    /// What the active release has done since it has the route, for the trial of `candidate` that is about
+    /// to begin. After a start there may be too little of it: then what was seen before counts.
+    fn remember(&self, candidate: &Digest) -> Option<Event> {
+        let release = self.state.active()?.release.digest;
+        let seen = self.hands.observation(&release);
+        let needed = self.asked_of_trial(candidate).judge_after();
+        (seen.frames >= needed).then(|| Event::Remembered { release, done: Tally::of(&seen) })
+    }
+
     /// Judges the candidate by what was seen of it: by the strictest of what it allows itself, what
     /// the active release does, the device's settings and the site. On a way back what the release
     /// that is left allows does not count.
@@ -297,7 +310,8 @@ impl<H: Hands> SlotDriver<H> {
             return None;
         }
         let seen = trial.with(&self.hands.observation(&release));
-        let verdict = judge(&self.trial_limits(&trial.candidate), &seen);
+        let before = self.state.measure(&release).map(|done| done.and(&Observation::default()));
+        let verdict = judge(&self.trial_limits(&trial.candidate), &seen, before.as_ref());
         let seen = Tally::of(&seen);
         let news = seen != trial.seen || verdict != Verdict::Undecided;
         news.then_some(Event::Observed { release, seen, verdict })
@@ -311,7 +325,7 @@ impl<H: Hands> SlotDriver<H> {
             return None;
         }
         let seen = Observation { ran: Duration::ZERO, ..self.hands.observation(&release) };
-        let verdict = judge(&self.trial_limits(stand_in), &seen);
+        let verdict = judge(&self.trial_limits(stand_in), &seen, None);
         let seen = Tally::of(&seen);
         matches!(verdict, Verdict::Failed(_)).then_some(Event::Observed { release, seen, verdict })
     }

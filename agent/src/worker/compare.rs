@@ -128,6 +128,13 @@ impl Comparison {
         self.seen.active_alarms += u64::from(alarms(&answer.parts));
         self.latency_ms.add(outcome.elapsed.as_secs_f64() * 1e3);
         self.active_latency_ms.add(answer.elapsed.as_secs_f64() * 1e3);
+        for (counted, parts) in
+            [(&mut self.seen.values, parts), (&mut self.seen.active_values, &answer.parts)]
+        {
+            for (name, value) in parts.iter().flat_map(|part| &part.outputs) {
+                counted.add(name, value.as_f64());
+            }
+        }
         // As many answers, with an output in common each, and all of those in common agree.
         let mut agrees = parts.len() == answer.parts.len();
         for (got, expected) in parts.iter().zip(&answer.parts) {
@@ -163,6 +170,7 @@ fn difference(got: Value, expected: Value) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lineside_rules::Values;
     use std::time::Duration;
 
     const SIX: Shape = Shape { rows: 6, stride: 6, warm_up: 0 };
@@ -239,6 +247,17 @@ mod tests {
         assert_eq!((score.compared, score.agreed, score.difference_max), (3, 2, 1.0));
         let alarm = seen.outputs["alarm"];
         assert_eq!((alarm.compared, alarm.agreed, alarm.difference_max), (3, 2, 1.0));
+        // Of the frames that both have answered, what each has said.
+        let of = |frames: &[(f64, f64)]| {
+            let mut values = Values::default();
+            for (score, alarm) in frames {
+                values.add("score", *score);
+                values.add("alarm", *alarm);
+            }
+            values
+        };
+        assert_eq!(seen.active_values, of(&[(1.0, 0.0), (1.0, 0.0), (1.0, 0.0), (1.0, 1.0)]));
+        assert_eq!(seen.values, of(&[(1.5, 0.0), (2.0, 0.0), (1.0, 1.0)]));
         assert!((seen.latency_ms_p95.unwrap() - 8.0).abs() < 0.5);
         assert!((seen.active_latency_ms_p95.unwrap() - 2.0).abs() < 0.1);
     }

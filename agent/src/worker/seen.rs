@@ -2,6 +2,7 @@
 
 use crate::worker::route::Settled;
 use lineside_rules::Observation;
+use lineside_runtime::PLUGIN_BROKE;
 use lineside_sketch::Histogram;
 use std::collections::BTreeMap;
 
@@ -28,11 +29,16 @@ impl Seen {
                 seen.gaps += u64::from(self.answers);
                 return;
             }
-            Err(_) => seen.errors += 1,
+            Err(failure) => {
+                seen.errors += 1;
+                seen.traps += u64::from(PLUGIN_BROKE.contains(&failure.reason.as_str()));
+            }
             Ok(parts) => {
+                seen.answers += parts.len() as u64;
                 seen.alarms += u64::from(parts.iter().any(|part| part.alarm == Some(true)));
                 for (name, value) in parts.iter().flat_map(|part| &part.outputs) {
                     let value = value.as_f64();
+                    seen.values.add(name, value);
                     let range = seen.outputs.entry(name.clone()).or_insert((value, value));
                     // NaN stays: f64::min would forget it.
                     if value.is_nan() || value < range.0 {
@@ -46,6 +52,8 @@ impl Seen {
             }
         }
         seen.frames += 1;
+        // What plugins held back until the end accounts for none.
+        seen.readings += (settled.last + 1).saturating_sub(settled.first);
         self.answers = true;
     }
 
@@ -75,6 +83,7 @@ impl Seen {
 mod tests {
     use super::*;
     use crate::worker::route::Failure;
+    use lineside_rules::Values;
     use lineside_runtime::{Part, Value};
     use std::time::Duration;
 
@@ -113,6 +122,28 @@ mod tests {
         let (low, high) = seen.outputs()["score"];
         assert!(low.is_nan() && high.is_nan());
     }
+
+    #[test]
+    fn what_a_successor_is_compared_with_is_counted_by_readings_answers_and_values() {
+        let mut seen = Seen::default();
+        for result in [Ok(0.5), Err("plugin_trap"), Err("plugin_refused"), Err("gap"), Ok(-1.0)] {
+            let settled = Settled { first: 6, last: 11, ..frame(result) };
+            seen.settled(&settled);
+        }
+        let mut twice = frame(Ok(0.5));
+        let part = twice.result.as_ref().map(|parts| parts[0].clone()).unwrap_or_else(|_| panic!());
+        twice.result = Ok(vec![part.clone(), part]);
+        // What plugins held back until the end.
+        seen.settled(&Settled { first: 12, last: 11, ..twice });
+        let Observation { frames, errors, traps, readings, answers, values, .. } =
+            seen.observation();
+        assert_eq!((frames, errors, traps), (5, 2, 1));
+        assert_eq!((readings, answers), (24, 4));
+        let mut expected = Values::default();
+        [0.5, -1.0, 0.5, 0.5].iter().for_each(|value| expected.add("score", *value));
+        assert_eq!(values, expected);
+    }
+
     #[test]
     fn readings_that_give_way_are_held_against_a_release_only_while_it_answers() {
         let mut seen = Seen::default();

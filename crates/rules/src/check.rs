@@ -18,6 +18,17 @@ impl TrialLimits {
         whole("crashes_max", self.crashes_max.map(u64::from), 0..=u64::from(CRASHES_MAX))
             .map_err(wrong)?;
         share("error_share_max", self.error_share_max).map_err(wrong)?;
+        share("trap_share_max", self.trap_share_max).map_err(wrong)?;
+        share("alarm_difference_max", self.alarm_difference_max).map_err(wrong)?;
+        ratio("latency_ratio_max", self.latency_ratio_max).map_err(wrong)?;
+        self.distribution_max.check("distribution_max")?;
+        if let Some(range) = self.rate_ratio {
+            ordered(range).map_err(|problem| wrong(("rate_ratio", problem)))?;
+            if range.low < 0.0 {
+                let problem = format!("{} to {} are no ratios", range.low, range.high);
+                return Err(wrong(("rate_ratio", problem)));
+            }
+        }
         if let Some(p95_ms) = self.latency_p95_ms_max
             && !(p95_ms.is_finite() && p95_ms > 0.0)
         {
@@ -86,6 +97,7 @@ pub(crate) fn whole(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::distribution::DistanceLimits;
     use std::collections::BTreeMap;
 
     fn said(limits: TrialLimits) -> String {
@@ -112,6 +124,7 @@ mod tests {
         let errors = |share| TrialLimits { error_share_max: Some(share), ..none() };
         let latency = |p95_ms| TrialLimits { latency_p95_ms_max: Some(p95_ms), ..none() };
         let alarms = |low, high| TrialLimits { alarm_share: Some(range(low, high)), ..none() };
+        let rate = |low, high| TrialLimits { rate_ratio: Some(range(low, high)), ..none() };
         for (limits, wanted) in [
             (none(), "fine"),
             (frames(100), "fine"),
@@ -134,6 +147,28 @@ mod tests {
             (alarms(0.0, 30.0), "alarm_share: 0 to 30 are no shares between 0 and 1"),
             (alarms(f64::NAN, 1.0), "alarm_share: NaN to 1 is no range of finite numbers"),
             (output(range(-1e300, 1e300)), "fine"),
+            (rate(0.0, 2.0), "fine"),
+            (rate(2.0, 0.5), "rate_ratio: 2 is above 0.5; a range is written from low to high"),
+            (rate(-0.5, 2.0), "rate_ratio: -0.5 to 2 are no ratios"),
+            (
+                TrialLimits { latency_ratio_max: Some(-1.0), ..none() },
+                "latency_ratio_max: -1 is no ratio above 0",
+            ),
+            (
+                TrialLimits { trap_share_max: Some(1.01), ..none() },
+                "trap_share_max: 1.01 is no share between 0 and 1",
+            ),
+            (
+                TrialLimits { alarm_difference_max: Some(f64::NAN), ..none() },
+                "alarm_difference_max: NaN is no share between 0 and 1",
+            ),
+            (
+                TrialLimits {
+                    distribution_max: DistanceLimits(BTreeMap::from([("x".into(), 2.0)])),
+                    ..none()
+                },
+                "distribution_max.x: 2 is no distance between 0 and 1",
+            ),
             (
                 output(range(0.0, f64::INFINITY)),
                 "outputs.score: 0 to inf is no range of finite numbers",

@@ -1,10 +1,14 @@
 //! What a candidate has shown beside the active release, and the verdict on it.
 
+use crate::distribution::Values;
 use crate::shadow::ShadowLimits;
-use crate::verdict::{Breach, Verdict};
+use crate::verdict::{Against, Breach, Verdict};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+/// Values of an output that the active release has to have given before their distribution says anything.
+const VALUES_MIN: u64 = 30;
 
 /// What was seen of a candidate that answers beside the active release. Merely counted.
 ///
@@ -19,6 +23,12 @@ pub struct ShadowObservation {
     pub agreed: u64,
     /// What was compared of each output.
     pub outputs: BTreeMap<String, Agreement>,
+    /// What the candidate has answered in them.
+    #[serde(skip_serializing_if = "Values::is_empty")]
+    pub values: Values,
+    /// What the active release has answered in them.
+    #[serde(skip_serializing_if = "Values::is_empty")]
+    pub active_values: Values,
     /// Of the frames, those on which the candidate failed.
     pub errors: u64,
     /// Frames with at least one alarm of the candidate.
@@ -84,6 +94,11 @@ impl ShadowObservation {
             let before = outputs.get(name).copied().unwrap_or_default();
             outputs.insert(name.clone(), before.and(*agreement));
         }
+        let together = |of: fn(&ShadowObservation) -> &Values| {
+            let mut values = of(self).clone();
+            values.merge(of(later));
+            values
+        };
         let (longer, shorter) =
             if later.frames >= self.frames { (later, self) } else { (self, later) };
         let p95 = |of: fn(&ShadowObservation) -> Option<f64>| {
@@ -93,6 +108,8 @@ impl ShadowObservation {
             frames: self.frames.saturating_add(later.frames),
             agreed: self.agreed.saturating_add(later.agreed),
             outputs,
+            values: together(|seen| &seen.values),
+            active_values: together(|seen| &seen.active_values),
             errors: self.errors.saturating_add(later.errors),
             alarms: self.alarms.saturating_add(later.alarms),
             active_alarms: self.active_alarms.saturating_add(later.active_alarms),
@@ -116,8 +133,10 @@ impl ShadowObservation {
 /// Judges what a shadow has shown by `limits`.
 ///
 /// Crashes count at once. Errors and disagreements count as soon as the frames that are left could
-/// not make up for them; latency when all frames have been compared. A latency that is limited and
-/// was not measured is a breach. A shadow that nobody asks for is passed.
+/// not make up for them; latency, alarms and distributions when all frames have been compared. A
+/// latency that is limited and was not measured is a breach. An output is judged by its distribution
+/// where the active release has given at least 30 values of it, or one a frame where fewer frames are
+/// asked for. A shadow that nobody asks for is passed.
 pub fn judge_shadow(limits: &ShadowLimits, seen: &ShadowObservation) -> Verdict {
     if !limits.is_wanted() {
         return Verdict::Passed;
@@ -150,21 +169,36 @@ fn breach(limits: &ShadowLimits, seen: &ShadowObservation) -> Option<Breach> {
             return Some(Breach::Disagreement { agreed, frames, min, worst });
         }
     }
-    if let Some(ratio_max) = limits.latency_ratio_max
-        && frames >= limits.frames()
-    {
+    if frames < limits.frames() {
+        return None;
+    }
+    let against = Against::Active;
+    if let Some(ratio_max) = limits.latency_ratio_max {
         let p95_ms = seen.latency_ms_p95.unwrap_or(f64::NAN);
-        let active_ms = seen.active_latency_ms_p95.unwrap_or(f64::NAN);
-        if !holds(p95_ms, ratio_max * active_ms) {
-            return Some(Breach::Slower { p95_ms, active_ms, ratio_max, frames });
+        let other_ms = seen.active_latency_ms_p95.unwrap_or(f64::NAN);
+        if !holds(p95_ms, ratio_max * other_ms) {
+            return Some(Breach::Slower { p95_ms, other_ms, ratio_max, frames, against });
         }
     }
-    None
+    // What the candidate failed on is no answer without an alarm.
+    let answered = frames.saturating_sub(seen.errors);
+    if let Some(max) = limits.alarm_difference_max
+        && answered > 0
+    {
+        let (share, other) = (seen.alarms, seen.active_alarms);
+        let [share, other] = [share, other].map(|alarms| alarms as f64 / answered as f64);
+        if !holds(share.max(other) - share.min(other), max) {
+            return Some(Breach::AlarmDifference { share, other, max, frames: answered, against });
+        }
+    }
+    let needed = VALUES_MIN.min(limits.frames());
+    limits.distribution_max.breach((&seen.values, answered), &seen.active_values, needed, against)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::distribution::DistanceLimits;
 
     fn limits() -> ShadowLimits {
         ShadowLimits {
@@ -231,6 +265,57 @@ mod tests {
     }
 
     #[test]
+    fn alarms_and_distributions_are_held_against_the_active_release_over_all_frames() {
+        let limits = ShadowLimits {
+            frames: Some(100),
+            alarm_difference_max: Some(0.25),
+            distribution_max: DistanceLimits(BTreeMap::from([("score".into(), 0.25)])),
+            ..ShadowLimits::default()
+        };
+        let fine = ShadowObservation { alarms: 25, active_alarms: 50, ..fine() };
+        assert_eq!(told(&limits, &fine), "Passed");
+        assert_eq!(
+            told(&limits, &ShadowObservation { alarms: 24, ..fine.clone() }),
+            "share of alarms 0.240 differs from the active release's 0.500 by more than 0.250 over 100 frames"
+        );
+        let few = ShadowObservation { alarms: 0, frames: 99, ..fine.clone() };
+        assert_eq!(told(&limits, &few), "Undecided");
+        // What it failed on is judged as errors are, and not as answers without an alarm.
+        let half = ShadowLimits { error_share_max: Some(0.5), ..limits.clone() };
+        let failed =
+            ShadowObservation { errors: 50, alarms: 25, active_alarms: 25, ..fine.clone() };
+        assert_eq!(told(&half, &failed), "Passed");
+        let all = ShadowLimits { error_share_max: Some(1.0), ..limits.clone() };
+        assert_eq!(told(&all, &ShadowObservation { errors: 100, ..fine.clone() }), "Passed");
+
+        let values = |zeros: u32, ones: u32| {
+            let mut values = Values::default();
+            (0..zeros).for_each(|_| values.add("score", 0.0));
+            (0..ones).for_each(|_| values.add("score", 1.0));
+            values
+        };
+        let active_values = values(40, 60);
+        let seen = |values| ShadowObservation {
+            values,
+            active_values: active_values.clone(),
+            ..fine.clone()
+        };
+        assert_eq!(told(&limits, &seen(values(15, 85))), "Passed");
+        assert_eq!(
+            told(&limits, &seen(values(14, 86))),
+            "output score lies 0.260 from the active release's distribution, 0.250 allowed, over 100 frames"
+        );
+        assert!(told(&limits, &seen(Values::default())).starts_with("output score lies 1.000"));
+        let rare =
+            |count| ShadowObservation { active_values: values(count, 0), ..seen(values(0, 9)) };
+        assert_eq!(told(&limits, &rare(29)), "Passed");
+        assert_ne!(told(&limits, &rare(30)), "Passed");
+        let short = ShadowLimits { frames: Some(10), ..limits };
+        assert_eq!(told(&short, &rare(9)), "Passed");
+        assert_ne!(told(&short, &rare(10)), "Passed");
+    }
+
+    #[test]
     fn what_cannot_be_made_up_for_any_more_is_a_breach_before_the_last_frame() {
         let seen = |frames, agreed, errors| {
             said(ShadowObservation { frames, agreed, errors, ..ShadowObservation::default() })
@@ -292,6 +377,11 @@ mod tests {
 
     #[test]
     fn two_parts_add_up_and_hold_no_number_that_a_journal_cannot_keep() {
+        let of = |all: &[f64]| {
+            let mut values = Values::default();
+            all.iter().for_each(|value| values.add("score", *value));
+            values
+        };
         let mut wild = Agreement::default();
         wild.count(false, f64::NAN);
         wild.count(true, 0.5);
@@ -300,9 +390,13 @@ mod tests {
             ran: Duration::from_secs(7),
             crashes: 1,
             gaps: 3,
+            values: of(&[1.0]),
+            active_values: of(&[2.0]),
             ..fine()
         };
         let later = ShadowObservation {
+            values: of(&[3.0]),
+            active_values: of(&[4.0, 4.0]),
             frames: 10,
             agreed: 9,
             latency_ms_p95: Some(9.0),
@@ -317,6 +411,7 @@ mod tests {
         assert_eq!((both.frames, both.agreed, both.crashes, both.gaps), (110, 109, 1, 3));
         assert_eq!((both.latency_ms_p95, both.active_latency_ms_p95), (Some(3.0), Some(2.0)));
         assert_eq!(both.ran, Duration::from_secs(7));
+        assert_eq!((&both.values, &both.active_values), (&of(&[1.0, 3.0]), &of(&[2.0, 4.0, 4.0])));
         let score = both.outputs["score"];
         assert_eq!((score.compared, score.agreed, score.difference_max), (12, 10, f64::MAX));
         let alone = ShadowObservation::default().and(&later);

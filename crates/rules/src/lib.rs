@@ -5,6 +5,7 @@
 mod capture;
 mod check;
 mod comparison;
+mod distribution;
 mod limits;
 mod shadow;
 mod site;
@@ -13,8 +14,9 @@ mod verdict;
 
 pub use capture::CaptureLimits;
 pub use comparison::{Agreement, ShadowObservation, judge_shadow};
+pub use distribution::{DistanceLimits, OUTPUTS_MAX, Values};
 pub use limits::{Range, TrialLimits};
 pub use shadow::{Decide, EVERY_OUTPUT, ShadowLimits, Since, Tolerance};
 pub use site::{SitePolicy, SlotPolicy};
 pub use staging::{Budget, Replayed, judge_replay};
-pub use verdict::{Breach, Observation, Verdict, judge};
+pub use verdict::{Against, Breach, Observation, Verdict, judge};

@@ -1,5 +1,6 @@
 //! Limits of a trial: what a release may do while it is on probation.
 
+use crate::distribution::DistanceLimits;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,6 +14,9 @@ pub(crate) const HOURS_MAX_DEFAULT: u32 = 24;
 /// Share of frames that may end in an error unless somebody asks for another one: a release that does
 /// not answer must not be kept because nobody has thought of saying so.
 pub(crate) const ERROR_SHARE_MAX_DEFAULT: f64 = 0.05;
+/// Share of frames in which plugins may break unless somebody asks for another one: what breaks forgets
+/// its stream, also where errors are forgiven.
+const TRAP_SHARE_MAX_DEFAULT: f64 = 0.05;
 /// Crashes of its worker that a candidate survives.
 pub(crate) const CRASHES_MAX_DEFAULT: u32 = 2;
 
@@ -59,8 +63,8 @@ impl From<Range> for [f64; 2] {
 
 /// What a release may do while it is on probation.
 ///
-/// Where nobody says otherwise, the defaults hold; latency, alarms and outputs have none, because
-/// what is right there only the author knows.
+/// Where nobody says otherwise, the defaults hold; latency, alarms, outputs and whatever compares with
+/// the release before have none, because what is right there only the author knows.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrialLimits {
@@ -80,6 +84,24 @@ pub struct TrialLimits {
     /// Largest 95th percentile of a frame's latency, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_p95_ms_max: Option<f64>,
+    /// Largest 95th percentile of a frame's latency, as a multiple of that of the release before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_ratio_max: Option<f64>,
+    /// Answers a reading, as multiples of those of the release before. Too few are as suspect as too
+    /// many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_ratio: Option<Range>,
+    /// Largest difference of the share of answered frames with an alarm from that of the release
+    /// before, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alarm_difference_max: Option<f64>,
+    /// How far the distribution of an output may lie from that of the release before.
+    #[serde(default, skip_serializing_if = "DistanceLimits::is_empty")]
+    pub distribution_max: DistanceLimits,
+    /// Largest share of frames in which a plugin may break and has to be started anew, 0 to 1 (default
+    /// 0.05).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trap_share_max: Option<f64>,
     /// Share of answered frames that may be alarms, 0 to 1. Too few is as suspect as too many.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alarm_share: Option<Range>,
@@ -113,6 +135,11 @@ impl TrialLimits {
         self.error_share_max.unwrap_or(ERROR_SHARE_MAX_DEFAULT)
     }
 
+    /// Largest share of frames in which a plugin may break.
+    pub fn trap_share_max(&self) -> f64 {
+        self.trap_share_max.unwrap_or(TRAP_SHARE_MAX_DEFAULT)
+    }
+
     /// Crashes of its worker that a candidate survives.
     pub fn crashes_max(&self) -> u32 {
         self.crashes_max.unwrap_or(CRASHES_MAX_DEFAULT)
@@ -137,6 +164,15 @@ impl TrialLimits {
                 hours_max: both(all.hours_max, one.hours_max, u32::min),
                 error_share_max: both(all.error_share_max, one.error_share_max, f64::min),
                 latency_p95_ms_max: both(all.latency_p95_ms_max, one.latency_p95_ms_max, f64::min),
+                latency_ratio_max: both(all.latency_ratio_max, one.latency_ratio_max, f64::min),
+                rate_ratio: both(all.rate_ratio, one.rate_ratio, Range::intersect),
+                alarm_difference_max: both(
+                    all.alarm_difference_max,
+                    one.alarm_difference_max,
+                    f64::min,
+                ),
+                distribution_max: all.distribution_max.strictest(&one.distribution_max),
+                trap_share_max: both(all.trap_share_max, one.trap_share_max, f64::min),
                 alarm_share: both(all.alarm_share, one.alarm_share, Range::intersect),
                 outputs,
                 crashes_max: both(all.crashes_max, one.crashes_max, u32::min),
@@ -156,6 +192,10 @@ pub(crate) fn both<T>(a: Option<T>, b: Option<T>, choose: impl FnOnce(T, T) -> T
 mod tests {
     use super::*;
 
+    fn distances(limits: &[(&str, f64)]) -> DistanceLimits {
+        DistanceLimits(limits.iter().map(|(name, max)| ((*name).to_owned(), *max)).collect())
+    }
+
     #[test]
     fn an_author_cannot_loosen_his_own_trial() {
         let active = TrialLimits {
@@ -173,14 +213,30 @@ mod tests {
             alarm_share: Some(Range { low: 0.0, high: 1.0 }),
             outputs: BTreeMap::from([("score".into(), Range { low: -1e9, high: 1e9 })]),
             crashes_max: Some(100),
-            ..TrialLimits::default()
+            hours_max: Some(2000),
+            latency_p95_ms_max: Some(1000.0),
+            latency_ratio_max: Some(100.0),
+            rate_ratio: Some(Range { low: 0.0, high: 100.0 }),
+            alarm_difference_max: Some(1.0),
+            distribution_max: distances(&[("*", 1.0), ("score", 1.0)]),
+            trap_share_max: Some(1.0),
         };
         let site = TrialLimits {
             crashes_max: Some(0),
             latency_p95_ms_max: Some(20.0),
+            hours_max: Some(48),
+            latency_ratio_max: Some(2.0),
+            rate_ratio: Some(Range { low: 0.5, high: 2.0 }),
+            alarm_difference_max: Some(0.1),
+            distribution_max: distances(&[("*", 0.2)]),
+            trap_share_max: Some(0.0),
             ..TrialLimits::default()
         };
         let all = TrialLimits::strictest([&candidate, &active, &site]);
+        assert_eq!((all.latency_ratio_max, all.alarm_difference_max), (Some(2.0), Some(0.1)));
+        assert_eq!(all.rate_ratio, Some(Range { low: 0.5, high: 2.0 }));
+        assert_eq!(all.distribution_max, distances(&[("*", 0.2), ("score", 0.2)]));
+        assert_eq!((all.trap_share_max(), all.hours_max), (0.0, Some(48)));
         assert_eq!(all.frames(), 120);
         assert_eq!(all.judge_after(), 40);
         assert_eq!(all.error_share_max, Some(0.01));

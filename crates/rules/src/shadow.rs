@@ -2,6 +2,7 @@
 //! take the route.
 
 use crate::check::{ratio, share, whole};
+use crate::distribution::DistanceLimits;
 use crate::limits::{
     CRASHES_MAX, CRASHES_MAX_DEFAULT, ERROR_SHARE_MAX_DEFAULT, FRAMES_MAX, HOURS_MAX,
     HOURS_MAX_DEFAULT, both,
@@ -10,14 +11,14 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Stands in `tolerance` for every output that is not named there.
+/// Stands among limits by output for every output that is not named there.
 pub const EVERY_OUTPUT: &str = "*";
 
 /// How a candidate has to answer beside the active release, from the same readings, before it may
 /// take the route.
 ///
 /// A shadow runs only if somebody asks for its frames: the candidate's author, the active release's,
-/// or the site. Agreement and latency have no default, because what is right there only they know.
+/// or the site. Agreement, latency, alarms and distributions have no default, because what is right there only they know.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ShadowLimits {
@@ -34,6 +35,12 @@ pub struct ShadowLimits {
     /// Largest 95th percentile of a frame's latency, as a multiple of the active release's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_ratio_max: Option<f64>,
+    /// Largest difference of the share of frames with an alarm from the active release's, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alarm_difference_max: Option<f64>,
+    /// How far the distribution of an output may lie from the active release's.
+    #[serde(default, skip_serializing_if = "DistanceLimits::is_empty")]
+    pub distribution_max: DistanceLimits,
     /// Largest share of frames that may end in an error, 0 to 1 (default 0.05).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_share_max: Option<f64>,
@@ -151,6 +158,12 @@ impl ShadowLimits {
             agreement_min: both(all.agreement_min, one.agreement_min, f64::max),
             tolerance: all.strictest_tolerance(one),
             latency_ratio_max: both(all.latency_ratio_max, one.latency_ratio_max, f64::min),
+            alarm_difference_max: both(
+                all.alarm_difference_max,
+                one.alarm_difference_max,
+                f64::min,
+            ),
+            distribution_max: all.distribution_max.strictest(&one.distribution_max),
             error_share_max: both(all.error_share_max, one.error_share_max, f64::min),
             crashes_max: both(all.crashes_max, one.crashes_max, u32::min),
             hours_max: both(all.hours_max, one.hours_max, u32::min),
@@ -190,6 +203,8 @@ impl ShadowLimits {
             .map_err(wrong)?;
         share("agreement_min", self.agreement_min).map_err(wrong)?;
         share("error_share_max", self.error_share_max).map_err(wrong)?;
+        share("alarm_difference_max", self.alarm_difference_max).map_err(wrong)?;
+        self.distribution_max.check("distribution_max")?;
         ratio("latency_ratio_max", self.latency_ratio_max).map_err(wrong)?;
         for (name, Tolerance { absolute, relative }) in &self.tolerance {
             for value in [absolute, relative] {
@@ -230,6 +245,10 @@ mod tests {
         Tolerance { absolute, relative }
     }
 
+    fn distances(limits: &[(&str, f64)]) -> DistanceLimits {
+        DistanceLimits(limits.iter().map(|(name, max)| ((*name).to_owned(), *max)).collect())
+    }
+
     fn named(outputs: &[(&str, Tolerance)]) -> BTreeMap<String, Tolerance> {
         outputs.iter().map(|(name, tolerance)| ((*name).to_owned(), *tolerance)).collect()
     }
@@ -249,6 +268,8 @@ mod tests {
             agreement_min: Some(0.0),
             tolerance: named(&[("score", tolerance(1e9, 1.0)), ("level", tolerance(1e9, 1.0))]),
             latency_ratio_max: Some(100.0),
+            alarm_difference_max: Some(1.0),
+            distribution_max: distances(&[("*", 1.0), ("score", 1.0)]),
             error_share_max: Some(1.0),
             crashes_max: Some(1000),
             hours_max: Some(2000),
@@ -257,6 +278,8 @@ mod tests {
         };
         let site = ShadowLimits {
             latency_ratio_max: Some(2.0),
+            alarm_difference_max: Some(0.05),
+            distribution_max: distances(&[("*", 0.1)]),
             error_share_max: Some(0.0),
             crashes_max: Some(0),
             hours_max: Some(48),
@@ -273,6 +296,8 @@ mod tests {
             assert_eq!(all.tolerance("other"), Tolerance::default());
             assert_eq!((all.latency_ratio_max, all.error_share_max()), (Some(2.0), 0.0));
             assert_eq!((all.crashes_max(), all.hours_max), (0, Some(48)));
+            assert_eq!(all.alarm_difference_max, Some(0.05));
+            assert_eq!(all.distribution_max, distances(&[("*", 0.1), ("score", 0.1)]));
             assert_eq!((all.decide(), all.from()), (Decide::Ask, Since::Live));
         }
         // Who asks for agreement and names no tolerance asks for equality.
@@ -352,6 +377,14 @@ mod tests {
             (
                 ShadowLimits { latency_ratio_max: Some(f64::INFINITY), ..none() },
                 "latency_ratio_max: inf is no ratio above 0",
+            ),
+            (
+                ShadowLimits { alarm_difference_max: Some(1.5), ..none() },
+                "alarm_difference_max: 1.5 is no share between 0 and 1",
+            ),
+            (
+                ShadowLimits { distribution_max: distances(&[("*", -1.0)]), ..none() },
+                "distribution_max.*: -1 is no distance between 0 and 1",
             ),
             (near(-1.0, 0.0), "tolerance.score: -1 is no tolerance: a finite number, at least 0"),
             (

@@ -1,6 +1,7 @@
 //! The verdict on what a release did, by its limits.
 
 use crate::comparison::Agreement;
+use crate::distribution::Values;
 use crate::limits::{Range, TrialLimits};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -30,6 +31,14 @@ pub struct Observation {
     pub outputs: BTreeMap<String, (f64, f64)>,
     /// Deaths of the release's worker.
     pub crashes: u32,
+    /// Frames in which a plugin broke, and had to be started anew: a part of the errors.
+    pub traps: u64,
+    /// Readings that the frames account for.
+    pub readings: u64,
+    /// Answers in them; a frame may have none or several.
+    pub answers: u64,
+    /// What was answered.
+    pub values: Values,
 }
 
 /// What the limits say of an observation.
@@ -139,17 +148,85 @@ pub enum Breach {
         /// The output that agrees least often.
         worst: Option<(String, Agreement)>,
     },
-    /// Beside the active release: too slow against it.
+    /// Too slow against another release.
     Slower {
         /// 95th percentile in milliseconds; NaN where it was not measured.
         p95_ms: f64,
-        /// The active release's.
-        active_ms: f64,
+        /// The other release's.
+        other_ms: f64,
         /// Largest multiple allowed.
         ratio_max: f64,
         /// Frames that the percentile is of.
         frames: u64,
+        /// Which release that is.
+        against: Against,
     },
+    /// Alarms more or less often than another release.
+    AlarmDifference {
+        /// Share of answered frames, 0 to 1.
+        share: f64,
+        /// The other release's.
+        other: f64,
+        /// Largest difference allowed.
+        max: f64,
+        /// Frames that the share is of.
+        frames: u64,
+        /// Which release that is.
+        against: Against,
+    },
+    /// An output is distributed otherwise than another release's.
+    Distribution {
+        /// The output's name.
+        name: String,
+        /// Distance of both, 0 to 1.
+        distance: f64,
+        /// Largest allowed.
+        max: f64,
+        /// Answered frames that it was seen in.
+        frames: u64,
+        /// Which release that is.
+        against: Against,
+    },
+    /// Answers more or less often than another release.
+    Rate {
+        /// Answers a reading.
+        rate: f64,
+        /// The other release's.
+        other: f64,
+        /// Multiples allowed.
+        ratio: Range,
+        /// Frames that the rate is of.
+        frames: u64,
+        /// Which release that is.
+        against: Against,
+    },
+    /// Plugins broke in too many frames, and had to be started anew.
+    Traps {
+        /// Share of frames, 0 to 1.
+        share: f64,
+        /// Largest share allowed.
+        max: f64,
+        /// Frames that the share is of.
+        frames: u64,
+    },
+}
+
+/// The release that another one is compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Against {
+    /// The one that has the route, beside which it answers.
+    Active,
+    /// The one that had the route before it.
+    Previous,
+}
+
+impl fmt::Display for Against {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Against::Active => "the active release",
+            Against::Previous => "the release before",
+        })
+    }
 }
 
 impl fmt::Display for Breach {
@@ -207,24 +284,52 @@ impl fmt::Display for Breach {
                     None => Ok(()),
                 }
             }
-            Breach::Slower { p95_ms, active_ms, ratio_max, frames } => {
+            Breach::Slower { p95_ms, other_ms, ratio_max, frames, against } => {
                 write!(
                     f,
-                    "95th percentile of latency {p95_ms:.1} ms is more than {ratio_max:.1} times the active release's {active_ms:.1} ms over {frames} frames"
+                    "95th percentile of latency {p95_ms:.1} ms is more than {ratio_max:.1} times {against}'s {other_ms:.1} ms over {frames} frames"
+                )
+            }
+            Breach::AlarmDifference { share, other, max, frames, against } => {
+                write!(
+                    f,
+                    "share of alarms {share:.3} differs from {against}'s {other:.3} by more than {max:.3} over {frames} frames"
+                )
+            }
+            Breach::Distribution { name, distance, max, frames, against } => {
+                write!(
+                    f,
+                    "output {name} lies {distance:.3} from {against}'s distribution, {max:.3} allowed, over {frames} frames"
+                )
+            }
+            Breach::Rate { rate, other, ratio, frames, against } => {
+                write!(
+                    f,
+                    "{rate:.4} answers a reading where {against} gave {other:.4}, {} to {} times that allowed, over {frames} frames",
+                    ratio.low, ratio.high
+                )
+            }
+            Breach::Traps { share, max, frames } => {
+                write!(
+                    f,
+                    "share of frames that plugins broke in {share:.3} is above {max:.3} over {frames} frames"
                 )
             }
         }
     }
 }
 
-/// Judges `seen` by `limits`.
+/// Judges `seen` by `limits`, some of which compare it with what the release `before` has done; where
+/// that has not done enough, they say nothing.
 ///
 /// Crashes and outputs out of range count at once; shares and quantiles from
-/// [`TrialLimits::judge_after`] frames on. A trial comes to an end whatever is seen of it: after
+/// [`TrialLimits::judge_after`] frames on; alarms, answers and distributions are compared over the whole
+/// trial, because those of a few frames differ by chance. A trial comes to an end whatever is seen of it: after
 /// [`TrialLimits::time_max`] of running it has failed.
-pub fn judge(limits: &TrialLimits, seen: &Observation) -> Verdict {
+pub fn judge(limits: &TrialLimits, seen: &Observation, before: Option<&Observation>) -> Verdict {
     let (frames, needed, time) = (seen.frames, limits.frames(), limits.time_max());
-    match breach(limits, seen) {
+    let before = before.filter(|before| before.frames >= limits.judge_after());
+    match breach(limits, seen, before) {
         Some(breach) => Verdict::Failed(breach),
         None if frames >= needed => Verdict::Passed,
         None if seen.ran >= time => Verdict::Failed(Breach::Time { frames, needed, time }),
@@ -232,7 +337,11 @@ pub fn judge(limits: &TrialLimits, seen: &Observation) -> Verdict {
     }
 }
 
-fn breach(limits: &TrialLimits, seen: &Observation) -> Option<Breach> {
+fn breach(
+    limits: &TrialLimits,
+    seen: &Observation,
+    before: Option<&Observation>,
+) -> Option<Breach> {
     if seen.crashes > limits.crashes_max() {
         return Some(Breach::Crashes { seen: seen.crashes, max: limits.crashes_max() });
     }
@@ -251,6 +360,10 @@ fn breach(limits: &TrialLimits, seen: &Observation) -> Option<Breach> {
         return None;
     }
     let frames = seen.frames;
+    let (share, max) = (seen.traps as f64 / frames as f64, limits.trap_share_max());
+    if share > max {
+        return Some(Breach::Traps { share, max, frames });
+    }
     let (share, max) = (seen.errors as f64 / frames as f64, limits.error_share_max());
     if share > max {
         return Some(Breach::Errors { share, max, frames });
@@ -260,7 +373,7 @@ fn breach(limits: &TrialLimits, seen: &Observation) -> Option<Breach> {
     {
         return Some(Breach::Latency { p95_ms, max_ms, frames });
     }
-    let answered = frames.saturating_sub(seen.errors);
+    let answered = seen.answered();
     let limits_answers = limits.alarm_share.is_some() || !limits.outputs.is_empty();
     if answered == 0 && limits_answers {
         return Some(Breach::Unanswered { frames });
@@ -271,28 +384,71 @@ fn breach(limits: &TrialLimits, seen: &Observation) -> Option<Breach> {
             return Some(Breach::Alarms { share, range, frames: answered });
         }
     }
-    None
+    before.and_then(|before| difference(limits, seen, before))
+}
+
+/// What differs by more than it may from what the release before has done.
+fn difference(limits: &TrialLimits, seen: &Observation, before: &Observation) -> Option<Breach> {
+    let (frames, against) = (seen.frames, Against::Previous);
+    if let (Some(ratio_max), Some(p95_ms), Some(other_ms)) =
+        (limits.latency_ratio_max, seen.latency_ms_p95, before.latency_ms_p95)
+        && p95_ms > ratio_max * other_ms
+    {
+        return Some(Breach::Slower { p95_ms, other_ms, ratio_max, frames, against });
+    }
+    if frames < limits.frames() {
+        return None;
+    }
+    if let (Some(ratio), Some(rate), Some(other)) = (limits.rate_ratio, seen.rate(), before.rate())
+        && other > 0.0
+        && !ratio.contains(rate / other)
+    {
+        return Some(Breach::Rate { rate, other, ratio, frames, against });
+    }
+    let answered = seen.answered();
+    if let Some(max) = limits.alarm_difference_max
+        && answered > 0
+        && before.answered() > 0
+    {
+        let [share, other] = [seen, before].map(|seen| seen.alarms as f64 / seen.answered() as f64);
+        if share.max(other) - share.min(other) > max {
+            return Some(Breach::AlarmDifference { share, other, max, frames: answered, against });
+        }
+    }
+    let (seen, needed) = ((&seen.values, answered), limits.judge_after());
+    limits.distribution_max.breach(seen, &before.values, needed, against)
+}
+
+impl Observation {
+    fn answered(&self) -> u64 {
+        self.frames.saturating_sub(self.errors)
+    }
+
+    /// Answers a reading; none before the first.
+    fn rate(&self) -> Option<f64> {
+        (self.readings > 0).then(|| self.answers as f64 / self.readings as f64)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::distribution::DistanceLimits;
 
     fn limits() -> TrialLimits {
         TrialLimits {
             frames: Some(120),
             judge_after: Some(40),
-            hours_max: None,
             error_share_max: Some(0.01),
             latency_p95_ms_max: Some(50.0),
             alarm_share: Some(Range { low: 0.0, high: 0.3 }),
             outputs: BTreeMap::from([("score".into(), Range { low: 0.0, high: 1e5 })]),
-            crashes_max: None,
+            ..TrialLimits::default()
         }
     }
 
     fn said(seen: Observation) -> String {
-        match judge(&limits(), &seen) {
+        match judge(&limits(), &seen, None) {
             Verdict::Failed(breach) => breach.to_string(),
             other => format!("{other:?}"),
         }
@@ -346,7 +502,7 @@ mod tests {
     #[test]
     fn a_release_that_only_errs_is_not_cleared_by_its_lack_of_alarms() {
         let seen = Observation { frames: 120, errors: 120, ..Observation::default() };
-        let told = |limits: &TrialLimits| match judge(limits, &seen) {
+        let told = |limits: &TrialLimits| match judge(limits, &seen, None) {
             Verdict::Failed(breach) => breach.to_string(),
             other => format!("{other:?}"),
         };
@@ -375,9 +531,125 @@ mod tests {
         assert_eq!(said(late.clone()), "only 5 of 120 frames in 24 hours of running");
         assert_eq!(said(Observation { frames: 120, alarms: 9, ..late.clone() }), "Passed");
         let slow = TrialLimits { hours_max: Some(72), ..limits() };
-        assert_eq!(judge(&slow, &late), Verdict::Undecided);
+        assert_eq!(judge(&slow, &late, None), Verdict::Undecided);
         let silent = Observation { frames: 0, ran: hours(30), ..Observation::default() };
         assert_eq!(said(silent), "only 0 of 120 frames in 24 hours of running");
+    }
+
+    /// Over twelve readings a frame, of which each is answered once and every tenth with an alarm.
+    fn lived(frames: u64) -> Observation {
+        let mut values = Values::default();
+        (0..frames).for_each(|frame| values.add("score", (frame % 4) as f64));
+        Observation {
+            frames,
+            alarms: frames / 10,
+            latency_ms_p95: Some(2.0),
+            readings: 12 * frames,
+            answers: frames,
+            values,
+            ..Observation::default()
+        }
+    }
+
+    fn compared(seen: &Observation, before: Option<&Observation>) -> String {
+        let limits = TrialLimits {
+            frames: Some(100),
+            judge_after: Some(40),
+            latency_ratio_max: Some(1.5),
+            rate_ratio: Some(Range { low: 0.5, high: 2.0 }),
+            alarm_difference_max: Some(0.25),
+            distribution_max: DistanceLimits(BTreeMap::from([("*".into(), 0.25)])),
+            trap_share_max: Some(0.02),
+            ..TrialLimits::default()
+        };
+        match judge(&limits, seen, before) {
+            Verdict::Failed(breach) => breach.to_string(),
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_release_is_held_against_the_one_before_up_to_each_limit_and_not_beyond() {
+        let (before, fine) = (lived(1000), lived(100));
+        let said = |seen: Observation| compared(&seen, Some(&before));
+        assert_eq!(said(fine.clone()), "Passed");
+        assert_eq!(said(Observation { latency_ms_p95: Some(3.0), ..fine.clone() }), "Passed");
+        assert_eq!(
+            said(Observation { latency_ms_p95: Some(3.1), ..fine.clone() }),
+            "95th percentile of latency 3.1 ms is more than 1.5 times the release before's 2.0 ms over 100 frames"
+        );
+        for answers in [50, 200] {
+            assert_eq!(said(Observation { answers, ..fine.clone() }), "Passed", "{answers}");
+        }
+        assert_eq!(
+            said(Observation { answers: 49, ..fine.clone() }),
+            "0.0408 answers a reading where the release before gave 0.0833, 0.5 to 2 times that allowed, over 100 frames"
+        );
+        assert!(said(Observation { answers: 201, ..fine.clone() }).contains("answers a reading"));
+        assert_eq!(said(Observation { alarms: 35, ..fine.clone() }), "Passed");
+        assert_eq!(
+            said(Observation { alarms: 36, ..fine.clone() }),
+            "share of alarms 0.360 differs from the release before's 0.100 by more than 0.250 over 100 frames"
+        );
+        let never = Observation { alarms: 400, ..before.clone() };
+        assert!(
+            compared(&Observation { alarms: 14, ..fine.clone() }, Some(&never))
+                .contains("share of alarms 0.140")
+        );
+        let mut otherwise = fine.clone();
+        (0..50).for_each(|_| otherwise.values.add("score", 0.0));
+        assert_eq!(said(otherwise.clone()), "Passed");
+        otherwise.values.add("score", 0.0);
+        assert_eq!(
+            said(otherwise),
+            "output score lies 0.253 from the release before's distribution, 0.250 allowed, over 100 frames"
+        );
+        let silent = Observation { values: Values::default(), errors: 4, ..fine };
+        assert!(said(silent).starts_with("output score lies 1.000"));
+    }
+
+    #[test]
+    fn plugins_that_break_end_a_trial_also_where_errors_are_forgiven() {
+        let limits = TrialLimits { error_share_max: Some(1.0), ..TrialLimits::default() };
+        let said = |frames, traps| {
+            let seen = Observation { frames, traps, errors: traps, ..Observation::default() };
+            judge(&limits, &seen, None)
+        };
+        assert_eq!(said(29, 29), Verdict::Undecided);
+        assert_eq!(said(30, 1), Verdict::Undecided);
+        assert_eq!(said(100, 5), Verdict::Passed);
+        let Verdict::Failed(breach) = said(100, 6) else { panic!("{:?}", said(100, 6)) };
+        assert_eq!(
+            breach.to_string(),
+            "share of frames that plugins broke in 0.060 is above 0.050 over 100 frames"
+        );
+        assert!(matches!(said(30, 2), Verdict::Failed(Breach::Traps { .. })));
+    }
+
+    #[test]
+    fn what_a_few_frames_show_by_chance_is_not_compared() {
+        let (before, mut early) = (lived(1000), lived(99));
+        (0..99).for_each(|_| early.values.add("score", 9.0));
+        let early = Observation { alarms: 99, answers: 0, ..early };
+        assert_eq!(compared(&early, Some(&before)), "Undecided");
+        let slow = Observation { latency_ms_p95: Some(9.0), ..early };
+        assert!(compared(&slow, Some(&before)).contains("times the release before's"));
+        let few = Observation { frames: 39, ..slow };
+        assert_eq!(compared(&few, Some(&before)), "Undecided");
+    }
+
+    #[test]
+    fn without_a_release_before_or_with_too_little_of_it_nothing_is_compared() {
+        let mut odd = lived(100);
+        (0..100).for_each(|_| odd.values.add("score", 9.0));
+        let odd = Observation { latency_ms_p95: Some(99.0), alarms: 100, answers: 9, ..odd };
+        assert_ne!(compared(&odd, Some(&lived(40))), "Passed");
+        assert_eq!(compared(&odd, Some(&lived(39))), "Passed");
+        assert_eq!(compared(&odd, None), "Passed");
+        // The one before has answered nothing: whatever comes is better.
+        let mute =
+            Observation { errors: 500, frames: 500, readings: 6000, ..Observation::default() };
+        assert_eq!(compared(&odd, Some(&mute)), "Passed");
     }
 
     #[test]

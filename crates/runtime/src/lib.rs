@@ -15,7 +15,8 @@ pub use cost::ReplayCost;
 pub use engine::{Engine, EngineError, operators::operators, tract::Tract};
 pub use files::{Files, FilesError, MemoryFiles, StoreFiles};
 pub use pipeline::{
-    Fault, FrameError, FrameOutcome, LoadError, LoadOptions, Part, Pipeline, Reading, Value,
+    Fault, FrameError, FrameOutcome, LoadError, LoadOptions, PLUGIN_BROKE, Part, Pipeline, Reading,
+    Value,
 };
 pub use plugin::{
     CompiledPlugin, Instance, PluginCache, PluginError, Sandbox, SandboxError, SandboxLimits,

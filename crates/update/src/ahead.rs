@@ -237,11 +237,21 @@ impl SlotState {
 
     /// Puts `candidate` on the route. Whatever stood in has done its part, and where the candidate
     /// cannot take the route it does not go on answering beside it.
+    /// What its trial compares `candidate` with, for people.
+    fn compared(&self, candidate: &Installed) -> String {
+        let Some(Installed { release: before, .. }) = &self.active else { return String::new() };
+        match self.measure(&candidate.release.digest) {
+            None if self.has_proven(&candidate.release.digest) => String::new(),
+            Some(done) => format!(", compared with {} frames of {before}", done.frames),
+            None => format!("; of {before} nothing is known to compare it with"),
+        }
+    }
+
     pub(crate) fn begin_trial(&mut self, candidate: Installed) -> Vec<Effect> {
         self.stand_in = None;
         self.failing.retry.again();
         self.failing.mending = false;
-        let text = format!("{} is on trial", candidate.release);
+        let text = format!("{} is on trial{}", candidate.release, self.compared(&candidate));
         self.phase = Phase::Trial(Trial::of(candidate.clone()));
         vec![
             self.report(ReportKind::TrialStarted, &candidate.release, text),

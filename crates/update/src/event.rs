@@ -69,6 +69,13 @@ pub enum Event {
         /// The site's limits for shadows.
         policy: ShadowLimits,
     },
+    /// What the active release has done on the route so far: its successor is compared with that.
+    Remembered {
+        /// Which release.
+        release: Digest,
+        /// Counts since it has had the route.
+        done: Tally,
+    },
     /// The site lets the candidate take the route.
     Consented {
         /// Which release.

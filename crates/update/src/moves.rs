@@ -1,10 +1,12 @@
 //! What a step does to a slot: the moves that the table in [`step`](crate::step) names.
 
 use crate::retry::Retry;
-use crate::slot::{Failing, Withdrawn};
+use crate::slot::{Done, Failing, Withdrawn};
 use crate::stand_in::StandIn;
 use crate::starts::QUIET;
-use crate::{Blocked, Effect, Installed, Phase, ReportKind, SlotState, Starts, Target, Trial};
+use crate::{
+    Blocked, Effect, Installed, Phase, ReportKind, SlotState, Starts, Tally, Target, Trial,
+};
 use lineside_bundle::{Digest, ReleaseId};
 use std::time::Duration;
 
@@ -181,6 +183,11 @@ impl SlotState {
         effects
     }
 
+    /// Keeps what a release has done on the route.
+    pub(crate) fn remember(&mut self, release: Digest, seen: Tally) {
+        self.done = Some(Box::new(Done { release, seen }));
+    }
+
     /// Has no shadow left beside the route, where there may be one.
     pub(crate) fn end_shadow(&self) -> Option<Effect> {
         matches!(self.phase, Phase::Shadow(_) | Phase::Held(_)).then_some(Effect::EndShadow)
@@ -255,6 +262,7 @@ impl SlotState {
         self.phase = Phase::Idle;
         self.failing = Failing::default();
         self.approved = None;
+        self.remember(candidate.release.digest, trial.seen);
         self.previous = self.active.replace(candidate);
         vec![report, Effect::Collect]
     }

@@ -3,7 +3,7 @@
 use crate::report::Reports;
 use crate::retry::Retry;
 use crate::stand_in::StandIn;
-use crate::{Held, Report, ShadowRun, Starts, Trial};
+use crate::{Held, Report, ShadowRun, Starts, Tally, Trial};
 use lineside_bundle::{BundleName, Digest, ReleaseId};
 use lineside_rules::{Decide, ShadowLimits, TrialLimits};
 use serde::{Deserialize, Serialize};
@@ -110,6 +110,13 @@ pub(crate) struct Withdrawn {
     pub(crate) reason: String,
 }
 
+/// What a release has done on the route here, in its trial or since.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Done {
+    pub(crate) release: Digest,
+    pub(crate) seen: Tally,
+}
+
 /// How what holds the route outside of a trial fails: the active release, or a stand-in.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -132,6 +139,9 @@ pub(crate) struct Failing {
 #[serde(default)]
 pub struct SlotState {
     pub(crate) active: Option<Installed>,
+    /// What the active release has done: its successor is compared with that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) done: Option<Box<Done>>,
     pub(crate) previous: Option<Installed>,
     /// Only in a slot without an active release.
     pub(crate) stand_in: Option<StandIn>,
@@ -205,6 +215,13 @@ impl SlotState {
             | Phase::Shadow(_)
             | Phase::Trial(_) => false,
         }
+    }
+
+    /// What the trial of `candidate` is compared with: what the release that it replaces has done. On
+    /// the way back to a release that was committed here before, nothing: what is to be left is no measure.
+    pub fn measure(&self, candidate: &Digest) -> Option<&Tally> {
+        let done = self.done.as_ref().filter(|_| !self.has_proven(candidate))?;
+        self.is_active(&done.release).then_some(&done.seen)
     }
 
     /// What is going on.

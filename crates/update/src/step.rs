@@ -69,6 +69,10 @@ pub fn step(mut slot: SlotState, event: Event, ran: Duration) -> (SlotState, Vec
         (_, Assigned { target, floor }) => slot.assign(target, floor),
         (_, Approved { release }) => slot.approve(release),
         (_, Withdrawn { release, reason }) => slot.withdraw(release, reason),
+        (_, Remembered { release, done }) if slot.is_active(&release) => {
+            slot.remember(release, done);
+            vec![]
+        }
 
         // The active release was damaged, and is fetched before whatever else is.
         (_, Downloaded { release, .. }) if slot.is_mending(&release) => slot.end_mending(),
@@ -306,6 +310,7 @@ pub fn step(mut slot: SlotState, event: Event, ran: Duration) -> (SlotState, Vec
             | Damaged { .. }
             | Observed { .. }
             | WorkerFailed { .. }
+            | Remembered { .. }
             | Ticked,
         ) => vec![],
     };

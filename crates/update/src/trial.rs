@@ -2,7 +2,7 @@
 
 use crate::retry::Retry;
 use crate::{Installed, Starts};
-use lineside_rules::Observation;
+use lineside_rules::{Observation, Values};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -61,6 +61,22 @@ pub struct Tally {
     pub crashes: u32,
     /// 95th percentile of the frames' latency in milliseconds.
     pub latency_ms_p95: Option<f64>,
+    /// Frames in which a plugin broke.
+    #[serde(skip_serializing_if = "is_nought")]
+    pub traps: u64,
+    /// Readings that the frames account for.
+    #[serde(skip_serializing_if = "is_nought")]
+    pub readings: u64,
+    /// Answers in them.
+    #[serde(skip_serializing_if = "is_nought")]
+    pub answers: u64,
+    /// What was answered.
+    #[serde(skip_serializing_if = "Values::is_empty")]
+    pub values: Values,
+}
+
+fn is_nought(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Tally {
@@ -74,6 +90,10 @@ impl Tally {
             crashes: seen.crashes,
             // JSON has no NaN, and a latency that is no number says nothing.
             latency_ms_p95: seen.latency_ms_p95.filter(|p95| p95.is_finite()),
+            traps: seen.traps,
+            readings: seen.readings,
+            answers: seen.answers,
+            values: seen.values.clone(),
         }
     }
 
@@ -82,6 +102,8 @@ impl Tally {
     /// Percentiles of two parts cannot be merged exactly; the one of the part with more frames
     /// stands for both, because the first frames after a boot are slow.
     pub fn and(&self, now: &Observation) -> Observation {
+        let mut values = self.values.clone();
+        values.merge(&now.values);
         let longer = if now.frames >= self.frames { now.latency_ms_p95 } else { None };
         Observation {
             frames: self.frames.saturating_add(now.frames),
@@ -92,6 +114,10 @@ impl Tally {
             latency_ms_p95: longer.or(self.latency_ms_p95).or(now.latency_ms_p95),
             outputs: now.outputs.clone(),
             crashes: self.crashes.saturating_add(now.crashes),
+            traps: self.traps.saturating_add(now.traps),
+            readings: self.readings.saturating_add(now.readings),
+            answers: self.answers.saturating_add(now.answers),
+            values,
         }
     }
 }

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 
 use lineside_bundle::{Digest, ReleaseId};
-use lineside_rules::{Range, ShadowLimits, TrialLimits, Verdict};
+use lineside_rules::{Range, ShadowLimits, TrialLimits, Values, Verdict};
 use lineside_update::{Event, Phase, ReportKind, SlotState, Tally, Target, step};
 use std::fs;
 use std::path::Path;
@@ -29,7 +29,7 @@ fn target(version: &str, number: u64) -> Target {
     Target { release, number, floor: 0 }
 }
 
-/// The state in `trial-3.json`, as the steps to it make it.
+/// The state in `trial-4.json`, as the steps to it make it.
 fn on_trial() -> SlotState {
     let mut state = SlotState::default();
     for (version, number) in [("A", 1), ("B", 2)] {
@@ -40,7 +40,11 @@ fn on_trial() -> SlotState {
             alarm_share: Some(Range { low: 0.0, high: 0.25 }),
             ..TrialLimits::default()
         };
-        let seen = Tally { frames: 30, latency_ms_p95: Some(1.5), ..Tally::default() };
+        let mut values = Values::default();
+        [0.0, 1.5, 1.5, -2.0].iter().for_each(|value| values.add("wear", *value));
+        let counted =
+            Tally { frames: 30, traps: 1, readings: 180, answers: 29, ..Tally::default() };
+        let seen = Tally { latency_ms_p95: Some(1.5), values, ..counted };
         let verdict = if version == "A" { Verdict::Passed } else { Verdict::Undecided };
         for event in [
             Event::Assigned { target, floor: 0 },
@@ -82,6 +86,9 @@ fn states_that_earlier_agents_have_written_are_understood() {
     let older = read("trial-2");
     assert!(matches!(older.phase(), Phase::Trial(_)), "{:?}", older.phase());
     assert_eq!((older.stand_in(), older.active().unwrap().shadow.is_wanted()), (None, false));
+    // Written before a release was measured by the one before.
+    let unmeasured = read("trial-3");
+    assert_eq!(unmeasured.measure(unmeasured.candidate().map(|it| &it.digest).unwrap()), None);
     // A slot of which nothing is known but that it exists.
     let empty: SlotState = serde_json::from_str("{}").unwrap();
     assert_eq!(empty, SlotState::default());
@@ -90,6 +97,6 @@ fn states_that_earlier_agents_have_written_are_understood() {
 #[test]
 fn a_state_is_written_as_ever() {
     let written = serde_json::to_string(&on_trial()).unwrap();
-    assert_eq!(written, sample("trial-3"));
-    assert_eq!(read("trial-3"), on_trial());
+    assert_eq!(written, sample("trial-4"));
+    assert_eq!(read("trial-4"), on_trial());
 }

@@ -106,6 +106,11 @@ fn events() -> Vec<(&'static str, u32, Event)> {
         ("beside the route: failed", 1, shadowed(Verdict::Failed(breach()))),
         ("the site wants a comparison by now", 1, Policy { policy: asks(Some(99), None) }),
         ("the site wants to be asked by now", 1, Policy { policy: asks(None, Some(Decide::Ask)) }),
+        (
+            "what the active release has done is told",
+            1,
+            Remembered { release: active, done: Tally::default() },
+        ),
         ("the site consents", 1, Consented { release }),
         (
             "the site withholds its consent",
@@ -155,6 +160,7 @@ fn is_listed(event: &Event) -> bool {
         | Stopped
         | Assigned { .. }
         | Withdrawn { .. }
+        | Remembered { .. }
         | Downloaded { .. }
         | DownloadFailed { .. }
         | Staged { .. }

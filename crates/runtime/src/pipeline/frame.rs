@@ -170,6 +170,10 @@ pub enum Fault {
     Parts,
 }
 
+/// The reasons of frames in which a plugin broke: its instance was given up, with what it knew of its
+/// stream.
+pub const PLUGIN_BROKE: [&str; 3] = ["plugin_trap", "plugin_time", "plugin_answer"];
+
 impl FrameError {
     /// The reason in one word, for counting.
     pub fn reason(&self) -> &'static str {
@@ -217,6 +221,19 @@ pub struct FrameOutcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_plugin_that_refuses_has_not_broken_and_whatever_costs_its_instance_has() {
+        let reason = |fault| {
+            FrameError::Stage { stage: "judge".into(), fault, problem: String::new() }.reason()
+        };
+        for fault in [Fault::PluginTrap, Fault::PluginTime, Fault::PluginAnswer] {
+            assert!(PLUGIN_BROKE.contains(&reason(fault)), "{fault:?}");
+        }
+        for fault in [Fault::PluginRefused, Fault::PluginStart, Fault::Model, Fault::FrameTime] {
+            assert!(!PLUGIN_BROKE.contains(&reason(fault)), "{fault:?}");
+        }
+    }
 
     #[test]
     fn outcomes_survive_the_way_to_another_process_and_values_are_plain_in_json() {

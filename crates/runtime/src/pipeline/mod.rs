@@ -5,6 +5,6 @@ mod graph;
 mod load;
 mod window;
 
-pub use frame::{Fault, FrameError, FrameOutcome, Part, Reading, Value};
+pub use frame::{Fault, FrameError, FrameOutcome, PLUGIN_BROKE, Part, Reading, Value};
 pub use graph::Pipeline;
 pub use load::{LoadError, LoadOptions};

@@ -572,7 +572,7 @@ impl Device {
             Phase::Trial(trial) if self.route == Some(trial.candidate.release.digest) => {
                 let release = trial.candidate.release.digest;
                 let seen = trial.with(&self.seen);
-                let verdict = judge(&trial.candidate.limits, &seen);
+                let verdict = judge(&trial.candidate.limits, &seen, None);
                 Some(Event::Observed { release, seen: Tally::of(&seen), verdict })
             }
             Phase::Shadow(run) if self.beside == Some(run.candidate.release.digest) => {
@@ -583,6 +583,10 @@ impl Device {
             }
             Phase::Held(held) if !self.state.waits_for_approval() => {
                 let release = held.candidate.release.digest;
+                if let (None, Some(active)) = (&self.against, self.active()) {
+                    let done = Tally::of(&self.seen);
+                    self.feed(Event::Remembered { release: active, done }, 0)?;
+                }
                 Some(match self.against.clone() {
                     None => Event::Consented { release },
                     Some((reason, overdue)) => Event::Withheld { release, reason, overdue },
@@ -602,7 +606,7 @@ impl Device {
         if let Some(stand_in) = stand_in {
             let release = stand_in.release.digest;
             let seen = Observation { ran: Duration::ZERO, ..self.seen.clone() };
-            let verdict = judge(&stand_in.limits, &seen);
+            let verdict = judge(&stand_in.limits, &seen, None);
             let seen = Tally::of(&seen);
             self.feed(Event::Observed { release, seen, verdict }, 0)?;
         }
