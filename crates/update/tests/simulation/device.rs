@@ -684,6 +684,15 @@ impl Device {
             Event::Observed { release, verdict: lineside_rules::Verdict::Failed(_), .. } => {
                 self.faults.insert(*release);
             }
+            // Who assigns another one wants nothing of the candidate to stay on the route, also where
+            // what goes back there cannot be started at once.
+            Event::Assigned { target, .. } if self.state.active().is_some() => {
+                if let Phase::Trial(trial) = self.state.phase()
+                    && trial.candidate.release.digest != target.release.digest
+                {
+                    self.faults.insert(trial.candidate.release.digest);
+                }
+            }
             _ => {}
         }
     }
