@@ -95,7 +95,7 @@ impl Summariser {
         if ended.is_some() {
             self.behind = None;
         }
-        let readings = (settled.last + 1).saturating_sub(settled.first);
+        let readings = settled.last.wrapping_add(1).saturating_sub(settled.first);
         let mut open = self.open.take().unwrap_or_else(|| Interval {
             slot: self.slot.clone(),
             release: answering,

@@ -53,7 +53,7 @@ impl Seen {
         }
         seen.frames += 1;
         // What plugins held back until the end accounts for none.
-        seen.readings += (settled.last + 1).saturating_sub(settled.first);
+        seen.readings += settled.last.wrapping_add(1).saturating_sub(settled.first);
         self.answers = true;
     }
 

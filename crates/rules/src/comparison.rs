@@ -2,7 +2,7 @@
 
 use crate::distribution::Values;
 use crate::shadow::ShadowLimits;
-use crate::verdict::{Against, Breach, Verdict};
+use crate::verdict::{Against, Breach, Verdict, holds};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -157,8 +157,6 @@ fn breach(limits: &ShadowLimits, seen: &ShadowObservation) -> Option<Breach> {
     let frames = seen.frames;
     let whole = frames.max(limits.frames());
     let max = limits.error_share_max();
-    // Not written as "is above", so that a limit that is no number is broken.
-    let holds = |share: f64, max: f64| share <= max;
     if seen.errors > 0 && !holds(seen.errors as f64 / whole as f64, max) {
         return Some(Breach::Errors { share: seen.errors as f64 / frames as f64, max, frames });
     }

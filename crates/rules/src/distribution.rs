@@ -2,7 +2,7 @@
 
 use crate::limits::both;
 use crate::shadow::EVERY_OUTPUT;
-use crate::verdict::{Against, Breach};
+use crate::verdict::{Against, Breach, holds};
 use lineside_sketch::Histogram;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -99,9 +99,7 @@ impl DistanceLimits {
     ) -> Option<Breach> {
         let beyond = other.0.keys().filter_map(|name| {
             let (distance, max) = (seen.distance(other, name, needed)?, self.of(name)?);
-            // Not written as "is above", so that a limit that is no number is broken.
-            let holds = distance <= max;
-            (!holds).then_some((name, distance, max))
+            (!holds(distance, max)).then_some((name, distance, max))
         });
         let (name, distance, max) = beyond.max_by(|a, b| (a.1 - a.2).total_cmp(&(b.1 - b.2)))?;
         Some(Breach::Distribution { name: name.clone(), distance, max, frames, against })

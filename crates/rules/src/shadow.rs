@@ -69,13 +69,14 @@ pub enum Since {
     Live,
 }
 
-/// How far one value may differ from another: `absolute + relative × |active's|`.
+/// How far a value may differ from the one expected, the active release's or a check's:
+/// `absolute + relative × |expected|`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tolerance {
     /// In the output's unit.
     pub absolute: f64,
-    /// As a share of the active release's value.
+    /// As a share of the value expected.
     pub relative: f64,
 }
 
@@ -90,11 +91,9 @@ pub enum Decide {
 }
 
 impl Tolerance {
-    /// Whether `candidate` is close enough to what the `active` release says. Nothing is close to
-    /// NaN.
-    pub fn allows(&self, active: f64, candidate: f64) -> bool {
-        active == candidate
-            || (candidate - active).abs() <= self.absolute + self.relative * active.abs()
+    /// Whether what was `got` is close enough to what was `expected`. Nothing is close to NaN.
+    pub fn allows(&self, expected: f64, got: f64) -> bool {
+        expected == got || (got - expected).abs() <= self.absolute + self.relative * expected.abs()
     }
 
     fn strictest(self, other: Tolerance) -> Tolerance {

@@ -361,15 +361,15 @@ fn breach(
     }
     let frames = seen.frames;
     let (share, max) = (seen.traps as f64 / frames as f64, limits.trap_share_max());
-    if share > max {
+    if !holds(share, max) {
         return Some(Breach::Traps { share, max, frames });
     }
     let (share, max) = (seen.errors as f64 / frames as f64, limits.error_share_max());
-    if share > max {
+    if !holds(share, max) {
         return Some(Breach::Errors { share, max, frames });
     }
     if let (Some(max_ms), Some(p95_ms)) = (limits.latency_p95_ms_max, seen.latency_ms_p95)
-        && p95_ms > max_ms
+        && !holds(p95_ms, max_ms)
     {
         return Some(Breach::Latency { p95_ms, max_ms, frames });
     }
@@ -387,12 +387,17 @@ fn breach(
     before.and_then(|before| difference(limits, seen, before))
 }
 
+/// Whether a value keeps within a limit. Not written as "is not above", so that what is no number does not.
+pub(crate) fn holds(value: f64, max: f64) -> bool {
+    value <= max
+}
+
 /// What differs by more than it may from what the release before has done.
 fn difference(limits: &TrialLimits, seen: &Observation, before: &Observation) -> Option<Breach> {
     let (frames, against) = (seen.frames, Against::Previous);
     if let (Some(ratio_max), Some(p95_ms), Some(other_ms)) =
         (limits.latency_ratio_max, seen.latency_ms_p95, before.latency_ms_p95)
-        && p95_ms > ratio_max * other_ms
+        && !holds(p95_ms, ratio_max * other_ms)
     {
         return Some(Breach::Slower { p95_ms, other_ms, ratio_max, frames, against });
     }
@@ -411,7 +416,7 @@ fn difference(limits: &TrialLimits, seen: &Observation, before: &Observation) ->
         && before.answered() > 0
     {
         let [share, other] = [seen, before].map(|seen| seen.alarms as f64 / seen.answered() as f64);
-        if share.max(other) - share.min(other) > max {
+        if !holds(share.max(other) - share.min(other), max) {
             return Some(Breach::AlarmDifference { share, other, max, frames: answered, against });
         }
     }
@@ -624,6 +629,25 @@ mod tests {
             "share of frames that plugins broke in 0.060 is above 0.050 over 100 frames"
         );
         assert!(matches!(said(30, 2), Verdict::Failed(Breach::Traps { .. })));
+    }
+
+    #[test]
+    fn a_limit_or_a_value_that_is_no_number_never_passes() {
+        let nan = Some(f64::NAN);
+        let none = TrialLimits::default;
+        let seen = Observation { traps: 1, errors: 1, ..lived(100) };
+        for limits in [
+            TrialLimits { trap_share_max: nan, ..none() },
+            TrialLimits { error_share_max: nan, ..none() },
+            TrialLimits { latency_p95_ms_max: nan, ..none() },
+            TrialLimits { latency_ratio_max: nan, ..none() },
+            TrialLimits { alarm_difference_max: nan, ..none() },
+        ] {
+            let verdict = judge(&limits, &seen, Some(&lived(1000)));
+            assert!(matches!(verdict, Verdict::Failed(_)), "{limits:?}");
+        }
+        let unmeasured = Observation { latency_ms_p95: nan, ..lived(100) };
+        assert!(said(unmeasured).contains("latency"));
     }
 
     #[test]
