@@ -97,6 +97,15 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
         config: PathBuf,
     },
+    /// Tell what is captured of each slot: how much, from when to when, and what may be.
+    Capture {
+        /// The settings.
+        #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+        config: PathBuf,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Write what the server has not heard yet into a file, for `lineside device import`.
     Report {
         /// Where to put it: a new file, or a folder, in which it is named after the device and takes the
@@ -128,6 +137,7 @@ pub fn main() -> ExitCode {
         Command::Hold { slot, reason, minutes, config } => hold(slot, reason, minutes, &config),
         Command::Approve { slot, release, config } => approve(slot, release.as_deref(), &config),
         Command::ReleaseHold { slot, config } => release_hold(slot, &config),
+        Command::Capture { config, json } => capture(&config, json),
         Command::Report { output, config, json } => report(&output, &config, json),
     };
     match done {
@@ -223,6 +233,22 @@ fn reached<T>(answer: Result<T, AskError>) -> anyhow::Result<T> {
     }
 }
 
+fn capture(config: &Path, json: bool) -> anyhow::Result<()> {
+    let config = Config::read(config)?;
+    let captured = reached(local::captured(&config.state_dir))?;
+    if json {
+        return print_json(&captured);
+    }
+    for (slot, report) in &captured {
+        print(&format_args!("slot {slot}: {report}\n"))?;
+    }
+    // Readings are the site's: there is no way for them from here to anywhere else.
+    print(
+        &"It stays on this device and is sent nowhere. What the site's policy forbids, or agent.toml wants \
+          no longer at the next start, is removed\n",
+    )
+}
+
 fn report(file: &Path, config: &Path, json: bool) -> anyhow::Result<()> {
     let config = Config::read(config)?;
     if file.is_file() {
@@ -263,7 +289,10 @@ fn write_whole(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
         let mut out = std::fs::File::create_new(&part)?;
         out.write_all(bytes)?;
         out.sync_all()?;
-        std::fs::rename(&part, file)
+        std::fs::rename(&part, file)?;
+        // The name is on the medium only with its folder.
+        let folder = file.parent().filter(|folder| *folder != Path::new(""));
+        std::fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
     };
     put().inspect_err(|_| drop(std::fs::remove_file(&part)))
 }

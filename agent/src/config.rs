@@ -35,6 +35,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use telemetry::TelemetryFile;
 
+/// Slots that a device may have: its status and its answers have room for as many.
+pub const SLOTS_MAX: usize = 32;
 /// Largest file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -155,6 +157,9 @@ fn wrong<T>(field: impl Into<String>, problem: impl Into<String>) -> Result<T, W
 fn check(file: ConfigFile, folder: &Path) -> Result<Config, Wrong> {
     if file.slots.is_empty() {
         return wrong("slots", "there must be at least one, as [slots.NAME]");
+    }
+    if file.slots.len() > SLOTS_MAX {
+        return wrong("slots", format!("at most {SLOTS_MAX} are possible"));
     }
     let mut sources = BTreeMap::new();
     for (name, source) in file.sources {
@@ -302,6 +307,20 @@ mod tests {
             let error = error(from, to);
             assert!(error.contains(name), "{error}");
         }
+    }
+
+    #[test]
+    fn more_slots_than_a_device_can_tell_of_are_refused() {
+        let slots: Vec<String> =
+            (0..=SLOTS_MAX).map(|n| format!("[slots.s{n}]\nsource = \"scada\"\n")).collect();
+        let with = |count: usize| {
+            let more = format!("{}[sources.scada]", slots[..count].concat());
+            read(&FILE.replace("[sources.scada]", &more)).1
+        };
+        // One is there already.
+        assert_eq!(with(SLOTS_MAX - 1).unwrap().slots.len(), SLOTS_MAX);
+        let error = with(SLOTS_MAX).unwrap_err();
+        assert!(error.contains("slots: at most 32 are possible"), "{error}");
     }
 
     #[test]

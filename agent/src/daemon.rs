@@ -6,6 +6,7 @@ mod slots;
 mod trust;
 mod watched;
 
+use crate::capture::CaptureReport;
 use crate::clock::now_unix_ms;
 use crate::config::{Config, DownloadConfig, OutboxFull, SinkKind, SlotConfig, SourceKind};
 use crate::error::chain;
@@ -164,7 +165,8 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
         limits,
         config,
     };
-    tracing::info!("{name} runs with {} slots", house.config.slots.len());
+    let slots: Vec<&str> = house.config.slots.keys().map(SlotName::as_str).collect();
+    tracing::info!("{name} runs; its slots: {}", slots.join(", "));
     let mut watched = Watched::default();
     let ledger = house.ledger.clone();
     watched.task("the ledger", async move { ledger.closed().await });
@@ -219,8 +221,8 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
     if timeout(STOP_MAX, stopping).await.is_err() {
         tracing::warn!("not everything is on disk; the next start goes on from what is");
     }
-    for slot in slots.values() {
-        say_counts(&slot.view().borrow());
+    for (name, slot) in &slots {
+        say_counts(name, &slot.view().borrow());
     }
     done
 }
@@ -245,9 +247,10 @@ fn check_drainable(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn say_counts(view: &SlotView) {
+fn say_counts(slot: &SlotName, view: &SlotView) {
     let counts = &view.counts;
     tracing::info!(
+        %slot,
         "{} readings, {} frames, {} findings, lost {}, doubled {}, dropped {:?}, errors {:?}",
         counts.accepted,
         counts.frames,
@@ -435,6 +438,11 @@ impl House {
                 gave_way: by_sink(&outbox, |findings| findings.gave_way),
             }
         };
+        let places = self.captures();
+        let captured = move || {
+            let told = places.iter().map(|(slot, place)| (slot.clone(), CaptureReport::of(place)));
+            told.collect()
+        };
         // Without the door the device works as before; only people have to look elsewhere.
         let carrier = Carrier {
             device_dir: self.config.device_dir.clone(),
@@ -443,7 +451,7 @@ impl House {
             telemetry: self.telemetry.clone(),
         };
         if let Err(error) =
-            local::serve(store.folder(), status, updates, self.holds.clone(), carrier)
+            local::serve(store.folder(), status, captured, updates, self.holds.clone(), carrier)
         {
             tracing::warn!(
                 "`lineside-agent status`, `install`, `hold` and `report` will not work: {error}"

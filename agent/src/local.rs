@@ -6,6 +6,7 @@
 mod http;
 mod who;
 
+use crate::capture::CaptureReport;
 use crate::error::chain;
 use crate::fleet::carry::{Carried, Carrier, Receipt};
 use crate::status::DeviceStatus;
@@ -14,8 +15,10 @@ use crate::update::driver::{Installed, Updates};
 use lineside_bundle::Digest;
 use lineside_trust::REPORT_BYTES_MAX;
 use lineside_wire::name::SlotName;
+use lineside_wire::v1::event;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Take, Write};
 use std::os::fd::AsRawFd;
@@ -38,6 +41,8 @@ const VISITORS_MAX: usize = 8;
 const QUESTION_MAX: Duration = Duration::from_secs(10);
 /// How long the answer to a question may take: an agent that hangs must not make people hang.
 const STATUS_MAX: Duration = Duration::from_secs(30);
+/// How long an answer may take to be read: whoever stops reading must not keep the door.
+const ANSWER_MAX: Duration = Duration::from_secs(60);
 /// As [`STATUS_MAX`], for a file: the largest that may come, from a slow stick.
 const INSTALL_MAX: Duration = Duration::from_secs(3600);
 /// As [`STATUS_MAX`], for a report: all that waits is read and signed.
@@ -75,6 +80,8 @@ pub enum Question {
         /// The slot.
         slot: SlotName,
     },
+    /// What is captured of each slot.
+    Capture,
     /// For a report that is carried to the server; its bytes follow the line of the answer.
     Report,
 }
@@ -95,6 +102,9 @@ pub struct Delivered {
     /// What became of the server's receipt for a report, if there was one.
     pub receipt: Option<Receipt>,
 }
+
+/// What is captured of each slot.
+pub type Captured = BTreeMap<SlotName, CaptureReport>;
 
 /// Why there was no answer.
 #[derive(Debug, thiserror::Error)]
@@ -121,7 +131,7 @@ pub enum AskError {
     Refused(String),
 }
 
-/// Answers the status, installs files, holds updates back and writes reports, for ever. Must be called
+/// Answers the status and what is captured, installs files, holds updates back and writes reports, for ever. Must be called
 /// within a tokio runtime.
 ///
 /// # Errors
@@ -129,6 +139,7 @@ pub enum AskError {
 pub fn serve(
     state_dir: &Path,
     status: impl Fn() -> DeviceStatus + Send + Sync + 'static,
+    captured: impl Fn() -> Captured + Send + Sync + 'static,
     updates: Updates,
     holds: Holds,
     carrier: Carrier,
@@ -140,7 +151,7 @@ pub fn serve(
         _ => {}
     }
     let listener = UnixListener::bind(door.path())?;
-    let (status, carrier) = (Arc::new(status), Arc::new(carrier));
+    let (status, captured, carrier) = (Arc::new(status), Arc::new(captured), Arc::new(carrier));
     let visitors = Arc::new(Semaphore::new(VISITORS_MAX));
     tokio::spawn(async move {
         loop {
@@ -153,10 +164,11 @@ pub fn serve(
                     continue;
                 }
             };
-            let (status, updates) = (status.clone(), updates.clone());
+            let (status, captured, updates) = (status.clone(), captured.clone(), updates.clone());
             let (holds, carrier) = (holds.clone(), carrier.clone());
             tokio::spawn(async move {
-                if let Err(error) = answer(visitor, &*status, &updates, holds, &carrier).await {
+                let answered = answer(visitor, &*status, captured, &updates, holds, &carrier).await;
+                if let Err(error) = answered {
                     tracing::debug!("{NAME}: {error}");
                 }
                 drop(place);
@@ -169,6 +181,7 @@ pub fn serve(
 async fn answer(
     visitor: UnixStream,
     status: &(impl Fn() -> DeviceStatus + Send + Sync),
+    captured: Arc<impl Fn() -> Captured + Send + Sync + 'static>,
     updates: &Updates,
     holds: Holds,
     carrier: &Carrier,
@@ -180,7 +193,8 @@ async fn answer(
     timeout(QUESTION_MAX, read.read_line(&mut line)).await.map_err(io::Error::other)??;
     if http::is_request(&line) {
         let answered = timeout(QUESTION_MAX, http::answer(&line, &mut read, holds, by));
-        return write.write_all(&answered.await.map_err(io::Error::other)?).await;
+        let answer = answered.await.map_err(io::Error::other)?;
+        return written(&mut write, &answer).await;
     }
     let answer = match serde_json::from_str(&line) {
         Err(error) => to_json(&Answer::<()>::Failed(format!("the question is not known: {error}"))),
@@ -189,10 +203,16 @@ async fn answer(
             let installed = updates.install(file.clone()).await;
             // After the documents, for they may bring the root that names the key of the receipt; and
             // whatever became of them.
-            let receipt = carrier.receipt(file).await;
+            let receipt = carrier.receipt(file.clone()).await;
             to_json(&match installed {
                 Ok(installed) => Answer::Done(Delivered { installed, receipt }),
-                Err(error) => Answer::Failed(chain(error)),
+                Err(error) => {
+                    let (name, why) = (file_name(&file), chain(error));
+                    let text = format!("{name}, brought by {by}, is not installed: {why}");
+                    tracing::warn!("{text}");
+                    carrier.telemetry.event("", event::INSTALL_FAILED, &text);
+                    Answer::Failed(why)
+                }
             })
         }
         Ok(Question::Hold { slot, reason, minutes }) => {
@@ -207,12 +227,26 @@ async fn answer(
             () = gone(&mut read) => return Ok(()),
         },
         Ok(Question::ReleaseHold { slot }) => changed(move || holds.release(&slot, &by)).await,
+        Ok(Question::Capture) => to_json(&match spawn_blocking(move || captured()).await {
+            Ok(captured) => Answer::Done(captured),
+            Err(_) => Answer::Failed("it was cut off".into()),
+        }),
         Ok(Question::Report) => match carrier.told().await {
             Ok((carried, bytes)) => [to_json(&Answer::Done(carried)), bytes].concat(),
             Err(reason) => to_json(&Answer::<()>::Failed(reason)),
         },
     };
-    write.write_all(&answer).await
+    written(&mut write, &answer).await
+}
+
+async fn written(write: &mut (impl AsyncWriteExt + Unpin), answer: &[u8]) -> io::Result<()> {
+    timeout(ANSWER_MAX, write.write_all(answer)).await.map_err(io::Error::other)?
+}
+
+/// What a file is called, for people.
+fn file_name(file: &Path) -> String {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    name.chars().filter(|char| !char.is_control()).collect()
 }
 
 /// Waits until whoever has asked is gone.
@@ -273,6 +307,14 @@ pub fn approve(state_dir: &Path, slot: SlotName, release: Digest) -> Result<Stri
 /// [`AskError`].
 pub fn release_hold(state_dir: &Path, slot: SlotName) -> Result<Hold, AskError> {
     ask(state_dir, &Question::ReleaseHold { slot }, STATUS_MAX)
+}
+
+/// Asks the agent of `state_dir` what is captured of each slot.
+///
+/// # Errors
+/// [`AskError`].
+pub fn captured(state_dir: &Path) -> Result<Captured, AskError> {
+    ask(state_dir, &Question::Capture, STATUS_MAX)
 }
 
 /// Has the agent of `state_dir` write a report: what it holds, and its bytes.

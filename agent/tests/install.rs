@@ -147,6 +147,12 @@ fn what_is_not_signed_for_this_device_or_is_older_changes_nothing() {
     // After all that, the right file is taken.
     assert!(device.install(&papers(second, 6), only(second)).status.success());
     settles_on(&device, "echo v2");
+    // Whoever answers for the device hears of it too, with who it was.
+    let log = fs::read_to_string(device.folder.path().join("agent.log")).unwrap();
+    let told = log
+        .lines()
+        .any(|line| line.contains("parcel.tar, brought by") && line.contains("is not installed: "));
+    assert!(told, "{log}");
     // What of a cut file lies here already does not make it a whole one.
     let path = device.parcel(&papers(second, 7), only(second));
     let whole = fs::read(&path).unwrap();

@@ -384,6 +384,15 @@ fn a_policy_that_a_site_signs_has_its_devices_run_shadows_and_keep_no_readings()
     // network.
     let captured = desk.fleet.device_folder("mill-7").join("state/capture/turbine");
     wait("readings are captured", || captured.exists().then_some(())).unwrap();
+    // People beside the device see what is kept, and what may be.
+    let told = |what: &str| {
+        wait(what, || {
+            let said = desk.fleet.on_device("mill-7", &["capture"]).ok()?;
+            String::from_utf8_lossy(&said.stdout).contains(what).then_some(())
+        })
+        .unwrap();
+    };
+    told("of at most 16384, for 168 hours; readings of 20");
     write(
         "never.toml",
         "[slots.\"*\".shadow]\nframes = 900000\n[slots.turbine.capture]\nallowed = false\n",
@@ -401,6 +410,7 @@ fn a_policy_that_a_site_signs_has_its_devices_run_shadows_and_keep_no_readings()
     let signed = desk.sign("policy-2", "smith").unwrap();
     desk.desk(&["keys", "publish", &signed]).unwrap();
     wait("what was captured is gone", || (!captured.exists()).then_some(())).unwrap();
+    told("slot turbine: nothing is captured: the policy that the site has signed forbids it");
     let others = desk.fleet.device_folder("dale-1").join("state/capture/turbine");
     assert!(others.exists());
 }

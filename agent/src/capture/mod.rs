@@ -10,11 +10,13 @@
 //! state_dir/capture/SLOT/0000000000000007   a segment: records of [length u32][checksum 8 bytes][batch]
 //! ```
 
+mod kept;
 mod permit;
 mod record;
 mod recorder;
 mod segments;
 
+pub use kept::{CaptureReport, Permitted, Place};
 pub use permit::Permit;
 pub use record::{Answer, Entry, Head};
 pub use recorder::Recorder;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Largest batch in bytes: a length beyond it is none of ours.
-const BATCH_BYTES_MAX: usize = 16 << 20;
+pub(super) const BATCH_BYTES_MAX: usize = 4 << 20;
 /// Length and checksum before a batch.
 const PREFIX_BYTES: usize = 4 + CHECKSUM_BYTES;
 const CHECKSUM_BYTES: usize = 8;
@@ -22,6 +22,24 @@ pub enum Entry {
     Reading(Reading),
     /// The release on the route answered a frame.
     Answer(Answer),
+}
+
+impl Entry {
+    /// About how many bytes it takes, as it is written.
+    pub(super) fn bytes(&self) -> usize {
+        /// Numbers and lengths beside what counts.
+        const OTHER: usize = 24;
+        let values = |parts: &[Part]| -> usize {
+            let outputs = parts.iter().flat_map(|part| &part.outputs);
+            outputs.map(|(name, _)| name.len() + OTHER).sum()
+        };
+        OTHER
+            + match self {
+                Entry::Head(head) => head.fields.iter().map(|field| field.len() + 1).sum(),
+                Entry::Reading(reading) => reading.key.len() + 8 * reading.values.len(),
+                Entry::Answer(answer) => answer.key.len() + values(&answer.parts),
+            }
+    }
 }
 
 /// What readings and answers mean.

@@ -19,6 +19,8 @@ use tokio::sync::oneshot;
 const BATCH_EVERY: Duration = Duration::from_secs(1);
 /// Entries after which a batch is written earlier.
 const BATCH_ENTRIES: usize = 2048;
+/// Bytes after which it is, too: rows may be wide, and a batch has to fit into the smallest segment.
+const BATCH_BYTES: usize = 64 << 10;
 /// Requests that wait for the disk; what comes then is dropped.
 const REQUESTS_MAX: usize = 4;
 /// How long a disk that takes nothing is left alone.
@@ -45,6 +47,8 @@ enum Request {
 pub struct Recorder {
     requests: SyncSender<Request>,
     batch: Vec<Entry>,
+    /// About how many bytes it has.
+    batch_bytes: usize,
     since: Instant,
     head: Head,
     dropped: Arc<AtomicU64>,
@@ -71,15 +75,15 @@ impl Recorder {
         };
         std::thread::Builder::new().name("capture".into()).spawn(move || writer.serve(&inbox))?;
         let head = Head { fields: Vec::new(), release: None };
-        let (batch, since) = (Vec::new(), Instant::now());
-        Ok(Recorder { requests, batch, since, head, dropped, permit, bounds })
+        let (batch, batch_bytes, since) = (Vec::new(), 0, Instant::now());
+        Ok(Recorder { requests, batch, batch_bytes, since, head, dropped, permit, bounds })
     }
 
     /// What the entries from here on mean.
     pub fn head(&mut self, head: Head) {
         if self.head != head {
             if !self.batch.is_empty() {
-                self.batch.push(Entry::Head(head.clone()));
+                self.push(Entry::Head(head.clone()));
             }
             self.head = head;
         }
@@ -104,6 +108,7 @@ impl Recorder {
         }
         if bounds.is_none() {
             self.batch.clear();
+            self.batch_bytes = 0;
             return;
         }
         if now.saturating_duration_since(self.since) >= BATCH_EVERY {
@@ -139,16 +144,22 @@ impl Recorder {
         if self.batch.is_empty() {
             self.since = Instant::now();
             // Whoever reads a batch need not have read the one before.
-            self.batch.push(Entry::Head(self.head.clone()));
+            self.push(Entry::Head(self.head.clone()));
         }
-        self.batch.push(entry);
-        if self.batch.len() >= BATCH_ENTRIES {
+        self.push(entry);
+        if self.batch.len() >= BATCH_ENTRIES || self.batch_bytes >= BATCH_BYTES {
             self.hand_over();
         }
     }
 
+    fn push(&mut self, entry: Entry) {
+        self.batch_bytes = self.batch_bytes.saturating_add(entry.bytes());
+        self.batch.push(entry);
+    }
+
     fn hand_over(&mut self) {
         let batch = std::mem::take(&mut self.batch);
+        self.batch_bytes = 0;
         if batch.is_empty() {
             return;
         }
@@ -257,8 +268,11 @@ impl Writer {
             self.dropped.fetch_add(entries(batch), Ordering::Relaxed);
             return;
         }
-        if let Err(error) = self.try_write(batch) {
+        let written = self.try_write(batch);
+        if !matches!(written, Ok(true)) {
             self.dropped.fetch_add(entries(batch), Ordering::Relaxed);
+        }
+        if let Err(error) = written {
             if self.failed.is_none() {
                 let folder = self.folder.display();
                 tracing::warn!("readings are not captured in {folder}: {}", chain(error));
@@ -271,12 +285,13 @@ impl Writer {
         }
     }
 
-    fn try_write(&mut self, batch: &[Entry]) -> io::Result<()> {
+    /// False where there is no room for it. Where nothing may be kept, nothing is missing.
+    fn try_write(&mut self, batch: &[Entry]) -> io::Result<bool> {
         let ring = match self.ring.take() {
             Some(ring) => ring,
             None => match self.bounds {
                 Some(bounds) => Ring::open(&self.folder, bounds)?,
-                None => return Ok(()),
+                None => return Ok(true),
             },
         };
         self.ring.insert(ring).write(batch, SystemTime::now())
@@ -387,6 +402,24 @@ mod tests {
 
     fn head(field: &str) -> Head {
         Head { fields: vec![field.into()], release: None }
+    }
+
+    #[test]
+    fn wide_rows_are_captured_and_never_take_more_than_the_site_has_signed() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("ring");
+        let mut recorder = Recorder::start(&folder, permit(&allowed())).unwrap();
+        for sequence in 0..400 {
+            let values = vec![0.5; 1024];
+            recorder.reading(Reading { key: "k".into(), sequence, time_unix_ns: 0, values });
+            // A disk that keeps up.
+            if sequence % 8 == 0 {
+                let past = recorder.past(1, None).blocking_recv().unwrap();
+                assert_eq!(past.readings[0].0.sequence, sequence);
+                assert!(size(&folder) <= BOUNDS.bytes_max, "{}", size(&folder));
+            }
+        }
+        assert_eq!(recorder.take_dropped(), 0);
     }
 
     #[test]

@@ -1,20 +1,23 @@
 //! The segments of one slot: written one after the other, removed from the oldest on.
 
-use super::record::{Answer, Entry, decode, encode};
+use super::record::{Answer, BATCH_BYTES_MAX, Entry, decode, encode};
 use lineside_bundle::Digest;
 use lineside_runtime::Reading;
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// Segments that a ring is made of: what gives way at once is one of them.
+/// Segments that a ring is made of at least: what gives way at once is one of them.
 const SEGMENTS: u64 = 8;
-/// Files of a ring, however small they are.
-const FILES_MAX: usize = 64;
+/// Largest segment in bytes, however large the ring may be: each is read whole.
+const SEGMENT_BYTES_MAX: u64 = 4 << 20;
+/// Segments that may be smaller than they could be, because what is too old must not lie in one with
+/// what is fresh.
+const SMALL_MAX: u64 = 64;
 
 /// Bounds of a ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +53,7 @@ impl Ring {
         let mut ring = Ring { folder: folder.to_owned(), bounds, segments, open: None, begun };
         if let Some((number, size)) = ring.segments.back_mut() {
             let path = folder.join(name(*number));
-            let (_, whole) = decode(&fs::read(&path)?);
+            let (_, whole) = decode(&read_segment(&path)?);
             if (whole as u64) < *size {
                 OpenOptions::new().write(true).open(&path)?.set_len(whole as u64)?;
                 *size = whole as u64;
@@ -65,11 +68,15 @@ impl Ring {
     }
 
     /// Writes a batch, which begins with its head. The system has it then; the medium gets it when the
-    /// system likes.
+    /// system likes. False where it is larger than a segment may be: nothing of it is kept, so that the
+    /// ring stays within its bounds.
     ///
     /// # Errors
     /// What the disk says. Nothing of the batch is then read again.
-    pub fn write(&mut self, batch: &[Entry], now: SystemTime) -> io::Result<()> {
+    pub fn write(&mut self, batch: &[Entry], now: SystemTime) -> io::Result<bool> {
+        let Some(bytes) = encode(batch).filter(|it| it.len() as u64 <= self.segment_bytes()) else {
+            return Ok(false);
+        };
         self.give_way(now)?;
         let full = self.segments.back().is_none_or(|(_, size)| *size >= self.segment_bytes());
         // However little comes, what is too old must not lie in one segment with what is fresh.
@@ -77,7 +84,7 @@ impl Ring {
         if full || age >= self.bounds.age_max / SEGMENTS as u32 || self.open.is_none() {
             self.begin(now)?;
         }
-        self.append(batch)
+        self.append(&bytes).map(|()| true)
     }
 
     fn begin(&mut self, now: SystemTime) -> io::Result<()> {
@@ -90,12 +97,11 @@ impl Ring {
         Ok(())
     }
 
-    fn append(&mut self, batch: &[Entry]) -> io::Result<()> {
-        let bytes = encode(batch).ok_or_else(|| io::Error::other("a batch beyond all bounds"))?;
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         let (Some(file), Some((_, size))) = (&mut self.open, self.segments.back_mut()) else {
             return Err(io::Error::other("no segment is open"));
         };
-        let written = file.write_all(&bytes);
+        let written = file.write_all(bytes);
         match written {
             Ok(()) => *size += bytes.len() as u64,
             Err(_) => {
@@ -122,7 +128,7 @@ impl Ring {
                 // A clock that went back says nothing of its age.
                 age.is_none_or(|age| age <= self.bounds.age_max)
             };
-            if room && self.segments.len() <= FILES_MAX && fresh() {
+            if room && self.segments.len() as u64 <= self.files_max() && fresh() {
                 break;
             }
             match fs::remove_file(&path) {
@@ -137,7 +143,12 @@ impl Ring {
     }
 
     fn segment_bytes(&self) -> u64 {
-        (self.bounds.bytes_max / SEGMENTS).max(1)
+        (self.bounds.bytes_max / SEGMENTS).clamp(1, SEGMENT_BYTES_MAX)
+    }
+
+    /// Files of the ring, however small they are.
+    fn files_max(&self) -> u64 {
+        self.bounds.bytes_max / self.segment_bytes() + SMALL_MAX
     }
 }
 
@@ -163,7 +174,7 @@ pub fn read(folder: &Path, readings_max: usize) -> io::Result<Past> {
     };
     // From the newest on, so that no more is held than is wanted.
     for (number, _) in segments.into_iter().rev() {
-        let bytes = match fs::read(folder.join(name(number))) {
+        let bytes = match read_segment(&folder.join(name(number))) {
             // It gave way meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => break,
             bytes => bytes?,
@@ -196,6 +207,19 @@ pub fn read(folder: &Path, readings_max: usize) -> io::Result<Past> {
     Ok(past)
 }
 
+/// A segment, as far as one of ours can go: a batch is begun while there is room for it.
+fn read_segment(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let longest = SEGMENT_BYTES_MAX + 2 * BATCH_BYTES_MAX as u64;
+    File::open(path)?.take(longest).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// What a segment holds, as far as it is whole.
+pub(super) fn segment(path: &Path) -> io::Result<Vec<Entry>> {
+    Ok(decode(&read_segment(path)?).0)
+}
+
 /// Removes the ring in `folder`. Whether there was one.
 ///
 /// # Errors
@@ -208,12 +232,12 @@ pub fn forget(folder: &Path) -> io::Result<bool> {
     }
 }
 
-fn name(number: u64) -> String {
+pub(super) fn name(number: u64) -> String {
     format!("{number:016x}")
 }
 
 /// Numbers and sizes of the segments, from the oldest on. Other files are none of ours.
-fn list(folder: &Path) -> io::Result<Vec<(u64, u64)>> {
+pub(super) fn list(folder: &Path) -> io::Result<Vec<(u64, u64)>> {
     let mut segments = Vec::new();
     for file in fs::read_dir(folder)? {
         let file = file?;
@@ -269,6 +293,29 @@ mod tests {
             (past.readings[0].0.sequence, &*past.readings[0].1),
             (1997, &["x".to_owned()][..])
         );
+    }
+
+    #[test]
+    fn a_large_ring_is_made_of_segments_that_fit_into_memory_and_none_breaks_its_bounds() {
+        let folder = tempfile::tempdir().unwrap();
+        let large = Bounds { bytes_max: 8 << 30, age_max: HOUR };
+        let mut ring = Ring::open(folder.path(), large).unwrap();
+        let wide = |sequence| {
+            let values = vec![0.5; 8 << 10];
+            Entry::Reading(Reading { key: "k".into(), sequence, time_unix_ns: 0, values })
+        };
+        for sequence in 0..160 {
+            assert!(ring.write(&[head("x"), wide(sequence)], SystemTime::now()).unwrap());
+        }
+        let sizes: Vec<u64> = list(folder.path()).unwrap().iter().map(|(_, size)| *size).collect();
+        assert!(sizes.len() >= 3 && sizes.iter().all(|size| *size < SEGMENT_BYTES_MAX + (1 << 17)));
+        assert!(numbers(folder.path()).into_iter().eq(0..160));
+        // In a small one there is no room for such a reading, and the ring goes on without it.
+        let folder = tempfile::tempdir().unwrap();
+        let mut ring = Ring::open(folder.path(), SMALL).unwrap();
+        assert!(!ring.write(&[head("x"), wide(0)], SystemTime::now()).unwrap());
+        assert!(ring.write(&[head("x"), reading(1)], SystemTime::now()).unwrap());
+        assert_eq!(numbers(folder.path()), [1]);
     }
 
     #[test]

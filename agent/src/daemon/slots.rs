@@ -3,7 +3,7 @@
 use super::House;
 use super::hands::SlotHands;
 use super::watched::Watched;
-use crate::capture::{Permit, Recorder, forget};
+use crate::capture::{Permit, Place, Recorder, forget};
 use crate::config::{SlotConfig, SourceKind};
 use crate::ledger::Position;
 use crate::source::Arrival;
@@ -19,6 +19,8 @@ use anyhow::Context;
 use lineside_bundle::{Digest, Port};
 use lineside_wire::name::{DeviceId, SlotName};
 use lineside_wire::v1::event;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -48,6 +50,20 @@ impl House {
         Site::new(name.clone(), updates, in_use, self.holds.clone(), self.journal.clone())
     }
 
+    /// Where what is captured of each slot lies, and what may.
+    pub(super) fn captures(&self) -> BTreeMap<SlotName, Place> {
+        let place = |(name, config): (&SlotName, &SlotConfig)| {
+            let permit = |bounds| Permit::new(bounds, name.clone(), self.site.clone());
+            let place = Place { folder: self.captured(name), permit: config.capture.map(permit) };
+            (name.clone(), place)
+        };
+        self.config.slots.iter().map(place).collect()
+    }
+
+    fn captured(&self, slot: &SlotName) -> PathBuf {
+        self.config.state_dir.join("capture").join(slot.as_str())
+    }
+
     /// Opens a slot with its source and the driver of its updates. `drivers` hears when that has ended.
     pub(super) fn open_slot(
         &self,
@@ -59,7 +75,7 @@ impl House {
     ) -> anyhow::Result<Opened> {
         let (arrivals, inbox) = mpsc::channel(ARRIVALS_MAX);
         let (receipts, committed) = mpsc::unbounded_channel();
-        let captured = self.config.state_dir.join("capture").join(name.as_str());
+        let captured = self.captured(name);
         let capture = config.capture.map(|bounds| {
             Recorder::start(&captured, Permit::new(bounds, name.clone(), self.site.clone()))
         });

@@ -9,8 +9,6 @@ use lineside_bundle::{Digest, Manifest, OciManifest};
 use lineside_wire::name::SlotName;
 use lineside_wire::v1::{Answer, Ask, Objection, SlotAnswer};
 
-/// Slots that are answered for.
-const SLOTS_MAX: usize = 32;
 /// Objections of a slot that are told; the last one says how many more there are.
 const OBJECTIONS_MAX: usize = 8;
 /// Longest objection in bytes, so that all of an answer fits into its message.
@@ -23,7 +21,7 @@ pub fn answer(ask: &Ask, surroundings: &Surroundings) -> Answer {
             let facts = surroundings.facts(&oci);
             let slots: Vec<SlotName> = match &ask.slot {
                 Some(slot) => slot.parse().into_iter().collect(),
-                None => facts.slots.keys().take(SLOTS_MAX).cloned().collect(),
+                None => facts.slots.keys().cloned().collect(),
             };
             let judged = |slot: &SlotName| {
                 let objections = judge(&oci, &manifest, slot, &facts);
@@ -70,7 +68,7 @@ fn told_of(mut objections: Vec<(String, bool)>) -> Vec<Objection> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
+    use crate::config::{Config, SLOTS_MAX};
     use crate::update::blobs::Blobs;
     use lineside_bundle::{BuiltBundle, BundleFile, build};
     use lineside_wire::v1::ReleaseRef;

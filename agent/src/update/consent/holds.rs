@@ -41,6 +41,7 @@ impl Hold {
         let Hold { reason, by, .. } = self;
         match self.minutes {
             None => format!("held back by hand ({by}) until it is released: {reason}"),
+            Some(1) => format!("held back by hand ({by}) for a minute: {reason}"),
             Some(minutes) => format!("held back by hand ({by}) for {minutes} minutes: {reason}"),
         }
     }
@@ -202,7 +203,11 @@ impl Holds {
             *left > 0
         });
         for (slot, reason) in &ended {
-            (self.tell)(slot, None, &format!("its time is over: {reason}"));
+            (self.tell)(
+                slot,
+                None,
+                &format!("no longer held back by hand, its time is over: {reason}"),
+            );
         }
         ended.into_iter().map(|(slot, _)| slot).collect()
     }
@@ -304,7 +309,10 @@ mod tests {
         holds.write_all(&ended);
         assert_eq!(open(&database).0.of(&slot()), None);
         let told = told.lock().unwrap();
-        assert_eq!(told.last().unwrap(), "line false its time is over: surgery");
+        assert_eq!(
+            told.last().unwrap(),
+            "line false no longer held back by hand, its time is over: surgery"
+        );
     }
 
     #[test]
