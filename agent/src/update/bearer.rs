@@ -5,8 +5,10 @@
 
 use crate::update::download::DownloadError;
 use crate::update::server::origin;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::io::Read;
 use std::sync::{Mutex, PoisonError};
 use ureq::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
@@ -18,6 +20,9 @@ const ANSWER_BYTES_MAX: u64 = 64 << 10;
 const PART_BYTES_MAX: usize = 1 << 10;
 /// Bundles whose tokens are kept. Then all are forgotten, and asked for again.
 const TOKENS_MAX: usize = 64;
+
+/// What may not stand in a part of a query as it is (RFC 3986, section 2.3).
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The tokens of a registry, by the bundle that they are for. Each is shown until it is refused.
 #[derive(Debug, Default)]
@@ -158,18 +163,9 @@ fn value_of(text: &str) -> Option<(String, &str)> {
     (value.len() <= PART_BYTES_MAX).then_some((value, rest))
 }
 
-/// A text as a part of a query (RFC 3986, section 2.3): what is not unreserved as `%` and two digits.
-fn encoded(text: &str) -> String {
-    let mut out = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                out.push(byte.into());
-            }
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
+/// A text as a part of a query.
+fn encoded(text: &str) -> impl Display {
+    utf8_percent_encode(text, RESERVED)
 }
 
 #[cfg(test)]

@@ -3,10 +3,14 @@
 use super::error::RepositoryError;
 use crate::key::material;
 use lineside_bundle::Digest;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sigstore_tuf::{
     Key, MetaFile, Metadata, Root, Snapshot, Targets, Timestamp, TrustedMetadataSet,
 };
 use std::collections::{BTreeMap, BTreeSet};
+
+/// What may not stand in the path of a URL as it is (RFC 3986, section 2.3).
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The roles of every root.
 pub(crate) const ROLES: [&str; 4] = ["root", "timestamp", "snapshot", "targets"];
@@ -163,19 +167,9 @@ pub(super) fn promised(
     Ok(None)
 }
 
-/// A document's name as the core asks for it and keeps it: what may not stand in the path of a URL
-/// as `%` and two digits.
+/// A document's name as the core asks for it and keeps it: as it stands in the path of a URL.
 fn file_name(document: &str) -> String {
-    let mut name = String::new();
-    for byte in document.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                name.push(byte.into());
-            }
-            _ => name.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    name
+    utf8_percent_encode(document, RESERVED).to_string()
 }
 
 /// The first delegated role on the way to `path` that the snapshot does not list.
