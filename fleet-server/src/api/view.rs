@@ -9,7 +9,7 @@ use crate::release::Assigned;
 use crate::store::from_row;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
@@ -17,6 +17,9 @@ use utoipa::ToSchema;
 const SILENT_MAX: Duration = Duration::from_secs(11 * 60);
 /// How long a device may be away without anybody being told.
 const AWAY_MAX: Duration = Duration::from_secs(120);
+/// What is said of a name that two agents use.
+const TWINS: &str = "two agents speak under its name, and each ends the other's connection: was its folder \
+    or its card copied? `lineside device reissue` gives a new password to the one that stays";
 /// Events that come with a device.
 const EVENTS_SHOWN: u64 = 100;
 
@@ -158,6 +161,9 @@ pub(crate) async fn list(fleet: &Fleet, devices: Vec<Device>) -> Result<Vec<Devi
         };
         let silent = silent(&device, shown.connected, now);
         shown.attention = attention(&shown, releases_version, silent);
+        if fleet.ear.twins.are(&device.id, Instant::now()) {
+            shown.attention.insert(0, TWINS.into());
+        }
         shown
     });
     Ok(shown.collect())

@@ -3,6 +3,7 @@
 use crate::bounds::WAITING_BYTES_MAX;
 use crate::error::{Error, chain};
 use crate::fleet::Fleet;
+use crate::ingest::twins::Twins;
 use crate::quiet::Quiet;
 use crate::registry::unix_ms;
 use lineside_wire::envelope::decode;
@@ -32,6 +33,8 @@ pub(crate) struct Ear {
     waiting_bytes: AtomicUsize,
     pub(super) closed: AtomicBool,
     pub(super) quiet: Quiet,
+    /// Agents that share a name.
+    pub twins: Twins,
 }
 
 impl Ear {
@@ -99,6 +102,7 @@ async fn take_status(
         Ok(status) => status,
         Err(error) => return unreadable(fleet, device, "status", &error.to_string()).await,
     };
+    fleet.ear.twins.hear(device, status.boot, Instant::now());
     fleet.clock.hear(status.wall_clock_unix_ms, now);
     fleet.registry.heard(device, &status, unix_ms(now), now).await?;
     if fleet.lacks_documents(device).await? {

@@ -10,6 +10,7 @@ mod record;
 mod repeats;
 mod stored;
 mod telemetry;
+mod twins;
 
 pub(crate) use across::Names;
 pub(crate) use carried::{Imported, import};

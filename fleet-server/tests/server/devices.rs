@@ -185,6 +185,16 @@ async fn a_release_that_the_device_would_refuse_is_not_assigned_and_a_slot_it_la
     server.wait_for("/api/v1/devices/line-3", |shown| {
         shown["slots"]["turbine"]["hold"] == "held back by hand (anna) for 2 minutes: the belt"
     });
+    // Two agents under one name take turns.
+    let mut turns = Vec::new();
+    for boot in [7, 8, 7] {
+        let status = v1::Status { boot, ..status.clone() };
+        device.publish("lineside/v1/line-3/up/status", encode(&status).unwrap()).await;
+        server.wait_for("/api/v1/devices/line-3", |shown| shown["boot"] == boot);
+        let shown = server.get("/api/v1/devices/line-3").json();
+        turns.push(shown["attention"].to_string().contains("two agents speak under its name"));
+    }
+    assert_eq!(turns, [false, false, true]);
     // Told as moments of this clock, for the device tells how much of its running is left.
     let shown = server.get("/api/v1/devices/line-3").json();
     let moment = |name: &str| {
