@@ -16,7 +16,7 @@ mod token;
 pub mod words;
 
 use crate::connection::Connection;
-use crate::new_files::{NewFiles, Readers};
+use crate::new_files::{self, NewFiles, Readers};
 use crate::output::{Output, Usage};
 use crate::server::{OnlineKeys, Server};
 use anyhow::{Context, bail};
@@ -60,7 +60,7 @@ pub enum KeysCommand {
     Publish(publish::Publish),
     /// Write the public parts of the server's keys to a file, for `--online-keys`.
     Online {
-        /// Where to put them.
+        /// Where to put them; nothing is written over.
         #[arg(short, long)]
         output: PathBuf,
     },
@@ -142,13 +142,13 @@ fn make(new: &NewKeys, connection: &Connection, output: &Output) -> anyhow::Resu
         director: online.director,
     };
     let root = sign_root(&spec, &[&root_key]);
-    Root::pin(&root).context("these keys make no root")?;
+    let pinned = Root::pin(&root).context("these keys make no root")?;
     files.fill(ROOT, &root)?;
     files.keep();
 
     let here = folder.display();
     if let Some(server) = &server {
-        server.put_root(&root).with_context(|| {
+        server.put_roots(&[pinned]).with_context(|| {
             format!("the keys are in {here}, the server has no root yet; try `lineside keys publish --keys {here}`")
         })?;
     }
@@ -170,8 +170,7 @@ fn make(new: &NewKeys, connection: &Connection, output: &Output) -> anyhow::Resu
 
 fn online(file: &Path, connection: &Connection, output: &Output) -> anyhow::Result<()> {
     let keys = Server::at(connection)?.online_keys()?;
-    std::fs::write(file, serde_json::to_vec_pretty(&keys)?)
-        .with_context(|| format!("cannot write {}", file.display()))?;
+    new_files::make(file, &serde_json::to_vec_pretty(&keys)?)?;
     let (director, online) = (keys.director.id(), keys.online.id());
     let text = format!("{}\ndirector {director}\nonline   {online}", file.display());
     output.print(text, &json!({ "file": file, "director": director, "online": online }))

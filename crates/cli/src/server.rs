@@ -111,11 +111,6 @@ impl Server {
         self.document("/api/v1/root")
     }
 
-    /// Gives it a root.
-    pub fn put_root(&self, root: &[u8]) -> anyhow::Result<()> {
-        self.send(Method::PUT, "/api/v1/root", Some((JSON, root)))?.done().map(drop)
-    }
-
     /// Gives it roots that follow each other, the first of them the one that it has or begins with.
     pub fn put_roots(&self, roots: &[Root]) -> anyhow::Result<()> {
         let texts: Result<Vec<&str>, _> =
@@ -164,7 +159,8 @@ impl Server {
             archive::BLOB_BYTES_MAX,
         )?;
         match answer.status {
-            404 => Ok(false),
+            // What it cannot read it lacks, too.
+            404 | 500..=599 => Ok(false),
             _ => Ok(Digest::of(&answer.done()?) == *digest),
         }
     }

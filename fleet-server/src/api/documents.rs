@@ -5,7 +5,7 @@ use crate::api::caller::Administrator;
 use crate::api::extract::{Bytes, Json, Query};
 use crate::error::Error;
 use crate::fleet::Fleet;
-use crate::release::OnlineKeys;
+use crate::release::{OnlineKeys, ROOT_BYTES_MAX};
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
@@ -56,26 +56,10 @@ pub(crate) async fn root(
     Ok(json_bytes(bytes))
 }
 
-/// Takes the first root on the administrator's word, and each next one by the last.
-#[utoipa::path(put, path = "/api/v1/root", security(("administrator" = [])),
-    request_body(content = Object, content_type = "application/json"),
-    responses((status = 200, body = Accepted), (status = 422, body = Problem)))]
-pub(crate) async fn put_root(
-    _: Administrator,
-    State(fleet): State<Arc<Fleet>>,
-    Bytes(bytes): Bytes,
-) -> Result<Json<Accepted>, Error> {
-    let now = OffsetDateTime::now_utc();
-    let version = fleet.documents.accept_roots(vec![bytes], now).await?;
-    fleet.repository.renew(now).await?;
-    fleet.news.notify_one();
-    tracing::info!("root {version} accepted");
-    Ok(Json(Accepted { version }))
-}
-
-/// Takes roots that follow each other, each as it was signed. A server without a root begins with the
-/// first of them, and the last must name its keys: so the people with root keys have a server followed
-/// that stands in for one that is lost.
+/// Takes roots that follow each other, each as it was signed and the first of them by the last that is
+/// here. A server without a root begins with the first of them on the administrator's word, and the last
+/// must name its keys: so the people with root keys have a server followed that stands in for one that is
+/// lost.
 #[utoipa::path(put, path = "/api/v1/roots", security(("administrator" = [])),
     request_body = Vec<String>,
     responses((status = 200, body = Accepted), (status = 422, body = Problem)))]
@@ -85,6 +69,9 @@ pub(crate) async fn put_roots(
     Json(roots): Json<Vec<String>>,
 ) -> Result<Json<Accepted>, Error> {
     let now = OffsetDateTime::now_utc();
+    if roots.iter().any(|root| root.len() > ROOT_BYTES_MAX) {
+        return Err(Error::TooLarge(format!("a root has {ROOT_BYTES_MAX} bytes at most")));
+    }
     let roots = roots.into_iter().map(String::into_bytes).collect();
     let version = fleet.documents.accept_roots(roots, now).await?;
     fleet.repository.renew(now).await?;

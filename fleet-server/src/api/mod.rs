@@ -20,7 +20,7 @@ mod view;
 
 use crate::artifact::MANIFEST_BYTES_MAX;
 use crate::fleet::Fleet;
-use crate::release::{RELEASES_BYTES_MAX, ROLE_BYTES_MAX, ROOT_BYTES_MAX};
+use crate::release::{RELEASES_BYTES_MAX, ROLE_BYTES_MAX};
 use axum::http::{HeaderValue, header};
 use axum::{Extension, Router};
 use extract::BodyBytesMax;
@@ -92,11 +92,7 @@ pub(crate) fn router(fleet: Arc<Fleet>) -> Router {
         .layer(bounded(JSON_BYTES_MAX))
         .merge(
             OpenApiRouter::new()
-                .routes(routes!(documents::root, documents::put_root))
-                .layer(bounded(ROOT_BYTES_MAX)),
-        )
-        .merge(
-            OpenApiRouter::new()
+                .routes(routes!(documents::root))
                 .routes(routes!(documents::put_roots))
                 .layer(bounded(ROOTS_BYTES_MAX)),
         )

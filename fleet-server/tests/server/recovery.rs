@@ -99,7 +99,7 @@ fn after_the_servers_keys_were_replaced_assignments_are_handed_out_that_devices_
     server.add_device("line-3");
     server.assign("line-3", "turbine", "turbine/1");
     let server = with_new_keys(server, data.path(), &mut signers);
-    let reply = server.put("/api/v1/root", &signers.root_bytes());
+    let reply = server.put_root(&signers.root_bytes());
     assert_eq!(reply.status, 200, "{}", reply.text());
     let trusted = handed_out(&server, &signers.root_bytes());
     assert_eq!(trusted.seen().version, 2);
@@ -130,7 +130,7 @@ fn who_stole_the_release_keys_does_not_have_the_last_word() {
     signers.release = key();
     signers.spec.version = 2;
     signers.spec.releases = (vec![signers.release.public()], 1);
-    assert_eq!(server.put("/api/v1/root", &signers.root_bytes()).status, 200);
+    assert_eq!(server.put_root(&signers.root_bytes()).status, 200);
     let mut draft = ReleasesDraft::after(Some(&kept));
     let second = artifact("turbine", "2");
     second.push(&server);
@@ -284,7 +284,7 @@ async fn who_is_connected_hears_at_once_what_people_have_signed() {
         }
     };
     signers.spec.version = 2;
-    server.put("/api/v1/root", &signers.root_bytes());
+    server.put_root(&signers.root_bytes());
     told("2.root.json").await;
     signers.release(&server, "2");
     told("2.targets.json").await;

@@ -45,21 +45,21 @@ fn a_root_is_taken_if_it_names_this_server_and_follows_the_last() {
 
     let mut foreign = signers.spec.clone();
     foreign.director = key().public();
-    let error = server.put("/api/v1/root", &sign_root(&foreign, &[&signers.root])).error(422);
+    let error = server.put_root(&sign_root(&foreign, &[&signers.root])).error(422);
     assert!(error.contains("director"), "{error}");
-    let unsigned = server.put("/api/v1/root", &sign_root(&signers.spec, &[])).error(422);
+    let unsigned = server.put_root(&sign_root(&signers.spec, &[])).error(422);
     assert!(unsigned.contains("signed"), "{unsigned}");
-    let stranger = server.put("/api/v1/root", &sign_root(&signers.spec, &[&key()])).error(422);
+    let stranger = server.put_root(&sign_root(&signers.spec, &[&key()])).error(422);
     assert!(stranger.contains("signed"), "{stranger}");
-    assert!(server.put("/api/v1/root", b"{}").error(422).contains("root"));
+    assert!(server.put_root(b"{}").error(422).contains("root"));
 
     let first = signers.root_bytes();
-    assert_eq!(server.put("/api/v1/root", &first).json()["version"], 1);
-    assert_eq!(server.put("/api/v1/root", &first).json()["version"], 1, "the same again");
+    assert_eq!(server.put_root(&first).json()["version"], 1);
+    assert_eq!(server.put_root(&first).json()["version"], 1, "the same again");
     signers.spec.version = 3;
-    assert!(server.put("/api/v1/root", &signers.root_bytes()).error(422).contains("version 3"));
+    assert!(server.put_root(&signers.root_bytes()).error(422).contains("version 3"));
     signers.spec.version = 2;
-    assert_eq!(server.put("/api/v1/root", &signers.root_bytes()).json()["version"], 2);
+    assert_eq!(server.put_root(&signers.root_bytes()).json()["version"], 2);
     assert_eq!(server.get("/api/v1/root?version=1").body, first);
     assert_eq!(server.get("/api/v1/root").body, signers.root_bytes());
 }
@@ -167,7 +167,7 @@ async fn a_device_is_sent_what_it_lacks_and_nothing_else() {
 
     // While it is away a root, a release and an assignment come; it gets them when it is back.
     signers.spec.version = 2;
-    server.put("/api/v1/root", &signers.root_bytes());
+    server.put_root(&signers.root_bytes());
     signers.release(&server, "2");
     server.assign("line-3", "turbine", "turbine/2");
     let mut device = Client::device(&server, "line-3", &password).await;
@@ -240,7 +240,7 @@ fn after_the_release_keys_were_replaced_the_list_is_given_and_signed_anew() {
     signers.release = key();
     signers.spec.version = 2;
     signers.spec.releases = (vec![signers.release.public()], 1);
-    assert_eq!(server.put("/api/v1/root", &signers.root_bytes()).status, 200);
+    assert_eq!(server.put_root(&signers.root_bytes()).status, 200);
     assert_eq!(server.get("/api/v1/releases").body, list, "byte for byte as it was signed");
     let error = server.assign("line-3", "turbine", "turbine/1").error(422);
     assert!(error.contains("not signed"), "{error}");

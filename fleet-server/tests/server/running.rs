@@ -141,6 +141,12 @@ impl Running {
         self.ask("PUT", path, As::Administrator, body)
     }
 
+    /// Gives it a root.
+    pub fn put_root(&self, root: &[u8]) -> Reply {
+        let root = String::from_utf8(root.to_vec()).unwrap();
+        self.put("/api/v1/roots", json!([root]).to_string().as_bytes())
+    }
+
     /// What a browser is given for the token.
     pub fn log_in(&self) -> String {
         let reply = self.ask("GET", &format!("/?token={}", self.token), As::Nobody, b"");

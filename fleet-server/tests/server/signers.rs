@@ -47,7 +47,7 @@ impl Signers {
     /// The same, and the root is uploaded.
     pub fn enrolled(server: &Running) -> Signers {
         let signers = Signers::new(server);
-        let reply = server.put("/api/v1/root", &signers.root_bytes());
+        let reply = server.put_root(&signers.root_bytes());
         assert_eq!(reply.status, 200, "{}", reply.text());
         signers
     }

@@ -124,7 +124,7 @@ fn a_client_follows_releases_and_roots_as_they_come() {
 
     scene.signers.spec.version = 2;
     scene.signers.spec.expires += Duration::days(1);
-    let reply = scene.server.put("/api/v1/root", &scene.signers.root_bytes());
+    let reply = scene.server.put_root(&scene.signers.root_bytes());
     assert_eq!(reply.status, 200, "{}", reply.text());
     assert_eq!(scene.refresh().unwrap(), Versions { root: 2, ..after });
     scene.signers.release(&scene.server, "3");
@@ -138,7 +138,7 @@ fn a_root_must_name_the_key_that_signs_snapshot_and_timestamp_here() {
     let mut signers = Signers::new(&server);
     signers.spec.online = key().public();
     let root = sign_root(&signers.spec, &[&signers.root]);
-    let error = server.put("/api/v1/root", &root).error(422);
+    let error = server.put_root(&root).error(422);
     assert!(error.contains("this server's online key"), "{error}");
 }
 
