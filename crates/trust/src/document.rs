@@ -15,8 +15,8 @@ use time::macros::format_description;
 
 /// Largest document that is read, in bytes.
 pub const DOCUMENT_BYTES_MAX: usize = 4 << 20;
-/// Highest version that a document may have: up to here every reader of JSON counts exactly, and a
-/// version after it can always be given.
+/// Highest version that a document may have, and highest number of a release: up to here every reader
+/// of JSON counts exactly.
 pub const VERSION_MAX: u64 = 1 << 53;
 /// Version of the TUF specification that documents are written by.
 pub(crate) const SPEC_VERSION: &str = "1.0.31";

@@ -234,8 +234,10 @@ pub(crate) fn next(
     let (last, floor_before) = counted.fold((0, 0), |(last, highest), (number, floor)| {
         (u64::max(last, number), u64::max(highest, floor))
     });
-    let number =
-        last.checked_add(1).ok_or_else(|| format!("{} has used up its numbers", id.name))?;
+    let number = last.checked_add(1).filter(|number| *number <= VERSION_MAX);
+    let number = number.ok_or_else(|| {
+        format!("{0} has used up its numbers: release it under another name than {0}", id.name)
+    })?;
     let floor = floor.unwrap_or(0).max(floor_before);
     if floor > number {
         return Err(format!("floor {floor} is above {number}, the number of {id}"));
@@ -428,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_a_number_after_each_that_a_release_may_have() {
+    fn a_number_beyond_the_highest_is_neither_listed_nor_given() {
         let listed = |number: u64| {
             let custom = json!({ "bundle": "pump", "version": "2", "number": number, "floor": 1 });
             let hashes = json!({ "sha256": Digest::of(b"a manifest").hex() });
