@@ -47,15 +47,22 @@ fn a_release_runs_where_devices_say_it_would_and_is_not_fetched_elsewhere() {
     let would_run = |answers: &Value, device: &str| {
         answers["devices"][device]["slots"]["line"]["would_run"].as_bool()
     };
+    // One that would run it is enough where nobody is named.
     let answers = fleet.json(&["release", "ask", "turbine/1"]).unwrap();
     assert_eq!(would_run(&answers, "mill"), Some(true), "{answers}");
     assert_eq!(would_run(&answers, "ward"), Some(false), "{answers}");
     assert_eq!(answers["devices"]["away"]["answered"], false);
 
     let ask = ["release", "ask", "turbine/later", "--device", "mill", "--slot", "line"];
-    let told = String::from_utf8(fleet.lineside(&ask).stdout).unwrap();
+    let asked = fleet.lineside(&ask);
+    assert_eq!(asked.status.code(), Some(1), "a script hears that it would not run");
+    let told = String::from_utf8(asked.stdout).unwrap();
     assert!(told.contains("would not run: it needs agent 99.0.0, this one is"), "{told}");
     assert!(told.contains("0 of 1 devices would run turbine/later"), "{told}");
+
+    let both = ["release", "ask", "turbine/1", "--device", "mill", "--device", "ward"];
+    assert_eq!(fleet.lineside(&both).status.code(), Some(1));
+    assert_eq!(fleet.lineside(&both[..5]).status.code(), Some(0));
 
     // Somebody assigns it nevertheless: the device says no before it fetches the models.
     fleet.assign("mill", "line", "turbine/later").unwrap();

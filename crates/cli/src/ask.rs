@@ -4,7 +4,7 @@ use crate::assign::ReleasePath;
 use crate::connection::Connection;
 use crate::output::Output;
 use crate::server::Server;
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 use lineside_wire::name::{DeviceId, SlotName};
 use serde::Deserialize;
@@ -60,36 +60,45 @@ pub fn run(ask: &Ask, connection: &Connection, output: &Output) -> anyhow::Resul
         let _working = output.working(format!("asking devices about {release}"));
         server.would_run(&release.to_string(), &question)?
     };
-    output.print(told(&answers)?, &answers)
+    let (text, would) = told(&answers)?;
+    output.print(text, &answers)?;
+    // For scripts: whoever names devices wants it to run on each of them.
+    let wanted = device.len().max(1);
+    if would < wanted {
+        bail!("{release} would run on {would} of the devices that were asked, and not on {wanted}");
+    }
+    Ok(())
 }
 
-/// A line for each slot of each device, and what it comes to.
+/// A line for each slot of each device, those that have answered first, and what it comes to; and on how
+/// many devices it would run.
 ///
 /// # Errors
 /// The server answers in another form.
-fn told(answers: &Value) -> anyhow::Result<String> {
+fn told(answers: &Value) -> anyhow::Result<(String, usize)> {
     let Answers { release, devices } = Answers::deserialize(answers)
         .context("the server answers in another form; are server and tool of one version?")?;
     if devices.is_empty() {
-        return Ok("there are no devices to ask".into());
+        return Ok(("there are no devices to ask".into(), 0));
     }
-    let (mut would, mut silent) = (0_u64, 0_u64);
-    let mut rows = Vec::new();
+    let mut would = 0;
+    let (mut rows, mut silent) = (Vec::new(), Vec::new());
     for (name, device) in &devices {
         if device.slots.values().any(|slot| slot.would_run) {
             would += 1;
         }
         if !device.answered {
-            silent += 1;
             let why =
                 if device.connected { "no answer yet" } else { "no answer: it is not connected" };
-            rows.push([name.clone(), "-".into(), why.into()]);
+            silent.push([name.clone(), "-".into(), why.into()]);
         }
         for (slot, answer) in &device.slots {
             let slot = if slot.is_empty() { "-" } else { slot };
             rows.push([name.clone(), slot.to_owned(), answer.told()]);
         }
     }
+    let silent_count = silent.len();
+    rows.append(&mut silent);
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
     let (device, slot) = (width(0).unwrap_or(0), width(1).unwrap_or(0));
     let mut text = String::new();
@@ -97,10 +106,10 @@ fn told(answers: &Value) -> anyhow::Result<String> {
         let _ = writeln!(text, "{:device$}  {:slot$}  {}", row[0], row[1], row[2]);
     }
     let _ = write!(text, "{would} of {} devices would run {release}", devices.len());
-    if silent > 0 {
-        let _ = write!(text, ", without an answer: {silent}");
+    if silent_count > 0 {
+        let _ = write!(text, ", without an answer: {silent_count}");
     }
-    Ok(text)
+    Ok((text, would))
 }
 
 impl Slot {
@@ -138,16 +147,18 @@ mod tests {
         ]);
         let answers = json!({ "release": "turbine/2", "devices": {
             "line-1": device(true, json!({ "a": slot(json!([])), "spare": slot(disk) })),
-            "line-10": device(true, json!({ "": slot(both) })),
             "line-2": device(false, json!({})),
             "line-3": device(true, json!({})),
+            "line-4": device(true, json!({ "": slot(both) })),
         }});
-        insta::assert_snapshot!(told(&answers).unwrap(), @r"
-        line-1   a      would run
-        line-1   spare  not now: the disk is full
-        line-10  -      would not run: the disk is full; no licence
-        line-2   -      no answer: it is not connected
-        line-3   -      no answer yet
+        let (text, would) = told(&answers).unwrap();
+        assert_eq!(would, 1);
+        insta::assert_snapshot!(text, @r"
+        line-1  a      would run
+        line-1  spare  not now: the disk is full
+        line-4  -      would not run: the disk is full; no licence
+        line-2  -      no answer: it is not connected
+        line-3  -      no answer yet
         1 of 4 devices would run turbine/2, without an answer: 2
         ");
         assert!(told(&json!({})).is_err());

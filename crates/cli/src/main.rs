@@ -14,6 +14,7 @@ mod role;
 mod server;
 mod site;
 
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use connection::Connection;
 use output::{Output, Usage};
@@ -59,12 +60,31 @@ enum Command {
     Device(device::DeviceCommand),
 }
 
+/// What is wrong with a command line, as all other errors are told.
+fn in_a_line(rendered: &str) -> String {
+    let paragraphs = rendered.split("\n\n").map(|paragraph| {
+        let lines: Vec<&str> = paragraph.lines().map(str::trim).collect();
+        lines.join(" ")
+    });
+    let said: Vec<String> = paragraphs.filter(|paragraph| !paragraph.is_empty()).collect();
+    let said = said.join("; ");
+    said.strip_prefix("error: ").unwrap_or(&said).trim().to_owned()
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::try_parse().unwrap_or_else(|error| {
         // Whoever asked for JSON gets an error as JSON even where nothing else was understood.
         let json = error.use_stderr() && std::env::args().any(|argument| argument == "--json");
-        Output { json }.fail_json(error.render().to_string().trim_end());
-        error.exit()
+        let said = in_a_line(&error.render().to_string());
+        Output { json }.fail_json(&said);
+        // Help that was asked for, or that stands in for a command, is a page.
+        if !error.use_stderr()
+            || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+        {
+            error.exit()
+        }
+        eprintln!("lineside: {said}");
+        std::process::exit(error.exit_code())
     });
     let output = Output { json: arguments.json };
     let environment = connection::Environment::read();
@@ -85,6 +105,26 @@ fn main() -> ExitCode {
         Err(error) => {
             output.fail(&error);
             if error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_command_line_is_told_in_one_line_as_everything_else() {
+        let said = |arguments: &[&str]| {
+            let parsed = Arguments::try_parse_from(arguments).err().map(|error| error.render());
+            in_a_line(&parsed.unwrap().to_string())
+        };
+        let unknown = said(&["lineside", "device", "show", "Mill 7"]);
+        assert!(unknown.starts_with("invalid value 'Mill 7' for '<DEVICE>': "), "{unknown}");
+        let missing = said(&["lineside", "bundle", "build", "x"]);
+        assert!(missing.contains("arguments were not provided: --output <OUTPUT>"), "{missing}");
+        for one in [unknown, missing] {
+            assert!(!one.contains('\n') && one.contains("try '--help'"), "{one}");
         }
     }
 }

@@ -147,6 +147,9 @@ pub fn replace_with(
         out.get_ref().sync_all()?;
         let bytes = out.get_ref().metadata()?.len();
         std::fs::rename(&part, path)?;
+        // The name is on the medium only with its folder.
+        let folder = path.parent().filter(|folder| *folder != Path::new(""));
+        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
         Ok(bytes)
     };
     put().inspect_err(|_| drop(std::fs::remove_file(&part))).with_context(cannot)

@@ -30,7 +30,7 @@ impl Output {
     /// no error: the command did what it was told.
     pub fn print(&self, human: impl Display, json: &impl Serialize) -> anyhow::Result<()> {
         let mut text =
-            if self.json { serde_json::to_string_pretty(json)? } else { human.to_string() };
+            if self.json { serde_json::to_string_pretty(json)? } else { shown(&human.to_string()) };
         text.push('\n');
         let mut out = stdout().lock();
         match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -42,7 +42,7 @@ impl Output {
     /// Prints an error with its causes: on standard error, and as JSON on standard output if asked.
     pub fn fail(&self, error: &anyhow::Error) {
         self.fail_json(&format!("{error:#}"));
-        let _ = writeln!(stderr(), "lineside: {error:#}");
+        let _ = writeln!(stderr(), "lineside: {}", shown(&format!("{error:#}")));
     }
 
     /// Prints an error as JSON on standard output, if JSON was asked for.
@@ -69,6 +69,23 @@ impl Output {
         bar.enable_steady_tick(Duration::from_millis(120));
         Working::Bar(bar)
     }
+}
+
+/// A text of ours with names and sentences of others in it, so that a terminal shows what they say and
+/// does nothing else.
+fn shown(text: &str) -> String {
+    let acts = |char: char| {
+        let turns = matches!(char, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        turns || (char.is_control() && char != '\n')
+    };
+    let mut shown = String::with_capacity(text.len());
+    for char in text.chars() {
+        match acts(char) {
+            true => shown.extend(char.escape_unicode()),
+            false => shown.push(char),
+        }
+    }
+    shown
 }
 
 /// A sign that something goes on.
@@ -182,6 +199,15 @@ mod tests {
         assert_eq!(line(&written), "... pushing x\n");
         drop(log);
         assert!(written.recv().is_err());
+    }
+
+    #[test]
+    fn a_bundle_of_somebody_else_tells_a_terminal_nothing_but_its_text() {
+        assert_eq!(
+            shown("Zähler\n  a\u{1b}]0;x\u{7}\u{9b}2J"),
+            "Zähler\n  a\\u{1b}]0;x\\u{7}\\u{9b}2J"
+        );
+        assert_eq!(shown("v1\u{202e}2\r3\t"), "v1\\u{202e}2\\u{d}3\\u{9}");
     }
 
     #[test]

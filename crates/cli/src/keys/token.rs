@@ -6,7 +6,7 @@ mod session;
 
 use super::pin::PinFrom;
 use super::signer::{FORMAT, TokenKey};
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use lineside_trust::{KeyKind, PublicKey};
 use ring::rand::{SecureRandom, SystemRandom};
@@ -93,7 +93,14 @@ pub fn obtain(place: &Place, module: &Path, name: &str, json: bool) -> anyhow::R
         id,
         public,
     };
-    token.sign(&key, TRIAL)?;
+    token.sign(&key, TRIAL).with_context(|| match &place.adopt {
+        Some(_) => format!("key {} does not sign", key.label),
+        // It stays in the token, and a second try would make another one.
+        None => format!(
+            "key {} was made in token {} and does not sign; once it does: --adopt {}",
+            key.label, key.token, key.id
+        ),
+    })?;
     Ok(key)
 }
 
