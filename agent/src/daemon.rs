@@ -52,6 +52,8 @@ use watched::Watched;
 const STOP_MAX: Duration = Duration::from_secs(5);
 /// How often it is looked whether everything is drained.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Bytes of telemetry that may wait where there is no disk to wait on.
+const SPOOL_IN_MEMORY_BYTES_MAX: u64 = 8 << 20;
 /// How often the server is told of findings that gave way.
 const GAVE_WAY_EVERY: Duration = Duration::from_secs(60);
 
@@ -106,7 +108,7 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
         load: config.limits.load,
         self_test: config.limits.self_test,
         cache: store.cache(),
-        cache_key: store.device_key()?,
+        cache_key: store.device_key(),
     };
     let processes = Processes::new(tokio::runtime::Handle::current())
         .context("cannot start the thread that starts workers")?;
@@ -120,11 +122,18 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
         state_dir: config.state_dir.clone(),
         boot,
         interval: config.telemetry.interval,
-        spool_bytes_max: config.telemetry.spool_bytes_max,
+        spool_bytes_max: match store.unwritable() {
+            Some(_) => config.telemetry.spool_bytes_max.min(SPOOL_IN_MEMORY_BYTES_MAX),
+            None => config.telemetry.spool_bytes_max,
+        },
         slots: config.slots.keys().cloned().collect(),
     })?;
+    say_what_is_lost(&store, &telemetry).await;
     let name = status::name(&config, &journal)?;
-    let trust = trust(&journal, Device::read(&config.device_dir), config.site.clone())?;
+    let mut trust = trust(&journal, Device::read(&config.device_dir), config.site.clone())?;
+    if store.unwritable().is_some() {
+        trust.accepted = Err("what would be installed could not be written down".to_owned());
+    }
     let (stop, told_to_stop) = watch::channel(false);
     let states = Arc::new(States::default());
     let (news, shown) = (telemetry.clone(), states.clone());
@@ -225,6 +234,27 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
         say_counts(name, &slot.view().borrow());
     }
     done
+}
+
+/// Says what has become of what the device had written down: here, and to the server.
+async fn say_what_is_lost(store: &Store, telemetry: &TelemetryHandle) {
+    if let Some(why) = store.unwritable() {
+        tracing::error!("{why}");
+        telemetry.event("", event::STATE_UNWRITABLE, why);
+    }
+    if store.lost().is_empty() {
+        return;
+    }
+    for text in store.lost() {
+        tracing::error!("{text}");
+        telemetry.event("", event::STATE_LOST, text);
+    }
+    // Where that does not reach the disk, the next start says it again.
+    if telemetry.flush().await
+        && let Err(error) = store.told()
+    {
+        tracing::warn!("what was lost is told again at the next start: {}", chain(error));
+    }
 }
 
 /// A random number, for [`Journal::next_boot`].
@@ -416,6 +446,13 @@ impl House {
             (self.name.clone(), self.states.clone(), self.ledger.clone());
         let (versions, asked) = (updates.versions(), updates.clone());
         let told_sources = sources.clone();
+        let state: Vec<String> = store
+            .lost()
+            .iter()
+            .map(String::as_str)
+            .chain(store.unwritable())
+            .map(str::to_owned)
+            .collect();
         let status = move || {
             let reports = states.all().into_iter().filter_map(|(name, state)| {
                 let view = views.get(&name)?.borrow().clone();
@@ -431,6 +468,7 @@ impl House {
                 running: true,
                 connected: *is_connected.borrow(),
                 trouble: asked.trouble(),
+                state: state.clone(),
                 assignment: versions.assignment,
                 releases: versions.releases,
                 slots: reports.collect(),

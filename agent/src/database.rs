@@ -8,11 +8,21 @@
 //! It goes on from what is on the medium, not from what is in memory of it: after a sync that failed,
 //! one that was repaired from memory could not be opened any more after the next power cut.
 
+mod copy;
+mod damage;
+mod memory;
+mod trouble;
+
+pub use copy::{Kept, SecondCopy, count, first_number};
+pub use damage::{damage, is_damaged, open_whole};
+pub use memory::Memory;
+pub use trouble::Trouble;
+
 use crate::{failpoint, medium};
 use redb::backends::FileBackend;
 use redb::{
-    Builder, DatabaseError, ReadTransaction, ReadableDatabase, StorageBackend, StorageError,
-    TableHandle, WriteTransaction,
+    Builder, DatabaseError, ReadTransaction, ReadableDatabase, StorageBackend, TableHandle,
+    WriteTransaction,
 };
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -25,6 +35,9 @@ pub const REOPEN_EVERY: Duration = Duration::from_secs(1);
 
 /// Memory that the database may use for its pages.
 const CACHE_BYTES: usize = 4 << 20;
+
+/// What is said between two attempts.
+const AGAIN_SOON: &str = "the disk has failed a moment ago, and is tried again every second";
 
 /// What a database is kept on.
 pub trait Medium {
@@ -66,6 +79,8 @@ type Open = dyn Fn() -> Result<redb::Database, DatabaseError> + Send + Sync;
 pub struct Database {
     open: Box<Open>,
     state: Mutex<State>,
+    /// Where the little of it that must not be lost is written a second time.
+    copy: Option<SecondCopy>,
 }
 
 struct State {
@@ -83,8 +98,30 @@ impl Database {
     pub fn open(
         open: impl Fn() -> Result<redb::Database, DatabaseError> + Send + Sync + 'static,
     ) -> Result<Database, DatabaseError> {
-        let database = Some(Arc::new(open()?));
-        Ok(Database { open: Box::new(open), state: Mutex::new(State { database, tried: None }) })
+        Ok(Database::of(open()?, open))
+    }
+
+    /// Goes on with one that is open, and opens it with `open` after each failure.
+    pub fn of(
+        database: redb::Database,
+        open: impl Fn() -> Result<redb::Database, DatabaseError> + Send + Sync + 'static,
+    ) -> Database {
+        let state = State { database: Some(Arc::new(database)), tried: None };
+        Database { open: Box::new(open), state: Mutex::new(state), copy: None }
+    }
+
+    /// The same with a second copy, which [`Database::renew_copy`] writes.
+    pub fn with_copy(self, copy: SecondCopy) -> Database {
+        Database { copy: Some(copy), ..self }
+    }
+
+    /// Has on the medium a second copy of what changes rarely, as it is now. Nothing that cannot be
+    /// undone may rest on such a change before. A database without one has nothing to do.
+    ///
+    /// # Errors
+    /// The database's, the disk's.
+    pub fn renew_copy(&self) -> Result<(), redb::Error> {
+        self.copy.as_ref().map_or(Ok(()), |copy| copy.renew(self))
     }
 
     /// Starts to write, after whoever writes now.
@@ -149,7 +186,7 @@ impl Database {
             return Ok(database.clone());
         }
         if state.tried.is_some_and(|tried| tried.elapsed() < REOPEN_EVERY) {
-            return Err(StorageError::PreviousIo.into());
+            return Err(redb::Error::Io(io::Error::other(AGAIN_SOON)));
         }
         state.tried = Some(Instant::now());
         let database = Arc::new((self.open)()?);
@@ -176,9 +213,13 @@ pub(crate) mod tests {
 
     /// A database in memory, for tests that need no disk.
     pub(crate) fn in_memory() -> Arc<Database> {
-        let open = || {
-            redb::Database::builder().create_with_backend(redb::backends::InMemoryBackend::new())
-        };
-        Arc::new(Database::open(open).unwrap())
+        let memory = Memory::default();
+        Arc::new(Database::open(move || memory.open()).unwrap())
+    }
+
+    /// The same with a second copy.
+    pub(crate) fn in_memory_with(copy: SecondCopy) -> Arc<Database> {
+        let memory = Memory::default();
+        Arc::new(Database::open(move || memory.open()).unwrap().with_copy(copy))
     }
 }

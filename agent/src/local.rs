@@ -3,6 +3,7 @@
 //!
 //! Whoever may open the state folder may ask; nobody else reaches the socket.
 
+mod door;
 mod http;
 mod who;
 
@@ -12,6 +13,7 @@ use crate::fleet::carry::{Carried, Carrier, Receipt};
 use crate::status::DeviceStatus;
 use crate::update::consent::holds::{Hold, HoldError, Holds};
 use crate::update::driver::{Installed, Updates};
+use door::{Door, NAME};
 use lineside_bundle::Digest;
 use lineside_trust::REPORT_BYTES_MAX;
 use lineside_wire::name::SlotName;
@@ -19,9 +21,7 @@ use lineside_wire::v1::event;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Take, Write};
-use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream as Stream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,7 +32,6 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-const NAME: &str = "agent.sock";
 /// Largest question and largest answer in bytes.
 const LINE_BYTES_MAX: u64 = 1 << 20;
 /// People who may ask at the same time.
@@ -144,13 +143,10 @@ pub fn serve(
     holds: Holds,
     carrier: Carrier,
 ) -> io::Result<()> {
-    let door = Door::of(state_dir)?;
-    match fs::remove_file(state_dir.join(NAME)) {
-        // What an earlier agent left; this one holds the folder's lock.
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let listener = UnixListener::bind(door.path())?;
+    let mut door = Door::of(state_dir)?;
+    let listener = door.open()?;
+    listener.set_nonblocking(true)?;
+    let (listener, door) = (UnixListener::from_std(listener)?, Arc::new(door));
     let (status, captured, carrier) = (Arc::new(status), Arc::new(captured), Arc::new(carrier));
     let visitors = Arc::new(Semaphore::new(VISITORS_MAX));
     tokio::spawn(async move {
@@ -165,9 +161,10 @@ pub fn serve(
                 }
             };
             let (status, captured, updates) = (status.clone(), captured.clone(), updates.clone());
-            let (holds, carrier) = (holds.clone(), carrier.clone());
+            let (holds, carrier, door) = (holds.clone(), carrier.clone(), door.clone());
             tokio::spawn(async move {
-                let answered = answer(visitor, &*status, captured, &updates, holds, &carrier).await;
+                let answered =
+                    answer(visitor, &door, &*status, captured, &updates, holds, &carrier).await;
                 if let Err(error) = answered {
                     tracing::debug!("{NAME}: {error}");
                 }
@@ -180,13 +177,14 @@ pub fn serve(
 
 async fn answer(
     visitor: UnixStream,
+    door: &Door,
     status: &(impl Fn() -> DeviceStatus + Send + Sync),
     captured: Arc<impl Fn() -> Captured + Send + Sync + 'static>,
     updates: &Updates,
     holds: Holds,
     carrier: &Carrier,
 ) -> io::Result<()> {
-    let by = who::user(visitor.peer_cred()?.uid());
+    let by = who::user(door.admit(&visitor)?);
     let (read, mut write) = visitor.into_split();
     let mut line = String::new();
     let mut read = tokio::io::BufReader::new(read.take(LINE_BYTES_MAX));
@@ -348,7 +346,7 @@ fn begin<T: DeserializeOwned>(
 ) -> Result<(T, BufReader<Take<Stream>>), AskError> {
     let nobody = |source| AskError::Nobody { socket: state_dir.join(NAME), source };
     let door = Door::of(state_dir).map_err(nobody)?;
-    let mut agent = Stream::connect(door.path()).map_err(nobody)?;
+    let mut agent = door.enter().map_err(nobody)?;
     agent.set_read_timeout(Some(longest)).map_err(AskError::Answer)?;
     agent.write_all(&to_json(question)).map_err(AskError::Answer)?;
     let mut line = String::new();
@@ -367,19 +365,4 @@ fn to_json(value: &impl Serialize) -> Vec<u8> {
     let mut line = serde_json::to_vec(value).expect("questions and answers have string keys");
     line.push(b'\n');
     line
-}
-
-/// A short name for a socket whose own may be too long: the kernel takes 107 bytes (unix(7)).
-struct Door {
-    folder: File,
-}
-
-impl Door {
-    fn of(state_dir: &Path) -> io::Result<Door> {
-        Ok(Door { folder: File::open(state_dir)? })
-    }
-
-    fn path(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/self/fd/{}/{NAME}", self.folder.as_raw_fd()))
-    }
 }

@@ -24,6 +24,9 @@ pub struct DeviceStatus {
     pub connected: bool,
     /// What keeps updates from coming; nothing while they come.
     pub trouble: Option<String>,
+    /// What has become of what the device had written down: what is lost, and why nothing can be written.
+    #[serde(default)]
+    pub state: Vec<String>,
     /// Version of the assignment that it follows, 0 for none.
     pub assignment: u64,
     /// Version of the list of releases that it knows, 0 for none.
@@ -152,6 +155,7 @@ impl DeviceStatus {
             running: false,
             connected: false,
             trouble: None,
+            state: store.unwritable().map(str::to_owned).into_iter().collect(),
             assignment: version(accepted.assignment),
             releases: version(accepted.releases),
             slots,
@@ -186,6 +190,9 @@ impl fmt::Display for DeviceStatus {
         writeln!(f, "{}: {state}", self.device)?;
         if let Some(trouble) = &self.trouble {
             writeln!(f, "  {trouble}")?;
+        }
+        for sentence in &self.state {
+            writeln!(f, "  {sentence}")?;
         }
         for (name, slot) in &self.slots {
             let none = || "none".to_owned();

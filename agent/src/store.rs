@@ -5,40 +5,28 @@
 //!   agent.lock     held by the one agent that may use the folder
 //!   agent.sock     where `lineside-agent status` and `install` reach it
 //!   state.redb     positions, readings not accounted for, findings not delivered, journal, spool
+//!   state.copy.1   the journal and what people hold back, a second time; state.copy.2 once more
 //!   device.key     authenticates compiled plugins; mode 0600
 //!   blobs/sha256/  releases
 //!   cache/         compiled plugins
 //!   capture/       readings of the slots whose settings want them kept
 //! ```
+//!
+//! What runs goes on running whatever has become of the folder. A database that is damaged is begun anew
+//! from its second copy; where nothing can be written, the copy is taken into memory.
 
-use crate::database::{Database, open_on};
-use crate::failpoint;
-use redb::DatabaseError;
-use ring::rand::{SecureRandom, SystemRandom};
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+mod key;
+mod lock;
+mod state;
+
+use crate::database::Database;
+use lock::Visitor;
+use state::Opened;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-/// How long an agent that is there may hold the folder before another one is refused: it may just be
-/// ending.
-const LOCK_PATIENCE: Duration = Duration::from_secs(1);
-/// How long the folder may be held by what is no agent and will let go: `status`, or a child of an agent
-/// that was killed just when it started a worker. Either takes its time on a busy machine.
-const LET_GO_MAX: Duration = Duration::from_secs(30);
-/// How often somebody who waits looks.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
-
-/// Who opens the folder.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Visitor {
-    /// An agent, which is named to others.
-    Stays,
-    /// Somebody who looks, and is in nobody's way.
-    Looks,
-}
 
 /// Why the state folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -67,13 +55,16 @@ pub enum StoreError {
         /// Why.
         source: Box<redb::Error>,
     },
-    /// A key that is not as it was written.
-    #[error("{} has {size} bytes instead of 32; remove it, compiled plugins are then made anew", path.display())]
-    Key {
-        /// The file.
+    /// Nothing can be written, and there is nothing to go on from.
+    #[error(
+        "{} cannot be used ({why}), and there is no second copy beside it from which to go on; see that \
+         the disk can be written, or replace it", path.display()
+    )]
+    Unwritable {
+        /// The database.
         path: PathBuf,
-        /// Its size.
-        size: usize,
+        /// Why.
+        why: String,
     },
 }
 
@@ -81,8 +72,11 @@ pub enum StoreError {
 pub struct Store {
     folder: PathBuf,
     database: Arc<Database>,
+    device_key: [u8; 32],
+    lost: Vec<String>,
+    unwritable: Option<String>,
     /// Keeps others out while it is open; the kernel lets go of it however the process ends.
-    _lock: File,
+    _lock: Option<File>,
 }
 
 impl Store {
@@ -91,35 +85,64 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; a second agent on the same folder is refused.
     pub fn open(folder: &Path) -> Result<Store, StoreError> {
-        Store::open_as(folder, Visitor::Stays)
+        make(folder)?;
+        let lock = lock::lock(folder, Visitor::Stays)?;
+        let Opened { database, unwritable } = state::open(folder)?;
+        let path = folder.join(key::NAME);
+        let (device_key, key_lost) = key::device_key(folder).map_err(failed(&path))?;
+        for part in [folder.join("blobs").join("sha256"), folder.join("cache")] {
+            match make(&part) {
+                Err(_) if unwritable.is_some() => {}
+                made => made?,
+            }
+        }
+        let lost = state::lost(&database).map_err(|error| StoreError::Database {
+            path: folder.join(state::NAME),
+            source: Box::new(error),
+        })?;
+        let unwritable = unwritable.map(|why| {
+            format!(
+                "what is in {} cannot be written ({why}): what is committed runs, from the second copy and \
+                 in memory, and findings go out; what no sink and no server has when the agent ends is \
+                 lost. See that the disk can be written, or replace it, and start the agent again",
+                folder.display()
+            )
+        });
+        Ok(Store {
+            folder: folder.to_owned(),
+            database: Arc::new(database),
+            device_key,
+            lost: lost.into_iter().chain(key_lost).collect(),
+            unwritable,
+            _lock: Some(lock),
+        })
     }
 
-    /// As [`Store::open`], for who looks at what is there while no agent runs, and leaves. One that
-    /// starts meanwhile waits for him.
+    /// Looks at the folder of an agent that does not run, and changes nothing in it. One that starts
+    /// meanwhile waits for him who looks.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`]; while an agent holds the folder, and can be asked there, that.
     pub fn look_into(folder: &Path) -> Result<Store, StoreError> {
-        Store::open_as(folder, Visitor::Looks)
-    }
-
-    fn open_as(folder: &Path, visitor: Visitor) -> Result<Store, StoreError> {
-        let make = |path: &Path| {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed(path))
+        let lock = match lock::lock(folder, Visitor::Looks) {
+            Ok(lock) => Some(lock),
+            // There is nothing yet.
+            Err(StoreError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                None
+            }
+            // An agent that cannot write there cannot be asked there, and has changed nothing.
+            Err(StoreError::InUse { .. }) if lock::is_read_only(folder) => None,
+            Err(error) => return Err(error),
         };
-        make(folder)?;
-        let lock = lock(folder, visitor)?;
-        make(&folder.join("blobs").join("sha256"))?;
-        make(&folder.join("cache"))?;
-        let path = folder.join("state.redb");
-        make_database(&path)?;
-        let file = path.clone();
-        let open = move || open_on(OpenOptions::new().read(true).write(true).open(&file)?);
-        let database = patiently(open).map_err(|error| StoreError::Database {
-            path,
-            source: Box::new(redb::Error::from(error)),
-        })?;
-        Ok(Store { folder: folder.to_owned(), database: Arc::new(database), _lock: lock })
+        let Opened { database, unwritable } = state::look(folder)?;
+        Ok(Store {
+            folder: folder.to_owned(),
+            database: Arc::new(database),
+            device_key: [0; 32],
+            lost: Vec::new(),
+            unwritable,
+            _lock: lock,
+        })
     }
 
     /// The database. Each module owns its tables.
@@ -137,133 +160,33 @@ impl Store {
         self.folder.join("cache")
     }
 
-    /// The key that authenticates compiled plugins, made at the first call. It never leaves the device.
+    /// The key that authenticates compiled plugins. It never leaves the device.
+    pub fn device_key(&self) -> [u8; 32] {
+        self.device_key
+    }
+
+    /// What the device had written down and has no more, for people; until [`Store::told`] says that
+    /// it is known.
+    pub fn lost(&self) -> &[String] {
+        &self.lost
+    }
+
+    /// What was lost is told, and need not be told again after the next start.
     ///
     /// # Errors
-    /// [`StoreError::File`], [`StoreError::Key`].
-    pub fn device_key(&self) -> Result<[u8; 32], StoreError> {
-        let path = self.folder.join("device.key");
-        match fs::read(&path) {
-            Ok(bytes) => {
-                let size = bytes.len();
-                bytes.try_into().map_err(|_| StoreError::Key { path, size })
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => make_key(&path),
-            Err(error) => Err(failed(&path)(error)),
-        }
+    /// The database's.
+    pub fn told(&self) -> Result<(), redb::Error> {
+        state::told(&self.database)
+    }
+
+    /// Why all that is written is kept in memory alone; none where it is on the disk.
+    pub fn unwritable(&self) -> Option<&str> {
+        self.unwritable.as_deref()
     }
 }
 
-/// Makes the database where there is none, and gives it its name once it is on the medium: one that a
-/// power cut has left half made could never be opened.
-fn make_database(path: &Path) -> Result<(), StoreError> {
-    if path.exists() {
-        return Ok(());
-    }
-    let part = path.with_extension("redb.part");
-    // What is left of an earlier attempt; there mostly is nothing.
-    let _ = fs::remove_file(&part);
-    redb::Builder::new().create(&part).map_err(|error| StoreError::Database {
-        path: part.clone(),
-        source: Box::new(redb::Error::from(error)),
-    })?;
-    let name = || {
-        failpoint::pass("store.database")?;
-        File::open(&part)?.sync_all()?;
-        fs::rename(&part, path)?;
-        File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
-    };
-    name().map_err(failed(path))
-}
-
-/// Opens a database that whoever had the folder before may not have let go of yet.
-fn patiently(
-    open: impl Fn() -> Result<redb::Database, DatabaseError> + Clone + Send + Sync + 'static,
-) -> Result<Database, DatabaseError> {
-    let began = Instant::now();
-    loop {
-        match Database::open(open.clone()) {
-            Err(DatabaseError::DatabaseAlreadyOpen) if began.elapsed() < LET_GO_MAX => {
-                std::thread::sleep(LOOK_EVERY);
-            }
-            opened => return opened,
-        }
-    }
-}
-
-fn lock(folder: &Path, visitor: Visitor) -> Result<File, StoreError> {
-    let path = folder.join("agent.lock");
-    let mut lock = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)
-        .map_err(failed(&path))?;
-    let began = Instant::now();
-    loop {
-        match lock.try_lock() {
-            Ok(()) => break,
-            Err(TryLockError::WouldBlock) => {
-                let holder = holder(&lock);
-                if began.elapsed() >= patience(&holder) {
-                    return Err(StoreError::InUse { folder: folder.to_owned(), holder });
-                }
-                std::thread::sleep(LOOK_EVERY);
-            }
-            Err(TryLockError::Error(error)) => return Err(failed(&path)(error)),
-        }
-    }
-    if visitor == Visitor::Looks {
-        return Ok(lock);
-    }
-    let written = failpoint::pass("store.lock").and_then(|()| lock.set_len(0));
-    let written = written.and_then(|()| writeln!(lock, "{}", std::process::id()));
-    if let Err(error) = written {
-        // A full disk must not keep the agent from starting: the lock itself holds.
-        tracing::warn!("cannot write {}: {error}", path.display());
-    }
-    Ok(lock)
-}
-
-/// The agent that had the lock last, by what it wrote: its process number. Empty if none has.
-fn holder(lock: &File) -> String {
-    let mut bytes = [0; 20];
-    // Without it the folder is waited for longer, and people are told less.
-    let read = lock.read_at(&mut bytes, 0).unwrap_or_default();
-    String::from_utf8_lossy(&bytes[..read]).trim().to_owned()
-}
-
-/// How long whoever has the lock is waited for: an agent that was killed does not hold it any more.
-fn patience(holder: &str) -> Duration {
-    let is_there =
-        holder.parse::<u32>().is_ok_and(|process| Path::new(&format!("/proc/{process}")).exists());
-    if is_there { LOCK_PATIENCE } else { LET_GO_MAX }
-}
-
-fn make_key(path: &Path) -> Result<[u8; 32], StoreError> {
-    let mut key = [0; 32];
-    SystemRandom::new()
-        .fill(&mut key)
-        .map_err(|_| failed(path)(io::Error::other("the system gives no random bytes")))?;
-    let temporary = path.with_extension("key.part");
-    let write = || {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)?;
-        failpoint::pass("store.key.write")?;
-        file.write_all(&key)?;
-        failpoint::pass("store.key.sync")?;
-        file.sync_all()?;
-        failpoint::pass("store.key.rename")?;
-        fs::rename(&temporary, path)
-    };
-    write().map_err(failed(path))?;
-    Ok(key)
+fn make(folder: &Path) -> Result<(), StoreError> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed(folder))
 }
 
 fn failed(path: &Path) -> impl Fn(io::Error) -> StoreError {
@@ -291,22 +214,22 @@ mod tests {
         drop(Store::open(folder.path()).unwrap());
         let lock = File::open(folder.path().join("agent.lock")).unwrap();
         let this = std::process::id().to_string();
-        assert_eq!((holder(&lock), patience(&this)), (this.clone(), LOCK_PATIENCE));
+        assert_eq!((lock::holder(&lock), lock::patience(&this)), (this.clone(), lock::PATIENCE));
         let mut gone = std::process::Command::new("true").spawn().unwrap();
         gone.wait().unwrap();
         for holder in [&*gone.id().to_string(), "", "nonsense"] {
-            assert_eq!(patience(holder), LET_GO_MAX, "{holder}");
+            assert_eq!(lock::patience(holder), lock::LET_GO_MAX, "{holder}");
         }
         fs::write(folder.path().join("agent.lock"), gone.id().to_string()).unwrap();
         let looking = Store::look_into(folder.path()).unwrap();
-        assert_eq!(holder(&lock), gone.id().to_string(), "who looks is not called an agent");
+        assert_eq!(lock::holder(&lock), gone.id().to_string(), "who looks is not called an agent");
         let starting = std::thread::spawn({
             let path = folder.path().to_owned();
             move || Store::open(&path).map(drop)
         });
         drop(looking);
         starting.join().unwrap().unwrap();
-        assert_eq!(holder(&lock), this);
+        assert_eq!(lock::holder(&lock), this);
     }
 
     #[test]
@@ -328,14 +251,30 @@ mod tests {
     #[test]
     fn the_device_key_is_made_once_and_only_its_owner_may_read_it() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
-        let key = store.device_key().unwrap();
-        assert_eq!(store.device_key().unwrap(), key);
+        let path = folder.path().join("device.key");
+        let open = || Store::open(folder.path()).unwrap();
+        let key = open().device_key();
+        assert_eq!(open().device_key(), key);
         assert_ne!(key, [0; 32]);
-        let mode = fs::metadata(folder.path().join("device.key")).unwrap().permissions().mode();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        fs::write(folder.path().join("device.key"), b"short").unwrap();
-        assert!(store.device_key().unwrap_err().to_string().contains("5 bytes"));
+        assert_eq!(open().lost(), [""; 0]);
+        // One that is no key costs nothing but what was compiled with it, and is told.
+        fs::write(&path, b"short").unwrap();
+        let store = open();
+        assert!(store.lost()[0].contains("device.key has 5 bytes"), "{:?}", store.lost());
+        assert_ne!(store.device_key(), key);
+        let key = store.device_key();
+        drop(store);
+        let store = open();
+        assert_eq!((store.device_key(), store.lost().len()), (key, 0));
+        drop(store);
+        // One that is gone is news where something was compiled with it.
+        fs::remove_file(&path).unwrap();
+        assert_eq!(open().lost(), [""; 0]);
+        fs::remove_file(&path).unwrap();
+        fs::write(folder.path().join("cache/x.cwasm"), b"code").unwrap();
+        assert!(open().lost()[0].contains("device.key is gone"));
     }
 
     #[test]
@@ -345,7 +284,7 @@ mod tests {
         let database = before.database();
         drop(before);
         let letting_go = std::thread::spawn(move || {
-            std::thread::sleep(LOCK_PATIENCE / 10);
+            std::thread::sleep(lock::PATIENCE / 10);
             drop(database);
         });
         Store::open(folder.path()).unwrap();
@@ -358,13 +297,5 @@ mod tests {
         fs::write(folder.path().join("state.redb.part"), vec![0; 4096]).unwrap();
         Store::open(folder.path()).unwrap();
         assert!(!folder.path().join("state.redb.part").exists());
-    }
-
-    #[test]
-    fn a_damaged_database_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("state.redb"), vec![7; 100_000]).unwrap();
-        let error = Store::open(folder.path()).err().unwrap().to_string();
-        assert!(error.contains("state.redb"), "{error}");
     }
 }

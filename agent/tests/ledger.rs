@@ -12,6 +12,7 @@ use lineside_agent::worker::route::JournalStep;
 use medium::Disk;
 use serde_json::Value;
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -227,4 +228,24 @@ async fn findings_that_give_way_are_counted_by_sink() {
     assert_eq!(outbox(&ledger, "away"), Outbox { waiting: 100, gave_way: 30 });
     assert_eq!(outbox(&ledger, "log"), Outbox { waiting: 10, gave_way: 0 });
     assert_eq!(ledger.findings("away", 0, 1).unwrap()[0].0, 31, "the oldest");
+}
+
+#[tokio::test]
+async fn a_disk_on_which_only_another_start_can_go_on_ends_the_ledger() {
+    for error in [io::ErrorKind::InvalidData, io::ErrorKind::ReadOnlyFilesystem] {
+        let disk = Disk::of(ROOM);
+        let ledger = Ledger::of(disk.database(), LIMITS).unwrap();
+        commit(&ledger, batch(&["a"], 0..1)).await;
+        disk.fail(error);
+        let slot = ledger.clone();
+        let slot = tokio::spawn(async move {
+            let mut next = batch(&["a"], 1..2);
+            // As a slot does, until nobody is there to answer.
+            while let Ok(answer) = slot.commit(next).await.await {
+                next = answer.unwrap_err();
+            }
+        });
+        timeout(PATIENCE, ledger.closed()).await.unwrap();
+        slot.await.unwrap();
+    }
 }

@@ -46,3 +46,17 @@ async fn a_hole_is_counted_as_lost_and_an_overlap_as_doubled_within_a_batch_and_
     let counts = ledger.restore(&"turbine".parse().unwrap()).unwrap().record.counts;
     assert_eq!((counts.lost, counts.doubled), (9, 2), "a restart finds what was counted");
 }
+
+#[tokio::test]
+async fn a_stream_that_begins_above_all_earlier_numbers_has_lost_nothing_before_its_first_reading()
+{
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = ledger(&folder);
+    let first = 1 << 40;
+    let mut begins = batch(&[(first, first + 5), (first + 7, first + 9)]);
+    begins.journal.begun.insert("A".into(), first);
+    let committed = ledger.commit(begins).await.await.unwrap().unwrap();
+    assert_eq!(committed, Committed { lost: 1, doubled: 0 });
+    let committed = ledger.commit(batch(&[(first + 10, first + 12)])).await.await.unwrap().unwrap();
+    assert_eq!(committed, Committed::default());
+}

@@ -8,6 +8,7 @@ use lineside_agent::worker::route::{Feed, JournalStep, Route, Settled, Shape, St
 use lineside_bundle::{BundleFile, build};
 use lineside_runtime::{FrameOutcome, LoadOptions, MemoryFiles, Pipeline, Reading, Value};
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 /// Numbers that only look random: the same seed gives the same story.
 struct Chance(u64);
@@ -205,7 +206,8 @@ impl Slot {
             self.route.unwritten(step);
             return;
         }
-        let JournalStep { chunk, gone, streams } = step;
+        let JournalStep { chunk, gone, streams, begun } = step;
+        assert_eq!(begun, BTreeMap::new(), "streams begin at reading 0");
         self.disk.streams.extend(streams);
         gone.iter().for_each(|chunk| {
             self.disk.chunks.remove(chunk);
@@ -600,4 +602,33 @@ fn what_the_end_of_a_stream_brings_is_taken_once_wherever_it_ends() {
     let mut feed = Feed::again(&route, false);
     feed.take(&route, 64, 64);
     assert_eq!(route.settle(&feed, end()).unwrap().len(), 0);
+}
+
+#[test]
+fn streams_of_a_slot_that_was_forgotten_begin_where_no_number_was_given_and_lose_no_reading() {
+    let shape = Shape { rows: 6, stride: 3, warm_up: 0 };
+    let mut route = Route::new(shape).numbered_from(1 << 40);
+    let first = (1_u64 << 40).next_multiple_of(3);
+    for reading in 0..6 {
+        assert_eq!(route.accept("a", 0, vec![0.0]), Some(first + reading));
+    }
+    let step = route.journal();
+    assert_eq!(step.begun, BTreeMap::from([("a".to_owned(), first)]));
+    let begun = step.begun.clone();
+    route.unwritten(step);
+    assert_eq!(route.journal().begun, begun, "what could not be written is in the next step");
+    let mut feed = Feed::again(&route, false);
+    assert_eq!(feed.take(&route, 100, 100).len(), 6);
+    let outcome = FrameOutcome {
+        key: "a".into(),
+        frame: first / 3,
+        first,
+        last: first + 2,
+        time_unix_ns: 0,
+        elapsed: Duration::ZERO,
+        result: Ok(vec![]),
+    };
+    let settled = route.settle(&feed, outcome).unwrap();
+    let spans: Vec<_> = settled.iter().map(|it| (it.first, it.last, it.result.is_ok())).collect();
+    assert_eq!(spans, [(first, first + 2, true)]);
 }

@@ -6,8 +6,14 @@ mod kit;
 
 use kit::mount::Mount;
 use kit::{Device, Vendor, check_each_frame_once, echo, wait};
+use lineside_agent::store::Store;
+use lineside_agent::telemetry::spool::{Pace, Spool};
 use lineside_bundle::BuiltBundle;
 use lineside_bundle::parcel::Papers;
+use lineside_wire::envelope::decode;
+use lineside_wire::v1::{Body, Telemetry, event};
+use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -162,7 +168,7 @@ fn a_second_agent_on_the_same_folder_ends_and_says_whose_it_is_and_the_first_goe
 }
 
 #[test]
-fn a_disk_that_can_only_be_read_is_named_and_costs_nothing_once_it_can_be_written() {
+fn on_a_disk_that_can_only_be_read_what_is_committed_runs_and_nothing_is_given_a_number_twice() {
     let vendor = Vendor::new();
     let mut device = Device::new(&vendor, 60_000);
     let folder = device.folder.path().to_owned();
@@ -171,20 +177,190 @@ fn a_disk_that_can_only_be_read_is_named_and_costs_nothing_once_it_can_be_writte
     commit_first(&device, &vendor);
     device.kill();
     mount.refuse_writes(true);
-    let output = device.program().arg("run").output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success(), "{said}");
-    assert!(said.contains("Read-only file system") && said.contains("state/"), "{said}");
+    let next = bundle("2");
+    for _ in 0..2 {
+        device.start();
+        answers(&device);
+        let status = device.status().unwrap();
+        let said = status["state"][0].as_str().unwrap();
+        assert!(said.contains("Read-only file system") && said.contains("start the agent again"));
+        assert!(trouble(&device).starts_with("updates are off: "), "{status}");
+        let output = device.install(&papers(&vendor, &next, 2), std::slice::from_ref(&next));
+        assert!(!output.status.success());
+        device.kill();
+    }
+    let log = fs::read_to_string(folder.join("agent.log")).unwrap();
+    assert_eq!(log.matches("cannot be written (").count(), 2, "once at each start: {log}");
+    // Nobody runs, and what the disk has can be looked at.
+    let status = device.status().unwrap();
+    assert_eq!(status["slots"]["echo"]["active"], "echo v1", "{status}");
+    check_no_number_twice(&device);
 
     mount.refuse_writes(false);
     device.start();
     answers(&device);
-    let slot = device.slot();
-    let counts = &slot["counts"];
-    assert_eq!(slot["active"], "echo v1", "{slot}");
+    let status = device.status().unwrap();
+    let counts = &status["slots"]["echo"]["counts"];
     assert_eq!((&counts["lost"], &counts["doubled"]), (&0.into(), &0.into()), "{counts}");
+    assert_eq!((&status["state"], trouble(&device)), (&serde_json::json!([]), String::new()));
     device.kill();
-    check_each_frame_once(&device.findings());
+    check_no_number_twice(&device);
     drop(device);
     drop(mount);
+}
+
+/// What the device has still to tell the server of what it has lost.
+fn told_as_lost(device: &Device) -> Vec<String> {
+    let store = Store::look_into(&device.folder.path().join("state")).unwrap();
+    let spool = Spool::open(store.database(), u64::MAX, u64::MAX).unwrap();
+    let Some((message, _)) = spool.batch(0, |_| Pace::Company).unwrap() else { return Vec::new() };
+    let records = decode::<Telemetry>(&message).unwrap().records.into_iter();
+    let events = records.filter_map(|record| match record.read().unwrap() {
+        Body::Event(event) if event.kind == event::STATE_LOST => Some(event.text),
+        _ => None,
+    });
+    events.collect()
+}
+
+/// Finds that no two findings that say something else have one id or one number. The same may stand in a
+/// file twice, where the database does not know any more what is in it.
+fn check_no_number_twice(device: &Device) {
+    let mut findings = device.findings();
+    findings.sort_by_key(|finding| finding["number"].as_u64());
+    findings.dedup();
+    let ids: BTreeSet<&str> = findings.iter().map(|it| it["id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), findings.len(), "an id was given twice");
+    let numbers: BTreeSet<u64> = findings.iter().map(|it| it["number"].as_u64().unwrap()).collect();
+    assert_eq!(numbers.len(), findings.len(), "a number was given twice");
+}
+
+/// What may become of `state.redb`, and how that is said.
+fn harms(path: &Path) -> Vec<(&'static str, Box<dyn Fn() + '_>)> {
+    let read = move || fs::read(path).unwrap();
+    let flip = move |from: usize, step: usize| {
+        let mut bytes = read();
+        (from..bytes.len()).step_by(step).for_each(|at| bytes[at] ^= 0x55);
+        fs::write(path, bytes).unwrap();
+    };
+    vec![
+        ("is empty", Box::new(move || fs::write(path, b"").unwrap())),
+        ("is gone", Box::new(move || fs::remove_file(path).unwrap())),
+        ("", Box::new(move || fs::write(path, vec![7; 100_000]).unwrap())),
+        ("", Box::new(move || flip(0, 4096))),
+        // Pages of its trees, but not its head.
+        ("", Box::new(move || flip(5000, 997))),
+        ("", Box::new(move || fs::write(path, &read()[..read().len() / 2]).unwrap())),
+    ]
+}
+
+#[test]
+fn a_database_that_is_damaged_is_begun_anew_and_what_is_committed_runs_with_its_floors() {
+    let vendor = Vendor::new();
+    let mut device = Device::new(&vendor, 60_000);
+    device.start();
+    commit_first(&device, &vendor);
+    let old = papers(&vendor, &bundle("1"), 2);
+    let newer = papers(&vendor, &bundle("1"), 3);
+    assert!(device.install(&newer, &[]).status.success());
+    let held = device.program().args(["hold", "echo", "--reason", "surgery"]).output().unwrap();
+    assert!(held.status.success());
+    let state = device.folder.path().join("state");
+    let path = state.join("state.redb");
+    let boots = |device: &Device| device.status().unwrap()["slots"]["echo"]["counts"].clone();
+    for (round, (said, harm)) in harms(&path).into_iter().enumerate() {
+        answers(&device);
+        device.kill();
+        harm();
+        // Who only looks is told what runs, and changes nothing.
+        let status = device.status().unwrap();
+        assert_eq!(status["slots"]["echo"]["active"], "echo v1", "{status}");
+        assert!(status["state"][0].as_str().unwrap().contains("begins it anew when it starts"));
+        assert!(status["assignment"] == 3, "{status}");
+        device.start();
+        answers(&device);
+        let status = device.status().unwrap();
+        let lost = status["state"][0].as_str().unwrap();
+        assert!(lost.contains(said) && lost.contains("come from the second copy"), "{lost}");
+        assert_eq!(lost.contains("kept as state.redb.damaged-"), round > 1, "{lost}");
+        let slot = device.slot();
+        assert!(slot["held"][0].as_str().unwrap().contains("surgery"), "{slot}");
+        // Neither older documents nor what a person holds back are forgotten.
+        assert_eq!(status["assignment"], 3, "{status}");
+        let output = device.install(&old, &[]);
+        assert!(!output.status.success(), "an older assignment was taken");
+        let counts = boots(&device);
+        assert_eq!((&counts["lost"], &counts["doubled"]), (&0.into(), &0.into()), "{counts}");
+        device.kill();
+        assert_eq!(told_as_lost(&device), [lost]);
+        check_no_number_twice(&device);
+        device.start();
+        assert_eq!(device.status().unwrap()["state"], serde_json::json!([]), "it is said once");
+        let aside = fs::read_dir(&state).unwrap().flatten();
+        let aside = aside.filter(|it| it.file_name().to_string_lossy().contains("damaged"));
+        assert!(aside.count() <= 2);
+    }
+}
+
+#[test]
+fn where_both_copies_are_lost_as_well_the_slots_are_vacant_and_say_so() {
+    let vendor = Vendor::new();
+    let mut device = Device::new(&vendor, 60_000);
+    device.start();
+    commit_first(&device, &vendor);
+    answers(&device);
+    let state = device.folder.path().join("state");
+    let blobs = || fs::read_dir(state.join("blobs/sha256")).unwrap().count();
+    let held = blobs();
+    for (said, harm) in [("damaged as well", false), ("there is no second copy", true)] {
+        device.kill();
+        fs::write(state.join("state.redb"), b"").unwrap();
+        for copy in ["state.copy.1", "state.copy.2"] {
+            match harm {
+                true => fs::remove_file(state.join(copy)).unwrap(),
+                false => fs::write(state.join(copy), b"?").unwrap(),
+            }
+        }
+        device.start();
+        let status = device.status().unwrap();
+        let lost = status["state"][0].as_str().unwrap();
+        assert!(lost.contains(said) && lost.contains("vacant until"), "{lost}");
+        assert_eq!(device.slot()["active"], Value::Null);
+        assert_eq!(blobs(), held, "what may be assigned again is not thrown away");
+        // What is assigned again comes from what is on the disk.
+        let first = bundle("1");
+        let output = device.install(&papers(&vendor, &first, 9), &[]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        wait("it is committed", || (device.slot()["active"] == "echo v1").then_some(()));
+        answers(&device);
+    }
+    device.kill();
+    check_no_number_twice(&device);
+}
+
+#[test]
+fn an_older_database_in_the_place_of_the_newest_lets_no_floor_fall() {
+    let vendor = Vendor::new();
+    let mut device = Device::new(&vendor, 60_000);
+    device.start();
+    commit_first(&device, &vendor);
+    device.kill();
+    let path = device.folder.path().join("state/state.redb");
+    let old = fs::read(&path).unwrap();
+    device.start();
+    let next = bundle("2");
+    let output = device.install(&papers(&vendor, &next, 2), std::slice::from_ref(&next));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    wait("it is committed", || (device.slot()["active"] == "echo v2").then_some(()));
+    device.kill();
+    fs::write(&path, old).unwrap();
+    device.start();
+    let status = device.status().unwrap();
+    assert!(
+        status["state"][0].as_str().unwrap().contains("older than its second copy"),
+        "{status}"
+    );
+    assert_eq!(
+        (&status["slots"]["echo"]["active"], &status["assignment"]),
+        (&"echo v2".into(), &2.into())
+    );
 }

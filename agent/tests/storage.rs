@@ -7,7 +7,7 @@
 #[path = "kit/power.rs"]
 mod power;
 
-use lineside_agent::database::{Database, open_on};
+use lineside_agent::database::{Database, Memory, SecondCopy, open_on};
 use lineside_agent::update::StagedRelease;
 use lineside_agent::update::blobs::{BlobError, Blobs};
 use lineside_agent::update::download::Registry;
@@ -158,8 +158,11 @@ impl Device {
     async fn start(powered: &Powered) -> Option<Device> {
         let (database, disk) = (powered.clone(), powered.clone());
         let opened = spawn_blocking(move || {
+            let copy = SecondCopy::on(Path::new("/state"), Arc::new(database.clone()));
             let open = move || open_on(database.medium()?);
-            let journal = Journal::open(Arc::new(Database::open(open).ok()?)).ok()?;
+            let database = Database::open(open).ok()?.with_copy(copy);
+            database.renew_copy().ok()?;
+            let journal = Journal::open(Arc::new(database)).ok()?;
             Some((journal, Blobs::on(Path::new("/state"), Arc::new(disk)).ok()?))
         });
         let (journal, blobs) = opened.await.unwrap()?;
@@ -249,6 +252,24 @@ struct Known {
     floors: BTreeMap<BundleName, u64>,
     had_one: bool,
     assigned: Option<usize>,
+    /// The same as far as others were told of it: only that need be in the second copy. A cut may come
+    /// between the two.
+    told: Told,
+}
+
+/// What others were told of.
+#[derive(Default)]
+struct Told {
+    floors: BTreeMap<BundleName, u64>,
+    had_one: bool,
+    accepted: bool,
+}
+
+impl Told {
+    fn note(&mut self, state: &SlotState) {
+        self.floors.extend(state.floors().map(|(bundle, floor)| (bundle.clone(), floor)));
+        self.had_one |= state.active().is_some();
+    }
 }
 
 impl Known {
@@ -283,10 +304,43 @@ impl Known {
             Ok::<_, JournalError>((state, accepted))
         });
         let (state, accepted) = read.await.unwrap().unwrap();
+        // First, because it may be a step behind.
+        self.check_copy(storage);
         self.note(&state);
         let has = accepted.targets.get(&slot()).map(|target| target.number as usize - 1);
         assert!(self.assigned.is_none() || has.is_some(), "what was accepted is forgotten");
         self.assigned = has;
+    }
+
+    /// Finds that a device whose database cannot be read any more could go on: nothing that others were
+    /// told of is missing in the second copy.
+    fn check_copy(&self, storage: &Storage) {
+        let disk = Arc::new(storage.powered());
+        let copy = SecondCopy::on(Path::new("/state"), disk.clone()).read();
+        let Some(kept) = copy.expect("one of the copies is whole") else {
+            assert!(!self.told.had_one && !self.told.accepted, "there is no copy");
+            return;
+        };
+        let memory = Memory::default();
+        let database = Database::open(move || memory.open()).unwrap();
+        let transaction = database.begin_write().unwrap();
+        kept.restore(&transaction).unwrap();
+        transaction.commit().unwrap();
+        let journal = Journal::open(Arc::new(database)).unwrap();
+        let state = journal.slot(&slot()).unwrap();
+        for (bundle, known) in &self.told.floors {
+            let floor = state.floor(bundle);
+            assert!(floor >= *known, "by the copy the floor of {bundle} is {floor}, not {known}");
+        }
+        let has_one = state.active().is_some();
+        assert!(!self.told.had_one || has_one, "by the copy it has no release");
+        let blobs = Blobs::on(Path::new("/state"), disk).unwrap();
+        if let Some(held) = state.active() {
+            let loaded = stage::load(&held.release, &blobs);
+            assert!(loaded.is_ok(), "{} of the copy is not whole", held.release);
+        }
+        let targets = journal.accepted().unwrap().targets;
+        assert!(!self.told.accepted || !targets.is_empty(), "the copy lacks what was accepted");
     }
 }
 
@@ -329,11 +383,13 @@ async fn lives(seed: u64, storage: Storage) {
                         storage.note(format!("install {which}"));
                         if device.install(which).await {
                             known.assigned = Some(which);
+                            known.told.accepted = true;
                         }
                     }
                 }
                 sleep(Duration::from_millis(chance.draw(500) as u64)).await;
                 known.note(&device.state());
+                known.told.note(&device.state());
             }
         }
         storage.cut(&powered);

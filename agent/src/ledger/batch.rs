@@ -47,6 +47,8 @@ pub struct Batch {
 pub struct Restored {
     /// What was known of it.
     pub record: SlotRecord,
+    /// Where its new streams begin to be numbered.
+    pub first: u64,
     /// Its streams.
     pub streams: BTreeMap<String, StreamState>,
     /// The readings that were kept, by chunk.

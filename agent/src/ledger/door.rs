@@ -3,7 +3,7 @@
 use super::batch::{Answer, Batch, Restored};
 use super::tables::{OUTBOX, READINGS, SINKS, SLOTS, STREAMS};
 use super::writer::{Request, Writer};
-use crate::database::Database;
+use crate::database::{self, Database, Trouble};
 use crate::store::Store;
 use crate::worker::route::StreamState;
 use lineside_wire::name::SlotName;
@@ -90,14 +90,17 @@ impl Ledger {
             transaction.open_table(SINKS)?;
             Ok(())
         })?;
+        let first = database::first_number(&database.begin_read()?)?;
         let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
         let (news, full) = (Arc::new(Notify::new()), Arc::default());
         let writer = Writer {
             database: database.clone(),
             limits,
+            first,
             news: news.clone(),
             full: Arc::clone(&full),
-            trouble: None,
+            trouble: Trouble::default(),
+            read_only_since: None,
         };
         std::thread::Builder::new()
             .name("ledger".into())
@@ -114,9 +117,13 @@ impl Ledger {
         let entry = || LedgerError::Entry { slot: slot.to_string() };
         let transaction = self.database.begin_read()?;
         let name = slot.as_str();
-        let mut restored = Restored::default();
-        if let Some(bytes) = transaction.open_table(SLOTS)?.get(name)? {
-            restored.record = serde_json::from_slice(bytes.value()).map_err(|_| entry())?;
+        let first = database::first_number(&transaction)?;
+        let mut restored = Restored { first, ..Restored::default() };
+        match transaction.open_table(SLOTS)?.get(name)? {
+            Some(bytes) => {
+                restored.record = serde_json::from_slice(bytes.value()).map_err(|_| entry())?;
+            }
+            None => restored.record.fail_safe_given = first,
         }
         for stream in transaction.open_table(STREAMS)?.range((name, "")..)? {
             let (key, value) = stream?;

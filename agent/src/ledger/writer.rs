@@ -5,10 +5,12 @@ use super::batch::{Addressed, Answer, Batch, Committed, Span};
 use super::door::{LedgerError, OutboxLimits};
 use super::record::SlotRecord;
 use super::tables::{OUTBOX, READINGS, SINKS, SLOTS, STREAMS};
-use crate::database::Database;
+use crate::database::{self, Database, Trouble};
+use crate::error::chain;
 use crate::failpoint;
 use redb::ReadableTable;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::error::TryRecvError;
@@ -16,9 +18,9 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 /// How long a disk that takes nothing is left alone.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
-/// How long the disk must have taken everything before that is told: small transactions find room
-/// now and then while it is full.
-const AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// How long a disk may only be read before that is more than a person at work on it.
+const READ_ONLY_MAX: Duration = Duration::from_secs(5);
 
 /// What the thread is asked for.
 pub(super) enum Request {
@@ -30,16 +32,14 @@ pub(super) enum Request {
 pub(super) struct Writer {
     pub(super) database: Arc<Database>,
     pub(super) limits: OutboxLimits,
+    /// The number before the first finding of a sink.
+    pub(super) first: u64,
     pub(super) news: Arc<Notify>,
     /// Sinks that have taken nothing for so long that slots have to wait.
     pub(super) full: Arc<Mutex<BTreeSet<String>>>,
-    pub(super) trouble: Option<Trouble>,
-}
-
-/// The disk takes nothing, or not for long enough.
-pub(super) struct Trouble {
-    /// Since when it has taken everything.
-    over_since: Option<Instant>,
+    pub(super) trouble: Trouble,
+    /// Since when the disk can only be read.
+    pub(super) read_only_since: Option<Instant>,
 }
 
 /// A transaction that may be on the medium.
@@ -100,6 +100,10 @@ impl Writer {
                     }
                 }
                 Err(error) => {
+                    if let Some(why) = self.is_beyond_repair(&error) {
+                        tracing::error!("{why}, so the agent starts over: {}", chain(error));
+                        return;
+                    }
                     self.failed(error);
                     for (batch, answer) in batches {
                         let _ = answer.send(Err(batch));
@@ -125,19 +129,30 @@ impl Writer {
         }
     }
 
+    /// Why only another start helps, where it does: it begins a damaged database anew, and does without
+    /// a disk that can only be read. To wait in memory for what does not come would cost findings.
+    fn is_beyond_repair(&mut self, error: &LedgerError) -> Option<&'static str> {
+        let LedgerError::Database(cause) = error else { return None };
+        if database::is_damaged(cause) {
+            return Some("state.redb is damaged");
+        }
+        if !is_read_only(cause) {
+            return None;
+        }
+        let since = *self.read_only_since.get_or_insert_with(Instant::now);
+        (since.elapsed() >= READ_ONLY_MAX).then_some("the disk of state.redb can only be read")
+    }
+
     fn worked(&mut self) {
-        let Some(trouble) = &mut self.trouble else { return };
-        let since = *trouble.over_since.get_or_insert_with(Instant::now);
-        if since.elapsed() >= AGAIN_AFTER {
-            self.trouble = None;
+        self.read_only_since = None;
+        if self.trouble.worked() {
             tracing::info!("state.redb can be written again");
         }
     }
 
     fn failed(&mut self, error: LedgerError) {
-        if self.trouble.replace(Trouble { over_since: None }).is_none() {
-            let error = anyhow::Error::from(error);
-            tracing::error!("findings and positions wait in memory: {error:#}");
+        if self.trouble.failed() {
+            tracing::error!("findings and positions wait in memory: {}", chain(error));
         }
     }
 
@@ -156,6 +171,7 @@ impl Writer {
                 Ok(written) if written >= *batch => return Ok(outcomes),
                 Ok(_) => return Err(error),
                 Err(_) if inbox.is_closed() => return Err(error),
+                Err(still) if self.is_beyond_repair(&still).is_some() => return Err(still),
                 Err(still) => self.failed(still),
             }
             std::thread::sleep(RETRY_AFTER);
@@ -167,7 +183,8 @@ impl Writer {
         // One that writes, because only that opens the database again.
         let transaction = self.database.begin_write()?;
         let slots = transaction.open_table(SLOTS)?;
-        Ok(slots.get(slot)?.map_or(0, |bytes| record(bytes.value()).batches))
+        let bytes = slots.get(slot)?;
+        Ok(bytes.map_or(Ok(0), |bytes| record(slot, bytes.value()).map(|record| record.batches))?)
     }
 
     fn transact(
@@ -191,7 +208,10 @@ impl Writer {
                 for Span { key, first, last } in &batch.spans {
                     let owed = match accounted.get(key.as_str()) {
                         Some(owed) => *owed,
-                        None => streams.get((slot, key.as_str()))?.map_or(0, |s| s.value().1),
+                        None => streams.get((slot, key.as_str()))?.map_or_else(
+                            || batch.journal.begun.get(key).copied().unwrap_or(0),
+                            |stream| stream.value().1,
+                        ),
                     };
                     outcome.lost += first.saturating_sub(owed);
                     outcome.doubled += u64::from(*first < owed);
@@ -209,8 +229,8 @@ impl Writer {
                     readings.insert((slot, *number), bytes.as_slice())?;
                 }
                 let mut record = batch.record.clone();
-                let before = slots.get(slot)?.map(|bytes| self::record(bytes.value()));
-                let before = before.unwrap_or_default();
+                let before = slots.get(slot)?.map(|bytes| self::record(slot, bytes.value()));
+                let before = before.transpose()?.unwrap_or_default();
                 record.batches = before.batches + 1;
                 open.batches.insert(slot.to_owned(), record.batches);
                 record.counts.lost = before.counts.lost + outcome.lost;
@@ -220,8 +240,9 @@ impl Writer {
                 slots.insert(slot, bytes.as_slice())?;
                 for Addressed { sinks: to, json } in &batch.findings {
                     for sink in to.iter() {
-                        let (waiting, dropped, next) =
-                            sinks.get(sink.as_str())?.map_or((0, 0, 1), |counts| counts.value());
+                        let (waiting, dropped, next) = sinks
+                            .get(sink.as_str())?
+                            .map_or((0, 0, self.first + 1), |counts| counts.value());
                         let json = format!("{{\"number\":{next},{}", &json[1..]);
                         outbox.insert((sink.as_str(), next), json.as_str())?;
                         sinks.insert(sink.as_str(), (waiting + 1, dropped, next + 1))?;
@@ -277,7 +298,16 @@ impl Writer {
     }
 }
 
-/// What is written of a slot; as of a new one if it cannot be understood.
-fn record(bytes: &[u8]) -> SlotRecord {
-    serde_json::from_slice(bytes).unwrap_or_default()
+fn is_read_only(error: &redb::Error) -> bool {
+    matches!(error, redb::Error::Io(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem)
+}
+
+/// What is written of a slot.
+///
+/// # Errors
+/// [`LedgerError::Entry`]. To take it for a new slot would count its batches anew, and then one that was
+/// never written for written.
+fn record(slot: &str, bytes: &[u8]) -> Result<SlotRecord, LedgerError> {
+    let entry = |_| LedgerError::Entry { slot: slot.to_owned() };
+    serde_json::from_slice(bytes).map_err(entry)
 }

@@ -2,7 +2,7 @@
 //! something to write. Nobody waits for it but the update engine, whose reports must not be lost.
 
 use crate::clock::now_unix_ms;
-use crate::database::Database;
+use crate::database::{Database, Trouble};
 use crate::error::chain;
 use crate::fleet::status::release_ref;
 use crate::telemetry::resources;
@@ -18,6 +18,7 @@ use lineside_wire::name::SlotName;
 use lineside_wire::v1::{Ack, Body, Event, Interval, event};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -68,6 +69,10 @@ struct Shared {
     /// Rung when there is something to send.
     records: Notify,
     sending: Mutex<Sending>,
+    trouble: Mutex<Trouble>,
+    /// The number that the next record gets. Beside the spool, which belongs to whoever writes: a disk
+    /// that hangs must not stop the session with the server.
+    next: AtomicU64,
 }
 
 #[derive(Default)]
@@ -87,7 +92,6 @@ struct Sending {
     times: BTreeMap<Key, u32>,
     /// Records below this number waited out an interruption.
     fresh: u64,
-    disk_fails: bool,
 }
 
 impl Sending {
@@ -127,6 +131,7 @@ impl TelemetryHandle {
     /// [`SpoolError`].
     pub fn open(parts: TelemetryParts) -> Result<TelemetryHandle, SpoolError> {
         let spool = Spool::open(parts.database, parts.boot, parts.spool_bytes_max)?;
+        let next = AtomicU64::new(spool.next());
         let interval_ms = i64::try_from(parts.interval.as_millis()).unwrap_or(i64::MAX);
         let mut slots = BTreeMap::new();
         for slot in parts.slots {
@@ -140,6 +145,8 @@ impl TelemetryHandle {
             pending: Notify::new(),
             records: Notify::new(),
             sending: Mutex::default(),
+            trouble: Mutex::default(),
+            next,
         };
         let handle = TelemetryHandle { shared: Arc::new(shared) };
         tokio::spawn(handle.clone().keep_writing());
@@ -170,7 +177,10 @@ impl TelemetryHandle {
                 text: report.text.chars().take(TEXT_CHARS_MAX).collect(),
                 at_unix_ms: now_unix_ms(),
             });
-            lock(&shared.spool).report(slot.as_str(), &report, &body)
+            let mut spool = lock(&shared.spool);
+            let written = spool.report(slot.as_str(), &report, &body);
+            shared.next.store(spool.next(), Ordering::Relaxed);
+            written
         });
         let written = matches!(written.await, Ok(Ok(_)));
         self.shared.records.notify_one();
@@ -179,10 +189,9 @@ impl TelemetryHandle {
 
     /// The connection is new: what was sent before may have been lost with the old one.
     pub fn connected(&self) {
-        let next = lock(&self.shared.spool).next();
         let mut sending = lock(&self.shared.sending);
         sending.under_way.clear();
-        sending.fresh = next;
+        sending.fresh = self.shared.next.load(Ordering::Relaxed);
         drop(sending);
         self.shared.records.notify_one();
     }
@@ -204,7 +213,7 @@ impl TelemetryHandle {
         match batch.await {
             Ok(Ok(batch)) => batch,
             Ok(Err(error)) => {
-                tracing::error!("{}", chain(error));
+                self.shared.failed(error);
                 None
             }
             Err(_) => None,
@@ -262,11 +271,11 @@ impl TelemetryHandle {
         received.await.unwrap_or_else(|error| Err(SpoolError::Record(error.to_string())))
     }
 
-    /// Has everything on disk that was counted so far.
-    pub async fn flush(&self) {
+    /// Has everything on disk that was counted so far. False if the disk does not take it: nothing is
+    /// lost then but what a power cut would cost.
+    pub async fn flush(&self) -> bool {
         let shared = self.shared.clone();
-        // Nothing is lost if it is cut off but what a power cut would cost.
-        let _ = spawn_blocking(move || shared.write()).await;
+        spawn_blocking(move || shared.write()).await.unwrap_or(false)
     }
 
     async fn keep_writing(self) {
@@ -306,11 +315,11 @@ impl Counting {
 
 impl Shared {
     /// Writes what waits, and the intervals that are open. What the disk does not take waits on,
-    /// within its bound.
-    fn write(&self) {
+    /// within its bound; false then.
+    fn write(&self) -> bool {
         let mut counting = lock(&self.counting);
         if !counting.changed && counting.pending.is_empty() {
-            return;
+            return true;
         }
         counting.changed = false;
         let mut bodies = std::mem::take(&mut counting.pending);
@@ -338,12 +347,14 @@ impl Shared {
             bodies.push(Body::Event(Event { slot, kind, release: None, text, at_unix_ms }));
         }
         let written = spool.write(&bodies, &open);
+        self.next.store(spool.next(), Ordering::Relaxed);
         drop(spool);
-        let fails = written.is_err();
+        let works = written.is_ok();
+        if works && lock(&self.trouble).worked() {
+            tracing::info!("telemetry is written again");
+        }
         if let Err(error) = written {
-            if !lock(&self.sending).disk_fails {
-                tracing::error!("telemetry waits: {}", chain(error));
-            }
+            self.failed(error);
             if gave_way > 0 {
                 bodies.pop();
             }
@@ -355,8 +366,15 @@ impl Shared {
                 counting.push(body);
             }
         }
-        lock(&self.sending).disk_fails = fails;
         self.records.notify_one();
+        works
+    }
+
+    /// Says that the disk takes or gives nothing, where people have not heard so.
+    fn failed(&self, error: SpoolError) {
+        if lock(&self.trouble).failed() {
+            tracing::error!("telemetry waits in memory: {}", chain(error));
+        }
     }
 }
 

@@ -29,6 +29,18 @@ pub fn collect(journal: &Journal, blobs: &Blobs) -> anyhow::Result<usize> {
     }
 }
 
+/// As [`collect`], for a slot that has no reason of its own. A device to which nothing was ever assigned
+/// has lost what it knew, if it has any blobs: what will be assigned to it again need not be fetched again.
+///
+/// # Errors
+/// As for [`collect`].
+pub fn collect_what_is_known(journal: &Journal, blobs: &Blobs) -> anyhow::Result<usize> {
+    if journal.slots()?.is_empty() && journal.accepted()?.targets.is_empty() {
+        return Ok(0);
+    }
+    collect(journal, blobs)
+}
+
 /// The digests that a slot needs, or will need as soon as it has heard of its assignment.
 ///
 /// A release that is on disk names its blobs in its OCI manifest. What it names is written to the

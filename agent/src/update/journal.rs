@@ -1,8 +1,9 @@
 //! What survives a power cut: the state of each slot, and the documents that were accepted.
 //!
-//! One redb table. Every write is a transaction that is on the medium when it returns.
+//! One redb table. Every write is a transaction that is on the medium when it returns; so is its second
+//! copy then, but for the mere progress of a slot.
 
-use crate::database::Database;
+use crate::database::{self, Database};
 use crate::failpoint;
 use lineside_bundle::{Digest, ReleaseId};
 use lineside_rules::SitePolicy;
@@ -31,6 +32,9 @@ pub enum JournalError {
     /// The database.
     #[error("the journal in state.redb cannot be used")]
     Database(#[source] Box<redb::Error>),
+    /// The database has it, and nothing may rest on that before it is there twice.
+    #[error("the second copy of the journal cannot be written")]
+    Copy(#[source] Box<redb::Error>),
     /// What is written there.
     #[error("the journal's entry {key} cannot be understood; was it written by a newer agent?")]
     Entry {
@@ -211,9 +215,22 @@ impl Journal {
     /// Writes the state of a slot.
     ///
     /// # Errors
-    /// [`JournalError::Database`]; the earlier state then still holds.
+    /// [`JournalError::Database`]; the earlier state then still holds. [`JournalError::Copy`]; nothing
+    /// may follow from it yet.
     pub fn write_slot(&self, slot: &SlotName, state: &SlotState) -> Result<(), JournalError> {
-        self.write(&[(format!("{SLOT}{slot}"), json(state))])
+        let key = format!("{SLOT}{slot}");
+        let transaction = self.database.begin_write()?;
+        let before = {
+            let mut table = transaction.open_table(TABLE)?;
+            let before = table.insert(key.as_str(), json(state).as_slice())?;
+            before.and_then(|bytes| parse::<SlotState>(&key, bytes.value()).ok())
+        };
+        // The copy is for what a device must not forget, and would wear out with progress.
+        let is_progress = before.is_some_and(|before| state.differs_only_in_progress(&before));
+        if !is_progress {
+            database::count(&transaction)?;
+        }
+        self.commit(transaction)
     }
 
     /// The blobs of releases that were on disk, by the digest of their OCI manifest.
@@ -275,7 +292,8 @@ impl Journal {
                 table.remove(shelf_key(name).as_str())?;
             }
         }
-        commit(transaction)
+        database::count(&transaction)?;
+        self.commit(transaction)
     }
 
     /// The document of the repository that is kept under `name`.
@@ -303,7 +321,8 @@ impl Journal {
             }
             table.insert(key.as_str(), bytes)?;
         }
-        commit(transaction)
+        database::count(&transaction)?;
+        self.commit(transaction)
     }
 
     fn read<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, JournalError> {
@@ -319,15 +338,16 @@ impl Journal {
                 table.insert(key.as_str(), value.as_slice())?;
             }
         }
-        commit(transaction)
+        database::count(&transaction)?;
+        self.commit(transaction)
     }
-}
 
-fn commit(transaction: WriteTransaction) -> Result<(), JournalError> {
-    failpoint::pass("journal.commit").map_err(redb::Error::Io)?;
-    transaction.commit()?;
-    failpoint::pass("journal.committed").map_err(redb::Error::Io)?;
-    Ok(())
+    fn commit(&self, transaction: WriteTransaction) -> Result<(), JournalError> {
+        failpoint::pass("journal.commit").map_err(redb::Error::Io)?;
+        transaction.commit()?;
+        failpoint::pass("journal.committed").map_err(redb::Error::Io)?;
+        self.database.renew_copy().map_err(|error| JournalError::Copy(Box::new(error)))
+    }
 }
 
 fn shelf_key(name: &str) -> String {

@@ -3,6 +3,7 @@
 
 use crate::update::blobs::Blobs;
 use crate::update::download::Registry;
+use crate::update::garbage;
 use crate::update::hands::{Consent, Hands, Route};
 use crate::update::job::{self, Asked, Jobs, load};
 use crate::update::journal::{Journal, JournalError, Withdrawn};
@@ -650,7 +651,7 @@ impl<H: Hands> SlotDriver<H> {
 
     fn collect(&self) {
         let (blobs, journal, slot) = (self.blobs.clone(), self.journal.clone(), self.slot.clone());
-        spawn_blocking(move || match crate::update::garbage::collect(&journal, &blobs) {
+        spawn_blocking(move || match garbage::collect_what_is_known(&journal, &blobs) {
             Ok(0) => {}
             Ok(count) => tracing::debug!(%slot, "{count} blobs removed that no slot needs"),
             Err(error) => tracing::warn!(%slot, "{error:#}"),

@@ -108,6 +108,8 @@ pub struct JournalStep {
     pub gone: Vec<u64>,
     /// Streams whose numbers changed.
     pub streams: Vec<(String, StreamState)>,
+    /// Streams that are new and do not begin at reading 0, with their first.
+    pub begun: BTreeMap<String, u64>,
 }
 
 /// An answer that no worker of ours would give.
@@ -142,6 +144,9 @@ pub struct Route {
     next_chunk: u64,
     gone: Vec<u64>,
     skipped: BTreeSet<(String, u64)>,
+    /// Where new streams begin to be numbered.
+    first: u64,
+    begun: BTreeMap<String, u64>,
 }
 
 impl Route {
@@ -160,7 +165,15 @@ impl Route {
             next_chunk: 0,
             gone: Vec::new(),
             skipped: BTreeSet::new(),
+            first: 0,
+            begun: BTreeMap::new(),
         }
+    }
+
+    /// The same, of a slot whose new streams begin with this number, or with the next at which the
+    /// release on the route cuts: those below it may have been given before the slot was forgotten.
+    pub fn numbered_from(self, first: u64) -> Route {
+        Route { first, ..self }
     }
 
     /// A slot as the journal has it: streams, and chunks by number.
@@ -247,6 +260,15 @@ impl Route {
     pub fn accept(&mut self, key: &str, time_unix_ns: i64, values: Vec<f64>) -> Option<u64> {
         if !self.streams.contains_key(key) && self.streams.len() >= KEYS_MAX {
             return None;
+        }
+        if !self.streams.contains_key(key) {
+            let first = self.first.checked_next_multiple_of(self.shape.stride);
+            let first = first.unwrap_or(self.first);
+            let state = StreamState { next: first, accounted: first };
+            self.streams.insert(key.to_owned(), Stream { state, ..Stream::default() });
+            if first > 0 {
+                self.begun.insert(key.to_owned(), first);
+            }
         }
         let stream = self.streams.entry(key.to_owned()).or_default();
         let sequence = stream.state.next;
@@ -458,7 +480,8 @@ impl Route {
                 streams.push((key.clone(), stream.state));
             }
         }
-        JournalStep { chunk, gone: std::mem::take(&mut self.gone), streams }
+        let (gone, begun) = (std::mem::take(&mut self.gone), std::mem::take(&mut self.begun));
+        JournalStep { chunk, gone, streams, begun }
     }
 
     /// Takes back a step that could not be written; it becomes part of the next one.
@@ -476,6 +499,7 @@ impl Route {
             self.gone.retain(|chunk| *chunk != number);
         }
         self.gone.extend(step.gone);
+        self.begun.extend(step.begun);
         for (key, _) in step.streams {
             if let Some(stream) = self.streams.get_mut(&key) {
                 stream.touched = true;

@@ -97,6 +97,7 @@ pub fn open(parts: SlotParts) -> Result<(SlotHandle, Position), LedgerError> {
     let slot = parts.slot.clone();
     let shape = Shape { rows: 1, stride: 1, warm_up: u64::MAX };
     let route = Route::restore(shape, restored.streams, restored.chunks);
+    let route = route.numbered_from(restored.first);
     let position = restored.record.position.clone();
     let (commands, inbox) = mpsc::channel(16);
     let (view, view_out) = watch::channel(SlotView::default());

@@ -15,6 +15,8 @@ pub struct Disk {
     size: Arc<AtomicU64>,
     /// The end of what was ever written.
     written: Arc<AtomicU64>,
+    /// What it says of everything that is written; nothing while it works.
+    error: Arc<Mutex<Option<io::ErrorKind>>>,
 }
 
 impl Disk {
@@ -38,6 +40,11 @@ impl Disk {
     /// Takes nothing any more.
     pub fn refuse(&self) {
         self.resize(0);
+    }
+
+    /// From now on it says this of everything that is written.
+    pub fn fail(&self, error: io::ErrorKind) {
+        *self.error.lock().unwrap() = Some(error);
     }
 
     /// Opens the database on it.
@@ -76,6 +83,9 @@ impl StorageBackend for Disk {
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let offset = usize::try_from(offset).unwrap();
         let end = offset + data.len();
+        if let Some(error) = *self.error.lock().unwrap() {
+            return Err(error.into());
+        }
         if end as u64 > self.size.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::StorageFull.into());
         }

@@ -287,6 +287,10 @@ pub mod event {
     pub const CANCELLED: u16 = 22;
     /// Somebody else has ended a worker, and not the release that it ran.
     pub const WORKER_KILLED: u16 = 23;
+    /// Part of what the device had written down is lost; the text has what, and what it went on from.
+    pub const STATE_LOST: u16 = 24;
+    /// What the device writes down is in memory alone: its disk takes nothing.
+    pub const STATE_UNWRITABLE: u16 = 25;
     /// Somebody beside the device holds the updates of a slot back.
     pub const HOLD_BEGAN: u16 = 40;
     /// They are held back no longer.

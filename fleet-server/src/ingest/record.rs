@@ -107,6 +107,8 @@ pub(crate) fn event_word(kind: u16) -> String {
         event::INSTALL_FAILED => "install_failed",
         event::RECORDS_DROPPED => "records_dropped",
         event::FINDINGS_DROPPED => "findings_dropped",
+        event::STATE_LOST => "state_lost",
+        event::STATE_UNWRITABLE => "state_unwritable",
         event::HOLD_BEGAN => "hold_began",
         event::HOLD_ENDED => "hold_ended",
         event::SHADOW_ENDED => "shadow_ended",

@@ -2,7 +2,8 @@
 //! so many minutes have run. Kept
 //! in the database: a device that starts over must not change what somebody is working on.
 
-use crate::database::Database;
+use crate::database::{self, Database};
+use crate::error::chain;
 use lineside_wire::name::SlotName;
 use redb::{ReadableTable, TableDefinition, TableHandle};
 use serde::{Deserialize, Serialize};
@@ -82,6 +83,9 @@ pub struct Holds {
     database: Arc<Database>,
     slots: Arc<BTreeSet<SlotName>>,
     held: Arc<Mutex<BTreeMap<SlotName, Hold>>>,
+    /// Taken by who changes what is written, one after the other. Never while [`Holds::held`] is: a
+    /// disk that hangs must not stop those who only ask.
+    writing: Arc<Mutex<()>>,
     tell: Tell,
 }
 
@@ -118,7 +122,8 @@ impl Holds {
                 held.insert(slot.clone(), hold);
             }
         }
-        Ok(Holds { database, slots: Arc::new(slots), held: Arc::new(Mutex::new(held)), tell })
+        let (slots, held, writing) = (Arc::new(slots), Arc::new(Mutex::new(held)), Arc::default());
+        Ok(Holds { database, slots, held, writing, tell })
     }
 
     /// What holds the updates of a slot back.
@@ -151,10 +156,11 @@ impl Holds {
         }
         let (by, seconds_left) = (by.to_owned(), minutes.map(|minutes| minutes * 60));
         let hold = Hold { reason, by, minutes, seconds_left };
-        let mut held = self.lock();
+        let writing = self.writing();
         self.write(slot, Some(&hold))?;
-        held.insert(slot.clone(), hold.clone());
-        drop(held);
+        self.lock().insert(slot.clone(), hold.clone());
+        drop(writing);
+        self.copy();
         (self.tell)(slot, Some(&hold), &hold.told());
         Ok(hold)
     }
@@ -164,11 +170,12 @@ impl Holds {
     /// # Errors
     /// [`HoldError`]; the hold then stays.
     pub fn release(&self, slot: &SlotName, by: &str) -> Result<Hold, HoldError> {
-        let mut held = self.lock();
-        let hold = held.get(slot).cloned().ok_or_else(|| HoldError::None(slot.clone()))?;
+        let writing = self.writing();
+        let hold = self.of(slot).ok_or_else(|| HoldError::None(slot.clone()))?;
         self.write(slot, None)?;
-        held.remove(slot);
-        drop(held);
+        self.lock().remove(slot);
+        drop(writing);
+        self.copy();
         (self.tell)(slot, None, &format!("released by hand ({by}): {}", hold.reason));
         Ok(hold)
     }
@@ -213,8 +220,9 @@ impl Holds {
     }
 
     fn write_all(&self, ended: &[SlotName]) {
-        // Held while it is written: what somebody does meanwhile comes after it.
-        let held = self.lock();
+        // What somebody does meanwhile comes after it.
+        let _writing = self.writing();
+        let held = self.lock().clone();
         let timed = held.iter().filter(|(_, hold)| hold.seconds_left.is_some());
         let gone = ended.iter().filter(|slot| !held.contains_key(*slot));
         let all = timed.map(|(slot, hold)| (slot, Some(hold))).chain(gone.map(|slot| (slot, None)));
@@ -239,8 +247,20 @@ impl Holds {
                 }
             }
         }
+        database::count(&transaction)?;
         transaction.commit()?;
         Ok(())
+    }
+
+    /// Has what people hold back written a second time. It holds without that.
+    fn copy(&self) {
+        if let Err(error) = self.database.renew_copy() {
+            tracing::warn!("the second copy of what is held back waits: {}", chain(error));
+        }
+    }
+
+    fn writing(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<SlotName, Hold>> {
