@@ -41,6 +41,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{block_in_place, spawn_blocking};
@@ -110,8 +111,8 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
         cache: store.cache(),
         cache_key: store.device_key(),
     };
-    let processes = Processes::new(tokio::runtime::Handle::current())
-        .context("cannot start the thread that starts workers")?;
+    let processes =
+        Processes::new(Handle::current()).context("cannot start the thread that starts workers")?;
     let journal = Journal::open(store.database())?;
     let boot = journal.next_boot(now_unix_ms(), draw())?;
     if let Err(error) = journal.write_boot(boot) {
@@ -457,7 +458,9 @@ impl House {
             let reports = states.all().into_iter().filter_map(|(name, state)| {
                 let view = views.get(&name)?.borrow().clone();
                 let source = told_sources.get(&name).and_then(|problem| problem.borrow().clone());
-                let held = sites.get(&name).map(|site| block_in_place(|| site.reasons()));
+                let held = sites
+                    .get(&name)
+                    .map(|site| block_in_place(|| Handle::current().block_on(site.reasons())));
                 Some((name, SlotReport::of(&state, view, source, held.unwrap_or_default())))
             });
             // A disk that gives no numbers must not hide the rest.

@@ -84,6 +84,7 @@ fn a_full_disk_stops_nothing_and_when_it_has_room_all_is_written_once() {
     let said = log(&folder);
     assert_eq!(said.matches(COMPLAINT).count(), 1, "{said}");
     assert!(said.contains("No space left on device"), "{said}");
+    assert!(!said.contains("Previous I/O error"), "it is said in the database's words: {said}");
     let written = device.findings().len();
 
     mount.free();

@@ -131,7 +131,7 @@ impl Hands for Played {
 
     async fn end_shadow(&self) {}
 
-    fn consent(&self, _route: Route, _waited: Duration) -> Consent {
+    async fn consent(&self, _route: Route, _waited: Duration) -> Consent {
         Consent::Given
     }
 

@@ -57,8 +57,8 @@ impl Hands for SlotHands {
         self.slot.end_shadow().await;
     }
 
-    fn consent(&self, route: Route, waited: Duration) -> Consent {
-        self.site.consent(route, waited)
+    async fn consent(&self, route: Route, waited: Duration) -> Consent {
+        self.site.consent(route, waited).await
     }
 
     async fn report(&self, report: &Report) -> bool {

@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// # Errors
 /// The disk's, the database's.
 pub fn open_whole(medium: impl Medium) -> Result<Database, DatabaseError> {
+    failpoint::pass("database.whole")?;
     let open = || {
-        failpoint::pass("database.whole")?;
         medium.settle()?;
         let was_read = Arc::new(AtomicBool::new(false));
         let reads = was_read.clone();

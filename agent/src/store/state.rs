@@ -93,7 +93,7 @@ pub(super) fn open(folder: &Path) -> Result<Opened, StoreError> {
 pub(super) fn look(folder: &Path) -> Result<Opened, StoreError> {
     let path = folder.join(NAME);
     let trouble = match length(&path) {
-        Ok(Some(1..)) => match patiently(|| open_on(writable(&path)?)) {
+        Ok(Some(1..)) => match patiently(|| open_whole(writable(&path)?)) {
             Ok(database) => {
                 let database = Database::of(database, reopen(&path));
                 return Ok(Opened { database, unwritable: None });
@@ -234,14 +234,21 @@ fn catch_up(
              was put in its place. What the slots hold, what was accepted and the floors are taken from \
              the copy; findings and readings that came after it was written may have been numbered twice"
         );
-        let restore = || {
+        let restore = || -> Result<(), redb::Error> {
             let transaction = database.begin_write()?;
             kept.restore(&transaction)?;
             transaction.open_table(LOST)?.insert((), text.as_str())?;
             failpoint::pass("store.caught-up").map_err(redb::Error::Io)?;
             Ok(transaction.commit()?)
         };
-        restore().map_err(failed)?;
+        if let Err(error) = restore() {
+            drop(database);
+            return in_memory(
+                &path,
+                &copy,
+                format!("{NAME} is older than its second copy; {error}"),
+            );
+        }
     }
     Ok(Opened { database: with_copy(&path, database, copy), unwritable: None })
 }

@@ -23,8 +23,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
-/// Roots that one delivery may bring.
-const ROOTS_MAX: usize = 64;
 /// Slots of which it is remembered what they were to hold.
 const WITHDRAWN_MAX: usize = 64;
 /// What a new root forgets if it replaces the keys of snapshot and timestamp.
@@ -41,9 +39,6 @@ pub enum AcceptError {
     /// The repository that they make cannot be followed.
     #[error(transparent)]
     Repository(#[from] RepositoryError),
-    /// More roots than a device can have missed.
-    #[error("{0} roots were sent, at most {ROOTS_MAX} are read")]
-    Roots(usize),
     /// The clock has no date that a calendar knows.
     #[error("the clock shows a time that cannot be: {0} ms since 1970")]
     Clock(i64),
@@ -64,10 +59,7 @@ impl AcceptError {
         match self {
             AcceptError::Trust(error) => matches!(error, TrustError::Older { .. }),
             AcceptError::Repository(error) => matches!(error, RepositoryError::Older { .. }),
-            AcceptError::Roots(_)
-            | AcceptError::Clock(_)
-            | AcceptError::NoPolicy(_)
-            | AcceptError::Journal(_) => false,
+            AcceptError::Clock(_) | AcceptError::NoPolicy(_) | AcceptError::Journal(_) => false,
         }
     }
 }
@@ -276,6 +268,7 @@ impl Acceptance {
             now = told;
             repository.refresh(now)?;
         }
+        self.clear_shelf()?;
         let list = self.list()?;
         let releases = match &list {
             Some(list) => Some(list.seen().after(LIST, self.accepted.releases.as_ref())?),
@@ -322,14 +315,31 @@ impl Acceptance {
     ///
     /// # Errors
     /// [`AcceptError::Journal`]; what was accepted before still holds.
-    pub fn accept(
-        &mut self,
-        verified: Verified,
-    ) -> Result<BTreeMap<SlotName, Target>, AcceptError> {
+    pub fn accept(&mut self, verified: Verified) -> Result<(), AcceptError> {
         let Verified { accepted, assignment } = verified;
         let root = self.root.clone();
-        self.write(root, accepted, &[(Document::Assignment, &*assignment)], &[])?;
-        Ok(self.accepted.targets.clone())
+        self.write(root, accepted, &[(Document::Assignment, &*assignment)], &[])
+    }
+
+    /// Lets go of the documents of roles to which the list of releases delegates no more: the shelf has
+    /// room for so many, and vendors and sites come and go.
+    fn clear_shelf(&self) -> Result<(), JournalError> {
+        let Some(list) = self.journal.shelved("targets.json")? else { return Ok(()) };
+        // It was verified before it was kept.
+        let list: serde_json::Value = serde_json::from_slice(&list).unwrap_or_default();
+        let roles = list["signed"]["delegations"]["roles"].as_array();
+        let names = roles.into_iter().flatten().filter_map(|role| role["name"].as_str());
+        let wanted: BTreeSet<String> = names
+            .chain(["timestamp", "snapshot", "targets"])
+            .map(|name| format!("{name}.json"))
+            .collect();
+        let shelf = self.journal.shelf()?;
+        let left: Vec<&str> =
+            shelf.iter().map(String::as_str).filter(|name| !wanted.contains(*name)).collect();
+        match left.is_empty() {
+            true => Ok(()),
+            false => self.journal.accept(&self.accepted, &[], &left),
+        }
     }
 
     /// Takes back what was accepted as far as nobody vouches for it any more: by a root or a list that
@@ -388,15 +398,14 @@ impl Acceptance {
         verify_receipt(&self.root, bytes, &self.owner.device)
     }
 
-    /// Follows the roots that this device does not know yet, as far as they lead.
+    /// Follows the roots that this device does not know yet, as far as they lead: it may have been
+    /// switched off for years, and a message has room for so many only. The first that does not follow
+    /// from the one before ends it.
     fn follow(&mut self, metadata: &[(String, Vec<u8>)]) -> Result<(), AcceptError> {
         let version = |name: &str| name.strip_suffix(".root.json")?.parse::<u64>().ok();
         let roots = metadata.iter().filter_map(|(name, bytes)| Some((version(name)?, bytes)));
         let mut roots: Vec<(u64, &Vec<u8>)> = roots.collect();
         roots.sort_by_key(|(version, _)| *version);
-        if roots.len() > ROOTS_MAX {
-            return Err(AcceptError::Roots(roots.len()));
-        }
         let (mut root, mut accepted) = (self.root.clone(), self.accepted.clone());
         let followed = roots.into_iter().try_for_each(|(_, bytes)| {
             // One that is known already says nothing new, whoever sends it.

@@ -13,11 +13,18 @@ use crate::update::hands::{Consent, Route};
 use crate::update::journal::Journal;
 use holds::{Hold, Holds};
 use lineside_wire::name::SlotName;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 use topic::Used;
+
+/// How long a lock file may take to be there or not. Who is asked waits for it every second.
+const LOOK_MAX: Duration = Duration::from_secs(1);
 
 /// What decides for one slot.
 #[derive(Clone)]
@@ -28,6 +35,8 @@ pub struct Site {
     in_use: Option<watch::Receiver<Used>>,
     holds: Holds,
     journal: Journal,
+    /// Taken by who looks at what may never answer.
+    looking: Arc<Semaphore>,
 }
 
 /// What is the case when somebody asks.
@@ -60,45 +69,57 @@ impl Site {
         holds: Holds,
         journal: Journal,
     ) -> Site {
-        Site { slot, config, in_use, holds, journal }
+        Site { slot, config, in_use, holds, journal, looking: Arc::new(Semaphore::new(1)) }
     }
 
     /// Whether the route may be changed now, for an update that has `waited` so long, in running time.
-    /// Looks at a file and into the database.
-    pub fn consent(&self, route: Route, waited: Duration) -> Consent {
-        decide(&self.config, &self.facts(), route, waited)
+    /// Looks at a file and into the database; where they do not answer, the slot is perhaps in use.
+    pub async fn consent(&self, route: Route, waited: Duration) -> Consent {
+        decide(&self.config, &self.facts().await, route, waited)
     }
 
-    /// Why the route may not be changed now; empty if it may. Looks at a file and into the database.
-    pub fn reasons(&self) -> Vec<String> {
-        let facts = self.facts();
+    /// Why the route may not be changed now; empty if it may. Looks as [`Site::consent`] does.
+    pub async fn reasons(&self) -> Vec<String> {
+        let facts = self.facts().await;
         let hold = facts.hold.as_ref().map(Hold::told);
         reasons(&self.config, &facts).into_iter().chain(hold).collect()
     }
 
-    fn facts(&self) -> Facts {
+    async fn facts(&self) -> Facts {
+        let (locked, latest_known) = self.look().await.unwrap_or_else(|| {
+            (Locked::Unknown("it does not answer".into()), OffsetDateTime::UNIX_EPOCH)
+        });
         Facts {
             now: moment(now_unix_ms()),
-            latest_known: self.latest_known(),
-            locked: self.locked(),
+            latest_known,
+            locked,
             in_use: self.in_use.as_ref().and_then(|used| used.borrow().reason()),
             hold: self.holds.of(&self.slot),
         }
     }
 
-    fn latest_known(&self) -> OffsetDateTime {
-        // A journal that cannot be read stops updates by itself.
-        let accepted = self.journal.accepted().unwrap_or_default();
-        moment(accepted.latest_known_unix_ms)
+    /// Looks at the lock file and into the journal, in a thread that may wait for ever: the file may be
+    /// on a share of the network. Nothing if there is no answer in time: who asks next does not look as well.
+    async fn look(&self) -> Option<(Locked, OffsetDateTime)> {
+        let place = self.looking.clone().acquire_owned();
+        let place = timeout(LOOK_MAX, place).await.ok()?.ok()?;
+        let (file, journal) = (self.config.lock_file.clone(), self.journal.clone());
+        let looked = spawn_blocking(move || {
+            // A journal that cannot be read stops updates by itself.
+            let accepted = journal.accepted().unwrap_or_default();
+            let looked = (locked(file.as_deref()), moment(accepted.latest_known_unix_ms));
+            drop(place);
+            looked
+        });
+        timeout(LOOK_MAX, looked).await.ok()?.ok()
     }
+}
 
-    fn locked(&self) -> Locked {
-        let Some(path) = &self.config.lock_file else { return Locked::No };
-        match path.try_exists() {
-            Ok(true) => Locked::Yes,
-            Ok(false) => Locked::No,
-            Err(error) => Locked::Unknown(error.to_string()),
-        }
+fn locked(file: Option<&Path>) -> Locked {
+    match file.map(Path::try_exists) {
+        None | Some(Ok(false)) => Locked::No,
+        Some(Ok(true)) => Locked::Yes,
+        Some(Err(error)) => Locked::Unknown(error.to_string()),
     }
 }
 
@@ -126,12 +147,13 @@ fn reasons(config: &UpdatesConfig, facts: &Facts) -> Vec<String> {
             reasons.push(format!("outside of the maintenance windows, the next opens {next}"));
         }
     }
-    let file = || config.lock_file.clone().unwrap_or_default();
+    let file =
+        config.lock_file.as_ref().map_or("the disk".into(), |file| file.display().to_string());
     match &facts.locked {
         Locked::No => {}
-        Locked::Yes => reasons.push(format!("in use: {} is there", file().display())),
+        Locked::Yes => reasons.push(format!("in use: {file} is there")),
         Locked::Unknown(why) => {
-            reasons.push(format!("perhaps in use: {}: {why}", file().display()));
+            reasons.push(format!("perhaps in use: {file}: {why}"));
         }
     }
     reasons.extend(facts.in_use.clone());

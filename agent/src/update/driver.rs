@@ -14,12 +14,12 @@ use lineside_bundle::parcel::Papers;
 use lineside_bundle::{Digest, ReleaseId};
 use lineside_trust::{TrustError, TrustedReceipt};
 use lineside_update::Target;
-use lineside_wire::name::SlotName;
+use lineside_wire::name::{DeviceId, SlotName};
 use lineside_wire::v1::Documents;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -68,6 +68,9 @@ pub enum InstallError {
     /// The documents in it.
     #[error("the documents in the file are not accepted{}", cure(.0))]
     Accept(#[from] AcceptError),
+    /// The documents in it, which this agent cannot read.
+    #[error("the documents in the file are not accepted")]
+    Broken(#[from] Broken),
     /// This device takes no updates.
     #[error("{0}")]
     Off(String),
@@ -86,6 +89,12 @@ fn cure(error: &AcceptError) -> &'static str {
     }
 }
 
+/// A mistake of ours, over documents that somebody made for it or by chance. What was accepted before
+/// holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the agent broke down over them, which its log tells of")]
+pub struct Broken;
+
 /// Why a receipt was not found.
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiptError {
@@ -95,6 +104,9 @@ pub enum ReceiptError {
     /// It is not to be trusted.
     #[error(transparent)]
     Trust(#[from] TrustError),
+    /// It is none that this agent can read.
+    #[error(transparent)]
+    Broken(#[from] Broken),
     /// This device takes no updates.
     #[error("{0}")]
     Off(String),
@@ -169,8 +181,25 @@ impl Updates {
         let approved = marked.map(|(slot, held)| (slot.clone(), held.release.digest)).collect();
         let (told, again, version) =
             (BTreeMap::new(), BTreeSet::new(), versions.borrow().assignment);
-        let driver =
-            Driver { parts, untold, told, again, version, approved, refused: None, trouble };
+        let believed = Believed::of(&parts.acceptance);
+        let Parts { acceptance, journal, blobs, slots, refused: tell_refused } = parts;
+        let device = acceptance.device().clone();
+        let driver = Driver {
+            device,
+            acceptance: Arc::new(Mutex::new(acceptance)),
+            believed,
+            journal,
+            blobs,
+            slots,
+            tell_refused,
+            untold,
+            told,
+            again,
+            version,
+            approved,
+            refused: None,
+            trouble,
+        };
         tokio::spawn(driver.drive(inbox));
         Updates { requests, versions, trouble: shown, good }
     }
@@ -263,8 +292,38 @@ enum Word {
     Withdrawn(Withdrawn),
 }
 
+/// What the driver goes by between two deliveries.
+struct Believed {
+    targets: BTreeMap<SlotName, Target>,
+    withdrawn: BTreeMap<SlotName, Withdrawn>,
+    /// Slots for which the director says that a person has approved the target.
+    marks: BTreeSet<SlotName>,
+    /// Version of the assignment.
+    version: u64,
+    policy_trouble: Option<String>,
+}
+
+impl Believed {
+    fn of(acceptance: &Acceptance) -> Believed {
+        Believed {
+            targets: acceptance.targets().clone(),
+            withdrawn: acceptance.withdrawn().clone(),
+            marks: acceptance.approved().clone(),
+            version: acceptance.versions().borrow().assignment,
+            policy_trouble: acceptance.policy_trouble().map(str::to_owned),
+        }
+    }
+}
+
 struct Driver {
-    parts: Parts,
+    device: DeviceId,
+    /// What this device believes. Only threads that may wait for the disk lock it.
+    acceptance: Arc<Mutex<Acceptance>>,
+    believed: Believed,
+    journal: Journal,
+    blobs: Blobs,
+    slots: BTreeMap<SlotName, mpsc::Sender<Order>>,
+    tell_refused: Box<dyn Fn(&str) + Send + Sync>,
     /// What slots have still to be told.
     untold: BTreeMap<SlotName, Word>,
     /// What each slot was told last.
@@ -283,7 +342,7 @@ struct Driver {
 impl Driver {
     async fn drive(mut self, mut inbox: mpsc::Receiver<Request>) {
         // A power cut may have come between a new root and what follows from it.
-        self.take_back();
+        self.take_back().await;
         loop {
             self.tell();
             self.show_trouble();
@@ -296,7 +355,7 @@ impl Driver {
             };
             match request {
                 None => return,
-                Some(Request::Documents(documents)) => self.documents(*documents),
+                Some(Request::Documents(documents)) => self.documents(*documents).await,
                 Some(Request::Install { path, reply }) => {
                     let installed = self.install(path).await;
                     // Whoever asked may have gone.
@@ -319,39 +378,60 @@ impl Driver {
         }
     }
 
-    fn documents(&mut self, documents: Documents) {
-        let accepted = self
-            .parts
-            .acceptance
-            .verify(&documents, now_unix_ms())
-            .and_then(|verified| self.parts.acceptance.accept(verified));
-        match accepted {
-            Ok(targets) => self.assign(&targets),
-            Err(error) => {
-                let these = what_is_said(&documents);
-                if self.refused.as_ref().is_none_or(|(last, _)| *last != these) {
-                    let reason =
-                        format!("documents of the server are not accepted: {}", chain(error));
-                    tracing::warn!("{reason}");
-                    (self.parts.refused)(&reason);
-                    self.refused = Some((these, reason));
-                }
-                self.take_back();
-            }
+    /// Does what reads signatures or waits for the disk off the runtime's threads: while the disk hangs,
+    /// everything else goes on. What breaks down over a document is a refusal of it.
+    async fn with_acceptance<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Acceptance) -> T + Send + 'static,
+    ) -> Result<T, Broken> {
+        let acceptance = self.acceptance.clone();
+        let done = spawn_blocking(move || {
+            // What a panic leaves in it is what was written down before.
+            let mut acceptance = acceptance.lock().unwrap_or_else(PoisonError::into_inner);
+            let done = work(&mut acceptance);
+            (done, Believed::of(&acceptance))
+        });
+        let (done, believed) = done.await.map_err(|_| Broken)?;
+        self.believed = believed;
+        Ok(done)
+    }
+
+    async fn documents(&mut self, documents: Documents) {
+        let these = what_is_said(&documents);
+        let accepted = self.with_acceptance(move |acceptance| {
+            let verified = acceptance.verify(&documents, now_unix_ms())?;
+            acceptance.accept(verified)
+        });
+        let refused = match accepted.await {
+            Ok(Ok(())) => return self.assign(),
+            Ok(Err(error)) => chain(error),
+            Err(broken) => broken.to_string(),
+        };
+        if self.refused.as_ref().is_none_or(|(last, _)| *last != these) {
+            let reason = format!("documents of the server are not accepted: {refused}");
+            tracing::warn!("{reason}");
+            self.refused = Some((these, reason.clone()));
+            self.show_trouble();
+            (self.tell_refused)(&reason);
         }
+        self.take_back().await;
     }
 
     /// Has the slots leave what nobody vouches for any more, where documents were taken as far as that.
-    fn take_back(&mut self) {
-        if let Err(error) = self.parts.acceptance.take_back() {
-            tracing::error!("what is withdrawn cannot be written down: {}", chain(error));
+    async fn take_back(&mut self) {
+        match self.with_acceptance(Acceptance::take_back).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::error!("what is withdrawn cannot be written down: {}", chain(error));
+            }
+            Err(broken) => tracing::error!("what is withdrawn is not known: {broken}"),
         }
         self.withdraw();
     }
 
     /// Notes which slots are to hold nothing any more.
     fn withdraw(&mut self) {
-        for (slot, withdrawn) in self.parts.acceptance.withdrawn() {
+        for (slot, withdrawn) in &self.believed.withdrawn {
             let word = Word::Withdrawn(withdrawn.clone());
             if self.untold.get(slot).or_else(|| self.told.get(slot)) != Some(&word) {
                 self.approved.remove(slot);
@@ -361,45 +441,50 @@ impl Driver {
     }
 
     async fn install(&mut self, path: PathBuf) -> Result<Installed, InstallError> {
-        let (file, device) = (path.clone(), self.parts.acceptance.device().clone());
+        let (file, device) = (path.clone(), self.device.clone());
         let papers = blocking(move || parcel::papers(&file, &device)).await??;
         let Papers { metadata, assignment, files, .. } = papers;
         let documents = Documents { metadata, assignment, files };
-        let verified = match self.parts.acceptance.verify(&documents, now_unix_ms()) {
-            Ok(verified) => verified,
-            Err(error) => {
-                self.take_back();
+        let verified = self
+            .with_acceptance(move |acceptance| acceptance.verify(&documents, now_unix_ms()))
+            .await;
+        let verified = match verified {
+            Ok(Ok(verified)) => verified,
+            Ok(Err(error)) => {
+                self.take_back().await;
                 return Err(error.into());
             }
+            Err(broken) => return Err(broken.into()),
         };
         let (known, unknown): (BTreeMap<_, _>, BTreeMap<_, _>) = verified
             .targets()
             .clone()
             .into_iter()
-            .partition(|(slot, _)| self.parts.slots.contains_key(slot));
+            .partition(|(slot, _)| self.slots.contains_key(slot));
         let releases: BTreeSet<ReleaseId> =
             known.values().map(|target| target.release.clone()).collect();
         // The journal names the releases only after their blobs are there: a file that breaks off
         // changes nothing of what the device holds. Until then nobody may collect them.
-        let blobs = self.parts.blobs.clone();
+        let blobs = self.blobs.clone();
         let by_hand = Arc::new(blocking(move || blobs.by_hand()).await?);
         let accepted = match self.unpack(path, releases, by_hand.clone()).await {
-            Ok(lacking) => match self.parts.acceptance.accept(verified) {
-                Ok(targets) => Ok((lacking, targets)),
-                Err(error) => Err(error.into()),
+            Ok(lacking) => match self.with_acceptance(|it| it.accept(verified)).await {
+                Ok(Ok(())) => Ok(lacking),
+                Ok(Err(error)) => Err(error.into()),
+                Err(broken) => Err(broken.into()),
             },
             Err(error) => Err(error),
         };
         drop(by_hand);
-        let (lacking, targets) = match accepted {
-            Ok(accepted) => accepted,
+        let lacking = match accepted {
+            Ok(lacking) => lacking,
             Err(error) => {
-                self.take_back();
+                self.take_back().await;
                 self.collect().await;
                 return Err(error);
             }
         };
-        self.assign(&targets);
+        self.assign();
         self.tell();
         let slots = known.iter().map(|(slot, held)| (slot.clone(), held.release.to_string()));
         let (mut incomplete, mut unusable) = (Vec::new(), BTreeMap::new());
@@ -415,12 +500,13 @@ impl Driver {
         Ok(Installed { slots: slots.collect(), incomplete, unusable, unknown })
     }
 
-    async fn receipt(&self, path: PathBuf) -> Result<Option<TrustedReceipt>, ReceiptError> {
-        let device = self.parts.acceptance.device().clone();
+    async fn receipt(&mut self, path: PathBuf) -> Result<Option<TrustedReceipt>, ReceiptError> {
+        let device = self.device.clone();
         let papers = blocking(move || parcel::papers(&path, &device)).await;
         let papers = papers.map_err(|_| ReceiptError::Stopping)??;
-        let receipt = papers.receipt.map(|bytes| self.parts.acceptance.receipt(&bytes));
-        Ok(receipt.transpose()?)
+        let Some(bytes) = papers.receipt else { return Ok(None) };
+        let receipt = self.with_acceptance(move |acceptance| acceptance.receipt(&bytes)).await?;
+        Ok(Some(receipt?))
     }
 
     /// Takes blobs out of a file. Returns the releases that are not whole then, and why.
@@ -430,7 +516,7 @@ impl Driver {
         releases: BTreeSet<ReleaseId>,
         by_hand: Arc<ByHand>,
     ) -> Result<Vec<(String, StageError)>, InstallError> {
-        let blobs = self.parts.blobs.clone();
+        let blobs = self.blobs.clone();
         let lacking = blocking(move || {
             let lacking = parcel::unpack(&path, &releases, &blobs, &by_hand)?;
             let named = lacking.into_iter().map(|(release, error)| (release.to_string(), error));
@@ -441,7 +527,7 @@ impl Driver {
 
     /// Removes what a file has left that was not installed.
     async fn collect(&self) {
-        let (journal, blobs) = (self.parts.journal.clone(), self.parts.blobs.clone());
+        let (journal, blobs) = (self.journal.clone(), self.blobs.clone());
         let collected = blocking(move || garbage::collect(&journal, &blobs)).await;
         if let Ok(Err(error)) = collected {
             tracing::warn!("{error:#}");
@@ -451,8 +537,7 @@ impl Driver {
     /// Notes that a person approves what a slot is to hold. What he has not looked at is not approved.
     fn approve(&mut self, slot: SlotName, release: Digest) -> Result<String, ApproveError> {
         let word = self.untold.get(&slot).or_else(|| self.told.get(&slot)).cloned();
-        let Some(Word::Assigned(target)) = word.filter(|_| self.parts.slots.contains_key(&slot))
-        else {
+        let Some(Word::Assigned(target)) = word.filter(|_| self.slots.contains_key(&slot)) else {
             return Err(ApproveError::Nothing(slot));
         };
         if target.release.digest != release {
@@ -466,23 +551,22 @@ impl Driver {
 
     /// Notes what has changed for the slots. The same is told again with a newer assignment alone: who
     /// assigns a release once more may want to know whether it would run here by now.
-    fn assign(&mut self, targets: &BTreeMap<SlotName, Target>) {
+    fn assign(&mut self) {
         self.refused = None;
-        let version = self.parts.acceptance.versions().borrow().assignment;
+        let version = self.believed.version;
         let is_newer = version > std::mem::replace(&mut self.version, version);
-        let marks = self.parts.acceptance.approved().clone();
-        for (slot, target) in targets {
+        for (slot, target) in &self.believed.targets {
             let release = target.release.digest;
             // An approval ends with its release, and does not come back with it.
             self.approved.retain(|approved, digest| approved != slot || *digest == release);
-            let is_new = marks.contains(slot)
+            let is_new = self.believed.marks.contains(slot)
                 && self.approved.insert(slot.clone(), release) != Some(release);
             let word = Word::Assigned(target.clone());
             let current = self.untold.get(slot).or_else(|| self.told.get(slot));
             if current == Some(&word) && !is_new && !is_newer {
                 continue;
             }
-            if self.parts.slots.contains_key(slot) {
+            if self.slots.contains_key(slot) {
                 self.untold.insert(slot.clone(), word);
                 if is_newer {
                     self.again.insert(slot.clone());
@@ -501,7 +585,7 @@ impl Driver {
     /// Tells the slots, as far as they listen.
     fn tell(&mut self) {
         for (slot, word) in std::mem::take(&mut self.untold) {
-            let way = self.parts.slots.get(&slot);
+            let way = self.slots.get(&slot);
             let order = match word.clone() {
                 Word::Assigned(target) => {
                     let approved = self.approved.get(&slot) == Some(&target.release.digest);
@@ -522,7 +606,7 @@ impl Driver {
     /// Says what people should know.
     fn show_trouble(&self) {
         let refused = self.refused.as_ref().map(|(_, reason)| reason.as_str());
-        let trouble = refused.or_else(|| self.parts.acceptance.policy_trouble());
+        let trouble = refused.or(self.believed.policy_trouble.as_deref());
         self.trouble.send_replace(trouble.map(str::to_owned));
     }
 }

@@ -85,7 +85,7 @@ pub trait Hands: Send + Sync + 'static {
     fn end_shadow(&self) -> impl Future<Output = ()> + Send;
     /// Whether the route may be changed now, as far as the site says, for an update that it has held
     /// back for so long already, in running time.
-    fn consent(&self, route: Route, waited: Duration) -> Consent;
+    fn consent(&self, route: Route, waited: Duration) -> impl Future<Output = Consent> + Send;
     /// Has a report in the telemetry's hands, on disk; false if it is not.
     fn report(&self, report: &Report) -> impl Future<Output = bool> + Send;
 }

@@ -23,6 +23,8 @@ const CONTENTS: &str = "contents";
 const SLOT: &str = "slot/";
 const DOCUMENT: &str = "document/";
 const SHELF: &str = "shelf/";
+/// The key after all that begin so: `0` follows `/`.
+const SHELF_END: &str = "shelf0";
 /// Documents of the repository that are kept: its own, and those of the roles that it delegates to.
 const SHELVED_MAX: usize = 64;
 
@@ -305,6 +307,20 @@ impl Journal {
         Ok(table.get(shelf_key(name).as_str())?.map(|value| value.value().to_vec()))
     }
 
+    /// The names under which documents of the repository are kept.
+    ///
+    /// # Errors
+    /// [`JournalError::Database`].
+    pub fn shelf(&self) -> Result<Vec<String>, JournalError> {
+        let table = self.database.begin_read()?.open_table(TABLE)?;
+        let mut names = Vec::new();
+        for entry in table.range(SHELF..SHELF_END)? {
+            let (key, _) = entry?;
+            names.extend(key.value().strip_prefix(SHELF).map(str::to_owned));
+        }
+        Ok(names)
+    }
+
     /// Keeps a document of the repository under `name`, in place of what was there.
     ///
     /// # Errors
@@ -315,8 +331,7 @@ impl Journal {
         {
             let mut table = transaction.open_table(TABLE)?;
             let is_new = table.get(key.as_str())?.is_none();
-            // The key after all that begin so: `0` follows `/`.
-            if is_new && table.range(SHELF.."shelf0")?.count() >= SHELVED_MAX {
+            if is_new && table.range(SHELF..SHELF_END)?.count() >= SHELVED_MAX {
                 return Err(JournalError::Shelf);
             }
             table.insert(key.as_str(), bytes)?;

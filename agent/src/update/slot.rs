@@ -261,7 +261,7 @@ impl<H: Hands> SlotDriver<H> {
             Phase::Trial(trial) => self.judge(trial),
             Phase::Shadow(run) => self.compare(run),
             Phase::Held(held) if self.asked.is_none_or(|at| at.elapsed() >= ASK_EVERY) => {
-                let answer = self.ask(held);
+                let answer = self.ask(held).await;
                 self.asked = Some(Instant::now());
                 answer
             }
@@ -344,7 +344,7 @@ impl<H: Hands> SlotDriver<H> {
     }
 
     /// Asks the site whether the candidate may take the route, where no person has to say so first.
-    fn ask(&self, held: &Held) -> Option<Event> {
+    async fn ask(&self, held: &Held) -> Option<Event> {
         if self.state.waits_for_approval() {
             return None;
         }
@@ -353,7 +353,7 @@ impl<H: Hands> SlotDriver<H> {
             Some(_) => Route::Taken,
             None => Route::Vacant,
         };
-        match self.hands.consent(route, held.ran) {
+        match self.hands.consent(route, held.ran).await {
             Consent::Given => Some(Event::Consented { release }),
             Consent::Withheld { reason, overdue } => {
                 let now = Withheld { reason, overdue };

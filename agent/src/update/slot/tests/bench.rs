@@ -142,7 +142,7 @@ impl Hands for Played {
         play.beside = None;
     }
 
-    fn consent(&self, _route: Route, waited: Duration) -> Consent {
+    async fn consent(&self, _route: Route, waited: Duration) -> Consent {
         let mut play = self.lock();
         play.waited = waited;
         match play.withheld.clone() {
