@@ -18,6 +18,9 @@ pub const DOCUMENT_BYTES_MAX: usize = 4 << 20;
 /// Highest version that a document may have, and highest number of a release: up to here every reader
 /// of JSON counts exactly.
 pub const VERSION_MAX: u64 = 1 << 53;
+/// Highest floor that a release may set. A device never goes below a floor that it has taken, whoever has
+/// signed it: above this one there are always numbers left for those who follow a thief.
+pub const FLOOR_MAX: u64 = VERSION_MAX / 2;
 /// Version of the TUF specification that documents are written by.
 pub(crate) const SPEC_VERSION: &str = "1.0.31";
 

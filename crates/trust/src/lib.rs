@@ -26,7 +26,7 @@ mod withdrawn;
 pub use agree::{AgreeError, TrustedTarget, agree};
 pub use assignment::{AssignmentSpec, TrustedAssignment, sign_assignment, verify_assignment};
 pub use delegation::{Delegation, TargetsSpec, TrustedTargets, sign_targets, verify_delegated};
-pub use document::{DOCUMENT_BYTES_MAX, Seen, VERSION_MAX};
+pub use document::{DOCUMENT_BYTES_MAX, FLOOR_MAX, Seen, VERSION_MAX};
 pub use draft::{Contents, DRAFT_BYTES_MAX, Draft, DraftError, Quorum};
 pub use error::TrustError;
 pub use freshness::{

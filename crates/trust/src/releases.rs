@@ -2,8 +2,8 @@
 
 use crate::delegation::{Delegation, delegated, delegations, shown};
 use crate::document::{
-    SPEC_VERSION, Seen, VERSION_MAX, envelope, parse, timestamp, verify_expiry, verify_sequence,
-    verify_signatures, verify_version,
+    FLOOR_MAX, SPEC_VERSION, Seen, VERSION_MAX, envelope, parse, timestamp, verify_expiry,
+    verify_sequence, verify_signatures, verify_version,
 };
 use crate::error::TrustError;
 use crate::key::KeyPair;
@@ -190,6 +190,10 @@ pub(crate) fn release(
     if release.floor > release.number {
         return Err(format!("{path}: floor {} is above {}", release.floor, release.number));
     }
+    if release.floor > FLOOR_MAX {
+        let problem = format!("floor {} is above {FLOOR_MAX}", release.floor);
+        return Err(format!("{path}: {problem}, the highest there is"));
+    }
     Ok(release)
 }
 
@@ -239,6 +243,9 @@ pub(crate) fn next(
         format!("{0} has used up its numbers: release it under another name than {0}", id.name)
     })?;
     let floor = floor.unwrap_or(0).max(floor_before);
+    if floor > FLOOR_MAX {
+        return Err(format!("floor {floor} is above {FLOOR_MAX}, the highest there is"));
+    }
     if floor > number {
         return Err(format!("floor {floor} is above {number}, the number of {id}"));
     }
@@ -286,15 +293,16 @@ impl ReleasesDraft {
     }
 
     /// The same, to be told from `disowned`, a list that holds no longer and that devices may have taken:
-    /// it gets a higher version, and its releases higher numbers, as far as those leave any.
+    /// it gets a higher version, as far as that leaves any, and its releases get numbers above every floor
+    /// that a device may have from it.
     pub fn beyond(mut self, disowned: &TrustedReleases) -> ReleasesDraft {
         // Whoever stole the keys may have signed the highest there is.
-        let leaves_some = |number: &u64| *number <= VERSION_MAX / 2;
-        let version = Some(disowned.seen.version).filter(leaves_some);
+        let version = Some(disowned.seen.version).filter(|version| *version <= VERSION_MAX / 2);
         self.version = self.version.max(version.map_or(0, |version| version + 1));
-        for release in disowned.iter().filter(|release| leaves_some(&release.number)) {
+        for release in disowned.iter() {
             if self.releases.get(&release.path()) != Some(release) {
-                self.withdrawn.count(&release.id.name, release.number);
+                // No device has a higher floor than that, whatever was signed.
+                self.withdrawn.count(&release.id.name, release.number.min(FLOOR_MAX));
             }
         }
         self
@@ -427,6 +435,22 @@ mod tests {
             assert_eq!(listed(floor).unwrap().floor, floor);
         }
         assert_eq!(listed(3).unwrap_err(), "pump/2: floor 3 is above 2");
+    }
+
+    #[test]
+    fn no_floor_leaves_those_without_a_number_who_follow_a_thief() {
+        let listed = |floor: u64| {
+            let number = VERSION_MAX;
+            let custom =
+                json!({ "bundle": "pump", "version": "x9", "number": number, "floor": floor });
+            let hashes = json!({ "sha256": Digest::of(b"a manifest").hex() });
+            let target = json!({ "length": 10, "hashes": hashes, "custom": custom });
+            release_in("pump/x9", &serde_json::from_value(target).unwrap())
+        };
+        assert_eq!(listed(FLOOR_MAX).unwrap().floor, FLOOR_MAX);
+        for floor in [FLOOR_MAX + 1, VERSION_MAX] {
+            assert!(listed(floor).unwrap_err().ends_with("the highest there is"));
+        }
     }
 
     #[test]

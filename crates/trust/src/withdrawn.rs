@@ -1,6 +1,6 @@
 //! What was taken off a list of releases again, as far as the releases after it have to know.
 
-use crate::document::VERSION_MAX;
+use crate::document::{FLOOR_MAX, VERSION_MAX};
 use crate::releases::SignedRelease;
 use lineside_bundle::{BundleName, BundleVersion, ReleaseId};
 use serde::{Deserialize, Serialize};
@@ -46,6 +46,10 @@ impl Withdrawals {
             }
             if floor > number {
                 return Err(format!("{FIELD}: {bundle}: floor {floor} is above {number}"));
+            }
+            if *floor > FLOOR_MAX {
+                let problem = format!("floor {floor} is above {FLOOR_MAX}");
+                return Err(format!("{FIELD}: {bundle}: {problem}, the highest there is"));
             }
         }
         match releases.values().find(|release| withdrawn.has(&release.id)) {
