@@ -28,6 +28,8 @@ const ANSWERS_MAX: usize = 16;
 /// The job of one slot, and what came of it.
 pub(super) struct Jobs {
     current: Option<Job>,
+    /// What is done beside it.
+    aside: Option<Job>,
     count: u64,
     /// Where answers are sent, and where they are taken.
     answers: (mpsc::Sender<Answer>, mpsc::Receiver<Answer>),
@@ -52,7 +54,7 @@ impl Drop for Job {
 
 impl Jobs {
     pub(super) fn new() -> Jobs {
-        Jobs { current: None, count: 0, answers: mpsc::channel(ANSWERS_MAX) }
+        Jobs { current: None, aside: None, count: 0, answers: mpsc::channel(ANSWERS_MAX) }
     }
 
     /// Starts to work on `release` in place of any other job. `cancelled` is set when nobody wants
@@ -63,6 +65,26 @@ impl Jobs {
         cancelled: Arc<AtomicBool>,
         work: impl Future<Output = Option<Event>> + Send + 'static,
     ) {
+        self.current = Some(self.begin(release, cancelled, work));
+    }
+
+    /// Has something done with `release` beside whatever else is; nothing where that is being done.
+    pub(super) fn start_aside(
+        &mut self,
+        release: Digest,
+        work: impl Future<Output = Option<Event>> + Send + 'static,
+    ) {
+        if self.aside.as_ref().is_none_or(|job| job.release != release || job.task.is_finished()) {
+            self.aside = Some(self.begin(release, Arc::default(), work));
+        }
+    }
+
+    fn begin(
+        &mut self,
+        release: Digest,
+        cancelled: Arc<AtomicBool>,
+        work: impl Future<Output = Option<Event>> + Send + 'static,
+    ) -> Job {
         self.count += 1;
         let (number, answers) = (self.count, self.answers.0.clone());
         let task = tokio::spawn(async move {
@@ -71,7 +93,7 @@ impl Jobs {
                 let _ = answers.send((number, answer)).await;
             }
         });
-        self.current = Some(Job { number, release, cancelled, task: task.abort_handle() });
+        Job { number, release, cancelled, task: task.abort_handle() }
     }
 
     /// Whether something is being done with `release`.
@@ -91,9 +113,11 @@ impl Jobs {
         loop {
             let answer = self.answers.1.recv().await;
             let (number, answer) = answer.expect("this end keeps a sender");
-            if self.current.as_ref().is_some_and(|job| job.number == number) {
-                self.current = None;
-                return answer;
+            for job in [&mut self.current, &mut self.aside] {
+                if job.as_ref().is_some_and(|job| job.number == number) {
+                    *job = None;
+                    return answer;
+                }
             }
         }
     }
@@ -184,6 +208,20 @@ pub(super) async fn check<H: Hands>(
             })
         }
         Err(failure) => failure.event(digest, |release, reason| Event::Refused { release, reason }),
+    }
+}
+
+/// Compares the blobs of `release` with what was signed.
+pub(super) async fn verify(release: ReleaseId, blobs: Blobs) -> Option<Event> {
+    let digest = release.digest;
+    match load(&release, &blobs).await {
+        Ok(_) => Some(Event::Whole { release: digest }),
+        // It was read once: whatever is wrong with it now is the disk's.
+        Err(Failure::Damaged(reason) | Failure::Release(reason)) => {
+            Some(Event::Damaged { release: digest, reason })
+        }
+        // It is asked for again.
+        Err(Failure::Elsewhere(_) | Failure::Stopping) => None,
     }
 }
 

@@ -392,18 +392,8 @@ impl<H: Hands> SlotDriver<H> {
         (*known != policy).then_some(Event::Policy { policy })
     }
 
-    /// The release whose blobs are being fetched or whose checks are replayed. An active one that was
-    /// damaged on disk comes first.
     fn at_work(&self) -> Option<Digest> {
-        if let Some(mending) = self.state.mending() {
-            return Some(mending.release.digest);
-        }
-        match self.state.phase() {
-            Phase::Downloading { target, .. } | Phase::Staging { target, .. } => {
-                Some(target.release.digest)
-            }
-            Phase::Idle | Phase::Shadow(_) | Phase::Held(_) | Phase::Trial(_) => None,
-        }
+        self.state.at_work().map(|release| release.digest)
     }
 
     /// Takes the slot one event further, and on through what follows from the effects at once.
@@ -486,6 +476,9 @@ impl<H: Hands> SlotDriver<H> {
                 !matches!(self.state.phase(), Phase::Trial(_))
                     && self.state.active() == Some(release)
             }
+            Effect::RunMeanwhile(release) => self.state.active() == Some(release),
+            // It changes nothing.
+            Effect::Verify(_) => true,
             // A power cut ends a shadow too.
             Effect::Vacate { .. } | Effect::EndShadow => true,
             Effect::Download { .. }
@@ -538,6 +531,17 @@ impl<H: Hands> SlotDriver<H> {
                 } else {
                     None
                 }
+            }
+            Effect::RunMeanwhile(release) => {
+                if self.state.active() == Some(&release) && self.routed.is_none() {
+                    self.run_meanwhile(release).await;
+                }
+                None
+            }
+            Effect::Verify(held) => {
+                let work = job::verify(held.release.clone(), self.blobs.clone());
+                self.jobs.start_aside(held.release.digest, work);
+                None
             }
             Effect::Vacate { reason } => {
                 let expected = self.state.on_route().map(|held| held.release.digest);
@@ -593,6 +597,21 @@ impl<H: Hands> SlotDriver<H> {
             }
             Err(failure) => {
                 failure.event(release, |release, reason| Event::RunFailed { release, reason })
+            }
+        }
+    }
+
+    /// Puts a release on the empty route until the one that shall be there can be.
+    async fn run_meanwhile(&mut self, held: Installed) {
+        let ran = match load(&held.release, &self.blobs).await {
+            Err(failure) => Err(failure),
+            Ok(staged) => self.hands.run(&staged).await,
+        };
+        match ran {
+            Ok(()) => self.routed = Some(held.release.digest),
+            Err(failure) => {
+                let release = &held.release;
+                tracing::warn!(slot = %self.slot, "{release} cannot answer meanwhile: {failure:?}");
             }
         }
     }

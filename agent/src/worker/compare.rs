@@ -9,6 +9,7 @@ use lineside_rules::{ShadowLimits, ShadowObservation, Tolerance};
 use lineside_runtime::{FrameError, FrameOutcome, Part, Value};
 use lineside_sketch::Histogram;
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 /// Answers of the route that may wait for the shadow's.
 const ANSWERS_MAX: usize = 20_000;
@@ -102,11 +103,18 @@ impl Comparison {
         self.seen.crashes = self.seen.crashes.saturating_add(1);
     }
 
+    /// It has been there for so much longer while readings came.
+    pub fn passed(&mut self, time: Duration) {
+        self.seen.ran = self.seen.ran.saturating_add(time);
+    }
+
     /// What was seen.
     pub fn observation(&self) -> ShadowObservation {
         ShadowObservation {
             latency_ms_p95: self.latency_ms.quantile(0.95),
             active_latency_ms_p95: self.active_latency_ms.quantile(0.95),
+            // What is news every second is enough.
+            ran: Duration::from_secs(self.seen.ran.as_secs()),
             ..self.seen.clone()
         }
     }
@@ -171,7 +179,6 @@ fn difference(got: Value, expected: Value) -> f64 {
 mod tests {
     use super::*;
     use lineside_rules::Values;
-    use std::time::Duration;
 
     const SIX: Shape = Shape { rows: 6, stride: 6, warm_up: 0 };
 

@@ -62,6 +62,7 @@ impl Task {
                 capture.reading(Reading { key, sequence, time_unix_ns, values });
             }
             self.record.counts.accepted += 1;
+            self.flow.came(Instant::now());
             if let Some(feed) = &mut self.feed {
                 feed.accepted();
             }

@@ -9,6 +9,7 @@ mod candidate;
 mod captured;
 mod commit;
 pub mod compare;
+mod flow;
 pub mod follower;
 mod intake;
 mod memory;

@@ -5,6 +5,7 @@ use lineside_rules::Observation;
 use lineside_runtime::PLUGIN_BROKE;
 use lineside_sketch::Histogram;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Counts of the release on the route.
 #[derive(Debug, Clone, Default)]
@@ -57,6 +58,11 @@ impl Seen {
         self.answers = true;
     }
 
+    /// Takes that it has had the route for so much longer while readings came.
+    pub fn passed(&mut self, time: Duration) {
+        self.observation.ran = self.observation.ran.saturating_add(time);
+    }
+
     /// Takes the death of its worker.
     pub fn crashed(&mut self) {
         self.observation.crashes = self.observation.crashes.saturating_add(1);
@@ -70,7 +76,12 @@ impl Seen {
 
     /// What was seen.
     pub fn observation(&self) -> Observation {
-        Observation { latency_ms_p95: self.latency_ms.quantile(0.95), ..self.observation.clone() }
+        Observation {
+            latency_ms_p95: self.latency_ms.quantile(0.95),
+            // What is news every second is enough.
+            ran: Duration::from_secs(self.observation.ran.as_secs()),
+            ..self.observation.clone()
+        }
     }
 
     /// The ranges of outputs seen, for tests and people.
@@ -85,7 +96,6 @@ mod tests {
     use crate::worker::route::Failure;
     use lineside_rules::Values;
     use lineside_runtime::{Part, Value};
-    use std::time::Duration;
 
     fn frame(result: Result<f64, &str>) -> Settled {
         Settled {

@@ -8,6 +8,7 @@ use crate::source::{self, Arrival};
 use crate::update::StagedRelease;
 use crate::worker::candidate::Candidate;
 use crate::worker::commit::{Commits, answered};
+use crate::worker::flow::Flow;
 use crate::worker::message::ToWorker;
 use crate::worker::placed::Placed;
 use crate::worker::process::Starter;
@@ -125,6 +126,7 @@ pub fn open(parts: SlotParts) -> Result<(SlotHandle, Position), LedgerError> {
         workers: 0,
         draining: None,
         told_vacant: None,
+        flow: Flow::new(Instant::now()),
     };
     let (tell_end, end) = watch::channel(None);
     // In a thread of its own. The tasks of a runtime wait for each other, and behind one of its threads
@@ -169,6 +171,8 @@ pub(super) struct Task {
     pub(super) draining: Option<oneshot::Sender<()>>,
     /// The fail-safe output that was said since a release had the route.
     pub(super) told_vacant: Option<BTreeMap<String, FailSafe>>,
+    /// Whether readings come.
+    pub(super) flow: Flow,
 }
 
 impl Task {
@@ -301,10 +305,27 @@ impl Task {
 
     /// Looks at deadlines.
     fn look(&mut self) {
+        self.count_time();
         self.look_at_candidate();
         self.look_at_placed();
         self.look_at_shadow();
         self.look_at_capture();
+    }
+
+    /// Counts how long what answers has been given readings: a line that stands still is held against
+    /// nobody.
+    fn count_time(&mut self) {
+        let wait = self.backlog() > 0;
+        let passed = self.flow.passed(Instant::now(), wait);
+        if self.placed.is_none() || passed.is_zero() {
+            return;
+        }
+        if let Some((_, seen)) = lock(&self.shared.seen).as_mut() {
+            seen.passed(passed);
+        }
+        if let Some((_, comparison)) = lock(&self.shared.shadow).as_mut() {
+            comparison.passed(passed);
+        }
     }
 
     fn is_drained(&mut self) -> bool {

@@ -43,7 +43,7 @@ pub struct ShadowObservation {
     pub latency_ms_p95: Option<f64>,
     /// The same of the active release, over the same time.
     pub active_latency_ms_p95: Option<f64>,
-    /// How long the device has been running with the candidate beside the route.
+    /// How long the candidate has been beside the route while readings came.
     pub ran: Duration,
 }
 

@@ -124,7 +124,7 @@ impl TrialLimits {
         self.judge_after.unwrap_or(JUDGE_AFTER_DEFAULT).clamp(1, self.frames())
     }
 
-    /// Running time within which the trial has to be decided.
+    /// Time with readings within which the trial has to be decided.
     pub fn time_max(&self) -> Duration {
         let hours = self.hours_max.unwrap_or(HOURS_MAX_DEFAULT).clamp(1, HOURS_MAX);
         Duration::from_secs(u64::from(hours) * 3600)

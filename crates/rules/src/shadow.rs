@@ -121,7 +121,7 @@ impl ShadowLimits {
         named.copied().unwrap_or_default()
     }
 
-    /// Running time within which the frames have to be compared.
+    /// Time with readings within which the frames have to be compared.
     pub fn time_max(&self) -> Duration {
         let hours = self.hours_max.unwrap_or(HOURS_MAX_DEFAULT).clamp(1, HOURS_MAX);
         Duration::from_secs(u64::from(hours) * 3600)

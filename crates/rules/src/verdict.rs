@@ -23,7 +23,7 @@ pub struct Observation {
     /// Frames, counted nowhere else, whose readings gave way while the release was answering others:
     /// it did not keep up.
     pub gaps: u64,
-    /// How long the device has been running with the release on trial.
+    /// How long the release has had the route while readings came.
     pub ran: Duration,
     /// 95th percentile of the frames' latency in milliseconds; absent before the first frame.
     pub latency_ms_p95: Option<f64>,

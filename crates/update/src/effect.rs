@@ -31,6 +31,12 @@ pub enum Effect {
     /// Have this release on the slot's route; nothing to do where it already is. Answered by
     /// `RunFailed`, `Interrupted` or `Damaged` if it cannot be.
     Run(Installed),
+    /// Have this release on the slot's route as long as nothing else is: what shall be there cannot be now.
+    /// Not answered; where it cannot be, that is asked for again.
+    RunMeanwhile(Installed),
+    /// Have the blobs of this release compared with what was signed, beside whatever else is done.
+    /// Answered by `Whole` or `Damaged`.
+    Verify(Installed),
     /// Have nothing on the route but the release that shall be there now; where it is not, the slot
     /// gives its fail-safe output.
     Vacate {

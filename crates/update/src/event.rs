@@ -141,6 +141,11 @@ pub enum Event {
         /// Which one, for people.
         reason: String,
     },
+    /// The blobs of the release are on disk as they were signed.
+    Whole {
+        /// Which release.
+        release: Digest,
+    },
     /// What the candidate has done since its trial began, and what the limits say of it.
     Observed {
         /// Which release.

@@ -26,6 +26,7 @@ mod retry;
 mod route;
 mod shadow;
 mod slot;
+mod spare;
 mod stand_in;
 mod starts;
 mod step;

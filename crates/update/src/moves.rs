@@ -2,6 +2,7 @@
 
 use crate::retry::Retry;
 use crate::slot::{Done, Failing, Withdrawn};
+use crate::spare::Spare;
 use crate::stand_in::StandIn;
 use crate::starts::QUIET;
 use crate::{
@@ -23,13 +24,11 @@ impl SlotState {
             Phase::Idle | Phase::Downloading { .. } => {}
             Phase::Staging { starts, .. } => starts.pass(ran),
             Phase::Shadow(run) => {
-                run.ran = run.ran.saturating_add(ran);
                 run.starts.pass(ran);
                 run.retry.pass(ran);
             }
             Phase::Held(held) => held.pass(ran),
             Phase::Trial(trial) => {
-                trial.ran = trial.ran.saturating_add(ran);
                 trial.starts.pass(ran);
                 trial.retry.pass(ran);
             }
@@ -38,6 +37,7 @@ impl SlotState {
             stand_in.starts.pass(ran);
         }
         self.failing.pass(ran);
+        self.spare.pass(ran);
     }
 
     /// The next start has been asked for, so it is not counted.
@@ -61,6 +61,7 @@ impl SlotState {
     pub(crate) fn resume(&mut self, work: Option<Effect>) -> Vec<Effect> {
         self.count_start_of_stand_in();
         self.failing.mending = false;
+        self.spare = Spare::soon();
         let route = match self.on_route() {
             Some(release) => Effect::Run(release.clone()),
             None => Effect::Vacate { reason: "no release has been committed yet".into() },
@@ -264,6 +265,7 @@ impl SlotState {
         self.approved = None;
         self.remember(candidate.release.digest, trial.seen);
         self.previous = self.active.replace(candidate);
+        self.spare = Spare::soon();
         vec![report, Effect::Collect]
     }
 

@@ -3,6 +3,7 @@
 
 use crate::moves::FAILURES_MAX;
 use crate::slot::Failing;
+use crate::spare::Spare;
 use crate::{Effect, Installed, Phase, ReportKind, SlotState};
 use lineside_bundle::{Digest, ReleaseId};
 use std::time::Duration;
@@ -39,9 +40,10 @@ impl SlotState {
 
     /// Counts a failure of what holds the route outside of a trial.
     ///
-    /// After [`FAILURES_MAX`] in a row the slot goes back to the previous release. Where there is
-    /// none the active one stays: a release that answers between its crashes is worth more than none,
-    /// and the plant gets the fail-safe output meanwhile. What only stands in does not stay.
+    /// After [`FAILURES_MAX`] in a row the slot goes back to the previous release, once that is known to
+    /// be whole on disk. Where there is none the active one stays: a release that answers between its
+    /// crashes is worth more than none, and the plant gets the fail-safe output meanwhile. What only
+    /// stands in does not stay.
     pub(crate) fn fail(&mut self, reason: String) -> Vec<Effect> {
         let Some(holder) = self.holder().cloned() else { return vec![] };
         self.failing.count = self.failing.count.saturating_add(1);
@@ -55,15 +57,25 @@ impl SlotState {
         if count < FAILURES_MAX {
             return effects;
         }
-        let reason = format!("it failed {count} times in a row: {reason}");
         if self.stand_in.is_some() {
+            let reason = format!("it failed {count} times in a row: {reason}");
             effects.extend(self.give_stand_in_up(count, reason));
-        } else if self.has_usable_previous() {
-            effects.extend(self.back_to_previous(&reason));
-            let reason = format!("rolled back: {reason}");
-            effects.extend(self.block(ReportKind::RolledBack, &holder.release, count, reason));
-            effects.push(Effect::Collect);
+        } else {
+            self.failing.last = reason;
+            effects.extend(self.look_at_way_back());
         }
+        effects
+    }
+
+    /// The active release has failed too often, and the previous one is whole.
+    pub(crate) fn leave_for_previous(&mut self) -> Vec<Effect> {
+        let Some(left) = self.active().map(|active| active.release.clone()) else { return vec![] };
+        let Failing { count, last, .. } = std::mem::take(&mut self.failing);
+        let reason = format!("it failed {count} times in a row: {last}");
+        let mut effects = self.back_to_previous(&reason);
+        let reason = format!("rolled back: {reason}");
+        effects.extend(self.block(ReportKind::RolledBack, &left, count, reason));
+        effects.push(Effect::Collect);
         effects
     }
 
@@ -81,7 +93,8 @@ impl SlotState {
 
     /// What keeps failing to start is not waited for by what is to be compared with it.
     fn wait_no_longer(&mut self, reason: &str) -> Vec<Effect> {
-        match self.failing.retry.attempts >= FAILURES_MAX {
+        let goes_back = self.failing.count >= FAILURES_MAX && self.has_way_back();
+        match self.failing.retry.attempts >= FAILURES_MAX && !goes_back {
             true => self.go_on_uncompared(reason),
             false => vec![],
         }
@@ -150,7 +163,7 @@ impl SlotState {
         if self.stand_in.is_some() {
             return self.lose_stand_in(text);
         }
-        let mut effects = if self.has_usable_previous() {
+        let mut effects = if self.has_way_back() {
             let effects = self.back_to_previous(&text);
             let report = self.report(ReportKind::WorkerFailed, &holder.release, text);
             [effects, vec![report]].concat()
@@ -241,16 +254,10 @@ impl SlotState {
         }
     }
 
-    /// Whether there is a previous release against which nothing is known. That it may not be assigned
-    /// is nothing: nobody takes the way back away by an assignment that is refused.
-    fn has_usable_previous(&self) -> bool {
-        let blocked = |held: &Installed| self.blocked.get(&held.release.digest);
-        self.previous.as_ref().is_some_and(|held| blocked(held).is_none_or(|it| it.attempts == 0))
-    }
-
     fn back_to_previous(&mut self, reason: &str) -> Vec<Effect> {
         self.active = self.previous.take();
         self.failing = Failing::default();
+        self.spare = Spare::default();
         let mut effects = vec![self.back_to_holder(reason)];
         // What was wanted is there.
         let candidate = self.candidate().filter(|candidate| self.is_active(&candidate.digest));

@@ -4,7 +4,6 @@ use crate::retry::Retry;
 use crate::{Installed, Starts};
 use lineside_rules::{ShadowLimits, ShadowObservation};
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
 
 /// A shadow run, as it survives a power cut.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -16,8 +15,6 @@ pub struct ShadowRun {
     pub policy: Box<ShadowLimits>,
     /// How often the device has started over meanwhile.
     pub starts: Starts,
-    /// How long the device has been running since the shadow began.
-    pub ran: Duration,
     /// What was seen before the last boot.
     pub before: ShadowObservation,
     /// What has been seen over the whole shadow, compared with the release that is active now.
@@ -29,7 +26,7 @@ pub struct ShadowRun {
 impl ShadowRun {
     /// What is seen `now`, since the last boot, together with what this shadow has seen before.
     pub fn with(&self, now: &ShadowObservation) -> ShadowObservation {
-        ShadowObservation { ran: self.ran, ..self.before.and(now) }
+        self.before.and(now)
     }
 
     pub(crate) fn of(candidate: Installed, policy: Box<ShadowLimits>) -> ShadowRun {
@@ -37,7 +34,6 @@ impl ShadowRun {
             candidate,
             policy,
             starts: Starts::default(),
-            ran: Duration::ZERO,
             before: ShadowObservation::default(),
             seen: ShadowObservation::default(),
             retry: Retry::default(),

@@ -2,6 +2,7 @@
 
 use crate::report::Reports;
 use crate::retry::Retry;
+use crate::spare::Spare;
 use crate::stand_in::StandIn;
 use crate::{Held, Report, ShadowRun, Starts, Tally, Trial};
 use lineside_bundle::{BundleName, Digest, ReleaseId};
@@ -123,6 +124,8 @@ pub(crate) struct Done {
 pub(crate) struct Failing {
     /// Failures in a row that count against it.
     pub(crate) count: u32,
+    /// Why, the last time that it was too many.
+    pub(crate) last: String,
     /// Running time since the last one.
     pub(crate) quiet: Duration,
     /// When it is put on the route again, where it is not.
@@ -155,6 +158,7 @@ pub struct SlotState {
     /// Releases that were committed here and have not failed since, the latest last.
     pub(crate) proven: Vec<Digest>,
     pub(crate) failing: Failing,
+    pub(crate) spare: Spare,
     pub(crate) reports: Reports,
 }
 
@@ -356,6 +360,7 @@ impl SlotState {
         // A boot makes the next attempt at once, and finds damage anew.
         state.failing.retry.again();
         state.failing.mending = false;
+        state.spare = Spare::default();
         state.reports.done(u64::MAX);
         if let Some(stand_in) = &mut state.stand_in {
             stand_in.starts = stand_in.starts.essence();

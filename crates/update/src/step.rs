@@ -10,8 +10,9 @@ pub const ATTEMPTS_MAX: u32 = 5;
 
 /// Takes a slot one event further. Reads no clock, file or socket.
 ///
-/// `ran` is how long the device has been running since the last event of this slot: trials and
-/// failures count running time, because wall clocks jump and devices are switched off for weeks.
+/// `ran` is how long the device has been running since the last event of this slot: failures, starts and
+/// waits count running time, because wall clocks jump and devices are switched off for weeks. Of shadows
+/// and trials whoever observes them says how long readings came.
 pub fn step(mut slot: SlotState, event: Event, ran: Duration) -> (SlotState, Vec<Effect>) {
     use {Effect::*, Event::*, Phase::*};
 
@@ -245,10 +246,10 @@ pub fn step(mut slot: SlotState, event: Event, ran: Duration) -> (SlotState, Vec
             let first = trial.retry.attempts == 0;
             trial.retry.later();
             slot.phase = Trial(trial);
-            first
-                .then(|| slot.report(ReportKind::WorkerFailed, &candidate, text))
-                .into_iter()
-                .collect()
+            let news = first.then(|| slot.report(ReportKind::WorkerFailed, &candidate, text));
+            // After a start nothing has it.
+            let active = slot.active().cloned().map(RunMeanwhile);
+            news.into_iter().chain(active).collect()
         }
         (Trial(mut trial), Ticked) if trial.retry.is_due() => {
             trial.retry.again();
@@ -277,6 +278,13 @@ pub fn step(mut slot: SlotState, event: Event, ran: Duration) -> (SlotState, Vec
             slot.put_off(text)
         }
         (_, Damaged { release, reason }) if slot.is_holder(&release) => slot.repair(reason),
+
+        // What it would go back to.
+        (_, Damaged { release, reason }) if slot.is_previous(&release) => slot.mend_spare(&reason),
+        (_, Whole { release }) if slot.is_previous(&release) => slot.know_spare_whole(),
+        (_, Downloaded { release, .. }) if slot.is_spare_at_work(&release) => {
+            slot.know_spare_whole()
+        }
         // It stays on probation until the next trial begins, though it cannot pass.
         (_, Observed { release, verdict: Verdict::Failed(breach), .. })
             if slot.is_stand_in(&release) =>
@@ -289,6 +297,7 @@ pub fn step(mut slot: SlotState, event: Event, ran: Duration) -> (SlotState, Vec
             let run = slot.on_route().cloned().map(Run);
             run.into_iter().chain(slot.shadow_again()).collect()
         }
+        (_, Ticked) if slot.is_spare_due() => slot.look_after_spare(),
 
         (_, Reported { through }) => {
             slot.reports.done(through);
@@ -308,6 +317,7 @@ pub fn step(mut slot: SlotState, event: Event, ran: Duration) -> (SlotState, Vec
             | RunFailed { .. }
             | Interrupted { .. }
             | Damaged { .. }
+            | Whole { .. }
             | Observed { .. }
             | WorkerFailed { .. }
             | Remembered { .. }

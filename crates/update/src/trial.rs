@@ -14,8 +14,6 @@ pub struct Trial {
     /// How often the device has started over during the trial.
     #[serde(default)]
     pub starts: Starts,
-    /// How long the device has been running since the trial began.
-    pub ran: Duration,
     /// What was seen before the last boot.
     pub before: Tally,
     /// What has been seen over the whole trial.
@@ -28,14 +26,13 @@ pub struct Trial {
 impl Trial {
     /// What is seen `now`, since the last boot, together with what this trial has seen before.
     pub fn with(&self, now: &Observation) -> Observation {
-        Observation { ran: self.ran, ..self.before.and(now) }
+        self.before.and(now)
     }
 
     pub(crate) fn of(candidate: Installed) -> Trial {
         Trial {
             candidate,
             starts: Starts::default(),
-            ran: Duration::ZERO,
             before: Tally::default(),
             seen: Tally::default(),
             retry: Retry::default(),
@@ -61,6 +58,8 @@ pub struct Tally {
     pub crashes: u32,
     /// 95th percentile of the frames' latency in milliseconds.
     pub latency_ms_p95: Option<f64>,
+    /// How long it has had the route while readings came.
+    pub ran: Duration,
     /// Frames in which a plugin broke.
     #[serde(skip_serializing_if = "is_nought")]
     pub traps: u64,
@@ -90,6 +89,7 @@ impl Tally {
             crashes: seen.crashes,
             // JSON has no NaN, and a latency that is no number says nothing.
             latency_ms_p95: seen.latency_ms_p95.filter(|p95| p95.is_finite()),
+            ran: seen.ran,
             traps: seen.traps,
             readings: seen.readings,
             answers: seen.answers,
@@ -110,7 +110,7 @@ impl Tally {
             errors: self.errors.saturating_add(now.errors),
             alarms: self.alarms.saturating_add(now.alarms),
             gaps: self.gaps.saturating_add(now.gaps),
-            ran: now.ran,
+            ran: self.ran.saturating_add(now.ran),
             latency_ms_p95: longer.or(self.latency_ms_p95).or(now.latency_ms_p95),
             outputs: now.outputs.clone(),
             crashes: self.crashes.saturating_add(now.crashes),

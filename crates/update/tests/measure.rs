@@ -92,7 +92,8 @@ fn who_goes_back_is_not_measured_by_what_is_to_be_left() {
 fn of_a_release_that_came_back_because_its_successor_failed_nothing_is_made_up() {
     let state = committed(committed(SlotState::default(), "A", 100), "B", 50);
     let died = || Event::WorkerFailed { release: digest("B"), reason: "it died".into() };
-    let state = after(state, (0..5).map(|_| died()));
+    let whole = Event::Whole { release: digest("A") };
+    let state = after(state, (0..5).map(|_| died()).chain([whole]));
     assert_eq!(state.active().unwrap().release.digest, digest("A"));
     assert_eq!(state.measure(&digest("C")), None);
     let trial = on_trial(state, "C");

@@ -79,7 +79,7 @@ fn events() -> Vec<(&'static str, u32, Event)> {
     use Event::*;
     let release = digest(CANDIDATE);
     let reason = || "some reason".to_owned();
-    let active = digest(ACTIVE);
+    let (active, previous) = (digest(ACTIVE), digest(PREVIOUS));
     vec![
         ("the device starts", 1, Booted),
         ("the device starts over, the 4th time in a row", BOOTS_MAX + 1, Booted),
@@ -147,6 +147,13 @@ fn events() -> Vec<(&'static str, u32, Event)> {
         ),
         ("the active release is damaged", 1, Damaged { release: active, reason: reason() }),
         ("the active release is downloaded", 1, Downloaded { release: active, how: String::new() }),
+        ("the previous release is as it was signed", 1, Whole { release: previous }),
+        ("the previous release is damaged", 1, Damaged { release: previous, reason: reason() }),
+        (
+            "the previous release is downloaded",
+            1,
+            Downloaded { release: previous, how: String::new() },
+        ),
         ("reports were taken", 1, Reported { through: u64::MAX }),
         ("time passed", 1, Ticked),
     ]
@@ -175,6 +182,7 @@ fn is_listed(event: &Event) -> bool {
         | RunFailed { .. }
         | Interrupted { .. }
         | Damaged { .. }
+        | Whole { .. }
         | Observed { .. }
         | WorkerFailed { .. }
         | Reported { .. }
@@ -214,13 +222,28 @@ fn places() -> Vec<(&'static str, &'static str, SlotState)> {
     let trial = after(held.clone(), [Event::Consented { release }]);
     let first = after(vacant.clone(), way(ACTIVE).into_iter().take(4));
     let stands_in = after(first, [assigned(CANDIDATE)]);
+    let reason = || "some reason".to_owned();
+    let died = Event::WorkerFailed { release: digest(ACTIVE), reason: reason() };
+    let failing = after(idle.clone(), (0..FAILURES_MAX).map(|_| died.clone()));
+    let rotten = Event::Damaged { release: digest(PREVIOUS), reason: reason() };
+    let rotten = after(failing.clone(), [rotten]);
     let unfit = after(downloading.clone(), [unfit()]);
     let alone = after(after(vacant.clone(), way(ACTIVE)), [assigned(CANDIDATE)]);
-    let reason = "some reason".to_owned();
-    let mending = after(alone, [Event::Damaged { release: digest(ACTIVE), reason }]);
+    let mending = after(alone, [Event::Damaged { release: digest(ACTIVE), reason: reason() }]);
     vec![
         ("Vacant", "no release was ever committed, and none is under way", vacant),
         ("Idle", "the active release has the route, and none is under way", idle),
+        (
+            "Idle, about to go back",
+            "the active release has failed five times in a row, and the previous one is looked at",
+            failing,
+        ),
+        (
+            "Idle, with no way back",
+            "the active release has failed five times in a row, and the previous one is damaged and \
+             fetched again",
+            rotten,
+        ),
         (
             "Idle, the candidate blocked",
             "it was refused, as it would not run on such a device",
@@ -285,6 +308,8 @@ fn done(effects: &[Effect]) -> String {
         Effect::StartShadow(held) => format!("StartShadow({})", role(&held.release)),
         Effect::EndShadow => "EndShadow".into(),
         Effect::Run(held) => format!("Run({})", role(&held.release)),
+        Effect::RunMeanwhile(held) => format!("RunMeanwhile({})", role(&held.release)),
+        Effect::Verify(held) => format!("Verify({})", role(&held.release)),
         Effect::Vacate { .. } => "Vacate".into(),
         Effect::Collect => "Collect".into(),
         Effect::Report(report) => format!("*{:?}*", report.kind),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 /// A broken table, and the promise that it breaks.
-pub const BREAKAGES: [(&str, Promise, Step); 24] = [
+pub const BREAKAGES: [(&str, Promise, Step); 25] = [
     ("a start forgets the active release", Promise::OldOrNew, forgets_what_it_had),
     ("checks are not replayed", Promise::OldOrNew, skips_checks),
     ("a candidate is committed at once", Promise::BadGoesBack, commits_at_once),
@@ -30,6 +30,7 @@ pub const BREAKAGES: [(&str, Promise, Step); 24] = [
     ("a site's new wish for a comparison is not heard", Promise::Compared, stays_with_its_policy),
     ("a site's new wish to be asked is not heard", Promise::Approval, stays_with_its_policy),
     ("what is compared waits for what cannot run", Promise::GoesOnAnswering, waits_for_rot),
+    ("a standstill is held against a release", Promise::Fair, counts_every_second),
     ("a shadow is not ended", Promise::Beside, ends_no_shadow),
     ("nothing is tried again", Promise::Rest, tries_once),
     ("nothing is reconsidered", Promise::Rest, reconsiders_nothing),
@@ -231,6 +232,16 @@ fn reconsiders_nothing(slot: SlotState, event: Event, ran: Duration) -> Stepped 
         Event::Reconsidered { .. } => (slot, vec![]),
         other => step(slot, other, ran),
     }
+}
+
+fn counts_every_second(slot: SlotState, event: Event, ran: Duration) -> Stepped {
+    let (slot, effects) = step(slot, event, ran);
+    let trial = match slot.phase() {
+        Phase::Trial(trial) => trial.before.ran.saturating_add(ran),
+        _ => return (slot, effects),
+    };
+    let counted = json!({ "secs": trial.as_secs(), "nanos": 0 });
+    (edited(&slot, |state| state["phase"]["trial"]["before"]["ran"] = counted), effects)
 }
 
 fn stays_with_its_policy(slot: SlotState, event: Event, ran: Duration) -> Stepped {

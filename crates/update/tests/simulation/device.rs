@@ -70,6 +70,10 @@ pub struct Device {
     comparison: Option<(Digest, Option<Digest>, u64)>,
     /// What goes on uncompared, because what it was to be compared with could not be put on the route.
     excused: Option<Digest>,
+    /// What was found whole on disk last; it may rot before it is read again.
+    looked_at: Option<Digest>,
+    /// Time in which frames came since somebody began to be compared or tried.
+    fed: Duration,
     pub reports: u64,
     pub log: Option<Vec<String>>,
 }
@@ -116,6 +120,8 @@ impl Device {
             deaths: BTreeMap::new(),
             comparison: None,
             excused: None,
+            looked_at: None,
+            fed: Duration::ZERO,
             reports: 0,
             log: None,
         }
@@ -154,6 +160,12 @@ impl Device {
             Happening::Grow { grown, .. } => self.grown = grown,
             Happening::Site { against, late, .. } => {
                 self.against = against.map(|reason| (format!("reason {reason}"), late));
+            }
+            Happening::Rot { release, .. } => {
+                let release = self.releases[release].target.release.digest;
+                if self.whole.remove(&release) {
+                    self.rotten.insert(release);
+                }
             }
             Happening::Policy { frames, asks, .. } => {
                 let agreement_min = frames.map(|_| 0.9);
@@ -233,8 +245,8 @@ impl Device {
         let (state, effects) = step(before.clone(), event.clone(), passed);
         self.state = state;
         self.log_step(&event, &effects);
-        self.check_step(&before, &event)?;
         self.effects.extend(effects);
+        self.check_step(&before, &event)?;
         if self.job.is_some() && self.job != self.at_work() {
             self.job = None;
         }
@@ -256,15 +268,7 @@ impl Device {
     }
 
     fn at_work(&self) -> Option<Digest> {
-        if let Some(mending) = self.state.mending() {
-            return Some(mending.release.digest);
-        }
-        match self.state.phase() {
-            Phase::Downloading { target, .. } | Phase::Staging { target, .. } => {
-                Some(target.release.digest)
-            }
-            Phase::Idle | Phase::Shadow(_) | Phase::Held(_) | Phase::Trial(_) => None,
-        }
+        self.state.at_work().map(|release| release.digest)
     }
 
     fn is_safe_unwritten(&self, effect: &Effect) -> bool {
@@ -272,7 +276,8 @@ impl Device {
             Effect::Run(held) => {
                 !matches!(self.state.phase(), Phase::Trial(_)) && self.state.active() == Some(held)
             }
-            Effect::Vacate { .. } | Effect::EndShadow => true,
+            Effect::RunMeanwhile(held) => self.state.active() == Some(held),
+            Effect::Verify(_) | Effect::Vacate { .. } | Effect::EndShadow => true,
             Effect::Download { .. }
             | Effect::Stage { .. }
             | Effect::StartShadow(_)
@@ -308,6 +313,14 @@ impl Device {
                 let wanted = self.state.on_route() == Some(&held);
                 if wanted { self.put_on_route(&held, fault) } else { Ok(()) }
             }
+            Effect::RunMeanwhile(held) => self.run_meanwhile(&held, fault),
+            Effect::Verify(held) => {
+                let release = held.release.digest;
+                let answer = self.damaged(release, fault).unwrap_or(Event::Whole { release });
+                self.looked_at = matches!(answer, Event::Whole { .. }).then_some(release);
+                self.answers.push_back(answer);
+                Ok(())
+            }
             Effect::Vacate { .. } => self.vacate(),
             Effect::Collect => {
                 let kept: BTreeSet<Digest> =
@@ -340,6 +353,7 @@ impl Device {
             _ => {
                 self.whole.insert(release);
                 self.rotten.remove(&release);
+                self.looked_at = Some(release);
                 Event::Downloaded { release, how: String::new() }
             }
         };
@@ -447,6 +461,19 @@ impl Device {
         Ok(())
     }
 
+    fn run_meanwhile(&mut self, held: &Installed, fault: Fault) -> Kept {
+        let release = held.release.digest;
+        keep(Promise::OldOrNew, self.state.active() == Some(held), || {
+            format!("{} runs meanwhile and was never committed", held.release)
+        })?;
+        let starts = fault == Fault::Nothing && self.nature(release) != Nature::DoesNotStart;
+        if self.route.is_none() && starts && self.damaged(release, fault).is_none() {
+            self.route = Some(release);
+            self.seen = Observation::default();
+        }
+        Ok(())
+    }
+
     fn vacate(&mut self) -> Kept {
         let expected = of(self.state.on_route());
         if expected.is_some() && self.route == expected {
@@ -521,12 +548,19 @@ impl Device {
             return self.starts_over();
         }
         let frames = if self.silent { 0 } else { frames };
+        // A line that stands still brings no frames, and its time is nobody's.
+        let fed = Duration::from_secs(if frames > 0 { seconds } else { 0 });
         if let Some(route) = self.route {
+            self.seen.ran = self.seen.ran.saturating_add(fed);
+            self.fed = self.fed.saturating_add(fed);
+            let frames = if self.nature(route) == Nature::Mute { 0 } else { frames };
             self.seen.frames += frames;
             let misbehaves = self.nature(route) == Nature::Misbehaves;
             self.seen.crashes += u32::from(misbehaves && frames > 0) * 9;
             if let Some(beside) = self.beside {
+                self.compared.ran = self.compared.ran.saturating_add(fed);
                 let same = self.nature(beside) != Nature::Differs;
+                let frames = if self.nature(beside) == Nature::Mute { 0 } else { frames };
                 self.compared.frames += frames;
                 self.compared.agreed += if same { frames } else { 0 };
                 let score = self.compared.outputs.entry("score".into()).or_default();
@@ -656,6 +690,14 @@ impl Device {
         self.seen = Observation::default();
         self.compared = ShadowObservation::default();
         self.faults.clear();
+        let ran = match self.state.phase() {
+            Phase::Trial(trial) => trial.seen.ran,
+            Phase::Shadow(run) => run.seen.ran,
+            Phase::Idle | Phase::Downloading { .. } | Phase::Staging { .. } | Phase::Held(_) => {
+                Duration::ZERO
+            }
+        };
+        self.fed = self.fed.max(ran);
         self.check_after_cut()?;
         self.cut_at_write = false;
         self.feed(Event::Booted, 0)?;
@@ -724,6 +766,8 @@ fn short(effect: &Effect) -> String {
         Effect::StartShadow(held) => format!("StartShadow({})", held.release),
         Effect::EndShadow => "EndShadow".into(),
         Effect::Run(held) => format!("Run({})", held.release),
+        Effect::RunMeanwhile(held) => format!("RunMeanwhile({})", held.release),
+        Effect::Verify(held) => format!("Verify({})", held.release),
         Effect::Vacate { .. } => "Vacate".into(),
         Effect::Collect => "Collect".into(),
         Effect::Report(report) => format!("{:?}", report.kind),

@@ -28,6 +28,7 @@ fn device_of(happening: Happening) -> usize {
         | Happening::Grow { device, .. }
         | Happening::Disk { device, .. }
         | Happening::Network { device, .. }
+        | Happening::Rot { device, .. }
         | Happening::Policy { device, .. }
         | Happening::Site { device, .. } => device,
     }

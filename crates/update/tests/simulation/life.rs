@@ -22,6 +22,8 @@ pub enum Nature {
     DoesNotStart,
     /// Its worker dies on trial again and again.
     Misbehaves,
+    /// Readings come, and it never accounts for a frame.
+    Mute,
     /// It answers, and otherwise than the active release.
     Differs,
     /// The device starts over soon after it has been begun with, wherever it runs.
@@ -122,6 +124,11 @@ pub enum Happening {
         device: usize,
         up: bool,
     },
+    /// What lies on the disk rots, whether anybody looks at it or not.
+    Rot {
+        device: usize,
+        release: usize,
+    },
     /// The site wants releases to be compared otherwise than before.
     Policy {
         device: usize,
@@ -194,6 +201,7 @@ fn nature(dice: &mut Dice) -> Nature {
             WrongAnswers,
             DoesNotStart,
             Misbehaves,
+            Mute,
             Differs,
             Deadly,
             Corrupt,
@@ -229,6 +237,7 @@ fn softened(happening: Happening, dice: &mut Dice) -> Happening {
         | Site { device, against: Some(_), .. }
         | Die { device, .. }
         | Withdraw { device }
+        | Rot { device, .. }
         | Carry { device, .. } => device,
         other => return other,
     };
@@ -239,7 +248,7 @@ fn happening(dice: &mut Dice, releases: usize) -> Happening {
     use Happening::*;
     let device = dice.below(DEVICES as u64) as usize;
     let release = dice.below(releases as u64) as usize;
-    match dice.below(43) {
+    match dice.below(44) {
         0 => {
             let (approved, floor) = (dice.one_in(3), dice.below(4) * dice.below(2));
             Assign { device, release, approved, floor }
@@ -261,6 +270,7 @@ fn happening(dice: &mut Dice, releases: usize) -> Happening {
             let seconds = dice.any(&[0, 1, 1, 5, 60, 700, 4000, u64::MAX]);
             Run { device, seconds, frames: dice.any(&[0, 1, 8, 30]) }
         }
+        43 => Rot { device, release },
         42 => {
             let frames = dice.one_in(2).then(|| 10 * (1 + dice.below(2)));
             Policy { device, frames, asks: dice.one_in(4) }

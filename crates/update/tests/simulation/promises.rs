@@ -41,6 +41,9 @@ pub enum Promise {
     Beside,
     /// Everything that can grow has a bound.
     NothingGrows,
+    /// A trial and a comparison have their time with readings: a line that stands still is held against
+    /// no release.
+    Fair,
     /// When all is well again the slot comes to rest, on the release that is wanted if that is good.
     Rest,
     /// The table takes every event in every state.

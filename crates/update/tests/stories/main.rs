@@ -8,3 +8,4 @@ mod shadow;
 mod stand_in;
 mod telling;
 mod updates;
+mod way_back;

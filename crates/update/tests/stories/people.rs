@@ -305,7 +305,7 @@ fn a_site_that_becomes_stricter_reaches_a_candidate_that_waits_already() {
 fn a_candidate_that_waits_is_compared_with_what_the_slot_has_gone_back_to() {
     let held = "install A | install B | assign C | downloaded C | staged C shadow | agrees C";
     let five = ["died B"; 5].join(" | ");
-    let back = replay(&format!("{held} | {five}"));
-    let end = "A/- shadow C       [WorkerFailed Run(A) EndShadow Staged StartShadow(C) RolledBack Collect]";
+    let back = replay(&format!("{held} | {five} | whole A"));
+    let end = "A/- shadow C       [Run(A) EndShadow Staged StartShadow(C) RolledBack Collect]";
     assert!(back.ends_with(&format!("{end}\n")), "{back}");
 }

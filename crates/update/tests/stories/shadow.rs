@@ -127,7 +127,7 @@ fn a_candidate_that_cannot_answer_beside_the_route_is_refused_and_one_that_is_da
 
 #[test]
 fn a_comparison_begins_anew_when_another_release_becomes_the_active_one() {
-    insta::assert_snapshot!(replay("install A | install B | assign C | downloaded C | staged C shadow | compared C 90 | died B | died B | died B | died B | died B | compared C 10 | agrees C | consent C | passed C"), @r"
+    insta::assert_snapshot!(replay("install A | install B | assign C | downloaded C | staged C shadow | compared C 90 | died B | died B | died B | died B | died B | whole A | compared C 10 | agrees C | consent C | passed C"), @r"
     install A      A/- idle           [Committed Collect]
     install B      B/A idle           [Committed Collect]
     assign C       B/A downloading C  [Assigned Download(C)]
@@ -138,7 +138,8 @@ fn a_comparison_begins_anew_when_another_release_becomes_the_active_one() {
     died B         B/A shadow C       []
     died B         B/A shadow C       []
     died B         B/A shadow C       []
-    died B         A/- shadow C       [WorkerFailed Run(A) EndShadow StartShadow(C) RolledBack Collect]
+    died B         B/A shadow C       [WorkerFailed Verify(A)]
+    whole A        A/- shadow C       [Run(A) EndShadow StartShadow(C) RolledBack Collect]
     compared C 10  A/- shadow C       []
     agrees C       A/- held C         [ShadowPassed]
     consent C      A/- trial C        [TrialStarted Run(C) EndShadow]
@@ -154,7 +155,7 @@ fn a_comparison_begins_anew_when_another_release_becomes_the_active_one() {
 
 #[test]
 fn a_candidate_that_becomes_the_active_release_meanwhile_is_not_tried() {
-    insta::assert_snapshot!(replay("install A | install B | assign A | downloaded A | died B | died B | died B | died B | died B | staged A shadow | consent A"), @r"
+    insta::assert_snapshot!(replay("install A | install B | assign A | downloaded A | died B | died B | died B | died B | died B | whole A | staged A shadow | consent A"), @r"
     install A      A/- idle           [Committed Collect]
     install B      B/A idle           [Committed Collect]
     assign A       B/A downloading A  [Assigned Download(A)]
@@ -163,7 +164,8 @@ fn a_candidate_that_becomes_the_active_release_meanwhile_is_not_tried() {
     died B         B/A staging A      []
     died B         B/A staging A      []
     died B         B/A staging A      []
-    died B         A/- idle           [WorkerFailed Run(A) Cancelled RolledBack Collect]
+    died B         B/A staging A      [WorkerFailed Verify(A)]
+    whole A        A/- idle           [Run(A) Cancelled RolledBack Collect]
     staged A shadow A/- idle           []
     consent A      A/- idle           []
     ");
@@ -245,10 +247,10 @@ fn a_candidate_waits_a_bounded_time_for_an_active_release_that_does_not_start() 
     // Where there is a release to go back to, that is what it is compared with.
     let five = ["unstartable B"; 5].join(" | ");
     let back = replay(&format!(
-        "install A | install B | assign C | downloaded C | staged C shadow | {five}"
+        "install A | install B | assign C | downloaded C | staged C shadow | {five} | whole A"
     ));
     assert!(
-        back.ends_with("A/- shadow C       [WorkerFailed Run(A) EndShadow StartShadow(C) RolledBack Collect Vacate]\n"),
+        back.ends_with("A/- shadow C       [Run(A) EndShadow StartShadow(C) RolledBack Collect]\n"),
         "{back}"
     );
 }

@@ -72,6 +72,7 @@ fn events(line: &str) -> Vec<Event> {
         ["approve", b] => vec![Event::Approved { release: digest(b) }],
         ["interrupted", b] => vec![Event::Interrupted { release: digest(b), reason: reason() }],
         ["damaged", b] => vec![Event::Damaged { release: digest(b), reason: reason() }],
+        ["whole", b] => vec![Event::Whole { release: digest(b) }],
         ["unfit", b] => {
             let facts = Digest::of(b"a small device");
             vec![Event::Unfit { release: digest(b), reason: reason(), facts }]
@@ -149,6 +150,8 @@ pub fn effect(effect: &Effect) -> String {
         Effect::StartShadow(held) => format!("StartShadow({})", held.release.version),
         Effect::EndShadow => "EndShadow".into(),
         Effect::Run(held) => format!("Run({})", held.release.version),
+        Effect::RunMeanwhile(held) => format!("RunMeanwhile({})", held.release.version),
+        Effect::Verify(held) => format!("Verify({})", held.release.version),
         Effect::Vacate { .. } => "Vacate".into(),
         Effect::Collect => "Collect".into(),
         Effect::Report(report) => format!("{:?}", report.kind),

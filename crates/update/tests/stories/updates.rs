@@ -184,14 +184,14 @@ fn a_candidate_that_something_else_keeps_from_starting_is_tried_again_a_bounded_
     downloaded B   A/- staging B      [Downloaded Stage(B)]
     staged B       A/- held B         [Staged]
     consent B      A/- trial B        [TrialStarted Run(B) EndShadow]
-    interrupted B  A/- trial B        [WorkerFailed]
+    interrupted B  A/- trial B        [WorkerFailed RunMeanwhile(A)]
     tick           A/- trial B        []
     tick           A/- trial B        [Run(B)]
-    interrupted B  A/- trial B        []
+    interrupted B  A/- trial B        [RunMeanwhile(A)]
     tick           A/- trial B        []
     tick           A/- trial B        [Run(B)]
     frames B 3     A/- trial B        []
-    interrupted B  A/- trial B        [WorkerFailed]
+    interrupted B  A/- trial B        [WorkerFailed RunMeanwhile(A)]
     ");
     let six = ["interrupted B"; 6].join(" | ");
     assert_eq!(
@@ -276,14 +276,15 @@ fn a_failed_way_back_leaves_the_active_release() {
 
 #[test]
 fn an_active_release_that_keeps_dying_gives_way_to_the_previous_one() {
-    insta::assert_snapshot!(replay("install A | install B | died B | died B | died B | died B | died B | assign B | died A"), @r"
+    insta::assert_snapshot!(replay("install A | install B | died B | died B | died B | died B | died B | whole A | assign B | died A"), @r"
     install A      A/- idle           [Committed Collect]
     install B      B/A idle           [Committed Collect]
     died B         B/A idle           [WorkerFailed]
     died B         B/A idle           []
     died B         B/A idle           []
     died B         B/A idle           []
-    died B         A/- idle           [WorkerFailed Run(A) RolledBack Collect]
+    died B         B/A idle           [WorkerFailed Verify(A)]
+    whole A        A/- idle           [Run(A) RolledBack Collect]
     assign B       A/- idle           []
     died A         A/- idle           [WorkerFailed]
     ");
@@ -393,7 +394,7 @@ fn deaths_far_apart_do_not_add_up() {
     died B         B/A idle           []
     died B         B/A idle           []
     died B         B/A idle           []
-    tick           B/A idle           []
+    tick           B/A idle           [Verify(A)]
     died B         B/A idle           [WorkerFailed]
     died B         B/A idle           []
     ");
@@ -462,7 +463,7 @@ fn the_way_back_to_what_was_committed_here_is_neither_compared_nor_held() {
 
 #[test]
 fn what_failed_after_its_commit_comes_back_like_any_other_release() {
-    let failed = "install A | install B | died B | died B | died B | died B | died B";
+    let failed = "install A | install B | died B | died B | died B | died B | died B | whole A";
     insta::assert_snapshot!(replay(&format!("{failed} | assign A | assign B | downloaded B | staged B shadow")), @r"
     install A      A/- idle           [Committed Collect]
     install B      B/A idle           [Committed Collect]
@@ -470,7 +471,8 @@ fn what_failed_after_its_commit_comes_back_like_any_other_release() {
     died B         B/A idle           []
     died B         B/A idle           []
     died B         B/A idle           []
-    died B         A/- idle           [WorkerFailed Run(A) RolledBack Collect]
+    died B         B/A idle           [WorkerFailed Verify(A)]
+    whole A        A/- idle           [Run(A) RolledBack Collect]
     assign A       A/- idle           []
     assign B       A/- downloading B  [Assigned Download(B)]
     downloaded B   A/- staging B      [Downloaded Stage(B)]
@@ -514,7 +516,7 @@ fn a_floor_that_was_signed_binds_every_assignment_from_the_commit_of_its_release
 
 #[test]
 fn a_slot_goes_back_by_itself_below_a_floor_and_nobody_can_send_it_there() {
-    let failed = "install A | install B | install C3 | assign B | died C | died C | died C | died C | died C";
+    let failed = "install A | install B | install C3 | assign B | died C | died C | died C | died C | died C | whole B";
     insta::assert_snapshot!(replay(&format!("{failed} | assign A | assign B | assign D | downloaded D | staged D | consent D | failed D | boot")), @r"
     install A      A/- idle           [Committed Collect]
     install B      B/A idle           [Committed Collect]
@@ -524,7 +526,8 @@ fn a_slot_goes_back_by_itself_below_a_floor_and_nobody_can_send_it_there() {
     died C         C/B idle           []
     died C         C/B idle           []
     died C         C/B idle           []
-    died C         B/- idle           [WorkerFailed Run(B) RolledBack Collect]
+    died C         C/B idle           [WorkerFailed Verify(B)]
+    whole B        B/- idle           [Run(B) RolledBack Collect]
     assign A       B/- idle           [Refused]
     assign B       B/- idle           []
     assign D       B/- downloading D  [Assigned Download(D)]

@@ -2,6 +2,7 @@
 
 use super::bench::*;
 use crate::update::slot::*;
+use lineside_update::FAILURES_MAX;
 use tokio::time::sleep;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -128,4 +129,29 @@ async fn a_rotten_active_release_comes_back_though_another_one_is_wanted_that_ne
     bench.store(&third);
     slot.assign(&third, 3, 0).await;
     slot.commits("echo v3").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_that_keeps_dying_is_not_left_for_one_that_is_rotten_until_that_has_come_again() {
+    let bench = Bench::new();
+    let (slot, [first, second]) = on_the_first(&bench, bench.drive("a"), ["1", "2"]).await;
+    slot.assign(&second, 2, 0).await;
+    slot.commits("echo v2").await;
+    bench.lose(&first);
+    for _ in 0..FAILURES_MAX {
+        slot.failures.send((second.release_id().digest, "it died".into())).await.unwrap();
+    }
+    let missed = |state: &SlotState, _: &Play| {
+        state.at_work() == Some(&first.release_id()) && *state.phase() == Phase::Idle
+    };
+    slot.until("it is missed", missed).await;
+    assert_eq!(slot.played.lock().route.as_deref(), Some("echo v2"));
+    assert!(slot.state().blocked().next().is_none());
+    // The server has it again.
+    bench.store(&first);
+    slot.until("it is back", |state, play| {
+        is_active(state, "echo v1") && play.route.as_deref() == Some("echo v1")
+    })
+    .await;
+    assert_eq!(slot.played.asked("vacate"), 1, "only before the first release");
 }

@@ -86,3 +86,43 @@ async fn a_release_that_breaks_a_limit_or_cannot_run_is_not_tried_again() {
     assert!(is_active(&slot.state(), "echo v1"));
     assert_eq!((slot.played.asked("check echo v3"), slot.played.asked("swap echo v2")), (1, 0));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trial_has_its_time_with_readings_however_often_the_agent_starts() {
+    let bench = Bench::new();
+    let (slot, [_, second]) = on_the_first(&bench, bench.drive("a"), ["1", "2"]).await;
+    let hours = |count: u64| Duration::from_secs(count * 3600);
+    let see = |slot: &Driven, ran| {
+        slot.played.lock().seen = Observation { frames: 10, ran, ..Observation::default() };
+    };
+    slot.assign(&second, 2, 0).await;
+    slot.until("it is tried", |_, play| play.route.as_deref() == Some("echo v2")).await;
+    see(&slot, hours(23));
+    let seen = |state: &SlotState| match state.phase() {
+        Phase::Trial(trial) => trial.seen.ran,
+        _ => Duration::ZERO,
+    };
+    slot.until("it is seen", |state, _| seen(state) == hours(23)).await;
+    slot.stop().await;
+    let slot = bench.drive("a");
+    slot.until("it goes on", |_, play| play.route.as_deref() == Some("echo v2")).await;
+    see(&slot, hours(1));
+    slot.until("it is taken back", |state, _| !is_on_trial(state)).await;
+    let note = slot.state().note();
+    assert!(note.contains("20 of 100 frames"), "{note}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_committed_release_answers_while_a_candidate_cannot_be_started_after_a_boot() {
+    let bench = Bench::new();
+    let (slot, [_, second]) = on_the_first(&bench, bench.drive("a"), ["1", "2"]).await;
+    slot.assign(&second, 2, 0).await;
+    slot.until("it is tried", |_, play| play.route.as_deref() == Some("echo v2")).await;
+    slot.stop().await;
+    let played = Played::default();
+    played.fail("run echo v2", Failure::Elsewhere("no memory".into()));
+    let slot = bench.drive_with("a", played);
+    slot.commits("echo v2").await;
+    let asked = slot.played.lock().asked.clone();
+    assert_eq!(asked, ["run echo v2", "run echo v1", "swap echo v2"]);
+}

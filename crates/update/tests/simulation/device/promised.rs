@@ -5,13 +5,13 @@ use super::{Device, of};
 use crate::life::Nature;
 use crate::promises::{Kept, Promise, keep};
 use lineside_bundle::Digest;
-use lineside_rules::Decide;
+use lineside_rules::{Breach, Decide, Verdict};
 use lineside_update::{Effect, Event, Phase, SlotState};
 use std::time::Duration;
 
 /// Steps of 400 s in which all is well: long enough for a day of trial after a day of shadow.
 const CALM_STEPS: usize = 900;
-/// Steps after which a release that waits for others may be left alone.
+/// Steps after which a release that waits for others, or for readings, may be left alone.
 const LEFT_ALONE_STEPS: usize = 100;
 
 /// What is going on, without how far it has come.
@@ -129,7 +129,50 @@ impl Device {
                 format!("{release} differs and may go on")
             })?;
         }
+        self.check_way_back(before, event)?;
+        self.check_time(event, was.0, is.0)?;
         self.check_what_waits(event, was.0, is.0)
+    }
+
+    /// Nothing that answers is left for what is rotten, and nothing that could answer stands by idly.
+    fn check_way_back(&self, before: &SlotState, event: &Event) -> Kept {
+        let (was, is) = (of(before.active()), of(self.state.active()));
+        let left = was.filter(|was| of(self.state.previous()) != Some(*was) && is != Some(*was));
+        let answers = left.is_some() && self.route == left;
+        let way_back = is.filter(|_| answers && is == of(before.previous()));
+        keep(
+            Promise::GoesOnAnswering,
+            way_back.is_none_or(|back| self.whole.contains(&back) || self.looked_at == Some(back)),
+            || "what answers between its failures is left for what is rotten".into(),
+        )?;
+        if let (Phase::Trial(trial), Event::Interrupted { release, .. }, None) =
+            (self.state.phase(), event, self.route)
+            && trial.candidate.release.digest == *release
+            && let Some(active) = self.state.active()
+        {
+            let meanwhile = Effect::RunMeanwhile(active.clone());
+            keep(Promise::GoesOnAnswering, self.effects.contains(&meanwhile), || {
+                "nothing answers while a candidate cannot be started".into()
+            })?;
+        }
+        Ok(())
+    }
+
+    /// A day in which nothing comes is no day.
+    fn check_time(&mut self, event: &Event, was: u8, is: u8) -> Kept {
+        let verdict = match event {
+            Event::Observed { verdict, .. } | Event::Shadowed { verdict, .. } => Some(verdict),
+            _ => None,
+        };
+        if let Some(Verdict::Failed(Breach::Time { time, .. })) = verdict {
+            keep(Promise::Fair, self.fed >= *time, || {
+                format!("{:?} with readings are taken for {time:?}", self.fed)
+            })?;
+        }
+        if is != was && matches!(is, 3 | 5) {
+            self.fed = Duration::ZERO;
+        }
+        Ok(())
     }
 
     /// What is compared, or held until people let it go on.
@@ -311,7 +354,8 @@ impl Device {
             && after == self.state
     }
 
-    /// Nobody gives out what was signed, or nobody approves what is not the newest any more.
+    /// Nobody gives out what was signed, nobody approves what is not the newest any more, or no reading
+    /// comes.
     fn waits_for_others(&self) -> bool {
         match self.state.phase() {
             Phase::Downloading { target, .. } => {
@@ -321,7 +365,9 @@ impl Device {
                 let newest = self.documents.last().map(|document| document.target.release.digest);
                 self.state.waits_for_approval() && newest != Some(held.candidate.release.digest)
             }
-            Phase::Idle | Phase::Staging { .. } | Phase::Shadow(_) | Phase::Trial(_) => false,
+            // Nothing comes by which it could be judged.
+            Phase::Shadow(_) | Phase::Trial(_) => self.silent,
+            Phase::Idle | Phase::Staging { .. } => false,
         }
     }
 
@@ -334,10 +380,10 @@ impl Device {
         })?;
         let shall = of(state.on_route());
         keep(Promise::Rest, self.route == shall, || "it rests on another release".into())?;
-        keep(Promise::Rest, self.beside.is_none(), || "a shadow is left".into())?;
         if left_alone {
             return Ok(());
         }
+        keep(Promise::Rest, self.beside.is_none(), || "a shadow is left".into())?;
         keep(Promise::Told, state.reports().count() == 0, || "reports are left".into())?;
         let Some(wanted) = wanted else { return Ok(()) };
         let release = wanted.target.release.digest;
