@@ -146,16 +146,9 @@ pub fn write(bundle: &BuiltBundle, sink: impl Write) -> io::Result<()> {
 pub fn read(source: impl Read) -> Result<BuiltBundle, ArchiveError> {
     let mut layout = Layout::default();
     let mut tar = tar::Archive::new(source);
-    for entry in tar.entries().map_err(ArchiveError::of)? {
-        let mut entry = entry.map_err(ArchiveError::of)?;
-        let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        let path = path.strip_prefix("./").unwrap_or(&path).trim_end_matches('/').to_owned();
-        if entry.header().entry_type().is_dir() {
-            continue;
-        }
-        if !entry.header().entry_type().is_file() {
-            return Err(ArchiveError::Entry(path));
-        }
+    for file in files(&mut tar, ENTRIES_MAX)? {
+        let (path, mut entry) = file?;
+        let path = path.strip_prefix("./").unwrap_or(&path).to_owned();
         layout.admit(&path, entry.size())?;
         let mut bytes = Vec::new();
         entry.read_to_end(&mut bytes).map_err(ArchiveError::of)?;
@@ -165,6 +158,36 @@ pub fn read(source: impl Read) -> Result<BuiltBundle, ArchiveError> {
         layout.add(path, bytes);
     }
     layout.bundle()
+}
+
+/// The files of an archive with their paths, in its order. Folders are passed over; anything else is
+/// refused before what it holds is read.
+///
+/// An archive may say of its next entry that the name is longer than a header takes, or that its size is
+/// another, and a reader that believes it has to keep all of that in memory, as long as the archive says
+/// it is. Nobody has signed an archive, and none of ours needs this.
+pub(crate) fn files<'a, R: Read>(
+    tar: &'a mut tar::Archive<R>,
+    entries_max: usize,
+) -> Result<impl Iterator<Item = Result<(String, tar::Entry<'a, R>), ArchiveError>>, ArchiveError> {
+    let entries = tar.entries().map_err(ArchiveError::of)?.raw(true);
+    Ok(entries.enumerate().filter_map(move |(count, entry)| {
+        let plain = |entry: tar::Entry<'a, R>| {
+            let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            let kind = entry.header().entry_type();
+            if count >= entries_max {
+                return Err(ArchiveError::Entries(entries_max));
+            }
+            if kind.is_dir() && entry.size() == 0 {
+                return Ok(None);
+            }
+            if !kind.is_file() {
+                return Err(ArchiveError::Entry(path));
+            }
+            Ok(Some((path, entry)))
+        };
+        entry.map_err(ArchiveError::of).and_then(plain).transpose()
+    }))
 }
 
 /// The files of an OCI image layout, by path, as they are read from an archive or a folder.
@@ -266,7 +289,10 @@ pub(crate) fn append(
     header.set_size(bytes.len() as u64);
     header.set_mode(0o644);
     header.set_mtime(0);
-    tar.append_data(&mut header, path, bytes)
+    // A path that finds no room is an error: otherwise an entry would tell of it that no reader takes.
+    header.set_path(path)?;
+    header.set_cksum();
+    tar.append(&header, bytes)
 }
 
 #[cfg(test)]

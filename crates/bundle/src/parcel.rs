@@ -14,7 +14,9 @@
 //! device reads under a name that is not its own it never keeps; a lie in a name gains nobody
 //! anything, for the assignment says whose it is.
 
-use crate::archive::{ArchiveError, BLOB_BYTES_MAX, Index, LAYOUT, append, blob_digest, blob_path};
+use crate::archive::{
+    ArchiveError, BLOB_BYTES_MAX, Index, LAYOUT, append, blob_digest, blob_path, files,
+};
 use crate::build::BuiltBundle;
 use crate::digest::Digest;
 use crate::name::{BundleName, ReleaseId};
@@ -157,18 +159,14 @@ pub fn write_built(
 pub fn papers(source: impl Read, device: &str) -> Result<Papers, ArchiveError> {
     let (mut papers, mut others) = (Papers::default(), Others::default());
     let mut bytes_left = PAPERS_BYTES_MAX;
-    let mut tar = tar::Archive::new(source);
-    for (count, entry) in tar.entries().map_err(ArchiveError::of)?.enumerate() {
-        let mut entry = entry.map_err(ArchiveError::of)?;
-        if count >= ENTRIES_MAX {
-            return Err(ArchiveError::Entries(ENTRIES_MAX));
-        }
-        let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+    for file in files(&mut tar::Archive::new(source), ENTRIES_MAX)? {
+        let (path, mut entry) = file?;
         let Some((name, paper)) = path.strip_prefix(DEVICES).and_then(|it| it.split_once('/'))
         else {
             return Err(others.instead());
         };
         if name != device {
+            check_size(&path, &entry, DOCUMENT_BYTES_MAX)?;
             others.add(name)?;
             continue;
         }
@@ -245,21 +243,15 @@ pub fn blobs<E: From<ArchiveError>>(
     source: impl Read,
     mut take: impl FnMut(Digest, u64, &mut dyn Read) -> Result<ControlFlow<()>, E>,
 ) -> Result<(), E> {
-    let mut tar = tar::Archive::new(source);
-    let entries = tar.entries().map_err(ArchiveError::of)?;
     let mut is_whole = false;
-    for (count, entry) in entries.enumerate() {
-        let mut entry = entry.map_err(ArchiveError::of)?;
-        let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        if count >= ENTRIES_MAX {
-            return Err(ArchiveError::Entries(ENTRIES_MAX).into());
-        }
+    for file in files(&mut tar::Archive::new(source), ENTRIES_MAX)? {
+        let (path, mut entry) = file?;
         is_whole = path == END;
-        let Some(digest) = blob_digest(&path) else { continue };
-        let size = entry.size();
-        if size > BLOB_BYTES_MAX {
-            return Err(ArchiveError::Size { what: path, size, max: BLOB_BYTES_MAX }.into());
-        }
+        let digest = blob_digest(&path);
+        // What is passed over has to be read as well.
+        let max = if digest.is_some() { BLOB_BYTES_MAX } else { DOCUMENT_BYTES_MAX };
+        let size = check_size(&path, &entry, max)?;
+        let Some(digest) = digest else { continue };
         if take(digest, size, &mut entry)?.is_break() {
             return Ok(());
         }
@@ -268,12 +260,21 @@ pub fn blobs<E: From<ArchiveError>>(
     if is_whole { Ok(()) } else { Err(ArchiveError::Form.into()) }
 }
 
-fn document(path: &str, entry: &mut tar::Entry<'_, impl Read>) -> Result<Vec<u8>, ArchiveError> {
+/// The size of an entry, if it is none that a parcel would never have.
+fn check_size(
+    path: &str,
+    entry: &tar::Entry<'_, impl Read>,
+    max: u64,
+) -> Result<u64, ArchiveError> {
     let size = entry.size();
-    if size > DOCUMENT_BYTES_MAX {
-        let what = path.to_owned();
-        return Err(ArchiveError::Size { what, size, max: DOCUMENT_BYTES_MAX });
+    match size <= max {
+        true => Ok(size),
+        false => Err(ArchiveError::Size { what: path.to_owned(), size, max }),
     }
+}
+
+fn document(path: &str, entry: &mut tar::Entry<'_, impl Read>) -> Result<Vec<u8>, ArchiveError> {
+    let size = check_size(path, entry, DOCUMENT_BYTES_MAX)?;
     let mut bytes = Vec::new();
     entry.read_to_end(&mut bytes).map_err(ArchiveError::of)?;
     if bytes.len() as u64 != size {
