@@ -14,6 +14,9 @@ pub(crate) const HTTP_SILENCE_MAX: Duration = Duration::from_secs(120);
 /// How long an HTTP connection may take to the end of its next request's headers. Until then nobody
 /// knows who it is, and it takes the place of somebody who is known.
 pub(crate) const HTTP_HEADERS_MAX: Duration = Duration::from_secs(30);
+/// How long is waited for the rest of a request that was refused, and for the token that somebody enters:
+/// he has not shown yet who he is, and takes the place of somebody who has.
+pub(crate) const HTTP_STRANGER_MAX: Duration = Duration::from_secs(10);
 /// Open files besides connections: database, blobs, what the system needs.
 pub(crate) const OTHER_FILES: usize = 128;
 
@@ -22,9 +25,11 @@ pub(crate) const PACKET_BYTES_MAX: u32 = 2 << 20;
 /// Bytes of messages that have been received and wait for their turn. Beyond it the broker refuses
 /// messages, which is counted; devices send them again.
 pub(crate) const WAITING_BYTES_MAX: usize = 256 << 20;
-/// Messages that wait for one device. Beyond it they are dropped and counted: documents come again
-/// when the device says what it has, acknowledgements when it sends its records again.
-pub(crate) const DEVICE_QUEUE_MESSAGES_MAX: usize = 1_000;
+/// Messages that wait for one device, and as many that are on their way to it. Beyond it they are dropped
+/// and counted: documents come again when the device says what it has, acknowledgements when it sends
+/// its records again. Each may be as large as a packet, so that whoever lets them pile up keeps no more
+/// than 64 MiB of this machine's memory.
+pub(crate) const DEVICE_QUEUE_MESSAGES_MAX: u16 = 16;
 /// How long messages wait for a device that is away. It says what it has when it returns.
 pub(crate) const MESSAGE_EXPIRY: Duration = Duration::from_secs(300);
 

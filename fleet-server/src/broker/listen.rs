@@ -14,8 +14,9 @@ use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use tokio::task::JoinHandle;
 
-/// Messages under way to one client.
-const INFLIGHT_MAX: NonZeroU16 = NonZeroU16::new(256).expect("256 is not zero");
+/// Messages on their way to one client.
+const INFLIGHT_MAX: NonZeroU16 =
+    NonZeroU16::new(DEVICE_QUEUE_MESSAGES_MAX).expect("a queue has room for something");
 
 /// What a broker and the ways to and from it have in common.
 pub(crate) async fn context() -> ServerContext {
@@ -66,7 +67,7 @@ impl Broker {
             .allow_anonymous(false)
             .max_connections(connections_max)
             .max_packet_size(PACKET_BYTES_MAX)
-            .max_mqueue_len(DEVICE_QUEUE_MESSAGES_MAX)
+            .max_mqueue_len(usize::from(DEVICE_QUEUE_MESSAGES_MAX))
             .max_inflight(INFLIGHT_MAX)
             .max_clientid_len(64)
             .max_topic_levels(8)

@@ -4,10 +4,11 @@ use crate::api::caller::Browser;
 use crate::api::extract::{Path, Query};
 use crate::api::page::html::{Page, escape};
 use crate::api::page::{device, devices, releases};
+use crate::bounds::HTTP_STRANGER_MAX;
 use crate::error::Error;
 use crate::fleet::Fleet;
 use axum::Router;
-use axum::extract::{Form, State};
+use axum::extract::{DefaultBodyLimit, Form, FromRequest, Request, State};
 use axum::http::header::{LOCATION, SET_COOKIE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
@@ -15,6 +16,7 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 use std::sync::Arc;
 use time::OffsetDateTime;
+use tokio::time::timeout;
 
 /// Pause before a page asks for itself again.
 const REFRESH_SECONDS: u32 = 5;
@@ -37,17 +39,25 @@ pub(super) struct Shown {
     pub body: String,
 }
 
+/// Largest form with a token, in bytes.
+const TOKEN_BYTES_MAX: usize = 4 << 10;
+
 /// The routes of the pages.
 pub(crate) fn router() -> Router<Arc<Fleet>> {
     Router::new()
         .route("/", get(devices))
-        .route("/login", post(login))
+        .route("/login", post(login).layer(DefaultBodyLimit::max(TOKEN_BYTES_MAX)))
         .route("/devices/{device}", get(device))
         .route("/releases", get(releases))
 }
 
-async fn login(State(fleet): State<Arc<Fleet>>, Form(given): Form<Token>) -> Response {
-    enter(&fleet, given.token.as_deref().unwrap_or_default())
+async fn login(State(fleet): State<Arc<Fleet>>, request: Request) -> Response {
+    // Whoever has a token has it at hand.
+    let given = timeout(HTTP_STRANGER_MAX, Form::<Token>::from_request(request, &fleet)).await;
+    match given {
+        Ok(Ok(Form(given))) => enter(&fleet, given.token.as_deref().unwrap_or_default()),
+        _ => ask("That is no token."),
+    }
 }
 
 /// Gives the browser its cookie and sends it to the devices, so that no token stays in the address.
