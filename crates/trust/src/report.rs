@@ -17,6 +17,8 @@ use serde_json::json;
 
 /// Largest report in bytes. What finds no place in it is told in the next one.
 pub const REPORT_BYTES_MAX: usize = 32 << 20;
+/// Messages that a report may have. A device writes some hundreds at most.
+const MESSAGES_MAX: usize = 10_000;
 /// Longest head in bytes.
 const HEAD_BYTES_MAX: usize = 4 << 10;
 /// Kept apart from everything else that a key could be made to sign.
@@ -143,8 +145,11 @@ impl<'a> UnverifiedReport<'a> {
         if Digest::of(body) != digest {
             return Err(ReportError::Digest(device));
         }
-        let messages = messages(body)
-            .ok_or_else(|| ReportError::Format("a message in it is cut short".into()))?;
+        let messages = messages(body).ok_or_else(|| {
+            ReportError::Format(format!(
+                "a message in it is cut short, or it has more than {MESSAGES_MAX}"
+            ))
+        })?;
         Ok(Report { device, number, messages })
     }
 }
@@ -154,6 +159,9 @@ fn messages(mut body: &[u8]) -> Option<Vec<&[u8]>> {
     while !body.is_empty() {
         let (length, rest) = body.split_first_chunk::<LENGTH_BYTES>()?;
         let (message, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        if messages.len() >= MESSAGES_MAX {
+            return None;
+        }
         messages.push(message);
         body = rest;
     }
@@ -189,6 +197,15 @@ mod tests {
         assert_eq!(unverified.device().as_str(), "mill-7");
         let report = unverified.verify(&key.public()).unwrap();
         assert_eq!((report.number, report.messages), (3, vec![b"status".as_slice(), b"", &long]));
+    }
+
+    #[test]
+    fn a_report_of_more_messages_than_any_device_writes_is_refused() {
+        let key = key();
+        let report = |count| seal_report(&device("mill-7"), 3, &vec![Vec::new(); count], &key);
+        assert_eq!(verified(&report(MESSAGES_MAX), &key), Ok(3));
+        let refused = verified(&report(MESSAGES_MAX + 1), &key);
+        assert!(matches!(refused, Err(ReportError::Format(_))), "{refused:?}");
     }
 
     #[test]

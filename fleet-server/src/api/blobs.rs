@@ -50,10 +50,10 @@ pub(crate) async fn get(
     headers: HeaderMap,
 ) -> Result<Response, Error> {
     let digest = parse(&digest)?;
+    reader.check(&fleet, &name, &digest).await?;
     let Some(OpenBlob { mut file, size }) = fleet.artifacts.blobs.get(&digest).await? else {
         return Err(Error::Missing(format!("there is no blob {digest}")));
     };
-    reader.check(&fleet, &name, &digest).await?;
     if matches!(reader, Reader::Administrator) && method == Method::HEAD {
         // Who asks for it so may count on it, and push a manifest that names it.
         fleet.artifacts.blobs.is_wanted(&digest).await;

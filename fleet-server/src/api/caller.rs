@@ -22,6 +22,15 @@ pub(crate) enum Reader {
 }
 
 impl Reader {
+    /// Why there is nothing for who asks. A device is told the same of what is not here as of what is not
+    /// for it: what else lies here is nothing to a device.
+    pub fn told(&self, error: Error) -> Error {
+        match (self, error) {
+            (Reader::Device(device), Error::Missing(_)) => not_for(device),
+            (_, error) => error,
+        }
+    }
+
     /// Refuses a device that asks for what is not assigned to it.
     ///
     /// # Errors
@@ -30,11 +39,13 @@ impl Reader {
         match self {
             Reader::Administrator => Ok(()),
             Reader::Device(device) if fleet.is_for(device, bundle, digest).await? => Ok(()),
-            Reader::Device(device) => Err(Error::Forbidden(format!(
-                "{device} may read what is assigned to it, and {digest} is not"
-            ))),
+            Reader::Device(device) => Err(not_for(device)),
         }
     }
+}
+
+fn not_for(device: &DeviceId) -> Error {
+    Error::Forbidden(format!("{device} may read what is or was assigned to it, and nothing else"))
 }
 
 /// Whether a browser has shown the token.

@@ -41,7 +41,8 @@ pub(crate) async fn get(
     State(fleet): State<Arc<Fleet>>,
     Path((name, reference)): Path<(String, String)>,
 ) -> Result<impl IntoResponse, Error> {
-    let stored = fleet.artifacts.get(&name, &reference).await?;
+    let stored = fleet.artifacts.get(&name, &reference).await;
+    let stored = stored.map_err(|error| reader.told(error))?;
     reader.check(&fleet, &name, &stored.digest).await?;
     let headers =
         [(CONTENT_TYPE.as_str(), stored.media_type), (DIGEST_HEADER, stored.digest.to_string())];

@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use utoipa::ToSchema;
 
 /// Longest silence of a device that is connected: it says how it is every five minutes.
-const SILENT_MAX: Duration = Duration::from_secs(11 * 60);
+pub(super) const SILENT_MAX: Duration = Duration::from_secs(11 * 60);
 /// How long a device may be away without anybody being told.
 const AWAY_MAX: Duration = Duration::from_secs(120);
 /// What is said of a name that two agents use.

@@ -68,7 +68,13 @@ impl Blobs {
         let doing = || format!("clear {}", uploads.display());
         let mut entries = fs::read_dir(&uploads).await.map_err(Error::file(doing()))?;
         while let Some(entry) = entries.next_entry().await.map_err(Error::file(doing()))? {
-            fs::remove_file(entry.path()).await.map_err(Error::file(doing()))?;
+            let path = entry.path();
+            // Whatever somebody has put there must not keep the server from starting.
+            let removed = match entry.file_type().await.is_ok_and(|kind| kind.is_dir()) {
+                true => fs::remove_dir_all(path).await,
+                false => fs::remove_file(path).await,
+            };
+            removed.map_err(Error::file(doing()))?;
         }
         Ok(Blobs {
             blobs: folder.join("blobs/sha256"),

@@ -66,18 +66,21 @@ fn a_device_reads_what_is_assigned_to_it_and_nothing_else() {
             format!("/v2/turbine/blobs/{manifest}"),
             format!("/v2/turbine/blobs/{layer}"),
             format!("/v2/ecg/blobs/{layer}"),
+            // What is not here at all is refused alike.
+            "/v2/turbine/manifests/none".into(),
+            format!("/v2/turbine/blobs/{}", Digest::of(b"none")),
         ];
         let device = As::Device("line-3", &password);
         paths.iter().map(|path| server.ask("GET", path, device, b"").status).collect()
     };
-    assert_eq!(status(&own), [403; 5], "nothing is assigned yet");
+    assert_eq!(status(&own), [403; 7], "nothing is assigned yet");
     server.assign("line-3", "turbine", "turbine/1");
-    assert_eq!(status(&own), [200, 200, 200, 200, 403]);
-    assert_eq!(status(&other), [403; 5]);
+    assert_eq!(status(&own), [200, 200, 200, 200, 403, 403, 403]);
+    assert_eq!(status(&other), [403; 7]);
     server.assign("line-3", "turbine", "turbine/2");
-    assert_eq!(status(&other), [200, 200, 200, 200, 403]);
+    assert_eq!(status(&other), [200, 200, 200, 200, 403, 403, 403]);
     // It may still run the first, and need it again.
-    assert_eq!(status(&own), [200, 200, 200, 200, 403]);
+    assert_eq!(status(&own), [200, 200, 200, 200, 403, 403, 403]);
 }
 
 #[test]

@@ -1,13 +1,11 @@
 //! Words of the pages: how long ago, which release, what is not as it should be. All of it markup.
 
 use crate::api::page::html::escape;
-use crate::api::view::DeviceShown;
+use crate::api::view::{DeviceShown, SILENT_MAX};
 use crate::registry::ReleaseShown;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// Silence of a device after which it stands out, in seconds.
-const LATE_SECONDS: i64 = 120;
 /// Silence of a device after which it counts as away, in seconds.
 const AWAY_SECONDS: i64 = 3_600;
 
@@ -55,7 +53,7 @@ pub(super) fn seen(device: &DeviceShown, now: OffsetDateTime) -> String {
         return "<span class=\"seen quiet\"><span class=\"dot\"></span>never</span>".into();
     };
     let class = match seconds_since(time, now) {
-        Some(..LATE_SECONDS) => "dot good",
+        Some(seconds) if seconds < SILENT_MAX.as_secs().cast_signed() => "dot good",
         Some(..AWAY_SECONDS) => "dot late",
         _ => "dot",
     };
