@@ -1,33 +1,27 @@
 //! All rooms of one server together, as its interface and its ingest use them.
 
+mod asking;
+mod telling;
+
 use crate::access::Administrator;
 use crate::artifact::Artifacts;
 use crate::broker::{Guard, Link, Sessions};
-use crate::error::{Error, chain};
-use crate::ingest::{Ear, Pace, Telemetry};
+use crate::error::Error;
+use crate::ingest::{Ear, Pace, Telemetry, Turns};
 use crate::registry::{Credentials, Registry, SlotReported};
 use crate::release::{
-    Assigned, Clock, Director, FILE_BYTES_MAX, Questions, Released, Repository, ServerKeys,
-    SignedDocuments,
+    Assigned, Clock, Director, Questions, Repository, ServerKeys, SignedDocuments,
 };
 use crate::store::Store;
-use lineside_bundle::{Digest, MANIFEST_BYTES_MAX, OciManifest};
-use lineside_wire::envelope::encode;
+use lineside_bundle::Digest;
 use lineside_wire::name::{DeviceId, SlotName};
-use lineside_wire::topic::Down;
-use lineside_wire::v1::{Ask, Documents, ReleaseRef, SlotAnswer};
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::sync::Notify;
 
-/// Devices that are read at once to be told something.
-const TOLD_AT_ONCE: u64 = 100;
 /// How often the server looks whether something is wrong with itself.
 const LOOKED_EVERY: Duration = Duration::from_secs(60);
-/// Bytes of roots in one message; the rest follows when the device has taken these.
-const ROOTS_BYTES_MAX: usize = 384 << 10;
 
 /// All rooms of one server.
 pub(crate) struct Fleet {
@@ -46,8 +40,10 @@ pub(crate) struct Fleet {
     pub link: Link,
     /// How often documents are sent.
     pub pace: Pace,
-    /// How often a device is believed that it holds a newer assignment than was signed here.
-    pub catching_up: Pace,
+    /// How often a device is asked for the assignment that it holds.
+    pub reminding: Turns,
+    /// How often what it then shows is looked at.
+    pub reminded: Turns,
     pub sessions: Sessions,
     /// What devices have been asked.
     pub questions: Questions,
@@ -105,68 +101,6 @@ impl Fleet {
         Ok(assigned)
     }
 
-    /// Asks those of `devices` that are connected whether a release would run on them. Returns who is
-    /// connected, and who has answered what within `longest`.
-    ///
-    /// # Errors
-    /// [`Error::Missing`] names the release; [`Error::TooLarge`] if its manifests do not fit into one
-    /// message.
-    pub async fn ask(
-        &self,
-        release: &str,
-        slot: Option<SlotName>,
-        devices: &BTreeSet<DeviceId>,
-        longest: Duration,
-        now: OffsetDateTime,
-    ) -> Result<(BTreeSet<DeviceId>, BTreeMap<DeviceId, Vec<SlotAnswer>>), Error> {
-        let mut ask = self.question(release, slot, now).await?;
-        let mut connected = BTreeSet::new();
-        for device in devices {
-            if self.sessions.is_connected(device).await {
-                connected.insert(device.clone());
-            }
-        }
-        let asking = self.questions.begin(connected.clone(), now)?;
-        ask.id = asking.id;
-        for device in &connected {
-            self.link.send(device, Down::Ask, &ask).await;
-        }
-        Ok((connected, asking.answers(longest).await))
-    }
-
-    /// A question about a release, without its number.
-    async fn question(
-        &self,
-        path: &str,
-        slot: Option<SlotName>,
-        now: OffsetDateTime,
-    ) -> Result<Ask, Error> {
-        let released = self.documents.released(now).await?;
-        let missing = || {
-            let shown: String = path.chars().take(130).collect();
-            Error::Missing(format!("there is no release {shown:?}"))
-        };
-        let id = released.get(path).ok_or_else(missing)?.id.clone();
-        let stored = self.artifacts.get(id.name.as_str(), &id.digest.to_string()).await?;
-        let oci = OciManifest::parse(&stored.bytes).map_err(Error::Refused)?;
-        let manifest = self.artifacts.blobs.read(&oci.config.digest, MANIFEST_BYTES_MAX).await?;
-        let ask = Ask {
-            id: 0,
-            release: ReleaseRef {
-                name: id.name.to_string(),
-                version: id.version.to_string(),
-                digest: id.digest.bytes(),
-            },
-            slot: slot.map(|slot| slot.to_string()),
-            oci_manifest: stored.bytes,
-            manifest: manifest.ok_or_else(missing)?,
-        };
-        // Before anybody is asked: a message that cannot be sent would look like silent devices.
-        encode(&ask)
-            .map_err(|error| Error::TooLarge(format!("{path} cannot be asked: {error}")))?;
-        Ok(ask)
-    }
-
     /// Fails where the device has told of a floor above the release: it would refuse it, whoever
     /// assigns it.
     async fn check_floor(
@@ -209,6 +143,12 @@ impl Fleet {
                 Err(error) => sentences.push(error.told()),
             }
         }
+        match self.documents.dates_trouble(now).await {
+            Ok(troubles) => sentences.extend(troubles),
+            // Until there is a root there is nothing that could hold.
+            Err(Error::Conflict(_)) => {}
+            Err(error) => sentences.push(error.told()),
+        }
         sentences.extend(self.artifacts.trouble().await);
         sentences
     }
@@ -223,40 +163,6 @@ impl Fleet {
             }
             said = sentences;
             tokio::time::sleep(LOOKED_EVERY).await;
-        }
-    }
-
-    /// Sends what people have signed to the devices that are connected, each time they have.
-    pub async fn keep_telling(self: Arc<Fleet>) {
-        loop {
-            self.news.notified().await;
-            if let Err(error) = self.tell_all().await {
-                let error = chain(&error);
-                tracing::warn!("what was signed is sent to devices when they report: {error}");
-            }
-        }
-    }
-
-    async fn tell_all(&self) -> Result<(), Error> {
-        let mut last = String::new();
-        loop {
-            let devices = self.registry.after(&last, TOLD_AT_ONCE).await?;
-            let Some(one) = devices.last() else { return Ok(()) };
-            last = one.id.to_string();
-            for device in devices {
-                if self.sessions.is_connected(&device.id).await
-                    && self.lacks_documents(&device.id).await?
-                {
-                    self.tell(&device.id, OffsetDateTime::now_utc()).await;
-                }
-            }
-        }
-    }
-
-    async fn tell(&self, device: &DeviceId, now: OffsetDateTime) {
-        // The assignment stands; a device that cannot be told now is told when it returns.
-        if let Err(error) = self.send_documents(device, now).await {
-            tracing::warn!("{device}: what it shall hold was not sent yet: {}", chain(&error));
         }
     }
 
@@ -278,95 +184,6 @@ impl Fleet {
         let credentials = self.registry.new_password(device).await?;
         self.sessions.end(device).await;
         Ok(credentials)
-    }
-
-    /// Sends a device its documents, if anything is assigned to it.
-    ///
-    /// # Errors
-    /// [`Error::Untrusted`] if the list of releases has expired.
-    pub async fn send_documents(
-        &self,
-        device: &DeviceId,
-        now: OffsetDateTime,
-    ) -> Result<(), Error> {
-        if self.director.assigned(device).await?.is_none() {
-            return Ok(());
-        }
-        let released = self.documents.released(now).await?;
-        let Some(assigned) = self.director.current(device, &released, now).await? else {
-            return Ok(());
-        };
-        // A device is installed with the first root at least.
-        let root = self.registry.get(device.as_str()).await?.root_version().max(1);
-        let documents =
-            self.documents_for(device, &released, assigned, root, ROOTS_BYTES_MAX, now).await?;
-        self.link.send(device, Down::Assignment, &documents).await;
-        Ok(())
-    }
-
-    /// All that a device needs, from its root of version `root`, to believe an assignment and what
-    /// holds at its site.
-    ///
-    /// # Errors
-    /// As for [`Repository::renew`]; [`Error::File`].
-    pub async fn documents_for(
-        &self,
-        device: &DeviceId,
-        released: &Released,
-        assigned: Assigned,
-        root: u64,
-        roots_bytes_max: usize,
-        now: OffsetDateTime,
-    ) -> Result<Documents, Error> {
-        let site = self.registry.get(device.as_str()).await?.row.site;
-        let policy = format!("site/{site}/policy.json");
-        let mut files = Vec::new();
-        if let Some((digest, _)) = released.file(&policy)
-            && let Some(bytes) = self.artifacts.blobs.read(&digest, FILE_BYTES_MAX).await?
-        {
-            files.push((format!("site/{site}/{}.policy.json", digest.hex()), bytes));
-        }
-        let paths = assigned.slots.values().cloned().chain([policy]).collect::<Vec<_>>();
-        let metadata =
-            self.repository.metadata(released, &paths, root, roots_bytes_max, now).await?;
-        Ok(Documents { metadata, assignment: assigned.bytes, files })
-    }
-
-    /// Whether a device that says what it has lacks something of ours and is to be sent it now.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn lacks_documents(&self, device: &DeviceId) -> Result<bool, Error> {
-        let Some(assigned) = self.director.assigned(device).await? else { return Ok(false) };
-        // Said elsewhere, and none of what this server signs would be believed.
-        if self.documents.keys_trouble().await?.is_some() {
-            return Ok(false);
-        }
-        let device = self.registry.get(device.as_str()).await?;
-        let releases = self.documents.releases_version().await?;
-        let roots = self.documents.roots().await?;
-        let root = roots.last().map_or(0, |(version, _)| *version);
-        let timestamp = self.repository.timestamp_version(OffsetDateTime::now_utc()).await?;
-        let held = device.assignment_version();
-        if assigned.is_behind(held) {
-            // Each time it is signed anew, so the versions that were sent say nothing.
-            let believed = self.catching_up.allows(&device.id, 0, (0, 0, 0), Instant::now());
-            if believed {
-                tracing::warn!(
-                    "{}: it holds assignment {held}, the last one signed here is {}, as after a \
-                     restore from a copy: what it holds is assigned to it, as far as it is released here",
-                    device.id,
-                    assigned.version
-                );
-            }
-            return Ok(believed);
-        }
-        let lacks = held < assigned.version
-            || device.releases_version() < releases
-            || device.root_version() < root
-            || device.timestamp_version() < timestamp;
-        let versions = (root, releases.max(timestamp), assigned.version);
-        Ok(lacks && self.pace.allows(&device.id, device.boot(), versions, Instant::now()))
     }
 
     /// Whether a manifest or blob belongs to what is assigned to a device or was. A stolen password

@@ -8,11 +8,12 @@ use crate::config::{ClockSaid, Config};
 use crate::descriptors::Connections;
 use crate::fleet::Fleet;
 use crate::http::{BoundedListener, serve};
-use crate::ingest::{Ear, Pace, Telemetry};
+use crate::ingest::{Ear, Pace, Telemetry, Turns};
 use crate::registry::Registry;
 use crate::release::{Clock, Director, Questions, Repository, ServerKeys, SignedDocuments};
 use crate::store::{DataFolder, Readers, Store};
 use anyhow::{Context, anyhow};
+use futures::future::select_all;
 use serde_json::json;
 use std::fs::File;
 use std::net::SocketAddr;
@@ -93,7 +94,8 @@ impl Server {
             clock,
             guard: guard.clone(),
             pace: Pace::default(),
-            catching_up: Pace::default(),
+            reminding: Turns::default(),
+            reminded: Turns::default(),
             news: Notify::new(),
         });
         let chores = [
@@ -147,8 +149,9 @@ impl Server {
         self.token_file.clone()
     }
 
-    /// Waits until HTTP interface or broker end, which they do only by themselves when something
-    /// is broken. The server is worth nothing then: whoever watches over it starts it again.
+    /// Waits until HTTP interface, broker or a chore end, which they do only by themselves when something
+    /// is broken. The server is worth nothing then, or less by the day: whoever watches over it starts it
+    /// again.
     ///
     /// # Errors
     /// Which of them ended, and why.
@@ -157,6 +160,10 @@ impl Server {
             ended = &mut self.serving => {
                 ended.context("the HTTP interface broke down")?;
                 Err(anyhow!("the HTTP interface ended"))
+            }
+            (ended, ..) = select_all(&mut self.chores) => {
+                ended.context("what the server does beside answering broke down")?;
+                Err(anyhow!("what the server does beside answering ended"))
             }
             why = self.broker.ended() => Err(anyhow!("the broker broke down: {why}")),
         }

@@ -348,11 +348,21 @@ fn a_server_that_was_restored_from_a_copy_gets_back_what_it_forgot() {
     let folder = folder();
     let mut fleet = Fleet::start(folder.path()).unwrap();
     fleet.release("turbine", "1").unwrap();
+    fleet.add_device("mill-7", "").unwrap();
+    fleet.assign("mill-7", "turbine", "turbine/1").unwrap();
+    fleet.start_agent("mill-7").unwrap();
+    let accepts = |fleet: &Fleet, version: u64| {
+        let told = |device: &Value| (device["assignment_accepted"] == version).then_some(());
+        fleet.wait_for("mill-7", "the device holds what is assigned to it", told).unwrap();
+    };
+    accepts(&fleet, 1);
     fleet.stop_server().unwrap();
     let (server, kept) = (folder.path().join("server"), folder.path().join("copy"));
     copy(&server, &kept);
     fleet.start_server().unwrap();
     fleet.release("turbine", "2").unwrap();
+    fleet.assign("mill-7", "turbine", "turbine/2").unwrap();
+    accepts(&fleet, 2);
     fleet.stop_server().unwrap();
     fs::remove_dir_all(&server).unwrap();
     fs::rename(&kept, &server).unwrap();
@@ -366,8 +376,14 @@ fn a_server_that_was_restored_from_a_copy_gets_back_what_it_forgot() {
     assert_eq!((&again["number"], &again["new"]), (&2.into(), &false.into()));
     let published = fleet.json(&["keys", "publish"]).unwrap();
     assert_eq!(published["published"], serde_json::json!([]), "releasing it again was enough");
-    fleet.add_device("mill-7", "").unwrap();
-    fleet.assign("mill-7", "turbine", "turbine/2").unwrap();
+    // The device shows what is assigned to it, and the server goes on from there.
+    let shown = fleet.wait_for("mill-7", "what the device holds is assigned to it", |device| {
+        let is_taken_up = device["slots"]["turbine"]["assigned"] == "turbine/2";
+        is_taken_up.then(|| device.clone())
+    });
+    assert_eq!(shown.unwrap()["assignment_version"], 2);
+    assert_eq!(fleet.assign("mill-7", "turbine", "turbine/1").unwrap()["version"], 3);
+    accepts(&fleet, 3);
 }
 
 #[test]

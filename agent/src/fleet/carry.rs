@@ -6,10 +6,13 @@ use crate::fleet::status::Reporter;
 use crate::telemetry::TelemetryHandle;
 use crate::telemetry::spool::SpoolError;
 use crate::update::driver::Updates;
+use crate::update::journal::JournalError;
 use lineside_trust::{REPORT_BYTES_MAX, seal_report};
 use lineside_wire::envelope::{self, EnvelopeError};
+use lineside_wire::v1::Reminder;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use tokio::task::block_in_place;
 
 /// Bytes of a report that are kept for its head, the status and the lengths of messages.
 const OTHER_BYTES: usize = 2 << 20;
@@ -56,6 +59,9 @@ pub enum CarryError {
     /// The status cannot be written.
     #[error("the status cannot be written")]
     Status(#[from] EnvelopeError),
+    /// What was accepted cannot be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
 }
 
 /// Writes reports.
@@ -82,6 +88,10 @@ impl Carrier {
         let load = self.telemetry.load(REPORT_BYTES_MAX - OTHER_BYTES).await?;
         let versions = *self.updates.versions().borrow();
         let mut messages = vec![envelope::encode(&self.reporter.status(versions))?];
+        // For a server that was set back since: it cannot ask.
+        if let Some(assignment) = block_in_place(|| self.updates.assignment())? {
+            messages.push(envelope::encode(&Reminder { assignment })?);
+        }
         messages.extend(load.messages);
         let bytes = seal_report(&device, load.number, &messages, &key);
         let carried = Carried {

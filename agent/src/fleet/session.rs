@@ -11,7 +11,7 @@ use crate::telemetry::spool::Batch;
 use crate::update::driver::Updates;
 use lineside_wire::envelope::{self, Message};
 use lineside_wire::topic::{Down, Topic, Up};
-use lineside_wire::v1::{Ack, Answer, Ask, Documents, SlotStatus};
+use lineside_wire::v1::{Ack, Answer, Ask, Documents, Remind, Reminder, SlotStatus};
 use rumqttc::mqttbytes::v5::{ConnectReturnCode, DisconnectReasonCode, Packet, Publish};
 use rumqttc::{
     AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, PublishOptions, QoS, StateError,
@@ -39,6 +39,14 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 const HEARD_MAX: usize = 32;
 /// Questions of the server that wait for an answer. Beyond it they are left: who asked sees that.
 const QUESTIONS_MAX: usize = 4;
+
+/// What the server asks.
+enum Question {
+    /// Whether a release would run here.
+    Ask(Ask),
+    /// Which assignment this device holds.
+    Remind,
+}
 
 /// What the session works with.
 pub struct Session {
@@ -78,7 +86,8 @@ impl Session {
         let polling = tokio::spawn(polling.run(events));
         let (ask, asked) = mpsc::channel(QUESTIONS_MAX);
         let (tell_answer, mut answers) = mpsc::channel(QUESTIONS_MAX);
-        let answering = tokio::spawn(answer(self.answerer.clone(), asked, tell_answer));
+        let answerer = Answering { answerer: self.answerer.clone(), updates: self.updates.clone() };
+        let answering = tokio::spawn(answerer.run(asked, tell_answer));
         let mut changed = self.reporter.changed();
         let mut versions = self.updates.versions();
         let mut status_due = Instant::now();
@@ -101,10 +110,9 @@ impl Session {
                     }
                 }
                 Some(publish) = heard.recv() => self.hear(&publish, &ask),
-                Some(answer) = answers.recv(), if connected => match envelope::encode(&answer) {
-                    Ok(bytes) => self.say(&client, Up::Answer, bytes).await,
-                    Err(error) => tracing::error!("an answer cannot be sent: {error}"),
-                },
+                Some((up, bytes)) = answers.recv(), if connected => {
+                    self.say(&client, up, bytes).await;
+                }
                 () = sleep_until(status_due), if connected => {
                     status_due = Instant::now() + STATUS_EVERY;
                     look_due = Instant::now() + STATUS_AGAIN;
@@ -173,7 +181,12 @@ impl Session {
         }
     }
 
-    fn hear(&self, publish: &Publish, questions: &mpsc::Sender<Ask>) {
+    fn hear(&self, publish: &Publish, questions: &mpsc::Sender<Question>) {
+        let ask = |question| {
+            if questions.try_send(question).is_err() {
+                tracing::debug!("questions came faster than they are answered");
+            }
+        };
         let topic = String::from_utf8_lossy(&publish.topic);
         match Topic::parse(&topic) {
             Some(Topic::Down(device, Down::Assignment)) if device == self.device.id => {
@@ -191,10 +204,14 @@ impl Session {
                 }
             }
             Some(Topic::Down(device, Down::Ask)) if device == self.device.id => {
-                if let Some(ask) = read::<Ask>(&publish.payload)
-                    && questions.try_send(ask).is_err()
-                {
-                    tracing::debug!("questions came faster than they are answered");
+                if let Some(question) = read::<Ask>(&publish.payload) {
+                    ask(Question::Ask(question));
+                }
+            }
+            Some(Topic::Down(device, Down::Remind)) if device == self.device.id => {
+                let held = self.updates.versions().borrow().assignment;
+                if read::<Remind>(&publish.payload).is_some_and(|it| it.known_version < held) {
+                    ask(Question::Remind);
                 }
             }
             _ => tracing::warn!("the server sent something on {topic}"),
@@ -218,18 +235,43 @@ impl Session {
 }
 
 /// Answers questions one after the other, beside everything else that goes on.
-async fn answer(
+#[derive(Clone)]
+struct Answering {
     answerer: Arc<dyn Fn(&Ask) -> Answer + Send + Sync>,
-    mut questions: mpsc::Receiver<Ask>,
-    answers: mpsc::Sender<Answer>,
-) {
-    while let Some(ask) = questions.recv().await {
-        let answerer = answerer.clone();
-        // A parser that gives up costs this answer and no more.
-        let Ok(answer) = spawn_blocking(move || answerer(&ask)).await else { continue };
-        if answers.send(answer).await.is_err() {
-            return;
+    updates: Updates,
+}
+
+impl Answering {
+    async fn run(
+        self,
+        mut questions: mpsc::Receiver<Question>,
+        answers: mpsc::Sender<(Up, Vec<u8>)>,
+    ) {
+        while let Some(question) = questions.recv().await {
+            let this = self.clone();
+            // A parser that gives up costs this answer and no more.
+            let Ok(Some(answer)) = spawn_blocking(move || this.answer(&question)).await else {
+                continue;
+            };
+            if answers.send(answer).await.is_err() {
+                return;
+            }
         }
+    }
+
+    /// What is said, and on which topic. Reads files.
+    fn answer(&self, question: &Question) -> Option<(Up, Vec<u8>)> {
+        let (up, bytes) = match question {
+            Question::Ask(ask) => (Up::Answer, envelope::encode(&(self.answerer)(ask))),
+            Question::Remind => {
+                let held = self.updates.assignment().inspect_err(|error| {
+                    tracing::error!("the server asks for the assignment held here: {error}");
+                });
+                (Up::Reminder, envelope::encode(&Reminder { assignment: held.ok()?? }))
+            }
+        };
+        let bytes = bytes.inspect_err(|error| tracing::error!("{up:?} cannot be sent: {error}"));
+        Some((up, bytes.ok()?))
     }
 }
 

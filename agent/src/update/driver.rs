@@ -6,7 +6,7 @@ use crate::error::chain;
 use crate::update::acceptance::{AcceptError, Acceptance, Versions};
 use crate::update::blobs::{Blobs, ByHand};
 use crate::update::garbage;
-use crate::update::journal::{Good, Journal, Withdrawn};
+use crate::update::journal::{Document, Good, Journal, JournalError, Withdrawn};
 use crate::update::parcel::{self, ParcelError};
 use crate::update::slot::{Assigned, Order};
 use crate::update::stage::StageError;
@@ -161,6 +161,8 @@ pub struct Updates {
     versions: watch::Receiver<Versions>,
     trouble: watch::Receiver<Option<String>>,
     good: watch::Receiver<Option<Good>>,
+    /// Where what was accepted is kept; none where updates are off.
+    journal: Option<Journal>,
 }
 
 impl Updates {
@@ -183,6 +185,7 @@ impl Updates {
             (BTreeMap::new(), BTreeSet::new(), versions.borrow().assignment);
         let believed = Believed::of(&parts.acceptance);
         let Parts { acceptance, journal, blobs, slots, refused: tell_refused } = parts;
+        let kept = Some(journal.clone());
         let device = acceptance.device().clone();
         let driver = Driver {
             device,
@@ -201,7 +204,7 @@ impl Updates {
             trouble,
         };
         tokio::spawn(driver.drive(inbox));
-        Updates { requests, versions, trouble: shown, good }
+        Updates { requests, versions, trouble: shown, good, journal: kept }
     }
 
     /// Takes nothing and says `why`. What runs goes on, and what was begun: the drivers of the `slots`
@@ -231,7 +234,7 @@ impl Updates {
             std::future::pending::<()>().await;
             drop(slots);
         });
-        Updates { requests, versions, trouble, good }
+        Updates { requests, versions, trouble, good, journal: None }
     }
 
     /// Takes documents from the server. False if too many wait already; the server sends them again.
@@ -276,6 +279,20 @@ impl Updates {
     /// Versions of what was accepted, and when they change.
     pub fn versions(&self) -> watch::Receiver<Versions> {
         self.versions.clone()
+    }
+
+    /// The assignment that this device holds, byte for byte, for a server that has forgotten it; none if
+    /// it holds none. Reads the journal.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub fn assignment(&self) -> Result<Option<Vec<u8>>, JournalError> {
+        // One whose director is trusted no longer is still written there, and is not held.
+        let holds_one = self.versions.borrow().assignment > 0;
+        match self.journal.as_ref().filter(|_| holds_one) {
+            Some(journal) => journal.document(Document::Assignment),
+            None => Ok(None),
+        }
     }
 
     /// What keeps updates from coming, for people; nothing while they come.

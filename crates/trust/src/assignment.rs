@@ -2,7 +2,7 @@
 
 use crate::document::{
     SPEC_VERSION, Seen, envelope, parse, timestamp, verify_expiry, verify_sequence,
-    verify_signatures,
+    verify_signatures, verify_version,
 };
 use crate::error::TrustError;
 use crate::key::KeyPair;
@@ -64,18 +64,75 @@ pub fn verify_assignment(
     now: OffsetDateTime,
 ) -> Result<TrustedAssignment, TrustError> {
     root.verify_expiry(now)?;
+    let metadata = signed_for(root, bytes, device)?;
+    let signed = metadata.signed();
+    let seen = verify_sequence(DOCUMENT, signed.version, bytes, seen)?;
+    verify_expiry(DOCUMENT, signed, now)?;
+    Ok(TrustedAssignment { seen, slots: slots(signed)? })
+}
+
+/// What an assignment says that a director whom `root` names has once signed for this device. Whether it
+/// still holds is another question: neither dates nor what came after it are looked at.
+///
+/// # Errors
+/// [`TrustError`].
+pub fn recall_assignment(
+    root: &Root,
+    bytes: &[u8],
+    device: &DeviceId,
+) -> Result<AssignmentSpec, TrustError> {
+    let metadata = signed_for(root, bytes, device)?;
+    let signed = metadata.signed();
+    verify_version(DOCUMENT, signed.version)?;
+    let expires = OffsetDateTime::from_unix_timestamp(signed.expires.as_second())
+        .map_err(|error| fail(error.to_string()))?;
+    let mut spec = AssignmentSpec {
+        device: device.clone(),
+        version: signed.version,
+        expires,
+        slots: BTreeMap::new(),
+        approved: BTreeSet::new(),
+    };
+    for (slot, Assigned { path, digest, size, approved }) in slots(signed)? {
+        let release = release_at(&path, digest, size)
+            .ok_or_else(|| fail(format!("{path:?} is no path of a release")))?;
+        if approved {
+            spec.approved.insert(slot.clone());
+        }
+        spec.slots.insert(slot, release);
+    }
+    Ok(spec)
+}
+
+/// The release that lies at `path`, as in `turbine/2`.
+fn release_at(path: &str, digest: Digest, size: u64) -> Option<ReleaseId> {
+    let (name, version) = path.split_once('/')?;
+    Some(ReleaseId { name: name.parse().ok()?, version: version.parse().ok()?, digest, size })
+}
+
+/// The document, if the director whom `root` names has signed it for this device.
+fn signed_for(
+    root: &Root,
+    bytes: &[u8],
+    device: &DeviceId,
+) -> Result<Metadata<Targets>, TrustError> {
     let metadata: Metadata<Targets> = parse(DOCUMENT, bytes)?;
     verify_signatures(DOCUMENT, &metadata, root.keys(), root.director())?;
-    let signed = metadata.signed();
-    let named = signed.extra.get(DEVICE).and_then(Value::as_str).unwrap_or_default();
+    let named = metadata.signed().extra.get(DEVICE).and_then(Value::as_str).unwrap_or_default();
     if named != device.as_str() {
         let named = named.chars().take(64).collect();
         let (document, device) = (DOCUMENT, device.clone());
         return Err(TrustError::OtherDevice { document, named, device });
     }
-    let seen = verify_sequence(DOCUMENT, signed.version, bytes, seen)?;
-    verify_expiry(DOCUMENT, signed, now)?;
-    let fail = |problem: String| TrustError::Format { document: DOCUMENT, problem };
+    Ok(metadata)
+}
+
+fn fail(problem: String) -> TrustError {
+    TrustError::Format { document: DOCUMENT, problem }
+}
+
+/// What is assigned to each slot.
+fn slots(signed: &Targets) -> Result<BTreeMap<SlotName, Assigned>, TrustError> {
     let mut slots = BTreeMap::new();
     for (path, target) in &signed.targets {
         let custom: Custom = serde_json::from_value(target.custom.clone().unwrap_or(Value::Null))
@@ -92,7 +149,7 @@ pub fn verify_assignment(
             }
         }
     }
-    Ok(TrustedAssignment { seen, slots })
+    Ok(slots)
 }
 
 /// What an assignment shall say.

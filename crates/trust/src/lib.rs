@@ -2,8 +2,8 @@
 //!
 //! Documents in TUF envelopes (The Update Framework specification 1.0): the *root* names the keys,
 //! *releases* say what may be installed, *snapshot* and *timestamp* which of them are the newest, an
-//! *assignment* says what one device shall install, a *receipt* what was stored of its report. Only where a [`repository`] and an assignment
-//! [`agree`] does a [`TrustedTarget`] come into being. Opens no
+//! *assignment* says what one device shall install, a *receipt* what was stored of its report. Only
+//! where a [`repository`] and an assignment [`agree`] does a [`TrustedTarget`] come into being. Opens no
 //! file, reads no clock, draws no random number: bytes, times and randomness are handed in.
 
 mod agree;
@@ -24,7 +24,9 @@ mod root;
 mod withdrawn;
 
 pub use agree::{AgreeError, TrustedTarget, agree};
-pub use assignment::{AssignmentSpec, TrustedAssignment, sign_assignment, verify_assignment};
+pub use assignment::{
+    AssignmentSpec, TrustedAssignment, recall_assignment, sign_assignment, verify_assignment,
+};
 pub use delegation::{Delegation, TargetsSpec, TrustedTargets, sign_targets, verify_delegated};
 pub use document::{DOCUMENT_BYTES_MAX, FLOOR_MAX, Seen, VERSION_MAX};
 pub use draft::{Contents, DRAFT_BYTES_MAX, Draft, DraftError, Quorum};

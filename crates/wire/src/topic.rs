@@ -15,6 +15,8 @@ pub enum Up {
     Telemetry,
     /// Whether a release would run, where it was asked.
     Answer,
+    /// The assignment that it holds, where the server has forgotten it.
+    Reminder,
 }
 
 /// What the server tells a device.
@@ -26,6 +28,8 @@ pub enum Down {
     Ack,
     /// A question whether a release would run.
     Ask,
+    /// A request for the assignment that it holds, which the server has forgotten.
+    Remind,
 }
 
 /// A topic of the control branch.
@@ -47,9 +51,11 @@ impl Topic {
             "up/status" => Some(Topic::Up(device, Up::Status)),
             "up/telemetry" => Some(Topic::Up(device, Up::Telemetry)),
             "up/answer" => Some(Topic::Up(device, Up::Answer)),
+            "up/reminder" => Some(Topic::Up(device, Up::Reminder)),
             "down/assignment" => Some(Topic::Down(device, Down::Assignment)),
             "down/ack" => Some(Topic::Down(device, Down::Ack)),
             "down/ask" => Some(Topic::Down(device, Down::Ask)),
+            "down/remind" => Some(Topic::Down(device, Down::Remind)),
             _ => None,
         }
     }
@@ -66,9 +72,11 @@ impl fmt::Display for Topic {
             Topic::Up(device, Up::Status) => write!(f, "{PREFIX}/{device}/up/status"),
             Topic::Up(device, Up::Telemetry) => write!(f, "{PREFIX}/{device}/up/telemetry"),
             Topic::Up(device, Up::Answer) => write!(f, "{PREFIX}/{device}/up/answer"),
+            Topic::Up(device, Up::Reminder) => write!(f, "{PREFIX}/{device}/up/reminder"),
             Topic::Down(device, Down::Assignment) => write!(f, "{PREFIX}/{device}/down/assignment"),
             Topic::Down(device, Down::Ack) => write!(f, "{PREFIX}/{device}/down/ack"),
             Topic::Down(device, Down::Ask) => write!(f, "{PREFIX}/{device}/down/ask"),
+            Topic::Down(device, Down::Remind) => write!(f, "{PREFIX}/{device}/down/remind"),
         }
     }
 }
@@ -84,9 +92,11 @@ mod tests {
             Topic::Up(device.clone(), Up::Status),
             Topic::Up(device.clone(), Up::Telemetry),
             Topic::Up(device.clone(), Up::Answer),
+            Topic::Up(device.clone(), Up::Reminder),
             Topic::Down(device.clone(), Down::Assignment),
             Topic::Down(device.clone(), Down::Ack),
-            Topic::Down(device, Down::Ask),
+            Topic::Down(device.clone(), Down::Ask),
+            Topic::Down(device, Down::Remind),
         ] {
             assert_eq!(Topic::parse(&topic.to_string()), Some(topic));
         }

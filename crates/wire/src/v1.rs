@@ -361,6 +361,22 @@ pub struct Objection {
     pub passes: bool,
 }
 
+/// Asks a device for the assignment that it holds: it says that this is a newer one than any that is
+/// known here, as after the server was restored from a copy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remind {
+    /// Version of the last one that is known here, 0 for none.
+    pub known_version: u64,
+}
+
+/// The assignment that a device holds, for a server that has forgotten it. The server believes its own
+/// signature and nothing else of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reminder {
+    /// Byte for byte as it was signed.
+    pub assignment: Vec<u8>,
+}
+
 impl Message for Status {
     const KIND: u16 = 1;
     const VERSION: u16 = 1;
@@ -392,6 +408,17 @@ impl Message for Ask {
 
 impl Message for Answer {
     const KIND: u16 = 6;
+    const VERSION: u16 = 1;
+    const BYTES_MAX: usize = 64 << 10;
+}
+
+impl Message for Remind {
+    const KIND: u16 = 7;
+    const VERSION: u16 = 1;
+}
+
+impl Message for Reminder {
+    const KIND: u16 = 8;
     const VERSION: u16 = 1;
     const BYTES_MAX: usize = 64 << 10;
 }
@@ -523,6 +550,14 @@ mod tests {
         Answer { id: 300, slots: vec![SlotAnswer { slot: "line".into(), objections }] }
     }
 
+    fn remind() -> Remind {
+        Remind { known_version: 301 }
+    }
+
+    fn reminder() -> Reminder {
+        Reminder { assignment: b"{9}".to_vec() }
+    }
+
     fn bytes(hex: &str) -> Vec<u8> {
         let digits: Vec<char> = hex.chars().filter(|c| c.is_ascii_hexdigit()).collect();
         let byte =
@@ -536,6 +571,8 @@ mod tests {
         assert_eq!(decode::<Ask>(&bytes(ASK)), Ok(ask()));
         assert_eq!(decode::<Answer>(&bytes(ANSWER)), Ok(answer()));
         assert_eq!(decode::<Documents>(&bytes(DOCUMENTS)), Ok(documents()));
+        assert_eq!(decode::<Remind>(&bytes(REMIND)), Ok(remind()));
+        assert_eq!(decode::<Reminder>(&bytes(REMINDER)), Ok(reminder()));
         assert_eq!(decode::<Status>(&bytes(STATUS)), Ok(status()));
         assert_eq!(decode::<Telemetry>(&bytes(TELEMETRY)), Ok(telemetry()));
     }
@@ -546,6 +583,8 @@ mod tests {
         assert_eq!(encode(&ask()), Ok(bytes(ASK)));
         assert_eq!(encode(&answer()), Ok(bytes(ANSWER)));
         assert_eq!(encode(&documents()), Ok(bytes(DOCUMENTS)));
+        assert_eq!(encode(&remind()), Ok(bytes(REMIND)));
+        assert_eq!(encode(&reminder()), Ok(bytes(REMINDER)));
         assert_eq!(encode(&status()), Ok(bytes(STATUS)));
         assert_eq!(encode(&telemetry()), Ok(bytes(TELEMETRY)));
     }
@@ -599,6 +638,8 @@ mod tests {
     const ANSWER: &str = "4c53010600010012000000ac0201046c696e6501076e6f20726f6f6d01";
     const DOCUMENTS: &str = "4c53010300010022000000020b322e726f6f742e6a736f6e037b317d0161037b327d037b337d0101 \
          62037b347d";
+    const REMIND: &str = "4c53010700010002000000ad02";
+    const REMINDER: &str = "4c53010800010004000000037b397d";
     const STATUS: &str = "4c530101000100bc0000000c05302e312e3001046c696e65010974757262696e652d310131010101 \
          0101010101010101010101010101010101010101010101010101010101010974757262696e652d32 \
          01320202020202020202020202020202020202020202020202020202020202020202010974757262 \

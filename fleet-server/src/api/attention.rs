@@ -31,7 +31,8 @@ pub(super) fn attention(
     if accepted > assigned {
         sentences.push(format!(
             "the device holds assignment {accepted}, newer than any that this server has signed: \
-             was the server restored from a copy?"
+             was the server restored from a copy? It is asked for what it holds when it reports; where \
+             this stays, assign what it shall hold"
         ));
     }
     if device.releases_accepted > releases_version {

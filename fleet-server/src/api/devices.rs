@@ -244,19 +244,13 @@ pub(crate) async fn documents(
 ) -> Result<Json<DocumentsShown>, Error> {
     let device = fleet.registry.get(&device).await?.id;
     let now = OffsetDateTime::now_utc();
-    let released = fleet.documents.released(now).await?;
-    let assigned = fleet.director.current(&device, &released, now).await?.ok_or_else(|| {
-        Error::Missing(format!(
-            "nothing is assigned to {device}: assign a release with `lineside assign`"
-        ))
-    })?;
+    let documents = fleet.documents_by_hand(&device, now).await?;
     let text = |bytes: Vec<u8>| {
         String::from_utf8(bytes).map_err(|_| Error::Conflict("a document is no text".into()))
     };
     let texts = |list: Vec<(String, Vec<u8>)>| {
         list.into_iter().map(|(name, bytes)| Ok((name, text(bytes)?))).collect::<Result<_, Error>>()
     };
-    let documents = fleet.documents_for(&device, &released, assigned, 0, usize::MAX, now).await?;
     let receipt = fleet.registry.receipt(&device).await?;
     let receipt = receipt.map(|spec| text(sign_receipt(&spec, &fleet.keys.director)));
     Ok(Json(DocumentsShown {

@@ -70,11 +70,10 @@ impl Guard {
     }
 }
 
-/// Who says what, if `user` may: a device publishes `up/status`, `up/telemetry` and `up/answer` of
-/// its own branch, and nothing else.
+/// Who says what, if `user` may: a device publishes below `up/` of its own branch, and nothing else.
 pub(super) fn may_publish(user: &str, topic: &str) -> Option<(DeviceId, Up)> {
     match Topic::parse(topic)? {
-        Topic::Up(device, up @ (Up::Status | Up::Telemetry | Up::Answer))
+        Topic::Up(device, up @ (Up::Status | Up::Telemetry | Up::Answer | Up::Reminder))
             if device.as_str() == user =>
         {
             Some((device, up))
@@ -105,6 +104,8 @@ mod tests {
             "lineside/v1/line-33/up/answer",
             "lineside/v1/line-3/down/ack",
             "lineside/v1/line-3/down/ask",
+            "lineside/v1/line-3/down/remind",
+            "lineside/v1/line-33/up/reminder",
             "lineside/v1/line-3/up/other",
             "$SYS/x",
             "plant/x",

@@ -2,13 +2,13 @@
 
 use crate::error::Error;
 use crate::fleet::Fleet;
-use crate::ingest::ear::unreadable;
+use crate::ingest::ear::{take_reminder, unreadable};
 use crate::registry::imported_before;
 use lineside_trust::{RECEIPT_RANGES_MAX, ReportError, UnverifiedReport};
 use lineside_wire::envelope::{self, Message};
 use lineside_wire::name::DeviceId;
 use lineside_wire::range_set::RangeSet;
-use lineside_wire::v1::{Ack, Status, Telemetry};
+use lineside_wire::v1::{Ack, Reminder, Status, Telemetry};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -87,6 +87,7 @@ async fn take(
         Ok((Telemetry::KIND, _, _)) => {
             return fleet.telemetry.take(fleet, device, message, now).await;
         }
+        Ok((Reminder::KIND, _, _)) => take_reminder(fleet, device, message, now).await?,
         Ok((kind, version, _)) => {
             let problem = format!("message {kind} version {version} is not known here");
             unreadable(fleet, device, "a message", &problem).await?;

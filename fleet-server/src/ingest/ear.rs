@@ -9,7 +9,7 @@ use crate::registry::unix_ms;
 use lineside_wire::envelope::decode;
 use lineside_wire::name::DeviceId;
 use lineside_wire::topic::{Down, Up};
-use lineside_wire::v1::{Answer, Status};
+use lineside_wire::v1::{Answer, Reminder, Status};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 use time::OffsetDateTime;
@@ -51,6 +51,7 @@ impl Ear {
         let taken = match up {
             Up::Status => take_status(fleet, device, payload, now).await,
             Up::Answer => take_answer(fleet, device, payload).await,
+            Up::Reminder => take_reminder(fleet, device, payload, now).await,
             Up::Telemetry => take_telemetry(fleet, device, payload, now).await,
         };
         if let Err(error) = taken {
@@ -105,10 +106,41 @@ async fn take_status(
     fleet.ear.twins.hear(device, status.boot, Instant::now());
     fleet.clock.hear(status.wall_clock_unix_ms, now);
     fleet.registry.heard(device, &status, unix_ms(now), now).await?;
-    if fleet.lacks_documents(device).await? {
-        fleet.send_documents(device, now).await?;
+    let attended = fleet.attend(device, now).await;
+    said(fleet, device, "what it lacks was not sent", attended)
+}
+
+pub(super) async fn take_reminder(
+    fleet: &Fleet,
+    device: &DeviceId,
+    payload: &[u8],
+    now: OffsetDateTime,
+) -> Result<(), Error> {
+    let reminder: Reminder = match decode(payload) {
+        Ok(reminder) => reminder,
+        Err(error) => return unreadable(fleet, device, "reminder", &error.to_string()).await,
+    };
+    let taken = fleet.take_reminder(device, reminder, now).await;
+    said(fleet, device, "the assignment that it shows does not count", taken)
+}
+
+/// Says what did not come of a message that was taken. What the database has to say is an error.
+fn said(
+    fleet: &Fleet,
+    device: &DeviceId,
+    what: &str,
+    done: Result<(), Error>,
+) -> Result<(), Error> {
+    match done {
+        Ok(()) => Ok(()),
+        Err(error @ Error::Database(_)) => Err(error),
+        Err(error) => {
+            if let Some(more) = fleet.ear.quiet.may_say(device.as_str(), Instant::now()) {
+                tracing::warn!("{device}: {what}: {}{more}", chain(&error));
+            }
+            Ok(())
+        }
     }
-    Ok(())
 }
 
 async fn take_answer(fleet: &Fleet, device: &DeviceId, payload: &[u8]) -> Result<(), Error> {

@@ -1,13 +1,17 @@
 //! The director: says which release each slot of a device shall hold, and signs it.
 
+use crate::bounds::SLOTS_MAX;
 use crate::error::Error;
 use crate::ingest::Names;
 use crate::registry::{SlotReported, unix_ms};
 use crate::release::{Released, Repository, ServerKeys, SignedDocuments};
 use crate::store::tables::{assignment, device};
-use crate::store::{Store, from_row, to_row};
+use crate::store::{Store, Writing, from_row, to_row};
 use lineside_bundle::{Digest, ReleaseId};
-use lineside_trust::{AssignmentSpec, SignedRelease, agree, sign_assignment, verify_assignment};
+use lineside_trust::{
+    AssignmentSpec, Root, SignedRelease, agree, recall_assignment, sign_assignment,
+    verify_assignment,
+};
 use lineside_wire::name::{DeviceId, SlotName};
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter};
@@ -20,8 +24,6 @@ use time::{Duration, OffsetDateTime};
 const VALID: Duration = Duration::days(30);
 /// An assignment that is asked for with less time left is signed anew.
 const RENEW: Duration = Duration::days(7);
-/// Slots of a device.
-const SLOTS_MAX: usize = 32;
 /// Manifests that were assigned to a device before and that it may still fetch.
 const BEFORE_MAX: usize = 64;
 /// How far a device's assignment may be ahead of the last one signed here to be believed. Beyond it
@@ -33,6 +35,8 @@ const AHEAD_MAX: u64 = 1 << 32;
 pub(crate) struct Assigned {
     pub version: u64,
     pub slots: BTreeMap<SlotName, String>,
+    /// Slots for which a person has approved what is assigned to them.
+    pub approved: BTreeSet<SlotName>,
     pub bytes: Vec<u8>,
     /// Slots whose assignment ended with this version, because their release left the list.
     pub withdrawn: BTreeMap<SlotName, String>,
@@ -42,23 +46,6 @@ pub(crate) struct Assigned {
 }
 
 impl Assigned {
-    /// Whether the device holds a newer assignment than this: one that was signed before this
-    /// server was restored from a copy. It would refuse this one.
-    pub fn is_behind(&self, held_version: u64) -> bool {
-        is_behind(self.version, held_version)
-    }
-
-    /// Slots for which a person has approved what is assigned to them.
-    pub fn approved(&self) -> BTreeSet<SlotName> {
-        self.targets().into_values().flat_map(|target| target.custom.approved).collect()
-    }
-
-    fn targets(&self) -> BTreeMap<String, Target> {
-        // Signed here, so it is of this form; anything else names nothing.
-        let envelope = serde_json::from_slice::<Envelope>(&self.bytes);
-        envelope.map(|envelope| envelope.signed.targets).unwrap_or_default()
-    }
-
     /// Digests of the manifests that the device may read of this bundle: what is assigned to it, and
     /// what was. It may still hold that, have to go back to it, and need it again where its disk rots.
     pub fn manifests(&self, bundle: &str) -> Vec<Digest> {
@@ -68,12 +55,15 @@ impl Assigned {
 
     /// Bundles and manifests that it names.
     fn named(&self) -> Vec<(String, Digest)> {
+        // Signed here, so it is of this form; anything else names nothing.
+        let envelope = serde_json::from_slice::<Envelope>(&self.bytes);
+        let targets = envelope.map(|envelope| envelope.signed.targets).unwrap_or_default();
         let named = |(path, target): (String, Target)| {
             let (bundle, _) = path.split_once('/')?;
             let digest = format!("sha256:{}", target.hashes.get("sha256")?).parse().ok()?;
             Some((bundle.to_owned(), digest))
         };
-        self.targets().into_iter().filter_map(named).collect()
+        targets.into_iter().filter_map(named).collect()
     }
 
     /// What was assigned up to and with this, the latest first, without what `next` names.
@@ -110,14 +100,6 @@ struct Signed {
 #[derive(Deserialize)]
 struct Target {
     hashes: BTreeMap<String, String>,
-    #[serde(default)]
-    custom: Custom,
-}
-
-#[derive(Default, Deserialize)]
-struct Custom {
-    #[serde(default)]
-    approved: Vec<SlotName>,
 }
 
 /// What is to be different in the next assignment.
@@ -162,7 +144,7 @@ impl Director {
         now: OffsetDateTime,
     ) -> Result<Assigned, Error> {
         let released = self.documents.released(now).await?;
-        self.sign(device, Change::Assign(slot, path), &released, now).await
+        self.sign(device, Change::Assign(slot, path), Some(&released), now).await
     }
 
     /// Says that a person approves the release at `path` for a slot to which it is assigned. It holds
@@ -179,10 +161,11 @@ impl Director {
         now: OffsetDateTime,
     ) -> Result<Assigned, Error> {
         let released = self.documents.released(now).await?;
-        self.sign(device, Change::Approve(slot, path), &released, now).await
+        self.sign(device, Change::Approve(slot, path), Some(&released), now).await
     }
 
-    /// Ends the assignment of a slot. What the device runs there stays.
+    /// Ends the assignment of a slot. What the device runs there stays. It needs no list of releases that
+    /// holds: what is taken away must be possible above all when that was signed by thieves.
     ///
     /// # Errors
     /// [`Error::Missing`] if nothing is assigned to it; otherwise as for [`Director::assign`].
@@ -192,8 +175,8 @@ impl Director {
         slot: SlotName,
         now: OffsetDateTime,
     ) -> Result<Assigned, Error> {
-        let released = self.documents.released(now).await?;
-        self.sign(device, Change::Clear(slot), &released, now).await
+        let released = self.documents.released_if_any(now).await?;
+        self.sign(device, Change::Clear(slot), released.as_ref(), now).await
     }
 
     /// What is assigned to a device; none if nothing is.
@@ -226,7 +209,8 @@ impl Director {
     /// what is assigned to its other slots.
     ///
     /// # Errors
-    /// As for [`Director::assign`].
+    /// [`Error::Conflict`] while the device holds an assignment that was forgotten here; otherwise as for
+    /// [`Director::assign`].
     pub async fn current(
         &self,
         device: &DeviceId,
@@ -240,9 +224,69 @@ impl Director {
         let root = self.documents.root().await?;
         let is_good = verify_assignment(&root, &assigned.bytes, device, None, now).is_ok()
             && assigned.agrees_with(released);
-        if expires_soon || !is_good || assigned.is_behind(held) {
-            return Ok(Some(self.sign(device, Change::Renew, released, now).await?));
+        if expires_soon || !is_good || is_behind(assigned.version, held) {
+            return Ok(Some(self.sign(device, Change::Renew, Some(released), now).await?));
         }
+        Ok(Some(assigned))
+    }
+
+    /// Takes up the assignment that a device holds and this server has forgotten, as after it was
+    /// restored from a copy. What the device says of itself is not believed, for then its password would
+    /// be enough to be given any release: only what the director has signed for it counts, and no director
+    /// who was replaced before the last one that is known here was signed. None if it is no newer one.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if no director that counts has signed it for this device.
+    pub async fn take_up(
+        &self,
+        device: &DeviceId,
+        bytes: Vec<u8>,
+        released: Option<&Released>,
+    ) -> Result<Option<Assigned>, Error> {
+        let roots = self.documents.parsed_roots().await?;
+        let writing = self.store.write().await?;
+        let last = last(&writing, device).await?;
+        let by = |bytes: &[u8]| recall(&roots, bytes, device);
+        let oldest = last.as_ref().and_then(|last| by(&last.bytes)).map(|(root, _)| root);
+        let oldest = oldest.unwrap_or(roots.len().saturating_sub(1));
+        let (_, spec) = by(&bytes).filter(|(root, _)| oldest <= *root).ok_or_else(|| {
+            Error::Refused(format!(
+                "no director that counts has signed this assignment for {device}"
+            ))
+        })?;
+        if spec.version <= last.as_ref().map_or(0, |last| last.version) {
+            return Ok(None);
+        }
+        let mut slots: BTreeMap<SlotName, String> = spec
+            .slots
+            .into_iter()
+            .map(|(slot, release)| (slot, format!("{}/{}", release.name, release.version)))
+            .collect();
+        let mut approved = spec.approved;
+        // What waits for a vendor's list is named in no assignment, and was not ended by this one.
+        for (slot, path) in last.iter().flat_map(|last| &last.slots) {
+            let waits = released.is_some_and(|released| released.awaits(path));
+            if waits && slots.len() < SLOTS_MAX && !slots.contains_key(slot) {
+                slots.insert(slot.clone(), path.clone());
+                if last.iter().any(|last| last.approved.contains(slot)) {
+                    approved.insert(slot.clone());
+                }
+            }
+        }
+        let mut assigned = Assigned {
+            version: spec.version,
+            slots,
+            approved,
+            bytes,
+            withdrawn: BTreeMap::new(),
+            before: vec![],
+            expires_unix_ms: unix_ms(spec.expires),
+        };
+        if let Some(last) = last {
+            assigned.before = last.before(&assigned.named());
+        }
+        put(&writing, device, &assigned).await?;
+        writing.commit().await?;
         Ok(Some(assigned))
     }
 
@@ -250,35 +294,50 @@ impl Director {
         &self,
         device: &DeviceId,
         change: Change<'_>,
-        released: &Released,
+        released: Option<&Released>,
         now: OffsetDateTime,
     ) -> Result<Assigned, Error> {
         // Before the database is held: snapshot and timestamp may have to be signed.
-        let mut repository = self.repository.follow(released, now).await?;
+        let mut repository = match released {
+            Some(released) => Some(self.repository.follow(released, now).await?),
+            None => None,
+        };
+        let roots = self.documents.parsed_roots().await?;
         let writing = self.store.write().await?;
         let id = device.to_string();
-        let known = device::Entity::find_by_id(id.clone()).one(&writing.transaction).await?;
+        let known = device::Entity::find_by_id(id).one(&writing.transaction).await?;
         let known = known.ok_or_else(|| {
             Error::Missing(format!(
                 "there is no device {device}: add it with `lineside device add`"
             ))
         })?;
-        let last = assignment::Entity::find_by_id(id).one(&writing.transaction).await?.map(read);
-        let last_version = last.as_ref().map_or(0, |last| last.version);
-        let version = next_version(last_version, from_row(known.assignment_version));
-        let mut approved = last.as_ref().map(Assigned::approved).unwrap_or_default();
+        let last = last(&writing, device).await?;
+        let (last_version, held) =
+            (last.as_ref().map_or(0, |last| last.version), from_row(known.assignment_version));
+        let version = next_version(last_version, held);
+        let mut approved = last.as_ref().map(|last| last.approved.clone()).unwrap_or_default();
         let mut slots = last.as_ref().map(|last| last.slots.clone()).unwrap_or_default();
-        if is_behind(last_version, from_row(known.assignment_version)) {
-            take_over(&mut slots, &known.slots, released);
+        if is_behind(last_version, held) {
+            if matches!(change, Change::Approve(..) | Change::Renew) {
+                return Err(Error::Conflict(format!(
+                    "{device} holds assignment {held}, and the last one known here is {last_version}: was \
+                     the server restored from a copy? It takes up what the device holds as soon as that is \
+                     connected; or assign what it shall hold"
+                )));
+            }
+            keep_what_both_say(&mut slots, &known.slots);
         }
         // What only waits for a vendor to sign his list anew stays assigned, and is not named until then.
-        let (mut slots, withdrawn): (BTreeMap<_, _>, BTreeMap<_, _>) = slots
-            .into_iter()
-            .partition(|(_, path)| released.get(path).is_some() || released.awaits(path));
+        let (mut slots, withdrawn): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            slots.into_iter().partition(|(_, path)| {
+                released.is_none_or(|list| list.get(path).is_some() || list.awaits(path))
+            });
         match change {
             Change::Assign(slot, path) => {
-                let release = released.get(path);
-                release.ok_or_else(|| not_released(path, &slot, released))?;
+                if let Some(released) = released {
+                    let release = released.get(path);
+                    release.ok_or_else(|| not_released(path, &slot, released))?;
+                }
                 if slots.insert(slot.clone(), path.to_owned()).is_none_or(|before| before != path) {
                     approved.remove(&slot);
                 }
@@ -309,39 +368,48 @@ impl Director {
         if slots.len() > SLOTS_MAX {
             return Err(Error::Malformed(format!("a device has at most {SLOTS_MAX} slots")));
         }
+        // Of a slot that has lost its release nothing is left to approve.
+        approved.retain(|slot| slots.contains_key(slot));
+        let named = match released {
+            Some(released) => resolve(&slots, released),
+            // As it was named last: of a list that does not hold nothing is taken.
+            None => {
+                let named = last.as_ref().and_then(|last| recall(&roots, &last.bytes, device));
+                let mut named = named.map(|(_, spec)| spec.slots).unwrap_or_default();
+                named.retain(|slot, _| slots.contains_key(slot));
+                named
+            }
+        };
         let expires = now + VALID;
         let spec = AssignmentSpec {
             device: device.clone(),
             version,
             expires,
-            slots: resolve(&slots, released),
-            // Of a slot that has lost its release nothing is left to approve.
-            approved,
+            slots: named,
+            approved: approved.clone(),
         };
         let bytes = sign_assignment(&spec, &self.keys.director);
-        // What the device will check, so that nobody is told of a success that it would refuse.
-        let root = self.documents.root().await?;
-        let trusted = verify_assignment(&root, &bytes, device, None, now)?;
-        agree(&mut repository, &trusted, now)?;
+        // What the device will check, so that nobody is told of a success that it would refuse. Where there
+        // is no list that holds, it takes nothing before there is one; and then this is signed anew.
+        if let Some(repository) = &mut repository {
+            let root = self.documents.root().await?;
+            let trusted = verify_assignment(&root, &bytes, device, None, now)?;
+            agree(repository, &trusted, now)?;
+        }
         let expires_unix_ms = unix_ms(expires);
-        let mut assigned =
-            Assigned { version, slots, bytes, withdrawn, before: vec![], expires_unix_ms };
+        let mut assigned = Assigned {
+            version,
+            slots,
+            approved,
+            bytes,
+            withdrawn,
+            before: vec![],
+            expires_unix_ms,
+        };
         if let Some(last) = last {
             assigned.before = last.before(&assigned.named());
         }
-        let columns = [
-            assignment::Column::Before,
-            assignment::Column::Version,
-            assignment::Column::ExpiresUnixMs,
-            assignment::Column::Slots,
-            assignment::Column::Bytes,
-        ];
-        assignment::Entity::insert(row(device, &assigned))
-            .on_conflict(
-                OnConflict::column(assignment::Column::Device).update_columns(columns).to_owned(),
-            )
-            .exec_without_returning(&writing.transaction)
-            .await?;
+        put(&writing, device, &assigned).await?;
         writing.commit().await?;
         for (slot, path) in &assigned.withdrawn {
             tracing::warn!(
@@ -358,27 +426,55 @@ fn next_version(last: u64, held: u64) -> u64 {
     if is_behind(last, held) { held + 1 } else { last.saturating_add(1) }
 }
 
-fn is_behind(last: u64, held: u64) -> bool {
+/// Whether a device holds a newer assignment than the `last` that is known here: one that was signed
+/// before this server was restored from a copy. It would refuse any older one.
+pub(crate) fn is_behind(last: u64, held: u64) -> bool {
     held.checked_sub(last).is_some_and(|ahead| 0 < ahead && ahead <= AHEAD_MAX)
 }
 
 /// Of a device that holds a newer assignment than any known here, as after this server was restored
-/// from a copy, only the device knows what is assigned to it: what it brings in, or else what it runs.
-/// Assigning what was assigned when the copy was made would take the fleet back, and nobody said so.
-fn take_over(slots: &mut BTreeMap<SlotName, String>, reported: &str, released: &Released) {
+/// from a copy, and that could not show it, this leaves what was assigned when the copy was made and the
+/// device still says that it holds. To assign the rest would take the fleet back, and nobody said so; to
+/// assign what the device says would give it whatever it asks for.
+fn keep_what_both_say(slots: &mut BTreeMap<SlotName, String>, reported: &str) {
     let reported: Vec<SlotReported> = serde_json::from_str(reported).unwrap_or_default();
-    for held in reported {
-        let Ok(slot) = held.slot.parse::<SlotName>() else { continue };
-        let holds = held.candidate.or(held.active);
-        let known = holds.and_then(|holds| {
-            let release = released.get(&format!("{}/{}", holds.name, holds.version))?;
-            (release.id.digest.to_string() == holds.digest).then(|| release.path())
-        });
-        match known {
-            Some(path) => slots.insert(slot, path),
-            None => slots.remove(&slot),
-        };
-    }
+    slots.retain(|slot, path| {
+        let held = reported.iter().find(|held| held.slot == slot.as_str());
+        let holds = held.and_then(|held| held.candidate.as_ref().or(held.active.as_ref()));
+        holds.is_some_and(|holds| format!("{}/{}", holds.name, holds.version) == *path)
+    });
+}
+
+/// What an assignment says that was signed for a device, and which of the roots, the newest if several
+/// do, names the director who signed it.
+fn recall(roots: &[Root], bytes: &[u8], device: &DeviceId) -> Option<(usize, AssignmentSpec)> {
+    let said = |root| recall_assignment(root, bytes, device).ok();
+    roots.iter().enumerate().rev().find_map(|(at, root)| Some((at, said(root)?)))
+}
+
+/// What was assigned last to a device.
+async fn last(writing: &Writing<'_>, device: &DeviceId) -> Result<Option<Assigned>, Error> {
+    let row = assignment::Entity::find_by_id(device.to_string()).one(&writing.transaction).await?;
+    Ok(row.map(read))
+}
+
+/// Writes down what is assigned to a device, in the place of what was.
+async fn put(writing: &Writing<'_>, device: &DeviceId, assigned: &Assigned) -> Result<(), Error> {
+    let columns = [
+        assignment::Column::Before,
+        assignment::Column::Version,
+        assignment::Column::ExpiresUnixMs,
+        assignment::Column::Slots,
+        assignment::Column::Approved,
+        assignment::Column::Bytes,
+    ];
+    assignment::Entity::insert(row(device, assigned))
+        .on_conflict(
+            OnConflict::column(assignment::Column::Device).update_columns(columns).to_owned(),
+        )
+        .exec_without_returning(&writing.transaction)
+        .await?;
+    Ok(())
 }
 
 fn resolve(
@@ -403,6 +499,7 @@ fn read(row: assignment::Model) -> Assigned {
     Assigned {
         version: from_row(row.version),
         slots: serde_json::from_str(&row.slots).unwrap_or_default(),
+        approved: serde_json::from_str(&row.approved).unwrap_or_default(),
         bytes: row.bytes,
         withdrawn: BTreeMap::new(),
         before: serde_json::from_str(&row.before).unwrap_or_default(),
@@ -412,12 +509,14 @@ fn read(row: assignment::Model) -> Assigned {
 
 fn row(device: &DeviceId, assigned: &Assigned) -> assignment::ActiveModel {
     let slots = serde_json::to_string(&assigned.slots).expect("texts by text have a JSON form");
+    let approved = serde_json::to_string(&assigned.approved).expect("texts have a JSON form");
     let before = serde_json::to_string(&assigned.before).expect("texts have a JSON form");
     assignment::ActiveModel {
         device: Set(device.to_string()),
         version: Set(to_row(assigned.version)),
         expires_unix_ms: Set(assigned.expires_unix_ms),
         slots: Set(slots),
+        approved: Set(approved),
         before: Set(before),
         bytes: Set(assigned.bytes.clone()),
     }

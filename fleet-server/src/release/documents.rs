@@ -8,12 +8,13 @@ use crate::store::tables::document;
 use crate::store::{Store, from_row};
 use lineside_bundle::Digest;
 use lineside_trust::{
-    Root, Seen, SignedRelease, TrustedReleases, TrustedTargets, verify_delegated, verify_releases,
+    Root, Seen, SignedRelease, TrustError, TrustedReleases, TrustedTargets, verify_delegated,
+    verify_releases,
 };
 use lineside_wire::name::RoleName;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 /// Largest list of releases in bytes. A device gets it with its assignment in one message.
 pub(crate) const RELEASES_BYTES_MAX: usize = 512 << 10;
@@ -24,6 +25,8 @@ pub(crate) const ROOT_BYTES_MAX: usize = 64 << 10;
 pub(crate) const ROLE_BYTES_MAX: usize = 32 << 10;
 /// Roles that a list of releases may name besides the release keys.
 const ROLES_MAX: usize = 24;
+/// How long before a date is past people are told of it.
+const WARNED: Duration = Duration::days(30);
 /// Largest file of a delegated role that is no release, in bytes: a site's policy.
 pub(crate) const FILE_BYTES_MAX: u64 = 64 << 10;
 
@@ -40,7 +43,7 @@ pub(crate) struct SignedDocuments {
 pub(crate) struct Released {
     pub releases: TrustedReleases,
     delegated: BTreeMap<String, TrustedTargets>,
-    /// Roles whose lists are here and do not hold.
+    /// Roles whose lists do not hold, or are not here.
     lapsed: BTreeSet<String>,
 }
 
@@ -60,8 +63,8 @@ impl Released {
         None
     }
 
-    /// Whether a role that may sign what is at `path` has a list here that does not hold now: its date
-    /// is past, or its keys were replaced, until somebody signs it anew.
+    /// Whether a role that may sign what is at `path` has no list that holds now: its date is past, its
+    /// keys were replaced, or it was lost with this server's disk, until somebody signs it anew.
     pub fn awaits(&self, path: &str) -> bool {
         let roles = self.releases.delegates_for(path);
         self.get(path).is_none() && roles.into_iter().any(|role| self.lapsed.contains(role))
@@ -143,8 +146,27 @@ impl SignedDocuments {
                 )));
             }
         }
+        // With the key that says what is the newest, devices forget what was: now, and at no other time, may a
+        // role begin anew whose keys were stolen and whose numbers a thief has used up.
+        let before = kept.last().map(|bytes| Root::pin(bytes)).transpose()?;
+        if let Some(before) = before.filter(|before| !last.honours_timestamps_of(before)) {
+            for role in self.disowned(&before).await? {
+                Kept::forget(&writing, Kind::Role(&role)).await?;
+            }
+        }
         writing.commit().await?;
         Ok(last.version())
+    }
+
+    /// Roles whose lists are signed by none of the keys that the list of releases gives them.
+    async fn disowned(&self, root: &Root) -> Result<Vec<String>, Error> {
+        let Some(row) = self.kept.newest(Kind::Releases).await? else { return Ok(vec![]) };
+        let Ok(list) = verify_releases(root, &row.bytes, None, taken_at(&row)) else {
+            return Ok(vec![]);
+        };
+        let roles = self.kept.roles().await?.into_iter();
+        let roles = roles.filter(|(role, row)| is_disowned(&list, role, row));
+        Ok(roles.map(|(role, _)| role).collect())
     }
 
     /// Takes a list of releases that enough release keys have signed and whose artifacts are here.
@@ -216,6 +238,7 @@ impl SignedDocuments {
                 self.artifacts.tag(&writing, &release.id).await?;
             }
             writing.commit().await?;
+            self.artifacts.deltas.list_came();
         }
         Ok(version)
     }
@@ -228,8 +251,20 @@ impl SignedDocuments {
         now: OffsetDateTime,
     ) -> Result<(TrustedTargets, bool), Error> {
         let list = self.list(now).await?.ok_or_else(nothing_released)?;
-        let seen = self.kept.newest(Kind::Role(role.as_str())).await?.map(|row| seen(&row));
-        let targets = verify_delegated(&list, role.as_str(), bytes, seen.as_ref(), now)?;
+        let row = self.kept.newest(Kind::Role(role.as_str())).await?;
+        let seen = row.as_ref().map(seen);
+        let targets = verify_delegated(&list, role.as_str(), bytes, seen.as_ref(), now);
+        let targets = targets.map_err(|error| match (error, &row) {
+            (TrustError::Older { version, seen, .. }, Some(row)) if is_disowned(&list, role.as_str(), row) => {
+                Error::Refused(format!(
+                    "list {version} of {role} is older than {seen}, which keys of his signed that have \
+                     been replaced since, and devices that have seen that one would follow no older one: \
+                     number it above {seen}; or, where somebody who stole them has used the numbers up, \
+                     have the next root name a new online key of the server, with which devices forget it"
+                ))
+            }
+            (error, _) => error.into(),
+        })?;
         let is_new = seen.is_none_or(|seen| seen.version != targets.seen().version);
         Ok((targets, is_new))
     }
@@ -301,6 +336,73 @@ impl SignedDocuments {
         Ok(rows.into_iter().map(|row| (from_row(row.version), row.bytes)).collect())
     }
 
+    /// What of all that people have signed holds no longer, or not for long any more, a sentence each.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn dates_trouble(&self, now: OffsetDateTime) -> Result<Vec<String>, Error> {
+        let Some(row) = self.kept.newest(Kind::Releases).await? else { return Ok(vec![]) };
+        let (root, soon) = (self.root().await?, now + WARNED);
+        let list = match verify_releases(&root, &row.bytes, None, now) {
+            Ok(list) => list,
+            Err(error) => {
+                return Ok(vec![format!(
+                    "no list of releases holds, so nothing can be assigned, and devices install nothing \
+                     new: {error}. What runs goes on. Next: {}",
+                    next_of(&error)
+                )]);
+            }
+        };
+        let mut sentences = Vec::new();
+        let mut soon_over = |error: TrustError| {
+            sentences.push(format!(
+                "in less than {} days nothing new will be installed: {error}. Next: {}",
+                WARNED.whole_days(),
+                next_of(&error)
+            ));
+        };
+        verify_releases(&root, &row.bytes, None, soon).err().map(&mut soon_over);
+        let mut lapsed = Vec::new();
+        for role in list.delegates() {
+            let Some(row) = self.kept.newest(Kind::Role(role)).await? else { continue };
+            match verify_delegated(&list, role, &row.bytes, None, now) {
+                Err(error) => lapsed.push(format!(
+                    "what {role} has signed holds no longer, and his releases wait until he signs anew: \
+                     {error}"
+                )),
+                Ok(_) => {
+                    let holds = verify_delegated(&list, role, &row.bytes, None, soon);
+                    if let Err(error) = holds {
+                        lapsed.push(format!(
+                            "in less than {} days what {role} has signed will hold no longer: {error}",
+                            WARNED.whole_days()
+                        ));
+                    }
+                }
+            }
+        }
+        sentences.extend(lapsed);
+        Ok(sentences)
+    }
+
+    /// Version of the newest root, 0 if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn root_version(&self) -> Result<u64, Error> {
+        let newest = self.kept.newest(Kind::Root).await?;
+        Ok(newest.map_or(0, |row| from_row(row.version)))
+    }
+
+    /// All roots in their order.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn parsed_roots(&self) -> Result<Vec<Root>, Error> {
+        let roots = self.roots().await?;
+        Ok(roots.iter().map(|(_, bytes)| Root::pin(bytes)).collect::<Result<_, _>>()?)
+    }
+
     /// The list of releases, verified again at `now`, with what holds then of those whom it names.
     ///
     /// # Errors
@@ -308,6 +410,19 @@ impl SignedDocuments {
     pub async fn released(&self, now: OffsetDateTime) -> Result<Released, Error> {
         let releases = self.list(now).await?.ok_or_else(nothing_released)?;
         self.with_delegated(releases, now).await
+    }
+
+    /// As [`SignedDocuments::released`]; none where no list holds, because it has expired, its keys were
+    /// replaced, or none has come.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn released_if_any(&self, now: OffsetDateTime) -> Result<Option<Released>, Error> {
+        match self.released(now).await {
+            Ok(released) => Ok(Some(released)),
+            Err(Error::Untrusted(_) | Error::Missing(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// What a delegated role has signed, as it came, for who verifies it himself; none if there is
@@ -335,10 +450,13 @@ impl SignedDocuments {
         let mut delegated = BTreeMap::new();
         let mut lapsed = BTreeSet::new();
         for role in releases.delegates() {
-            let Some(row) = self.kept.newest(Kind::Role(role)).await? else { continue };
-            match verify_delegated(&releases, role, &row.bytes, None, now) {
-                Ok(targets) => drop(delegated.insert(role.to_owned(), targets)),
-                Err(_) => drop(lapsed.insert(role.to_owned())),
+            let row = self.kept.newest(Kind::Role(role)).await?;
+            let holds = |row: document::Model| {
+                verify_delegated(&releases, role, &row.bytes, None, now).ok()
+            };
+            match row.and_then(holds) {
+                Some(targets) => drop(delegated.insert(role.to_owned(), targets)),
+                None => drop(lapsed.insert(role.to_owned())),
             }
         }
         Ok(Released { releases, delegated, lapsed })
@@ -373,6 +491,11 @@ impl SignedDocuments {
     }
 }
 
+/// Whether what a role has signed is signed by none of its present keys.
+fn is_disowned(list: &TrustedReleases, role: &str, row: &document::Model) -> bool {
+    verify_delegated(list, role, &row.bytes, None, taken_at(row)).is_err()
+}
+
 /// Refuses a list that names roles which cannot be carried from here to a device.
 fn check_roles(list: &TrustedReleases) -> Result<(), Error> {
     let roles: Vec<&str> = list.delegates().collect();
@@ -396,6 +519,17 @@ pub(crate) fn taken_at(row: &document::Model) -> OffsetDateTime {
 
 fn seen(row: &document::Model) -> Seen {
     Seen { version: from_row(row.version), digest: Digest::of(&row.bytes) }
+}
+
+/// What people do where a document holds no longer.
+fn next_of(error: &TrustError) -> &'static str {
+    match error {
+        TrustError::Expired { document: "root", .. } => {
+            "`lineside keys draft --from keys/root.json`, signed by enough root keys, and `lineside keys \
+             publish`"
+        }
+        _ => "`lineside release` with any bundle that is released signs the list anew",
+    }
 }
 
 fn nothing_released() -> Error {

@@ -9,7 +9,7 @@ mod questions;
 mod repository;
 
 pub(crate) use clock::Clock;
-pub(crate) use director::{Assigned, Director};
+pub(crate) use director::{Assigned, Director, is_behind};
 pub(crate) use documents::{
     FILE_BYTES_MAX, RELEASES_BYTES_MAX, ROLE_BYTES_MAX, ROOT_BYTES_MAX, Released, SignedDocuments,
 };

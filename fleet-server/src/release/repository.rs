@@ -13,7 +13,7 @@ use lineside_trust::{
     sign_timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use time::{Duration, OffsetDateTime};
 
 /// How long snapshot and timestamp are good. A file that was carried to a device by hand brings them
@@ -21,6 +21,10 @@ use time::{Duration, OffsetDateTime};
 const VALID: Duration = Duration::days(14);
 /// They are signed anew with less time left, so that who asks has a week at least.
 const RENEW: Duration = Duration::days(7);
+/// How soon after they were signed they are signed anew because of what a device says.
+const ANEW_EVERY: Duration = Duration::hours(1);
+/// How long a timestamp that was found to hold is not looked at again, if nothing new is signed.
+const LOOKED_EVERY: Duration = Duration::minutes(1);
 
 /// The repository.
 #[derive(Clone)]
@@ -29,6 +33,16 @@ pub(crate) struct Repository {
     kept: Kept,
     keys: Arc<ServerKeys>,
     clock: Arc<Clock>,
+    /// The timestamp that holds, as it was found last.
+    fresh: Arc<Mutex<Option<Fresh>>>,
+}
+
+/// A timestamp that holds: not looked at anew for each device that reports.
+#[derive(Debug, Clone, Copy)]
+struct Fresh {
+    version: u64,
+    from: OffsetDateTime,
+    until: OffsetDateTime,
 }
 
 /// A document to be put in place.
@@ -41,7 +55,7 @@ struct New {
 impl Repository {
     /// The repository of the documents in `store`.
     pub fn new(store: Arc<Store>, keys: Arc<ServerKeys>, clock: Arc<Clock>) -> Repository {
-        Repository { kept: Kept::new(store.clone()), store, keys, clock }
+        Repository { kept: Kept::new(store.clone()), store, keys, clock, fresh: Arc::default() }
     }
 
     /// A document by its name in a repository with consistent snapshots: `timestamp.json`,
@@ -57,7 +71,7 @@ impl Repository {
         now: OffsetDateTime,
     ) -> Result<Option<Vec<u8>>, Error> {
         if name == "timestamp.json" {
-            self.renew(now).await?;
+            self.timestamp_version(now).await?;
             return Ok(self.kept.newest(Kind::Timestamp).await?.map(|row| row.bytes));
         }
         let parts = name.strip_suffix(".json").and_then(|name| name.split_once('.'));
@@ -74,13 +88,13 @@ impl Repository {
 
     /// What a device needs to follow the repository from its root of version `root`, and to find what
     /// is at `paths`: by the names of a mirror. Roots that do not fit `roots_bytes_max` are left for the
-    /// next time.
+    /// next time. Where no list of releases holds, nobody else's is there to be found.
     ///
     /// # Errors
     /// As for [`Repository::renew`].
     pub async fn metadata(
         &self,
-        released: &Released,
+        released: Option<&Released>,
         paths: &[String],
         root: u64,
         roots_bytes_max: usize,
@@ -99,8 +113,9 @@ impl Repository {
             bytes_left = left;
             metadata.push((format!("{version}.root.json"), row.bytes));
         }
+        let delegates = |path| released.map(|released| released.releases.delegates_for(path));
         let roles: BTreeSet<&str> =
-            paths.iter().flat_map(|path| released.releases.delegates_for(path)).collect();
+            paths.iter().filter_map(|path| delegates(path)).flatten().collect();
         let mut kinds = vec![
             ("timestamp", Kind::Timestamp),
             ("snapshot", Kind::Snapshot),
@@ -153,7 +168,8 @@ impl Repository {
             return Err(Error::Conflict(why));
         }
         let paths: Vec<String> = released.iter().map(SignedRelease::path).collect();
-        let metadata = self.metadata(released, &paths, from_row(root.version), 0, now).await?;
+        let metadata =
+            self.metadata(Some(released), &paths, from_row(root.version), 0, now).await?;
         let metadata: Carried = metadata.into_iter().collect();
         let mut client = Client::new(&root.bytes, metadata, InMemory::default())?;
         client.refresh(now)?;
@@ -167,12 +183,34 @@ impl Repository {
     /// [`Error::Database`]; [`Error::Conflict`] if the root does not name this server's key, or if
     /// something new is to be signed by a clock that is not believed.
     pub async fn renew(&self, now: OffsetDateTime) -> Result<(), Error> {
-        if self.due(now).await?.is_empty() {
+        self.renew_from(0, now).await
+    }
+
+    /// Signs snapshot and timestamp anew where a device has seen a newer timestamp than is here, as after
+    /// this server was restored from a copy: it would follow none of these. Versions follow the clock, so
+    /// one that lies ahead of it was never signed here. All devices are sent what is signed anew, so
+    /// nobody brings it about more often than so.
+    ///
+    /// # Errors
+    /// As for [`Repository::renew`].
+    pub async fn renew_after(&self, told: u64, now: OffsetDateTime) -> Result<(), Error> {
+        let Some(newest) = self.kept.newest(Kind::Timestamp).await? else { return Ok(()) };
+        let is_behind = from_row(newest.version) < told && told < seconds(now);
+        if !is_behind || now < taken_at(&newest) + ANEW_EVERY {
+            return Ok(());
+        }
+        self.renew_from(told.saturating_add(1), now).await
+    }
+
+    /// As [`Repository::renew`]; documents below the version `lowest` do not hold.
+    async fn renew_from(&self, lowest: u64, now: OffsetDateTime) -> Result<(), Error> {
+        *self.fresh() = None;
+        if self.due(lowest, now).await?.is_empty() {
             return Ok(());
         }
         let writing = self.store.write().await?;
         // Asked again: somebody else may have signed them meanwhile.
-        for New { kind, version, bytes } in self.due(now).await? {
+        for New { kind, version, bytes } in self.due(lowest, now).await? {
             Kept::put(&writing, kind, version, bytes, now).await?;
         }
         writing.commit().await
@@ -183,13 +221,23 @@ impl Repository {
     /// # Errors
     /// As for [`Repository::renew`].
     pub async fn timestamp_version(&self, now: OffsetDateTime) -> Result<u64, Error> {
+        let known = *self.fresh();
+        if let Some(fresh) = known.filter(|fresh| fresh.from <= now && now < fresh.until) {
+            return Ok(fresh.version);
+        }
         self.renew(now).await?;
         let newest = self.kept.newest(Kind::Timestamp).await?;
-        Ok(newest.map_or(0, |row| from_row(row.version)))
+        let version = newest.map_or(0, |row| from_row(row.version));
+        *self.fresh() = Some(Fresh { version, from: now, until: now + LOOKED_EVERY });
+        Ok(version)
+    }
+
+    fn fresh(&self) -> MutexGuard<'_, Option<Fresh>> {
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What has to be signed anew.
-    async fn due(&self, now: OffsetDateTime) -> Result<Vec<New>, Error> {
+    async fn due(&self, lowest: u64, now: OffsetDateTime) -> Result<Vec<New>, Error> {
         let list = self.kept.newest(Kind::Releases).await?;
         let root = self.kept.newest(Kind::Root).await?;
         let (Some(list), Some(root)) = (list, root) else { return Ok(vec![]) };
@@ -209,7 +257,7 @@ impl Repository {
             let spec = SnapshotSpec { version, expires: at + VALID, documents: documents.clone() };
             sign_snapshot(&spec, &self.keys.online)
         };
-        let (snapshot, snapshot_is_new) = self.holding(Kind::Snapshot, sign, now).await?;
+        let (snapshot, snapshot_is_new) = self.holding(Kind::Snapshot, lowest, sign, now).await?;
         let snapshot_listed = Listed::of("snapshot", &snapshot.bytes)?;
         let sign = |version: u64, at: OffsetDateTime| {
             let spec = TimestampSpec {
@@ -220,7 +268,8 @@ impl Repository {
             };
             sign_timestamp(&spec, &self.keys.online)
         };
-        let (timestamp, timestamp_is_new) = self.holding(Kind::Timestamp, sign, now).await?;
+        let (timestamp, timestamp_is_new) =
+            self.holding(Kind::Timestamp, lowest, sign, now).await?;
         let new = [(snapshot, snapshot_is_new), (timestamp, timestamp_is_new)];
         if (snapshot_is_new || timestamp_is_new)
             && let Some(why) = self.clock_trouble(now).await?
@@ -247,13 +296,15 @@ impl Repository {
     async fn holding(
         &self,
         kind: Kind<'static>,
+        lowest: u64,
         sign: impl Fn(u64, OffsetDateTime) -> Vec<u8>,
         now: OffsetDateTime,
     ) -> Result<(New, bool), Error> {
         let last = self.kept.newest(kind).await?;
         if let Some(document::Model { version, bytes, .. }) = &last {
             let (version, at) = (from_row(*version), last.as_ref().map_or(now, taken_at));
-            if at <= now && now < at + VALID - RENEW && *bytes == sign(version, at) {
+            let is_fresh = at <= now && now < at + VALID - RENEW && lowest <= version;
+            if is_fresh && *bytes == sign(version, at) {
                 return Ok((New { kind, version, bytes: bytes.clone() }, false));
             }
         }
@@ -265,8 +316,12 @@ impl Repository {
 /// The version after `last`, or the clock's seconds where those are more: a server that was restored
 /// from a copy must not give versions again that devices have seen already.
 fn next_version(last: u64, now: OffsetDateTime) -> u64 {
-    let clock = u64::try_from(now.unix_timestamp()).unwrap_or(0);
-    last.saturating_add(1).max(clock).min(VERSION_MAX)
+    last.saturating_add(1).max(seconds(now)).min(VERSION_MAX)
+}
+
+/// Seconds since 1970.
+fn seconds(now: OffsetDateTime) -> u64 {
+    u64::try_from(now.unix_timestamp()).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -346,6 +401,30 @@ mod tests {
         repository.renew(now).await.unwrap();
         assert_eq!(signed(&repository).await, now);
         assert_eq!(repository.timestamp_version(now).await.unwrap(), version + 1);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_was_set_back_signs_a_newer_timestamp_than_devices_have_seen() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(place.path()).unwrap();
+        let then = datetime!(2026-11-24 12:00 UTC);
+        let repository = repository(&folder, then).await;
+        let version = async |now| repository.timestamp_version(now).await.unwrap();
+        let (first, now) = (version(then).await, then + Duration::days(2));
+        // Nobody who says less or the same, nor what never was signed, brings a new one about.
+        for told in [0, first, seconds(now), seconds(now) + 1, VERSION_MAX, u64::MAX] {
+            repository.renew_after(told, now).await.unwrap();
+            assert_eq!(version(now).await, first, "{told}");
+        }
+        repository.renew_after(first + 1, now).await.unwrap();
+        assert_eq!(version(now).await, seconds(now));
+        // Once is enough: all devices are sent it.
+        let soon = now + Duration::minutes(59);
+        repository.renew_after(seconds(now) + 1, soon).await.unwrap();
+        assert_eq!(version(soon).await, seconds(now));
+        let later = now + Duration::hours(2);
+        repository.renew_after(seconds(now) + 1, later).await.unwrap();
+        assert_eq!(version(later).await, seconds(later));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::sync::PoisonError;
 use tokio::sync::{Mutex, MutexGuard};
 
 /// Version of the tables. A database of another version is not touched.
-const TABLES_VERSION: i64 = 6;
+const TABLES_VERSION: i64 = 7;
 /// Connections that read at the same time.
 const READERS_MAX: u32 = 4;
 

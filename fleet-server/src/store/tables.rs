@@ -98,6 +98,9 @@ pub(crate) mod assignment {
         pub expires_unix_ms: i64,
         /// JSON object: slot to `turbine/2`.
         pub slots: String,
+        /// JSON array of the slots for which a person has approved what is assigned to them. What waits
+        /// for a vendor's list is not named in the document, and stays approved.
+        pub approved: String,
         /// JSON array of what was assigned before: bundle and digest of its manifest, the latest first.
         pub before: String,
         pub bytes: Vec<u8>,

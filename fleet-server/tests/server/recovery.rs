@@ -4,15 +4,18 @@ use crate::mqtt::Client;
 use crate::running::{As, Running};
 use crate::signers::{Signers, artifact, in_a_year, key};
 use crate::tuf::delegate;
+use lineside_bundle::ReleaseId;
 use lineside_trust::{
-    KeyPair, PublicKey, ReleasesDraft, Root, RootSpec, TargetsSpec, TrustedAssignment, VERSION_MAX,
-    sign_root, sign_targets, verify_assignment, verify_releases,
+    AssignmentSpec, KeyPair, PublicKey, ReleasesDraft, Root, RootSpec, TargetsSpec,
+    TrustedAssignment, VERSION_MAX, sign_assignment, sign_root, sign_targets, verify_assignment,
+    verify_releases,
 };
 use lineside_wire::envelope::{decode, encode};
-use lineside_wire::v1::{Documents, ReleaseRef, SlotStatus, Status, phase};
+use lineside_wire::v1::{Documents, ReleaseRef, Reminder, SlotStatus, Status, phase};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::process::Command;
 use time::{Duration, OffsetDateTime};
 
 const STATUS: &str = "lineside/v1/line-3/up/status";
@@ -193,22 +196,9 @@ fn while_a_vendors_list_is_past_its_date_his_releases_wait_and_no_others() {
     assert_eq!(paths(), ["pump/1", "turbine/1"]);
 }
 
-#[tokio::test]
-async fn a_server_that_was_set_back_leaves_devices_with_what_they_hold() {
-    let data = tempfile::tempdir().unwrap();
-    let server = Running::start(data.path());
-    let signers = Signers::enrolled(&server);
-    let releases: Vec<_> = ["1", "2", "3"].map(|one| signers.release(&server, one)).into();
-    let password = server.add_device("line-3");
-    for slot in ["a", "b", "c", "d"] {
-        server.assign("line-3", slot, "turbine/1");
-    }
-    let holds = |at: usize| ReleaseRef {
-        name: "turbine".into(),
-        version: releases[at].version.to_string(),
-        digest: releases[at].digest.bytes(),
-    };
-    let slot = |slot: &str, active: Option<ReleaseRef>, candidate: Option<ReleaseRef>| SlotStatus {
+/// A slot as a device tells of it.
+fn slot(slot: &str, active: Option<ReleaseRef>, candidate: Option<ReleaseRef>) -> SlotStatus {
+    SlotStatus {
         slot: slot.into(),
         active,
         previous: None,
@@ -220,21 +210,226 @@ async fn a_server_that_was_set_back_leaves_devices_with_what_they_hold() {
         hold: None,
         hold_left_seconds: None,
         deadline_left_seconds: None,
+    }
+}
+
+fn named(release: &ReleaseId) -> ReleaseRef {
+    ReleaseRef {
+        name: release.name.to_string(),
+        version: release.version.to_string(),
+        digest: release.digest.bytes(),
+    }
+}
+
+/// The server's data as it is now, kept elsewhere; and the server, started again.
+fn copied(server: Running, data: &Path) -> (Running, tempfile::TempDir) {
+    server.kill();
+    let copy = tempfile::tempdir().unwrap();
+    let paths = [data.join("."), copy.path().to_owned()];
+    assert!(Command::new("cp").arg("-a").args(paths).status().unwrap().success());
+    (Running::start(data), copy)
+}
+
+/// The assignment of line-3 as it is signed now.
+fn signed(server: &Running) -> Vec<u8> {
+    let documents = server.get("/api/v1/devices/line-3/documents").json();
+    documents["assignment"].as_str().unwrap().as_bytes().to_vec()
+}
+
+/// Tells the server that line-3 holds this assignment, and shows that when it is asked.
+async fn show(device: &mut Client, version: u64, slots: Vec<SlotStatus>, assignment: Vec<u8>) {
+    device.publish(STATUS, status(version, slots)).await;
+    device.receive("down/remind").await;
+    let reminder = encode(&Reminder { assignment }).unwrap();
+    device.publish("lineside/v1/line-3/up/reminder", reminder).await;
+}
+
+#[test]
+fn a_vendor_whose_numbers_a_thief_has_used_up_begins_anew_with_a_new_online_key() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path());
+    let mut signers = Signers::enrolled(&server);
+    signers.release(&server, "1");
+    let list = |version: u64, key: &KeyPair| {
+        let (files, delegations) = (BTreeMap::new(), Vec::new());
+        sign_targets(&TargetsSpec { version, expires: in_a_year(), files, delegations }, &[key])
     };
-    let unknown = ReleaseRef { version: "9".into(), ..holds(0) };
-    let slots = vec![
-        slot("a", Some(holds(1)), None),
-        slot("b", Some(holds(1)), Some(holds(2))),
-        slot("c", Some(unknown), None),
-    ];
+    let put = |server: &Running, role: &str, list: &[u8]| {
+        server.put(&format!("/api/v1/targets/{role}"), list)
+    };
+    let (stolen, other, new) = (key(), key(), key());
+    delegate(&server, &signers, &[("acme", &stolen, "pump/*"), ("other", &other, "valve/*")]);
+    assert_eq!(put(&server, "acme", &list(VERSION_MAX, &stolen)).status, 200);
+    assert_eq!(put(&server, "other", &list(7, &other)).status, 200);
+    delegate(&server, &signers, &[("acme", &new, "pump/*"), ("other", &other, "valve/*")]);
+    // Devices that have seen the thief's would follow no repository any more that lists this one.
+    let refused = put(&server, "acme", &list(1, &new)).error(422);
+    assert!(refused.contains("a new online key of the server"), "{refused}");
+
+    let server = with_new_keys(server, data.path(), &mut signers);
+    assert_eq!(server.put_root(&signers.root_bytes()).status, 200);
+    let begun = put(&server, "acme", &list(1, &new));
+    assert_eq!(begun.status, 200, "{}", begun.text());
+    let older = put(&server, "other", &list(6, &other)).error(422);
+    assert!(older.contains("older"), "{older}");
+}
+
+#[tokio::test]
+async fn a_server_that_was_set_back_goes_on_from_what_devices_show() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path());
+    let signers = Signers::enrolled(&server);
+    for version in ["1", "2", "3"] {
+        signers.release(&server, version);
+    }
+    let password = server.add_device("line-3");
+    for slot in ["a", "b", "c"] {
+        server.assign("line-3", slot, "turbine/1");
+    }
+    let approve = |server: &Running, release: &str| {
+        let body = format!("{{\"release\":{release:?}}}");
+        let path = "/api/v1/devices/line-3/slots/a/approve";
+        server.ask("POST", path, As::Administrator, body.as_bytes()).status
+    };
+    assert_eq!(approve(&server, "turbine/1"), 200);
+    let (server, copy) = copied(server, data.path());
+    server.assign("line-3", "a", "turbine/2");
+    server.assign("line-3", "b", "turbine/3");
+    server.ask("DELETE", "/api/v1/devices/line-3/slots/c", As::Administrator, b"");
+    let held = signed(&server);
+    server.kill();
+
+    let server = Running::start(copy.path());
+    let before = serde_json::json!({ "a": "turbine/1", "b": "turbine/1", "c": "turbine/1" });
+    assert_eq!(assigned(&server), before);
     let mut device = Client::device(&server, "line-3", &password).await;
-    device.publish(STATUS, status(11, slots)).await;
+    show(&mut device, 7, vec![], held.clone()).await;
     let sent: Documents = decode(&device.receive("down/assignment").await).unwrap();
-    assert!(String::from_utf8_lossy(&sent.assignment).contains("\"version\":12"));
-    // What is brought in, or else runs. What this server does not know goes on running unassigned.
-    let expected =
-        serde_json::json!({ "a": "turbine/2", "b": "turbine/3", "c": null, "d": "turbine/1" });
+    assert_eq!(sent.assignment, held, "byte for byte");
+    assert_eq!(assigned(&server), serde_json::json!({ "a": "turbine/2", "b": "turbine/3" }));
+    // Nobody has looked at what is assigned to it by now.
+    assert!(!String::from_utf8_lossy(&signed(&server)).contains("approved"));
+    assert_eq!(approve(&server, "turbine/2"), 200);
+    assert_eq!(handed_out(&server, &signers.root_bytes()).seen().version, 8);
+}
+
+#[tokio::test]
+async fn who_only_says_that_he_holds_more_is_given_nothing_for_it() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path());
+    let signers = Signers::enrolled(&server);
+    let releases = ["1", "2"].map(|one| signers.release(&server, one));
+    let password = server.add_device("line-3");
+    server.add_device("line-4");
+    server.assign("line-3", "a", "turbine/1");
+    server.assign("line-3", "b", "turbine/1");
+    for _ in 0..3 {
+        server.assign("line-4", "a", "turbine/2");
+    }
+    let of_another = server.get("/api/v1/devices/line-4/documents").json()["assignment"].clone();
+    let of_another = of_another.as_str().unwrap().as_bytes().to_vec();
+    let forged = |director: &KeyPair| {
+        let spec = AssignmentSpec {
+            device: "line-3".parse().unwrap(),
+            version: 3,
+            expires: in_a_year(),
+            slots: BTreeMap::from([("a".parse().unwrap(), releases[1].clone())]),
+            approved: BTreeSet::new(),
+        };
+        sign_assignment(&spec, director)
+    };
+    let older = signed(&server);
+    let slots = || {
+        vec![slot("a", Some(named(&releases[1])), None), slot("x", None, Some(named(&releases[1])))]
+    };
+    let mut device = Client::device(&server, "line-3", &password).await;
+    for shown in [of_another, forged(&signers.release), older, b"{}".to_vec()] {
+        show(&mut device, 3, slots(), shown).await;
+    }
+    // What was said before it has been heard by now.
+    device.publish(STATUS, status(3, slots())).await;
+    let model = format!("/v2/turbine/manifests/{}", releases[1].digest);
+    let fetched = server.ask("GET", &model, As::Device("line-3", &password), b"");
+    assert_ne!(fetched.status, 200);
+    let as_it_was = serde_json::json!({ "a": "turbine/1", "b": "turbine/1", "x": null });
+    assert_eq!(assigned(&server), as_it_was);
+    let shown = server.get("/api/v1/devices/line-3").json();
+    assert_eq!(shown["assignment_version"], 2);
+    assert!(shown["attention"].to_string().contains("assign what it shall hold"), "{shown}");
+    assert!(server.get("/api/v1/devices/line-3/documents").error(409).contains("restored"));
+
+    // A person says what it shall hold. What else was assigned to it is left where it says another.
+    assert_eq!(server.assign("line-3", "y", "turbine/1").status, 200);
+    let expected = serde_json::json!({ "a": null, "x": null, "y": "turbine/1" });
     assert_eq!(assigned(&server), expected);
+    assert_eq!(handed_out(&server, &signers.root_bytes()).seen().version, 4);
+}
+
+#[tokio::test]
+async fn what_a_director_signed_who_was_replaced_since_is_not_taken_up() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path());
+    let mut signers = Signers::enrolled(&server);
+    let releases = ["1", "2"].map(|one| signers.release(&server, one));
+    let password = server.add_device("line-3");
+    server.assign("line-3", "a", "turbine/1");
+    let stolen = std::fs::read_to_string(data.path().join("keys/director.pem")).unwrap();
+    let stolen = KeyPair::from_pem(&stolen).unwrap();
+    let server = with_new_keys(server, data.path(), &mut signers);
+    assert_eq!(server.put_root(&signers.root_bytes()).status, 200);
+    assert_eq!(handed_out(&server, &signers.root_bytes()).seen().version, 2);
+    let spec = AssignmentSpec {
+        device: "line-3".parse().unwrap(),
+        version: 9,
+        expires: in_a_year(),
+        slots: BTreeMap::from([("a".parse().unwrap(), releases[1].clone())]),
+        approved: BTreeSet::new(),
+    };
+    let mut device = Client::device(&server, "line-3", &password).await;
+    show(&mut device, 9, vec![], sign_assignment(&spec, &stolen)).await;
+    device.publish(STATUS, status(9, vec![])).await;
+    assert_eq!(assigned(&server), serde_json::json!({ "a": "turbine/1" }));
+}
+
+#[tokio::test]
+async fn a_root_without_stolen_release_keys_is_sent_at_once_and_what_they_signed_can_be_taken_away()
+{
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path());
+    let mut signers = Signers::enrolled(&server);
+    signers.release(&server, "1");
+    let password = server.add_device("line-3");
+    let mut device = Client::device(&server, "line-3", &password).await;
+    server.assign("line-3", "a", "turbine/1");
+    server.assign("line-3", "b", "turbine/1");
+    for _ in 0..2 {
+        device.receive("down/assignment").await;
+    }
+    signers.release = key();
+    signers.spec.version = 2;
+    signers.spec.releases = (vec![signers.release.public()], 1);
+    assert_eq!(server.put_root(&signers.root_bytes()).status, 200);
+    // It says nothing meanwhile, and the list is not signed anew.
+    let sent: Documents = decode(&device.receive("down/assignment").await).unwrap();
+    assert!(sent.metadata.iter().any(|(name, _)| name == "2.root.json"));
+    let health = server.get("/api/v1/health").json();
+    assert!(health["attention"].to_string().contains("list of releases"), "{health}");
+
+    let taken = server.ask("DELETE", "/api/v1/devices/line-3/slots/a", As::Administrator, b"");
+    assert_eq!(taken.status, 200, "{}", taken.text());
+    assert_eq!(assigned(&server), serde_json::json!({ "b": "turbine/1" }));
+    assert_eq!(server.assign("line-3", "a", "turbine/1").status, 422);
+    // A file that is carried brings that root, too, as long as the device has not told of it.
+    let carried = server.get("/api/v1/devices/line-3/documents").json();
+    assert!(carried["metadata"]["2.root.json"].is_string(), "{carried}");
+
+    // The next list brings the rest back.
+    let mut draft = ReleasesDraft::after(None);
+    draft.add(artifact("turbine", "1").id, None).unwrap();
+    let list = draft.sign(in_a_year(), &[&signers.release]);
+    assert_eq!(server.put("/api/v1/releases", &list).status, 200);
+    assert_eq!(assigned(&server), serde_json::json!({ "b": "turbine/1" }));
+    handed_out(&server, &signers.root_bytes());
 }
 
 #[test]

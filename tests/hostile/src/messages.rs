@@ -2,7 +2,9 @@
 
 use lineside_wire::envelope::{Message, decode, encode};
 use lineside_wire::topic::Topic;
-use lineside_wire::v1::{Ack, Body, Documents, Event, Record, Status, Telemetry, event};
+use lineside_wire::v1::{
+    Ack, Body, Documents, Event, Record, Remind, Reminder, Status, Telemetry, event,
+};
 
 /// Reads a message. What was read can be sent again, and says the same.
 pub fn envelope(input: &[u8]) -> bool {
@@ -23,6 +25,8 @@ pub fn envelope(input: &[u8]) -> bool {
         || again::<Telemetry>(input)
         || again::<Documents>(input)
         || again::<Ack>(input)
+        || again::<Remind>(input)
+        || again::<Reminder>(input)
 }
 
 fn again<M: Message>(input: &[u8]) -> bool {
@@ -46,6 +50,9 @@ pub(crate) fn messages() -> Vec<Vec<u8>> {
     let record = Record { boot: 1, sequence: 2, backfill: false, code, body };
     let telemetry = encode(&Telemetry { records: vec![record] });
     let ack = encode(&Ack { boot: 7, ranges: vec![(0, 3), (9, 9)] });
-    let messages = [telemetry, ack].map(|message| message.expect("it can be sent"));
+    let remind = encode(&Remind { known_version: 7 });
+    let reminder = encode(&Reminder { assignment: b"{}".to_vec() });
+    let messages =
+        [telemetry, ack, remind, reminder].map(|message| message.expect("it can be sent"));
     messages.into_iter().chain([b"lineside/v1/line-3/down/ack".to_vec()]).collect()
 }
