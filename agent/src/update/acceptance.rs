@@ -364,6 +364,30 @@ impl Acceptance {
         Ok(())
     }
 
+    /// What stands in, uncommitted, in a slot, and nobody vouches for any more. Where that cannot be known
+    /// it goes on.
+    pub fn disowned(&self) -> BTreeMap<SlotName, Withdrawn> {
+        let slots = self.journal.slots().unwrap_or_else(|error| {
+            tracing::error!("what stands in is not known: {error}");
+            BTreeMap::new()
+        });
+        let standing_in = slots.iter().filter_map(|(slot, state)| {
+            let slot: SlotName = slot.parse().ok()?;
+            Some((slot, state.stand_in()?.release.clone()))
+        });
+        let mut disowned = BTreeMap::new();
+        for (slot, release) in standing_in {
+            match self.doubt(&release) {
+                Ok(Some(reason)) => {
+                    disowned.insert(slot, Withdrawn { release, reason });
+                }
+                Ok(None) => {}
+                Err(error) => tracing::error!("whether anybody vouches for {release}: {error}"),
+            }
+        }
+        disowned
+    }
+
     /// Why nobody vouches for a release that was accepted; nothing where somebody does, and where that
     /// cannot be known because a list is announced and withheld.
     fn doubt(&self, release: &ReleaseId) -> Result<Option<String>, AcceptError> {

@@ -197,6 +197,7 @@ impl Updates {
             tell_refused,
             untold,
             told,
+            disowned: BTreeMap::new(),
             again,
             version,
             approved,
@@ -313,6 +314,8 @@ enum Word {
 struct Believed {
     targets: BTreeMap<SlotName, Target>,
     withdrawn: BTreeMap<SlotName, Withdrawn>,
+    /// What stands in, and nobody vouches for.
+    disowned: BTreeMap<SlotName, Withdrawn>,
     /// Slots for which the director says that a person has approved the target.
     marks: BTreeSet<SlotName>,
     /// Version of the assignment.
@@ -325,6 +328,7 @@ impl Believed {
         Believed {
             targets: acceptance.targets().clone(),
             withdrawn: acceptance.withdrawn().clone(),
+            disowned: acceptance.disowned(),
             marks: acceptance.approved().clone(),
             version: acceptance.versions().borrow().assignment,
             policy_trouble: acceptance.policy_trouble().map(str::to_owned),
@@ -345,6 +349,8 @@ struct Driver {
     untold: BTreeMap<SlotName, Word>,
     /// What each slot was told last.
     told: BTreeMap<SlotName, Word>,
+    /// What slots have still to be told of what they answer by and nobody vouches for.
+    disowned: BTreeMap<SlotName, Withdrawn>,
     /// Slots that a newer assignment names than they were told of last.
     again: BTreeSet<SlotName>,
     /// Version of the assignment that the slots have been told of.
@@ -363,7 +369,7 @@ impl Driver {
         loop {
             self.tell();
             self.show_trouble();
-            let request = match self.untold.is_empty() {
+            let request = match self.untold.is_empty() && self.disowned.is_empty() {
                 true => inbox.recv().await,
                 false => match timeout(TELL_EVERY, inbox.recv()).await {
                     Ok(request) => request,
@@ -444,6 +450,13 @@ impl Driver {
             Err(broken) => tracing::error!("what is withdrawn is not known: {broken}"),
         }
         self.withdraw();
+        self.disown();
+    }
+
+    /// Notes which slots answer by what is no target of theirs any more, and nobody vouches for: what
+    /// stands in was never committed, and is not told of by what is assigned.
+    fn disown(&mut self) {
+        self.disowned = self.believed.disowned.clone();
     }
 
     /// Notes which slots are to hold nothing any more.
@@ -597,10 +610,15 @@ impl Driver {
             }
         }
         self.withdraw();
+        self.disown();
     }
 
     /// Tells the slots, as far as they listen.
     fn tell(&mut self) {
+        self.disowned.retain(|slot, withdrawn| {
+            let order = Order::Withdrawn(withdrawn.clone());
+            self.slots.get(slot).is_some_and(|way| way.try_send(order).is_err())
+        });
         for (slot, word) in std::mem::take(&mut self.untold) {
             let way = self.slots.get(&slot);
             let order = match word.clone() {

@@ -207,8 +207,8 @@ impl<H: Hands> SlotDriver<H> {
                 self.assign(assigned).await;
             }
             Order::Withdrawn(Withdrawn { release, reason }) => {
-                self.ordered = None;
                 let release = release.digest;
+                self.ordered.take_if(|(held, _)| held.target.release.digest == release);
                 self.apply(Event::Withdrawn { release, reason }).await;
             }
         }
@@ -290,7 +290,7 @@ impl<H: Hands> SlotDriver<H> {
         let name = &candidate.name;
         let reason =
             format!("number {number} is below the floor {floor} that was signed for {name}");
-        Some(Event::Refused { release: candidate.digest, reason })
+        Some(Event::BelowFloor { release: candidate.digest, reason })
     }
 
     /// What the active release has done since it has the route, for the trial of `candidate` that is about

@@ -95,8 +95,14 @@ pub enum Event {
         /// Which release.
         release: Digest,
     },
-    /// The release cannot or may not run here: its manifest, its checks, or a floor that has risen above
-    /// it in another slot.
+    /// A floor has risen in another slot above the release, which is on its way here.
+    BelowFloor {
+        /// Which release.
+        release: Digest,
+        /// Why, for people.
+        reason: String,
+    },
+    /// The release cannot run here: its manifest, or its checks.
     Refused {
         /// Which release.
         release: Digest,

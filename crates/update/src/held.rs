@@ -84,6 +84,9 @@ impl Held {
 
     /// The same without what a power cut may cost.
     pub(crate) fn essence(&self) -> Held {
-        Held { ran: Duration::ZERO, ..self.clone() }
+        // A reason may have a number in it that changes every second.
+        let quiet = |it: &Withheld| Withheld { reason: String::new(), overdue: it.overdue };
+        let withheld = self.withheld.as_ref().map(quiet);
+        Held { ran: Duration::ZERO, withheld, ..self.clone() }
     }
 }

@@ -1,7 +1,7 @@
 //! What a step does to a slot: the moves that the table in [`step`](crate::step) names.
 
 use crate::retry::Retry;
-use crate::slot::{Done, Failing, Withdrawn};
+use crate::slot::{Done, Failing};
 use crate::spare::Spare;
 use crate::stand_in::StandIn;
 use crate::starts::QUIET;
@@ -78,7 +78,7 @@ impl SlotState {
     /// What runs already stays, whatever floor another slot has brought to the device.
     pub(crate) fn assign(&mut self, target: Target, floor: u64) -> Vec<Effect> {
         let release = &target.release;
-        self.withdrawn = None;
+        self.disowned.remove(&release.digest);
         self.blocked.retain(|digest, _| *digest == release.digest);
         self.approved = self.approved.filter(|digest| *digest == release.digest);
         if self.candidate().is_some_and(|candidate| candidate.digest == release.digest) {
@@ -170,23 +170,56 @@ impl SlotState {
     /// Leaves `release`, for which nobody vouches any more, where it is on its way; nothing of it stays
     /// on the route, not even for want of another. What was committed goes on running, and says so.
     pub(crate) fn withdraw(&mut self, release: Digest, reason: String) -> Vec<Effect> {
-        if self.withdrawn.as_ref().is_some_and(|known| known.release == release) {
-            return vec![];
-        }
         self.approved = self.approved.filter(|digest| *digest != release);
-        let candidate = self.candidate().filter(|candidate| candidate.digest == release).cloned();
         let mut effects = Vec::new();
+        if let Some(stand_in) = self.stand_in.take_if(|stand_in| stand_in.release.is(&release)) {
+            self.failing = Failing::default();
+            let left = stand_in.release.release;
+            let text = format!("{left} answers no longer: {reason}");
+            effects.push(Effect::Vacate { reason: text.clone() });
+            effects.push(self.report(ReportKind::TrialCancelled, &left, text));
+            effects.extend(self.still_vacant(&left));
+            effects.push(Effect::Collect);
+        }
+        let candidate = self.candidate().filter(|candidate| candidate.digest == release).cloned();
         if let Some(candidate) = candidate.filter(|_| !self.is_active(&release)) {
             effects.extend(self.leave(&reason));
             effects.extend(self.still_vacant(&candidate));
         }
-        self.withdrawn = Some(Withdrawn { release, reason });
+        let kept = |held: &Option<Installed>| held.as_ref().is_some_and(|held| held.is(&release));
+        if kept(&self.active) || kept(&self.previous) {
+            self.disowned.insert(release, reason);
+        }
         effects
     }
 
     /// Keeps what a release has done on the route.
     pub(crate) fn remember(&mut self, release: Digest, seen: Tally) {
         self.done = Some(Box::new(Done { release, seen }));
+    }
+
+    /// What the slot does not hold any more may come again only by an assignment, which is vouched for.
+    pub(crate) fn forget_disowned(&mut self) {
+        let held: Vec<Digest> =
+            self.active.iter().chain(&self.previous).map(|held| held.release.digest).collect();
+        self.disowned.retain(|digest, _| held.contains(digest));
+    }
+
+    /// A floor has risen in another slot above what is on its way here. Nothing is held against it: by
+    /// itself the slot may still go back to it.
+    pub(crate) fn refuse_below_floor(&mut self, release: &Digest, reason: String) -> Vec<Effect> {
+        let candidate = self.candidate().filter(|candidate| candidate.digest == *release).cloned();
+        let Some(candidate) = candidate.filter(|_| !self.is_active(release)) else { return vec![] };
+        if !matches!(self.phase, Phase::Trial(_)) {
+            return self.refuse(&candidate, 0, reason);
+        }
+        self.phase = Phase::Idle;
+        let reason = format!("rolled back: {reason}");
+        let mut effects = vec![self.back_to_holder(&format!("{candidate} {reason}"))];
+        effects.extend(self.block(ReportKind::RolledBack, &candidate, 0, reason));
+        effects.extend(self.still_vacant(&candidate));
+        effects.push(Effect::Collect);
+        effects
     }
 
     /// Has no shadow left beside the route, where there may be one.
@@ -265,6 +298,7 @@ impl SlotState {
         self.approved = None;
         self.remember(candidate.release.digest, trial.seen);
         self.previous = self.active.replace(candidate);
+        self.forget_disowned();
         self.spare = Spare::soon();
         vec![report, Effect::Collect]
     }

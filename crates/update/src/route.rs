@@ -172,6 +172,10 @@ impl SlotState {
             [put_off, self.go_on_uncompared(&text)].concat()
         };
         match self.phase {
+            // Nobody vouches for it, and another one runs: what has rotted stays away.
+            Phase::Idle
+                if self.disowned.contains_key(&holder.release.digest)
+                    && !self.is_active(&holder.release.digest) => {}
             Phase::Idle => {
                 let told = effects.iter().any(|effect| matches!(effect, Effect::Report(_)));
                 self.failing.mending = false;

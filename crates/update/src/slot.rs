@@ -104,13 +104,6 @@ pub struct Blocked {
     pub facts: Option<Digest>,
 }
 
-/// The release that was withdrawn from the slot last.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Withdrawn {
-    pub(crate) release: Digest,
-    pub(crate) reason: String,
-}
-
 /// What a release has done on the route here, in its trial or since.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Done {
@@ -151,8 +144,8 @@ pub struct SlotState {
     pub(crate) phase: Phase,
     /// The release that a person has approved last.
     pub(crate) approved: Option<Digest>,
-    /// What was withdrawn last; none once anything is assigned again.
-    pub(crate) withdrawn: Option<Withdrawn>,
+    /// Of what the slot holds, that for which nobody vouches any more, and why.
+    pub(crate) disowned: BTreeMap<Digest, String>,
     pub(crate) blocked: BTreeMap<Digest, Blocked>,
     pub(crate) floors: BTreeMap<BundleName, u64>,
     /// Releases that were committed here and have not failed since, the latest last.
@@ -283,12 +276,11 @@ impl SlotState {
     /// One sentence on what is going on, or on why the last release was not kept.
     pub fn note(&self) -> String {
         let news = self.told();
-        let withdrawn = self.withdrawn.as_ref().zip(self.active());
-        match withdrawn.filter(|(withdrawn, active)| active.is(&withdrawn.release)) {
+        let active = self.active();
+        match active.and_then(|active| Some((active, self.disowned.get(&active.release.digest)?))) {
             None => news,
-            Some((withdrawn, active)) => {
-                let runs =
-                    format!("{} goes on running, though {}", active.release, withdrawn.reason);
+            Some((active, why)) => {
+                let runs = format!("{} goes on running, though {why}", active.release);
                 if news.is_empty() { runs } else { format!("{runs}; {news}") }
             }
         }

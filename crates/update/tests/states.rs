@@ -88,6 +88,7 @@ fn events() -> Vec<(&'static str, u32, Event)> {
         ("the candidate is assigned (again)", 1, assigned(CANDIDATE)),
         ("the active release is assigned", 1, assigned(ACTIVE)),
         ("the candidate is withdrawn", 1, Withdrawn { release, reason: reason() }),
+        ("a floor has risen above the candidate", 1, BelowFloor { release, reason: reason() }),
         ("a person approves the candidate", 1, Approved { release }),
         ("downloaded", 1, Downloaded { release, how: String::new() }),
         ("the download failed", 1, DownloadFailed { release, reason: reason() }),
@@ -167,6 +168,7 @@ fn is_listed(event: &Event) -> bool {
         | Stopped
         | Assigned { .. }
         | Withdrawn { .. }
+        | BelowFloor { .. }
         | Remembered { .. }
         | Downloaded { .. }
         | DownloadFailed { .. }

@@ -594,7 +594,7 @@ impl Device {
         if number >= floor || self.active() == Some(release) {
             return Ok(());
         }
-        self.feed(Event::Refused { release, reason: "it is below the floor".into() }, 0)
+        self.feed(Event::BelowFloor { release, reason: "it is below the floor".into() }, 0)
     }
 
     pub fn look(&mut self) -> Kept {
@@ -719,6 +719,7 @@ impl Device {
             | Event::Interrupted { release, .. }
             | Event::Damaged { release, .. }
             | Event::Refused { release, .. }
+            | Event::BelowFloor { release, .. }
             | Event::Withdrawn { release, .. }
             | Event::WorkerFailed { release, .. } => {
                 self.faults.insert(*release);

@@ -101,6 +101,15 @@ fn what_nobody_vouches_for_any_more_is_left_wherever_it_is_and_may_come_again() 
         first.ends_with("-/- idle           [Vacate TrialCancelled Collect Vacant]\n"),
         "{first}"
     );
+    // Nor does what only stands in.
+    let stands_in = "assign A | downloaded A | staged A | consent A | assign B | withdrawn A";
+    assert!(
+        replay(stands_in).ends_with(
+            "withdrawn A    -/- downloading B  [Vacate TrialCancelled Vacant Collect]\n"
+        ),
+        "{}",
+        replay(stands_in)
+    );
     // An approval does not survive it, and another release is none of its business.
     let again = "approve B | withdrawn B | assign B | downloaded B | staged B ask | withdrawn C";
     assert!(
@@ -113,10 +122,18 @@ fn what_was_committed_goes_on_running_when_nobody_vouches_for_it_and_says_so() {
     let withdrawn = "install A | install B | withdrawn B";
     assert!(replay(withdrawn).ends_with("withdrawn B    B/A idle           []\n"));
     assert_eq!(note(withdrawn), "pump vB goes on running, though nobody vouches for it");
-    assert_eq!(
-        note(&format!("{withdrawn} | boot | damaged B")),
-        "downloading pump vB: some reason, 1 times so far; trying again"
+    // What rots then is not fetched again, where another one runs.
+    let rotten = replay(&format!("{withdrawn} | boot | damaged B | withdrawn B | boot"));
+    assert!(
+        rotten.ends_with(
+            "damaged B      A/- idle           [Run(A) WorkerFailed]\n\
+             withdrawn B    A/- idle           []\n\
+             boot           A/- idle           [Run(A) Collect]\n"
+        ),
+        "{rotten}"
     );
+    let alone = replay("install A | withdrawn A | boot | damaged A");
+    assert!(alone.ends_with("A/- downloading A  [WorkerFailed Vacate Download(A)]\n"), "{alone}");
     assert_eq!(note(&format!("{withdrawn} | assign B")), "");
 }
 

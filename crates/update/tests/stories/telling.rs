@@ -36,6 +36,7 @@ fn events(line: &str) -> Vec<Event> {
         ["withdrawn", b] => {
             vec![Event::Withdrawn { release: digest(b), reason: "nobody vouches for it".into() }]
         }
+        ["below", b] => vec![Event::BelowFloor { release: digest(b), reason: reason() }],
         ["downloaded", b] => vec![Event::Downloaded { release: digest(b), how: String::new() }],
         ["unreachable", b] => vec![Event::DownloadFailed { release: digest(b), reason: reason() }],
         // The site asks for no shadow, for one, for one that a person decides on, for a person only.

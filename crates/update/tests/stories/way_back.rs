@@ -81,3 +81,17 @@ fn the_committed_release_answers_while_a_candidate_cannot_be_started_after_a_boo
     frames B 9     A/- trial B        []
     ");
 }
+
+#[test]
+fn a_floor_that_rises_elsewhere_does_not_take_the_way_back_away() {
+    let five = ["died B"; 5].join(" | ");
+    let back = "install A | install B | assign A | below A";
+    for way in ["", "| downloaded A", "| downloaded A | staged A"] {
+        let way = back.replace("| below A", &format!("{way} | below A"));
+        let told = replay(&format!("{way} | {five} | whole A"));
+        assert!(
+            told.ends_with("whole A        A/- idle           [Run(A) RolledBack Collect]\n"),
+            "{told}"
+        );
+    }
+}

@@ -46,6 +46,8 @@ pub(super) struct Play {
     pub(super) withheld: Option<(String, bool)>,
     /// How long the update that asked last had waited.
     pub(super) waited: Duration,
+    /// How long the one that asked first had.
+    pub(super) first_waited: Option<Duration>,
     /// Numbers of the reports that were taken.
     pub(super) reports: Vec<u64>,
     /// Reports that are not taken yet.
@@ -145,6 +147,7 @@ impl Hands for Played {
     async fn consent(&self, _route: Route, waited: Duration) -> Consent {
         let mut play = self.lock();
         play.waited = waited;
+        play.first_waited.get_or_insert(waited);
         match play.withheld.clone() {
             Some((reason, overdue)) => Consent::Withheld { reason, overdue },
             None => Consent::Given,
