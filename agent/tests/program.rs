@@ -7,7 +7,7 @@ use lineside_agent::store::Store;
 use lineside_agent::update::blobs::Blobs;
 use lineside_agent::update::journal::{Accepted, Journal};
 use lineside_bundle::{BuiltBundle, BundleFile, Digest, build};
-use lineside_rules::{ShadowLimits, TrialLimits, Verdict};
+use lineside_rules::{ShadowLimits, Verdict};
 use lineside_trust::{KeyPair, RootSpec, Seen, sign_root};
 use lineside_update::{Event, SlotState, Tally, Target, step};
 use ring::rand::SystemRandom;
@@ -102,8 +102,8 @@ fn commit(folder: &Path) {
         Event::Downloaded { release, how: String::new() },
         Event::Staged {
             release,
-            limits: TrialLimits::default(),
-            shadow: ShadowLimits::default(),
+            limits: Box::default(),
+            shadow: Box::default(),
             policy: ShadowLimits::default(),
             took: String::new(),
         },

@@ -234,8 +234,11 @@ fn check_no_number_twice(device: &Device) {
     assert_eq!(numbers.len(), findings.len(), "a number was given twice");
 }
 
-/// What may become of `state.redb`, and how that is said.
-fn harms(path: &Path) -> Vec<(&'static str, Box<dyn Fn() + '_>)> {
+/// Something that becomes of `state.redb`, after how it is said.
+type Harm<'a> = (&'static str, Box<dyn Fn() + 'a>);
+
+/// What may become of `state.redb`.
+fn harms(path: &Path) -> Vec<Harm<'_>> {
     let read = move || fs::read(path).unwrap();
     let flip = move |from: usize, step: usize| {
         let mut bytes = read();

@@ -184,7 +184,7 @@ impl Writer {
         let transaction = self.database.begin_write()?;
         let slots = transaction.open_table(SLOTS)?;
         let bytes = slots.get(slot)?;
-        Ok(bytes.map_or(Ok(0), |bytes| record(slot, bytes.value()).map(|record| record.batches))?)
+        bytes.map_or(Ok(0), |bytes| record(slot, bytes.value()).map(|record| record.batches))
     }
 
     fn transact(

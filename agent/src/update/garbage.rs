@@ -111,7 +111,7 @@ mod tests {
     use crate::database::tests::in_memory;
     use crate::update::journal::Accepted;
     use lineside_bundle::{BuiltBundle, BundleFile, build};
-    use lineside_rules::{ShadowLimits, TrialLimits, Verdict};
+    use lineside_rules::{ShadowLimits, Verdict};
     use lineside_update::{Event, SlotState, Tally, Target, step};
     use std::fs;
     use std::time::Duration;
@@ -154,8 +154,8 @@ mod tests {
                 Event::Downloaded { release, how: String::new() },
                 Event::Staged {
                     release,
-                    limits: TrialLimits::default(),
-                    shadow: ShadowLimits::default(),
+                    limits: Box::default(),
+                    shadow: Box::default(),
                     policy: ShadowLimits::default(),
                     took: String::new(),
                 },

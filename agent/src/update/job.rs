@@ -192,8 +192,7 @@ pub(super) async fn check<H: Hands>(
     match checked {
         Ok((staged, took)) => {
             let bundle = &staged.manifest.bundle;
-            let (limits, shadow) = (bundle.trial.clone(), bundle.shadow.clone());
-            let strictest = TrialLimits::strictest([&limits, &asked.trial]);
+            let strictest = TrialLimits::strictest([&bundle.trial, &asked.trial]);
             let budget = Budget {
                 latency_p95_ms_max: strictest.latency_p95_ms_max,
                 frame_ms: f64::from(bundle.limits.frame_ms),
@@ -202,6 +201,8 @@ pub(super) async fn check<H: Hands>(
             Some(match judge_replay(&budget, &took) {
                 Err(breach) => Event::Refused { release: digest, reason: breach.to_string() },
                 Ok(()) => {
+                    let limits = Box::new(bundle.trial.clone());
+                    let shadow = Box::new(bundle.shadow.clone());
                     let (policy, took) = (asked.shadow, took.to_string());
                     Event::Staged { release: digest, limits, shadow, policy, took }
                 }

@@ -46,9 +46,9 @@ pub enum Event {
         /// Which release.
         release: Digest,
         /// What it allows itself while it is on trial.
-        limits: TrialLimits,
+        limits: Box<TrialLimits>,
         /// How it wants to be compared with the active release.
-        shadow: ShadowLimits,
+        shadow: Box<ShadowLimits>,
         /// How the site wants any release to be compared.
         policy: ShadowLimits,
         /// What they took, for people; may be empty.

@@ -42,9 +42,13 @@ pub struct Installed {
 }
 
 impl Target {
-    pub(crate) fn installed(self, limits: TrialLimits, shadow: ShadowLimits) -> Installed {
+    pub(crate) fn installed(
+        self,
+        limits: Box<TrialLimits>,
+        shadow: Box<ShadowLimits>,
+    ) -> Installed {
         let Target { release, number, floor } = self;
-        Installed { release, number, floor, limits: Box::new(limits), shadow: Box::new(shadow) }
+        Installed { release, number, floor, limits, shadow }
     }
 }
 

@@ -51,8 +51,8 @@ fn on_trial() -> SlotState {
             Event::Downloaded { release, how: String::new() },
             Event::Staged {
                 release,
-                limits,
-                shadow: ShadowLimits::default(),
+                limits: Box::new(limits),
+                shadow: Box::default(),
                 policy: ShadowLimits::default(),
                 took: String::new(),
             },

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 
 use lineside_bundle::{Digest, ReleaseId};
-use lineside_rules::{Breach, Observation, ShadowLimits, TrialLimits, Verdict};
+use lineside_rules::{Breach, Observation, ShadowLimits, Verdict};
 use lineside_update::{Event, SlotState, Tally, Target, step};
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ fn on_trial(state: SlotState, version: &str) -> SlotState {
         digest: release,
         size: 1,
     };
-    let (limits, shadow) = (TrialLimits::default(), ShadowLimits::default());
+    let (limits, shadow) = (Box::default(), Box::default());
     let (policy, took) = (ShadowLimits::default(), String::new());
     after(
         state,

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 
 use lineside_bundle::{Digest, ReleaseId};
-use lineside_rules::{Breach, Decide, ShadowLimits, ShadowObservation, TrialLimits, Verdict};
+use lineside_rules::{Breach, Decide, ShadowLimits, ShadowObservation, Verdict};
 use lineside_update::{
     ATTEMPTS_MAX, BOOTS_MAX, Effect, Event, FAILURES_MAX, Phase, SlotState, Tally, Target, step,
 };
@@ -47,7 +47,7 @@ fn assigned(version: &str) -> Event {
 }
 
 fn staged(policy: ShadowLimits, release: Digest) -> Event {
-    let (limits, shadow) = (TrialLimits::default(), ShadowLimits::default());
+    let (limits, shadow) = (Box::default(), Box::default());
     Event::Staged { release, limits, shadow, policy, took: String::new() }
 }
 

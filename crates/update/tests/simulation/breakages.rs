@@ -55,7 +55,7 @@ fn forgets_what_it_had(slot: SlotState, event: Event, ran: Duration) -> Stepped 
 }
 
 fn staged(release: Digest) -> Event {
-    let (limits, shadow) = (crate::device::trial_limits(), ShadowLimits::default());
+    let (limits, shadow) = (Box::new(crate::device::trial_limits()), Box::default());
     Event::Staged { release, limits, shadow, policy: ShadowLimits::default(), took: String::new() }
 }
 

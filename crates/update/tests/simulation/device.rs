@@ -382,8 +382,8 @@ impl Device {
             let published = self.published(release);
             Event::Staged {
                 release,
-                limits: trial_limits(),
-                shadow: published.shadow.clone(),
+                limits: Box::new(trial_limits()),
+                shadow: Box::new(published.shadow.clone()),
                 policy: self.policy.clone(),
                 took: String::new(),
             }
