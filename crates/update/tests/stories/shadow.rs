@@ -234,7 +234,7 @@ fn a_candidate_does_not_wait_beside_a_vacant_route_for_what_is_damaged() {
 #[test]
 fn a_candidate_waits_a_bounded_time_for_an_active_release_that_does_not_start() {
     for event in ["unstartable A", "interrupted A"] {
-        let four = vec![event; 4].join(" | 300s later tick | ");
+        let four = [event; 4].join(" | 300s later tick | ");
         let shadow = "install A | assign B | downloaded B | staged B shadow";
         let waits = replay(&format!("{shadow} | {four} | 300s later tick"));
         assert!(waits.ends_with("A/- shadow B       [Run(A) StartShadow(B)]\n"), "{waits}");
