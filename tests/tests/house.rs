@@ -81,8 +81,9 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 19] = [
 /// Crates that open no socket and no file, read no clock and draw no random number.
 const PURE: [&str; 7] = ["wire", "bundle", "trust", "update", "delta", "sketch", "rules"];
 /// The libraries that they may use: such as take bytes and numbers and give values.
-const COMPUTING: [&str; 13] = [
+const COMPUTING: [&str; 14] = [
     "pem-rfc7468",
+    "percent-encoding",
     "postcard",
     "ring",
     "serde",
