@@ -71,7 +71,11 @@ impl Connection {
     /// which server is meant.
     pub fn or_beside(mut self, folder: &Path, environment: &Environment) -> Connection {
         let beside = folder.join(DATA);
-        let told = self.data.is_some() || self.server.is_some() || environment.server.is_some();
+        // A token is for some server, and not for whichever has its folder here.
+        let told = self.data.is_some()
+            || self.server.is_some()
+            || environment.server.is_some()
+            || environment.token.is_some();
         if !told && self.token_file.is_none() && beside.join("endpoints.json").is_file() {
             self.data = Some(beside);
         }
@@ -208,6 +212,9 @@ mod tests {
         let elsewhere = Path::new("elsewhere");
         assert_eq!(found(connection(None, Some(elsewhere)), &nothing), Some(elsewhere.into()));
         let said = Environment { server: Some("localhost".into()), token: None };
+        assert_eq!(found(connection(None, None), &said), None);
+        // Nor is a token that is for another server quietly left aside.
+        let said = Environment { server: None, token: Some("word".into()) };
         assert_eq!(found(connection(None, None), &said), None);
     }
 

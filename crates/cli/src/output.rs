@@ -41,8 +41,9 @@ impl Output {
 
     /// Prints an error with its causes: on standard error, and as JSON on standard output if asked.
     pub fn fail(&self, error: &anyhow::Error) {
-        self.fail_json(&format!("{error:#}"));
-        let _ = writeln!(stderr(), "lineside: {}", shown(&format!("{error:#}")));
+        let said = in_a_line(&format!("{error:#}"));
+        self.fail_json(&said);
+        let _ = writeln!(stderr(), "lineside: {}", shown(&said));
     }
 
     /// Prints an error as JSON on standard output, if JSON was asked for.
@@ -69,6 +70,17 @@ impl Output {
         bar.enable_steady_tick(Duration::from_millis(120));
         Working::Bar(bar)
     }
+}
+
+/// An error in one line: a parser's picture of where it stopped is left out, for it names line and column.
+fn in_a_line(text: &str) -> String {
+    let is_picture = |line: &str| {
+        let rest = line.trim_start_matches(|char: char| char.is_ascii_digit() || char == ' ');
+        rest.starts_with('|')
+    };
+    let lines = text.lines().filter(|line| !is_picture(line)).map(str::trim);
+    let lines: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+    lines.join(": ")
 }
 
 /// A text of ours with names and sentences of others in it, so that a terminal shows what they say and
@@ -208,6 +220,16 @@ mod tests {
             "Zähler\n  a\\u{1b}]0;x\\u{7}\\u{9b}2J"
         );
         assert_eq!(shown("v1\u{202e}2\r3\t"), "v1\\u{202e}2\\u{d}3\\u{9}");
+    }
+
+    #[test]
+    fn an_error_of_a_parser_is_told_in_one_line() {
+        let text = "x/bundle.toml cannot be used: TOML parse error at line 2, column 11\n  |\n2 | version = \n  \
+             |           ^\nstring values must be quoted\n";
+        let said = "x/bundle.toml cannot be used: TOML parse error at line 2, column 11: string values must be \
+             quoted";
+        assert_eq!(in_a_line(text), said);
+        assert_eq!(in_a_line("one: two"), "one: two");
     }
 
     #[test]
