@@ -255,6 +255,89 @@ fn what_the_stolen_keys_have_signed_is_taken_back_as_soon_as_their_successors_ar
 }
 
 #[test]
+fn another_bundle_of_the_same_size_under_the_same_name_is_not_what_was_accepted() {
+    let vendor = Vendor::new();
+    let (_folder, device) = device(&vendor);
+    let folder = tempfile::tempdir().unwrap();
+    let mut acceptance = restore(&device, &folder);
+    let [one, other] = [7, 8].map(|frames| echo("1", &format!("[trial]\nframes = {frames}\n")));
+    assert_eq!(one.release_id().size, other.release_id().size);
+    let papers = vendor.papers(std::slice::from_ref(&one), &one, 1, "line-3");
+    accept(&mut acceptance, &documents(papers, &[]));
+    let (releaser, online) = (key(), key());
+    let root = root_with(2, &vendor, &releaser, &vendor.director, online.public());
+    let fresh = Vendor { releaser, online, ..vendor };
+    fresh.signed.set(0);
+    let papers = fresh.papers(std::slice::from_ref(&other), &other, 2, "line-3");
+    let papers = Papers { assignment: b"{}".to_vec(), ..papers };
+    refused(&mut acceptance, &documents(papers, &[&root]));
+    acceptance.take_back().unwrap();
+    assert_eq!(acceptance.targets().len(), 0);
+    let withdrawn = acceptance.withdrawn().values().next().unwrap();
+    assert_eq!(withdrawn.release, one.release_id());
+}
+
+#[test]
+fn a_list_that_is_announced_and_withheld_takes_nothing_back() {
+    let (vendor, bundle) = (Vendor::new(), echo("1", ""));
+    let (device, folder) = accepted(&vendor);
+    let mut acceptance = restore(&device, &folder);
+    let list = next_list(&vendor, &vendor.list(std::slice::from_ref(&bundle)), "2");
+    let mut papers = vendor.papers(std::slice::from_ref(&bundle), &bundle, 2, "line-3");
+    papers.metadata = vendor.metadata(&list, &[]);
+    papers.metadata.retain(|(name, _)| name == "timestamp.json");
+    refused(&mut acceptance, &documents(papers, &[]));
+    acceptance.take_back().unwrap();
+    assert_eq!((acceptance.targets().len(), acceptance.withdrawn().len()), (1, 0));
+}
+
+#[test]
+fn what_was_withdrawn_is_remembered_until_its_slot_has_something_again() {
+    let (vendor, bundle) = (Vendor::new(), echo("1", ""));
+    let (device, folder) = accepted(&vendor);
+    let mut acceptance = restore(&device, &folder);
+    for (version, slots, withdrawn) in
+        [(2, &[][..], &["echo"][..]), (3, &["pump"], &["echo"]), (4, &["echo"], &["pump"])]
+    {
+        let papers = vendor.papers(std::slice::from_ref(&bundle), &bundle, version, "line-3");
+        let spec = AssignmentSpec {
+            device: device.id.clone(),
+            version,
+            expires: in_days(30),
+            slots: slots.iter().map(|slot| (slot.parse().unwrap(), bundle.release_id())).collect(),
+            approved: BTreeSet::new(),
+        };
+        let assignment = sign_assignment(&spec, &vendor.director);
+        accept(&mut acceptance, &documents(Papers { assignment, ..papers }, &[]));
+        let told: Vec<&str> = acceptance.withdrawn().keys().map(|slot| slot.as_str()).collect();
+        assert_eq!(told, withdrawn, "assignment {version}");
+    }
+}
+
+#[test]
+fn who_listens_is_told_what_changes_and_nothing_else() {
+    let (vendor, bundle) = (Vendor::new(), echo("1", ""));
+    let (device, folder) = accepted(&vendor);
+    let mut acceptance = restore(&device, &folder);
+    let mut versions = acceptance.versions();
+    let next = documents(vendor.papers(std::slice::from_ref(&bundle), &bundle, 2, "line-3"), &[]);
+    accept(&mut acceptance, &next);
+    assert!(versions.has_changed().unwrap());
+    assert_eq!(versions.borrow_and_update().assignment, 2);
+    accept(&mut acceptance, &next);
+    assert!(!versions.has_changed().unwrap());
+
+    let mill = Mill::new();
+    let mut acceptance = mill.restore();
+    let mut policy = acceptance.policy();
+    accept(&mut acceptance, &mill.documents(1, Some(mill.policy(1, 500, &mill.key))));
+    assert!(policy.has_changed().unwrap());
+    assert_eq!(policy.borrow_and_update().trial("echo").frames, Some(500));
+    accept(&mut acceptance, &mill.documents(2, Some(mill.policy(1, 500, &mill.key))));
+    assert!(!policy.has_changed().unwrap());
+}
+
+#[test]
 fn a_root_that_changes_no_key_takes_nothing_back_and_no_date_does() {
     let (vendor, bundle) = (Vendor::new(), echo("1", ""));
     let (device, folder) = accepted(&vendor);
@@ -294,6 +377,14 @@ fn a_folder_that_was_made_after_a_new_root_fits_the_device_as_well() {
     let second = next_root(&vendor, &vendor.releaser, &key());
     let made_later = fleet::Device { root: second, ..device.clone() };
     assert_eq!(restore(&made_later, &folder).versions().borrow().root, 2);
+    // Nor does it matter whether the device has followed that root by itself.
+    let mut acceptance = restore(&device, &folder);
+    let bundle = echo("1", "");
+    let papers = vendor.papers(std::slice::from_ref(&bundle), &bundle, 2, "line-3");
+    refused(&mut acceptance, &documents(papers, &[&made_later.root]));
+    drop(acceptance);
+    assert_eq!(restore(&made_later, &folder).versions().borrow().root, 2);
+    let (device, folder) = accepted(&vendor);
     // Two at once cannot be followed without the one between.
     let third = root(3, &vendor, &vendor.releaser, &key());
     let too_late = fleet::Device { root: third, ..device };
@@ -767,6 +858,20 @@ fn what_a_site_has_signed_is_loosened_by_nobody_else() {
     accept(&mut acceptance, &mill.documents(8, Some((newer, signed))));
     assert!(acceptance.policy_trouble().unwrap().contains("privacy"));
     assert_eq!(frames(&acceptance), Some(500));
+}
+
+#[test]
+fn a_policy_that_came_before_anything_else_belongs_to_this_device_alone() {
+    let mill = Mill::new();
+    let mut acceptance = mill.restore();
+    let mut documents = mill.documents(1, Some(mill.policy(1, 500, &mill.key)));
+    documents.assignment = mill.vendor.assignment(&mill.bundle, 1, "line-4", in_days(30));
+    refused(&mut acceptance, &documents);
+    assert_eq!(frames(&acceptance), Some(500));
+    drop(acceptance);
+    let other = fleet::Device { id: "line-4".parse().unwrap(), ..mill.device.clone() };
+    let said = Acceptance::restore(&other, journal(&mill.folder)).err().unwrap();
+    assert!(matches!(said, RestoreError::OtherDevice { .. }), "{said}");
 }
 
 #[test]

@@ -640,3 +640,25 @@ fn succeed(next: &Root, before: &Root, accepted: &mut Accepted) {
         accepted.assignment = None;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_withdrawn_releases_are_remembered_and_always_the_last() {
+        let mut all = BTreeMap::new();
+        for number in 0..2 * WITHDRAWN_MAX {
+            let slot: SlotName = format!("slot-{number}").parse().unwrap();
+            let release = ReleaseId {
+                name: "echo".parse().unwrap(),
+                version: number.to_string().parse().unwrap(),
+                digest: Digest::of(b"echo"),
+                size: 4,
+            };
+            withdraw(&mut all, &slot, Withdrawn { release, reason: String::new() });
+            assert_eq!(all.len(), WITHDRAWN_MAX.min(number + 1));
+            assert!(all.contains_key(&slot));
+        }
+    }
+}

@@ -4,7 +4,7 @@
 //! gives to the registry.
 
 use crate::update::download::DownloadError;
-use crate::update::server::origin;
+use crate::update::server::{SLOW_MAX, Steady, origin};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -96,8 +96,9 @@ impl Challenge {
             return Err(none(format!("it answered {}", response.status().as_u16())));
         }
         let mut bytes = Vec::new();
-        let mut body = response.into_body().into_reader().take(ANSWER_BYTES_MAX);
-        body.read_to_end(&mut bytes).map_err(|error| none(error.to_string()))?;
+        let steady = Steady::new(response.into_body().into_reader(), SLOW_MAX);
+        let read = steady.take(ANSWER_BYTES_MAX).read_to_end(&mut bytes);
+        read.map_err(|error| none(error.to_string()))?;
         let answer: Answer =
             serde_json::from_slice(&bytes).map_err(|error| none(error.to_string()))?;
         let token = answer.token.or(answer.access_token);

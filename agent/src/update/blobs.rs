@@ -13,7 +13,7 @@ pub use claims::{ByHand, Claim};
 
 use crate::failpoint;
 use crate::update::disk::{Disk, RealDisk};
-use claims::Claims;
+use claims::{Claims, Names};
 use lineside_bundle::{Digest, Hasher};
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -174,10 +174,8 @@ impl Blobs {
     /// Whether the names of all blobs are on the medium; has them there if they are not.
     fn settle(&self) -> bool {
         // Those that come while the folder is synced are left for the next time.
-        let (unsettled, settled) = {
-            let claims = self.claims();
-            (claims.unsettled, claims.settled)
-        };
+        let names = self.claims().names.get(&self.folder).copied();
+        let Names { unsettled, settled } = names.unwrap_or_default();
         if settled == unsettled {
             return true;
         }
@@ -185,7 +183,8 @@ impl Blobs {
             failpoint::pass("blobs.settle").and_then(|()| self.disk.sync_folder(&self.folder));
         if synced.is_ok() {
             let mut claims = self.claims();
-            claims.settled = claims.settled.max(unsettled);
+            let names = claims.names.entry(self.folder.clone()).or_default();
+            names.settled = names.settled.max(unsettled);
         }
         synced.is_ok()
     }
@@ -263,7 +262,9 @@ impl Blobs {
         let synced =
             failpoint::pass("blobs.folder").and_then(|()| self.disk.sync_folder(&self.folder));
         // The blob has its name, so the next one to ask would take it for durable.
-        self.claims().unsettled += u64::from(synced.is_err());
+        if synced.is_err() {
+            self.claims().names.entry(self.folder.clone()).or_default().unsettled += 1;
+        }
         synced.map_err(writing(&self.folder))
     }
 
@@ -385,6 +386,22 @@ mod tests {
         disk.wrong_reads.store(2, Ordering::Relaxed);
         assert!(!claim.holds(5));
         assert!(blobs.read(&digest, 5).is_err(), "twice is no accident");
+    }
+
+    #[test]
+    fn a_name_does_not_become_durable_because_another_folder_is_synced() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Arc::new(Failing::default());
+        let blobs = Blobs::on(folder.path(), disk.clone()).unwrap();
+        let (digest, recipe) = (Digest::of(b"right"), Digest::of(b"recipe"));
+        assert!(blobs.recipes().receive(&recipe, 6, &b"recipe"[..], NEVER).unwrap());
+        assert!(!blobs.receive(&digest, 5, &b"ri"[..], NEVER).unwrap());
+        disk.syncs.store(1, Ordering::Relaxed);
+        blobs.receive(&digest, 5, &b"ght"[..], NEVER).unwrap_err();
+        assert!(blobs.recipes().holds(&recipe, 6));
+        disk.syncs.store(1, Ordering::Relaxed);
+        assert!(!blobs.holds(&digest, 5), "its folder was never synced");
+        assert!(blobs.holds(&digest, 5));
     }
 
     #[test]

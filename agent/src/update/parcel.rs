@@ -1,6 +1,7 @@
 //! What arrives by hand: takes the blobs that verified documents name out of a file.
 
 use crate::update::blobs::{BlobError, Blobs, ByHand};
+use crate::update::server::{SLOW_MAX, Steady};
 use crate::update::stage::{self, StageError};
 use lineside_bundle::archive::ArchiveError;
 use lineside_bundle::parcel::{self, Papers};
@@ -132,15 +133,16 @@ fn take(
     .map_err(|error| of(path, error))
 }
 
-/// Opens a regular file, to be read with patience, but not for ever.
-fn open(path: &Path) -> Result<Patient, ParcelError> {
+/// Opens a regular file, to be read with patience, but not for ever, be it silent or drip.
+fn open(path: &Path) -> Result<Steady<Patient>, ParcelError> {
     let file = path.to_owned();
     let opened = Patient::read(move || regular(&file), SILENCE_MAX);
-    opened.map_err(|source| ParcelError::Open { path: path.to_owned(), source })
+    let steady = opened.map(|patient| Steady::new(patient, SLOW_MAX));
+    steady.map_err(|source| ParcelError::Open { path: path.to_owned(), source })
 }
 
 /// Opens a regular file. Anything else may have no end, or keep whoever opens it waiting for ever.
-fn regular(path: &Path) -> io::Result<File> {
+pub(super) fn regular(path: &Path) -> io::Result<File> {
     let no_wait = OFlags::NONBLOCK.bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(no_wait).open(path)?;
     match file.metadata()?.is_file() {

@@ -18,7 +18,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(20);
 /// What a server has to give, on the whole, from the time on that it may take to come into its stride.
 /// Otherwise its answer is given up, and the next one goes on where it ended.
 const BYTES_PER_SECOND_MIN: u64 = 256;
-const SLOW_MAX: Duration = Duration::from_secs(60);
+pub(super) const SLOW_MAX: Duration = Duration::from_secs(60);
 /// Longest wait for a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 /// Bytes that an answer must bring for the next one to be asked for at once. A server that gives less
@@ -288,7 +288,7 @@ impl Server {
 
 /// A reader that gives up a source which drips: a byte now and then is no silence, and would keep its
 /// reader for months.
-struct Steady<R> {
+pub(super) struct Steady<R> {
     source: R,
     slow_max: Duration,
     /// Time that was spent waiting for the source, and not by whoever reads.
@@ -297,7 +297,7 @@ struct Steady<R> {
 }
 
 impl<R> Steady<R> {
-    fn new(source: R, slow_max: Duration) -> Steady<R> {
+    pub(super) fn new(source: R, slow_max: Duration) -> Steady<R> {
         Steady { source, slow_max, waited: Duration::ZERO, bytes: 0 }
     }
 }

@@ -2,12 +2,13 @@
 
 use crate::config::{Config, SourceKind};
 use crate::update::blobs::Blobs;
+use crate::update::parcel;
 use crate::update::preflight::{Facts, Objection, SourceFacts, judge};
 use lineside_bundle::{AgentVersion, Digest, Manifest, OciManifest};
 use lineside_runtime::columns;
 use lineside_wire::name::SlotName;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -118,7 +119,7 @@ fn source(name: &str, kind: &SourceKind) -> SourceFacts {
         SourceKind::Mqtt(_) => None,
         SourceKind::File { paths, .. } => {
             // One that cannot be read now is no objection: it may be there later.
-            let found = paths.iter().filter_map(|path| columns(File::open(path).ok()?).ok());
+            let found = paths.iter().filter_map(|path| columns(parcel::regular(path).ok()?).ok());
             // A column must be in every file to be in every reading.
             found.reduce(|all, these| all.intersection(&these).cloned().collect())
         }
@@ -209,5 +210,9 @@ mod tests {
         assert_eq!(of(&["a.csv"]), set(&["time", "wind", "power"]));
         assert_eq!(of(&["a.csv", "b.csv", "later.csv"]), set(&["time", "wind"]));
         assert_eq!(of(&["later.csv"]), None);
+        // Nor is anything waited for that is no file and may never give anything.
+        let pipe = std::process::Command::new("mkfifo").arg(path("pipe.csv")).status();
+        assert!(pipe.unwrap().success());
+        assert_eq!(of(&["pipe.csv"]), None);
     }
 }

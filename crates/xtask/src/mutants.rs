@@ -8,15 +8,21 @@ use std::process::Command;
 const CARGO_MUTANTS: &str = "27.1.0";
 /// What decides whether something is believed: signatures, versions, expiry, who may sign what, that
 /// releases and assignment agree; and the verdicts on what runs.
-const FILES: [&str; 8] = [
+const FILES: [&str; 14] = [
     "crates/rules/src/verdict.rs",
     "crates/trust/src/agree.rs",
     "crates/trust/src/assignment.rs",
+    "crates/trust/src/delegation.rs",
     "crates/trust/src/document.rs",
     "crates/trust/src/provider.rs",
+    "crates/trust/src/receipt.rs",
     "crates/trust/src/releases.rs",
+    "crates/trust/src/repository/client.rs",
     "crates/trust/src/repository/link.rs",
     "crates/trust/src/repository/rules.rs",
+    "crates/trust/src/role.rs",
+    "crates/trust/src/root.rs",
+    "crates/trust/src/withdrawn.rs",
 ];
 const PACKAGES: [&str; 2] = ["lineside-rules", "lineside-trust"];
 

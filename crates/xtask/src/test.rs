@@ -1,7 +1,7 @@
 //! `cargo xtask test`: unit and system tests on this machine, the examples under emulated ARM.
 
 use crate::setup::{self, TOKENS};
-use crate::shell::{cargo, step, target_dir};
+use crate::shell::{cargo, root, step, target_dir};
 use std::path::{Path, PathBuf};
 
 /// A machine that is not this one: Rust target, linker, emulator and where its libraries lie.
@@ -53,11 +53,27 @@ pub fn run() -> anyhow::Result<()> {
     }
     // All of them: who mends one failure wants to know of the next.
     step("tests", &mut cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]))?;
+    zoo()?;
     tokens()?;
     for (foreign, replayer) in &replayers {
         replay_on(foreign, replayer)?;
     }
     Ok(())
+}
+
+/// The wider, partly GPL set of models, where it lies beside the workspace: what engines are known to
+/// run, and what they lack.
+fn zoo() -> anyhow::Result<()> {
+    let folder = match std::env::var_os("LINESIDE_ZOO") {
+        Some(folder) => PathBuf::from(folder),
+        None => root().join("../shared/zoo"),
+    };
+    if !folder.is_dir() {
+        println!("==> {} is not there: its models are not tried", folder.display());
+        return Ok(());
+    }
+    let test = ["test", "--workspace", "--locked", "--test", "engine", "--", "--ignored"];
+    step("models of the zoo", cargo(&test).env("LINESIDE_ZOO", folder))
 }
 
 /// Keys in tokens: the tool is built once more, with what the default build leaves out.

@@ -254,20 +254,25 @@ fn a_vendor_releases_his_own_bundles_and_no_others() {
     let (server, signers) = (&scene.server, &scene.signers);
     let vendor = key();
     delegate(server, signers, &[("acme", &vendor, "pump/*")]);
-    let sign = |id: &ReleaseId| {
+    let sign = |ids: &[&ReleaseId]| {
         let mut draft = ReleasesDraft::after(None);
-        draft.add(id.clone(), None).unwrap();
+        ids.iter().for_each(|id| draft.add((*id).clone(), None).map(drop).unwrap());
         draft.sign(in_a_year(), &[&vendor])
     };
+    let [pump, next] = ["1", "2"].map(|version| artifact("pump", version));
     let put = |bytes: &[u8]| server.put("/api/v1/targets/acme", bytes);
-    let refused = put(&sign(&artifact("turbine", "1").id)).error(422);
+    let refused = put(&sign(&[&artifact("turbine", "1").id])).error(422);
     assert!(refused.contains("turbine/1 is not among the paths that acme may sign"), "{refused}");
-    let pump = artifact("pump", "1");
-    let lacking = put(&sign(&pump.id)).error(422);
+    let both = sign(&[&pump.id, &next.id]);
+    let lacking = put(&both).error(422);
     assert!(lacking.contains("is not on this server"), "{lacking}");
     pump.push(server);
-    assert_eq!(put(&sign(&pump.id)).status, 200);
+    next.push(server);
+    assert_eq!(put(&both).status, 200);
     assert_eq!(scene.target("pump/1"), Some((pump.id.digest.hex(), pump.id.size)));
+    // His releases come as deltas, too.
+    let deltas = format!("/v2/pump/referrers/{}", next.id.digest);
+    server.wait_for(&deltas, |index| index["manifests"].as_array().unwrap().len() == 1);
 }
 
 #[test]

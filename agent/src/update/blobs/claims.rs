@@ -3,7 +3,7 @@
 
 use super::{BlobError, Blobs};
 use lineside_bundle::Digest;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,12 +19,19 @@ pub(super) struct Claims {
     by_hand: usize,
     /// Whether garbage is being collected.
     collecting: bool,
-    /// How often the folder could not be synced after a blob got its name, so that a power cut may
-    /// forget that name; and how many of these times have been made good.
-    pub(super) unsettled: u64,
-    pub(super) settled: u64,
+    /// What a power cut may forget of each folder.
+    pub(super) names: BTreeMap<PathBuf, Names>,
     /// Partials with an end that may not be on the medium, though it is read as if it were.
     pub(super) uncut: BTreeSet<PathBuf>,
+}
+
+/// Names that a folder may not have on the medium.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Names {
+    /// How often the folder could not be synced after a blob got its name.
+    pub(super) unsettled: u64,
+    /// How many of these times have been made good.
+    pub(super) settled: u64,
 }
 
 /// The right to put in one blob.
