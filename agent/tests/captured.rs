@@ -9,10 +9,14 @@ use lineside_agent::capture::{Bounds, read};
 use lineside_agent::config::{Overflow, SlotConfig};
 use lineside_agent::update::StagedRelease;
 use lineside_rules::{ShadowLimits, Since};
+use rustix::fs::{CWD, Mode, OFlags, mkfifoat};
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use tokio::time::sleep;
 
 const BOUNDS: Bounds = Bounds { bytes_max: 16 << 20, age_max: Duration::from_secs(3600) };
 
@@ -68,6 +72,39 @@ async fn a_candidate_that_wants_more_than_the_route_keeps_is_shown_what_was_capt
             Some(_) => assert_eq!(first, 700),
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_capture_that_cannot_be_read_holds_no_candidate_back() {
+    let values = values(4000);
+    let folder = tempfile::tempdir().unwrap();
+    let one = capturing(folder.path(), &values, Some(BOUNDS));
+    one.threads.orders.let_through(2000);
+    one.slot.run(&release("1", "")).await.unwrap();
+    one.until("half is answered", |view| view.counts.frames == 500).await;
+    // As on a disk that hangs: whoever reads it waits for somebody who writes.
+    let hangs = folder.path().join(format!("capture/{:016x}", u64::MAX));
+    mkfifoat(CWD, &hangs, Mode::from_raw_mode(0o600)).unwrap();
+    let next = long_warm_up();
+    let swap = one.slot.swap(&next);
+    tokio::pin!(swap);
+    let mut through = 2000;
+    loop {
+        // The line goes on: a worker that gets no answer out is another matter.
+        tokio::select! {
+            swapped = &mut swap => break swapped.unwrap(),
+            () = sleep(Duration::from_millis(20)) => through += 2,
+        }
+        one.threads.orders.let_through(through);
+    }
+    one.threads.orders.let_through(u64::MAX);
+    let view = one.until("the recording ends", |view| view.ended).await;
+    assert_eq!((view.counts.lost, view.counts.doubled, view.owed), (0, 0, 0));
+    check_whole(&one.findings(), &values);
+    assert!(first_seen(&one) >= 990, "it began with what the route keeps");
+    // Nothing is left waiting.
+    let mut end = OpenOptions::new();
+    drop(end.write(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(&hangs));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

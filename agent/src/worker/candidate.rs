@@ -17,6 +17,9 @@ use tokio::sync::oneshot;
 
 /// Longest that a candidate may take to see the readings that warm it up.
 pub(super) const WARM_UP_MAX: Duration = Duration::from_secs(60);
+/// Longest of that which it waits for what was captured: the capture is a convenience, and a disk that
+/// hangs is no fault of a release.
+const PAST_MAX: Duration = Duration::from_secs(10);
 /// Longest that a warm candidate waits for a moment in which nothing is under way.
 const MOMENT_MAX: Duration = Duration::from_millis(200);
 
@@ -130,7 +133,8 @@ impl Task {
         self.deaths.clear();
         self.told_vacant = None;
         // Before anybody is told of the swap: a trial must not be judged by its forerunner's frames.
-        *lock(&self.shared.seen) = Some((release.release.digest, Seen::default()));
+        let seen = Seen::of(bundle.outputs.keys());
+        *lock(&self.shared.seen) = Some((release.release.digest, seen));
         self.placed = Some(Placed {
             id: Arc::new(release.release.clone()),
             release,
@@ -178,8 +182,12 @@ impl Task {
 
     /// Gives up a candidate that takes too long.
     pub(super) fn look_at_candidate(&mut self) {
-        if let Some(candidate) = &self.candidate {
+        if let Some(candidate) = &mut self.candidate {
             let waited = candidate.since.elapsed();
+            if let Some(follower) = candidate.follower.as_mut().filter(|_| waited > PAST_MAX) {
+                // Without it the candidate begins with what the route keeps, as it does without a capture.
+                follower.past(Vec::new());
+            }
             let slow = match candidate.worker.stage {
                 Stage::Loading if waited > self.parts.limits.load => Some("load"),
                 Stage::Ready if waited > WARM_UP_MAX => Some("warm up"),

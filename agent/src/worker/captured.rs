@@ -63,15 +63,16 @@ impl Task {
             if reading.sequence >= accounted || accounted - reading.sequence > warm_up {
                 continue;
             }
+            // A file may say so many names and have another number of values.
+            if names.len() != reading.values.len() {
+                continue;
+            }
             if *names != **fields {
                 if known != names {
                     found = places(&names, fields);
                     known = names.clone();
                 }
                 let Some(places) = &found else { continue };
-                if names.len() != reading.values.len() {
-                    continue;
-                }
                 reading.values = places.iter().map(|at| reading.values[*at]).collect();
             }
             readings.push(reading);

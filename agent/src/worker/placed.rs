@@ -32,14 +32,31 @@ pub(super) struct Placed {
     pub(super) port: Arc<Port>,
     /// None while its worker is dead.
     pub(super) worker: Option<Running>,
-    /// When the next worker is to be started, and how many died in a row.
+    /// When the next worker is to be started.
     pub(super) restart_at: Instant,
+    /// How many died in a row, or could not be started.
     pub(super) deaths: u32,
     /// The last death came with readings on their way.
     pub(super) careful: bool,
     /// The end of the recording has been said to the worker.
     pub(super) finishing: bool,
     pub(super) outage: Outage,
+}
+
+impl Placed {
+    /// Has the next worker wait: longer each time, and not at all after a quiet time.
+    fn put_off(&mut self) {
+        if self.restart_at.elapsed() > SETTLED_AFTER {
+            self.deaths = 0;
+        }
+        let (first, longest) = RESTART_PAUSE;
+        let pause = match self.deaths {
+            0 => Duration::ZERO,
+            deaths => first.saturating_mul(1 << (deaths - 1).min(10)).min(longest),
+        };
+        self.deaths = self.deaths.saturating_add(1);
+        self.restart_at = Instant::now() + pause;
+    }
 }
 
 impl Task {
@@ -82,7 +99,11 @@ impl Task {
             }
             WorkerEvent::Said(FromWorker::Outcome(outcome)) => self.outcome(outcome),
             WorkerEvent::Said(FromWorker::Done(count)) => {
-                let honest = self.feed.as_mut().is_some_and(|feed| feed.done(count));
+                // Only the end of a recording takes long without a reading being taken. From anybody
+                // else it would be a sign of life that costs nothing.
+                let finishing = self.placed.as_ref().is_some_and(|placed| placed.finishing);
+                let honest = (count > 0 || finishing)
+                    && self.feed.as_mut().is_some_and(|feed| feed.done(count));
                 if !honest {
                     self.worker_died("it has taken readings that it was not sent".into());
                 }
@@ -104,7 +125,7 @@ impl Task {
                 tracing::warn!(slot = %self.parts.slot, "{reason}");
                 if let Some(placed) = &mut self.placed {
                     placed.worker = None;
-                    placed.restart_at = Instant::now() + RESTART_PAUSE.1;
+                    placed.put_off();
                 }
             }
             // It took the route before that came.
@@ -161,17 +182,7 @@ impl Task {
         drop(worker);
         placed.finishing = false;
         placed.careful = feed.as_ref().is_some_and(|feed| feed.in_flight() > 0);
-        if placed.restart_at.elapsed() > SETTLED_AFTER {
-            placed.deaths = 0;
-        }
-        // The first death after a quiet time costs no time at all.
-        let (first, longest) = RESTART_PAUSE;
-        let pause = match placed.deaths {
-            0 => Duration::ZERO,
-            deaths => first.saturating_mul(1 << (deaths - 1).min(10)).min(longest),
-        };
-        placed.deaths += 1;
-        placed.restart_at = Instant::now() + pause;
+        placed.put_off();
         let reason = end.to_string();
         placed.outage.died(Instant::now(), &reason);
         let release = ReleaseId::clone(&placed.id);

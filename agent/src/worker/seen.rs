@@ -4,7 +4,7 @@ use crate::worker::route::Settled;
 use lineside_rules::Observation;
 use lineside_runtime::PLUGIN_BROKE;
 use lineside_sketch::Histogram;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Counts of the release on the route.
@@ -12,11 +12,18 @@ use std::time::Duration;
 pub struct Seen {
     observation: Observation,
     latency_ms: Histogram,
+    /// The outputs that its bundle has: what a worker calls otherwise is not kept.
+    outputs: BTreeSet<String>,
     /// The worker has accounted for a frame since it was started.
     answers: bool,
 }
 
 impl Seen {
+    /// Of a release that has taken the route, with the outputs of its bundle.
+    pub fn of<'a>(outputs: impl IntoIterator<Item = &'a String>) -> Seen {
+        Seen { outputs: outputs.into_iter().cloned().collect(), ..Seen::default() }
+    }
+
     /// Takes a frame that was settled while the release had the route.
     ///
     /// A frame in which the recording ended says nothing about the release. One whose readings gave
@@ -37,7 +44,8 @@ impl Seen {
             Ok(parts) => {
                 seen.answers += parts.len() as u64;
                 seen.alarms += u64::from(parts.iter().any(|part| part.alarm == Some(true)));
-                for (name, value) in parts.iter().flat_map(|part| &part.outputs) {
+                let outputs = parts.iter().flat_map(|part| &part.outputs);
+                for (name, value) in outputs.filter(|(name, _)| self.outputs.contains(*name)) {
                     let value = value.as_f64();
                     seen.values.add(name, value);
                     let range = seen.outputs.entry(name.clone()).or_insert((value, value));
@@ -118,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_trial_sees_errors_alarms_and_every_value_that_is_no_number() {
-        let mut seen = Seen::default();
+        let mut seen = Seen::of([&"score".to_owned()]);
         for result in [Ok(0.5), Ok(3.0), Err("stage"), Err("incomplete"), Err("gap"), Ok(-1.0)] {
             seen.settled(&frame(result));
         }
@@ -135,7 +143,7 @@ mod tests {
 
     #[test]
     fn what_a_successor_is_compared_with_is_counted_by_readings_answers_and_values() {
-        let mut seen = Seen::default();
+        let mut seen = Seen::of([&"score".to_owned()]);
         for result in [Ok(0.5), Err("plugin_trap"), Err("plugin_refused"), Err("gap"), Ok(-1.0)] {
             let settled = Settled { first: 6, last: 11, ..frame(result) };
             seen.settled(&settled);
@@ -155,8 +163,17 @@ mod tests {
     }
 
     #[test]
+    fn what_a_worker_makes_up_is_neither_kept_nor_counted_beyond_all_bounds() {
+        let mut seen = Seen::of([&"level".to_owned()]);
+        seen.settled(&Settled { first: 0, last: u64::MAX, ..frame(Ok(0.5)) });
+        let Observation { frames, readings, outputs, values, .. } = seen.observation();
+        assert_eq!((frames, readings), (1, 0));
+        assert!(outputs.is_empty() && values.is_empty());
+    }
+
+    #[test]
     fn readings_that_give_way_are_held_against_a_release_only_while_it_answers() {
-        let mut seen = Seen::default();
+        let mut seen = Seen::of([&"score".to_owned()]);
         let gaps = |seen: &mut Seen, results: &[Result<f64, &str>]| {
             for result in results {
                 seen.settled(&frame(*result));

@@ -3,7 +3,7 @@
 use crate::check::DescriptionError;
 use crate::name::{BundleName, BundleVersion};
 use crate::requires::Requires;
-use lineside_rules::{ShadowLimits, TrialLimits};
+use lineside_rules::{ShadowLimits, Tolerance, TrialLimits};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -261,23 +261,6 @@ pub struct Check {
     /// How far an output may be off, by output; exact where nothing is said.
     #[serde(default)]
     pub tolerance: BTreeMap<String, Tolerance>,
-}
-
-/// How far an answer may be off: `absolute + relative * |expected|`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Tolerance {
-    /// In the output's unit.
-    pub absolute: f64,
-    /// Share of the expected value.
-    pub relative: f64,
-}
-
-impl Tolerance {
-    /// Whether `got` is close enough to `expected`. NaN never is.
-    pub fn allows(&self, got: f64, expected: f64) -> bool {
-        (got - expected).abs() <= self.absolute + self.relative * expected.abs()
-    }
 }
 
 impl BundleFile {

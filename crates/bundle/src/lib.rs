@@ -19,9 +19,9 @@ mod snapped;
 
 pub use build::{BuildError, BuiltBundle, build, build_snapped, build_with_operators, plugin_path};
 pub use check::DescriptionError;
-pub use description::{
-    BundleFile, Check, FailSafe, Field, Limits, Output, Port, Stage, TensorRef, Tolerance,
-};
+pub use lineside_rules::Tolerance;
+
+pub use description::{BundleFile, Check, FailSafe, Field, Limits, Output, Port, Stage, TensorRef};
 pub use digest::{Digest, DigestError, Hasher};
 pub use manifest::{FileEntry, MANIFEST_BYTES_MAX, Manifest, ManifestError};
 pub use name::{BundleName, BundleVersion, NameError, ReleaseId};

@@ -270,7 +270,7 @@ fn compare(
             };
             let tolerance = check.tolerance.get(output).copied().unwrap_or(Tolerance::default());
             let (value, expected) = (value.as_f64(), want_value.as_f64());
-            if !tolerance.allows(value, expected) {
+            if !tolerance.allows(expected, value) {
                 return Err(CheckError::Answer {
                     check: check.name.clone(),
                     key: finding.key.clone(),

@@ -5,9 +5,7 @@ use super::{open, size, source};
 use crate::output::Output;
 use anyhow::{Context, bail};
 use clap::Args;
-use lineside_bundle::{
-    BuiltBundle, Check, Digest, Snapped, SnappedModel, Stage, Tolerance, build_snapped,
-};
+use lineside_bundle::{BuiltBundle, Check, Digest, Snapped, SnappedModel, Stage, build_snapped};
 use lineside_delta::{make, snap};
 use lineside_runtime::{
     CheckError, ExpectedFinding, Files, FilesError, LoadOptions, MemoryFiles, record, run_checks,
@@ -278,9 +276,7 @@ impl Snap {
         let bundle = &exact.manifest.bundle;
         let shadow = bundle.shadow.tolerance(output);
         let checks = bundle.checks.iter().filter_map(|check| check.tolerance.get(output));
-        let all = checks
-            .copied()
-            .chain([Tolerance { absolute: shadow.absolute, relative: shadow.relative }]);
+        let all = checks.copied().chain([shadow]);
         all.map(|each| each.absolute + each.relative * was.abs()).fold(0.0, f64::max)
     }
 }
