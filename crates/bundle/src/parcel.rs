@@ -129,10 +129,10 @@ pub fn write(
     tar.into_inner()?.flush()
 }
 
-/// As [`write`], of bundles that are in memory.
+/// As [`write()`], of bundles that are in memory.
 ///
 /// # Errors
-/// As for [`write`].
+/// As for [`write()`].
 pub fn write_built(
     papers: &BTreeMap<String, Papers>,
     bundles: &[BuiltBundle],
