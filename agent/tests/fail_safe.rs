@@ -77,6 +77,42 @@ fn a_first_release_that_fails_leaves_its_fail_safe_output_behind_and_so_does_a_r
     }
 }
 
+fn kill_workers(device: &Device) {
+    for worker in device.workers() {
+        // It may have ended meanwhile.
+        let _ = kill_process(Pid::from_raw(worker).unwrap(), Signal::KILL);
+    }
+}
+
+#[test]
+fn a_trial_whose_workers_somebody_ends_over_and_over_goes_back_to_the_release_that_answers() {
+    let vendor = Vendor::new();
+    let mut device = Device::new(&vendor, 60_000);
+    device.start();
+    let long = "[trial]\nframes = 1000000\nhours_max = 2000\n";
+    let both = [echo("1", TRIAL), echo("2", long)];
+    let install = |version, assigned: &BuiltBundle| {
+        let papers = vendor.papers(&both, assigned, version, "line-3");
+        assert!(device.install(&papers, &both).status.success());
+    };
+    install(1, &both[0]);
+    wait("it is committed", || (device.slot()["active"] == "echo v1").then_some(()));
+    install(2, &both[1]);
+    wait("the second one is on trial", || (device.slot()["phase"] == "trial").then_some(()));
+    let note = wait("it is given up", || {
+        let slot = device.slot();
+        let is_over = slot["phase"] == "idle";
+        if !is_over {
+            kill_workers(&device);
+        }
+        is_over.then(|| slot["note"].as_str().unwrap_or_default().to_owned())
+    });
+    assert!(note.contains("somebody else has ended its worker 6 times"), "{note}");
+    assert_eq!(device.slot()["active"], "echo v1");
+    let answered = device.findings().len();
+    wait("the first one answers", || (device.findings().len() > answered + 50).then_some(()));
+}
+
 #[test]
 fn a_release_whose_worker_is_killed_again_and_again_says_so_and_goes_on_afterwards() {
     let vendor = Vendor::new();
@@ -89,10 +125,7 @@ fn a_release_whose_worker_is_killed_again_and_again_says_so_and_goes_on_afterwar
     };
     assert_eq!(by_release(&device), 0);
     wait("the plant hears that nothing answers", || {
-        for worker in device.workers() {
-            // It may have ended meanwhile.
-            let _ = kill_process(Pid::from_raw(worker).unwrap(), Signal::KILL);
-        }
+        kill_workers(&device);
         (by_release(&device) > 0).then_some(())
     });
     let outage = told(&device).pop().unwrap();

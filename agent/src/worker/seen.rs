@@ -77,8 +77,9 @@ impl Seen {
         self.answers = false;
     }
 
-    /// Takes that somebody else has ended its worker, which says nothing about the release.
+    /// Takes that somebody else has ended its worker.
     pub fn killed(&mut self) {
+        self.observation.kills = self.observation.kills.saturating_add(1);
         self.answers = false;
     }
 
@@ -186,6 +187,7 @@ mod tests {
         assert_eq!(gaps(&mut seen, &[Err("gap"), Err("gap"), Ok(0.5), Err("gap")]), 3);
         seen.killed();
         assert_eq!(gaps(&mut seen, &[Err("gap"), Ok(0.5), Err("gap")]), 4);
-        assert_eq!((seen.observation().frames, seen.observation().crashes), (4, 1));
+        let seen = seen.observation();
+        assert_eq!((seen.frames, seen.crashes, seen.kills), (4, 1, 1));
     }
 }

@@ -11,6 +11,9 @@ use std::time::Duration;
 /// beyond it the plant gets no answers.
 const GAP_SHARE_MAX: f64 = 0.5;
 
+/// Workers that somebody else may end before a trial is given up.
+const KILLS_MAX: u32 = 5;
+
 /// What was seen of a release since it took the route. Merely counted, in any order.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Observation {
@@ -31,6 +34,8 @@ pub struct Observation {
     pub outputs: BTreeMap<String, (f64, f64)>,
     /// Deaths of the release's worker.
     pub crashes: u32,
+    /// Workers that somebody else has ended, as a system without memory does.
+    pub kills: u32,
     /// Frames in which a plugin broke, and had to be started anew: a part of the errors.
     pub traps: u64,
     /// Readings that the frames account for.
@@ -78,6 +83,14 @@ pub enum Breach {
         /// Deaths seen.
         seen: u32,
         /// Deaths allowed.
+        max: u32,
+    },
+    /// Somebody else ends its workers over and over. That may be no fault of its own, but the plant
+    /// needs answers, and the release before gives them.
+    Killed {
+        /// Workers that were ended.
+        seen: u32,
+        /// How many a trial goes on for.
         max: u32,
     },
     /// Too many frames ended in an error.
@@ -244,6 +257,11 @@ impl fmt::Display for Breach {
             Breach::Crashes { seen, max } => {
                 write!(f, "the worker died {seen} times, {max} allowed")
             }
+            Breach::Killed { seen, max } => write!(
+                f,
+                "somebody else has ended its worker {seen} times, {max} are waited for: it may be that \
+                 this device lacks memory for it"
+            ),
             Breach::Errors { share, max, frames } => {
                 write!(f, "share of errors {share:.3} is above {max:.3} over {frames} frames")
             }
@@ -344,6 +362,9 @@ fn breach(
 ) -> Option<Breach> {
     if seen.crashes > limits.crashes_max() {
         return Some(Breach::Crashes { seen: seen.crashes, max: limits.crashes_max() });
+    }
+    if seen.kills > KILLS_MAX {
+        return Some(Breach::Killed { seen: seen.kills, max: KILLS_MAX });
     }
     for (name, range) in &limits.outputs {
         if let Some(&(low, high)) = seen.outputs.get(name)
@@ -481,7 +502,16 @@ mod tests {
             said(Observation { latency_ms_p95: Some(80.0), ..fine.clone() }),
             "95th percentile of latency 80.0 ms is above 50.0 ms over 60 frames"
         );
-        assert_eq!(said(Observation { crashes: 3, ..fine }), "the worker died 3 times, 2 allowed");
+        assert_eq!(
+            said(Observation { crashes: 3, ..fine.clone() }),
+            "the worker died 3 times, 2 allowed"
+        );
+        assert_eq!(said(Observation { kills: 5, ..fine.clone() }), "Undecided");
+        assert_eq!(
+            said(Observation { kills: 6, ..fine }),
+            "somebody else has ended its worker 6 times, 5 are waited for: it may be that this device \
+             lacks memory for it"
+        );
     }
 
     #[test]

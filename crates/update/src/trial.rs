@@ -56,6 +56,9 @@ pub struct Tally {
     pub gaps: u64,
     /// Deaths of the worker.
     pub crashes: u32,
+    /// Workers that somebody else has ended.
+    #[serde(skip_serializing_if = "is_none")]
+    pub kills: u32,
     /// 95th percentile of the frames' latency in milliseconds.
     pub latency_ms_p95: Option<f64>,
     /// How long it has had the route while readings came.
@@ -78,6 +81,10 @@ fn is_nought(count: &u64) -> bool {
     *count == 0
 }
 
+fn is_none(count: &u32) -> bool {
+    *count == 0
+}
+
 impl Tally {
     /// The counts of an observation.
     pub fn of(seen: &Observation) -> Tally {
@@ -87,6 +94,7 @@ impl Tally {
             alarms: seen.alarms,
             gaps: seen.gaps,
             crashes: seen.crashes,
+            kills: seen.kills,
             // JSON has no NaN, and a latency that is no number says nothing.
             latency_ms_p95: seen.latency_ms_p95.filter(|p95| p95.is_finite()),
             ran: seen.ran,
@@ -114,6 +122,7 @@ impl Tally {
             latency_ms_p95: longer.or(self.latency_ms_p95).or(now.latency_ms_p95),
             outputs: now.outputs.clone(),
             crashes: self.crashes.saturating_add(now.crashes),
+            kills: self.kills.saturating_add(now.kills),
             traps: self.traps.saturating_add(now.traps),
             readings: self.readings.saturating_add(now.readings),
             answers: self.answers.saturating_add(now.answers),
