@@ -138,10 +138,12 @@ pub fn write_built(
     bundles: &[BuiltBundle],
     sink: impl Write,
 ) -> io::Result<()> {
-    let packed = |bundle: &BuiltBundle| {
-        Packed::of(bundle.release_id(), bundle.oci_manifest.clone()).map_err(io::Error::other)
+    let packed = |bundle: &BuiltBundle| Packed {
+        id: bundle.release_id(),
+        oci_manifest: bundle.oci_manifest.clone(),
+        blobs: bundle.blobs.keys().copied().collect(),
     };
-    let packed = bundles.iter().map(packed).collect::<io::Result<Vec<_>>>()?;
+    let packed: Vec<Packed> = bundles.iter().map(packed).collect();
     let blobs: BTreeMap<_, _> = bundles.iter().flat_map(|bundle| &bundle.blobs).collect();
     let blob = |_: &BundleName, digest: &Digest| {
         blobs
