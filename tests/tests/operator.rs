@@ -4,7 +4,7 @@
 
 use lineside_tests::child::wait;
 use lineside_tests::fleet::Fleet;
-use lineside_tests::{complaint, examples, lineside_in};
+use lineside_tests::{complaint, examples, lineside_in, root};
 use lineside_trust::{KeyPair, PublicKey, RootSpec, sign_root};
 use serde_json::Value;
 use std::fs;
@@ -348,7 +348,12 @@ fn a_server_that_was_restored_from_a_copy_gets_back_what_it_forgot() {
     let folder = folder();
     let mut fleet = Fleet::start(folder.path()).unwrap();
     fleet.release("turbine", "1").unwrap();
-    fleet.add_device("mill-7", "").unwrap();
+    let recording = root().join("examples/turbine/recordings/reference.csv");
+    let settings = format!(
+        "[slots.turbine]\nsource = \"scada\"\n\
+         [sources.scada]\nkind = \"file\"\npaths = [{recording:?}]\npace = 6000.0\n"
+    );
+    fleet.add_device("mill-7", &settings).unwrap();
     fleet.assign("mill-7", "turbine", "turbine/1").unwrap();
     fleet.start_agent("mill-7").unwrap();
     let accepts = |fleet: &Fleet, version: u64| {
