@@ -170,7 +170,10 @@ impl Device {
             })?;
         }
         if is != was && matches!(is, 3 | 5) {
-            self.fed = Duration::ZERO;
+            // What stood in when its own trial began has been answering for a while, and all of that counts.
+            let candidate = self.state.on_its_way().map(|(candidate, _)| candidate.digest);
+            let stood_in = is == 5 && candidate.is_some() && self.route == candidate;
+            self.fed = if stood_in { self.seen.ran } else { Duration::ZERO };
         }
         Ok(())
     }
