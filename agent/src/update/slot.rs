@@ -334,7 +334,8 @@ impl<H: Hands> SlotDriver<H> {
     /// Judges the candidate by what was seen of it beside the active release.
     fn compare(&self, run: &ShadowRun) -> Option<Event> {
         let release = run.candidate.release.digest;
-        if self.beside != Some(release) {
+        // What is still to be ended speaks of an earlier comparison.
+        if self.beside != Some(release) || self.owed.contains(&Effect::EndShadow) {
             return None;
         }
         let seen = run.with(&self.hands.shadowed(&release));

@@ -7,7 +7,9 @@ use lineside_bundle::{BundleName, Digest};
 use lineside_rules::{
     Decide, Observation, ShadowLimits, ShadowObservation, TrialLimits, judge, judge_shadow,
 };
-use lineside_update::{BOOTS_MAX, Effect, Event, Installed, Phase, SlotState, Tally, Target};
+use lineside_update::{
+    BOOTS_MAX, Effect, Event, Installed, Phase, QUIET, SlotState, Tally, Target,
+};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -547,6 +549,10 @@ impl Device {
         if self.is_deadly_at_work() {
             return self.starts_over();
         }
+        if Duration::from_secs(seconds) >= QUIET {
+            // Starts before a quiet spell are no longer in a row with those after it.
+            self.deaths.clear();
+        }
         let frames = if self.silent { 0 } else { frames };
         // A line that stands still brings no frames, and its time is nobody's.
         let fed = Duration::from_secs(if frames > 0 { seconds } else { 0 });
@@ -609,7 +615,11 @@ impl Device {
                 let verdict = judge(&trial.candidate.limits, &seen, None);
                 Some(Event::Observed { release, seen: Tally::of(&seen), verdict })
             }
-            Phase::Shadow(run) if self.beside == Some(run.candidate.release.digest) => {
+            // What is still to be ended speaks of an earlier comparison.
+            Phase::Shadow(run)
+                if self.beside == Some(run.candidate.release.digest)
+                    && !self.effects.contains(&Effect::EndShadow) =>
+            {
                 let release = run.candidate.release.digest;
                 let seen = run.with(&self.compared);
                 let verdict = judge_shadow(&self.shadow_limits(&run.candidate), &seen);
