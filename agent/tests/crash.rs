@@ -26,7 +26,7 @@ const RULES: &str = "[trial]\nframes = 20\njudge_after = 5\n[shadow]\nframes = 2
 /// Readings that a round may take, five milliseconds each.
 const ROUND_READINGS: u64 = 6000;
 /// Readings of a check: replaying it takes long enough to be met.
-const CHECK_ROWS: u64 = 15_000;
+const CHECK_ROWS: u64 = 45_000;
 /// What may be going on when somebody is killed.
 const PHASES: [&str; 6] = ["downloading", "staging", "shadow", "held", "trial", "idle"];
 
