@@ -57,7 +57,7 @@ pub struct Tally {
     /// Deaths of the worker.
     pub crashes: u32,
     /// Workers that somebody else has ended.
-    #[serde(skip_serializing_if = "is_none")]
+    #[serde(skip_serializing_if = "is_nought")]
     pub kills: u32,
     /// 95th percentile of the frames' latency in milliseconds.
     pub latency_ms_p95: Option<f64>,
@@ -77,12 +77,8 @@ pub struct Tally {
     pub values: Values,
 }
 
-fn is_nought(count: &u64) -> bool {
-    *count == 0
-}
-
-fn is_none(count: &u32) -> bool {
-    *count == 0
+fn is_nought<Count: Default + PartialEq>(count: &Count) -> bool {
+    *count == Count::default()
 }
 
 impl Tally {

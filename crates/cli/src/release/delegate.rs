@@ -142,7 +142,7 @@ fn change(
     output: &Output,
     change: impl FnOnce(&mut Vec<Delegation>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let desk = Desk::open(signed, connection)?;
+    let desk = Desk::open(&signed.keys, signed.draft.as_deref(), connection)?;
     let mut roles = match &desk.known {
         Some(known) => known.releases.delegations()?,
         None => Vec::new(),

@@ -1,9 +1,10 @@
 //! `lineside release BUNDLE`: a bundle that passes its checks is pushed, signed and listed.
 
 use super::LIST_LIFE;
+use super::signed::Desk;
 use crate::bundle;
 use crate::connection::Connection;
-use crate::keys::folder::{Freshness, KeyFolder, KnownList, tell_unsigned};
+use crate::keys::folder::{Freshness, KnownList, tell_unsigned};
 use crate::keys::publish::lacking;
 use crate::keys::signer::{self, Pin};
 use crate::keys::{KEYS, words};
@@ -87,15 +88,8 @@ fn by_release_keys(
     connection: &Connection,
     output: &Output,
 ) -> anyhow::Result<()> {
-    let folder = KeyFolder::open(&release.keys)?;
-    let keys = match release.draft {
-        Some(_) => Vec::new(),
-        None => folder.release_keys()?,
-    };
-    let server = Server::at(connection)?;
-    folder.compare(server.url(), server.root()?.as_deref())?;
-    let now = OffsetDateTime::now_utc();
-    let known = folder.verify(server.releases()?.as_deref(), now)?;
+    let desk = Desk::open(&release.keys, release.draft.as_deref(), connection)?;
+    let Desk { folder, server, known, now, keys } = desk;
     let built = built(release, output)?;
     let id = built.release_id();
     let others = match &known {

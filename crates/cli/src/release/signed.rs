@@ -11,7 +11,7 @@ use crate::server::Server;
 use anyhow::Context;
 use clap::Args;
 use lineside_trust::{Draft, ReleasesDraft, TrustedReleases, verify_releases};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
 
 #[derive(Args)]
@@ -33,17 +33,22 @@ pub struct Desk {
     pub server: Server,
     pub known: Option<KnownList>,
     pub now: OffsetDateTime,
-    keys: Vec<Signer>,
+    /// None where a draft is written instead.
+    pub keys: Vec<Signer>,
 }
 
 impl Desk {
-    /// Opens the folder of keys, and compares it with the server.
+    /// Opens the folder of keys, and compares it with the server. Who writes a `draft` needs no key here.
     ///
     /// # Errors
     /// Too few keys lie here to sign at once, or the server is not the one that they are for.
-    pub fn open(signed: &Signed, connection: &Connection) -> anyhow::Result<Desk> {
-        let folder = KeyFolder::open(&signed.keys)?;
-        let keys = match signed.draft {
+    pub fn open(
+        keys: &Path,
+        draft: Option<&Path>,
+        connection: &Connection,
+    ) -> anyhow::Result<Desk> {
+        let folder = KeyFolder::open(keys)?;
+        let keys = match draft {
             Some(_) => Vec::new(),
             None => folder.release_keys()?,
         };

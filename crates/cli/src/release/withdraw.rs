@@ -45,7 +45,8 @@ fn by_release_keys(
     connection: &Connection,
     output: &Output,
 ) -> anyhow::Result<()> {
-    let desk = Desk::open(&withdraw.signed, connection)?;
+    let Signed { keys, draft, .. } = &withdraw.signed;
+    let desk = Desk::open(keys, draft.as_deref(), connection)?;
     let mut next = desk.next();
     for path in &withdraw.releases {
         next.withdraw(path).map_err(|problem| anyhow!(problem))?;
