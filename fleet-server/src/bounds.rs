@@ -59,10 +59,10 @@ const DIGEST_DIGITS: usize = 12;
 /// Characters of a bundle's name or version.
 pub(crate) const NAME_CHARS_MAX: usize = 63;
 
+/// Devices of one server.
+pub(crate) const DEVICES_MAX: u64 = 10_000;
 /// Questions to devices that may be open at a time; further ones are refused.
 pub(crate) const QUESTIONS_MAX: usize = 8;
-/// Devices that one question goes to.
-pub(crate) const DEVICES_ASKED_MAX: u64 = 20_000;
 /// Bytes of all answers to one question. Devices that answer beyond it are told of as silent.
 pub(crate) const ANSWERS_BYTES_MAX: usize = 64 << 20;
 

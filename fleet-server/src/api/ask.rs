@@ -3,7 +3,7 @@
 use crate::api::Problem;
 use crate::api::caller::Administrator;
 use crate::api::extract::{Json, Path};
-use crate::bounds::{DEVICES_ASKED_MAX, SLOTS_MAX, TEXT_CHARS_MAX, short};
+use crate::bounds::{DEVICES_MAX, SLOTS_MAX, TEXT_CHARS_MAX, short};
 use crate::error::Error;
 use crate::fleet::Fleet;
 use axum::extract::State;
@@ -117,7 +117,7 @@ pub(crate) async fn ask(
 /// The devices by these names, or all.
 async fn devices(fleet: &Fleet, names: &BTreeSet<String>) -> Result<BTreeSet<DeviceId>, Error> {
     if names.is_empty() {
-        let all = fleet.registry.after("", DEVICES_ASKED_MAX).await?;
+        let all = fleet.registry.after("", DEVICES_MAX).await?;
         return Ok(all.into_iter().map(|device| device.id).collect());
     }
     let mut devices = BTreeSet::new();

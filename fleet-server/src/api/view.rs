@@ -3,10 +3,10 @@
 use crate::api::attention::attention;
 use crate::error::Error;
 use crate::fleet::Fleet;
-use crate::ingest::{EventShown, Names, Totals, time_shown};
-use crate::registry::{Device, ReleaseShown, unix_ms};
+use crate::ingest::{EventShown, Totals, time_shown};
+use crate::registry::{Device, Names, ReleaseShown};
 use crate::release::Assigned;
-use crate::store::from_row;
+use crate::store::{from_row, unix_ms};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};

@@ -3,18 +3,12 @@
 use crate::error::Error;
 use crate::ingest::Telemetry;
 use crate::ingest::stored::{EventShown, Totals, event_shown, totals_shown};
+use crate::registry::Names;
 use crate::store::from_row;
 use crate::store::tables::{device, event, received, stock, total};
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 use std::collections::BTreeMap;
-
-/// Names from the first to the last, both included.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Names<'a> {
-    pub first: &'a str,
-    pub last: &'a str,
-}
 
 /// Records of a device that were odd and are stored nevertheless.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

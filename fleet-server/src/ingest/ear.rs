@@ -5,7 +5,7 @@ use crate::error::{Error, chain};
 use crate::fleet::Fleet;
 use crate::ingest::twins::Twins;
 use crate::quiet::Quiet;
-use crate::registry::unix_ms;
+use crate::store::unix_ms;
 use lineside_wire::envelope::decode;
 use lineside_wire::name::DeviceId;
 use lineside_wire::topic::{Down, Up};

@@ -4,7 +4,8 @@ use crate::bounds::{
     EVENT_BYTES_MAX, INTERVAL_BYTES_MAX, RECORDS_MAX, ROWS_AT_ONCE, SLOTS_MAX, TELEMETRY_BYTES_MAX,
 };
 use crate::error::Error;
-use crate::ingest::record::{OTHER_SLOTS, Taken, View, slot_shown, sum};
+use crate::ingest::record::{Taken, View, sum};
+use crate::registry::{OTHER_SLOTS, slot_shown};
 use crate::store::tables::{event, interval, stock, total};
 use crate::store::{from_row, to_row};
 use lineside_wire::name::DeviceId;

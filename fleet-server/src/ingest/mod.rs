@@ -12,10 +12,8 @@ mod stored;
 mod telemetry;
 mod twins;
 
-pub(crate) use across::Names;
 pub(crate) use carried::{Imported, import};
 pub(crate) use ear::{Ear, Heard};
 pub(crate) use pace::{Pace, Turns};
-pub(crate) use record::slot_shown;
 pub(crate) use stored::{EventShown, IntervalShown, Totals, time_shown};
 pub(crate) use telemetry::Telemetry;

@@ -3,12 +3,7 @@
 use crate::bounds::{MESSAGE_RECORDS_MAX, NAME_CHARS_MAX, NUMBER_MAX, short};
 use crate::store::to_row;
 use lineside_wire::envelope::decode;
-use lineside_wire::name::SlotName;
 use lineside_wire::v1::{self, Body, Counts, Event, Interval, ReleaseRef};
-
-/// What is summed up or shown for slots that have no proper name, or are too many. No slot has
-/// this name.
-pub(crate) const OTHER_SLOTS: &str = "(others)";
 
 /// A record whose number fits the database.
 #[derive(Debug, Clone)]
@@ -63,11 +58,6 @@ fn taken(record: v1::Record) -> Result<Taken, String> {
     };
     let (boot, sequence) = (to_row(record.boot), to_row(record.sequence));
     Ok(Taken { boot, sequence, backfill: record.backfill, body: record.body, view })
-}
-
-/// A slot as it is kept: its name, or [`OTHER_SLOTS`] if it is none.
-pub(crate) fn slot_shown(slot: &str) -> String {
-    slot.parse::<SlotName>().map_or_else(|_| OTHER_SLOTS.into(), String::from)
 }
 
 /// A release as people write it.

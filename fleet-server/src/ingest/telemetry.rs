@@ -6,11 +6,11 @@ use crate::fleet::Fleet;
 use crate::ingest::ear::unreadable;
 use crate::ingest::keep::Bounds;
 use crate::ingest::ranges::Received;
-use crate::ingest::record::{Taken, View, slot_shown};
+use crate::ingest::record::{Taken, View};
 use crate::ingest::{keep, ranges, record, repeats};
-use crate::registry::unix_ms;
+use crate::registry::slot_shown;
 use crate::store::tables::{device, event, interval};
-use crate::store::{Store, from_row, to_row};
+use crate::store::{Store, from_row, to_row, unix_ms};
 use lineside_wire::name::DeviceId;
 use lineside_wire::range_set::RangeSet;
 use lineside_wire::v1::{Ack, Interval};
@@ -221,8 +221,9 @@ fn event_row(device: &DeviceId, record: &Taken, view: &View) -> event::ActiveMod
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ingest::across::{Names, Odd};
+    use crate::ingest::across::Odd;
     use crate::ingest::keep::Amount;
+    use crate::registry::Names;
     use crate::registry::{NewDevice, Registry};
     use lineside_wire::v1::{self, Body, Event, Record};
 

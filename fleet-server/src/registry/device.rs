@@ -1,11 +1,11 @@
 //! Adding devices and knowing them again.
 
 use crate::access::{ADMINISTRATOR, random_hex, same};
-use crate::bounds::SLOTS_MAX;
+use crate::bounds::{DEVICES_MAX, SLOTS_MAX};
 use crate::error::Error;
 use crate::registry::SlotReported;
 use crate::store::tables::{assignment, device, event, interval, receipt, received, stock, total};
-use crate::store::{Store, from_row, to_row};
+use crate::store::{Store, from_row, to_row, unix_ms};
 use lineside_bundle::Digest;
 use lineside_trust::{PublicKey, ReceiptSpec};
 use lineside_wire::name::DeviceId;
@@ -21,8 +21,6 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
-/// Devices of one server.
-const DEVICES_MAX: u64 = 10_000;
 /// Longest site, label or value in bytes.
 const TEXT_BYTES_MAX: usize = 200;
 /// Labels of a device.
@@ -420,11 +418,6 @@ fn check_texts(new: &NewDevice) -> Result<(), Error> {
 /// a slow hash would only make each connection of a device slow.
 fn hash(password: &str) -> String {
     Digest::of(password.as_bytes()).hex()
-}
-
-/// Milliseconds since 1970.
-pub(crate) fn unix_ms(time: OffsetDateTime) -> i64 {
-    i64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What a device says that its slots hold, in the words that people read.
 
 use crate::bounds::{NAME_CHARS_MAX, TEXT_CHARS_MAX, sentence, short};
-use crate::ingest::slot_shown;
+use crate::registry::slot_shown;
 use lineside_bundle::Digest;
 use lineside_wire::v1::{ReleaseRef, SlotStatus, phase};
 use serde::{Deserialize, Serialize};

@@ -2,11 +2,10 @@
 
 use crate::bounds::SLOTS_MAX;
 use crate::error::Error;
-use crate::ingest::Names;
-use crate::registry::{SlotReported, unix_ms};
+use crate::registry::{Names, SlotReported};
 use crate::release::{Released, Repository, ServerKeys, SignedDocuments};
 use crate::store::tables::{assignment, device};
-use crate::store::{Store, Writing, from_row, to_row};
+use crate::store::{Store, Writing, from_row, to_row, unix_ms};
 use lineside_bundle::{Digest, ReleaseId};
 use lineside_trust::{
     AssignmentSpec, Root, SignedRelease, agree, recall_assignment, sign_assignment,

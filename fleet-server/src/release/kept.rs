@@ -1,9 +1,8 @@
 //! Signed documents in the database, byte for byte, by kind and version.
 
 use crate::error::Error;
-use crate::registry::unix_ms;
 use crate::store::tables::document;
-use crate::store::{Store, Writing, to_row};
+use crate::store::{Store, Writing, to_row, unix_ms};
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use std::sync::Arc;
 use time::OffsetDateTime;

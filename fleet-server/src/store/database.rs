@@ -11,6 +11,7 @@ use sea_orm::{
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
+use time::OffsetDateTime;
 use tokio::sync::{Mutex, MutexGuard};
 
 /// Version of the tables. A database of another version is not touched.
@@ -299,6 +300,11 @@ pub(crate) fn to_row(count: u64) -> i64 {
 /// A count as the database kept it.
 pub(crate) fn from_row(count: i64) -> u64 {
     u64::try_from(count).unwrap_or(0)
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn unix_ms(time: OffsetDateTime) -> i64 {
+    i64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

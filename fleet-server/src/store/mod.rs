@@ -4,5 +4,5 @@ mod database;
 mod folder;
 pub(crate) mod tables;
 
-pub(crate) use database::{Store, Writing, from_row, is_full, to_row};
+pub(crate) use database::{Store, Writing, from_row, is_full, to_row, unix_ms};
 pub(crate) use folder::{DataFolder, Readers};
