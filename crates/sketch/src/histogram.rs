@@ -161,8 +161,11 @@ impl Histogram {
     }
 
     fn count_in(&mut self, bucket: i32, count: u64) {
-        let counted = self.buckets.entry(bucket).or_insert(0);
-        *counted = counted.saturating_add(count);
+        if let Some(counted) = self.buckets.get_mut(&bucket) {
+            *counted = counted.saturating_add(count);
+            return;
+        }
+        self.buckets.insert(bucket, count);
         // Which buckets are left depends on all values together, never on their order: the largest
         // magnitudes ever seen.
         match bucket.signum() {
