@@ -2,19 +2,18 @@
 
 use crate::artifact::Artifacts;
 use crate::error::Error;
-use crate::release::ServerKeys;
 use crate::release::kept::{Kept, Kind};
+use crate::release::{Released, ServerKeys};
 use crate::store::tables::document;
 use crate::store::{Store, from_row};
 use lineside_bundle::Digest;
 use lineside_trust::{
-    Root, Seen, SignedRelease, TrustError, TrustedReleases, TrustedTargets, verify_delegated,
-    verify_releases,
+    Root, Seen, TrustError, TrustedReleases, TrustedTargets, verify_delegated, verify_releases,
 };
 use lineside_wire::name::RoleName;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 
 /// Largest list of releases in bytes. A device gets it with its assignment in one message.
 pub(crate) const RELEASES_BYTES_MAX: usize = 512 << 10;
@@ -25,8 +24,6 @@ pub(crate) const ROOT_BYTES_MAX: usize = 64 << 10;
 pub(crate) const ROLE_BYTES_MAX: usize = 32 << 10;
 /// Roles that a list of releases may name besides the release keys.
 const ROLES_MAX: usize = 24;
-/// How long before a date is past people are told of it.
-const WARNED: Duration = Duration::days(30);
 /// Largest file of a delegated role that is no release, in bytes: a site's policy.
 pub(crate) const FILE_BYTES_MAX: u64 = 64 << 10;
 
@@ -34,54 +31,9 @@ pub(crate) const FILE_BYTES_MAX: u64 = 64 << 10;
 #[derive(Clone)]
 pub(crate) struct SignedDocuments {
     store: Arc<Store>,
-    kept: Kept,
+    pub(super) kept: Kept,
     artifacts: Artifacts,
     keys: Arc<ServerKeys>,
-}
-
-/// The list of releases that holds, its bytes, and what holds of those whom it names.
-pub(crate) struct Released {
-    pub releases: TrustedReleases,
-    delegated: BTreeMap<String, TrustedTargets>,
-    /// Roles whose lists do not hold, or are not here.
-    lapsed: BTreeSet<String>,
-}
-
-impl Released {
-    /// The release at `path`, by the release keys or the first role that may sign it. Where a role in
-    /// the way says nothing that holds, nobody after it is asked: a device does not either.
-    pub fn get(&self, path: &str) -> Option<&SignedRelease> {
-        if let Some(release) = self.releases.get(path) {
-            return Some(release);
-        }
-        for role in self.releases.delegates_for(path) {
-            let release = self.delegated.get(role)?.releases().get(path);
-            if release.is_some() {
-                return release;
-            }
-        }
-        None
-    }
-
-    /// Whether a role that may sign what is at `path` has no list that holds now: its date is past, its
-    /// keys were replaced, or it was lost with this server's disk, until somebody signs it anew.
-    pub fn awaits(&self, path: &str) -> bool {
-        let roles = self.releases.delegates_for(path);
-        self.get(path).is_none() && roles.into_iter().any(|role| self.lapsed.contains(role))
-    }
-
-    /// All releases: those of the release keys, then those of the roles.
-    pub fn iter(&self) -> impl Iterator<Item = &SignedRelease> {
-        let delegated = self.delegated.values().flat_map(|targets| targets.releases().values());
-        self.releases.iter().chain(delegated)
-    }
-
-    /// Digest and size of a file that is no release, from the first of the roles that may sign it.
-    pub fn file(&self, path: &str) -> Option<(Digest, u64)> {
-        let roles = self.releases.delegates_for(path);
-        let signed = roles.into_iter().filter_map(|role| self.delegated.get(role));
-        signed.filter_map(|targets| targets.files().get(path)).next().copied()
-    }
 }
 
 /// A list of releases that may be accepted.
@@ -336,55 +288,6 @@ impl SignedDocuments {
         Ok(rows.into_iter().map(|row| (from_row(row.version), row.bytes)).collect())
     }
 
-    /// What of all that people have signed holds no longer, or not for long any more, a sentence each.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn dates_trouble(&self, now: OffsetDateTime) -> Result<Vec<String>, Error> {
-        let Some(row) = self.kept.newest(Kind::Releases).await? else { return Ok(vec![]) };
-        let (root, soon) = (self.root().await?, now + WARNED);
-        let list = match verify_releases(&root, &row.bytes, None, now) {
-            Ok(list) => list,
-            Err(error) => {
-                return Ok(vec![format!(
-                    "no list of releases holds, so nothing can be assigned, and devices install nothing \
-                     new: {error}. What runs goes on. Next: {}",
-                    next_of(&error)
-                )]);
-            }
-        };
-        let mut sentences = Vec::new();
-        let mut soon_over = |error: TrustError| {
-            sentences.push(format!(
-                "in less than {} days nothing new will be installed: {error}. Next: {}",
-                WARNED.whole_days(),
-                next_of(&error)
-            ));
-        };
-        verify_releases(&root, &row.bytes, None, soon).err().map(&mut soon_over);
-        let mut lapsed = Vec::new();
-        for role in list.delegates() {
-            let Some(row) = self.kept.newest(Kind::Role(role)).await? else { continue };
-            match verify_delegated(&list, role, &row.bytes, None, now) {
-                Err(error) => lapsed.push(format!(
-                    "what {role} has signed holds no longer, and his releases wait until he signs anew: \
-                     {error}"
-                )),
-                Ok(_) => {
-                    let holds = verify_delegated(&list, role, &row.bytes, None, soon);
-                    if let Err(error) = holds {
-                        lapsed.push(format!(
-                            "in less than {} days what {role} has signed will hold no longer: {error}",
-                            WARNED.whole_days()
-                        ));
-                    }
-                }
-            }
-        }
-        sentences.extend(lapsed);
-        Ok(sentences)
-    }
-
     /// Version of the newest root, 0 if there is none.
     ///
     /// # Errors
@@ -519,17 +422,6 @@ pub(crate) fn taken_at(row: &document::Model) -> OffsetDateTime {
 
 fn seen(row: &document::Model) -> Seen {
     Seen { version: from_row(row.version), digest: Digest::of(&row.bytes) }
-}
-
-/// What people do where a document holds no longer.
-fn next_of(error: &TrustError) -> &'static str {
-    match error {
-        TrustError::Expired { document: "root", .. } => {
-            "`lineside keys draft --from keys/root.json`, signed by enough root keys, and `lineside keys \
-             publish`"
-        }
-        _ => "`lineside release` with any bundle that is released signs the list anew",
-    }
 }
 
 fn nothing_released() -> Error {

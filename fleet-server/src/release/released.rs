@@ -1,0 +1,50 @@
+//! What is released, by the release keys and by those to whom they have delegated.
+
+use lineside_bundle::Digest;
+use lineside_trust::{SignedRelease, TrustedReleases, TrustedTargets};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The list of releases that holds, its bytes, and what holds of those whom it names.
+pub(crate) struct Released {
+    pub releases: TrustedReleases,
+    pub(super) delegated: BTreeMap<String, TrustedTargets>,
+    /// Roles whose lists do not hold, or are not here.
+    pub(super) lapsed: BTreeSet<String>,
+}
+
+impl Released {
+    /// The release at `path`, by the release keys or the first role that may sign it. Where a role in
+    /// the way says nothing that holds, nobody after it is asked: a device does not either.
+    pub fn get(&self, path: &str) -> Option<&SignedRelease> {
+        if let Some(release) = self.releases.get(path) {
+            return Some(release);
+        }
+        for role in self.releases.delegates_for(path) {
+            let release = self.delegated.get(role)?.releases().get(path);
+            if release.is_some() {
+                return release;
+            }
+        }
+        None
+    }
+
+    /// Whether a role that may sign what is at `path` has no list that holds now: its date is past, its
+    /// keys were replaced, or it was lost with this server's disk, until somebody signs it anew.
+    pub fn awaits(&self, path: &str) -> bool {
+        let roles = self.releases.delegates_for(path);
+        self.get(path).is_none() && roles.into_iter().any(|role| self.lapsed.contains(role))
+    }
+
+    /// All releases: those of the release keys, then those of the roles.
+    pub fn iter(&self) -> impl Iterator<Item = &SignedRelease> {
+        let delegated = self.delegated.values().flat_map(|targets| targets.releases().values());
+        self.releases.iter().chain(delegated)
+    }
+
+    /// Digest and size of a file that is no release, from the first of the roles that may sign it.
+    pub fn file(&self, path: &str) -> Option<(Digest, u64)> {
+        let roles = self.releases.delegates_for(path);
+        let signed = roles.into_iter().filter_map(|role| self.delegated.get(role));
+        signed.filter_map(|targets| targets.files().get(path)).next().copied()
+    }
+}
