@@ -213,7 +213,9 @@ fn on_a_disk_that_can_only_be_read_what_is_committed_runs_and_nothing_is_given_a
 fn told_as_lost(device: &Device) -> Vec<String> {
     let store = Store::look_into(&device.folder.path().join("state")).unwrap();
     let spool = Spool::open(store.database(), u64::MAX, u64::MAX).unwrap();
-    let Some((message, _)) = spool.batch(0, |_| Pace::Company).unwrap() else { return Vec::new() };
+    let Some((message, _)) = spool.waiting().batch(0, |_| Pace::Company).unwrap() else {
+        return Vec::new();
+    };
     let records = decode::<Telemetry>(&message).unwrap().records.into_iter();
     let events = records.filter_map(|record| match record.read().unwrap() {
         Body::Event(event) if event.kind == event::STATE_LOST => Some(event.text),

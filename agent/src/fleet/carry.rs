@@ -85,14 +85,14 @@ impl Carrier {
         // Read anew each time: the folder may have been made again while the agent runs.
         let device = Device::name(&self.device_dir)?;
         let key = Device::report_key(&self.device_dir)?;
-        let load = self.telemetry.load(REPORT_BYTES_MAX - OTHER_BYTES).await?;
+        let (load, waiting) = self.telemetry.load(REPORT_BYTES_MAX - OTHER_BYTES).await?;
         let versions = *self.updates.versions().borrow();
         let mut messages = vec![envelope::encode(&self.reporter.status(versions))?];
         // For a server that was set back since: it cannot ask.
         if let Some(assignment) = block_in_place(|| self.updates.assignment())? {
             messages.push(envelope::encode(&Reminder { assignment })?);
         }
-        messages.extend(load.messages);
+        messages.extend(waiting);
         let bytes = seal_report(&device, load.number, &messages, &key);
         let carried = Carried {
             device: device.to_string(),

@@ -6,7 +6,8 @@ use crate::database::{Database, Trouble};
 use crate::error::chain;
 use crate::fleet::status::release_ref;
 use crate::telemetry::resources;
-use crate::telemetry::spool::{Batch, Key, Load, Pace, Spool, SpoolError};
+use crate::telemetry::sending::Sending;
+use crate::telemetry::spool::{Batch, Key, Load, Pace, Spool, SpoolError, Waiting};
 use crate::telemetry::summarise::Summariser;
 use crate::worker::Witness;
 use crate::worker::route::Settled;
@@ -29,12 +30,6 @@ use tokio::time::timeout;
 const PENDING_MAX: usize = 1000;
 /// How often the open intervals are written: what a power cut may cost of a summary.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
-/// How long the server may take to say that records are stored, before they are sent again.
-const ACKNOWLEDGE_MAX: Duration = Duration::from_secs(15);
-/// How often a record is sent together with others before it is sent by itself.
-const IN_COMPANY_MAX: u32 = 2;
-/// Records of which it is known how often they were sent.
-const TIMES_MAX: usize = 10_000;
 /// Longest text of an event, in characters.
 const TEXT_CHARS_MAX: usize = 1000;
 
@@ -62,7 +57,10 @@ pub struct TelemetryHandle {
 
 struct Shared {
     state_dir: PathBuf,
+    /// Held while something is written, and never while something is read: a slot's driver has its
+    /// reports written.
     spool: Mutex<Spool>,
+    waiting: Waiting,
     counting: Mutex<Counting>,
     /// Rung when there is something to write.
     pending: Notify,
@@ -84,46 +82,6 @@ struct Counting {
     changed: bool,
 }
 
-#[derive(Default)]
-struct Sending {
-    /// When records were sent that nobody has acknowledged.
-    under_way: BTreeMap<Key, Instant>,
-    /// How often records were sent that nobody has acknowledged.
-    times: BTreeMap<Key, u32>,
-    /// Records below this number waited out an interruption.
-    fresh: u64,
-}
-
-impl Sending {
-    fn sent(&mut self, keys: Vec<Key>, now: Instant) {
-        if self.times.len() > TIMES_MAX {
-            // Some of them gave way meanwhile. Those that are left go with others again.
-            self.times.clear();
-        }
-        for key in keys {
-            *self.times.entry(key).or_insert(0) += 1;
-            self.under_way.insert(key, now);
-        }
-    }
-
-    /// Forgets what the server has.
-    fn stored(&mut self, ack: &Ack) {
-        let is_stored = |key: &Key| {
-            key.0 == ack.boot && ack.ranges.iter().any(|(a, b)| (*a..=*b).contains(&key.1))
-        };
-        self.under_way.retain(|key, _| !is_stored(key));
-        self.times.retain(|key, _| !is_stored(key));
-    }
-
-    /// How records are sent that have been sent before. A server that cannot read one record of a
-    /// message stores none of it: what went unanswered repeatedly must not take others with it.
-    fn paces(&self) -> BTreeMap<Key, Pace> {
-        let alone = self.times.iter().filter(|(_, times)| **times >= IN_COMPANY_MAX);
-        let alone = alone.map(|(key, _)| (*key, Pace::Alone));
-        alone.chain(self.under_way.keys().map(|key| (*key, Pace::Wait))).collect()
-    }
-}
-
 impl TelemetryHandle {
     /// Takes up the spool and starts to write. Must be called within a tokio runtime.
     ///
@@ -140,6 +98,7 @@ impl TelemetryHandle {
         }
         let shared = Shared {
             state_dir: parts.state_dir,
+            waiting: spool.waiting(),
             spool: Mutex::new(spool),
             counting: Mutex::new(Counting { slots, ..Counting::default() }),
             pending: Notify::new(),
@@ -189,10 +148,8 @@ impl TelemetryHandle {
 
     /// The connection is new: what was sent before may have been lost with the old one.
     pub fn connected(&self) {
-        let mut sending = lock(&self.shared.sending);
-        sending.under_way.clear();
-        sending.fresh = self.shared.next.load(Ordering::Relaxed);
-        drop(sending);
+        let next = self.shared.next.load(Ordering::Relaxed);
+        lock(&self.shared.sending).begin_anew(next);
         self.shared.records.notify_one();
     }
 
@@ -201,14 +158,12 @@ impl TelemetryHandle {
     pub async fn next_batch(&self) -> Option<Batch> {
         let shared = self.shared.clone();
         let batch = spawn_blocking(move || {
-            let now = Instant::now();
             let mut sending = lock(&shared.sending);
-            sending.under_way.retain(|_, sent| now.duration_since(*sent) < ACKNOWLEDGE_MAX);
-            let paces = sending.paces();
-            let fresh = sending.fresh;
+            sending.give_up(Instant::now());
+            let (paces, fresh) = (sending.paces(), sending.fresh());
             drop(sending);
             let pace = |key: &Key| paces.get(key).copied().unwrap_or(Pace::Company);
-            lock(&shared.spool).batch(fresh, pace)
+            shared.waiting.batch(fresh, pace)
         });
         match batch.await {
             Ok(Ok(batch)) => batch,
@@ -220,16 +175,21 @@ impl TelemetryHandle {
         }
     }
 
-    /// What waits, for a file of at most so many bytes. It waits on: whoever carries the file may lose
-    /// it.
+    /// What waits, for a file of at most so many bytes, as messages. It waits on: whoever carries the
+    /// file may lose it.
     ///
     /// # Errors
     /// [`SpoolError`].
-    pub async fn load(&self, bytes_max: usize) -> Result<Load, SpoolError> {
+    pub async fn load(&self, bytes_max: usize) -> Result<(Load, Vec<Vec<u8>>), SpoolError> {
         self.flush().await;
         let shared = self.shared.clone();
-        let load = spawn_blocking(move || lock(&shared.spool).load(bytes_max, now_unix_ms())).await;
-        load.unwrap_or_else(|error| Err(SpoolError::Record(error.to_string())))
+        let load = spawn_blocking(move || {
+            let mut messages = Vec::new();
+            let take = |message| messages.push(message);
+            let load = shared.waiting.load(bytes_max, now_unix_ms(), take)?;
+            Ok((load, messages))
+        });
+        load.await.unwrap_or_else(|error| Err(SpoolError::Record(error.to_string())))
     }
 
     /// These records are on their way.
@@ -458,23 +418,47 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::database::tests::in_memory;
 
-    #[test]
-    fn a_record_that_nobody_acknowledges_is_soon_sent_by_itself() {
-        let mut sending = Sending::default();
-        let pace = |sending: &Sending, key| sending.paces().get(&key).copied();
-        let now = Instant::now();
-        for _ in 0..IN_COMPANY_MAX {
-            assert_ne!(pace(&sending, (1, 7)), Some(Pace::Alone));
-            sending.sent(vec![(1, 7)], now);
-            assert_eq!(pace(&sending, (1, 7)), Some(Pace::Wait));
-            sending.under_way.clear();
+    #[tokio::test]
+    async fn a_slot_is_not_held_up_while_a_file_is_written_of_all_that_waits() {
+        let slot: SlotName = "line".parse().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let telemetry = TelemetryHandle::open(TelemetryParts {
+            database: in_memory(),
+            state_dir: folder.path().to_owned(),
+            boot: 1,
+            interval: Duration::from_secs(3600),
+            spool_bytes_max: 1 << 20,
+            slots: vec![slot.clone()],
+        })
+        .unwrap();
+        for _ in 0..500 {
+            telemetry.event("line", event::ALARM, "high");
         }
-        assert_eq!(pace(&sending, (1, 7)), Some(Pace::Alone));
-        assert_eq!(pace(&sending, (1, 8)), None);
-        for sequence in 0..100_000 {
-            sending.sent(vec![(2, sequence)], now);
+        assert!(telemetry.flush().await);
+        // Whoever writes the file stands still at each message until the slot has gone on.
+        let (at, mut at_message) = tokio::sync::mpsc::channel::<()>(1);
+        let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();
+        let waiting = telemetry.shared.waiting.clone();
+        let file = spawn_blocking(move || {
+            let take = |_| {
+                at.blocking_send(()).unwrap();
+                may_go_on.recv().unwrap();
+            };
+            waiting.load(1 << 20, 1, take).unwrap()
+        });
+        let mut number = 0;
+        while at_message.recv().await.is_some() {
+            let (kind, release, text) = (ReportKind::Committed, None, "it stays".into());
+            let report = Report { number, kind, release, text };
+            let told = timeout(Duration::from_secs(30), telemetry.report(&slot, &report));
+            assert!(told.await.expect("the slot is held up"));
+            assert!(telemetry.next_batch().await.is_some());
+            go_on.send(()).unwrap();
+            number += 1;
         }
-        assert!(sending.times.len() <= TIMES_MAX + 1);
+        assert_eq!(file.await.unwrap(), Load { number: 1, records: 500, more: false });
+        assert_eq!(number, 3, "messages of at most 200 records");
     }
 }

@@ -6,6 +6,7 @@
 
 mod handle;
 mod resources;
+mod sending;
 pub mod spool;
 pub mod summarise;
 

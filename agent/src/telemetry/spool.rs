@@ -3,13 +3,19 @@
 //! Two tables, because events outlive intervals: where the bound is reached the oldest intervals
 //! give way first. What gave way shows as a gap in the numbers, and is told by a record of its own.
 
+mod carried;
+mod waiting;
+
+pub use carried::Load;
+pub use waiting::{Batch, Pace, Waiting};
+
 use crate::database::Database;
 use crate::failpoint;
+use carried::{CARRIED, CARRIED_TO};
 use lineside_update::Report;
-use lineside_wire::envelope::encode;
-use lineside_wire::v1::{Ack, Body, Interval, Record, Telemetry, record};
+use lineside_wire::v1::{Ack, Body, Interval, Record, record};
 use redb::{ReadableTable, Table, TableDefinition, TableHandle, WriteTransaction};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Start of the device, and number of the record within it.
@@ -22,55 +28,12 @@ const EVENTS: Numbered = TableDefinition::new("spool/events");
 const OPEN: TableDefinition<&str, &[u8]> = TableDefinition::new("spool/open");
 /// Slot: the number of the last report of the update engine that was taken.
 const REPORTED: TableDefinition<&str, u64> = TableDefinition::new("spool/reported");
-/// The number of the last report that was written for a file, under [`LAST`], and of the last one for
-/// which the server has given a receipt, under [`RECEIVED`].
-const CARRIED: TableDefinition<&str, u64> = TableDefinition::new("spool/carried");
-const LAST: &str = "last";
-const RECEIVED: &str = "received";
-/// By table: the last record that was written into a report. All before it were as well, or are gone:
-/// a report takes the oldest of each table, and what is new comes behind them.
-const CARRIED_TO: TableDefinition<&str, Key> = TableDefinition::new("spool/carried-to");
-
-/// Records that one message may carry.
-const BATCH_RECORDS_MAX: usize = 200;
-/// Bytes of bodies that one message may carry.
-const BATCH_BYTES_MAX: usize = 256 << 10;
 /// Largest body of a record, in bytes: a message must have room for one.
 const BODY_BYTES_MAX: usize = 512 << 10;
 /// Bytes that the database needs for a record besides its body, roughly.
 const RECORD_BYTES: u64 = 48;
-/// Highest number of a report that a clock may ask for: it may show anything, and there must be
-/// numbers after it.
-const REPORT_NUMBER_BY_CLOCK_MAX: u64 = 1 << 52;
 /// Ranges of an acknowledgement that are looked at.
 const ACK_RANGES_MAX: usize = 4096;
-
-/// When a record is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pace {
-    /// Not now: it is on its way.
-    Wait,
-    /// With others.
-    Company,
-    /// By itself: it went unanswered, and may be what the server cannot read.
-    Alone,
-}
-
-/// A message, and the keys of the records in it.
-pub type Batch = (Vec<u8>, Vec<Key>);
-
-/// Records for a file that somebody carries to the server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Load {
-    /// The number of the report, above that of each before.
-    pub number: u64,
-    /// The records, as messages.
-    pub messages: Vec<Vec<u8>>,
-    /// How many they are.
-    pub records: usize,
-    /// Whether there are more than found a place.
-    pub more: bool,
-}
 
 /// Why the spool does not answer.
 #[derive(Debug, thiserror::Error)]
@@ -174,6 +137,11 @@ impl Spool {
         let (next, bytes) = self.count().ok()?;
         self.bytes = bytes;
         Some(next)
+    }
+
+    /// What waits in it. Who reads it keeps nobody waiting who writes.
+    pub fn waiting(&self) -> Waiting {
+        Waiting { database: self.database.clone(), boot: self.boot }
     }
 
     /// The number that the next record gets.
@@ -308,108 +276,6 @@ impl Spool {
         })
     }
 
-    /// The next records to be sent, events first, oldest first, as one message and the keys of its
-    /// records; none if there are none. Records of earlier starts, and those below `fresh`, waited
-    /// out an interruption. `pace` says what is not to be sent now, and what only by itself.
-    ///
-    /// # Errors
-    /// [`SpoolError`].
-    pub fn batch(
-        &self,
-        fresh: u64,
-        pace: impl Fn(&Key) -> Pace,
-    ) -> Result<Option<Batch>, SpoolError> {
-        let transaction = self.database.begin_read()?;
-        let (mut records, mut keys, mut bytes) = (Vec::new(), Vec::new(), 0);
-        let mut alone = None;
-        for table in [EVENTS, INTERVALS] {
-            for entry in transaction.open_table(table)?.iter()? {
-                let (key, value) = entry?;
-                let (key, (code, body)) = (key.value(), value.value());
-                let (boot, sequence) = key;
-                let backfill = boot != self.boot || sequence < fresh;
-                let record = || Record { boot, sequence, backfill, code, body: body.to_vec() };
-                match pace(&key) {
-                    Pace::Wait => continue,
-                    Pace::Alone => {
-                        alone.get_or_insert_with(|| (record(), key));
-                        continue;
-                    }
-                    Pace::Company => {}
-                }
-                let full = records.len() >= BATCH_RECORDS_MAX;
-                if full || (bytes + body.len() > BATCH_BYTES_MAX && !records.is_empty()) {
-                    break;
-                }
-                bytes += body.len();
-                records.push(record());
-                keys.push(key);
-            }
-        }
-        if records.is_empty()
-            && let Some((record, key)) = alone
-        {
-            (records, keys) = (vec![record], vec![key]);
-        }
-        if records.is_empty() {
-            return Ok(None);
-        }
-        let message = encode(&Telemetry { records })
-            .map_err(|error| SpoolError::Record(error.to_string()))?;
-        Ok(Some((message, keys)))
-    }
-
-    /// All records for a file, oldest first, in messages of at most `bytes_max` together. They stay
-    /// until the server says that it has stored them. `now_unix_ms` is what the device takes for the
-    /// time: a device whose state was lost goes on with higher numbers by it.
-    ///
-    /// # Errors
-    /// [`SpoolError`].
-    pub fn load(&mut self, bytes_max: usize, now_unix_ms: i64) -> Result<Load, SpoolError> {
-        let (mut messages, mut taken, mut bytes) = (Vec::new(), BTreeSet::new(), 0);
-        let mut more = false;
-        // Whatever waits for a file waited out an interruption.
-        let waits = |taken: &BTreeSet<Key>, key: &Key| match taken.contains(key) {
-            true => Pace::Wait,
-            false => Pace::Company,
-        };
-        while let Some((message, keys)) = self.batch(u64::MAX, |key| waits(&taken, key))? {
-            bytes += message.len();
-            if bytes > bytes_max {
-                more = true;
-                break;
-            }
-            messages.push(message);
-            taken.extend(keys);
-        }
-        // Written before it is used: no two reports have one number.
-        let transaction = self.database.begin_write()?;
-        let number = {
-            let mut table = transaction.open_table(CARRIED)?;
-            let last = table.get(LAST)?.map_or(0, |last| last.value());
-            let now = u64::try_from(now_unix_ms).unwrap_or(0).min(REPORT_NUMBER_BY_CLOCK_MAX);
-            let number = now.max(last + 1);
-            table.insert(LAST, number)?;
-            let mut carried_to = transaction.open_table(CARRIED_TO)?;
-            for records in [INTERVALS, EVENTS] {
-                let mut last = None;
-                for entry in transaction.open_table(records)?.iter()? {
-                    match entry?.0.value() {
-                        key if taken.contains(&key) => last = Some(key),
-                        _ => break,
-                    }
-                }
-                let before = carried_to.get(records.name())?.map(|key| key.value());
-                if let Some(last) = last.max(before) {
-                    carried_to.insert(records.name(), last)?;
-                }
-            }
-            number
-        };
-        transaction.commit()?;
-        Ok(Load { number, messages, records: taken.len(), more })
-    }
-
     /// Removes what the server has stored.
     ///
     /// # Errors
@@ -421,40 +287,6 @@ impl Spool {
             freed.of(&mut transaction.open_table(table)?, ack, (u64::MAX, u64::MAX))?;
         }
         self.let_go(transaction, &freed)
-    }
-
-    /// Removes what the server has `stored` of report `number`, by its receipt; gives how many records
-    /// that were. What was never written into a report stays, whatever the receipt says.
-    ///
-    /// # Errors
-    /// [`SpoolError`]; nothing was removed.
-    pub fn received(&mut self, number: u64, stored: &[Ack]) -> Result<usize, SpoolError> {
-        let transaction = self.database.begin_write()?;
-        let mut freed = Freed::default();
-        {
-            let mut carried = transaction.open_table(CARRIED)?;
-            let last = carried.get(LAST)?.map_or(0, |last| last.value());
-            let seen = carried.get(RECEIVED)?.map_or(0, |seen| seen.value());
-            if number > last {
-                return Err(SpoolError::Unwritten { number, last });
-            }
-            if number < seen {
-                return Err(SpoolError::Outdated { number, seen });
-            }
-            carried.insert(RECEIVED, number)?;
-            let carried_to = transaction.open_table(CARRIED_TO)?;
-            for records in [INTERVALS, EVENTS] {
-                let Some(last) = carried_to.get(records.name())?.map(|key| key.value()) else {
-                    continue;
-                };
-                let mut table = transaction.open_table(records)?;
-                for ack in stored {
-                    freed.of(&mut table, ack, last)?;
-                }
-            }
-        }
-        self.let_go(transaction, &freed)?;
-        Ok(freed.records)
     }
 
     /// Has it on the medium that records are gone.
@@ -517,14 +349,14 @@ mod tests {
     use crate::database::tests::in_memory;
     use lineside_update::ReportKind;
     use lineside_wire::envelope::decode;
-    use lineside_wire::v1::{Event, event};
+    use lineside_wire::v1::{Event, Telemetry, event};
 
-    fn event(text: &str) -> Body {
+    pub(super) fn event(text: &str) -> Body {
         let (slot, text) = ("line".into(), text.into());
         Body::Event(Event { slot, kind: event::ALARM, release: None, text, at_unix_ms: 1 })
     }
 
-    fn interval(frames: u64) -> Body {
+    pub(super) fn interval(frames: u64) -> Body {
         Body::Interval(Box::new(open_interval(frames)))
     }
 
@@ -554,12 +386,17 @@ mod tests {
         }
     }
 
-    fn none() -> BTreeMap<String, Option<Interval>> {
+    pub(super) fn none() -> BTreeMap<String, Option<Interval>> {
         BTreeMap::new()
     }
 
-    fn keys(spool: &Spool) -> Vec<Key> {
-        spool.batch(0, |_| Pace::Company).unwrap().map(|(_, keys)| keys).unwrap_or_default()
+    pub(super) fn keys(spool: &Spool) -> Vec<Key> {
+        spool
+            .waiting()
+            .batch(0, |_| Pace::Company)
+            .unwrap()
+            .map(|(_, keys)| keys)
+            .unwrap_or_default()
     }
 
     #[test]
@@ -569,7 +406,7 @@ mod tests {
         spool.write(&[interval(1), event("a"), interval(2)], &none()).unwrap();
         assert_eq!(keys(&spool), [(1, 1), (1, 0), (1, 2)], "events come first");
         let pace = |key: &Key| if *key == (1, 2) { Pace::Wait } else { Pace::Company };
-        let (message, _) = spool.batch(1, pace).unwrap().unwrap();
+        let (message, _) = spool.waiting().batch(1, pace).unwrap().unwrap();
         let records = decode::<Telemetry>(&message).unwrap().records;
         assert_eq!(records.iter().map(|r| r.backfill).collect::<Vec<_>>(), [false, true]);
         drop(spool);
@@ -584,7 +421,10 @@ mod tests {
         assert_eq!(keys(&spool), [(2, 0), (1, 2)]);
         spool.acked(&Ack { boot: 1, ranges: vec![(0, u64::MAX)] }).unwrap();
         spool.acked(&Ack { boot: 2, ranges: vec![(0, 0)] }).unwrap();
-        assert_eq!((spool.bytes(), spool.batch(0, |_| Pace::Company).unwrap()), (0, None));
+        assert_eq!(
+            (spool.bytes(), spool.waiting().batch(0, |_| Pace::Company).unwrap()),
+            (0, None)
+        );
     }
 
     #[test]
@@ -597,7 +437,7 @@ mod tests {
                 1 => Pace::Alone,
                 _ => Pace::Company,
             };
-            spool.batch(0, pace).unwrap().map(|(_, keys)| keys).unwrap_or_default()
+            spool.waiting().batch(0, pace).unwrap().map(|(_, keys)| keys).unwrap_or_default()
         };
         assert_eq!(sent(&[]), [(1, 0), (1, 2)]);
         assert_eq!(sent(&[0, 2]), [(1, 1)]);
@@ -612,7 +452,7 @@ mod tests {
         spool.write(&[event("a"), huge, large.clone(), large, event("b")], &none()).unwrap();
         assert_eq!(spool.gave_way(), 1);
         let mut messages = 0;
-        while let Some((_, keys)) = spool.batch(0, |_| Pace::Company).unwrap() {
+        while let Some((_, keys)) = spool.waiting().batch(0, |_| Pace::Company).unwrap() {
             messages += 1;
             let ranges = keys.iter().map(|(_, sequence)| (*sequence, *sequence)).collect();
             spool.acked(&Ack { boot: 1, ranges }).unwrap();
@@ -678,136 +518,5 @@ mod tests {
         let mut spool = Spool::open(database.clone(), 1, 1 << 20).unwrap();
         spool.write(&[event("a"), interval(1)], &none()).unwrap();
         assert_eq!(Spool::open(database, 1, 1 << 20).unwrap().next(), 2);
-    }
-
-    #[test]
-    fn a_file_gets_every_record_and_a_higher_number_each_time_and_nothing_is_removed() {
-        let database = in_memory();
-        let mut spool = Spool::open(database.clone(), 1, 1 << 20).unwrap();
-        let bodies: Vec<Body> = (0..500).map(|number| event(&number.to_string())).collect();
-        spool.write(&bodies, &BTreeMap::new()).unwrap();
-        spool.write(&[interval(7)], &BTreeMap::new()).unwrap();
-        let load = spool.load(1 << 20, 100).unwrap();
-        assert_eq!((load.number, load.records, load.more), (100, 501, false));
-        let mut sequences = Vec::new();
-        for message in &load.messages {
-            let message: Telemetry = decode(message).unwrap();
-            assert!(message.records.iter().all(|record| record.backfill));
-            sequences.extend(message.records.iter().map(|record| record.sequence));
-        }
-        sequences.sort_unstable();
-        assert_eq!(sequences, (0..501).collect::<Vec<u64>>());
-
-        // A clock that was set back, and a start later.
-        let again = spool.load(1 << 20, 50).unwrap();
-        assert_eq!((again.number, again.messages), (101, load.messages));
-        let mut spool = Spool::open(database, 2, 1 << 20).unwrap();
-        assert_eq!(spool.load(1 << 20, -5).unwrap().number, 102);
-    }
-
-    /// A spool with events 0 and 2 and interval 1 of this start, all in a report, and events 3 and 4
-    /// that came after it.
-    fn carried(database: &Arc<Database>) -> (Spool, u64) {
-        let mut spool = Spool::open(database.clone(), 1, 1 << 20).unwrap();
-        spool.write(&[event("a"), interval(1), event("b")], &none()).unwrap();
-        let number = spool.load(1 << 20, 100).unwrap().number;
-        spool.write(&[event("c"), event("d")], &none()).unwrap();
-        (spool, number)
-    }
-
-    fn stored(ranges: &[(u64, u64)]) -> [Ack; 1] {
-        [Ack { boot: 1, ranges: ranges.to_vec() }]
-    }
-
-    #[test]
-    fn a_receipt_lets_go_of_exactly_what_was_stored_of_the_report() {
-        let database = in_memory();
-        let (mut spool, number) = carried(&database);
-        let before = spool.bytes();
-        // The server could not read one of its messages.
-        assert_eq!(spool.received(number, &stored(&[(0, 1)])).unwrap(), 2);
-        assert_eq!(keys(&spool), [(1, 2), (1, 3), (1, 4)]);
-        assert!(spool.bytes() < before);
-        // The same again, a restart later, says nothing new.
-        drop(spool);
-        let mut spool = Spool::open(database, 2, 1 << 20).unwrap();
-        let bytes = spool.bytes();
-        assert_eq!(spool.received(number, &stored(&[(0, 1)])).unwrap(), 0);
-        assert_eq!((keys(&spool).len(), spool.bytes()), (3, bytes));
-    }
-
-    #[test]
-    fn a_receipt_that_names_what_was_never_sent_takes_nothing_of_it() {
-        let (mut spool, number) = carried(&in_memory());
-        let all = [
-            Ack { boot: 0, ranges: vec![(0, u64::MAX)] },
-            Ack { boot: 1, ranges: vec![(9, 3), (0, u64::MAX)] },
-            Ack { boot: u64::MAX, ranges: vec![(0, u64::MAX)] },
-        ];
-        assert_eq!(spool.received(number, &all).unwrap(), 3);
-        assert_eq!(keys(&spool), [(1, 3), (1, 4)]);
-        let mut fresh = Spool::open(in_memory(), 1, 1 << 20).unwrap();
-        fresh.write(&[event("a")], &none()).unwrap();
-        let unwritten = fresh.received(number, &all);
-        assert!(matches!(unwritten, Err(SpoolError::Unwritten { number: 100, last: 0 })));
-        assert_eq!(keys(&fresh), [(1, 0)]);
-    }
-
-    #[test]
-    fn a_start_that_could_not_be_counted_loses_nothing_to_an_old_receipt() {
-        let database = in_memory();
-        let (mut spool, number) = carried(&database);
-        assert_eq!(spool.received(number, &stored(&[(0, 2)])).unwrap(), 3);
-        spool.acked(&Ack { boot: 1, ranges: vec![(0, 9)] }).unwrap();
-        drop(spool);
-        let mut spool = Spool::open(database, 1, 1 << 20).unwrap();
-        spool.write(&[event("new")], &none()).unwrap();
-        assert_eq!(spool.received(number, &stored(&[(0, 2)])).unwrap(), 0);
-        assert_eq!(keys(&spool), [(1, 3)]);
-    }
-
-    #[test]
-    fn an_older_receipt_is_refused_and_a_later_one_covers_what_came_between() {
-        let (mut spool, first) = carried(&in_memory());
-        let second = spool.load(1 << 20, 0).unwrap().number;
-        spool.write(&[event("e")], &none()).unwrap();
-        assert_eq!(spool.received(second, &stored(&[(0, 4)])).unwrap(), 5);
-        let older = spool.received(first, &stored(&[(0, 2)]));
-        assert!(matches!(older, Err(SpoolError::Outdated { number: 100, seen: 101 })));
-        assert_eq!(keys(&spool), [(1, 5)]);
-    }
-
-    #[test]
-    fn a_report_that_was_cut_at_its_bound_has_a_receipt_for_what_is_in_it_alone() {
-        let mut spool = Spool::open(in_memory(), 1, 1 << 20).unwrap();
-        let bodies: Vec<Body> = (0..500)
-            .map(|number| match number % 5 {
-                0 => interval(number),
-                _ => event(&"x".repeat(100)),
-            })
-            .collect();
-        spool.write(&bodies, &none()).unwrap();
-        let load = spool.load(40_000, 1).unwrap();
-        assert!(load.more && load.records > 0);
-        let everything = stored(&[(0, u64::MAX)]);
-        assert_eq!(spool.received(load.number, &everything).unwrap(), load.records);
-        // In the end all of them have been told, each once.
-        let mut told = load.records;
-        while told < 500 {
-            let load = spool.load(40_000, 1).unwrap();
-            assert!(load.records > 0);
-            told += spool.received(load.number, &everything).unwrap();
-        }
-        assert_eq!((told, spool.bytes()), (500, 0));
-    }
-
-    #[test]
-    fn what_finds_no_place_in_a_file_is_told_to_be_there() {
-        let mut spool = Spool::open(in_memory(), 1, 1 << 20).unwrap();
-        let bodies: Vec<Body> = (0..500).map(|number| event(&number.to_string())).collect();
-        spool.write(&bodies, &BTreeMap::new()).unwrap();
-        let load = spool.load(8_000, 1).unwrap();
-        assert!(load.more && load.records > 0 && load.records < 500, "{}", load.records);
-        assert!(load.messages.iter().map(Vec::len).sum::<usize>() <= 8_000);
     }
 }
