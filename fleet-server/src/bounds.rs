@@ -100,8 +100,10 @@ pub(crate) const DELTA_BLOB_BYTES_MIN: u64 = 4 << 10;
 pub(crate) const RECIPE_PERCENT_MAX: u64 = 90;
 /// How often making a delta is begun. One that has taken the server down so often is given up.
 pub(crate) const DELTA_ATTEMPTS_MAX: i64 = 3;
-/// Uploads at a time; the one that was begun first gives way.
+/// Uploads of the administrator at a time; the one that was begun first gives way.
 pub(crate) const UPLOADS_MAX: usize = 64;
+/// Uploads at a time of one who publishes by the token of a role; his first gives way.
+pub(crate) const ROLE_UPLOADS_MAX: usize = 16;
 /// How long an upload waits for its next piece. Then it is given up.
 pub(crate) const UPLOAD_SILENCE_MAX: Duration = Duration::from_secs(3_600);
 

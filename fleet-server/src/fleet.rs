@@ -1,9 +1,12 @@
 //! All rooms of one server together, as its interface and its ingest use them.
 
 mod asking;
+mod opening;
 mod telling;
 
-use crate::access::Administrator;
+pub(crate) use opening::beyond;
+
+use crate::access::{Administrator, RoleTokens};
 use crate::artifact::Artifacts;
 use crate::broker::{Guard, Link, Sessions};
 use crate::error::Error;
@@ -13,7 +16,6 @@ use crate::release::{
     Assigned, Clock, Director, Questions, Repository, ServerKeys, SignedDocuments,
 };
 use crate::store::Store;
-use lineside_bundle::Digest;
 use lineside_wire::name::{DeviceId, SlotName};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +29,7 @@ const LOOKED_EVERY: Duration = Duration::from_secs(60);
 pub(crate) struct Fleet {
     pub store: Arc<Store>,
     pub administrator: Administrator,
+    pub tokens: RoleTokens,
     pub registry: Registry,
     pub artifacts: Artifacts,
     pub keys: Arc<ServerKeys>,
@@ -184,25 +187,5 @@ impl Fleet {
         let credentials = self.registry.new_password(device).await?;
         self.sessions.end(device).await;
         Ok(credentials)
-    }
-
-    /// Whether a manifest or blob belongs to what is assigned to a device or was. A stolen password
-    /// opens no more of the fleet's models than that.
-    ///
-    /// # Errors
-    /// [`Error::Database`] or [`Error::File`].
-    pub async fn is_for(
-        &self,
-        device: &DeviceId,
-        bundle: &str,
-        digest: &Digest,
-    ) -> Result<bool, Error> {
-        let Some(assigned) = self.director.assigned(device).await? else { return Ok(false) };
-        for manifest in assigned.manifests(bundle) {
-            if manifest == *digest || self.artifacts.names(bundle, &manifest, digest).await? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 }

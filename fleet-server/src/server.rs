@@ -1,6 +1,6 @@
 //! One server: put together, started, stopped.
 
-use crate::access::Administrator;
+use crate::access::{Administrator, RoleTokens};
 use crate::api;
 use crate::artifact::{Artifacts, Blobs, Deltas};
 use crate::broker::{self, Broker, Door, Guard, Link, Sessions, not_bound};
@@ -79,6 +79,7 @@ impl Server {
         let context = broker::context().await;
         let fleet = Arc::new(Fleet {
             telemetry: Telemetry::new(store.clone()),
+            tokens: RoleTokens::new(store.clone()),
             ear: Ear::default(),
             link: Link::new(context.clone()),
             sessions: Sessions::of(context.clone()),

@@ -204,6 +204,74 @@ fn a_vendor_releases_his_own_bundles_by_his_own_keys_and_a_device_runs_them() {
 }
 
 #[test]
+fn a_vendor_publishes_from_his_own_machine_by_a_token_that_opens_nothing_else() {
+    let desk = Desk::with(&["anna", "ben"]);
+    let [first, second, turbine] = [("ecg", "1"), ("ecg", "2"), ("turbine", "1")]
+        .map(|(name, version)| desk.built(name, version));
+    desk.desk(&["release", &turbine]).unwrap();
+    contains(
+        desk.desk(&["token", "new", "vendor-acme", "-o", "anna/acme.token"]),
+        &["delegated nothing to vendor-acme"],
+    );
+    assert!(!desk.path("anna/acme.token").exists());
+    let delegate = ["release", "delegate", "vendor-acme", "--path", "ecg/*", "--key"];
+    desk.desk(&[&delegate[..], &["anna/key.pub.json"]].concat()).unwrap();
+    desk.desk(&["token", "new", "vendor-acme", "-o", "anna/acme.token"]).unwrap();
+    let listed = desk.desk(&["token", "list"]).unwrap();
+    assert_eq!(listed[0]["role"], "vendor-acme");
+    let token = fs::read_to_string(desk.path("anna/acme.token")).unwrap();
+    assert!(!listed.to_string().contains(token.trim()));
+    contains(
+        desk.desk(&["token", "new", "vendor-acme", "-o", "ben/acme.token"]),
+        &["has a token already", "--replace"],
+    );
+
+    // All that she has: her key, the root, and the token.
+    fs::create_dir(desk.path("anna/fleet")).unwrap();
+    fs::copy(desk.path("keys/root.json"), desk.path("anna/fleet/root.json")).unwrap();
+    let url = desk.fleet.url();
+    let by_token = |arguments: &[&str]| {
+        let who = ["--server", &url, "--token-file", "acme.token"];
+        desk.at("anna", &[&who, arguments].concat())
+    };
+    let signed = ["--role", "vendor-acme", "--key", "key.pem", "--keys", "fleet"];
+    let release = |bundle: &str| by_token(&[&["release", bundle], &signed[..]].concat());
+    let released = release(&first).unwrap();
+    assert_eq!((&released["release"], &released["new"]), (&json!("ecg/1"), &json!(true)));
+    assert_eq!(release(&first).unwrap()["new"], false);
+    contains(release(&turbine), &["turbine/1 is not among the paths that vendor-acme may sign"]);
+    // Signed apart, it goes the same way.
+    let drafted = ["--role", "vendor-acme", "--keys", "fleet", "--draft", "acme-2"];
+    by_token(&[&["release", &second], &drafted[..]].concat()).unwrap();
+    desk.at(
+        "anna",
+        &["keys", "sign", "acme-2", "--key", "key.pem", "--root", "fleet/root.json", "--yes"],
+    )
+    .unwrap();
+    by_token(&["keys", "publish", "acme-2", "--keys", "fleet"]).unwrap();
+    by_token(&[&["release", "withdraw", "ecg/1"], &signed[..]].concat()).unwrap();
+
+    for arguments in [
+        &["device", "list"][..],
+        &["device", "remove", "bed-7"],
+        &["assign", "bed-7", "ward", "ecg/2"],
+        &["approve", "bed-7", "ward"],
+        &["token", "list"],
+        &["token", "new", "vendor-acme", "-o", "next.token", "--replace"],
+        &["release", "ask", "ecg/2"],
+        &["keys", "online", "-o", "online.json"],
+    ] {
+        contains(by_token(arguments), &["the token of vendor-acme opens", "nothing else"]);
+    }
+    desk.fleet.add_device("bed-7", "").unwrap();
+    desk.fleet.assign("bed-7", "ward", "ecg/2").unwrap();
+
+    desk.desk(&["token", "remove", "vendor-acme"]).unwrap();
+    contains(release(&second), &["does not accept the token of acme.token"]);
+    contains(desk.desk(&["token", "remove", "vendor-acme"]), &["vendor-acme has no token"]);
+}
+
+#[test]
 fn two_of_a_vendors_people_sign_apart_and_his_keys_and_rights_are_changed_and_taken_back() {
     let desk = Desk::with(&["anna", "ben", "cleo", "rita"]);
     // Rita alone has the release key, on her machine.

@@ -28,12 +28,13 @@ pub struct Connection {
     /// [default: lineside-data in this folder, if a server ran there].
     #[arg(long, global = true, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// The file with the administrator's token [default: LINESIDE_TOKEN].
+    /// The file with the administrator's token, or with the one of a vendor or a site [default:
+    /// LINESIDE_TOKEN].
     #[arg(long, global = true, value_name = "FILE")]
     token_file: Option<PathBuf>,
 }
 
-/// The administrator's token, and where it came from. Never printed.
+/// The token by which one is let in, and where it came from. Never printed.
 pub struct Token {
     pub text: String,
     pub origin: String,
@@ -112,7 +113,8 @@ impl Connection {
         let in_data = self.data.as_ref().map(|data| data.join("admin.token"));
         if let Some(path) = self.token_file.as_ref().or(in_data.as_ref()) {
             let origin = path.display().to_string();
-            let text = read(path).context("this file should have the administrator's token")?;
+            let text =
+                read(path).context("this file should have the token by which one is let in")?;
             let text = text.trim().to_owned();
             check_token(&text, &origin)?;
             return Ok(Token { text, origin });

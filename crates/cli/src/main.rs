@@ -13,6 +13,7 @@ mod release;
 mod role;
 mod server;
 mod site;
+mod token;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
@@ -55,6 +56,9 @@ enum Command {
     Approve(assign::Approve),
     /// Say nothing any longer of what a slot shall hold; what it runs stays.
     Unassign(assign::Unassign),
+    /// Make, list and take back the tokens by which vendors and sites publish what they sign.
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// Add, list, show, supply and remove devices.
     #[command(subcommand)]
     Device(device::DeviceCommand),
@@ -98,6 +102,7 @@ fn main() -> ExitCode {
         Command::Assign(assign) => assign::run(&assign, connection, &output),
         Command::Approve(approve) => assign::approve(&approve, connection, &output),
         Command::Unassign(unassign) => assign::end(&unassign, connection, &output),
+        Command::Token(command) => token::run(command, connection, &output),
         Command::Device(command) => device::run(command, connection, &output),
     };
     match done {

@@ -273,7 +273,7 @@ pub fn others(
         if except == Some(&name) {
             continue;
         }
-        let Some(bytes) = server.role(&name)? else { continue };
+        let Some(bytes) = server.role_beside(&name, path)? else { continue };
         // One past its date holds on devices: a number given twice would leave floors blind. What nobody
         // has signed who may takes no number.
         let verify = |now| verify_delegated(releases, role, &bytes, None, now);

@@ -41,6 +41,13 @@ pub struct OnlineKeys {
     pub online: PublicKey,
 }
 
+/// The token of a role, as the server knows it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct TokenShown {
+    pub role: String,
+    pub made_unix_ms: i64,
+}
+
 /// A device to be added.
 #[derive(Debug, Serialize)]
 pub struct NewDevice<'a> {
@@ -134,6 +141,11 @@ impl Server {
         self.document(&format!("/api/v1/targets/{role}"))
     }
 
+    /// The same, for somebody else who may sign what is at `path` (`pump/2`), too.
+    pub fn role_beside(&self, role: &RoleName, path: &str) -> anyhow::Result<Option<Vec<u8>>> {
+        self.document(&format!("/api/v1/targets/{role}?path={path}"))
+    }
+
     /// Gives it what a delegated role has signed.
     pub fn put_role(&self, role: &RoleName, list: &[u8]) -> anyhow::Result<()> {
         let path = format!("/api/v1/targets/{role}");
@@ -204,6 +216,28 @@ impl Server {
             );
         }
         Ok(bytes)
+    }
+
+    /// Who has a token.
+    pub fn tokens(&self) -> anyhow::Result<Vec<TokenShown>> {
+        self.get("/api/v1/tokens")
+    }
+
+    /// Makes the token of a role; the one before opens nothing from now on.
+    pub fn new_token(&self, role: &RoleName) -> anyhow::Result<String> {
+        #[derive(Deserialize)]
+        struct Made {
+            token: String,
+        }
+        let path = format!("/api/v1/tokens/{role}");
+        let made: Made = self.read(&self.send(Method::POST, &path, None)?.done()?, &path)?;
+        Ok(made.token)
+    }
+
+    /// Takes the token of a role back.
+    pub fn remove_token(&self, role: &RoleName) -> anyhow::Result<()> {
+        let path = format!("/api/v1/tokens/{role}");
+        self.send(Method::DELETE, &path, None)?.done().map(drop)
     }
 
     /// Adds a device.
@@ -383,7 +417,8 @@ impl Server {
         if status == 401 {
             bail!(
                 "the server at {url} does not accept the token of {}; \
-                 the right one is the file admin.token in the server's data folder: \
+                 the right one is the file admin.token in the server's data folder, \
+                 or for a vendor the one that `lineside token new` wrote: \
                  give --data DIR or --token-file FILE",
                 token.origin
             );

@@ -94,6 +94,19 @@ impl TrustedReleases {
         names
     }
 
+    /// Whether the role called `name` may sign any release of a bundle, whatever its version.
+    pub fn may_release(&self, name: &str, bundle: &BundleName) -> bool {
+        let Ok((_, role)) = self.role(name) else { return false };
+        let bundles = role.paths.iter().flatten().filter_map(|path| {
+            let (bundle, version) = path.split_once('/')?;
+            (!version.contains('/')).then(|| bundle.to_owned())
+        });
+        // What stands before the version is a pattern of its own, which a bundle's name matches or not.
+        let mut of_bundles = role.clone();
+        (of_bundles.paths, of_bundles.path_hash_prefixes) = (Some(bundles.collect()), None);
+        of_bundles.matches_path(bundle.as_str()).unwrap_or(false)
+    }
+
     /// Who else may sign targets, in the order in which they are asked: to change one of them, and
     /// leave the others as they are.
     ///

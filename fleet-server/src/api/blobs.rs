@@ -1,7 +1,8 @@
 //! Blobs, by the OCI distribution specification 1.1: in one piece, in pieces, and by range.
 
+use crate::access::Publisher;
 use crate::api::Problem;
-use crate::api::caller::{Administrator, Reader};
+use crate::api::caller::Reader;
 use crate::api::extract::{Path, Query};
 use crate::api::manifests::DIGEST_HEADER;
 use crate::api::problem::upload_range;
@@ -38,7 +39,7 @@ pub(crate) struct Expected {
 /// A blob, or the part of it that `Range: bytes=FIRST-LAST` asks for.
 #[utoipa::path(method(get, head), path = "/v2/{name}/blobs/{digest}",
     params(("name" = String, Path), ("digest" = String, Path)),
-    security(("administrator" = []), ("device" = [])),
+    security(("administrator" = []), ("device" = []), ("role" = [])),
     responses((status = 200, description = "all of it"), (status = 206, description = "a part"),
         (status = 403, body = Problem), (status = 404, body = Problem),
         (status = 416, body = Problem)))]
@@ -54,7 +55,7 @@ pub(crate) async fn get(
     let Some(OpenBlob { mut file, size }) = fleet.artifacts.blobs.get(&digest).await? else {
         return Err(Error::Missing(format!("there is no blob {digest}")));
     };
-    if matches!(reader, Reader::Administrator) && method == Method::HEAD {
+    if matches!(reader, Reader::Administrator | Reader::Role(_)) && method == Method::HEAD {
         // Who asks for it so may count on it, and push a manifest that names it.
         fleet.artifacts.blobs.is_wanted(&digest).await;
     }
@@ -134,32 +135,37 @@ pub(crate) struct Beginning {
 /// Begins an upload; with `digest` takes the whole blob at once, with `mount` none at all if it is
 /// here.
 #[utoipa::path(post, path = "/v2/{name}/blobs/uploads/",
-    params(("name" = String, Path), Beginning), security(("administrator" = [])),
+    params(("name" = String, Path), Beginning), security(("administrator" = []), ("role" = [])),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses((status = 201, description = "stored"), (status = 202, description = "begun"),
         (status = 422, body = Problem)))]
 pub(crate) async fn begin(
-    _: Administrator,
+    publisher: Publisher,
     State(fleet): State<Arc<Fleet>>,
     Path(name): Path<String>,
     Query(beginning): Query<Beginning>,
     body: Body,
 ) -> Result<Response, Error> {
-    check_name(&name)?;
+    check_name(&fleet, &publisher, &name).await?;
     if let Some(digest) = beginning.mount {
         let digest = parse(&digest)?;
-        if fleet.artifacts.blobs.is_wanted(&digest).await {
+        // A digest that he has only heard of gives a vendor nothing: he is told to push it, here or not.
+        let is_his = match &publisher {
+            Publisher::Administrator => true,
+            Publisher::Role(holder) => fleet.is_of(holder, &name, &digest).await?,
+        };
+        if is_his && fleet.artifacts.blobs.is_wanted(&digest).await {
             return Ok(stored(&name, &digest));
         }
     }
     match beginning.digest {
         Some(digest) => {
             let digest = parse(&digest)?;
-            fleet.artifacts.blobs.put(&digest, body).await?;
+            fleet.artifacts.blobs.put_by(&publisher, &digest, body).await?;
             Ok(stored(&name, &digest))
         }
         None => {
-            let id = fleet.artifacts.blobs.begin().await?;
+            let id = fleet.artifacts.blobs.begin(&publisher).await?;
             Ok(progressed(StatusCode::ACCEPTED, &name, &id, 0))
         }
     }
@@ -167,80 +173,83 @@ pub(crate) async fn begin(
 
 /// How far an upload has come: the header `Range` says it.
 #[utoipa::path(get, path = "/v2/{name}/blobs/uploads/{upload}",
-    params(("name" = String, Path), ("upload" = String, Path)), security(("administrator" = [])),
+    params(("name" = String, Path), ("upload" = String, Path)), security(("administrator" = []), ("role" = [])),
     responses((status = 204, description = "as far as that"), (status = 404, body = Problem)))]
 pub(crate) async fn progress(
-    _: Administrator,
+    publisher: Publisher,
     State(fleet): State<Arc<Fleet>>,
     Path((name, upload)): Path<(String, String)>,
 ) -> Result<Response, Error> {
-    check_name(&name)?;
-    let size = fleet.artifacts.blobs.append(&upload, None, Body::empty()).await?;
+    check_name(&fleet, &publisher, &name).await?;
+    let size = fleet.artifacts.blobs.append(&upload, &publisher, None, Body::empty()).await?;
     Ok(progressed(StatusCode::NO_CONTENT, &name, &upload, size))
 }
 
 /// Adds a piece to an upload; with `Content-Range: FIRST-LAST` only if the piece belongs there, so
 /// that one that is sent twice is not added twice.
 #[utoipa::path(patch, path = "/v2/{name}/blobs/uploads/{upload}",
-    params(("name" = String, Path), ("upload" = String, Path)), security(("administrator" = [])),
+    params(("name" = String, Path), ("upload" = String, Path)), security(("administrator" = []), ("role" = [])),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses((status = 202, description = "added"), (status = 404, body = Problem),
         (status = 416, body = Problem)))]
 pub(crate) async fn append(
-    _: Administrator,
+    publisher: Publisher,
     State(fleet): State<Arc<Fleet>>,
     Path((name, upload)): Path<(String, String)>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Error> {
-    check_name(&name)?;
-    let size = fleet.artifacts.blobs.append(&upload, first(&headers)?, body).await?;
+    check_name(&fleet, &publisher, &name).await?;
+    let size = fleet.artifacts.blobs.append(&upload, &publisher, first(&headers)?, body).await?;
     Ok(progressed(StatusCode::ACCEPTED, &name, &upload, size))
 }
 
 /// Refuses what names neither a bundle nor a role that signs files: it would stand in answers, and
-/// nobody could ever ask for it.
-fn check_name(name: &str) -> Result<(), Error> {
+/// nobody could ever ask for it. And what is not for who publishes.
+async fn check_name(fleet: &Fleet, publisher: &Publisher, name: &str) -> Result<(), Error> {
     let is_bundle = name.parse::<BundleName>();
-    match (is_bundle, name.parse::<RoleName>()) {
-        (Err(problem), Err(_)) => Err(Error::Malformed(problem.to_string())),
-        _ => Ok(()),
+    if let (Err(problem), Err(_)) = (is_bundle, name.parse::<RoleName>()) {
+        return Err(Error::Malformed(problem.to_string()));
+    }
+    match publisher {
+        Publisher::Administrator => Ok(()),
+        Publisher::Role(holder) => fleet.check_name(holder, name).await,
     }
 }
 
 /// Ends an upload, with a last piece if there is one.
 #[utoipa::path(put, path = "/v2/{name}/blobs/uploads/{upload}",
     params(("name" = String, Path), ("upload" = String, Path), Expected),
-    security(("administrator" = [])),
+    security(("administrator" = []), ("role" = [])),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses((status = 201, description = "stored"), (status = 404, body = Problem),
         (status = 416, body = Problem), (status = 422, body = Problem)))]
 pub(crate) async fn finish(
-    _: Administrator,
+    publisher: Publisher,
     State(fleet): State<Arc<Fleet>>,
     Path((name, upload)): Path<(String, String)>,
     Query(expected): Query<Expected>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Error> {
-    check_name(&name)?;
+    check_name(&fleet, &publisher, &name).await?;
     let digest = expected.digest.ok_or_else(|| Error::Malformed("digest= is missing".into()))?;
     let digest = parse(&digest)?;
-    fleet.artifacts.blobs.append(&upload, first(&headers)?, body).await?;
-    fleet.artifacts.blobs.finish(&upload, &digest).await?;
+    fleet.artifacts.blobs.append(&upload, &publisher, first(&headers)?, body).await?;
+    fleet.artifacts.blobs.finish(&upload, &publisher, &digest).await?;
     Ok(stored(&name, &digest))
 }
 
 /// Gives an upload up.
 #[utoipa::path(delete, path = "/v2/{name}/blobs/uploads/{upload}",
-    params(("name" = String, Path), ("upload" = String, Path)), security(("administrator" = [])),
+    params(("name" = String, Path), ("upload" = String, Path)), security(("administrator" = []), ("role" = [])),
     responses((status = 204, description = "gone"), (status = 404, body = Problem)))]
 pub(crate) async fn cancel(
-    _: Administrator,
+    publisher: Publisher,
     State(fleet): State<Arc<Fleet>>,
     Path((_name, upload)): Path<(String, String)>,
 ) -> Result<StatusCode, Error> {
-    fleet.artifacts.blobs.cancel(&upload).await?;
+    fleet.artifacts.blobs.cancel(&upload, &publisher).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -1,8 +1,8 @@
-//! Who calls: the administrator, or a device.
+//! Who calls: the administrator, a device, or somebody who publishes by the token of a role.
 
-use crate::access::ADMINISTRATOR;
+use crate::access::{ADMINISTRATOR, Holder, Publisher};
 use crate::error::Error;
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, beyond};
 use axum::extract::FromRequestParts;
 use axum::http::header::{AUTHORIZATION, COOKIE};
 use axum::http::request::Parts;
@@ -15,10 +15,18 @@ use std::sync::Arc;
 /// The administrator calls: by `Authorization: Bearer TOKEN`, or by Basic as `admin`.
 pub(crate) struct Administrator;
 
-/// Somebody calls who may read artifacts: the administrator, or a device by Basic.
+/// Somebody calls who may follow the repository: the administrator, or a device by Basic.
+pub(crate) enum Follower {
+    Administrator,
+    Device(DeviceId),
+}
+
+/// Somebody calls who may read artifacts: the administrator, a device by Basic, or who holds the token of a
+/// role, by `Authorization: Bearer TOKEN`, or by Basic as the role is called.
 pub(crate) enum Reader {
     Administrator,
     Device(DeviceId),
+    Role(Holder),
 }
 
 impl Reader {
@@ -27,21 +35,44 @@ impl Reader {
     pub fn told(&self, error: Error) -> Error {
         match (self, error) {
             (Reader::Device(device), Error::Missing(_)) => not_for(device),
+            (Reader::Role(_), Error::Missing(_)) => not_his(),
             (_, error) => error,
         }
     }
 
-    /// Refuses a device that asks for what is not assigned to it.
+    /// Refuses a device that asks for what is not assigned to it, and a vendor who asks for what is not his.
     ///
     /// # Errors
-    /// [`Error::Forbidden`].
+    /// [`Error::Forbidden`]; to a vendor [`Error::Missing`], as of what is not here: he pushes it then.
     pub async fn check(&self, fleet: &Fleet, bundle: &str, digest: &Digest) -> Result<(), Error> {
         match self {
             Reader::Administrator => Ok(()),
             Reader::Device(device) if fleet.is_for(device, bundle, digest).await? => Ok(()),
             Reader::Device(device) => Err(not_for(device)),
+            Reader::Role(holder) if fleet.is_of(holder, bundle, digest).await? => Ok(()),
+            Reader::Role(_) => Err(not_his()),
         }
     }
+}
+
+impl Follower {
+    /// As [`Reader::check`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn check(&self, fleet: &Fleet, bundle: &str, digest: &Digest) -> Result<(), Error> {
+        match self {
+            Follower::Device(device) if !fleet.is_for(device, bundle, digest).await? => {
+                Err(not_for(device))
+            }
+            Follower::Administrator | Follower::Device(_) => Ok(()),
+        }
+    }
+}
+
+/// What is told of what somebody may not know to be here: the same as of what is not.
+fn not_his() -> Error {
+    Error::Missing("there is nothing here of this digest or name that this token opens".into())
 }
 
 fn not_for(device: &DeviceId) -> Error {
@@ -60,6 +91,9 @@ impl FromRequestParts<Arc<Fleet>> for Administrator {
         if is_administrator(parts, fleet) {
             return Ok(Administrator);
         }
+        if let Some(holder) = holder(parts, fleet).await? {
+            return Err(beyond(&holder, "what the administrator does"));
+        }
         Err(Error::Stranger(
             "this needs the administrator's token: `Authorization: Bearer …`, \
              with the text of admin.token in the server's data folder"
@@ -75,14 +109,48 @@ impl FromRequestParts<Arc<Fleet>> for Reader {
         if is_administrator(parts, fleet) {
             return Ok(Reader::Administrator);
         }
-        if let Some((user, password)) = basic(parts)
-            && let Some(device) = fleet.registry.knows(&user, &password).await?
-        {
+        if let Some(device) = device(parts, fleet).await? {
             return Ok(Reader::Device(device));
         }
-        Err(Error::Stranger(
-            "this needs a device's user and password, or the administrator's token".into(),
-        ))
+        match holder(parts, fleet).await? {
+            Some(holder) => Ok(Reader::Role(holder)),
+            None => Err(stranger()),
+        }
+    }
+}
+
+impl FromRequestParts<Arc<Fleet>> for Follower {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, fleet: &Arc<Fleet>) -> Result<Self, Error> {
+        if is_administrator(parts, fleet) {
+            return Ok(Follower::Administrator);
+        }
+        if let Some(device) = device(parts, fleet).await? {
+            return Ok(Follower::Device(device));
+        }
+        match holder(parts, fleet).await? {
+            Some(holder) => Err(beyond(&holder, "the repository as devices follow it")),
+            None => Err(stranger()),
+        }
+    }
+}
+
+impl FromRequestParts<Arc<Fleet>> for Publisher {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, fleet: &Arc<Fleet>) -> Result<Self, Error> {
+        if is_administrator(parts, fleet) {
+            return Ok(Publisher::Administrator);
+        }
+        match holder(parts, fleet).await? {
+            Some(holder) => Ok(Publisher::Role(holder)),
+            None => Err(Error::Stranger(
+                "this needs the administrator's token, `Authorization: Bearer …` with the text of \
+                 admin.token in the server's data folder; or the token of a role"
+                    .into(),
+            )),
+        }
     }
 }
 
@@ -106,6 +174,30 @@ fn is_administrator(parts: &Parts, fleet: &Fleet) -> bool {
             user == ADMINISTRATOR && fleet.administrator.is_token(&password)
         }),
     }
+}
+
+async fn device(parts: &Parts, fleet: &Fleet) -> Result<Option<DeviceId>, Error> {
+    let Some((user, password)) = basic(parts) else { return Ok(None) };
+    fleet.registry.knows(&user, &password).await
+}
+
+/// Who holds the token that is shown, if the list of releases names the role for which it was made.
+async fn holder(parts: &Parts, fleet: &Fleet) -> Result<Option<Holder>, Error> {
+    let (user, token) = match (bearer(parts), basic(parts)) {
+        (Some(token), _) => (None, token.to_owned()),
+        (None, Some((user, password))) => (Some(user), password),
+        (None, None) => return Ok(None),
+    };
+    let holder = fleet.tokens.holder(&token).await?;
+    let holder = holder.filter(|holder| user.is_none_or(|user| user == holder.role.as_str()));
+    if let Some(holder) = &holder {
+        fleet.documents.naming(&holder.role).await?;
+    }
+    Ok(holder)
+}
+
+fn stranger() -> Error {
+    Error::Stranger("this needs a device's user and password, or the administrator's token".into())
 }
 
 fn authorization<'a>(parts: &'a Parts, scheme: &str) -> Option<&'a str> {

@@ -1,5 +1,6 @@
 //! Signed documents: root, releases, and the keys that the root must name.
 
+use crate::access::Publisher;
 use crate::api::Problem;
 use crate::api::caller::Administrator;
 use crate::api::extract::{Bytes, Json, Query};
@@ -39,10 +40,11 @@ pub(crate) async fn online_keys(
 }
 
 /// A root, byte for byte as it was signed.
-#[utoipa::path(get, path = "/api/v1/root", params(Which), security(("administrator" = [])),
+#[utoipa::path(get, path = "/api/v1/root", params(Which),
+    security(("administrator" = []), ("role" = [])),
     responses((status = 200, description = "TUF root"), (status = 404, body = Problem)))]
 pub(crate) async fn root(
-    _: Administrator,
+    _: Publisher,
     State(fleet): State<Arc<Fleet>>,
     Query(which): Query<Which>,
 ) -> Result<impl IntoResponse, Error> {
@@ -81,10 +83,11 @@ pub(crate) async fn put_roots(
 }
 
 /// The list of releases, byte for byte as it was signed.
-#[utoipa::path(get, path = "/api/v1/releases", security(("administrator" = [])),
+#[utoipa::path(get, path = "/api/v1/releases",
+    security(("administrator" = []), ("role" = [])),
     responses((status = 200, description = "TUF targets"), (status = 404, body = Problem)))]
 pub(crate) async fn releases(
-    _: Administrator,
+    _: Publisher,
     State(fleet): State<Arc<Fleet>>,
 ) -> Result<impl IntoResponse, Error> {
     // Not verified here: after the release keys were replaced it does not hold until it is signed

@@ -1,5 +1,6 @@
 //! Manifests, by the OCI distribution specification 1.1.
 
+use crate::access::Publisher;
 use crate::api::Problem;
 use crate::api::blobs::parse;
 use crate::api::caller::{Administrator, Reader};
@@ -24,7 +25,7 @@ pub(crate) const DIGEST_HEADER: &str = "docker-content-digest";
 const SUBJECT_HEADER: &str = "oci-subject";
 
 /// Whether this is an OCI registry, and the caller may read it.
-#[utoipa::path(get, path = "/v2/", security(("administrator" = []), ("device" = [])),
+#[utoipa::path(get, path = "/v2/", security(("administrator" = []), ("device" = []), ("role" = [])),
     responses((status = 200, description = "it is")))]
 pub(crate) async fn version(_: Reader) -> impl IntoResponse {
     ([("docker-distribution-api-version", "registry/2.0")], Json(serde_json::json!({})))
@@ -33,7 +34,7 @@ pub(crate) async fn version(_: Reader) -> impl IntoResponse {
 /// A manifest by tag (the bundle's version) or digest.
 #[utoipa::path(method(get, head), path = "/v2/{name}/manifests/{reference}",
     params(("name" = String, Path), ("reference" = String, Path)),
-    security(("administrator" = []), ("device" = [])),
+    security(("administrator" = []), ("device" = []), ("role" = [])),
     responses((status = 200, description = "OCI image manifest"), (status = 403, body = Problem),
         (status = 404, body = Problem)))]
 pub(crate) async fn get(
@@ -52,18 +53,19 @@ pub(crate) async fn get(
 /// Takes a manifest whose blobs are here. The version of a release as a tag means what was signed.
 #[utoipa::path(put, path = "/v2/{name}/manifests/{reference}",
     params(("name" = String, Path), ("reference" = String, Path)),
-    security(("administrator" = [])),
+    security(("administrator" = []), ("role" = [])),
     request_body(content = Object, content_type = "application/vnd.oci.image.manifest.v1+json"),
     responses((status = 201, description = "stored"), (status = 409, body = Problem),
         (status = 422, body = Problem)))]
 pub(crate) async fn put(
-    _: Administrator,
+    publisher: Publisher,
     State(fleet): State<Arc<Fleet>>,
     Path((name, reference)): Path<(String, String)>,
     headers: HeaderMap,
     Bytes(bytes): Bytes,
 ) -> Result<Response, Error> {
     let name: BundleName = name.parse().map_err(|error| Error::Malformed(format!("{error}")))?;
+    fleet.check_push(&publisher, &name, &reference).await?;
     let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     if media_type.is_some_and(|media_type| media_type != MANIFEST_TYPE) {
         return Err(Error::Malformed(format!("Content-Type: a manifest is {MANIFEST_TYPE}")));
@@ -73,7 +75,7 @@ pub(crate) async fn put(
     let mut releases = released.iter().flat_map(|released| released.iter());
     let release = releases.find(|one| one.id.name == name && one.id.version.as_str() == reference);
     let signed = release.map(|release| release.id.digest);
-    let accepted = fleet.artifacts.put(&name, &reference, signed, bytes).await?;
+    let accepted = fleet.artifacts.put(&publisher, &name, &reference, signed, bytes).await?;
     let digest = accepted.digest;
     let mut response = Response::builder()
         .status(StatusCode::CREATED)
@@ -97,7 +99,7 @@ pub(crate) struct Wanted {
 /// What refers to a manifest, such as deltas to it: an OCI image index, empty where nothing does.
 #[utoipa::path(get, path = "/v2/{name}/referrers/{digest}",
     params(("name" = String, Path), ("digest" = String, Path), Wanted),
-    security(("administrator" = []), ("device" = [])),
+    security(("administrator" = []), ("device" = []), ("role" = [])),
     responses((status = 200, description = "OCI image index"), (status = 403, body = Problem),
         (status = 503, body = Problem, description = "deltas are being made")))]
 pub(crate) async fn referrers(
@@ -107,7 +109,11 @@ pub(crate) async fn referrers(
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, Error> {
     let digest = parse(&digest)?;
-    reader.check(&fleet, &name, &digest).await?;
+    match &reader {
+        // What refers to a manifest may have come before it, and is of this bundle as it is.
+        Reader::Role(holder) => fleet.check_bundle(holder, &name).await?,
+        _ => reader.check(&fleet, &name, &digest).await?,
+    }
     let kind = wanted.artifact_type.as_deref();
     if matches!(reader, Reader::Device(_))
         && kind == Some(DELTA_TYPE)

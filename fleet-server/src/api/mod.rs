@@ -14,6 +14,7 @@ mod page;
 mod problem;
 mod reports;
 mod telemetry;
+mod tokens;
 mod tuf;
 mod unread;
 mod view;
@@ -59,6 +60,7 @@ impl utoipa::Modify for Security {
         let scheme = |scheme| SecurityScheme::Http(Http::new(scheme));
         components.add_security_scheme("administrator", scheme(HttpAuthScheme::Bearer));
         components.add_security_scheme("device", scheme(HttpAuthScheme::Basic));
+        components.add_security_scheme("role", scheme(HttpAuthScheme::Bearer));
     }
 }
 
@@ -75,6 +77,8 @@ pub(crate) fn router(fleet: Arc<Fleet>) -> Router {
         .routes(routes!(devices::assign, devices::unassign))
         .routes(routes!(devices::approve))
         .routes(routes!(devices::documents))
+        .routes(routes!(tokens::list))
+        .routes(routes!(tokens::make, tokens::remove))
         .routes(routes!(ask::ask))
         .routes(routes!(reports::put_key))
         .routes(routes!(telemetry::intervals))

@@ -30,6 +30,7 @@ pub(crate) fn add_usual_errors(document: &mut OpenApi) {
             }
             if operation.security.is_some() {
                 add(operation, "401", "the caller has not shown who he is");
+                add(operation, "403", "this is not for who calls");
             }
             if operation.request_body.is_some() {
                 add(operation, "413", "the body is larger than what is taken");

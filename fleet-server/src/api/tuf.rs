@@ -4,20 +4,23 @@
 //! Who reads it shows who he is. The documents need no secrecy to be trusted; but they name every
 //! release, vendor and site of a fleet, and a stranger would learn from them where to begin.
 
+use crate::access::Publisher;
 use crate::api::Problem;
-use crate::api::caller::{Administrator, Reader};
+use crate::api::caller::Follower;
 use crate::api::documents::{Accepted, json_bytes};
-use crate::api::extract::{Bytes, Json, Path};
+use crate::api::extract::{Bytes, Json, Path, Query};
 use crate::error::Error;
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, beyond};
 use crate::release::FILE_BYTES_MAX;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use lineside_bundle::Digest;
 use lineside_wire::name::RoleName;
+use serde::Deserialize;
 use std::sync::Arc;
 use time::OffsetDateTime;
+use utoipa::IntoParams;
 
 /// A document of the repository: `timestamp.json`, `2.root.json`, `7.snapshot.json`,
 /// `3.targets.json`, `1.site-mill.json`.
@@ -26,7 +29,7 @@ use time::OffsetDateTime;
     responses((status = 200, description = "TUF metadata"), (status = 404, body = Problem),
         (status = 409, body = Problem)))]
 pub(crate) async fn metadata(
-    _: Reader,
+    _: Follower,
     State(fleet): State<Arc<Fleet>>,
     Path(document): Path<String>,
 ) -> Result<impl IntoResponse, Error> {
@@ -41,13 +44,13 @@ pub(crate) async fn metadata(
     responses((status = 200, description = "OCI image manifest"), (status = 403, body = Problem),
         (status = 404, body = Problem)))]
 pub(crate) async fn release(
-    reader: Reader,
+    follower: Follower,
     State(fleet): State<Arc<Fleet>>,
     Path((bundle, file)): Path<(String, String)>,
 ) -> Result<impl IntoResponse, Error> {
     let (digest, _) = digest_of(&file)?;
     let stored = fleet.artifacts.get(&bundle, &digest.to_string()).await?;
-    reader.check(&fleet, &bundle, &digest).await?;
+    follower.check(&fleet, &bundle, &digest).await?;
     Ok(([(CONTENT_TYPE, stored.media_type)], stored.bytes))
 }
 
@@ -59,11 +62,11 @@ pub(crate) async fn release(
         (status = 403, body = Problem), (status = 404, body = Problem),
         (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub(crate) async fn site_file(
-    reader: Reader,
+    follower: Follower,
     State(fleet): State<Arc<Fleet>>,
     Path((site, file)): Path<(String, String)>,
 ) -> Result<impl IntoResponse, Error> {
-    if let Reader::Device(device) = &reader
+    if let Follower::Device(device) = &follower
         && fleet.registry.get(device.as_str()).await?.row.site != site
     {
         return Err(Error::Forbidden(format!("{device} stands at another site")));
@@ -78,16 +81,28 @@ pub(crate) async fn site_file(
     Ok(([(CONTENT_TYPE, "application/octet-stream")], bytes))
 }
 
+/// Why somebody asks what a role has signed.
+#[derive(Debug, Deserialize, IntoParams)]
+pub(crate) struct Beside {
+    /// What he is about to sign, as in `pump/2`, and this role may as well: the token of a role reads its
+    /// own list, and of others only such.
+    path: Option<String>,
+}
+
 /// What a delegated role has signed, byte for byte.
-#[utoipa::path(get, path = "/api/v1/targets/{role}", params(("role" = String, Path)),
-    security(("administrator" = [])),
+#[utoipa::path(get, path = "/api/v1/targets/{role}", params(("role" = String, Path), Beside),
+    security(("administrator" = []), ("role" = [])),
     responses((status = 200, description = "TUF targets"), (status = 404, body = Problem)))]
 pub(crate) async fn role(
-    _: Administrator,
+    publisher: Publisher,
     State(fleet): State<Arc<Fleet>>,
     Path(role): Path<String>,
+    Query(beside): Query<Beside>,
 ) -> Result<impl IntoResponse, Error> {
     let role = parse(&role)?;
+    if let Publisher::Role(holder) = &publisher {
+        fleet.check_beside(holder, &role, beside.path.as_deref()).await?;
+    }
     let missing = || Error::Missing(format!("role {role} has signed nothing that is here"));
     Ok(json_bytes(fleet.documents.role(&role).await?.ok_or_else(missing)?))
 }
@@ -95,21 +110,26 @@ pub(crate) async fn role(
 /// Takes what a role has signed that the list of releases names. The files that it speaks of must be
 /// here: bundles as they are pushed, others as blobs.
 #[utoipa::path(put, path = "/api/v1/targets/{role}", params(("role" = String, Path)),
-    security(("administrator" = [])),
+    security(("administrator" = []), ("role" = [])),
     request_body(content = Object, content_type = "application/json"),
     responses((status = 200, body = Accepted), (status = 404, body = Problem),
         (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub(crate) async fn put_role(
-    _: Administrator,
+    publisher: Publisher,
     State(fleet): State<Arc<Fleet>>,
     Path(role): Path<String>,
     Bytes(bytes): Bytes,
 ) -> Result<Json<Accepted>, Error> {
     let (role, now) = (parse(&role)?, OffsetDateTime::now_utc());
-    let version = fleet.documents.accept_delegated(&role, bytes, now).await?;
+    let by = match &publisher {
+        Publisher::Role(holder) if holder.role == role => "by its token",
+        Publisher::Role(holder) => return Err(beyond(holder, &format!("the list of {role}"))),
+        Publisher::Administrator => "by the administrator",
+    };
+    let version = fleet.documents.accept_delegated(&publisher, &role, bytes, now).await?;
     fleet.repository.renew(now).await?;
     fleet.news.notify_one();
-    tracing::info!("targets {version} of role {role} accepted");
+    tracing::info!("targets {version} of role {role} accepted, brought {by}");
     Ok(Json(Accepted { version }))
 }
 
@@ -122,7 +142,8 @@ fn digest_of(file: &str) -> Result<(Digest, &str), Error> {
     parts.ok_or_else(|| missing(file))
 }
 
-fn parse(role: &str) -> Result<RoleName, Error> {
+/// A role as a path has it.
+pub(crate) fn parse(role: &str) -> Result<RoleName, Error> {
     role.parse().map_err(|error| Error::Malformed(format!("role: {error}")))
 }
 

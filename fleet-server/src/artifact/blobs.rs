@@ -1,8 +1,11 @@
 //! Blobs on disk: `blobs/sha256/<hex>`. A file gets that name only once all of it is on disk and its
 //! digest is right; until then it is an upload.
 
-use crate::access::random_hex;
-use crate::bounds::{BLOB_BYTES_MAX, DISK_RESERVE_BYTES, UPLOAD_SILENCE_MAX, UPLOADS_MAX};
+use crate::access::{Holder, Publisher, random_hex};
+use crate::artifact::brought::Brought;
+use crate::bounds::{
+    BLOB_BYTES_MAX, DISK_RESERVE_BYTES, ROLE_UPLOADS_MAX, UPLOAD_SILENCE_MAX, UPLOADS_MAX,
+};
 use crate::error::Error;
 use crate::store::DataFolder;
 use axum::body::Body;
@@ -28,12 +31,15 @@ pub(crate) struct Blobs {
     uploads: PathBuf,
     /// Uploads that were begun, oldest first.
     begun: Arc<Mutex<Vec<Upload>>>,
+    brought: Brought,
     disk_reserve_bytes: u64,
 }
 
 #[derive(Debug, Clone)]
 struct Upload {
     id: String,
+    /// Who has begun it. Nobody else goes on with it.
+    by: Publisher,
     /// When its last piece ended.
     heard: Instant,
     busy: Arc<tokio::sync::Mutex<()>>,
@@ -80,6 +86,7 @@ impl Blobs {
             blobs: folder.join("blobs/sha256"),
             uploads,
             begun: Arc::default(),
+            brought: Brought::default(),
             disk_reserve_bytes: DISK_RESERVE_BYTES,
         })
     }
@@ -155,11 +162,16 @@ impl Blobs {
         Ok(Some(bytes))
     }
 
+    /// Whether the holder of a role's token has brought a blob himself.
+    pub fn has_brought(&self, holder: &Holder, digest: &Digest) -> bool {
+        self.brought.has(&holder.token, digest)
+    }
+
     /// Begins an upload and gives its id. Uploads that nobody goes on with are given up.
     ///
     /// # Errors
     /// [`Error::File`]; [`Error::TooLarge`] if the disk has no room.
-    pub async fn begin(&self) -> Result<String, Error> {
+    pub async fn begin(&self, by: &Publisher) -> Result<String, Error> {
         self.sweep(UPLOAD_SILENCE_MAX);
         self.check_room()?;
         let id = random_hex()?;
@@ -168,8 +180,15 @@ impl Blobs {
         std::fs::File::create_new(&path).map_err(|error| failed("write", &path, error))?;
         let oldest = {
             let mut begun = self.begun();
-            begun.push(Upload { id: id.clone(), heard: Instant::now(), busy: Arc::default() });
-            (begun.len() > UPLOADS_MAX).then(|| begun[0].id.clone())
+            let (heard, busy) = (Instant::now(), Arc::default());
+            begun.push(Upload { id: id.clone(), by: by.clone(), heard, busy });
+            // Each has room of his own: whoever begins many takes it from himself.
+            let max = match by {
+                Publisher::Administrator => UPLOADS_MAX,
+                Publisher::Role(_) => ROLE_UPLOADS_MAX,
+            };
+            let own: Vec<&Upload> = begun.iter().filter(|upload| upload.by == *by).collect();
+            (own.len() > max).then(|| own[0].id.clone())
         };
         if let Some(oldest) = oldest {
             self.forget(|upload| upload.id == oldest);
@@ -182,8 +201,14 @@ impl Blobs {
     /// # Errors
     /// [`Error::Missing`] if there is no such upload; [`Error::TooLarge`]; [`Error::OutOfPlace`] if
     /// the upload does not end at `at`.
-    pub async fn append(&self, id: &str, at: Option<u64>, body: Body) -> Result<u64, Error> {
-        let upload = self.find(id)?;
+    pub async fn append(
+        &self,
+        id: &str,
+        by: &Publisher,
+        at: Option<u64>,
+        body: Body,
+    ) -> Result<u64, Error> {
+        let upload = self.find(id, by)?;
         let _busy = upload.busy.lock().await;
         let path = self.uploads.join(&upload.id);
         let wrong = |error| failed("write", &path, error);
@@ -218,30 +243,42 @@ impl Blobs {
     ///
     /// # Errors
     /// [`Error::Refused`] if the digest is another; [`Error::Missing`].
-    pub async fn finish(&self, id: &str, expected: &Digest) -> Result<(), Error> {
-        let upload = self.find(id)?;
+    pub async fn finish(&self, id: &str, by: &Publisher, expected: &Digest) -> Result<(), Error> {
+        let upload = self.find(id, by)?;
         let _busy = upload.busy.lock().await;
         let _given_up = GivenUp { blobs: self, id: upload.id.clone() };
-        self.place(&self.uploads.join(&upload.id), expected).await
+        self.place(&self.uploads.join(&upload.id), expected).await?;
+        if let Publisher::Role(holder) = by {
+            self.brought.add(holder.token, *expected);
+        }
+        Ok(())
+    }
+
+    /// Takes a blob in one piece, as this server makes one itself.
+    ///
+    /// # Errors
+    /// As for [`Blobs::finish`].
+    pub async fn put(&self, expected: &Digest, body: Body) -> Result<(), Error> {
+        self.put_by(&Publisher::Administrator, expected, body).await
     }
 
     /// Takes a blob in one piece.
     ///
     /// # Errors
     /// As for [`Blobs::finish`].
-    pub async fn put(&self, expected: &Digest, body: Body) -> Result<(), Error> {
-        let id = self.begin().await?;
+    pub async fn put_by(&self, by: &Publisher, expected: &Digest, body: Body) -> Result<(), Error> {
+        let id = self.begin(by).await?;
         let _given_up = GivenUp { blobs: self, id: id.clone() };
-        self.append(&id, None, body).await?;
-        self.finish(&id, expected).await
+        self.append(&id, by, None, body).await?;
+        self.finish(&id, by, expected).await
     }
 
     /// Gives an upload up.
     ///
     /// # Errors
     /// [`Error::Missing`] if there is no such upload.
-    pub async fn cancel(&self, id: &str) -> Result<(), Error> {
-        let upload = self.find(id)?;
+    pub async fn cancel(&self, id: &str, by: &Publisher) -> Result<(), Error> {
+        let upload = self.find(id, by)?;
         self.forget(|one| one.id == upload.id);
         Ok(())
     }
@@ -265,8 +302,8 @@ impl Blobs {
         });
     }
 
-    fn find(&self, id: &str) -> Result<Upload, Error> {
-        let found = self.begun().iter().find(|one| one.id == id).cloned();
+    fn find(&self, id: &str, by: &Publisher) -> Result<Upload, Error> {
+        let found = self.begun().iter().find(|one| one.id == id && one.by == *by).cloned();
         found.ok_or_else(|| Error::Missing("there is no such upload: begin it again".into()))
     }
 
@@ -367,14 +404,17 @@ mod tests {
     async fn an_upload_that_nobody_goes_on_with_is_given_up() {
         let place = tempfile::tempdir().unwrap();
         let (folder, blobs) = blobs(&place).await;
-        let (left, busy) = (blobs.begin().await.unwrap(), blobs.begin().await.unwrap());
+        let (left, busy) = (
+            blobs.begin(&Publisher::Administrator).await.unwrap(),
+            blobs.begin(&Publisher::Administrator).await.unwrap(),
+        );
         blobs.sweep(UPLOAD_SILENCE_MAX);
         assert_eq!(files(&folder), 2);
-        let upload = blobs.find(&busy).unwrap();
+        let upload = blobs.find(&busy, &Publisher::Administrator).unwrap();
         let _writes = upload.busy.lock().await;
         blobs.sweep(Duration::ZERO);
-        assert!(matches!(blobs.find(&left), Err(Error::Missing(_))));
-        assert!(blobs.find(&busy).is_ok());
+        assert!(matches!(blobs.find(&left, &Publisher::Administrator), Err(Error::Missing(_))));
+        assert!(blobs.find(&busy, &Publisher::Administrator).is_ok());
         assert_eq!(files(&folder), 1);
     }
 
@@ -382,13 +422,57 @@ mod tests {
     async fn the_upload_that_was_begun_first_gives_way_to_one_too_many() {
         let place = tempfile::tempdir().unwrap();
         let (folder, blobs) = blobs(&place).await;
-        let first = blobs.begin().await.unwrap();
+        let first = blobs.begin(&Publisher::Administrator).await.unwrap();
         for _ in 0..UPLOADS_MAX {
-            blobs.begin().await.unwrap();
+            blobs.begin(&Publisher::Administrator).await.unwrap();
         }
         assert_eq!(files(&folder), UPLOADS_MAX);
-        let error = blobs.append(&first, None, Body::from("x")).await.unwrap_err();
+        let by = Publisher::Administrator;
+        let error = blobs.append(&first, &by, None, Body::from("x")).await.unwrap_err();
         assert!(error.to_string().contains("begin it again"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn one_who_publishes_goes_on_with_his_own_uploads_and_pushes_out_no_others() {
+        let place = tempfile::tempdir().unwrap();
+        let (folder, blobs) = blobs(&place).await;
+        let role = |token: &str| {
+            let (role, token) = ("acme".parse().unwrap(), Digest::of(token.as_bytes()));
+            Publisher::Role(Holder { role, token })
+        };
+        let (acme, before) = (role("new"), role("old"));
+        let others = blobs.begin(&Publisher::Administrator).await.unwrap();
+        let first = blobs.begin(&acme).await.unwrap();
+        for stranger in [&before, &Publisher::Administrator] {
+            let error = blobs.append(&first, stranger, None, Body::from("x")).await.unwrap_err();
+            assert!(matches!(error, Error::Missing(_)), "{error}");
+            let digest = Digest::of(b"");
+            assert!(matches!(
+                blobs.finish(&first, stranger, &digest).await,
+                Err(Error::Missing(_))
+            ));
+            assert!(matches!(blobs.cancel(&first, stranger).await, Err(Error::Missing(_))));
+        }
+        assert!(blobs.append(&others, &acme, None, Body::from("x")).await.is_err());
+        for _ in 0..ROLE_UPLOADS_MAX {
+            blobs.begin(&acme).await.unwrap();
+        }
+        assert!(blobs.find(&first, &acme).is_err(), "his oldest gives way");
+        assert!(blobs.find(&others, &Publisher::Administrator).is_ok());
+        assert_eq!(files(&folder), ROLE_UPLOADS_MAX + 1);
+
+        let digest = Digest::of(b"model");
+        blobs.put(&digest, Body::from("model")).await.unwrap();
+        let (Publisher::Role(acme_is), Publisher::Role(before_is)) = (&acme, &before) else {
+            panic!("both are roles")
+        };
+        assert!(!blobs.has_brought(acme_is, &digest), "another brought it");
+        let wrong = blobs.put_by(&acme, &digest, Body::from("x")).await;
+        assert!(matches!(wrong, Err(Error::Refused(_))), "{wrong:?}");
+        assert!(!blobs.has_brought(acme_is, &digest), "he has not got it");
+        blobs.put_by(&acme, &digest, Body::from("model")).await.unwrap();
+        assert!(blobs.has_brought(acme_is, &digest));
+        assert!(!blobs.has_brought(before_is, &digest), "who had the token before him");
     }
 
     #[tokio::test]

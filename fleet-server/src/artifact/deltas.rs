@@ -4,6 +4,7 @@
 //! Nothing depends on them: a device that finds none, or one that is of no use to it, fetches the blob
 //! itself. It waits a little for those that are being made.
 
+use crate::access::Publisher;
 use crate::artifact::Artifacts;
 use crate::bounds::{
     DELTA_ATTEMPTS_MAX, DELTA_BASES_MAX, DELTA_BLOB_BYTES_MAX, DELTA_BLOB_BYTES_MIN,
@@ -187,7 +188,9 @@ impl Deltas {
         let manifest = serde_json::to_vec(&Referrer::delta(target, base, recipes))
             .expect("texts and numbers have a JSON form");
         let reference = Digest::of(&manifest).to_string();
-        self.artifacts.put(&target.name, &reference, None, manifest).await?;
+        self.artifacts
+            .put(&Publisher::Administrator, &target.name, &reference, None, manifest)
+            .await?;
         Ok(Some(saved))
     }
 

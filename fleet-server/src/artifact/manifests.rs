@@ -1,5 +1,7 @@
 //! Manifests: which blobs make an artifact, by name and tag.
 
+use crate::access::{Holder, Publisher};
+use crate::artifact::parts::{Contents, parts};
 use crate::artifact::scrub::Scrubbed;
 use crate::artifact::{Blobs, Outstanding};
 use crate::bounds::{REFERRERS_MAX, SCRUBBED_BYTES, SWEEP_EVERY, UNNAMED_BLOB_KEPT};
@@ -12,8 +14,9 @@ use lineside_bundle::{
     BundleName, BundleVersion, Descriptor, Digest, MANIFEST_TYPE, OciManifest, ReleaseId,
 };
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
-use serde::Deserialize;
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -34,6 +37,7 @@ pub(crate) struct Artifacts {
     /// Held by whoever looks whether blobs are here that a manifest is about to name; by who removes
     /// blobs that none names, alone.
     naming: Arc<RwLock<()>>,
+    contents: Contents,
     /// Manifests, and blobs that they name, that were not here when somebody last looked; each with
     /// what cannot be had for it.
     missing: Arc<Mutex<BTreeMap<Digest, String>>>,
@@ -66,12 +70,13 @@ impl Artifacts {
     /// The artifacts of a data folder.
     pub fn new(blobs: Blobs, store: Arc<Store>) -> Artifacts {
         let (naming, missing) = (Arc::default(), Arc::default());
-        Artifacts { blobs, deltas: Outstanding::new(), store, naming, missing }
+        let contents = Contents::default();
+        Artifacts { blobs, deltas: Outstanding::new(), store, naming, contents, missing }
     }
 
     /// Takes the manifest of a bundle, or of an artifact of any type that refers to another one, by
-    /// tag or digest. Its blobs must be here; what it refers to may come later. `signed` is what the
-    /// tag means where it is the version of a release.
+    /// tag or digest. Its blobs must be here, and be his who names them; what it refers to may come later.
+    /// `signed` is what the tag means where it is the version of a release.
     ///
     /// # Errors
     /// [`Error::Refused`] if it is neither, if blobs are missing, or if `reference` is a digest and
@@ -79,6 +84,7 @@ impl Artifacts {
     /// refer to the same one.
     pub async fn put(
         &self,
+        by: &Publisher,
         name: &BundleName,
         reference: &str,
         signed: Option<Digest>,
@@ -104,6 +110,9 @@ impl Artifacts {
             )));
         }
         let _naming = self.naming.read().await;
+        if let Publisher::Role(holder) = by {
+            self.check_own(holder, name, &parts.blobs).await?;
+        }
         self.check_blobs(name.as_str(), &parts.blobs).await?;
         if let Some(subject) = &parts.subject {
             let others = self.referring(name.as_str(), subject).await?;
@@ -343,37 +352,72 @@ impl Artifacts {
         Ok(StoredManifest { digest, media_type: row.media_type, bytes })
     }
 
-    /// Whether a blob belongs to the manifest of `name` with this digest: it is named there, or it is
-    /// a manifest that refers to it, or is named in one.
+    /// Whether a blob belongs to one of these manifests of `name`: it is named there, or it is a manifest
+    /// that refers to one, or is named in such.
     ///
     /// # Errors
     /// [`Error::Database`] or [`Error::File`].
-    pub async fn names(&self, name: &str, manifest: &Digest, blob: &Digest) -> Result<bool, Error> {
-        if self.names_itself(name, manifest, blob).await? {
+    pub async fn names(
+        &self,
+        name: &str,
+        manifests: &[Digest],
+        blob: &Digest,
+    ) -> Result<bool, Error> {
+        let manifests: Vec<String> = manifests.iter().map(Digest::to_string).collect();
+        let of_them = Condition::any()
+            .add(manifest::Column::Digest.is_in(manifests.clone()))
+            .add(manifest::Column::Subject.is_in(manifests));
+        let rows = manifest::Entity::find()
+            .filter(manifest::Column::Name.eq(name))
+            .filter(of_them)
+            .all(self.store.read())
+            .await?;
+        self.any_names(rows, blob).await
+    }
+
+    /// Whether a manifest or blob belongs to the bundle `name`, whatever version of it.
+    ///
+    /// # Errors
+    /// [`Error::Database`] or [`Error::File`].
+    pub async fn belongs(&self, name: &str, blob: &Digest) -> Result<bool, Error> {
+        let rows = manifest::Entity::find()
+            .filter(manifest::Column::Name.eq(name))
+            .all(self.store.read())
+            .await?;
+        self.any_names(rows, blob).await
+    }
+
+    /// Whether one of these manifests is this blob, or names it.
+    async fn any_names(&self, rows: Vec<manifest::Model>, blob: &Digest) -> Result<bool, Error> {
+        let digests: BTreeSet<Digest> =
+            rows.iter().filter_map(|row| row.digest.parse().ok()).collect();
+        if digests.contains(blob) {
             return Ok(true);
         }
-        for row in self.referring(name, manifest).await? {
-            let Ok(referrer) = row.digest.parse() else { continue };
-            if referrer == *blob || self.names_itself(name, &referrer, blob).await? {
+        for digest in digests {
+            if self.contents.get(&self.blobs, &digest).await?.contains(blob) {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    async fn names_itself(
+    /// Refuses blobs that who names them has neither brought himself nor had in the bundle before. It says
+    /// the same as of one that is not here.
+    async fn check_own(
         &self,
-        name: &str,
-        manifest: &Digest,
-        blob: &Digest,
-    ) -> Result<bool, Error> {
-        let stored = match self.get(name, &manifest.to_string()).await {
-            Ok(stored) => stored,
-            Err(Error::Missing(_)) => return Ok(false),
-            Err(error) => return Err(error),
-        };
-        let parts = parts(&stored.bytes);
-        Ok(parts.is_ok_and(|parts| parts.blobs.iter().any(|named| named.digest == *blob)))
+        holder: &Holder,
+        name: &BundleName,
+        blobs: &[Descriptor],
+    ) -> Result<(), Error> {
+        for blob in blobs {
+            let is_his = self.blobs.has_brought(holder, &blob.digest)
+                || self.belongs(name.as_str(), &blob.digest).await?;
+            if !is_his {
+                return Err(not_here(name.as_str(), blob));
+            }
+        }
+        Ok(())
     }
 
     /// What refers to a manifest of `name`; with `kind` only what is of that type.
@@ -457,16 +501,18 @@ impl Artifacts {
                         blob.digest, blob.size
                     )));
                 }
-                None => {
-                    return Err(Error::Refused(format!(
-                        "{name}: blob {} ({}) is not on this server: push it first",
-                        blob.digest, blob.media_type
-                    )));
-                }
+                None => return Err(not_here(name, blob)),
             }
         }
         Ok(())
     }
+}
+
+fn not_here(name: &str, blob: &Descriptor) -> Error {
+    let Descriptor { digest, media_type, .. } = blob;
+    Error::Refused(format!(
+        "{name}: blob {digest} ({media_type}) is not on this server: push it first"
+    ))
 }
 
 /// Writes what names and references mean, in place of what they meant.
@@ -485,29 +531,6 @@ fn mentioned(document: &[u8]) -> impl Iterator<Item = Digest> {
     let words = document.split(|byte| !byte.is_ascii_hexdigit());
     let texts = words.filter_map(|word| std::str::from_utf8(word).ok());
     texts.filter_map(|text| format!("sha256:{text}").parse().ok())
-}
-
-/// What matters of a manifest here.
-struct Parts {
-    blobs: Vec<Descriptor>,
-    subject: Option<Digest>,
-}
-
-/// Reads the manifest of a bundle, or of what refers to something.
-fn parts(bytes: &[u8]) -> Result<Parts, String> {
-    /// Whether a manifest refers to another one.
-    #[derive(Deserialize)]
-    struct Peek {
-        subject: Option<serde_json::Value>,
-    }
-    let refers = serde_json::from_slice(bytes).is_ok_and(|peek: Peek| peek.subject.is_some());
-    if refers {
-        let referrer = Referrer::parse(bytes)?;
-        let blobs = referrer.blobs().cloned().collect();
-        return Ok(Parts { blobs, subject: Some(referrer.subject.digest) });
-    }
-    let bundle = OciManifest::parse(bytes)?;
-    Ok(Parts { blobs: bundle.blobs().cloned().collect(), subject: None })
 }
 
 #[cfg(test)]
@@ -531,7 +554,7 @@ mod tests {
         let [made, unnamed] = [put(&artifacts, b"made").await, put(&artifacts, b"unnamed").await];
         let policy = put(&artifacts, b"policy").await;
         let row = document::ActiveModel {
-            kind: Set("role site-mill".into()),
+            kind: Set("role/site-mill".into()),
             version: Set(1),
             bytes: Set(format!("{{\"sha256\":\"{}\"}}", policy.hex()).into_bytes()),
             accepted_unix_ms: Set(0),
@@ -550,7 +573,8 @@ mod tests {
         // What a manifest refers to it does not keep: that has to have a name of its own.
         let layers = vec![recipe(made, 4, &made, &made)];
         let bytes = serde_json::to_vec(&Referrer::delta(&release, &release, layers)).unwrap();
-        let accepted = artifacts.put(&name, "delta", None, bytes).await.unwrap();
+        let accepted =
+            artifacts.put(&Publisher::Administrator, &name, "delta", None, bytes).await.unwrap();
         assert_eq!(artifacts.sweep(Duration::from_secs(1_000)).await.unwrap(), 0);
         assert_eq!(artifacts.sweep(Duration::ZERO).await.unwrap(), 1);
         let kept =

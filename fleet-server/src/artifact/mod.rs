@@ -1,9 +1,11 @@
 //! Artifacts: blobs named by their digest, and the manifests that name them.
 
 mod blobs;
+mod brought;
 mod deltas;
 mod manifests;
 mod outstanding;
+mod parts;
 mod scrub;
 
 pub(crate) use blobs::{Blobs, OpenBlob};

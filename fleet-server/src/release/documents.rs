@@ -1,5 +1,6 @@
 //! Roots and lists of releases: verified when they come, kept as they came.
 
+use crate::access::{Publisher, RoleTokens};
 use crate::artifact::Artifacts;
 use crate::error::Error;
 use crate::release::kept::{Kept, Kind};
@@ -149,18 +150,22 @@ impl SignedDocuments {
         for release in releases.iter() {
             self.artifacts.tag(&writing, &release.id).await?;
         }
+        // A role's token ends with the role.
+        RoleTokens::keep(&writing, releases.delegates().collect()).await?;
         writing.commit().await?;
         self.artifacts.deltas.list_came();
         Ok(version)
     }
 
-    /// Takes what a role has signed that the list of releases names, if all of it is here.
+    /// Takes what a role has signed that the list of releases names, if all of it is here, and is his who
+    /// brings it.
     ///
     /// # Errors
     /// [`Error::Untrusted`]; [`Error::Refused`] names what is missing; [`Error::Missing`] if nothing
     /// is released yet.
     pub async fn accept_delegated(
         &self,
+        by: &Publisher,
         role: &RoleName,
         bytes: Vec<u8>,
         now: OffsetDateTime,
@@ -174,7 +179,15 @@ impl SignedDocuments {
                 let problem = format!("{path} has {bytes} bytes, {FILE_BYTES_MAX} are allowed");
                 return Err(Error::Refused(problem));
             }
-            if self.artifacts.blobs.size(digest).await != Some(*bytes) {
+            // What he lists he could read afterwards: a digest alone gives him nobody else's.
+            let is_his = match by {
+                Publisher::Administrator => true,
+                Publisher::Role(holder) => {
+                    self.artifacts.blobs.has_brought(holder, digest)
+                        || self.has_signed_file(role, digest).await?
+                }
+            };
+            if !is_his || self.artifacts.blobs.size(digest).await != Some(*bytes) {
                 return Err(Error::Refused(format!(
                     "{path}: {digest} is not on this server: push it first"
                 )));
@@ -335,6 +348,59 @@ impl SignedDocuments {
     /// [`Error::Database`].
     pub async fn role(&self, role: &RoleName) -> Result<Option<Vec<u8>>, Error> {
         Ok(self.kept.newest(Kind::Role(role.as_str())).await?.map(|row| row.bytes))
+    }
+
+    /// The list of releases as it was judged when it came, if it names this role: until then the role's
+    /// token opens something.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] if it does not, or holds no longer.
+    pub async fn naming(&self, role: &RoleName) -> Result<TrustedReleases, Error> {
+        let list = match self.list_when_accepted().await {
+            Ok(list) => list,
+            Err(Error::Untrusted(_)) => None,
+            Err(error) => return Err(error),
+        };
+        let list = list.filter(|list| list.delegates().any(|named| named == role.as_str()));
+        list.ok_or_else(|| {
+            Error::Forbidden(format!(
+                "no list of releases that holds names role {role}, so its token opens nothing"
+            ))
+        })
+    }
+
+    /// Fails where the list of releases names no such role.
+    ///
+    /// # Errors
+    /// [`Error::Missing`]; [`Error::Untrusted`] if no list holds.
+    pub async fn check_named(&self, role: &RoleName, now: OffsetDateTime) -> Result<(), Error> {
+        let list = self.list(now).await?.ok_or_else(nothing_released)?;
+        if list.delegates().any(|named| named == role.as_str()) {
+            return Ok(());
+        }
+        Err(Error::Missing(format!(
+            "the release keys have delegated nothing to {role}: they do with `lineside release delegate \
+             {role} --path PATH --key PUBLIC-KEY`"
+        )))
+    }
+
+    /// Whether a file that is no release is in what a role has signed last, as far as that is signed by its
+    /// keys and within its paths.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn has_signed_file(&self, role: &RoleName, digest: &Digest) -> Result<bool, Error> {
+        let Ok(list) = self.naming(role).await else { return Ok(false) };
+        let Some(row) = self.kept.newest(Kind::Role(role.as_str())).await? else {
+            return Ok(false);
+        };
+        let targets = verify_delegated(&list, role.as_str(), &row.bytes, None, taken_at(&row));
+        Ok(targets.is_ok_and(|targets| targets.files().values().any(|(known, _)| known == digest)))
+    }
+
+    async fn list_when_accepted(&self) -> Result<Option<TrustedReleases>, Error> {
+        let Some(row) = self.kept.newest(Kind::Releases).await? else { return Ok(None) };
+        Ok(Some(verify_releases(&self.root().await?, &row.bytes, None, taken_at(&row))?))
     }
 
     async fn list(&self, now: OffsetDateTime) -> Result<Option<TrustedReleases>, Error> {

@@ -18,6 +18,7 @@ pub(crate) fn all(schema: &Schema) -> Vec<TableCreateStatement> {
         schema.create_table_from_entity(event::Entity),
         schema.create_table_from_entity(total::Entity),
         schema.create_table_from_entity(stock::Entity),
+        schema.create_table_from_entity(role_token::Entity),
     ]
 }
 
@@ -104,6 +105,24 @@ pub(crate) mod assignment {
         /// JSON array of what was assigned before: bundle and digest of its manifest, the latest first.
         pub before: String,
         pub bytes: Vec<u8>,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Tokens of those to whom the release keys have delegated, one each.
+pub(crate) mod role_token {
+    use super::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "role_token")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub role: String,
+        /// Hex of the SHA-256 of the token.
+        pub token_hash: String,
+        pub made_unix_ms: i64,
     }
 
     impl ActiveModelBehavior for ActiveModel {}

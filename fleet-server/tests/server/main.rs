@@ -24,4 +24,5 @@ mod running;
 mod signers;
 mod storage;
 mod telemetry;
+mod tokens;
 mod tuf;

@@ -24,6 +24,7 @@ pub struct Running {
 pub enum As<'a> {
     Administrator,
     Device(&'a str, &'a str),
+    Token(&'a str),
     Nobody,
     Header(&'a str, &'a str),
 }
@@ -119,6 +120,9 @@ impl Running {
             As::Device(user, password) => {
                 let text = encode_base64(format!("{user}:{password}").as_bytes());
                 request = request.header("authorization", format!("Basic {text}"));
+            }
+            As::Token(token) => {
+                request = request.header("authorization", format!("Bearer {token}"));
             }
             As::Header(name, value) => request = request.header(name, value),
             As::Nobody => {}

@@ -1,0 +1,86 @@
+//! What a manifest names.
+
+use crate::artifact::{Blobs, MANIFEST_BYTES_MAX};
+use crate::error::Error;
+use lineside_bundle::referrer::Referrer;
+use lineside_bundle::{Descriptor, Digest, OciManifest};
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Digests that are remembered of all manifests together: 8 MiB of them. Beyond it they are read anew.
+const DIGESTS_MAX: usize = 256 << 10;
+
+/// What matters of a manifest here.
+pub(super) struct Parts {
+    pub blobs: Vec<Descriptor>,
+    pub subject: Option<Digest>,
+}
+
+/// Reads the manifest of a bundle, or of what refers to something.
+pub(super) fn parts(bytes: &[u8]) -> Result<Parts, String> {
+    /// Whether a manifest refers to another one.
+    #[derive(Deserialize)]
+    struct Peek {
+        subject: Option<serde_json::Value>,
+    }
+    let refers = serde_json::from_slice(bytes).is_ok_and(|peek: Peek| peek.subject.is_some());
+    if refers {
+        let referrer = Referrer::parse(bytes)?;
+        let blobs = referrer.blobs().cloned().collect();
+        return Ok(Parts { blobs, subject: Some(referrer.subject.digest) });
+    }
+    let bundle = OciManifest::parse(bytes)?;
+    Ok(Parts { blobs: bundle.blobs().cloned().collect(), subject: None })
+}
+
+/// Which blobs manifests name, by the digests of these: what has a digest never says anything else, so each
+/// is read and parsed once and not for each blob that somebody asks for.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Contents {
+    read: Arc<Mutex<Read>>,
+}
+
+#[derive(Debug, Default)]
+struct Read {
+    manifests: BTreeMap<Digest, Arc<BTreeSet<Digest>>>,
+    digests: usize,
+}
+
+impl Contents {
+    /// The blobs that a manifest names: none if it is not here, or is no manifest.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub async fn get(
+        &self,
+        blobs: &Blobs,
+        manifest: &Digest,
+    ) -> Result<Arc<BTreeSet<Digest>>, Error> {
+        let known = self.lock().manifests.get(manifest).cloned();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let Some(bytes) = blobs.read(manifest, MANIFEST_BYTES_MAX).await? else {
+            return Ok(Arc::default());
+        };
+        let parts = parts(&bytes).map(|parts| parts.blobs).unwrap_or_default();
+        let named: Arc<BTreeSet<Digest>> =
+            Arc::new(parts.into_iter().map(|blob| blob.digest).collect());
+        // A disk that fails may give other bytes than it was given: those are nobody's to remember.
+        if Digest::of(&bytes) == *manifest {
+            let mut read = self.lock();
+            let digests = 1 + named.len();
+            if read.digests + digests > DIGESTS_MAX {
+                *read = Read::default();
+            }
+            read.digests += digests;
+            read.manifests.insert(*manifest, named.clone());
+        }
+        Ok(named)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Read> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

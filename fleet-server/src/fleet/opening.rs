@@ -1,0 +1,145 @@
+//! Who may have what: a device what is assigned to it, the holder of a role's token what he publishes.
+
+use crate::access::{Holder, Publisher};
+use crate::error::Error;
+use crate::fleet::Fleet;
+use lineside_bundle::{BundleName, Digest};
+use lineside_wire::name::{DeviceId, RoleName};
+use time::OffsetDateTime;
+
+impl Fleet {
+    /// Makes the token of a role that the list of releases names, in the place of the one before.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if it names no such role; [`Error::Untrusted`] if no list holds.
+    pub async fn make_token(&self, role: &RoleName, now: OffsetDateTime) -> Result<String, Error> {
+        // While this is held no other list comes, with which the role and its token would end.
+        let writing = self.store.write().await?;
+        self.documents.check_named(role, now).await?;
+        let token = self.tokens.make(&writing, role, now).await?;
+        writing.commit().await?;
+        Ok(token)
+    }
+
+    /// Whether a manifest or blob belongs to what is assigned to a device or was. A stolen password
+    /// opens no more of the fleet's models than that.
+    ///
+    /// # Errors
+    /// [`Error::Database`] or [`Error::File`].
+    pub async fn is_for(
+        &self,
+        device: &DeviceId,
+        bundle: &str,
+        digest: &Digest,
+    ) -> Result<bool, Error> {
+        let Some(assigned) = self.director.assigned(device).await? else { return Ok(false) };
+        let manifests = assigned.manifests(bundle);
+        Ok(manifests.contains(digest) || self.artifacts.names(bundle, &manifests, digest).await?)
+    }
+
+    /// Whether the holder of a role's token may read what has this digest below a name: it belongs to a
+    /// bundle that he may release, or is a file that his role has signed; or he has brought it. That
+    /// somebody else has brought the same bytes opens nothing.
+    ///
+    /// # Errors
+    /// [`Error::Database`] or [`Error::File`].
+    pub async fn is_of(&self, holder: &Holder, name: &str, digest: &Digest) -> Result<bool, Error> {
+        if self.check_name(holder, name).await.is_err() {
+            return Ok(false);
+        }
+        if self.artifacts.blobs.has_brought(holder, digest) {
+            return Ok(true);
+        }
+        if self.check_bundle(holder, name).await.is_ok()
+            && self.artifacts.belongs(name, digest).await?
+        {
+            return Ok(true);
+        }
+        Ok(name == holder.role.as_str()
+            && self.documents.has_signed_file(&holder.role, digest).await?)
+    }
+
+    /// Refuses a name below which the holder of a role's token brings nothing: it is none of a bundle that
+    /// he may release, nor the role's own, below which its files lie.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`].
+    pub async fn check_name(&self, holder: &Holder, name: &str) -> Result<(), Error> {
+        if name == holder.role.as_str() {
+            return Ok(());
+        }
+        self.check_bundle(holder, name).await
+    }
+
+    /// Refuses a bundle that the holder of a role's token may not release.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`].
+    pub async fn check_bundle(&self, holder: &Holder, name: &str) -> Result<(), Error> {
+        let list = self.documents.naming(&holder.role).await?;
+        let bundle: Result<BundleName, _> = name.parse();
+        match bundle.is_ok_and(|bundle| list.may_release(holder.role.as_str(), &bundle)) {
+            true => Ok(()),
+            false => Err(beyond(holder, &format!("bundle {}", short(name)))),
+        }
+    }
+
+    /// Refuses a manifest that who publishes may not push by this reference: below another bundle's name,
+    /// or by a tag that stands for a version which he may not release.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`].
+    pub async fn check_push(
+        &self,
+        publisher: &Publisher,
+        name: &BundleName,
+        reference: &str,
+    ) -> Result<(), Error> {
+        let Publisher::Role(holder) = publisher else { return Ok(()) };
+        self.check_bundle(holder, name.as_str()).await?;
+        if reference.parse::<Digest>().is_ok() {
+            return Ok(());
+        }
+        let path = format!("{name}/{reference}");
+        let list = self.documents.naming(&holder.role).await?;
+        match list.delegates_for(&path).contains(&holder.role.as_str()) {
+            true => Ok(()),
+            false => Err(beyond(holder, &short(&path))),
+        }
+    }
+
+    /// Refuses to tell the holder of a role's token what another role has signed, but one who may sign what
+    /// is at `path` as he may: the numbers of a bundle's releases are given once, whoever signs them.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`].
+    pub async fn check_beside(
+        &self,
+        holder: &Holder,
+        other: &RoleName,
+        path: Option<&str>,
+    ) -> Result<(), Error> {
+        if holder.role == *other {
+            return Ok(());
+        }
+        let list = self.documents.naming(&holder.role).await?;
+        let signers = path.map(|path| list.delegates_for(path)).unwrap_or_default();
+        match [&holder.role, other].into_iter().all(|role| signers.contains(&role.as_str())) {
+            true => Ok(()),
+            false => Err(beyond(holder, &format!("what {other} has signed"))),
+        }
+    }
+}
+
+/// Why what somebody asks for by the token of a role is not for him.
+pub(crate) fn beyond(holder: &Holder, what: &str) -> Error {
+    let role = &holder.role;
+    Error::Forbidden(format!(
+        "the token of {role} opens what {role} needs to publish what it may sign, and nothing else: not \
+         {what}"
+    ))
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(130).collect()
+}

@@ -1,0 +1,404 @@
+//! Tokens of those to whom the release keys have delegated: what they open, and above all what not.
+
+use crate::running::{As, Reply, Running};
+use crate::signers::{Artifact, Signers, artifact, in_a_year, key};
+use crate::tuf::delegate;
+use lineside_bundle::{Digest, MANIFEST_TYPE, OciManifest};
+use lineside_trust::{Delegation, KeyPair, ReleasesDraft, TargetsSpec, sign_root, sign_targets};
+use serde_json::json;
+use std::collections::BTreeMap;
+use tempfile::TempDir;
+
+/// A server with a vendor who has a token, others who have signed too, and releases that are not his.
+struct Scene {
+    server: Running,
+    signers: Signers,
+    vendor: KeyPair,
+    site: KeyPair,
+    token: String,
+    data: TempDir,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        let data = tempfile::tempdir().unwrap();
+        let server = Running::start(data.path());
+        let signers = Signers::enrolled(&server);
+        signers.release(&server, "1");
+        let (vendor, site) = (key(), key());
+        let mut scene = Scene { server, signers, vendor, site, token: String::new(), data };
+        scene.delegate(&["acme", "other", "site-hill"]);
+        scene.token = scene.make("acme");
+        scene
+    }
+
+    /// Lets these sign, of all that there are here, each its own paths.
+    fn delegate(&self, names: &[&str]) {
+        let roles = [
+            ("acme", &self.vendor, "pump/*"),
+            ("other", &self.site, "valve/*"),
+            ("beside", &self.site, "pump/*"),
+            ("turbine", &self.site, "fan/*"),
+            ("site-hill", &self.site, "site/hill/*"),
+        ];
+        let roles: Vec<_> = roles.into_iter().filter(|(name, ..)| names.contains(name)).collect();
+        delegate(&self.server, &self.signers, &roles);
+    }
+
+    fn make(&self, role: &str) -> String {
+        let path = format!("/api/v1/tokens/{role}");
+        let reply = self.server.ask("POST", &path, As::Administrator, b"");
+        assert_eq!(reply.status, 201, "{}", reply.text());
+        reply.json()["token"].as_str().unwrap().to_owned()
+    }
+
+    fn ask(&self, method: &str, path: &str, body: &[u8]) -> Reply {
+        self.ask_by(&self.token, method, path, body)
+    }
+
+    fn ask_by(&self, token: &str, method: &str, path: &str, body: &[u8]) -> Reply {
+        let kind = if path.contains("/manifests/") { MANIFEST_TYPE } else { "application/json" };
+        self.server.ask_with(method, path, As::Token(token), &[("content-type", kind)], body)
+    }
+
+    fn push_blob(&self, name: &str, bytes: &[u8]) -> u16 {
+        let path = format!("/v2/{name}/blobs/uploads/?digest={}", Digest::of(bytes));
+        self.ask("POST", &path, bytes).status
+    }
+
+    fn push(&self, artifact: &Artifact) {
+        let name = &artifact.id.name;
+        for blob in &artifact.blobs {
+            assert_eq!(self.push_blob(name.as_str(), blob), 201);
+        }
+        let path = format!("/v2/{name}/manifests/{}", artifact.id.version);
+        let reply = self.ask("PUT", &path, &artifact.manifest);
+        assert_eq!(reply.status, 201, "{}", reply.text());
+    }
+
+    fn list(&self, artifacts: &[&Artifact]) -> Vec<u8> {
+        let mut draft = ReleasesDraft::after(None);
+        artifacts.iter().for_each(|one| drop(draft.add(one.id.clone(), None).unwrap()));
+        draft.sign(in_a_year(), &[&self.vendor])
+    }
+}
+
+#[test]
+fn a_vendor_publishes_by_his_own_token_from_the_first_blob_to_his_list() {
+    let scene = Scene::new();
+    let pump = artifact("pump", "1");
+    assert_eq!(scene.ask("GET", "/v2/", b"").status, 200);
+    assert_eq!(scene.ask("GET", "/api/v1/root", b"").status, 200);
+    assert_eq!(scene.ask("GET", "/api/v1/releases", b"").status, 200);
+    assert_eq!(scene.ask("GET", "/api/v1/targets/acme", b"").status, 404, "nothing yet");
+    let blob = format!("/v2/pump/blobs/{}", Digest::of(&pump.blobs[1]));
+    assert_eq!(scene.ask("HEAD", &blob, b"").status, 404);
+
+    // In pieces, as tools do.
+    let begun = scene.ask("POST", "/v2/pump/blobs/uploads/", b"");
+    assert_eq!(begun.status, 202);
+    let upload = begun.header("location").to_owned();
+    assert_eq!(scene.ask("PATCH", &upload, &pump.blobs[1]).status, 202);
+    assert_eq!(scene.ask("GET", &upload, b"").status, 204);
+    let end = format!("{upload}?digest={}", Digest::of(&pump.blobs[1]));
+    assert_eq!(scene.ask("PUT", &end, b"").status, 201);
+    assert_eq!(scene.ask("HEAD", &blob, b"").status, 200, "he has brought it");
+    scene.push(&pump);
+    let manifest = format!("/v2/pump/manifests/{}", pump.id.digest);
+    assert_eq!(scene.ask("GET", &manifest, b"").body, pump.manifest);
+    assert_eq!(scene.ask("GET", &blob, b"").body, pump.blobs[1]);
+    let referrers = format!("/v2/pump/referrers/{}", pump.id.digest);
+    assert_eq!(scene.ask("GET", &referrers, b"").status, 200);
+    let mount = format!("/v2/pump/blobs/uploads/?mount={}", Digest::of(&pump.blobs[1]));
+    assert_eq!(scene.ask("POST", &mount, b"").status, 201, "it is his");
+
+    let list = scene.list(&[&pump]);
+    assert_eq!(scene.ask("PUT", "/api/v1/targets/acme", &list).json()["version"], 1);
+    assert_eq!(scene.ask("GET", "/api/v1/targets/acme", b"").body, list);
+    scene.server.add_device("line-3");
+    assert_eq!(scene.server.assign("line-3", "pump", "pump/1").status, 200);
+
+    // As a password for tools that know no other way, by the name of the role.
+    let as_basic = |user| scene.server.ask("GET", &manifest, As::Device(user, &scene.token), b"");
+    assert_eq!(as_basic("acme").status, 200);
+    for user in ["other", "admin", "line-3", ""] {
+        assert_eq!(as_basic(user).status, 401, "{user}");
+    }
+}
+
+#[test]
+fn a_vendors_token_opens_nothing_that_is_the_administrators() {
+    let scene = Scene::new();
+    let password = scene.server.add_device("line-3");
+    scene.push(&artifact("pump", "1"));
+    let document = scene.server.get("/api/v1/openapi.json").json();
+    let digest = artifact("turbine", "1").id.digest;
+    let mut tried = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let open = operation["security"].as_array();
+            let is_for_roles = |open: &Vec<serde_json::Value>| {
+                open.iter().any(|way| way.as_object().unwrap().contains_key("role"))
+            };
+            if open.is_none_or(is_for_roles) {
+                continue;
+            }
+            let path = path
+                .replace("{device}", "line-3")
+                .replace("{slot}", "pump")
+                .replace("{name}", "pump")
+                .replace("{bundle}", "pump")
+                .replace("{version}", "1")
+                .replace("{reference}", "1")
+                .replace("{role}", "acme")
+                .replace("{site}", "hill")
+                .replace("{document}", "timestamp.json")
+                .replace("{digest}", &digest.to_string())
+                .replace("{file}", &format!("{}.1", digest.hex()));
+            let body = json!({ "release": "turbine/1", "name": "line-9" }).to_string();
+            let refused = scene.ask(&method.to_uppercase(), &path, body.as_bytes());
+            let said = refused.error(403);
+            assert!(said.contains("the token of acme opens"), "{method} {path}: {said}");
+            tried += 1;
+        }
+    }
+    assert!(tried >= 20, "{tried} routes were tried");
+    // Nothing of it was done.
+    let devices = scene.server.get("/api/v1/devices").json();
+    assert_eq!(devices.as_array().unwrap().len(), 1, "{devices}");
+    assert_eq!(
+        scene.server.get("/api/v1/devices/line-3/documents").status,
+        404,
+        "nothing assigned"
+    );
+    assert_eq!(scene.server.get("/v2/pump/manifests/1").status, 200);
+    let as_device = scene.server.ask("GET", "/v2/", As::Device("line-3", &password), b"");
+    assert_eq!(as_device.status, 200, "its password is what it was");
+    let page = scene.server.ask("GET", &format!("/?token={}", scene.token), As::Nobody, b"");
+    assert_eq!(page.header("set-cookie"), "", "no page either");
+}
+
+#[test]
+fn a_vendor_reads_and_writes_nothing_of_others() {
+    let scene = Scene::new();
+    let (turbine, pump) = (artifact("turbine", "1"), artifact("pump", "1"));
+    scene.push(&pump);
+    let [config, model] = [0, 1].map(|at| Digest::of(&turbine.blobs[at]));
+    let manifest = turbine.id.digest;
+    // He knows every digest: the list of releases and a manifest that was mailed to him tell them.
+    for digest in [config, model, manifest] {
+        for name in ["turbine", "pump", "acme", "valve"] {
+            for method in ["GET", "HEAD"] {
+                let path = format!("/v2/{name}/blobs/{digest}");
+                assert_eq!(scene.ask(method, &path, b"").status, 404, "{method} {path}");
+            }
+        }
+        // Nor is what is here told from what is not.
+        let words = |digest: &Digest| {
+            let mut said = scene.ask("GET", &format!("/v2/pump/blobs/{digest}"), b"").text();
+            said.retain(|char| !char.is_ascii_digit());
+            said
+        };
+        assert_eq!(words(&digest), words(&Digest::of(b"nowhere")));
+        let mount = scene.ask("POST", &format!("/v2/pump/blobs/uploads/?mount={digest}"), b"");
+        assert_eq!(mount.status, 202, "he is told to push it");
+        let nowhere = Digest::of(b"nowhere");
+        let other = scene.ask("POST", &format!("/v2/pump/blobs/uploads/?mount={nowhere}"), b"");
+        assert_eq!(other.status, 202);
+        let end = format!("{}?digest={digest}", mount.header("location"));
+        assert_eq!(scene.ask("PUT", &end, b"").status, 422, "without its bytes");
+    }
+    for path in [
+        "/v2/turbine/manifests/1".to_owned(),
+        format!("/v2/turbine/manifests/{manifest}"),
+        format!("/v2/pump/manifests/{manifest}"),
+        "/v2/valve/manifests/1".into(),
+    ] {
+        assert_eq!(scene.ask("GET", &path, b"").status, 404, "{path}");
+    }
+    let referrers = format!("/v2/turbine/referrers/{manifest}");
+    assert_eq!(scene.ask("GET", &referrers, b"").status, 403);
+    for (method, path) in [
+        ("POST", format!("/v2/turbine/blobs/uploads/?digest={}", Digest::of(b"x"))),
+        ("POST", "/v2/turbine/blobs/uploads/".into()),
+        ("POST", "/v2/other/blobs/uploads/".into()),
+        ("POST", "/v2/pumps/blobs/uploads/".into()),
+        ("PUT", "/v2/turbine/manifests/2".into()),
+        ("PUT", format!("/v2/turbine/manifests/{}", pump.id.digest)),
+        ("PUT", "/v2/acme/manifests/1".into()),
+        ("PUT", "/api/v1/targets/other".into()),
+        ("GET", "/api/v1/targets/other".into()),
+        ("GET", "/api/v1/targets/site-hill".into()),
+        ("GET", "/api/v1/targets/other?path=pump/1".into()),
+        ("GET", "/api/v1/targets/other?path=valve/1".into()),
+        ("GET", "/api/v1/targets/site-hill?path=site/hill/policy.json".into()),
+    ] {
+        let body = if path.contains("/manifests/") { &pump.manifest[..] } else { b"x" };
+        let refused = scene.ask(method, &path, body).error(403);
+        assert!(refused.contains("the token of acme opens"), "{method} {path}: {refused}");
+    }
+
+    // An upload is his who has begun it.
+    let begun = scene.server.ask("POST", "/v2/pump/blobs/uploads/", As::Administrator, b"");
+    let upload = begun.header("location");
+    for (method, query) in [("GET", ""), ("PATCH", ""), ("DELETE", ""), ("PUT", "?digest=")] {
+        let query = match query {
+            "" => String::new(),
+            query => format!("{query}{}", Digest::of(b"")),
+        };
+        let reply = scene.ask(method, &format!("{upload}{query}"), b"");
+        assert_eq!(reply.status, 404, "{method}");
+    }
+    assert_eq!(scene.server.get(upload).status, 204);
+}
+
+#[test]
+fn a_manifest_or_list_that_names_a_digest_gives_a_vendor_nobody_elses_bytes() {
+    let scene = Scene::new();
+    let (turbine, pump) = (artifact("turbine", "1"), artifact("pump", "1"));
+    scene.push(&pump);
+    let model = Digest::of(&turbine.blobs[1]);
+    // A manifest of his own bundle that names the model of another one, by digest and right size.
+    let mut forged: OciManifest = serde_json::from_slice(&pump.manifest).unwrap();
+    forged.layers[0].digest = model;
+    forged.layers[0].size = turbine.blobs[1].len() as u64;
+    let forged = serde_json::to_vec(&forged).unwrap();
+    let path = format!("/v2/pump/manifests/{}", Digest::of(&forged));
+    let refused = scene.ask("PUT", &path, &forged).error(422);
+    assert!(refused.contains(&model.to_string()) && refused.contains("push it first"), "{refused}");
+    // It says the same of one that is here nowhere.
+    let mut nowhere: OciManifest = serde_json::from_slice(&forged).unwrap();
+    nowhere.layers[0].digest = Digest::of(b"nowhere");
+    let nowhere = serde_json::to_vec(&nowhere).unwrap();
+    let path_to_nowhere = format!("/v2/pump/manifests/{}", Digest::of(&nowhere));
+    let same = scene.ask("PUT", &path_to_nowhere, &nowhere).error(422);
+    let known = refused.replace(&model.to_string(), &Digest::of(b"nowhere").to_string());
+    assert_eq!(same, known);
+    assert_eq!(scene.ask("GET", &format!("/v2/pump/blobs/{model}"), b"").status, 404);
+    // Whoever has the bytes may bring them; they are kept once, and are his then.
+    assert_eq!(scene.push_blob("pump", &turbine.blobs[1]), 201);
+    assert_eq!(scene.ask("PUT", &path, &forged).status, 201);
+    assert_eq!(scene.ask("GET", &format!("/v2/pump/blobs/{model}"), b"").status, 200);
+
+    // Nor does a site's list that names one as its policy.
+    let site = scene.make("site-hill");
+    let bytes = &turbine.blobs[0];
+    let files = BTreeMap::from([(
+        "site/hill/policy.json".to_owned(),
+        (Digest::of(bytes), bytes.len() as u64),
+    )]);
+    let spec = TargetsSpec { version: 1, expires: in_a_year(), files, delegations: Vec::new() };
+    let list = sign_targets(&spec, &[&scene.site]);
+    let put = || scene.ask_by(&site, "PUT", "/api/v1/targets/site-hill", &list);
+    assert!(put().error(422).contains("push it first"));
+    let file = format!("/v2/site-hill/blobs/{}", Digest::of(bytes));
+    assert_eq!(scene.ask_by(&site, "GET", &file, b"").status, 404);
+    let upload = format!("/v2/site-hill/blobs/uploads/?digest={}", Digest::of(bytes));
+    assert_eq!(scene.ask_by(&site, "POST", &upload, bytes).status, 201);
+    assert_eq!(put().status, 200);
+    assert_eq!(scene.ask_by(&site, "GET", &file, b"").body, *bytes);
+    assert_eq!(scene.ask("GET", &file, b"").status, 404, "the vendor");
+    // Another token of the site has brought nothing, and reads what the site has signed.
+    let next = scene.make("site-hill");
+    assert_eq!(scene.ask_by(&next, "GET", &file, b"").body, *bytes);
+    assert_eq!(scene.ask_by(&next, "PUT", "/api/v1/targets/site-hill", &list).status, 200);
+    assert_eq!(scene.ask_by(&site, "GET", &file, b"").status, 401, "the one before");
+}
+
+#[test]
+fn a_role_that_is_called_like_a_bundle_of_others_reads_nothing_of_it() {
+    let scene = Scene::new();
+    scene.delegate(&["acme", "turbine"]);
+    let token = scene.make("turbine");
+    let turbine = artifact("turbine", "1");
+    for digest in [Digest::of(&turbine.blobs[1]), turbine.id.digest] {
+        let path = format!("/v2/turbine/blobs/{digest}");
+        assert_eq!(scene.ask_by(&token, "GET", &path, b"").status, 404);
+    }
+    assert_eq!(scene.ask_by(&token, "GET", "/v2/turbine/manifests/1", b"").status, 404);
+    let put = scene.ask_by(&token, "PUT", "/v2/turbine/manifests/2", &turbine.manifest);
+    assert_eq!(put.status, 403);
+}
+
+#[test]
+fn one_who_may_sign_the_same_paths_is_asked_for_numbers_and_no_one_else() {
+    let scene = Scene::new();
+    scene.push(&artifact("pump", "1"));
+    scene.delegate(&["acme", "beside", "other"]);
+    let ask = |path: &str| scene.ask("GET", path, b"").status;
+    // Here the first of them ends the search, so the second signs nothing that counts.
+    assert_eq!(ask("/api/v1/targets/beside?path=pump/2"), 403);
+    assert_eq!(ask("/api/v1/targets/beside"), 403);
+    let mut draft = scene.signers.draft(&scene.server);
+    let role = |name: &str, key: &KeyPair, path: &str| Delegation {
+        name: name.into(),
+        keys: vec![key.public()],
+        threshold: 1,
+        paths: vec![path.into()],
+        terminating: false,
+    };
+    draft
+        .delegate(&[role("acme", &scene.vendor, "pump/a*"), role("beside", &scene.site, "pump/*")]);
+    let list = draft.sign(in_a_year(), &[&scene.signers.release]);
+    assert_eq!(scene.server.put("/api/v1/releases", &list).status, 200);
+    assert_eq!(ask("/api/v1/targets/beside?path=pump/a2"), 404, "it has signed nothing");
+    assert_eq!(ask("/api/v1/targets/beside?path=pump/b2"), 403);
+    // A tag stands for a version, and only some are his.
+    let pump = artifact("pump", "1").manifest;
+    assert_eq!(scene.ask("PUT", "/v2/pump/manifests/a2", &pump).status, 201);
+    assert_eq!(scene.ask("PUT", "/v2/pump/manifests/b2", &pump).status, 403);
+}
+
+#[test]
+fn a_token_ends_when_it_is_taken_back_replaced_or_its_role_is() {
+    let scene = Scene::new();
+    let status = |token: &str| scene.ask_by(token, "GET", "/api/v1/root", b"").status;
+    assert_eq!(scene.server.get("/api/v1/tokens").json()[0]["role"], "acme");
+    let early = scene.server.ask("POST", "/api/v1/tokens/nobody", As::Administrator, b"");
+    assert!(early.error(404).contains("lineside release delegate nobody"));
+    assert_eq!(
+        scene.server.ask("POST", "/api/v1/tokens/No%20One", As::Administrator, b"").status,
+        400
+    );
+
+    let next = scene.make("acme");
+    assert_eq!((status(&scene.token), status(&next)), (401, 200));
+    let take_back =
+        || scene.server.ask("DELETE", "/api/v1/tokens/acme", As::Administrator, b"").status;
+    assert_eq!((take_back(), take_back(), status(&next)), (204, 404, 401));
+
+    let token = scene.make("acme");
+    scene.delegate(&["other"]);
+    assert_eq!(status(&token), 401);
+    assert_eq!(scene.server.get("/api/v1/tokens").json(), json!([]));
+    // Who is called so later is somebody else.
+    scene.delegate(&["acme"]);
+    assert_eq!(status(&token), 401);
+
+    // While no list holds there is no role.
+    let token = scene.make("acme");
+    let (mut spec, release) = (scene.signers.spec.clone(), key());
+    (spec.version, spec.releases) = (2, (vec![release.public()], 1));
+    let root = sign_root(&spec, &[&scene.signers.root]);
+    assert_eq!(scene.server.put_root(&root).status, 200);
+    let said = scene.ask_by(&token, "GET", "/api/v1/root", b"").error(403);
+    assert!(said.contains("names role acme"), "{said}");
+    let early = scene.server.ask("POST", "/api/v1/tokens/acme", As::Administrator, b"");
+    assert_eq!(early.status, 422);
+}
+
+#[test]
+fn a_token_is_shown_once_and_is_nowhere_in_the_data_folder() {
+    let scene = Scene::new();
+    assert_eq!(scene.token.len(), 64);
+    assert!(!scene.server.get("/api/v1/tokens").text().contains(&scene.token));
+    for name in ["lineside.db", "lineside.db-wal"] {
+        let bytes = std::fs::read(scene.data.path().join(name)).unwrap_or_default();
+        assert!(!bytes.windows(64).any(|part| part == scene.token.as_bytes()), "{name}");
+    }
+    // It is as good after a restart.
+    scene.server.kill();
+    let server = Running::start(scene.data.path());
+    let reply = server.ask("GET", "/api/v1/root", As::Token(&scene.token), b"");
+    assert_eq!(reply.status, 200);
+}
