@@ -7,7 +7,7 @@ use crate::bounds::{
     BLOB_BYTES_MAX, DISK_RESERVE_BYTES, ROLE_UPLOADS_MAX, UPLOAD_SILENCE_MAX, UPLOADS_MAX,
 };
 use crate::error::Error;
-use crate::store::DataFolder;
+use crate::store::{DataFolder, free_bytes};
 use axum::body::Body;
 use futures::StreamExt;
 use lineside_bundle::{Digest, Hasher};
@@ -313,10 +313,7 @@ impl Blobs {
 
     /// Refuses what would take the last of the disk: the database lives on it.
     fn check_room(&self) -> Result<(), Error> {
-        let doing = format!("look at the disk of {}", self.uploads.display());
-        let disk =
-            rustix::fs::statvfs(&self.uploads).map_err(|error| Error::file(doing)(error.into()))?;
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let free = free_bytes(&self.uploads)?;
         if free >= self.disk_reserve_bytes {
             return Ok(());
         }

@@ -1,6 +1,7 @@
 //! The database: SQLite in one file, behind SeaORM.
 
 use crate::error::{Error, chain};
+use crate::store::migrations::TABLES_VERSION;
 use crate::store::tables;
 use sea_orm::sea_query::{Index, IndexCreateStatement, TableCreateStatement};
 use sea_orm::sqlx::Connection;
@@ -14,20 +15,18 @@ use std::sync::PoisonError;
 use time::OffsetDateTime;
 use tokio::sync::{Mutex, MutexGuard};
 
-/// Version of the tables. A database of another version is not touched.
-const TABLES_VERSION: i64 = 7;
 /// Connections that read at the same time.
 const READERS_MAX: u32 = 4;
 
 /// The database of one server.
 #[derive(Debug)]
 pub(crate) struct Store {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     // Apart from the writer: a connection whose commit failed is closed, and if it was the only
     // one, a full disk would not let another be opened, not even for reading.
     readers: DatabaseConnection,
     // SQLite has one writer at a time. Waiting here is orderly; waiting there ends in "locked".
-    writer: Mutex<DatabaseConnection>,
+    pub(super) writer: Mutex<DatabaseConnection>,
     trouble: std::sync::Mutex<Trouble>,
 }
 
@@ -80,39 +79,36 @@ impl Writing<'_> {
 }
 
 impl Store {
-    /// Opens the database at `path`, and makes it if it is missing.
+    /// Opens the database at `path`, and makes it if it is missing. One of an earlier server is taken to the
+    /// version of this one.
     ///
     /// # Errors
-    /// [`Error::Conflict`] if its tables are of another version; [`Error::File`], with what to do,
-    /// if it cannot be used.
+    /// [`Error::Conflict`] if its tables are of a version that cannot be taken over, [`Error::TooLarge`] if
+    /// there is no room for that; [`Error::File`], with what to do, if it cannot be used.
     pub async fn open(path: &Path) -> Result<Store, Error> {
         let unusable = |error| match error {
             Error::Database(error) => not_usable(path, error),
             other => other,
         };
-        let writer = connect(path, 1).await.map_err(|error| unusable(error.into()))?;
-        let readers = connect(path, READERS_MAX).await.map_err(|error| unusable(error.into()))?;
-        let store = Store {
-            path: path.to_owned(),
-            readers,
-            writer: Mutex::new(writer),
-            trouble: std::sync::Mutex::default(),
-        };
+        let store = Store::connected(path).await.map_err(|error| unusable(error.into()))?;
         // Before anything is written to it.
         store.touch_tables().await.map_err(|error| unusable(error.into()))?;
+        store.migrate().await.map_err(unusable)?;
         store.make_tables().await.map_err(unusable)?;
         Ok(store)
     }
 
+    /// Opens the file, whatever is in it.
+    pub(super) async fn connected(path: &Path) -> Result<Store, DbErr> {
+        Ok(Store {
+            path: path.to_owned(),
+            writer: Mutex::new(connect(path, 1).await?),
+            readers: connect(path, READERS_MAX).await?,
+            trouble: std::sync::Mutex::default(),
+        })
+    }
+
     async fn make_tables(&self) -> Result<(), Error> {
-        let version = self.query_pragma("user_version").await?;
-        if version != 0 && version != TABLES_VERSION {
-            return Err(Error::Conflict(format!(
-                "{} has tables of version {version}, this server knows version {TABLES_VERSION}: \
-                 use the server that wrote it, or another data folder",
-                self.path.display()
-            )));
-        }
         let writing = self.write().await?;
         let backend = self.readers.get_database_backend();
         let schema = Schema::new(backend);
@@ -139,7 +135,7 @@ impl Store {
         Ok(())
     }
 
-    async fn query_pragma(&self, name: &str) -> Result<i64, Error> {
+    pub(super) async fn query_pragma(&self, name: &str) -> Result<i64, Error> {
         let backend = self.readers.get_database_backend();
         let statement = Statement::from_string(backend, format!("PRAGMA {name}"));
         let row = self.readers.query_one_raw(statement).await?;

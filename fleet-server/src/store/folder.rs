@@ -125,6 +125,23 @@ impl DataFolder {
     }
 }
 
+/// Makes an empty file that its owner alone can read, in the place of one that is there.
+pub(super) fn closed_file(path: &Path) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    // One that was there keeps the mode that it had.
+    file.set_permissions(fs::Permissions::from_mode(0o600))
+}
+
+/// Bytes that may still be written to the disk on which `path` lies.
+///
+/// # Errors
+/// [`Error::File`].
+pub(crate) fn free_bytes(path: &Path) -> Result<u64, Error> {
+    let doing = format!("look at the disk of {}", path.display());
+    let disk = rustix::fs::statvfs(path).map_err(|error| Error::file(doing)(error.into()))?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
 /// Refuses what its mode allows others than its owner, if it is one of the bits `forbidden`. It is
 /// not closed in silence: somebody may know it already, or have changed it.
 fn check_mode(path: &Path, forbidden: u32) -> Result<(), Error> {

@@ -2,8 +2,10 @@
 
 use crate::mqtt::Client;
 use crate::running::{As, Running, command};
+use crate::signers::Signers;
 use crate::telemetry::{event, message, tell};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use sea_orm::{ConnectionTrait, Database};
 use std::path::Path;
 use std::process::Command;
 
@@ -89,4 +91,42 @@ fn a_damaged_database_is_named_with_what_to_do() {
     assert!(!output.status.success());
     assert!(said.contains(&path.display().to_string()), "{said}");
     assert!(said.contains("restore it from a copy"), "{said}");
+}
+
+#[tokio::test]
+async fn a_fleet_of_an_earlier_server_goes_on_under_this_one_and_a_later_ones_is_left_alone() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path());
+    let password = server.add_device("line-3");
+    Signers::enrolled(&server).release(&server, "1");
+    assert_eq!(server.assign("line-3", "turbine", "turbine/1").status, 200);
+    let documents = server.get("/api/v1/devices/line-3/documents").json();
+    server.kill();
+    let path = data.path().join("lineside.db");
+    let change = async |sql: &str| {
+        let database = Database::connect(format!("sqlite://{}", path.display())).await.unwrap();
+        database.execute_unprepared(sql).await.unwrap();
+        database.close().await.unwrap();
+    };
+    change(
+        "ALTER TABLE assignment DROP COLUMN approved; DROP TABLE role_token; PRAGMA user_version = 6",
+    )
+    .await;
+
+    let server = Running::start(data.path());
+    assert_eq!(server.ask("GET", "/v2/", As::Device("line-3", &password), b"").status, 200);
+    let now = server.get("/api/v1/devices/line-3/documents").json();
+    assert_eq!(now["assignment"], documents["assignment"]);
+    assert_eq!(server.assign("line-3", "other", "turbine/1").status, 200);
+    assert_eq!(server.get("/api/v1/tokens").status, 200);
+    assert!(data.path().join("lineside.db.version-6").exists());
+    server.kill();
+
+    change("PRAGMA user_version = 1000").await;
+    let output = command(data.path()).stderr(std::process::Stdio::piped()).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    for words in ["tables of version 1000", "a later server has written it", "version-"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
 }
