@@ -1,6 +1,6 @@
 //! Updates that people on the device hold back, or programs of the plant for them, until they let go or
-//! so many minutes have run. Kept
-//! in the database: a device that starts over must not change what somebody is working on.
+//! so many minutes have run. Kept in the database: a device that starts over must not change what
+//! somebody is working on.
 
 use crate::database::{self, Database};
 use crate::error::chain;
@@ -84,8 +84,9 @@ pub struct Holds {
     slots: Arc<BTreeSet<SlotName>>,
     held: Arc<Mutex<BTreeMap<SlotName, Hold>>>,
     /// Taken by who changes what is written, one after the other. Never while [`Holds::held`] is: a
-    /// disk that hangs must not stop those who only ask.
-    writing: Arc<Mutex<()>>,
+    /// disk that hangs must not stop those who only ask. In it are the slots whose holds have ended, which
+    /// the disk has not taken yet: a start would hold them back again.
+    writing: Arc<Mutex<BTreeSet<SlotName>>>,
     tell: Tell,
 }
 
@@ -193,7 +194,7 @@ impl Holds {
                 written = Instant::now();
                 let holds = self.clone();
                 // What is not written now is written next time; until then a start makes it longer.
-                let _ = spawn_blocking(move || holds.write_all(&ended)).await;
+                let _ = spawn_blocking(move || holds.write_all(ended)).await;
             }
         }
     }
@@ -219,18 +220,24 @@ impl Holds {
         ended.into_iter().map(|(slot, _)| slot).collect()
     }
 
-    fn write_all(&self, ended: &[SlotName]) {
+    /// Writes what is left of each hold, and which have ended.
+    fn write_all(&self, ended: Vec<SlotName>) {
         // What somebody does meanwhile comes after it.
-        let _writing = self.writing();
+        let mut owed = self.writing();
+        owed.extend(ended);
         let held = self.lock().clone();
-        let timed = held.iter().filter(|(_, hold)| hold.seconds_left.is_some());
-        let gone = ended.iter().filter(|slot| !held.contains_key(*slot));
-        let all = timed.map(|(slot, hold)| (slot, Some(hold))).chain(gone.map(|slot| (slot, None)));
-        for (slot, hold) in all {
-            if let Err(error) = self.write(slot, hold) {
-                tracing::warn!(%slot, "{:#}", anyhow::Error::from(error));
+        let write = |slot: &SlotName, hold: Option<&Hold>| match self.write(slot, hold) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(%slot, "{}", chain(error));
+                false
             }
+        };
+        for (slot, hold) in held.iter().filter(|(_, hold)| hold.seconds_left.is_some()) {
+            write(slot, Some(hold));
         }
+        // Where somebody holds it back again, that has been written.
+        owed.retain(|slot| !held.contains_key(slot) && !write(slot, None));
     }
 
     fn write(&self, slot: &SlotName, hold: Option<&Hold>) -> Result<(), HoldError> {
@@ -259,7 +266,7 @@ impl Holds {
         }
     }
 
-    fn writing(&self) -> MutexGuard<'_, ()> {
+    fn writing(&self) -> MutexGuard<'_, BTreeSet<SlotName>> {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -269,16 +276,16 @@ impl Holds {
 }
 
 #[cfg(test)]
+#[path = "../../../tests/kit/medium.rs"]
+mod medium;
+
+#[cfg(test)]
 mod tests {
+    use super::medium::Disk;
     use super::*;
-    use redb::backends::InMemoryBackend;
+    use crate::database::tests::in_memory;
 
     type Told = Arc<Mutex<Vec<String>>>;
-
-    fn database() -> Arc<Database> {
-        let open = || redb::Database::builder().create_with_backend(InMemoryBackend::new());
-        Arc::new(Database::open(open).unwrap())
-    }
 
     fn slot() -> SlotName {
         "line".parse().unwrap()
@@ -295,7 +302,7 @@ mod tests {
 
     #[test]
     fn a_hold_outlives_the_agent_and_ends_by_hand() {
-        let database = database();
+        let database = in_memory();
         let (holds, told) = open(&database);
         assert_eq!(holds.of(&slot()), None);
         holds.hold(&slot(), "anna", "changing\nthe belt ", None).unwrap();
@@ -316,17 +323,17 @@ mod tests {
 
     #[test]
     fn a_hold_for_some_minutes_of_running_ends_by_itself_and_goes_on_where_it_was() {
-        let database = database();
+        let database = in_memory();
         let (holds, told) = open(&database);
         holds.hold(&slot(), "anna", "surgery", Some(2)).unwrap();
         assert!(holds.pass(61).is_empty());
-        holds.write_all(&[]);
+        holds.write_all(Vec::new());
         let (holds_later, _) = open(&database);
         assert_eq!(holds_later.of(&slot()).unwrap().seconds_left, Some(59));
         assert!(holds.pass(58).is_empty());
         let ended = holds.pass(1);
         assert_eq!(ended, [slot()]);
-        holds.write_all(&ended);
+        holds.write_all(ended);
         assert_eq!(open(&database).0.of(&slot()), None);
         let told = told.lock().unwrap();
         assert_eq!(
@@ -336,8 +343,36 @@ mod tests {
     }
 
     #[test]
+    fn a_hold_that_has_ended_stays_ended_though_the_disk_did_not_take_it_at_once() {
+        let disk = Disk::of(64 << 20);
+        let database = disk.database();
+        let (holds, _) = open(&database);
+        holds.hold(&slot(), "anna", "surgery", Some(1)).unwrap();
+        disk.refuse();
+        holds.write_all(holds.pass(60));
+        disk.resize(64 << 20);
+        assert!(open(&database).0.of(&slot()).is_some(), "the disk has taken nothing");
+        holds.write_all(holds.pass(60));
+        assert_eq!(open(&database).0.of(&slot()), None);
+    }
+
+    #[test]
+    fn the_end_of_a_hold_takes_away_none_that_has_come_since() {
+        let disk = Disk::of(64 << 20);
+        let database = disk.database();
+        let (holds, _) = open(&database);
+        holds.hold(&slot(), "anna", "surgery", Some(1)).unwrap();
+        disk.refuse();
+        holds.write_all(holds.pass(60));
+        disk.resize(64 << 20);
+        holds.hold(&slot(), "otto", "a second one", None).unwrap();
+        holds.write_all(holds.pass(60));
+        assert_eq!(open(&database).0.of(&slot()).unwrap().by, "otto");
+    }
+
+    #[test]
     fn a_hold_that_makes_no_sense_changes_nothing() {
-        let (holds, told) = open(&database());
+        let (holds, told) = open(&in_memory());
         let other: SlotName = "other".parse().unwrap();
         assert!(matches!(holds.hold(&other, "anna", "why", None), Err(HoldError::Slot(_))));
         for reason in ["", " \n", &"x".repeat(REASON_BYTES_MAX + 1)] {
