@@ -11,11 +11,13 @@
 mod copy;
 mod damage;
 mod memory;
+mod overlay;
 mod trouble;
 
 pub use copy::{Kept, SecondCopy, count, first_number};
 pub use damage::{damage, is_damaged, open_whole};
 pub use memory::Memory;
+pub use overlay::Overlay;
 pub use trouble::Trouble;
 
 use crate::{failpoint, medium};

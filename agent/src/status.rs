@@ -139,7 +139,7 @@ impl DeviceStatus {
         let store = Store::look_into(&config.state_dir)?;
         let journal = Journal::open(store.database())?;
         let device = name(config, &journal)?;
-        let ledger = Ledger::open(&store, OutboxLimits { findings_max: 1, block: true })?;
+        let ledger = Ledger::of(store.database(), OutboxLimits { findings_max: 1, block: true })?;
         let accepted = journal.accepted()?;
         let version = |seen: Option<lineside_trust::Seen>| seen.map_or(0, |seen| seen.version);
         let mut slots = BTreeMap::new();
@@ -155,7 +155,7 @@ impl DeviceStatus {
             running: false,
             connected: false,
             trouble: None,
-            state: store.unwritable().map(str::to_owned).into_iter().collect(),
+            state: store.told().map(str::to_owned).into_iter().collect(),
             assignment: version(accepted.assignment),
             releases: version(accepted.releases),
             slots,

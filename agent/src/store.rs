@@ -3,11 +3,12 @@
 //! ```text
 //! state_dir/
 //!   agent.lock     held by the one agent that may use the folder
-//!   agent.sock     where `lineside-agent status` and `install` reach it
+//!   agent.sock     where `lineside-agent status`, `install`, `hold`, `approve` and `report` reach it
 //!   state.redb     positions, readings not accounted for, findings not delivered, journal, spool
 //!   state.copy.1   the journal and what people hold back, a second time; state.copy.2 once more
 //!   device.key     authenticates compiled plugins; mode 0600
 //!   blobs/sha256/  releases
+//!   blobs/recipes/ of a delta, while it is applied
 //!   cache/         compiled plugins
 //!   capture/       readings of the slots whose settings want them kept
 //! ```
@@ -76,6 +77,14 @@ pub struct Store {
     lost: Vec<String>,
     unwritable: Option<String>,
     /// Keeps others out while it is open; the kernel lets go of it however the process ends.
+    _lock: File,
+}
+
+/// What is in the state folder of an agent that does not run.
+pub struct Glance {
+    database: Arc<Database>,
+    told: Option<String>,
+    /// Has an agent that starts meanwhile wait.
     _lock: Option<File>,
 }
 
@@ -114,16 +123,16 @@ impl Store {
             device_key,
             lost: lost.into_iter().chain(key_lost).collect(),
             unwritable,
-            _lock: Some(lock),
+            _lock: lock,
         })
     }
 
-    /// Looks at the folder of an agent that does not run, and changes nothing in it. One that starts
-    /// meanwhile waits for him who looks.
+    /// Looks at the folder of an agent that does not run, and makes and changes nothing there. One that
+    /// starts meanwhile waits for him who looks.
     ///
     /// # Errors
     /// [`StoreError`]; while an agent holds the folder, and can be asked there, that.
-    pub fn look_into(folder: &Path) -> Result<Store, StoreError> {
+    pub fn look_into(folder: &Path) -> Result<Glance, StoreError> {
         let lock = match lock::lock(folder, Visitor::Looks) {
             Ok(lock) => Some(lock),
             // There is nothing yet.
@@ -134,15 +143,8 @@ impl Store {
             Err(StoreError::InUse { .. }) if lock::is_read_only(folder) => None,
             Err(error) => return Err(error),
         };
-        let Opened { database, unwritable } = state::look(folder)?;
-        Ok(Store {
-            folder: folder.to_owned(),
-            database: Arc::new(database),
-            device_key: [0; 32],
-            lost: Vec::new(),
-            unwritable,
-            _lock: lock,
-        })
+        let (database, told) = state::look(folder)?;
+        Ok(Glance { database: Arc::new(database), told, _lock: lock })
     }
 
     /// The database. Each module owns its tables.
@@ -182,6 +184,18 @@ impl Store {
     /// Why all that is written is kept in memory alone; none where it is on the disk.
     pub fn unwritable(&self) -> Option<&str> {
         self.unwritable.as_deref()
+    }
+}
+
+impl Glance {
+    /// The database, or what would be in it.
+    pub fn database(&self) -> Arc<Database> {
+        self.database.clone()
+    }
+
+    /// What there is to say of the folder, for people.
+    pub fn told(&self) -> Option<&str> {
+        self.told.as_deref()
     }
 }
 
@@ -230,6 +244,45 @@ mod tests {
         drop(looking);
         starting.join().unwrap().unwrap();
         assert_eq!(lock::holder(&lock), this);
+    }
+
+    /// What is in a folder, by the name of each file.
+    fn files(folder: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let files = entries.filter(|path| path.is_file());
+        files.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+    }
+
+    #[test]
+    fn who_only_looks_makes_nothing_and_leaves_all_as_it_is() {
+        const TABLE: redb::TableDefinition<u64, &str> = redb::TableDefinition::new("of a test");
+        let folder = tempfile::tempdir().unwrap();
+        let (running, stopped) = (folder.path().join("running"), folder.path().join("stopped"));
+        let look = |told| {
+            let glance = Store::look_into(&stopped).unwrap();
+            assert_eq!(glance.told(), told);
+            glance.database()
+        };
+        let never = Some("this agent has never run");
+        look(never);
+        assert!(!stopped.exists(), "nobody has asked for the folder");
+        fs::create_dir(&stopped).unwrap();
+        look(never);
+        assert_eq!(fs::read_dir(&stopped).unwrap().count(), 0);
+
+        let agent = Store::open(&running).unwrap();
+        let transaction = agent.database().begin_write().unwrap();
+        transaction.open_table(TABLE).unwrap().insert(1, "kept").unwrap();
+        transaction.commit().unwrap();
+        // As a power cut leaves it: nobody has closed the database.
+        for (path, bytes) in files(&running) {
+            fs::write(stopped.join(path.file_name().unwrap()), bytes).unwrap();
+        }
+        let before = files(&stopped);
+        let seen = look(None).begin_read().unwrap().open_table(TABLE).unwrap();
+        assert_eq!(redb::ReadableTable::get(&seen, 1).unwrap().unwrap().value(), "kept");
+        drop(seen);
+        assert_eq!(files(&stopped), before);
     }
 
     #[test]

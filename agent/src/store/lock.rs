@@ -24,7 +24,7 @@ pub(super) const LOOK_EVERY: Duration = Duration::from_millis(50);
 pub(super) enum Visitor {
     /// An agent, which is named to others.
     Stays,
-    /// Somebody who looks, and is in nobody's way.
+    /// Somebody who looks, makes nothing, and is in nobody's way.
     Looks,
 }
 
@@ -32,9 +32,10 @@ pub(super) enum Visitor {
 pub(super) fn lock(folder: &Path, visitor: Visitor) -> Result<File, StoreError> {
     let path = folder.join(NAME);
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let stays = visitor == Visitor::Stays;
+    options.read(true).write(stays).create(stays).truncate(false).mode(0o600);
     let (lock, is_written) = match options.open(&path) {
-        Ok(lock) => (lock, true),
+        Ok(lock) => (lock, stays),
         // On a disk that can only be read, what is there is locked all the same.
         Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
             let lock = File::open(&path).or_else(|_| File::open(folder));
@@ -56,7 +57,7 @@ pub(super) fn lock(folder: &Path, visitor: Visitor) -> Result<File, StoreError> 
             Err(TryLockError::Error(error)) => return Err(failed(&path)(error)),
         }
     }
-    if is_written && visitor == Visitor::Stays {
+    if is_written {
         write_holder(&lock, &path);
     }
     Ok(lock)

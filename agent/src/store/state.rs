@@ -3,7 +3,7 @@
 use super::lock::{LET_GO_MAX, LOOK_EVERY, PATIENCE};
 use super::{StoreError, key};
 use crate::clock::now_unix_ms;
-use crate::database::{self, Database, Kept, Memory, SecondCopy, open_on, open_whole};
+use crate::database::{self, Database, Kept, Memory, Overlay, SecondCopy, open_on, open_whole};
 use crate::failpoint;
 use redb::{DatabaseError, ReadableDatabase, StorageError, TableDefinition, TableError};
 use ring::rand::{SecureRandom, SystemRandom};
@@ -88,31 +88,34 @@ pub(super) fn open(folder: &Path) -> Result<Opened, StoreError> {
     }
 }
 
-/// What the database of a state folder says that no agent uses now. Nothing is mended: where it is
-/// damaged, what the second copy says.
-pub(super) fn look(folder: &Path) -> Result<Opened, StoreError> {
+/// What the database of a state folder says that no agent uses now, and what there is to say of it.
+/// Nothing in the folder is changed, and nothing mended: where it is damaged, it is what the second copy
+/// says.
+pub(super) fn look(folder: &Path) -> Result<(Database, Option<String>), StoreError> {
     let path = folder.join(NAME);
     let trouble = match length(&path) {
-        Ok(Some(1..)) => match patiently(|| open_whole(writable(&path)?)) {
+        Ok(Some(1..)) => match patiently(|| open_whole(Overlay::over(File::open(&path)?)?)) {
             Ok(database) => {
-                let database = Database::of(database, reopen(&path));
-                return Ok(Opened { database, unwritable: None });
+                // What is in memory does not fail as a disk does.
+                let path = path.clone();
+                let again = move || open_whole(Overlay::over(File::open(&path)?)?);
+                return Ok((Database::of(database, again), None));
             }
             Err(error) => Trouble::from(error),
         },
         Ok(_) if has_history(folder) => Trouble::Damaged("it is empty, or gone".into()),
-        Ok(_) => return Ok(Opened { database: in_mind(None)?, unwritable: None }),
+        Ok(_) => return Ok((in_mind(None)?, Some("this agent has never run".to_owned()))),
         Err(error) => DatabaseError::from(error).into(),
     };
     let kept = || SecondCopy::in_folder(folder).read().unwrap_or_default();
-    let unwritable = match trouble {
+    let told = match trouble {
         Trouble::Other(error) => return Err(not_opened(&path, error)),
         Trouble::ReadOnly(why) => format!("the state folder can only be read ({why})"),
         Trouble::Damaged(why) => format!(
             "{NAME} is damaged ({why}); the agent begins it anew when it starts, from its second copy"
         ),
     };
-    Ok(Opened { database: in_mind(kept())?, unwritable: Some(unwritable) })
+    Ok((in_mind(kept())?, Some(told)))
 }
 
 /// What the server has still to hear of what was lost.
