@@ -9,11 +9,12 @@ mod waiting;
 pub use carried::Load;
 pub use waiting::{Batch, Pace, Waiting};
 
+use crate::clock::now_unix_ms;
 use crate::database::Database;
 use crate::failpoint;
 use carried::{CARRIED, CARRIED_TO};
 use lineside_update::Report;
-use lineside_wire::v1::{Ack, Body, Interval, Record, record};
+use lineside_wire::v1::{Ack, Body, Event, Interval, Record, event, record};
 use redb::{ReadableTable, Table, TableDefinition, TableHandle, WriteTransaction};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -184,6 +185,7 @@ impl Spool {
     ) -> Result<bool, SpoolError> {
         let transaction = self.database.begin_write()?;
         let (mut next, mut bytes, mut gave_way) = (self.next, self.bytes, 0);
+        let mut missed = None;
         {
             let mut intervals = transaction.open_table(INTERVALS)?;
             let mut events = transaction.open_table(EVENTS)?;
@@ -194,8 +196,10 @@ impl Spool {
                     return Ok(false);
                 }
                 reported.insert(slot, number)?;
+                // Where nobody knows the last one, nobody knows what came between.
+                missed = last.and_then(|last| gave_way_before(slot, number - last - 1));
             }
-            for body in bodies {
+            for body in missed.iter().chain(bodies) {
                 let (code, coded) =
                     body.encode().map_err(|error| SpoolError::Record(error.to_string()))?;
                 if coded.len() > BODY_BYTES_MAX {
@@ -302,6 +306,18 @@ impl Spool {
         self.bytes = self.bytes.saturating_sub(freed.bytes);
         Ok(())
     }
+}
+
+/// Tells that so many reports of a slot are gone: the slot keeps a few, and the disk has taken none of
+/// them in time.
+fn gave_way_before(slot: &str, count: u64) -> Option<Body> {
+    let text = match count {
+        0 => return None,
+        1 => "a report of this slot gave way before the disk took it".to_owned(),
+        count => format!("{count} reports of this slot gave way before the disk took them"),
+    };
+    let (slot, kind) = (slot.to_owned(), event::RECORDS_DROPPED);
+    Some(Body::Event(Event { slot, kind, release: None, text, at_unix_ms: now_unix_ms() }))
 }
 
 /// Records that were removed.
@@ -497,6 +513,40 @@ mod tests {
         let mut spool = Spool::open(database, 2, 1 << 20).unwrap();
         assert!(!spool.report("line", &report(0), &event("0")).unwrap());
         assert_eq!(keys(&spool).len(), 3);
+    }
+
+    #[test]
+    fn reports_that_gave_way_before_the_disk_took_them_are_counted_and_told() {
+        let mut spool = Spool::open(in_memory(), 1, 1 << 20).unwrap();
+        let report = |number| Report {
+            number,
+            kind: ReportKind::Committed,
+            release: None,
+            text: "it stays".into(),
+        };
+        // Of a state that was lost and is numbered from far above nobody knows what came before.
+        for number in [7, 8, 12, 14, 14, 15] {
+            spool.report("line", &report(number), &event("told")).unwrap();
+        }
+        let (message, _) = spool.waiting().batch(0, |_| Pace::Company).unwrap().unwrap();
+        let told = |record: Record| match record.read().unwrap() {
+            Body::Event(event) => (event.kind, event.text),
+            Body::Interval(_) | Body::Unknown(_) => panic!("nothing else was written"),
+        };
+        let records = decode::<Telemetry>(&message).unwrap().records;
+        let told: Vec<_> = records.into_iter().map(told).collect();
+        let alarm = || (event::ALARM, "told".to_owned());
+        let gave_way = |text: &str| (event::RECORDS_DROPPED, text.to_owned());
+        let wanted = [
+            alarm(),
+            alarm(),
+            gave_way("3 reports of this slot gave way before the disk took them"),
+            alarm(),
+            gave_way("a report of this slot gave way before the disk took it"),
+            alarm(),
+            alarm(),
+        ];
+        assert_eq!(told, wanted);
     }
 
     #[test]
