@@ -4,8 +4,11 @@ use crate::update::StagedRelease;
 use crate::worker::message::{Bundle, Checked, FromWorker, ToWorker};
 use crate::worker::process::{End, Starter};
 use crate::worker::running::{Running, WorkerEvent};
+use lineside_bundle::Digest;
 use lineside_rules::Replayed;
 use lineside_runtime::{PluginCache, ReplayCost};
+use std::collections::BTreeSet;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +31,18 @@ pub struct WorkerLimits {
 }
 
 impl WorkerLimits {
+    /// Removes what was compiled for others than the releases that are `held`.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn keep_compiled(&self, held: &BTreeSet<Digest>) -> io::Result<usize> {
+        let cache = |release| {
+            let key = PluginCache::release_key(&self.cache_key, release);
+            PluginCache::new(self.cache.clone(), &key)
+        };
+        PluginCache::keep(&self.cache, &held.iter().map(cache).collect::<Vec<_>>())
+    }
+
     /// What a worker is to be told about `release`.
     pub fn bundle(&self, release: &StagedRelease) -> Bundle {
         Bundle {

@@ -8,11 +8,12 @@
 
 use lineside_bundle::Digest;
 use ring::hmac;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 const TAG_BYTES: usize = 32;
-/// Files in the folder; beyond, the oldest are removed. Three releases a slot, a few plugins each.
+/// Files of one release; beyond, the oldest are removed: they are another compiler's. Those of others are
+/// left alone, whatever is compiled: [`PluginCache::keep`] is for who knows which are wanted.
 const FILES_MAX: usize = 64;
 
 /// What a key is made for, so that nobody makes the same one for something else.
@@ -74,13 +75,31 @@ impl PluginCache {
         self.prune();
     }
 
+    /// Removes from `folder` what was compiled for others than the releases that are `kept`. Returns how
+    /// many files that were.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn keep(folder: &Path, kept: &[PluginCache]) -> io::Result<usize> {
+        let mut removed = 0;
+        for entry in std::fs::read_dir(folder)? {
+            let path = entry?.path();
+            let mark = mark(&path).unwrap_or_default();
+            if !kept.iter().any(|cache| cache.mark == mark) {
+                std::fs::remove_file(&path)?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
     fn prune(&self) {
         let Ok(entries) = std::fs::read_dir(&self.folder) else { return };
         let dated = entries.flatten().filter_map(|entry| {
             let written = entry.metadata().and_then(|metadata| metadata.modified()).ok()?;
             Some((written, entry.path()))
         });
-        let mut files: Vec<_> = dated.collect();
+        let mut files: Vec<_> = dated.filter(|(_, path)| mark(path) == Some(&self.mark)).collect();
         files.sort();
         for (_, file) in files.iter().rev().skip(FILES_MAX) {
             let _ = std::fs::remove_file(file);
@@ -91,6 +110,12 @@ impl PluginCache {
         let compiler = Digest::of(compiler.as_bytes()).short();
         Path::new(&self.folder).join(format!("{}-{compiler}-{}.cwasm", plugin.hex(), self.mark))
     }
+}
+
+/// The mark in the name of a file, whether it is whole or one that is being written.
+fn mark(path: &Path) -> Option<&str> {
+    let name = path.file_name()?.to_str()?.split('.').next()?;
+    Some(name.rsplit_once('-')?.1)
 }
 
 fn signed(plugin: &Digest, compiler: &str, code: &[u8]) -> Vec<u8> {
@@ -116,6 +141,30 @@ mod tests {
         assert_eq!(files, FILES_MAX);
         assert_eq!(cache.load(&plugins[69], "compiler").unwrap(), b"code");
         assert_eq!(cache.load(&plugins[69], "another compiler"), None);
+    }
+
+    #[test]
+    fn what_is_compiled_for_one_release_makes_no_other_give_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let of = |release: &[u8]| {
+            let key = PluginCache::release_key(&[7; 32], &Digest::of(release));
+            PluginCache::new(folder.path().to_owned(), &key)
+        };
+        let (runs, tried) = (of(b"runs since a year"), of(b"tried today"));
+        let plugins: Vec<Digest> = (0..70u8).map(|number| Digest::of(&[number])).collect();
+        runs.store(&plugins[0], "compiler", b"code");
+        for plugin in &plugins {
+            tried.store(plugin, "compiler", b"code");
+        }
+        assert!(runs.load(&plugins[0], "compiler").is_some());
+        // What a worker that was killed has left is no better than the rest of its release.
+        let part = tried.file(&plugins[0], "compiler").with_extension("17.part");
+        std::fs::write(part, b"half").unwrap();
+        std::fs::write(folder.path().join("what nobody knows"), b"?").unwrap();
+        let kept = [runs.clone(), of(b"has no plugins")];
+        assert_eq!(PluginCache::keep(folder.path(), &kept).unwrap(), FILES_MAX + 2);
+        assert!(runs.load(&plugins[0], "compiler").is_some());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]
