@@ -376,7 +376,8 @@ impl<H: Hands> SlotDriver<H> {
         let before = self.state.active().filter(|_| !goes_back);
         let site = self.site.borrow().trial(self.slot.as_str());
         let held = before.map(|held| &*held.limits);
-        TrialLimits::strictest(held.into_iter().chain([&self.policy, &site]))
+        let others = TrialLimits::strictest(held.into_iter().chain([&self.policy, &site]));
+        if before.is_some() { others.or_defaults() } else { others }
     }
 
     /// How the site wants any release to be compared, by this device's settings and by what is signed.

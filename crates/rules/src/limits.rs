@@ -145,6 +145,23 @@ impl TrialLimits {
         self.crashes_max.unwrap_or(CRASHES_MAX_DEFAULT)
     }
 
+    /// These limits, with the default wherever they say nothing.
+    ///
+    /// So others ask of a release for which one would be left that answers: its author may be stricter
+    /// than the default, and not looser. Of the first release of a slot he alone knows how often it
+    /// answers, and nothing is lost by it.
+    pub fn or_defaults(self) -> TrialLimits {
+        TrialLimits {
+            frames: self.frames.or(Some(FRAMES_DEFAULT)),
+            judge_after: self.judge_after.or(Some(JUDGE_AFTER_DEFAULT)),
+            hours_max: self.hours_max.or(Some(HOURS_MAX_DEFAULT)),
+            error_share_max: self.error_share_max.or(Some(ERROR_SHARE_MAX_DEFAULT)),
+            trap_share_max: self.trap_share_max.or(Some(TRAP_SHARE_MAX_DEFAULT)),
+            crashes_max: self.crashes_max.or(Some(CRASHES_MAX_DEFAULT)),
+            ..self
+        }
+    }
+
     /// The limits that hold when all of `limits` hold: the strictest of each.
     ///
     /// Most frames and fewest hours count. `judge_after` is the earliest asked for, so that an author cannot
@@ -244,6 +261,27 @@ mod tests {
         assert_eq!(all.alarm_share, Some(Range { low: 0.0, high: 0.3 }));
         assert_eq!(all.outputs["score"], Range { low: 0.0, high: 1e5 });
         assert_eq!(all.crashes_max(), 0);
+    }
+
+    #[test]
+    fn an_author_of_whom_nobody_else_asks_anything_is_held_to_the_defaults() {
+        let loose = TrialLimits {
+            frames: Some(1),
+            judge_after: Some(1000),
+            hours_max: Some(2000),
+            error_share_max: Some(1.0),
+            trap_share_max: Some(1.0),
+            crashes_max: Some(1000),
+            ..TrialLimits::default()
+        };
+        let nothing = TrialLimits::default();
+        let trial = TrialLimits::strictest([&loose, &nothing.clone().or_defaults()]);
+        assert_eq!(trial, nothing.or_defaults());
+        // Whoever else speaks is heard, and the author where he is stricter.
+        let site = TrialLimits { frames: Some(10), crashes_max: Some(5), ..TrialLimits::default() };
+        let strict = TrialLimits { crashes_max: Some(0), ..loose };
+        let trial = TrialLimits::strictest([&strict, &site.or_defaults()]);
+        assert_eq!((trial.frames(), trial.crashes_max(), trial.error_share_max()), (10, 0, 0.05));
     }
 
     #[test]
