@@ -18,6 +18,7 @@ use lineside_bundle::Digest;
 use lineside_trust::REPORT_BYTES_MAX;
 use lineside_wire::name::SlotName;
 use lineside_wire::v1::event;
+use rustix::net::{SendFlags, send};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -30,7 +31,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// Largest question and largest answer in bytes.
 const LINE_BYTES_MAX: u64 = 1 << 20;
@@ -42,6 +43,8 @@ const QUESTION_MAX: Duration = Duration::from_secs(10);
 const STATUS_MAX: Duration = Duration::from_secs(30);
 /// How long an answer may take to be read: whoever stops reading must not keep the door.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
+/// How often it is looked whether somebody who asks no more is still there.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// As [`STATUS_MAX`], for a file: the largest that may come, from a slow stick.
 const INSTALL_MAX: Duration = Duration::from_secs(3600);
 /// As [`STATUS_MAX`], for a report: all that waits is read and signed.
@@ -130,33 +133,38 @@ pub enum AskError {
     Refused(String),
 }
 
-/// Answers the status and what is captured, installs files, holds updates back and writes reports, for ever. Must be called
-/// within a tokio runtime.
+/// Opens the door. Whoever waits for what is given lets people in, for ever: they are told the status and
+/// what is captured, have files installed, updates held back or approved, and reports written. Must be
+/// called within a tokio runtime.
 ///
 /// # Errors
 /// The socket cannot be made.
-pub fn serve(
+pub fn serve<S, C>(
     state_dir: &Path,
-    status: impl Fn() -> DeviceStatus + Send + Sync + 'static,
-    captured: impl Fn() -> Captured + Send + Sync + 'static,
+    status: S,
+    captured: C,
     updates: Updates,
     holds: Holds,
     carrier: Carrier,
-) -> io::Result<()> {
+) -> io::Result<impl Future<Output = ()> + use<S, C>>
+where
+    S: Fn() -> DeviceStatus + Send + Sync + 'static,
+    C: Fn() -> Captured + Send + Sync + 'static,
+{
     let mut door = Door::of(state_dir)?;
     let listener = door.open()?;
     listener.set_nonblocking(true)?;
     let (listener, door) = (UnixListener::from_std(listener)?, Arc::new(door));
     let (status, captured, carrier) = (Arc::new(status), Arc::new(captured), Arc::new(carrier));
     let visitors = Arc::new(Semaphore::new(VISITORS_MAX));
-    tokio::spawn(async move {
+    Ok(async move {
         loop {
             let Ok(place) = visitors.clone().acquire_owned().await else { return };
             let visitor = match listener.accept().await {
                 Ok((visitor, _)) => visitor,
                 Err(error) => {
                     tracing::warn!("{NAME}: {error}");
-                    tokio::time::sleep(QUESTION_MAX).await;
+                    sleep(QUESTION_MAX).await;
                     continue;
                 }
             };
@@ -171,8 +179,7 @@ pub fn serve(
                 drop(place);
             });
         }
-    });
-    Ok(())
+    })
 }
 
 async fn answer(
@@ -222,7 +229,7 @@ async fn answer(
                 Err(error) => Answer::Failed(chain(error)),
             }),
             // An installation may take the driver longer than anybody waits.
-            () = gone(&mut read) => return Ok(()),
+            () = gone(&mut read, write.as_ref()) => return Ok(()),
         },
         Ok(Question::ReleaseHold { slot }) => changed(move || holds.release(&slot, &by)).await,
         Ok(Question::Capture) => to_json(&match spawn_blocking(move || captured()).await {
@@ -247,10 +254,20 @@ fn file_name(file: &Path) -> String {
     name.chars().filter(|char| !char.is_control()).collect()
 }
 
-/// Waits until whoever has asked is gone.
-async fn gone(read: &mut (impl AsyncReadExt + Unpin)) {
+/// Waits until whoever has asked is gone. Who has only said that he asks no more still listens.
+async fn gone(read: &mut (impl AsyncReadExt + Unpin), visitor: &UnixStream) {
     let mut more = [0; 64];
     while read.read(&mut more).await.is_ok_and(|count| count > 0) {}
+    // Which of both it was the runtime does not tell.
+    while !has_hung_up(visitor) {
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Whether nobody is at the other end.
+fn has_hung_up(visitor: &UnixStream) -> bool {
+    // The system refuses even to send him nothing (unix(7)).
+    send(visitor, &[], SendFlags::NOSIGNAL).is_err()
 }
 
 /// Changes a hold off the runtime's threads, and answers with it.
@@ -365,4 +382,20 @@ fn to_json(value: &impl Serialize) -> Vec<u8> {
     let mut line = serde_json::to_vec(value).expect("questions and answers have string keys");
     line.push(b'\n');
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_asks_no_more_still_listens_until_he_has_hung_up() {
+        let (mut visitor, agent) = UnixStream::pair().unwrap();
+        visitor.shutdown().await.unwrap();
+        let (mut read, write) = agent.into_split();
+        assert_eq!(read.read(&mut [0; 64]).await.unwrap(), 0, "he asks no more");
+        assert!(!has_hung_up(write.as_ref()));
+        drop(visitor);
+        timeout(ANSWER_MAX, gone(&mut read, write.as_ref())).await.expect("he has hung up");
+    }
 }

@@ -87,6 +87,7 @@ async fn a_new_connection_does_not_wait_for_telemetry_that_is_written() {
         slots: vec![slot()],
     })
     .unwrap();
+    tokio::spawn(telemetry.clone().keep_writing());
     gate.close();
     let late = patience(&gate);
     telemetry.event("echo", event::ALARM, "high");

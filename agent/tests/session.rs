@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 // MQTT 5 (OASIS standard), section 2.1.2: types of packets.
@@ -132,7 +132,7 @@ impl Device {
             updates: Updates::off("this is a test", BTreeMap::new()),
             answerer: Arc::new(|ask| Answer { id: ask.id, slots: Vec::new() }),
             telemetry,
-            online: Arc::new(Notify::new()),
+            online: watch::Sender::new(()),
             connected,
         };
         tokio::spawn(session.run());

@@ -210,7 +210,7 @@ impl Starter for Flood {
             let _ = killed.await;
             let _ = door.shutdown(Shutdown::Both);
         });
-        Ok(Started { stream: ours, ended, life: Life(life) })
+        Ok(Started { stream: ours, ended, life: Life { _end: life } })
     }
 }
 

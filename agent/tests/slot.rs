@@ -379,7 +379,7 @@ impl Starter for Liars {
             let _ = killed.await;
             let _ = door.shutdown(Shutdown::Both);
         });
-        Ok(Started { stream: ours, ended, life: Life(life) })
+        Ok(Started { stream: ours, ended, life: Life { _end: life } })
     }
 }
 

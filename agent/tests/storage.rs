@@ -30,7 +30,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::sleep;
 
@@ -146,7 +146,7 @@ struct Device {
     blobs: Blobs,
     hands: Played,
     states: Arc<States>,
-    online: Arc<Notify>,
+    online: watch::Sender<()>,
     assign: mpsc::Sender<Order>,
     driving: JoinHandle<()>,
     /// Never used, and not to be dropped: their ends would end the driver.
@@ -166,7 +166,8 @@ impl Device {
             Some((journal, Blobs::on(Path::new("/state"), Arc::new(disk)).ok()?))
         });
         let (journal, blobs) = opened.await.unwrap()?;
-        let (hands, states, online) = (Played::default(), Arc::default(), Arc::default());
+        let (hands, states) = (Played::default(), Arc::default());
+        let online = watch::Sender::new(());
         let preflight = Preflight {
             judge: Arc::new(|_, _| Vec::new()),
             facts: Arc::new(|| Digest::of(b"the same device")),
@@ -182,7 +183,7 @@ impl Device {
             preflight,
             hands: hands.clone(),
             states: Arc::clone(&states),
-            online: Arc::clone(&online),
+            online: online.subscribe(),
         });
         let (assign, assignments) = mpsc::channel(QUEUE_MAX);
         let (failures, failed) = mpsc::channel(QUEUE_MAX);
@@ -222,7 +223,7 @@ impl Device {
         let accepted = brought.await.unwrap();
         if accepted {
             self.assign.send(order(which)).await.unwrap();
-            self.online.notify_waiters();
+            self.online.send_replace(());
         }
         accepted
     }
@@ -413,7 +414,7 @@ async fn lives(seed: u64, storage: Storage) {
             break;
         }
         assert!(began.elapsed() < PATIENCE, "it comes to no end: {state:?}");
-        device.online.notify_waiters();
+        device.online.send_replace(());
         sleep(Duration::from_millis(50)).await;
     }
     device.driving.abort();

@@ -323,6 +323,48 @@ fn only_the_daemon_knows_all_rooms_of_the_agent_and_only_the_command_line_the_da
     }
 }
 
+/// Where the agent starts tasks and threads, and why the end of one is noticed or does not matter.
+/// Whatever goes on for ever is started by the daemon, which watches it.
+const STARTS: [(&str, &str); 17] = [
+    ("capture/recorder.rs", "what it does not take is counted"),
+    ("daemon/slots.rs", "a recording says when it has ended"),
+    ("daemon/watched.rs", "it is what watches"),
+    ("fleet/session.rs", "the session ends with its connection; questions are asked again"),
+    ("ledger/door.rs", "the daemon watches whether the ledger is closed"),
+    ("local.rs", "one for each visitor, who asks again"),
+    ("sink/mqtt.rs", "the sink hears of it, and begins anew"),
+    ("source/mqtt.rs", "the source hears of it, and begins anew"),
+    ("update/driver.rs", "the drivers of the slots end with it, and these are watched"),
+    ("update/job.rs", "the slot is told whatever becomes of a job"),
+    ("update/parcel.rs", "who reads a file waits for it"),
+    ("worker/captured.rs", "one for each question; without an answer nothing is captured"),
+    ("worker/commit.rs", "the slot waits for it"),
+    ("worker/process.rs", "who wants a worker hears that there is none"),
+    ("worker/running.rs", "one for each worker, whose slot hears of its end"),
+    ("worker/serve.rs", "the worker itself"),
+    ("worker/task.rs", "the slot, which the daemon watches"),
+];
+
+#[test]
+fn what_goes_on_for_ever_in_the_agent_is_watched() {
+    let source = root().join("agent/src");
+    let starts = |file: &PathBuf| {
+        let code = code(file);
+        let code = code.split("#[cfg(test)]").next().unwrap_or_default();
+        ["tokio::spawn(", "runtime.spawn(", "thread::spawn(", "thread::Builder"]
+            .iter()
+            .any(|start| code.contains(start))
+    };
+    let found: BTreeSet<String> = sources(&source)
+        .into_iter()
+        .filter(|file| !file.components().any(|part| part.as_os_str() == "tests"))
+        .filter(starts)
+        .map(|file| file.strip_prefix(&source).unwrap().to_string_lossy().into_owned())
+        .collect();
+    let known: BTreeSet<String> = STARTS.iter().map(|(file, _)| (*file).to_owned()).collect();
+    assert_eq!(found, known, "is it watched?");
+}
+
 #[test]
 fn files_are_named_for_their_subject() {
     for file in sources(&root()) {

@@ -136,9 +136,10 @@ impl House {
                 site: site.clone(),
             },
             states: self.states.clone(),
-            online: self.online.clone(),
+            online: self.online.subscribe(),
         })?;
-        let failures = failures(&slot, name.clone(), self.telemetry.clone());
+        let (failures, telling) = failures(&slot, name.clone(), self.telemetry.clone());
+        watched.task(format!("the count of deaths of slot {name}"), telling);
         let driving = driver.drive(assignments, failures, self.stop.clone());
         let (end, ended) = oneshot::channel();
         drivers.push(ended);
@@ -151,16 +152,16 @@ impl House {
     }
 }
 
-/// Deaths of the slot's workers, as the driver of its updates wants them. What others do to them is not
-/// for it to judge, and only told.
+/// Deaths of the slot's workers, as the driver of its updates wants them, and what passes them on. What
+/// others do to them is not for it to judge, and only told.
 fn failures(
     slot: &SlotHandle,
     name: SlotName,
     telemetry: TelemetryHandle,
-) -> mpsc::Receiver<(Digest, String)> {
+) -> (mpsc::Receiver<(Digest, String)>, impl Future<Output = ()> + use<>) {
     let mut events = slot.subscribe();
     let (tell, failures) = mpsc::channel(QUEUE_MAX);
-    tokio::spawn(async move {
+    let telling = async move {
         while let Some(event) = events.recv().await {
             match event {
                 SlotEvent::WorkerFailed { release, reason } => {
@@ -177,8 +178,8 @@ fn failures(
                 }
             }
         }
-    });
-    failures
+    };
+    (failures, telling)
 }
 
 /// What a source works with.

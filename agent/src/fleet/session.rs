@@ -19,7 +19,7 @@ use rumqttc::{
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -61,7 +61,7 @@ pub struct Session {
     /// What is to be told, and what has been stored.
     pub telemetry: TelemetryHandle,
     /// Rung when the network is back.
-    pub online: Arc<Notify>,
+    pub online: watch::Sender<()>,
     /// Whether the server is connected.
     pub connected: watch::Sender<bool>,
 }
@@ -295,7 +295,7 @@ struct Polling {
     end: String,
     link: watch::Sender<Link>,
     connected: watch::Sender<bool>,
-    online: Arc<Notify>,
+    online: watch::Sender<()>,
     heard: mpsc::Sender<Publish>,
     pace: Pace,
     /// Whether it has been said that another agent uses the same name.
@@ -347,7 +347,7 @@ impl Polling {
         tracing::info!("connected to the server at {}", self.end);
         self.shared = false;
         self.refused = false;
-        self.online.notify_waiters();
+        self.online.send_replace(());
     }
 
     /// Returns the pause before the next attempt.

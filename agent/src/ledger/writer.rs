@@ -282,7 +282,6 @@ impl Writer {
                     }
                     let gone = oldest.len() as u64;
                     sinks.insert(name, (waiting - gone, dropped + gone, next))?;
-                    tracing::warn!(%sink, "{gone} findings gave way: too many wait for the sink");
                 }
             }
         }

@@ -2,6 +2,8 @@
 //! so it arrives at least once; its `id` tells copies.
 
 use crate::config::MqttEnd;
+use crate::database::Trouble;
+use crate::error::chain;
 use crate::failpoint;
 use crate::ledger::Ledger;
 use crate::plant::{self, Connection, News};
@@ -53,6 +55,7 @@ async fn publish(
     let news = ledger.news();
     let mut on_their_way: VecDeque<(u64, PublishNotice)> = VecDeque::new();
     let mut next = 0;
+    let mut trouble = Trouble::default();
     loop {
         // Nothing is handed to the client while the broker is away: the outbox keeps it better.
         if connected.wait_for(|connected| *connected).await.is_err() {
@@ -64,9 +67,16 @@ async fn publish(
         let (name, source) = (sink.to_owned(), ledger.clone());
         let findings = spawn_blocking(move || source.findings(&name, next, IN_FLIGHT_MAX)).await;
         let findings = match findings {
-            Ok(Ok(findings)) => findings,
+            Ok(Ok(findings)) => {
+                if trouble.worked() {
+                    tracing::info!("{end}: the outbox can be read again");
+                }
+                findings
+            }
             Ok(Err(error)) => {
-                tracing::error!("{end}: {error:#}", error = anyhow::Error::from(error));
+                if trouble.failed() {
+                    tracing::error!("{end}: {}", chain(error));
+                }
                 sleep(LOOK_EVERY).await;
                 continue;
             }

@@ -83,7 +83,7 @@ struct Counting {
 }
 
 impl TelemetryHandle {
-    /// Takes up the spool and starts to write. Must be called within a tokio runtime.
+    /// Takes up the spool. What comes is written by [`TelemetryHandle::keep_writing`].
     ///
     /// # Errors
     /// [`SpoolError`].
@@ -107,9 +107,7 @@ impl TelemetryHandle {
             trouble: Mutex::default(),
             next,
         };
-        let handle = TelemetryHandle { shared: Arc::new(shared) };
-        tokio::spawn(handle.clone().keep_writing());
-        Ok(handle)
+        Ok(TelemetryHandle { shared: Arc::new(shared) })
     }
 
     /// Takes an event.
@@ -238,7 +236,8 @@ impl TelemetryHandle {
         spawn_blocking(move || shared.write()).await.unwrap_or(false)
     }
 
-    async fn keep_writing(self) {
+    /// Writes what comes, for ever.
+    pub async fn keep_writing(self) {
         loop {
             // An elapsed wait is a checkpoint.
             let _ = timeout(CHECKPOINT_EVERY, self.shared.pending.notified()).await;

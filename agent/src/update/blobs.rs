@@ -192,7 +192,7 @@ impl Blobs {
     /// The bytes of a small blob, verified.
     ///
     /// # Errors
-    /// [`BlobError::Read`], [`BlobError::Wrong`], [`BlobError::Cut`].
+    /// [`BlobError::Read`], [`BlobError::Wrong`].
     pub fn read(&self, digest: &Digest, size: u64) -> Result<Vec<u8>, BlobError> {
         let path = self.path(digest);
         let reading = |source| BlobError::Read { path: path.clone(), source };

@@ -14,7 +14,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, spawn_blocking};
 use tokio::time::sleep;
 
@@ -57,15 +57,16 @@ impl Jobs {
         Jobs { current: None, aside: None, count: 0, answers: mpsc::channel(ANSWERS_MAX) }
     }
 
-    /// Starts to work on `release` in place of any other job. `cancelled` is set when nobody wants
-    /// the answer any more.
+    /// Starts to work on `release` in place of any other job. `cancelled` is set when nobody wants the
+    /// answer any more. Work that breaks down has the answer `broken`.
     pub(super) fn start(
         &mut self,
         release: Digest,
         cancelled: Arc<AtomicBool>,
+        broken: Event,
         work: impl Future<Output = Option<Event>> + Send + 'static,
     ) {
-        self.current = Some(self.begin(release, cancelled, work));
+        self.current = Some(self.begin(release, cancelled, Some(broken), work));
     }
 
     /// Has something done with `release` beside whatever else is; nothing where that is being done.
@@ -75,7 +76,7 @@ impl Jobs {
         work: impl Future<Output = Option<Event>> + Send + 'static,
     ) {
         if self.aside.as_ref().is_none_or(|job| job.release != release || job.task.is_finished()) {
-            self.aside = Some(self.begin(release, Arc::default(), work));
+            self.aside = Some(self.begin(release, Arc::default(), None, work));
         }
     }
 
@@ -83,17 +84,26 @@ impl Jobs {
         &mut self,
         release: Digest,
         cancelled: Arc<AtomicBool>,
+        broken: Option<Event>,
         work: impl Future<Output = Option<Event>> + Send + 'static,
     ) -> Job {
         self.count += 1;
         let (number, answers) = (self.count, self.answers.0.clone());
-        let task = tokio::spawn(async move {
-            if let Some(answer) = work.await {
+        let work = tokio::spawn(work);
+        let task = work.abort_handle();
+        tokio::spawn(async move {
+            let answer = match work.await {
+                Ok(answer) => answer,
+                // A panic has been told where it happened. Without an answer the release would be waited
+                // for until the agent starts again.
+                Err(ended) => broken.filter(|_| ended.is_panic()),
+            };
+            if let Some(answer) = answer {
                 // The driver is gone only when the agent stops.
                 let _ = answers.send((number, answer)).await;
             }
         });
-        Job { number, release, cancelled, task: task.abort_handle() }
+        Job { number, release, cancelled, task }
     }
 
     /// Whether something is being done with `release`.
@@ -123,24 +133,20 @@ impl Jobs {
     }
 }
 
-/// Fetches what `release` lacks; after `attempts` failures not before a pause, or before `online`
-/// is rung.
+/// Fetches what `release` lacks; after `attempts` failures not before a pause, unless `online` has been
+/// rung since it was last looked at, or is.
 pub(super) async fn download(
     release: ReleaseId,
     attempts: u32,
     blobs: Blobs,
     registry: Registry,
     preflight: Preflight,
-    online: Arc<Notify>,
+    online: watch::Receiver<()>,
     cancelled: Arc<AtomicBool>,
 ) -> Option<Event> {
     let digest = release.digest;
     if let Some(failed) = attempts.checked_sub(1) {
-        let (first, longest) = DOWNLOAD_PAUSE;
-        tokio::select! {
-            () = sleep(backoff::pause(first, longest, failed)) => {}
-            () = online.notified() => {}
-        }
+        wait_to_fetch(failed, online).await;
     }
     let fetched = spawn_blocking(move || {
         // Looked at first: what changes meanwhile is then judged again.
@@ -161,6 +167,15 @@ pub(super) async fn download(
             Event::DownloadFailed { release: digest, reason }
         }
     })
+}
+
+/// Waits before the next attempt, after as many that have `failed` since the first did.
+async fn wait_to_fetch(failed: u32, mut online: watch::Receiver<()>) {
+    let (first, longest) = DOWNLOAD_PAUSE;
+    tokio::select! {
+        () = sleep(backoff::pause(first, longest, failed)) => {}
+        Ok(()) = online.changed() => {}
+    }
 }
 
 /// What others ask of a candidate, besides itself.
@@ -238,5 +253,44 @@ pub(super) async fn load(release: &ReleaseId, blobs: &Blobs) -> Result<StagedRel
             Err(Failure::Release(chain(error)))
         }
         Err(_) => Err(Failure::Elsewhere("reading it from disk was cut off".into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::timeout;
+
+    /// Longest that anything here may take.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    fn failed(release: Digest) -> Event {
+        Event::DownloadFailed { release, reason: "it was cut off".into() }
+    }
+
+    #[tokio::test]
+    async fn work_that_breaks_down_has_an_answer_and_can_be_done_again() {
+        let (mut jobs, release) = (Jobs::new(), Digest::of(b"a release"));
+        jobs.start(release, Arc::default(), failed(release), async { panic!("a job of a test") });
+        assert!(jobs.is_about(release));
+        let answer = timeout(PATIENCE, jobs.answer()).await.expect("it is waited for for ever");
+        assert_eq!((answer, jobs.is_about(release)), (failed(release), false));
+        // What nobody wants any more has none.
+        let broken = Event::Whole { release };
+        jobs.start(release, Arc::default(), broken, std::future::pending());
+        let done = failed(release);
+        jobs.start(release, Arc::default(), Event::Whole { release }, async { Some(done) });
+        assert_eq!(timeout(PATIENCE, jobs.answer()).await.unwrap(), failed(release));
+    }
+
+    #[tokio::test]
+    async fn a_download_that_fails_after_the_network_is_back_is_tried_again_at_once() {
+        let online = watch::Sender::new(());
+        let mut seen = online.subscribe();
+        // The attempt began without the network, and fails when that is there.
+        seen.mark_unchanged();
+        online.send_replace(());
+        // Without the bell it would be five minutes at the least.
+        timeout(PATIENCE, wait_to_fetch(20, seen)).await.expect("it waits for its pause");
     }
 }

@@ -22,7 +22,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -84,7 +84,7 @@ pub struct SlotParts<H> {
     /// What others may know of all slots.
     pub states: Arc<States>,
     /// Rung when the network is back, to try at once what had been put off.
-    pub online: Arc<Notify>,
+    pub online: watch::Receiver<()>,
 }
 
 /// The driver of one slot.
@@ -99,7 +99,7 @@ pub struct SlotDriver<H: Hands> {
     preflight: Preflight,
     hands: Arc<H>,
     states: Arc<States>,
-    online: Arc<Notify>,
+    online: watch::Receiver<()>,
     state: SlotState,
     /// The state as the journal has it.
     journaled: SlotState,
@@ -660,14 +660,24 @@ impl<H: Hands> SlotDriver<H> {
             self.online.clone(),
             cancelled.clone(),
         );
-        self.jobs.start(digest, cancelled, work);
+        // The next attempt does not wait if the network comes back during this one: an attempt that began
+        // without it fails only later.
+        self.online.mark_unchanged();
+        let reason = "the download was cut off".into();
+        self.jobs.start(digest, cancelled, Event::DownloadFailed { release: digest, reason }, work);
     }
 
     fn stage(&mut self, release: ReleaseId, attempts: u32) {
         let digest = release.digest;
         let asked = Asked { trial: self.asked_of_trial(&digest), shadow: self.shadow_policy() };
         let work = job::check(release, attempts, asked, self.blobs.clone(), self.hands.clone());
-        self.jobs.start(digest, Arc::default(), work);
+        let reason = "the replay of its checks was cut off".into();
+        self.jobs.start(
+            digest,
+            Arc::default(),
+            Event::Interrupted { release: digest, reason },
+            work,
+        );
     }
 
     fn collect(&self) {

@@ -41,7 +41,10 @@ impl fmt::Display for End {
 }
 
 /// Keeps a worker alive while it lives.
-pub struct Life(#[allow(dead_code)] pub oneshot::Sender<()>);
+pub struct Life {
+    /// Dropped with it, which the starter hears.
+    pub _end: oneshot::Sender<()>,
+}
 
 /// Starts workers; a process of its own each, but for tests.
 pub trait Starter: Send + Sync + 'static {
@@ -58,6 +61,7 @@ type Request = (OwnedFd, mpsc::Sender<io::Result<Child>>);
 /// the *thread* that started it is gone, and the threads of a runtime come and go.
 pub struct Processes {
     requests: mpsc::Sender<Request>,
+    runtime: Handle,
 }
 
 impl Processes {
@@ -67,14 +71,15 @@ impl Processes {
     /// If the system gives no thread.
     pub fn new(runtime: Handle) -> io::Result<Processes> {
         let (requests, inbox) = mpsc::channel::<Request>();
+        let within = runtime.clone();
         std::thread::Builder::new().name("starter".into()).spawn(move || {
-            let _inside = runtime.enter();
+            let _inside = within.enter();
             for (socket, answer) in inbox {
                 // Nobody waits for it any more only when the agent stops.
                 let _ = answer.send(spawn(socket));
             }
         })?;
-        Ok(Processes { requests })
+        Ok(Processes { requests, runtime })
     }
 }
 
@@ -87,7 +92,7 @@ impl Starter for Processes {
         let mut child = answered.recv().map_err(|_| gone())??;
         let (life, killed) = oneshot::channel();
         let (tell, ended) = oneshot::channel();
-        tokio::spawn(async move {
+        self.runtime.spawn(async move {
             let status = tokio::select! {
                 status = child.wait() => status,
                 _ = killed => {
@@ -98,7 +103,7 @@ impl Starter for Processes {
             };
             let _ = tell.send(status.map_or_else(|error| End::Itself(error.to_string()), end));
         });
-        Ok(Started { stream: ours, ended, life: Life(life) })
+        Ok(Started { stream: ours, ended, life: Life { _end: life } })
     }
 }
 
@@ -139,9 +144,10 @@ const FROM_OUTSIDE: [i32; 5] = [1, 2, 3, 9, 15];
 
 fn end(status: ExitStatus) -> End {
     match (status.signal(), status.code()) {
-        (Some(6), _) => {
-            End::Itself("it aborted, as it does when it needs more memory than it may have".into())
-        }
+        (Some(6), _) => End::Itself(
+            "it aborted; perhaps it needs more memory than it may have, or its stack was full"
+                .into(),
+        ),
         (Some(9), _) => End::Killed("it was killed".into()),
         (Some(signal), _) if FROM_OUTSIDE.contains(&signal) => {
             End::Killed(format!("it was ended by signal {signal}"))
@@ -167,6 +173,8 @@ mod tests {
         for own in [4, 6, 7, 8, 11, 31] {
             assert!(matches!(signal(own), End::Itself(_)), "signal {own}");
         }
+        // A full stack aborts as well as a full memory.
+        assert!(signal(6).to_string().contains("perhaps"), "{}", signal(6));
         assert_eq!(end(ExitStatus::from_raw(101 << 8)).to_string(), "it panicked");
     }
 }

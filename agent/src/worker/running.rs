@@ -122,7 +122,13 @@ fn split(stream: std::os::unix::net::UnixStream) -> io::Result<(OwnedReadHalf, O
 
 async fn write(mut stream: OwnedWriteHalf, mut outbox: mpsc::Receiver<ToWorker>) {
     while let Some(message) = outbox.recv().await {
-        let Ok(bytes) = message::frame(&message) else { return };
+        let bytes = match message::frame(&message) {
+            Ok(bytes) => bytes,
+            // It is ended as one that is silent, for which it cannot help.
+            Err(error) => {
+                return tracing::error!("a worker cannot be told what it should: {error}");
+            }
+        };
         // The reading half tells why.
         if stream.write_all(&bytes).await.is_err() {
             return;

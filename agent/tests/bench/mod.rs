@@ -212,7 +212,7 @@ impl Starter for Threads {
             let _ = killed.await;
             let _ = door.shutdown(Shutdown::Both);
         });
-        Ok(Started { stream: ours, ended, life: Life(life) })
+        Ok(Started { stream: ours, ended, life: Life { _end: life } })
     }
 }
 

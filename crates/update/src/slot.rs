@@ -344,8 +344,9 @@ impl SlotState {
         }
     }
 
-    /// Whether `other` differs in nothing that a power cut may not cost: only in how long and how
-    /// far a shadow or a trial has run, and in reports already handed over. A driver may then save a write.
+    /// Whether `other` differs in nothing that a power cut may not cost: only in how long and how far
+    /// something has run or waited, be it a shadow, a hold, a trial, or the next attempt, and in reports
+    /// already handed over. A driver may then save a write.
     pub fn differs_only_in_progress(&self, other: &SlotState) -> bool {
         self.essence() == other.essence()
     }

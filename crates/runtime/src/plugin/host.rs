@@ -248,11 +248,12 @@ impl Instance {
         let frame = wit::Frame { number, first_sequence, time_ns };
         let inputs: Vec<wit::Tensor> =
             self.inputs.iter().zip(inputs).map(|(port, tensor)| given(port, tensor)).collect();
-        self.store.set_epoch_deadline(ticks(self.limits.call.min(left)));
+        let time = self.limits.call.min(left);
+        self.store.set_epoch_deadline(ticks(time));
         let _ticking = ticker::ticking();
         let processor = self.plugin.lineside_plugin_processor();
         let answer = processor.call_process(&mut self.store, frame, &inputs);
-        self.taken(answer)
+        self.taken(answer, time)
     }
 
     /// Asks for what it held back, at the end of a recording.
@@ -263,15 +264,16 @@ impl Instance {
         self.store.set_epoch_deadline(ticks(self.limits.call));
         let _ticking = ticker::ticking();
         let answer = self.plugin.lineside_plugin_processor().call_finish(&mut self.store);
-        self.taken(answer)
+        self.taken(answer, self.limits.call)
     }
 
     fn taken(
         &self,
         answer: wasmtime::Result<Result<Vec<Vec<wit::Tensor>>, String>>,
+        time: Duration,
     ) -> Result<Vec<Vec<Tensor>>, PluginError> {
         let results = answer
-            .map_err(|error| trap(&error, self.limits.call))?
+            .map_err(|error| trap(&error, time))?
             .map_err(|text| PluginError::Refused(cut(text)))?;
         if results.len() > RESULTS_MAX {
             let count = results.len();

@@ -173,6 +173,8 @@ pub(super) struct Bench {
     pub(super) blobs: Blobs,
     pub(super) served: Served,
     pub(super) states: Arc<States>,
+    /// Rings when the network is back.
+    pub(super) online: watch::Sender<()>,
     pub(super) preflight: Preflight,
 }
 
@@ -224,9 +226,10 @@ impl Bench {
         let database = Arc::new(Database::open(open).unwrap());
         let blobs = Blobs::open(folder.path()).unwrap();
         let (served, states) = (Served::default(), Arc::default());
+        let online = watch::Sender::new(());
         let facts = Arc::new(|| Digest::of(b"this device"));
         let preflight = Preflight { judge: Arc::new(|_, _| Vec::new()), facts };
-        Bench { folder, disk, database, blobs, served, states, preflight }
+        Bench { folder, disk, database, blobs, served, states, online, preflight }
     }
 
     pub(super) fn journal(&self) -> Journal {
@@ -286,7 +289,7 @@ impl Bench {
             preflight: self.preflight.clone(),
             hands: played.clone(),
             states: self.states.clone(),
-            online: Arc::default(),
+            online: self.online.subscribe(),
         });
         let (assign, assignments) = mpsc::channel(QUEUE_MAX);
         let (failures, failed) = mpsc::channel(QUEUE_MAX);
