@@ -132,3 +132,51 @@ fn signed(role: &str, version: u64, expires: OffsetDateTime, listed: Map<String,
         "meta": listed,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ring::rand::SystemRandom;
+    use time::macros::datetime;
+
+    const SIGNED: OffsetDateTime = datetime!(2026-11-24 12:00 UTC);
+    const LATER: OffsetDateTime = datetime!(2027-11-24 12:00 UTC);
+
+    fn online() -> KeyPair {
+        KeyPair::generate(&SystemRandom::new()).unwrap()
+    }
+
+    fn snapshot() -> Vec<u8> {
+        let spec = SnapshotSpec { version: 7, expires: LATER, documents: BTreeMap::new() };
+        sign_snapshot(&spec, &online())
+    }
+
+    #[test]
+    fn a_document_is_listed_as_it_is() {
+        let bytes = snapshot();
+        let listed = Listed::of("snapshot", &bytes).unwrap();
+        assert_eq!((listed.version(), listed.expires()), (7, LATER));
+        assert_eq!(listed.seen(), Seen { version: 7, digest: Digest::of(&bytes) });
+    }
+
+    #[test]
+    fn what_is_as_large_as_it_may_be_is_listed_and_not_with_a_byte_more() {
+        let mut bytes = snapshot();
+        bytes.resize(DOCUMENT_BYTES_MAX, b' ');
+        assert_eq!(Listed::of("snapshot", &bytes).unwrap().version(), 7);
+        bytes.push(b' ');
+        let refused = Listed::of("snapshot", &bytes);
+        assert!(
+            matches!(refused, Err(TrustError::Size { document: "snapshot", .. })),
+            "{refused:?}"
+        );
+    }
+
+    #[test]
+    fn a_timestamp_says_when_it_was_signed() {
+        let snapshot = Listed::of("snapshot", &snapshot()).unwrap();
+        let spec = TimestampSpec { version: 1, signed_at: SIGNED, expires: LATER, snapshot };
+        assert_eq!(signed_at(&sign_timestamp(&spec, &online())), Some(SIGNED));
+        assert_eq!(signed_at(b"{\"signed\":{}}"), None);
+    }
+}

@@ -201,6 +201,23 @@ mod tests {
     }
 
     #[test]
+    fn a_receipt_may_be_as_large_as_any_document_and_not_a_byte_larger() {
+        let (root, director, _) = root();
+        let ranges = (0..RECEIPT_RANGES_MAX as u64).map(|n| (2 * n, 2 * n)).collect();
+        let stored = vec![Ack { boot: 1, ranges }];
+        let mut bytes = sign_receipt(&ReceiptSpec { stored, ..spec() }, &director);
+        bytes.resize(DOCUMENT_BYTES_MAX, b' ');
+        let taken = verify_receipt(&root, &bytes, &spec().device).unwrap();
+        assert_eq!(taken.stored()[0].ranges.len(), RECEIPT_RANGES_MAX);
+        bytes.push(b' ');
+        let refused = verify_receipt(&root, &bytes, &spec().device);
+        assert!(
+            matches!(refused, Err(TrustError::Size { document: "receipt", .. })),
+            "{refused:?}"
+        );
+    }
+
+    #[test]
     fn a_receipt_of_countless_ranges_or_of_no_countable_report_is_refused() {
         let (root, director, _) = root();
         let refused = |spec: ReceiptSpec| {

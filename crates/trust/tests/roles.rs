@@ -145,7 +145,19 @@ fn nobody_is_delegated_to_who_could_not_sign_or_whose_paths_lead_nowhere() {
     for good in ["pump/*", "pump/1.*", "*/*", "site/mill/*", "site/*/policy.json"] {
         assert_eq!(path(good), "", "{good}");
     }
-    for odd in ["", "pump", "pump/", "/1", "*", "site/mill", "a/b/c", "pump/[1]", "pump/\u{1b}"] {
+    for odd in [
+        "",
+        "pump",
+        "pump/",
+        "/1",
+        "*",
+        "site/mill",
+        "site//x",
+        "site/mill/",
+        "a/b/c",
+        "pump/[1]",
+        "pump/\u{1b}",
+    ] {
         assert!(path(odd).contains("leads nowhere"), "{odd}: {}", path(odd));
     }
     let (released, served) = (scene.releaser.public(), scene.director.public());
@@ -322,4 +334,32 @@ fn a_list_of_keys_that_were_replaced_is_carried_on_within_the_paths_of_today() {
     let next = scene.verify("vendor-acme", &next.sign(LATER, &[&fresh]));
     assert_eq!(next.seen().version, 8);
     assert_eq!(next.releases().keys().collect::<Vec<_>>(), ["pump/1"]);
+}
+
+#[test]
+fn a_list_says_who_may_sign_a_path_and_who_may_release_a_bundle() {
+    let mut scene = Scene::new();
+    let role = |name: &str, path: &str, terminating| Delegation {
+        name: name.into(),
+        paths: vec![path.into()],
+        terminating,
+        ..scene.mill()
+    };
+    // Whoever is asked after one that ends the search is never asked.
+    let roles = [
+        role("vendor-any", "*/*", false),
+        role("vendor-pump", "pump/1.*", true),
+        role("vendor-late", "pump/*", false),
+        role("site-mill", "site/mill/*", false),
+    ];
+    scene.list = scene.delegate(&roles);
+    let list = scene.trusted();
+    assert_eq!(list.delegates_for("pump/1.2"), ["vendor-any", "vendor-pump"]);
+    assert_eq!(list.delegates_for("pump/2"), ["vendor-any", "vendor-late"]);
+    assert_eq!(list.delegates_for("site/mill/policy.json"), ["site-mill"]);
+    assert!(list.delegates_for("pump").is_empty());
+    let may = |name: &str, bundle: &str| list.may_release(name, &bundle.parse().unwrap());
+    assert!(may("vendor-any", "fan") && may("vendor-pump", "pump") && may("vendor-late", "pump"));
+    assert!(!may("vendor-pump", "fan") && !may("vendor-pump", "pumps") && !may("nobody", "pump"));
+    assert!(!may("site-mill", "mill") && !may("site-mill", "site"));
 }
