@@ -348,6 +348,10 @@ fn two_of_a_vendors_people_sign_apart_and_his_keys_and_rights_are_changed_and_ta
     ];
     let changes = desk.desk(&change).unwrap()["changes"].to_string();
     assert!(changes.contains("(cleo); before: vendor-acme sign"), "{changes}");
+    assert!(
+        changes.contains("never gives again of ecg") && changes.contains("up to 1"),
+        "{changes}"
+    );
     let by_rita = desk.sign("list-2", "rita").unwrap();
     desk.desk(&["keys", "publish", &by_rita]).unwrap();
     let drafted = release("acme-2", "2").unwrap();
@@ -379,6 +383,11 @@ fn two_of_a_vendors_people_sign_apart_and_his_keys_and_rights_are_changed_and_ta
     desk.desk(&["release", "undelegate", "vendor-acme", "--draft", "list-3"]).unwrap();
     let by_rita = desk.sign("list-3", "rita").unwrap();
     desk.desk(&["keys", "publish", &by_rita]).unwrap();
+    // Devices hold what he has released: the bundle goes on above its numbers, whoever signs it next.
+    let source = root().join("examples/ecg").to_str().unwrap().to_owned();
+    desk.desk(&["bundle", "build", &source, "-o", "ecg-9.lsb", "--set", "version=9"]).unwrap();
+    let next = desk.desk(&["release", "ecg-9.lsb", "--draft", "list-9"]).unwrap();
+    assert_eq!(next["number"], 3);
     contains(release("acme-3", "2"), &["delegated nothing to vendor-acme"]);
     contains(desk.desk(&["keys", "publish", "acme-2.both"]), &["delegated nothing to vendor-acme"]);
     contains(desk.desk(&["assign", "bed-7", "ward", "ecg/2"]), &["there is no release \"ecg/2\""]);

@@ -164,7 +164,8 @@ impl<'a> Role<'a> {
     /// # Errors
     /// What was kept in the folder of keys is no list.
     pub fn next(&self, path: &str) -> anyhow::Result<RoleDraft> {
-        let others = others(self.server, &self.releases, path, Some(&self.name), self.now)?;
+        let others =
+            others(self.server, &self.folder, &self.releases, path, Some(&self.name), self.now)?;
         let name = self.name.as_str();
         match &self.last {
             None => Ok(RoleDraft::after(None, others)),
@@ -251,12 +252,13 @@ impl<'a> Role<'a> {
 }
 
 /// Releases of the bundle of `path` that somebody else than `except` has signed, or the release keys,
-/// and those that they have withdrawn: their numbers are taken.
+/// and those that they have withdrawn: their numbers are taken. What the server has lost may lie here.
 ///
 /// # Errors
 /// What the server says.
 pub fn others(
     server: &Server,
+    folder: &KeyFolder,
     releases: &TrustedReleases,
     path: &str,
     except: Option<&RoleName>,
@@ -273,20 +275,30 @@ pub fn others(
         if except == Some(&name) {
             continue;
         }
-        let Some(bytes) = server.role_beside(&name, path)? else { continue };
-        // One past its date holds on devices: a number given twice would leave floors blind. What nobody
-        // has signed who may takes no number.
-        let verify = |now| verify_delegated(releases, role, &bytes, None, now);
-        let verified = match verify(now) {
-            Err(TrustError::Expired { .. }) => verify(OffsetDateTime::UNIX_EPOCH),
-            verified => verified,
-        };
-        if let Ok(targets) = verified {
+        let lists = [server.role_beside(&name, path)?, folder.kept_role(&name)?];
+        // What nobody has signed who may takes no number here: those of keys that a role has lost were
+        // counted when it lost them.
+        for targets in lists.iter().flatten().filter_map(|list| signed(releases, role, list, now)) {
             others.releases.extend(targets.releases().values().cloned());
             others.withdrawn.push(targets.withdrawn().clone());
         }
     }
     Ok(others)
+}
+
+/// What a role has signed by the keys and within the paths that it has by `releases`. A list past its date
+/// counts: it holds on devices, and a number given twice would leave floors blind.
+pub fn signed(
+    releases: &TrustedReleases,
+    role: &str,
+    list: &[u8],
+    now: OffsetDateTime,
+) -> Option<TrustedTargets> {
+    let verify = |now| verify_delegated(releases, role, list, None, now);
+    match verify(now) {
+        Err(TrustError::Expired { .. }) => verify(OffsetDateTime::UNIX_EPOCH).ok(),
+        verified => verified.ok(),
+    }
 }
 
 /// What a role has signed last: what the server has, or what lies here where that is newer.

@@ -137,6 +137,19 @@ pub(crate) fn verify_version(document: &'static str, version: u64) -> Result<(),
     Ok(())
 }
 
+/// Whether anybody would count as far as the version of a list that is about to be signed. After the highest
+/// there is none, and people are told what to do instead of signing what everybody refuses.
+pub(crate) fn verify_draft_version(document: &'static str, version: u64) -> Result<(), TrustError> {
+    verify_version(document, version).map_err(|_| {
+        let problem = format!(
+            "its versions are used up: {version} is above {VERSION_MAX}, the highest there is. Have the next \
+             root name other keys in place of those that signed so far, and a new online key of the server: \
+             with that, devices forget which versions they have seen"
+        );
+        TrustError::Format { document, problem }
+    })
+}
+
 /// Whether a document of `version` may follow what was `seen`: a newer one, or the same again.
 pub(crate) fn verify_sequence(
     document: &'static str,

@@ -1,9 +1,9 @@
 //! Releases: the bundles that the release keys have signed, as TUF targets.
 
-use crate::delegation::{Delegation, delegated, delegations, shown};
+use crate::delegation::{Delegation, TrustedTargets, delegated, delegations, shown};
 use crate::document::{
-    FLOOR_MAX, SPEC_VERSION, Seen, VERSION_MAX, envelope, parse, timestamp, verify_expiry,
-    verify_sequence, verify_signatures, verify_version,
+    FLOOR_MAX, SPEC_VERSION, Seen, VERSION_MAX, envelope, parse, timestamp, verify_draft_version,
+    verify_expiry, verify_sequence, verify_signatures,
 };
 use crate::error::TrustError;
 use crate::key::KeyPair;
@@ -314,11 +314,26 @@ impl ReleasesDraft {
         self.version = self.version.max(version.map_or(0, |version| version + 1));
         for release in disowned.iter() {
             if self.releases.get(&release.path()) != Some(release) {
-                // No device has a higher floor than that, whatever was signed.
-                self.withdrawn.count(&release.id.name, release.number.min(FLOOR_MAX));
+                self.count_number(&release.id.name, release.number);
             }
         }
         self
+    }
+
+    /// Has no number be given again that is in `lost`, the list of a role by keys or paths that it has no
+    /// longer by this list: devices may hold its releases, and floors could not tell two of one number apart.
+    pub fn count(&mut self, lost: &TrustedTargets) {
+        for release in lost.releases().values() {
+            self.count_number(&release.id.name, release.number);
+        }
+        for (bundle, withdrawn) in lost.withdrawn().iter() {
+            self.count_number(bundle, withdrawn.number);
+        }
+    }
+
+    fn count_number(&mut self, bundle: &BundleName, number: u64) {
+        // Whoever stole the keys may have signed the highest there is. No device has a higher floor than this.
+        self.withdrawn.count(bundle, number.min(FLOOR_MAX));
     }
 
     /// Adds a release under the next number of its bundle. `floor` raises the number below which a
@@ -387,7 +402,7 @@ pub struct ReleasesSpec {
 impl ReleasesSpec {
     pub(crate) fn of(metadata: &Metadata<Targets>) -> Result<ReleasesSpec, TrustError> {
         let signed = metadata.signed();
-        verify_version(DOCUMENT, signed.version)?;
+        verify_draft_version(DOCUMENT, signed.version)?;
         let expires = OffsetDateTime::from_unix_timestamp(signed.expires.as_second())
             .map_err(|error| format_error(error.to_string()))?;
         let others = signed.delegations.as_ref().map(delegated).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! What a delegated role signs: releases of a vendor, what holds at a site.
 
 use crate::delegation::{DOCUMENT, Listing, TrustedTargets, file_targets, within};
-use crate::document::{SPEC_VERSION, envelope, parse, timestamp, verify_version};
+use crate::document::{SPEC_VERSION, envelope, parse, timestamp, verify_draft_version};
 use crate::error::TrustError;
 use crate::key::KeyPair;
 use crate::releases::{SignedRelease, TrustedReleases, next, targets};
@@ -132,7 +132,7 @@ impl RoleSpec {
     ) -> Result<RoleSpec, TrustError> {
         let failed = |problem: String| TrustError::Format { document: DOCUMENT, problem };
         let signed = metadata.signed();
-        verify_version(DOCUMENT, signed.version)?;
+        verify_draft_version(DOCUMENT, signed.version)?;
         let listed = within(role, signed).map_err(failed)?;
         let expires = OffsetDateTime::from_unix_timestamp(signed.expires.as_second())
             .map_err(|error| failed(error.to_string()))?;

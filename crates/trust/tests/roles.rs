@@ -5,9 +5,9 @@
 
 use lineside_bundle::{Digest, ReleaseId};
 use lineside_trust::{
-    Contents, Delegation, Draft, DraftError, KeyPair, Others, ReleasesDraft, RoleDraft, Root,
-    RootSpec, SignedRelease, TrustedReleases, TrustedTargets, sign_root, verify_delegated,
-    verify_releases,
+    Contents, Delegation, Draft, DraftError, FLOOR_MAX, KeyPair, Others, ReleasesDraft, RoleDraft,
+    Root, RootSpec, SignedRelease, TrustedReleases, TrustedTargets, VERSION_MAX, sign_root,
+    verify_delegated, verify_releases,
 };
 use ring::rand::SystemRandom;
 use serde_json::Value;
@@ -310,6 +310,63 @@ fn what_a_role_has_withdrawn_counts_for_whoever_signs_the_bundle_next() {
     let added = list.add(id("pump", "3"), None).unwrap();
     assert_eq!((added.number, added.floor), (3, 2));
     assert_eq!(list.add(id("valve", "2"), None).unwrap().number, 1);
+}
+
+#[test]
+fn what_a_role_has_signed_that_loses_keys_or_paths_takes_its_numbers_for_ever() {
+    let scene = Scene::new();
+    let [anna, ben, _] = &scene.acme;
+    let mut draft = RoleDraft::after(None, Others::default());
+    for version in ["1", "2", "3"] {
+        draft.add(id("pump", version), None).unwrap();
+    }
+    draft.withdraw("pump/3").unwrap();
+    let lost = scene.verify("vendor-acme", &draft.sign(LATER, &[anna, ben]));
+    let mut list = ReleasesDraft::after(None);
+    list.count(&lost);
+    let added = list.add(id("pump", "4"), None).unwrap();
+    assert_eq!((added.number, added.floor), (4, 0));
+    assert_eq!(list.add(id("valve", "1"), None).unwrap().number, 1);
+    // It is in the list that is signed, so whoever signs the bundle next counts it as well.
+    let mut again = ReleasesDraft::after(None);
+    again.count(&lost);
+    let again = again.sign(LATER, &[&scene.releaser]);
+    let again = verify_releases(&scene.root, &again, None, NOW).unwrap();
+    let others = Others { releases: Vec::new(), withdrawn: vec![again.withdrawn().clone()] };
+    assert_eq!(RoleDraft::after(None, others).add(id("pump", "9"), None).unwrap().number, 4);
+
+    // Whoever stole his keys cannot use the numbers up, and no floor of his is above what is left.
+    let thiefs = SignedRelease { id: id("pump", "x"), number: VERSION_MAX - 1, floor: FLOOR_MAX };
+    let mut draft = RoleDraft::after(None, Others { releases: vec![thiefs], ..Others::default() });
+    draft.add(id("pump", "y"), None).unwrap();
+    let lost = scene.verify("vendor-acme", &draft.sign(LATER, &[anna, ben]));
+    assert_eq!(lost.releases()["pump/y"].number, VERSION_MAX);
+    let mut list = ReleasesDraft::after(None);
+    list.count(&lost);
+    assert_eq!(list.add(id("pump", "4"), None).unwrap().number, FLOOR_MAX + 1);
+}
+
+#[test]
+fn a_list_after_the_highest_version_is_drafted_by_nobody() {
+    let scene = Scene::new();
+    let [anna, ben, _] = &scene.acme;
+    let list = |version: u64| {
+        let kept = RoleDraft::after(None, Others::default()).sign(LATER, &[]);
+        let (list, others) = (scene.trusted(), Others::default());
+        let next = RoleDraft::carrying_on(&kept, &list, "vendor-acme", version - 1, others);
+        next.unwrap()
+    };
+    let unsigned = |draft: &RoleDraft| {
+        let bytes = draft.sign(LATER, &[]);
+        Draft::role(&bytes, &scene.root, "vendor-acme", &scene.list, None, BTreeMap::new())
+    };
+    let highest = list(VERSION_MAX);
+    let highest = scene.verify("vendor-acme", &highest.sign(LATER, &[anna, ben]));
+    assert_eq!(highest.seen().version, VERSION_MAX);
+    let beyond = said(unsigned(&RoleDraft::after(Some(&highest), Others::default())));
+    for words in ["its versions are used up", "the highest there is", "a new online key"] {
+        assert!(beyond.contains(words), "{words}: {beyond}");
+    }
 }
 
 #[test]

@@ -5,9 +5,10 @@ use crate::connection::Connection;
 use crate::keys::draft::{named_key, public_key};
 use crate::keys::words;
 use crate::output::{Output, Usage};
+use crate::role;
 use anyhow::bail;
 use clap::Args;
-use lineside_trust::{Delegation, verify_delegated};
+use lineside_trust::{Delegation, TrustedTargets, verify_delegated};
 use lineside_wire::name::RoleName;
 use serde_json::json;
 use std::path::PathBuf;
@@ -134,6 +135,27 @@ fn changed(delegate: &Delegate, known: Option<&Delegation>) -> anyhow::Result<De
     Ok(changed)
 }
 
+/// What a role has signed that holds no longer once it is `named` so, or not at all: devices may hold it.
+fn lost(
+    desk: &Desk,
+    role: &RoleName,
+    named: Option<&Delegation>,
+) -> anyhow::Result<Vec<TrustedTargets>> {
+    let Some(known) = &desk.known else { return Ok(Vec::new()) };
+    let before = known.releases.delegations()?;
+    let before = before.iter().find(|known| known.name == role.as_str());
+    let keeps_all = |before: &Delegation, now: &Delegation| {
+        let keeps_keys = before.keys.iter().all(|key| now.keys.contains(key));
+        keeps_keys && now.threshold <= before.threshold && now.paths == before.paths
+    };
+    if before.zip(named).is_some_and(|(before, now)| keeps_all(before, now)) {
+        return Ok(Vec::new());
+    }
+    let lists = [desk.server.role(role)?, desk.folder.kept_role(role)?];
+    let signed = |list: &Vec<u8>| role::signed(&known.releases, role.as_str(), list, desk.now);
+    Ok(lists.iter().flatten().filter_map(signed).collect())
+}
+
 /// Signs or drafts a list of releases in which other roles may sign than in the last.
 fn change(
     role: &RoleName,
@@ -154,6 +176,9 @@ fn change(
     }
     let mut next = desk.next();
     next.delegate(&roles);
+    for lost in lost(&desk, role, named)? {
+        next.count(&lost);
+    }
     let Some(releases) = desk.sign(&next, signed, output)? else { return Ok(()) };
 
     let said = match named {

@@ -93,7 +93,7 @@ fn by_release_keys(
     let built = built(release, output)?;
     let id = built.release_id();
     let others = match &known {
-        Some(known) => role::others(&server, &known.releases, &path(&id), None, now)?,
+        Some(known) => role::others(&server, &folder, &known.releases, &path(&id), None, now)?,
         None => Others::default(),
     };
     let plan = plan(id, known.as_ref(), others, release.floor)?;

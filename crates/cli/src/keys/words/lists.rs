@@ -142,8 +142,8 @@ fn withdrawn_changes(before: &Withdrawals, now: &Withdrawals) -> Vec<String> {
             versions => format!("versions {versions}, "),
         };
         changes.push(format!(
-            "never gives again of {bundle} what was withdrawn: {versions}numbers up to {number}; the \
-             floor stays at {floor} or above"
+            "never gives again of {bundle} what was withdrawn, or signed by others before: \
+             {versions}numbers up to {number}; the floor stays at {floor} or above"
         ));
     }
     let gone = before.iter().filter(|(bundle, _)| now.get(bundle).is_none());
