@@ -1,7 +1,7 @@
 //! Delegations: who besides the release keys may sign targets, and which. TUF targets as well.
 
 use crate::document::{
-    SPEC_VERSION, Seen, envelope, parse, timestamp, verify_expiry, verify_sequence,
+    SPEC_VERSION, Seen, envelope, good_until, parse, timestamp, verify_expiry, verify_sequence,
     verify_signatures,
 };
 use crate::error::TrustError;
@@ -138,9 +138,15 @@ pub(crate) fn file_targets(files: &BTreeMap<String, (Digest, u64)>) -> Map<Strin
 pub struct TrustedTargets {
     seen: Seen,
     listed: Listing,
+    good_until: OffsetDateTime,
 }
 
 impl TrustedTargets {
+    /// When it is past its date.
+    pub fn good_until(&self) -> OffsetDateTime {
+        self.good_until
+    }
+
     /// Version and digest, to be kept for the next time.
     pub fn seen(&self) -> Seen {
         self.seen
@@ -190,7 +196,7 @@ pub fn verify_delegated(
     let seen = verify_sequence(DOCUMENT, signed.version, bytes, seen)?;
     verify_expiry(DOCUMENT, signed, now)?;
     let listed = within(delegate, signed).map_err(failed)?;
-    Ok(TrustedTargets { seen, listed })
+    Ok(TrustedTargets { seen, listed, good_until: good_until(signed) })
 }
 
 /// What a list of a role says.

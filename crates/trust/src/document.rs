@@ -128,6 +128,13 @@ pub(crate) fn verify_expiry<T: Role>(
     Ok(())
 }
 
+/// Until when the document is good.
+pub(crate) fn good_until<T: Role>(signed: &T) -> OffsetDateTime {
+    // Nobody writes a date that there is not; such a one is past.
+    OffsetDateTime::from_unix_timestamp(signed.expires().as_second())
+        .unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}
+
 /// Whether anybody counts so far.
 pub(crate) fn verify_version(document: &'static str, version: u64) -> Result<(), TrustError> {
     if version > VERSION_MAX {

@@ -2,8 +2,8 @@
 
 use crate::delegation::{Delegation, TrustedTargets, delegated, delegations, shown};
 use crate::document::{
-    FLOOR_MAX, SPEC_VERSION, Seen, VERSION_MAX, envelope, parse, timestamp, verify_draft_version,
-    verify_expiry, verify_sequence, verify_signatures,
+    FLOOR_MAX, SPEC_VERSION, Seen, VERSION_MAX, envelope, good_until, parse, timestamp,
+    verify_draft_version, verify_expiry, verify_sequence, verify_signatures,
 };
 use crate::error::TrustError;
 use crate::key::KeyPair;
@@ -59,9 +59,15 @@ pub struct TrustedReleases {
     releases: BTreeMap<String, SignedRelease>,
     withdrawn: Withdrawals,
     delegations: Option<Delegations>,
+    good_until: OffsetDateTime,
 }
 
 impl TrustedReleases {
+    /// When it, or the root that it was verified by, is past its date.
+    pub fn good_until(&self) -> OffsetDateTime {
+        self.good_until
+    }
+
     /// Version and digest, to be kept for the next time.
     pub fn seen(&self) -> Seen {
         self.seen
@@ -157,7 +163,9 @@ pub fn verify_releases(
     let seen = verify_sequence(DOCUMENT, signed.version, bytes, seen)?;
     verify_expiry(DOCUMENT, signed, now)?;
     let (releases, withdrawn) = listed(signed)?;
-    Ok(TrustedReleases { seen, releases, withdrawn, delegations: signed.delegations.clone() })
+    let (delegations, good_until) = (signed.delegations.clone(), good_until(signed));
+    let good_until = good_until.min(root.good_until());
+    Ok(TrustedReleases { seen, releases, withdrawn, delegations, good_until })
 }
 
 fn listed(signed: &Targets) -> Result<(BTreeMap<String, SignedRelease>, Withdrawals), TrustError> {

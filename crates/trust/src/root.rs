@@ -1,7 +1,8 @@
 //! The root: which keys may sign what. Pinned once, followed by the TUF rules.
 
 use crate::document::{
-    SPEC_VERSION, envelope, parse, timestamp, verify_expiry, verify_signatures, verify_version,
+    SPEC_VERSION, envelope, good_until, parse, timestamp, verify_expiry, verify_signatures,
+    verify_version,
 };
 use crate::error::TrustError;
 use crate::key::{KeyPair, PublicKey, material};
@@ -145,6 +146,10 @@ impl Root {
     /// Refuses a root past its date. What runs goes on; new installs stop.
     pub(crate) fn verify_expiry(&self, now: OffsetDateTime) -> Result<(), TrustError> {
         verify_expiry(DOCUMENT, &self.signed, now)
+    }
+
+    pub(crate) fn good_until(&self) -> OffsetDateTime {
+        good_until(&self.signed)
     }
 
     pub(crate) fn keys(&self) -> &BTreeMap<String, Key> {

@@ -4,6 +4,7 @@ use crate::access::{Publisher, RoleTokens};
 use crate::artifact::Artifacts;
 use crate::error::Error;
 use crate::release::kept::{Kept, Kind};
+use crate::release::memo::Memo;
 use crate::release::{Released, ServerKeys};
 use crate::store::tables::document;
 use crate::store::{Store, from_row};
@@ -15,6 +16,7 @@ use lineside_wire::name::RoleName;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use time::OffsetDateTime;
+use time::macros::datetime;
 
 /// Largest list of releases in bytes. A device gets it with its assignment in one message.
 pub(crate) const RELEASES_BYTES_MAX: usize = 512 << 10;
@@ -28,6 +30,10 @@ const ROLES_MAX: usize = 24;
 /// Largest file of a delegated role that is no release, in bytes: a site's policy.
 pub(crate) const FILE_BYTES_MAX: u64 = 64 << 10;
 
+/// What does not depend on the time holds always.
+const ALWAYS: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+const FOR_EVER: OffsetDateTime = datetime!(9999-12-31 0:00 UTC);
+
 /// What people have signed.
 #[derive(Clone)]
 pub(crate) struct SignedDocuments {
@@ -35,6 +41,10 @@ pub(crate) struct SignedDocuments {
     pub(super) kept: Kept,
     artifacts: Artifacts,
     keys: Arc<ServerKeys>,
+    /// What was verified last: the root, the list as it was judged when it came, and what is released now.
+    verified_root: Memo<Root>,
+    accepted: Memo<Arc<TrustedReleases>>,
+    verified: Memo<Released>,
 }
 
 /// A list of releases that may be accepted.
@@ -49,7 +59,15 @@ impl SignedDocuments {
     /// The documents in `store`, about what is in `artifacts`.
     pub fn new(store: Arc<Store>, artifacts: Artifacts, keys: Arc<ServerKeys>) -> SignedDocuments {
         let kept = Kept::new(store.clone());
-        SignedDocuments { store, kept, artifacts, keys }
+        SignedDocuments {
+            store,
+            kept,
+            artifacts,
+            keys,
+            verified_root: Memo::default(),
+            accepted: Memo::default(),
+            verified: Memo::default(),
+        }
     }
 
     /// Takes roots that follow each other: the first there is on the administrator's word, and each next
@@ -261,8 +279,14 @@ impl SignedDocuments {
     /// # Errors
     /// [`Error::Conflict`] if there is none yet.
     pub async fn root(&self) -> Result<Root, Error> {
+        if let Some(root) = self.verified_root.get(&self.store, ALWAYS) {
+            return Ok(root);
+        }
+        let state = self.store.documents_state();
         let newest = self.kept.newest(Kind::Root).await?.ok_or_else(no_root)?;
-        Ok(Root::pin(&newest.bytes)?)
+        let root = Root::pin(&newest.bytes)?;
+        self.verified_root.put(state, ALWAYS, FOR_EVER, root.clone());
+        Ok(root)
     }
 
     /// Why devices believe nothing that is signed with this server's keys, if so.
@@ -270,8 +294,11 @@ impl SignedDocuments {
     /// # Errors
     /// [`Error::Database`].
     pub async fn keys_trouble(&self) -> Result<Option<String>, Error> {
-        let Some(newest) = self.kept.newest(Kind::Root).await? else { return Ok(None) };
-        let root = Root::pin(&newest.bytes)?;
+        let root = match self.root().await {
+            Ok(root) => root,
+            Err(Error::Conflict(_)) => return Ok(None),
+            Err(error) => return Err(error),
+        };
         let (director, online) = (self.keys.director.id(), self.keys.online.id());
         let unnamed: Vec<String> = [
             ("director", &director, root.names_director(&director)),
@@ -306,8 +333,7 @@ impl SignedDocuments {
     /// # Errors
     /// [`Error::Database`].
     pub async fn root_version(&self) -> Result<u64, Error> {
-        let newest = self.kept.newest(Kind::Root).await?;
-        Ok(newest.map_or(0, |row| from_row(row.version)))
+        self.kept.newest_version(Kind::Root).await
     }
 
     /// All roots in their order.
@@ -324,8 +350,14 @@ impl SignedDocuments {
     /// # Errors
     /// [`Error::Missing`] if there is none yet; [`Error::Untrusted`] if it has expired.
     pub async fn released(&self, now: OffsetDateTime) -> Result<Released, Error> {
+        if let Some(released) = self.verified.get(&self.store, now) {
+            return Ok(released);
+        }
+        let state = self.store.documents_state();
         let releases = self.list(now).await?.ok_or_else(nothing_released)?;
-        self.with_delegated(releases, now).await
+        let released = self.with_delegated(releases, now).await?;
+        self.verified.put(state, now, released.good_until(), released.clone());
+        Ok(released)
     }
 
     /// As [`SignedDocuments::released`]; none where no list holds, because it has expired, its keys were
@@ -355,7 +387,7 @@ impl SignedDocuments {
     ///
     /// # Errors
     /// [`Error::Forbidden`] if it does not, or holds no longer.
-    pub async fn naming(&self, role: &RoleName) -> Result<TrustedReleases, Error> {
+    pub async fn naming(&self, role: &RoleName) -> Result<Arc<TrustedReleases>, Error> {
         let list = match self.list_when_accepted().await {
             Ok(list) => list,
             Err(Error::Untrusted(_)) => None,
@@ -398,9 +430,16 @@ impl SignedDocuments {
         Ok(targets.is_ok_and(|targets| targets.files().values().any(|(known, _)| known == digest)))
     }
 
-    async fn list_when_accepted(&self) -> Result<Option<TrustedReleases>, Error> {
+    async fn list_when_accepted(&self) -> Result<Option<Arc<TrustedReleases>>, Error> {
+        if let Some(list) = self.accepted.get(&self.store, ALWAYS) {
+            return Ok(Some(list));
+        }
+        let state = self.store.documents_state();
         let Some(row) = self.kept.newest(Kind::Releases).await? else { return Ok(None) };
-        Ok(Some(verify_releases(&self.root().await?, &row.bytes, None, taken_at(&row))?))
+        let list = verify_releases(&self.root().await?, &row.bytes, None, taken_at(&row))?;
+        let list = Arc::new(list);
+        self.accepted.put(state, ALWAYS, FOR_EVER, list.clone());
+        Ok(Some(list))
     }
 
     async fn list(&self, now: OffsetDateTime) -> Result<Option<TrustedReleases>, Error> {
@@ -428,6 +467,8 @@ impl SignedDocuments {
                 None => drop(lapsed.insert(role.to_owned())),
             }
         }
+        let (releases, delegated, lapsed) =
+            (Arc::new(releases), Arc::new(delegated), Arc::new(lapsed));
         Ok(Released { releases, delegated, lapsed })
     }
 
@@ -455,8 +496,7 @@ impl SignedDocuments {
     /// # Errors
     /// [`Error::Database`].
     pub async fn releases_version(&self) -> Result<u64, Error> {
-        let row = self.kept.newest(Kind::Releases).await?;
-        Ok(row.map_or(0, |row| from_row(row.version)))
+        self.kept.newest_version(Kind::Releases).await
     }
 }
 

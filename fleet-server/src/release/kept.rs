@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::store::tables::document;
-use crate::store::{Store, Writing, to_row, unix_ms};
+use crate::store::{Store, Writing, from_row, to_row, unix_ms};
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -62,6 +62,21 @@ impl Kept {
             .await?)
     }
 
+    /// Version of the newest document of a kind, 0 if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn newest_version(&self, kind: Kind<'_>) -> Result<u64, Error> {
+        let version: Option<Option<i64>> = document::Entity::find()
+            .select_only()
+            .column_as(document::Column::Version.max(), "version")
+            .filter(document::Column::Kind.eq(kind.name()))
+            .into_tuple()
+            .one(self.store.read())
+            .await?;
+        Ok(version.flatten().map_or(0, from_row))
+    }
+
     /// One version of a document.
     ///
     /// # Errors
@@ -117,6 +132,7 @@ impl Kept {
         bytes: Vec<u8>,
         now: OffsetDateTime,
     ) -> Result<(), Error> {
+        writing.changes_documents();
         let row = document::ActiveModel {
             kind: Set(kind.name()),
             version: Set(to_row(version)),
@@ -148,6 +164,7 @@ impl Kept {
     /// # Errors
     /// [`Error::Database`].
     pub async fn forget(writing: &Writing<'_>, kind: Kind<'_>) -> Result<(), Error> {
+        writing.changes_documents();
         document::Entity::delete_many()
             .filter(document::Column::Kind.eq(kind.name()))
             .exec(&writing.transaction)

@@ -6,6 +6,7 @@ mod director;
 mod documents;
 mod kept;
 mod keys;
+mod memo;
 mod questions;
 mod released;
 mod repository;

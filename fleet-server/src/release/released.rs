@@ -3,16 +3,25 @@
 use lineside_bundle::Digest;
 use lineside_trust::{SignedRelease, TrustedReleases, TrustedTargets};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use time::OffsetDateTime;
 
-/// The list of releases that holds, its bytes, and what holds of those whom it names.
+/// The list of releases that holds, and what holds of those whom it names. Whoever has it shares it.
+#[derive(Clone)]
 pub(crate) struct Released {
-    pub releases: TrustedReleases,
-    pub(super) delegated: BTreeMap<String, TrustedTargets>,
+    pub releases: Arc<TrustedReleases>,
+    pub(super) delegated: Arc<BTreeMap<String, TrustedTargets>>,
     /// Roles whose lists do not hold, or are not here.
-    pub(super) lapsed: BTreeSet<String>,
+    pub(super) lapsed: Arc<BTreeSet<String>>,
 }
 
 impl Released {
+    /// When something in it is past its date.
+    pub(super) fn good_until(&self) -> OffsetDateTime {
+        let delegated = self.delegated.values().map(TrustedTargets::good_until);
+        delegated.fold(self.releases.good_until(), OffsetDateTime::min)
+    }
+
     /// The release at `path`, by the release keys or the first role that may sign it. Where a role in
     /// the way says nothing that holds, nobody after it is asked: a device does not either.
     pub fn get(&self, path: &str) -> Option<&SignedRelease> {

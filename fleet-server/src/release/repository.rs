@@ -4,6 +4,7 @@
 use crate::error::Error;
 use crate::release::documents::taken_at;
 use crate::release::kept::{Kept, Kind};
+use crate::release::memo::Memo;
 use crate::release::{Clock, Released, ServerKeys};
 use crate::store::tables::document;
 use crate::store::{Store, from_row};
@@ -13,7 +14,7 @@ use lineside_trust::{
     sign_timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use time::{Duration, OffsetDateTime};
 
 /// How long snapshot and timestamp are good. A file that was carried to a device by hand brings them
@@ -33,16 +34,9 @@ pub(crate) struct Repository {
     kept: Kept,
     keys: Arc<ServerKeys>,
     clock: Arc<Clock>,
-    /// The timestamp that holds, as it was found last.
-    fresh: Arc<Mutex<Option<Fresh>>>,
-}
-
-/// A timestamp that holds: not looked at anew for each device that reports.
-#[derive(Debug, Clone, Copy)]
-struct Fresh {
-    version: u64,
-    from: OffsetDateTime,
-    until: OffsetDateTime,
+    /// Version of the timestamp that holds, as it was found last: it is not looked at anew for each device
+    /// that reports and each that is sent something.
+    fresh: Memo<u64>,
 }
 
 /// A document to be put in place.
@@ -55,7 +49,7 @@ struct New {
 impl Repository {
     /// The repository of the documents in `store`.
     pub fn new(store: Arc<Store>, keys: Arc<ServerKeys>, clock: Arc<Clock>) -> Repository {
-        Repository { kept: Kept::new(store.clone()), store, keys, clock, fresh: Arc::default() }
+        Repository { kept: Kept::new(store.clone()), store, keys, clock, fresh: Memo::default() }
     }
 
     /// A document by its name in a repository with consistent snapshots: `timestamp.json`,
@@ -183,7 +177,7 @@ impl Repository {
     /// [`Error::Database`]; [`Error::Conflict`] if the root does not name this server's key, or if
     /// something new is to be signed by a clock that is not believed.
     pub async fn renew(&self, now: OffsetDateTime) -> Result<(), Error> {
-        self.renew_from(0, now).await
+        self.timestamp_version(now).await.map(drop)
     }
 
     /// Signs snapshot and timestamp anew where a device has seen a newer timestamp than is here, as after
@@ -204,7 +198,7 @@ impl Repository {
 
     /// As [`Repository::renew`]; documents below the version `lowest` do not hold.
     async fn renew_from(&self, lowest: u64, now: OffsetDateTime) -> Result<(), Error> {
-        *self.fresh() = None;
+        self.fresh.forget();
         if self.due(lowest, now).await?.is_empty() {
             return Ok(());
         }
@@ -221,19 +215,18 @@ impl Repository {
     /// # Errors
     /// As for [`Repository::renew`].
     pub async fn timestamp_version(&self, now: OffsetDateTime) -> Result<u64, Error> {
-        let known = *self.fresh();
-        if let Some(fresh) = known.filter(|fresh| fresh.from <= now && now < fresh.until) {
-            return Ok(fresh.version);
+        if let Some(version) = self.fresh.get(&self.store, now) {
+            return Ok(version);
         }
-        self.renew(now).await?;
-        let newest = self.kept.newest(Kind::Timestamp).await?;
-        let version = newest.map_or(0, |row| from_row(row.version));
-        *self.fresh() = Some(Fresh { version, from: now, until: now + LOOKED_EVERY });
+        // Asked for before anything is read: what comes meanwhile is to be looked at by whoever brings it.
+        let state = self.store.documents_state();
+        self.renew_from(0, now).await?;
+        let version = self.kept.newest_version(Kind::Timestamp).await?;
+        // What was left as it is because the clock is not believed is looked at again as soon as it is.
+        if self.clock_trouble(now).await?.is_none() {
+            self.fresh.put(state, now, now + LOOKED_EVERY, version);
+        }
         Ok(version)
-    }
-
-    fn fresh(&self) -> MutexGuard<'_, Option<Fresh>> {
-        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What has to be signed anew.

@@ -12,6 +12,7 @@ use sea_orm::{
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use time::OffsetDateTime;
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -28,6 +29,8 @@ pub(crate) struct Store {
     // SQLite has one writer at a time. Waiting here is orderly; waiting there ends in "locked".
     pub(super) writer: Mutex<DatabaseConnection>,
     trouble: std::sync::Mutex<Trouble>,
+    /// Rises with each change of signed documents.
+    documents: AtomicU64,
 }
 
 /// What could not be written.
@@ -59,17 +62,27 @@ pub(crate) fn is_full(why: &str) -> bool {
 /// A transaction that writes. Dropped without [`Writing::commit`] it leaves nothing behind.
 pub(crate) struct Writing<'a> {
     pub transaction: DatabaseTransaction,
+    changes_documents: AtomicBool,
     store: &'a Store,
     _writer: MutexGuard<'a, DatabaseConnection>,
 }
 
 impl Writing<'_> {
+    /// Notes that signed documents are changed: what was made of them before is worth nothing after it.
+    pub fn changes_documents(&self) {
+        self.changes_documents.store(true, Ordering::SeqCst);
+    }
+
     /// Puts what was written on disk, all of it or nothing.
     ///
     /// # Errors
     /// [`Error::Database`].
     pub async fn commit(self) -> Result<(), Error> {
         let committed = self.transaction.commit().await;
+        // Where it failed, too: what is on disk then is found out by reading it.
+        if self.changes_documents.into_inner() {
+            self.store.documents.fetch_add(1, Ordering::SeqCst);
+        }
         match &committed {
             Ok(()) => self.store.worked(),
             Err(error) => self.store.failed(error),
@@ -105,6 +118,7 @@ impl Store {
             writer: Mutex::new(connect(path, 1).await?),
             readers: connect(path, READERS_MAX).await?,
             trouble: std::sync::Mutex::default(),
+            documents: AtomicU64::new(0),
         })
     }
 
@@ -161,7 +175,14 @@ impl Store {
         };
         let begun = writer.begin_with_options(options).await;
         let transaction = begun.inspect_err(|error| self.failed(error))?;
-        Ok(Writing { transaction, store: self, _writer: writer })
+        let changes_documents = AtomicBool::new(false);
+        Ok(Writing { transaction, changes_documents, store: self, _writer: writer })
+    }
+
+    /// The state of signed documents: asked for before they are read, it says later whether what was made of
+    /// them still holds.
+    pub fn documents_state(&self) -> u64 {
+        self.documents.load(Ordering::SeqCst)
     }
 
     /// Notes that something could not be written.
