@@ -11,6 +11,10 @@ pub(crate) const DEVICE_CONNECTIONS_MAX: usize = 11_000;
 pub(crate) const HTTP_CONNECTIONS_MAX: usize = 512;
 /// How long an HTTP connection may be silent in both directions. Then it is closed.
 pub(crate) const HTTP_SILENCE_MAX: Duration = Duration::from_secs(120);
+/// How many bytes a second somebody takes of an answer, or sends of a body, at least: on an average over
+/// [`HTTP_SILENCE_MAX`], while there is something to be taken or sent. Who is slower keeps a place from others
+/// for months.
+pub(crate) const HTTP_BYTES_PER_SECOND_MIN: u64 = 1 << 10;
 /// How long an HTTP connection may take to the end of its next request's headers. Until then nobody
 /// knows who it is, and it takes the place of somebody who is known.
 pub(crate) const HTTP_HEADERS_MAX: Duration = Duration::from_secs(30);

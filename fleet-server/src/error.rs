@@ -1,5 +1,6 @@
 //! Why something was not done.
 
+use crate::bounds::HTTP_BYTES_PER_SECOND_MIN;
 use crate::store::is_full;
 use lineside_trust::repository::RepositoryError;
 use lineside_trust::{AgreeError, TrustError};
@@ -83,6 +84,12 @@ impl Error {
     pub(crate) fn file(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
         let doing = doing.into();
         move |source| Error::File { doing, source }
+    }
+
+    /// What somebody sends so slowly that it would keep his place from others for ever.
+    pub(crate) fn too_slow() -> Error {
+        let least = HTTP_BYTES_PER_SECOND_MIN;
+        Error::Malformed(format!("it comes too slowly: at least {least} bytes a second are wanted"))
     }
 
     /// What is told to whoever asked for it: the error with its causes, unless they are for the

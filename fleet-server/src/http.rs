@@ -1,7 +1,7 @@
-//! Connections to the HTTP interface: so many at a time, none that is silent for ever, and none that
-//! never says what it wants.
+//! Connections to the HTTP interface: so many at a time, none that is silent for ever, none that never says
+//! what it wants, and none that takes for ever what it is given.
 
-use crate::bounds::{HTTP_HEADERS_MAX, HTTP_SILENCE_MAX};
+use crate::bounds::{HTTP_BYTES_PER_SECOND_MIN, HTTP_HEADERS_MAX, HTTP_SILENCE_MAX};
 use axum::Router;
 use axum::serve::Listener;
 use hyper::server::conn::http1;
@@ -75,7 +75,7 @@ impl Listener for BoundedListener {
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         let room = self.room.clone().acquire_owned().await.expect("nobody closes the semaphore");
         let (stream, address) = Listener::accept(&mut self.listener).await;
-        (PatientStream::new(stream, HTTP_SILENCE_MAX, room), address)
+        (PatientStream::new(stream, Pace::of_connections(), room), address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -83,17 +83,68 @@ impl Listener for BoundedListener {
     }
 }
 
-/// A connection that ends when nothing has moved on it, in either direction, for a span of time.
+/// How slow somebody may be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    span: Duration,
+    bytes_per_second: u64,
+}
+
+impl Pace {
+    /// As connections are bounded here.
+    pub fn of_connections() -> Pace {
+        Pace { span: HTTP_SILENCE_MAX, bytes_per_second: HTTP_BYTES_PER_SECOND_MIN }
+    }
+}
+
+/// How somebody gets on, in spans of time one after the other: what he has taken in one does not let him
+/// idle in the next.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    pace: Pace,
+    since: Instant,
+    bytes: u64,
+}
+
+impl Progress {
+    /// Begins now.
+    pub fn new(pace: Pace) -> Progress {
+        Progress { pace, since: Instant::now(), bytes: 0 }
+    }
+
+    /// Counts what has moved, and says whether that is fast enough.
+    pub fn keeps_up(&mut self, bytes: usize) -> bool {
+        self.keeps_up_at(bytes, Instant::now())
+    }
+
+    fn keeps_up_at(&mut self, bytes: usize, now: Instant) -> bool {
+        self.bytes += bytes as u64;
+        let elapsed = now.duration_since(self.since);
+        if elapsed < self.pace.span {
+            return true;
+        }
+        let wanted = u128::from(self.pace.bytes_per_second) * elapsed.as_millis() / 1_000;
+        let keeps_up = u128::from(self.bytes) >= wanted;
+        (self.since, self.bytes) = (now, 0);
+        keeps_up
+    }
+}
+
+/// A connection that ends when nothing has moved on it, in either direction, for a span of time, and when
+/// what is written to it is taken too slowly.
 pub(crate) struct PatientStream<S> {
     stream: S,
-    silence_max: Duration,
+    pace: Pace,
     silence: Pin<Box<Sleep>>,
+    /// Since there is more to write than the other end takes.
+    behind: Option<Progress>,
     _room: OwnedSemaphorePermit,
 }
 
 impl<S> PatientStream<S> {
-    fn new(stream: S, silence_max: Duration, room: OwnedSemaphorePermit) -> PatientStream<S> {
-        PatientStream { stream, silence_max, silence: Box::pin(sleep(silence_max)), _room: room }
+    fn new(stream: S, pace: Pace, room: OwnedSemaphorePermit) -> PatientStream<S> {
+        let silence = Box::pin(sleep(pace.span));
+        PatientStream { stream, pace, silence, behind: None, _room: room }
     }
 
     /// What a step on the stream gave; an error if it gave nothing for too long.
@@ -103,12 +154,33 @@ impl<S> PatientStream<S> {
         step: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if step.is_ready() {
-            let until = Instant::now() + self.silence_max;
+            let until = Instant::now() + self.pace.span;
             self.silence.as_mut().reset(until);
             return step;
         }
         ready!(self.silence.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// As [`PatientStream::patient`], of a step that wrote.
+    fn written(
+        &mut self,
+        context: &mut Context<'_>,
+        step: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        let moved = match &step {
+            Poll::Ready(Ok(bytes)) => *bytes,
+            Poll::Ready(Err(_)) => return step,
+            Poll::Pending => 0,
+        };
+        if step.is_pending() {
+            let pace = self.pace;
+            self.behind.get_or_insert_with(|| Progress::new(pace));
+        }
+        if self.behind.as_mut().is_some_and(|behind| !behind.keeps_up(moved)) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        self.patient(context, step)
     }
 }
 
@@ -118,7 +190,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for PatientStream<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
         let step = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            // The next request: what he took of the answer before is past.
+            self.behind = None;
+        }
         self.patient(context, step)
     }
 }
@@ -130,7 +207,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for PatientStream<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let step = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.patient(context, step)
+        self.written(context, step)
     }
 
     fn poll_write_vectored(
@@ -139,7 +216,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for PatientStream<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let step = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.patient(context, step)
+        self.written(context, step)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -204,12 +281,62 @@ mod tests {
         let room = Arc::new(Semaphore::new(1));
         let (near, mut far) = tokio::io::duplex(64);
         let permit = room.clone().acquire_owned().await.unwrap();
-        let mut stream = PatientStream::new(near, Duration::from_millis(100), permit);
+        let pace = Pace { span: Duration::from_millis(100), bytes_per_second: 0 };
+        let mut stream = PatientStream::new(near, pace, permit);
         far.write_all(b"x").await.unwrap();
         assert_eq!(stream.read_u8().await.unwrap(), b'x');
         let error = stream.read_u8().await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         drop(stream);
         assert_eq!(room.available_permits(), 1);
+    }
+
+    #[tokio::test]
+    async fn who_takes_an_answer_too_slowly_gives_his_place_to_another() {
+        let room = Arc::new(Semaphore::new(1));
+        let (near, mut far) = tokio::io::duplex(64);
+        let permit = room.clone().acquire_owned().await.unwrap();
+        let pace = Pace { span: Duration::from_millis(200), bytes_per_second: 1 << 40 };
+        let mut stream = PatientStream::new(near, pace, permit);
+        // He is never silent.
+        let taking = tokio::spawn(async move { while far.read_u8().await.is_ok() {} });
+        let error = stream.write_all(&vec![7; 64 << 20]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        drop(stream);
+        taking.await.unwrap();
+        assert_eq!(room.available_permits(), 1);
+    }
+
+    #[tokio::test]
+    async fn who_keeps_up_is_given_all_of_it_and_may_think_before_he_asks_again() {
+        let room = Arc::new(Semaphore::new(1));
+        let (near, mut far) = tokio::io::duplex(64);
+        let permit = room.clone().acquire_owned().await.unwrap();
+        let pace = Pace { span: Duration::from_secs(30), bytes_per_second: 1 };
+        let mut stream = PatientStream::new(near, pace, permit);
+        let taking = tokio::spawn(async move {
+            let mut answer = vec![0; 10_000];
+            far.read_exact(&mut answer).await.unwrap();
+            far.write_all(b"next").await.unwrap();
+            far
+        });
+        stream.write_all(&[7; 10_000]).await.unwrap();
+        assert!(stream.behind.is_some(), "he was behind, and kept up");
+        let mut next = [0; 4];
+        stream.read_exact(&mut next).await.unwrap();
+        assert!(stream.behind.is_none(), "what he took before says nothing of what comes");
+        drop(taking.await.unwrap());
+    }
+
+    #[test]
+    fn each_span_of_time_is_looked_at_by_itself() {
+        let pace = Pace { span: Duration::from_secs(10), bytes_per_second: 100 };
+        let mut progress = Progress::new(pace);
+        let at = |seconds| progress.since + Duration::from_secs(seconds);
+        let [soon, first, second, third] = [at(9), at(10), at(20), at(50)];
+        assert!(progress.keeps_up_at(0, soon), "the span is not over");
+        assert!(progress.keeps_up_at(1_000_000, first));
+        assert!(!progress.keeps_up_at(999, second), "what was taken before does not count");
+        assert!(progress.keeps_up_at(3_000, third));
     }
 }

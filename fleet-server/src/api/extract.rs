@@ -1,6 +1,7 @@
 //! What a request brings. Axum's extractors refuse in plain text; these refuse as all else here does.
 
 use crate::error::Error;
+use crate::http::{Pace, Progress};
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
@@ -58,9 +59,13 @@ impl<S: Send + Sync> FromRequest<S> for Bytes {
             .0;
         let mut pieces = request.into_body().into_data_stream();
         let mut bytes = Vec::new();
+        let mut progress = Progress::new(Pace::of_connections());
         while let Some(piece) = pieces.next().await {
             let piece = piece
                 .map_err(|error| Error::Malformed(format!("the body was cut off: {error}")))?;
+            if !progress.keeps_up(piece.len()) {
+                return Err(Error::too_slow());
+            }
             if piece.len() > bytes_max - bytes.len() {
                 let problem =
                     format!("the body is too large: at most {bytes_max} bytes are taken here");

@@ -7,6 +7,7 @@ use crate::bounds::{
     BLOB_BYTES_MAX, DISK_RESERVE_BYTES, ROLE_UPLOADS_MAX, UPLOAD_SILENCE_MAX, UPLOADS_MAX,
 };
 use crate::error::Error;
+use crate::http::{Pace, Progress};
 use crate::store::{DataFolder, free_bytes};
 use axum::body::Body;
 use futures::StreamExt;
@@ -218,10 +219,14 @@ impl Blobs {
             return Err(Error::OutOfPlace { size });
         }
         let mut looked_at = None;
+        let mut progress = Progress::new(Pace::of_connections());
         let mut pieces = body.into_data_stream();
         while let Some(piece) = pieces.next().await {
             let piece = piece
                 .map_err(|error| Error::Malformed(format!("the upload was cut off: {error}")))?;
+            if !progress.keeps_up(piece.len()) {
+                return Err(Error::too_slow());
+            }
             size += piece.len() as u64;
             if size > BLOB_BYTES_MAX {
                 return Err(Error::TooLarge(format!("a blob has at most {BLOB_BYTES_MAX} bytes")));
