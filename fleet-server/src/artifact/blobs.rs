@@ -33,6 +33,9 @@ pub(crate) struct Blobs {
     /// Uploads that were begun, oldest first.
     begun: Arc<Mutex<Vec<Upload>>>,
     brought: Brought,
+    /// Held while a file gets a blob's name, and while one that has it is looked at and removed: what was
+    /// brought anew must not go for what it replaces.
+    placing: Arc<Mutex<()>>,
     disk_reserve_bytes: u64,
 }
 
@@ -88,6 +91,7 @@ impl Blobs {
             uploads,
             begun: Arc::default(),
             brought: Brought::default(),
+            placing: Arc::default(),
             disk_reserve_bytes: DISK_RESERVE_BYTES,
         })
     }
@@ -137,6 +141,7 @@ impl Blobs {
             if named.contains(&*entry.file_name().to_string_lossy()) {
                 continue;
             }
+            let _placing = self.placing();
             let modified = entry.metadata().and_then(|metadata| metadata.modified());
             // A clock that was set back makes blobs of the future, which stay until it gets there.
             let old = modified.map_err(wrong)?.elapsed().is_ok_and(|elapsed| elapsed >= age);
@@ -312,6 +317,10 @@ impl Blobs {
         found.ok_or_else(|| Error::Missing("there is no such upload: begin it again".into()))
     }
 
+    pub(super) fn placing(&self) -> MutexGuard<'_, ()> {
+        self.placing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn begun(&self) -> MutexGuard<'_, Vec<Upload>> {
         self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -350,7 +359,10 @@ impl Blobs {
         }
         // On disk before it has its name, and the name on disk before anybody is told.
         file.sync_all().await.map_err(wrong)?;
-        fs::rename(path, self.path(expected)).await.map_err(wrong)?;
+        {
+            let _placing = self.placing();
+            std::fs::rename(path, self.path(expected)).map_err(wrong)?;
+        }
         let folder = File::open(&self.blobs).await.map_err(wrong)?;
         folder.sync_all().await.map_err(wrong)
     }

@@ -6,6 +6,7 @@ use crate::error::Error;
 use lineside_bundle::{Digest, Hasher};
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 
 /// Bytes that are read at once.
 const PIECE_BYTES: usize = 128 << 10;
@@ -42,15 +43,17 @@ impl Blobs {
                 return Ok(scrubbed);
             }
             scrubbed.last = Some(digest);
-            match self.found(&digest).and_then(|(found, size)| {
-                bytes += size;
-                Ok(found != digest && self.found(&digest)?.0 != digest)
-            }) {
-                Ok(false) => {}
-                Ok(true) => {
-                    fs::remove_file(self.path(&digest)).map_err(reading)?;
-                    scrubbed.rotten.push(digest);
+            let looked_at = self.found(&digest).and_then(|found| {
+                bytes += found.bytes;
+                if found.digest == digest {
+                    return Ok(false);
                 }
+                let again = self.found(&digest)?;
+                Ok(again.digest != digest && self.remove_if_same(&digest, &again.file)?)
+            });
+            match looked_at {
+                Ok(false) => {}
+                Ok(true) => scrubbed.rotten.push(digest),
                 // It was swept meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => tracing::error!("blob {digest} cannot be read: {error}"),
@@ -60,20 +63,40 @@ impl Blobs {
         Ok(scrubbed)
     }
 
-    /// Digest and size of what is in a blob's place.
-    fn found(&self, digest: &Digest) -> io::Result<(Digest, u64)> {
+    /// What is in a blob's place.
+    fn found(&self, digest: &Digest) -> io::Result<Found> {
         let mut file = File::open(self.path(digest))?;
-        let (mut hasher, mut size) = (Hasher::default(), 0);
+        let (mut hasher, mut bytes) = (Hasher::default(), 0);
         let mut piece = vec![0; PIECE_BYTES];
         loop {
             let read = file.read(&mut piece)?;
             if read == 0 {
-                return Ok((hasher.finish(), size));
+                return Ok(Found { digest: hasher.finish(), bytes, file });
             }
             hasher.update(&piece[..read]);
-            size += read as u64;
+            bytes += read as u64;
         }
     }
+
+    /// Removes a blob if it is still this very file: somebody may have pushed it again since that was read.
+    /// Whether it was.
+    fn remove_if_same(&self, digest: &Digest, file: &File) -> io::Result<bool> {
+        let path = self.path(digest);
+        let which = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+        let _placing = self.placing();
+        if which(fs::metadata(&path)?) != which(file.metadata()?) {
+            return Ok(false);
+        }
+        fs::remove_file(&path)?;
+        Ok(true)
+    }
+}
+
+/// A file in a blob's place, and what it has.
+struct Found {
+    digest: Digest,
+    bytes: u64,
+    file: File,
 }
 
 #[cfg(test)]
@@ -109,5 +132,23 @@ mod tests {
             assert_eq!(blobs.size(digest).await.is_some(), at != 3);
         }
         assert_eq!(blobs.scrub(None, u64::MAX).unwrap(), Scrubbed::default());
+    }
+
+    #[tokio::test]
+    async fn what_was_pushed_anew_while_the_rotten_one_was_read_stays() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(place.path()).unwrap();
+        let blobs = Blobs::open(&folder).await.unwrap();
+        let digest = Digest::of(b"a model");
+        blobs.put(&digest, Body::from("a model")).await.unwrap();
+        fs::write(blobs.path(&digest), b"rotten!").unwrap();
+        let rotten = blobs.found(&digest).unwrap();
+        assert_ne!(rotten.digest, digest);
+        blobs.put(&digest, Body::from("a model")).await.unwrap();
+        assert!(!blobs.remove_if_same(&digest, &rotten.file).unwrap());
+        let there = blobs.found(&digest).unwrap();
+        assert_eq!(there.digest, digest);
+        assert!(blobs.remove_if_same(&digest, &there.file).unwrap());
+        assert_eq!(blobs.size(&digest).await, None);
     }
 }
