@@ -7,8 +7,14 @@ use std::process::Command;
 
 const CARGO_MUTANTS: &str = "27.1.0";
 /// What decides whether something is believed: signatures, versions, expiry, who may sign what, that
-/// releases and assignment agree; and the verdicts on what runs.
-const FILES: [&str; 14] = [
+/// releases and assignment agree; the verdicts on what runs; and who may have what of the server.
+const FILES: [&str; 24] = [
+    "crates/rules/src/check.rs",
+    "crates/rules/src/comparison.rs",
+    "crates/rules/src/distribution.rs",
+    "crates/rules/src/limits.rs",
+    "crates/rules/src/shadow.rs",
+    "crates/rules/src/staging.rs",
     "crates/rules/src/verdict.rs",
     "crates/trust/src/agree.rs",
     "crates/trust/src/assignment.rs",
@@ -23,8 +29,12 @@ const FILES: [&str; 14] = [
     "crates/trust/src/role.rs",
     "crates/trust/src/root.rs",
     "crates/trust/src/withdrawn.rs",
+    "fleet-server/src/access/role.rs",
+    "fleet-server/src/fleet/opening.rs",
+    "fleet-server/src/release/director.rs",
+    "fleet-server/src/release/documents.rs",
 ];
-const PACKAGES: [&str; 2] = ["lineside-rules", "lineside-trust"];
+const PACKAGES: [&str; 3] = ["lineside-rules", "lineside-server", "lineside-trust"];
 
 /// Tries every mutant. The list of those that no test noticed is printed, and lies with the rest in
 /// `mutants.out` beside the builds.

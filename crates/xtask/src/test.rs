@@ -1,6 +1,6 @@
 //! `cargo xtask test`: unit and system tests on this machine, the examples under emulated ARM.
 
-use crate::setup::{self, TOKENS};
+use crate::setup::{self, C_COMPILER, TOKENS, WASM};
 use crate::shell::{cargo, root, step, target_dir};
 use std::path::{Path, PathBuf};
 
@@ -36,8 +36,8 @@ const ARM: [Foreign; 2] = [
 /// # Errors
 /// At the first step that fails.
 pub fn run() -> anyhow::Result<()> {
-    setup::targets(&["wasm32-unknown-unknown", ARM[0].target, ARM[1].target])?;
-    let mut programs = vec![("skopeo", "skopeo"), ("cc", "gcc")];
+    setup::targets(&[WASM, ARM[0].target, ARM[1].target])?;
+    let mut programs = vec![("skopeo", "skopeo"), C_COMPILER];
     programs.extend([("softhsm2-util", "softhsm2"), ("pkcs11-tool", "opensc")]);
     for foreign in &ARM {
         let emulator = (foreign.emulator, "qemu-user-static");
