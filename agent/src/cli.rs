@@ -8,6 +8,7 @@ use lineside_agent::fleet::carry::Receipt;
 use lineside_agent::local::{self, AskError, Delivered};
 use lineside_agent::status::DeviceStatus;
 use lineside_agent::worker::serve;
+use lineside_bundle::spoken;
 use lineside_wire::name::SlotName;
 use serde::Serialize;
 use std::fmt::Display;
@@ -212,7 +213,7 @@ fn approve(slot: SlotName, looked_at: Option<&str>, config: &Path) -> anyhow::Re
 /// A release as people write it at the desk, in the words of the status.
 fn as_shown(release: &str) -> Result<String, String> {
     match release.split_once('/') {
-        Some((name, version)) => Ok(format!("{name} v{version}")),
+        Some((name, version)) => Ok(spoken(name, version)),
         None => Err("write NAME/VERSION, as in turbine/2".to_owned()),
     }
 }

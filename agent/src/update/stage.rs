@@ -1,7 +1,7 @@
 //! `Blob -> StagedRelease`: what is parsed only after its digest has been compared.
 
 use crate::update::blobs::{BlobError, Blobs};
-use lineside_bundle::{Manifest, ManifestError, OciManifest, ReleaseId};
+use lineside_bundle::{Manifest, ManifestError, OciManifest, ReleaseId, spoken};
 use std::ops::Deref;
 use std::path::PathBuf;
 
@@ -102,8 +102,8 @@ pub fn manifest(
     let wrong = |reason: String| StageError::Oci { release: release.clone(), reason };
     let bundle = &manifest.bundle;
     if bundle.name != release.name || bundle.version != release.version {
-        let (name, version) = (&bundle.name, &bundle.version);
-        return Err(wrong(format!("the bundle calls itself {name} v{version}")));
+        let itself = spoken(bundle.name.as_str(), bundle.version.as_str());
+        return Err(wrong(format!("the bundle calls itself {itself}")));
     }
     oci.check_files(&manifest).map_err(wrong)?;
     Ok(manifest)

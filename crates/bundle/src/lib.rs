@@ -24,7 +24,7 @@ pub use lineside_rules::Tolerance;
 pub use description::{BundleFile, Check, FailSafe, Field, Limits, Output, Port, Stage, TensorRef};
 pub use digest::{Digest, DigestError, Hasher};
 pub use manifest::{FileEntry, MANIFEST_BYTES_MAX, Manifest, ManifestError};
-pub use name::{BundleName, BundleVersion, NameError, ReleaseId};
+pub use name::{BundleName, BundleVersion, NameError, ReleaseId, spoken};
 pub use oci::{
     ARTIFACT_TYPE, CONFIG_TYPE, Descriptor, MANIFEST_TYPE, OciManifest, TITLE, media_type,
 };

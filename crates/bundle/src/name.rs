@@ -97,13 +97,29 @@ pub struct ReleaseId {
 
 impl fmt::Display for ReleaseId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} v{}", self.name, self.version)
+        f.write_str(&spoken(self.name.as_str(), self.version.as_str()))
     }
+}
+
+/// A release as people read it: `turbine v2`. A version that is a word of its own stands as it is:
+/// `turbine spring`.
+pub fn spoken(name: &str, version: &str) -> String {
+    let is_number = version.starts_with(|first: char| first.is_ascii_digit());
+    format!("{name} {}{version}", if is_number { "v" } else { "" })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_version_that_is_a_word_is_not_called_one_twice() {
+        for (version, said) in
+            [("2", "pump v2"), ("1.2-rc.1", "pump v1.2-rc.1"), ("v3", "pump v3"), ("s2", "pump s2")]
+        {
+            assert_eq!(spoken("pump", version), said);
+        }
+    }
 
     #[test]
     fn names_and_versions_fit_a_path_and_a_tag() {

@@ -2,6 +2,7 @@
 
 use crate::bounds::{MESSAGE_RECORDS_MAX, NAME_CHARS_MAX, NUMBER_MAX, short};
 use crate::store::to_row;
+use lineside_bundle::spoken;
 use lineside_wire::envelope::decode;
 use lineside_wire::v1::{self, Body, Counts, Event, Interval, ReleaseRef};
 
@@ -63,7 +64,7 @@ fn taken(record: v1::Record) -> Result<Taken, String> {
 /// A release as people write it.
 pub(crate) fn release_shown(release: &ReleaseRef) -> String {
     let part = |text| short(text, NAME_CHARS_MAX);
-    format!("{} v{}", part(&release.name), part(&release.version))
+    spoken(&part(&release.name), &part(&release.version))
 }
 
 /// How often it happened, for whatever reason.

@@ -3,6 +3,7 @@
 use crate::api::page::html::escape;
 use crate::api::view::{DeviceShown, SILENT_MAX};
 use crate::registry::ReleaseShown;
+use lineside_bundle::spoken;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -69,9 +70,8 @@ fn seconds_since(time: &str, now: OffsetDateTime) -> Option<i64> {
 pub(super) fn release(release: Option<&ReleaseShown>, none: &str) -> String {
     match release {
         Some(release) => format!(
-            "<span class=\"release\">{} v{}</span>",
-            escape(&release.name),
-            escape(&release.version)
+            "<span class=\"release\">{}</span>",
+            escape(&spoken(&release.name, &release.version))
         ),
         None => format!("<span class=\"quiet\">{}</span>", escape(none)),
     }
