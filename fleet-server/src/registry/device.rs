@@ -1,17 +1,16 @@
 //! Adding devices and knowing them again.
 
-use crate::access::{ADMINISTRATOR, random_hex, same};
+use crate::access::{ADMINISTRATOR, random_hex};
 use crate::bounds::{DEVICES_MAX, SLOTS_MAX};
 use crate::error::Error;
-use crate::registry::SlotReported;
+use crate::registry::credentials::hash;
+use crate::registry::{Credentials, SlotReported};
 use crate::store::tables::{assignment, device, event, interval, receipt, received, stock, total};
 use crate::store::{Store, from_row, to_row, unix_ms};
-use lineside_bundle::Digest;
-use lineside_trust::{PublicKey, ReceiptSpec};
+use lineside_trust::PublicKey;
 use lineside_wire::name::DeviceId;
-use lineside_wire::v1::{Ack, Status};
+use lineside_wire::v1::Status;
 use sea_orm::ActiveValue::{Set, Unchanged};
-use sea_orm::sea_query::Expr;
 use sea_orm::{
     ColumnTrait, DbErr, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
 };
@@ -40,17 +39,6 @@ pub(crate) struct NewDevice {
     pub labels: BTreeMap<String, String>,
 }
 
-/// What a device shows to broker and HTTP interface. Told once; the server keeps a hash.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-pub(crate) struct Credentials {
-    /// The device.
-    pub device: String,
-    /// Its user name.
-    pub user: String,
-    /// Its password, 64 hex digits.
-    pub password: String,
-}
-
 /// A device as it is known here.
 #[derive(Debug, Clone)]
 pub(crate) struct Device {
@@ -63,7 +51,7 @@ pub(crate) struct Device {
 /// The devices.
 #[derive(Debug, Clone)]
 pub(crate) struct Registry {
-    store: Arc<Store>,
+    pub(super) store: Arc<Store>,
 }
 
 impl Registry {
@@ -123,90 +111,6 @@ impl Registry {
         device::Entity::insert(row).exec_without_returning(&writing.transaction).await?;
         writing.commit().await?;
         Ok(Credentials { device: id.to_string(), user: id.to_string(), password })
-    }
-
-    /// Makes a new password for a device in the place of the old one.
-    ///
-    /// # Errors
-    /// [`Error::Missing`].
-    pub async fn new_password(&self, device: &DeviceId) -> Result<Credentials, Error> {
-        let password = random_hex()?;
-        let writing = self.store.write().await?;
-        let changed = device::Entity::update_many()
-            .col_expr(device::Column::PasswordHash, Expr::value(hash(&password)))
-            .filter(device::Column::Name.eq(device.as_str()))
-            .exec(&writing.transaction)
-            .await?;
-        if changed.rows_affected == 0 {
-            return Err(missing(device.as_str()));
-        }
-        writing.commit().await?;
-        Ok(Credentials { device: device.to_string(), user: device.to_string(), password })
-    }
-
-    /// Takes the public key by which reports of a device are known that are carried here.
-    ///
-    /// # Errors
-    /// [`Error::Missing`].
-    pub async fn set_report_key(&self, device: &DeviceId, key: &PublicKey) -> Result<(), Error> {
-        let text = serde_json::to_string(key).expect("a key has a JSON form");
-        let writing = self.store.write().await?;
-        let changed = device::Entity::update_many()
-            .col_expr(device::Column::ReportKey, Expr::value(text))
-            .filter(device::Column::Name.eq(device.as_str()))
-            .exec(&writing.transaction)
-            .await?;
-        if changed.rows_affected == 0 {
-            return Err(missing(device.as_str()));
-        }
-        writing.commit().await
-    }
-
-    /// Remembers that a report was imported, whole, and what was `stored` of it.
-    ///
-    /// # Errors
-    /// [`Error::Conflict`] if one of this number or a later one was.
-    pub async fn reported(
-        &self,
-        device: &DeviceId,
-        number: u64,
-        stored: &[Ack],
-        now: OffsetDateTime,
-    ) -> Result<(), Error> {
-        let writing = self.store.write().await?;
-        let changed = device::Entity::update_many()
-            .col_expr(device::Column::ReportNumber, Expr::value(to_row(number)))
-            .col_expr(device::Column::ReportUnixMs, Expr::value(unix_ms(now)))
-            .filter(device::Column::Name.eq(device.as_str()))
-            .filter(device::Column::ReportNumber.lt(to_row(number)))
-            .exec(&writing.transaction)
-            .await?;
-        if changed.rows_affected == 0 {
-            return Err(imported_before(device, number));
-        }
-        let stored = serde_json::to_string(stored).expect("numbers have a JSON form");
-        let on = &writing.transaction;
-        receipt::Entity::delete_by_id(device.as_str()).exec(on).await?;
-        let row = receipt::ActiveModel {
-            device: Set(device.to_string()),
-            number: Set(to_row(number)),
-            stored: Set(stored),
-        };
-        receipt::Entity::insert(row).exec_without_returning(on).await?;
-        writing.commit().await
-    }
-
-    /// What was stored of the last report of a device that was carried here.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn receipt(&self, device: &DeviceId) -> Result<Option<ReceiptSpec>, Error> {
-        let row = receipt::Entity::find_by_id(device.as_str()).one(self.store.read()).await?;
-        Ok(row.map(|row| ReceiptSpec {
-            device: device.clone(),
-            number: from_row(row.number),
-            stored: serde_json::from_str(&row.stored).unwrap_or_default(),
-        }))
     }
 
     /// Forgets a device and all it told: its name may be given to another.
@@ -284,19 +188,6 @@ impl Registry {
         device::Entity::update(row).exec(&writing.transaction).await?;
         writing.commit().await?;
         Ok(from_row(count))
-    }
-
-    /// Whether `password` is the device's. A device that does not exist has none.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn knows(&self, user: &str, password: &str) -> Result<Option<DeviceId>, Error> {
-        let Ok(id) = user.parse::<DeviceId>() else { return Ok(None) };
-        let row = device::Entity::find_by_id(user.to_owned()).one(self.store.read()).await?;
-        // The password is hashed either way, so that names cannot be told apart by time.
-        let given = hash(password);
-        let right = row.is_some_and(|row| same(&row.password_hash, &given));
-        Ok(right.then_some(id))
     }
 
     /// How many there are.
@@ -378,15 +269,7 @@ impl Device {
     }
 }
 
-/// Why a report is not imported again.
-pub(crate) fn imported_before(device: &DeviceId, number: u64) -> Error {
-    Error::Conflict(format!(
-        "report {number} of {device} or a later one was imported already: an old report says nothing \
-         new; write another with `lineside-agent report`"
-    ))
-}
-
-fn missing(name: &str) -> Error {
+pub(super) fn missing(name: &str) -> Error {
     let name: String = name.chars().take(63).collect();
     Error::Missing(format!("there is no device {name:?}: add it with `lineside device add`"))
 }
@@ -412,12 +295,6 @@ fn check_texts(new: &NewDevice) -> Result<(), Error> {
         ))),
         None => Ok(()),
     }
-}
-
-/// A plain hash is enough: the password is 256 random bits, so nobody can guess it from a list, and
-/// a slow hash would only make each connection of a device slow.
-fn hash(password: &str) -> String {
-    Digest::of(password.as_bytes()).hex()
 }
 
 #[cfg(test)]
