@@ -5,6 +5,8 @@
 
 mod role;
 
+pub use role::ROLE_FILE_BYTES_MAX;
+
 use crate::delegation::{self, Delegation};
 use crate::document::{DOCUMENT_BYTES_MAX, Seen, parse, timestamp};
 use crate::error::TrustError;

@@ -29,7 +29,7 @@ pub use assignment::{
 };
 pub use delegation::{Delegation, TargetsSpec, TrustedTargets, sign_targets, verify_delegated};
 pub use document::{DOCUMENT_BYTES_MAX, FLOOR_MAX, Seen, VERSION_MAX};
-pub use draft::{Contents, DRAFT_BYTES_MAX, Draft, DraftError, Quorum};
+pub use draft::{Contents, DRAFT_BYTES_MAX, Draft, DraftError, Quorum, ROLE_FILE_BYTES_MAX};
 pub use error::TrustError;
 pub use freshness::{
     Listed, SnapshotSpec, TimestampSpec, sign_snapshot, sign_timestamp, signed_at,

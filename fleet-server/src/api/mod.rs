@@ -19,12 +19,12 @@ mod tuf;
 mod unread;
 mod view;
 
-use crate::artifact::MANIFEST_BYTES_MAX;
 use crate::fleet::Fleet;
 use crate::release::{RELEASES_BYTES_MAX, ROLE_BYTES_MAX};
 use axum::http::{HeaderValue, header};
 use axum::{Extension, Router};
 use extract::BodyBytesMax;
+use lineside_bundle::MANIFEST_BYTES_MAX;
 use lineside_trust::REPORT_BYTES_MAX;
 use std::sync::Arc;
 use tower_http::set_header::SetResponseHeaderLayer;

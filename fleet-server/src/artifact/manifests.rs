@@ -9,16 +9,14 @@ use crate::store::tables::manifest;
 use crate::store::{Store, Writing};
 use axum::body::Body;
 use lineside_bundle::{
-    BundleName, BundleVersion, Descriptor, Digest, MANIFEST_TYPE, OciManifest, ReleaseId,
+    BundleName, BundleVersion, Descriptor, Digest, MANIFEST_BYTES_MAX, MANIFEST_TYPE, OciManifest,
+    ReleaseId,
 };
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use tokio::sync::RwLock;
-
-/// Largest manifest in bytes.
-pub(crate) const MANIFEST_BYTES_MAX: u64 = 4 << 20;
 
 /// Blobs and manifests.
 #[derive(Clone)]

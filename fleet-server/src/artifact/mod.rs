@@ -13,5 +13,5 @@ mod sweeping;
 
 pub(crate) use blobs::{Blobs, OpenBlob};
 pub(crate) use deltas::Deltas;
-pub(crate) use manifests::{Artifacts, MANIFEST_BYTES_MAX};
+pub(crate) use manifests::Artifacts;
 pub(crate) use outstanding::Outstanding;

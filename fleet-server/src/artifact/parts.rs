@@ -1,9 +1,9 @@
 //! What a manifest names.
 
-use crate::artifact::{Blobs, MANIFEST_BYTES_MAX};
+use crate::artifact::Blobs;
 use crate::error::Error;
 use lineside_bundle::referrer::Referrer;
-use lineside_bundle::{Descriptor, Digest, OciManifest};
+use lineside_bundle::{Descriptor, Digest, MANIFEST_BYTES_MAX, OciManifest};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

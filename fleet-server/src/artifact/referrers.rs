@@ -1,10 +1,10 @@
 //! What refers to a manifest, such as deltas to it.
 
-use crate::artifact::{Artifacts, MANIFEST_BYTES_MAX};
+use crate::artifact::Artifacts;
 use crate::error::Error;
 use crate::store::tables::manifest;
-use lineside_bundle::Digest;
 use lineside_bundle::referrer::{INDEX_TYPE, Listed, Referrer, Referrers};
+use lineside_bundle::{Digest, MANIFEST_BYTES_MAX};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 
 impl Artifacts {

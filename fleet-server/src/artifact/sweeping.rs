@@ -1,12 +1,12 @@
 //! What is here and belongs to nothing goes; what should be here and is not, or has rotted, is told.
 
+use crate::artifact::Artifacts;
 use crate::artifact::parts::parts;
 use crate::artifact::scrub::Scrubbed;
-use crate::artifact::{Artifacts, MANIFEST_BYTES_MAX};
 use crate::bounds::{SCRUBBED_BYTES, SWEEP_EVERY, UNNAMED_BLOB_KEPT};
 use crate::error::{Error, chain};
 use crate::store::tables::{document, manifest};
-use lineside_bundle::Digest;
+use lineside_bundle::{Digest, MANIFEST_BYTES_MAX};
 use sea_orm::EntityTrait;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{MutexGuard, PoisonError};

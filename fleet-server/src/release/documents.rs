@@ -10,7 +10,8 @@ use crate::store::tables::document;
 use crate::store::{Store, from_row};
 use lineside_bundle::Digest;
 use lineside_trust::{
-    Root, Seen, TrustError, TrustedReleases, TrustedTargets, verify_delegated, verify_releases,
+    ROLE_FILE_BYTES_MAX, Root, Seen, TrustError, TrustedReleases, TrustedTargets, verify_delegated,
+    verify_releases,
 };
 use lineside_wire::name::RoleName;
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,8 +28,8 @@ pub(crate) const ROOT_BYTES_MAX: usize = 64 << 10;
 pub(crate) const ROLE_BYTES_MAX: usize = 32 << 10;
 /// Roles that a list of releases may name besides the release keys.
 const ROLES_MAX: usize = 24;
-/// Largest file of a delegated role that is no release, in bytes: a site's policy.
-pub(crate) const FILE_BYTES_MAX: u64 = 64 << 10;
+/// Largest file of a delegated role that is no release, in bytes: one that a draft can carry.
+pub(crate) const FILE_BYTES_MAX: u64 = ROLE_FILE_BYTES_MAX as u64;
 
 /// What does not depend on the time holds always.
 const ALWAYS: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;

@@ -13,13 +13,11 @@ use anyhow::{Context, anyhow, bail};
 use clap::{Args, Subcommand};
 use lineside_bundle::Digest;
 use lineside_rules::SitePolicy;
+use lineside_trust::ROLE_FILE_BYTES_MAX;
 use lineside_wire::name::{RoleName, SiteName, SlotName};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
-
-/// Largest policy that a server carries, in bytes.
-const POLICY_BYTES_MAX: usize = 64 << 10;
 
 #[derive(Subcommand)]
 pub enum PolicyCommand {
@@ -148,13 +146,13 @@ fn show(show: &Show, connection: &Connection, output: &Output) -> anyhow::Result
 /// The policy in a file as it is signed: every field of it is known, and each limit can be kept.
 fn written(file: &Path) -> anyhow::Result<String> {
     let name = file.display();
-    let bytes = read(file, POLICY_BYTES_MAX as u64)?;
+    let bytes = read(file, ROLE_FILE_BYTES_MAX as u64)?;
     let text = String::from_utf8(bytes).with_context(|| format!("{name} is no text"))?;
     let policy = parse(&text).with_context(|| format!("{name} is no policy of a site"))?;
     let mut text = serde_json::to_string_pretty(&policy)?;
     text.push('\n');
-    if text.len() > POLICY_BYTES_MAX {
-        bail!("{name} makes a policy of {} bytes, {POLICY_BYTES_MAX} are carried", text.len());
+    if text.len() > ROLE_FILE_BYTES_MAX {
+        bail!("{name} makes a policy of {} bytes, {ROLE_FILE_BYTES_MAX} are carried", text.len());
     }
     Ok(text)
 }

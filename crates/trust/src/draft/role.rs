@@ -15,8 +15,9 @@ use sigstore_tuf::{Metadata, Targets};
 use std::collections::BTreeMap;
 use time::OffsetDateTime;
 
-/// Largest file that a draft carries, in bytes: those who sign it have to read it.
-const FILE_BYTES_MAX: usize = 64 << 10;
+/// Largest file of a role that is no release, in bytes: a site's policy. Drafts carry it, and those who sign
+/// them have to read it.
+pub const ROLE_FILE_BYTES_MAX: usize = 64 << 10;
 
 /// Who a delegated role is, and what his signers have to see.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,7 +105,7 @@ fn delegation_to(list: &TrustedReleases, name: &str) -> Result<Delegation, Draft
 fn check_files(spec: &RoleSpec, files: &BTreeMap<String, String>) -> Result<(), DraftError> {
     for (path, (digest, size)) in &spec.files {
         let is_shown = files.get(path).is_some_and(|text| {
-            text.len() <= FILE_BYTES_MAX
+            text.len() <= ROLE_FILE_BYTES_MAX
                 && text.len() as u64 == *size
                 && Digest::of(text.as_bytes()) == *digest
         });
