@@ -27,6 +27,8 @@ const INTERVALS: Numbered = TableDefinition::new("spool/intervals");
 const EVENTS: Numbered = TableDefinition::new("spool/events");
 /// Slot: the interval that is open.
 const OPEN: TableDefinition<&str, &[u8]> = TableDefinition::new("spool/open");
+/// The bytes that wait, so that a start need not read them all.
+const BYTES: TableDefinition<(), u64> = TableDefinition::new("spool/bytes");
 /// Slot: the number of the last report of the update engine that was taken.
 const REPORTED: TableDefinition<&str, u64> = TableDefinition::new("spool/reported");
 /// Largest body of a record, in bytes: a message must have room for one.
@@ -89,11 +91,12 @@ impl Spool {
     /// # Errors
     /// [`SpoolError::Database`].
     pub fn open(database: Arc<Database>, boot: u64, bytes_max: u64) -> Result<Spool, SpoolError> {
-        let tables = [INTERVALS.name(), EVENTS.name(), OPEN.name(), REPORTED.name()];
+        let tables = [INTERVALS.name(), EVENTS.name(), BYTES.name(), OPEN.name(), REPORTED.name()];
         let carried = [CARRIED.name(), CARRIED_TO.name()];
         database.have_tables(&[tables.as_slice(), &carried].concat(), |transaction| {
             transaction.open_table(INTERVALS)?;
             transaction.open_table(EVENTS)?;
+            transaction.open_table(BYTES)?;
             transaction.open_table(OPEN)?;
             transaction.open_table(REPORTED)?;
             transaction.open_table(CARRIED)?;
@@ -117,16 +120,15 @@ impl Spool {
     /// The number after the last record of this start that is on disk, and the bytes of all.
     fn count(&self) -> Result<(u64, u64), SpoolError> {
         let transaction = self.database.begin_read()?;
-        let (mut next, mut bytes) = (0, 0);
+        let mut next = 0;
         for table in [INTERVALS, EVENTS] {
-            for entry in transaction.open_table(table)?.iter()? {
-                let (key, value) = entry?;
-                bytes += size(value.value().1);
-                if key.value().0 == self.boot {
-                    next = next.max(key.value().1 + 1);
-                }
+            let table = transaction.open_table(table)?;
+            let last = table.range((self.boot, 0)..=(self.boot, u64::MAX))?.next_back();
+            if let Some(last) = last.transpose()? {
+                next = next.max(last.0.value().1.saturating_add(1));
             }
         }
+        let bytes = transaction.open_table(BYTES)?.get(())?.map_or(0, |bytes| bytes.value());
         Ok((next, bytes))
     }
 
@@ -225,6 +227,7 @@ impl Spool {
                 table.insert((self.boot, next), (code, &*coded))?;
                 next += 1;
             }
+            transaction.open_table(BYTES)?.insert((), bytes)?;
             let mut table = transaction.open_table(OPEN)?;
             for (slot, interval) in open {
                 match interval {
@@ -295,6 +298,8 @@ impl Spool {
 
     /// Has it on the medium that records are gone.
     fn let_go(&mut self, transaction: WriteTransaction, freed: &Freed) -> Result<(), SpoolError> {
+        let bytes = self.bytes.saturating_sub(freed.bytes);
+        transaction.open_table(BYTES)?.insert((), bytes)?;
         let committed = failpoint::pass("spool.ack")
             .map_err(redb::Error::Io)
             .and_then(|()| Ok(transaction.commit()?))
@@ -303,7 +308,7 @@ impl Spool {
             self.recount();
             return Err(error.into());
         }
-        self.bytes = self.bytes.saturating_sub(freed.bytes);
+        self.bytes = bytes;
         Ok(())
     }
 }
