@@ -5,6 +5,7 @@ use super::hands::SlotHands;
 use super::watched::Watched;
 use crate::capture::{Permit, Place, Recorder, forget};
 use crate::config::{SlotConfig, SourceKind};
+use crate::error::chain;
 use crate::ledger::Position;
 use crate::source::Arrival;
 use crate::source::file::Files;
@@ -102,7 +103,7 @@ impl House {
         let working = slot.clone();
         watched.task(format!("slot {name}"), async move {
             if let Err(error) = working.ended().await {
-                tracing::error!("{:#}", anyhow::Error::from(error));
+                tracing::error!("{}", chain(error));
             }
         });
         let source = SourceParts {

@@ -5,6 +5,7 @@
 //! is moved away or cut short by others is begun anew as well.
 
 use crate::config::set_aside;
+use crate::error::chain;
 use crate::failpoint;
 use crate::ledger::{Ledger, LedgerError};
 use crate::medium;
@@ -249,8 +250,7 @@ pub async fn run(sink: String, path: PathBuf, bytes_max: u64, ledger: Ledger) {
             Ok((kept, Err(error))) => {
                 writing = kept;
                 if !std::mem::replace(&mut fails, true) {
-                    let error = anyhow::Error::from(error);
-                    tracing::error!("findings wait: {error:#}");
+                    tracing::error!("findings wait: {}", chain(error));
                 }
                 sleep(RETRY_AFTER).await;
                 continue;
