@@ -3,6 +3,7 @@
 use crate::worker::route::{Settled, Shape};
 use lineside_bundle::Digest;
 use lineside_runtime::{Part, Reading};
+use lineside_wire::envelope::whole;
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -104,8 +105,7 @@ fn first(bytes: &[u8]) -> Option<(Vec<Entry>, usize)> {
     if checksum(batch) != bytes[4..PREFIX_BYTES] {
         return None;
     }
-    let (entries, rest) = postcard::take_from_bytes::<Vec<Entry>>(batch).ok()?;
-    rest.is_empty().then_some((entries, end))
+    Some((whole(batch).ok()?, end))
 }
 
 /// Against torn and rotten bytes, not against people: whoever may write here may write anything.

@@ -2,6 +2,7 @@
 //! many bytes of postcard. Both are the same executable, so the format need not outlive it.
 
 use lineside_runtime::{FrameOutcome, Reading, ReplayCost};
+use lineside_wire::envelope::whole;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read, Write};
@@ -104,7 +105,7 @@ pub fn read<T: DeserializeOwned>(stream: &mut impl Read) -> io::Result<Option<T>
     check_length(length)?;
     let mut bytes = vec![0; length];
     stream.read_exact(&mut bytes)?;
-    parse(&bytes).map(Some)
+    whole(&bytes).map(Some).map_err(io::Error::other)
 }
 
 /// As [`read`], without blocking a thread.
@@ -123,7 +124,7 @@ pub async fn read_async<T: DeserializeOwned>(
     check_length(length)?;
     let mut bytes = vec![0; length];
     stream.read_exact(&mut bytes).await?;
-    parse(&bytes).map(Some)
+    whole(&bytes).map(Some).map_err(io::Error::other)
 }
 
 fn check_length(length: usize) -> io::Result<()> {
@@ -133,14 +134,6 @@ fn check_length(length: usize) -> io::Result<()> {
         )));
     }
     Ok(())
-}
-
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
-    match postcard::take_from_bytes(bytes) {
-        Ok((message, [])) => Ok(message),
-        Ok(_) => Err(io::Error::other("a message with bytes left over")),
-        Err(error) => Err(io::Error::other(error)),
-    }
 }
 
 #[cfg(test)]

@@ -113,7 +113,10 @@ pub fn decode<M: Message>(bytes: &[u8]) -> Result<M, EnvelopeError> {
 }
 
 /// Reads postcard to the last byte.
-pub(crate) fn whole<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, EnvelopeError> {
+///
+/// # Errors
+/// [`EnvelopeError::Payload`].
+pub fn whole<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, EnvelopeError> {
     match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Ok(value),
         Ok((_, rest)) => Err(EnvelopeError::Payload(format!("{} bytes too many", rest.len()))),
