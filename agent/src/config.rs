@@ -339,7 +339,7 @@ mod tests {
             (
                 "policy.alarm_share",
                 "capture.mib_max = 0\n        policy.alarm_share",
-                "slots.turbine.capture.mib_max: 0 is not within 1 to 65536",
+                "slots.turbine.capture.mib_max: 0 is not between 1 and 65536",
             ),
             (
                 "source = \"scada\"",

@@ -3,10 +3,10 @@
 use super::sinks::SinkKind;
 use super::sources::SourceKind;
 use super::updates::{UpdatesConfig, UpdatesFile};
-use super::{Wrong, within, wrong};
+use super::{Wrong, wrong};
 use crate::capture::Bounds;
 use lineside_bundle::FailSafe;
-use lineside_rules::{ShadowLimits, TrialLimits};
+use lineside_rules::{CaptureLimits, ShadowLimits, TrialLimits};
 use lineside_wire::name::SlotName;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -144,8 +144,11 @@ impl CaptureFile {
     /// Checks what was written below `field`.
     pub(super) fn check(self, field: &str) -> Result<Bounds, Wrong> {
         let CaptureFile { mib_max, hours_max } = self;
-        let mib_max = within(format!("{field}.mib_max"), mib_max, 1..=65_536)?;
-        let hours_max = within(format!("{field}.hours_max"), hours_max, 1..=87_600)?;
+        let limits =
+            CaptureLimits { allowed: None, mib_max: Some(mib_max), hours_max: Some(hours_max) };
+        if let Err((limit, problem)) = limits.check() {
+            return wrong(format!("{field}.{limit}"), problem);
+        }
         let age_max = Duration::from_secs(hours_max * 3600);
         Ok(Bounds { bytes_max: mib_max << 20, age_max })
     }
