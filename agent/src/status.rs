@@ -7,7 +7,7 @@ use crate::store::Store;
 use crate::update::journal::{Accepted, Journal};
 use crate::worker::SlotView;
 use lineside_bundle::Digest;
-use lineside_update::{Phase, SlotState};
+use lineside_update::SlotState;
 use lineside_wire::name::{DeviceId, SlotName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -74,20 +74,12 @@ impl SlotReport {
         source: Option<String>,
         held: Vec<String>,
     ) -> SlotReport {
-        let phase = match state.phase() {
-            Phase::Idle => "idle",
-            Phase::Downloading { .. } => "downloading",
-            Phase::Staging { .. } => "staging",
-            Phase::Shadow(_) => "shadow",
-            Phase::Held(_) => "held",
-            Phase::Trial(_) => "trial",
-        };
         SlotReport {
             active: state.active().map(|held| held.release.to_string()),
             previous: state.previous().map(|held| held.release.to_string()),
             candidate: state.candidate().map(ToString::to_string),
             candidate_digest: state.candidate().map(|release| release.digest),
-            phase: phase.to_owned(),
+            phase: state.phase().name().to_owned(),
             note: state.note(),
             source,
             held,

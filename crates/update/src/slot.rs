@@ -93,6 +93,20 @@ pub enum Phase {
     Trial(Trial),
 }
 
+impl Phase {
+    /// What people call it, in one word.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Phase::Idle => "idle",
+            Phase::Downloading { .. } => "downloading",
+            Phase::Staging { .. } => "staging",
+            Phase::Shadow(_) => "shadow",
+            Phase::Held(_) => "held",
+            Phase::Trial(_) => "trial",
+        }
+    }
+}
+
 /// Why a release is not tried again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Blocked {
