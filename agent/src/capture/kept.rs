@@ -3,13 +3,12 @@
 use super::permit::Permit;
 use super::record::Entry;
 use super::segments::{Bounds, list, name, segment};
+use crate::clock::written;
 use crate::error::chain;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 /// The capture of a slot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,11 +115,10 @@ impl fmt::Display for CaptureReport {
                 )?;
             }
         }
-        let time = |nanos: i64| {
-            let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(nanos)).ok();
-            time.and_then(|time| time.replace_nanosecond(0).ok()?.format(&Rfc3339).ok())
-        };
-        match (self.from_unix_ns.and_then(time), self.to_unix_ns.and_then(time)) {
+        // To the second.
+        let time =
+            |nanos: i64| written(nanos.div_euclid(1_000_000_000).saturating_mul(1_000_000_000));
+        match (self.from_unix_ns.map(time), self.to_unix_ns.map(time)) {
             (Some(from), Some(to)) => write!(f, "; readings of {from} to {to}")?,
             _ if self.bytes == 0 => write!(f, "; none lies here")?,
             _ => {}

@@ -1,13 +1,12 @@
 //! What a slot tells the plant, as JSON.
 
+use crate::clock::written;
 use crate::worker::route::{Failure, Settled};
 use lineside_bundle::{FailSafe, ReleaseId};
 use lineside_runtime::{Part, Value};
 use lineside_wire::name::{DeviceId, SlotName};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 /// Whose findings they are.
 #[derive(Debug, Clone, Copy)]
@@ -118,18 +117,13 @@ fn by<'a, T>(author: Author<'a>, id: String, outputs: &'a BTreeMap<String, T>) -
 }
 
 fn frame(settled: &Settled, part: usize) -> Frame<'_> {
-    let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(settled.time_unix_ns))
-        .ok()
-        .and_then(|time| time.format(&Rfc3339).ok())
-        // An i64 of nanoseconds reaches from 1677 to 2262, all of which can be written.
-        .unwrap_or_default();
     Frame {
         key: &settled.key,
         frame: settled.frame,
         part,
         first: settled.first,
         last: settled.last,
-        time,
+        time: written(settled.time_unix_ns),
     }
 }
 
