@@ -1,14 +1,19 @@
-//! Pauses between attempts: doubled each time, capped, and with jitter, so that a thousand devices
-//! that lost the same server do not all come back in the same second.
+//! Pauses between attempts: doubled each time, capped, and where others try the same with jitter, so
+//! that a thousand devices that lost the same server do not all come back in the same second.
 
 use ring::rand::{SecureRandom, SystemRandom};
 use std::time::Duration;
 
-/// The pause before attempt number `attempts` (0 for the first retry): between half of
-/// `first` × 2^`attempts` and all of it, never above `longest`.
+/// The pause before attempt number `attempts` (0 for the first retry): between half of what
+/// [`doubled`] says and all of it.
 pub fn pause(first: Duration, longest: Duration, attempts: u32) -> Duration {
-    let whole = first.saturating_mul(1u32 << attempts.min(20)).min(longest);
+    let whole = doubled(first, longest, attempts);
     whole / 2 + (whole / 2).mul_f64(jitter())
+}
+
+/// `first` × 2^`attempts`, never above `longest`: for who waits for nobody else.
+pub fn doubled(first: Duration, longest: Duration, attempts: u32) -> Duration {
+    first.saturating_mul(1u32 << attempts.min(20)).min(longest)
 }
 
 /// A random share, 0 to 1.

@@ -20,6 +20,7 @@ pub use memory::Memory;
 pub use overlay::Overlay;
 pub use trouble::Trouble;
 
+use crate::lock::lock;
 use crate::{failpoint, medium};
 use redb::backends::FileBackend;
 use redb::{
@@ -29,7 +30,7 @@ use redb::{
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// Shortest time between two attempts to open it: each checks the whole file.
@@ -205,7 +206,7 @@ impl Database {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

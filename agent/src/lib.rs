@@ -20,6 +20,7 @@ pub mod failpoint;
 pub mod fleet;
 pub mod ledger;
 pub mod local;
+pub mod lock;
 pub mod medium;
 pub mod plant;
 pub mod sink;

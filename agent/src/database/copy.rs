@@ -8,6 +8,7 @@
 
 use super::Database;
 use crate::failpoint;
+use crate::lock::lock;
 use crate::update::disk::{Disk, RealDisk};
 use lineside_bundle::Digest;
 use redb::{ReadTransaction, ReadableTable, TableDefinition, TableError, WriteTransaction};
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// The tables that are copied whole; each has texts as keys and bytes as values.
 const TABLES: [&str; 2] = ["journal", "holds"];
@@ -196,7 +197,7 @@ impl SecondCopy {
 
     /// Brings both files to what `database` has, where they have something else.
     pub(super) fn renew(&self, database: &Database) -> Result<(), redb::Error> {
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut written = lock(&self.written);
         let transaction = database.begin_read()?;
         let changes = number(&transaction, CHANGES)?;
         if *written == Some(changes) {

@@ -4,12 +4,13 @@
 //! its owner to do; and the disk may be full, or one that can only be read.
 
 use super::Medium;
+use crate::lock::lock;
 use redb::{DatabaseError, StorageBackend};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 /// Bytes that are kept as one.
 const PAGE: usize = 4096;
@@ -44,7 +45,7 @@ impl Overlay {
     }
 
     fn lock(&self) -> MutexGuard<'_, Over> {
-        self.over.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.over)
     }
 }
 

@@ -4,12 +4,13 @@ use super::batch::{Answer, Batch, Restored};
 use super::tables::{OUTBOX, READINGS, SINKS, SLOTS, STREAMS};
 use super::writer::{Request, Writer};
 use crate::database::{self, Database, Trouble};
+use crate::lock::lock;
 use crate::store::Store;
 use crate::worker::route::StreamState;
 use lineside_wire::name::SlotName;
 use redb::{ReadableTable, TableHandle};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 /// Requests that wait for the writing thread. Each slot and each sink has one at a time.
@@ -196,7 +197,7 @@ impl Ledger {
 
     /// Whether one of `sinks` has taken nothing for so long that slots that tell it have to wait.
     pub fn is_full(&self, sinks: &[String]) -> bool {
-        let full = self.full.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = lock(&self.full);
         !full.is_empty() && sinks.iter().any(|sink| full.contains(sink))
     }
 

@@ -8,10 +8,11 @@ use super::tables::{OUTBOX, READINGS, SINKS, SLOTS, STREAMS};
 use crate::database::{self, Database, Trouble};
 use crate::error::chain;
 use crate::failpoint;
+use crate::lock::lock;
 use redb::ReadableTable;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -292,7 +293,7 @@ impl Writer {
         if let Err(error) = committed {
             return Err(Failed { error: error.into(), open: Some(open) });
         }
-        *self.full.lock().unwrap_or_else(PoisonError::into_inner) = full;
+        *lock(&self.full) = full;
         Ok(open.outcomes)
     }
 }

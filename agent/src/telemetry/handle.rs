@@ -5,6 +5,7 @@ use crate::clock::now_unix_ms;
 use crate::database::{Database, Trouble};
 use crate::error::chain;
 use crate::fleet::status::release_ref;
+use crate::lock::lock;
 use crate::telemetry::resources;
 use crate::telemetry::sending::Sending;
 use crate::telemetry::spool::{Batch, Key, Load, Pace, Spool, SpoolError, Waiting};
@@ -20,7 +21,7 @@ use lineside_wire::v1::{Ack, Body, Event, Interval, event};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
@@ -408,10 +409,6 @@ fn kind(kind: ReportKind) -> u16 {
         ReportKind::Vacant => event::VACANT,
         ReportKind::WorkerFailed => event::WORKER_FAILED,
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! What a slot says: a finding for each frame, and the fail-safe output where there is none.
 
 use crate::ledger::{Addressed, Span};
+use crate::lock::lock;
 use crate::sink::finding::{self, Author};
 use crate::worker::route::Settled;
-use crate::worker::slot::lock;
 use crate::worker::task::Task;
 use lineside_bundle::{BundleFile, FailSafe, ReleaseId};
 use std::collections::BTreeMap;

@@ -1,6 +1,7 @@
 //! The release that is to take the route: it loads, warms up beside the one that has it, and takes
 //! over between two readings.
 
+use crate::lock::lock;
 use crate::update::StagedRelease;
 use crate::worker::follower::Follower;
 use crate::worker::message::FromWorker;
@@ -9,7 +10,7 @@ use crate::worker::placed::{Placed, UNASKED};
 use crate::worker::route::{Feed, Shape};
 use crate::worker::running::{Running, Stage, WorkerEvent};
 use crate::worker::seen::Seen;
-use crate::worker::slot::{SwapError, lock};
+use crate::worker::slot::SwapError;
 use crate::worker::task::{IN_FLIGHT_MAX, SEND_READINGS, Task};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,5 +1,7 @@
 //! The worker on the route: what it says, how long it may be silent, and what follows when it dies.
 
+use crate::backoff;
+use crate::lock::lock;
 use crate::update::StagedRelease;
 use crate::worker::follower::Follower;
 use crate::worker::message::{FromWorker, ToWorker};
@@ -7,7 +9,7 @@ use crate::worker::outage::Outage;
 use crate::worker::process::End;
 use crate::worker::route::{Feed, WARM_UP_READINGS_MAX};
 use crate::worker::running::{Running, Stage, WorkerEvent};
-use crate::worker::slot::{SlotEvent, lock};
+use crate::worker::slot::SlotEvent;
 use crate::worker::task::Task;
 use lineside_bundle::{Port, ReleaseId};
 use lineside_runtime::FrameOutcome;
@@ -52,7 +54,7 @@ impl Placed {
         let (first, longest) = RESTART_PAUSE;
         let pause = match self.deaths {
             0 => Duration::ZERO,
-            deaths => first.saturating_mul(1 << (deaths - 1).min(10)).min(longest),
+            deaths => backoff::doubled(first, longest, deaths - 1),
         };
         self.deaths = self.deaths.saturating_add(1);
         self.restart_at = Instant::now() + pause;

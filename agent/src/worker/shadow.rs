@@ -1,6 +1,8 @@
 //! A release beside the route: it sees what the release on the route has answered, its own answers
 //! are compared and go nowhere. Whatever becomes of its worker, the route does not notice.
 
+use crate::backoff;
+use crate::lock::lock;
 use crate::update::StagedRelease;
 use crate::worker::candidate::{Candidate, WARM_UP_MAX};
 use crate::worker::compare::Comparison;
@@ -11,7 +13,7 @@ use crate::worker::placed::{GRACE, UNASKED};
 use crate::worker::process::End;
 use crate::worker::route::{Settled, Shape};
 use crate::worker::running::{Running, Stage, WorkerEvent};
-use crate::worker::slot::{SwapError, lock};
+use crate::worker::slot::SwapError;
 use crate::worker::task::{IN_FLIGHT_MAX, SEND_READINGS, Task};
 use lineside_bundle::Port;
 use lineside_rules::{ShadowLimits, Since};
@@ -236,9 +238,8 @@ impl Task {
             return;
         }
         let (first, longest) = RESTART_PAUSE;
-        let pause = first.saturating_mul(1 << shadow.deaths.min(10)).min(longest);
+        shadow.restart_at = Instant::now() + backoff::doubled(first, longest, shadow.deaths);
         shadow.deaths += 1;
-        shadow.restart_at = Instant::now() + pause;
         tracing::warn!(slot = %self.parts.slot, "the worker of {} beside the route is gone: {error}", shadow.release.release);
         if let Some((_, comparison)) = lock(&self.shared.shadow).as_mut() {
             comparison.restart();

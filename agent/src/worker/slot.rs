@@ -1,6 +1,7 @@
 //! The handle to a slot's data way.
 
 use crate::ledger::SlotCounts;
+use crate::lock::lock;
 use crate::update::StagedRelease;
 use crate::worker::compare::Comparison;
 use crate::worker::process::End;
@@ -8,7 +9,7 @@ use crate::worker::seen::Seen;
 use crate::worker::task::Command;
 use lineside_bundle::{Digest, Port, ReleaseId};
 use lineside_rules::{Observation, ShadowLimits, ShadowObservation};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Events that wait for one subscriber.
@@ -123,10 +124,6 @@ impl Shared {
             !matches!(subscriber.try_send(event.clone()), Err(mpsc::error::TrySendError::Closed(_)))
         });
     }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A slot: its source, its worker on the route, its findings.

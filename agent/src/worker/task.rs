@@ -4,6 +4,7 @@
 use crate::capture::Recorder;
 use crate::config::SlotConfig;
 use crate::ledger::{Answer, Continuation, Ledger, LedgerError, Position, SlotRecord};
+use crate::lock::lock;
 use crate::source::{self, Arrival};
 use crate::update::StagedRelease;
 use crate::worker::candidate::Candidate;
@@ -16,7 +17,7 @@ use crate::worker::route::{Feed, Route, Shape};
 use crate::worker::running::WorkerEvent;
 use crate::worker::selftest::WorkerLimits;
 use crate::worker::shadow::Shadow;
-use crate::worker::slot::{Shared, SlotError, SlotHandle, SlotView, SwapError, lock};
+use crate::worker::slot::{Shared, SlotError, SlotHandle, SlotView, SwapError};
 use crate::worker::witness::Witness;
 use lineside_bundle::{FailSafe, Port};
 use lineside_rules::ShadowLimits;
