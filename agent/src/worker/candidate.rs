@@ -3,12 +3,13 @@
 
 use crate::lock::lock;
 use crate::update::StagedRelease;
+use crate::worker::beside::{Beside, failure};
 use crate::worker::follower::Follower;
 use crate::worker::message::FromWorker;
 use crate::worker::outage::Outage;
-use crate::worker::placed::{Placed, UNASKED};
+use crate::worker::placed::Placed;
 use crate::worker::route::{Feed, Shape};
-use crate::worker::running::{Running, Stage, WorkerEvent};
+use crate::worker::running::{Stage, WorkerEvent};
 use crate::worker::seen::Seen;
 use crate::worker::slot::SwapError;
 use crate::worker::task::{IN_FLIGHT_MAX, SEND_READINGS, Task};
@@ -27,11 +28,7 @@ const MOMENT_MAX: Duration = Duration::from_millis(200);
 /// A release on its way to the route.
 pub(super) struct Candidate {
     pub(super) release: StagedRelease,
-    pub(super) worker: Running,
-    /// What it is shown beside the route; none while it is loading.
-    pub(super) follower: Option<Follower>,
-    /// When it began to load or to warm up.
-    pub(super) since: Instant,
+    pub(super) beside: Beside,
     /// When it was warm; from then on it waits for its moment.
     pub(super) warm: Option<Instant>,
     pub(super) reply: oneshot::Sender<Result<(), SwapError>>,
@@ -46,11 +43,11 @@ impl Task {
 
     pub(super) fn candidate_said(&mut self, event: WorkerEvent) {
         let Some(candidate) = &mut self.candidate else { return };
-        candidate.worker.heard = Instant::now();
-        let failed = match event {
-            WorkerEvent::Said(FromWorker::Loaded) if candidate.worker.stage == Stage::Loading => {
-                candidate.worker.stage = Stage::Ready;
-                candidate.since = Instant::now();
+        let beside = &mut candidate.beside;
+        beside.worker.heard = Instant::now();
+        let taken = match event {
+            WorkerEvent::Said(FromWorker::Loaded) if beside.worker.stage == Stage::Loading => {
+                beside.loaded();
                 let same_port = self
                     .placed
                     .as_ref()
@@ -61,43 +58,34 @@ impl Task {
                 } else {
                     let shape = Shape::of(&candidate.release.manifest.bundle);
                     let mut follower = Follower::new(&self.route, shape, None);
-                    let number = candidate.worker.number;
+                    let number = candidate.beside.worker.number;
                     // The route keeps what the release on it wants.
                     if shape.warm_up > self.route.shape().warm_up && self.ask_for_past(number, None)
                     {
                         follower.wait_for_past();
                     }
                     if let Some(candidate) = &mut self.candidate {
-                        candidate.follower = Some(follower);
+                        candidate.beside.follower = Some(follower);
                     }
                 }
-                None
+                Ok(())
             }
-            WorkerEvent::Said(FromWorker::Done(count)) => {
-                let follower = candidate.follower.as_mut();
-                let honest = follower.is_some_and(|follower| follower.done(count));
-                (!honest).then(|| SwapError::Died(UNASKED.into()))
-            }
+            WorkerEvent::Said(FromWorker::Done(count)) => beside.done(count),
             // What it answers while it warms up has been accounted for.
-            WorkerEvent::Said(FromWorker::Outcome(_)) => None,
-            WorkerEvent::Said(FromWorker::Failed(reason)) => Some(SwapError::Load(reason)),
-            WorkerEvent::Said(
-                FromWorker::Loaded | FromWorker::Finished | FromWorker::Checked(_),
-            ) => Some(SwapError::Died(UNASKED.into())),
-            WorkerEvent::Ended(end) => Some(end.into()),
-            WorkerEvent::Unstarted(reason) => Some(SwapError::Start(reason)),
+            WorkerEvent::Said(FromWorker::Outcome(_)) => Ok(()),
             WorkerEvent::Past(mut past) => {
                 let warm_up = candidate.release.manifest.bundle.warm_up_readings;
                 let readings = self.readings_of(&mut past, warm_up);
-                let candidate = self.candidate.as_mut();
-                if let Some(follower) = candidate.and_then(|candidate| candidate.follower.as_mut())
-                {
-                    follower.past(readings);
+                if let Some(candidate) = &mut self.candidate {
+                    candidate.beside.past(readings);
                 }
-                None
+                Ok(())
+            }
+            other @ (WorkerEvent::Said(_) | WorkerEvent::Ended(_) | WorkerEvent::Unstarted(_)) => {
+                Err(failure(other))
             }
         };
-        if let Some(error) = failed {
+        if let Err(error) = taken {
             self.candidate_failed(error);
         }
     }
@@ -115,7 +103,7 @@ impl Task {
     /// Changes the route to the candidate, between two readings.
     pub(super) fn take_route(&mut self) {
         let Some(candidate) = self.candidate.take() else { return };
-        let Candidate { release, worker, follower, reply, .. } = candidate;
+        let Candidate { release, beside: Beside { worker, follower, .. }, reply, .. } = candidate;
         let bundle = &release.manifest.bundle;
         // It was compared with what had the route until now.
         self.drop_shadow();
@@ -161,9 +149,9 @@ impl Task {
     /// Shows the candidate what it can take, and changes the route where it is ready.
     pub(super) fn feed_candidate(&mut self) {
         let Some(candidate) = &mut self.candidate else { return };
-        let Some(follower) = &mut candidate.follower else { return };
+        let Beside { worker, follower: Some(follower), .. } = &mut candidate.beside else { return };
         let readings = follower.take(&self.route, SEND_READINGS, IN_FLIGHT_MAX);
-        candidate.worker.send_readings(readings);
+        worker.send_readings(readings);
         if !follower.is_warm() {
             return;
         }
@@ -184,12 +172,12 @@ impl Task {
     /// Gives up a candidate that takes too long.
     pub(super) fn look_at_candidate(&mut self) {
         if let Some(candidate) = &mut self.candidate {
-            let waited = candidate.since.elapsed();
-            if let Some(follower) = candidate.follower.as_mut().filter(|_| waited > PAST_MAX) {
+            let waited = candidate.beside.since.elapsed();
+            if waited > PAST_MAX {
                 // Without it the candidate begins with what the route keeps, as it does without a capture.
-                follower.past(Vec::new());
+                candidate.beside.past(Vec::new());
             }
-            let slow = match candidate.worker.stage {
+            let slow = match candidate.beside.worker.stage {
                 Stage::Loading if waited > self.parts.limits.load => Some("load"),
                 Stage::Ready if waited > WARM_UP_MAX => Some("warm up"),
                 Stage::Loading | Stage::Ready => None,

@@ -1,10 +1,12 @@
 //! `Reading -> Finding`: runs each release in a process of its own and routes readings to it.
 //!
 //! A slot has one worker on its route; during a swap a second one warms up beside it, or has been
-//! there for long as a shadow whose answers are only compared. A reading is kept until a frame has accounted for it, so a worker may die at any moment: the next one gets
-//! what is still owed, and answers that were given already are not given again.
+//! there for long as a shadow whose answers are only compared. A reading is kept until a frame has
+//! accounted for it, so a worker may die at any moment: the next one gets what is still owed, and
+//! answers that were given already are not given again.
 
 mod answers;
+mod beside;
 mod candidate;
 mod captured;
 mod commit;

@@ -155,12 +155,12 @@ impl Task {
         // is so slow, or beside a source so fast, that this has no end misses some of it. Before it
         // has loaded it needs nothing: it begins with what is kept then.
         let mut beside = [
-            self.candidate.as_ref().and_then(|candidate| candidate.follower.as_ref()),
-            self.shadow.as_ref().and_then(|shadow| shadow.follower.as_ref()),
+            self.candidate.as_ref().map(|candidate| &candidate.beside),
+            self.shadow.as_ref().and_then(|shadow| shadow.beside.as_ref()),
         ]
         .into_iter()
         .flatten();
-        let needed = beside.any(Follower::needs_kept);
+        let needed = beside.any(|it| it.follower.as_ref().is_some_and(Follower::needs_kept));
         if !needed || self.route.kept() > KEPT_WHILE_WARMING_MAX {
             self.route.trim(key, self.feed.as_ref());
         }

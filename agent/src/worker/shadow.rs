@@ -4,13 +4,13 @@
 use crate::backoff;
 use crate::lock::lock;
 use crate::update::StagedRelease;
+use crate::worker::beside::{Beside, failure};
 use crate::worker::candidate::{Candidate, WARM_UP_MAX};
 use crate::worker::compare::Comparison;
 use crate::worker::follower::{Follower, Shown};
 use crate::worker::intake::places;
 use crate::worker::message::{FromWorker, ToWorker};
-use crate::worker::placed::{GRACE, UNASKED};
-use crate::worker::process::End;
+use crate::worker::placed::GRACE;
 use crate::worker::route::{Settled, Shape};
 use crate::worker::running::{Running, Stage, WorkerEvent};
 use crate::worker::slot::SwapError;
@@ -33,11 +33,7 @@ pub(super) struct Shadow {
     places: Option<Vec<usize>>,
     from: Since,
     /// None while its worker is dead.
-    worker: Option<Running>,
-    /// What it is shown; none while its worker is loading.
-    pub(super) follower: Option<Follower>,
-    /// When its worker began to load or to warm up.
-    since: Instant,
+    pub(super) beside: Option<Beside>,
     /// When the next worker is to be started, and how many died.
     restart_at: Instant,
     deaths: u32,
@@ -46,6 +42,10 @@ pub(super) struct Shadow {
 }
 
 impl Shadow {
+    fn worker(&self) -> Option<&Running> {
+        self.beside.as_ref().map(|beside| &beside.worker)
+    }
+
     fn is_of(&self, release: &StagedRelease) -> bool {
         self.release.release.digest == release.release.digest
     }
@@ -64,7 +64,7 @@ impl Task {
                 comparison.set_limits(limits);
             }
             // Who asked before is answered by what this one is answered by.
-            let before = match shadow.worker.as_ref().map(|worker| worker.stage) {
+            let before = match shadow.worker().map(|worker| worker.stage) {
                 Some(Stage::Loading) => shadow.reply.replace(reply),
                 _ => Some(reply),
             };
@@ -74,7 +74,7 @@ impl Task {
             return;
         }
         self.drop_shadow();
-        match self.beside(&release, limits.from()) {
+        match self.shadow_of(&release, limits.from()) {
             Ok(mut shadow) => {
                 shadow.reply = Some(reply);
                 let comparison = Comparison::new(limits, self.route.shape(), shadow.shape);
@@ -89,37 +89,34 @@ impl Task {
     }
 
     /// A shadow of `release`, with a worker that loads.
-    fn beside(&mut self, release: &StagedRelease, from: Since) -> Result<Shadow, SwapError> {
+    fn shadow_of(&mut self, release: &StagedRelease, from: Since) -> Result<Shadow, SwapError> {
         let placed = self.placed.as_ref().ok_or(SwapError::Vacant)?;
         let port = release.manifest.bundle.port().1;
         let places = port_within(port, &placed.port, &self.record.fields).map_err(|problem| {
             SwapError::Beside { active: placed.release.release.clone(), problem }
         })?;
-        let now = Instant::now();
-        let worker = self.start_beside(release);
+        let beside = Beside::new(self.start_beside(release));
         Ok(Shadow {
             shape: Shape::of(&release.manifest.bundle),
             release: release.clone(),
             places,
             from,
-            worker: Some(worker),
-            follower: None,
-            since: now,
-            restart_at: now,
+            restart_at: beside.since,
+            beside: Some(beside),
             deaths: 0,
             reply: None,
         })
     }
 
     pub(super) fn shadow_worker(&self) -> Option<&Running> {
-        self.shadow.as_ref().and_then(|shadow| shadow.worker.as_ref())
+        self.shadow.as_ref().and_then(Shadow::worker)
     }
 
     /// Whether `release` answers beside the route.
     pub(super) fn is_shadow(&self, release: &StagedRelease) -> bool {
-        self.shadow
-            .as_ref()
-            .is_some_and(|shadow| shadow.follower.is_some() && shadow.is_of(release))
+        self.shadow.as_ref().filter(|shadow| shadow.is_of(release)).is_some_and(|shadow| {
+            shadow.beside.as_ref().is_some_and(|beside| beside.follower.is_some())
+        })
     }
 
     /// Ends the shadow, if there is one, and tells what was seen of it.
@@ -135,16 +132,11 @@ impl Task {
     pub(super) fn promote(&mut self, reply: oneshot::Sender<Result<(), SwapError>>) {
         let Some(mut shadow) = self.shadow.take() else { return };
         self.tell_shadow(&shadow);
-        if let Some(worker) = shadow.worker.take() {
-            worker.send(ToWorker::Lead);
-            self.candidate = Some(Candidate {
-                release: shadow.release,
-                worker,
-                follower: shadow.follower,
-                since: Instant::now(),
-                warm: None,
-                reply,
-            });
+        if let Some(mut beside) = shadow.beside.take() {
+            beside.worker.send(ToWorker::Lead);
+            beside.since = Instant::now();
+            let release = shadow.release;
+            self.candidate = Some(Candidate { release, beside, warm: None, reply });
         }
     }
 
@@ -160,44 +152,41 @@ impl Task {
 
     pub(super) fn shadow_said(&mut self, event: WorkerEvent) {
         let Some(shadow) = &mut self.shadow else { return };
-        let Some(worker) = &mut shadow.worker else { return };
-        worker.heard = Instant::now();
-        let failed = match event {
-            WorkerEvent::Said(FromWorker::Loaded) if worker.stage == Stage::Loading => {
-                worker.stage = Stage::Ready;
-                shadow.since = Instant::now();
+        let Some(beside) = &mut shadow.beside else { return };
+        beside.worker.heard = Instant::now();
+        let taken = match event {
+            WorkerEvent::Said(FromWorker::Loaded) if beside.worker.stage == Stage::Loading => {
+                beside.loaded();
                 let mut follower = Follower::new(&self.route, shadow.shape, shadow.places.clone());
-                let (number, warm_up) = (worker.number, shadow.shape.warm_up);
+                let (number, warm_up) = (beside.worker.number, shadow.shape.warm_up);
                 let compared = (shadow.from == Since::Capture && shadow.deaths == 0)
                     .then_some(shadow.release.release.digest);
                 let wanted = compared.is_some() || warm_up > self.route.shape().warm_up;
                 if wanted && self.ask_for_past(number, compared) {
                     follower.wait_for_past();
                 }
-                let Some(shadow) = &mut self.shadow else { return };
-                shadow.follower = Some(follower);
-                if let Some(reply) = shadow.reply.take() {
+                let Some(Shadow { beside: Some(beside), reply, .. }) = &mut self.shadow else {
+                    return;
+                };
+                beside.follower = Some(follower);
+                if let Some(reply) = reply.take() {
                     let _ = reply.send(Ok(()));
                 }
-                None
+                Ok(())
             }
-            WorkerEvent::Said(FromWorker::Done(count)) => {
-                let honest = shadow.follower.as_mut().is_some_and(|follower| follower.done(count));
-                (!honest).then(|| SwapError::Died(UNASKED.into()))
-            }
+            WorkerEvent::Said(FromWorker::Done(count)) => beside.done(count),
             WorkerEvent::Said(FromWorker::Outcome(outcome)) => {
-                let follower = shadow.follower.as_mut();
+                let follower = beside.follower.as_mut();
                 let honest = follower.is_some_and(|follower| follower.may_answer(&outcome));
                 if let Some((_, comparison)) = lock(&self.shared.shadow).as_mut().filter(|_| honest)
                 {
                     comparison.shadow(&outcome);
                 }
-                (!honest).then(|| SwapError::Died("it answers what it was not sent".into()))
+                match honest {
+                    true => Ok(()),
+                    false => Err(SwapError::Died("it answers what it was not sent".into())),
+                }
             }
-            WorkerEvent::Said(FromWorker::Failed(reason)) => Some(SwapError::Load(reason)),
-            WorkerEvent::Said(
-                FromWorker::Loaded | FromWorker::Finished | FromWorker::Checked(_),
-            ) => Some(SwapError::Died(UNASKED.into())),
             WorkerEvent::Past(mut past) => {
                 // One that is compared with the past sees all of it.
                 let warm_up = match past.answers.is_empty() {
@@ -210,17 +199,16 @@ impl Task {
                     let of = |(answer, by)| (Some(by) == active).then_some(answer);
                     comparison.past(past.answers.into_iter().filter_map(of).collect());
                 }
-                let shadow = self.shadow.as_mut();
-                if let Some(follower) = shadow.and_then(|shadow| shadow.follower.as_mut()) {
-                    follower.past(readings);
+                if let Some(Shadow { beside: Some(beside), .. }) = &mut self.shadow {
+                    beside.past(readings);
                 }
-                None
+                Ok(())
             }
-            WorkerEvent::Unstarted(reason) => Some(SwapError::Start(reason)),
-            WorkerEvent::Ended(End::Itself(how)) => Some(SwapError::Died(how)),
-            WorkerEvent::Ended(End::Killed(how)) => Some(SwapError::Killed(how)),
+            other @ (WorkerEvent::Said(_) | WorkerEvent::Ended(_) | WorkerEvent::Unstarted(_)) => {
+                Err(failure(other))
+            }
         };
-        if let Some(error) = failed {
+        if let Err(error) = taken {
             self.shadow_died(error);
         }
     }
@@ -229,8 +217,7 @@ impl Task {
     /// the shadow; any other is started again after a while.
     fn shadow_died(&mut self, error: SwapError) {
         let Some(shadow) = &mut self.shadow else { return };
-        shadow.worker = None;
-        shadow.follower = None;
+        shadow.beside = None;
         if let Some(reply) = shadow.reply.take() {
             self.shadow = None;
             *lock(&self.shared.shadow) = None;
@@ -252,11 +239,12 @@ impl Task {
 
     /// Lets the shadow see what a frame accounts for, and remembers the answer for its own.
     pub(super) fn show_beside(&mut self, settled: &Settled) {
-        if let Some(follower) = self.candidate.as_mut().and_then(|c| c.follower.as_mut()) {
+        let candidate = self.candidate.as_mut().map(|candidate| &mut candidate.beside);
+        if let Some(follower) = candidate.and_then(|beside| beside.follower.as_mut()) {
             follower.settled(&self.route, settled);
         }
-        let Some(shadow) = &mut self.shadow else { return };
-        let Some(follower) = &mut shadow.follower else { return };
+        let shadow = self.shadow.as_mut().and_then(|shadow| shadow.beside.as_mut());
+        let Some(follower) = shadow.and_then(|beside| beside.follower.as_mut()) else { return };
         let shown = follower.settled(&self.route, settled);
         if let Some((_, comparison)) = lock(&self.shared.shadow).as_mut() {
             match shown {
@@ -269,10 +257,8 @@ impl Task {
 
     /// Sends the shadow what it can take.
     pub(super) fn feed_shadow(&mut self) {
-        let Some(shadow) = &mut self.shadow else { return };
-        let (Some(follower), Some(worker)) = (&mut shadow.follower, &mut shadow.worker) else {
-            return;
-        };
+        let beside = self.shadow.as_mut().and_then(|shadow| shadow.beside.as_mut());
+        let Some(Beside { worker, follower: Some(follower), .. }) = beside else { return };
         let readings = follower.take(&self.route, SEND_READINGS, IN_FLIGHT_MAX);
         if !readings.is_empty() && follower.in_flight() == readings.len() {
             // It had nothing to do until now.
@@ -285,25 +271,25 @@ impl Task {
     /// that died.
     pub(super) fn look_at_shadow(&mut self) {
         let Some(shadow) = &mut self.shadow else { return };
-        if let Some(follower) = &mut shadow.follower
-            && shadow.since.elapsed() > WARM_UP_MAX
+        if let Some(Beside { follower: Some(follower), since, .. }) = &mut shadow.beside
+            && since.elapsed() > WARM_UP_MAX
         {
             // The route must not keep readings for it for ever.
             follower.follow(&self.route);
         }
         let frame = shadow.release.manifest.bundle.limits.frame();
-        match &shadow.worker {
+        match &shadow.beside {
             None if shadow.restart_at <= Instant::now() => {
                 let release = shadow.release.clone();
                 let worker = self.start_beside(&release);
-                let Some(shadow) = &mut self.shadow else { return };
-                shadow.since = Instant::now();
-                shadow.worker = Some(worker);
+                if let Some(shadow) = &mut self.shadow {
+                    shadow.beside = Some(Beside::new(worker));
+                }
             }
             None => {}
-            Some(worker) => {
+            Some(Beside { worker, follower, .. }) => {
                 let silent = worker.heard.elapsed();
-                let busy = shadow.follower.as_ref().is_some_and(|f| f.in_flight() > 0);
+                let busy = follower.as_ref().is_some_and(|follower| follower.in_flight() > 0);
                 let slow = match worker.stage {
                     Stage::Loading => {
                         (silent > PATIENCE * self.parts.limits.load).then_some("load")

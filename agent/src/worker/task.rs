@@ -7,6 +7,7 @@ use crate::ledger::{Answer, Continuation, Ledger, LedgerError, Position, SlotRec
 use crate::lock::lock;
 use crate::source::{self, Arrival};
 use crate::update::StagedRelease;
+use crate::worker::beside::Beside;
 use crate::worker::candidate::Candidate;
 use crate::worker::commit::{Commits, answered};
 use crate::worker::flow::Flow;
@@ -224,9 +225,8 @@ impl Task {
                 if self.is_shadow(&release) {
                     return self.promote(reply);
                 }
-                let (worker, since) = (self.start(&release), Instant::now());
-                let (follower, warm) = (None, None);
-                self.candidate = Some(Candidate { release, worker, follower, since, warm, reply });
+                let beside = Beside::new(self.start(&release));
+                self.candidate = Some(Candidate { release, beside, warm: None, reply });
             }
             Command::Vacate { reason, reply } => {
                 self.supersede();
@@ -264,7 +264,8 @@ impl Task {
     }
 
     fn heard(&mut self, worker: u64, event: WorkerEvent) {
-        if self.candidate.as_ref().is_some_and(|candidate| candidate.worker.number == worker) {
+        if self.candidate.as_ref().is_some_and(|candidate| candidate.beside.worker.number == worker)
+        {
             self.candidate_said(event);
         } else if self.placed_worker().is_some_and(|running| running.number == worker) {
             self.worker_said(event);
