@@ -411,6 +411,8 @@ fn a_list_says_who_may_sign_a_path_and_who_may_release_a_bundle() {
     ];
     scene.list = scene.delegate(&roles);
     let list = scene.trusted();
+    let names = ["vendor-any", "vendor-pump", "vendor-late", "site-mill"];
+    assert!(list.delegates().eq(names));
     assert_eq!(list.delegates_for("pump/1.2"), ["vendor-any", "vendor-pump"]);
     assert_eq!(list.delegates_for("pump/2"), ["vendor-any", "vendor-late"]);
     assert_eq!(list.delegates_for("site/mill/policy.json"), ["site-mill"]);
