@@ -12,14 +12,20 @@ use lineside_agent::update::blobs::Blobs;
 use lineside_agent::update::driver::{InstallError, Parts, Updates};
 use lineside_agent::update::journal::Journal;
 use lineside_agent::update::slot::Order;
-use lineside_bundle::BuiltBundle;
 use lineside_bundle::parcel::Papers;
-use lineside_trust::{AssignmentSpec, ReleasesDraft, Root, sign_assignment, verify_releases};
+use lineside_bundle::{BuiltBundle, Digest};
+use lineside_rules::{ShadowLimits, Verdict};
+use lineside_trust::{
+    AssignmentSpec, ReleasesDraft, Root, RootSpec, sign_assignment, sign_root, verify_releases,
+};
+use lineside_update::{Event, SlotState, Tally, Target, step};
 use lineside_wire::name::SlotName;
 use lineside_wire::v1::Documents;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::iter;
+use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::timeout;
@@ -38,9 +44,19 @@ struct House {
 impl House {
     fn new(vendor: &Vendor, slots: &[&str]) -> House {
         let device = kit::Device::new(vendor, 0);
+        let store = Store::open(&device.folder.path().join("state")).unwrap();
+        House::start(device, store, slots)
+    }
+
+    /// The same device after its driver has been started once more.
+    fn restarted(self) -> House {
+        let House { device, store, told, .. } = self;
+        House::start(device, store, &told.keys().map(SlotName::as_str).collect::<Vec<_>>())
+    }
+
+    fn start(device: kit::Device, store: Store, slots: &[&str]) -> House {
         let identity = fleet::Device::read(&device.folder.path().join("device")).unwrap();
         let state = device.folder.path().join("state");
-        let store = Store::open(&state).unwrap();
         let journal = Journal::open(store.database()).unwrap();
         let blobs = Blobs::open(&state).unwrap();
         let (mut ways, mut told) = (BTreeMap::new(), BTreeMap::new());
@@ -60,15 +76,44 @@ impl House {
         House { device, store, journal, blobs, updates, told, refused }
     }
 
-    /// The next release that a slot is told.
+    async fn order(&mut self, slot: &str) -> Order {
+        let orders = self.told.get_mut(&slot.parse::<SlotName>().unwrap()).unwrap();
+        timeout(PATIENCE, orders.recv()).await.unwrap().unwrap()
+    }
+
+    /// The next release that a slot is told to hold, or to leave.
     async fn told(&mut self, slot: &str) -> String {
-        let targets = self.told.get_mut(&slot.parse::<SlotName>().unwrap()).unwrap();
-        match timeout(PATIENCE, targets.recv()).await.unwrap().unwrap() {
-            Order::Assigned(assigned) => assigned.target.release.to_string(),
-            Order::Withdrawn(withdrawn) => {
-                format!("not {}: {}", withdrawn.release, withdrawn.reason)
+        loop {
+            match self.order(slot).await {
+                Order::Assigned(assigned) => return assigned.target.release.to_string(),
+                Order::Withdrawn(withdrawn) => {
+                    return format!("not {}: {}", withdrawn.release, withdrawn.reason);
+                }
+                Order::Disowned(_) => {}
             }
         }
+    }
+
+    /// For which releases nobody vouches, as a slot is told next, before it is told anything else.
+    async fn disowned(&mut self, slot: &str) -> Vec<(Digest, String)> {
+        match self.order(slot).await {
+            Order::Disowned(releases) => releases.into_iter().collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Whether no slot is told to hold or to leave anything.
+    fn is_silent(&mut self) -> bool {
+        let orders = self.told.values_mut().flat_map(|told| iter::from_fn(|| told.try_recv().ok()));
+        orders.into_iter().all(|order| matches!(order, Order::Disowned(_)))
+    }
+
+    /// Has a slot hold what comes of these events.
+    fn holds(&self, slot: &str, events: impl IntoIterator<Item = Event>) {
+        let state = events
+            .into_iter()
+            .fold(SlotState::default(), |state, event| step(state, event, Duration::ZERO).0);
+        self.journal.write_slot(&slot.parse().unwrap(), &state).unwrap();
     }
 
     async fn refused(&mut self) -> String {
@@ -111,6 +156,52 @@ fn papers(
     }
 }
 
+/// What happens in a slot until `bundle` is on trial there.
+fn tried(bundle: &BuiltBundle) -> Vec<Event> {
+    let release = bundle.release_id().digest;
+    let target = Target { release: bundle.release_id(), number: 1, floor: 0 };
+    let (limits, shadow) = (Box::default(), Box::default());
+    let (policy, took) = (ShadowLimits::default(), String::new());
+    vec![
+        Event::Assigned { target, floor: 0 },
+        Event::Downloaded { release, how: String::new() },
+        Event::Staged { release, limits, shadow, policy, took },
+        Event::Consented { release },
+    ]
+}
+
+/// The same until it is committed.
+fn committed(bundle: &BuiltBundle) -> Vec<Event> {
+    let release = bundle.release_id().digest;
+    let passed = Event::Observed { release, seen: Tally::default(), verdict: Verdict::Passed };
+    tried(bundle).into_iter().chain([passed]).collect()
+}
+
+/// A list of releases with these on it, which comes after `before` lists with others.
+fn list(vendor: &Vendor, before: u32, bundles: &[&BuiltBundle]) -> Vec<u8> {
+    let root = Root::pin(&vendor.root).unwrap();
+    let sign = |draft: ReleasesDraft| draft.sign(in_days(200), &[&vendor.releaser]);
+    let mut draft = ReleasesDraft::after(None);
+    for _ in 0..before {
+        let list = sign(draft);
+        let list = verify_releases(&root, &list, None, OffsetDateTime::now_utc()).unwrap();
+        draft = ReleasesDraft::after(Some(&list));
+    }
+    for bundle in bundles {
+        draft.add(bundle.release_id(), None).unwrap();
+    }
+    sign(draft)
+}
+
+/// A device with two slots: one that has had two releases, and one in which the first one stands in.
+fn house_with_history(vendor: &Vendor, first: &BuiltBundle, second: &BuiltBundle) -> House {
+    let house = House::new(vendor, &["a", "b"]);
+    house.holds("a", [committed(first), committed(second)].concat());
+    let assigned = committed(second).swap_remove(0);
+    house.holds("b", tried(first).into_iter().chain([assigned]));
+    house
+}
+
 fn documents(papers: Papers) -> Documents {
     let Papers { metadata, assignment, files, .. } = papers;
     Documents { metadata, assignment, files }
@@ -141,11 +232,9 @@ async fn a_person_approves_what_he_has_looked_at_and_nothing_that_has_come_since
         () = std::future::ready(()) => {}
     }
     house.updates.approve(slot.clone(), first).await.unwrap_err();
-    let told = house.told.get_mut(&slot).unwrap();
-    assert!(told.try_recv().is_err());
+    assert!(house.is_silent());
     assert_eq!(house.updates.approve(slot, second).await.unwrap(), "echo v2");
-    let order = told.recv().await.unwrap();
-    assert!(matches!(order, Order::Assigned(assigned) if assigned.approved));
+    assert!(matches!(house.order("a").await, Order::Assigned(assigned) if assigned.approved));
 }
 
 #[tokio::test]
@@ -168,8 +257,7 @@ async fn a_slot_is_told_what_changes_for_it_and_a_refusal_is_said_once() {
     assert_eq!(house.told("a").await, "echo v2");
     assert_eq!(house.updates.trouble(), None);
     assert_eq!(house.told("b").await, "echo v1", "a newer assignment names it again");
-    let told = house.told.get_mut(&"b".parse::<SlotName>().unwrap()).unwrap();
-    assert!(told.try_recv().is_err(), "once for each");
+    assert!(house.is_silent(), "once for each");
     assert!(house.refused.try_recv().is_err(), "it was no news");
     drop(house.store);
 }
@@ -210,8 +298,104 @@ async fn a_slot_hears_at_once_that_it_is_to_leave_what_it_was_to_hold() {
     let both = papers(&vendor, &bundles, 4, &[("a", first)]);
     assert!(house.updates.deliver(documents(both)));
     house.refused().await;
-    let mut told = house.told.values_mut();
-    assert!(told.all(|told| told.try_recv().is_err()), "nothing has changed");
+    assert!(house.is_silent(), "nothing has changed");
+}
+
+#[tokio::test]
+async fn a_slot_hears_which_of_the_releases_that_it_holds_the_list_names_no_longer_and_again() {
+    let (vendor, bundles) = (Vendor::new(), bundles());
+    let [first, second, _] = &bundles;
+    let mut house = house_with_history(&vendor, first, second);
+    let both = [("a", second), ("b", second)];
+    let why = "no list of releases that is trusted names it any more".to_owned();
+    let withdrawn = vec![(first.release_id().digest, why)];
+    let mut version = 0;
+    let mut hear = |list: Vec<u8>| {
+        version += 1;
+        let papers = papers(&vendor, &bundles, version, &both);
+        documents(Papers { metadata: vendor.metadata(&list, &[]), ..papers })
+    };
+    for (before, named, disowned) in [
+        (0, vec![first, second], vec![]),
+        (1, vec![second], withdrawn.clone()),
+        (2, vec![second], withdrawn.clone()),
+        (3, vec![second, first], vec![]),
+        (4, vec![second], withdrawn.clone()),
+    ] {
+        assert!(house.updates.deliver(hear(list(&vendor, before, &named))));
+        for slot in ["a", "b"] {
+            assert_eq!(house.told(slot).await, "echo v2");
+            assert_eq!(house.disowned(slot).await, disowned, "{slot}, list {}", before + 1);
+        }
+    }
+    // The slot is told so once more whenever the agent starts: the power may go before it has heard.
+    let mut house = house.restarted();
+    for slot in ["a", "b"] {
+        assert_eq!(house.told(slot).await, "echo v2");
+        assert_eq!(house.disowned(slot).await, withdrawn, "{slot}");
+    }
+    // Who unassigns them disowns nothing.
+    let list = list(&vendor, 5, &[first, second]);
+    let papers = papers(&vendor, &bundles, 9, &[]);
+    let papers = Papers { metadata: vendor.metadata(&list, &[]), ..papers };
+    assert!(house.updates.deliver(documents(papers)));
+    for slot in ["a", "b"] {
+        assert_eq!(house.told(slot).await, "not echo v2: nothing is assigned to the slot any more");
+        assert_eq!(house.disowned(slot).await, []);
+    }
+}
+
+#[tokio::test]
+async fn a_new_root_disowns_what_the_keys_have_signed_that_it_names_no_longer() {
+    let bundles = bundles();
+    let [first, second, _] = &bundles;
+    let unlisted = "no list of releases that is trusted names it any more";
+    let undirected = "the director who assigned it is trusted no longer";
+    for (replaces_releaser, of_a, of_b) in
+        [(true, Some(unlisted), unlisted), (false, None, undirected)]
+    {
+        let vendor = Vendor::new();
+        let mut house = house_with_history(&vendor, first, second);
+        let papers = papers(&vendor, &bundles, 1, &[("a", second), ("b", second)]);
+        assert!(house.updates.deliver(documents(papers.clone())));
+        for slot in ["a", "b"] {
+            assert_eq!(house.told(slot).await, "echo v2");
+            assert_eq!(house.disowned(slot).await, []);
+        }
+        let stranger = Vendor::new();
+        let (releaser, director) = match replaces_releaser {
+            true => (&stranger.releaser, &vendor.director),
+            false => (&vendor.releaser, &stranger.director),
+        };
+        let spec = RootSpec {
+            version: 2,
+            expires: in_days(300),
+            root: (vec![vendor.person.public()], 1),
+            releases: (vec![releaser.public()], 1),
+            online: vendor.online.public(),
+            director: director.public(),
+        };
+        let root = sign_root(&spec, &[&vendor.person]);
+        let mut documents = documents(papers);
+        documents.metadata.push(("2.root.json".into(), root));
+        assert!(house.updates.deliver(documents));
+        house.refused().await;
+        let left = if replaces_releaser { unlisted } else { undirected };
+        let releases = [first, second].map(|bundle| bundle.release_id().digest);
+        let told = |why: &str| {
+            let mut told = releases.map(|release| (release, why.to_owned()));
+            told.sort();
+            told.to_vec()
+        };
+        let (of_a, of_b) = (of_a.map_or(vec![], told), told(of_b));
+        for start in 0..2 {
+            for (slot, disowned) in [("a", &of_a), ("b", &of_b)] {
+                assert_eq!(house.told(slot).await, format!("not echo v2: {left}"), "{start}");
+                assert_eq!(&house.disowned(slot).await, disowned, "{slot} {start}");
+            }
+            house = house.restarted();
+        }
+    }
 }
 
 #[tokio::test]

@@ -350,11 +350,12 @@ impl Acceptance {
     /// [`AcceptError::Journal`]; what was accepted before still holds.
     pub fn take_back(&mut self) -> Result<(), AcceptError> {
         let mut accepted = self.accepted.clone();
+        let mut lists = self.lists()?;
         for (slot, target) in &self.accepted.targets {
-            if let Some(reason) = self.doubt(&target.release)? {
+            if let Some(reason) = self.doubt(&mut lists, &target.release) {
                 accepted.targets.remove(slot);
                 accepted.approved.remove(slot);
-                let release = target.release.clone();
+                let (release, reason) = (target.release.clone(), reason.to_owned());
                 withdraw(&mut accepted.withdrawn, slot, Withdrawn { release, reason });
             }
         }
@@ -364,54 +365,59 @@ impl Acceptance {
         Ok(())
     }
 
-    /// What stands in, uncommitted, in a slot, and nobody vouches for any more. Where that cannot be known
-    /// it goes on.
-    pub fn disowned(&self) -> BTreeMap<SlotName, Withdrawn> {
-        let slots = self.journal.slots().unwrap_or_else(|error| {
-            tracing::error!("what stands in is not known: {error}");
-            BTreeMap::new()
-        });
-        let standing_in = slots.iter().filter_map(|(slot, state)| {
-            let slot: SlotName = slot.parse().ok()?;
-            Some((slot, state.stand_in()?.release.clone()))
-        });
+    /// The releases for which nobody vouches any more, among all that the journal says slots hold, and
+    /// why: what is kept to go back to as well as what runs. Of what was never committed the director
+    /// has to be trusted, too; what was, he may no longer take away by being replaced.
+    ///
+    /// # Errors
+    /// [`AcceptError`]: it is not known, and what was known before still holds.
+    pub fn disowned(&self) -> Result<BTreeMap<SlotName, Disowned>, AcceptError> {
+        let mut lists = self.lists()?;
         let mut disowned = BTreeMap::new();
-        for (slot, release) in standing_in {
-            match self.doubt(&release) {
-                Ok(Some(reason)) => {
-                    disowned.insert(slot, Withdrawn { release, reason });
-                }
-                Ok(None) => {}
-                Err(error) => tracing::error!("whether anybody vouches for {release}: {error}"),
+        for (slot, state) in self.journal.slots()? {
+            let Ok(slot) = slot.parse::<SlotName>() else { continue };
+            let committed: BTreeSet<Digest> = state
+                .active()
+                .into_iter()
+                .chain(state.previous())
+                .map(|it| it.release.digest)
+                .collect();
+            let releases: Disowned = state
+                .kept()
+                .filter_map(|release| {
+                    let why = match committed.contains(&release.digest) {
+                        true => lists.doubt(release),
+                        false => self.doubt(&mut lists, release),
+                    };
+                    Some((release.digest, why?.to_owned()))
+                })
+                .collect();
+            if !releases.is_empty() {
+                disowned.insert(slot, releases);
             }
         }
-        disowned
+        Ok(disowned)
     }
 
-    /// Why nobody vouches for a release that was accepted; nothing where somebody does, and where that
-    /// cannot be known because a list is announced and withheld.
-    fn doubt(&self, release: &ReleaseId) -> Result<Option<String>, AcceptError> {
-        if self.accepted.assignment.is_none() {
-            return Ok(Some("the director who assigned it is trusted no longer".into()));
+    /// Why a release that was accepted and not committed is to be left; nothing where it is not.
+    fn doubt(&self, lists: &mut Lists, release: &ReleaseId) -> Option<&'static str> {
+        match self.accepted.assignment {
+            None => Some("the director who assigned it is trusted no longer"),
+            Some(_) => lists.doubt(release),
         }
+    }
+
+    /// The lists of releases that this device has taken, as the root of today has them.
+    fn lists(&self) -> Result<Lists, AcceptError> {
         let shelf = Reshelved(self.journal.clone());
         let mut kept = Client::new(self.root.bytes(), shelf, InMemory::default())?;
-        let now = OffsetDateTime::UNIX_EPOCH;
-        let file = match kept.refresh(now) {
-            Ok(_) => kept.target(&format!("{}/{}", release.name, release.version), now),
-            Err(_) if self.accepted.releases.is_none() => Ok(None),
-            Err(_) => return Ok(None),
-        };
-        let is_listed = match file {
-            Ok(Some(file)) => {
-                file.sha256() == Some(release.digest.hex().as_str())
-                    && file.length() == release.size
+        Ok(match kept.refresh(OffsetDateTime::UNIX_EPOCH) {
+            Ok(_) => Lists::Known(Box::new(kept)),
+            Err(_) if self.accepted.owner.is_some() && self.accepted.releases.is_none() => {
+                Lists::None
             }
-            Ok(None) => false,
-            // The list of a vendor that is announced and withheld.
-            Err(_) => true,
-        };
-        Ok((!is_listed).then(|| "no list of releases that is trusted names it any more".into()))
+            Err(_) => Lists::Withheld,
+        })
     }
 
     /// Verifies the server's receipt for a report, by the newest root that was followed.
@@ -562,6 +568,48 @@ impl Acceptance {
             Some(Good { document: name.to_owned(), until_unix_ms })
         });
         Ok(dated.min_by_key(|good| good.until_unix_ms))
+    }
+}
+
+/// What slots hold and nobody vouches for: which releases, and why, for people.
+pub type Disowned = BTreeMap<Digest, String>;
+
+/// What vouches for releases. No date counts here.
+enum Lists {
+    /// The newest list, with those of the roles to which it delegates.
+    Known(Box<Client<Reshelved, InMemory>>),
+    /// Who may sign one has been replaced, and his successor has signed none yet.
+    None,
+    /// One is announced and withheld. Nobody takes anything away by that.
+    Withheld,
+}
+
+impl Lists {
+    /// Why nobody vouches for a release; nothing where somebody does, and where that cannot be known.
+    fn doubt(&mut self, release: &ReleaseId) -> Option<&'static str> {
+        let is_listed = match self {
+            Lists::None => false,
+            Lists::Withheld => true,
+            Lists::Known(kept) => {
+                let path = format!("{}/{}", release.name, release.version);
+                match kept.target(&path, OffsetDateTime::UNIX_EPOCH) {
+                    Ok(Some(file)) => {
+                        file.sha256() == Some(release.digest.hex().as_str())
+                            && file.length() == release.size
+                    }
+                    Ok(None) => false,
+                    // The list of a vendor that is announced and withheld. A client that has met one
+                    // begins anew.
+                    Err(_) => {
+                        if kept.refresh(OffsetDateTime::UNIX_EPOCH).is_err() {
+                            *self = Lists::Withheld;
+                        }
+                        true
+                    }
+                }
+            }
+        };
+        (!is_listed).then_some("no list of releases that is trusted names it any more")
     }
 }
 

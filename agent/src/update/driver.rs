@@ -3,7 +3,7 @@
 
 use crate::clock::now_unix_ms;
 use crate::error::chain;
-use crate::update::acceptance::{AcceptError, Acceptance, Versions};
+use crate::update::acceptance::{AcceptError, Acceptance, Disowned, Versions};
 use crate::update::blobs::{Blobs, ByHand};
 use crate::update::garbage;
 use crate::update::journal::{Document, Good, Journal, JournalError, Withdrawn};
@@ -183,7 +183,7 @@ impl Updates {
         let approved = marked.map(|(slot, held)| (slot.clone(), held.release.digest)).collect();
         let (told, again, version) =
             (BTreeMap::new(), BTreeSet::new(), versions.borrow().assignment);
-        let believed = Believed::of(&parts.acceptance);
+        let believed = Believed::of(&parts.acceptance, None);
         let Parts { acceptance, journal, blobs, slots, refused: tell_refused } = parts;
         let kept = Some(journal.clone());
         let device = acceptance.device().clone();
@@ -197,7 +197,7 @@ impl Updates {
             tell_refused,
             untold,
             told,
-            disowned: BTreeMap::new(),
+            undisowned: BTreeSet::new(),
             again,
             version,
             approved,
@@ -314,8 +314,8 @@ enum Word {
 struct Believed {
     targets: BTreeMap<SlotName, Target>,
     withdrawn: BTreeMap<SlotName, Withdrawn>,
-    /// What stands in, and nobody vouches for.
-    disowned: BTreeMap<SlotName, Withdrawn>,
+    /// What slots hold and nobody vouches for; none where that is not known.
+    disowned: Option<BTreeMap<SlotName, Disowned>>,
     /// Slots for which the director says that a person has approved the target.
     marks: BTreeSet<SlotName>,
     /// Version of the assignment.
@@ -324,11 +324,11 @@ struct Believed {
 }
 
 impl Believed {
-    fn of(acceptance: &Acceptance) -> Believed {
+    fn of(acceptance: &Acceptance, disowned: Option<BTreeMap<SlotName, Disowned>>) -> Believed {
         Believed {
             targets: acceptance.targets().clone(),
             withdrawn: acceptance.withdrawn().clone(),
-            disowned: acceptance.disowned(),
+            disowned,
             marks: acceptance.approved().clone(),
             version: acceptance.versions().borrow().assignment,
             policy_trouble: acceptance.policy_trouble().map(str::to_owned),
@@ -349,8 +349,8 @@ struct Driver {
     untold: BTreeMap<SlotName, Word>,
     /// What each slot was told last.
     told: BTreeMap<SlotName, Word>,
-    /// What slots have still to be told of what they answer by and nobody vouches for.
-    disowned: BTreeMap<SlotName, Withdrawn>,
+    /// Slots that have still to be told which of the releases that they hold nobody vouches for.
+    undisowned: BTreeSet<SlotName>,
     /// Slots that a newer assignment names than they were told of last.
     again: BTreeSet<SlotName>,
     /// Version of the assignment that the slots have been told of.
@@ -369,7 +369,7 @@ impl Driver {
         loop {
             self.tell();
             self.show_trouble();
-            let request = match self.untold.is_empty() && self.disowned.is_empty() {
+            let request = match self.untold.is_empty() && self.undisowned.is_empty() {
                 true => inbox.recv().await,
                 false => match timeout(TELL_EVERY, inbox.recv()).await {
                     Ok(request) => request,
@@ -412,7 +412,10 @@ impl Driver {
             // What a panic leaves in it is what was written down before.
             let mut acceptance = acceptance.lock().unwrap_or_else(PoisonError::into_inner);
             let done = work(&mut acceptance);
-            (done, Believed::of(&acceptance))
+            let disowned = acceptance.disowned().inspect_err(|error| {
+                tracing::error!("whether nobody vouches for what slots hold is not known: {error}");
+            });
+            (done, Believed::of(&acceptance, disowned.ok()))
         });
         let (done, believed) = done.await.map_err(|_| Broken)?;
         self.believed = believed;
@@ -453,10 +456,14 @@ impl Driver {
         self.disown();
     }
 
-    /// Notes which slots answer by what is no target of theirs any more, and nobody vouches for: what
-    /// stands in was never committed, and is not told of by what is assigned.
+    /// Notes that slots are to hear which of the releases that they hold nobody vouches for: those that
+    /// are no target of theirs, such as what they would go back to, are not told of by what is assigned.
+    /// Told each time as a whole, none included: a list may name again what another one did not. Where it
+    /// is not known, what slots were told before holds.
     fn disown(&mut self) {
-        self.disowned = self.believed.disowned.clone();
+        if self.believed.disowned.is_some() {
+            self.undisowned = self.slots.keys().cloned().collect();
+        }
     }
 
     /// Notes which slots are to hold nothing any more.
@@ -615,10 +622,6 @@ impl Driver {
 
     /// Tells the slots, as far as they listen.
     fn tell(&mut self) {
-        self.disowned.retain(|slot, withdrawn| {
-            let order = Order::Withdrawn(withdrawn.clone());
-            self.slots.get(slot).is_some_and(|way| way.try_send(order).is_err())
-        });
         for (slot, word) in std::mem::take(&mut self.untold) {
             let way = self.slots.get(&slot);
             let order = match word.clone() {
@@ -636,6 +639,13 @@ impl Driver {
             let list = if heard { &mut self.told } else { &mut self.untold };
             list.insert(slot, word);
         }
+        // After what is assigned: a slot takes for vouched for what it is told to hold.
+        let Some(disowned) = &self.believed.disowned else { return };
+        self.undisowned.retain(|slot| {
+            let releases = disowned.get(slot).cloned().unwrap_or_default();
+            let heard = |way: &mpsc::Sender<_>| way.try_send(Order::Disowned(releases)).is_ok();
+            self.untold.contains_key(slot) || !self.slots.get(slot).is_none_or(heard)
+        });
     }
 
     /// Says what people should know.

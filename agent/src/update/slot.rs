@@ -1,6 +1,7 @@
 //! The driver of one slot: journals what the engine decides, carries it out, and tells the engine
 //! what came of it.
 
+use crate::update::acceptance::Disowned;
 use crate::update::blobs::Blobs;
 use crate::update::download::Registry;
 use crate::update::garbage;
@@ -47,6 +48,8 @@ pub enum Order {
     Assigned(Assigned),
     /// A release that it was to hold is nobody's any more.
     Withdrawn(Withdrawn),
+    /// Of all releases that it holds, those for which nobody vouches.
+    Disowned(Disowned),
 }
 
 /// What the director says of a slot.
@@ -210,6 +213,11 @@ impl<H: Hands> SlotDriver<H> {
                 let release = release.digest;
                 self.ordered.take_if(|(held, _)| held.target.release.digest == release);
                 self.apply(Event::Withdrawn { release, reason }).await;
+            }
+            Order::Disowned(releases) => {
+                let disowned = |target: &Target| releases.contains_key(&target.release.digest);
+                self.ordered.take_if(|(held, _)| disowned(&held.target));
+                self.apply(Event::Disowned { releases }).await;
             }
         }
     }

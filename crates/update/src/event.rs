@@ -3,6 +3,7 @@
 use crate::{Tally, Target};
 use lineside_bundle::Digest;
 use lineside_rules::{ShadowLimits, ShadowObservation, TrialLimits, Verdict};
+use std::collections::BTreeMap;
 
 /// Something that happened. Answers to effects carry the digest of the release that they are about,
 /// because another one may have been assigned meanwhile.
@@ -19,13 +20,19 @@ pub enum Event {
         /// The number below which no slot of this device accepts a release of the target's bundle.
         floor: u64,
     },
-    /// Nobody vouches for the release in this slot any more, or nobody wants it there: it was taken off
-    /// the list, its keys were replaced, the slot was unassigned. May be told again.
+    /// Nobody wants the release in this slot any more, which was to hold it: it was unassigned, or what
+    /// was assigned is not vouched for. Takes no way back away. May be told again.
     Withdrawn {
         /// Which release.
         release: Digest,
         /// Why, for people: what follows "because".
         reason: String,
+    },
+    /// Of all that the slot holds, nobody vouches for these releases: they were taken off the list of
+    /// releases, or its keys were replaced. In the place of whatever was told of that before.
+    Disowned {
+        /// Which releases, and why, for people: what follows "because".
+        releases: BTreeMap<Digest, String>,
     },
     /// All blobs of the release are on disk, verified.
     Downloaded {

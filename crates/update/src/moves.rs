@@ -9,6 +9,7 @@ use crate::{
     Blocked, Effect, Installed, Phase, ReportKind, SlotState, Starts, Tally, Target, Trial,
 };
 use lineside_bundle::{Digest, ReleaseId};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Failures in a row after which the slot goes back from its active release to the previous one.
@@ -78,6 +79,7 @@ impl SlotState {
     /// What runs already stays, whatever floor another slot has brought to the device.
     pub(crate) fn assign(&mut self, target: Target, floor: u64) -> Vec<Effect> {
         let release = &target.release;
+        self.withdrawn = None;
         self.disowned.remove(&release.digest);
         self.blocked.retain(|digest, _| *digest == release.digest);
         self.approved = self.approved.filter(|digest| *digest == release.digest);
@@ -167,9 +169,31 @@ impl SlotState {
         }
     }
 
-    /// Leaves `release`, for which nobody vouches any more, where it is on its way; nothing of it stays
-    /// on the route, not even for want of another. What was committed goes on running, and says so.
+    /// Leaves `release`, which nobody wants here any more, where it is on its way. What was committed
+    /// goes on running, and says so.
     pub(crate) fn withdraw(&mut self, release: Digest, reason: String) -> Vec<Effect> {
+        let effects = self.let_go(release, &reason);
+        self.withdrawn = Some((release, reason));
+        effects
+    }
+
+    /// Takes note for which of the releases that the slot holds nobody vouches any more, in the place of
+    /// what was known of that.
+    ///
+    /// None of them comes on the route by itself from now on. What is on its way is left. The release that
+    /// was replaced is [no way back](SlotState::usable_previous) as long as that is so. Only the active one
+    /// goes on running: to stop what runs is for people, who assign another.
+    pub(crate) fn disown(&mut self, releases: BTreeMap<Digest, String>) -> Vec<Effect> {
+        let left = releases.iter().flat_map(|(release, why)| self.let_go(*release, why));
+        let effects = left.collect();
+        self.disowned = releases;
+        self.forget_disowned();
+        effects
+    }
+
+    /// Leaves `release` where it is on its way; nothing of it stays on the route, not even for want of
+    /// another.
+    fn let_go(&mut self, release: Digest, reason: &str) -> Vec<Effect> {
         self.approved = self.approved.filter(|digest| *digest != release);
         let mut effects = Vec::new();
         if let Some(stand_in) = self.stand_in.take_if(|stand_in| stand_in.release.is(&release)) {
@@ -183,12 +207,8 @@ impl SlotState {
         }
         let candidate = self.candidate().filter(|candidate| candidate.digest == release).cloned();
         if let Some(candidate) = candidate.filter(|_| !self.is_active(&release)) {
-            effects.extend(self.leave(&reason));
+            effects.extend(self.leave(reason));
             effects.extend(self.still_vacant(&candidate));
-        }
-        let kept = |held: &Option<Installed>| held.as_ref().is_some_and(|held| held.is(&release));
-        if kept(&self.active) || kept(&self.previous) {
-            self.disowned.insert(release, reason);
         }
         effects
     }

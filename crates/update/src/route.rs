@@ -41,9 +41,9 @@ impl SlotState {
     /// Counts a failure of what holds the route outside of a trial.
     ///
     /// After [`FAILURES_MAX`] in a row the slot goes back to the previous release, once that is known to
-    /// be whole on disk. Where there is none the active one stays: a release that answers between its
-    /// crashes is worth more than none, and the plant gets the fail-safe output meanwhile. What only
-    /// stands in does not stay.
+    /// be whole on disk. Where there is none, or nobody vouches for it, the active one stays: a release
+    /// that answers between its crashes is worth more than none, and the plant gets the fail-safe output
+    /// meanwhile. What only stands in does not stay.
     pub(crate) fn fail(&mut self, reason: String) -> Vec<Effect> {
         let Some(holder) = self.holder().cloned() else { return vec![] };
         self.failing.count = self.failing.count.saturating_add(1);
@@ -51,7 +51,11 @@ impl SlotState {
         let count = self.failing.count;
         let mut effects = Vec::new();
         if count == 1 || count.is_multiple_of(FAILURES_MAX) {
-            let text = format!("worker of {}, failure {count} in a row: {reason}", holder.release);
+            let mut text =
+                format!("worker of {}, failure {count} in a row: {reason}", holder.release);
+            if let Some((previous, why)) = self.disowned_previous().filter(|_| count > 1) {
+                text += &format!("; there is no way back to {}, because {why}", previous.release);
+            }
             effects.push(self.report(ReportKind::WorkerFailed, &holder.release, text));
         }
         if count < FAILURES_MAX {
@@ -172,9 +176,9 @@ impl SlotState {
             [put_off, self.go_on_uncompared(&text)].concat()
         };
         match self.phase {
-            // Nobody vouches for it, and another one runs: what has rotted stays away.
+            // Nobody wants it here, and another one runs: what has rotted stays away.
             Phase::Idle
-                if self.disowned.contains_key(&holder.release.digest)
+                if self.why_unwanted(&holder.release.digest).is_some()
                     && !self.is_active(&holder.release.digest) => {}
             Phase::Idle => {
                 let told = effects.iter().any(|effect| matches!(effect, Effect::Report(_)));

@@ -162,7 +162,10 @@ pub struct SlotState {
     pub(crate) phase: Phase,
     /// The release that a person has approved last.
     pub(crate) approved: Option<Digest>,
-    /// Of what the slot holds, that for which nobody vouches any more, and why.
+    /// What the slot was to hold, as long as nothing is assigned to it since, and why.
+    pub(crate) withdrawn: Option<(Digest, String)>,
+    /// Of the releases that were committed here and are kept, those for which nobody vouches any more,
+    /// and why.
     pub(crate) disowned: BTreeMap<Digest, String>,
     pub(crate) blocked: BTreeMap<Digest, Blocked>,
     pub(crate) floors: BTreeMap<BundleName, u64>,
@@ -293,15 +296,22 @@ impl SlotState {
 
     /// One sentence on what is going on, or on why the last release was not kept.
     pub fn note(&self) -> String {
-        let news = self.told();
-        let active = self.active();
-        match active.and_then(|active| Some((active, self.disowned.get(&active.release.digest)?))) {
-            None => news,
-            Some((active, why)) => {
-                let runs = format!("{} goes on running, though {why}", active.release);
-                if news.is_empty() { runs } else { format!("{runs}; {news}") }
-            }
-        }
+        let news = Some(self.told()).filter(|news| !news.is_empty());
+        let runs = self.active().and_then(|active| {
+            let why = self.why_unwanted(&active.release.digest)?;
+            Some(format!("{} goes on running, though {why}", active.release))
+        });
+        let back = self.disowned_previous().map(|(previous, why)| {
+            format!("there is no way back to {}, because {why}", previous.release)
+        });
+        [runs, back, news].into_iter().flatten().collect::<Vec<_>>().join("; ")
+    }
+
+    /// Why nobody wants `release` here, where that is so: nobody vouches for it, or the slot is to hold
+    /// it no longer.
+    pub(crate) fn why_unwanted(&self, release: &Digest) -> Option<&str> {
+        let withdrawn = self.withdrawn.as_ref().filter(|(withdrawn, _)| withdrawn == release);
+        self.disowned.get(release).or(withdrawn.map(|(_, why)| why)).map(String::as_str)
     }
 
     fn told(&self) -> String {

@@ -58,10 +58,24 @@ impl SlotState {
     }
 
     /// The previous release, unless something is known against it. That it may not be assigned is
-    /// nothing: nobody takes the way back away by an assignment that is refused.
-    fn usable_previous(&self) -> Option<&Installed> {
+    /// nothing: nobody takes the way back away by an assignment that is refused, or by none.
+    ///
+    /// One for which nobody vouches is no way back, whatever becomes of the active release: it may be
+    /// the very release for whose sake keys were replaced, and a slot must not bring that back by itself,
+    /// with nobody there to see it. The active one is tried on instead, and fetched again where it is
+    /// damaged; between its attempts the plant has the fail-safe output, and people are told. A release
+    /// with which nobody agrees is not better than that. It is kept on disk all the same: people may sign
+    /// a list that names it again, and then the way back is there again.
+    pub(crate) fn usable_previous(&self) -> Option<&Installed> {
         let blocked = |held: &Installed| self.blocked.get(&held.release.digest);
-        self.previous.as_ref().filter(|held| blocked(held).is_none_or(|it| it.attempts == 0))
+        let previous = self.previous.as_ref().filter(|_| self.disowned_previous().is_none());
+        previous.filter(|held| blocked(held).is_none_or(|it| it.attempts == 0))
+    }
+
+    /// The previous release, if nobody vouches for it, and why.
+    pub(crate) fn disowned_previous(&self) -> Option<(&Installed, &str)> {
+        let previous = self.previous.as_ref()?;
+        Some((previous, self.disowned.get(&previous.release.digest)?))
     }
 
     /// Whether there is a way back, as far as is known.

@@ -70,6 +70,7 @@ pub fn step(mut slot: SlotState, event: Event, ran: Duration) -> (SlotState, Vec
         (_, Assigned { target, floor }) => slot.assign(target, floor),
         (_, Approved { release }) => slot.approve(release),
         (_, Withdrawn { release, reason }) => slot.withdraw(release, reason),
+        (_, Disowned { releases }) => slot.disown(releases),
         (_, BelowFloor { release, reason }) => slot.refuse_below_floor(&release, reason),
         (_, Remembered { release, done }) if slot.is_active(&release) => {
             slot.remember(release, done);

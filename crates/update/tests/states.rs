@@ -46,6 +46,11 @@ fn assigned(version: &str) -> Event {
     Event::Assigned { target: target(version), floor: 0 }
 }
 
+fn disowned(version: &str) -> Event {
+    let why = "nobody vouches for it".to_owned();
+    Event::Disowned { releases: [(digest(version), why)].into() }
+}
+
 fn staged(policy: ShadowLimits, release: Digest) -> Event {
     let (limits, shadow) = (Box::default(), Box::default());
     Event::Staged { release, limits, shadow, policy, took: String::new() }
@@ -87,7 +92,10 @@ fn events() -> Vec<(&'static str, u32, Event)> {
         ("another release is assigned", 1, assigned(OTHER)),
         ("the candidate is assigned (again)", 1, assigned(CANDIDATE)),
         ("the active release is assigned", 1, assigned(ACTIVE)),
-        ("the candidate is withdrawn", 1, Withdrawn { release, reason: reason() }),
+        ("the candidate is unassigned", 1, Withdrawn { release, reason: reason() }),
+        ("nobody vouches for the candidate", 1, disowned(CANDIDATE)),
+        ("nobody vouches for the active release", 1, disowned(ACTIVE)),
+        ("nobody vouches for the previous release", 1, disowned(PREVIOUS)),
         ("a floor has risen above the candidate", 1, BelowFloor { release, reason: reason() }),
         ("a person approves the candidate", 1, Approved { release }),
         ("downloaded", 1, Downloaded { release, how: String::new() }),
@@ -168,6 +176,7 @@ fn is_listed(event: &Event) -> bool {
         | Stopped
         | Assigned { .. }
         | Withdrawn { .. }
+        | Disowned { .. }
         | BelowFloor { .. }
         | Remembered { .. }
         | Downloaded { .. }
@@ -229,6 +238,7 @@ fn places() -> Vec<(&'static str, &'static str, SlotState)> {
     let failing = after(idle.clone(), (0..FAILURES_MAX).map(|_| died.clone()));
     let rotten = Event::Damaged { release: digest(PREVIOUS), reason: reason() };
     let rotten = after(failing.clone(), [rotten]);
+    let orphaned = after(failing.clone(), [disowned(PREVIOUS)]);
     let unfit = after(downloading.clone(), [unfit()]);
     let alone = after(after(vacant.clone(), way(ACTIVE)), [assigned(CANDIDATE)]);
     let mending = after(alone, [Event::Damaged { release: digest(ACTIVE), reason: reason() }]);
@@ -245,6 +255,12 @@ fn places() -> Vec<(&'static str, &'static str, SlotState)> {
             "the active release has failed five times in a row, and the previous one is damaged and \
              fetched again",
             rotten,
+        ),
+        (
+            "Idle, with a way back that nobody vouches for",
+            "the active release has failed five times in a row, and the list of releases names the \
+             previous one no longer",
+            orphaned,
         ),
         (
             "Idle, the candidate blocked",

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 /// A broken table, and the promise that it breaks.
-pub const BREAKAGES: [(&str, Promise, Step); 25] = [
+pub const BREAKAGES: [(&str, Promise, Step); 28] = [
     ("a start forgets the active release", Promise::OldOrNew, forgets_what_it_had),
     ("checks are not replayed", Promise::OldOrNew, skips_checks),
     ("a candidate is committed at once", Promise::BadGoesBack, commits_at_once),
@@ -35,6 +35,9 @@ pub const BREAKAGES: [(&str, Promise, Step); 25] = [
     ("nothing is tried again", Promise::Rest, tries_once),
     ("nothing is reconsidered", Promise::Rest, reconsiders_nothing),
     ("what rots waits for what never comes", Promise::GoesOnAnswering, mends_last),
+    ("the way back is not looked at", Promise::GoesOnAnswering, goes_back_unseen),
+    ("nothing answers meanwhile", Promise::GoesOnAnswering, lets_nothing_answer_meanwhile),
+    ("a slot goes back to what nobody vouches for", Promise::Vouched, goes_back_to_anything),
 ];
 
 type Stepped = (SlotState, Vec<Effect>);
@@ -272,4 +275,33 @@ fn mends_last(slot: SlotState, event: Event, ran: Duration) -> Stepped {
         return (edited(&slot, |state| state["failing"]["mending"] = json!(false)), effects);
     }
     (slot, effects)
+}
+
+fn goes_back_unseen(slot: SlotState, event: Event, ran: Duration) -> Stepped {
+    let (slot, mut effects) = step(slot, event, ran);
+    let looked_at = effects.iter().find_map(|effect| match effect {
+        Effect::Verify(held) => Some(held.release.digest),
+        _ => None,
+    });
+    let Some(release) = looked_at else { return (slot, effects) };
+    effects.retain(|effect| !matches!(effect, Effect::Verify(_)));
+    let (slot, more) = step(slot, Event::Whole { release }, Duration::ZERO);
+    (slot, [effects, more].concat())
+}
+
+fn lets_nothing_answer_meanwhile(slot: SlotState, event: Event, ran: Duration) -> Stepped {
+    let (slot, mut effects) = step(slot, event, ran);
+    effects.retain(|effect| !matches!(effect, Effect::RunMeanwhile(_)));
+    (slot, effects)
+}
+
+fn goes_back_to_anything(slot: SlotState, event: Event, ran: Duration) -> Stepped {
+    let previous = slot.previous().map(|held| held.release.digest);
+    let (slot, effects) = step(slot, event, ran);
+    let forgets = |state: &mut Value| {
+        if let (Some(previous), Some(disowned)) = (previous, state["disowned"].as_object_mut()) {
+            disowned.remove(&previous.to_string());
+        }
+    };
+    (edited(&slot, forgets), effects)
 }

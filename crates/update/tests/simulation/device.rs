@@ -33,6 +33,10 @@ pub struct Device {
     // On disk.
     journal: SlotState,
     accepted: Option<usize>,
+    /// What was accepted last is wanted no longer.
+    withdrawn: bool,
+    /// What the newest list of releases names no longer.
+    unlisted: BTreeSet<Digest>,
     whole: BTreeSet<Digest>,
     full: bool,
     // In memory.
@@ -72,10 +76,16 @@ pub struct Device {
     comparison: Option<(Digest, Option<Digest>, u64)>,
     /// What goes on uncompared, because what it was to be compared with could not be put on the route.
     excused: Option<Digest>,
-    /// What was found whole on disk last; it may rot before it is read again.
+    /// The same as the journal has it.
+    excused_before: Option<Digest>,
+    /// What was told to be whole on disk last; it may have rotten since.
     looked_at: Option<Digest>,
     /// Time in which frames came since somebody began to be compared or tried.
     fed: Duration,
+    /// That for which nobody vouches, as far as the slot has been told.
+    disowned: BTreeSet<Digest>,
+    /// What was active when the slot was told so, and has been active since.
+    runs_on: Option<Digest>,
     pub reports: u64,
     pub log: Option<Vec<String>>,
 }
@@ -93,6 +103,8 @@ impl Device {
             documents: Vec::new(),
             journal: SlotState::default(),
             accepted: None,
+            withdrawn: false,
+            unlisted: BTreeSet::new(),
             whole: BTreeSet::new(),
             full: false,
             state: SlotState::default(),
@@ -122,8 +134,11 @@ impl Device {
             deaths: BTreeMap::new(),
             comparison: None,
             excused: None,
+            excused_before: None,
             looked_at: None,
             fed: Duration::ZERO,
+            disowned: BTreeSet::new(),
+            runs_on: None,
             reports: 0,
             log: None,
         }
@@ -140,15 +155,23 @@ impl Device {
                 self.publish(release, approved, floor);
             }
             Happening::Deliver { back, .. } => self.deliver(back)?,
-            Happening::Withdraw { .. } => self.withdraw()?,
+            Happening::List { release, named, .. } => self.list(release, named)?,
+            Happening::Unassign { .. } => self.unassign()?,
             Happening::Retell { .. } => self.retell()?,
             Happening::Carry { fault, .. } => self.carry_out_one(fault)?,
             Happening::Answer { which, .. } => self.answer(which)?,
             Happening::Run { seconds, frames, .. } => self.run(seconds, frames)?,
-            Happening::Die { release, .. } => {
+            Happening::Update { release, .. } => {
+                self.publish(release, true, 0);
+                self.deliver(0)?;
+                self.quiet()?;
+            }
+            Happening::Die { release, times, .. } => {
                 let named = release.map(|index| self.releases[index].target.release.digest);
                 if let Some(release) = named.or(self.route) {
-                    self.feed(Event::WorkerFailed { release, reason: "it died".into() }, 0)?;
+                    for _ in 0..times {
+                        self.feed(Event::WorkerFailed { release, reason: "it died".into() }, 0)?;
+                    }
                 }
             }
             Happening::Cut { .. } => self.power_cut()?,
@@ -164,10 +187,9 @@ impl Device {
                 self.against = against.map(|reason| (format!("reason {reason}"), late));
             }
             Happening::Rot { release, .. } => {
-                let release = self.releases[release].target.release.digest;
-                if self.whole.remove(&release) {
-                    self.rotten.insert(release);
-                }
+                let named = release.map(|index| self.releases[index].target.release.digest);
+                let rotten = named.or(of(self.state.previous()));
+                self.rotten.extend(rotten.filter(|release| self.whole.remove(release)));
             }
             Happening::Policy { frames, asks, .. } => {
                 let agreement_min = frames.map(|_| 0.9);
@@ -191,7 +213,9 @@ impl Device {
         if self.full || self.accepted.is_some_and(|accepted| version <= accepted) {
             return Ok(());
         }
-        self.accepted = Some(version);
+        // Nothing is accepted that the list does not name.
+        self.unlisted.remove(&self.documents[version].target.release.digest);
+        (self.accepted, self.withdrawn) = (Some(version), false);
         self.retell()
     }
 
@@ -202,21 +226,46 @@ impl Device {
 
     /// Whether what is wanted was refused on a device such as this one no longer is.
     fn may_run_now(&self) -> bool {
-        let Some(version) = self.accepted else { return false };
+        let Some(version) = self.accepted.filter(|_| !self.withdrawn) else { return false };
         let release = &self.documents[version].target.release;
         let mut blocked = self.state.blocked().filter(|blocked| blocked.release == *release);
         blocked.any(|blocked| blocked.facts.is_some_and(|facts| facts != self.facts()))
     }
 
-    fn withdraw(&mut self) -> Kept {
-        let Some(version) = self.accepted else { return Ok(()) };
-        let release = self.documents[version].target.release.digest;
-        self.approvals.remove(&release);
-        self.feed(Event::Withdrawn { release, reason: "nobody vouches for it".into() }, 0)
+    /// Another list of releases comes. A disk that takes nothing does not keep it, so it is not believed.
+    fn list(&mut self, release: Option<usize>, named: bool) -> Kept {
+        let assigned = self.accepted.map(|version| self.documents[version].target.release.digest);
+        let release = release.map(|index| self.releases[index].target.release.digest);
+        let Some(release) = release.or(assigned).filter(|_| !self.full) else { return Ok(()) };
+        if named {
+            self.unlisted.remove(&release);
+        } else {
+            self.unlisted.insert(release);
+            self.withdrawn |= assigned == Some(release);
+        }
+        self.tell()
+    }
+
+    fn unassign(&mut self) -> Kept {
+        self.withdrawn |= self.accepted.is_some() && !self.full;
+        self.tell()
+    }
+
+    /// Tells the slot what has changed for it: nothing where that is still assigned.
+    fn tell(&mut self) -> Kept {
+        if let Some(version) = self.accepted.filter(|_| self.withdrawn) {
+            let release = self.documents[version].target.release.digest;
+            self.approvals.remove(&release);
+            self.feed(Event::Withdrawn { release, reason: "nobody wants it".into() }, 0)?;
+        }
+        let kept = self.journal.kept().map(|release| release.digest);
+        let disowned = kept.filter(|release| self.unlisted.contains(release));
+        let releases = disowned.map(|release| (release, "nobody vouches for it".into())).collect();
+        self.feed(Event::Disowned { releases }, 0)
     }
 
     fn retell(&mut self) -> Kept {
-        let Some(version) = self.accepted else { return Ok(()) };
+        let Some(version) = self.accepted.filter(|_| !self.withdrawn) else { return self.tell() };
         let Document { target, approved, floor } = self.documents[version].clone();
         let release = target.release.digest;
         if self.may_run_now() {
@@ -234,7 +283,7 @@ impl Device {
             self.approvals.insert(release);
             self.feed(Event::Approved { release }, 0)?;
         }
-        Ok(())
+        self.tell()
     }
 
     /// The driver's part: the state is on disk before any effect is carried out, unless that only puts
@@ -246,6 +295,7 @@ impl Device {
         let passed = Duration::from_secs(seconds);
         let (state, effects) = step(before.clone(), event.clone(), passed);
         self.state = state;
+        self.note_vouched(&before, &event);
         self.log_step(&event, &effects);
         self.effects.extend(effects);
         self.check_step(&before, &event)?;
@@ -265,6 +315,7 @@ impl Device {
         let only_progress = self.state.differs_only_in_progress(&self.journal);
         if !only_progress && !self.full {
             self.journal = self.state.clone();
+            self.excused_before = self.excused;
         }
         only_progress || !self.full
     }
@@ -319,7 +370,6 @@ impl Device {
             Effect::Verify(held) => {
                 let release = held.release.digest;
                 let answer = self.damaged(release, fault).unwrap_or(Event::Whole { release });
-                self.looked_at = matches!(answer, Event::Whole { .. }).then_some(release);
                 self.answers.push_back(answer);
                 Ok(())
             }
@@ -355,7 +405,6 @@ impl Device {
             _ => {
                 self.whole.insert(release);
                 self.rotten.remove(&release);
-                self.looked_at = Some(release);
                 Event::Downloaded { release, how: String::new() }
             }
         };
@@ -530,6 +579,15 @@ impl Device {
         }
         let index = which % self.answers.len();
         let Some(answer) = self.answers.remove(index) else { return Ok(()) };
+        match &answer {
+            Event::Whole { release } | Event::Downloaded { release, .. } => {
+                self.looked_at = Some(*release);
+            }
+            Event::Damaged { release, .. } => {
+                self.looked_at.take_if(|whole| whole == release);
+            }
+            _ => {}
+        }
         if let Event::Downloaded { release, .. }
         | Event::DownloadFailed { release, .. }
         | Event::Staged { release, .. }
@@ -694,6 +752,10 @@ impl Device {
     pub fn power_cut(&mut self) -> Kept {
         self.say(|| "  the power goes".into());
         self.state = self.journal.clone();
+        self.excused = self.excused_before;
+        // It is told again what it was told before.
+        self.disowned.clear();
+        self.runs_on = None;
         self.effects.clear();
         self.answers.clear();
         (self.route, self.beside, self.job) = (None, None, None);
@@ -723,8 +785,26 @@ impl Device {
         self.published(release).nature
     }
 
+    /// Takes note of what the slot knows of who vouches for what.
+    fn note_vouched(&mut self, before: &SlotState, event: &Event) {
+        match event {
+            Event::Disowned { releases } => {
+                self.disowned = releases.keys().copied().collect();
+                self.runs_on = of(before.active()).filter(|held| self.disowned.contains(held));
+            }
+            Event::Assigned { target, .. } => {
+                self.disowned.remove(&target.release.digest);
+            }
+            _ => {}
+        }
+        if self.active() != of(before.active()) {
+            self.runs_on = None;
+        }
+    }
+
     fn note_fault(&mut self, event: &Event) {
         match event {
+            Event::Disowned { releases } => self.faults.extend(releases.keys()),
             Event::RunFailed { release, .. }
             | Event::Interrupted { release, .. }
             | Event::Damaged { release, .. }

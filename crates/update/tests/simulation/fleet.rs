@@ -16,10 +16,12 @@ fn device_of(happening: Happening) -> usize {
     match happening {
         Happening::Assign { device, .. }
         | Happening::Deliver { device, .. }
-        | Happening::Withdraw { device }
+        | Happening::List { device, .. }
+        | Happening::Unassign { device }
         | Happening::Retell { device }
         | Happening::Carry { device, .. }
         | Happening::Answer { device, .. }
+        | Happening::Update { device, .. }
         | Happening::Run { device, .. }
         | Happening::Die { device, .. }
         | Happening::Cut { device }

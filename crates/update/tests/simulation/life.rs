@@ -4,7 +4,7 @@
 use crate::dice::Dice;
 use lineside_bundle::{Digest, ReleaseId};
 use lineside_rules::{Decide, ShadowLimits};
-use lineside_update::Target;
+use lineside_update::{FAILURES_MAX, Target};
 
 /// Devices of a fleet.
 pub const DEVICES: usize = 2;
@@ -70,8 +70,15 @@ pub enum Happening {
         device: usize,
         back: usize,
     },
-    /// Nobody vouches any more for what was accepted last.
-    Withdraw {
+    /// A list of releases reaches the device that names this one no longer, or names it again; or what
+    /// was accepted last.
+    List {
+        device: usize,
+        release: Option<usize>,
+        named: bool,
+    },
+    /// Nothing is assigned to the slot any more.
+    Unassign {
         device: usize,
     },
     /// The same assignment is told to the slot once more.
@@ -94,10 +101,17 @@ pub enum Happening {
         seconds: u64,
         frames: u64,
     },
-    /// The worker on the route dies, or one that is long gone.
+    /// A release is assigned, approved and delivered, and for a while one thing follows the other as it
+    /// should: much has been committed before something goes wrong.
+    Update {
+        device: usize,
+        release: usize,
+    },
+    /// The worker on the route dies, or one that is long gone; perhaps again and again.
     Die {
         device: usize,
         release: Option<usize>,
+        times: u32,
     },
     /// The power goes, and comes back.
     Cut {
@@ -124,10 +138,11 @@ pub enum Happening {
         device: usize,
         up: bool,
     },
-    /// What lies on the disk rots, whether anybody looks at it or not.
+    /// What lies on the disk rots, whether anybody looks at it or not: this release, or what the slot
+    /// would go back to.
     Rot {
         device: usize,
-        release: usize,
+        release: Option<usize>,
     },
     /// The site wants releases to be compared otherwise than before.
     Policy {
@@ -229,6 +244,7 @@ fn softened(happening: Happening, dice: &mut Dice) -> Happening {
         Assign { device, release, approved, floor } => {
             return Assign { device, release: release % 3, approved, floor };
         }
+        Update { device, release } => return Update { device, release: release % 3 },
         Cut { device }
         | CutAtWrite { device }
         | Restart { device }
@@ -236,7 +252,8 @@ fn softened(happening: Happening, dice: &mut Dice) -> Happening {
         | Network { device, up: false }
         | Site { device, against: Some(_), .. }
         | Die { device, .. }
-        | Withdraw { device }
+        | List { device, .. }
+        | Unassign { device }
         | Rot { device, .. }
         | Carry { device, .. } => device,
         other => return other,
@@ -248,7 +265,7 @@ fn happening(dice: &mut Dice, releases: usize) -> Happening {
     use Happening::*;
     let device = dice.below(DEVICES as u64) as usize;
     let release = dice.below(releases as u64) as usize;
-    match dice.below(44) {
+    match dice.below(47) {
         0 => {
             let (approved, floor) = (dice.one_in(3), dice.below(4) * dice.below(2));
             Assign { device, release, approved, floor }
@@ -264,18 +281,26 @@ fn happening(dice: &mut Dice, releases: usize) -> Happening {
             let against = dice.one_in(2).then(|| dice.below(3) as u8);
             Site { device, against, late: dice.one_in(4) }
         }
-        10 => Die { device, release: dice.one_in(3).then_some(release) },
+        10 => {
+            let times = if dice.one_in(3) { FAILURES_MAX } else { 1 };
+            Die { device, release: dice.one_in(3).then_some(release), times }
+        }
         11..=18 => {
             // A device that was asleep for years has one long second.
             let seconds = dice.any(&[0, 1, 1, 5, 60, 700, 4000, u64::MAX]);
             Run { device, seconds, frames: dice.any(&[0, 1, 8, 30]) }
         }
-        43 => Rot { device, release },
+        43 => Rot { device, release: dice.one_in(2).then_some(release) },
         42 => {
             let frames = dice.one_in(2).then(|| 10 * (1 + dice.below(2)));
             Policy { device, frames, asks: dice.one_in(4) }
         }
-        41 => Withdraw { device },
+        45 | 46 => Update { device, release },
+        44 => Unassign { device },
+        41 => {
+            let release = dice.one_in(2).then_some(release);
+            List { device, release, named: dice.one_in(4) }
+        }
         40 => Grow { device, grown: dice.one_in(2) },
         19..=27 => Answer { device, which: dice.below(4) as usize },
         _ => {

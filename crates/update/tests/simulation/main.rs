@@ -217,7 +217,7 @@ fn an_update_survives_whatever_happens_at_any_one_of_its_steps() {
         vec![Network { device, up: false }, carry(Fault::Nothing), Network { device, up: true }],
         vec![Retell { device }, Deliver { device, back: 1 }],
         vec![Run { device, seconds: u64::MAX, frames: 0 }],
-        vec![Die { device, release: None }; 3],
+        vec![Die { device, release: None, times: 3 }],
     ] {
         let mut steps = 0;
         loop {

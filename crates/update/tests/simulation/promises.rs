@@ -31,7 +31,8 @@ pub enum Promise {
     Consent,
     /// A release that a person has to approve waits for a person, and for an approval of this one.
     Approval,
-    /// What nobody vouches for is left at once, wherever it is on its way.
+    /// What nobody vouches for is left at once, wherever it is on its way, and does not come back by
+    /// itself; only what is active by then goes on running.
     Vouched,
     /// Whoever goes back to a release that was committed here waits for nobody.
     WayBack,

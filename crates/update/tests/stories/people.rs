@@ -70,8 +70,9 @@ fn a_shadow_that_was_passed_waits_for_a_person_where_somebody_asks_for_one() {
 }
 
 #[test]
-fn what_nobody_vouches_for_any_more_is_left_wherever_it_is_and_may_come_again() {
-    insta::assert_snapshot!(replay("install A | assign B | withdrawn B | withdrawn B | boot | assign B | downloaded B | withdrawn B | assign B | downloaded B | staged B shadow | withdrawn B | assign B | downloaded B | staged B | withdrawn B | assign B | downloaded B | staged B | consent B | withdrawn B | boot"), @r"
+fn what_nobody_wants_any_more_is_left_wherever_it_is_and_may_come_again() {
+    let unassigned = "install A | assign B | withdrawn B | withdrawn B | boot | assign B | downloaded B | withdrawn B | assign B | downloaded B | staged B shadow | withdrawn B | assign B | downloaded B | staged B | withdrawn B | assign B | downloaded B | staged B | consent B | withdrawn B | boot";
+    insta::assert_snapshot!(replay(unassigned), @r"
     install A      A/- idle           [Committed Collect]
     assign B       A/- downloading B  [Assigned Download(B)]
     withdrawn B    A/- idle           [Cancelled Collect]
@@ -95,6 +96,9 @@ fn what_nobody_vouches_for_any_more_is_left_wherever_it_is_and_may_come_again() 
     withdrawn B    A/- idle           [Run(A) TrialCancelled Collect]
     boot           A/- idle           [Run(A) Collect]
     ");
+    // Nor what is assigned still, and nobody vouches for.
+    let disowned = replay(&unassigned.replace("withdrawn B", "disowned B"));
+    assert_eq!(disowned.replace("disowned B ", "withdrawn B"), replay(unassigned));
     // Not even for want of another does it stay on the route.
     let first = replay("assign A | downloaded A | staged A | consent A | withdrawn A");
     assert!(
@@ -102,13 +106,13 @@ fn what_nobody_vouches_for_any_more_is_left_wherever_it_is_and_may_come_again() 
         "{first}"
     );
     // Nor does what only stands in.
-    let stands_in = "assign A | downloaded A | staged A | consent A | assign B | withdrawn A";
+    let stands_in =
+        replay("assign A | downloaded A | staged A | consent A | assign B | disowned A");
     assert!(
-        replay(stands_in).ends_with(
-            "withdrawn A    -/- downloading B  [Vacate TrialCancelled Vacant Collect]\n"
+        stands_in.ends_with(
+            "disowned A     -/- downloading B  [Vacate TrialCancelled Vacant Collect]\n"
         ),
-        "{}",
-        replay(stands_in)
+        "{stands_in}"
     );
     // An approval does not survive it, and another release is none of its business.
     let again = "approve B | withdrawn B | assign B | downloaded B | staged B ask | withdrawn C";
@@ -118,23 +122,32 @@ fn what_nobody_vouches_for_any_more_is_left_wherever_it_is_and_may_come_again() 
 }
 
 #[test]
-fn what_was_committed_goes_on_running_when_nobody_vouches_for_it_and_says_so() {
-    let withdrawn = "install A | install B | withdrawn B";
-    assert!(replay(withdrawn).ends_with("withdrawn B    B/A idle           []\n"));
-    assert_eq!(note(withdrawn), "pump vB goes on running, though nobody vouches for it");
-    // What rots then is not fetched again, where another one runs.
-    let rotten = replay(&format!("{withdrawn} | boot | damaged B | withdrawn B | boot"));
-    assert!(
-        rotten.ends_with(
-            "damaged B      A/- idle           [Run(A) WorkerFailed]\n\
-             withdrawn B    A/- idle           []\n\
-             boot           A/- idle           [Run(A) Collect]\n"
-        ),
-        "{rotten}"
-    );
-    let alone = replay("install A | withdrawn A | boot | damaged A");
-    assert!(alone.ends_with("A/- downloading A  [WorkerFailed Vacate Download(A)]\n"), "{alone}");
-    assert_eq!(note(&format!("{withdrawn} | assign B")), "");
+fn what_was_committed_goes_on_running_when_nobody_wants_it_and_says_so() {
+    for (word, why) in [("disowned", "nobody vouches for it"), ("withdrawn", "it is unassigned")] {
+        let unwanted = format!("install A | install B | {word} B");
+        assert!(replay(&unwanted).ends_with("B/A idle           []\n"));
+        assert_eq!(note(&unwanted), format!("pump vB goes on running, though {why}"));
+        // What rots then is not fetched again, where another one runs.
+        let rotten = replay(&format!("{unwanted} | boot | damaged B | {word} B | boot"));
+        assert!(
+            rotten.ends_with(&format!(
+                "damaged B      A/- idle           [Run(A) WorkerFailed]\n\
+                 {:14} A/- idle           []\n\
+                 boot           A/- idle           [Run(A) Collect]\n",
+                format!("{word} B")
+            )),
+            "{rotten}"
+        );
+        let alone = replay(&format!("install A | {word} A | boot | damaged A"));
+        assert!(
+            alone.ends_with("A/- downloading A  [WorkerFailed Vacate Download(A)]\n"),
+            "{alone}"
+        );
+        assert_eq!(note(&format!("{unwanted} | assign B")), "");
+        assert_eq!(note(&format!("{unwanted} | assign C")).contains(why), word == "disowned");
+    }
+    // People have signed a list that names it again.
+    assert_eq!(note("install A | install B | disowned B A | disowned"), "");
 }
 
 #[test]

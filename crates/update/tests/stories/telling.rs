@@ -34,7 +34,11 @@ fn events(line: &str) -> Vec<Event> {
             vec![Event::Assigned { target: target(b), floor: floor.parse().unwrap() }]
         }
         ["withdrawn", b] => {
-            vec![Event::Withdrawn { release: digest(b), reason: "nobody vouches for it".into() }]
+            vec![Event::Withdrawn { release: digest(b), reason: "it is unassigned".into() }]
+        }
+        ["disowned", all @ ..] => {
+            let releases = all.iter().map(|b| (digest(b), "nobody vouches for it".into()));
+            vec![Event::Disowned { releases: releases.collect() }]
         }
         ["below", b] => vec![Event::BelowFloor { release: digest(b), reason: reason() }],
         ["downloaded", b] => vec![Event::Downloaded { release: digest(b), how: String::new() }],
@@ -196,6 +200,23 @@ pub fn replay(story: &str) -> String {
 /// The note that people see at the end of a story.
 pub fn note(story: &str) -> String {
     play(story).0.note()
+}
+
+/// What is reported at the end of a story.
+pub fn said(story: &str) -> String {
+    let (before, last) = story.rsplit_once('|').unwrap();
+    let mut state = play(before).0;
+    let mut said = Vec::new();
+    for event in events(last.trim()) {
+        let (next, effects) = step(state, event, Duration::ZERO);
+        state = next;
+        said = effects;
+    }
+    let texts = said.into_iter().filter_map(|effect| match effect {
+        Effect::Report(report) => Some(report.text),
+        _ => None,
+    });
+    texts.collect::<Vec<_>>().join("\n")
 }
 
 pub fn floor(story: &str) -> u64 {

@@ -1,6 +1,6 @@
 //! The release that a slot goes back to by itself: looked at before it is needed.
 
-use crate::telling::{note, replay};
+use crate::telling::{note, replay, said};
 
 #[test]
 fn a_slot_goes_back_only_to_what_is_whole_and_keeps_what_answers_between_its_failures() {
@@ -89,6 +89,70 @@ fn a_floor_that_rises_elsewhere_does_not_take_the_way_back_away() {
     for way in ["", "| downloaded A", "| downloaded A | staged A"] {
         let way = back.replace("| below A", &format!("{way} | below A"));
         let told = replay(&format!("{way} | {five} | whole A"));
+        assert!(
+            told.ends_with("whole A        A/- idle           [Run(A) RolledBack Collect]\n"),
+            "{told}"
+        );
+    }
+}
+
+#[test]
+fn a_slot_never_goes_back_by_itself_to_what_nobody_vouches_for() {
+    let failing = "install A | install B | disowned A | died B | died B | died B | died B | died B";
+    insta::assert_snapshot!(replay(&format!("{failing} | whole A | 600s later tick | boot | damaged B | downloaded B | 600s later tick")), @r"
+    install A      A/- idle           [Committed Collect]
+    install B      B/A idle           [Committed Collect]
+    disowned A     B/A idle           []
+    died B         B/A idle           [WorkerFailed]
+    died B         B/A idle           []
+    died B         B/A idle           []
+    died B         B/A idle           []
+    died B         B/A idle           [WorkerFailed]
+    whole A        B/A idle           []
+    tick           B/A idle           []
+    boot           B/A idle           [Run(B) Collect]
+    damaged B      B/A downloading B  [WorkerFailed Vacate Download(B)]
+    downloaded B   B/A idle           [Downloaded Run(B)]
+    tick           B/A idle           []
+    ");
+    let why = "there is no way back to pump vA, because nobody vouches for it";
+    assert_eq!(note(failing), why);
+    assert_eq!(said(failing), format!("worker of pump vB, failure 5 in a row: some reason; {why}"));
+    // Nor if that is heard when it is about to, or fetches what it would go back to.
+    let five = ["died B"; 5].join(" | ");
+    let late = replay(&format!("install A | install B | {five} | disowned A | whole A"));
+    assert!(late.ends_with("whole A        B/A idle           []\n"), "{late}");
+    let fetched =
+        "install A | install B | 600s later tick | damaged A | disowned A | 5s later tick";
+    assert!(replay(fetched).ends_with("tick           B/A idle           []\n"));
+    // People sign a list that names it again: then it does.
+    let again = replay(&format!("{failing} | disowned B | died B | whole A"));
+    assert!(
+        again.ends_with("whole A        A/- idle           [Run(A) RolledBack Collect]\n"),
+        "{again}"
+    );
+    let fetched = replay(&format!("{fetched} | disowned | tick"));
+    assert!(fetched.ends_with("tick           B/A idle           [Download(A)]\n"), "{fetched}");
+}
+
+#[test]
+fn who_brings_back_what_nobody_vouched_for_assigns_it_by_a_list_that_names_it() {
+    insta::assert_snapshot!(replay("install A | install B | disowned A | assign A | downloaded A | staged A | passed A"), @r"
+    install A      A/- idle           [Committed Collect]
+    install B      B/A idle           [Committed Collect]
+    disowned A     B/A idle           []
+    assign A       B/A downloading A  [Assigned Download(A)]
+    downloaded A   B/A staging A      [Downloaded Stage(A)]
+    staged A       B/A trial A        [Staged TrialStarted Run(A) EndShadow]
+    passed A       A/B idle           [Committed Collect]
+    ");
+}
+
+#[test]
+fn who_unassigns_a_slot_takes_no_way_back_away() {
+    for unassigned in ["withdrawn B", "withdrawn A"] {
+        let five = ["died B"; 5].join(" | ");
+        let told = replay(&format!("install A | install B | {unassigned} | {five} | whole A"));
         assert!(
             told.ends_with("whole A        A/- idle           [Run(A) RolledBack Collect]\n"),
             "{told}"

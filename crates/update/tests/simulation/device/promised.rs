@@ -6,11 +6,13 @@ use crate::life::Nature;
 use crate::promises::{Kept, Promise, keep};
 use lineside_bundle::Digest;
 use lineside_rules::{Breach, Decide, Verdict};
-use lineside_update::{Effect, Event, Phase, SlotState};
+use lineside_update::{Blocked, Effect, Event, Phase, SlotState};
 use std::time::Duration;
 
 /// Steps of 400 s in which all is well: long enough for a day of trial after a day of shadow.
 const CALM_STEPS: usize = 900;
+/// Steps in which an update may come to its end, if nothing is in its way.
+const QUIET_STEPS: usize = 60;
 /// Steps after which a release that waits for others, or for readings, may be left alone.
 const LEFT_ALONE_STEPS: usize = 100;
 
@@ -63,15 +65,13 @@ impl Device {
         }
         if let Event::Withdrawn { release, .. } = event {
             keep(Promise::Vouched, is.1 != Some(*release) || is.2 == Some(*release), || {
-                format!(
-                    "nobody vouches for {}, and it goes on",
-                    self.published(*release).target.release
-                )
+                format!("nobody wants {}, and it goes on", self.published(*release).target.release)
             })?;
             keep(Promise::Vouched, is.3 != Some(*release), || {
-                "nobody vouches for it, and it stands in".into()
+                "nobody wants it, and it stands in".into()
             })?;
         }
+        self.check_vouched(is.1, is.3)?;
         if let Event::Staged { release, .. } = event
             && (was.0, was.1) == (2, Some(*release))
         {
@@ -132,6 +132,20 @@ impl Device {
         self.check_way_back(before, event)?;
         self.check_time(event, was.0, is.0)?;
         self.check_what_waits(event, was.0, is.0)
+    }
+
+    /// What nobody vouches for is in no state on its way to the route, nor on it, unless it was active
+    /// before that was known and has been since.
+    fn check_vouched(&self, candidate: Option<Digest>, stand_in: Option<Digest>) -> Kept {
+        let active = self.active();
+        let own = |release: &Digest| Some(*release) == active && self.runs_on == active;
+        let there = [active, candidate, stand_in].into_iter().flatten();
+        let disowned = there.filter(|release| self.disowned.contains(release));
+        let comes = disowned.filter(|release| !own(release)).next();
+        keep(Promise::Vouched, comes.is_none(), || {
+            let comes = comes.map(|release| self.published(release).target.release.to_string());
+            format!("nobody vouches for {}, and it comes by itself", comes.unwrap_or_default())
+        })
     }
 
     /// Nothing that answers is left for what is rotten, and nothing that could answer stands by idly.
@@ -204,9 +218,10 @@ impl Device {
         self.had.extend(of(self.journal.active()));
         self.ever_committed |= self.journal.active().is_some();
         // What this device was too small for is not given up for good.
-        let blocked = self.journal.blocked().map(|it| it.release.digest);
-        let given_up: Vec<Digest> =
-            blocked.filter(|release| self.nature(*release) != Nature::Large).collect();
+        let too_small =
+            |it: &&Blocked| it.facts.is_some() && self.nature(it.release.digest) == Nature::Large;
+        let given_up = self.journal.blocked().filter(|it| !too_small(it));
+        let given_up: Vec<Digest> = given_up.map(|it| it.release.digest).collect();
         self.given_up.extend(given_up);
         self.proven.extend(of(self.journal.active()));
         self.proven.retain(|digest| !self.given_up.contains(digest));
@@ -318,6 +333,10 @@ impl Device {
             newest.approved = true;
         }
         self.accepted = self.documents.len().checked_sub(1);
+        self.withdrawn = false;
+        if let Some(newest) = self.documents.last() {
+            self.unlisted.remove(&newest.target.release.digest);
+        }
         self.retell()?;
         for count in 0..CALM_STEPS {
             self.calm_step()?;
@@ -330,6 +349,17 @@ impl Device {
             }
         }
         self.check_rest()
+    }
+
+    /// Nothing goes wrong but what has gone wrong already.
+    pub(super) fn quiet(&mut self) -> Kept {
+        for _ in 0..QUIET_STEPS {
+            if self.is_at_rest() {
+                break;
+            }
+            self.calm_step()?;
+        }
+        Ok(())
     }
 
     /// One thing after the other, as a driver does them.
