@@ -167,6 +167,7 @@ impl SlotState {
         if self.stand_in.is_some() {
             return self.lose_stand_in(text);
         }
+        let wanted = self.candidate().map(|candidate| candidate.digest);
         let mut effects = if self.has_way_back() {
             let effects = self.back_to_previous(&text);
             let report = self.report(ReportKind::WorkerFailed, &holder.release, text);
@@ -180,6 +181,8 @@ impl SlotState {
             Phase::Idle
                 if self.why_unwanted(&holder.release.digest).is_some()
                     && !self.is_active(&holder.release.digest) => {}
+            // It was about to be replaced by what runs now.
+            Phase::Idle if wanted.is_some_and(|wanted| self.is_active(&wanted)) => {}
             Phase::Idle => {
                 let told = effects.iter().any(|effect| matches!(effect, Effect::Report(_)));
                 self.failing.mending = false;

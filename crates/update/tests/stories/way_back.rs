@@ -159,3 +159,15 @@ fn who_unassigns_a_slot_takes_no_way_back_away() {
         );
     }
 }
+
+#[test]
+fn who_assigned_what_a_damaged_release_gives_way_to_does_not_get_that_one_back() {
+    let told = replay("install A | install B | assign A | damaged B | boot");
+    assert!(
+        told.ends_with(
+            "damaged B      A/- idle           [Run(A) Cancelled WorkerFailed]\n\
+             boot           A/- idle           [Run(A) Collect]\n"
+        ),
+        "{told}"
+    );
+}
