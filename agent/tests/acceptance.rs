@@ -306,6 +306,7 @@ fn what_was_withdrawn_is_remembered_until_its_slot_has_something_again() {
             expires: in_days(30),
             slots: slots.iter().map(|slot| (slot.parse().unwrap(), bundle.release_id())).collect(),
             approved: BTreeSet::new(),
+            again: BTreeMap::new(),
         };
         let assignment = sign_assignment(&spec, &vendor.director);
         accept(&mut acceptance, &documents(Papers { assignment, ..papers }, &[]));
@@ -415,6 +416,7 @@ fn an_approval_is_kept_with_its_assignment_and_ends_with_it() {
             expires: in_days(30),
             slots: BTreeMap::from([("echo".parse().unwrap(), bundle.release_id())]),
             approved: approved.iter().map(|slot| slot.parse().unwrap()).collect(),
+            again: BTreeMap::new(),
         };
         let papers = vendor.papers(std::slice::from_ref(&bundle), &bundle, version, "line-3");
         Papers { assignment: sign_assignment(&spec, &vendor.director), ..papers }

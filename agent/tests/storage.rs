@@ -77,7 +77,7 @@ fn target(which: usize) -> Target {
 }
 
 fn order(which: usize) -> Order {
-    Order::Assigned(Assigned { target: target(which), approved: false, again: false })
+    Order::Assigned(Assigned { target: target(which), approved: false, newer: false, again: 0 })
 }
 
 fn slot() -> SlotName {

@@ -102,6 +102,17 @@ impl House {
         }
     }
 
+    /// With which version a person has said of what a slot is told to hold next that it be tried again.
+    async fn again(&mut self, slot: &str) -> u64 {
+        loop {
+            match self.order(slot).await {
+                Order::Assigned(assigned) => return assigned.again,
+                Order::Disowned(_) => {}
+                Order::Withdrawn(withdrawn) => panic!("{withdrawn:?}"),
+            }
+        }
+    }
+
     /// Whether no slot is told to hold or to leave anything.
     fn is_silent(&mut self) -> bool {
         let orders = self.told.values_mut().flat_map(|told| iter::from_fn(|| told.try_recv().ok()));
@@ -147,6 +158,7 @@ fn papers(
         expires: in_days(30),
         slots: slots.collect(),
         approved: BTreeSet::new(),
+        again: BTreeMap::new(),
     };
     let list = draft.sign(in_days(200), &[&vendor.releaser]);
     Papers {
@@ -343,6 +355,37 @@ async fn a_slot_hears_which_of_the_releases_that_it_holds_the_list_names_no_long
         assert_eq!(house.told(slot).await, "not echo v2: nothing is assigned to the slot any more");
         assert_eq!(house.disowned(slot).await, []);
     }
+}
+
+#[tokio::test]
+async fn what_a_person_wants_tried_again_is_told_with_its_version_after_a_start_too() {
+    let (vendor, bundles) = (Vendor::new(), bundles());
+    let [first, second, _] = &bundles;
+    let mut house = House::new(&vendor, &["a", "b"]);
+    let both = |version, again: &[(&str, u64)]| {
+        let slots = [("a", first), ("b", second)]
+            .map(|(slot, it)| (slot.parse().unwrap(), it.release_id()));
+        let spec = AssignmentSpec {
+            device: "line-3".parse().unwrap(),
+            version,
+            expires: in_days(30),
+            slots: slots.into(),
+            approved: BTreeSet::new(),
+            again: again.iter().map(|(slot, since)| (slot.parse().unwrap(), *since)).collect(),
+        };
+        let assignment = sign_assignment(&spec, &vendor.director);
+        documents(Papers { assignment, ..papers(&vendor, &bundles, version, &[]) })
+    };
+    for (version, again, of_a) in [(4, &[][..], 0), (5, &[("a", 5)], 5), (6, &[("a", 5)], 5)] {
+        assert!(house.updates.deliver(both(version, again)));
+        for (slot, since) in [("a", of_a), ("b", 0)] {
+            assert_eq!(house.again(slot).await, since, "{slot}, assignment {version}");
+        }
+    }
+    let mut house = house.restarted();
+    assert_eq!((house.again("a").await, house.again("b").await), (5, 0));
+    assert!(house.updates.deliver(both(7, &[("b", 7)])));
+    assert_eq!((house.again("a").await, house.again("b").await), (0, 7));
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::ingest::{Ear, Pace, Telemetry, Turns};
 use crate::registry::{Credentials, Registry, SlotReported};
 use crate::release::{
-    Assigned, Clock, Director, Questions, Repository, ServerKeys, SignedDocuments,
+    Assigned, Clock, Director, Questions, Repository, ServerKeys, SignedDocuments, Tried,
 };
 use crate::store::Store;
 use lineside_wire::name::{DeviceId, SlotName};
@@ -65,10 +65,11 @@ impl Fleet {
         device: &DeviceId,
         slot: SlotName,
         release: &str,
+        tried: Tried,
         now: OffsetDateTime,
     ) -> Result<Assigned, Error> {
         self.check_floor(device, release, now).await?;
-        let assigned = self.director.assign(device, slot, release, now).await?;
+        let assigned = self.director.assign(device, slot, release, tried, now).await?;
         self.tell(device, now).await;
         Ok(assigned)
     }

@@ -94,6 +94,7 @@ impl Desk {
             expires,
             slots: BTreeMap::from([(slot.parse().unwrap(), id)]),
             approved: BTreeSet::new(),
+            again: BTreeMap::new(),
         };
         let papers = Papers {
             metadata: vec![

@@ -231,6 +231,12 @@ impl Acceptance {
         &self.accepted.approved
     }
 
+    /// Slots of which the director says that a person wants the target tried again, and with which version
+    /// of the assignment that was said.
+    pub fn again(&self) -> &BTreeMap<SlotName, u64> {
+        &self.accepted.again
+    }
+
     /// How long what was accepted last is good, and when that changes.
     pub fn good(&self) -> watch::Receiver<Option<Good>> {
         self.good.subscribe()
@@ -284,6 +290,8 @@ impl Acceptance {
         let trusted = agree(&mut repository, &assignment, now)?;
         let approved = trusted.iter().filter(|trusted| trusted.is_approved());
         let approved = approved.map(|trusted| trusted.slot().clone()).collect();
+        let again = trusted.iter().filter(|trusted| trusted.again() > 0);
+        let again = again.map(|trusted| (trusted.slot().clone(), trusted.again())).collect();
         let targets = trusted
             .into_iter()
             .map(|trusted| {
@@ -302,6 +310,7 @@ impl Acceptance {
             withdrawn: unassigned(&self.accepted, &targets),
             targets,
             approved,
+            again,
             good: self.good_until(bytes)?,
             site: self.accepted.site.clone(),
             latest_known_unix_ms: known_unix_ms,
@@ -355,6 +364,7 @@ impl Acceptance {
             if let Some(reason) = self.doubt(&mut lists, &target.release) {
                 accepted.targets.remove(slot);
                 accepted.approved.remove(slot);
+                accepted.again.remove(slot);
                 let (release, reason) = (target.release.clone(), reason.to_owned());
                 withdraw(&mut accepted.withdrawn, slot, Withdrawn { release, reason });
             }

@@ -181,7 +181,7 @@ impl Updates {
         let marked =
             assigned.iter().filter(|(slot, _)| parts.acceptance.approved().contains(*slot));
         let approved = marked.map(|(slot, held)| (slot.clone(), held.release.digest)).collect();
-        let (told, again, version) =
+        let (told, newer, version) =
             (BTreeMap::new(), BTreeSet::new(), versions.borrow().assignment);
         let believed = Believed::of(&parts.acceptance, None);
         let Parts { acceptance, journal, blobs, slots, refused: tell_refused } = parts;
@@ -198,7 +198,7 @@ impl Updates {
             untold,
             told,
             undisowned: BTreeSet::new(),
-            again,
+            newer,
             version,
             approved,
             refused: None,
@@ -318,6 +318,8 @@ struct Believed {
     disowned: Option<BTreeMap<SlotName, Disowned>>,
     /// Slots for which the director says that a person has approved the target.
     marks: BTreeSet<SlotName>,
+    /// Slots of which he says that a person wants the target tried again, and since when.
+    again: BTreeMap<SlotName, u64>,
     /// Version of the assignment.
     version: u64,
     policy_trouble: Option<String>,
@@ -330,6 +332,7 @@ impl Believed {
             withdrawn: acceptance.withdrawn().clone(),
             disowned,
             marks: acceptance.approved().clone(),
+            again: acceptance.again().clone(),
             version: acceptance.versions().borrow().assignment,
             policy_trouble: acceptance.policy_trouble().map(str::to_owned),
         }
@@ -352,7 +355,7 @@ struct Driver {
     /// Slots that have still to be told which of the releases that they hold nobody vouches for.
     undisowned: BTreeSet<SlotName>,
     /// Slots that a newer assignment names than they were told of last.
-    again: BTreeSet<SlotName>,
+    newer: BTreeSet<SlotName>,
     /// Version of the assignment that the slots have been told of.
     version: u64,
     /// The release that a person has approved for each slot, here or at the desk.
@@ -606,7 +609,7 @@ impl Driver {
             if self.slots.contains_key(slot) {
                 self.untold.insert(slot.clone(), word);
                 if is_newer {
-                    self.again.insert(slot.clone());
+                    self.newer.insert(slot.clone());
                 }
             } else {
                 let release = &target.release;
@@ -627,14 +630,15 @@ impl Driver {
             let order = match word.clone() {
                 Word::Assigned(target) => {
                     let approved = self.approved.get(&slot) == Some(&target.release.digest);
-                    let again = self.again.contains(&slot);
-                    Order::Assigned(Assigned { target, approved, again })
+                    let newer = self.newer.contains(&slot);
+                    let again = self.believed.again.get(&slot).copied().unwrap_or(0);
+                    Order::Assigned(Assigned { target, approved, newer, again })
                 }
                 Word::Withdrawn(withdrawn) => Order::Withdrawn(withdrawn),
             };
             let heard = way.is_none_or(|way| way.try_send(order).is_ok());
             if heard {
-                self.again.remove(&slot);
+                self.newer.remove(&slot);
             }
             let list = if heard { &mut self.told } else { &mut self.untold };
             list.insert(slot, word);

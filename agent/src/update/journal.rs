@@ -111,6 +111,9 @@ pub struct Accepted {
     pub withdrawn: BTreeMap<SlotName, Withdrawn>,
     /// Slots for which the director says that a person has approved the target.
     pub approved: BTreeSet<SlotName>,
+    /// Slots of which a person has said that the target be tried again, and with which version of the
+    /// assignment.
+    pub again: BTreeMap<SlotName, u64>,
     /// The first document that expires of those that were accepted last; none before that.
     pub good: Option<Good>,
     /// What the site has signed last.

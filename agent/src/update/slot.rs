@@ -61,7 +61,10 @@ pub struct Assigned {
     pub approved: bool,
     /// A newer assignment names it, be it the same as before: what it was refused for by its documents
     /// is judged again.
-    pub again: bool,
+    pub newer: bool,
+    /// The version of the assignment with which a person has said last that it be tried again, whatever it
+    /// was given up for; 0 for never.
+    pub again: u64,
 }
 
 /// What a slot's driver works with.
@@ -222,11 +225,14 @@ impl<H: Hands> SlotDriver<H> {
         }
     }
 
-    async fn assign(&mut self, Assigned { target, approved, again }: Assigned) {
+    async fn assign(&mut self, Assigned { target, approved, newer, again }: Assigned) {
         let floor = self.states.floor(&target.release.name);
         let release = target.release.digest;
-        if again || self.may_run_now(&release).await {
+        if newer || self.may_run_now(&release).await {
             self.apply(Event::Reconsidered { release }).await;
+        }
+        if again > 0 {
+            self.apply(Event::TryAgain { release, since: again }).await;
         }
         self.apply(Event::Assigned { target, floor }).await;
         if approved {
@@ -241,7 +247,7 @@ impl<H: Hands> SlotDriver<H> {
             return;
         }
         *looked = Instant::now();
-        let assigned = Assigned { again: false, ..assigned.clone() };
+        let assigned = Assigned { newer: false, ..assigned.clone() };
         if self.may_run_now(&assigned.target.release.digest).await {
             self.assign(assigned).await;
         }

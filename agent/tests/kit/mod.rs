@@ -141,6 +141,7 @@ impl Vendor {
             expires,
             slots: BTreeMap::from([("echo".parse().unwrap(), assigned.release_id())]),
             approved: BTreeSet::new(),
+            again: BTreeMap::new(),
         };
         sign_assignment(&spec, &self.director)
     }

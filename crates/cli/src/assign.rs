@@ -21,6 +21,12 @@ pub struct Assign {
     slot: SlotName,
     /// The release, as in turbine/2.
     release: ReleasePath,
+    /// Have the device try the release again, though it has given it up there: refused it, or rolled it
+    /// back. It goes the whole way of an update once more, and needs a new approval where a person has to
+    /// give one. Said once, it counts once: what fails again is given up again. Otherwise a release that
+    /// was given up waits until another one is assigned.
+    #[arg(long)]
+    again: bool,
 }
 
 #[derive(Args)]
@@ -68,11 +74,12 @@ impl fmt::Display for ReleasePath {
 }
 
 pub fn run(assign: &Assign, connection: &Connection, output: &Output) -> anyhow::Result<()> {
-    let Assign { device, slot, release } = assign;
+    let Assign { device, slot, release, again } = assign;
     let server = Server::at(connection)?;
-    let answer = server.assign(device.as_str(), slot.as_str(), &release.to_string())?;
+    let answer = server.assign(device.as_str(), slot.as_str(), &release.to_string(), *again)?;
+    let tried = if *again { ", and is to be tried again there" } else { "" };
     let text = format!(
-        "{release} is assigned to slot {slot} of {device}; \
+        "{release} is assigned to slot {slot} of {device}{tried}; \
          what comes of it: lineside device show {device}{}{}",
         warning(&answer),
         withdrawn(&answer)

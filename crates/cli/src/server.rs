@@ -309,9 +309,17 @@ impl Server {
     }
 
     /// Has the server sign which release a slot shall hold.
-    pub fn assign(&self, device: &str, slot: &str, release: &str) -> anyhow::Result<Value> {
+    /// With `again`, the device is to try it again though it may have given it up.
+    pub fn assign(
+        &self,
+        device: &str,
+        slot: &str,
+        release: &str,
+        again: bool,
+    ) -> anyhow::Result<Value> {
         let path = format!("/api/v1/devices/{device}/slots/{slot}");
-        self.ask(Method::PUT, &path, &serde_json::json!({ "release": release }))
+        let body = serde_json::json!({ "release": release, "again": again });
+        self.ask(Method::PUT, &path, &body)
     }
 
     /// Has the server sign that a person approves what is assigned to a slot.

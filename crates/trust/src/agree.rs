@@ -28,6 +28,7 @@ pub struct TrustedTarget {
     slot: SlotName,
     release: SignedRelease,
     approved: bool,
+    again: u64,
 }
 
 impl TrustedTarget {
@@ -44,6 +45,12 @@ impl TrustedTarget {
     /// Whether the director says that a person has approved it for the slot.
     pub fn is_approved(&self) -> bool {
         self.approved
+    }
+
+    /// The version of the assignment with which a person has said last that it is to be tried again in the
+    /// slot; 0 for never.
+    pub fn again(&self) -> u64 {
+        self.again
     }
 
     /// Its place among the releases of its bundle.
@@ -73,8 +80,8 @@ pub fn agree<M: Mirror, S: Shelf>(
         let file = repository.target(target, now)?;
         let file = file.ok_or_else(|| TrustError::NotReleased { target: target.clone() })?;
         let release = agreed(assigned, &file)?;
-        let approved = assigned.approved;
-        targets.push(TrustedTarget { slot: slot.clone(), release, approved });
+        let Assigned { approved, again, .. } = *assigned;
+        targets.push(TrustedTarget { slot: slot.clone(), release, approved, again });
     }
     Ok(targets)
 }

@@ -26,6 +26,9 @@ struct Custom {
     /// Those of them for which a person has approved this release.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     approved: Vec<SlotName>,
+    /// Slots in which it is to be tried again, and since which version of the assignment.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    again: BTreeMap<SlotName, u64>,
 }
 
 /// What is assigned to a slot: a path among the releases, and the bytes meant by it.
@@ -36,6 +39,8 @@ pub(crate) struct Assigned {
     pub size: u64,
     /// A person has approved it for the slot.
     pub approved: bool,
+    /// As in [`AssignmentSpec::again`]; 0 for never.
+    pub again: u64,
 }
 
 /// An assignment that the director has signed for this device. Only [`verify_assignment`] makes one.
@@ -92,12 +97,16 @@ pub fn recall_assignment(
         expires,
         slots: BTreeMap::new(),
         approved: BTreeSet::new(),
+        again: BTreeMap::new(),
     };
-    for (slot, Assigned { path, digest, size, approved }) in slots(signed)? {
+    for (slot, Assigned { path, digest, size, approved, again }) in slots(signed)? {
         let release = release_at(&path, digest, size)
             .ok_or_else(|| fail(format!("{path:?} is no path of a release")))?;
         if approved {
             spec.approved.insert(slot.clone());
+        }
+        if again > 0 {
+            spec.again.insert(slot.clone(), again);
         }
         spec.slots.insert(slot, release);
     }
@@ -141,9 +150,22 @@ fn slots(signed: &Targets) -> Result<BTreeMap<SlotName, Assigned>, TrustError> {
         if let Some(slot) = custom.approved.iter().find(|slot| !custom.slots.contains(slot)) {
             return Err(fail(format!("{path} is approved for slot {slot} and not assigned to it")));
         }
+        for (slot, since) in &custom.again {
+            if !custom.slots.contains(slot) {
+                let problem = "is to be tried again in slot";
+                return Err(fail(format!("{path} {problem} {slot} and not assigned to it")));
+            }
+            // Otherwise who has the director's key for a day could use up all that may be said later.
+            if *since > signed.version {
+                let problem = "is to be tried again since an assignment to come";
+                return Err(fail(format!("{path} {problem}, {since}")));
+            }
+        }
         for slot in custom.slots {
             let approved = custom.approved.contains(&slot);
-            let assigned = Assigned { path: path.clone(), digest, size: target.length, approved };
+            let again = custom.again.get(&slot).copied().unwrap_or(0);
+            let (path, size) = (path.clone(), target.length);
+            let assigned = Assigned { path, digest, size, approved, again };
             if slots.insert(slot.clone(), assigned).is_some() {
                 return Err(fail(format!("slot {slot} is assigned twice")));
             }
@@ -165,6 +187,10 @@ pub struct AssignmentSpec {
     pub slots: BTreeMap<SlotName, ReleaseId>,
     /// Slots for which a person has approved that release; others are passed over.
     pub approved: BTreeSet<SlotName>,
+    /// Slots in which that release is to be tried again though the device has given it up, because a
+    /// person says so, and the version of the assignment with which he said it last. Versions never come
+    /// again, so a device can tell what is said anew from what is only repeated. Others are passed over.
+    pub again: BTreeMap<SlotName, u64>,
 }
 
 /// Writes and signs an assignment.
@@ -176,7 +202,9 @@ pub fn sign_assignment(spec: &AssignmentSpec, director: &KeyPair) -> Vec<u8> {
     let mut targets = Map::new();
     for (release, slots) in by_release {
         let approved = slots.iter().filter(|slot| spec.approved.contains(*slot)).cloned().collect();
-        targets.insert(path(release), target(release, json!(Custom { slots, approved })));
+        let again = spec.again.iter().filter(|(slot, _)| slots.contains(*slot));
+        let again = again.map(|(slot, since)| (slot.clone(), *since)).collect();
+        targets.insert(path(release), target(release, json!(Custom { slots, approved, again })));
     }
     envelope(
         &json!({

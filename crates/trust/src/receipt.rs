@@ -190,6 +190,7 @@ mod tests {
             expires: datetime!(2030-01-01 0:00 UTC),
             slots: BTreeMap::new(),
             approved: BTreeSet::new(),
+            again: BTreeMap::new(),
         };
         let assignment = sign_assignment(&assignment, &director);
         let taken = verify_receipt(&root, &assignment, &spec().device);

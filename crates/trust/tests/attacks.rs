@@ -94,7 +94,14 @@ fn device() -> DeviceId {
 
 fn assigned(version: u64, release: ReleaseId) -> AssignmentSpec {
     let slots = BTreeMap::from([("turbine".parse().unwrap(), release)]);
-    AssignmentSpec { device: device(), version, expires: LATER, slots, approved: BTreeSet::new() }
+    AssignmentSpec {
+        device: device(),
+        version,
+        expires: LATER,
+        slots,
+        approved: BTreeSet::new(),
+        again: BTreeMap::new(),
+    }
 }
 
 fn accept_releases(bytes: &[u8]) -> Result<TrustedReleases, TrustError> {
@@ -610,5 +617,32 @@ fn an_approval_is_for_one_release_in_one_slot_and_only_the_director_gives_it() {
     assert!(!unmarked.contains("approved"));
     let forged = unmarked.replace("\"slots\"", "\"approved\":[\"a\"],\"slots\"");
     assert_ne!(forged, unmarked);
+    assert!(accept_assignment(forged.as_bytes()).is_err());
+}
+
+#[test]
+fn that_a_release_be_tried_again_is_for_one_slot_and_not_said_for_assignments_to_come() {
+    let slot = |name: &str| name.parse().unwrap();
+    let spec = |again: &[(&str, u64)]| {
+        let slots = BTreeMap::from([(slot("a"), release("2")), (slot("b"), release("2"))]);
+        let again = again.iter().map(|(name, since)| (slot(name), *since)).collect();
+        AssignmentSpec { slots, again, ..assigned(5, release("2")) }
+    };
+    let sign = |again: &[(&str, u64)]| sign_assignment(&spec(again), &keys().director);
+    let said = |bytes: &[u8]| -> Vec<u64> {
+        let mut repository = follow(&releases(&enough()));
+        let assignment = accept_assignment(bytes).unwrap();
+        let targets = agree(&mut repository, &assignment, NOW).unwrap();
+        targets.iter().map(|target| target.again()).collect()
+    };
+    assert_eq!(said(&sign(&[])), [0, 0]);
+    assert_eq!(said(&sign(&[("b", 5)])), [0, 5]);
+    assert_eq!(said(&sign(&[("a", 3), ("c", 4)])), [3, 0]);
+    let error = accept_assignment(&sign(&[("a", 6)])).unwrap_err().to_string();
+    assert!(error.contains("since an assignment to come, 6"), "{error}");
+    let silent = String::from_utf8(sign(&[])).unwrap();
+    assert!(!silent.contains("again"));
+    let forged = silent.replace("\"slots\"", "\"again\":{\"a\":5},\"slots\"");
+    assert_ne!(forged, silent);
     assert!(accept_assignment(forged.as_bytes()).is_err());
 }

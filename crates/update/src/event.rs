@@ -132,6 +132,15 @@ pub enum Event {
         /// Which release.
         release: Digest,
     },
+    /// A person has said that a release shall be tried again, though the slot may have given it up. Its
+    /// assignment follows.
+    TryAgain {
+        /// Which release.
+        release: Digest,
+        /// The version of the assignment with which that was said last: such a number never comes again,
+        /// and every later assignment of the release repeats it.
+        since: u64,
+    },
     /// The release could not be put on the slot's route.
     RunFailed {
         /// Which release.

@@ -12,9 +12,9 @@
 //! What holds after any power cut: the slot runs its active release, or the candidate of a trial,
 //! or what stands in after a first trial was ended, or is vacant because it never had a committed
 //! release. Floors never fall. A release that was refused or rolled back is not tried again until another
-//! one has been assigned; one that only would not run on a device like this one, until the device is
-//! another one, too. One that this device has failed, and not the release itself, is tried again by
-//! itself, a bounded number of times.
+//! one has been assigned, or a person says so; one that only would not run on a device like this one,
+//! until the device is another one, too. One that this device has failed, and not the release itself, is
+//! tried again by itself, a bounded number of times.
 
 mod ahead;
 mod effect;

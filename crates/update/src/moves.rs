@@ -285,6 +285,13 @@ impl SlotState {
         self.blocked.retain(|digest, blocked| digest != release || blocked.facts.is_none());
     }
 
+    /// A person wants `release` tried again, and has said so with the assignment of version `since`. What
+    /// was given up after that stays so, however often it is repeated.
+    pub(crate) fn try_again(&mut self, release: &Digest, since: u64) {
+        self.blocked.retain(|digest, blocked| digest != release || blocked.again >= since);
+        self.again = self.again.max(since);
+    }
+
     pub(crate) fn roll_back(&mut self, trial: &Trial, reason: String) -> Vec<Effect> {
         let candidate = &trial.candidate.release;
         self.phase = Phase::Idle;
@@ -331,7 +338,8 @@ impl SlotState {
         reason: String,
     ) -> Vec<Effect> {
         let text = format!("{release} {reason}");
-        let blocked = Blocked { release: release.clone(), reason, attempts, facts: None };
+        let again = self.again;
+        let blocked = Blocked { release: release.clone(), reason, attempts, again, facts: None };
         self.approved = self.approved.filter(|digest| *digest != release.digest);
         if attempts > 0 {
             self.proven.retain(|digest| *digest != release.digest);

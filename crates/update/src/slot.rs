@@ -107,7 +107,7 @@ impl Phase {
     }
 }
 
-/// Why a release is not tried again.
+/// Why a release is not tried again by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Blocked {
     /// Which release.
@@ -116,6 +116,10 @@ pub struct Blocked {
     pub reason: String,
     /// How often it was tried; 0 where it may not even be assigned, or would not run on such a device.
     pub attempts: u32,
+    /// With which assignment a person had last said that something be tried again in this slot, by then;
+    /// 0 for never. What is said with a later one [ends this](crate::Event::TryAgain).
+    #[serde(default)]
+    pub again: u64,
     /// What the device was like, as a digest, where the release would not run on such a device: on
     /// another one it may be [reconsidered](crate::Event::Reconsidered).
     #[serde(default)]
@@ -168,6 +172,8 @@ pub struct SlotState {
     /// and why.
     pub(crate) disowned: BTreeMap<Digest, String>,
     pub(crate) blocked: BTreeMap<Digest, Blocked>,
+    /// With which assignment a person has last said that something be tried again; 0 for never.
+    pub(crate) again: u64,
     pub(crate) floors: BTreeMap<BundleName, u64>,
     /// Releases that were committed here and have not failed since, the latest last.
     pub(crate) proven: Vec<Digest>,
@@ -247,8 +253,8 @@ impl SlotState {
         &self.phase
     }
 
-    /// Releases that are not tried again until another one has been assigned, or until the device is one
-    /// on which they would run.
+    /// Releases that are not tried again until another one has been assigned, until a person says so, or
+    /// until the device is one on which they would run.
     pub fn blocked(&self) -> impl Iterator<Item = &Blocked> {
         self.blocked.values()
     }

@@ -121,6 +121,10 @@ pub fn step(mut slot: SlotState, event: Event, ran: Duration) -> (SlotState, Vec
             slot.reconsider(&release);
             vec![]
         }
+        (_, TryAgain { release, since }) => {
+            slot.try_again(&release, since);
+            vec![]
+        }
         (Downloading { target, .. } | Staging { target, .. }, Refused { release, reason })
             if target.is(&release) =>
         {

@@ -6,8 +6,8 @@ use crate::api::extract::{Json, Path, Query};
 use crate::api::view::{self, DeviceShown};
 use crate::error::Error;
 use crate::fleet::Fleet;
-use crate::registry::{Credentials, Device, NewDevice};
-use crate::release::Assigned;
+use crate::registry::{Credentials, Device, NewDevice, ReleaseShown};
+use crate::release::{Assigned, Tried};
 use axum::extract::State;
 use axum::http::StatusCode;
 use lineside_trust::sign_receipt;
@@ -29,6 +29,17 @@ const DEVICES_MAX: u64 = 1_000;
 pub(crate) struct NewAssignment {
     /// Bundle and version, as in `turbine/2`.
     release: String,
+    /// Whether it is to be tried again though the device may have given it up.
+    #[serde(default)]
+    again: bool,
+}
+
+/// Which of the releases that are assigned to a slot a person approves.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Approval {
+    /// Bundle and version, as in `turbine/2`.
+    release: String,
 }
 
 /// An assignment that was signed.
@@ -45,7 +56,8 @@ pub(crate) struct AssignmentShown {
     /// Other slots to which nothing is assigned any longer, because their release has left the list
     /// of releases: slot to release.
     withdrawn: BTreeMap<String, String>,
-    /// What may not be as it was meant, for people: the device has told of no such slot.
+    /// What may not be as it was meant, for people: the device has told of no such slot, or of nothing
+    /// that it has given up.
     #[serde(skip_serializing_if = "Option::is_none")]
     warning: Option<String>,
 }
@@ -151,13 +163,17 @@ pub(crate) async fn assign(
     _: Administrator,
     State(fleet): State<Arc<Fleet>>,
     Path((device, slot)): Path<(String, String)>,
-    Json(NewAssignment { release }): Json<NewAssignment>,
+    Json(NewAssignment { release, again }): Json<NewAssignment>,
 ) -> Result<Json<AssignmentShown>, Error> {
     let (device, slot) = place(&fleet, &device, &slot).await?;
     let now = OffsetDateTime::now_utc();
-    let assigned = fleet.assign(&device, slot.clone(), &release, now).await?;
-    tracing::info!("{device}: {release} assigned to slot {slot}");
-    let warning = unknown_slot(&fleet.registry.get(device.as_str()).await?, &slot);
+    let tried = if again { Tried::Again } else { Tried::Once };
+    let assigned = fleet.assign(&device, slot.clone(), &release, tried, now).await?;
+    let word = if again { "assigned again" } else { "assigned" };
+    tracing::info!("{device}: {release} {word} to slot {slot}");
+    let told = fleet.registry.get(device.as_str()).await?;
+    let warning = unknown_slot(&told, &slot)
+        .or_else(|| not_given_up(&told, &slot, &release).filter(|_| again));
     Ok(Json(AssignmentShown { warning, ..assignment(&device, &slot, Some(release), assigned) }))
 }
 
@@ -171,7 +187,7 @@ pub(crate) async fn approve(
     _: Administrator,
     State(fleet): State<Arc<Fleet>>,
     Path((device, slot)): Path<(String, String)>,
-    Json(NewAssignment { release }): Json<NewAssignment>,
+    Json(Approval { release }): Json<Approval>,
 ) -> Result<Json<AssignmentShown>, Error> {
     let (device, slot) = place(&fleet, &device, &slot).await?;
     let now = OffsetDateTime::now_utc();
@@ -213,6 +229,18 @@ fn unknown_slot(device: &Device, slot: &SlotName) -> Option<String> {
     Some(format!(
         "{name} has told of no slot {slot}, only of {there}: nothing comes of it there yet"
     ))
+}
+
+/// What to say of a release that is to be tried again and is there, by what the device has told.
+fn not_given_up(device: &Device, slot: &SlotName, release: &str) -> Option<String> {
+    let told = device.slots.iter().find(|told| told.slot == slot.as_str())?;
+    let is = |held: &ReleaseShown| format!("{}/{}", held.name, held.version) == release;
+    let what = match (&told.active, &told.candidate) {
+        (_, Some(candidate)) if is(candidate) => "is on its way there",
+        (Some(active), _) if is(active) => "runs there",
+        _ => return None,
+    };
+    Some(format!("{release} {what}: {} has not told that it has given it up", device.id))
 }
 
 fn assignment(

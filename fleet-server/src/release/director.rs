@@ -101,9 +101,18 @@ struct Target {
     hashes: BTreeMap<String, String>,
 }
 
+/// Whether a release that a device may have given up is to be tried again there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tried {
+    /// Where it has given it up, that stays so.
+    Once,
+    /// A person says so.
+    Again,
+}
+
 /// What is to be different in the next assignment.
 enum Change<'a> {
-    Assign(SlotName, &'a str),
+    Assign(SlotName, &'a str, Tried),
     Approve(SlotName, &'a str),
     Clear(SlotName),
     /// Nothing but its version and its date.
@@ -140,10 +149,11 @@ impl Director {
         device: &DeviceId,
         slot: SlotName,
         path: &str,
+        tried: Tried,
         now: OffsetDateTime,
     ) -> Result<Assigned, Error> {
         let released = self.documents.released(now).await?;
-        self.sign(device, Change::Assign(slot, path), Some(&released), now).await
+        self.sign(device, Change::Assign(slot, path, tried), Some(&released), now).await
     }
 
     /// Says that a person approves the release at `path` for a slot to which it is assigned. It holds
@@ -316,6 +326,9 @@ impl Director {
         let version = next_version(last_version, held);
         let mut approved = last.as_ref().map(|last| last.approved.clone()).unwrap_or_default();
         let mut slots = last.as_ref().map(|last| last.slots.clone()).unwrap_or_default();
+        // What was said of it last goes on to be said, as far as the release was named by then.
+        let signed = last.as_ref().and_then(|last| recall(&roots, &last.bytes, device));
+        let mut again = signed.map(|(_, spec)| spec.again).unwrap_or_default();
         if is_behind(last_version, held) {
             if matches!(change, Change::Approve(..) | Change::Renew) {
                 return Err(Error::Conflict(format!(
@@ -332,13 +345,19 @@ impl Director {
                 released.is_none_or(|list| list.get(path).is_some() || list.awaits(path))
             });
         match change {
-            Change::Assign(slot, path) => {
+            Change::Assign(slot, path, tried) => {
                 if let Some(released) = released {
                     let release = released.get(path);
                     release.ok_or_else(|| not_released(path, &slot, released))?;
                 }
-                if slots.insert(slot.clone(), path.to_owned()).is_none_or(|before| before != path) {
+                let before = slots.insert(slot.clone(), path.to_owned());
+                if tried == Tried::Again || before.is_none_or(|before| before != path) {
+                    // Who approved it did not know what has become of it since.
                     approved.remove(&slot);
+                    again.remove(&slot);
+                }
+                if tried == Tried::Again {
+                    again.insert(slot, version);
                 }
             }
             Change::Approve(slot, path) => match slots.get(&slot) {
@@ -386,6 +405,7 @@ impl Director {
             expires,
             slots: named,
             approved: approved.clone(),
+            again,
         };
         let bytes = sign_assignment(&spec, &self.keys.director);
         // What the device will check, so that nobody is told of a success that it would refuse. Where there

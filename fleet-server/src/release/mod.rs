@@ -12,7 +12,7 @@ mod released;
 mod repository;
 
 pub(crate) use clock::Clock;
-pub(crate) use director::{Assigned, Director, is_behind};
+pub(crate) use director::{Assigned, Director, Tried, is_behind};
 pub(crate) use documents::{
     FILE_BYTES_MAX, RELEASES_BYTES_MAX, ROLE_BYTES_MAX, ROOT_BYTES_MAX, SignedDocuments,
 };

@@ -335,6 +335,7 @@ async fn who_only_says_that_he_holds_more_is_given_nothing_for_it() {
             expires: in_a_year(),
             slots: BTreeMap::from([("a".parse().unwrap(), releases[1].clone())]),
             approved: BTreeSet::new(),
+            again: BTreeMap::new(),
         };
         sign_assignment(&spec, director)
     };
@@ -384,6 +385,7 @@ async fn what_a_director_signed_who_was_replaced_since_is_not_taken_up() {
         expires: in_a_year(),
         slots: BTreeMap::from([("a".parse().unwrap(), releases[1].clone())]),
         approved: BTreeSet::new(),
+        again: BTreeMap::new(),
     };
     let mut device = Client::device(&server, "line-3", &password).await;
     show(&mut device, 9, vec![], sign_assignment(&spec, &stolen)).await;

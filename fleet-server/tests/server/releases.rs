@@ -402,3 +402,47 @@ async fn an_approval_is_signed_for_what_is_assigned_and_ends_with_it() {
     server.assign("line-3", "turbine", "turbine/1");
     assert!(!is_approved(), "an approval does not come back");
 }
+
+#[tokio::test]
+async fn that_a_release_be_tried_again_is_signed_with_the_version_in_which_it_was_said() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path());
+    let signers = Signers::enrolled(&server);
+    signers.release(&server, "1");
+    signers.release(&server, "2");
+    server.add_device("line-3");
+    let again = |slot: &str, release: &str| {
+        let body = serde_json::json!({ "release": release, "again": true }).to_string();
+        let path = format!("/api/v1/devices/line-3/slots/{slot}");
+        server.put(&path, body.as_bytes()).json()["version"].as_u64().unwrap()
+    };
+    let signed = |release: &str| {
+        let shown = server.get("/api/v1/devices/line-3/documents").json();
+        let assignment: serde_json::Value =
+            serde_json::from_str(shown["assignment"].as_str().unwrap()).unwrap();
+        let custom = &assignment["signed"]["targets"][release]["custom"];
+        (custom["again"]["turbine"].as_u64(), custom["approved"][0] == "turbine")
+    };
+    server.assign("line-3", "turbine", "turbine/1");
+    let approved = serde_json::json!({ "release": "turbine/1" }).to_string();
+    let path = "/api/v1/devices/line-3/slots/turbine/approve";
+    assert_eq!(server.ask("POST", path, As::Administrator, approved.as_bytes()).status, 200);
+    assert_eq!(signed("turbine/1"), (None, true));
+    // Whoever has approved it did not know what would become of it.
+    let version = again("turbine", "turbine/1");
+    assert_eq!(signed("turbine/1"), (Some(version), false));
+    // Repeated with whatever is signed after it, and not said anew by that.
+    server.assign("line-3", "turbine", "turbine/1");
+    server.assign("line-3", "spare", "turbine/2");
+    assert_eq!(signed("turbine/1"), (Some(version), false));
+    assert_eq!(again("turbine", "turbine/1"), version + 3);
+    assert_eq!(signed("turbine/1"), (Some(version + 3), false));
+    // It is about one release in one slot.
+    server.assign("line-3", "turbine", "turbine/2");
+    assert_eq!(signed("turbine/2"), (None, false));
+    server.assign("line-3", "turbine", "turbine/1");
+    assert_eq!(signed("turbine/1"), (None, false));
+    // Who approves says nothing of the kind.
+    let both = serde_json::json!({ "release": "turbine/1", "again": true }).to_string();
+    assert_eq!(server.ask("POST", path, As::Administrator, both.as_bytes()).status, 400);
+}

@@ -193,6 +193,7 @@ pub(crate) fn assignments() -> Vec<Vec<u8>> {
         version: 7,
         expires: LATER,
         approved: Default::default(),
+        again: BTreeMap::new(),
         slots: BTreeMap::from([("turbine".parse().expect("a name"), release)]),
     };
     vec![signed(&sign_assignment(&spec, &Signer::Director.key()))]

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 /// A broken table, and the promise that it breaks.
-pub const BREAKAGES: [(&str, Promise, Step); 28] = [
+pub const BREAKAGES: [(&str, Promise, Step); 30] = [
     ("a start forgets the active release", Promise::OldOrNew, forgets_what_it_had),
     ("checks are not replayed", Promise::OldOrNew, skips_checks),
     ("a candidate is committed at once", Promise::BadGoesBack, commits_at_once),
@@ -35,6 +35,8 @@ pub const BREAKAGES: [(&str, Promise, Step); 28] = [
     ("nothing is tried again", Promise::Rest, tries_once),
     ("nothing is reconsidered", Promise::Rest, reconsiders_nothing),
     ("what rots waits for what never comes", Promise::GoesOnAnswering, mends_last),
+    ("what is repeated is taken for said again", Promise::Bounded, hears_again_each_time),
+    ("nobody hears that it shall be tried again", Promise::Next, hears_nothing_again),
     ("the way back is not looked at", Promise::GoesOnAnswering, goes_back_unseen),
     ("nothing answers meanwhile", Promise::GoesOnAnswering, lets_nothing_answer_meanwhile),
     ("a slot goes back to what nobody vouches for", Promise::Vouched, goes_back_to_anything),
@@ -304,4 +306,19 @@ fn goes_back_to_anything(slot: SlotState, event: Event, ran: Duration) -> Steppe
         }
     };
     (edited(&slot, forgets), effects)
+}
+
+fn hears_again_each_time(slot: SlotState, event: Event, ran: Duration) -> Stepped {
+    let slot = match event {
+        Event::TryAgain { .. } => edited(&slot, |state| state["blocked"] = json!({})),
+        _ => slot,
+    };
+    step(slot, event, ran)
+}
+
+fn hears_nothing_again(slot: SlotState, event: Event, ran: Duration) -> Stepped {
+    match event {
+        Event::TryAgain { .. } => (slot, vec![]),
+        other => step(slot, other, ran),
+    }
 }

@@ -22,6 +22,8 @@ struct Document {
     target: Target,
     approved: bool,
     floor: u64,
+    /// The version with which a person has said that it shall be tried again; 0 for never.
+    again: u64,
 }
 
 /// One slot of a device, and everything around it.
@@ -74,6 +76,11 @@ pub struct Device {
     deaths: BTreeMap<Digest, u32>,
     /// Which release is compared with which, and in how many frames so far.
     comparison: Option<(Digest, Option<Digest>, u64)>,
+    /// The last version with which something was to be tried again, as the slot has heard; and as its
+    /// journal has it.
+    heard: (u64, u64),
+    /// What a person wants tried again, if that is what the slot is told now for the first time.
+    asked: Option<Digest>,
     /// What goes on uncompared, because what it was to be compared with could not be put on the route.
     excused: Option<Digest>,
     /// The same as the journal has it.
@@ -133,6 +140,8 @@ impl Device {
             faults: BTreeSet::new(),
             deaths: BTreeMap::new(),
             comparison: None,
+            heard: (0, 0),
+            asked: None,
             excused: None,
             excused_before: None,
             looked_at: None,
@@ -151,8 +160,11 @@ impl Device {
     /// One thing happens, and every promise is looked at.
     pub fn live(&mut self, happening: Happening) -> Kept {
         match happening {
-            Happening::Assign { release, approved, floor, .. } => {
+            Happening::Assign { release, approved, floor, again, .. } => {
                 self.publish(release, approved, floor);
+                if again {
+                    self.say_again();
+                }
             }
             Happening::Deliver { back, .. } => self.deliver(back)?,
             Happening::List { release, named, .. } => self.list(release, named)?,
@@ -203,7 +215,16 @@ impl Device {
 
     pub fn publish(&mut self, release: usize, approved: bool, floor: u64) {
         let target = self.releases[release].target.clone();
-        self.documents.push(Document { target, approved, floor });
+        let same = self.documents.last().filter(|before| before.target == target);
+        let again = same.map_or(0, |before| before.again);
+        self.documents.push(Document { target, approved, floor, again });
+    }
+
+    fn say_again(&mut self) {
+        let version = self.documents.len() as u64;
+        if let Some(newest) = self.documents.last_mut() {
+            newest.again = version;
+        }
     }
 
     /// A document arrives. One that is not newer than what was accepted is refused, and so is any
@@ -246,6 +267,18 @@ impl Device {
         self.tell()
     }
 
+    /// What is said with a newer version than anything of the kind before counts once.
+    fn try_again(&mut self, release: Digest, since: u64) -> Kept {
+        let is_new = since > self.heard.0;
+        self.heard.0 = self.heard.0.max(since);
+        if is_new {
+            self.given_up.remove(&release);
+            self.deaths.remove(&release);
+        }
+        self.asked = is_new.then_some(release);
+        self.feed(Event::TryAgain { release, since }, 0)
+    }
+
     fn unassign(&mut self) -> Kept {
         self.withdrawn |= self.accepted.is_some() && !self.full;
         self.tell()
@@ -266,8 +299,11 @@ impl Device {
 
     fn retell(&mut self) -> Kept {
         let Some(version) = self.accepted.filter(|_| !self.withdrawn) else { return self.tell() };
-        let Document { target, approved, floor } = self.documents[version].clone();
+        let Document { target, approved, floor, again } = self.documents[version].clone();
         let release = target.release.digest;
+        if again > 0 {
+            self.try_again(release, again)?;
+        }
         if self.may_run_now() {
             self.feed(Event::Reconsidered { release }, 0)?;
         }
@@ -306,8 +342,7 @@ impl Device {
             self.cut_at_write = false;
             return self.power_cut();
         }
-        self.write();
-        self.check_journal()
+        if self.write() { self.check_journal() } else { Ok(()) }
     }
 
     /// Whether the journal has all that a power cut must not cost.
@@ -316,6 +351,7 @@ impl Device {
         if !only_progress && !self.full {
             self.journal = self.state.clone();
             self.excused_before = self.excused;
+            self.heard.1 = self.heard.0;
         }
         only_progress || !self.full
     }
@@ -753,6 +789,7 @@ impl Device {
         self.say(|| "  the power goes".into());
         self.state = self.journal.clone();
         self.excused = self.excused_before;
+        self.heard.0 = self.heard.1;
         // It is told again what it was told before.
         self.disowned.clear();
         self.runs_on = None;

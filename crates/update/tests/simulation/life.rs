@@ -58,12 +58,14 @@ pub enum Fault {
 /// One thing that happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Happening {
-    /// The director names a release for a device, in a document of its own.
+    /// The director names a release for a device, in a document of its own; perhaps because a person
+    /// wants it tried again.
     Assign {
         device: usize,
         release: usize,
         approved: bool,
         floor: u64,
+        again: bool,
     },
     /// The newest document reaches the device, or an older one: late, doubled, replayed.
     Deliver {
@@ -241,8 +243,8 @@ fn softened(happening: Happening, dice: &mut Dice) -> Happening {
     use Happening::*;
     let device = match happening {
         // To and fro between a few.
-        Assign { device, release, approved, floor } => {
-            return Assign { device, release: release % 3, approved, floor };
+        Assign { device, release, approved, floor, again } => {
+            return Assign { device, release: release % 3, approved, floor, again };
         }
         Update { device, release } => return Update { device, release: release % 3 },
         Cut { device }
@@ -268,7 +270,7 @@ fn happening(dice: &mut Dice, releases: usize) -> Happening {
     match dice.below(47) {
         0 => {
             let (approved, floor) = (dice.one_in(3), dice.below(4) * dice.below(2));
-            Assign { device, release, approved, floor }
+            Assign { device, release, approved, floor, again: dice.one_in(3) }
         }
         1 | 2 => Deliver { device, back: (dice.below(4) * dice.below(2)) as usize },
         3 => Retell { device },

@@ -11,8 +11,9 @@ pub enum Promise {
     /// P2: a release that does not load, answers wrongly or misbehaves on trial never stays, and goes
     /// back without a network.
     BadGoesBack,
-    /// P3: a release is tried a bounded number of times, and then not until another one was named; one
-    /// that would not run on such a device, not until the device is another one.
+    /// P3: a release is tried a bounded number of times, and then not until another one was named, or a
+    /// person has said so anew; one that would not run on such a device, not until the device is another
+    /// one.
     Bounded,
     /// Whatever is stuck: what is assigned is what the slot is heading for at once.
     Next,

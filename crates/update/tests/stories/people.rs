@@ -339,3 +339,44 @@ fn a_candidate_that_waits_is_compared_with_what_the_slot_has_gone_back_to() {
     let end = "A/- shadow C       [Run(A) EndShadow Staged StartShadow(C) RolledBack Collect]";
     assert!(back.ends_with(&format!("{end}\n")), "{back}");
 }
+
+#[test]
+fn a_person_has_what_was_given_up_tried_again_once_for_each_time_that_he_says_so() {
+    insta::assert_snapshot!(replay("install A | assign B | downloaded B | refused B | assign B | again B 4 | assign B | downloaded B | refused B | again B 4 | again B 3 | assign B | boot | again B 4 | assign B | again B 5 | assign B"), @r"
+    install A      A/- idle           [Committed Collect]
+    assign B       A/- downloading B  [Assigned Download(B)]
+    downloaded B   A/- staging B      [Downloaded Stage(B)]
+    refused B      A/- idle           [Refused Collect]
+    assign B       A/- idle           []
+    again B 4      A/- idle           []
+    assign B       A/- downloading B  [Assigned Download(B)]
+    downloaded B   A/- staging B      [Downloaded Stage(B)]
+    refused B      A/- idle           [Refused Collect]
+    again B 4      A/- idle           []
+    again B 3      A/- idle           []
+    assign B       A/- idle           []
+    boot           A/- idle           [Run(A) Collect]
+    again B 4      A/- idle           []
+    assign B       A/- idle           []
+    again B 5      A/- idle           []
+    assign B       A/- downloading B  [Assigned Download(B)]
+    ");
+    // What was rolled back, too, and what failed after its commit; but no other release.
+    let failed = "install A | assign B | downloaded B | staged B | consent B | failed B";
+    for (given_up, tried) in [
+        (format!("{failed} | again B 4 | assign B"), true),
+        (format!("{failed} | again C 4 | assign B"), false),
+        (format!("again B 4 | {failed} | again B 4 | assign B"), false),
+        (format!("again A 4 | {failed} | again B 4 | assign B"), false),
+        (format!("again A 4 | {failed} | again B 5 | assign B"), true),
+        (format!("{failed} | withdrawn B | assign B"), false),
+    ] {
+        let told = replay(&given_up);
+        let is_tried = told.ends_with("[Assigned Download(B)]\n");
+        assert_eq!(is_tried, tried, "{told}");
+    }
+    // It goes the way of any release, and needs a new approval.
+    let failed = "install A | assign B | approve B | downloaded B | staged B ask | consent B";
+    let again = format!("{failed} | failed B | again B 4 | assign B | downloaded B | staged B ask");
+    assert_eq!(note(&again), "pump vB waits for a person to approve it");
+}

@@ -304,7 +304,8 @@ impl Bench {
 impl Driven {
     pub(super) async fn assign(&self, bundle: &BuiltBundle, number: u64, floor: u64) {
         let target = Target { release: bundle.release_id(), number, floor };
-        self.order(Order::Assigned(Assigned { target, approved: false, again: false })).await;
+        self.order(Order::Assigned(Assigned { target, approved: false, newer: false, again: 0 }))
+            .await;
     }
 
     pub(super) async fn order(&self, order: Order) {
@@ -357,7 +358,7 @@ pub(super) async fn on_the_first<const N: usize>(
     releases.iter().for_each(|release| bench.store(release));
     // Approved: a site that wants to be asked is asked of the first as well.
     let target = Target { release: releases[0].release_id(), number: 1, floor: 0 };
-    slot.order(Order::Assigned(Assigned { target, approved: true, again: false })).await;
+    slot.order(Order::Assigned(Assigned { target, approved: true, newer: false, again: 0 })).await;
     slot.commits(&format!("echo v{}", versions[0])).await;
     (slot, releases)
 }

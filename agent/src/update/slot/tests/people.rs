@@ -41,7 +41,7 @@ async fn a_candidate_that_a_person_has_to_approve_waits_for_that_and_for_nobody_
     slot.until("it is heard", |_, _| slot.assign.capacity() == QUEUE_MAX).await;
     assert!(is_held(&slot.state()));
     let target = Target { release: second, number: 2, floor: 0 };
-    slot.order(Order::Assigned(Assigned { target, approved: true, again: false })).await;
+    slot.order(Order::Assigned(Assigned { target, approved: true, newer: false, again: 0 })).await;
     slot.commits("echo v2").await;
 }
 
@@ -108,6 +108,6 @@ async fn a_site_that_becomes_stricter_reaches_an_update_that_waits_already() {
     slot.played.lock().withheld = None;
     let target = Target { release: second.release_id(), number: 2, floor: 0 };
     assert_eq!(slot.played.asked("swap echo v2"), 0);
-    slot.order(Order::Assigned(Assigned { target, approved: true, again: false })).await;
+    slot.order(Order::Assigned(Assigned { target, approved: true, newer: false, again: 0 })).await;
     slot.commits("echo v2").await;
 }

@@ -89,6 +89,6 @@ async fn a_release_that_would_not_run_is_judged_again_only_when_a_person_asks_or
     slot.until("it is heard", |_, _| slot.assign.capacity() == QUEUE_MAX).await;
     assert_eq!((slot.state().reports().count(), slot.played.lock().reports.len()), (0, 0));
     let target = Target { release: first.release_id(), number: 1, floor: 0 };
-    slot.order(Order::Assigned(Assigned { target, approved: false, again: true })).await;
+    slot.order(Order::Assigned(Assigned { target, approved: false, newer: true, again: 0 })).await;
     slot.until("it is refused again", is_refused).await;
 }

@@ -72,6 +72,12 @@ impl Device {
             })?;
         }
         self.check_vouched(is.1, is.3)?;
+        if let (Event::TryAgain { .. }, Some(asked)) = (event, self.asked.take()) {
+            let stays = self.state.blocked().any(|it| it.release.digest == asked);
+            keep(Promise::Next, !stays, || {
+                "a person wants it tried again, and it stays given up".into()
+            })?;
+        }
         if let Event::Staged { release, .. } = event
             && (was.0, was.1) == (2, Some(*release))
         {
