@@ -309,18 +309,61 @@ mod tests {
     use sigstore_tuf::canonical_json::to_canonical_bytes;
     use time::macros::datetime;
 
-    #[test]
-    fn a_director_beside_the_old_one_takes_nothing_away_from_what_the_old_one_has_signed() {
-        let key = || KeyPair::generate(&SystemRandom::new()).unwrap();
-        let (person, director, second) = (key(), key(), key());
-        let spec = RootSpec {
+    fn key() -> KeyPair {
+        KeyPair::generate(&SystemRandom::new()).unwrap()
+    }
+
+    /// A root that either of two people signs.
+    fn spec(people: &[&KeyPair]) -> RootSpec {
+        RootSpec {
             version: 1,
             expires: datetime!(2027-11-24 12:00 UTC),
-            root: (vec![person.public()], 1),
+            root: (people.iter().map(|person| person.public()).collect(), 1),
             releases: (vec![key().public()], 1),
             online: key().public(),
-            director: director.public(),
+            director: key().public(),
+        }
+    }
+
+    #[test]
+    fn roots_agree_by_what_they_say_and_not_by_who_signed_them() {
+        let (anna, ben) = (key(), key());
+        let mut spec = spec(&[&anna, &ben]);
+        let by = |spec: &RootSpec, person| Root::pin(&sign_root(spec, &[person])).unwrap();
+        let first = by(&spec, &anna);
+        assert!(first.agrees_with(&by(&spec, &ben)));
+        spec.version = 2;
+        assert!(!first.agrees_with(&by(&spec, &anna)));
+    }
+
+    #[test]
+    fn what_was_signed_for_a_root_binds_while_its_keys_are_enough_for_the_next() {
+        let person = key();
+        let first = spec(&[&person]);
+        let root = |spec: &RootSpec| Root::pin(&sign_root(spec, &[&person])).unwrap();
+        let honoured = |next: &RootSpec| {
+            let (next, first) = (root(next), root(&first));
+            (
+                next.honours_assignments_of(&first),
+                next.honours_releases_of(&first),
+                next.honours_timestamps_of(&first),
+            )
         };
+        let next = || RootSpec { version: 2, ..first.clone() };
+        assert_eq!(honoured(&next()), (true, true, true));
+        assert_eq!(honoured(&RootSpec { director: key().public(), ..next() }), (false, true, true));
+        let releases = (vec![key().public()], 1);
+        assert_eq!(honoured(&RootSpec { releases, ..next() }), (true, false, true));
+        assert_eq!(honoured(&RootSpec { online: key().public(), ..next() }), (true, true, false));
+        // One of two who sign now has signed before, and he alone is not enough.
+        let releases = (vec![first.releases.0[0].clone(), key().public()], 2);
+        assert_eq!(honoured(&RootSpec { releases, ..next() }), (true, false, true));
+    }
+
+    #[test]
+    fn a_director_beside_the_old_one_takes_nothing_away_from_what_the_old_one_has_signed() {
+        let (person, director, second) = (key(), key(), key());
+        let spec = RootSpec { director: director.public(), ..spec(&[&person]) };
         let first = sign_root(&spec, &[&person]);
         let mut next: Value = serde_json::from_slice(&first).unwrap();
         let signed = &mut next["signed"];
@@ -331,7 +374,7 @@ mod tests {
         next["signatures"][0]["sig"] = signature.into();
         let first = Root::pin(&first).unwrap();
         let next = first.update(&serde_json::to_vec(&next).unwrap()).unwrap();
-        assert!(next.names_director(&second.id()));
+        assert!(next.names_director(&second.id()) && !next.names_director(&person.id()));
         assert!(next.honours_assignments_of(&first));
     }
 }

@@ -422,3 +422,19 @@ fn a_list_says_who_may_sign_a_path_and_who_may_release_a_bundle() {
     assert!(!may("vendor-pump", "fan") && !may("vendor-pump", "pumps") && !may("nobody", "pump"));
     assert!(!may("site-mill", "mill") && !may("site-mill", "site"));
 }
+
+#[test]
+fn a_list_that_says_more_than_its_signers_are_shown_is_no_draft() {
+    let scene = Scene::new();
+    let mut draft = RoleDraft::after(None, Others::default());
+    draft.add(id("pump", "1"), None).unwrap();
+    let unsigned = draft.sign(LATER, &[]);
+    let read = |bytes: &[u8]| {
+        Draft::role(bytes, &scene.root, "vendor-acme", &scene.list, None, BTreeMap::new())
+    };
+    assert_eq!(said(read(&unsigned)), "accepted");
+    let mut odd: Value = serde_json::from_slice(&unsigned).unwrap();
+    odd["signed"]["more"] = "than meets the eye".into();
+    let refused = said(read(odd.to_string().as_bytes()));
+    assert!(refused.contains("it says more than this version of lineside can show"), "{refused}");
+}
