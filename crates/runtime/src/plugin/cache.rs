@@ -82,12 +82,25 @@ impl PluginCache {
     /// The disk's.
     pub fn keep(folder: &Path, kept: &[PluginCache]) -> io::Result<usize> {
         let mut removed = 0;
-        for entry in std::fs::read_dir(folder)? {
+        let is_gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+        let entries = match std::fs::read_dir(folder) {
+            // Nothing was compiled, or nothing can be kept.
+            Err(error) if is_gone(&error) => return Ok(0),
+            entries => entries?,
+        };
+        for entry in entries {
             let path = entry?.path();
             let mark = mark(&path).unwrap_or_default();
-            if !kept.iter().any(|cache| cache.mark == mark) {
-                std::fs::remove_file(&path)?;
-                removed += 1;
+            if kept.iter().any(|cache| cache.mark == mark) {
+                continue;
+            }
+            match std::fs::remove_file(&path) {
+                // A worker has given it its name meanwhile, or removed it.
+                Err(error) if is_gone(&error) => {}
+                done => {
+                    done?;
+                    removed += 1;
+                }
             }
         }
         Ok(removed)
@@ -165,6 +178,7 @@ mod tests {
         assert_eq!(PluginCache::keep(folder.path(), &kept).unwrap(), FILES_MAX + 2);
         assert!(runs.load(&plugins[0], "compiler").is_some());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(PluginCache::keep(&folder.path().join("nothing"), &kept).unwrap(), 0);
     }
 
     #[test]
