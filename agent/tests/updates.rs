@@ -115,8 +115,9 @@ impl House {
 
     /// Whether no slot is told to hold or to leave anything.
     fn is_silent(&mut self) -> bool {
-        let orders = self.told.values_mut().flat_map(|told| iter::from_fn(|| told.try_recv().ok()));
-        orders.into_iter().all(|order| matches!(order, Order::Disowned(_)))
+        let told = self.told.values_mut();
+        let mut orders = told.flat_map(|told| iter::from_fn(|| told.try_recv().ok()));
+        orders.all(|order| matches!(order, Order::Disowned(_)))
     }
 
     /// Has a slot hold what comes of these events.

@@ -146,8 +146,8 @@ impl Device {
         let active = self.active();
         let own = |release: &Digest| Some(*release) == active && self.runs_on == active;
         let there = [active, candidate, stand_in].into_iter().flatten();
-        let disowned = there.filter(|release| self.disowned.contains(release));
-        let comes = disowned.filter(|release| !own(release)).next();
+        let mut disowned = there.filter(|release| self.disowned.contains(release));
+        let comes = disowned.find(|release| !own(release));
         keep(Promise::Vouched, comes.is_none(), || {
             let comes = comes.map(|release| self.published(release).target.release.to_string());
             format!("nobody vouches for {}, and it comes by itself", comes.unwrap_or_default())
