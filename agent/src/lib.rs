@@ -8,6 +8,9 @@
 // What tests share names the crate as tests outside of it do.
 #[cfg(test)]
 extern crate self as lineside_agent;
+#[cfg(test)]
+#[path = "../tests/kit/medium.rs"]
+mod test_medium;
 
 pub mod backoff;
 pub mod capture;

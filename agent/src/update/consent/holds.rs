@@ -276,14 +276,10 @@ impl Holds {
 }
 
 #[cfg(test)]
-#[path = "../../../tests/kit/medium.rs"]
-mod medium;
-
-#[cfg(test)]
 mod tests {
-    use super::medium::Disk;
     use super::*;
     use crate::database::tests::in_memory;
+    use crate::test_medium::Disk;
 
     type Told = Arc<Mutex<Vec<String>>>;
 

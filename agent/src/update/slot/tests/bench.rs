@@ -3,6 +3,7 @@
 use crate::config::DownloadConfig;
 use crate::database::Database;
 use crate::fleet::Device;
+use crate::test_medium::Disk;
 use crate::update::StagedRelease;
 use crate::update::hands::{Consent, Failure, Route};
 use crate::update::limits::Limits;
@@ -16,10 +17,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::{Mutex, MutexGuard};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
-
-#[path = "../../../../tests/kit/medium.rs"]
-mod medium;
-use medium::Disk;
 
 /// Longest that anything here may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
