@@ -218,3 +218,57 @@ pub fn sign_assignment(spec: &AssignmentSpec, director: &KeyPair) -> Vec<u8> {
         &[director],
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::root::{RootSpec, sign_root};
+    use ring::rand::SystemRandom;
+    use time::macros::datetime;
+
+    #[test]
+    fn what_was_once_signed_for_a_device_is_recalled_whole() {
+        let key = || KeyPair::generate(&SystemRandom::new()).unwrap();
+        let (person, director) = (key(), key());
+        let root = RootSpec {
+            version: 1,
+            expires: datetime!(2001-01-01 0:00 UTC),
+            root: (vec![person.public()], 1),
+            releases: (vec![key().public()], 1),
+            online: key().public(),
+            director: director.public(),
+        };
+        let root = Root::pin(&sign_root(&root, &[&person])).unwrap();
+        let slot = |name: &str| -> SlotName { name.parse().unwrap() };
+        let release = |version: &str| ReleaseId {
+            name: "pump".parse().unwrap(),
+            version: version.parse().unwrap(),
+            digest: Digest::of(version.as_bytes()),
+            size: 700,
+        };
+        let spec = AssignmentSpec {
+            device: "mill-7".parse().unwrap(),
+            version: 9,
+            expires: datetime!(2000-01-01 0:00 UTC),
+            slots: BTreeMap::from([(slot("a"), release("1")), (slot("b"), release("2"))]),
+            approved: BTreeSet::from([slot("a")]),
+            again: BTreeMap::from([(slot("b"), 4)]),
+        };
+        let bytes = sign_assignment(&spec, &director);
+        let recalled = recall_assignment(&root, &bytes, &spec.device).unwrap();
+        assert_eq!((recalled.version, recalled.expires), (spec.version, spec.expires));
+        assert_eq!(recalled.slots, spec.slots);
+        assert_eq!((recalled.approved, recalled.again), (spec.approved, spec.again));
+        assert!(recall_assignment(&root, &bytes, &"mill-8".parse().unwrap()).is_err());
+        let forged = sign_assignment(
+            &AssignmentSpec {
+                slots: recalled.slots,
+                approved: BTreeSet::new(),
+                again: BTreeMap::new(),
+                ..spec
+            },
+            &person,
+        );
+        assert!(recall_assignment(&root, &forged, &recalled.device).is_err());
+    }
+}

@@ -337,6 +337,33 @@ mod tests {
     }
 
     #[test]
+    fn the_key_that_signs_online_is_known_by_its_id() {
+        let (person, online) = (key(), key());
+        let spec = RootSpec { online: online.public(), ..spec(&[&person]) };
+        let bytes = sign_root(&spec, &[&person]);
+        let root = Root::pin(&bytes).unwrap();
+        assert!(root.names_online(&online.id()));
+        assert!(!root.names_online(&person.id()) && !root.names_online(&spec.director.id()));
+        // Where a second key has to sign as well, or one of the two roles is another's, it is not enough.
+        let other = key();
+        let changed = |change: &dyn Fn(&mut Value)| {
+            let mut root: Value = serde_json::from_slice(&bytes).unwrap();
+            root["signed"]["keys"][other.id()] = other.public().to_json();
+            change(&mut root["signed"]["roles"]["snapshot"]);
+            let signature = person.sign(&to_canonical_bytes(&root["signed"]).unwrap());
+            root["signatures"][0]["sig"] = signature.into();
+            Root::pin(&serde_json::to_vec(&root).unwrap()).unwrap()
+        };
+        let both = changed(&|role| {
+            role["keyids"].as_array_mut().unwrap().push(other.id().into());
+            role["threshold"] = 2.into();
+        });
+        assert!(!both.names_online(&online.id()));
+        let apart = changed(&|role| role["keyids"] = serde_json::json!([other.id()]));
+        assert!(!apart.names_online(&online.id()) && !apart.names_online(&other.id()));
+    }
+
+    #[test]
     fn what_was_signed_for_a_root_binds_while_its_keys_are_enough_for_the_next() {
         let person = key();
         let first = spec(&[&person]);

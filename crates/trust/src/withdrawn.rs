@@ -113,3 +113,27 @@ pub struct Others {
     /// What they have withdrawn.
     pub withdrawn: Vec<Withdrawals>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_withdrawn_uses_no_number_and_no_floor_up() {
+        let read = |number: u64, floor: u64| {
+            let extra = json!({ "pump": { "number": number, "floor": floor, "versions": ["2"] } });
+            let extra = BTreeMap::from([(FIELD.to_owned(), extra)]);
+            Withdrawals::of(&extra, &BTreeMap::new()).map(|_| ())
+        };
+        assert_eq!(read(VERSION_MAX, FLOOR_MAX), Ok(()));
+        assert_eq!(read(7, 7), Ok(()));
+        for (number, floor, wanted) in [
+            (VERSION_MAX + 1, 1, "the highest there is"),
+            (VERSION_MAX, FLOOR_MAX + 1, "the highest there is"),
+            (7, 8, "floor 8 is above 7"),
+        ] {
+            let refused = read(number, floor).unwrap_err();
+            assert!(refused.contains(wanted), "{refused}");
+        }
+    }
+}

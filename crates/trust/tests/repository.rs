@@ -532,6 +532,16 @@ fn roots_follow_one_another_signed_by_the_old_keys_and_the_new() {
 }
 
 #[test]
+fn a_device_that_lay_on_a_shelf_for_years_follows_every_root_since() {
+    let mut scene = scene();
+    for version in 2..=100 {
+        scene.root.version = version;
+        scene.serve(&format!("{version}.root.json"), sign_root(&scene.root, &[&keys().root]));
+    }
+    assert_eq!(scene.refresh(), "root 100 time 1 snap 1 targets 1");
+}
+
+#[test]
 fn endless_documents_are_cut_off() {
     let scene = scene();
     for (name, max) in [
