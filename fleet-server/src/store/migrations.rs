@@ -67,7 +67,7 @@ impl Store {
     /// Copies the database beside itself, whole and on disk, before anything in it is changed.
     async fn copy_as_it_is(&self, version: i64) -> Result<PathBuf, Error> {
         let copy = copy_of(&self.path, version);
-        check_room(&self.path, version)?;
+        check_room(&self.path, version, free_bytes(&self.path)?)?;
         let part = copy.with_added_extension("part");
         let doing = || format!("copy the database to {}", copy.display());
         let failed = |error: io::Error| Error::file(doing())(error);
@@ -112,15 +112,15 @@ fn check(path: &Path, version: i64) -> Result<(), Error> {
     Ok(())
 }
 
-/// Refuses to begin where the disk has no room for a copy, and as much again for what is written.
-fn check_room(path: &Path, version: i64) -> Result<(), Error> {
+/// Refuses to begin where the disk, of which so much is `free`, has no room for a copy, and as much again for
+/// what is written.
+fn check_room(path: &Path, version: i64, free: u64) -> Result<(), Error> {
     let size = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
     // What was written last may be there still, and not in the file.
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
     let bytes = size(path) + size(Path::new(&log));
     let needed = bytes.saturating_mul(2).saturating_add(RESERVE_BYTES);
-    let free = free_bytes(path)?;
     if needed <= free {
         return Ok(());
     }
@@ -332,6 +332,23 @@ mod tests {
             assignment::Entity::find_by_id("line-1").one(store.read()).await.unwrap().unwrap();
         assert_eq!(row.approved, r#"["a"]"#);
         assert!(folder.path().join("lineside.db.version-7").exists());
+    }
+
+    #[tokio::test]
+    async fn where_there_is_no_room_for_a_copy_nothing_is_begun() {
+        let (_folder, path) = version_6(&[device_row("line-1")]).await;
+        let size = fs::metadata(&path).unwrap().len();
+        let needed = 2 * size + RESERVE_BYTES;
+        assert!(check_room(&path, 6, needed).is_ok());
+        let Err(Error::TooLarge(said)) = check_room(&path, 6, needed - 1) else {
+            panic!("it would fill the disk")
+        };
+        for words in ["tables of version 6", "version 8", "keep a copy", "make room"] {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+        // What was written last counts as well.
+        fs::write(path.with_file_name("lineside.db-wal"), vec![0; 4096]).unwrap();
+        assert!(check_room(&path, 6, needed).is_err());
     }
 
     #[tokio::test]
