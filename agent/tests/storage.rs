@@ -14,7 +14,7 @@ use lineside_agent::update::download::Registry;
 use lineside_agent::update::garbage;
 use lineside_agent::update::hands::{Consent, Failure, Hands, Route};
 use lineside_agent::update::journal::{Accepted, Journal, JournalError};
-use lineside_agent::update::slot::{Assigned, Order, QUEUE_MAX, SlotDriver, SlotParts};
+use lineside_agent::update::slot::{Assigned, DriverParts, Order, QUEUE_MAX, SlotDriver};
 use lineside_agent::update::stage;
 use lineside_agent::update::states::States;
 use lineside_agent::update::surroundings::Preflight;
@@ -172,7 +172,7 @@ impl Device {
             judge: Arc::new(|_, _| Vec::new()),
             facts: Arc::new(|| Digest::of(b"the same device")),
         };
-        let driver = SlotDriver::new(SlotParts {
+        let driver = SlotDriver::new(DriverParts {
             slot: slot(),
             policy: TrialLimits::default(),
             shadow: ShadowLimits::default(),

@@ -13,8 +13,8 @@ use crate::source::mqtt::Topic;
 use crate::telemetry::TelemetryHandle;
 use crate::update::consent::Site;
 use crate::update::consent::topic::{Used, listen};
-use crate::update::slot::{Order, QUEUE_MAX, SlotDriver, SlotParts as DriverParts};
-use crate::worker::task::{SlotParts, open};
+use crate::update::slot::{DriverParts, Order, QUEUE_MAX, SlotDriver};
+use crate::worker::task::{TaskParts, open};
 use crate::worker::{SlotEvent, SlotHandle};
 use anyhow::Context;
 use lineside_bundle::{Digest, Port};
@@ -86,7 +86,7 @@ impl House {
         {
             tracing::warn!("{} is not removed: {error}", captured.display());
         }
-        let (slot, position) = open(SlotParts {
+        let (slot, position) = open(TaskParts {
             device: self.name.clone(),
             slot: name.clone(),
             config: config.clone(),

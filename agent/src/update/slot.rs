@@ -68,7 +68,7 @@ pub struct Assigned {
 }
 
 /// What a slot's driver works with.
-pub struct SlotParts<H> {
+pub struct DriverParts<H> {
     /// The slot's name.
     pub slot: SlotName,
     /// The limits for trials in this slot that this device's settings name.
@@ -130,7 +130,7 @@ impl<H: Hands> SlotDriver<H> {
     ///
     /// # Errors
     /// What the journal says.
-    pub fn new(parts: SlotParts<H>) -> Result<Self, JournalError> {
+    pub fn new(parts: DriverParts<H>) -> Result<Self, JournalError> {
         let state = parts.journal.slot(&parts.slot)?;
         // Also of slots that agent.toml has no more: renaming one must not make a floor forgotten.
         for kept in parts.journal.slots()?.values() {

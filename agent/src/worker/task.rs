@@ -59,7 +59,7 @@ pub(super) enum Command {
 }
 
 /// What a slot works with.
-pub struct SlotParts {
+pub struct TaskParts {
     /// The device.
     pub device: DeviceId,
     /// The slot.
@@ -91,7 +91,7 @@ pub struct SlotParts {
 ///
 /// # Errors
 /// [`LedgerError`].
-pub fn open(parts: SlotParts) -> Result<(SlotHandle, Position), LedgerError> {
+pub fn open(parts: TaskParts) -> Result<(SlotHandle, Position), LedgerError> {
     let mut restored = parts.ledger.restore(&parts.slot)?;
     let position = &mut restored.record.position;
     if position.follow(source::marks(&parts.config.source_kind)) == Continuation::Anew {
@@ -147,7 +147,7 @@ pub fn open(parts: SlotParts) -> Result<(SlotHandle, Position), LedgerError> {
 
 /// What a slot holds in memory.
 pub(super) struct Task {
-    pub(super) parts: SlotParts,
+    pub(super) parts: TaskParts,
     pub(super) sinks: Arc<[String]>,
     pub(super) route: Route,
     pub(super) record: SlotRecord,

@@ -15,7 +15,7 @@ use lineside_agent::worker::message::Bundle;
 use lineside_agent::worker::process::{End, Life, Started, Starter};
 use lineside_agent::worker::route::Settled;
 use lineside_agent::worker::serve::{Answers, Confinement, load, serve};
-use lineside_agent::worker::task::{SlotParts, open};
+use lineside_agent::worker::task::{TaskParts, open};
 use lineside_agent::worker::{SlotHandle, SlotView, Witness, WorkerLimits};
 use lineside_bundle::{BundleFile, Manifest, ReleaseId, build};
 use lineside_rules::ShadowObservation;
@@ -377,7 +377,7 @@ pub fn bench_of(
             Permit::new(bounds, "echo".parse().unwrap(), watch::Sender::default().subscribe());
         Recorder::start(&folder.join("capture"), permit)
     });
-    let parts = SlotParts {
+    let parts = TaskParts {
         device: "bench".parse().unwrap(),
         slot: "echo".parse().unwrap(),
         config,

@@ -1,13 +1,9 @@
 //! What a step does to a slot: the moves that the table in [`step`](crate::step) names.
 
-use crate::retry::Retry;
 use crate::slot::{Done, Failing};
 use crate::spare::Spare;
 use crate::stand_in::StandIn;
-use crate::starts::QUIET;
-use crate::{
-    Blocked, Effect, Installed, Phase, ReportKind, SlotState, Starts, Tally, Target, Trial,
-};
+use crate::{Blocked, Effect, Phase, ReportKind, SlotState, Starts, Tally, Target, Trial};
 use lineside_bundle::{Digest, ReleaseId};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -350,35 +346,5 @@ impl SlotState {
 
     pub(crate) fn report(&mut self, kind: ReportKind, release: &ReleaseId, text: String) -> Effect {
         Effect::Report(self.reports.add(kind, Some(release), text))
-    }
-}
-
-impl Target {
-    pub(crate) fn is(&self, digest: &Digest) -> bool {
-        self.release.digest == *digest
-    }
-}
-
-impl Installed {
-    pub(crate) fn is(&self, digest: &Digest) -> bool {
-        self.release.digest == *digest
-    }
-}
-
-impl Trial {
-    pub(crate) fn is_of(&self, digest: &Digest) -> bool {
-        self.candidate.is(digest)
-    }
-}
-
-impl Failing {
-    pub(crate) fn pass(&mut self, ran: Duration) {
-        self.retry.pass(ran);
-        self.quiet = self.quiet.saturating_add(ran);
-        if self.count.saturating_add(self.retry.attempts) == 0 || self.quiet >= QUIET {
-            let (wait, mending) = (self.retry.wait, self.mending);
-            let retry = Retry { attempts: 0, wait };
-            *self = Failing { retry, mending, ..Failing::default() };
-        }
     }
 }

@@ -2,8 +2,10 @@
 //! the previous one, or what stands in where there never was one.
 
 use crate::moves::FAILURES_MAX;
+use crate::retry::Retry;
 use crate::slot::Failing;
 use crate::spare::Spare;
+use crate::starts::QUIET;
 use crate::{Effect, Installed, Phase, ReportKind, SlotState};
 use lineside_bundle::{Digest, ReleaseId};
 use std::time::Duration;
@@ -299,5 +301,17 @@ impl SlotState {
     pub(crate) fn still_vacant(&mut self, release: &ReleaseId) -> Option<Effect> {
         let text = "the slot is vacant and gives its fail-safe output".to_owned();
         self.holder().is_none().then(|| self.report(ReportKind::Vacant, release, text))
+    }
+}
+
+impl Failing {
+    pub(crate) fn pass(&mut self, ran: Duration) {
+        self.retry.pass(ran);
+        self.quiet = self.quiet.saturating_add(ran);
+        if self.count.saturating_add(self.retry.attempts) == 0 || self.quiet >= QUIET {
+            let (wait, mending) = (self.retry.wait, self.mending);
+            let retry = Retry { attempts: 0, wait };
+            *self = Failing { retry, mending, ..Failing::default() };
+        }
     }
 }

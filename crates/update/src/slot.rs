@@ -50,11 +50,19 @@ impl Target {
         let Target { release, number, floor } = self;
         Installed { release, number, floor, limits, shadow }
     }
+
+    pub(crate) fn is(&self, digest: &Digest) -> bool {
+        self.release.digest == *digest
+    }
 }
 
 impl Installed {
     pub(crate) fn target(self) -> Target {
         Target { release: self.release, number: self.number, floor: self.floor }
+    }
+
+    pub(crate) fn is(&self, digest: &Digest) -> bool {
+        self.release.digest == *digest
     }
 }
 

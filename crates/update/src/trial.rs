@@ -2,6 +2,7 @@
 
 use crate::retry::Retry;
 use crate::{Installed, Starts};
+use lineside_bundle::Digest;
 use lineside_rules::{Observation, Values};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -37,6 +38,10 @@ impl Trial {
             seen: Tally::default(),
             retry: Retry::default(),
         }
+    }
+
+    pub(crate) fn is_of(&self, digest: &Digest) -> bool {
+        self.candidate.is(digest)
     }
 }
 

@@ -271,7 +271,7 @@ impl Bench {
         site: watch::Receiver<SitePolicy>,
     ) -> Driven {
         let name: SlotName = slot.parse().unwrap();
-        let driver = SlotDriver::new(SlotParts {
+        let driver = SlotDriver::new(DriverParts {
             slot: name.clone(),
             policy: TrialLimits::default(),
             shadow,
