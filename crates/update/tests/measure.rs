@@ -60,12 +60,12 @@ fn last_report(state: &SlotState) -> String {
 fn a_release_is_measured_by_what_its_predecessor_did_in_its_trial_or_since() {
     let first = on_trial(SlotState::default(), "A");
     assert_eq!(first.measure(&digest("A")), None);
-    assert_eq!(last_report(&first), "pump vA is on trial");
+    assert_eq!(last_report(&first), "pump A is on trial");
     let state = after(first, [observed("A", 100, Verdict::Passed)]);
     assert_eq!(state.measure(&digest("B")), Some(&done(100)));
     let trial = on_trial(state.clone(), "B");
     assert_eq!(trial.measure(&digest("B")), Some(&done(100)));
-    assert_eq!(last_report(&trial), "pump vB is on trial, compared with 100 frames of pump vA");
+    assert_eq!(last_report(&trial), "pump B is on trial, compared with 100 frames of pump A");
     // It has gone on since, and nobody else speaks for it.
     let remembered = |of, frames| Event::Remembered { release: digest(of), done: done(frames) };
     let state = after(state, [remembered("A", 250), remembered("B", 3)]);
@@ -85,7 +85,7 @@ fn who_goes_back_is_not_measured_by_what_is_to_be_left() {
     assert_eq!(state.measure(&digest("A")), None);
     let back = on_trial(state, "A");
     assert_eq!(back.measure(&digest("A")), None);
-    assert_eq!(last_report(&back), "pump vA is on trial");
+    assert_eq!(last_report(&back), "pump A is on trial");
 }
 
 #[test]
@@ -99,6 +99,6 @@ fn of_a_release_that_came_back_because_its_successor_failed_nothing_is_made_up()
     let trial = on_trial(state, "C");
     assert_eq!(
         last_report(&trial),
-        "pump vC is on trial; of pump vA nothing is known to compare it with"
+        "pump C is on trial; of pump A nothing is known to compare it with"
     );
 }

@@ -22,11 +22,11 @@ fn a_site_that_withholds_its_consent_is_told_once_for_each_reason_and_once_when_
     consent B      A/- trial B        [TrialStarted Run(B) EndShadow]
     ");
     let held = "install A | assign B | downloaded B | staged B";
-    assert_eq!(note(held), "pump vB is about to be tried");
-    assert_eq!(note(&format!("{held} | withheld B busy")), "pump vB is held back: busy");
+    assert_eq!(note(held), "pump B is about to be tried");
+    assert_eq!(note(&format!("{held} | withheld B busy")), "pump B is held back: busy");
     assert_eq!(
         note(&format!("{held} | overdue B busy | withheld B night")),
-        "pump vB is held back, longer than it should: night"
+        "pump B is held back, longer than it should: night"
     );
 }
 
@@ -55,7 +55,7 @@ fn a_shadow_that_was_passed_waits_for_a_person_where_somebody_asks_for_one() {
     ");
     assert_eq!(
         note("install A | assign B | downloaded B | staged B shadow ask | agrees B"),
-        "pump vB waits for a person to approve it"
+        "pump B waits for a person to approve it"
     );
     // Also where nobody has thought of frames.
     insta::assert_snapshot!(replay("install A | assign B | downloaded B | staged B ask | consent B | approve B | consent B"), @r"
@@ -126,7 +126,7 @@ fn what_was_committed_goes_on_running_when_nobody_wants_it_and_says_so() {
     for (word, why) in [("disowned", "nobody vouches for it"), ("withdrawn", "it is unassigned")] {
         let unwanted = format!("install A | install B | {word} B");
         assert!(replay(&unwanted).ends_with("B/A idle           []\n"));
-        assert_eq!(note(&unwanted), format!("pump vB goes on running, though {why}"));
+        assert_eq!(note(&unwanted), format!("pump B goes on running, though {why}"));
         // What rots then is not fetched again, where another one runs.
         let rotten = replay(&format!("{unwanted} | boot | damaged B | {word} B | boot"));
         assert!(
@@ -378,5 +378,5 @@ fn a_person_has_what_was_given_up_tried_again_once_for_each_time_that_he_says_so
     // It goes the way of any release, and needs a new approval.
     let failed = "install A | assign B | approve B | downloaded B | staged B ask | consent B";
     let again = format!("{failed} | failed B | again B 4 | assign B | downloaded B | staged B ask");
-    assert_eq!(note(&again), "pump vB waits for a person to approve it");
+    assert_eq!(note(&again), "pump B waits for a person to approve it");
 }

@@ -16,7 +16,7 @@ fn a_candidate_that_agrees_beside_the_active_release_goes_on_trial_by_itself() {
     ");
     assert_eq!(
         note("install A | assign B | downloaded B | staged B shadow | compared B 40"),
-        "pump vB answers beside the route, 40 frames compared so far"
+        "pump B answers beside the route, 40 frames compared so far"
     );
 }
 
@@ -34,7 +34,7 @@ fn a_candidate_that_answers_otherwise_than_the_active_release_never_takes_the_ro
     ");
     assert_eq!(
         note("install A | assign B | downloaded B | staged B shadow | differs B"),
-        "pump vB: refused: it agreed with the active release in 0 of 7 frames, a share of 0.950 is \
+        "pump B: refused: it agreed with the active release in 0 of 7 frames, a share of 0.950 is \
          wanted"
     );
 }
@@ -66,7 +66,7 @@ fn a_shadow_goes_on_after_a_power_cut_and_is_given_up_when_the_device_keeps_star
     ");
     assert_eq!(
         note("install A | assign B | downloaded B | staged B shadow | boot | boot | boot | boot"),
-        "pump vB: refused: the device started over 4 times while it answered beside the route"
+        "pump B: refused: the device started over 4 times while it answered beside the route"
     );
 }
 
@@ -103,7 +103,7 @@ fn a_shadow_that_something_else_prevents_is_tried_again_a_bounded_number_of_time
     let six = ["interrupted B"; 6].join(" | ");
     assert_eq!(
         note(&format!("install A | assign B | downloaded B | staged B shadow | {six}")),
-        "pump vB: refused: it could not answer beside the route, 6 times: some reason"
+        "pump B: refused: it could not answer beside the route, 6 times: some reason"
     );
 }
 
@@ -149,7 +149,7 @@ fn a_comparison_begins_anew_when_another_release_becomes_the_active_one() {
         note(
             "install A | install B | assign C | downloaded C | staged C shadow | compared C 90 | damaged B"
         ),
-        "pump vC answers beside the route, 0 frames compared so far"
+        "pump C answers beside the route, 0 frames compared so far"
     );
 }
 
@@ -210,7 +210,7 @@ fn a_candidate_does_not_wait_beside_a_vacant_route_for_what_is_damaged() {
     let asks = "install A | assign B | downloaded B | staged B shadow ask | damaged A";
     assert_eq!(
         note(asks),
-        "pump vA is damaged on disk and fetched first; pump vB waits for a person to approve it"
+        "pump A is damaged on disk and fetched first; pump B waits for a person to approve it"
     );
     let asked = replay(&format!("{asks} | consent B | approve B | consent B"));
     assert!(

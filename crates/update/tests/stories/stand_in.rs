@@ -23,7 +23,7 @@ fn the_candidate_of_a_first_trial_keeps_the_route_until_its_successor_is_ready()
     ");
     assert_eq!(
         note("assign A | downloaded A | staged A | consent A | assign B"),
-        "downloading pump vB; pump vA answers meanwhile"
+        "downloading pump B; pump A answers meanwhile"
     );
 }
 
@@ -47,7 +47,7 @@ fn what_stands_in_goes_on_where_its_successor_is_refused_and_goes_where_that_is_
     ");
     assert_eq!(
         note(&format!("{stands_in} | refused B")),
-        "pump vA answers until another release is tried; pump vB: refused: some reason"
+        "pump A answers until another release is tried; pump B: refused: some reason"
     );
     insta::assert_snapshot!(replay(&format!("{stands_in} | staged B | consent B | failed B | boot")), @r"
     assign A       -/- downloading A  [Assigned Download(A)]

@@ -33,7 +33,7 @@ fn a_candidate_that_misbehaves_is_taken_back_and_not_tried_again() {
     ");
     assert_eq!(
         note("install A | assign B | downloaded B | staged B | consent B | failed B"),
-        "pump vB: rolled back: the worker died 3 times, 2 allowed"
+        "pump B: rolled back: the worker died 3 times, 2 allowed"
     );
 }
 
@@ -99,7 +99,7 @@ fn a_trial_goes_on_after_a_power_cut_and_ends_when_the_device_keeps_starting_ove
         note(
             "install A | assign B | downloaded B | staged B | consent B | boot | boot | boot | boot"
         ),
-        "pump vB: rolled back: the device started over 4 times during its trial"
+        "pump B: rolled back: the device started over 4 times during its trial"
     );
 }
 
@@ -172,7 +172,7 @@ fn checks_that_something_else_prevents_are_replayed_again_a_bounded_number_of_ti
     let six = ["interrupted B"; 6].join(" | ");
     assert_eq!(
         note(&format!("install A | assign B | downloaded B | {six}")),
-        "pump vB: refused: its checks could not be replayed, 6 times: some reason"
+        "pump B: refused: its checks could not be replayed, 6 times: some reason"
     );
 }
 
@@ -196,7 +196,7 @@ fn a_candidate_that_something_else_keeps_from_starting_is_tried_again_a_bounded_
     let six = ["interrupted B"; 6].join(" | ");
     assert_eq!(
         note(&format!("install A | assign B | downloaded B | staged B | consent B | {six}")),
-        "pump vB: rolled back: it could not be started, 6 times: some reason"
+        "pump B: rolled back: it could not be started, 6 times: some reason"
     );
 }
 
@@ -510,7 +510,7 @@ fn a_floor_that_was_signed_binds_every_assignment_from_the_commit_of_its_release
     ");
     assert_eq!(
         note("install C3 | install D | assign B"),
-        "pump vB: refused: number 2 is below the floor 3 that was signed for pump"
+        "pump B: refused: number 2 is below the floor 3 that was signed for pump"
     );
 }
 
@@ -621,7 +621,7 @@ fn a_damaged_active_release_is_fetched_before_one_that_may_never_come() {
     ");
     assert_eq!(
         note("install A | assign B | damaged A"),
-        "pump vA is damaged on disk and fetched first; downloading pump vB"
+        "pump A is damaged on disk and fetched first; downloading pump B"
     );
 }
 
@@ -653,7 +653,7 @@ fn a_release_that_would_not_run_on_such_a_device_is_tried_when_the_device_is_ano
     downloaded B   A/- staging B      [Downloaded Stage(B)]
     ");
     let note = note("install A | assign B | unfit B");
-    assert_eq!(note, "pump vB: refused: some reason");
+    assert_eq!(note, "pump B: refused: some reason");
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn a_slot_goes_back_only_to_what_is_whole_and_keeps_what_answers_between_its_fai
     ");
     assert_eq!(
         note(&format!("{failing} | whole A")),
-        "pump vB: rolled back: it failed 5 times in a row: some reason"
+        "pump B: rolled back: it failed 5 times in a row: some reason"
     );
     // By then it has been quiet for long enough.
     let quiet = replay(&format!("{failing} | 600s later whole A"));
@@ -115,9 +115,9 @@ fn a_slot_never_goes_back_by_itself_to_what_nobody_vouches_for() {
     downloaded B   B/A idle           [Downloaded Run(B)]
     tick           B/A idle           []
     ");
-    let why = "there is no way back to pump vA, because nobody vouches for it";
+    let why = "there is no way back to pump A, because nobody vouches for it";
     assert_eq!(note(failing), why);
-    assert_eq!(said(failing), format!("worker of pump vB, failure 5 in a row: some reason; {why}"));
+    assert_eq!(said(failing), format!("worker of pump B, failure 5 in a row: some reason; {why}"));
     // Nor if that is heard when it is about to, or fetches what it would go back to.
     let five = ["died B"; 5].join(" | ");
     let late = replay(&format!("install A | install B | {five} | disowned A | whole A"));
