@@ -184,6 +184,7 @@ impl Updates {
         let (told, newer, version) =
             (BTreeMap::new(), BTreeSet::new(), versions.borrow().assignment);
         let believed = Believed::of(&parts.acceptance, None);
+        let again = believed.again.clone();
         let Parts { acceptance, journal, blobs, slots, refused: tell_refused } = parts;
         let kept = Some(journal.clone());
         let device = acceptance.device().clone();
@@ -201,6 +202,7 @@ impl Updates {
             newer,
             version,
             approved,
+            again,
             refused: None,
             trouble,
         };
@@ -360,6 +362,8 @@ struct Driver {
     version: u64,
     /// The release that a person has approved for each slot, here or at the desk.
     approved: BTreeMap<SlotName, Digest>,
+    /// With which assignment somebody has last wanted the target of each slot tried again; 0 for never.
+    again: BTreeMap<SlotName, u64>,
     /// The documents that were refused last, and why: a server that repeats them is not news.
     refused: Option<(Digest, String)>,
     trouble: watch::Sender<Option<String>>,
@@ -597,8 +601,13 @@ impl Driver {
         let is_newer = version > std::mem::replace(&mut self.version, version);
         for (slot, target) in &self.believed.targets {
             let release = target.release.digest;
-            // An approval ends with its release, and does not come back with it.
-            self.approved.retain(|approved, digest| approved != slot || *digest == release);
+            // An approval ends with its release, and does not come back with it; it ends as well where
+            // somebody wants the release tried again: who gave it did not know what would come of it.
+            let again = self.believed.again.get(slot).copied().unwrap_or(0);
+            let is_tried_again = self.again.insert(slot.clone(), again) != Some(again) && again > 0;
+            self.approved.retain(|approved, digest| {
+                approved != slot || *digest == release && !is_tried_again
+            });
             let is_new = self.believed.marks.contains(slot)
                 && self.approved.insert(slot.clone(), release) != Some(release);
             let word = Word::Assigned(target.clone());

@@ -155,7 +155,7 @@ fn slots(signed: &Targets) -> Result<BTreeMap<SlotName, Assigned>, TrustError> {
                 let problem = "is to be tried again in slot";
                 return Err(fail(format!("{path} {problem} {slot} and not assigned to it")));
             }
-            // Otherwise who has the director's key for a day could use up all that may be said later.
+            // Otherwise what is said once that version comes would be taken for repeated.
             if *since > signed.version {
                 let problem = "is to be tried again since an assignment to come";
                 return Err(fail(format!("{path} {problem}, {since}")));

@@ -221,9 +221,11 @@ impl SlotState {
     }
 
     /// A person has approved `release`, perhaps before it was ready, and perhaps before it was heard
-    /// of. It holds for this release until another one is assigned.
+    /// of. It holds for this release until another one is assigned, or it is given up: what was given up
+    /// needs a new one, so a word that is only repeated says nothing of it.
     pub(crate) fn approve(&mut self, release: Digest) -> Vec<Effect> {
-        if self.approved == Some(release) || self.is_active(&release) {
+        let is_given_up = self.blocked.get(&release).is_some_and(|blocked| blocked.facts.is_none());
+        if self.approved == Some(release) || self.is_active(&release) || is_given_up {
             return vec![];
         }
         self.approved = Some(release);

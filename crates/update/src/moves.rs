@@ -282,10 +282,17 @@ impl SlotState {
     }
 
     /// A person wants `release` tried again, and has said so with the assignment of version `since`. What
-    /// was given up after that stays so, however often it is repeated.
+    /// was given up after that stays so, however often it is repeated. Who approved it before did not know
+    /// what would come of it.
+    ///
+    /// Another version is said anew, also a lower one: a new director counts from the beginning.
     pub(crate) fn try_again(&mut self, release: &Digest, since: u64) {
-        self.blocked.retain(|digest, blocked| digest != release || blocked.again >= since);
-        self.again = self.again.max(since);
+        let given_up = self.blocked.get(release).filter(|blocked| blocked.again != since);
+        if given_up.is_some() {
+            self.blocked.remove(release);
+            self.approved = self.approved.filter(|approved| approved != release);
+        }
+        self.again = since;
     }
 
     pub(crate) fn roll_back(&mut self, trial: &Trial, reason: String) -> Vec<Effect> {

@@ -125,7 +125,7 @@ pub struct Blocked {
     /// How often it was tried; 0 where it may not even be assigned, or would not run on such a device.
     pub attempts: u32,
     /// With which assignment a person had last said that something be tried again in this slot, by then;
-    /// 0 for never. What is said with a later one [ends this](crate::Event::TryAgain).
+    /// 0 for never. What is said with another one [ends this](crate::Event::TryAgain).
     #[serde(default)]
     pub again: u64,
     /// What the device was like, as a digest, where the release would not run on such a device: on
@@ -319,6 +319,11 @@ impl SlotState {
             format!("there is no way back to {}, because {why}", previous.release)
         });
         [runs, back, news].into_iter().flatten().collect::<Vec<_>>().join("; ")
+    }
+
+    /// Why nobody vouches for `release`, where the slot was told so.
+    pub fn disowned(&self, release: &Digest) -> Option<&str> {
+        self.disowned.get(release).map(String::as_str)
     }
 
     /// Why nobody wants `release` here, where that is so: nobody vouches for it, or the slot is to hold

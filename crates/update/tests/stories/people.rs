@@ -342,7 +342,7 @@ fn a_candidate_that_waits_is_compared_with_what_the_slot_has_gone_back_to() {
 
 #[test]
 fn a_person_has_what_was_given_up_tried_again_once_for_each_time_that_he_says_so() {
-    insta::assert_snapshot!(replay("install A | assign B | downloaded B | refused B | assign B | again B 4 | assign B | downloaded B | refused B | again B 4 | again B 3 | assign B | boot | again B 4 | assign B | again B 5 | assign B"), @r"
+    insta::assert_snapshot!(replay("install A | assign B | downloaded B | refused B | assign B | again B 4 | assign B | downloaded B | refused B | again B 4 | assign B | boot | again B 4 | assign B | again B 5 | assign B"), @r"
     install A      A/- idle           [Committed Collect]
     assign B       A/- downloading B  [Assigned Download(B)]
     downloaded B   A/- staging B      [Downloaded Stage(B)]
@@ -353,7 +353,6 @@ fn a_person_has_what_was_given_up_tried_again_once_for_each_time_that_he_says_so
     downloaded B   A/- staging B      [Downloaded Stage(B)]
     refused B      A/- idle           [Refused Collect]
     again B 4      A/- idle           []
-    again B 3      A/- idle           []
     assign B       A/- idle           []
     boot           A/- idle           [Run(A) Collect]
     again B 4      A/- idle           []
@@ -369,6 +368,8 @@ fn a_person_has_what_was_given_up_tried_again_once_for_each_time_that_he_says_so
         (format!("again B 4 | {failed} | again B 4 | assign B"), false),
         (format!("again A 4 | {failed} | again B 4 | assign B"), false),
         (format!("again A 4 | {failed} | again B 5 | assign B"), true),
+        // A new director counts from the beginning.
+        (format!("again B 40 | {failed} | again B 6 | assign B"), true),
         (format!("{failed} | withdrawn B | assign B"), false),
     ] {
         let told = replay(&given_up);
@@ -377,6 +378,13 @@ fn a_person_has_what_was_given_up_tried_again_once_for_each_time_that_he_says_so
     }
     // It goes the way of any release, and needs a new approval.
     let failed = "install A | assign B | approve B | downloaded B | staged B ask | consent B";
-    let again = format!("{failed} | failed B | again B 4 | assign B | downloaded B | staged B ask");
-    assert_eq!(note(&again), "pump B waits for a person to approve it");
+    let ready = "downloaded B | staged B ask";
+    let waits = "pump B waits for a person to approve it";
+    let again = format!("{failed} | failed B | again B 4 | assign B | {ready}");
+    assert_eq!(note(&again), waits);
+    // The old approval goes on to be said with each assignment until then, and says nothing.
+    let repeated = "assign B | approve B | again B 4 | assign B";
+    assert_eq!(note(&format!("{failed} | failed B | {repeated} | {ready}")), waits);
+    let anew = format!("{failed} | failed B | {repeated} | approve B | again B 4 | {ready}");
+    assert!(!note(&anew).contains("waits for a person"), "{}", note(&anew));
 }
