@@ -16,11 +16,13 @@ use lineside_bundle::parcel::Papers;
 use lineside_bundle::{BuiltBundle, Digest};
 use lineside_rules::{ShadowLimits, Verdict};
 use lineside_trust::{
-    AssignmentSpec, ReleasesDraft, Root, RootSpec, sign_assignment, sign_root, verify_releases,
+    AssignmentSpec, Delegation, KeyPair, ReleasesDraft, Root, RootSpec, sign_assignment, sign_root,
+    verify_releases,
 };
 use lineside_update::{Event, SlotState, Tally, Target, step};
 use lineside_wire::name::SlotName;
 use lineside_wire::v1::Documents;
+use ring::rand::SystemRandom;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -390,6 +392,50 @@ async fn what_a_person_wants_tried_again_is_told_with_its_version_after_a_start_
 }
 
 #[tokio::test]
+async fn an_approval_ends_where_a_person_wants_the_release_tried_again() {
+    let (vendor, bundles) = (Vendor::new(), bundles());
+    let [first, ..] = &bundles;
+    let mut house = House::new(&vendor, &["a"]);
+    let slot: SlotName = "a".parse().unwrap();
+    let says = |version, approved: bool, again: Option<u64>| {
+        let spec = AssignmentSpec {
+            device: "line-3".parse().unwrap(),
+            version,
+            expires: in_days(30),
+            slots: BTreeMap::from([(slot.clone(), first.release_id())]),
+            approved: approved.then(|| slot.clone()).into_iter().collect(),
+            again: again.map(|since| (slot.clone(), since)).into_iter().collect(),
+        };
+        let assignment = sign_assignment(&spec, &vendor.director);
+        documents(Papers { assignment, ..papers(&vendor, &bundles, version, &[]) })
+    };
+    let mut version = 0;
+    for (approved, again, is_approved) in [
+        (true, None, true),
+        // What was approved once stays so, also where it is only repeated that it be tried again.
+        (false, None, true),
+        (false, Some(3), false),
+        (true, Some(3), true),
+        (false, Some(3), true),
+        (true, Some(6), true),
+        (false, Some(7), false),
+    ] {
+        version += 1;
+        assert!(house.updates.deliver(says(version, approved, again)));
+        loop {
+            match house.order("a").await {
+                Order::Assigned(assigned) => {
+                    assert_eq!(assigned.approved, is_approved, "assignment {version}");
+                    break;
+                }
+                Order::Disowned(_) => {}
+                Order::Withdrawn(withdrawn) => panic!("{withdrawn:?}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_new_root_disowns_what_the_keys_have_signed_that_it_names_no_longer() {
     let bundles = bundles();
     let [first, second, _] = &bundles;
@@ -439,6 +485,95 @@ async fn a_new_root_disowns_what_the_keys_have_signed_that_it_names_no_longer() 
             }
             house = house.restarted();
         }
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_is_announced_and_withheld_vouches_for_nothing() {
+    let (vendor, bundles) = (Vendor::new(), bundles());
+    let [first, second, _] = &bundles;
+    let mut house = house_with_history(&vendor, first, second);
+    let why = "no list of releases that is trusted names it any more".to_owned();
+    let withdrawn = vec![(first.release_id().digest, why)];
+    let both = [("a", second), ("b", second)];
+    for (before, named, disowned) in
+        [(0, vec![first, second], vec![]), (1, vec![second], withdrawn.clone())]
+    {
+        let papers = papers(&vendor, &bundles, u64::from(before) + 1, &both);
+        let list = list(&vendor, before, &named);
+        let papers = Papers { metadata: vendor.metadata(&list, &[]), ..papers };
+        assert!(house.updates.deliver(documents(papers)));
+        for slot in ["a", "b"] {
+            assert_eq!(house.told(slot).await, "echo v2");
+            assert_eq!(house.disowned(slot).await, disowned, "{slot}, list {}", before + 1);
+        }
+    }
+    // Whoever has the server announces a list and holds it back: the one before goes on to count.
+    let next = list(&vendor, 2, &[first, second]);
+    let papers = papers(&vendor, &bundles, 3, &both);
+    let mut metadata = vendor.metadata(&next, &[]);
+    metadata.retain(|(name, _)| !name.ends_with("targets.json"));
+    assert!(house.updates.deliver(documents(Papers { metadata, ..papers })));
+    house.refused().await;
+    for start in 0..2 {
+        for slot in ["a", "b"] {
+            if start > 0 {
+                assert_eq!(house.told(slot).await, "echo v2");
+            }
+            assert_eq!(house.disowned(slot).await, withdrawn, "{slot}, start {start}");
+        }
+        house = house.restarted();
+    }
+}
+
+#[tokio::test]
+async fn what_a_vendors_keys_have_signed_is_vouched_for_until_they_are_replaced() {
+    let (vendor, bundles) = (Vendor::new(), bundles());
+    let [first, second, _] = &bundles;
+    let mut house = house_with_history(&vendor, first, second);
+    let key = || KeyPair::generate(&SystemRandom::new()).unwrap();
+    let (old, new) = (key(), key());
+    let root = Root::pin(&vendor.root).unwrap();
+    let delegates = |keys: &[&KeyPair], before: Option<&[u8]>| {
+        let now = OffsetDateTime::now_utc();
+        let before = before.map(|list| verify_releases(&root, list, None, now).unwrap());
+        let mut draft = ReleasesDraft::after(before.as_ref());
+        draft.delegate(&[Delegation {
+            name: "acme".into(),
+            keys: keys.iter().map(|key| key.public()).collect(),
+            threshold: 1,
+            paths: vec!["echo/*".into()],
+            terminating: true,
+        }]);
+        draft.sign(in_days(200), &[&vendor.releaser])
+    };
+    let mut own = ReleasesDraft::after(None);
+    for bundle in [first, second] {
+        own.add(bundle.release_id(), None).unwrap();
+    }
+    let own = own.sign(in_days(100), &[&old]);
+    let both = [("a", second), ("b", second)];
+    let list = delegates(&[&old], None);
+    let papers_1 = papers(&vendor, &bundles, 1, &both);
+    let metadata = vendor.metadata(&list, &[("acme", &own)]);
+    assert!(house.updates.deliver(documents(Papers { metadata, ..papers_1 })));
+    for slot in ["a", "b"] {
+        assert_eq!(house.told(slot).await, "echo v2");
+        assert_eq!(house.disowned(slot).await, []);
+    }
+    // His key was stolen: the list names another, and he has not signed anew. What was signed with the
+    // old one is no way back any more, nor is it on its way.
+    let list = delegates(&[&new], Some(&list));
+    let papers_2 = papers(&vendor, &bundles, 2, &both);
+    let metadata = vendor.metadata(&list, &[("acme", &own)]);
+    assert!(house.updates.deliver(documents(Papers { metadata, ..papers_2 })));
+    house.refused().await;
+    let why = "no list of releases that is trusted names it any more";
+    for (slot, releases) in [("a", [first, second]), ("b", [first, second])] {
+        assert_eq!(house.told(slot).await, format!("not echo v2: {why}"));
+        let told: BTreeSet<Digest> =
+            house.disowned(slot).await.into_iter().map(|(release, _)| release).collect();
+        assert_eq!(told, releases.map(|bundle| bundle.release_id().digest).into(), "{slot}");
     }
 }
 

@@ -8,13 +8,13 @@ use crate::fleet::Device;
 use crate::update::journal::{
     Accepted, Document, Good, Journal, JournalError, Owner, SiteRules, Withdrawn,
 };
-use crate::update::shelf::{JournalShelf, Reshelved};
+use crate::update::shelf::JournalShelf;
 use lineside_bundle::{Digest, ReleaseId};
 use lineside_rules::SitePolicy;
-use lineside_trust::repository::{Carried, Client, InMemory, RepositoryError};
+use lineside_trust::repository::{Carried, Client, RepositoryError};
 use lineside_trust::{
-    AgreeError, Listed, Root, TrustError, TrustedReceipt, agree, signed_at, verify_assignment,
-    verify_receipt,
+    AgreeError, Listed, Root, TrustError, TrustedReceipt, TrustedReleases, agree, recall_delegated,
+    signed_at, verify_assignment, verify_receipt, verify_releases,
 };
 use lineside_update::Target;
 use lineside_wire::name::{DeviceId, SiteName, SlotName};
@@ -359,9 +359,9 @@ impl Acceptance {
     /// [`AcceptError::Journal`]; what was accepted before still holds.
     pub fn take_back(&mut self) -> Result<(), AcceptError> {
         let mut accepted = self.accepted.clone();
-        let mut lists = self.lists()?;
+        let lists = self.lists()?;
         for (slot, target) in &self.accepted.targets {
-            if let Some(reason) = self.doubt(&mut lists, &target.release) {
+            if let Doubt::Because(reason) = self.doubt(&lists, &target.release)? {
                 accepted.targets.remove(slot);
                 accepted.approved.remove(slot);
                 accepted.again.remove(slot);
@@ -377,12 +377,14 @@ impl Acceptance {
 
     /// The releases for which nobody vouches any more, among all that the journal says slots hold, and
     /// why: what is kept to go back to as well as what runs. Of what was never committed the director
-    /// has to be trusted, too; what was, he may no longer take away by being replaced.
+    /// has to be trusted, too; what was, he may no longer take away by being replaced. Where it is not known
+    /// of a release, what the slot was told of it before still holds: whoever holds a list back must not
+    /// have anything vouched for by that.
     ///
     /// # Errors
-    /// [`AcceptError`]: it is not known, and what was known before still holds.
+    /// [`AcceptError`]: nothing is known, and all that was known before still holds.
     pub fn disowned(&self) -> Result<BTreeMap<SlotName, Disowned>, AcceptError> {
-        let mut lists = self.lists()?;
+        let lists = self.lists()?;
         let mut disowned = BTreeMap::new();
         for (slot, state) in self.journal.slots()? {
             let Ok(slot) = slot.parse::<SlotName>() else { continue };
@@ -392,16 +394,19 @@ impl Acceptance {
                 .chain(state.previous())
                 .map(|it| it.release.digest)
                 .collect();
-            let releases: Disowned = state
-                .kept()
-                .filter_map(|release| {
-                    let why = match committed.contains(&release.digest) {
-                        true => lists.doubt(release),
-                        false => self.doubt(&mut lists, release),
-                    };
-                    Some((release.digest, why?.to_owned()))
-                })
-                .collect();
+            let mut releases = Disowned::new();
+            for release in state.kept() {
+                let doubt = match committed.contains(&release.digest) {
+                    true => self.unlisted(&lists, release)?,
+                    false => self.doubt(&lists, release)?,
+                };
+                let why = match doubt {
+                    Doubt::None => None,
+                    Doubt::Because(why) => Some(why),
+                    Doubt::Unknown => state.disowned(&release.digest),
+                };
+                releases.extend(why.map(|why| (release.digest, why.to_owned())));
+            }
             if !releases.is_empty() {
                 disowned.insert(slot, releases);
             }
@@ -409,24 +414,56 @@ impl Acceptance {
         Ok(disowned)
     }
 
-    /// Why a release that was accepted and not committed is to be left; nothing where it is not.
-    fn doubt(&self, lists: &mut Lists, release: &ReleaseId) -> Option<&'static str> {
+    /// Whether a release that was accepted and not committed is to be left.
+    fn doubt(&self, lists: &Lists, release: &ReleaseId) -> Result<Doubt, JournalError> {
         match self.accepted.assignment {
-            None => Some("the director who assigned it is trusted no longer"),
-            Some(_) => lists.doubt(release),
+            None => Ok(Doubt::Because("the director who assigned it is trusted no longer")),
+            Some(_) => self.unlisted(lists, release),
         }
     }
 
-    /// The lists of releases that this device has taken, as the root of today has them.
-    fn lists(&self) -> Result<Lists, AcceptError> {
-        let shelf = Reshelved(self.journal.clone());
-        let mut kept = Client::new(self.root.bytes(), shelf, InMemory::default())?;
-        Ok(match kept.refresh(OffsetDateTime::UNIX_EPOCH) {
-            Ok(_) => Lists::Known(Box::new(kept)),
-            Err(_) if self.accepted.owner.is_some() && self.accepted.releases.is_none() => {
-                Lists::None
+    /// Whether the lists that were taken name a release no longer.
+    ///
+    /// Those that lie on the shelf count, by the keys of today, and no date does. A newer one that is
+    /// announced and withheld neither gives nor takes anything.
+    fn unlisted(&self, lists: &Lists, release: &ReleaseId) -> Result<Doubt, JournalError> {
+        let unlisted = Doubt::Because("no list of releases that is trusted names it any more");
+        let list = match lists {
+            Lists::Known(list) => list,
+            Lists::None => return Ok(unlisted),
+            Lists::Unknown => return Ok(Doubt::Unknown),
+        };
+        let path = format!("{}/{}", release.name, release.version);
+        if let Some(listed) = list.get(&path) {
+            return Ok(if listed.id == *release { Doubt::None } else { unlisted });
+        }
+        let mut outcome = unlisted;
+        for role in list.delegates_for(&path) {
+            let Some(bytes) = self.journal.shelved(&format!("{role}.json"))? else {
+                outcome = Doubt::Unknown;
+                continue;
+            };
+            match recall_delegated(list, role, &bytes, &path) {
+                Ok(Some((digest, size))) if digest == release.digest && size == release.size => {
+                    return Ok(Doubt::None);
+                }
+                Ok(_) | Err(TrustError::Signature { .. }) => {}
+                Err(_) => outcome = Doubt::Unknown,
             }
-            Err(_) => Lists::Withheld,
+        }
+        Ok(outcome)
+    }
+
+    /// The newest list of releases that this device has taken, as the root of today has it.
+    fn lists(&self) -> Result<Lists, AcceptError> {
+        let nobody_has = self.accepted.owner.is_some() && self.accepted.releases.is_none();
+        let Some(bytes) = self.journal.shelved("targets.json")? else {
+            return Ok(if nobody_has { Lists::None } else { Lists::Unknown });
+        };
+        Ok(match verify_releases(&self.root, &bytes, None, OffsetDateTime::UNIX_EPOCH) {
+            Ok(list) => Lists::Known(Box::new(list)),
+            Err(TrustError::Signature { .. }) => Lists::None,
+            Err(_) => Lists::Unknown,
         })
     }
 
@@ -586,41 +623,23 @@ pub type Disowned = BTreeMap<Digest, String>;
 
 /// What vouches for releases. No date counts here.
 enum Lists {
-    /// The newest list, with those of the roles to which it delegates.
-    Known(Box<Client<Reshelved, InMemory>>),
+    /// The newest list that was taken; what the roles have signed to which it delegates lies beside it.
+    Known(Box<TrustedReleases>),
     /// Who may sign one has been replaced, and his successor has signed none yet.
     None,
-    /// One is announced and withheld. Nobody takes anything away by that.
-    Withheld,
+    /// There is none, or none that can be read.
+    Unknown,
 }
 
-impl Lists {
-    /// Why nobody vouches for a release; nothing where somebody does, and where that cannot be known.
-    fn doubt(&mut self, release: &ReleaseId) -> Option<&'static str> {
-        let is_listed = match self {
-            Lists::None => false,
-            Lists::Withheld => true,
-            Lists::Known(kept) => {
-                let path = format!("{}/{}", release.name, release.version);
-                match kept.target(&path, OffsetDateTime::UNIX_EPOCH) {
-                    Ok(Some(file)) => {
-                        file.sha256() == Some(release.digest.hex().as_str())
-                            && file.length() == release.size
-                    }
-                    Ok(None) => false,
-                    // The list of a vendor that is announced and withheld. A client that has met one
-                    // begins anew.
-                    Err(_) => {
-                        if kept.refresh(OffsetDateTime::UNIX_EPOCH).is_err() {
-                            *self = Lists::Withheld;
-                        }
-                        true
-                    }
-                }
-            }
-        };
-        (!is_listed).then_some("no list of releases that is trusted names it any more")
-    }
+/// Whether somebody vouches for a release.
+#[derive(Clone, Copy)]
+enum Doubt {
+    /// Somebody does.
+    None,
+    /// Nobody does, and why.
+    Because(&'static str),
+    /// That cannot be known.
+    Unknown,
 }
 
 /// The policy of a site, if it is another than the one `held`: signed by who may, within its paths,

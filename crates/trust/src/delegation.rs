@@ -199,6 +199,28 @@ pub fn verify_delegated(
     Ok(TrustedTargets { seen, listed, good_until: good_until(signed) })
 }
 
+/// Digest and size of the file at `path`, as the role called `role` has once signed it by keys that the list
+/// gives it today; nothing where it has not, or may not. Neither dates nor what came after it are looked at.
+///
+/// # Errors
+/// [`TrustError::Signature`] if its keys have been replaced since; other [`TrustError`].
+pub fn recall_delegated(
+    list: &TrustedReleases,
+    role: &str,
+    bytes: &[u8],
+    path: &str,
+) -> Result<Option<(Digest, u64)>, TrustError> {
+    let (keys, delegate) = list.role(role)?;
+    let metadata: Metadata<Targets> = parse(DOCUMENT, bytes)?;
+    verify_signatures(DOCUMENT, &metadata, keys, &delegate.role_keys())?;
+    let named = metadata.signed().targets.get(path);
+    let Some(target) = named.filter(|_| delegate.matches_path(path).unwrap_or(false)) else {
+        return Ok(None);
+    };
+    let failed = |problem: String| TrustError::Format { document: DOCUMENT, problem };
+    Ok(Some((digest(path, target).map_err(failed)?, target.length)))
+}
+
 /// What a list of a role says.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Listing {

@@ -27,7 +27,9 @@ pub use agree::{AgreeError, TrustedTarget, agree};
 pub use assignment::{
     AssignmentSpec, TrustedAssignment, recall_assignment, sign_assignment, verify_assignment,
 };
-pub use delegation::{Delegation, TargetsSpec, TrustedTargets, sign_targets, verify_delegated};
+pub use delegation::{
+    Delegation, TargetsSpec, TrustedTargets, recall_delegated, sign_targets, verify_delegated,
+};
 pub use document::{DOCUMENT_BYTES_MAX, FLOOR_MAX, Seen, VERSION_MAX};
 pub use draft::{Contents, DRAFT_BYTES_MAX, Draft, DraftError, Quorum, ROLE_FILE_BYTES_MAX};
 pub use error::TrustError;
