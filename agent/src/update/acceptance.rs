@@ -447,7 +447,9 @@ impl Acceptance {
                 Ok(Some((digest, size))) if digest == release.digest && size == release.size => {
                     return Ok(Doubt::None);
                 }
-                Ok(_) | Err(TrustError::Signature { .. }) => {}
+                // Whoever is asked first decides what is at a path.
+                Ok(Some(_)) => return Ok(outcome),
+                Ok(None) | Err(TrustError::Signature { .. }) => {}
                 Err(_) => outcome = Doubt::Unknown,
             }
         }

@@ -338,8 +338,8 @@ mod tests {
         );
     }
 
-    #[test]
-    fn a_hold_that_has_ended_stays_ended_though_the_disk_did_not_take_it_at_once() {
+    /// A hold that has ended while the disk took nothing, which it does again by now.
+    fn ended_while_the_disk_refused() -> (Arc<Database>, Holds) {
         let disk = Disk::of(64 << 20);
         let database = disk.database();
         let (holds, _) = open(&database);
@@ -347,6 +347,12 @@ mod tests {
         disk.refuse();
         holds.write_all(holds.pass(60));
         disk.resize(64 << 20);
+        (database, holds)
+    }
+
+    #[test]
+    fn a_hold_that_has_ended_stays_ended_though_the_disk_did_not_take_it_at_once() {
+        let (database, holds) = ended_while_the_disk_refused();
         assert!(open(&database).0.of(&slot()).is_some(), "the disk has taken nothing");
         holds.write_all(holds.pass(60));
         assert_eq!(open(&database).0.of(&slot()), None);
@@ -354,13 +360,7 @@ mod tests {
 
     #[test]
     fn the_end_of_a_hold_takes_away_none_that_has_come_since() {
-        let disk = Disk::of(64 << 20);
-        let database = disk.database();
-        let (holds, _) = open(&database);
-        holds.hold(&slot(), "anna", "surgery", Some(1)).unwrap();
-        disk.refuse();
-        holds.write_all(holds.pass(60));
-        disk.resize(64 << 20);
+        let (database, holds) = ended_while_the_disk_refused();
         holds.hold(&slot(), "otto", "a second one", None).unwrap();
         holds.write_all(holds.pass(60));
         assert_eq!(open(&database).0.of(&slot()).unwrap().by, "otto");
