@@ -8,6 +8,7 @@ mod kit;
 use kit::{Device, Vendor, check_each_frame_once, echo, echo_with_check, wait};
 use rustix::process::Signal;
 use std::collections::BTreeMap;
+use std::fs;
 
 /// More often than any trial survives starts that nobody asked for.
 const STOPS: usize = 6;
@@ -66,4 +67,29 @@ fn stopped_and_started_again_and_again_while_it_updates_it_refuses_nothing() {
         vacant.is_some() && vacant < answered,
         "the slot is vacant only before its first release"
     );
+}
+
+#[test]
+fn a_worker_is_never_ended_by_what_tells_the_whole_service_to_stop() {
+    let vendor = Vendor::new();
+    let bundles = [echo("1", "[trial]\nframes = 20\n")];
+    let mut device = Device::new(&vendor, 60_000);
+    device.start();
+    let papers = vendor.papers(&bundles, &bundles[0], 1, "line-3");
+    assert!(device.install(&papers, &bundles).status.success());
+    wait("the first is committed", || (device.slot()["active"] == "echo v1").then_some(()));
+    for worker in device.workers() {
+        let status = fs::read_to_string(format!("/proc/{worker}/status")).unwrap();
+        let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
+        let blocked = u64::from_str_radix(blocked.trim(), 16).unwrap();
+        for signal in [Signal::HUP, Signal::INT, Signal::TERM] {
+            // It was started like this: there is no moment in which the signal finds it unprepared.
+            assert_ne!(
+                blocked & (1 << (signal.as_raw() - 1)),
+                0,
+                "{signal:?} ends a worker: {status}"
+            );
+        }
+    }
+    assert!(!device.workers().is_empty());
 }

@@ -1,6 +1,7 @@
 //! Starts worker processes: the same executable, with a socket as its standard input and nothing
 //! else of ours.
 
+use nix::sys::signal::{SigSet, Signal};
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -10,7 +11,6 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::mpsc;
 use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 /// A worker that was started. Dropping `life` kills it.
@@ -58,7 +58,8 @@ pub trait Starter: Send + Sync + 'static {
 type Request = (OwnedFd, mpsc::Sender<io::Result<Child>>);
 
 /// Starts processes from a thread that lives as long as the agent: the kernel kills a worker when
-/// the *thread* that started it is gone, and the threads of a runtime come and go.
+/// the *thread* that started it is gone, and the threads of a runtime come and go. What that thread
+/// does not hear its workers do not hear either, from their first moment on.
 pub struct Processes {
     requests: mpsc::Sender<Request>,
     runtime: Handle,
@@ -74,9 +75,10 @@ impl Processes {
         let within = runtime.clone();
         std::thread::Builder::new().name("starter".into()).spawn(move || {
             let _inside = within.enter();
+            let deaf = stop_signals().thread_block();
             for (socket, answer) in inbox {
                 // Nobody waits for it any more only when the agent stops.
-                let _ = answer.send(spawn(socket));
+                let _ = answer.send(deaf.map_err(io::Error::from).and_then(|()| spawn(socket)));
             }
         })?;
         Ok(Processes { requests, runtime })
@@ -107,6 +109,12 @@ impl Starter for Processes {
     }
 }
 
+/// What tells a service to stop. Who stops a whole service (systemd does) tells each of its processes,
+/// and the supervisor still needs its workers; those end with their socket.
+fn stop_signals() -> SigSet {
+    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect()
+}
+
 fn spawn(socket: OwnedFd) -> io::Result<Child> {
     // Not the path we were started by: the file there may have been replaced by another version.
     Command::new("/proc/self/exe")
@@ -120,23 +128,6 @@ fn spawn(socket: OwnedFd) -> io::Result<Child> {
         .stdout(Stdio::null())
         .kill_on_drop(true)
         .spawn()
-}
-
-/// Has this process, a worker, live on when its supervisor is told to stop: who stops a whole service
-/// (systemd does) tells each of its processes, and the supervisor still needs it. It ends with its
-/// socket.
-///
-/// # Errors
-/// If the system does not let it.
-pub fn outlive_stop_signals() -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    runtime.block_on(async {
-        for kind in [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()] {
-            // Once somebody has listened, a signal has lost its effect for good.
-            let _ = signal(kind)?;
-        }
-        Ok(())
-    })
 }
 
 /// Signals that a process does not get from what it computes: hangup, interrupt, quit, kill, terminate.

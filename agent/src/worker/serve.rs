@@ -3,7 +3,6 @@
 use crate::error::chain;
 use crate::worker::memory::own_kib_max;
 use crate::worker::message::{Bundle, Checked, FromWorker, ToWorker, read, write};
-use crate::worker::process::outlive_stop_signals;
 use lineside_bundle::Manifest;
 use lineside_runtime::{
     FrameOutcome, LoadOptions, Pipeline, PluginCache, Reading, StoreFiles, run_checks,
@@ -60,7 +59,6 @@ impl Answers for Pipeline {
 pub fn main() -> io::Result<()> {
     // The socket closes when the supervisor is gone, but a model that computes does not look.
     set_parent_process_death_signal(Some(Signal::KILL))?;
-    outlive_stop_signals()?;
     let stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     serve(stream, Confinement::Process, &mut load)
 }
