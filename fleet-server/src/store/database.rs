@@ -11,10 +11,10 @@ use sea_orm::{
 };
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use time::OffsetDateTime;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 /// Connections that read at the same time.
 const READERS_MAX: u32 = 4;
@@ -27,10 +27,28 @@ pub(crate) struct Store {
     // one, a full disk would not let another be opened, not even for reading.
     readers: DatabaseConnection,
     // SQLite has one writer at a time. Waiting here is orderly; waiting there ends in "locked".
-    pub(super) writer: Mutex<DatabaseConnection>,
+    pub(super) writer: Arc<Mutex<DatabaseConnection>>,
+    noted: Arc<Noted>,
+}
+
+/// What is noted of commits.
+#[derive(Debug, Default)]
+struct Noted {
     trouble: std::sync::Mutex<Trouble>,
     /// Rises with each change of signed documents.
     documents: AtomicU64,
+}
+
+impl Noted {
+    fn worked(&self) {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).last = None;
+    }
+
+    fn failed(&self, error: &DbErr) {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        trouble.failures = trouble.failures.saturating_add(1);
+        trouble.last = Some(chain(error));
+    }
 }
 
 /// What could not be written.
@@ -64,7 +82,7 @@ pub(crate) struct Writing<'a> {
     pub transaction: DatabaseTransaction,
     changes_documents: AtomicBool,
     store: &'a Store,
-    _writer: MutexGuard<'a, DatabaseConnection>,
+    writer: OwnedMutexGuard<DatabaseConnection>,
 }
 
 impl Writing<'_> {
@@ -73,21 +91,31 @@ impl Writing<'_> {
         self.changes_documents.store(true, Ordering::SeqCst);
     }
 
-    /// Puts what was written on disk, all of it or nothing.
+    /// Puts what was written on disk, all of it or nothing. Once begun it goes on to its end, though nobody
+    /// waits for it any more: a visitor who hangs up takes his handler with him, and SQLite commits all the
+    /// same. What is noted of it must be noted then as well.
     ///
     /// # Errors
     /// [`Error::Database`].
     pub async fn commit(self) -> Result<(), Error> {
-        let committed = self.transaction.commit().await;
-        // Where it failed, too: what is on disk then is found out by reading it.
-        if self.changes_documents.into_inner() {
-            self.store.documents.fetch_add(1, Ordering::SeqCst);
-        }
-        match &committed {
-            Ok(()) => self.store.worked(),
-            Err(error) => self.store.failed(error),
-        }
-        Ok(committed?)
+        let Writing { transaction, changes_documents, store, writer } = self;
+        let noted = store.noted.clone();
+        let committing = tokio::spawn(async move {
+            let committed = transaction.commit().await;
+            // Where it failed, too: what is on disk then is found out by reading it.
+            if changes_documents.into_inner() {
+                noted.documents.fetch_add(1, Ordering::SeqCst);
+            }
+            match &committed {
+                Ok(()) => noted.worked(),
+                Err(error) => noted.failed(error),
+            }
+            // Only now: who writes next finds it on disk and noted.
+            drop(writer);
+            committed
+        });
+        let cut_off = |error| DbErr::Custom(format!("the commit was cut off: {error}"));
+        Ok(committing.await.map_err(cut_off)??)
     }
 }
 
@@ -115,10 +143,9 @@ impl Store {
     pub(super) async fn connected(path: &Path) -> Result<Store, DbErr> {
         Ok(Store {
             path: path.to_owned(),
-            writer: Mutex::new(connect(path, 1).await?),
+            writer: Arc::new(Mutex::new(connect(path, 1).await?)),
             readers: connect(path, READERS_MAX).await?,
-            trouble: std::sync::Mutex::default(),
-            documents: AtomicU64::new(0),
+            noted: Arc::default(),
         })
     }
 
@@ -166,7 +193,7 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub async fn write(&self) -> Result<Writing<'_>, Error> {
-        let writer = self.writer.lock().await;
+        let writer = self.writer.clone().lock_owned().await;
         // IMMEDIATE: the one before may have been given up in the middle of its commit. A
         // transaction that begins by reading would see the state before it, and could not write.
         let options = TransactionOptions {
@@ -176,29 +203,23 @@ impl Store {
         let begun = writer.begin_with_options(options).await;
         let transaction = begun.inspect_err(|error| self.failed(error))?;
         let changes_documents = AtomicBool::new(false);
-        Ok(Writing { transaction, changes_documents, store: self, _writer: writer })
+        Ok(Writing { transaction, changes_documents, store: self, writer })
     }
 
     /// The state of signed documents: asked for before they are read, it says later whether what was made of
     /// them still holds.
     pub fn documents_state(&self) -> u64 {
-        self.documents.load(Ordering::SeqCst)
+        self.noted.documents.load(Ordering::SeqCst)
     }
 
     /// Notes that something could not be written.
     pub fn failed(&self, error: &DbErr) {
-        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        trouble.failures = trouble.failures.saturating_add(1);
-        trouble.last = Some(chain(error));
-    }
-
-    fn worked(&self) {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).last = None;
+        self.noted.failed(error);
     }
 
     /// What could not be written.
     pub fn trouble(&self) -> Trouble {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.noted.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether the database answers. While the last write failed, one is tried: who asks is told
@@ -329,6 +350,7 @@ mod tests {
     use super::*;
     use crate::store::tables::document;
     use sea_orm::{ActiveValue::Set, EntityTrait, PaginatorTrait};
+    use std::task::{Context, Waker};
 
     async fn insert(writing: &Writing<'_>, version: i64) {
         let row = document::ActiveModel {
@@ -366,6 +388,26 @@ mod tests {
         let count = document::Entity::find().count(other.read()).await.unwrap();
         assert_eq!(count, rounds as u64);
         assert!(store.trouble().last.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_commit_for_which_nobody_waits_any_more_is_noted_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("lineside.db")).await.unwrap();
+        let before = store.documents_state();
+        let writing = store.write().await.unwrap();
+        writing.changes_documents();
+        insert(&writing, 1).await;
+        {
+            // As when a visitor hangs up: it is begun, and dropped.
+            let mut committing = Box::pin(writing.commit());
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(committing.as_mut().poll(&mut context).is_pending());
+        }
+        // Who writes next waits for it.
+        drop(store.write().await.unwrap());
+        assert_eq!(document::Entity::find().count(store.read()).await.unwrap(), 1);
+        assert_ne!(store.documents_state(), before);
     }
 
     #[tokio::test]
