@@ -67,8 +67,7 @@ impl Store {
     /// Copies the database beside itself, whole and on disk, before anything in it is changed.
     async fn copy_as_it_is(&self, version: i64) -> Result<PathBuf, Error> {
         let copy = copy_of(&self.path, version);
-        check_room(&self.path, version, free_bytes(&self.path)?)?;
-        let part = copy.with_added_extension("part");
+        let part = room_for(&copy, || check_room(&self.path, version, free_bytes(&self.path)?))?;
         let doing = || format!("copy the database to {}", copy.display());
         let failed = |error: io::Error| Error::file(doing())(error);
         // SQLite fills a file that is there if it is empty: one that nobody else may read.
@@ -90,6 +89,18 @@ impl Store {
 
 fn copy_of(path: &Path, version: i64) -> PathBuf {
     path.with_added_extension(format!("version-{version}"))
+}
+
+/// Where a copy is written until it is whole, once `check` has found room for it. What an interrupted one has
+/// left there goes first: it would take the room that is looked for.
+fn room_for(copy: &Path, check: impl FnOnce() -> Result<(), Error>) -> Result<PathBuf, Error> {
+    let part = copy.with_added_extension("part");
+    match fs::remove_file(&part) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::file(format!("remove {}", part.display()))(error))
+        }
+        _ => check().map(|()| part),
+    }
 }
 
 /// Refuses tables of a version from which no step leads on.
@@ -349,6 +360,24 @@ mod tests {
         // What was written last counts as well.
         fs::write(path.with_file_name("lineside.db-wal"), vec![0; 4096]).unwrap();
         assert!(check_room(&path, 6, needed).is_err());
+    }
+
+    #[test]
+    fn half_a_copy_gives_its_room_to_the_next_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let copy = folder.path().join("lineside.db.version-6");
+        let left = folder.path().join("lineside.db.version-6.part");
+        for is_left in [true, false] {
+            if is_left {
+                fs::write(&left, "half").unwrap();
+            }
+            // There is room as soon as it is gone.
+            let check = || match left.exists() {
+                true => Err(Error::TooLarge("no room".into())),
+                false => Ok(()),
+            };
+            assert_eq!(room_for(&copy, check).unwrap(), left);
+        }
     }
 
     #[tokio::test]
