@@ -128,7 +128,16 @@ impl Spool {
                 next = next.max(last.0.value().1.saturating_add(1));
             }
         }
-        let bytes = transaction.open_table(BYTES)?.get(())?.map_or(0, |bytes| bytes.value());
+        if let Some(bytes) = transaction.open_table(BYTES)?.get(())? {
+            return Ok((next, bytes.value()));
+        }
+        // An agent before this one kept no count, and what it left counts: the next write notes it.
+        let mut bytes = 0;
+        for table in [INTERVALS, EVENTS] {
+            for entry in transaction.open_table(table)?.iter()? {
+                bytes += size(entry?.1.value().1);
+            }
+        }
         Ok((next, bytes))
     }
 
@@ -498,6 +507,30 @@ mod tests {
             spool.write(&[event(&number.to_string())], &none()).unwrap();
         }
         assert!(spool.bytes() <= 4096 && !keys(&spool).is_empty());
+    }
+
+    #[test]
+    fn what_an_agent_has_left_that_kept_no_count_keeps_to_the_bound_as_well() {
+        let database = in_memory();
+        let mut spool = Spool::open(database.clone(), 1, 4096).unwrap();
+        while spool.gave_way() == 0 {
+            spool.write(&[event("kept"), interval(1)], &none()).unwrap();
+        }
+        let (bytes, records) = (spool.bytes(), keys(&spool).len());
+        drop(spool);
+        let transaction = database.begin_write().unwrap();
+        assert!(transaction.delete_table(BYTES).unwrap());
+        transaction.commit().unwrap();
+
+        let mut spool = Spool::open(database.clone(), 2, 4096).unwrap();
+        assert_eq!((spool.bytes(), keys(&spool).len()), (bytes, records));
+        spool.write(&[event("kept"), interval(1)], &none()).unwrap();
+        assert!(spool.gave_way() > 0 && spool.bytes() <= 4096);
+        for boot in [1, 2] {
+            spool.acked(&Ack { boot, ranges: vec![(0, u64::MAX - 1)] }).unwrap();
+        }
+        assert_eq!((spool.bytes(), keys(&spool).len()), (0, 0));
+        assert_eq!(Spool::open(database, 3, 4096).unwrap().bytes(), 0);
     }
 
     #[test]
