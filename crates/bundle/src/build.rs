@@ -6,7 +6,7 @@ use crate::digest::Digest;
 use crate::manifest::{FileEntry, Manifest, ManifestError};
 use crate::name::ReleaseId;
 use crate::oci::{
-    ARTIFACT_TYPE, CONFIG_TYPE, Descriptor, MANIFEST_TYPE, OciManifest, TITLE, media_type,
+    ARTIFACT_TYPE, CONFIG_TYPE, Descriptor, MANIFEST_TYPE, OciManifest, TITLE, VERSION, media_type,
 };
 use crate::snapped::Snapped;
 use std::collections::{BTreeMap, BTreeSet};
@@ -155,7 +155,7 @@ fn assemble(
         layers,
         annotations: BTreeMap::from([
             (TITLE.into(), manifest.bundle.name.to_string()),
-            ("org.opencontainers.image.version".into(), manifest.bundle.version.to_string()),
+            (VERSION.into(), manifest.bundle.version.to_string()),
         ]),
     };
     let oci_manifest = serde_json::to_vec(&oci).expect("an OCI manifest has only string keys");

@@ -28,6 +28,9 @@ pub fn media_type(path: &str) -> &'static str {
 /// Media type of the config blob, our manifest.
 pub const CONFIG_TYPE: &str = "application/vnd.lineside.bundle.v1+json";
 
+/// Annotation of a manifest: the version that it is of, as OCI calls it.
+pub const VERSION: &str = "org.opencontainers.image.version";
+
 /// A blob as an OCI document names it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sigstore_tuf::canonical_json::to_canonical_bytes;
 use sigstore_tuf::{DelegatedRole, Delegations, Key, Metadata, TargetFile, Targets};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use time::OffsetDateTime;
 
 const DOCUMENT: &str = "list of releases";
@@ -86,6 +86,12 @@ impl TrustedReleases {
     /// The roles that may sign targets besides the release keys, in the order in which they are asked.
     pub fn delegates(&self) -> impl Iterator<Item = &str> {
         self.roles().map(|role| role.name.as_str())
+    }
+
+    /// Ids of the keys that sign for the role called `name`; none if it names no such role.
+    pub fn keys_of(&self, name: &str) -> BTreeSet<&str> {
+        let role = self.roles().find(|role| role.name == name);
+        role.into_iter().flat_map(|role| role.keyids.iter().map(String::as_str)).collect()
     }
 
     /// Those of them that may sign what is at `path`, in the order in which they are asked.

@@ -417,6 +417,8 @@ fn a_list_says_who_may_sign_a_path_and_who_may_release_a_bundle() {
     assert_eq!(list.delegates_for("pump/2"), ["vendor-any", "vendor-late"]);
     assert_eq!(list.delegates_for("site/mill/policy.json"), ["site-mill"]);
     assert!(list.delegates_for("pump").is_empty());
+    assert_eq!(list.keys_of("site-mill"), list.keys_of("vendor-any"));
+    assert_eq!((list.keys_of("site-mill").len(), list.keys_of("nobody").len()), (1, 0));
     let may = |name: &str, bundle: &str| list.may_release(name, &bundle.parse().unwrap());
     assert!(may("vendor-any", "fan") && may("vendor-pump", "pump") && may("vendor-late", "pump"));
     assert!(!may("vendor-pump", "fan") && !may("vendor-pump", "pumps") && !may("nobody", "pump"));

@@ -65,7 +65,7 @@ pub(crate) async fn put(
     Bytes(bytes): Bytes,
 ) -> Result<Response, Error> {
     let name: BundleName = name.parse().map_err(|error| Error::Malformed(format!("{error}")))?;
-    fleet.check_push(&publisher, &name, &reference).await?;
+    fleet.check_push(&publisher, &name, &reference, &bytes).await?;
     let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     if media_type.is_some_and(|media_type| media_type != MANIFEST_TYPE) {
         return Err(Error::Malformed(format!("Content-Type: a manifest is {MANIFEST_TYPE}")));
@@ -110,7 +110,7 @@ pub(crate) async fn referrers(
 ) -> Result<Response, Error> {
     let digest = parse(&digest)?;
     match &reader {
-        // What refers to a manifest may have come before it, and is of this bundle as it is.
+        // What refers to a manifest may have come before it.
         Reader::Role(holder) => fleet.check_bundle(holder, &name).await?,
         _ => reader.check(&fleet, &name, &digest).await?,
     }
@@ -122,7 +122,12 @@ pub(crate) async fn referrers(
         let (what, seconds) = ("deltas", DELTA_ASK_AGAIN_SECONDS);
         return Err(Error::NotYet { what, seconds });
     }
-    let referrers = fleet.artifacts.referrers(&name, &digest, kind).await?;
+    let mut referrers = fleet.artifacts.referrers(&name, &digest, kind).await?;
+    if let Reader::Role(holder) = &reader
+        && !fleet.is_of(holder, &name, &digest).await?
+    {
+        referrers.manifests.retain(|one| fleet.artifacts.blobs.has_brought(holder, &one.digest));
+    }
     let mut response = Response::builder().header(CONTENT_TYPE, INDEX_TYPE);
     if kind.is_some() {
         response = response.header("oci-filters-applied", "artifactType");

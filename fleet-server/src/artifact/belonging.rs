@@ -31,16 +31,46 @@ impl Artifacts {
         self.any_names(rows, blob).await
     }
 
-    /// Whether a manifest or blob belongs to the bundle `name`, whatever version of it.
+    /// Whether a manifest or blob belongs to one of those versions of the bundle `name` that are meant: by
+    /// its tag, or by what the manifest says of itself, as before it is released it may have no tag.
     ///
     /// # Errors
     /// [`Error::Database`] or [`Error::File`].
-    pub async fn belongs(&self, name: &str, blob: &Digest) -> Result<bool, Error> {
+    pub async fn belongs(
+        &self,
+        name: &str,
+        is_meant: impl Fn(&str) -> bool,
+        blob: &Digest,
+    ) -> Result<bool, Error> {
         let rows = manifest::Entity::find()
             .filter(manifest::Column::Name.eq(name))
             .all(self.store.read())
             .await?;
-        self.any_names(rows, blob).await
+        let mut manifests = BTreeSet::new();
+        for row in rows {
+            let Ok(digest) = row.digest.parse::<Digest>() else { continue };
+            let is_of_it = match row.reference == row.digest {
+                true => {
+                    let content = self.contents.get(&self.blobs, &digest).await?;
+                    content.version.as_deref().is_some_and(&is_meant)
+                }
+                false => is_meant(&row.reference),
+            };
+            if is_of_it {
+                manifests.insert(digest);
+            }
+        }
+        let manifests: Vec<Digest> = manifests.into_iter().collect();
+        self.names(name, &manifests, blob).await
+    }
+
+    /// The blobs that a manifest names, if it is here.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub async fn named_by(&self, manifest: &Digest) -> Result<Vec<Digest>, Error> {
+        let content = self.contents.get(&self.blobs, manifest).await?;
+        Ok(content.blobs.iter().copied().collect())
     }
 
     /// Whether one of these manifests is this blob, or names it.
@@ -51,7 +81,7 @@ impl Artifacts {
             return Ok(true);
         }
         for digest in digests {
-            if self.contents.get(&self.blobs, &digest).await?.contains(blob) {
+            if self.contents.get(&self.blobs, &digest).await?.blobs.contains(blob) {
                 return Ok(true);
             }
         }

@@ -1,6 +1,6 @@
 //! Manifests: which blobs make an artifact, by name and tag.
 
-use crate::access::{Holder, Publisher};
+use crate::access::Publisher;
 use crate::artifact::parts::{Contents, parts};
 use crate::artifact::{Blobs, Outstanding};
 use crate::bounds::REFERRERS_MAX;
@@ -58,7 +58,8 @@ impl Artifacts {
     }
 
     /// Takes the manifest of a bundle, or of an artifact of any type that refers to another one, by
-    /// tag or digest. Its blobs must be here, and be his who names them; what it refers to may come later.
+    /// tag or digest. Its blobs must be here; what it refers to may come later. That they are his who names
+    /// them has been looked at before.
     /// `signed` is what the tag means where it is the version of a release.
     ///
     /// # Errors
@@ -93,9 +94,6 @@ impl Artifacts {
             )));
         }
         let _naming = self.naming.read().await;
-        if let Publisher::Role(holder) = by {
-            self.check_own(holder, name, &parts.blobs).await?;
-        }
         self.check_blobs(name.as_str(), &parts.blobs).await?;
         if let Some(subject) = &parts.subject {
             let others = self.referring(name.as_str(), subject).await?;
@@ -106,7 +104,7 @@ impl Artifacts {
                 )));
             }
         }
-        self.blobs.put(&digest, Body::from(bytes)).await?;
+        self.blobs.put_by(by, &digest, Body::from(bytes)).await?;
         let row = |reference: String| manifest::ActiveModel {
             name: Set(name.to_string()),
             reference: Set(reference),
@@ -205,22 +203,13 @@ impl Artifacts {
         Ok(StoredManifest { digest, media_type: row.media_type, bytes })
     }
 
-    /// Refuses blobs that who names them has neither brought himself nor had in the bundle before. It says
-    /// the same as of one that is not here.
-    async fn check_own(
-        &self,
-        holder: &Holder,
-        name: &BundleName,
-        blobs: &[Descriptor],
-    ) -> Result<(), Error> {
-        for blob in blobs {
-            let is_his = self.blobs.has_brought(holder, &blob.digest)
-                || self.belongs(name.as_str(), &blob.digest).await?;
-            if !is_his {
-                return Err(not_here(name.as_str(), blob));
-            }
-        }
-        Ok(())
+    /// The blobs that a manifest names which somebody brings for `name`.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if it is none.
+    pub fn named_in(name: &BundleName, bytes: &[u8]) -> Result<Vec<Digest>, Error> {
+        let parts = parts(bytes).map_err(|error| Error::Refused(format!("{name}: {error}")))?;
+        Ok(parts.blobs.into_iter().map(|blob| blob.digest).collect())
     }
 
     /// Whether all of a release is here.

@@ -3,7 +3,7 @@
 use crate::artifact::Blobs;
 use crate::error::Error;
 use lineside_bundle::referrer::Referrer;
-use lineside_bundle::{Descriptor, Digest, MANIFEST_BYTES_MAX, OciManifest};
+use lineside_bundle::{Descriptor, Digest, MANIFEST_BYTES_MAX, OciManifest, VERSION};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,6 +15,8 @@ const DIGESTS_MAX: usize = 256 << 10;
 pub(super) struct Parts {
     pub blobs: Vec<Descriptor>,
     pub subject: Option<Digest>,
+    /// The version that a bundle's says it is of.
+    pub version: Option<String>,
 }
 
 /// Reads the manifest of a bundle, or of what refers to something.
@@ -28,10 +30,18 @@ pub(super) fn parts(bytes: &[u8]) -> Result<Parts, String> {
     if refers {
         let referrer = Referrer::parse(bytes)?;
         let blobs = referrer.blobs().cloned().collect();
-        return Ok(Parts { blobs, subject: Some(referrer.subject.digest) });
+        return Ok(Parts { blobs, subject: Some(referrer.subject.digest), version: None });
     }
     let bundle = OciManifest::parse(bytes)?;
-    Ok(Parts { blobs: bundle.blobs().cloned().collect(), subject: None })
+    let blobs = bundle.blobs().cloned().collect();
+    Ok(Parts { blobs, subject: None, version: bundle.annotations.get(VERSION).cloned() })
+}
+
+/// What is remembered of a manifest.
+#[derive(Debug, Default)]
+pub(super) struct Content {
+    pub blobs: BTreeSet<Digest>,
+    pub version: Option<String>,
 }
 
 /// Which blobs manifests name, by the digests of these: what has a digest never says anything else, so each
@@ -43,20 +53,16 @@ pub(super) struct Contents {
 
 #[derive(Debug, Default)]
 struct Read {
-    manifests: BTreeMap<Digest, Arc<BTreeSet<Digest>>>,
+    manifests: BTreeMap<Digest, Arc<Content>>,
     digests: usize,
 }
 
 impl Contents {
-    /// The blobs that a manifest names: none if it is not here, or is no manifest.
+    /// What a manifest says: nothing if it is not here, or is no manifest.
     ///
     /// # Errors
     /// [`Error::File`].
-    pub async fn get(
-        &self,
-        blobs: &Blobs,
-        manifest: &Digest,
-    ) -> Result<Arc<BTreeSet<Digest>>, Error> {
+    pub async fn get(&self, blobs: &Blobs, manifest: &Digest) -> Result<Arc<Content>, Error> {
         let known = self.lock().manifests.get(manifest).cloned();
         if let Some(known) = known {
             return Ok(known);
@@ -64,20 +70,22 @@ impl Contents {
         let Some(bytes) = blobs.read(manifest, MANIFEST_BYTES_MAX).await? else {
             return Ok(Arc::default());
         };
-        let parts = parts(&bytes).map(|parts| parts.blobs).unwrap_or_default();
-        let named: Arc<BTreeSet<Digest>> =
-            Arc::new(parts.into_iter().map(|blob| blob.digest).collect());
+        let content = parts(&bytes).map(|parts| Content {
+            blobs: parts.blobs.into_iter().map(|blob| blob.digest).collect(),
+            version: parts.version,
+        });
+        let content = Arc::new(content.unwrap_or_default());
         // A disk that fails may give other bytes than it was given: those are nobody's to remember.
         if Digest::of(&bytes) == *manifest {
             let mut read = self.lock();
-            let digests = 1 + named.len();
+            let digests = 1 + content.blobs.len();
             if read.digests + digests > DIGESTS_MAX {
                 *read = Read::default();
             }
             read.digests += digests;
-            read.manifests.insert(*manifest, named.clone());
+            read.manifests.insert(*manifest, content.clone());
         }
-        Ok(named)
+        Ok(content)
     }
 
     fn lock(&self) -> MutexGuard<'_, Read> {

@@ -1,6 +1,7 @@
 //! Who may have what: a device what is assigned to it, the holder of a role's token what he publishes.
 
 use crate::access::{Holder, Publisher};
+use crate::artifact::Artifacts;
 use crate::error::Error;
 use crate::fleet::Fleet;
 use lineside_bundle::{BundleName, Digest};
@@ -37,9 +38,8 @@ impl Fleet {
         Ok(manifests.contains(digest) || self.artifacts.names(bundle, &manifests, digest).await?)
     }
 
-    /// Whether the holder of a role's token may read what has this digest below a name: it belongs to a
-    /// bundle that he may release, or is a file that his role has signed; or he has brought it. That
-    /// somebody else has brought the same bytes opens nothing.
+    /// Whether the holder of a role's token may read what has this digest below a name: it is a name of his,
+    /// and [his](crate::release::SignedDocuments::is_of) what lies there.
     ///
     /// # Errors
     /// [`Error::Database`] or [`Error::File`].
@@ -47,16 +47,7 @@ impl Fleet {
         if self.check_name(holder, name).await.is_err() {
             return Ok(false);
         }
-        if self.artifacts.blobs.has_brought(holder, digest) {
-            return Ok(true);
-        }
-        if self.check_bundle(holder, name).await.is_ok()
-            && self.artifacts.belongs(name, digest).await?
-        {
-            return Ok(true);
-        }
-        Ok(name == holder.role.as_str()
-            && self.documents.has_signed_file(&holder.role, digest).await?)
+        self.documents.is_of(holder, name, digest).await
     }
 
     /// Refuses a name below which the holder of a role's token brings nothing: it is none of a bundle that
@@ -85,27 +76,26 @@ impl Fleet {
     }
 
     /// Refuses a manifest that who publishes may not push by this reference: below another bundle's name,
-    /// or by a tag that stands for a version which he may not release.
+    /// or by a tag that stands for a version which he may not release. And one that names what is not his.
     ///
     /// # Errors
-    /// [`Error::Forbidden`].
+    /// [`Error::Forbidden`]; [`Error::Refused`].
     pub async fn check_push(
         &self,
         publisher: &Publisher,
         name: &BundleName,
         reference: &str,
+        bytes: &[u8],
     ) -> Result<(), Error> {
         let Publisher::Role(holder) = publisher else { return Ok(()) };
         self.check_bundle(holder, name.as_str()).await?;
-        if reference.parse::<Digest>().is_ok() {
-            return Ok(());
-        }
         let path = format!("{name}/{reference}");
         let list = self.documents.naming(&holder.role).await?;
-        match list.delegates_for(&path).contains(&holder.role.as_str()) {
-            true => Ok(()),
-            false => Err(beyond(holder, &short(&path))),
+        let may_sign = || list.delegates_for(&path).contains(&holder.role.as_str());
+        if reference.parse::<Digest>().is_err() && !may_sign() {
+            return Err(beyond(holder, &short(&path)));
         }
+        self.documents.check_own(holder, name, &Artifacts::named_in(name, bytes)?).await
     }
 
     /// Refuses to tell the holder of a role's token what another role has signed, but one who may sign what

@@ -40,7 +40,7 @@ const FOR_EVER: OffsetDateTime = datetime!(9999-12-31 0:00 UTC);
 pub(crate) struct SignedDocuments {
     store: Arc<Store>,
     pub(super) kept: Kept,
-    artifacts: Artifacts,
+    pub(super) artifacts: Artifacts,
     keys: Arc<ServerKeys>,
     /// What was verified last: the root, the list as it was judged when it came, and what is released now.
     verified_root: Memo<Root>,
@@ -162,6 +162,7 @@ impl SignedDocuments {
             Judged::New(releases) => releases,
         };
         let version = releases.seen().version;
+        let before = self.list_before().await?;
         if self.counting(&self.root().await?).await?.is_none() {
             Kept::forget(&writing, Kind::Releases).await?;
         }
@@ -169,8 +170,14 @@ impl SignedDocuments {
         for release in releases.iter() {
             self.artifacts.tag(&writing, &release.id).await?;
         }
-        // A role's token ends with the role.
-        RoleTokens::keep(&writing, releases.delegates().collect()).await?;
+        // A role's token ends with the role, or with the last of its keys: who is called so in the next list
+        // that comes here may be somebody else, and lists between the two may have gone elsewhere.
+        let stays = |role: &&str| {
+            before
+                .as_ref()
+                .is_some_and(|before| !before.keys_of(role).is_disjoint(&releases.keys_of(role)))
+        };
+        RoleTokens::keep(&writing, releases.delegates().filter(stays).collect()).await?;
         writing.commit().await?;
         self.artifacts.deltas.list_came();
         Ok(version)
@@ -192,6 +199,11 @@ impl SignedDocuments {
         let (targets, _) = self.judge_delegated(role, &bytes, now).await?;
         for release in targets.releases().values() {
             self.artifacts.complete(&release.id).await?;
+            if let Publisher::Role(holder) = by {
+                // The manifest of a version of others, by a path of his own, would open what it names.
+                let blobs = self.artifacts.named_by(&release.id.digest).await?;
+                self.check_own(holder, &release.id.name, &blobs).await?;
+            }
         }
         for (path, (digest, bytes)) in targets.files() {
             if *bytes > FILE_BYTES_MAX {
@@ -201,10 +213,7 @@ impl SignedDocuments {
             // What he lists he could read afterwards: a digest alone gives him nobody else's.
             let is_his = match by {
                 Publisher::Administrator => true,
-                Publisher::Role(holder) => {
-                    self.artifacts.blobs.has_brought(holder, digest)
-                        || self.has_signed_file(role, digest).await?
-                }
+                Publisher::Role(holder) => self.is_of(holder, role.as_str(), digest).await?,
             };
             if !is_his || self.artifacts.blobs.size(digest).await != Some(*bytes) {
                 return Err(Error::Refused(format!(
@@ -417,18 +426,16 @@ impl SignedDocuments {
         )))
     }
 
-    /// Whether a file that is no release is in what a role has signed last, as far as that is signed by its
-    /// keys and within its paths.
+    /// What a role has signed last, as far as that is signed by its keys and within its paths.
     ///
     /// # Errors
     /// [`Error::Database`].
-    pub async fn has_signed_file(&self, role: &RoleName, digest: &Digest) -> Result<bool, Error> {
-        let Ok(list) = self.naming(role).await else { return Ok(false) };
-        let Some(row) = self.kept.newest(Kind::Role(role.as_str())).await? else {
-            return Ok(false);
-        };
-        let targets = verify_delegated(&list, role.as_str(), &row.bytes, None, taken_at(&row));
-        Ok(targets.is_ok_and(|targets| targets.files().values().any(|(known, _)| known == digest)))
+    pub(super) async fn signed(&self, role: &RoleName) -> Result<Option<TrustedTargets>, Error> {
+        let Ok(list) = self.naming(role).await else { return Ok(None) };
+        let row = self.kept.newest(Kind::Role(role.as_str())).await?;
+        Ok(row.and_then(|row| {
+            verify_delegated(&list, role.as_str(), &row.bytes, None, taken_at(&row)).ok()
+        }))
     }
 
     async fn list_when_accepted(&self) -> Result<Option<Arc<TrustedReleases>>, Error> {
@@ -441,6 +448,14 @@ impl SignedDocuments {
         let list = Arc::new(list);
         self.accepted.put(state, ALWAYS, FOR_EVER, list.clone());
         Ok(Some(list))
+    }
+
+    /// The list that is here, by whichever of the roots it was taken.
+    async fn list_before(&self) -> Result<Option<TrustedReleases>, Error> {
+        let Some(row) = self.kept.newest(Kind::Releases).await? else { return Ok(None) };
+        let roots = self.parsed_roots().await?;
+        let by = |root| verify_releases(root, &row.bytes, None, taken_at(&row)).ok();
+        Ok(roots.iter().rev().find_map(by))
     }
 
     async fn list(&self, now: OffsetDateTime) -> Result<Option<TrustedReleases>, Error> {

@@ -7,6 +7,7 @@ mod documents;
 mod kept;
 mod keys;
 mod memo;
+mod own;
 mod questions;
 mod released;
 mod repository;

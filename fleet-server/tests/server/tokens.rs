@@ -3,7 +3,8 @@
 use crate::running::{As, Reply, Running};
 use crate::signers::{Artifact, Signers, artifact, in_a_year, key};
 use crate::tuf::delegate;
-use lineside_bundle::{Digest, MANIFEST_TYPE, OciManifest};
+use lineside_bundle::referrer::{EMPTY, Referrer};
+use lineside_bundle::{Digest, MANIFEST_TYPE, OciManifest, VERSION};
 use lineside_trust::{Delegation, KeyPair, ReleasesDraft, TargetsSpec, sign_root, sign_targets};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -81,6 +82,13 @@ impl Scene {
         artifacts.iter().for_each(|one| drop(draft.add(one.id.clone(), None).unwrap()));
         draft.sign(in_a_year(), &[&self.vendor])
     }
+}
+
+/// Something that refers to a bundle.
+fn about(artifact: &Artifact) -> Vec<u8> {
+    let mut note = Referrer::delta(&artifact.id, &artifact.id, Vec::new());
+    note.artifact_type = "application/vnd.example.note".into();
+    serde_json::to_vec(&note).unwrap()
 }
 
 #[test]
@@ -306,6 +314,102 @@ fn a_manifest_or_list_that_names_a_digest_gives_a_vendor_nobody_elses_bytes() {
 }
 
 #[test]
+fn of_a_bundle_that_others_release_too_a_vendor_reads_his_own_versions_and_no_other() {
+    let scene = Scene::new();
+    let ours = artifact("pump", "1");
+    ours.push(&scene.server);
+    let note = about(&ours);
+    let push = |manifest: &[u8]| {
+        let path = format!("/v2/pump/manifests/{}", Digest::of(manifest));
+        let kind = [("content-type", MANIFEST_TYPE)];
+        scene.server.ask_with("PUT", &path, As::Administrator, &kind, manifest).status
+    };
+    let upload = format!("/v2/pump/blobs/uploads/?digest={}", Digest::of(EMPTY));
+    assert_eq!(scene.server.ask("POST", &upload, As::Administrator, EMPTY).status, 201);
+    assert_eq!(push(&note), 201);
+    let mut draft = scene.signers.draft(&scene.server);
+    draft.add(ours.id.clone(), None).unwrap();
+    draft.delegate(&[Delegation {
+        name: "acme".into(),
+        keys: vec![scene.vendor.public()],
+        threshold: 1,
+        paths: vec!["pump/acme-*".into()],
+        terminating: false,
+    }]);
+    let list = draft.sign(in_a_year(), &[&scene.signers.release]);
+    assert_eq!(scene.server.put("/api/v1/releases", &list).status, 200);
+
+    let referrers = format!("/v2/pump/referrers/{}", ours.id.digest);
+    let closed = |token: &str| {
+        let digests = ours.blobs.iter().map(|blob| Digest::of(blob)).chain([Digest::of(&note)]);
+        let blobs = digests.map(|digest| format!("/v2/pump/blobs/{digest}"));
+        let manifest = "/v2/pump/manifests/1".to_owned();
+        for path in blobs.chain([manifest]) {
+            for method in ["GET", "HEAD"] {
+                let status = scene.ask_by(token, method, &path, b"").status;
+                assert_eq!(status, 404, "{method} {path}");
+            }
+        }
+        let mount = format!("/v2/pump/blobs/uploads/?mount={}", Digest::of(&ours.blobs[1]));
+        assert_eq!(scene.ask_by(token, "POST", &mount, b"").status, 202);
+    };
+    closed(&scene.token);
+    let by_digest = format!("/v2/pump/manifests/{}", ours.id.digest);
+    assert_eq!(scene.ask("GET", &by_digest, b"").status, 404);
+    assert_eq!(scene.ask("GET", &referrers, b"").json()["manifests"], json!([]));
+
+    // A version of his own that is theirs in truth: by a tag, or in his list.
+    let path = "/v2/pump/manifests/acme-1";
+    let refused = scene.ask("PUT", path, &ours.manifest).error(422);
+    assert!(refused.contains("push it first"), "{refused}");
+    let mut as_his = artifact("pump", "1");
+    as_his.id.version = "acme-9".parse().unwrap();
+    let list = scene.list(&[&as_his]);
+    let put = |list: &[u8]| scene.ask("PUT", "/api/v1/targets/acme", list);
+    assert!(put(&list).error(422).contains("push it first"));
+    // The manifest may have been mailed to him: he may bring it, and has nothing of what it names.
+    let manifest = Digest::of(&ours.manifest);
+    let upload = format!("/v2/pump/blobs/uploads/?digest={manifest}");
+    assert_eq!(scene.ask("POST", &upload, &ours.manifest).status, 201);
+    assert_eq!(scene.ask("PUT", path, &ours.manifest).status, 422);
+    assert_eq!(put(&list).status, 422);
+    let token = scene.make("acme");
+    closed(&token);
+    assert_eq!(scene.ask_by(&token, "GET", &by_digest, b"").status, 404);
+}
+
+#[test]
+fn a_vendors_own_versions_are_open_to_each_token_of_his_whether_or_not_they_have_a_tag() {
+    let mut scene = Scene::new();
+    let tagged = artifact("pump", "2");
+    scene.push(&tagged);
+    assert_eq!(scene.ask("PUT", "/api/v1/targets/acme", &scene.list(&[&tagged])).status, 200);
+    // As `lineside release` pushes it: by its digest, and it says itself which version it is.
+    let other = artifact("pump", "3");
+    other.blobs.iter().for_each(|blob| assert_eq!(scene.push_blob("pump", blob), 201));
+    let mut says: OciManifest = serde_json::from_slice(&other.manifest).unwrap();
+    says.annotations.insert(VERSION.into(), "3".into());
+    let says = serde_json::to_vec(&says).unwrap();
+    let path = format!("/v2/pump/manifests/{}", Digest::of(&says));
+    assert_eq!(scene.ask("PUT", &path, &says).status, 201);
+    let note = about(&tagged);
+    assert_eq!(scene.push_blob("pump", EMPTY), 201);
+    let note_path = format!("/v2/pump/manifests/{}", Digest::of(&note));
+    assert_eq!(scene.ask("PUT", &note_path, &note).status, 201);
+
+    scene.token = scene.make("acme");
+    assert_eq!(scene.ask("GET", &path, b"").body, says);
+    assert_eq!(scene.ask("GET", &note_path, b"").body, note);
+    for blob in tagged.blobs.iter().chain(&other.blobs) {
+        let path = format!("/v2/pump/blobs/{}", Digest::of(blob));
+        assert_eq!(scene.ask("GET", &path, b"").body, *blob);
+    }
+    let referrers = format!("/v2/pump/referrers/{}", tagged.id.digest);
+    let listed = scene.ask("GET", &referrers, b"").json();
+    assert_eq!(listed["manifests"].as_array().unwrap().len(), 1, "{listed}");
+}
+
+#[test]
 fn a_role_that_is_called_like_a_bundle_of_others_reads_nothing_of_it() {
     let scene = Scene::new();
     scene.delegate(&["acme", "turbine"]);
@@ -351,8 +455,9 @@ fn one_who_may_sign_the_same_paths_is_asked_for_numbers_and_no_one_else() {
 
 #[test]
 fn a_token_ends_when_it_is_taken_back_replaced_or_its_role_is() {
-    let scene = Scene::new();
-    let status = |token: &str| scene.ask_by(token, "GET", "/api/v1/root", b"").status;
+    let mut scene = Scene::new();
+    let status =
+        |scene: &Scene, token: &str| scene.ask_by(token, "GET", "/api/v1/root", b"").status;
     assert_eq!(scene.server.get("/api/v1/tokens").json()[0]["role"], "acme");
     let early = scene.server.ask("POST", "/api/v1/tokens/nobody", As::Administrator, b"");
     assert!(early.error(404).contains("lineside release delegate nobody"));
@@ -362,19 +467,26 @@ fn a_token_ends_when_it_is_taken_back_replaced_or_its_role_is() {
     );
 
     let next = scene.make("acme");
-    assert_eq!((status(&scene.token), status(&next)), (401, 200));
+    assert_eq!((status(&scene, &scene.token), status(&scene, &next)), (401, 200));
     let take_back =
         || scene.server.ask("DELETE", "/api/v1/tokens/acme", As::Administrator, b"").status;
-    assert_eq!((take_back(), take_back(), status(&next)), (204, 404, 401));
+    assert_eq!((take_back(), take_back(), status(&scene, &next)), (204, 404, 401));
 
     let token = scene.make("acme");
     scene.delegate(&["other"]);
-    assert_eq!(status(&token), 401);
+    assert_eq!(status(&scene, &token), 401);
     assert_eq!(scene.server.get("/api/v1/tokens").json(), json!([]));
     // Who is called so later is somebody else.
     scene.delegate(&["acme"]);
-    assert_eq!(status(&token), 401);
+    assert_eq!(status(&scene, &token), 401);
 
+    // Also where the lists between the two have never come here.
+    let token = scene.make("acme");
+    let vendor = std::mem::replace(&mut scene.vendor, key());
+    scene.delegate(&["acme"]);
+    assert_eq!(status(&scene, &token), 401);
+    scene.vendor = vendor;
+    scene.delegate(&["acme"]);
     // While no list holds there is no role.
     let token = scene.make("acme");
     let (mut spec, release) = (scene.signers.spec.clone(), key());
