@@ -9,6 +9,7 @@ use axum::http::request::Parts;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use lineside_bundle::Digest;
+use lineside_bundle::referrer::Listed;
 use lineside_wire::name::DeviceId;
 use std::sync::Arc;
 
@@ -47,11 +48,35 @@ impl Reader {
     pub async fn check(&self, fleet: &Fleet, bundle: &str, digest: &Digest) -> Result<(), Error> {
         match self {
             Reader::Administrator => Ok(()),
-            Reader::Device(device) if fleet.is_for(device, bundle, digest).await? => Ok(()),
+            Reader::Device(device) if is_for(fleet, device, bundle, digest).await? => Ok(()),
             Reader::Device(device) => Err(not_for(device)),
             Reader::Role(holder) if fleet.is_of(holder, bundle, digest).await? => Ok(()),
             Reader::Role(_) => Err(not_his()),
         }
+    }
+
+    /// Leaves of what refers to a manifest of a bundle what who asks may read.
+    ///
+    /// # Errors
+    /// [`Error::Database`] or [`Error::File`].
+    pub async fn keep_open(
+        &self,
+        fleet: &Fleet,
+        bundle: &str,
+        referrers: &mut Vec<Listed>,
+    ) -> Result<(), Error> {
+        match self {
+            Reader::Administrator => {}
+            Reader::Device(device) => {
+                let opened = fleet.opened_for(device, bundle).await?;
+                referrers.retain(|one| opened.contains(&one.digest));
+            }
+            Reader::Role(holder) => {
+                let own = fleet.opened_to(holder, bundle).await?;
+                referrers.retain(|one| own.as_ref().is_some_and(|own| own.contains(&one.digest)));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -62,12 +87,21 @@ impl Follower {
     /// As there.
     pub async fn check(&self, fleet: &Fleet, bundle: &str, digest: &Digest) -> Result<(), Error> {
         match self {
-            Follower::Device(device) if !fleet.is_for(device, bundle, digest).await? => {
+            Follower::Device(device) if !is_for(fleet, device, bundle, digest).await? => {
                 Err(not_for(device))
             }
             Follower::Administrator | Follower::Device(_) => Ok(()),
         }
     }
+}
+
+async fn is_for(
+    fleet: &Fleet,
+    device: &DeviceId,
+    bundle: &str,
+    digest: &Digest,
+) -> Result<bool, Error> {
+    Ok(fleet.opened_for(device, bundle).await?.contains(digest))
 }
 
 /// What is told of what somebody may not know to be here: the same as of what is not.

@@ -123,11 +123,7 @@ pub(crate) async fn referrers(
         return Err(Error::NotYet { what, seconds });
     }
     let mut referrers = fleet.artifacts.referrers(&name, &digest, kind).await?;
-    if let Reader::Role(holder) = &reader
-        && !fleet.is_of(holder, &name, &digest).await?
-    {
-        referrers.manifests.retain(|one| fleet.artifacts.blobs.has_brought(holder, &one.digest));
-    }
+    reader.keep_open(&fleet, &name, &mut referrers.manifests).await?;
     let mut response = Response::builder().header(CONTENT_TYPE, INDEX_TYPE);
     if kind.is_some() {
         response = response.header("oci-filters-applied", "artifactType");

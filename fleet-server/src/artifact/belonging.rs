@@ -1,47 +1,70 @@
 //! Which blobs belong to which bundle: what somebody who may have the one may have of the others.
 
 use crate::artifact::Artifacts;
+use crate::artifact::parts::{Base, Content};
 use crate::error::Error;
 use crate::store::tables::manifest;
 use lineside_bundle::Digest;
 use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// What of a bundle is open to somebody: manifests, and the blobs that they name.
+#[derive(Debug, Default)]
+pub(crate) struct Opened {
+    manifests: BTreeMap<Digest, Arc<Content>>,
+}
+
+impl Opened {
+    /// Whether this manifest or blob is.
+    pub fn contains(&self, digest: &Digest) -> bool {
+        self.manifests.contains_key(digest)
+            || self.manifests.values().any(|content| content.blobs.contains(digest))
+    }
+}
 
 impl Artifacts {
-    /// Whether a blob belongs to one of these manifests of `name`: it is named there, or it is a manifest
-    /// that refers to one, or is named in such.
+    /// What of the bundle `name` is open to whom these manifests are: they, and what refers to them. A delta
+    /// is open only where what it is made from is as well: it tells how the one differs from the other, and
+    /// who has the one could make the other of it.
     ///
     /// # Errors
     /// [`Error::Database`] or [`Error::File`].
-    pub async fn names(
-        &self,
-        name: &str,
-        manifests: &[Digest],
-        blob: &Digest,
-    ) -> Result<bool, Error> {
-        let manifests: Vec<String> = manifests.iter().map(Digest::to_string).collect();
+    pub async fn opened(&self, name: &str, manifests: &BTreeSet<Digest>) -> Result<Opened, Error> {
+        let digests: Vec<String> = manifests.iter().map(Digest::to_string).collect();
         let of_them = Condition::any()
-            .add(manifest::Column::Digest.is_in(manifests.clone()))
-            .add(manifest::Column::Subject.is_in(manifests));
+            .add(manifest::Column::Digest.is_in(digests.clone()))
+            .add(manifest::Column::Subject.is_in(digests));
         let rows = manifest::Entity::find()
             .filter(manifest::Column::Name.eq(name))
             .filter(of_them)
             .all(self.store.read())
             .await?;
-        self.any_names(rows, blob).await
+        let mut opened = Opened::default();
+        for digest in rows.into_iter().filter_map(|row| row.digest.parse::<Digest>().ok()) {
+            let content = self.contents.get(&self.blobs, &digest).await?;
+            let is_open = match &content.base {
+                Base::None => true,
+                Base::Of(base) => manifests.contains(base),
+                Base::Unsaid => false,
+            };
+            if is_open {
+                opened.manifests.insert(digest, content);
+            }
+        }
+        Ok(opened)
     }
 
-    /// Whether a manifest or blob belongs to one of those versions of the bundle `name` that are meant: by
-    /// its tag, or by what the manifest says of itself, as before it is released it may have no tag.
+    /// The manifests of those versions of the bundle `name` that are meant: by their tags, or by what they
+    /// say of themselves, as before it is released one may have no tag.
     ///
     /// # Errors
     /// [`Error::Database`] or [`Error::File`].
-    pub async fn belongs(
+    pub async fn versions(
         &self,
         name: &str,
         is_meant: impl Fn(&str) -> bool,
-        blob: &Digest,
-    ) -> Result<bool, Error> {
+    ) -> Result<BTreeSet<Digest>, Error> {
         let rows = manifest::Entity::find()
             .filter(manifest::Column::Name.eq(name))
             .all(self.store.read())
@@ -60,8 +83,7 @@ impl Artifacts {
                 manifests.insert(digest);
             }
         }
-        let manifests: Vec<Digest> = manifests.into_iter().collect();
-        self.names(name, &manifests, blob).await
+        Ok(manifests)
     }
 
     /// The blobs that a manifest names, if it is here.
@@ -71,20 +93,5 @@ impl Artifacts {
     pub async fn named_by(&self, manifest: &Digest) -> Result<Vec<Digest>, Error> {
         let content = self.contents.get(&self.blobs, manifest).await?;
         Ok(content.blobs.iter().copied().collect())
-    }
-
-    /// Whether one of these manifests is this blob, or names it.
-    async fn any_names(&self, rows: Vec<manifest::Model>, blob: &Digest) -> Result<bool, Error> {
-        let digests: BTreeSet<Digest> =
-            rows.iter().filter_map(|row| row.digest.parse().ok()).collect();
-        if digests.contains(blob) {
-            return Ok(true);
-        }
-        for digest in digests {
-            if self.contents.get(&self.blobs, &digest).await?.blobs.contains(blob) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 }

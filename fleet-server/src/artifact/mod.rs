@@ -11,6 +11,7 @@ mod referrers;
 mod scrub;
 mod sweeping;
 
+pub(crate) use belonging::Opened;
 pub(crate) use blobs::{Blobs, OpenBlob};
 pub(crate) use deltas::Deltas;
 pub(crate) use manifests::Artifacts;

@@ -2,7 +2,7 @@
 
 use crate::artifact::Blobs;
 use crate::error::Error;
-use lineside_bundle::referrer::Referrer;
+use lineside_bundle::referrer::{DELTA_FROM, DELTA_TYPE, Referrer};
 use lineside_bundle::{Descriptor, Digest, MANIFEST_BYTES_MAX, OciManifest, VERSION};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +17,29 @@ pub(super) struct Parts {
     pub subject: Option<Digest>,
     /// The version that a bundle's says it is of.
     pub version: Option<String>,
+    pub base: Base,
+}
+
+/// What a delta is made from: with the release that it makes, it tells what is in that one.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Base {
+    /// It is no delta.
+    #[default]
+    None,
+    /// The manifest of a release.
+    Of(Digest),
+    /// A delta does not say it, or not so that it can be read.
+    Unsaid,
+}
+
+impl Base {
+    fn of(referrer: &Referrer) -> Base {
+        if referrer.kind() != DELTA_TYPE {
+            return Base::None;
+        }
+        let said = referrer.annotations.get(DELTA_FROM);
+        said.and_then(|from| from.parse().ok()).map_or(Base::Unsaid, Base::Of)
+    }
 }
 
 /// Reads the manifest of a bundle, or of what refers to something.
@@ -29,12 +52,13 @@ pub(super) fn parts(bytes: &[u8]) -> Result<Parts, String> {
     let refers = serde_json::from_slice(bytes).is_ok_and(|peek: Peek| peek.subject.is_some());
     if refers {
         let referrer = Referrer::parse(bytes)?;
-        let blobs = referrer.blobs().cloned().collect();
-        return Ok(Parts { blobs, subject: Some(referrer.subject.digest), version: None });
+        let (blobs, base) = (referrer.blobs().cloned().collect(), Base::of(&referrer));
+        return Ok(Parts { blobs, subject: Some(referrer.subject.digest), version: None, base });
     }
     let bundle = OciManifest::parse(bytes)?;
     let blobs = bundle.blobs().cloned().collect();
-    Ok(Parts { blobs, subject: None, version: bundle.annotations.get(VERSION).cloned() })
+    let version = bundle.annotations.get(VERSION).cloned();
+    Ok(Parts { blobs, subject: None, version, base: Base::None })
 }
 
 /// What is remembered of a manifest.
@@ -42,6 +66,7 @@ pub(super) fn parts(bytes: &[u8]) -> Result<Parts, String> {
 pub(super) struct Content {
     pub blobs: BTreeSet<Digest>,
     pub version: Option<String>,
+    pub base: Base,
 }
 
 /// Which blobs manifests name, by the digests of these: what has a digest never says anything else, so each
@@ -73,6 +98,7 @@ impl Contents {
         let content = parts(&bytes).map(|parts| Content {
             blobs: parts.blobs.into_iter().map(|blob| blob.digest).collect(),
             version: parts.version,
+            base: parts.base,
         });
         let content = Arc::new(content.unwrap_or_default());
         // A disk that fails may give other bytes than it was given: those are nobody's to remember.

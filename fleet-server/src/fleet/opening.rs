@@ -1,9 +1,10 @@
 //! Who may have what: a device what is assigned to it, the holder of a role's token what he publishes.
 
 use crate::access::{Holder, Publisher};
-use crate::artifact::Artifacts;
+use crate::artifact::{Artifacts, Opened};
 use crate::error::Error;
 use crate::fleet::Fleet;
+use crate::release::Own;
 use lineside_bundle::{BundleName, Digest};
 use lineside_wire::name::{DeviceId, RoleName};
 use time::OffsetDateTime;
@@ -22,32 +23,40 @@ impl Fleet {
         Ok(token)
     }
 
-    /// Whether a manifest or blob belongs to what is assigned to a device or was. A stolen password
-    /// opens no more of the fleet's models than that.
+    /// What of a bundle a device may read: it belongs to what is assigned to it or was. A stolen password
+    /// opens no more of the fleet's models than that, so what the device says that it holds counts for
+    /// nothing: whoever has the password can say it.
     ///
     /// # Errors
     /// [`Error::Database`] or [`Error::File`].
-    pub async fn is_for(
-        &self,
-        device: &DeviceId,
-        bundle: &str,
-        digest: &Digest,
-    ) -> Result<bool, Error> {
-        let Some(assigned) = self.director.assigned(device).await? else { return Ok(false) };
-        let manifests = assigned.manifests(bundle);
-        Ok(manifests.contains(digest) || self.artifacts.names(bundle, &manifests, digest).await?)
+    pub async fn opened_for(&self, device: &DeviceId, bundle: &str) -> Result<Opened, Error> {
+        let Some(assigned) = self.director.assigned(device).await? else {
+            return Ok(Opened::default());
+        };
+        self.artifacts.opened(bundle, &assigned.manifests(bundle)).await
     }
 
-    /// Whether the holder of a role's token may read what has this digest below a name: it is a name of his,
-    /// and [his](crate::release::SignedDocuments::is_of) what lies there.
+    /// What below a name the holder of a role's token may read: nothing if it is no name of his.
     ///
     /// # Errors
     /// [`Error::Database`] or [`Error::File`].
-    pub async fn is_of(&self, holder: &Holder, name: &str, digest: &Digest) -> Result<bool, Error> {
-        if self.check_name(holder, name).await.is_err() {
-            return Ok(false);
+    pub async fn opened_to<'a>(
+        &'a self,
+        holder: &'a Holder,
+        name: &str,
+    ) -> Result<Option<Own<'a>>, Error> {
+        match self.check_name(holder, name).await {
+            Ok(()) => Ok(Some(self.documents.own(holder, name).await?)),
+            Err(_) => Ok(None),
         }
-        self.documents.is_of(holder, name, digest).await
+    }
+
+    /// Whether the holder of a role's token may read what has this digest below a name.
+    ///
+    /// # Errors
+    /// As for [`Fleet::opened_to`].
+    pub async fn is_of(&self, holder: &Holder, name: &str, digest: &Digest) -> Result<bool, Error> {
+        Ok(self.opened_to(holder, name).await?.is_some_and(|own| own.contains(digest)))
     }
 
     /// Refuses a name below which the holder of a role's token brings nothing: it is none of a bundle that

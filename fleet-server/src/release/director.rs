@@ -47,7 +47,7 @@ pub(crate) struct Assigned {
 impl Assigned {
     /// Digests of the manifests that the device may read of this bundle: what is assigned to it, and
     /// what was. It may still hold that, have to go back to it, and need it again where its disk rots.
-    pub fn manifests(&self, bundle: &str) -> Vec<Digest> {
+    pub fn manifests(&self, bundle: &str) -> BTreeSet<Digest> {
         let named = self.named().into_iter().chain(self.before.iter().cloned());
         named.filter(|(name, _)| name == bundle).map(|(_, digest)| digest).collect()
     }

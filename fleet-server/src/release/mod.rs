@@ -18,6 +18,7 @@ pub(crate) use documents::{
     FILE_BYTES_MAX, RELEASES_BYTES_MAX, ROLE_BYTES_MAX, ROOT_BYTES_MAX, SignedDocuments,
 };
 pub(crate) use keys::{OnlineKeys, ServerKeys};
+pub(crate) use own::Own;
 pub(crate) use questions::Questions;
 pub(crate) use released::Released;
 pub(crate) use repository::Repository;

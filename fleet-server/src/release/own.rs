@@ -2,36 +2,53 @@
 //! or has brought itself. Others may release versions of the same bundle.
 
 use crate::access::Holder;
+use crate::artifact::{Artifacts, Opened};
 use crate::error::Error;
 use crate::release::SignedDocuments;
 use lineside_bundle::{BundleName, Digest};
+use std::collections::BTreeSet;
+
+/// What below a name is his who holds the token of a role.
+pub(crate) struct Own<'a> {
+    artifacts: &'a Artifacts,
+    holder: &'a Holder,
+    opened: Opened,
+    /// What the role has signed that is no release.
+    files: BTreeSet<Digest>,
+}
+
+impl Own<'_> {
+    /// Whether a manifest or blob is: it belongs to a version that the role may sign or has signed, is a file
+    /// that it has signed, or he has brought it. That he has brought a manifest gives him nothing that it
+    /// names, nor that somebody else has brought the same bytes.
+    pub fn contains(&self, digest: &Digest) -> bool {
+        self.artifacts.blobs.has_brought(self.holder, digest)
+            || self.opened.contains(digest)
+            || self.files.contains(digest)
+    }
+}
 
 impl SignedDocuments {
-    /// Whether a manifest or blob below `name` is his who holds the token of a role: it belongs to a version
-    /// that the role may sign or has signed, is a file that it has signed, or he has brought it. That he has
-    /// brought a manifest gives him nothing that it names, nor that somebody else has brought the same bytes.
+    /// What below `name` is his who holds the token of a role.
     ///
     /// # Errors
     /// [`Error::Database`] or [`Error::File`]; [`Error::Forbidden`] if no list names the role.
-    pub async fn is_of(&self, holder: &Holder, name: &str, digest: &Digest) -> Result<bool, Error> {
-        if self.artifacts.blobs.has_brought(holder, digest) {
-            return Ok(true);
-        }
+    pub async fn own<'a>(&'a self, holder: &'a Holder, name: &str) -> Result<Own<'a>, Error> {
         let role = holder.role.as_str();
         let list = self.naming(&holder.role).await?;
         let may_sign =
             |version: &str| list.delegates_for(&format!("{name}/{version}")).contains(&role);
-        if self.artifacts.belongs(name, may_sign, digest).await? {
-            return Ok(true);
+        let mut manifests = self.artifacts.versions(name, may_sign).await?;
+        let mut files = BTreeSet::new();
+        if let Some(signed) = self.signed(&holder.role).await? {
+            let releases = signed.releases().values().map(|release| &release.id);
+            manifests.extend(releases.filter(|id| id.name.as_str() == name).map(|id| id.digest));
+            if name == role {
+                files.extend(signed.files().values().map(|(digest, _)| *digest));
+            }
         }
-        let Some(signed) = self.signed(&holder.role).await? else { return Ok(false) };
-        let releases = signed.releases().values().map(|release| &release.id);
-        let manifests: Vec<Digest> =
-            releases.filter(|id| id.name.as_str() == name).map(|id| id.digest).collect();
-        if self.artifacts.names(name, &manifests, digest).await? {
-            return Ok(true);
-        }
-        Ok(name == role && signed.files().values().any(|(known, _)| known == digest))
+        let opened = self.artifacts.opened(name, &manifests).await?;
+        Ok(Own { artifacts: &self.artifacts, holder, opened, files })
     }
 
     /// Refuses blobs of a bundle that are not his who names them: what he names he could read afterwards. It
@@ -45,13 +62,12 @@ impl SignedDocuments {
         name: &BundleName,
         blobs: &[Digest],
     ) -> Result<(), Error> {
-        for blob in blobs {
-            if !self.is_of(holder, name.as_str(), blob).await? {
-                return Err(Error::Refused(format!(
-                    "{name}: blob {blob} is not on this server: push it first"
-                )));
-            }
+        let own = self.own(holder, name.as_str()).await?;
+        match blobs.iter().find(|blob| !own.contains(blob)) {
+            None => Ok(()),
+            Some(blob) => Err(Error::Refused(format!(
+                "{name}: blob {blob} is not on this server: push it first"
+            ))),
         }
-        Ok(())
     }
 }

@@ -128,9 +128,35 @@ fn a_delta_to_each_new_release_makes_its_model_out_of_earlier_ones() {
         server.ask("GET", place, device, b"").error(403);
     }
     server.assign("line-3", "turbine", "turbine/5");
-    for place in &places {
-        assert_eq!(server.ask("GET", place, device, b"").status, 200, "{place}");
+    // A delta tells of the release that it is made from as well, and that was never assigned to it.
+    let opened = |digest: &Digest| {
+        let delta = server.get(&format!("/v2/turbine/manifests/{digest}"));
+        let recipe = Referrer::parse(&delta.body).unwrap().layers[0].digest;
+        let places = [
+            format!("/v2/turbine/manifests/{digest}"),
+            format!("/v2/turbine/blobs/{digest}"),
+            format!("/v2/turbine/blobs/{recipe}"),
+        ];
+        places.map(|place| server.ask("GET", &place, device, b"").status)
+    };
+    let listed_to_it = || -> Vec<Digest> {
+        let bytes = server.ask("GET", &path(&newest.id.digest), device, b"").body;
+        let referrers: Referrers = serde_json::from_slice(&bytes).unwrap();
+        referrers.manifests.into_iter().map(|one| one.digest).collect()
+    };
+    assert_eq!(listed_to_it(), []);
+    for delta in &deltas_to_newest.manifests {
+        assert_eq!(opened(&delta.digest), [403; 3]);
     }
+    server.assign("line-3", "turbine", "turbine/4");
+    server.assign("line-3", "turbine", "turbine/5");
+    assert_eq!(listed_to_it(), [listed.digest]);
+    for delta in &deltas_to_newest.manifests {
+        let expected = if delta.digest == listed.digest { 200 } else { 403 };
+        // These models are so alike that their recipes may be the same bytes.
+        assert_eq!(opened(&delta.digest)[..2], [expected; 2]);
+    }
+    assert_eq!(opened(&listed.digest), [200; 3]);
     let delta = Referrer::parse(&server.ask("GET", &manifest, device, b"").body).unwrap();
     assert_eq!(delta.subject.digest, newest.id.digest);
     let recipe = &delta.layers[0];
@@ -143,7 +169,7 @@ fn a_delta_to_each_new_release_makes_its_model_out_of_earlier_ones() {
     let mut made = Vec::new();
     lineside_delta::apply(&base[..], &bytes[..], target.len() as u64, &mut made).unwrap();
     assert_eq!(&made, target);
-    // The recipe of another release is as little its business as that release.
+    // Those to the one before it are made from what was never assigned to it, either.
     let other = deltas(&server, fourth, 3).manifests[0].digest;
     server.ask("GET", &format!("/v2/turbine/manifests/{other}"), device, b"").error(403);
 }
@@ -155,6 +181,7 @@ fn a_device_that_is_assigned_a_release_at_once_finds_the_delta_to_it() {
     let password = server.add_device("line-3");
     let signers = Signers::enrolled(&server);
     signers.release(&server, "1");
+    server.assign("line-3", "turbine", "turbine/1");
     let newest = signers.release(&server, "2");
     server.assign("line-3", "turbine", "turbine/2");
     let place = format!("{}{DELTAS}", path(&newest.digest));

@@ -3,7 +3,7 @@
 use crate::running::{As, Reply, Running};
 use crate::signers::{Artifact, Signers, artifact, in_a_year, key};
 use crate::tuf::delegate;
-use lineside_bundle::referrer::{EMPTY, Referrer};
+use lineside_bundle::referrer::{EMPTY, Referrer, recipe};
 use lineside_bundle::{Digest, MANIFEST_TYPE, OciManifest, VERSION};
 use lineside_trust::{Delegation, KeyPair, ReleasesDraft, TargetsSpec, sign_root, sign_targets};
 use serde_json::json;
@@ -376,6 +376,88 @@ fn of_a_bundle_that_others_release_too_a_vendor_reads_his_own_versions_and_no_ot
     let token = scene.make("acme");
     closed(&token);
     assert_eq!(scene.ask_by(&token, "GET", &by_digest, b"").status, 404);
+}
+
+#[test]
+fn a_delta_between_a_release_of_others_and_his_own_is_not_open_to_a_vendor() {
+    let scene = Scene::new();
+    let ours = artifact("pump", "1");
+    ours.push(&scene.server);
+    let [his, next] = ["acme-4", "acme-5"].map(|version| artifact("pump", version));
+    let theirs = artifact("pump", "bolt-6");
+    let mut draft = scene.signers.draft(&scene.server);
+    draft.add(ours.id.clone(), None).unwrap();
+    let bolt = key();
+    let role = |name: &str, key: &KeyPair| Delegation {
+        name: name.into(),
+        keys: vec![key.public()],
+        threshold: 1,
+        paths: vec![format!("pump/{name}-*")],
+        terminating: false,
+    };
+    draft.delegate(&[role("acme", &scene.vendor), role("bolt", &bolt)]);
+    let list = draft.sign(in_a_year(), &[&scene.signers.release]);
+    assert_eq!(scene.server.put("/api/v1/releases", &list).status, 200);
+    scene.push(&his);
+    scene.push(&next);
+    theirs.push(&scene.server);
+    theirs.push_manifest(&scene.server, "bolt-6");
+
+    // As the server makes them, and one that does not say what it is made from.
+    let push = |manifest: &[u8]| {
+        let path = format!("/v2/pump/manifests/{}", Digest::of(manifest));
+        let kind = [("content-type", MANIFEST_TYPE)];
+        let reply = scene.server.ask_with("PUT", &path, As::Administrator, &kind, manifest);
+        assert_eq!(reply.status, 201, "{}", reply.text());
+    };
+    let push_blob = |bytes: &[u8]| {
+        let upload = format!("/v2/pump/blobs/uploads/?digest={}", Digest::of(bytes));
+        assert_eq!(scene.server.ask("POST", &upload, As::Administrator, bytes).status, 201);
+    };
+    push_blob(EMPTY);
+    let delta = |from: &Artifact, to: &Artifact, says: bool| {
+        let text = format!("from {} to {}, {says}", from.id, to.id).into_bytes();
+        push_blob(&text);
+        let [base, target] = [from, to].map(|one| Digest::of(&one.blobs[1]));
+        let recipe = recipe(Digest::of(&text), text.len() as u64, &base, &target);
+        let mut delta = Referrer::delta(&to.id, &from.id, vec![recipe]);
+        if !says {
+            delta.annotations.clear();
+        }
+        let manifest = serde_json::to_vec(&delta).unwrap();
+        push(&manifest);
+        (Digest::of(&manifest), Digest::of(&text))
+    };
+    let open = delta(&his, &next, true);
+    let closed = [delta(&ours, &next, true), delta(&his, &next, false), delta(&his, &theirs, true)];
+    let statuses = |token: &str, (manifest, recipe): (Digest, Digest)| {
+        let places = [
+            format!("/v2/pump/manifests/{manifest}"),
+            format!("/v2/pump/blobs/{manifest}"),
+            format!("/v2/pump/blobs/{recipe}"),
+        ];
+        let status =
+            |(method, place): (&str, &String)| scene.ask_by(token, method, place, b"").status;
+        places.each_ref().map(|place| (status(("GET", place)), status(("HEAD", place))))
+    };
+    assert_eq!(statuses(&scene.token, open), [(200, 200); 3]);
+    for one in closed {
+        assert_eq!(statuses(&scene.token, one), [(404, 404); 3], "{one:?}");
+        let mount = format!("/v2/pump/blobs/uploads/?mount={}", one.1);
+        assert_eq!(scene.ask("POST", &mount, b"").status, 202, "to be pushed");
+    }
+    let referrers = format!("/v2/pump/referrers/{}", next.id.digest);
+    let listed = scene.ask("GET", &referrers, b"").json();
+    let listed: Vec<_> = listed["manifests"].as_array().unwrap().iter().collect();
+    assert_eq!(listed.len(), 1);
+    assert_eq!(listed[0]["digest"], open.0.to_string());
+    // Nor to the other vendor, whose release the last one makes.
+    let token = scene.make("bolt");
+    for one in closed {
+        assert_eq!(statuses(&token, one), [(404, 404); 3], "{one:?}");
+    }
+    let referrers = format!("/v2/pump/referrers/{}", theirs.id.digest);
+    assert_eq!(scene.ask_by(&token, "GET", &referrers, b"").json()["manifests"], json!([]));
 }
 
 #[test]
