@@ -361,6 +361,24 @@ async fn a_slot_hears_which_of_the_releases_that_it_holds_the_list_names_no_long
 }
 
 #[tokio::test]
+async fn whoever_approves_a_release_vouches_for_none() {
+    let (vendor, bundles) = (Vendor::new(), bundles());
+    let [first, second, _] = &bundles;
+    let mut house = house_with_history(&vendor, first, second);
+    let papers = papers(&vendor, &bundles, 1, &[("a", second)]);
+    let metadata = vendor.metadata(&list(&vendor, 0, &[second]), &[]);
+    assert!(house.updates.deliver(documents(Papers { metadata, ..papers })));
+    assert_eq!(house.told("a").await, "echo v2");
+    let disowned = house.disowned("a").await;
+    assert_eq!(disowned.len(), 1);
+    // What it is to hold is told to it again, for vouched for; so is the rest.
+    let release = second.release_id().digest;
+    house.updates.approve("a".parse().unwrap(), release).await.unwrap();
+    assert!(matches!(house.order("a").await, Order::Assigned(assigned) if assigned.approved));
+    assert_eq!(house.disowned("a").await, disowned);
+}
+
+#[tokio::test]
 async fn what_a_person_wants_tried_again_is_told_with_its_version_after_a_start_too() {
     let (vendor, bundles) = (Vendor::new(), bundles());
     let [first, second, _] = &bundles;
