@@ -596,6 +596,52 @@ async fn what_a_vendors_keys_have_signed_is_vouched_for_until_they_are_replaced(
 }
 
 #[tokio::test]
+async fn of_two_who_may_sign_a_release_the_first_who_names_one_vouches_for_it() {
+    let bundles = bundles();
+    let [first, second, _] = &bundles;
+    let other = &echo("1", "[limits]\nframe_ms = 60000\n");
+    let key = || KeyPair::generate(&SystemRandom::new()).unwrap();
+    let why = "no list of releases that is trusted names it any more".to_owned();
+    let withdrawn = vec![(first.release_id().digest, why)];
+    for (of_acme, ends_there, of_beta, disowned) in [
+        (vec![], false, vec![first, second], &vec![]),
+        (vec![], false, vec![second], &withdrawn),
+        (vec![other], false, vec![first, second], &withdrawn),
+        (vec![first], false, vec![other, second], &vec![]),
+        // Nobody asks the second for what the first alone may sign.
+        (vec![first, second], true, vec![], &vec![]),
+        (vec![second], true, vec![first], &withdrawn),
+    ] {
+        let vendor = Vendor::new();
+        let mut house = house_with_history(&vendor, first, second);
+        let keys = [key(), key()];
+        let mut list = ReleasesDraft::after(None);
+        list.delegate(&[("acme", ends_there, 0), ("beta", true, 1)].map(|(name, ends, key)| {
+            Delegation {
+                name: name.into(),
+                keys: vec![keys[key].public()],
+                threshold: 1,
+                paths: vec!["echo/*".into()],
+                terminating: ends,
+            }
+        }));
+        let list = list.sign(in_days(200), &[&vendor.releaser]);
+        let [acme, beta] = [(of_acme, &keys[0]), (of_beta, &keys[1])].map(|(bundles, key)| {
+            let mut own = ReleasesDraft::after(None);
+            for bundle in bundles {
+                own.add(bundle.release_id(), None).unwrap();
+            }
+            own.sign(in_days(100), &[key])
+        });
+        let metadata = vendor.metadata(&list, &[("acme", &acme), ("beta", &beta)]);
+        let papers = papers(&vendor, &bundles, 1, &[("a", second)]);
+        assert!(house.updates.deliver(documents(Papers { metadata, ..papers })));
+        assert_eq!(house.told("a").await, "echo v2");
+        assert_eq!(&house.disowned("a").await, disowned);
+    }
+}
+
+#[tokio::test]
 async fn a_file_that_breaks_off_leaves_nothing_behind() {
     let (vendor, bundles) = (Vendor::new(), bundles());
     let house = House::new(&vendor, &["a", "b"]);
