@@ -9,6 +9,7 @@ use lineside_bundle::Digest;
 use lineside_wire::name::RoleName;
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use time::OffsetDateTime;
 
@@ -39,7 +40,8 @@ impl RoleTokens {
         RoleTokens { store }
     }
 
-    /// Makes the token of a role, in the place of the one before. It is told this once.
+    /// Makes the token of a role for which these keys sign, in the place of the one before. It is told this
+    /// once.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -47,6 +49,7 @@ impl RoleTokens {
         &self,
         writing: &Writing<'_>,
         role: &RoleName,
+        keys: &BTreeSet<&str>,
         now: OffsetDateTime,
     ) -> Result<String, Error> {
         let token = random_hex()?;
@@ -54,8 +57,13 @@ impl RoleTokens {
             role: Set(role.to_string()),
             token_hash: Set(hash(&token).hex()),
             made_unix_ms: Set(unix_ms(now)),
+            keys: Set(serde_json::to_string(keys).expect("texts have a JSON form")),
         };
-        let values = [role_token::Column::TokenHash, role_token::Column::MadeUnixMs];
+        let values = [
+            role_token::Column::TokenHash,
+            role_token::Column::MadeUnixMs,
+            role_token::Column::Keys,
+        ];
         role_token::Entity::insert(row)
             .on_conflict(
                 OnConflict::column(role_token::Column::Role).update_columns(values).to_owned(),
@@ -79,14 +87,26 @@ impl RoleTokens {
         writing.commit().await
     }
 
-    /// Takes back the tokens of all but these roles: one who is called like somebody before him must not be
-    /// let in by that one's token, nor the other way round.
+    /// Takes back the tokens of roles for which none of the keys signs any more that did when the token was
+    /// made: `keys_of` gives those that do now, none for a role that is gone. Who is called like somebody
+    /// before him must not be let in by that one's token, nor the other way round; and whoever stole a vendor's
+    /// key may have stolen his token as well, however many lists exchange the one for another.
     ///
     /// # Errors
     /// [`Error::Database`].
-    pub async fn keep(writing: &Writing<'_>, roles: Vec<&str>) -> Result<(), Error> {
+    pub async fn keep<'a>(
+        writing: &Writing<'_>,
+        keys_of: impl Fn(&str) -> BTreeSet<&'a str>,
+    ) -> Result<(), Error> {
+        let rows = role_token::Entity::find().all(&writing.transaction).await?;
+        let ends = |row: &role_token::Model| {
+            let made_for: Vec<String> = serde_json::from_str(&row.keys).unwrap_or_default();
+            let keys = keys_of(&row.role);
+            !made_for.iter().any(|key| keys.contains(key.as_str()))
+        };
+        let ended = rows.into_iter().filter(ends).map(|row| row.role);
         role_token::Entity::delete_many()
-            .filter(role_token::Column::Role.is_not_in(roles))
+            .filter(role_token::Column::Role.is_in(ended))
             .exec(&writing.transaction)
             .await?;
         Ok(())

@@ -43,7 +43,7 @@ pub(crate) async fn list(
 }
 
 /// Makes the token of a role that the list of releases names, in the place of the one before, which opens
-/// nothing from now on. It ends with the role.
+/// nothing from now on. It ends with the role, and with the last of the keys that sign for the role now.
 #[utoipa::path(post, path = "/api/v1/tokens/{role}", params(("role" = String, Path)),
     security(("administrator" = [])),
     responses((status = 201, body = TokenMade), (status = 404, body = Problem),

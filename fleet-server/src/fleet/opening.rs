@@ -17,8 +17,9 @@ impl Fleet {
     pub async fn make_token(&self, role: &RoleName, now: OffsetDateTime) -> Result<String, Error> {
         // While this is held no other list comes, with which the role and its token would end.
         let writing = self.store.write().await?;
-        self.documents.check_named(role, now).await?;
-        let token = self.tokens.make(&writing, role, now).await?;
+        let list = self.documents.delegating_to(role, now).await?;
+        let keys = list.keys_of(role.as_str());
+        let token = self.tokens.make(&writing, role, &keys, now).await?;
         writing.commit().await?;
         Ok(token)
     }

@@ -162,7 +162,6 @@ impl SignedDocuments {
             Judged::New(releases) => releases,
         };
         let version = releases.seen().version;
-        let before = self.list_before().await?;
         if self.counting(&self.root().await?).await?.is_none() {
             Kept::forget(&writing, Kind::Releases).await?;
         }
@@ -170,14 +169,7 @@ impl SignedDocuments {
         for release in releases.iter() {
             self.artifacts.tag(&writing, &release.id).await?;
         }
-        // A role's token ends with the role, or with the last of its keys: who is called so in the next list
-        // that comes here may be somebody else, and lists between the two may have gone elsewhere.
-        let stays = |role: &&str| {
-            before
-                .as_ref()
-                .is_some_and(|before| !before.keys_of(role).is_disjoint(&releases.keys_of(role)))
-        };
-        RoleTokens::keep(&writing, releases.delegates().filter(stays).collect()).await?;
+        RoleTokens::keep(&writing, |role| releases.keys_of(role)).await?;
         writing.commit().await?;
         self.artifacts.deltas.list_came();
         Ok(version)
@@ -412,14 +404,18 @@ impl SignedDocuments {
         })
     }
 
-    /// Fails where the list of releases names no such role.
+    /// The list of releases, if it names this role.
     ///
     /// # Errors
-    /// [`Error::Missing`]; [`Error::Untrusted`] if no list holds.
-    pub async fn check_named(&self, role: &RoleName, now: OffsetDateTime) -> Result<(), Error> {
+    /// [`Error::Missing`] if it does not; [`Error::Untrusted`] if no list holds.
+    pub async fn delegating_to(
+        &self,
+        role: &RoleName,
+        now: OffsetDateTime,
+    ) -> Result<TrustedReleases, Error> {
         let list = self.list(now).await?.ok_or_else(nothing_released)?;
         if list.delegates().any(|named| named == role.as_str()) {
-            return Ok(());
+            return Ok(list);
         }
         Err(Error::Missing(format!(
             "the release keys have delegated nothing to {role}: they do with `lineside release delegate \
@@ -449,14 +445,6 @@ impl SignedDocuments {
         let list = Arc::new(list);
         self.accepted.put(state, ALWAYS, FOR_EVER, list.clone());
         Ok(Some(list))
-    }
-
-    /// The list that is here, by whichever of the roots it was taken.
-    async fn list_before(&self) -> Result<Option<TrustedReleases>, Error> {
-        let Some(row) = self.kept.newest(Kind::Releases).await? else { return Ok(None) };
-        let roots = self.parsed_roots().await?;
-        let by = |root| verify_releases(root, &row.bytes, None, taken_at(&row)).ok();
-        Ok(roots.iter().rev().find_map(by))
     }
 
     async fn list(&self, now: OffsetDateTime) -> Result<Option<TrustedReleases>, Error> {

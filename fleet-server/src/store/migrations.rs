@@ -16,7 +16,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// Version of the tables that this server has.
-pub(super) const TABLES_VERSION: i64 = 8;
+pub(super) const TABLES_VERSION: i64 = 9;
 /// The first version that can be taken over.
 const OLDEST: i64 = 6;
 /// Bytes of the disk that are left besides what the copy and the steps need.
@@ -27,6 +27,7 @@ async fn step(from: i64, on: &DatabaseTransaction) -> Result<(), Error> {
     match from {
         6 => approvals_beside_assignments(on).await,
         7 => tokens_of_roles(on).await,
+        8 => keys_of_tokens(on).await,
         other => unreachable!("no database of version {other} is begun with"),
     }
 }
@@ -197,6 +198,46 @@ async fn tokens_of_roles(on: &DatabaseTransaction) -> Result<(), Error> {
     Ok(())
 }
 
+/// 8 to 9: a token is of the keys that its role had when it was made. Of those that are there already, these
+/// are the ones of the newest list; where none can be read, it ends with the next.
+async fn keys_of_tokens(on: &DatabaseTransaction) -> Result<(), Error> {
+    /// A list of releases as it was signed, as far as it says which keys sign for whom.
+    #[derive(Deserialize)]
+    struct Envelope {
+        signed: Signed,
+    }
+    #[derive(Deserialize)]
+    struct Signed {
+        delegations: Delegations,
+    }
+    #[derive(Deserialize)]
+    struct Delegations {
+        roles: Vec<Role>,
+    }
+    #[derive(Deserialize)]
+    struct Role {
+        name: String,
+        keyids: BTreeSet<String>,
+    }
+
+    let column = "ALTER TABLE role_token ADD COLUMN keys varchar NOT NULL DEFAULT '[]'";
+    on.execute_unprepared(column).await?;
+    let backend = on.get_database_backend();
+    let newest = "SELECT bytes FROM document WHERE kind = 'releases' ORDER BY version DESC LIMIT 1";
+    let Some(row) = on.query_one_raw(Statement::from_string(backend, newest)).await? else {
+        return Ok(());
+    };
+    let bytes: Vec<u8> = row.try_get_by_index(0)?;
+    let Ok(envelope) = serde_json::from_slice::<Envelope>(&bytes) else { return Ok(()) };
+    for Role { name, keyids } in envelope.signed.delegations.roles {
+        let keys = serde_json::to_string(&keyids).expect("texts have a JSON form");
+        let update = "UPDATE role_token SET keys = ? WHERE role = ?";
+        let values = [keys.into(), name.into()];
+        on.execute_raw(Statement::from_sql_and_values(backend, update, values)).await?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -321,6 +362,35 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_token_of_version_8_is_of_the_keys_that_its_role_has_then() {
+        let releases = |version: i64, keys: &str| {
+            let signed = format!(
+                r#"{{"signed":{{"delegations":{{"roles":[{{"name":"acme","keyids":[{keys}]}}]}}}}}}"#
+            );
+            format!(
+                "INSERT INTO document (kind, version, bytes, accepted_unix_ms) \
+                 VALUES ('releases', {version}, X'{}', 1)",
+                hex(signed.as_bytes())
+            )
+        };
+        let (_folder, path) =
+            version_6(&[releases(9, r#""old""#), releases(10, r#""new","one""#)]).await;
+        let store = Store::connected(&path).await.unwrap();
+        store.take_step(6).await.unwrap();
+        store.take_step(7).await.unwrap();
+        for role in ["acme", "gone"] {
+            let row = format!("INSERT INTO role_token VALUES ('{role}', 'hash', 1)");
+            store.read().execute_unprepared(&row).await.unwrap();
+        }
+        store.close().await;
+
+        let store = Store::open(&path).await.unwrap();
+        let rows = role_token::Entity::find().all(store.read()).await.unwrap();
+        let keys: Vec<_> = rows.iter().map(|row| (row.role.as_str(), row.keys.as_str())).collect();
+        assert_eq!(keys, [("acme", r#"["new","one"]"#), ("gone", "[]")]);
+    }
+
+    #[tokio::test]
     async fn what_was_interrupted_between_two_steps_or_within_one_is_gone_on_with() {
         let signed = r#"{"signed":{"targets":{"turbine/1":{"custom":{"approved":["a"]}}}}}"#;
         let (folder, path) =
@@ -354,7 +424,7 @@ mod tests {
         let Err(Error::TooLarge(said)) = check_room(&path, 6, needed - 1) else {
             panic!("it would fill the disk")
         };
-        for words in ["tables of version 6", "version 8", "keep a copy", "make room"] {
+        for words in ["tables of version 6", "version 9", "keep a copy", "make room"] {
             assert!(said.contains(words), "{words}: {said}");
         }
         // What was written last counts as well.
@@ -398,19 +468,19 @@ mod tests {
         let (folder, path) = version_6(&["PRAGMA user_version = 5".to_owned()]).await;
         let refused = async || Store::open(&path).await.unwrap_err().to_string();
         let said = refused().await;
-        for words in ["tables of version 5", "this server has version 8", "from 6 on"] {
+        for words in ["tables of version 5", "this server has version 9", "from 6 on"] {
             assert!(said.contains(words), "{words}: {said}");
         }
         let store = Store::connected(&path).await.unwrap();
-        store.read().execute_unprepared("PRAGMA user_version = 9").await.unwrap();
+        store.read().execute_unprepared("PRAGMA user_version = 10").await.unwrap();
         store.close().await;
         let before = fs::read(&path).unwrap();
         let said = refused().await;
         for words in [
-            "tables of version 9",
-            "this server has version 8",
+            "tables of version 10",
+            "this server has version 9",
             "a later server",
-            "lineside.db.version-8",
+            "lineside.db.version-9",
         ] {
             assert!(said.contains(words), "{words}: {said}");
         }

@@ -123,6 +123,8 @@ pub(crate) mod role_token {
         /// Hex of the SHA-256 of the token.
         pub token_hash: String,
         pub made_unix_ms: i64,
+        /// JSON array of the ids of the keys that signed for the role when it was made.
+        pub keys: String,
     }
 
     impl ActiveModelBehavior for ActiveModel {}

@@ -567,7 +567,33 @@ fn a_token_ends_when_it_is_taken_back_replaced_or_its_role_is() {
     let vendor = std::mem::replace(&mut scene.vendor, key());
     scene.delegate(&["acme"]);
     assert_eq!(status(&scene, &token), 401);
-    scene.vendor = vendor;
+    // However many lists exchange a key for another: what counts are the keys at its making.
+    let [lost, other] = [vendor, key()];
+    let signed_by = |keys: &[&KeyPair]| {
+        let mut draft = scene.signers.draft(&scene.server);
+        draft.delegate(&[Delegation {
+            name: "acme".into(),
+            keys: keys.iter().map(|key| key.public()).collect(),
+            threshold: 1,
+            paths: vec!["pump/*".into()],
+            terminating: false,
+        }]);
+        let list = draft.sign(in_a_year(), &[&scene.signers.release]);
+        assert_eq!(scene.server.put("/api/v1/releases", &list).status, 200);
+    };
+    signed_by(&[&lost]);
+    let token = scene.make("acme");
+    signed_by(&[&lost, &other]);
+    assert_eq!(status(&scene, &token), 200);
+    signed_by(&[&other]);
+    assert_eq!(status(&scene, &token), 401);
+    signed_by(&[&lost, &other]);
+    assert_eq!(status(&scene, &token), 401, "it does not come back");
+    // One of several that leaves says nothing of the others.
+    let token = scene.make("acme");
+    signed_by(&[&other]);
+    assert_eq!(status(&scene, &token), 200);
+    scene.vendor = lost;
     scene.delegate(&["acme"]);
     // While no list holds there is no role.
     let token = scene.make("acme");
