@@ -20,7 +20,6 @@ use lineside_wire::name::{DeviceId, SlotName};
 use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
-use tokio::sync::Notify;
 
 /// How often the server looks whether something is wrong with itself.
 const LOOKED_EVERY: Duration = Duration::from_secs(60);
@@ -50,8 +49,6 @@ pub(crate) struct Fleet {
     pub sessions: Sessions,
     /// What devices have been asked.
     pub questions: Questions,
-    /// Told when people have signed something that every device should hear of.
-    pub news: Notify,
 }
 
 impl Fleet {

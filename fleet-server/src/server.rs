@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -97,7 +97,6 @@ impl Server {
             pace: Pace::default(),
             reminding: Turns::default(),
             reminded: Turns::default(),
-            news: Notify::new(),
         });
         let chores = [
             deltas,

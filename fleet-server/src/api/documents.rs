@@ -77,7 +77,6 @@ pub(crate) async fn put_roots(
     let roots = roots.into_iter().map(String::into_bytes).collect();
     let version = fleet.documents.accept_roots(roots, now).await?;
     fleet.repository.renew(now).await?;
-    fleet.news.notify_one();
     tracing::info!("root {version} accepted");
     Ok(Json(Accepted { version }))
 }
@@ -111,7 +110,6 @@ pub(crate) async fn put_releases(
     let now = OffsetDateTime::now_utc();
     let version = fleet.documents.accept_releases(bytes, now).await?;
     fleet.repository.renew(now).await?;
-    fleet.news.notify_one();
     tracing::info!("list of releases {version} accepted");
     Ok(Json(Accepted { version }))
 }

@@ -128,7 +128,6 @@ pub(crate) async fn put_role(
     };
     let version = fleet.documents.accept_delegated(&publisher, &role, bytes, now).await?;
     fleet.repository.renew(now).await?;
-    fleet.news.notify_one();
     tracing::info!("targets {version} of role {role} accepted, brought {by}");
     Ok(Json(Accepted { version }))
 }

@@ -29,7 +29,11 @@ impl Fleet {
     /// Sends what people have signed to the devices that are connected, each time they have.
     pub async fn keep_telling(self: Arc<Fleet>) {
         loop {
-            self.news.notified().await;
+            self.documents.news.notified().await;
+            // He who brought it waits for this as well, and may have hung up.
+            if let Err(error) = self.repository.renew(OffsetDateTime::now_utc()).await {
+                tracing::warn!("snapshot and timestamp are signed later: {}", chain(&error));
+            }
             if let Err(error) = self.tell_all().await {
                 let error = chain(&error);
                 tracing::warn!("what was signed is sent to devices when they report: {error}");

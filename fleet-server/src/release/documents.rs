@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use time::OffsetDateTime;
 use time::macros::datetime;
+use tokio::sync::Notify;
 
 /// Largest list of releases in bytes. A device gets it with its assignment in one message.
 pub(crate) const RELEASES_BYTES_MAX: usize = 512 << 10;
@@ -42,6 +43,8 @@ pub(crate) struct SignedDocuments {
     pub(super) kept: Kept,
     pub(super) artifacts: Artifacts,
     keys: Arc<ServerKeys>,
+    /// Told when people have signed something that every device should hear of.
+    pub news: Arc<Notify>,
     /// What was verified last: the root, the list as it was judged when it came, and what is released now.
     verified_root: Memo<Root>,
     accepted: Memo<Arc<TrustedReleases>>,
@@ -65,6 +68,7 @@ impl SignedDocuments {
             kept,
             artifacts,
             keys,
+            news: Arc::default(),
             verified_root: Memo::default(),
             accepted: Memo::default(),
             verified: Memo::default(),
@@ -126,7 +130,8 @@ impl SignedDocuments {
                 Kept::forget(&writing, Kind::Role(&role)).await?;
             }
         }
-        writing.commit().await?;
+        let news = self.news.clone();
+        writing.commit_then(move || news.notify_one()).await?;
         Ok(last.version())
     }
 
@@ -170,8 +175,7 @@ impl SignedDocuments {
             self.artifacts.tag(&writing, &release.id).await?;
         }
         RoleTokens::keep(&writing, |role| releases.keys_of(role)).await?;
-        writing.commit().await?;
-        self.artifacts.deltas.list_came();
+        writing.commit_then(self.list_came()).await?;
         Ok(version)
     }
 
@@ -223,10 +227,19 @@ impl SignedDocuments {
             for release in targets.releases().values() {
                 self.artifacts.tag(&writing, &release.id).await?;
             }
-            writing.commit().await?;
-            self.artifacts.deltas.list_came();
+            writing.commit_then(self.list_came()).await?;
         }
         Ok(version)
+    }
+
+    /// What follows when a list is on disk, though he who brought it may have hung up: deltas are made, and
+    /// devices are told.
+    fn list_came(&self) -> impl FnOnce() + Send + 'static {
+        let (deltas, news) = (self.artifacts.deltas.clone(), self.news.clone());
+        move || {
+            deltas.list_came();
+            news.notify_one();
+        }
     }
 
     /// Verifies what a role has signed, against what is here of it. Whether that is another.
@@ -541,4 +554,75 @@ fn nothing_released() -> Error {
 
 fn no_root() -> Error {
     Error::Conflict("this server has no root yet: make one with `lineside keys new`".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifact::Blobs;
+    use crate::store::DataFolder;
+    use futures::FutureExt;
+    use lineside_trust::{KeyPair, RootSpec, TargetsSpec, sign_root, sign_targets};
+    use ring::rand::SystemRandom;
+    use std::future::poll_fn;
+    use std::task::Poll;
+    use time::Duration;
+
+    #[tokio::test]
+    async fn what_is_on_disk_is_told_wherever_he_who_brought_it_hung_up() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(place.path()).unwrap();
+        let store = Arc::new(Store::open(&folder.database().unwrap()).await.unwrap());
+        let keys = Arc::new(ServerKeys::open(&folder).unwrap());
+        let artifacts = Artifacts::new(Blobs::open(&folder).await.unwrap(), store.clone());
+        let documents = SignedDocuments::new(store.clone(), artifacts.clone(), keys.clone());
+        let now = OffsetDateTime::now_utc();
+        let expires = now + Duration::days(365);
+        let people = KeyPair::generate(&SystemRandom::new()).unwrap();
+        let root = RootSpec {
+            version: 1,
+            expires,
+            root: (vec![people.public()], 1),
+            releases: (vec![people.public()], 1),
+            online: keys.online.public(),
+            director: keys.director.public(),
+        };
+        documents.accept_roots(vec![sign_root(&root, &[&people])], now).await.unwrap();
+        assert!(documents.news.notified().now_or_never().is_some());
+        let look = artifacts.deltas.next().await;
+        artifacts.deltas.are_to(BTreeSet::new(), look);
+
+        for polls in 1.. {
+            let version = documents.releases_version().await.unwrap() + 1;
+            let (files, delegations) = (BTreeMap::new(), Vec::new());
+            let spec = TargetsSpec { version, expires, files, delegations };
+            let mut left = polls;
+            let accepted = {
+                let list = sign_targets(&spec, &[&people]);
+                let mut accepting = Box::pin(documents.accept_releases(list, now));
+                poll_fn(|context| {
+                    left -= 1;
+                    match accepting.as_mut().poll(context) {
+                        Poll::Pending if left == 0 => Poll::Ready(None),
+                        polled => polled.map(Some),
+                    }
+                })
+                .await
+            };
+            // A commit that has begun ends before anybody else may write.
+            drop(store.write().await.unwrap());
+            let is_here = documents.releases_version().await.unwrap() == version;
+            let told = documents.news.notified().now_or_never().is_some();
+            let look = artifacts.deltas.next().now_or_never();
+            assert_eq!((told, look.is_some()), (is_here, is_here), "hung up at {polls}");
+            if let Some(look) = look {
+                artifacts.deltas.are_to(BTreeSet::new(), look);
+            }
+            if accepted.is_some() {
+                assert_eq!(accepted.unwrap().unwrap(), version);
+                assert!(polls > 2, "nobody could hang up");
+                return;
+            }
+        }
+    }
 }

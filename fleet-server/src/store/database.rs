@@ -98,6 +98,15 @@ impl Writing<'_> {
     /// # Errors
     /// [`Error::Database`].
     pub async fn commit(self) -> Result<(), Error> {
+        self.commit_then(|| {}).await
+    }
+
+    /// As [`Writing::commit`]; `then` follows as soon as it is on disk, whoever still waits for that. It is to
+    /// be brief: who writes next waits for it.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn commit_then(self, then: impl FnOnce() + Send + 'static) -> Result<(), Error> {
         let Writing { transaction, changes_documents, store, writer } = self;
         let noted = store.noted.clone();
         let committing = tokio::spawn(async move {
@@ -107,7 +116,10 @@ impl Writing<'_> {
                 noted.documents.fetch_add(1, Ordering::SeqCst);
             }
             match &committed {
-                Ok(()) => noted.worked(),
+                Ok(()) => {
+                    noted.worked();
+                    then();
+                }
                 Err(error) => noted.failed(error),
             }
             // Only now: who writes next finds it on disk and noted.
