@@ -169,8 +169,8 @@ impl Fleet {
         self.documents_for(device, released.as_ref(), assigned, 0, usize::MAX, now).await
     }
 
-    /// All that a device needs, from its root of version `root`, to believe an assignment and what
-    /// holds at its site; of what the list of releases speaks of nothing where none holds.
+    /// All that a device needs, from its root of version `root`, to believe an assignment, what holds at its
+    /// site, and who still vouches for what it says that it holds; of what the list of releases speaks of nothing where none holds.
     ///
     /// # Errors
     /// As for [`Repository::renew`]; [`Error::File`].
@@ -183,7 +183,8 @@ impl Fleet {
         roots_bytes_max: usize,
         now: OffsetDateTime,
     ) -> Result<Documents, Error> {
-        let site = self.registry.get(device.as_str()).await?.row.site;
+        let told = self.registry.get(device.as_str()).await?;
+        let site = &told.row.site;
         let policy = format!("site/{site}/policy.json");
         let mut files = Vec::new();
         if let Some((digest, _)) = released.and_then(|released| released.file(&policy))
@@ -191,7 +192,11 @@ impl Fleet {
         {
             files.push((format!("site/{site}/{}.policy.json", digest.hex()), bytes));
         }
-        let paths = assigned.slots.values().cloned().chain([policy]).collect::<Vec<_>>();
+        // What it holds besides may be its way back: that a vendor has withdrawn it, it hears of him alone.
+        let held = told.slots.iter().flat_map(|slot| [&slot.active, &slot.previous]).flatten();
+        let held = held.map(|release| format!("{}/{}", release.name, release.version));
+        let paths: Vec<String> =
+            assigned.slots.values().cloned().chain(held).chain([policy]).collect();
         let metadata =
             self.repository.metadata(released, &paths, root, roots_bytes_max, now).await?;
         Ok(Documents { metadata, assignment: assigned.bytes, files })

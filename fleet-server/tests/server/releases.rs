@@ -3,13 +3,17 @@
 use crate::mqtt::Client;
 use crate::running::{As, Running};
 use crate::signers::{Signers, artifact, in_a_year, key};
+use crate::tuf::delegate;
+use lineside_bundle::ReleaseId;
 use lineside_trust::repository::{self, Carried, InMemory};
 use lineside_trust::{
-    ReleasesDraft, Root, VERSION_MAX, agree, sign_root, verify_assignment, verify_releases,
+    KeyPair, ReleasesDraft, Root, TargetsSpec, VERSION_MAX, agree, sign_root, sign_targets,
+    verify_assignment, verify_releases,
 };
 use lineside_wire::envelope::{decode, encode};
-use lineside_wire::v1::{Documents, Remind, Status};
+use lineside_wire::v1::{Documents, ReleaseRef, Remind, SlotStatus, Status, phase};
 use sea_orm::{ConnectionTrait, Database};
+use std::collections::BTreeMap;
 use time::{Duration, OffsetDateTime};
 
 /// A status of a device whose timestamp is as new as can be.
@@ -188,6 +192,82 @@ async fn a_device_is_sent_what_it_lacks_and_nothing_else() {
     device.publish(topic, status_with(3, 2, 2, 1)).await;
     let sent: Documents = decode(&device.receive("down/assignment").await).unwrap();
     assert!(sent.metadata.iter().any(|(name, _)| name == "timestamp.json"));
+}
+
+#[tokio::test]
+async fn a_device_hears_of_a_vendor_what_becomes_of_all_that_it_holds_of_him() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path());
+    let signers = Signers::enrolled(&server);
+    signers.release(&server, "1");
+    let vendors = [("acme", key()), ("bolt", key()), ("none", key())];
+    let paths = ["pump/*", "fan/*", "valve/*"];
+    let roles: Vec<_> =
+        vendors.iter().zip(paths).map(|((name, key), path)| (*name, key, path)).collect();
+    delegate(&server, &signers, &roles);
+    let publish = |(role, key, _): (&str, &KeyPair, &str), version, bundles: &[&str]| {
+        let mut draft = ReleasesDraft::after(None);
+        let artifacts = bundles.iter().map(|bundle| artifact(bundle, "1"));
+        let files = artifacts.map(|one| {
+            one.push(&server);
+            draft.add(one.id.clone(), None).unwrap();
+            one.id
+        });
+        let ids: Vec<_> = files.collect();
+        let list = match version {
+            1 => draft.sign(in_a_year(), &[key]),
+            version => {
+                let (expires, delegations) = (in_a_year(), Vec::new());
+                let spec = TargetsSpec { version, expires, files: BTreeMap::new(), delegations };
+                sign_targets(&spec, &[key])
+            }
+        };
+        let reply = server.put(&format!("/api/v1/targets/{role}"), &list);
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        ids
+    };
+    let pump = publish(roles[0], 1, &["pump"]).remove(0);
+    let fan = publish(roles[1], 1, &["fan"]).remove(0);
+    publish(roles[2], 1, &["valve"]);
+    let password = server.add_device("line-3");
+    server.assign("line-3", "turbine", "turbine/1");
+    let of_roles = |sent: &Documents| -> Vec<String> {
+        let names = sent.metadata.iter().map(|(name, _)| name.clone());
+        let is_of_one =
+            |name: &String| ["acme", "bolt", "none"].iter().any(|role| name.contains(role));
+        names.filter(is_of_one).collect()
+    };
+
+    let mut device = Client::device(&server, "line-3", &password).await;
+    let named = |id: &ReleaseId| {
+        let (name, version) = (id.name.to_string(), id.version.to_string());
+        Some(ReleaseRef { name, version, digest: id.digest.bytes() })
+    };
+    let slot = SlotStatus {
+        slot: "turbine".into(),
+        active: named(&fan),
+        previous: named(&pump),
+        candidate: None,
+        phase: phase::IDLE,
+        note: String::new(),
+        trouble: String::new(),
+        floor: 0,
+        hold: None,
+        hold_left_seconds: None,
+        deadline_left_seconds: None,
+    };
+    let mut holds: Status = decode(&status_with(1, 2, 1, 1)).unwrap();
+    holds.slots.push(slot);
+    device.publish("lineside/v1/line-3/up/status", encode(&holds).unwrap()).await;
+    let sent: Documents = decode(&device.receive("down/assignment").await).unwrap();
+    assert_eq!(of_roles(&sent), ["1.acme.json", "1.bolt.json"]);
+    // He withdraws it, and it is told at once though nothing of his is assigned.
+    publish(roles[0], 2, &[]);
+    let sent: Documents = decode(&device.receive("down/assignment").await).unwrap();
+    assert_eq!(of_roles(&sent), ["2.acme.json", "1.bolt.json"]);
+    // So it is in a file that is carried to it.
+    let carried = server.get("/api/v1/devices/line-3/documents").json();
+    assert!(carried["metadata"]["2.acme.json"].is_string(), "{carried}");
 }
 
 fn roots(sent: &Documents) -> Vec<Vec<u8>> {
