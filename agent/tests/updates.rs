@@ -545,6 +545,66 @@ async fn a_list_that_is_announced_and_withheld_vouches_for_nothing() {
 }
 
 #[tokio::test]
+async fn an_older_list_under_a_new_online_key_vouches_for_nothing_and_takes_nothing_back() {
+    let (vendor, bundles) = (Vendor::new(), bundles());
+    let [first, second, _] = &bundles;
+    let mut house = house_with_history(&vendor, first, second);
+    let why = "no list of releases that is trusted names it any more".to_owned();
+    let withdrawn = vec![(first.release_id().digest, why.clone())];
+    let assigned = papers(&vendor, &bundles, 1, &[("a", second)]);
+    let metadata = vendor.metadata(&list(&vendor, 1, &[second]), &[]);
+    assert!(house.updates.deliver(documents(Papers { metadata, ..assigned.clone() })));
+    assert_eq!(house.told("a").await, "echo v2");
+    assert_eq!(house.disowned("a").await, withdrawn);
+    let releases = withdrawn.iter().cloned().collect();
+    house.holds(
+        "a",
+        [committed(first), committed(second), vec![Event::Disowned { releases }]].concat(),
+    );
+    // A newer list is taken although the rest of its delivery is refused: it counts as well.
+    let forged = sign_assignment(
+        &AssignmentSpec {
+            device: "line-3".parse().unwrap(),
+            version: 2,
+            expires: in_days(30),
+            slots: BTreeMap::new(),
+            approved: BTreeSet::new(),
+            again: BTreeMap::new(),
+        },
+        &vendor.online,
+    );
+    let metadata = vendor.metadata(&list(&vendor, 2, &[second]), &[]);
+    let refused = Papers { metadata, assignment: forged, ..Papers::default() };
+    assert!(house.updates.deliver(documents(refused)));
+    house.refused().await;
+    assert_eq!(house.disowned("a").await, withdrawn);
+    // Who holds the new online key begins anew with the snapshot, and serves a list of before.
+    let online = KeyPair::generate(&SystemRandom::new()).unwrap();
+    let spec = RootSpec {
+        version: 2,
+        expires: in_days(300),
+        root: (vec![vendor.person.public()], 1),
+        releases: (vec![vendor.releaser.public()], 1),
+        online: online.public(),
+        director: vendor.director.public(),
+    };
+    let root = sign_root(&spec, &[&vendor.person]);
+    let stolen = Vendor { online, ..vendor };
+    for (before, named) in [(0, first), (1, second)] {
+        let metadata = stolen.metadata(&list(&stolen, before, &[named]), &[]);
+        let mut documents = documents(Papers { metadata, ..assigned.clone() });
+        documents.metadata.push(("2.root.json".into(), root.clone()));
+        assert!(house.updates.deliver(documents));
+        let reason = house.refused().await;
+        assert!(reason.contains("older than version 3"), "{reason}");
+        assert_eq!(house.disowned("a").await, withdrawn, "list {}", before + 1);
+    }
+    let mut house = house.restarted();
+    assert_eq!(house.told("a").await, "echo v2");
+    assert_eq!(house.disowned("a").await, withdrawn);
+}
+
+#[tokio::test]
 async fn what_a_vendors_keys_have_signed_is_vouched_for_until_they_are_replaced() {
     let (vendor, bundles) = (Vendor::new(), bundles());
     let [first, second, _] = &bundles;

@@ -56,16 +56,12 @@ impl Acceptance {
         // could otherwise set this clock forward for good. It goes when that key is replaced.
         let mut now = self.signed_at()?.map_or(now, |told| now.max(told));
         repository.refresh(now)?;
+        self.take_list()?;
         if let Some(told) = self.signed_at()?.filter(|told| *told > now) {
             now = told;
             repository.refresh(now)?;
         }
         self.clear_shelf()?;
-        let list = self.list()?;
-        let releases = match &list {
-            Some(list) => Some(list.seen().after(LIST, self.accepted.releases.as_ref())?),
-            None => None,
-        };
         if let Some(site) = self.site.clone() {
             self.take_policy(&site, &mut repository, &documents.files, now)?;
             repository.refresh(now)?;
@@ -91,7 +87,7 @@ impl Acceptance {
             .collect();
         let accepted = Accepted {
             owner: Some(self.owner.clone()),
-            releases,
+            releases: self.accepted.releases,
             assignment: Some(assignment.seen()),
             withdrawn: vouched::unassigned(&self.accepted, &targets),
             targets,
@@ -133,6 +129,19 @@ impl Acceptance {
             self.write(root, accepted, &[], forgotten)?;
         }
         Ok(followed?)
+    }
+
+    /// Remembers the list of releases that has come, whatever becomes of the rest: no older one counts from
+    /// now on, not even under a new online key, with which TUF forgets what the snapshot said.
+    fn take_list(&mut self) -> Result<(), AcceptError> {
+        let Some(list) = self.list()? else { return Ok(()) };
+        let releases = Some(list.seen().after(LIST, self.accepted.releases.as_ref())?);
+        if releases != self.accepted.releases {
+            let owner = Some(self.owner.clone());
+            let accepted = Accepted { owner, releases, ..self.accepted.clone() };
+            self.write(self.root.clone(), accepted, &[], &[])?;
+        }
+        Ok(())
     }
 
     /// Lets go of the documents of roles to which the list of releases delegates no more: the shelf has
