@@ -16,8 +16,8 @@ use lineside_bundle::parcel::Papers;
 use lineside_bundle::{BuiltBundle, Digest};
 use lineside_rules::{ShadowLimits, Verdict};
 use lineside_trust::{
-    AssignmentSpec, Delegation, KeyPair, ReleasesDraft, Root, RootSpec, sign_assignment, sign_root,
-    verify_releases,
+    AssignmentSpec, Delegation, KeyPair, ReleasesDraft, Root, RootSpec, TargetsSpec,
+    sign_assignment, sign_root, sign_targets, verify_releases,
 };
 use lineside_update::{Event, SlotState, Tally, Target, step};
 use lineside_wire::name::SlotName;
@@ -655,6 +655,116 @@ async fn what_a_vendors_keys_have_signed_is_vouched_for_until_they_are_replaced(
     }
 }
 
+/// A list of releases, after `before` if there is one, that delegates all of echo to these, in this order.
+fn delegating(vendor: &Vendor, before: Option<&[u8]>, roles: &[(&str, &KeyPair, bool)]) -> Vec<u8> {
+    let root = Root::pin(&vendor.root).unwrap();
+    let now = OffsetDateTime::now_utc();
+    let before = before.map(|list| verify_releases(&root, list, None, now).unwrap());
+    let mut draft = ReleasesDraft::after(before.as_ref());
+    let roles = roles.iter().map(|(name, key, terminating)| Delegation {
+        name: (*name).into(),
+        keys: vec![key.public()],
+        threshold: 1,
+        paths: vec!["echo/*".into()],
+        terminating: *terminating,
+    });
+    draft.delegate(&roles.collect::<Vec<_>>());
+    draft.sign(in_days(200), &[&vendor.releaser])
+}
+
+/// What somebody has signed to whom it is delegated.
+fn own_list(key: &KeyPair, bundles: &[&BuiltBundle]) -> Vec<u8> {
+    let mut own = ReleasesDraft::after(None);
+    for bundle in bundles {
+        own.add(bundle.release_id(), None).unwrap();
+    }
+    own.sign(in_days(100), &[key])
+}
+
+#[tokio::test]
+async fn who_never_signed_a_list_that_came_here_vouches_for_nothing() {
+    let bundles = bundles();
+    let [first, second, _] = &bundles;
+    let key = || KeyPair::generate(&SystemRandom::new()).unwrap();
+    let (old, new, other) = (key(), key(), key());
+    let why = "no list of releases that is trusted names it any more";
+    type Roles<'a> = Vec<(&'a str, &'a KeyPair, bool)>;
+    let before: Roles = vec![("acme", &old, false), ("team", &other, true)];
+    let after: [Roles; 2] = [
+        // The first one's key was stolen, and nobody has ever had to ask the second.
+        vec![("acme", &new, false), ("team", &other, true)],
+        // Somebody else is to release the bundle, whose list is held back or not there yet.
+        vec![("bolt", &new, true)],
+    ];
+    for roles in after {
+        let vendor = Vendor::new();
+        let mut house = house_with_history(&vendor, first, second);
+        let list = delegating(&vendor, None, &before);
+        let acme = own_list(&old, &[first, second]);
+        let both = [("a", second), ("b", second)];
+        let metadata = vendor.metadata(&list, &[("acme", &acme), ("team", &own_list(&other, &[]))]);
+        let assigned = papers(&vendor, &bundles, 1, &both);
+        assert!(house.updates.deliver(documents(Papers { metadata, ..assigned })));
+        for slot in ["a", "b"] {
+            assert_eq!(house.told(slot).await, "echo v2");
+            assert_eq!(house.disowned(slot).await, []);
+        }
+        let list = delegating(&vendor, Some(&list), &roles);
+        let lists = [("acme", &acme), ("team", &own_list(&other, &[])), ("bolt", &acme)];
+        let lists: Vec<(&str, &[u8])> =
+            lists.into_iter().map(|(name, list)| (name, list.as_slice())).collect();
+        let mut metadata = vendor.metadata(&list, &lists);
+        metadata.retain(|(name, _)| !name.ends_with("team.json") && !name.ends_with("bolt.json"));
+        let assigned = papers(&vendor, &bundles, 2, &both);
+        assert!(house.updates.deliver(documents(Papers { metadata, ..assigned })));
+        house.refused().await;
+        for slot in ["a", "b"] {
+            assert_eq!(house.told(slot).await, format!("not echo v2: {why}"));
+            let told = house.disowned(slot).await.into_iter().map(|(release, _)| release);
+            let releases = [first, second].map(|bundle| bundle.release_id().digest);
+            assert_eq!(told.collect::<BTreeSet<_>>(), releases.into(), "{slot}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_vendor_takes_back_that_is_not_assigned_any_more_is_no_way_back() {
+    let (vendor, bundles) = (Vendor::new(), bundles());
+    let [first, second, _] = &bundles;
+    let mut house = house_with_history(&vendor, first, second);
+    let key = KeyPair::generate(&SystemRandom::new()).unwrap();
+    let mut list = ReleasesDraft::after(None);
+    list.add(second.release_id(), None).unwrap();
+    list.delegate(&[Delegation {
+        name: "acme".into(),
+        keys: vec![key.public()],
+        threshold: 1,
+        paths: vec!["echo/1".into()],
+        terminating: true,
+    }]);
+    let list = list.sign(in_days(200), &[&vendor.releaser]);
+    let (expires, files) = (in_days(100), BTreeMap::new());
+    let none = TargetsSpec { version: 2, expires, files, delegations: Vec::new() };
+    let own = [own_list(&key, &[first]), sign_targets(&none, &[&key])];
+    let why = "no list of releases that is trusted names it any more".to_owned();
+    let withdrawn = vec![(first.release_id().digest, why)];
+    for (version, own, disowned) in [(1, &own[0], vec![]), (2, &own[1], withdrawn.clone())] {
+        let metadata = vendor.metadata(&list, &[("acme", own)]);
+        let assigned = papers(&vendor, &bundles, version, &[("a", second)]);
+        assert!(house.updates.deliver(documents(Papers { metadata, ..assigned })));
+        assert_eq!(house.told("a").await, "echo v2");
+        assert_eq!(house.disowned("a").await, disowned, "list {version}");
+    }
+    // Where the next one is held back, nothing is vouched for by that, and nothing else is refused.
+    let next = TargetsSpec { version: 3, ..none };
+    let mut metadata = vendor.metadata(&list, &[("acme", &sign_targets(&next, &[&key]))]);
+    metadata.retain(|(name, _)| !name.ends_with("acme.json"));
+    let assigned = papers(&vendor, &bundles, 3, &[("a", second)]);
+    assert!(house.updates.deliver(documents(Papers { metadata, ..assigned })));
+    assert_eq!(house.told("a").await, "echo v2");
+    assert_eq!(house.disowned("a").await, withdrawn);
+}
+
 #[tokio::test]
 async fn of_two_who_may_sign_a_release_the_first_who_names_one_vouches_for_it() {
     let bundles = bundles();
@@ -674,25 +784,9 @@ async fn of_two_who_may_sign_a_release_the_first_who_names_one_vouches_for_it() 
     ] {
         let vendor = Vendor::new();
         let mut house = house_with_history(&vendor, first, second);
-        let keys = [key(), key()];
-        let mut list = ReleasesDraft::after(None);
-        list.delegate(&[("acme", ends_there, 0), ("beta", true, 1)].map(|(name, ends, key)| {
-            Delegation {
-                name: name.into(),
-                keys: vec![keys[key].public()],
-                threshold: 1,
-                paths: vec!["echo/*".into()],
-                terminating: ends,
-            }
-        }));
-        let list = list.sign(in_days(200), &[&vendor.releaser]);
-        let [acme, beta] = [(of_acme, &keys[0]), (of_beta, &keys[1])].map(|(bundles, key)| {
-            let mut own = ReleasesDraft::after(None);
-            for bundle in bundles {
-                own.add(bundle.release_id(), None).unwrap();
-            }
-            own.sign(in_days(100), &[key])
-        });
+        let (of, to) = (key(), key());
+        let list = delegating(&vendor, None, &[("acme", &of, ends_there), ("beta", &to, true)]);
+        let (acme, beta) = (own_list(&of, &of_acme), own_list(&to, &of_beta));
         let metadata = vendor.metadata(&list, &[("acme", &acme), ("beta", &beta)]);
         let papers = papers(&vendor, &bundles, 1, &[("a", second)]);
         assert!(house.updates.deliver(documents(Papers { metadata, ..papers })));

@@ -66,6 +66,7 @@ impl Acceptance {
             self.take_policy(&site, &mut repository, &documents.files, now)?;
             repository.refresh(now)?;
         }
+        self.ask_for_held(&mut repository, now)?;
         let (device, bytes) = (&self.owner.device, &documents.assignment);
         let seen = self.accepted.assignment.as_ref();
         let assignment = verify_assignment(&self.root, bytes, device, seen, now)?;

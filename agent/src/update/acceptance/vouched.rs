@@ -3,9 +3,11 @@
 
 use super::{AcceptError, Acceptance};
 use crate::update::journal::{Accepted, JournalError, Withdrawn};
+use crate::update::shelf::JournalShelf;
 use lineside_bundle::{Digest, ReleaseId};
+use lineside_trust::repository::{Carried, Client};
 use lineside_trust::{TrustError, TrustedReleases, recall_delegated, verify_releases};
-use lineside_update::Target;
+use lineside_update::{SlotState, Target};
 use lineside_wire::name::SlotName;
 use std::collections::{BTreeMap, BTreeSet};
 use time::OffsetDateTime;
@@ -99,16 +101,14 @@ impl Acceptance {
             Lists::None => return Ok(unlisted),
             Lists::Unknown => return Ok(Doubt::Unknown),
         };
-        let path = format!("{}/{}", release.name, release.version);
+        let path = path(release);
         if let Some(listed) = list.get(&path) {
             return Ok(if listed.id == *release { Doubt::None } else { unlisted });
         }
         let mut outcome = unlisted;
         for role in list.delegates_for(&path) {
-            let Some(bytes) = self.journal.shelved(&format!("{role}.json"))? else {
-                outcome = Doubt::Unknown;
-                continue;
-            };
+            // A list that never came has vouched for nothing here, whoever holds it back.
+            let Some(bytes) = self.journal.shelved(&format!("{role}.json"))? else { continue };
             match recall_delegated(list, role, &bytes, &path) {
                 Ok(Some((digest, size))) if digest == release.digest && size == release.size => {
                     return Ok(Doubt::None);
@@ -120,6 +120,28 @@ impl Acceptance {
             }
         }
         Ok(outcome)
+    }
+
+    /// Asks the repository for what slots hold, too, whether it is assigned or not: what its signers say of
+    /// it by now comes on the shelf only where somebody asks. What cannot be had ends nothing: what was
+    /// taken before goes on to count.
+    pub(super) fn ask_for_held(
+        &self,
+        repository: &mut Client<Carried, JournalShelf>,
+        now: OffsetDateTime,
+    ) -> Result<(), AcceptError> {
+        let slots = self.journal.slots()?;
+        let paths: BTreeSet<String> = slots.values().flat_map(SlotState::kept).map(path).collect();
+        for path in paths {
+            if let Err(error) = repository.target(&path, now) {
+                tracing::debug!(
+                    "what is said of {path}, which a slot holds, is not known: {error}"
+                );
+                // After an error it answers nothing before that.
+                repository.refresh(now)?;
+            }
+        }
+        Ok(())
     }
 
     /// The newest list of releases that this device has taken, as the root of today has it.
@@ -157,6 +179,11 @@ enum Doubt {
     Because(&'static str),
     /// That cannot be known.
     Unknown,
+}
+
+/// Where lists name a release.
+fn path(release: &ReleaseId) -> String {
+    format!("{}/{}", release.name, release.version)
 }
 
 /// What was withdrawn from slots, once these are the `targets`.
