@@ -863,6 +863,43 @@ fn what_a_site_has_signed_is_loosened_by_nobody_else() {
 }
 
 #[test]
+fn an_older_policy_does_not_come_back_under_a_new_online_key_and_a_new_site_key_begins_anew() {
+    let mut mill = Mill::new();
+    let mut acceptance = mill.restore();
+    accept(&mut acceptance, &mill.documents(1, Some(mill.policy(2, 500, &mill.key))));
+    // Who holds the new key begins anew with the snapshot. What the site has signed since still holds.
+    let online = key();
+    let root =
+        root_with(2, &mill.vendor, &mill.vendor.releaser, &mill.vendor.director, online.public());
+    mill.vendor = Vendor { online, ..mill.vendor };
+    for assignment in [2, 3] {
+        let mut old = mill.documents(assignment, Some(mill.policy(1, 5, &mill.key)));
+        old.metadata.push(("2.root.json".to_owned(), root.clone()));
+        accept(&mut acceptance, &old);
+        let trouble = acceptance.policy_trouble().unwrap().to_owned();
+        assert!(trouble.contains("role's list has version 1, older than version 2"), "{trouble}");
+        assert_eq!(frames(&acceptance), Some(500));
+        drop(acceptance);
+        acceptance = mill.restore();
+        assert_eq!(frames(&acceptance), Some(500), "after a restart");
+    }
+    // A key that was stolen may have signed any version: its successor counts from the beginning.
+    let trusted = verify_releases(&Root::pin(&root).unwrap(), &mill.list, None, now()).unwrap();
+    let mut list = ReleasesDraft::after(Some(&trusted));
+    let own = key();
+    list.delegate(&[Delegation {
+        name: "site-mill".into(),
+        keys: vec![own.public()],
+        threshold: 1,
+        paths: vec!["site/mill/*".into()],
+        terminating: true,
+    }]);
+    (mill.list, mill.key) = (list.sign(in_days(200), &[&mill.vendor.releaser]), own);
+    accept(&mut acceptance, &mill.documents(4, Some(mill.policy(1, 50, &mill.key))));
+    assert_eq!((frames(&acceptance), acceptance.policy_trouble()), (Some(50), None));
+}
+
+#[test]
 fn a_policy_that_came_before_anything_else_belongs_to_this_device_alone() {
     let mill = Mill::new();
     let mut acceptance = mill.restore();

@@ -1,6 +1,7 @@
 //! What the site where a device stands has signed, and what of it holds here.
 
 use super::{AcceptError, Acceptance};
+use crate::error::chain;
 use crate::update::journal::{Accepted, SiteRules};
 use crate::update::shelf::JournalShelf;
 use lineside_bundle::Digest;
@@ -89,7 +90,7 @@ fn find_policy(
     files: &[(String, Vec<u8>)],
     now: OffsetDateTime,
 ) -> Result<Option<(Digest, SitePolicy)>, String> {
-    let told = |error: RepositoryError| error.to_string();
+    let told = |error: RepositoryError| chain(error);
     let path = format!("site/{site}/policy.json");
     let file = repository.target(&path, now).map_err(told)?;
     let file = file.ok_or_else(|| format!("nobody who may has signed {path}"))?;

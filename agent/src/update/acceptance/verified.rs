@@ -50,7 +50,7 @@ impl Acceptance {
             .map_err(|_| AcceptError::Clock(known_unix_ms))?;
         self.follow(&documents.metadata)?;
         let carried: Carried = documents.metadata.iter().cloned().collect();
-        let shelf = JournalShelf(self.journal.clone());
+        let shelf = JournalShelf { journal: self.journal.clone(), root: self.root.clone() };
         let mut repository = Client::new(self.root.bytes(), carried, shelf)?;
         // What the timestamp says of the time is not written down: whoever stole the key that signs it
         // could otherwise set this clock forward for good. It goes when that key is replaced.
