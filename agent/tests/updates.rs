@@ -410,6 +410,59 @@ async fn what_a_person_wants_tried_again_is_told_with_its_version_after_a_start_
 }
 
 #[tokio::test]
+async fn what_a_person_wants_tried_again_under_a_new_director_is_another_wish_with_the_same_version()
+ {
+    let (vendor, bundles) = (Vendor::new(), bundles());
+    let [first, ..] = &bundles;
+    let mut house = House::new(&vendor, &["a"]);
+    let slot: SlotName = "a".parse().unwrap();
+    let says = |version, again: Option<u64>, director: &KeyPair| {
+        let spec = AssignmentSpec {
+            device: "line-3".parse().unwrap(),
+            version,
+            expires: in_days(30),
+            slots: BTreeMap::from([(slot.clone(), first.release_id())]),
+            approved: BTreeSet::new(),
+            again: again.map(|since| (slot.clone(), since)).into_iter().collect(),
+        };
+        let assignment = sign_assignment(&spec, director);
+        documents(Papers { assignment, ..papers(&vendor, &bundles, version, &[]) })
+    };
+    for version in [1, 2] {
+        let again = (version == 2).then_some(2);
+        assert!(house.updates.deliver(says(version, again, &vendor.director)));
+        assert_eq!(house.again("a").await, again.unwrap_or(0));
+    }
+    // A new server in the place of a lost one counts from the beginning; another director of the same one
+    // goes on, and repeats what was said.
+    let key = || KeyPair::generate(&SystemRandom::new()).unwrap();
+    let directors = [key(), key()];
+    let root = |version, director: &KeyPair| {
+        let spec = RootSpec {
+            version,
+            expires: in_days(300),
+            root: (vec![vendor.person.public()], 1),
+            releases: (vec![vendor.releaser.public()], 1),
+            online: vendor.online.public(),
+            director: director.public(),
+        };
+        (format!("{version}.root.json"), sign_root(&spec, &[&vendor.person]))
+    };
+    let roots = [root(2, &directors[0]), root(3, &directors[1])];
+    let mut wishes = Vec::new();
+    for (version, root) in [(2, 0), (3, 0), (4, 1)] {
+        let mut documents = says(version, Some(2), &directors[root]);
+        documents.metadata.push(roots[root].clone());
+        assert!(house.updates.deliver(documents));
+        wishes.push(house.again("a").await);
+    }
+    let mut house = house.restarted();
+    wishes.push(house.again("a").await);
+    assert_ne!(wishes[0], 2);
+    assert_eq!(wishes, [wishes[0]; 4], "who repeats it wants nothing new");
+}
+
+#[tokio::test]
 async fn an_approval_ends_where_a_person_wants_the_release_tried_again() {
     let (vendor, bundles) = (Vendor::new(), bundles());
     let [first, ..] = &bundles;

@@ -16,7 +16,8 @@ pub(super) enum Word {
         target: Target,
         /// Whether a person has approved the target, here or at the desk.
         approved: bool,
-        /// With which assignment a person has said last that it be tried again; 0 for never.
+        /// [With which assignment](crate::update::acceptance::wish) a person has said last that it be tried
+        /// again; 0 for never.
         again: u64,
         /// Version of the assignment that names it.
         version: u64,
