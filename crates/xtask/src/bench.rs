@@ -19,8 +19,9 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
         Some("crash") => crash(arguments.get(1).map_or(CRASH_ROUNDS, String::as_str)),
         Some("delta") => delta::run(),
         Some("footprint") => program("lineside-footprint"),
+        Some("start") => start(),
         Some("swap") => program("lineside-swaps"),
-        _ => bail!("usage: cargo xtask bench crash | delta | footprint | swap"),
+        _ => bail!("usage: cargo xtask bench crash | delta | footprint | start | swap"),
     }
 }
 
@@ -37,6 +38,14 @@ fn crash(rounds: &str) -> anyhow::Result<()> {
         &format!("{rounds} kills at random moments of updates"),
         cargo(&test("crash")).env("LINESIDE_CRASH_ROUNDS", rounds),
     )
+}
+
+/// How long an agent's start takes up what waits on a disk of which nothing is in memory. Built like the
+/// tests: another profile would build the engine anew.
+fn start() -> anyhow::Result<()> {
+    setup::programs(&[C_COMPILER])?;
+    let bench = ["bench", "--workspace", "--locked", "--profile", "dev", "--bench", "start"];
+    step("a start with what waits", &mut cargo(&bench))
 }
 
 /// Builds everything and runs a program that measures the others: `lineside-footprint` the memory of an
