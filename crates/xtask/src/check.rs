@@ -1,5 +1,6 @@
 //! `cargo xtask check`: what can be said of the code without running it.
 
+use crate::foreign::{self, ARM};
 use crate::setup::{self, C_COMPILER, TOKENS};
 use crate::shell::{cargo, root, step};
 use std::process::Command;
@@ -14,6 +15,7 @@ const CARGO_DENY: &str = "0.20.2";
 pub fn run() -> anyhow::Result<()> {
     setup::components(&["clippy", "rustfmt"])?;
     setup::programs(&[C_COMPILER])?;
+    foreign::compilers()?;
     step("format", &mut cargo(&["fmt", "--all", "--check"]))?;
     step(
         "lints",
@@ -34,6 +36,14 @@ pub fn run() -> anyhow::Result<()> {
         cargo(&["doc", "--workspace", "--no-deps", "--locked", "--quiet"])
             .env("RUSTDOCFLAGS", "-D warnings"),
     )?;
+    // Not linked: that costs minutes, and the tests link what of it runs models.
+    for foreign in &ARM {
+        step(
+            &format!("the agent for {}", foreign.target),
+            cargo(&["check", "--package", "lineside-agent", "--locked"])
+                .args(["--target", foreign.target]),
+        )?;
+    }
     deny()
 }
 

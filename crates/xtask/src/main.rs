@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod demo;
+mod foreign;
 mod fuzz;
 mod mutants;
 mod setup;
@@ -14,7 +15,7 @@ use std::process::ExitCode;
 const HELP: &str = "\
 usage: cargo xtask COMMAND
 
-  check   format, lints, dependencies and their licences, documentation
+  check   format, lints, documentation, the agent for ARM, dependencies and their licences
   test    everything: unit and system tests here, the examples under emulated ARM
   demo    a server, three devices and a plant; a good release stays, bad ones go [--once]
   bench   crash | delta | footprint | swap: what is measured rather than tested

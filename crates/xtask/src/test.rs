@@ -1,49 +1,20 @@
 //! `cargo xtask test`: unit and system tests on this machine, the examples under emulated ARM.
 
+use crate::foreign::{self, ARM, Foreign};
 use crate::setup::{self, C_COMPILER, TOKENS, WASM};
 use crate::shell::{cargo, root, step, target_dir};
 use std::path::{Path, PathBuf};
-
-/// A machine that is not this one: Rust target, linker, emulator and where its libraries lie.
-struct Foreign {
-    target: &'static str,
-    linker: (&'static str, &'static str),
-    emulator: &'static str,
-    /// Debian's compiler only recommends the C library that it links with.
-    c_library: (&'static str, &'static str),
-    libraries: &'static str,
-}
-
-const ARM: [Foreign; 2] = [
-    Foreign {
-        target: "aarch64-unknown-linux-gnu",
-        linker: ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
-        emulator: "qemu-aarch64-static",
-        c_library: ("/usr/aarch64-linux-gnu/lib/crt1.o", "libc6-dev-arm64-cross"),
-        libraries: "/usr/aarch64-linux-gnu",
-    },
-    Foreign {
-        target: "armv7-unknown-linux-gnueabihf",
-        linker: ("arm-linux-gnueabihf-gcc", "gcc-arm-linux-gnueabihf"),
-        emulator: "qemu-arm-static",
-        c_library: ("/usr/arm-linux-gnueabihf/lib/crt1.o", "libc6-dev-armhf-cross"),
-        libraries: "/usr/arm-linux-gnueabihf",
-    },
-];
 
 /// Runs every test.
 ///
 /// # Errors
 /// At the first step that fails.
 pub fn run() -> anyhow::Result<()> {
-    setup::targets(&[WASM, ARM[0].target, ARM[1].target])?;
-    let mut programs = vec![("skopeo", "skopeo"), C_COMPILER];
-    programs.extend([("softhsm2-util", "softhsm2"), ("pkcs11-tool", "opensc")]);
-    for foreign in &ARM {
-        let emulator = (foreign.emulator, "qemu-user-static");
-        programs.extend([foreign.linker, foreign.c_library, emulator]);
-    }
-    setup::programs(&programs)?;
+    setup::targets(&[WASM])?;
+    let for_tokens = [("softhsm2-util", "softhsm2"), ("pkcs11-tool", "opensc")];
+    setup::programs(&[&[("skopeo", "skopeo"), C_COMPILER], for_tokens.as_slice()].concat())?;
+    foreign::compilers()?;
+    foreign::emulators()?;
     setup::python()?;
 
     step("build", &mut cargo(&["build", "--workspace", "--locked"]))?;
