@@ -143,7 +143,7 @@ fn a_device_that_never_sees_the_network_is_installed_runs_and_reports_by_file() 
     assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
 
     fleet.assign("bed-3", "ecg", "ecg/1").unwrap();
-    fleet.json(&["device", "export", "bed-3", "-o", "bed-3/stick.lsd"]).unwrap();
+    fleet.json(&["release", "export", "bed-3", "-o", "bed-3/stick.lsd"]).unwrap();
     let early = fleet.on_device("bed-3", &["report", "-o", "early.lsr"]).unwrap();
     assert!(complaint(&early).contains("start the agent first"), "{}", complaint(&early));
     fleet.start_agent("bed-3").unwrap();

@@ -1,7 +1,7 @@
 //! `lineside device`: adds and removes devices, says how they are, packs what one is to install.
 
 mod add;
-mod export;
+pub mod export;
 mod import;
 mod shown;
 

@@ -9,6 +9,7 @@ pub use publish::put_draft;
 
 use crate::ask::{self, Ask};
 use crate::connection::Connection;
+use crate::device::export::{self, Export};
 use crate::output::Output;
 use clap::{Args, Subcommand};
 use time::Duration;
@@ -29,6 +30,8 @@ pub struct Release {
 enum ReleaseCommand {
     /// Ask devices whether a release would run on them, before it is assigned.
     Ask(Ask),
+    /// Put what is assigned to devices without a network into one file; the same as `lineside device export`.
+    Export(Export),
     /// Let a vendor or a site sign by keys of its own, within paths: releases of bundles, or what holds
     /// at the site. It holds until it is changed or taken back, and as long as the list that says it.
     Delegate(delegate::Delegate),
@@ -44,6 +47,7 @@ pub fn run(release: &Release, connection: &Connection, output: &Output) -> anyho
         Some(ReleaseCommand::Delegate(delegate)) => {
             delegate::delegate(delegate, connection, output)
         }
+        Some(ReleaseCommand::Export(export)) => export::run(export, connection, output),
         Some(ReleaseCommand::Undelegate(undelegate)) => {
             delegate::undelegate(undelegate, connection, output)
         }
