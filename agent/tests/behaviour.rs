@@ -17,7 +17,7 @@ use std::sync::Arc;
 async fn seen(folder: &Path, release: &StagedRelease) -> Observation {
     let values: Vec<f64> = (0..1600).map(|i| f64::from(i % 100)).collect();
     let one = bench(folder, Arc::new(values), Overflow::Block, 50);
-    one.slot.run(release).await.unwrap();
+    one.slot.place(release).await.unwrap();
     one.until("the recording ends", |view| view.ended).await;
     one.slot.observation(&release.release.digest)
 }

@@ -8,6 +8,7 @@ use bench::*;
 use lineside_agent::capture::{Bounds, read};
 use lineside_agent::config::{Overflow, SlotConfig};
 use lineside_agent::update::StagedRelease;
+use lineside_agent::worker::SwapError;
 use lineside_rules::{ShadowLimits, Since};
 use rustix::fs::{CWD, Mode, OFlags, mkfifoat};
 use std::fs::OpenOptions;
@@ -59,9 +60,9 @@ async fn a_candidate_that_wants_more_than_the_route_keeps_is_shown_what_was_capt
         let one = capturing(folder.path(), &values, capture);
         // Up to reading 999 of both streams, of which a frame accounts for 996 to 999.
         one.threads.orders.let_through(2000);
-        one.slot.run(&release("1", "")).await.unwrap();
+        one.slot.place(&release("1", "")).await.unwrap();
         one.until("half is answered", |view| view.counts.frames == 500).await;
-        one.slot.swap(&long_warm_up()).await.unwrap();
+        one.slot.place(&long_warm_up()).await.unwrap();
         one.threads.orders.let_through(u64::MAX);
         let view = one.until("the recording ends", |view| view.ended).await;
         assert_eq!((view.counts.lost, view.counts.doubled, view.owed), (0, 0, 0));
@@ -80,14 +81,22 @@ async fn a_capture_that_cannot_be_read_holds_no_candidate_back() {
     let folder = tempfile::tempdir().unwrap();
     let one = capturing(folder.path(), &values, Some(BOUNDS));
     one.threads.orders.let_through(2000);
-    one.slot.run(&release("1", "")).await.unwrap();
+    one.slot.place(&release("1", "")).await.unwrap();
     one.until("half is answered", |view| view.counts.frames == 500).await;
     // As on a disk that hangs: whoever reads it waits for somebody who writes.
     let hangs = folder.path().join(format!("capture/{:016x}", u64::MAX));
     mkfifoat(CWD, &hangs, Mode::from_raw_mode(0o600)).unwrap();
     let next = long_warm_up();
-    let swap = one.slot.swap(&next);
+    let swap = one.slot.place(&next);
     tokio::pin!(swap);
+    // Who gives it up while it gets ready keeps what he has.
+    tokio::select! {
+        biased;
+        swapped = &mut swap => panic!("{swapped:?}"),
+        () = one.slot.give_up() => {}
+    }
+    assert_eq!(swap.as_mut().await, Err(SwapError::GivenUp));
+    swap.set(one.slot.place(&next));
     let mut through = 2000;
     loop {
         // The line goes on: a worker that gets no answer out is another matter.
@@ -113,7 +122,7 @@ async fn a_restarted_agent_finds_what_was_captured() {
     let folder = tempfile::tempdir().unwrap();
     let one = capturing(folder.path(), &values, Some(BOUNDS));
     one.threads.orders.let_through(2000);
-    one.slot.run(&release("1", "")).await.unwrap();
+    one.slot.place(&release("1", "")).await.unwrap();
     one.until("half is answered", |view| view.counts.frames == 500).await;
     one.crash().await;
     let past = wait(|| {
@@ -125,9 +134,9 @@ async fn a_restarted_agent_finds_what_was_captured() {
     assert_eq!(past.answers.iter().filter(|(_, by)| *by == active).count(), 500);
     let two = capturing(folder.path(), &values, Some(BOUNDS));
     two.threads.orders.let_through(2000);
-    two.slot.run(&release("1", "")).await.unwrap();
+    two.slot.place(&release("1", "")).await.unwrap();
     two.until("half is answered", |view| view.counts.frames == 500).await;
-    two.slot.swap(&long_warm_up()).await.unwrap();
+    two.slot.place(&long_warm_up()).await.unwrap();
     two.threads.orders.let_through(u64::MAX);
     two.until("the recording ends", |view| view.ended).await;
     assert_eq!(first_seen(&two), 700);
@@ -142,7 +151,7 @@ async fn a_shadow_from_the_past_is_compared_at_once_and_only_once() {
         ShadowLimits { frames: Some(100), from: Some(Since::Capture), ..ShadowLimits::default() };
     let one = capturing(folder.path(), &values, Some(BOUNDS));
     one.threads.orders.let_through(2000);
-    one.slot.run(&release("1", "")).await.unwrap();
+    one.slot.place(&release("1", "")).await.unwrap();
     one.until("half is answered", |view| view.counts.frames == 500).await;
     // No reading comes, and all the same there is something to compare.
     let next = ported("2", &["x"], 0, 1);
@@ -173,8 +182,8 @@ async fn a_disk_that_takes_no_capture_disturbs_nothing_and_what_is_missing_is_co
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("capture"), "no folder").unwrap();
     let one = capturing(folder.path(), &values, Some(BOUNDS));
-    one.slot.run(&release("1", "")).await.unwrap();
-    one.slot.swap(&long_warm_up()).await.unwrap();
+    one.slot.place(&release("1", "")).await.unwrap();
+    one.slot.place(&long_warm_up()).await.unwrap();
     let view = one.until("the recording ends", |view| view.ended).await;
     assert_eq!((view.counts.lost, view.counts.doubled, view.owed), (0, 0, 0));
     check_whole(&one.findings(), &values);

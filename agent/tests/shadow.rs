@@ -37,7 +37,7 @@ fn equal() -> ShadowLimits {
 async fn shadowed(folder: &std::path::Path, values: Vec<f64>, beside: &StagedRelease) -> Bench {
     let one = bench(folder, Arc::new(values), Overflow::Block, 50);
     one.threads.orders.let_through(GATE);
-    one.slot.run(&release("1", "")).await.unwrap();
+    one.slot.place(&release("1", "")).await.unwrap();
     one.slot.shadow(beside, &equal()).await.unwrap();
     open(&one, beside).await;
     one
@@ -129,7 +129,7 @@ async fn a_shadow_that_crashes_is_counted_and_goes_on() {
     let one = bench(folder.path(), Arc::new(values.clone()), Overflow::Block, 50);
     one.threads.orders.only.set("2").unwrap();
     one.threads.orders.let_through(GATE);
-    one.slot.run(&release("1", "")).await.unwrap();
+    one.slot.place(&release("1", "")).await.unwrap();
     one.slot.shadow(&beside, &equal()).await.unwrap();
     open(&one, &beside).await;
     let seen = one.until_shadowed("it crashes", &beside, |seen| seen.crashes == 1).await;
@@ -148,7 +148,7 @@ async fn a_shadow_that_does_not_get_on_holds_nothing_up_and_misses_what_it_must(
     one.threads.orders.only.set("2").unwrap();
     Orders::give(&one.threads.orders.sticks, true);
     one.threads.orders.let_through(GATE);
-    one.slot.run(&release("1", "")).await.unwrap();
+    one.slot.place(&release("1", "")).await.unwrap();
     one.slot.shadow(&beside, &equal()).await.unwrap();
     open(&one, &beside).await;
     check_undisturbed(&one, &values).await;
@@ -171,7 +171,7 @@ async fn a_shadow_that_hangs_is_ended_and_that_is_its_crash_alone() {
     let one = bench(folder.path(), Arc::new(values.clone()), Overflow::Block, 50);
     one.threads.orders.only.set("2").unwrap();
     one.threads.orders.let_through(GATE);
-    one.slot.run(&release("1", "")).await.unwrap();
+    one.slot.place(&release("1", "")).await.unwrap();
     one.slot.shadow(&beside, &equal()).await.unwrap();
     open(&one, &beside).await;
     check_undisturbed(&one, &values).await;
@@ -249,7 +249,7 @@ async fn a_shadow_that_floods_or_says_what_it_was_not_asked_is_ended_and_counts_
             Arc::default(),
             Arc::new(flood),
         );
-        one.slot.run(&release("1", "")).await.unwrap();
+        one.slot.place(&release("1", "")).await.unwrap();
         let beside = release("2", "");
         one.slot.shadow(&beside, &equal()).await.unwrap();
         let seen = one.until_shadowed("it is ended", &beside, |seen| seen.crashes > 0).await;
@@ -269,13 +269,13 @@ async fn a_swap_to_the_shadow_takes_its_warm_worker() {
     one.threads.orders.only.set("1").unwrap();
     Orders::give(&one.threads.orders.sticks, true);
     one.threads.orders.let_through(GATE);
-    one.slot.run(&release("1", "")).await.unwrap();
+    one.slot.place(&release("1", "")).await.unwrap();
     one.slot.shadow(&next, &equal()).await.unwrap();
     open(&one, &next).await;
     one.until_shadowed("it is compared", &next, |seen| seen.frames > 50).await;
     // Nothing can be loaded any more.
     Orders::give(&one.threads.orders.loads_nothing, true);
-    one.slot.swap(&next).await.unwrap();
+    one.slot.place(&next).await.unwrap();
     assert_eq!(one.threads.started("2"), 1);
     let view = one.until("the recording ends", |view| view.ended).await;
     assert_eq!((view.counts.lost, view.counts.doubled, view.owed), (0, 0, 0));
@@ -315,12 +315,12 @@ async fn windows_of_another_length_are_compared_where_they_end_alike_and_may_tak
     one.threads.orders.only.set("1").unwrap();
     Orders::give(&one.threads.orders.sticks, true);
     one.threads.orders.let_through(GATE);
-    one.slot.run(&release("1", "")).await.unwrap();
+    one.slot.place(&release("1", "")).await.unwrap();
     one.slot.shadow(&longer, &equal()).await.unwrap();
     open(&one, &longer).await;
     let seen = one.until_shadowed("it is compared", &longer, |seen| seen.frames > 20).await;
     assert_eq!((seen.agreed, seen.errors, seen.gaps), (seen.frames, 0, 0));
-    one.slot.swap(&longer).await.unwrap();
+    one.slot.place(&longer).await.unwrap();
     let view = one.until("the recording ends", |view| view.ended).await;
     assert_eq!((view.counts.lost, view.counts.doubled, view.owed), (0, 0, 0));
     let findings = one.findings();
@@ -338,7 +338,7 @@ async fn a_port_that_lies_within_the_routes_is_served_and_any_other_is_refused()
     one.threads.orders.only.set("1").unwrap();
     Orders::give(&one.threads.orders.sticks, true);
     one.threads.orders.let_through(GATE);
-    one.slot.run(&ported("1", &["x", "y"], 0, 0)).await.unwrap();
+    one.slot.place(&ported("1", &["x", "y"], 0, 0)).await.unwrap();
     for (other, problem) in [
         (ported("2", &["x", "z"], 0, 0), "the readings have no field \"z\""),
         (staged_with("2", "key = \"k\"", "key = \"other\""), "streams apart by another field"),
@@ -354,7 +354,7 @@ async fn a_port_that_lies_within_the_routes_is_served_and_any_other_is_refused()
     open(&one, &turned).await;
     let seen = one.until_shadowed("it is compared", &turned, |seen| seen.frames > 50).await;
     assert_eq!(seen.agreed, seen.frames);
-    one.slot.swap(&turned).await.unwrap();
+    one.slot.place(&turned).await.unwrap();
     let view = one.until("the recording ends", |view| view.ended).await;
     assert_eq!((view.counts.lost, view.counts.doubled, view.owed), (0, 0, 0));
     check_whole(&one.findings(), &values);
@@ -368,14 +368,14 @@ async fn a_shadow_that_does_not_load_or_has_no_route_beside_it_is_said_so() {
     let error = one.slot.shadow(&release("2", ""), &equal()).await.unwrap_err();
     assert_eq!(error, SwapError::Vacant);
     one.threads.orders.let_through(GATE);
-    one.slot.run(&release("1", "")).await.unwrap();
+    one.slot.place(&release("1", "")).await.unwrap();
     let error = one.slot.shadow(&broken(), &equal()).await.unwrap_err();
     assert!(matches!(error, SwapError::Load(_)), "{error}");
     one.threads.orders.let_through(u64::MAX);
     check_undisturbed(&one, &values).await;
     // Another release takes the route: there is nothing left to compare the shadow with.
     one.slot.shadow(&release("2", ""), &equal()).await.unwrap();
-    one.slot.swap(&release("3", "")).await.unwrap();
+    one.slot.place(&release("3", "")).await.unwrap();
     assert_eq!(one.watched.1.lock().unwrap().len(), 1);
     one.slot.vacate("a test").await;
     let error = one.slot.shadow(&release("2", ""), &equal()).await.unwrap_err();

@@ -32,20 +32,20 @@ async fn kills_swaps_and_crashes_at_any_moment_lose_and_double_nothing() {
             chance % end
         };
         let mut one = bench(folder.path(), values.clone(), Overflow::Block, 50);
-        one.slot.run(&versions[0]).await.unwrap();
+        one.slot.place(&versions[0]).await.unwrap();
         let mut disorder = 0;
         while !one.slot.view().borrow().ended && disorder < 40 {
             disorder += 1;
             match below(6) {
                 0 | 1 => one.threads.kill_all(),
                 2 | 3 => {
-                    let result = one.slot.swap(&versions[below(2) as usize]).await;
+                    let result = one.slot.place(&versions[below(2) as usize]).await;
                     assert!(!matches!(result, Err(SwapError::Load(_))), "{result:?}");
                 }
                 4 => {
                     // A kill in the middle of a swap.
                     let (slot, to) = (one.slot.clone(), versions[below(2) as usize].clone());
-                    let swap = tokio::spawn(async move { slot.swap(&to).await });
+                    let swap = tokio::spawn(async move { slot.place(&to).await });
                     for _ in 0..below(200) {
                         tokio::task::yield_now().await;
                     }
@@ -55,7 +55,7 @@ async fn kills_swaps_and_crashes_at_any_moment_lose_and_double_nothing() {
                 _ => {
                     one.crash().await;
                     one = bench(folder.path(), values.clone(), Overflow::Block, 50);
-                    one.slot.run(&versions[below(2) as usize]).await.unwrap();
+                    one.slot.place(&versions[below(2) as usize]).await.unwrap();
                 }
             }
             for _ in 0..below(400) {
@@ -71,7 +71,7 @@ async fn kills_swaps_and_crashes_at_any_moment_lose_and_double_nothing() {
         one.crash().await;
         let again = bench(folder.path(), values.clone(), Overflow::Block, 50);
         assert!(again.position.ended);
-        again.slot.run(&versions[0]).await.unwrap();
+        again.slot.place(&versions[0]).await.unwrap();
         again.until("it stays ended", |view| view.ended && view.answering).await;
         check_whole(&again.findings(), &values);
     }
@@ -86,7 +86,7 @@ async fn a_reading_that_kills_workers_costs_one_frame_and_the_rest_is_answered()
     values[35] = DEADLY;
     let one = bench(folder.path(), Arc::new(values.clone()), Overflow::Block, 1000);
     let mut events = one.slot.subscribe();
-    one.slot.run(&release("1", "")).await.unwrap();
+    one.slot.place(&release("1", "")).await.unwrap();
     let view = one.until("the recording ends", |view| view.ended).await;
     assert_eq!((view.counts.lost, view.counts.doubled), (0, 0));
     assert!((3..=5).contains(&view.counts.worker_deaths), "{view:?}");
@@ -120,7 +120,7 @@ async fn workers_that_somebody_else_ends_are_started_again_and_not_held_against_
     let one = bench(folder.path(), values, Overflow::Block, 50);
     one.threads.orders.let_through(100);
     let mut events = one.slot.subscribe();
-    one.slot.run(&release("1", "")).await.unwrap();
+    one.slot.place(&release("1", "")).await.unwrap();
     for kills in 1..=3 {
         one.until("it answers", |view| view.answering).await;
         one.threads.kill_all();
@@ -147,7 +147,7 @@ async fn a_worker_that_never_answers_is_ended_and_replaced() {
     values[14] = ENDLESS;
     let one = bench(folder.path(), Arc::new(values), Overflow::Block, 1000);
     let mut events = one.slot.subscribe();
-    one.slot.run(&release("1", "")).await.unwrap();
+    one.slot.place(&release("1", "")).await.unwrap();
     let view = one.until("the recording ends", |view| view.ended).await;
     assert_eq!((view.counts.lost, view.counts.doubled), (0, 0));
     assert_eq!(view.counts.errors, BTreeMap::from([("worker_died".to_owned(), 1)]));
@@ -161,12 +161,12 @@ async fn a_release_that_does_not_load_leaves_the_route_as_it_was() {
     let values = Arc::new((0..400).map(f64::from).collect::<Vec<_>>());
     let one = bench(folder.path(), values.clone(), Overflow::Block, 10);
     let broken = broken();
-    let error = one.slot.run(&broken).await.unwrap_err();
+    let error = one.slot.place(&broken).await.unwrap_err();
     assert!(matches!(&error, SwapError::Load(_)), "{error}");
     // The slot never had a release: it says so once, as its settings want.
     one.slot.vacate("no release has been committed yet").await;
-    one.slot.run(&release("1", "")).await.unwrap();
-    let error = one.slot.swap(&broken).await.unwrap_err();
+    one.slot.place(&release("1", "")).await.unwrap();
+    let error = one.slot.place(&broken).await.unwrap_err();
     assert!(matches!(&error, SwapError::Load(_)), "{error}");
     let view = one.until("the recording ends", |view| view.ended).await;
     assert_eq!(view.release.unwrap().to_string(), "echo v1");
@@ -183,14 +183,14 @@ async fn a_release_is_never_judged_by_the_frames_of_the_one_before() {
     let folder = tempfile::tempdir().unwrap();
     let values = Arc::new((0..400).map(f64::from).collect::<Vec<_>>());
     let one = bench(folder.path(), values, Overflow::Block, 10);
-    one.slot.run(&release("1", "")).await.unwrap();
+    one.slot.place(&release("1", "")).await.unwrap();
     one.until("the recording ends", |view| view.ended).await;
     let frames = |version| one.slot.observation(&release(version, "").release.digest).frames;
     assert_eq!((frames("1"), frames("2")), (100, 0));
     // There is nothing left to read, so nothing can have been seen of what comes now.
-    one.slot.swap(&release("2", "")).await.unwrap();
+    one.slot.place(&release("2", "")).await.unwrap();
     assert_eq!((frames("1"), frames("2")), (0, 0));
-    one.slot.run(&release("1", "")).await.unwrap();
+    one.slot.place(&release("1", "")).await.unwrap();
     assert_eq!(frames("1"), 0);
     one.slot.vacate("a test").await;
     assert_eq!(frames("1"), 0);
@@ -203,7 +203,7 @@ async fn what_gives_way_in_a_full_queue_is_counted_and_the_frames_say_so() {
     let values = vec![HELD; 4000];
     let one = bench(folder.path(), Arc::new(values), Overflow::DropOldest, 8);
     Orders::give(&one.threads.orders.holds, true);
-    one.slot.run(&release("1", "")).await.unwrap();
+    one.slot.place(&release("1", "")).await.unwrap();
     // The worker does not get on, and the source does.
     one.until("all has come", |view| view.counts.accepted == 4000).await;
     Orders::give(&one.threads.orders.holds, false);
@@ -230,16 +230,16 @@ async fn draining_finishes_what_was_taken_and_a_restart_goes_on_from_there() {
     let folder = tempfile::tempdir().unwrap();
     let values = Arc::new((0..4000).map(f64::from).collect::<Vec<_>>());
     let one = bench(folder.path(), values.clone(), Overflow::Block, 10);
-    one.slot.run(&release("1", "")).await.unwrap();
+    one.slot.place(&release("1", "")).await.unwrap();
     one.until("some frames", |view| view.counts.frames > 20).await;
     one.slot.drain().await;
     let view = one.slot.view().borrow().clone();
     let open = view.counts.accepted - 4 * view.counts.frames;
     assert_eq!(view.owed, open, "{view:?}");
-    assert_eq!(one.slot.run(&release("1", "")).await, Err(SwapError::Stopping));
+    assert_eq!(one.slot.place(&release("1", "")).await, Err(SwapError::Stopping));
     one.crash().await;
     let two = bench(folder.path(), values.clone(), Overflow::Block, 10);
-    two.slot.run(&release("1", "")).await.unwrap();
+    two.slot.place(&release("1", "")).await.unwrap();
     two.until("the recording ends", |view| view.ended).await;
     check_whole(&two.findings(), &values);
 }
@@ -251,9 +251,9 @@ async fn no_two_findings_have_one_id_though_an_update_cuts_readings_otherwise() 
     values[1000] = HELD;
     let one = bench(folder.path(), Arc::new(values), Overflow::Block, 50);
     Orders::give(&one.threads.orders.holds, true);
-    one.slot.run(&release("1", "")).await.unwrap();
+    one.slot.place(&release("1", "")).await.unwrap();
     one.until("the first half is answered", |view| view.counts.frames >= 240).await;
-    one.slot.swap(&cut("2", 8, "")).await.unwrap();
+    one.slot.place(&cut("2", 8, "")).await.unwrap();
     Orders::give(&one.threads.orders.holds, false);
     one.until("the recording ends", |view| view.ended).await;
     let findings = one.findings();
@@ -305,7 +305,7 @@ async fn a_release_whose_workers_die_and_die_gives_its_fail_safe_output_once_an_
     let one = bench(folder.path(), Arc::new(values), Overflow::Block, 20);
     let orders = one.threads.orders.clone();
     Orders::give(&orders.holds, true);
-    one.slot.run(&release("1", "")).await.unwrap();
+    one.slot.place(&release("1", "")).await.unwrap();
     one.until("frames are answered", |view| view.counts.frames > 20).await;
     Orders::give(&orders.loads_nothing, true);
     one.threads.kill_all();
@@ -328,7 +328,7 @@ async fn streams_that_take_long_to_end_one_by_one_cost_no_worker() {
     let values = Arc::new((0..32).map(f64::from).collect::<Vec<_>>());
     let one = bench(folder.path(), values.clone(), Overflow::Block, 50);
     Orders::give(&one.threads.orders.finishes_slowly, true);
-    one.slot.run(&release("1", "")).await.unwrap();
+    one.slot.place(&release("1", "")).await.unwrap();
     let view = one.until("the recording ends", |view| view.ended).await;
     assert_eq!(view.counts.worker_deaths, 0);
     check_whole(&one.findings(), &values);
@@ -339,10 +339,10 @@ async fn while_a_release_takes_long_to_load_no_more_is_kept_than_without_it() {
     let folder = tempfile::tempdir().unwrap();
     let values = Arc::new((0..4000).map(f64::from).collect::<Vec<_>>());
     let one = bench(folder.path(), values, Overflow::Block, 50);
-    one.slot.run(&release("1", "")).await.unwrap();
+    one.slot.place(&release("1", "")).await.unwrap();
     Orders::give(&one.threads.orders.loads_later, true);
     let (slot, to) = (one.slot.clone(), release("2", ""));
-    let swap = tokio::spawn(async move { slot.swap(&to).await });
+    let swap = tokio::spawn(async move { slot.place(&to).await });
     one.until("the recording ends", |view| view.ended).await;
     let chunks = one.ledger.restore(&"echo".parse().unwrap()).unwrap().chunks;
     let kept: usize = chunks.iter().map(|(_, readings)| readings.len()).sum();
@@ -398,14 +398,14 @@ async fn a_worker_that_says_what_it_was_not_asked_is_ended_and_ends_nothing_else
         let config = config(Overflow::Block, 20);
         let one = bench_of(folder.path(), values.clone(), config, Arc::default(), liars);
         let mut events = one.slot.subscribe();
-        one.slot.run(&release("1", "")).await.unwrap();
+        one.slot.place(&release("1", "")).await.unwrap();
         let (_, reason) = died(&mut events).await;
         assert!(reason.contains("not asked") || reason.contains("not sent"), "{reason}");
         assert!(!one.slot.view().borrow().ended);
         one.crash().await;
         let two = bench(folder.path(), values.clone(), Overflow::Block, 20);
         assert!(!two.position.ended);
-        two.slot.run(&release("2", "")).await.unwrap();
+        two.slot.place(&release("2", "")).await.unwrap();
         let view = two.until("the recording ends", |view| view.ended).await;
         assert_eq!((view.counts.lost, view.counts.doubled, view.owed), (0, 0, 0));
         assert!(view.counts.findings >= 4, "{view:?}");
@@ -424,7 +424,7 @@ async fn whoever_watches_a_slot_hears_that_its_task_broke_down() {
         panic!("the lock is poisoned");
     });
     assert!(holder.join().is_err());
-    let _ = one.slot.run(&release("1", "")).await;
+    let _ = one.slot.place(&release("1", "")).await;
     let ended = timeout(PATIENCE, one.slot.ended()).await.unwrap();
     assert!(matches!(&ended, Err(SlotError::Broken(why)) if why.contains("Poison")), "{ended:?}");
 }
@@ -454,14 +454,14 @@ async fn who_cannot_be_started_is_refused_and_whoever_has_the_route_keeps_it() {
     let full = Arc::new(Full { threads: threads.clone(), times: AtomicUsize::new(1) });
     let config = config(Overflow::Block, 50);
     let one = bench_of(folder.path(), values, config, threads, full.clone());
-    let refused = one.slot.run(&release("1", "")).await;
+    let refused = one.slot.place(&release("1", "")).await;
     assert!(
         matches!(&refused, Err(SwapError::Start(why)) if why.contains("memory")),
         "{refused:?}"
     );
-    assert_eq!(one.slot.run(&release("1", "")).await, Ok(()));
+    assert_eq!(one.slot.place(&release("1", "")).await, Ok(()));
     full.times.store(2, Ordering::SeqCst);
-    let refused = one.slot.swap(&release("2", "")).await;
+    let refused = one.slot.place(&release("2", "")).await;
     assert!(matches!(refused, Err(SwapError::Start(_))), "{refused:?}");
     let refused = one.slot.shadow(&release("2", ""), &ShadowLimits::default()).await;
     assert!(matches!(refused, Err(SwapError::Start(_))), "{refused:?}");

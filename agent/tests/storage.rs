@@ -97,14 +97,12 @@ impl Played {
 }
 
 impl Hands for Played {
-    async fn run(&self, release: &StagedRelease) -> Result<(), Failure> {
+    async fn place(&self, release: &StagedRelease) -> Result<(), Failure> {
         *self.route.lock().unwrap() = Some(release.release.digest);
         Ok(())
     }
 
-    async fn swap(&self, release: &StagedRelease) -> Result<(), Failure> {
-        self.run(release).await
-    }
+    async fn give_up(&self) {}
 
     async fn vacate(&self, _reason: &str) {
         *self.route.lock().unwrap() = None;

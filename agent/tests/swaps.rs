@@ -77,7 +77,7 @@ async fn over_many_swaps_each_reading_has_one_frame_and_each_frame_one_release()
         let gate = |one: &Bench, readings: u64| one.threads.orders.let_through(readings);
         let mut one = bench(folder.path(), values.clone(), Overflow::Block, 50);
         gate(&one, STEP);
-        one.slot.run(&versions[0].release).await.unwrap();
+        one.slot.place(&versions[0].release).await.unwrap();
         let mut swaps = 0;
         for round in 1..=ROUNDS {
             let to = &versions[below(4) as usize];
@@ -88,7 +88,7 @@ async fn over_many_swaps_each_reading_has_one_frame_and_each_frame_one_release()
             // The source goes on while the route changes.
             gate(&one, (round + 1) * STEP);
             let (slot, release) = (one.slot.clone(), to.release.clone());
-            let swap = tokio::spawn(async move { slot.swap(&release).await });
+            let swap = tokio::spawn(async move { slot.place(&release).await });
             match below(6) {
                 0 => one.threads.kill_all(),
                 1 => one.threads.kill(&to.release.manifest.bundle.version.to_string()),
@@ -102,7 +102,7 @@ async fn over_many_swaps_each_reading_has_one_frame_and_each_frame_one_release()
                 one.crash().await;
                 one = bench(folder.path(), values.clone(), Overflow::Block, 50);
                 gate(&one, (round + 1) * STEP);
-                one.slot.run(&to.release).await.unwrap();
+                one.slot.place(&to.release).await.unwrap();
             }
         }
         gate(&one, u64::MAX);

@@ -24,12 +24,12 @@ pub(super) struct SlotHands {
 }
 
 impl Hands for SlotHands {
-    async fn run(&self, release: &StagedRelease) -> Result<(), Failure> {
-        self.slot.run(release).await.map_err(not_placed)
+    async fn place(&self, release: &StagedRelease) -> Result<(), Failure> {
+        self.slot.place(release).await.map_err(not_placed)
     }
 
-    async fn swap(&self, release: &StagedRelease) -> Result<(), Failure> {
-        self.slot.swap(release).await.map_err(not_placed)
+    async fn give_up(&self) {
+        self.slot.give_up().await;
     }
 
     async fn vacate(&self, reason: &str) {
@@ -75,6 +75,7 @@ fn not_placed(error: SwapError) -> Failure {
         SwapError::Killed(_) | SwapError::Start(_) | SwapError::Vacant => {
             Failure::Elsewhere(reason)
         }
+        SwapError::GivenUp => Failure::GivenUp,
         // A driver asks for one change after the other: what comes in between is the agent's end.
         SwapError::Superseded | SwapError::Stopping => Failure::Stopping,
     }

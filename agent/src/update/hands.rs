@@ -17,18 +17,20 @@ pub enum Failure {
     Damaged(String),
     /// Something else that may pass: no process can be started, somebody has ended it.
     Elsewhere(String),
+    /// Nobody's: it was [given up](Hands::give_up).
+    GivenUp,
     /// Nobody's: the agent stops.
     Stopping,
 }
 
 impl Failure {
-    /// What the engine is told; nothing where the agent stops. `own` tells of the release's fault.
+    /// What the engine is told; nothing where nobody is to blame. `own` tells of the release's fault.
     pub fn event(self, release: Digest, own: fn(Digest, String) -> Event) -> Option<Event> {
         match self {
             Failure::Release(reason) => Some(own(release, reason)),
             Failure::Damaged(reason) => Some(Event::Damaged { release, reason }),
             Failure::Elsewhere(reason) => Some(Event::Interrupted { release, reason }),
-            Failure::Stopping => None,
+            Failure::GivenUp | Failure::Stopping => None,
         }
     }
 }
@@ -58,11 +60,12 @@ pub enum Consent {
 
 /// The slot's worker and the telemetry, so that tests can play them.
 pub trait Hands: Send + Sync + 'static {
-    /// Starts `release` on a slot with nothing on its route.
-    fn run(&self, release: &StagedRelease) -> impl Future<Output = Result<(), Failure>> + Send;
-    /// Changes the route to `release` between two readings. Where it answers beside the route already,
-    /// the worker that does takes the route. If it fails, the route is as before.
-    fn swap(&self, release: &StagedRelease) -> impl Future<Output = Result<(), Failure>> + Send;
+    /// Puts `release` on the route, where another one has it between two readings. Where it answers beside
+    /// the route already, the worker that does takes the route. If it fails, the route is as before.
+    fn place(&self, release: &StagedRelease) -> impl Future<Output = Result<(), Failure>> + Send;
+    /// Has what is being placed not take the route, where it has not yet: [`Hands::place`] answers
+    /// [`Failure::GivenUp`] then.
+    fn give_up(&self) -> impl Future<Output = ()> + Send;
     /// Takes whatever is on the route off it; the slot gives its fail-safe output.
     fn vacate(&self, reason: &str) -> impl Future<Output = ()> + Send;
     /// What was seen of `release` since it took the route; nothing while another one has it.

@@ -237,7 +237,7 @@ pub(super) async fn verify(release: ReleaseId, blobs: Blobs) -> Option<Event> {
             Some(Event::Damaged { release: digest, reason })
         }
         // It is asked for again.
-        Err(Failure::Elsewhere(_) | Failure::Stopping) => None,
+        Err(Failure::Elsewhere(_) | Failure::GivenUp | Failure::Stopping) => None,
     }
 }
 

@@ -1,11 +1,12 @@
 //! The driver of one slot: journals what the engine decides, carries it out, and tells the engine
 //! what came of it.
 
+use crate::update::StagedRelease;
 use crate::update::acceptance::Disowned;
 use crate::update::blobs::Blobs;
 use crate::update::download::Registry;
 use crate::update::garbage;
-use crate::update::hands::{Consent, Hands, Route};
+use crate::update::hands::{Consent, Failure, Hands, Route};
 use crate::update::job::{self, Asked, Jobs, load};
 use crate::update::journal::{Journal, JournalError, Withdrawn};
 use crate::update::states::States;
@@ -20,17 +21,20 @@ use lineside_update::{
 };
 use lineside_wire::name::SlotName;
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 /// How often a shadow and a trial are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How often a site is asked for its consent: it may have to look at a file for that.
 const ASK_EVERY: Duration = Duration::from_secs(1);
+/// How often it is asked while a candidate that it has let go gets ready to take the route.
+const ASK_AGAIN_EVERY: Duration = Duration::from_millis(200);
 /// How often it is looked whether the device has become one on which a release would run that was
 /// refused: it may have to look at first lines of recordings for that.
 const RECONSIDER_EVERY: Duration = Duration::from_secs(10);
@@ -379,6 +383,22 @@ impl<H: Hands> SlotDriver<H> {
         }
     }
 
+    /// Asks the site once more, where it has let a candidate take the route and may still say no: hours may
+    /// lie between, if the journal could not be written or no worker be started. Gives what it says against
+    /// it.
+    async fn ask_again(&self) -> Option<Event> {
+        let held = self.state.about_to_take_route()?;
+        let release = held.candidate.release.digest;
+        let taken = self.routed.is_some() || self.state.active().is_some();
+        let route = if taken { Route::Taken } else { Route::Vacant };
+        match self.hands.consent(route, held.ran).await {
+            Consent::Given => None,
+            Consent::Withheld { reason, overdue } => {
+                Some(Event::Withheld { release, reason, overdue })
+            }
+        }
+    }
+
     fn trial_limits(&self, candidate: &Installed) -> TrialLimits {
         let others = self.asked_of_trial(&candidate.release.digest);
         TrialLimits::strictest([&*candidate.limits, &others])
@@ -599,21 +619,42 @@ impl<H: Hands> SlotDriver<H> {
         if self.routed == Some(release) {
             return None;
         }
-        let ran = match load(&held.release, &self.blobs).await {
-            Err(failure) => Err(failure),
-            Ok(staged) if self.routed.is_some() => self.hands.swap(&staged).await,
-            Ok(staged) => self.hands.run(&staged).await,
+        if let Some(withheld) = self.ask_again().await {
+            return Some(withheld);
+        }
+        match load(&held.release, &self.blobs).await {
+            Ok(staged) => self.place(&staged).await,
+            Err(failure) => failure.event(release, not_started),
+        }
+    }
+
+    /// Puts a release on the route. Gives it up where the site says no before it is there: its worker may
+    /// take a minute to load and to warm up.
+    async fn place(&mut self, release: &StagedRelease) -> Option<Event> {
+        let hands = self.hands.clone();
+        let mut placing = pin!(hands.place(release));
+        let mut withheld = None;
+        let placed = loop {
+            tokio::select! {
+                placed = &mut placing => break placed,
+                () = sleep(ASK_AGAIN_EVERY), if withheld.is_none() => {
+                    withheld = self.ask_again().await;
+                    if withheld.is_some() {
+                        hands.give_up().await;
+                    }
+                }
+            }
         };
-        match ran {
+        let release = release.release.digest;
+        match placed {
             Ok(()) => {
                 self.routed = Some(release);
                 // The slot has dropped what was compared with the release before.
                 self.beside = None;
                 None
             }
-            Err(failure) => {
-                failure.event(release, |release, reason| Event::RunFailed { release, reason })
-            }
+            Err(Failure::GivenUp) => withheld,
+            Err(failure) => failure.event(release, not_started),
         }
     }
 
@@ -621,7 +662,7 @@ impl<H: Hands> SlotDriver<H> {
     async fn run_meanwhile(&mut self, held: Installed) {
         let ran = match load(&held.release, &self.blobs).await {
             Err(failure) => Err(failure),
-            Ok(staged) => self.hands.run(&staged).await,
+            Ok(staged) => self.hands.place(&staged).await,
         };
         match ran {
             Ok(()) => self.routed = Some(held.release.digest),
@@ -702,6 +743,10 @@ impl<H: Hands> SlotDriver<H> {
             Err(error) => tracing::warn!(%slot, "{error:#}"),
         });
     }
+}
+
+fn not_started(release: Digest, reason: String) -> Event {
+    Event::RunFailed { release, reason }
 }
 
 /// Waits until `stop` says true, or nobody is left to say it.

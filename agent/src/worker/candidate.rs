@@ -36,8 +36,13 @@ pub(super) struct Candidate {
 
 impl Task {
     pub(super) fn supersede(&mut self) {
+        self.end_candidate(SwapError::Superseded);
+    }
+
+    /// Has nothing be placed any more, through no fault of the candidate.
+    pub(super) fn end_candidate(&mut self, why: SwapError) {
         if let Some(candidate) = self.candidate.take() {
-            let _ = candidate.reply.send(Err(SwapError::Superseded));
+            let _ = candidate.reply.send(Err(why));
         }
     }
 

@@ -64,6 +64,9 @@ pub enum SwapError {
     /// Nothing has the route beside which it could answer.
     #[error("nothing has the route beside which it could answer")]
     Vacant,
+    /// It was given up before it took the route.
+    #[error("it was given up")]
+    GivenUp,
     /// Another change of the route came in between.
     #[error("another change of the route came in between")]
     Superseded,
@@ -137,25 +140,24 @@ pub struct SlotHandle {
 }
 
 impl SlotHandle {
-    /// Starts `release` as what the slot runs. Answers when it has taken the route.
-    ///
-    /// # Errors
-    /// [`SwapError`].
-    pub async fn run(&self, release: &StagedRelease) -> Result<(), SwapError> {
-        self.swap(release).await
-    }
-
-    /// Starts a second worker, or takes the one that answers beside the route already, warms it up,
-    /// and changes the route to it between two readings: what
-    /// no frame has accounted for then is for the new worker to answer. The old one is stopped.
+    /// Puts `release` on the route. Where another one has it, starts a second worker, or takes the one
+    /// that answers beside the route already, warms it up, and changes the route to it between two
+    /// readings: what no frame has accounted for then is for the new worker to answer. The old one is
+    /// stopped.
     ///
     /// # Errors
     /// [`SwapError`]; the route is as it was.
-    pub async fn swap(&self, to: &StagedRelease) -> Result<(), SwapError> {
+    pub async fn place(&self, release: &StagedRelease) -> Result<(), SwapError> {
         let (reply, replied) = oneshot::channel();
-        let command = Command::Place { release: Box::new(to.clone()), reply };
+        let command = Command::Place { release: Box::new(release.clone()), reply };
         self.commands.send(command).await.map_err(|_| SwapError::Stopping)?;
         replied.await.unwrap_or(Err(SwapError::Stopping))
+    }
+
+    /// Has what is being placed not take the route, where it has not yet.
+    pub async fn give_up(&self) {
+        // A slot that is gone places nothing any more.
+        let _ = self.commands.send(Command::GiveUp).await;
     }
 
     /// Has `release` answer beside the route in a worker of its own, at lower priority. It sees what

@@ -42,6 +42,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub(super) enum Command {
     /// Put a release on the route.
     Place { release: Box<StagedRelease>, reply: oneshot::Sender<Result<(), SwapError>> },
+    /// Give up what is being placed.
+    GiveUp,
     /// Take off the route whatever is on it.
     Vacate { reason: String, reply: oneshot::Sender<()> },
     /// Have a release answer beside the route.
@@ -228,6 +230,7 @@ impl Task {
                 let beside = Beside::new(self.start(&release));
                 self.candidate = Some(Candidate { release, beside, warm: None, reply });
             }
+            Command::GiveUp => self.end_candidate(SwapError::GivenUp),
             Command::Vacate { reason, reply } => {
                 self.supersede();
                 self.drop_shadow();

@@ -1,6 +1,7 @@
 //! What lies between a candidate's checks and its trial: it is compared, and people are asked.
 
 use crate::held::Compared;
+use crate::trial::Waited;
 use crate::{Effect, Held, Installed, Phase, ReportKind, ShadowRun, SlotState, Trial};
 use lineside_bundle::Digest;
 use lineside_rules::ShadowLimits;
@@ -237,8 +238,6 @@ impl SlotState {
         vec![self.report(ReportKind::Approved, &candidate, text)]
     }
 
-    /// Puts `candidate` on the route. Whatever stood in has done its part, and where the candidate
-    /// cannot take the route it does not go on answering beside it.
     /// What its trial compares `candidate` with, for people.
     fn compared(&self, candidate: &Installed) -> String {
         let Some(Installed { release: before, .. }) = &self.active else { return String::new() };
@@ -249,6 +248,52 @@ impl SlotState {
         }
     }
 
+    /// Puts what was held on the route, as long as the site does not withdraw its consent before it is there.
+    pub(crate) fn begin_trial_after(&mut self, held: Held) -> Vec<Effect> {
+        let stand_in = self.stand_in.clone();
+        let effects = self.begin_trial(held.candidate.clone());
+        if let Phase::Trial(trial) = &mut self.phase {
+            trial.waited = Some(Box::new(Waited { held, stand_in }));
+        }
+        effects
+    }
+
+    /// Has what is to be tried wait again, where it has not had the route: the site has withdrawn its
+    /// consent. Whatever had the route keeps it.
+    pub(crate) fn hold_again(
+        &mut self,
+        trial: Trial,
+        reason: String,
+        overdue: bool,
+    ) -> Vec<Effect> {
+        let Some(waited) = trial.waited else { return vec![] };
+        let Waited { held, stand_in } = *waited;
+        self.stand_in = stand_in;
+        let text = format!("{} is held back again: {reason}", held.candidate.release);
+        let candidate = held.candidate.release.clone();
+        let mut effects = self.withhold(held, reason.clone(), overdue);
+        let is_told = |effect: &Effect| matches!(effect, Effect::Report(_));
+        if !effects.iter().any(is_told) {
+            effects.push(self.report(ReportKind::Held, &candidate, text));
+        }
+        effects.push(self.back_to_holder(&reason));
+        effects
+    }
+
+    /// What the site has let take the route and may still hold back, because it has not been seen there.
+    pub fn about_to_take_route(&self) -> Option<&Held> {
+        match &self.phase {
+            Phase::Trial(trial) => trial.waited.as_ref().map(|waited| &waited.held),
+            Phase::Idle
+            | Phase::Downloading { .. }
+            | Phase::Staging { .. }
+            | Phase::Shadow(_)
+            | Phase::Held(_) => None,
+        }
+    }
+
+    /// Puts `candidate` on the route. Whatever stood in has done its part, and where the candidate
+    /// cannot take the route it does not go on answering beside it.
     pub(crate) fn begin_trial(&mut self, candidate: Installed) -> Vec<Effect> {
         self.stand_in = None;
         self.failing.retry.again();

@@ -29,7 +29,8 @@ pub enum Effect {
     /// Have nothing answer beside the route.
     EndShadow,
     /// Have this release on the slot's route; nothing to do where it already is. Answered by
-    /// `RunFailed`, `Interrupted` or `Damaged` if it cannot be.
+    /// `RunFailed`, `Interrupted` or `Damaged` if it cannot be, and by `Withheld` where the site is to be
+    /// [asked once more](crate::SlotState::about_to_take_route) and says no.
     Run(Installed),
     /// Have this release on the slot's route as long as nothing else is: what shall be there cannot be now.
     /// Not answered; where it cannot be, that is asked for again.

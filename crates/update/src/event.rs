@@ -88,7 +88,8 @@ pub enum Event {
         /// Which release.
         release: Digest,
     },
-    /// The site does not let the route be changed now.
+    /// The site does not let the route be changed now. Also of a candidate that it has let take the route
+    /// and that has not had it yet.
     Withheld {
         /// Which release waits.
         release: Digest,

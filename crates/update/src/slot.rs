@@ -299,8 +299,17 @@ impl SlotState {
 
     /// The releases whose blobs must stay on disk.
     pub fn kept(&self) -> impl Iterator<Item = &ReleaseId> {
+        let waited = match &self.phase {
+            Phase::Trial(trial) => trial.waited.as_ref(),
+            Phase::Idle
+            | Phase::Downloading { .. }
+            | Phase::Staging { .. }
+            | Phase::Shadow(_)
+            | Phase::Held(_) => None,
+        };
+        let stood_in = waited.and_then(|waited| Some(&waited.stand_in.as_ref()?.release));
         let installed = self.active.iter().chain(&self.previous).chain(self.stand_in());
-        installed.map(|held| &held.release).chain(self.candidate())
+        installed.chain(stood_in).map(|held| &held.release).chain(self.candidate())
     }
 
     /// Reports not yet handed over, oldest first.

@@ -213,7 +213,7 @@ pub fn step(mut slot: SlotState, event: Event, ran: Duration) -> (SlotState, Vec
         (Held(held), Consented { release })
             if held.candidate.is(&release) && !slot.waits_for_approval() =>
         {
-            slot.begin_trial(held.candidate)
+            slot.begin_trial_after(held)
         }
         (Held(held), Refused { release, reason }) if held.candidate.is(&release) => {
             slot.refuse(&held.candidate.release, 1, reason)
@@ -222,8 +222,11 @@ pub fn step(mut slot: SlotState, event: Event, ran: Duration) -> (SlotState, Vec
             slot.withhold(held, reason, overdue)
         }
 
+        (Trial(trial), Withheld { release, reason, overdue }) if trial.is_of(&release) => {
+            slot.hold_again(trial, reason, overdue)
+        }
         (Trial(trial), Observed { release, seen, verdict }) if trial.is_of(&release) => {
-            let trial = crate::Trial { seen, retry: Retry::default(), ..trial };
+            let trial = crate::Trial { seen, retry: Retry::default(), waited: None, ..trial };
             match verdict {
                 Verdict::Undecided => {
                     slot.phase = Trial(trial);

@@ -1,5 +1,6 @@
-//! The table of the engine as people read it, docs/states.md: every state with every event, as `step`
-//! has it. `LINESIDE_WRITE=1` writes the file anew; a change of it is to be read like one of the code.
+//! The table of the engine as people read it: docs/states.md has every state with every event, as `step`
+//! has it, and ARCHITECTURE.md what leads from one phase to another. `LINESIDE_WRITE=1` writes both anew; a
+//! change of them is to be read like one of the code.
 
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 
@@ -337,8 +338,9 @@ fn done(effects: &[Effect]) -> String {
     effects.iter().map(word).collect::<Vec<_>>().join(", ")
 }
 
-fn page() -> String {
-    let mut page = fs::read_to_string(path()).unwrap_or_default();
+/// The page with the table as it is.
+fn page(written: &str) -> String {
+    let mut page = written.to_owned();
     page.truncate(page.find("\n## ").map_or(page.len(), |start| start + 1));
     for (name, meaning, state) in places() {
         // What was reported on the way there is of no interest here.
@@ -368,21 +370,60 @@ fn page() -> String {
     format!("{}\n", page.trim_end())
 }
 
-fn path() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/states.md")
+/// The phases of an update whose active release has a previous one.
+const PHASES: [&str; 6] =
+    ["Idle", "Downloading", "Staging", "Shadow", "Held, by the site", "Trial"];
+
+/// What leads from one phase to another: part of the map.
+fn overview() -> String {
+    let mut table = format!("{OVERVIEW}\n|---|---|---|\n");
+    for (name, _, state) in places().into_iter().filter(|(name, ..)| PHASES.contains(name)) {
+        let mut leads: Vec<(String, Vec<&str>)> = Vec::new();
+        for (words, times, event) in events() {
+            let is = after(state.clone(), (0..times).map(|_| event.clone()));
+            let (from, to) = (place(&state), place(&is));
+            if from == to {
+                continue;
+            }
+            match leads.iter_mut().find(|(known, _)| *known == to) {
+                Some((_, events)) => events.push(words),
+                None => leads.push((to, vec![words])),
+            }
+        }
+        for (to, events) in leads {
+            writeln!(table, "| {name} | {} | {to} |", events.join("; ")).unwrap();
+        }
+    }
+    table
+}
+
+/// How the table of the map begins.
+const OVERVIEW: &str = "| phase | event | then |";
+
+/// The map with the table as it is.
+fn map(written: &str) -> String {
+    let start = written.find(OVERVIEW).unwrap();
+    let end = written[start..].find("\n\n").map_or(written.len(), |end| start + end + 1);
+    format!("{}{}{}", &written[..start], overview(), &written[end..])
+}
+
+fn path(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(file)
 }
 
 #[test]
-fn the_page_of_states_says_what_the_table_does() {
-    let page = page();
-    if std::env::var_os("LINESIDE_WRITE").is_some() {
-        fs::write(path(), &page).unwrap();
+fn the_pages_say_what_the_table_does() {
+    for (file, page) in [("docs/states.md", page as fn(&str) -> String), ("ARCHITECTURE.md", map)] {
+        let page = page(&fs::read_to_string(path(file)).unwrap());
+        if std::env::var_os("LINESIDE_WRITE").is_some() {
+            fs::write(path(file), &page).unwrap();
+        }
+        let written = fs::read_to_string(path(file)).unwrap();
+        let lines = written.lines().zip(page.lines());
+        let first = lines.enumerate().find(|(_, (one, other))| one != other);
+        if let Some((number, (written, does))) = first {
+            panic!("{file}, line {}:\n{written}\nthe table does:\n{does}", number + 1);
+        }
+        assert_eq!(written, page);
     }
-    let written = fs::read_to_string(path()).unwrap();
-    let lines = written.lines().zip(page.lines());
-    let first = lines.enumerate().find(|(_, (one, other))| one != other);
-    if let Some((number, (written, does))) = first {
-        panic!("docs/states.md, line {}:\n{written}\nthe table does:\n{does}", number + 1);
-    }
-    assert_eq!(written, page);
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 /// A broken table, and the promise that it breaks.
-pub const BREAKAGES: [(&str, Promise, Step); 30] = [
+pub const BREAKAGES: [(&str, Promise, Step); 31] = [
     ("a start forgets the active release", Promise::OldOrNew, forgets_what_it_had),
     ("checks are not replayed", Promise::OldOrNew, skips_checks),
     ("a candidate is committed at once", Promise::BadGoesBack, commits_at_once),
@@ -23,6 +23,7 @@ pub const BREAKAGES: [(&str, Promise, Step); 30] = [
     ("nothing stands in", Promise::GoesOnAnswering, lets_nothing_stand_in),
     ("a change is not reported", Promise::Told, keeps_quiet),
     ("a site's no is taken for a yes", Promise::Consent, takes_no_for_yes),
+    ("a site is asked once", Promise::Consent, asks_once),
     ("every approval is for everything", Promise::Approval, approves_everything),
     ("who goes back is asked", Promise::WayBack, forgets_what_has_proven_itself),
     ("a trial goes on that nobody vouches for", Promise::Vouched, finishes_trials),
@@ -163,6 +164,17 @@ fn takes_no_for_yes(slot: SlotState, event: Event, ran: Duration) -> Stepped {
         other => other,
     };
     step(slot, event, ran)
+}
+
+fn asks_once(slot: SlotState, event: Event, ran: Duration) -> Stepped {
+    let (slot, effects) = step(slot, event, ran);
+    match slot.about_to_take_route() {
+        Some(_) => {
+            let now = edited(&slot, |state| state["phase"]["trial"]["waited"] = Value::Null);
+            (now, effects)
+        }
+        None => (slot, effects),
+    }
 }
 
 fn approves_everything(slot: SlotState, event: Event, ran: Duration) -> Stepped {

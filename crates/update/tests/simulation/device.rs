@@ -53,6 +53,8 @@ pub struct Device {
     network: bool,
     grown: bool,
     against: Option<(String, bool)>,
+    /// The candidate of this trial, once it has had the route.
+    had_route: Option<Digest>,
     /// The highest floor that another slot has brought to the device, by bundle.
     elsewhere: BTreeMap<BundleName, u64>,
     seen: Observation,
@@ -124,6 +126,7 @@ impl Device {
             network: true,
             grown: false,
             against: None,
+            had_route: None,
             elsewhere: BTreeMap::new(),
             seen: Observation::default(),
             compared: ShadowObservation::default(),
@@ -334,6 +337,10 @@ impl Device {
         self.note_vouched(&before, &event);
         self.log_step(&event, &effects);
         self.effects.extend(effects);
+        let on_trial = |state: &SlotState| matches!(state.phase(), Phase::Trial(_));
+        if on_trial(&self.state) && !on_trial(&before) {
+            self.had_route = None;
+        }
         self.check_step(&before, &event)?;
         if self.job.is_some() && self.job != self.at_work() {
             self.job = None;
@@ -523,6 +530,11 @@ impl Device {
         if self.beside == Some(release) {
             self.beside = None;
         }
+        let asked = self.state.about_to_take_route().is_some();
+        if let (true, Some((reason, overdue))) = (asked, self.against.clone()) {
+            self.answers.push_back(Event::Withheld { release, reason, overdue });
+            return Ok(());
+        }
         if let Some(damaged) = self.damaged(release, fault) {
             self.answers.push_back(damaged);
             return Ok(());
@@ -541,6 +553,15 @@ impl Device {
             keep(Promise::GoesOnAnswering, on_trial, || {
                 format!("{} takes the route from the active release", held.release)
             })?;
+        }
+        if on_trial {
+            let may = self.against.is_none()
+                || self.proven.contains(&release)
+                || self.had_route == Some(release);
+            keep(Promise::Consent, may, || {
+                format!("{} takes the route, the site says {:?}", held.release, self.against)
+            })?;
+            self.had_route = Some(release);
         }
         self.route = Some(release);
         self.seen = Observation::default();

@@ -388,3 +388,41 @@ fn a_person_has_what_was_given_up_tried_again_once_for_each_time_that_he_says_so
     let anew = format!("{failed} | failed B | {repeated} | approve B | again B 4 | {ready}");
     assert!(!note(&anew).contains("waits for a person"), "{}", note(&anew));
 }
+
+#[test]
+fn what_a_site_has_let_go_it_holds_back_until_it_is_seen_on_the_route() {
+    let held = "install A | assign B | downloaded B | staged B | withheld B busy";
+    insta::assert_snapshot!(replay(&format!("{held} | consent B | withheld B night | consent B | boot | withheld B busy | consent B | frames B 5 | withheld B busy | passed B")), @r"
+    install A      A/- idle           [Committed Collect]
+    assign B       A/- downloading B  [Assigned Download(B)]
+    downloaded B   A/- staging B      [Downloaded Stage(B)]
+    staged B       A/- held B         [Staged]
+    withheld B busy A/- held B         [EndShadow Held]
+    consent B      A/- trial B        [TrialStarted Run(B) EndShadow]
+    withheld B night A/- held B         [Held Run(A)]
+    consent B      A/- trial B        [TrialStarted Run(B) EndShadow]
+    boot           A/- trial B        [Run(B) Collect]
+    withheld B busy A/- held B         [Held Run(A)]
+    consent B      A/- trial B        [TrialStarted Run(B) EndShadow]
+    frames B 5     A/- trial B        []
+    withheld B busy A/- trial B        []
+    passed B       B/A idle           [Committed Collect]
+    ");
+    // What answers where nothing was committed goes on, too.
+    insta::assert_snapshot!(replay("assign A | downloaded A | staged A | consent A | frames A 5 | assign B | downloaded B | staged B | consent B | withheld B busy"), @r"
+    assign A       -/- downloading A  [Assigned Download(A)]
+    downloaded A   -/- staging A      [Downloaded Stage(A)]
+    staged A       -/- held A         [Staged]
+    consent A      -/- trial A        [TrialStarted Run(A) EndShadow]
+    frames A 5     -/- trial A        []
+    assign B       -/- downloading B  [Run(A) TrialCancelled Collect Assigned Download(B)]
+    downloaded B   -/- staging B      [Downloaded Stage(B)]
+    staged B       -/- held B         [Staged]
+    consent B      -/- trial B        [TrialStarted Run(B) EndShadow]
+    withheld B busy -/- held B         [EndShadow Held Run(A)]
+    ");
+    assert_eq!(
+        note(&format!("{held} | consent B | withheld B night")),
+        "pump B is held back: night"
+    );
+}

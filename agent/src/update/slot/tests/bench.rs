@@ -31,6 +31,9 @@ pub(super) struct Play {
     pub(super) asked: Vec<String>,
     /// What is said to that before it is done.
     pub(super) failures: BTreeMap<String, VecDeque<Failure>>,
+    /// What of that does not get done until it is given up, or this is taken away.
+    pub(super) slow: Option<String>,
+    pub(super) given_up: bool,
     /// What replaying checks takes.
     pub(super) took: Replayed,
     /// What is seen of whatever has the route.
@@ -41,6 +44,8 @@ pub(super) struct Play {
     pub(super) compared: ShadowObservation,
     /// Why the route may not be changed now, and whether that is overdue.
     pub(super) withheld: Option<(String, bool)>,
+    /// How often an update was let go.
+    pub(super) consents: u32,
     /// How long the update that asked last had waited.
     pub(super) waited: Duration,
     /// How long the one that asked first had.
@@ -86,7 +91,7 @@ impl Played {
         }
     }
 
-    pub(super) fn place(&self, what: &str, release: &StagedRelease) -> Result<(), Failure> {
+    pub(super) fn put(&self, what: &str, release: &StagedRelease) -> Result<(), Failure> {
         self.does(what, release)?;
         let mut play = self.lock();
         // Either it has the route now, or it was compared with what had it.
@@ -98,13 +103,20 @@ impl Played {
 }
 
 impl Hands for Played {
-    async fn run(&self, release: &StagedRelease) -> Result<(), Failure> {
-        assert_eq!(self.lock().route, None, "a route that is taken is changed by a swap");
-        self.place("run", release)
+    async fn place(&self, release: &StagedRelease) -> Result<(), Failure> {
+        let what = if self.lock().route.is_some() { "swap" } else { "run" };
+        let slow = format!("{what} {}", release.release);
+        while self.lock().slow.as_ref() == Some(&slow) {
+            sleep(Duration::from_millis(5)).await;
+            if std::mem::take(&mut self.lock().given_up) {
+                return Err(Failure::GivenUp);
+            }
+        }
+        self.put(what, release)
     }
 
-    async fn swap(&self, release: &StagedRelease) -> Result<(), Failure> {
-        self.place("swap", release)
+    async fn give_up(&self) {
+        self.lock().given_up = true;
     }
 
     async fn vacate(&self, _reason: &str) {
@@ -147,7 +159,10 @@ impl Hands for Played {
         play.first_waited.get_or_insert(waited);
         match play.withheld.clone() {
             Some((reason, overdue)) => Consent::Withheld { reason, overdue },
-            None => Consent::Given,
+            None => {
+                play.consents += 1;
+                Consent::Given
+            }
         }
     }
 

@@ -29,6 +29,43 @@ async fn a_site_that_says_no_holds_an_update_back_until_it_says_yes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_site_has_let_go_waits_again_where_it_says_no_before_the_route_has_changed() {
+    let bench = Bench::new();
+    let (slot, [_, second]) = on_the_first(&bench, bench.drive("a"), ["1", "2"]).await;
+    slot.played.lock().slow = Some("swap echo v2".into());
+    slot.assign(&second, 2, 0).await;
+    slot.until("its worker loads", |state, _| is_on_trial(state)).await;
+    slot.played.lock().withheld = Some(("the line runs".into(), false));
+    slot.until("it waits", |state, _| state.note().contains("held back: the line runs")).await;
+    let waits =
+        |state: &SlotState, play: &Play| is_held(state) && play.route.as_deref() == Some("echo v1");
+    slot.until("the first has the route", waits).await;
+    assert_eq!(slot.played.asked("swap echo v2"), 0);
+    slot.played.lock().slow = None;
+    slot.played.lock().withheld = None;
+    slot.commits("echo v2").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leave_that_was_given_while_the_disk_was_full_is_none_when_there_is_room_hours_later() {
+    let bench = Bench::new();
+    let (slot, [_, second]) = on_the_first(&bench, bench.drive("a"), ["1", "2"]).await;
+    slot.played.lock().withheld = Some(("the line runs".into(), false));
+    slot.assign(&second, 2, 0).await;
+    slot.until("it waits", |state, _| is_held(state)).await;
+    bench.disk.resize(FULL);
+    let before = slot.played.lock().consents;
+    slot.played.lock().withheld = None;
+    slot.until("it is let go", |_, play| play.consents > before).await;
+    slot.played.lock().withheld = Some(("the night shift".into(), false));
+    bench.disk.resize(ROOMY);
+    slot.until("it waits again", |state, _| state.note().contains("the night shift")).await;
+    assert!(is_held(&slot.state()) && slot.played.asked("swap echo v2") == 0);
+    slot.played.lock().withheld = None;
+    slot.commits("echo v2").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_candidate_that_a_person_has_to_approve_waits_for_that_and_for_nobody_else() {
     let bench = Bench::new();
     let slot = beside(&bench, Some(Decide::Ask)).await;
