@@ -237,9 +237,9 @@ fn succeed(next: &Root, before: &Root, accepted: &mut Accepted) {
     if !next.honours_releases_of(before) {
         accepted.releases = None;
     }
-    if !next.honours_assignments_of(before) {
-        if let Some(last) = accepted.assignment.take() {
-            accepted.assignment_before = last.version;
-        }
+    if !next.honours_assignments_of(before)
+        && let Some(last) = accepted.assignment.take()
+    {
+        accepted.assignment_before = last.version;
     }
 }
