@@ -76,6 +76,12 @@ pub(crate) const BLOB_BYTES_MAX: u64 = 2 << 30;
 pub(crate) const DISK_RESERVE_BYTES: u64 = 256 << 20;
 /// Tags of a bundle that are listed at once; the next ones are asked for with `last`.
 pub(crate) const TAGS_MAX: u64 = 1_000;
+/// Manifests and tags of a bundle, those of deltas among them, that are looked at for the token of a role. Where
+/// there are more, it opens nothing of the bundle until the administrator has deleted some.
+pub(crate) const ROLE_ROWS_MAX: u64 = 4_096;
+/// How many there may be for one who publishes by such a token to add to them: he is not to close the bundle to
+/// others.
+pub(crate) const ROLE_ROWS_PUSHED_MAX: u64 = 2_048;
 /// How long a blob stays that no manifest names: whoever pushes one has so long to push the manifest.
 pub(crate) const UNNAMED_BLOB_KEPT: Duration = Duration::from_secs(24 * 3_600);
 /// How often blobs are looked for that no manifest names.

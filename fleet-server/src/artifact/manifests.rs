@@ -3,7 +3,7 @@
 use crate::access::Publisher;
 use crate::artifact::parts::{Contents, parts};
 use crate::artifact::{Blobs, Outstanding};
-use crate::bounds::REFERRERS_MAX;
+use crate::bounds::{REFERRERS_MAX, ROLE_ROWS_PUSHED_MAX};
 use crate::error::Error;
 use crate::store::tables::manifest;
 use crate::store::{Store, Writing};
@@ -13,7 +13,10 @@ use lineside_bundle::{
     ReleaseId,
 };
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
+    QuerySelect,
+};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use tokio::sync::RwLock;
@@ -104,6 +107,9 @@ impl Artifacts {
                 )));
             }
         }
+        if matches!(by, Publisher::Role(_)) {
+            self.check_rows(name, &digest).await?;
+        }
         self.blobs.put_by(by, &digest, Body::from(bytes)).await?;
         let row = |reference: String| manifest::ActiveModel {
             name: Set(name.to_string()),
@@ -120,6 +126,20 @@ impl Artifacts {
         set(&writing, rows).await?;
         writing.commit().await?;
         Ok(Accepted { digest, subject: parts.subject })
+    }
+
+    /// Refuses one more manifest of a bundle to the holder of a role's token where there are many already.
+    async fn check_rows(&self, name: &BundleName, manifest: &Digest) -> Result<(), Error> {
+        let of_name = manifest::Entity::find().filter(manifest::Column::Name.eq(name.as_str()));
+        let rows = of_name.clone().count(self.store.read()).await?;
+        let same = of_name.filter(manifest::Column::Digest.eq(manifest.to_string()));
+        if rows < ROLE_ROWS_PUSHED_MAX || same.one(self.store.read()).await?.is_some() {
+            return Ok(());
+        }
+        Err(Error::TooLarge(format!(
+            "{name} has {rows} manifests and tags already, and by the token of a role no more come to them: \
+             have the administrator delete what nobody needs any more"
+        )))
     }
 
     /// Has a release's version, as a tag, mean what was signed.

@@ -105,7 +105,8 @@ impl Fleet {
         if reference.parse::<Digest>().is_err() && !may_sign() {
             return Err(beyond(holder, &short(&path)));
         }
-        self.documents.check_own(holder, name, &Artifacts::named_in(name, bytes)?).await
+        let named = Artifacts::named_in(name, bytes)?;
+        self.documents.own(holder, name.as_str()).await?.check(name, &named)
     }
 
     /// Refuses to tell the holder of a role's token what another role has signed, but one who may sign what

@@ -193,31 +193,8 @@ impl SignedDocuments {
         now: OffsetDateTime,
     ) -> Result<u64, Error> {
         let (targets, _) = self.judge_delegated(role, &bytes, now).await?;
-        for release in targets.releases().values() {
-            self.artifacts.complete(&release.id).await?;
-            if let Publisher::Role(holder) = by {
-                // The manifest of a version of others, by a path of his own, would open what it names.
-                let blobs = self.artifacts.named_by(&release.id.digest).await?;
-                self.check_own(holder, &release.id.name, &blobs).await?;
-            }
-        }
-        let own = match by {
-            Publisher::Administrator => None,
-            Publisher::Role(holder) => Some(self.own(holder, role.as_str()).await?),
-        };
-        for (path, (digest, bytes)) in targets.files() {
-            if *bytes > FILE_BYTES_MAX {
-                let problem = format!("{path} has {bytes} bytes, {FILE_BYTES_MAX} are allowed");
-                return Err(Error::Refused(problem));
-            }
-            // What he lists he could read afterwards: a digest alone gives him nobody else's.
-            let is_his = own.as_ref().is_none_or(|own| own.contains(digest));
-            if !is_his || self.artifacts.blobs.size(digest).await != Some(*bytes) {
-                return Err(Error::Refused(format!(
-                    "{path}: {digest} is not on this server: push it first"
-                )));
-            }
-        }
+        self.check_releases(by, role, &targets).await?;
+        self.check_files(by, role, &targets).await?;
         let writing = self.store.write().await?;
         // Judged again: another list may have come.
         let (targets, is_new) = self.judge_delegated(role, &bytes, now).await?;
@@ -230,6 +207,79 @@ impl SignedDocuments {
             writing.commit_then(self.list_came()).await?;
         }
         Ok(version)
+    }
+
+    /// Refuses releases that are not here whole, and the manifest of a version of others by a path of the
+    /// role's: its token would open what that one names, whoever publishes the list.
+    async fn check_releases(
+        &self,
+        by: &Publisher,
+        role: &RoleName,
+        targets: &TrustedTargets,
+    ) -> Result<(), Error> {
+        let list = self.naming(role).await?;
+        let mut own = BTreeMap::new();
+        for release in targets.releases().values().map(|release| &release.id) {
+            self.artifacts.complete(release).await?;
+            if let Publisher::Role(holder) = by {
+                if !own.contains_key(&release.name) {
+                    let of_it = self.own(holder, release.name.as_str()).await?;
+                    own.insert(&release.name, of_it);
+                }
+                let blobs = self.artifacts.named_by(&release.digest).await?;
+                own[&release.name].check(&release.name, &blobs)?;
+            }
+            let path = |version: &str| format!("{}/{version}", release.name);
+            let may_sign =
+                |version: &str| list.delegates_for(&path(version)).contains(&role.as_str());
+            if let Some(other) = self.artifacts.foreign_version(release, may_sign).await? {
+                return Err(Error::Refused(format!(
+                    "{}: its manifest is that of {}, which {role} may not sign",
+                    path(release.version.as_str()),
+                    path(&other)
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses files that are too large, are not here, or are not the role's: what it lists its token reads
+    /// afterwards, and a digest alone gives it nobody else's. The administrator brings files for a role, yet
+    /// nothing that is part of a bundle; that another role has signed the same file, as sites may, is no matter.
+    async fn check_files(
+        &self,
+        by: &Publisher,
+        role: &RoleName,
+        targets: &TrustedTargets,
+    ) -> Result<(), Error> {
+        if targets.files().is_empty() {
+            return Ok(());
+        }
+        let own = match by {
+            Publisher::Administrator => None,
+            Publisher::Role(holder) => Some(self.own(holder, role.as_str()).await?),
+        };
+        for (path, (digest, bytes)) in targets.files() {
+            if *bytes > FILE_BYTES_MAX {
+                let problem = format!("{path} has {bytes} bytes, {FILE_BYTES_MAX} are allowed");
+                return Err(Error::Refused(problem));
+            }
+            let is_his = match &own {
+                Some(own) => own.contains(digest),
+                None if self.artifacts.is_of_an_artifact(digest).await? => {
+                    return Err(Error::Refused(format!(
+                        "{path}: {digest} is part of a bundle, and no file of {role}"
+                    )));
+                }
+                None => true,
+            };
+            if !is_his || self.artifacts.blobs.size(digest).await != Some(*bytes) {
+                return Err(Error::Refused(format!(
+                    "{path}: {digest} is not on this server: push it first"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// What follows when a list is on disk, though he who brought it may have hung up: deltas are made, and

@@ -4,7 +4,7 @@ use crate::running::{As, Reply, Running};
 use crate::signers::{Artifact, Signers, artifact, in_a_year, key};
 use crate::tuf::delegate;
 use lineside_bundle::referrer::{EMPTY, Referrer, recipe};
-use lineside_bundle::{Digest, MANIFEST_TYPE, OciManifest, VERSION};
+use lineside_bundle::{Digest, MANIFEST_TYPE, OciManifest, ReleaseId, VERSION};
 use lineside_trust::{Delegation, KeyPair, ReleasesDraft, TargetsSpec, sign_root, sign_targets};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -458,6 +458,89 @@ fn a_delta_between_a_release_of_others_and_his_own_is_not_open_to_a_vendor() {
     }
     let referrers = format!("/v2/pump/referrers/{}", theirs.id.digest);
     assert_eq!(scene.ask_by(&token, "GET", &referrers, b"").json()["manifests"], json!([]));
+}
+
+#[test]
+fn a_list_or_tag_that_the_administrator_brings_for_a_vendor_opens_nothing_of_others() {
+    let scene = Scene::new();
+    let mut draft = scene.signers.draft(&scene.server);
+    draft.delegate(&[Delegation {
+        name: "acme".into(),
+        keys: vec![scene.vendor.public()],
+        threshold: 1,
+        paths: vec!["pump/acme-*".into(), "site/acme/*".into()],
+        terminating: false,
+    }]);
+    let list = draft.sign(in_a_year(), &[&scene.signers.release]);
+    assert_eq!(scene.server.put("/api/v1/releases", &list).status, 200);
+    // One that says itself which version it is, before it has a tag, and one that has only a tag.
+    let [says, tagged, his] = ["1", "2", "acme-9"].map(|version| artifact("pump", version));
+    let says = {
+        let mut manifest: OciManifest = serde_json::from_slice(&says.manifest).unwrap();
+        manifest.annotations.insert(VERSION.into(), "1".into());
+        let manifest = serde_json::to_vec(&manifest).unwrap();
+        let (digest, size) = (Digest::of(&manifest), manifest.len() as u64);
+        Artifact { id: ReleaseId { digest, size, ..says.id }, manifest, blobs: says.blobs }
+    };
+    let ours = [&says, &tagged];
+    for (one, reference) in [(&says, says.id.digest.to_string()), (&tagged, "2".to_owned())] {
+        (0..2).for_each(|at| assert_eq!(one.push_blob(&scene.server, at).status, 201));
+        assert_eq!(one.push_manifest(&scene.server, &reference).status, 201);
+    }
+    let closed = || {
+        for one in ours {
+            let digests = one.blobs.iter().map(|blob| Digest::of(blob)).chain([one.id.digest]);
+            for digest in digests {
+                for name in ["pump", "acme"] {
+                    let path = format!("/v2/{name}/blobs/{digest}");
+                    assert_eq!(scene.ask("GET", &path, b"").status, 404, "{path}");
+                }
+            }
+            let path = format!("/v2/pump/manifests/{}", one.id.digest);
+            assert_eq!(scene.ask("GET", &path, b"").status, 404);
+        }
+    };
+    closed();
+    let put = |list: &[u8]| scene.server.put("/api/v1/targets/acme", list);
+    for one in ours {
+        let mut id = one.id.clone();
+        id.version = "acme-9".parse().unwrap();
+        let as_his = Artifact { id, manifest: Vec::new(), blobs: Vec::new() };
+        let refused = put(&scene.list(&[&as_his])).error(422);
+        let version = &one.id.version;
+        let words = format!("its manifest is that of pump/{version}, which acme may not sign");
+        assert!(refused.contains(&words), "{refused}");
+        closed();
+    }
+    let files = |bytes: &[u8]| {
+        let named = (Digest::of(bytes), bytes.len() as u64);
+        let files = BTreeMap::from([("site/acme/note.txt".to_owned(), named)]);
+        let spec = TargetsSpec { version: 9, expires: in_a_year(), files, delegations: Vec::new() };
+        sign_targets(&spec, &[&scene.vendor])
+    };
+    for bytes in ours.iter().flat_map(|one| [&one.manifest, &one.blobs[0]]) {
+        let refused = put(&files(bytes)).error(422);
+        assert!(refused.contains("part of a bundle"), "{refused}");
+    }
+    for one in ours {
+        assert_eq!(one.push_manifest(&scene.server, "acme-7").status, 201);
+        closed();
+    }
+
+    // What is his the administrator may bring for him, and his token reads it.
+    his.push(&scene.server);
+    assert_eq!(put(&scene.list(&[&his])).status, 200);
+    assert_eq!(scene.ask("GET", "/v2/pump/manifests/acme-9", b"").body, his.manifest);
+    let blob = format!("/v2/pump/blobs/{}", Digest::of(&his.blobs[1]));
+    assert_eq!(scene.ask("GET", &blob, b"").body, his.blobs[1]);
+    let upload = format!("/v2/acme/blobs/uploads/?digest={}", Digest::of(b"note"));
+    assert_eq!(scene.server.ask("POST", &upload, As::Administrator, b"note").status, 201);
+    assert_eq!(put(&files(b"note")).status, 200);
+    let note = format!("/v2/acme/blobs/{}", Digest::of(b"note"));
+    assert_eq!(scene.ask("GET", &note, b"").body, b"note");
+    closed();
+    // Which versions there are of a bundle is told to nobody but the administrator.
+    assert_eq!(scene.ask("GET", "/v2/pump/tags/list", b"").status, 403);
 }
 
 #[test]
