@@ -1,7 +1,8 @@
 //! Reports that somebody carries to the server in a file, and the receipts that come back.
 
+use super::freed::Freed;
 use super::waiting::{Message, Waiting};
-use super::{EVENTS, Freed, INTERVALS, Key, Numbered, Spool, SpoolError};
+use super::{EVENTS, INTERVALS, Key, Numbered, Spool, SpoolError};
 use lineside_wire::v1::{Ack, Record};
 use redb::{ReadableTable, TableDefinition, TableHandle};
 use std::collections::BTreeMap;
