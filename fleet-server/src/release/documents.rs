@@ -668,8 +668,8 @@ mod tests {
             if let Some(look) = look {
                 artifacts.deltas.are_to(BTreeSet::new(), look);
             }
-            if accepted.is_some() {
-                assert_eq!(accepted.unwrap().unwrap(), version);
+            if let Some(accepted) = accepted {
+                assert_eq!(accepted.unwrap(), version);
                 assert!(polls > 2, "nobody could hang up");
                 return;
             }
