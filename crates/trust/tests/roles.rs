@@ -6,8 +6,8 @@
 use lineside_bundle::{Digest, ReleaseId};
 use lineside_trust::{
     Contents, Delegation, Draft, DraftError, FLOOR_MAX, KeyPair, Others, ReleasesDraft, RoleDraft,
-    Root, RootSpec, SignedRelease, TrustedReleases, TrustedTargets, VERSION_MAX, sign_root,
-    verify_delegated, verify_releases,
+    Root, RootSpec, SignedRelease, TrustedReleases, TrustedTargets, VERSION_MAX, recall_delegated,
+    sign_root, verify_delegated, verify_releases,
 };
 use ring::rand::SystemRandom;
 use serde_json::Value;
@@ -425,6 +425,31 @@ fn a_list_says_who_may_sign_a_path_and_who_may_release_a_bundle() {
     assert!(!may("site-mill", "mill") && !may("site-mill", "site"));
 }
 
+#[test]
+fn what_lies_on_a_list_is_found_by_its_path_and_nothing_else_is() {
+    let scene = Scene::new();
+    let mut draft = RoleDraft::after(None, Others::default());
+    let signed = draft.add(id("pump", "1"), None).unwrap();
+    assert_eq!(draft.get("pump/1"), Some(&signed));
+    assert_eq!(draft.get("pump/2"), None);
+    assert!(draft.files().is_empty());
+    draft.put(POLICY_PATH, POLICY.as_bytes());
+    let policy = (Digest::of(POLICY.as_bytes()), POLICY.len() as u64);
+    assert_eq!(draft.files().get(POLICY_PATH), Some(&policy));
+
+    let mut draft = RoleDraft::after(None, Others::default());
+    draft.add(id("pump", "1"), None).unwrap();
+    draft.add(id("valve", "1"), None).unwrap();
+    let [anna, ben, _] = &scene.acme;
+    let kept = draft.sign(LATER, &[anna, ben]);
+    let recall = |path| recall_delegated(&scene.trusted(), "vendor-acme", &kept, path);
+    let pump = id("pump", "1");
+    assert_eq!(recall("pump/1").unwrap(), Some((pump.digest, pump.size)));
+    // What is not on it, and what the role may not sign.
+    assert_eq!((recall("pump/2").unwrap(), recall("valve/1").unwrap()), (None, None));
+    let kept = draft.sign(LATER, &[anna]);
+    assert!(recall_delegated(&scene.trusted(), "vendor-acme", &kept, "pump/1").is_err());
+}
 #[test]
 fn a_list_that_says_more_than_its_signers_are_shown_is_no_draft() {
     let scene = Scene::new();

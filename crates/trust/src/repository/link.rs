@@ -49,8 +49,6 @@ pub(super) struct Errand<M, S> {
 struct Notes {
     /// The document at hand.
     document: String,
-    /// The mirror has no such document.
-    is_absent: bool,
     trouble: Option<RepositoryError>,
     /// The root that the core trusts by now.
     root: Option<Root>,
@@ -67,7 +65,8 @@ impl<M: Mirror, S: Shelf> Errand<M, S> {
         match notes.trouble.take() {
             Some(trouble) => Err(trouble),
             None => outcome.map_err(|error| match error {
-                Error::Transport { .. } if notes.is_absent => {
+                // What a mirror cannot do is noted: here it has no such document.
+                Error::Transport { .. } => {
                     RepositoryError::Absent { document: notes.document.clone() }
                 }
                 error => RepositoryError::of(&notes.document, error),
@@ -161,9 +160,7 @@ impl<M: Mirror, S: Shelf> Repository for Link<M, S> {
     fn fetch_metadata<'a>(&'a self, name: &'a str, max_length: u64) -> FetchFuture<'a> {
         let answer = self.0.unless_in_trouble(|| {
             self.0.notes().document = name.to_owned();
-            let answer = self.0.fetch(name, max_length);
-            self.0.notes().is_absent = matches!(answer, Ok(None));
-            answer
+            self.0.fetch(name, max_length)
         });
         Box::pin(std::future::ready(answer))
     }
