@@ -7,8 +7,12 @@ use std::process::Command;
 
 const CARGO_MUTANTS: &str = "27.1.0";
 /// What decides whether something is believed: signatures, versions, expiry, who may sign what, that
-/// releases and assignment agree; the verdicts on what runs; and who may have what of the server.
-const FILES: [&str; 24] = [
+/// releases and assignment agree, floors; the verdicts on what runs; and who may have what of the server.
+const FILES: [&str; 31] = [
+    "agent/src/update/acceptance.rs",
+    "agent/src/update/acceptance/policy.rs",
+    "agent/src/update/acceptance/verified.rs",
+    "agent/src/update/acceptance/vouched.rs",
     "crates/rules/src/check.rs",
     "crates/rules/src/comparison.rs",
     "crates/rules/src/distribution.rs",
@@ -20,6 +24,8 @@ const FILES: [&str; 24] = [
     "crates/trust/src/assignment.rs",
     "crates/trust/src/delegation.rs",
     "crates/trust/src/document.rs",
+    "crates/trust/src/freshness.rs",
+    "crates/trust/src/key.rs",
     "crates/trust/src/provider.rs",
     "crates/trust/src/receipt.rs",
     "crates/trust/src/releases.rs",
@@ -29,12 +35,14 @@ const FILES: [&str; 24] = [
     "crates/trust/src/role.rs",
     "crates/trust/src/root.rs",
     "crates/trust/src/withdrawn.rs",
+    "crates/update/src/moves.rs",
     "fleet-server/src/access/role.rs",
     "fleet-server/src/fleet/opening.rs",
     "fleet-server/src/release/director.rs",
     "fleet-server/src/release/documents.rs",
 ];
-const PACKAGES: [&str; 3] = ["lineside-rules", "lineside-server", "lineside-trust"];
+const PACKAGES: [&str; 5] =
+    ["lineside-agent", "lineside-rules", "lineside-server", "lineside-trust", "lineside-update"];
 
 /// Tries every mutant. The list of those that no test noticed is printed, and lies with the rest in
 /// `mutants.out` beside the builds.
