@@ -8,11 +8,12 @@ use std::process::Command;
 const CARGO_MUTANTS: &str = "27.1.0";
 /// What decides whether something is believed: signatures, versions, expiry, who may sign what, that
 /// releases and assignment agree, floors; the verdicts on what runs; and who may have what of the server.
-const FILES: [&str; 31] = [
+const FILES: [&str; 32] = [
     "agent/src/update/acceptance.rs",
     "agent/src/update/acceptance/policy.rs",
     "agent/src/update/acceptance/verified.rs",
     "agent/src/update/acceptance/vouched.rs",
+    "agent/src/update/shelf.rs",
     "crates/rules/src/check.rs",
     "crates/rules/src/comparison.rs",
     "crates/rules/src/distribution.rs",
