@@ -84,7 +84,7 @@ fn a_trap_a_loop_and_a_hoard_cost_one_frame_and_the_instance() {
     for (deed, words) in [
         ("trap", "stage evil: the plugin trapped"),
         ("deep", "stage evil: the plugin trapped: wasm trap: call stack exhausted"),
-        ("loop", "stage evil: the plugin took longer than "),
+        ("loop", "stage evil: the frame took longer than 1000 ms"),
         ("hoard", "stage evil: the plugin trapped"),
         ("heap", "stage evil: the plugin trapped"),
         ("much", "stage evil: the plugin's answer cannot be used: more than 4194304 elements"),
@@ -111,15 +111,12 @@ fn a_trap_a_loop_and_a_hoard_cost_one_frame_and_the_instance() {
 fn results_of_results_are_bounded_and_so_is_the_time_of_all_of_them() {
     for (next, words) in [
         ("swarm", "stage next: plugins made more than 4096 results of one frame"),
-        ("dawdle", "stage next: the "),
+        ("dawdle", "stage next: the frame took longer than 1000 ms"),
     ] {
         let mut pipeline =
             load(&bundle_of("swarm", Some(next), plugin()), &LoadOptions::default()).unwrap();
         let said = frame(&mut pipeline, 0, -1.0);
         assert!(said.starts_with(words), "{next}: {said}");
-        if next == "dawdle" {
-            assert!(said.ends_with(" took longer than 1000 ms"), "{said}");
-        }
     }
 }
 

@@ -341,7 +341,11 @@ impl Plugin {
             // Its memory can no longer be relied on: the next frame gets a fresh instance.
             Err(_) => *restarts += 1,
         }
-        answer.map_err(failure)
+        answer.map_err(|error| match error {
+            // It had what was left of the frame's time, which may have been next to nothing.
+            PluginError::Time(_) => (Fault::PluginTime, overdue(self.limits.call).1),
+            error => failure(error),
+        })
     }
 
     fn finish(
