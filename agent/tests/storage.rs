@@ -97,7 +97,11 @@ impl Played {
 }
 
 impl Hands for Played {
-    async fn place(&self, release: &StagedRelease) -> Result<(), Failure> {
+    async fn place(
+        &self,
+        release: &StagedRelease,
+        _may: watch::Receiver<bool>,
+    ) -> Result<(), Failure> {
         *self.route.lock().unwrap() = Some(release.release.digest);
         Ok(())
     }
@@ -170,8 +174,10 @@ impl Device {
             judge: Arc::new(|_, _| Vec::new()),
             facts: Arc::new(|| Digest::of(b"the same device")),
         };
+        let (assign, orders) = mpsc::channel(QUEUE_MAX);
         let driver = SlotDriver::new(DriverParts {
             slot: slot(),
+            orders,
             policy: TrialLimits::default(),
             shadow: ShadowLimits::default(),
             site: watch::channel(SitePolicy::default()).1,
@@ -183,10 +189,9 @@ impl Device {
             states: Arc::clone(&states),
             online: online.subscribe(),
         });
-        let (assign, assignments) = mpsc::channel(QUEUE_MAX);
         let (failures, failed) = mpsc::channel(QUEUE_MAX);
         let (stop, stopped) = watch::channel(false);
-        let driving = tokio::spawn(driver.ok()?.drive(assignments, failed, stopped));
+        let driving = tokio::spawn(driver.ok()?.drive(failed, stopped));
         let _kept = (failures, stop);
         Some(Device { journal, blobs, hands, states, online, assign, driving, _kept })
     }

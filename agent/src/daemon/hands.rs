@@ -12,6 +12,7 @@ use lineside_update::Report;
 use lineside_wire::name::SlotName;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// What a slot's driver does to the slot.
 pub(super) struct SlotHands {
@@ -24,8 +25,12 @@ pub(super) struct SlotHands {
 }
 
 impl Hands for SlotHands {
-    async fn place(&self, release: &StagedRelease) -> Result<(), Failure> {
-        self.slot.place(release).await.map_err(not_placed)
+    async fn place(
+        &self,
+        release: &StagedRelease,
+        may: watch::Receiver<bool>,
+    ) -> Result<(), Failure> {
+        self.slot.place_when(release, may).await.map_err(not_placed)
     }
 
     async fn give_up(&self) {

@@ -118,9 +118,10 @@ impl House {
         };
         start_source(source, watched)?;
         let site = self.site(name, config, watched);
-        let (assign, assignments) = mpsc::channel(QUEUE_MAX);
+        let (assign, orders) = mpsc::channel(QUEUE_MAX);
         let driver = SlotDriver::new(DriverParts {
             slot: name.clone(),
+            orders,
             policy: config.policy.clone(),
             shadow: config.shadow.clone(),
             site: self.site.clone(),
@@ -141,7 +142,7 @@ impl House {
         })?;
         let (failures, telling) = failures(&slot, name.clone(), self.telemetry.clone());
         watched.task(format!("the count of deaths of slot {name}"), telling);
-        let driving = driver.drive(assignments, failures, self.stop.clone());
+        let driving = driver.drive(failures, self.stop.clone());
         let (end, ended) = oneshot::channel();
         drivers.push(ended);
         watched.task(format!("the driver of updates of slot {name}"), async move {

@@ -7,6 +7,7 @@ use lineside_rules::{Observation, Replayed, ShadowLimits, ShadowObservation};
 use lineside_update::{Event, Report};
 use std::future::Future;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// Why something was not done with a release. Whose fault it is decides what becomes of the release.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,9 +61,16 @@ pub enum Consent {
 
 /// The slot's worker and the telemetry, so that tests can play them.
 pub trait Hands: Send + Sync + 'static {
-    /// Puts `release` on the route, where another one has it between two readings. Where it answers beside
-    /// the route already, the worker that does takes the route. If it fails, the route is as before.
-    fn place(&self, release: &StagedRelease) -> impl Future<Output = Result<(), Failure>> + Send;
+    /// Puts `release` on the route, where another one has it between two readings, as soon as it is ready and
+    /// `may` says that it may. Where it answers beside the route already, the worker that does takes the
+    /// route. If it fails, the route is as before.
+    ///
+    /// One that is ready waits some minutes for its leave; then it is given up.
+    fn place(
+        &self,
+        release: &StagedRelease,
+        may: watch::Receiver<bool>,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
     /// Has what is being placed not take the route, where it has not yet: [`Hands::place`] answers
     /// [`Failure::GivenUp`] then.
     fn give_up(&self) -> impl Future<Output = ()> + Send;

@@ -75,6 +75,8 @@ pub struct Assigned {
 pub struct DriverParts<H> {
     /// The slot's name.
     pub slot: SlotName,
+    /// What it is told.
+    pub orders: mpsc::Receiver<Order>,
     /// The limits for trials in this slot that this device's settings name.
     pub policy: TrialLimits,
     /// The limits for shadows beside this slot's route that this device's settings name.
@@ -113,6 +115,8 @@ pub struct SlotDriver<H: Hands> {
     state: SlotState,
     /// The state as the journal has it.
     journaled: SlotState,
+    /// What it is told.
+    orders: mpsc::Receiver<Order>,
     /// What is on the route.
     routed: Option<Digest>,
     /// What answers beside it.
@@ -155,6 +159,7 @@ impl<H: Hands> SlotDriver<H> {
             online: parts.online,
             journaled: state.clone(),
             state,
+            orders: parts.orders,
             routed: None,
             beside: None,
             jobs: Jobs::new(),
@@ -167,14 +172,12 @@ impl<H: Hands> SlotDriver<H> {
         })
     }
 
-    /// Brings the slot to what the journal says, then follows `orders` until they end or `stop`
-    /// says true.
+    /// Brings the slot to what the journal says, then follows its orders until they end or `stop` says true.
     ///
     /// `failures` tells of workers that died: which release, and why. Once the agent stops nothing
     /// that ends is held against a release.
     pub async fn drive(
         mut self,
-        mut orders: mpsc::Receiver<Order>,
         mut failures: mpsc::Receiver<(Digest, String)>,
         mut stop: watch::Receiver<bool>,
     ) {
@@ -187,7 +190,7 @@ impl<H: Hands> SlotDriver<H> {
             tokio::select! {
                 biased;
                 () = told(&mut stop) => break,
-                order = orders.recv() => match order {
+                order = self.orders.recv() => match order {
                     Some(order) => self.obey(order).await,
                     None => break,
                 },
@@ -617,43 +620,60 @@ impl<H: Hands> SlotDriver<H> {
     async fn run(&mut self, held: Installed) -> Option<Event> {
         let release = held.release.digest;
         if self.routed == Some(release) {
-            return None;
-        }
-        if let Some(withheld) = self.ask_again().await {
-            return Some(withheld);
+            return self.placed(release);
         }
         match load(&held.release, &self.blobs).await {
-            Ok(staged) => self.place(&staged).await,
+            Ok(staged) => self.place(held, &staged).await,
             Err(failure) => failure.event(release, not_started),
         }
     }
 
-    /// Puts a release on the route. Gives it up where the site says no before it is there: its worker may
-    /// take a minute to load and to warm up.
-    async fn place(&mut self, release: &StagedRelease) -> Option<Event> {
+    /// Says that a candidate that has waited has the route.
+    fn placed(&self, release: Digest) -> Option<Event> {
+        self.state.about_to_take_route().map(|_| Event::Placed { release })
+    }
+
+    /// Puts a release on the route as soon as it is ready, where the site says nothing against it then: its
+    /// worker may take a minute to load and to warm up. What is said of the slot meanwhile is heard first.
+    async fn place(&mut self, held: Installed, staged: &StagedRelease) -> Option<Event> {
+        let release = held.release.digest;
+        let mut withheld = self.ask_again().await;
+        if withheld.is_some() {
+            return withheld;
+        }
         let hands = self.hands.clone();
-        let mut placing = pin!(hands.place(release));
-        let mut withheld = None;
+        let (tell, may) = watch::channel(true);
+        let mut placing = pin!(hands.place(staged, may));
+        let mut is_news = false;
         let placed = loop {
             tokio::select! {
                 placed = &mut placing => break placed,
-                () = sleep(ASK_AGAIN_EVERY), if withheld.is_none() => {
+                () = sleep(ASK_AGAIN_EVERY), if !is_news => {
                     withheld = self.ask_again().await;
-                    if withheld.is_some() {
+                    tell.send_replace(withheld.is_none());
+                    is_news = !self.orders.is_empty() || self.policy_changed().is_some();
+                    if is_news {
                         hands.give_up().await;
                     }
                 }
             }
         };
-        let release = release.release.digest;
         match placed {
             Ok(()) => {
                 self.routed = Some(release);
                 // The slot has dropped what was compared with the release before.
                 self.beside = None;
+                self.placed(release)
+            }
+            Err(Failure::GivenUp) if is_news => {
+                // If that is still so when it was heard.
+                self.owed.push_back(Effect::Run(held));
                 None
             }
-            Err(Failure::GivenUp) => withheld,
+            Err(Failure::GivenUp) => withheld.or_else(|| {
+                let reason = "its leave came too late".to_owned();
+                Some(Event::Interrupted { release, reason })
+            }),
             Err(failure) => failure.event(release, not_started),
         }
     }
@@ -662,7 +682,7 @@ impl<H: Hands> SlotDriver<H> {
     async fn run_meanwhile(&mut self, held: Installed) {
         let ran = match load(&held.release, &self.blobs).await {
             Err(failure) => Err(failure),
-            Ok(staged) => self.hands.place(&staged).await,
+            Ok(staged) => self.hands.place(&staged, watch::channel(true).1).await,
         };
         match ran {
             Ok(()) => self.routed = Some(held.release.digest),

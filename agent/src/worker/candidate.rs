@@ -15,7 +15,7 @@ use crate::worker::slot::SwapError;
 use crate::worker::task::{IN_FLIGHT_MAX, SEND_READINGS, Task};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// Longest that a candidate may take to see the readings that warm it up.
 pub(super) const WARM_UP_MAX: Duration = Duration::from_secs(60);
@@ -25,13 +25,43 @@ const PAST_MAX: Duration = Duration::from_secs(10);
 /// Longest that a warm candidate waits for a moment in which nothing is under way.
 const MOMENT_MAX: Duration = Duration::from_millis(200);
 
+/// Longest that a candidate that is ready waits for its leave: its worker takes memory.
+const LEAVE_MAX: Duration = Duration::from_secs(300);
+
 /// A release on its way to the route.
 pub(super) struct Candidate {
-    pub(super) release: StagedRelease,
+    release: StagedRelease,
     pub(super) beside: Beside,
-    /// When it was warm; from then on it waits for its moment.
-    pub(super) warm: Option<Instant>,
-    pub(super) reply: oneshot::Sender<Result<(), SwapError>>,
+    /// Whether it may take the route.
+    may: watch::Receiver<bool>,
+    /// When it was ready, but for its leave.
+    ready: Option<Instant>,
+    /// When it had both; from then on it waits for its moment.
+    since: Option<Instant>,
+    reply: oneshot::Sender<Result<(), SwapError>>,
+}
+
+impl Candidate {
+    pub(super) fn new(
+        release: StagedRelease,
+        beside: Beside,
+        may: watch::Receiver<bool>,
+        reply: oneshot::Sender<Result<(), SwapError>>,
+    ) -> Candidate {
+        Candidate { release, beside, may, ready: None, since: None, reply }
+    }
+
+    /// It is ready. Returns since when it may take the route, where it may.
+    fn waits(&mut self) -> Option<Instant> {
+        let now = Instant::now();
+        self.ready.get_or_insert(now);
+        if *self.may.borrow() {
+            Some(*self.since.get_or_insert(now))
+        } else {
+            self.since = None;
+            None
+        }
+    }
 }
 
 impl Task {
@@ -57,10 +87,8 @@ impl Task {
                     .placed
                     .as_ref()
                     .is_some_and(|p| *p.port == *candidate.release.manifest.bundle.port().1);
-                // A dead or foreign worker on the route is not worth waiting for.
-                if self.feed.is_none() || !same_port {
-                    self.take_route();
-                } else {
+                // A dead or foreign worker on the route is not worth following.
+                if self.feed.is_some() && same_port {
                     let shape = Shape::of(&candidate.release.manifest.bundle);
                     let mut follower = Follower::new(&self.route, shape, None);
                     let number = candidate.beside.worker.number;
@@ -154,14 +182,23 @@ impl Task {
     /// Shows the candidate what it can take, and changes the route where it is ready.
     pub(super) fn feed_candidate(&mut self) {
         let Some(candidate) = &mut self.candidate else { return };
-        let Beside { worker, follower: Some(follower), .. } = &mut candidate.beside else { return };
+        if candidate.beside.worker.stage == Stage::Loading {
+            return;
+        }
+        let Beside { worker, follower: Some(follower), .. } = &mut candidate.beside else {
+            if candidate.waits().is_some() {
+                self.take_route();
+            }
+            return;
+        };
         let readings = follower.take(&self.route, SEND_READINGS, IN_FLIGHT_MAX);
         worker.send_readings(readings);
         if !follower.is_warm() {
             return;
         }
-        let now = Instant::now();
-        let waited = now.saturating_duration_since(*candidate.warm.get_or_insert(now));
+        let Some(since) = candidate.waits() else { return };
+        let Some(follower) = &mut candidate.beside.follower else { return };
+        let waited = since.elapsed();
         // Best is a moment in which nothing is under way: the worker on the route has answered all
         // that it was sent, and the candidate has seen as much. Beside a source that leaves no such
         // moment, what is answered meanwhile is shown to the candidate when it has the route.
@@ -176,6 +213,10 @@ impl Task {
 
     /// Gives up a candidate that takes too long.
     pub(super) fn look_at_candidate(&mut self) {
+        let tired = |ready: Instant| ready.elapsed() > LEAVE_MAX;
+        if self.candidate.as_ref().and_then(|candidate| candidate.ready).is_some_and(tired) {
+            return self.end_candidate(SwapError::GivenUp);
+        }
         if let Some(candidate) = &mut self.candidate {
             let waited = candidate.beside.since.elapsed();
             if waited > PAST_MAX {
@@ -184,7 +225,9 @@ impl Task {
             }
             let slow = match candidate.beside.worker.stage {
                 Stage::Loading if waited > self.parts.limits.load => Some("load"),
-                Stage::Ready if waited > WARM_UP_MAX => Some("warm up"),
+                Stage::Ready if candidate.ready.is_none() && waited > WARM_UP_MAX => {
+                    Some("warm up")
+                }
                 Stage::Loading | Stage::Ready => None,
             };
             if let Some(doing) = slow {

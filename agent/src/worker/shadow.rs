@@ -18,7 +18,7 @@ use crate::worker::task::{IN_FLIGHT_MAX, SEND_READINGS, Task};
 use lineside_bundle::Port;
 use lineside_rules::{ShadowLimits, Since};
 use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// How many times as long as another worker one may take that gets what the others leave.
 const PATIENCE: u32 = 3;
@@ -129,14 +129,18 @@ impl Task {
     }
 
     /// The worker beside the route is the one that is to take it.
-    pub(super) fn promote(&mut self, reply: oneshot::Sender<Result<(), SwapError>>) {
+    pub(super) fn promote(
+        &mut self,
+        may: watch::Receiver<bool>,
+        reply: oneshot::Sender<Result<(), SwapError>>,
+    ) {
         let Some(mut shadow) = self.shadow.take() else { return };
         self.tell_shadow(&shadow);
         if let Some(mut beside) = shadow.beside.take() {
             beside.worker.send(ToWorker::Lead);
             beside.since = Instant::now();
             let release = shadow.release;
-            self.candidate = Some(Candidate { release, beside, warm: None, reply });
+            self.candidate = Some(Candidate::new(release, beside, may, reply));
         }
     }
 

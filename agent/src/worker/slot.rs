@@ -148,8 +148,21 @@ impl SlotHandle {
     /// # Errors
     /// [`SwapError`]; the route is as it was.
     pub async fn place(&self, release: &StagedRelease) -> Result<(), SwapError> {
+        self.place_when(release, watch::channel(true).1).await
+    }
+
+    /// The same, as soon as `may` says that it may. A candidate that is ready follows the route until then,
+    /// for some minutes.
+    ///
+    /// # Errors
+    /// [`SwapError`]; the route is as it was.
+    pub async fn place_when(
+        &self,
+        release: &StagedRelease,
+        may: watch::Receiver<bool>,
+    ) -> Result<(), SwapError> {
         let (reply, replied) = oneshot::channel();
-        let command = Command::Place { release: Box::new(release.clone()), reply };
+        let command = Command::Place { release: Box::new(release.clone()), may, reply };
         self.commands.send(command).await.map_err(|_| SwapError::Stopping)?;
         replied.await.unwrap_or(Err(SwapError::Stopping))
     }

@@ -41,7 +41,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// What handles ask of the task.
 pub(super) enum Command {
     /// Put a release on the route.
-    Place { release: Box<StagedRelease>, reply: oneshot::Sender<Result<(), SwapError>> },
+    Place {
+        release: Box<StagedRelease>,
+        may: watch::Receiver<bool>,
+        reply: oneshot::Sender<Result<(), SwapError>>,
+    },
     /// Give up what is being placed.
     GiveUp,
     /// Take off the route whatever is on it.
@@ -218,17 +222,17 @@ impl Task {
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::Place { release, reply } => {
+            Command::Place { release, may, reply } => {
                 self.supersede();
                 let release = *release;
                 if self.placed.is_none() {
                     self.remember(&release.manifest.bundle);
                 }
                 if self.is_shadow(&release) {
-                    return self.promote(reply);
+                    return self.promote(may, reply);
                 }
                 let beside = Beside::new(self.start(&release));
-                self.candidate = Some(Candidate { release, beside, warm: None, reply });
+                self.candidate = Some(Candidate::new(release, beside, may, reply));
             }
             Command::GiveUp => self.end_candidate(SwapError::GivenUp),
             Command::Vacate { reason, reply } => {

@@ -1,7 +1,6 @@
 //! What lies between a candidate's checks and its trial: it is compared, and people are asked.
 
 use crate::held::Compared;
-use crate::trial::Waited;
 use crate::{Effect, Held, Installed, Phase, ReportKind, ShadowRun, SlotState, Trial};
 use lineside_bundle::Digest;
 use lineside_rules::ShadowLimits;
@@ -25,9 +24,8 @@ impl SlotState {
         match &self.phase {
             Phase::Shadow(run) => Some(&run.policy),
             Phase::Held(held) => Some(&held.policy),
-            Phase::Idle | Phase::Downloading { .. } | Phase::Staging { .. } | Phase::Trial(_) => {
-                None
-            }
+            Phase::Trial(trial) => Some(&trial.waited.as_ref()?.policy),
+            Phase::Idle | Phase::Downloading { .. } | Phase::Staging { .. } => None,
         }
     }
 
@@ -50,6 +48,7 @@ impl SlotState {
         let release = candidate.release.clone();
         let took = if took.is_empty() { String::new() } else { format!(" ({took})") };
         if self.has_proven(&release.digest) {
+            self.stand_in = None;
             let text = format!("{release} passed its checks{took} and was committed here before");
             let report = self.report(ReportKind::Staged, &release, text);
             return [vec![report], self.begin_trial(candidate)].concat();
@@ -157,9 +156,8 @@ impl SlotState {
                 self.phase = Phase::Held(held);
                 self.weigh_again()
             }
-            Phase::Idle | Phase::Downloading { .. } | Phase::Staging { .. } | Phase::Trial(_) => {
-                vec![]
-            }
+            Phase::Trial(trial) => self.heed_before_route(trial, policy),
+            Phase::Idle | Phase::Downloading { .. } | Phase::Staging { .. } => vec![],
         }
     }
 
@@ -248,14 +246,34 @@ impl SlotState {
         }
     }
 
-    /// Puts what was held on the route, as long as the site does not withdraw its consent before it is there.
+    /// Puts what was held on the route, as long as nobody says no before it is there. What has the route keeps
+    /// it until then, also what only stands in, unless that is the candidate itself.
     pub(crate) fn begin_trial_after(&mut self, held: Held) -> Vec<Effect> {
-        let stand_in = self.stand_in.clone();
         let effects = self.begin_trial(held.candidate.clone());
+        let candidate = held.candidate.release.digest;
+        if self.stand_in.take_if(|stand_in| stand_in.release.is(&candidate)).is_some() {
+            return effects;
+        }
         if let Phase::Trial(trial) = &mut self.phase {
-            trial.waited = Some(Box::new(Waited { held, stand_in }));
+            trial.starts = held.starts.clone();
+            trial.retry.attempts = held.attempts;
+            trial.waited = Some(Box::new(held));
         }
         effects
+    }
+
+    /// The candidate has the route. Whatever stood in has done its part.
+    pub(crate) fn have_route(&mut self, trial: Trial) {
+        self.stand_in = None;
+        self.phase = Phase::Trial(Trial { waited: None, ..trial });
+    }
+
+    /// What waits again because it has not had the route. What has happened to the device while it was about
+    /// to take it stays counted.
+    fn waits_again(trial: Trial) -> Option<Held> {
+        let mut held = *trial.waited?;
+        (held.starts, held.attempts) = (trial.starts, trial.retry.attempts);
+        Some(held)
     }
 
     /// Has what is to be tried wait again, where it has not had the route: the site has withdrawn its
@@ -266,9 +284,7 @@ impl SlotState {
         reason: String,
         overdue: bool,
     ) -> Vec<Effect> {
-        let Some(waited) = trial.waited else { return vec![] };
-        let Waited { held, stand_in } = *waited;
-        self.stand_in = stand_in;
+        let Some(held) = SlotState::waits_again(trial) else { return vec![] };
         let text = format!("{} is held back again: {reason}", held.candidate.release);
         let candidate = held.candidate.release.clone();
         let mut effects = self.withhold(held, reason.clone(), overdue);
@@ -280,10 +296,25 @@ impl SlotState {
         effects
     }
 
-    /// What the site has let take the route and may still hold back, because it has not been seen there.
+    /// The site wants any release to be compared in this way now, and one is about to take the route: where
+    /// that asks for more than was done, it is done first.
+    fn heed_before_route(&mut self, trial: Trial, policy: ShadowLimits) -> Vec<Effect> {
+        let Some(mut held) = SlotState::waits_again(trial.clone()) else { return vec![] };
+        *held.policy = policy;
+        self.phase = Phase::Held(held.clone());
+        let effects = self.weigh_again();
+        if effects.is_empty() {
+            self.phase = Phase::Trial(Trial { waited: Some(Box::new(held)), ..trial });
+            return vec![];
+        }
+        let route = self.back_to_holder("the site asks for more by now");
+        [vec![route], effects].concat()
+    }
+
+    /// What the site has let take the route and may still hold back, because it does not have it yet.
     pub fn about_to_take_route(&self) -> Option<&Held> {
         match &self.phase {
-            Phase::Trial(trial) => trial.waited.as_ref().map(|waited| &waited.held),
+            Phase::Trial(trial) => trial.waited.as_deref(),
             Phase::Idle
             | Phase::Downloading { .. }
             | Phase::Staging { .. }
@@ -292,10 +323,8 @@ impl SlotState {
         }
     }
 
-    /// Puts `candidate` on the route. Whatever stood in has done its part, and where the candidate
-    /// cannot take the route it does not go on answering beside it.
+    /// Puts `candidate` on the route. Where it cannot take it, it does not go on answering beside it.
     pub(crate) fn begin_trial(&mut self, candidate: Installed) -> Vec<Effect> {
-        self.stand_in = None;
         self.failing.retry.again();
         self.failing.mending = false;
         let text = format!("{} is on trial{}", candidate.release, self.compared(&candidate));

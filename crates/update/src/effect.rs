@@ -29,6 +29,7 @@ pub enum Effect {
     /// Have nothing answer beside the route.
     EndShadow,
     /// Have this release on the slot's route; nothing to do where it already is. Answered by
+    /// `Placed` where it is a candidate that [waited](crate::SlotState::about_to_take_route), by
     /// `RunFailed`, `Interrupted` or `Damaged` if it cannot be, and by `Withheld` where the site is to be
     /// [asked once more](crate::SlotState::about_to_take_route) and says no.
     Run(Installed),

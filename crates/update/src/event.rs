@@ -142,6 +142,11 @@ pub enum Event {
         /// and every later assignment of the release repeats it.
         since: u64,
     },
+    /// The candidate has the route: whatever it does from now on is tried.
+    Placed {
+        /// Which release.
+        release: Digest,
+    },
     /// The release could not be put on the slot's route.
     RunFailed {
         /// Which release.

@@ -1,6 +1,6 @@
 //! A candidate that waits for people: for an approval, or until the site lets the route be changed.
 
-use crate::Installed;
+use crate::{Installed, Starts};
 use lineside_bundle::Digest;
 use lineside_rules::{Decide, ShadowLimits};
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,12 @@ pub struct Held {
     pub ran: Duration,
     /// Reasons that have been reported.
     told: BTreeSet<String>,
+    /// How often the device has started over while it was about to take the route.
+    #[serde(default)]
+    pub(crate) starts: Starts,
+    /// How often something else has kept it from taking the route.
+    #[serde(default)]
+    pub(crate) attempts: u32,
 }
 
 /// That a candidate has answered as it should beside another release, as far as anybody asked for it.
@@ -55,7 +61,8 @@ impl Held {
         decide: Decide,
     ) -> Held {
         let (withheld, ran, told) = (None, Duration::ZERO, BTreeSet::new());
-        Held { candidate, decide, policy, compared, withheld, ran, told }
+        let (starts, attempts) = (Starts::default(), 0);
+        Held { candidate, decide, policy, compared, withheld, ran, told, starts, attempts }
     }
 
     /// Takes note of why the site withholds its consent. Returns whether people have not been told.
@@ -87,6 +94,6 @@ impl Held {
         // A reason may have a number in it that changes every second.
         let quiet = |it: &Withheld| Withheld { reason: String::new(), overdue: it.overdue };
         let withheld = self.withheld.as_ref().map(quiet);
-        Held { ran: Duration::ZERO, withheld, ..self.clone() }
+        Held { ran: Duration::ZERO, withheld, starts: self.starts.essence(), ..self.clone() }
     }
 }

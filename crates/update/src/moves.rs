@@ -28,6 +28,9 @@ impl SlotState {
             Phase::Trial(trial) => {
                 trial.starts.pass(ran);
                 trial.retry.pass(ran);
+                if let Some(held) = &mut trial.waited {
+                    held.pass(ran);
+                }
             }
         }
         if let Some(stand_in) = &mut self.stand_in {
@@ -135,9 +138,12 @@ impl SlotState {
     /// Leaves whatever is going on, in favor of `other`.
     ///
     /// The candidate of a first trial stands in until the next trial begins: without it the slot would
-    /// give its fail-safe output while its successor is fetched, however long that takes.
+    /// give its fail-safe output while its successor is fetched, however long that takes. One that has not had
+    /// the route does not: people may have said no to it.
     fn cancel(&mut self, other: &ReleaseId) -> Vec<Effect> {
-        if let (Phase::Trial(trial), None) = (&self.phase, &self.active) {
+        if let (Phase::Trial(trial), None) = (&self.phase, &self.active)
+            && trial.waited.is_none()
+        {
             let (release, starts) = (trial.candidate.clone(), Starts::default());
             self.stand_in = Some(StandIn { release, starts });
         }

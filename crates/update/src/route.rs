@@ -25,11 +25,11 @@ impl SlotState {
         self.is_holder(digest) && self.active.is_none()
     }
 
-    /// Counts a start against what stands in, unless the checks of another release may have made the
-    /// device start over: those are given up first.
+    /// Counts a start against what stands in, unless the checks or the trial of another release may have made
+    /// the device start over: those are given up first.
     pub(crate) fn count_start_of_stand_in(&mut self) {
         let Some(stand_in) = &mut self.stand_in else { return };
-        if matches!(self.phase, Phase::Staging { .. }) {
+        if matches!(self.phase, Phase::Staging { .. } | Phase::Trial(_)) {
             return;
         }
         stand_in.starts = stand_in.starts.next();

@@ -299,17 +299,8 @@ impl SlotState {
 
     /// The releases whose blobs must stay on disk.
     pub fn kept(&self) -> impl Iterator<Item = &ReleaseId> {
-        let waited = match &self.phase {
-            Phase::Trial(trial) => trial.waited.as_ref(),
-            Phase::Idle
-            | Phase::Downloading { .. }
-            | Phase::Staging { .. }
-            | Phase::Shadow(_)
-            | Phase::Held(_) => None,
-        };
-        let stood_in = waited.and_then(|waited| Some(&waited.stand_in.as_ref()?.release));
         let installed = self.active.iter().chain(&self.previous).chain(self.stand_in());
-        installed.chain(stood_in).map(|held| &held.release).chain(self.candidate())
+        installed.map(|held| &held.release).chain(self.candidate())
     }
 
     /// Reports not yet handed over, oldest first.
@@ -422,7 +413,8 @@ impl SlotState {
             Phase::Trial(trial) => {
                 let (starts, mut retry) = (trial.starts.essence(), trial.retry.clone());
                 retry.again();
-                *trial = Trial { starts, retry, ..Trial::of(trial.candidate.clone()) };
+                let waited = trial.waited.as_ref().map(|held| Box::new(held.essence()));
+                *trial = Trial { starts, retry, waited, ..Trial::of(trial.candidate.clone()) };
             }
         }
         state

@@ -59,8 +59,10 @@ pub fn step(mut slot: SlotState, event: Event, ran: Duration) -> (SlotState, Vec
             trial.before = trial.seen.clone();
             trial.starts = trial.starts.next();
             trial.retry.again();
+            // Nothing has the route after a start, and the site may say no to the candidate.
+            let meanwhile = trial.waited.as_ref().and(slot.active().cloned()).map(RunMeanwhile);
             slot.phase = Trial(trial);
-            slot.resume(None)
+            meanwhile.into_iter().chain(slot.resume(None)).collect()
         }
         (_, Stopped) => {
             slot.stop();
@@ -222,16 +224,18 @@ pub fn step(mut slot: SlotState, event: Event, ran: Duration) -> (SlotState, Vec
             slot.withhold(held, reason, overdue)
         }
 
+        (Trial(trial), Placed { release }) if trial.is_of(&release) => {
+            slot.have_route(trial);
+            vec![]
+        }
         (Trial(trial), Withheld { release, reason, overdue }) if trial.is_of(&release) => {
             slot.hold_again(trial, reason, overdue)
         }
         (Trial(trial), Observed { release, seen, verdict }) if trial.is_of(&release) => {
             let trial = crate::Trial { seen, retry: Retry::default(), waited: None, ..trial };
+            slot.have_route(trial.clone());
             match verdict {
-                Verdict::Undecided => {
-                    slot.phase = Trial(trial);
-                    vec![]
-                }
+                Verdict::Undecided => vec![],
                 Verdict::Passed => slot.commit(trial),
                 Verdict::Failed(breach) => slot.roll_back(&trial, breach.to_string()),
             }
@@ -322,6 +326,7 @@ pub fn step(mut slot: SlotState, event: Event, ran: Duration) -> (SlotState, Vec
             | Unfit { .. }
             | Shadowed { .. }
             | Consented { .. }
+            | Placed { .. }
             | Withheld { .. }
             | RunFailed { .. }
             | Interrupted { .. }

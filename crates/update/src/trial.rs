@@ -1,7 +1,6 @@
 //! A candidate on probation.
 
 use crate::retry::Retry;
-use crate::stand_in::StandIn;
 use crate::{Held, Installed, Starts};
 use lineside_bundle::Digest;
 use lineside_rules::{Observation, Values};
@@ -23,16 +22,9 @@ pub struct Trial {
     /// When it is put on the route again, where something other than the release prevented it.
     #[serde(default)]
     pub(crate) retry: Retry,
-    /// What the site was asked about, until the candidate is seen on the route: it may say no until then.
+    /// What it was while it waited, until the candidate has the route: people may say no until then.
     #[serde(default)]
-    pub(crate) waited: Option<Box<Waited>>,
-}
-
-/// What a trial takes the place of as soon as the candidate has the route.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Waited {
-    pub(crate) held: Held,
-    pub(crate) stand_in: Option<StandIn>,
+    pub(crate) waited: Option<Box<Held>>,
 }
 
 impl Trial {

@@ -128,6 +128,7 @@ fn events() -> Vec<(&'static str, u32, Event)> {
             1,
             Withheld { release, reason: reason(), overdue: false },
         ),
+        ("it has the route", 1, Placed { release }),
         ("it could not be started", 1, RunFailed { release, reason: reason() }),
         ("something else prevented it", 1, Interrupted { release, reason: reason() }),
         (
@@ -193,6 +194,7 @@ fn is_listed(event: &Event) -> bool {
         | Unfit { .. }
         | Reconsidered { .. }
         | TryAgain { .. }
+        | Placed { .. }
         | RunFailed { .. }
         | Interrupted { .. }
         | Damaged { .. }
@@ -233,8 +235,10 @@ fn places() -> Vec<(&'static str, &'static str, SlotState)> {
     let shadow = after(staging.clone(), [staged(asks(Some(9), None), release)]);
     let asking = after(staging.clone(), [staged(asks(None, Some(Decide::Ask)), release)]);
     let held = after(staging.clone(), [staged(ShadowLimits::default(), release)]);
-    let trial = after(held.clone(), [Event::Consented { release }]);
+    let ready = after(held.clone(), [Event::Consented { release }]);
+    let trial = after(ready.clone(), [Event::Placed { release }]);
     let first = after(vacant.clone(), way(ACTIVE).into_iter().take(4));
+    let first = after(first, [Event::Placed { release: digest(ACTIVE) }]);
     let stands_in = after(first, [assigned(CANDIDATE)]);
     let reason = || "some reason".to_owned();
     let died = Event::WorkerFailed { release: digest(ACTIVE), reason: reason() };
@@ -286,6 +290,7 @@ fn places() -> Vec<(&'static str, &'static str, SlotState)> {
         ("Shadow", "the candidate answers beside the route, without acting", shadow),
         ("Held, by a person", "the candidate waits for a person to approve it", asking),
         ("Held, by the site", "the candidate waits for the site's consent", held),
+        ("Trial, before it has the route", "the candidate gets ready to take the route", ready),
         ("Trial", "the candidate has the route, on probation", trial),
         (
             "Downloading, with a stand-in",
@@ -371,8 +376,15 @@ fn page(written: &str) -> String {
 }
 
 /// The phases of an update whose active release has a previous one.
-const PHASES: [&str; 6] =
-    ["Idle", "Downloading", "Staging", "Shadow", "Held, by the site", "Trial"];
+const PHASES: [&str; 7] = [
+    "Idle",
+    "Downloading",
+    "Staging",
+    "Shadow",
+    "Held, by the site",
+    "Trial, before it has the route",
+    "Trial",
+];
 
 /// What leads from one phase to another: part of the map.
 fn overview() -> String {

@@ -55,6 +55,8 @@ pub struct Device {
     against: Option<(String, bool)>,
     /// The candidate of this trial, once it has had the route.
     had_route: Option<Digest>,
+    /// What has ever had the route.
+    answered: BTreeSet<Digest>,
     /// The highest floor that another slot has brought to the device, by bundle.
     elsewhere: BTreeMap<BundleName, u64>,
     seen: Observation,
@@ -127,6 +129,7 @@ impl Device {
             grown: false,
             against: None,
             had_route: None,
+            answered: BTreeSet::new(),
             elsewhere: BTreeMap::new(),
             seen: Observation::default(),
             compared: ShadowObservation::default(),
@@ -339,7 +342,9 @@ impl Device {
         self.effects.extend(effects);
         let on_trial = |state: &SlotState| matches!(state.phase(), Phase::Trial(_));
         if on_trial(&self.state) && !on_trial(&before) {
-            self.had_route = None;
+            // What stood in may be tried in its turn.
+            self.had_route =
+                self.route.filter(|release| of(self.state.on_route()) == Some(*release));
         }
         self.check_step(&before, &event)?;
         if self.job.is_some() && self.job != self.at_work() {
@@ -525,7 +530,7 @@ impl Device {
             format!("{} runs unchecked", held.release)
         })?;
         if self.route == Some(release) {
-            return Ok(());
+            return self.say_placed(release);
         }
         if self.beside == Some(release) {
             self.beside = None;
@@ -554,19 +559,30 @@ impl Device {
                 format!("{} takes the route from the active release", held.release)
             })?;
         }
+        let had = if on_trial {
+            self.had_route == Some(release)
+        } else {
+            self.answered.contains(&release)
+        };
+        let may = self.against.is_none() || self.proven.contains(&release) || had;
+        keep(Promise::Consent, may, || {
+            format!("{} takes the route, the site says {:?}", held.release, self.against)
+        })?;
         if on_trial {
-            let may = self.against.is_none()
-                || self.proven.contains(&release)
-                || self.had_route == Some(release);
-            keep(Promise::Consent, may, || {
-                format!("{} takes the route, the site says {:?}", held.release, self.against)
-            })?;
             self.had_route = Some(release);
         }
+        self.answered.insert(release);
         self.route = Some(release);
         self.seen = Observation::default();
         self.faults.remove(&release);
-        Ok(())
+        self.say_placed(release)
+    }
+
+    fn say_placed(&mut self, release: Digest) -> Kept {
+        match self.state.about_to_take_route() {
+            Some(_) => self.feed(Event::Placed { release }, 0),
+            None => Ok(()),
+        }
     }
 
     fn run_meanwhile(&mut self, held: &Installed, fault: Fault) -> Kept {

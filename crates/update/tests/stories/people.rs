@@ -390,39 +390,74 @@ fn a_person_has_what_was_given_up_tried_again_once_for_each_time_that_he_says_so
 }
 
 #[test]
-fn what_a_site_has_let_go_it_holds_back_until_it_is_seen_on_the_route() {
+fn what_a_site_has_let_go_it_holds_back_until_it_has_the_route() {
     let held = "install A | assign B | downloaded B | staged B | withheld B busy";
-    insta::assert_snapshot!(replay(&format!("{held} | consent B | withheld B night | consent B | boot | withheld B busy | consent B | frames B 5 | withheld B busy | passed B")), @r"
+    insta::assert_snapshot!(replay(&format!("{held} | let-go B | withheld B night | let-go B | boot | withheld B busy | consent B | withheld B busy | passed B")), @r"
     install A      A/- idle           [Committed Collect]
     assign B       A/- downloading B  [Assigned Download(B)]
     downloaded B   A/- staging B      [Downloaded Stage(B)]
     staged B       A/- held B         [Staged]
     withheld B busy A/- held B         [EndShadow Held]
-    consent B      A/- trial B        [TrialStarted Run(B) EndShadow]
+    let-go B       A/- trial B        [TrialStarted Run(B) EndShadow]
     withheld B night A/- held B         [Held Run(A)]
-    consent B      A/- trial B        [TrialStarted Run(B) EndShadow]
-    boot           A/- trial B        [Run(B) Collect]
+    let-go B       A/- trial B        [TrialStarted Run(B) EndShadow]
+    boot           A/- trial B        [RunMeanwhile(A) Run(B) Collect]
     withheld B busy A/- held B         [Held Run(A)]
     consent B      A/- trial B        [TrialStarted Run(B) EndShadow]
-    frames B 5     A/- trial B        []
     withheld B busy A/- trial B        []
     passed B       B/A idle           [Committed Collect]
     ");
-    // What answers where nothing was committed goes on, too.
-    insta::assert_snapshot!(replay("assign A | downloaded A | staged A | consent A | frames A 5 | assign B | downloaded B | staged B | consent B | withheld B busy"), @r"
+    // What answers where nothing was committed goes on, too, whatever becomes of its successor.
+    let second =
+        "assign A | downloaded A | staged A | consent A | assign B | downloaded B | staged B";
+    insta::assert_snapshot!(replay(&format!("{second} | let-go B | withheld B busy | let-go B | unstartable B")), @r"
     assign A       -/- downloading A  [Assigned Download(A)]
     downloaded A   -/- staging A      [Downloaded Stage(A)]
     staged A       -/- held A         [Staged]
     consent A      -/- trial A        [TrialStarted Run(A) EndShadow]
-    frames A 5     -/- trial A        []
     assign B       -/- downloading B  [Run(A) TrialCancelled Collect Assigned Download(B)]
     downloaded B   -/- staging B      [Downloaded Stage(B)]
     staged B       -/- held B         [Staged]
-    consent B      -/- trial B        [TrialStarted Run(B) EndShadow]
+    let-go B       -/- trial B        [TrialStarted Run(B) EndShadow]
     withheld B busy -/- held B         [EndShadow Held Run(A)]
+    let-go B       -/- trial B        [TrialStarted Run(B) EndShadow]
+    unstartable B  -/- idle           [Run(A) RolledBack Collect]
+    ");
+    insta::assert_snapshot!(replay(&format!("{second} | let-go B | assign C | downloaded C")), @r"
+    assign A       -/- downloading A  [Assigned Download(A)]
+    downloaded A   -/- staging A      [Downloaded Stage(A)]
+    staged A       -/- held A         [Staged]
+    consent A      -/- trial A        [TrialStarted Run(A) EndShadow]
+    assign B       -/- downloading B  [Run(A) TrialCancelled Collect Assigned Download(B)]
+    downloaded B   -/- staging B      [Downloaded Stage(B)]
+    staged B       -/- held B         [Staged]
+    let-go B       -/- trial B        [TrialStarted Run(B) EndShadow]
+    assign C       -/- downloading C  [Run(A) TrialCancelled Collect Assigned Download(C)]
+    downloaded C   -/- staging C      [Downloaded Stage(C)]
     ");
     assert_eq!(
-        note(&format!("{held} | consent B | withheld B night")),
+        note(&format!("{held} | let-go B | withheld B night")),
         "pump B is held back: night"
     );
+}
+
+#[test]
+fn what_makes_the_device_start_over_before_it_has_the_route_is_given_up_though_it_is_held_between()
+{
+    let once = "let-go B | boot | withheld B unknown";
+    let often = [once; 4].join(" | ");
+    let note = note(&format!("install A | assign B | downloaded B | staged B | {often}"));
+    assert_eq!(note, "pump B: rolled back: the device started over 4 times during its trial");
+}
+
+#[test]
+fn a_site_that_asks_for_more_is_heard_until_the_route_has_changed() {
+    let go = "install A | assign B | downloaded B | staged B | let-go B";
+    assert!(
+        replay(&format!("{go} | policy 40"))
+            .trim_end()
+            .ends_with("shadow B       [Run(A) EndShadow Staged StartShadow(B)]")
+    );
+    assert_eq!(note(&format!("{go} | policy ask")), "pump B waits for a person to approve it");
+    assert_eq!(note(&format!("{go} | policy")), "pump B on trial, 0 frames so far");
 }

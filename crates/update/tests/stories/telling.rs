@@ -71,7 +71,11 @@ fn events(line: &str) -> Vec<Event> {
             };
             vec![Event::Policy { policy }]
         }
-        ["consent", b] => vec![Event::Consented { release: digest(b) }],
+        ["let-go", b] => vec![Event::Consented { release: digest(b) }],
+        ["consent", b] => {
+            let release = digest(b);
+            vec![Event::Consented { release }, Event::Placed { release }]
+        }
         ["withheld", b, reason] => vec![withheld(b, reason, false)],
         ["overdue", b, reason] => vec![withheld(b, reason, true)],
         ["approve", b] => vec![Event::Approved { release: digest(b) }],
@@ -181,7 +185,8 @@ pub fn play(story: &str) -> (SlotState, String) {
             let (next, done) = step(state, event, Duration::from_secs(ran));
             state = serde_json::from_slice(&serde_json::to_vec(&next).unwrap()).unwrap();
             assert_eq!(state, next);
-            effects = done;
+            // Of several events the last that has something done.
+            effects = if done.is_empty() { effects } else { done };
         }
         let effects: Vec<String> = effects.iter().map(effect).collect();
         let held = format!("{}/{}", name(state.active()), name(state.previous()));

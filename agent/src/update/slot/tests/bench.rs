@@ -44,8 +44,9 @@ pub(super) struct Play {
     pub(super) compared: ShadowObservation,
     /// Why the route may not be changed now, and whether that is overdue.
     pub(super) withheld: Option<(String, bool)>,
-    /// How often an update was let go.
+    /// How often an update was let go, and how often it was not.
     pub(super) consents: u32,
+    pub(super) refusals: u32,
     /// How long the update that asked last had waited.
     pub(super) waited: Duration,
     /// How long the one that asked first had.
@@ -103,10 +104,14 @@ impl Played {
 }
 
 impl Hands for Played {
-    async fn place(&self, release: &StagedRelease) -> Result<(), Failure> {
+    async fn place(
+        &self,
+        release: &StagedRelease,
+        may: watch::Receiver<bool>,
+    ) -> Result<(), Failure> {
         let what = if self.lock().route.is_some() { "swap" } else { "run" };
         let slow = format!("{what} {}", release.release);
-        while self.lock().slow.as_ref() == Some(&slow) {
+        while self.lock().slow.as_ref() == Some(&slow) || !*may.borrow() {
             sleep(Duration::from_millis(5)).await;
             if std::mem::take(&mut self.lock().given_up) {
                 return Err(Failure::GivenUp);
@@ -158,7 +163,10 @@ impl Hands for Played {
         play.waited = waited;
         play.first_waited.get_or_insert(waited);
         match play.withheld.clone() {
-            Some((reason, overdue)) => Consent::Withheld { reason, overdue },
+            Some((reason, overdue)) => {
+                play.refusals += 1;
+                Consent::Withheld { reason, overdue }
+            }
             None => {
                 play.consents += 1;
                 Consent::Given
@@ -286,8 +294,10 @@ impl Bench {
         site: watch::Receiver<SitePolicy>,
     ) -> Driven {
         let name: SlotName = slot.parse().unwrap();
+        let (assign, orders) = mpsc::channel(QUEUE_MAX);
         let driver = SlotDriver::new(DriverParts {
             slot: name.clone(),
+            orders,
             policy: TrialLimits::default(),
             shadow,
             site,
@@ -303,10 +313,9 @@ impl Bench {
             states: self.states.clone(),
             online: self.online.subscribe(),
         });
-        let (assign, assignments) = mpsc::channel(QUEUE_MAX);
         let (failures, failed) = mpsc::channel(QUEUE_MAX);
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(driver.unwrap().drive(assignments, failed, stopped));
+        let task = tokio::spawn(driver.unwrap().drive(failed, stopped));
         let states = self.states.clone();
         let (blobs, served) = (self.blobs.clone(), self.served.clone());
         Driven { name, blobs, served, played, states, assign, failures, stop, task }

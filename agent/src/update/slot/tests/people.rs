@@ -29,21 +29,47 @@ async fn a_site_that_says_no_holds_an_update_back_until_it_says_yes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_site_has_let_go_waits_again_where_it_says_no_before_the_route_has_changed() {
+async fn what_gets_ready_takes_the_route_only_when_the_site_says_nothing_against_it_by_then() {
     let bench = Bench::new();
     let (slot, [_, second]) = on_the_first(&bench, bench.drive("a"), ["1", "2"]).await;
     slot.played.lock().slow = Some("swap echo v2".into());
     slot.assign(&second, 2, 0).await;
     slot.until("its worker loads", |state, _| is_on_trial(state)).await;
     slot.played.lock().withheld = Some(("the line runs".into(), false));
-    slot.until("it waits", |state, _| state.note().contains("held back: the line runs")).await;
-    let waits =
-        |state: &SlotState, play: &Play| is_held(state) && play.route.as_deref() == Some("echo v1");
-    slot.until("the first has the route", waits).await;
-    assert_eq!(slot.played.asked("swap echo v2"), 0);
+    slot.until("it is told so", |_, play| play.refusals > 0).await;
     slot.played.lock().slow = None;
+    let before = slot.played.lock().refusals;
+    slot.until("it is asked again", |_, play| play.refusals > before + 2).await;
+    assert_eq!(slot.played.asked("swap echo v2"), 0);
+    assert_eq!(slot.played.lock().route.as_deref(), Some("echo v1"));
     slot.played.lock().withheld = None;
     slot.commits("echo v2").await;
+    assert_eq!(slot.played.asked("swap echo v2"), 1, "nothing was given up");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_said_of_a_slot_is_heard_while_a_candidate_gets_ready() {
+    let bench = Bench::new();
+    let (signs, site) = watch::channel(SitePolicy::default());
+    let slot = bench.drive_at("a", Played::default(), ShadowLimits::default(), site);
+    let (slot, [_, second, third]) = on_the_first(&bench, slot, ["1", "2", "3"]).await;
+    slot.played.lock().slow = Some("swap echo v2".into());
+    slot.assign(&second, 2, 0).await;
+    slot.until("its worker loads", |state, _| is_on_trial(state)).await;
+    slot.assign(&third, 3, 0).await;
+    slot.played.lock().slow = Some("swap echo v3".into());
+    let on_trial = |state: &SlotState, _: &Play| {
+        let candidate = state.candidate().map(ToString::to_string);
+        is_on_trial(state) && candidate.as_deref() == Some("echo v3")
+    };
+    slot.until("the third is tried", on_trial).await;
+    let policy = SlotPolicy { shadow: ten_frames(Some(Decide::Ask)), ..SlotPolicy::default() };
+    signs.send_replace(SitePolicy { slots: BTreeMap::from([("*".to_owned(), policy)]) });
+    slot.until("it is compared", |_, play| play.beside.as_deref() == Some("echo v3")).await;
+    slot.played.compare(10, 10);
+    slot.until("a person is asked", |state, _| state.waits_for_approval()).await;
+    assert_eq!((slot.played.asked("swap echo v2"), slot.played.asked("swap echo v3")), (0, 0));
+    assert_eq!(slot.played.lock().route.as_deref(), Some("echo v1"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
