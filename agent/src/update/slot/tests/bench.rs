@@ -31,8 +31,8 @@ pub(super) struct Play {
     pub(super) asked: Vec<String>,
     /// What is said to that before it is done.
     pub(super) failures: BTreeMap<String, VecDeque<Failure>>,
-    /// What of that does not get done until it is given up, or this is taken away.
-    pub(super) slow: Option<String>,
+    /// What of that does not get done until it is given up, or it is taken away here.
+    pub(super) slow: Vec<String>,
     pub(super) given_up: bool,
     /// What replaying checks takes.
     pub(super) took: Replayed,
@@ -111,7 +111,7 @@ impl Hands for Played {
     ) -> Result<(), Failure> {
         let what = if self.lock().route.is_some() { "swap" } else { "run" };
         let slow = format!("{what} {}", release.release);
-        while self.lock().slow.as_ref() == Some(&slow) || !*may.borrow() {
+        while self.lock().slow.contains(&slow) || !*may.borrow() {
             sleep(Duration::from_millis(5)).await;
             if std::mem::take(&mut self.lock().given_up) {
                 return Err(Failure::GivenUp);

@@ -32,12 +32,12 @@ async fn a_site_that_says_no_holds_an_update_back_until_it_says_yes() {
 async fn what_gets_ready_takes_the_route_only_when_the_site_says_nothing_against_it_by_then() {
     let bench = Bench::new();
     let (slot, [_, second]) = on_the_first(&bench, bench.drive("a"), ["1", "2"]).await;
-    slot.played.lock().slow = Some("swap echo v2".into());
+    slot.played.lock().slow = vec!["swap echo v2".into()];
     slot.assign(&second, 2, 0).await;
     slot.until("its worker loads", |state, _| is_on_trial(state)).await;
     slot.played.lock().withheld = Some(("the line runs".into(), false));
     slot.until("it is told so", |_, play| play.refusals > 0).await;
-    slot.played.lock().slow = None;
+    slot.played.lock().slow.clear();
     let before = slot.played.lock().refusals;
     slot.until("it is asked again", |_, play| play.refusals > before + 2).await;
     assert_eq!(slot.played.asked("swap echo v2"), 0);
@@ -53,11 +53,10 @@ async fn what_is_said_of_a_slot_is_heard_while_a_candidate_gets_ready() {
     let (signs, site) = watch::channel(SitePolicy::default());
     let slot = bench.drive_at("a", Played::default(), ShadowLimits::default(), site);
     let (slot, [_, second, third]) = on_the_first(&bench, slot, ["1", "2", "3"]).await;
-    slot.played.lock().slow = Some("swap echo v2".into());
+    slot.played.lock().slow = vec!["swap echo v2".into(), "swap echo v3".into()];
     slot.assign(&second, 2, 0).await;
     slot.until("its worker loads", |state, _| is_on_trial(state)).await;
     slot.assign(&third, 3, 0).await;
-    slot.played.lock().slow = Some("swap echo v3".into());
     let on_trial = |state: &SlotState, _: &Play| {
         let candidate = state.candidate().map(ToString::to_string);
         is_on_trial(state) && candidate.as_deref() == Some("echo v3")
