@@ -45,7 +45,8 @@ impl Device {
         let (was, is) = (place(before), place(&self.state));
         let news = last_report(&self.state) > last_report(before);
         // That what stood in has done its part was told with the trial.
-        let told = news || matches!(event, Event::Placed { .. } | Event::Observed { .. });
+        let has_route = matches!(event, Event::Placed { .. });
+        let told = news || has_route && (was.0, was.1, was.2, None) == is;
         keep(Promise::Told, was == is || told, || {
             format!("{event:?} changed {was:?} to {is:?} without a word")
         })?;
