@@ -182,6 +182,7 @@ fn tried(bundle: &BuiltBundle) -> Vec<Event> {
         Event::Downloaded { release, how: String::new() },
         Event::Staged { release, limits, shadow, policy, took },
         Event::Consented { release },
+        Event::Placed { release },
     ]
 }
 
