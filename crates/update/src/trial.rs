@@ -23,7 +23,7 @@ pub struct Trial {
     #[serde(default)]
     pub(crate) retry: Retry,
     /// What it was while it waited, until the candidate has the route: people may say no until then.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) waited: Option<Box<Held>>,
 }
 
