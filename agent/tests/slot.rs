@@ -15,7 +15,7 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -138,6 +138,35 @@ async fn workers_that_somebody_else_ends_are_started_again_and_not_held_against_
     let seen = one.slot.observation(&release("1", "").release.digest);
     assert_eq!(seen.crashes, 0);
     assert!(seen.frames > 900, "{seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_that_is_ready_follows_the_route_until_it_may_take_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let values: Arc<Vec<f64>> = Arc::new((0..4000).map(f64::from).collect());
+    let one = bench(folder.path(), values.clone(), Overflow::Block, 50);
+    one.threads.orders.let_through(1000);
+    let versions = [release("1", ""), release("2", "")];
+    for (version, from) in versions.iter().zip([0, 2000]) {
+        let (tell, may) = watch::channel(false);
+        let (slot, next) = (one.slot.clone(), version.clone());
+        let placing = tokio::spawn(async move { slot.place_when(&next, may).await });
+        if from > 0 {
+            one.threads.orders.let_through(from);
+            one.until("the one before answers all", |view| view.counts.frames == from / 4).await;
+        }
+        let seen = one.slot.observation(&version.release.digest);
+        assert!(seen.frames == 0 && !placing.is_finished(), "{seen:?}");
+        tell.send_replace(true);
+        assert_eq!(placing.await.unwrap(), Ok(()));
+        one.threads.orders.let_through(from + 1000);
+        let upto = (from + 1000) / 4;
+        one.until("it answers", |view| view.counts.frames == upto).await;
+        assert_eq!(one.slot.observation(&version.release.digest).frames, upto - from / 4);
+    }
+    one.threads.orders.let_through(u64::MAX);
+    one.until("the recording ends", |view| view.ended).await;
+    check_whole(&one.findings(), &values);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -78,7 +78,9 @@ fn a_worker_is_never_ended_by_what_tells_the_whole_service_to_stop() {
     let papers = vendor.papers(&bundles, &bundles[0], 1, "line-3");
     assert!(device.install(&papers, &bundles).status.success());
     wait("the first is committed", || (device.slot()["active"] == "echo v1").then_some(()));
-    for worker in device.workers() {
+    let workers = device.workers();
+    assert!(!workers.is_empty());
+    for worker in workers {
         let status = fs::read_to_string(format!("/proc/{worker}/status")).unwrap();
         let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
         let blocked = u64::from_str_radix(blocked.trim(), 16).unwrap();
@@ -91,5 +93,4 @@ fn a_worker_is_never_ended_by_what_tells_the_whole_service_to_stop() {
             );
         }
     }
-    assert!(!device.workers().is_empty());
 }

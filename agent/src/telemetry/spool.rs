@@ -39,6 +39,7 @@ const REPORTED: TableDefinition<&str, u64> = TableDefinition::new("spool/reporte
 const BODY_BYTES_MAX: usize = 512 << 10;
 /// Bytes that the database needs for a record besides its body, roughly.
 const RECORD_BYTES: u64 = 48;
+
 /// Why the spool does not answer.
 #[derive(Debug, thiserror::Error)]
 pub enum SpoolError {

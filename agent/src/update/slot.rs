@@ -1,24 +1,23 @@
 //! The driver of one slot: journals what the engine decides, carries it out, and tells the engine
 //! what came of it.
 
+mod looks;
+#[cfg(test)]
+mod tests;
+
 use crate::update::StagedRelease;
 use crate::update::acceptance::Disowned;
 use crate::update::blobs::Blobs;
 use crate::update::download::Registry;
 use crate::update::garbage;
-use crate::update::hands::{Consent, Failure, Hands, Route};
+use crate::update::hands::{Failure, Hands};
 use crate::update::job::{self, Asked, Jobs, load};
 use crate::update::journal::{Journal, JournalError, Withdrawn};
 use crate::update::states::States;
 use crate::update::surroundings::Preflight;
 use lineside_bundle::{Digest, ReleaseId};
-use lineside_rules::{
-    Observation, ShadowLimits, SitePolicy, TrialLimits, Verdict, judge, judge_shadow,
-};
-use lineside_update::{
-    Effect, Event, Held, Installed, Phase, ShadowRun, SlotState, Tally, Target, Trial, Withheld,
-    step,
-};
+use lineside_rules::{ShadowLimits, SitePolicy, TrialLimits};
+use lineside_update::{Effect, Event, Installed, Phase, SlotState, Target, step};
 use lineside_wire::name::SlotName;
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -31,9 +30,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 /// How often a shadow and a trial are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// How often a site is asked for its consent: it may have to look at a file for that.
-const ASK_EVERY: Duration = Duration::from_secs(1);
-/// How often it is asked while a candidate that it has let go gets ready to take the route.
+/// How often a site is asked while a candidate that it has let go gets ready to take the route.
 const ASK_AGAIN_EVERY: Duration = Duration::from_millis(200);
 /// How often it is looked whether the device has become one on which a release would run that was
 /// refused: it may have to look at first lines of recordings for that.
@@ -267,168 +264,6 @@ impl<H: Hands> SlotDriver<H> {
         let Some(then) = refused.and_then(|blocked| blocked.facts) else { return false };
         let facts = self.preflight.facts.clone();
         spawn_blocking(move || facts()).await.is_ok_and(|now| now != then)
-    }
-
-    /// Looks at whatever waits for something to be seen or said.
-    async fn look(&mut self) {
-        // First of all, so that nothing of what follows is done for it any more.
-        if let Some(refused) = self.below_floor() {
-            self.apply(refused).await;
-        }
-        if let Some(changed) = self.policy_changed() {
-            self.apply(changed).await;
-        }
-        let event = match self.state.phase() {
-            Phase::Trial(trial) => self.judge(trial),
-            Phase::Shadow(run) => self.compare(run),
-            Phase::Held(held) if self.asked.is_none_or(|at| at.elapsed() >= ASK_EVERY) => {
-                let answer = self.ask(held).await;
-                self.asked = Some(Instant::now());
-                answer
-            }
-            Phase::Held(_) | Phase::Idle | Phase::Downloading { .. } | Phase::Staging { .. } => {
-                None
-            }
-        };
-        let remembered = match &event {
-            Some(Event::Consented { release }) => self.remember(release),
-            _ => None,
-        };
-        for event in [remembered, event, self.judge_stand_in()].into_iter().flatten() {
-            self.apply(event).await;
-        }
-    }
-
-    /// Says that the candidate is below the floor, where one has risen in another slot since it was
-    /// assigned. A committed release that is fetched again stays what it is.
-    fn below_floor(&self) -> Option<Event> {
-        let (candidate, number) = self.state.on_its_way()?;
-        let is_active = self.state.active().is_some_and(|held| held.release == *candidate);
-        let floor = self.states.floor(&candidate.name);
-        if is_active || number >= floor {
-            return None;
-        }
-        let name = &candidate.name;
-        let reason =
-            format!("number {number} is below the floor {floor} that was signed for {name}");
-        Some(Event::BelowFloor { release: candidate.digest, reason })
-    }
-
-    /// What the active release has done since it has the route, for the trial of `candidate` that is about
-    /// to begin. After a start there may be too little of it: then what was seen before counts.
-    fn remember(&self, candidate: &Digest) -> Option<Event> {
-        let release = self.state.active()?.release.digest;
-        let seen = self.hands.observation(&release);
-        let needed = self.asked_of_trial(candidate).judge_after();
-        (seen.frames >= needed).then(|| Event::Remembered { release, done: Tally::of(&seen) })
-    }
-
-    /// Judges the candidate by what was seen of it: by the strictest of what it allows itself, what
-    /// the active release does, the device's settings and the site. On a way back what the release
-    /// that is left allows does not count.
-    fn judge(&self, trial: &Trial) -> Option<Event> {
-        let release = trial.candidate.release.digest;
-        if self.routed != Some(release) {
-            return None;
-        }
-        let seen = trial.with(&self.hands.observation(&release));
-        let before = self.state.measure(&release).map(|done| done.and(&Observation::default()));
-        let verdict = judge(&self.trial_limits(&trial.candidate), &seen, before.as_ref());
-        let seen = Tally::of(&seen);
-        let news = seen != trial.seen || verdict != Verdict::Undecided;
-        news.then_some(Event::Observed { release, seen, verdict })
-    }
-
-    /// Judges what only stands in: it cannot pass, and it has all the time it needs.
-    fn judge_stand_in(&self) -> Option<Event> {
-        let stand_in = self.state.stand_in()?;
-        let release = stand_in.release.digest;
-        if self.routed != Some(release) || self.state.on_route() != Some(stand_in) {
-            return None;
-        }
-        let seen = Observation { ran: Duration::ZERO, ..self.hands.observation(&release) };
-        let verdict = judge(&self.trial_limits(stand_in), &seen, None);
-        let seen = Tally::of(&seen);
-        matches!(verdict, Verdict::Failed(_)).then_some(Event::Observed { release, seen, verdict })
-    }
-
-    /// Judges the candidate by what was seen of it beside the active release.
-    fn compare(&self, run: &ShadowRun) -> Option<Event> {
-        let release = run.candidate.release.digest;
-        // What is still to be ended speaks of an earlier comparison.
-        if self.beside != Some(release) || self.owed.contains(&Effect::EndShadow) {
-            return None;
-        }
-        let seen = run.with(&self.hands.shadowed(&release));
-        let verdict = judge_shadow(&self.state.shadow_limits()?, &seen);
-        let news = seen != run.seen || verdict != Verdict::Undecided;
-        news.then_some(Event::Shadowed { release, seen, verdict })
-    }
-
-    /// Asks the site whether the candidate may take the route, where no person has to say so first.
-    async fn ask(&self, held: &Held) -> Option<Event> {
-        if self.state.waits_for_approval() {
-            return None;
-        }
-        let release = held.candidate.release.digest;
-        let route = match self.state.on_route() {
-            Some(_) => Route::Taken,
-            None => Route::Vacant,
-        };
-        match self.hands.consent(route, held.ran).await {
-            Consent::Given => Some(Event::Consented { release }),
-            Consent::Withheld { reason, overdue } => {
-                let now = Withheld { reason, overdue };
-                let known = held.withheld.as_ref() == Some(&now);
-                let Withheld { reason, overdue } = now;
-                (!known).then_some(Event::Withheld { release, reason, overdue })
-            }
-        }
-    }
-
-    /// Asks the site once more, where it has let a candidate take the route and may still say no: hours may
-    /// lie between, if the journal could not be written or no worker be started. Gives what it says against
-    /// it.
-    async fn ask_again(&self) -> Option<Event> {
-        let held = self.state.about_to_take_route()?;
-        let release = held.candidate.release.digest;
-        let taken = self.routed.is_some() || self.state.active().is_some();
-        let route = if taken { Route::Taken } else { Route::Vacant };
-        match self.hands.consent(route, held.ran).await {
-            Consent::Given => None,
-            Consent::Withheld { reason, overdue } => {
-                Some(Event::Withheld { release, reason, overdue })
-            }
-        }
-    }
-
-    fn trial_limits(&self, candidate: &Installed) -> TrialLimits {
-        let others = self.asked_of_trial(&candidate.release.digest);
-        TrialLimits::strictest([&*candidate.limits, &others])
-    }
-
-    /// What others ask of the trial of `candidate`.
-    fn asked_of_trial(&self, candidate: &Digest) -> TrialLimits {
-        let goes_back = self.state.has_proven(candidate);
-        let before = self.state.active().filter(|_| !goes_back);
-        let site = self.site.borrow().trial(self.slot.as_str());
-        let held = before.map(|held| &*held.limits);
-        let others = TrialLimits::strictest(held.into_iter().chain([&self.policy, &site]));
-        if before.is_some() { others.or_defaults() } else { others }
-    }
-
-    /// How the site wants any release to be compared, by this device's settings and by what is signed.
-    fn shadow_policy(&self) -> ShadowLimits {
-        let site = self.site.borrow().shadow(self.slot.as_str());
-        ShadowLimits::strictest([&self.shadow, &site])
-    }
-
-    /// Says how the site wants releases to be compared, where the slot has last heard otherwise: what
-    /// is stricter holds for what waits already, too.
-    fn policy_changed(&self) -> Option<Event> {
-        let known = self.state.policy()?;
-        let policy = self.shadow_policy();
-        (*known != policy).then_some(Event::Policy { policy })
     }
 
     fn at_work(&self) -> Option<Digest> {
@@ -773,6 +608,3 @@ fn not_started(release: Digest, reason: String) -> Event {
 async fn told(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
-
-#[cfg(test)]
-mod tests;

@@ -24,7 +24,6 @@ pub(super) const WARM_UP_MAX: Duration = Duration::from_secs(60);
 const PAST_MAX: Duration = Duration::from_secs(10);
 /// Longest that a warm candidate waits for a moment in which nothing is under way.
 const MOMENT_MAX: Duration = Duration::from_millis(200);
-
 /// Longest that a candidate that is ready waits for its leave: its worker takes memory.
 const LEAVE_MAX: Duration = Duration::from_secs(300);
 
@@ -213,11 +212,11 @@ impl Task {
 
     /// Gives up a candidate that takes too long.
     pub(super) fn look_at_candidate(&mut self) {
-        let tired = |ready: Instant| ready.elapsed() > LEAVE_MAX;
-        if self.candidate.as_ref().and_then(|candidate| candidate.ready).is_some_and(tired) {
-            return self.end_candidate(SwapError::GivenUp);
-        }
         if let Some(candidate) = &mut self.candidate {
+            let waits_for_leave = candidate.ready.filter(|_| candidate.since.is_none());
+            if waits_for_leave.is_some_and(|ready| ready.elapsed() > LEAVE_MAX) {
+                return self.end_candidate(SwapError::GivenUp);
+            }
             let waited = candidate.beside.since.elapsed();
             if waited > PAST_MAX {
                 // Without it the candidate begins with what the route keeps, as it does without a capture.
@@ -225,10 +224,12 @@ impl Task {
             }
             let slow = match candidate.beside.worker.stage {
                 Stage::Loading if waited > self.parts.limits.load => Some("load"),
-                Stage::Ready if candidate.ready.is_none() && waited > WARM_UP_MAX => {
-                    Some("warm up")
+                // A worker that does not keep up has no leave to wait for.
+                Stage::Ready => {
+                    let since = candidate.since.map_or(waited, |since| since.elapsed());
+                    (waits_for_leave.is_none() && since > WARM_UP_MAX).then_some("warm up")
                 }
-                Stage::Loading | Stage::Ready => None,
+                Stage::Loading => None,
             };
             if let Some(doing) = slow {
                 self.candidate_failed(SwapError::Slow(doing));

@@ -301,10 +301,11 @@ impl SlotState {
     fn heed_before_route(&mut self, trial: Trial, policy: ShadowLimits) -> Vec<Effect> {
         let Some(mut held) = SlotState::waits_again(trial.clone()) else { return vec![] };
         *held.policy = policy;
-        self.phase = Phase::Held(held.clone());
+        self.phase = Phase::Held(held);
         let effects = self.weigh_again();
-        if effects.is_empty() {
-            self.phase = Phase::Trial(Trial { waited: Some(Box::new(held)), ..trial });
+        if let (Phase::Held(held), true) = (&self.phase, effects.is_empty()) {
+            let waited = Some(Box::new(held.clone()));
+            self.phase = Phase::Trial(Trial { waited, ..trial });
             return vec![];
         }
         let route = self.back_to_holder("the site asks for more by now");

@@ -232,7 +232,7 @@ pub fn step(mut slot: SlotState, event: Event, ran: Duration) -> (SlotState, Vec
             slot.hold_again(trial, reason, overdue)
         }
         (Trial(trial), Observed { release, seen, verdict }) if trial.is_of(&release) => {
-            let trial = crate::Trial { seen, retry: Retry::default(), waited: None, ..trial };
+            let trial = crate::Trial { seen, retry: Retry::default(), ..trial };
             slot.have_route(trial.clone());
             match verdict {
                 Verdict::Undecided => vec![],

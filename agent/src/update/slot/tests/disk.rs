@@ -2,6 +2,7 @@
 
 use super::bench::*;
 use crate::update::slot::*;
+use lineside_rules::Observation;
 use lineside_update::FAILURES_MAX;
 use tokio::time::sleep;
 

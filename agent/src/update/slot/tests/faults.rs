@@ -3,6 +3,7 @@
 use super::bench::*;
 use crate::update::hands::Failure;
 use crate::update::slot::*;
+use lineside_rules::Observation;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_limits_of_the_active_release_hold_even_if_its_blobs_are_gone() {
