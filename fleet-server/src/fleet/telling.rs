@@ -170,7 +170,8 @@ impl Fleet {
     }
 
     /// All that a device needs, from its root of version `root`, to believe an assignment, what holds at its
-    /// site, and who still vouches for what it says that it holds; of what the list of releases speaks of nothing where none holds.
+    /// site, and who still vouches for what it says that it holds; of what the list of releases speaks of
+    /// nothing where none holds.
     ///
     /// # Errors
     /// As for [`Repository::renew`]; [`Error::File`].
