@@ -148,6 +148,10 @@ mod tests {
         assert!(told(&limits(&[("level", 0.24)]), 4).starts_with("output level lies 0.250"));
         assert_eq!(told(&limits(&[("*", 0.0)]), 5), "fine", "four values are too few");
         assert_ne!(told(&limits(&[("*", f64::NAN)]), 4), "fine");
+        // Not the one that lies furthest, nor the one whose limit is widest.
+        let named = |level, score| told(&limits(&[("level", level), ("score", score)]), 1);
+        assert!(named(0.2, 0.4).starts_with("output score"), "0.1 beyond rather than 0.05");
+        assert!(named(0.05, 0.4).starts_with("output level"), "0.2 beyond rather than 0.1");
         assert_eq!(seen.furthest(&other), Some(("score", 0.5)));
     }
 

@@ -285,6 +285,13 @@ mod tests {
     }
 
     #[test]
+    fn a_range_is_written_as_it_was_read() {
+        let range = Range::from([-0.5, 3.0]);
+        assert_eq!((range.low, range.high), (-0.5, 3.0));
+        assert_eq!(<[f64; 2]>::from(range), [-0.5, 3.0]);
+    }
+
+    #[test]
     fn ranges_that_share_nothing_allow_nothing() {
         let none = Range { low: 0.0, high: 1.0 }.intersect(Range { low: 2.0, high: 3.0 });
         for value in [0.5, 1.5, 2.5, f64::NAN] {

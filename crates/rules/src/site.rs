@@ -102,6 +102,12 @@ mod tests {
     }
 
     #[test]
+    fn only_a_table_that_says_nothing_is_left_out_of_what_is_written() {
+        assert!(is_unset(&TrialLimits::default()));
+        assert!(!is_unset(&TrialLimits { crashes_max: Some(0), ..TrialLimits::default() }));
+    }
+
+    #[test]
     fn limits_that_nothing_can_be_judged_by_are_told_with_their_place() {
         let mut policy = SitePolicy::default();
         let limits = TrialLimits { error_share_max: Some(2.0), ..TrialLimits::default() };

@@ -437,7 +437,7 @@ fn difference(limits: &TrialLimits, seen: &Observation, before: &Observation) ->
         && before.answered() > 0
     {
         let [share, other] = [seen, before].map(|seen| seen.alarms as f64 / seen.answered() as f64);
-        if !holds(share.max(other) - share.min(other), max) {
+        if !holds((share - other).abs(), max) {
             return Some(Breach::AlarmDifference { share, other, max, frames: answered, against });
         }
     }
@@ -506,6 +506,7 @@ mod tests {
             said(Observation { crashes: 3, ..fine.clone() }),
             "the worker died 3 times, 2 allowed"
         );
+        assert_eq!(said(Observation { crashes: 2, ..fine.clone() }), "Undecided");
         assert_eq!(said(Observation { kills: 5, ..fine.clone() }), "Undecided");
         assert_eq!(
             said(Observation { kills: 6, ..fine }),
@@ -524,13 +525,19 @@ mod tests {
 
     #[test]
     fn one_output_out_of_range_or_not_a_number_fails_at_once() {
-        for (low, high) in [(-1.0, 5.0), (1.0, 2e5), (f64::NAN, 5.0), (1.0, f64::INFINITY)] {
+        for (low, high, wanted) in [
+            (0.0, 1e5, "Undecided"),
+            (-1.0, 5.0, "output score was -1, outside of 0 to 100000"),
+            (1.0, 2e5, "output score was 200000, outside of 0 to 100000"),
+            (f64::NAN, 5.0, "output score was NaN, outside of 0 to 100000"),
+            (1.0, f64::INFINITY, "output score was inf, outside of 0 to 100000"),
+        ] {
             let seen = Observation {
                 frames: 1,
                 outputs: BTreeMap::from([("score".into(), (low, high))]),
                 ..Observation::default()
             };
-            assert!(said(seen).starts_with("output score was"), "{low} {high}");
+            assert_eq!(said(seen), wanted);
         }
     }
 
@@ -704,6 +711,21 @@ mod tests {
         let mute =
             Observation { errors: 500, frames: 500, readings: 6000, ..Observation::default() };
         assert_eq!(compared(&odd, Some(&mute)), "Passed");
+    }
+
+    #[test]
+    fn what_has_answered_nothing_has_no_share_of_alarms_and_no_rate() {
+        let limits = TrialLimits {
+            error_share_max: Some(1.0),
+            rate_ratio: Some(Range { low: 0.5, high: 2.0 }),
+            alarm_difference_max: Some(0.25),
+            ..TrialLimits::default()
+        };
+        let before = lived(1000);
+        let failed = Observation { errors: 100, ..lived(100) };
+        assert_eq!(judge(&limits, &failed, Some(&before)), Verdict::Passed);
+        let unread = Observation { readings: 0, answers: 0, ..lived(100) };
+        assert_eq!(judge(&limits, &unread, Some(&before)), Verdict::Passed);
     }
 
     #[test]
