@@ -8,7 +8,7 @@ mod policy;
 mod verified;
 mod vouched;
 
-pub use verified::{Verified, wish};
+pub use verified::Verified;
 pub use vouched::Disowned;
 
 use crate::fleet::Device;
@@ -105,8 +105,8 @@ impl Acceptance {
         &self.accepted.approved
     }
 
-    /// Slots of which the director says that a person wants the target tried again, and [with which
-    /// assignment](wish) that was said.
+    /// Slots of which the director says that a person wants the target tried again, and the number of that
+    /// wish.
     pub fn again(&self) -> &BTreeMap<SlotName, u64> {
         &self.accepted.again
     }

@@ -111,13 +111,8 @@ pub struct Accepted {
     pub withdrawn: BTreeMap<SlotName, Withdrawn>,
     /// Slots for which the director says that a person has approved the target.
     pub approved: BTreeSet<SlotName>,
-    /// Slots of which a person has said that the target be tried again, and [with which
-    /// assignment](crate::update::acceptance::wish).
+    /// Slots of which a person has said that the target be tried again, and the number of that wish.
     pub again: BTreeMap<SlotName, u64>,
-    /// Version of the last assignment that was taken of a director who is trusted no longer; 0 for none.
-    pub assignment_before: u64,
-    /// How often a new director has begun to count assignments anew.
-    pub counts: u64,
     /// The first document that expires of those that were accepted last; none before that.
     pub good: Option<Good>,
     /// What the site has signed last.

@@ -63,8 +63,8 @@ pub struct Assigned {
     /// A newer assignment names it, be it the same as before: what it was refused for by its documents
     /// is judged again.
     pub newer: bool,
-    /// The version of the assignment with which a person has said last that it be tried again, whatever it
-    /// was given up for; 0 for never.
+    /// The number of the wish with which a person has said last that it be tried again, whatever it was given
+    /// up for; 0 for none.
     pub again: u64,
 }
 
@@ -236,7 +236,7 @@ impl<H: Hands> SlotDriver<H> {
             self.apply(Event::Reconsidered { release }).await;
         }
         if again > 0 {
-            self.apply(Event::TryAgain { release, since: again }).await;
+            self.apply(Event::TryAgain { release, wish: again }).await;
         }
         self.apply(Event::Assigned { target, floor }).await;
         if approved {

@@ -47,8 +47,8 @@ impl TrustedTarget {
         self.approved
     }
 
-    /// The version of the assignment with which a person has said last that it is to be tried again in the
-    /// slot; 0 for never.
+    /// The number of the wish with which a person has said last that it is to be tried again in the slot; 0
+    /// for none.
     pub fn again(&self) -> u64 {
         self.again
     }

@@ -26,7 +26,7 @@ struct Custom {
     /// Those of them for which a person has approved this release.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     approved: Vec<SlotName>,
-    /// Slots in which it is to be tried again, and since which version of the assignment.
+    /// Slots in which it is to be tried again, and the number of the wish.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     again: BTreeMap<SlotName, u64>,
 }
@@ -150,16 +150,9 @@ fn slots(signed: &Targets) -> Result<BTreeMap<SlotName, Assigned>, TrustError> {
         if let Some(slot) = custom.approved.iter().find(|slot| !custom.slots.contains(slot)) {
             return Err(fail(format!("{path} is approved for slot {slot} and not assigned to it")));
         }
-        for (slot, since) in &custom.again {
-            if !custom.slots.contains(slot) {
-                let problem = "is to be tried again in slot";
-                return Err(fail(format!("{path} {problem} {slot} and not assigned to it")));
-            }
-            // Otherwise what is said once that version comes would be taken for repeated.
-            if *since > signed.version {
-                let problem = "is to be tried again since an assignment to come";
-                return Err(fail(format!("{path} {problem}, {since}")));
-            }
+        if let Some(slot) = custom.again.keys().find(|slot| !custom.slots.contains(slot)) {
+            let problem = "is to be tried again in slot";
+            return Err(fail(format!("{path} {problem} {slot} and not assigned to it")));
         }
         for slot in custom.slots {
             let approved = custom.approved.contains(&slot);
@@ -188,8 +181,9 @@ pub struct AssignmentSpec {
     /// Slots for which a person has approved that release; others are passed over.
     pub approved: BTreeSet<SlotName>,
     /// Slots in which that release is to be tried again though the device has given it up, because a
-    /// person says so, and the version of the assignment with which he said it last. Versions never come
-    /// again, so a device can tell what is said anew from what is only repeated. Others are passed over.
+    /// person says so, and a number drawn when he said it last: neither a new director nor a new server in
+    /// the place of a lost one draws it again, so a device can tell what is said anew from what is only
+    /// repeated. Others are passed over.
     pub again: BTreeMap<SlotName, u64>,
 }
 
@@ -203,7 +197,7 @@ pub fn sign_assignment(spec: &AssignmentSpec, director: &KeyPair) -> Vec<u8> {
     for (release, slots) in by_release {
         let approved = slots.iter().filter(|slot| spec.approved.contains(*slot)).cloned().collect();
         let again = spec.again.iter().filter(|(slot, _)| slots.contains(*slot));
-        let again = again.map(|(slot, since)| (slot.clone(), *since)).collect();
+        let again = again.map(|(slot, wish)| (slot.clone(), *wish)).collect();
         targets.insert(path(release), target(release, json!(Custom { slots, approved, again })));
     }
     envelope(

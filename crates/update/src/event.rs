@@ -138,9 +138,9 @@ pub enum Event {
     TryAgain {
         /// Which release.
         release: Digest,
-        /// The version of the assignment with which that was said last: such a number never comes again,
-        /// and every later assignment of the release repeats it.
-        since: u64,
+        /// The number of the wish with which that was said last: such a number never comes again for another
+        /// one, and every later assignment of the release repeats it.
+        wish: u64,
     },
     /// The candidate has the route: whatever it does from now on is tried.
     Placed {

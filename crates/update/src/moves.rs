@@ -287,18 +287,15 @@ impl SlotState {
         self.blocked.retain(|digest, blocked| digest != release || blocked.facts.is_none());
     }
 
-    /// A person wants `release` tried again, and has said so with the assignment of version `since`. What
-    /// was given up after that stays so, however often it is repeated. Who approved it before did not know
-    /// what would come of it.
-    ///
-    /// Another version is said anew, also a lower one: a new director counts from the beginning.
-    pub(crate) fn try_again(&mut self, release: &Digest, since: u64) {
-        let given_up = self.blocked.get(release).filter(|blocked| blocked.again != since);
+    /// A person wants `release` tried again, by the wish of this number. What was given up after that stays
+    /// so, however often it is repeated. Who approved it before did not know what would come of it.
+    pub(crate) fn try_again(&mut self, release: &Digest, wish: u64) {
+        let given_up = self.blocked.get(release).filter(|blocked| blocked.again != wish);
         if given_up.is_some() {
             self.blocked.remove(release);
             self.approved = self.approved.filter(|approved| approved != release);
         }
-        self.again = since;
+        self.again = wish;
     }
 
     pub(crate) fn roll_back(&mut self, trial: &Trial, reason: String) -> Vec<Effect> {

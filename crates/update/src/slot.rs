@@ -124,8 +124,8 @@ pub struct Blocked {
     pub reason: String,
     /// How often it was tried; 0 where it may not even be assigned, or would not run on such a device.
     pub attempts: u32,
-    /// With which assignment a person had last said that something be tried again in this slot, by then;
-    /// 0 for never. What is said with another one [ends this](crate::Event::TryAgain).
+    /// The number of the wish with which a person had last said that something be tried again in this slot,
+    /// by then; 0 for none. Another one [ends this](crate::Event::TryAgain).
     #[serde(default)]
     pub again: u64,
     /// What the device was like, as a digest, where the release would not run on such a device: on
@@ -180,7 +180,7 @@ pub struct SlotState {
     /// and why.
     pub(crate) disowned: BTreeMap<Digest, String>,
     pub(crate) blocked: BTreeMap<Digest, Blocked>,
-    /// With which assignment a person has last said that something be tried again; 0 for never.
+    /// The number of the wish with which a person has last said that something be tried again; 0 for none.
     pub(crate) again: u64,
     pub(crate) floors: BTreeMap<BundleName, u64>,
     /// Releases that were committed here and have not failed since, the latest last.

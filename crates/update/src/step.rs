@@ -123,8 +123,8 @@ pub fn step(mut slot: SlotState, event: Event, ran: Duration) -> (SlotState, Vec
             slot.reconsider(&release);
             vec![]
         }
-        (_, TryAgain { release, since }) => {
-            slot.try_again(&release, since);
+        (_, TryAgain { release, wish }) => {
+            slot.try_again(&release, wish);
             vec![]
         }
         (Downloading { target, .. } | Staging { target, .. }, Refused { release, reason })

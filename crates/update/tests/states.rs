@@ -111,7 +111,7 @@ fn events() -> Vec<(&'static str, u32, Event)> {
         ("refused: it cannot run here", 1, Refused { release, reason: reason() }),
         ("refused: it would not run on such a device", 1, unfit()),
         ("the device is another one now", 1, Reconsidered { release }),
-        ("a person wants it tried again", 1, TryAgain { release, since: 7 }),
+        ("a person wants it tried again", 1, TryAgain { release, wish: 7 }),
         ("beside the route: undecided", 1, shadowed(Verdict::Undecided)),
         ("beside the route: passed", 1, shadowed(Verdict::Passed)),
         ("beside the route: failed", 1, shadowed(Verdict::Failed(breach()))),

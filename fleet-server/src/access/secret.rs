@@ -1,4 +1,4 @@
-//! Random texts, and comparing them without telling how far they agree.
+//! Random texts and numbers, and comparing them without telling how far they agree.
 
 use crate::error::Error;
 use lineside_bundle::Digest;
@@ -10,12 +10,24 @@ use std::io;
 /// # Errors
 /// [`Error::File`] if the machine gives no randomness.
 pub(crate) fn random_hex() -> Result<String, Error> {
-    let mut bytes = [0; 32];
+    Ok(Digest::from(random()?).hex())
+}
+
+/// A random number from 1 to 2^53, which every reader of JSON keeps as it is.
+///
+/// # Errors
+/// [`Error::File`] if the machine gives no randomness.
+pub(crate) fn random_number() -> Result<u64, Error> {
+    Ok((u64::from_le_bytes(random()?) >> 11) + 1)
+}
+
+fn random<const N: usize>() -> Result<[u8; N], Error> {
+    let mut bytes = [0; N];
     SystemRandom::new().fill(&mut bytes).map_err(|_| Error::File {
         doing: "read random bytes from the system".into(),
         source: io::Error::other("it gave none"),
     })?;
-    Ok(Digest::from(bytes).hex())
+    Ok(bytes)
 }
 
 /// Whether two texts are equal. Their digests are compared, all bytes of them: how long that takes
@@ -28,6 +40,7 @@ pub(crate) fn same(left: &str, right: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     #[test]
     fn secrets_are_long_and_never_the_same() {
@@ -35,5 +48,12 @@ mod tests {
         assert_eq!(one.len(), 64);
         assert!(!same(&one, &other) && same(&one, &one.clone()));
         assert!(!same("", "a") && !same("a", "ab"));
+    }
+
+    #[test]
+    fn numbers_are_never_the_same_and_never_none() {
+        let numbers: BTreeSet<u64> = (0..1000).map(|_| random_number().unwrap()).collect();
+        assert_eq!(numbers.len(), 1000);
+        assert!(numbers.iter().all(|number| (1..=1 << 53).contains(number)));
     }
 }

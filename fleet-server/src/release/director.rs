@@ -1,5 +1,6 @@
 //! The director: says which release each slot of a device shall hold, and signs it.
 
+use crate::access::random_number;
 use crate::bounds::SLOTS_MAX;
 use crate::error::Error;
 use crate::registry::{Names, SlotReported};
@@ -357,7 +358,7 @@ impl Director {
                     again.remove(&slot);
                 }
                 if tried == Tried::Again {
-                    again.insert(slot, version);
+                    again.insert(slot, random_number()?);
                 }
             }
             Change::Approve(slot, path) => match slots.get(&slot) {

@@ -4,17 +4,13 @@ use super::{AcceptError, Acceptance, LIST, RestoreError, vouched};
 use crate::update::journal::{Accepted, Good, JournalError};
 use crate::update::shelf::JournalShelf;
 use lineside_trust::repository::{Carried, Client};
-use lineside_trust::{
-    Listed, Root, TrustError, TrustedTarget, VERSION_MAX, agree, signed_at, verify_assignment,
-};
+use lineside_trust::{Listed, Root, TrustError, agree, signed_at, verify_assignment};
 use lineside_update::Target;
 use lineside_wire::name::SlotName;
 use lineside_wire::v1::Documents;
 use std::collections::{BTreeMap, BTreeSet};
 use time::OffsetDateTime;
 
-/// Bits that the version of a document has.
-const VERSION_BITS: u32 = VERSION_MAX.ilog2() + 1;
 /// What a new root forgets if it replaces the keys of snapshot and timestamp.
 const FRESHNESS: [&str; 2] = ["timestamp.json", "snapshot.json"];
 
@@ -78,13 +74,7 @@ impl Acceptance {
         let approved = trusted.iter().filter(|trusted| trusted.is_approved());
         let approved = approved.map(|trusted| trusted.slot().clone()).collect();
         let again = trusted.iter().filter(|trusted| trusted.again() > 0);
-        // Another director of the same server goes on where the one before has ended, and repeats what a
-        // person has said under that one.
-        let counts_anew = self.accepted.assignment.is_none()
-            && assignment.seen().version <= self.accepted.assignment_before;
-        let counts = self.accepted.counts.wrapping_add(u64::from(counts_anew));
-        let wished = |trusted: &TrustedTarget| wish(counts, trusted.again());
-        let again = again.map(|trusted| (trusted.slot().clone(), wished(trusted))).collect();
+        let again = again.map(|trusted| (trusted.slot().clone(), trusted.again())).collect();
         let targets = trusted
             .into_iter()
             .map(|trusted| {
@@ -104,8 +94,6 @@ impl Acceptance {
             targets,
             approved,
             again,
-            assignment_before: self.accepted.assignment_before,
-            counts,
             good: self.good_until(bytes)?,
             site: self.accepted.site.clone(),
             latest_known_unix_ms: known_unix_ms,
@@ -207,14 +195,6 @@ impl Acceptance {
     }
 }
 
-/// What tells a person's wish that a release be tried again from all others: with which `version` of the
-/// assignment it was said first, and how many `counts` of versions came before that one. A new server in
-/// the place of a lost one counts from the beginning, so that versions alone would meet. In the first count
-/// it is the version.
-pub fn wish(counts: u64, version: u64) -> u64 {
-    (counts << VERSION_BITS) | version
-}
-
 /// The newer of two roots, if one was signed as the successor of the other.
 ///
 /// A folder that was made after the last root was followed has a newer one than the journal; one that
@@ -237,9 +217,7 @@ fn succeed(next: &Root, before: &Root, accepted: &mut Accepted) {
     if !next.honours_releases_of(before) {
         accepted.releases = None;
     }
-    if !next.honours_assignments_of(before)
-        && let Some(last) = accepted.assignment.take()
-    {
-        accepted.assignment_before = last.version;
+    if !next.honours_assignments_of(before) {
+        accepted.assignment = None;
     }
 }

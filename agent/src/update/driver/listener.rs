@@ -16,8 +16,7 @@ pub(super) enum Word {
         target: Target,
         /// Whether a person has approved the target, here or at the desk.
         approved: bool,
-        /// [With which assignment](crate::update::acceptance::wish) a person has said last that it be tried
-        /// again; 0 for never.
+        /// The number of the wish with which a person has said last that it be tried again; 0 for none.
         again: u64,
         /// Version of the assignment that names it.
         version: u64,
@@ -46,9 +45,9 @@ impl Word {
     /// release tried again: who gave it did not know what would come of it.
     fn after(mut self, before: Option<&Word>) -> Word {
         if let Word::Assigned { target, approved, again, .. } = &mut self
-            && let Some(Word::Assigned { target: held, approved: true, again: since, .. }) = before
+            && let Some(Word::Assigned { target: held, approved: true, again: last, .. }) = before
         {
-            let is_tried_again = *again > 0 && again != since;
+            let is_tried_again = *again > 0 && again != last;
             *approved |= held.release.digest == target.release.digest && !is_tried_again;
         }
         self

@@ -282,7 +282,7 @@ impl Device {
             self.deaths.remove(&release);
         }
         self.asked = is_new.then_some(release);
-        self.feed(Event::TryAgain { release, since }, 0)
+        self.feed(Event::TryAgain { release, wish: since }, 0)
     }
 
     fn unassign(&mut self) -> Kept {

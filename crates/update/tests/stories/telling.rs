@@ -86,8 +86,8 @@ fn events(line: &str) -> Vec<Event> {
             let facts = Digest::of(b"a small device");
             vec![Event::Unfit { release: digest(b), reason: reason(), facts }]
         }
-        ["again", b, since] => {
-            vec![Event::TryAgain { release: digest(b), since: since.parse().unwrap() }]
+        ["again", b, wish] => {
+            vec![Event::TryAgain { release: digest(b), wish: wish.parse().unwrap() }]
         }
         ["reconsider", b] => vec![Event::Reconsidered { release: digest(b) }],
         ["refused", b] => vec![Event::Refused { release: digest(b), reason: reason() }],
