@@ -137,6 +137,10 @@ impl Hands for Played {
         Consent::Given
     }
 
+    fn leave(&self, given: bool) -> watch::Receiver<bool> {
+        watch::channel(given).1
+    }
+
     async fn report(&self, _: &Report) -> bool {
         true
     }

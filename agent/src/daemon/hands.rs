@@ -66,6 +66,10 @@ impl Hands for SlotHands {
         self.site.consent(route, waited).await
     }
 
+    fn leave(&self, given: bool) -> watch::Receiver<bool> {
+        self.site.leave(given)
+    }
+
     async fn report(&self, report: &Report) -> bool {
         self.telemetry.report(&self.name, report).await
     }

@@ -78,6 +78,12 @@ impl Site {
         decide(&self.config, &self.facts().await, route, waited)
     }
 
+    /// The leave of an update that gets ready: what the site has answered last, and none while people hold the
+    /// slot back.
+    pub fn leave(&self, given: bool) -> watch::Receiver<bool> {
+        self.holds.leave(&self.slot, given)
+    }
+
     /// Why the route may not be changed now; empty if it may. Looks as [`Site::consent`] does.
     pub async fn reasons(&self) -> Vec<String> {
         let facts = self.facts().await;

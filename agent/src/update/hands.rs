@@ -97,6 +97,9 @@ pub trait Hands: Send + Sync + 'static {
     /// Whether the route may be changed now, as far as the site says, for an update that it has held
     /// back for so long already, in running time.
     fn consent(&self, route: Route, waited: Duration) -> impl Future<Output = Consent> + Send;
+    /// The leave of what gets ready to take the route, now that the site has answered whether it may. It is
+    /// none as long as a person holds the slot back, from before he is told that he does.
+    fn leave(&self, given: bool) -> watch::Receiver<bool>;
     /// Has a report in the telemetry's hands, on disk; false if it is not.
     fn report(&self, report: &Report) -> impl Future<Output = bool> + Send;
 }

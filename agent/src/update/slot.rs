@@ -477,7 +477,8 @@ impl<H: Hands> SlotDriver<H> {
             return withheld;
         }
         let hands = self.hands.clone();
-        let (tell, may) = watch::channel(true);
+        let asks = self.state.about_to_take_route().is_some();
+        let may = if asks { hands.leave(true) } else { watch::channel(true).1 };
         let mut placing = pin!(hands.place(staged, may));
         let mut is_news = false;
         let placed = loop {
@@ -485,7 +486,7 @@ impl<H: Hands> SlotDriver<H> {
                 placed = &mut placing => break placed,
                 () = sleep(ASK_AGAIN_EVERY), if !is_news => {
                     withheld = self.ask_again().await;
-                    tell.send_replace(withheld.is_none());
+                    hands.leave(withheld.is_none());
                     is_news = !self.orders.is_empty() || self.policy_changed().is_some();
                     if is_news {
                         hands.give_up().await;

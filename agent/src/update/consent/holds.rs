@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
@@ -81,8 +82,10 @@ pub type Tell = Arc<dyn Fn(&SlotName, Option<&Hold>, &str) + Send + Sync>;
 #[derive(Clone)]
 pub struct Holds {
     database: Arc<Database>,
-    slots: Arc<BTreeSet<SlotName>>,
     held: Arc<Mutex<BTreeMap<SlotName, Hold>>>,
+    /// Of each slot that there is, whether what gets ready may take its route. Only set while
+    /// [`Holds::held`] is taken.
+    leaves: Arc<BTreeMap<SlotName, watch::Sender<bool>>>,
     /// Taken by who changes what is written, one after the other. Never while [`Holds::held`] is: a
     /// disk that hangs must not stop those who only ask. In it are the slots whose holds have ended, which
     /// the disk has not taken yet: a start would hold them back again.
@@ -123,8 +126,9 @@ impl Holds {
                 held.insert(slot.clone(), hold);
             }
         }
-        let (slots, held, writing) = (Arc::new(slots), Arc::new(Mutex::new(held)), Arc::default());
-        Ok(Holds { database, slots, held, writing, tell })
+        let leaves = slots.into_iter().map(|slot| (slot, watch::Sender::new(false))).collect();
+        let (held, leaves) = (Arc::new(Mutex::new(held)), Arc::new(leaves));
+        Ok(Holds { database, held, leaves, writing: Arc::default(), tell })
     }
 
     /// What holds the updates of a slot back.
@@ -132,8 +136,17 @@ impl Holds {
         self.lock().get(slot).cloned()
     }
 
+    /// The leave of what gets ready to take the route of a slot, now that the site has answered whether it
+    /// may. It ends in the moment in which a hold begins, and only a later answer gives it again.
+    pub fn leave(&self, slot: &SlotName, given: bool) -> watch::Receiver<bool> {
+        let held = self.lock();
+        let Some(leave) = self.leaves.get(slot) else { return watch::channel(false).1 };
+        leave.send_replace(given && !held.contains_key(slot));
+        leave.subscribe()
+    }
+
     /// Holds the updates of a slot back for the user `by`, in place of an earlier hold. On disk when it
-    /// returns.
+    /// returns, and nothing that it binds takes the route from then on.
     ///
     /// # Errors
     /// [`HoldError`]; the earlier hold then stays.
@@ -144,9 +157,7 @@ impl Holds {
         reason: &str,
         minutes: Option<u64>,
     ) -> Result<Hold, HoldError> {
-        if !self.slots.contains(slot) {
-            return Err(HoldError::Slot(slot.clone()));
-        }
+        let leave = self.leaves.get(slot).ok_or_else(|| HoldError::Slot(slot.clone()))?;
         let reason: String = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         let reason = reason.trim().to_owned();
         if !(1..=REASON_BYTES_MAX).contains(&reason.len()) {
@@ -159,8 +170,10 @@ impl Holds {
         let hold = Hold { reason, by, minutes, seconds_left };
         let writing = self.writing();
         self.write(slot, Some(&hold))?;
-        self.lock().insert(slot.clone(), hold.clone());
-        drop(writing);
+        let mut held = self.lock();
+        held.insert(slot.clone(), hold.clone());
+        leave.send_replace(false);
+        drop((held, writing));
         self.copy();
         (self.tell)(slot, Some(&hold), &hold.told());
         Ok(hold)
@@ -315,6 +328,22 @@ mod tests {
             *told_later.lock().unwrap(),
             ["line false released by hand (otto): changing the belt"]
         );
+    }
+
+    #[test]
+    fn from_the_moment_in_which_somebody_holds_a_slot_back_nothing_has_leave_to_take_its_route() {
+        let (holds, _) = open(&in_memory());
+        let leave = holds.leave(&slot(), true);
+        assert!(*leave.borrow());
+        holds.hold(&slot(), "anna", "surgery", None).unwrap();
+        assert!(!*leave.borrow());
+        // The site was asked before that, and its answer comes after it.
+        assert!(!*holds.leave(&slot(), true).borrow());
+        holds.release(&slot(), "anna").unwrap();
+        assert!(!*leave.borrow(), "the site may have something against it by now");
+        assert!(!*holds.leave(&slot(), false).borrow());
+        assert!(*holds.leave(&slot(), true).borrow() && *leave.borrow());
+        assert!(!*holds.leave(&"other".parse().unwrap(), true).borrow());
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub(super) struct Play {
     pub(super) compared: ShadowObservation,
     /// Why the route may not be changed now, and whether that is overdue.
     pub(super) withheld: Option<(String, bool)>,
+    /// The leave of what gets ready.
+    pub(super) leave: watch::Sender<bool>,
     /// How often an update was let go, and how often it was not.
     pub(super) consents: u32,
     pub(super) refusals: u32,
@@ -76,6 +78,13 @@ impl Played {
 
     pub(super) fn compare(&self, frames: u64, agreed: u64) {
         self.lock().compared = ShadowObservation { frames, agreed, ..ShadowObservation::default() };
+    }
+
+    /// A person holds the slot back, and has been told so.
+    pub(super) fn hold(&self, reason: &str) {
+        let mut play = self.lock();
+        play.withheld = Some((reason.into(), false));
+        play.leave.send_replace(false);
     }
 
     pub(super) fn asked(&self, asked: &str) -> usize {
@@ -172,6 +181,12 @@ impl Hands for Played {
                 Consent::Given
             }
         }
+    }
+
+    fn leave(&self, given: bool) -> watch::Receiver<bool> {
+        let play = self.lock();
+        play.leave.send_replace(given && play.withheld.is_none());
+        play.leave.subscribe()
     }
 
     async fn report(&self, report: &Report) -> bool {

@@ -48,6 +48,22 @@ async fn what_gets_ready_takes_the_route_only_when_the_site_says_nothing_against
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_person_holds_back_does_not_take_the_route_in_the_moment_after_he_was_told_so() {
+    let bench = Bench::new();
+    let (slot, [_, second]) = on_the_first(&bench, bench.drive("a"), ["1", "2"]).await;
+    slot.played.lock().slow = vec!["swap echo v2".into()];
+    slot.assign(&second, 2, 0).await;
+    slot.until("its worker loads", |state, _| is_on_trial(state)).await;
+    slot.played.hold("surgery");
+    // Its worker is warm just then, and nobody has asked the site since.
+    slot.played.lock().slow.clear();
+    slot.until("it is asked twice", |_, play| play.refusals > 1).await;
+    assert_eq!(slot.played.asked("swap echo v2"), 0);
+    slot.played.lock().withheld = None;
+    slot.commits("echo v2").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_said_of_a_slot_is_heard_while_a_candidate_gets_ready() {
     let bench = Bench::new();
     let (signs, site) = watch::channel(SitePolicy::default());
