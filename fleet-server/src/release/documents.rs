@@ -246,6 +246,7 @@ impl SignedDocuments {
     /// Refuses files that are too large, are not here, or are not the role's: what it lists its token reads
     /// afterwards, and a digest alone gives it nobody else's. The administrator brings files for a role, yet
     /// nothing that is part of a bundle; that another role has signed the same file, as sites may, is no matter.
+    /// What its list names already it reads already: whoever makes that a part of a bundle hinders nobody.
     async fn check_files(
         &self,
         by: &Publisher,
@@ -259,6 +260,10 @@ impl SignedDocuments {
             Publisher::Administrator => None,
             Publisher::Role(holder) => Some(self.own(holder, role.as_str()).await?),
         };
+        let signed = self.signed(role).await?;
+        let is_signed = |digest: &Digest| {
+            signed.iter().flat_map(|signed| signed.files().values()).any(|(held, _)| held == digest)
+        };
         for (path, (digest, bytes)) in targets.files() {
             if *bytes > FILE_BYTES_MAX {
                 let problem = format!("{path} has {bytes} bytes, {FILE_BYTES_MAX} are allowed");
@@ -266,6 +271,7 @@ impl SignedDocuments {
             }
             let is_his = match &own {
                 Some(own) => own.contains(digest),
+                None if is_signed(digest) => true,
                 None if self.artifacts.is_of_an_artifact(digest).await? => {
                     return Err(Error::Refused(format!(
                         "{path}: {digest} is part of a bundle, and no file of {role}"

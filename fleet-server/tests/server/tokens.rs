@@ -512,14 +512,14 @@ fn a_list_or_tag_that_the_administrator_brings_for_a_vendor_opens_nothing_of_oth
         assert!(refused.contains(&words), "{refused}");
         closed();
     }
-    let files = |bytes: &[u8]| {
+    let files = |version, bytes: &[u8]| {
         let named = (Digest::of(bytes), bytes.len() as u64);
         let files = BTreeMap::from([("site/acme/note.txt".to_owned(), named)]);
-        let spec = TargetsSpec { version: 9, expires: in_a_year(), files, delegations: Vec::new() };
+        let spec = TargetsSpec { version, expires: in_a_year(), files, delegations: Vec::new() };
         sign_targets(&spec, &[&scene.vendor])
     };
     for bytes in ours.iter().flat_map(|one| [&one.manifest, &one.blobs[0]]) {
-        let refused = put(&files(bytes)).error(422);
+        let refused = put(&files(9, bytes)).error(422);
         assert!(refused.contains("part of a bundle"), "{refused}");
     }
     for one in ours {
@@ -535,9 +535,17 @@ fn a_list_or_tag_that_the_administrator_brings_for_a_vendor_opens_nothing_of_oth
     assert_eq!(scene.ask("GET", &blob, b"").body, his.blobs[1]);
     let upload = format!("/v2/acme/blobs/uploads/?digest={}", Digest::of(b"note"));
     assert_eq!(scene.server.ask("POST", &upload, As::Administrator, b"note").status, 201);
-    assert_eq!(put(&files(b"note")).status, 200);
+    assert_eq!(put(&files(9, b"note")).status, 200);
     let note = format!("/v2/acme/blobs/{}", Digest::of(b"note"));
     assert_eq!(scene.ask("GET", &note, b"").body, b"note");
+    // Whoever makes the same bytes a part of a bundle afterwards keeps nobody from signing his list anew.
+    let mut part: OciManifest = serde_json::from_slice(&his.manifest).unwrap();
+    (part.layers[0].digest, part.layers[0].size) = (Digest::of(b"note"), 4);
+    let part = serde_json::to_vec(&part).unwrap();
+    let path = format!("/v2/pump/manifests/{}", Digest::of(&part));
+    let kind = [("content-type", MANIFEST_TYPE)];
+    assert_eq!(scene.server.ask_with("PUT", &path, As::Administrator, &kind, &part).status, 201);
+    assert_eq!(put(&files(10, b"note")).status, 200);
     closed();
     // Which versions there are of a bundle is told to nobody but the administrator.
     assert_eq!(scene.ask("GET", "/v2/pump/tags/list", b"").status, 403);
