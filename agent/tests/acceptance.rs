@@ -292,6 +292,19 @@ fn a_list_that_is_announced_and_withheld_takes_nothing_back() {
 }
 
 #[test]
+fn a_list_that_is_gone_from_the_shelf_takes_nothing_back() {
+    let vendor = Vendor::new();
+    let (device, folder) = accepted(&vendor);
+    let kept = journal(&folder);
+    kept.accept(&kept.accepted().unwrap(), &[], &["targets.json"]).unwrap();
+    assert!(!kept.shelf().unwrap().contains(&"targets.json".to_owned()));
+    drop(kept);
+    let mut acceptance = restore(&device, &folder);
+    acceptance.take_back().unwrap();
+    assert_eq!((acceptance.targets().len(), acceptance.withdrawn().len()), (1, 0));
+}
+
+#[test]
 fn what_was_withdrawn_is_remembered_until_its_slot_has_something_again() {
     let (vendor, bundle) = (Vendor::new(), echo("1", ""));
     let (device, folder) = accepted(&vendor);
@@ -402,6 +415,45 @@ fn a_state_folder_that_was_copied_to_another_device_is_refused() {
     assert!(matches!(refused, RestoreError::OtherDevice { .. }), "{refused}");
     let said = refused.to_string();
     assert!(said.contains("line-3") && said.contains("line-4"), "{said}");
+}
+
+#[test]
+fn a_list_that_came_before_anything_else_belongs_to_this_device_alone() {
+    let (vendor, bundle) = (Vendor::new(), echo("1", ""));
+    let (_folder, device) = device(&vendor);
+    let folder = tempfile::tempdir().unwrap();
+    let mut acceptance = restore(&device, &folder);
+    let papers = vendor.papers(std::slice::from_ref(&bundle), &bundle, 1, "line-4");
+    refused(&mut acceptance, &documents(papers, &[]));
+    assert_eq!(acceptance.versions().borrow().releases, 1, "the list was taken");
+    drop(acceptance);
+    let other = fleet::Device { id: "line-4".parse().unwrap(), ..device };
+    let said = Acceptance::restore(&other, journal(&folder)).err().unwrap();
+    assert!(matches!(said, RestoreError::OtherDevice { .. }), "{said}");
+}
+
+#[test]
+fn what_is_only_older_is_told_from_what_is_wrong() {
+    let (vendor, bundle) = (Vendor::new(), echo("1", ""));
+    let (device, folder) = accepted(&vendor);
+    let first = vendor.list(std::slice::from_ref(&bundle));
+    let second = next_list(&vendor, &first, "2");
+    let with = |list: &[u8], assignment: Vec<u8>| Documents {
+        metadata: vendor.metadata(list, &[]),
+        assignment,
+        files: Vec::new(),
+    };
+    let assignment = |version| vendor.assignment(&bundle, version, "line-3", in_days(30));
+    let mut acceptance = restore(&device, &folder);
+    accept(&mut acceptance, &with(&second, assignment(2)));
+    let mut is_older =
+        |documents: Documents| acceptance.verify(&documents, now_ms()).err().unwrap().is_older();
+    assert!(is_older(with(&second, assignment(1))), "an older assignment");
+    assert!(is_older(with(&first, assignment(3))), "an older list");
+    assert!(!is_older(with(&second, b"{}".to_vec())), "no assignment");
+    let mut forged = with(&second, assignment(3));
+    forged.metadata.retain(|(name, _)| !name.ends_with("snapshot.json"));
+    assert!(!is_older(forged), "a snapshot that is missing");
 }
 
 #[test]
@@ -897,6 +949,21 @@ fn an_older_policy_does_not_come_back_under_a_new_online_key_and_a_new_site_key_
     (mill.list, mill.key) = (list.sign(in_days(200), &[&mill.vendor.releaser]), own);
     accept(&mut acceptance, &mill.documents(4, Some(mill.policy(1, 50, &mill.key))));
     assert_eq!((frames(&acceptance), acceptance.policy_trouble()), (Some(50), None));
+}
+
+#[test]
+fn what_a_site_has_signed_is_taken_again_under_a_new_online_key() {
+    let mut mill = Mill::new();
+    let mut acceptance = mill.restore();
+    accept(&mut acceptance, &mill.documents(1, Some(mill.policy(2, 500, &mill.key))));
+    let online = key();
+    let root =
+        root_with(2, &mill.vendor, &mill.vendor.releaser, &mill.vendor.director, online.public());
+    mill.vendor = Vendor { online, ..mill.vendor };
+    let mut again = mill.documents(2, Some(mill.policy(2, 500, &mill.key)));
+    again.metadata.push(("2.root.json".to_owned(), root));
+    accept(&mut acceptance, &again);
+    assert_eq!((frames(&acceptance), acceptance.policy_trouble()), (Some(500), None));
 }
 
 #[test]

@@ -43,11 +43,8 @@ impl Acceptance {
         match find_policy(site, held, repository, files, now) {
             Ok(Some((digest, policy))) => {
                 let rules = SiteRules { site: site.clone(), digest, policy };
-                let accepted = Accepted {
-                    owner: Some(self.owner.clone()),
-                    site: Some(rules),
-                    ..self.accepted.clone()
-                };
+                // Whose journal this is was written with the list of releases.
+                let accepted = Accepted { site: Some(rules), ..self.accepted.clone() };
                 self.write(self.root.clone(), accepted, &[], &[])?;
                 self.tell_policy();
                 self.policy_trouble = None;
