@@ -189,7 +189,7 @@ impl Repository {
     /// As for [`Repository::renew`].
     pub async fn renew_after(&self, told: u64, now: OffsetDateTime) -> Result<(), Error> {
         let Some(newest) = self.kept.newest(Kind::Timestamp).await? else { return Ok(()) };
-        let is_behind = from_row(newest.version) < told && told < seconds(now);
+        let is_behind = from_row(newest.version) < told && told < milliseconds(now);
         if !is_behind || now < taken_at(&newest) + ANEW_EVERY {
             return Ok(());
         }
@@ -306,15 +306,16 @@ impl Repository {
     }
 }
 
-/// The version after `last`, or the clock's seconds where those are more: a server that was restored
-/// from a copy must not give versions again that devices have seen already.
+/// The version after `last`, or the clock's milliseconds where those are more: a server that was restored
+/// from a copy must not give versions again that devices have seen already. Seconds would not do: of what
+/// is signed twice in one, the second would be ahead of the clock, and of what a copy of it signs next.
 fn next_version(last: u64, now: OffsetDateTime) -> u64 {
-    last.saturating_add(1).max(seconds(now)).min(VERSION_MAX)
+    last.saturating_add(1).max(milliseconds(now)).min(VERSION_MAX)
 }
 
-/// Seconds since 1970.
-fn seconds(now: OffsetDateTime) -> u64 {
-    u64::try_from(now.unix_timestamp()).unwrap_or(0)
+/// Milliseconds since 1970.
+fn milliseconds(now: OffsetDateTime) -> u64 {
+    u64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -405,27 +406,30 @@ mod tests {
         let version = async |now| repository.timestamp_version(now).await.unwrap();
         let (first, now) = (version(then).await, then + Duration::days(2));
         // Nobody who says less or the same, nor what never was signed, brings a new one about.
-        for told in [0, first, seconds(now), seconds(now) + 1, VERSION_MAX, u64::MAX] {
+        for told in [0, first, milliseconds(now), milliseconds(now) + 1, VERSION_MAX, u64::MAX] {
             repository.renew_after(told, now).await.unwrap();
             assert_eq!(version(now).await, first, "{told}");
         }
         repository.renew_after(first + 1, now).await.unwrap();
-        assert_eq!(version(now).await, seconds(now));
+        assert_eq!(version(now).await, milliseconds(now));
         // Once is enough: all devices are sent it.
         let soon = now + Duration::minutes(59);
-        repository.renew_after(seconds(now) + 1, soon).await.unwrap();
-        assert_eq!(version(soon).await, seconds(now));
+        repository.renew_after(milliseconds(now) + 1, soon).await.unwrap();
+        assert_eq!(version(soon).await, milliseconds(now));
         let later = now + Duration::hours(2);
-        repository.renew_after(seconds(now) + 1, later).await.unwrap();
-        assert_eq!(version(later).await, seconds(later));
+        repository.renew_after(milliseconds(now) + 1, later).await.unwrap();
+        assert_eq!(version(later).await, milliseconds(later));
     }
 
     #[test]
     fn versions_rise_and_a_server_that_forgot_some_does_not_give_them_again() {
         let now = datetime!(2026-11-24 12:00 UTC);
-        let clock = 1_795_521_600;
+        let clock = 1_795_521_600_000;
         assert_eq!(next_version(0, now), clock);
         assert_eq!(next_version(clock, now), clock + 1);
+        // A copy that was made before both: what it signs in the same second is still newer.
+        let twice = next_version(next_version(0, now), now);
+        assert!(next_version(0, now + Duration::milliseconds(400)) > twice);
         assert_eq!(next_version(clock + 9, OffsetDateTime::UNIX_EPOCH), clock + 10);
     }
 }
