@@ -835,6 +835,13 @@ impl Mill {
         sign_targets(&spec, &[signer])
     }
 
+    /// The root that names a new online key, with which the server signs from now on.
+    fn replace_online_key(&mut self) -> Vec<u8> {
+        let vendor = &mut self.vendor;
+        vendor.online = key();
+        root_with(2, vendor, &vendor.releaser, &vendor.director, vendor.online.public())
+    }
+
     /// Documents with this assignment, and what is said of the site.
     fn documents(&self, version: u64, said: Option<(Vec<u8>, Vec<u8>)>) -> Documents {
         let (policy, signed) = said.unzip();
@@ -920,10 +927,7 @@ fn an_older_policy_does_not_come_back_under_a_new_online_key_and_a_new_site_key_
     let mut acceptance = mill.restore();
     accept(&mut acceptance, &mill.documents(1, Some(mill.policy(2, 500, &mill.key))));
     // Who holds the new key begins anew with the snapshot. What the site has signed since still holds.
-    let online = key();
-    let root =
-        root_with(2, &mill.vendor, &mill.vendor.releaser, &mill.vendor.director, online.public());
-    mill.vendor = Vendor { online, ..mill.vendor };
+    let root = mill.replace_online_key();
     for assignment in [2, 3] {
         let mut old = mill.documents(assignment, Some(mill.policy(1, 5, &mill.key)));
         old.metadata.push(("2.root.json".to_owned(), root.clone()));
@@ -956,10 +960,7 @@ fn what_a_site_has_signed_is_taken_again_under_a_new_online_key() {
     let mut mill = Mill::new();
     let mut acceptance = mill.restore();
     accept(&mut acceptance, &mill.documents(1, Some(mill.policy(2, 500, &mill.key))));
-    let online = key();
-    let root =
-        root_with(2, &mill.vendor, &mill.vendor.releaser, &mill.vendor.director, online.public());
-    mill.vendor = Vendor { online, ..mill.vendor };
+    let root = mill.replace_online_key();
     let mut again = mill.documents(2, Some(mill.policy(2, 500, &mill.key)));
     again.metadata.push(("2.root.json".to_owned(), root));
     accept(&mut acceptance, &again);

@@ -273,16 +273,16 @@ impl Device {
         self.tell()
     }
 
-    /// What is said with a newer version than anything of the kind before counts once.
-    fn try_again(&mut self, release: Digest, since: u64) -> Kept {
-        let is_new = since > self.heard.0;
-        self.heard.0 = self.heard.0.max(since);
+    /// What is said with a later number than anything of the kind before counts once.
+    fn try_again(&mut self, release: Digest, wish: u64) -> Kept {
+        let is_new = wish > self.heard.0;
+        self.heard.0 = self.heard.0.max(wish);
         if is_new {
             self.given_up.remove(&release);
             self.deaths.remove(&release);
         }
         self.asked = is_new.then_some(release);
-        self.feed(Event::TryAgain { release, wish: since }, 0)
+        self.feed(Event::TryAgain { release, wish }, 0)
     }
 
     fn unassign(&mut self) -> Kept {
