@@ -14,7 +14,7 @@ use lineside_trust::{
     sign_timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use time::{Duration, OffsetDateTime};
 
 /// How long snapshot and timestamp are good. A file that was carried to a device by hand brings them
@@ -22,7 +22,7 @@ use time::{Duration, OffsetDateTime};
 const VALID: Duration = Duration::days(14);
 /// They are signed anew with less time left, so that who asks has a week at least.
 const RENEW: Duration = Duration::days(7);
-/// How soon after they were signed they are signed anew because of what a device says.
+/// How soon after they were signed anew because of what a device says that is done again.
 const ANEW_EVERY: Duration = Duration::hours(1);
 /// How long a timestamp that was found to hold is not looked at again, if nothing new is signed.
 const LOOKED_EVERY: Duration = Duration::minutes(1);
@@ -37,6 +37,9 @@ pub(crate) struct Repository {
     /// Version of the timestamp that holds, as it was found last: it is not looked at anew for each device
     /// that reports and each that is sent something.
     fresh: Memo<u64>,
+    /// When they were last signed anew because of what a device said, since this server started: one that
+    /// was just restored has to follow the first that knows more.
+    followed: Arc<Mutex<Option<OffsetDateTime>>>,
 }
 
 /// A document to be put in place.
@@ -49,7 +52,8 @@ struct New {
 impl Repository {
     /// The repository of the documents in `store`.
     pub fn new(store: Arc<Store>, keys: Arc<ServerKeys>, clock: Arc<Clock>) -> Repository {
-        Repository { kept: Kept::new(store.clone()), store, keys, clock, fresh: Memo::default() }
+        let kept = Kept::new(store.clone());
+        Repository { kept, store, keys, clock, fresh: Memo::default(), followed: Arc::default() }
     }
 
     /// A document by its name in a repository with consistent snapshots: `timestamp.json`,
@@ -183,17 +187,21 @@ impl Repository {
     /// Signs snapshot and timestamp anew where a device has seen a newer timestamp than is here, as after
     /// this server was restored from a copy: it would follow none of these. Versions follow the clock, so
     /// one that lies ahead of it was never signed here. All devices are sent what is signed anew, so
-    /// nobody brings it about more often than so.
+    /// nobody brings it about more often than once an hour.
     ///
     /// # Errors
     /// As for [`Repository::renew`].
     pub async fn renew_after(&self, told: u64, now: OffsetDateTime) -> Result<(), Error> {
         let Some(newest) = self.kept.newest(Kind::Timestamp).await? else { return Ok(()) };
         let is_behind = from_row(newest.version) < told && told < milliseconds(now);
-        if !is_behind || now < taken_at(&newest) + ANEW_EVERY {
+        let followed = || self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_early = followed().is_some_and(|last| (now - last).abs() < ANEW_EVERY);
+        if !is_behind || is_early {
             return Ok(());
         }
-        self.renew_from(told.saturating_add(1), now).await
+        self.renew_from(told.saturating_add(1), now).await?;
+        *followed() = Some(now);
+        Ok(())
     }
 
     /// As [`Repository::renew`]; documents below the version `lowest` do not hold.
@@ -404,7 +412,8 @@ mod tests {
         let then = datetime!(2026-11-24 12:00 UTC);
         let repository = repository(&folder, then).await;
         let version = async |now| repository.timestamp_version(now).await.unwrap();
-        let (first, now) = (version(then).await, then + Duration::days(2));
+        // However soon after that was signed which is in the copy.
+        let (first, now) = (version(then).await, then + Duration::minutes(2));
         // Nobody who says less or the same, nor what never was signed, brings a new one about.
         for told in [0, first, milliseconds(now), milliseconds(now) + 1, VERSION_MAX, u64::MAX] {
             repository.renew_after(told, now).await.unwrap();
