@@ -214,8 +214,8 @@ mod tests {
         ShadowObservation {
             frames: 100,
             agreed: 100,
-            latency_ms_p95: Some(3.0),
-            active_latency_ms_p95: Some(2.0),
+            latency_ms_p95: Some(5.0),
+            active_latency_ms_p95: Some(3.0),
             ..ShadowObservation::default()
         }
     }
@@ -245,10 +245,10 @@ mod tests {
             said(ShadowObservation { errors: 3, ..fine() }),
             "share of errors 0.030 is above 0.020 over 100 frames"
         );
-        assert_eq!(said(ShadowObservation { latency_ms_p95: Some(4.0), ..fine() }), "Passed");
+        assert_eq!(said(ShadowObservation { latency_ms_p95: Some(6.0), ..fine() }), "Passed");
         assert_eq!(
-            said(ShadowObservation { latency_ms_p95: Some(4.01), ..fine() }),
-            "95th percentile of latency 4.0 ms is more than 2.0 times the active release's 2.0 ms \
+            said(ShadowObservation { latency_ms_p95: Some(6.01), ..fine() }),
+            "95th percentile of latency 6.0 ms is more than 2.0 times the active release's 3.0 ms \
              over 100 frames"
         );
         assert_eq!(said(ShadowObservation { crashes: 1, ..fine() }), "Passed");
@@ -408,7 +408,7 @@ mod tests {
         };
         let both = before.and(&later);
         assert_eq!((both.frames, both.agreed, both.crashes, both.gaps), (110, 109, 1, 3));
-        assert_eq!((both.latency_ms_p95, both.active_latency_ms_p95), (Some(3.0), Some(2.0)));
+        assert_eq!((both.latency_ms_p95, both.active_latency_ms_p95), (Some(5.0), Some(3.0)));
         assert_eq!(both.ran, Duration::from_secs(7));
         assert_eq!((&both.values, &both.active_values), (&of(&[1.0, 3.0]), &of(&[2.0, 4.0, 4.0])));
         let score = both.outputs["score"];

@@ -288,13 +288,9 @@ impl SlotState {
     }
 
     /// A person wants `release` tried again, by the wish of this number. What was given up after that stays
-    /// so, however often it is repeated. Who approved it before did not know what would come of it.
+    /// so, however often it is repeated.
     pub(crate) fn try_again(&mut self, release: &Digest, wish: u64) {
-        let given_up = self.blocked.get(release).filter(|blocked| blocked.again != wish);
-        if given_up.is_some() {
-            self.blocked.remove(release);
-            self.approved = self.approved.filter(|approved| approved != release);
-        }
+        self.blocked.retain(|digest, blocked| digest != release || blocked.again == wish);
         self.again = wish;
     }
 

@@ -1,6 +1,6 @@
 //! Candidates that wait until people let them take the route.
 
-use crate::telling::{note, play, replay};
+use crate::telling::{note, play, replay, target};
 use lineside_update::Phase;
 
 #[test]
@@ -115,10 +115,13 @@ fn what_nobody_wants_any_more_is_left_wherever_it_is_and_may_come_again() {
         "{stands_in}"
     );
     // An approval does not survive it, and another release is none of its business.
-    let again = "approve B | withdrawn B | assign B | downloaded B | staged B ask | withdrawn C";
-    assert!(
-        replay(&format!("install A | assign B | {again}")).ends_with("A/- held B         []\n")
-    );
+    let ready = "downloaded B | staged B ask";
+    let again = format!("approve B | withdrawn B | assign B | {ready} | withdrawn C | consent B");
+    let other = format!("approve B | withdrawn C | {ready} | withdrawn C | consent B");
+    for (story, waits) in [(again, true), (other, false)] {
+        let told = replay(&format!("install A | assign B | {story}"));
+        assert_eq!(told.ends_with("consent B      A/- held B         []\n"), waits, "{told}");
+    }
 }
 
 #[test]
@@ -148,6 +151,10 @@ fn what_was_committed_goes_on_running_when_nobody_wants_it_and_says_so() {
     }
     // People have signed a list that names it again.
     assert_eq!(note("install A | install B | disowned B A | disowned"), "");
+    // Nothing is known any more of what the slot has let go.
+    let (state, _) = play("install A | install B | disowned B A | install C");
+    let disowned = |word| state.disowned(&target(word).release.digest);
+    assert_eq!((disowned("A"), disowned("B").is_some()), (None, true));
 }
 
 #[test]
@@ -200,6 +207,17 @@ fn an_approval_holds_for_one_release_until_another_is_assigned() {
     staged B ask   A/- held B         [Staged Held EndShadow]
     consent B      A/- held B         []
     ");
+    // It ends with a release that is given up, and with no other; who approves what his device was too
+    // small for has it once it fits.
+    let ready = "downloaded B | staged B ask | consent B";
+    for (story, waits) in [
+        (format!("approve B | downloaded B | refused B | again B 4 | assign B | {ready}"), true),
+        (format!("unfit B | approve B | again B 4 | assign B | {ready}"), false),
+        (format!("assign C | approve B | downloaded C | refused C | assign B | {ready}"), false),
+    ] {
+        let told = replay(&format!("install A | assign B | {story}"));
+        assert_eq!(told.ends_with("A/- held B         []\n"), waits, "{told}");
+    }
 }
 
 #[test]

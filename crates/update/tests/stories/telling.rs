@@ -5,14 +5,15 @@ use lineside_rules::{Breach, Decide, ShadowLimits, ShadowObservation, Tolerance,
 use lineside_update::{Effect, Event, Installed, Phase, SlotState, Tally, Target, step};
 use std::time::Duration;
 
-/// Release `B` is number 2 of bundle `pump`; `B2` says the same with floor 2.
+/// Release `B` is number 2 of bundle `pump`, `fan/B` of another; `B2` says the same with floor 2.
 pub fn target(word: &str) -> Target {
+    let (bundle, word) = word.split_once('/').unwrap_or(("pump", word));
     let (letter, floor) = word.split_at(1);
     let number = u64::from(letter.as_bytes()[0] - b'A') + 1;
     let release = ReleaseId {
-        name: "pump".parse().unwrap(),
+        name: bundle.parse().unwrap(),
         version: letter.parse().unwrap(),
-        digest: Digest::of(letter.as_bytes()),
+        digest: Digest::of(format!("{bundle}/{letter}").as_bytes()),
         size: 1,
     };
     Target { release, number, floor: floor.parse().unwrap_or(0) }

@@ -1,7 +1,7 @@
 //! Updates that go well and updates that do not.
 
 use crate::telling::{effect, floor, note, play, replay, target};
-use lineside_update::{Event, SlotState, step};
+use lineside_update::{BUNDLES_MAX, Event, SlotState, step};
 use std::time::Duration;
 
 #[test]
@@ -512,6 +512,23 @@ fn a_floor_that_was_signed_binds_every_assignment_from_the_commit_of_its_release
         note("install C3 | install D | assign B"),
         "pump B: refused: number 2 is below the floor 3 that was signed for pump"
     );
+}
+
+#[test]
+fn what_is_refused_unseen_keeps_what_it_has_proven_and_what_fails_loses_it() {
+    let has_proven = |story: &str| play(story).0.has_proven(&target("A").release.digest);
+    assert!(has_proven("install A | install B2 | assign A"));
+    let again = "assign A | downloaded A | staged A | consent A";
+    assert!(!has_proven(&format!("install A | install B | {again} | failed A")));
+}
+
+#[test]
+fn a_slot_takes_a_limited_number_of_different_bundles() {
+    let all: Vec<String> = (0..BUNDLES_MAX).map(|n| format!("install b{n}/A")).collect();
+    let told = replay(&format!("{} | assign b0/B | assign fan/A", all.join(" | ")));
+    let end: Vec<&str> = told.lines().skip(BUNDLES_MAX).collect();
+    assert!(end[0].ends_with("downloading B  [Assigned Download(B)]"), "{end:?}");
+    assert!(end[1].ends_with("idle           [Cancelled Collect Refused]"), "{end:?}");
 }
 
 #[test]
