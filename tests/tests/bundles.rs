@@ -115,7 +115,7 @@ fn what_is_missing_or_misspelt_is_named() {
 }
 
 #[test]
-fn an_operator_that_the_engine_lacks_is_named_with_its_stage_and_file() {
+fn operators_that_no_engine_has_are_named_with_stage_and_file() {
     let folder = turbine_to_change();
     let model = std::fs::read(turbine().join("models/turbine-v1.onnx")).unwrap();
     let changed = lineside_tests::with_unknown_operators(&model);
@@ -124,11 +124,11 @@ fn an_operator_that_the_engine_lacks_is_named_with_its_stage_and_file() {
     build(folder.path(), &BUILT_PLUGIN, &file);
     let output = lineside(&["bundle", "check", text(&file)]);
     assert_eq!(output.status.code(), Some(1));
-    assert_eq!(
-        complaint(&output),
-        "lineside: turbine v1 does not pass: the bundle cannot run here: \
-         stage judge: models/turbine-v1.onnx: the engine lacks operator Gemx, Tanx"
-    );
+    let wanted = "lineside: turbine v1 does not pass: the bundle cannot run here: \
+                  stage judge: models/turbine-v1.onnx: no engine here runs it: \
+                  tract lacks Gemx, lacks Tanx";
+    let said = complaint(&output);
+    assert!(said.starts_with(wanted), "{said}");
 }
 
 #[test]
@@ -265,7 +265,7 @@ fn shapes_that_do_not_fit_are_refused_by_stage_and_input() {
     for (changes, words) in [
         (
             vec!["stages.window.rows=5", "stages.window.stride=5"],
-            "stage judge: input window takes f32 [1, 6, 5], window is f32 [5, 5]",
+            "input window is f32 [1, 6, 5]: a tensor of the shape [5, 5] does not fit",
         ),
         (
             vec!["stages.alarm.input=judge.scor"],
@@ -273,7 +273,7 @@ fn shapes_that_do_not_fit_are_refused_by_stage_and_input() {
         ),
         (
             vec!["outputs.score.from=window"],
-            "output score: window is f32 [6, 5], one element is needed",
+            "output score: window is f32 [6, 5], one number is needed",
         ),
         (
             vec!["stages.lost.inputs.alarm=judge.score"],

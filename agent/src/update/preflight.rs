@@ -5,8 +5,8 @@
 //! whether its answers are right and fast enough, is for staging.
 
 use crate::update::blobs::RESERVE_BYTES;
-use lineside_bundle::{AgentVersion, Descriptor, Digest, Manifest, OciManifest};
-use lineside_runtime::Tract;
+use lineside_bundle::{AgentVersion, Descriptor, Digest, Manifest, OciManifest, Stage};
+use lineside_runtime::{EngineError, Engines, Operator, fit};
 use lineside_wire::name::SlotName;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,6 +37,8 @@ pub struct Facts {
     pub licences: BTreeSet<String>,
     /// What feeds each of its slots.
     pub slots: BTreeMap<SlotName, SourceFacts>,
+    /// The engine that its settings want for the models of a slot, where they say one.
+    pub engines: BTreeMap<SlotName, String>,
 }
 
 /// What is known of what feeds a slot.
@@ -75,15 +77,13 @@ pub enum Objection {
         /// This one.
         agent: AgentVersion,
     },
-    /// No engine here has all operators of a model.
-    #[error("{model} needs operator {}, which the engine {engine} does not have", list(.lacking))]
-    Operators {
+    /// No engine that may run a model has all of its operators.
+    #[error("{model}: {reason}")]
+    Engine {
         /// The model's path.
         model: String,
-        /// What is missing.
-        lacking: Vec<String>,
-        /// The engine.
-        engine: &'static str,
+        /// What each engine has against it.
+        reason: String,
     },
     /// Its worker asks for more than this device's settings give any.
     #[error("it needs {needed} MiB of memory, limits.worker_memory_mib_max gives {given} MiB")]
@@ -149,7 +149,7 @@ impl Objection {
             Objection::Slot { .. }
             | Objection::Platform { .. }
             | Objection::Agent { .. }
-            | Objection::Operators { .. }
+            | Objection::Engine { .. }
             | Objection::MemoryGiven { .. }
             | Objection::Memory { .. }
             | Objection::Licence { .. }
@@ -176,13 +176,7 @@ pub fn judge(
         }
     }
     objections.extend(judge_requires(manifest, facts));
-    for (model, used) in &manifest.operators {
-        let lacking: Vec<String> = Tract::lacking(used).into_iter().map(str::to_owned).collect();
-        if !lacking.is_empty() {
-            let (model, engine) = (model.clone(), Tract::NAME);
-            objections.push(Objection::Operators { model, lacking, engine });
-        }
-    }
+    objections.extend(judge_models(manifest, facts.engines.get(slot)));
     objections.extend(judge_memory(manifest, facts));
     objections.extend(judge_disk(oci, facts));
     objections
@@ -213,6 +207,31 @@ fn judge_requires(manifest: &Manifest, facts: &Facts) -> Vec<Objection> {
     }
     let missing = requires.licences.difference(&facts.licences);
     objections.extend(missing.map(|licence| Objection::Licence { licence: licence.clone() }));
+    objections
+}
+
+/// Judges models by what the worker goes by that would load them.
+fn judge_models(manifest: &Manifest, site: Option<&String>) -> Vec<Objection> {
+    let engines = Engines { site: site.cloned(), chosen: BTreeMap::new() };
+    let mut objections = Vec::new();
+    for (model, used) in &manifest.operators {
+        let used: Vec<Operator> = used.iter().map(|text| Operator::parse(text)).collect();
+        let described = manifest.bundle.stages.iter().filter_map(|(name, stage)| match stage {
+            Stage::Model { file, engine, .. } if file == model => Some((name, engine.as_deref())),
+            _ => None,
+        });
+        for (stage, described) in described {
+            let refused = match engines.of(stage, described) {
+                Ok(engines) => match fit(&engines, &used) {
+                    Ok(_) => continue,
+                    Err(refusal) => EngineError::Refused(refusal),
+                },
+                Err(unknown) => unknown,
+            };
+            let (model, reason) = (model.clone(), refused.to_string());
+            objections.push(Objection::Engine { model, reason });
+        }
+    }
     objections
 }
 
@@ -262,17 +281,25 @@ mod tests {
 
     /// A bundle with a plugin of 1000 bytes that nobody has, and `more` in its description.
     fn bundle(more: &str, operators: &[&str]) -> (OciManifest, Manifest) {
+        with_model(more, "", operators)
+    }
+
+    /// As [`bundle`], with more about its model, which is empty.
+    fn with_model(more: &str, engine: &str, operators: &[&str]) -> (OciManifest, Manifest) {
         let text = format!(
             "format = 1\nname = 'pump'\nversion = '1'\n{more}\n\
              [inputs.row]\nkey = 'pump'\ntime = 'time'\nfields = [{{ name = 'flow' }}]\n\
              [stages.window]\nkind = 'window'\ninput = 'row'\nrows = 1\nstride = 1\n\
+             [stages.judge]\nkind = 'model'\nfile = 'judge.onnx'\n{engine}\n\
+             inputs = {{ x = 'window' }}\n\
              [stages.double]\nkind = 'plugin'\nplugin = 'double'\ninputs = {{ x = 'window' }}\n\
              [outputs.y]\nfrom = 'double.y'\n"
         );
-        let path = "plugins/double.wasm".to_owned();
-        let files = BTreeMap::from([(path.clone(), vec![7; 1000])]);
+        let files =
+            [("plugins/double.wasm".to_owned(), vec![7; 1000]), ("judge.onnx".into(), vec![])];
+        let files = BTreeMap::from(files);
         let used = operators.iter().map(|name| (*name).to_owned()).collect();
-        let operators = BTreeMap::from([(path, used)]);
+        let operators = BTreeMap::from([("judge.onnx".to_owned(), used)]);
         let built = build_with_operators(BundleFile::parse(&text).unwrap(), files, operators);
         let built = built.unwrap();
         (OciManifest::parse(&built.oci_manifest).unwrap(), built.manifest)
@@ -300,6 +327,7 @@ mod tests {
             blobs: BTreeMap::from([(oci.config.digest, oci.config.size)]),
             licences: BTreeSet::new(),
             slots: BTreeMap::from([(slot(), SourceFacts { name: "scada".into(), fields })]),
+            engines: BTreeMap::new(),
         }
     }
 
@@ -369,9 +397,26 @@ mod tests {
     #[test]
     fn operators_that_no_engine_has_are_all_named() {
         let said = said("", &["Conv", "Teleport", "com.acme.Guess"], |_| {});
-        let wanted = "plugins/double.wasm needs operator Teleport, com.acme.Guess, which the engine \
-                      tract does not have";
-        assert_eq!(said, [(wanted.to_owned(), false)]);
+        let [(said, passes)] = said.as_slice() else { panic!("{said:?}") };
+        let wanted =
+            "judge.onnx: no engine here runs it: tract lacks Teleport, lacks com.acme.Guess";
+        assert!(said.starts_with(wanted) && !passes, "{said}");
+    }
+
+    #[test]
+    fn an_operator_counts_in_the_engine_that_the_bundle_or_the_device_wants() {
+        let judged = |engine: &str, site: Option<&str>| {
+            let (oci, manifest) = with_model("", engine, &["Conv", "LinearClassifier"]);
+            let mut facts = device();
+            facts.blobs.insert(oci.config.digest, oci.config.size);
+            facts.engines.extend(site.map(|engine| (slot(), engine.to_owned())));
+            let objections = judge(&oci, &manifest, &slot(), &facts);
+            objections.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        };
+        assert!(judged("engine = 'tract'", None).ends_with("tract lacks LinearClassifier"));
+        assert!(judged("engine = 'abacus'", None).contains("there is no engine abacus here"));
+        let site = judged("engine = 'abacus'", Some("tract"));
+        assert!(site.ends_with("tract lacks LinearClassifier"), "{site}");
     }
 
     #[test]
@@ -403,7 +448,7 @@ mod tests {
     #[test]
     fn what_is_on_disk_already_needs_no_room() {
         let (oci, _) = bundle("", &[]);
-        let plugin = oci.layers[0].digest;
+        let plugin = oci.layers[1].digest;
         // Half of it came with an earlier download.
         let partly = |facts: &mut Facts| {
             facts.blobs.insert(plugin, 500);
@@ -421,7 +466,7 @@ mod tests {
     #[test]
     fn sizes_that_no_disk_has_are_added_up_without_turning_over() {
         let (mut oci, manifest) = bundle("", &[]);
-        oci.layers[0].size = u64::MAX;
+        oci.layers[1].size = u64::MAX;
         let facts = Facts { disk_free_bytes: Some(1000 * MIB), ..device() };
         let objections = judge(&oci, &manifest, &slot(), &facts);
         assert!(objections.iter().any(|it| matches!(it, Objection::Disk { needed: u64::MAX, .. })));

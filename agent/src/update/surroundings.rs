@@ -70,6 +70,7 @@ impl Surroundings {
             blobs: oci.blobs().map(|it| (it.digest, self.blobs.bytes_here(&it.digest))).collect(),
             licences: settings.licences.clone(),
             slots: sources.map(|(slot, (name, kind))| (slot.clone(), source(name, kind))).collect(),
+            engines: BTreeMap::new(),
         }
     }
 

@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 const WINDOW_ROWS_MAX: u32 = 1 << 20;
 /// Stages, fields, outputs and checks that a bundle may have, each.
 const PARTS_MAX: usize = 256;
+/// Longest name of an engine in bytes.
+const ENGINE_BYTES_MAX: usize = 63;
 
 /// What is wrong with a bundle's description, by the names its author gave.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -191,10 +193,44 @@ impl BundleFile {
                 _ => Err("needs a finite level, `above` or `below`".into()),
             },
             Stage::Model { inputs, .. } if inputs.is_empty() => Err("has no inputs".into()),
+            Stage::Model { inputs, shapes, state, engine, .. } => {
+                self.check_state(inputs, state)?;
+                if let Some((input, sizes)) = shapes.iter().find(|(_, sizes)| sizes.contains(&0)) {
+                    return Err(format!("shapes.{input} = {sizes:?} has a size of nought"));
+                }
+                match engine {
+                    Some(engine) if !is_engine(engine) => {
+                        Err(format!("engine {engine:?} must be a name of a-z, 0-9 and '-'"))
+                    }
+                    _ => Ok(()),
+                }
+            }
             Stage::Plugin { inputs, .. } if inputs.is_empty() => Err("has no inputs".into()),
-            Stage::Model { .. } | Stage::Plugin { .. } | Stage::Select { .. } => Ok(()),
+            Stage::Plugin { .. } | Stage::Select { .. } => Ok(()),
         };
         sound.and(stage.file().map_or(Ok(()), check_path))
+    }
+
+    fn check_state(
+        &self,
+        inputs: &BTreeMap<String, TensorRef>,
+        state: &BTreeMap<String, String>,
+    ) -> Result<(), String> {
+        let mut seen = BTreeSet::new();
+        for (output, input) in state {
+            if inputs.contains_key(input) {
+                return Err(format!("state.{output}: input {input} is fed by {}", inputs[input]));
+            }
+            if !seen.insert(input) {
+                return Err(format!("state.{output}: input {input} is another output's already"));
+            }
+        }
+        if !state.is_empty() && self.warm_up_readings == 0 {
+            return Err("has state, which a fresh worker lacks: say in warm_up_readings how many \
+                 readings make up for it"
+                .into());
+        }
+        Ok(())
     }
 
     fn check_tensor(&self, tensor: &TensorRef) -> Result<(), String> {
@@ -305,6 +341,12 @@ impl BundleFile {
         }
         Ok(())
     }
+}
+
+/// Whether `name` may name an engine. Which ones there are is the device's affair.
+fn is_engine(name: &str) -> bool {
+    (1..=ENGINE_BYTES_MAX).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 /// Whether `path` stays inside the bundle.

@@ -149,6 +149,15 @@ pub enum Stage {
         file: String,
         /// The model's inputs and the tensors that feed them; reshaped where the element counts agree.
         inputs: BTreeMap<String, TensorRef>,
+        /// The model's inputs whose free sizes do not follow from what feeds them, with all sizes.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        shapes: BTreeMap<String, Vec<u32>>,
+        /// Outputs that are inputs of the stream's next frame, by output. Nought at the first.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        state: BTreeMap<String, String>,
+        /// The engine that has to run it; else the device chooses one that passes the checks.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        engine: Option<String>,
     },
     /// Runs a plugin, which gives no result, one or several per frame. Each output becomes `stage.<output>`.
     Plugin {

@@ -2,7 +2,7 @@
 
 use crate::cost::{Counting, ReplayCost};
 use crate::files::{Files, FilesError};
-use crate::pipeline::{FrameOutcome, LoadError, LoadOptions, Pipeline, Value};
+use crate::pipeline::{FrameOutcome, LoadError, LoadOptions, Pipeline, Seen, Value};
 use crate::recording::{Recording, Sequencer};
 use lineside_bundle::{BundleFile, Check, Manifest, Tolerance};
 use serde::{Deserialize, Serialize};
@@ -169,6 +169,34 @@ pub fn record(
         serde_json::to_string(finding).expect("a finding has string keys and finite numbers")
     });
     Ok(lines.map(|line| line + "\n").collect())
+}
+
+/// The models as the checks show them, with so many frames at the most. What the checks say of the
+/// answers is not looked at here.
+///
+/// # Errors
+/// [`CheckError::Load`].
+pub(crate) fn watch_models(
+    manifest: &Manifest,
+    files: &dyn Files,
+    options: &LoadOptions,
+    frames_max: usize,
+) -> Result<BTreeMap<String, Seen>, CheckError> {
+    let mut seen = Pipeline::load(manifest, files, options)?.models();
+    for check in &manifest.bundle.checks {
+        let mut pipeline = Pipeline::load(manifest, files, options)?;
+        pipeline.record_models(frames_max);
+        // An error ends it, and is found again by whoever compares.
+        let mut unused = Counting::default();
+        let _ = replay(&manifest.bundle, &mut pipeline, check, files, &mut unused);
+        for (stage, model) in pipeline.models() {
+            if let Some(seen) = seen.get_mut(&stage) {
+                let more = frames_max - seen.frames.len();
+                seen.frames.extend(model.frames.into_iter().take(more));
+            }
+        }
+    }
+    Ok(seen)
 }
 
 fn replay(

@@ -2,6 +2,7 @@
 //! and in tests. Reads files and the time a frame takes; knows no network.
 
 mod check;
+mod choose;
 mod cost;
 mod engine;
 mod files;
@@ -10,9 +11,13 @@ mod plugin;
 mod recording;
 mod tensor;
 
+pub use self::engine::{
+    Declared, Dimension, ENGINES, Engine, EngineError, Engines, Loader, ModelFacts, Objection,
+    OnnxModel, Operator, Reason, Refusal, engine, fit, in_engine_thread,
+};
 pub use check::{CheckError, CheckOutcome, CheckReport, ExpectedFinding, record, run_checks};
+pub use choose::{Choice, Figure, Measured, choose, is_choice};
 pub use cost::ReplayCost;
-pub use engine::{Engine, EngineError, operators::operators, tract::Tract};
 pub use files::{Files, FilesError, MemoryFiles, StoreFiles};
 pub use pipeline::{
     Fault, FrameError, FrameOutcome, LoadError, LoadOptions, PLUGIN_BROKE, Part, Pipeline, Reading,
@@ -25,4 +30,4 @@ pub use recording::{
     KEY_BYTES_MAX, KEYS_MAX, RecordedRow, Recording, RecordingError, RowError, Sequencer, columns,
     parse_time,
 };
-pub use tensor::{Data, Element, Port, PortError, Tensor};
+pub use tensor::{BytesError, Data, ELEMENTS_MAX, Element, Port, PortError, Tensor};

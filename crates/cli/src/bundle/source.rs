@@ -3,7 +3,7 @@
 use crate::plugin;
 use anyhow::{Context, bail};
 use lineside_bundle::{BuiltBundle, BundleFile, Stage, build_with_operators, plugin_path};
-use lineside_runtime::{CheckError, LoadOptions, MemoryFiles, operators, record};
+use lineside_runtime::{CheckError, LoadOptions, MemoryFiles, OnnxModel, record};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use toml::{Table, Value};
@@ -94,7 +94,9 @@ fn used_operators(
         if let Stage::Model { file, .. } = stage
             && let Some(bytes) = files.get(file)
         {
-            used.insert(file.clone(), operators(bytes).with_context(|| file.clone())?);
+            let model = OnnxModel::read(bytes).with_context(|| file.clone())?;
+            let operators = model.facts().operators.iter().map(ToString::to_string);
+            used.insert(file.clone(), operators.collect());
         }
     }
     Ok(used)

@@ -44,11 +44,26 @@ impl Value {
         self.as_f64() != 0.0
     }
 
+    /// The first element; none of bytes.
     pub(super) fn of(tensor: &Tensor) -> Option<Value> {
+        let integer = |number: Option<i64>| number.map(Value::Integer);
         match tensor.data() {
-            Data::F32(values) => values.first().map(|value| Value::Number(f64::from(*value))),
-            Data::I64(values) => values.first().map(|value| Value::Integer(*value)),
             Data::Bool(values) => values.first().map(|value| Value::Bool(*value)),
+            Data::U8(values) => integer(values.first().map(|value| i64::from(*value))),
+            Data::U16(values) => integer(values.first().map(|value| i64::from(*value))),
+            Data::U32(values) => integer(values.first().map(|value| i64::from(*value))),
+            Data::I8(values) => integer(values.first().map(|value| i64::from(*value))),
+            Data::I16(values) => integer(values.first().map(|value| i64::from(*value))),
+            Data::I32(values) => integer(values.first().map(|value| i64::from(*value))),
+            Data::I64(values) => integer(values.first().copied()),
+            // What no signed number holds is told as closely as can be.
+            Data::U64(values) => values.first().map(|value| {
+                i64::try_from(*value).map_or(Value::Number(*value as f64), Value::Integer)
+            }),
+            data @ (Data::F16(_) | Data::F32(_) | Data::F64(_)) => {
+                data.number(0).map(Value::Number)
+            }
+            Data::Bytes(_) => None,
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The stages at work: frames go through them in an order fixed when the bundle was loaded.
 
 use super::frame::{Fault, FrameError, FrameOutcome, Part, Reading, Value};
+use super::model::{Model, Seen};
 use super::window::{Broken, Cut, Window, Windower};
-use crate::engine::{Engine, EngineError};
+use crate::engine::EngineError;
 use crate::plugin::{CompiledPlugin, Instance, PluginError, SandboxLimits};
 use crate::recording::KEYS_MAX;
 use crate::tensor::{Data, Port, Tensor};
@@ -13,8 +14,8 @@ use std::time::{Duration, Instant};
 
 /// Results that plugins may make of one frame, one behind the other.
 const PARTS_MAX: usize = 4096;
-/// Streams that it keeps apart where each has plugin instances of its own.
-const STREAMS_WITH_PLUGINS_MAX: usize = 256;
+/// Streams that it keeps apart where each has plugin instances or a model's state of its own.
+const STREAMS_WITH_STATE_MAX: usize = 256;
 
 /// A bundle, loaded and ready for readings.
 pub struct Pipeline {
@@ -33,13 +34,14 @@ pub struct Pipeline {
 pub(super) struct Step {
     pub name: String,
     pub work: Work,
-    pub sources: Vec<(TensorRef, Port)>,
+    /// Where each input comes from, in order.
+    pub sources: Vec<TensorRef>,
     pub outputs: Vec<Port>,
 }
 
 pub(super) enum Work {
     Window { shape: Vec<usize> },
-    Model(Box<dyn Engine>),
+    Model(Box<Model>),
     Plugin(Box<Plugin>),
     Select(usize),
     Threshold { above: Option<f64>, below: Option<f64> },
@@ -78,7 +80,11 @@ impl Pipeline {
     pub(super) fn new(bundle: &BundleFile, steps: Vec<Step>) -> Pipeline {
         let (rows, stride) = bundle.window();
         let outputs = &bundle.outputs;
-        let plugins = steps.iter().any(|step| matches!(step.work, Work::Plugin(_)));
+        let has_state = steps.iter().any(|step| match &step.work {
+            Work::Plugin(_) => true,
+            Work::Model(model) => model.has_state(),
+            Work::Window { .. } | Work::Select(_) | Work::Threshold { .. } => false,
+        });
         Pipeline {
             steps,
             outputs: outputs.iter().map(|(name, o)| (name.clone(), o.from.clone())).collect(),
@@ -87,7 +93,7 @@ impl Pipeline {
             rows,
             stride,
             streams: BTreeMap::new(),
-            streams_max: if plugins { STREAMS_WITH_PLUGINS_MAX } else { KEYS_MAX },
+            streams_max: if has_state { STREAMS_WITH_STATE_MAX } else { KEYS_MAX },
             plugin_restarts: 0,
             frame_max: bundle.limits.frame(),
         }
@@ -125,6 +131,11 @@ impl Pipeline {
         let number = next.div_ceil(u64::from(self.stride));
         let frame = Frame { key: &key, number, first: next, time_unix_ns };
         let result = self.flow(&frame, None);
+        for step in &mut self.steps {
+            if let Work::Model(model) = &mut step.work {
+                model.finish(&key);
+            }
+        }
         if !matches!(&result, Ok(parts) if parts.is_empty()) {
             outcomes.push(FrameOutcome {
                 frame: number,
@@ -142,6 +153,33 @@ impl Pipeline {
     /// Plugin instances that had to be replaced so far.
     pub fn plugin_restarts(&self) -> u64 {
         self.plugin_restarts
+    }
+
+    /// From now on the first frames that each model sees are kept.
+    pub(crate) fn record_models(&mut self, frames: usize) {
+        for step in &mut self.steps {
+            if let Work::Model(model) = &mut step.work {
+                model.record(frames);
+            }
+        }
+    }
+
+    /// The models, with what was kept, by stage.
+    pub(crate) fn models(&mut self) -> BTreeMap<String, Seen> {
+        let models = self.steps.iter_mut().filter_map(|step| match &mut step.work {
+            Work::Model(model) => Some((step.name.clone(), model.seen())),
+            _ => None,
+        });
+        models.collect()
+    }
+
+    /// The engine that each model is in, by stage.
+    pub fn engines(&self) -> BTreeMap<String, &'static str> {
+        let models = self.steps.iter().filter_map(|step| match &step.work {
+            Work::Model(model) => Some((step.name.clone(), model.engine_name())),
+            _ => None,
+        });
+        models.collect()
     }
 
     /// Readings of a stream that is not kept apart still belong to frames, told apart by number alone.
@@ -252,14 +290,12 @@ fn too_many() -> Failure {
 }
 
 impl Step {
-    fn inputs(&self, part: &Tensors) -> Result<Vec<Tensor>, Failure> {
-        self.sources
-            .iter()
-            .map(|(source, port)| {
-                let tensor = part.get(source).and_then(|tensor| tensor.reshaped(port.shape()));
-                tensor.ok_or_else(|| (Fault::Input, format!("nothing came from {source}")))
-            })
-            .collect()
+    fn inputs<'a>(&self, part: &'a Tensors) -> Result<Vec<&'a Tensor>, Failure> {
+        let tensor = |source: &TensorRef| match part.get(source) {
+            Some(tensor) => Ok(&**tensor),
+            None => Err((Fault::Input, format!("nothing came from {source}"))),
+        };
+        self.sources.iter().map(tensor).collect()
     }
 
     fn error(&self, (fault, problem): Failure) -> FrameError {
@@ -282,7 +318,7 @@ impl Work {
         &mut self,
         frame: &Frame<'_>,
         window: Option<&[f32]>,
-        inputs: &[Tensor],
+        inputs: &[&Tensor],
         left: Duration,
         plugin_restarts: &mut u64,
     ) -> Result<Vec<Vec<Tensor>>, Failure> {
@@ -295,7 +331,7 @@ impl Work {
                 let values = window.unwrap_or_default().to_vec();
                 one(Tensor::new(shape.clone(), Data::F32(values)))
             }
-            Work::Model(engine) => match engine.run(inputs) {
+            Work::Model(model) => match model.run(frame.key, inputs) {
                 Ok(outputs) => Ok(vec![outputs]),
                 Err(error @ EngineError::NotFinite(_)) => {
                     Err((Fault::NotFinite, error.to_string()))
@@ -304,15 +340,14 @@ impl Work {
             },
             Work::Plugin(plugin) => plugin.process(frame, inputs, left, plugin_restarts),
             Work::Select(index) => one(inputs.first().and_then(|input| input.select(*index))),
-            Work::Threshold { above, below } => match inputs.first().map(Tensor::data) {
-                Some(Data::F32(values)) if values.len() == 1 => {
-                    let value = f64::from(values[0]);
+            Work::Threshold { above, below } => {
+                let value = inputs.first().and_then(|input| input.data().number(0));
+                one(value.and_then(|value| {
                     let beyond = above.is_some_and(|level| value > level)
                         || below.is_some_and(|level| value < level);
-                    one(Tensor::new(vec![1], Data::Bool(vec![beyond])))
-                }
-                _ => one(None),
-            },
+                    Tensor::new(vec![1], Data::Bool(vec![beyond]))
+                }))
+            }
         }
     }
 }
@@ -321,7 +356,7 @@ impl Plugin {
     fn process(
         &mut self,
         frame: &Frame<'_>,
-        inputs: &[Tensor],
+        inputs: &[&Tensor],
         left: Duration,
         restarts: &mut u64,
     ) -> Result<Vec<Vec<Tensor>>, Failure> {

@@ -1,7 +1,8 @@
 //! Turns a manifest and its files into a pipeline, or says which stage does not fit and why.
 
 use super::graph::{Pipeline, Step, Work};
-use crate::engine::{Engine, EngineError, tract::Tract};
+use super::model::Model;
+use crate::engine::{EngineError, Engines, OnnxModel};
 use crate::files::{Files, FilesError};
 use crate::plugin::{PluginCache, Sandbox, SandboxError, SandboxLimits};
 use crate::tensor::{Element, Port};
@@ -15,6 +16,8 @@ pub struct LoadOptions {
     pub cache: Option<PluginCache>,
     /// Interpret plugins even where they could be compiled.
     pub interpret_plugins: bool,
+    /// Which engine each model is loaded into.
+    pub engines: Engines,
 }
 
 /// Why a bundle cannot run here.
@@ -104,14 +107,31 @@ impl Pipeline {
                         .map_err(|error| fit(error.to_string()))?;
                     (Work::Window { shape }, vec![], vec![port])
                 }
-                Stage::Model { file, .. } => {
-                    let engine = Tract::load(&read(file)?).map_err(|source| LoadError::Model {
+                Stage::Model { file, inputs, shapes, state, engine } => {
+                    let bytes = read(file)?;
+                    let failed = |source| LoadError::Model {
                         stage: name.to_owned(),
                         file: file.clone(),
                         source,
-                    })?;
-                    let (inputs, outputs) = (engine.inputs().to_vec(), engine.outputs().to_vec());
-                    (Work::Model(Box::new(engine)), inputs, outputs)
+                    };
+                    let onnx = OnnxModel::read(&bytes).map_err(failed)?;
+                    let mut given = BTreeMap::new();
+                    for (input, from) in inputs {
+                        given.insert(
+                            input.clone(),
+                            tensor(&made, from).map_err(fit)?.shape().to_vec(),
+                        );
+                    }
+                    for (input, sizes) in shapes {
+                        let sizes = sizes.iter().map(|size| *size as usize).collect();
+                        given.insert(input.clone(), sizes);
+                    }
+                    let ports = onnx.settle(&given).map_err(failed)?;
+                    let engines = options.engines.of(name, engine.as_deref()).map_err(failed)?;
+                    let (engine, loaded) = onnx.load(&engines, &ports).map_err(failed)?;
+                    let model = Model::new(engine, loaded, state).map_err(fit)?;
+                    let (inputs, outputs) = (model.fed(), model.outputs().to_vec());
+                    (Work::Model(Box::new(model)), inputs, outputs)
                 }
                 Stage::Plugin { plugin, config, .. } => {
                     let wasm = read(plugin)?;
@@ -156,8 +176,11 @@ impl Pipeline {
                 }
                 Stage::Threshold { input, above, below } => {
                     let from = tensor(&made, input).map_err(fit)?;
-                    if from.len() != 1 || from.element() != Element::F32 {
-                        return Err(fit(format!("{input} is {}, one f32 is needed", from.form())));
+                    if from.len() != 1 || !from.element().is_number() {
+                        return Err(fit(format!(
+                            "{input} is {}, one number is needed",
+                            from.form()
+                        )));
                     }
                     let port = Port::single(Element::Bool);
                     let work = Work::Threshold { above: *above, below: *below };
@@ -174,9 +197,9 @@ impl Pipeline {
         for (name, output) in &bundle.outputs {
             let fail = |problem| LoadError::Output { output: name.clone(), problem };
             let port = tensor(&made, &output.from).map_err(fit_output(name))?;
-            if port.len() != 1 {
+            if port.len() != 1 || !port.element().is_number() {
                 return Err(fail(format!(
-                    "{} is {}, one element is needed",
+                    "{} is {}, one number is needed",
                     output.from,
                     port.form()
                 )));
@@ -207,10 +230,10 @@ fn connect(
     stage: &Stage,
     inputs: &[Port],
     made: &BTreeMap<TensorRef, Port>,
-) -> Result<Vec<(TensorRef, Port)>, String> {
+) -> Result<Vec<TensorRef>, String> {
     let wanted: BTreeMap<&str, &TensorRef> = stage.tensors().into_iter().collect();
     if let Stage::Select { input, .. } | Stage::Threshold { input, .. } = stage {
-        return Ok(vec![(input.clone(), inputs[0].clone())]);
+        return Ok(vec![input.clone()]);
     }
     for name in wanted.keys() {
         if !inputs.iter().any(|port| port.name() == *name) {
@@ -232,7 +255,7 @@ fn connect(
                 from.form()
             ));
         }
-        sources.push(((*source).clone(), port.clone()));
+        sources.push((*source).clone());
     }
     Ok(sources)
 }

@@ -3,8 +3,10 @@
 mod frame;
 mod graph;
 mod load;
+mod model;
 mod window;
 
 pub use frame::{Fault, FrameError, FrameOutcome, PLUGIN_BROKE, Part, Reading, Value};
 pub use graph::Pipeline;
 pub use load::{LoadError, LoadOptions};
+pub(crate) use model::Seen;

@@ -242,12 +242,12 @@ impl Instance {
     pub fn process(
         &mut self,
         (number, first_sequence, time_ns): (u64, u64, i64),
-        inputs: &[Tensor],
+        inputs: &[&Tensor],
         left: Duration,
     ) -> Result<Vec<Vec<Tensor>>, PluginError> {
         let frame = wit::Frame { number, first_sequence, time_ns };
         let inputs: Vec<wit::Tensor> =
-            self.inputs.iter().zip(inputs).map(|(port, tensor)| given(port, tensor)).collect();
+            self.inputs.iter().zip(inputs).filter_map(|(port, it)| given(port, it)).collect();
         let time = self.limits.call.min(left);
         self.store.set_epoch_deadline(ticks(time));
         let _ticking = ticker::ticking();
@@ -333,14 +333,16 @@ fn cut(text: String) -> String {
     }
 }
 
-fn given(port: &Port, tensor: &Tensor) -> wit::Tensor {
+/// A tensor as plugins take it; none of a type that no port of a plugin has.
+fn given(port: &Port, tensor: &Tensor) -> Option<wit::Tensor> {
     let data = match tensor.data() {
         Data::F32(values) => wit::Data::Float32(values.clone()),
         Data::I64(values) => wit::Data::Signed64(values.clone()),
         Data::Bool(values) => wit::Data::Boolean(values.clone()),
+        _ => return None,
     };
     let shape = port.shape().iter().map(|size| *size as u32).collect();
-    wit::Tensor { name: port.name().to_owned(), shape, data }
+    Some(wit::Tensor { name: port.name().to_owned(), shape, data })
 }
 
 fn received(tensor: &wit::Tensor) -> Option<Tensor> {

@@ -1,0 +1,184 @@
+//! Which size each free dimension of a model's inputs gets, so that what is loaded has none.
+
+use super::error::EngineError;
+use super::model::{Declared, Dimension, OnnxModel};
+use crate::tensor::Port;
+use std::collections::BTreeMap;
+
+impl OnnxModel<'_> {
+    /// The model's inputs with every dimension settled: by the shapes of the tensors that are `given`
+    /// to them, by other free dimensions of the same name, and at 1 where nothing says otherwise.
+    ///
+    /// # Errors
+    /// [`EngineError::Shape`], [`EngineError::Element`], [`EngineError::Port`].
+    pub fn settle(&self, given: &BTreeMap<String, Vec<usize>>) -> Result<Vec<Port>, EngineError> {
+        let inputs = &self.facts().inputs;
+        let mut known: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut settled: Vec<Option<Vec<usize>>> = vec![None; inputs.len()];
+        for (input, settled) in inputs.iter().zip(&mut settled) {
+            let Some(given) = given.get(&input.name) else { continue };
+            let shape = fitted(input, given).map_err(|problem| wrong(input, problem))?;
+            for (dimension, size) in input.shape.iter().flatten().zip(&shape) {
+                let Dimension::Free(name) = dimension else { continue };
+                if name.is_empty() {
+                    continue;
+                }
+                let before = *known.entry(name).or_insert(*size);
+                if before != *size {
+                    let problem = format!("{name} would be {before} and {size}");
+                    return Err(wrong(input, problem));
+                }
+            }
+            *settled = Some(shape);
+        }
+        let port = |(input, settled): (&Declared, Option<Vec<usize>>)| {
+            let shape = match (settled, &input.shape) {
+                (Some(shape), _) => shape,
+                (None, Some(declared)) => {
+                    let size = |dimension: &Dimension| match dimension {
+                        Dimension::Fixed(size) => *size,
+                        Dimension::Free(name) => known.get(name.as_str()).copied().unwrap_or(1),
+                    };
+                    declared.iter().map(size).collect()
+                }
+                (None, None) => return Err(wrong(input, "nothing says which".into())),
+            };
+            let element = input.element.ok_or_else(|| EngineError::Element {
+                tensor: input.name.clone(),
+                element: input.form(),
+                by: "a pipeline",
+            })?;
+            Ok(Port::new(input.name.clone(), element, shape)?)
+        };
+        inputs.iter().zip(settled).map(port).collect()
+    }
+}
+
+fn wrong(input: &Declared, problem: String) -> EngineError {
+    EngineError::Shape { input: input.name.clone(), form: input.form(), problem }
+}
+
+/// The shape of `input` for a tensor of the shape `given`, or one with as many elements.
+fn fitted(input: &Declared, given: &[usize]) -> Result<Vec<usize>, String> {
+    let Some(declared) = &input.shape else { return Ok(given.to_vec()) };
+    // A tensor without a dimension for the batch is a batch of one.
+    let ones = declared.len().saturating_sub(given.len());
+    let padded: Vec<usize> = std::iter::repeat_n(1, ones).chain(given.iter().copied()).collect();
+    let agrees = |(dimension, size): (&Dimension, &usize)| match dimension {
+        Dimension::Fixed(fixed) => fixed == size,
+        Dimension::Free(_) => true,
+    };
+    if padded.len() == declared.len() && declared.iter().zip(&padded).all(agrees) {
+        return Ok(padded);
+    }
+    let too_many = || "it has more elements than can be counted".to_owned();
+    let elements = product(given.iter().copied()).ok_or_else(too_many)?;
+    let fixed = declared.iter().filter_map(|dimension| match dimension {
+        Dimension::Fixed(size) => Some(*size),
+        Dimension::Free(_) => None,
+    });
+    let fixed = product(fixed).ok_or_else(too_many)?;
+    let free = declared.iter().filter(|it| matches!(it, Dimension::Free(_))).count();
+    let rest = match (elements == fixed, free) {
+        (true, _) => 1,
+        (false, 1) if fixed > 0 && elements.is_multiple_of(fixed) => elements / fixed,
+        (false, 0 | 1) => return Err(format!("a tensor of the shape {given:?} does not fit")),
+        (false, _) => {
+            return Err(format!(
+                "a tensor of the shape {given:?} leaves open how large each is: say it in shapes"
+            ));
+        }
+    };
+    let size = |dimension: &Dimension| match dimension {
+        Dimension::Fixed(size) => *size,
+        Dimension::Free(_) => rest,
+    };
+    Ok(declared.iter().map(size).collect())
+}
+
+fn product(mut sizes: impl Iterator<Item = usize>) -> Option<usize> {
+    sizes.try_fold(1usize, |product, size| product.checked_mul(size))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::model::tests::{model, value};
+    use crate::tensor::Element;
+    use proptest::prelude::*;
+
+    /// An input of this shape, in which 0 stands for a free size, given a tensor of that one.
+    fn fit(declared: &[u8], given: &[usize]) -> Result<Vec<usize>, String> {
+        let bytes = model(&value(11, "x", Element::F32, declared));
+        let given = BTreeMap::from([("x".to_owned(), given.to_vec())]);
+        let ports = OnnxModel::read(&bytes).unwrap().settle(&given);
+        ports.map(|ports| ports[0].shape().to_vec()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn free_dimensions_take_the_size_of_what_comes() {
+        assert_eq!(fit(&[0, 6, 5], &[6, 5]), Ok(vec![1, 6, 5]));
+        assert_eq!(fit(&[0, 6, 5], &[4, 6, 5]), Ok(vec![4, 6, 5]));
+        assert_eq!(fit(&[1, 0, 5], &[6, 5]), Ok(vec![1, 6, 5]));
+        assert_eq!(fit(&[0, 1], &[6]), Ok(vec![6, 1]));
+        assert_eq!(fit(&[0], &[100]), Ok(vec![100]));
+        // Reshaped where the number of elements is all that agrees.
+        assert_eq!(fit(&[1, 100], &[100]), Ok(vec![1, 100]));
+        assert_eq!(fit(&[30], &[6, 5]), Ok(vec![30]));
+        assert_eq!(fit(&[0, 30], &[6, 5]), Ok(vec![1, 30]));
+        assert_eq!(fit(&[], &[1]), Ok(vec![]));
+    }
+
+    #[test]
+    fn what_does_not_fit_or_leaves_a_size_open_is_refused_with_both_shapes() {
+        assert_eq!(
+            fit(&[0, 7], &[6, 5]),
+            Err("input x is f32 [batch, 7]: a tensor of the shape [6, 5] does not fit".into())
+        );
+        let open = fit(&[0, 3, 0], &[4, 6]).unwrap_err();
+        assert!(open.ends_with("how large each is: say it in shapes"), "{open}");
+        assert!(fit(&[0, 2], &[usize::MAX, 3]).is_err());
+        assert!(fit(&[], &[2]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_declared_a_settled_shape_has_as_many_elements_as_what_comes(
+            declared in proptest::collection::vec(0..6u8, 0..5),
+            given in proptest::collection::vec(prop_oneof![0..7usize, any::<usize>()], 0..6),
+        ) {
+            if let Ok(shape) = fit(&declared, &given) {
+                let product = |sizes: &[usize]| sizes.iter().map(|size| *size as u128).product::<u128>();
+                prop_assert_eq!(product(&shape), product(&given));
+                prop_assert_eq!(shape.len(), declared.len());
+            }
+        }
+    }
+
+    #[test]
+    fn one_name_is_one_size_in_all_inputs() {
+        let graph =
+            [value(11, "x", Element::F32, &[0, 8]), value(11, "h", Element::F32, &[2, 0, 4])];
+        let bytes = model(&graph.concat());
+        let model = OnnxModel::read(&bytes).unwrap();
+        let settle = |given: &[(&str, &[usize])]| {
+            let given = given.iter().map(|(name, shape)| ((*name).to_owned(), shape.to_vec()));
+            let ports = model.settle(&given.collect()).map_err(|error| error.to_string());
+            ports.map(|ports| ports.iter().map(Port::form).collect::<Vec<_>>().join(" "))
+        };
+        assert_eq!(settle(&[]), Ok("f32 [1, 8] f32 [2, 1, 4]".into()));
+        assert_eq!(settle(&[("x", &[3, 8])]), Ok("f32 [3, 8] f32 [2, 3, 4]".into()));
+        let two = settle(&[("x", &[3, 8]), ("h", &[2, 1, 4])]).unwrap_err();
+        assert!(two.ends_with("batch would be 3 and 1"), "{two}");
+    }
+
+    #[test]
+    fn an_input_without_a_type_or_of_a_size_beyond_all_is_refused() {
+        assert!(fit(&[0, 100], &[1 << 20, 100]).unwrap_err().contains("more than"));
+        let nameless = model(&crate::engine::model::tests::field(11, &[10, 1, b'q']));
+        let model = OnnxModel::read(&nameless).unwrap();
+        assert!(matches!(model.settle(&BTreeMap::new()), Err(EngineError::Shape { .. })));
+        let given = BTreeMap::from([("q".to_owned(), vec![1])]);
+        assert!(matches!(model.settle(&given), Err(EngineError::Element { .. })));
+    }
+}
