@@ -22,6 +22,7 @@ use crate::telemetry::{TelemetryHandle, TelemetryParts};
 use crate::update::blobs::Blobs;
 use crate::update::consent::holds::{Hold, Holds};
 use crate::update::download::Registry;
+use crate::update::engines::EngineChoices;
 use crate::update::journal::Journal;
 use crate::update::limits::Limits;
 use crate::update::states::{HoldTold, States};
@@ -97,16 +98,18 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
         findings_max: config.limits.outbox_findings_max,
         block: config.limits.outbox_full == OutboxFull::Block,
     };
+    let processes =
+        Processes::new(Handle::current()).context("cannot start the thread that starts workers")?;
+    let journal = Journal::open(store.database())?;
     let limits = WorkerLimits {
         memory_mib_max: config.limits.worker_memory_mib_max,
         load: config.limits.load,
         self_test: config.limits.self_test,
         cache: store.cache(),
         cache_key: store.device_key(),
+        engine: None,
+        choices: EngineChoices::open(journal.clone())?,
     };
-    let processes =
-        Processes::new(Handle::current()).context("cannot start the thread that starts workers")?;
-    let journal = Journal::open(store.database())?;
     let boot = journal.next_boot(now_unix_ms(), draw())?;
     if let Err(error) = journal.write_boot(boot) {
         tracing::warn!("this start is not counted: {}", chain(error));

@@ -6,12 +6,16 @@ mod bench;
 
 use bench::*;
 use lineside_agent::update::StagedRelease;
-use lineside_agent::worker::{SelfTestError, self_test};
-use lineside_bundle::BundleFile;
+use lineside_agent::worker::process::{End, Life, Started, Starter};
+use lineside_agent::worker::{SelfTestError, WorkerLimits, choose_engines, self_test};
+use lineside_bundle::{BundleFile, build_with_operators};
+use lineside_runtime::{Choice, ENGINES, Figure, LoadOptions, MemoryFiles, OnnxModel, record};
 use std::collections::BTreeMap;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// A release with a check of so many readings, four a frame, of which the answers are as `expected` says.
 fn checked(folder: &Path, readings: u32, expected: fn(u32) -> u32) -> StagedRelease {
@@ -54,4 +58,90 @@ async fn a_release_that_answers_otherwise_here_is_refused_by_the_frame() {
     let error = self_test(&release, &worker_limits(folder.path()), threads).await.unwrap_err();
     assert!(matches!(error, SelfTestError::Refused(_)), "{error}");
     assert!(error.to_string().contains("x of frame 7 of \"a\" is 31, expected 28"), "{error}");
+}
+
+/// A release with a model that every engine runs, and a check of its own answers.
+fn with_model(folder: &Path) -> StagedRelease {
+    let model =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/turbine/models/turbine-v1.onnx");
+    let model = std::fs::read(model).unwrap();
+    let bundle = BundleFile::parse(
+        "format = 1\nname = 'turbine'\nversion = '1'\n\
+         inputs.p = { key = 'k', rate_hz = 1.0, fields = [{ name = 'a' }, { name = 'b' }, \
+         { name = 'c' }, { name = 'd' }, { name = 'e' }] }\n\
+         stages.w = { kind = 'window', input = 'p', rows = 6, stride = 6 }\n\
+         stages.judge = { kind = 'model', file = 'm.onnx', inputs = { window = 'w' } }\n\
+         outputs.score.from = 'judge.score'\n\
+         [[checks]]\nname = 'own'\ninput = 'in.csv'\nexpected = 'out.jsonl'\n\
+         tolerance.score = { absolute = 1e-3, relative = 1e-3 }\n",
+    );
+    let bundle = bundle.unwrap();
+    let row = |row: u32| format!("a,{}.5,{row}.0,1.0,2.0,3.0\n", row % 7);
+    let rows: String = (0..120).map(row).collect();
+    let used = OnnxModel::read(&model)
+        .unwrap()
+        .facts()
+        .operators
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let used = BTreeMap::from([("m.onnx".to_owned(), used)]);
+    let mut files = BTreeMap::from([
+        ("m.onnx".to_owned(), model),
+        ("in.csv".to_owned(), format!("k,a,b,c,d,e\n{rows}").into_bytes()),
+        ("out.jsonl".to_owned(), vec![]),
+    ]);
+    let built = build_with_operators(bundle.clone(), files.clone(), used.clone()).unwrap();
+    let check = &built.manifest.bundle.checks[0];
+    let own = record(&built.manifest, &MemoryFiles(&built), check, &LoadOptions::default());
+    files.insert("out.jsonl".to_owned(), own.unwrap().into_bytes());
+    laid(folder, &build_with_operators(bundle, files, used).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn engines_are_measured_where_a_release_is_staged_and_the_choice_is_kept_and_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let release = with_model(folder.path());
+    let threads = Arc::new(Threads::default());
+    let limits = worker_limits(folder.path());
+    choose_engines(&release, &limits, threads.clone()).await.unwrap();
+    let choice = limits.choices.of(&release.release.digest);
+    let measured = &choice.models["judge"];
+    for engine in ENGINES {
+        let figure = &measured.figures[engine.name()];
+        assert!(matches!(figure, Figure::Timed { .. }), "{}: {figure:?}", engine.name());
+    }
+    assert_eq!(limits.bundle(&release).engines.chosen["judge"], measured.engine);
+    let took = self_test(&release, &limits, threads.clone()).await.unwrap();
+    let told = format!("; judge runs in {}: ", measured.engine);
+    assert!(took.to_string().contains(&told), "{took}");
+
+    // Where the device's settings say which, there is nothing to choose.
+    let limits = WorkerLimits { engine: Some("tract".into()), ..worker_limits(folder.path()) };
+    choose_engines(&release, &limits, threads.clone()).await.unwrap();
+    assert_eq!(limits.choices.of(&release.release.digest), Choice::default());
+    assert_eq!(limits.bundle(&release).engines.site.as_deref(), Some("tract"));
+    assert_eq!(self_test(&release, &limits, threads).await.unwrap().engines, "");
+}
+
+/// Starts workers that are gone at once.
+struct Dying;
+
+impl Starter for Dying {
+    fn start(&self) -> std::io::Result<Started> {
+        let (stream, _) = UnixStream::pair()?;
+        let (tell, ended) = oneshot::channel();
+        let _ = tell.send(End::Itself("it was ended by signal 11".into()));
+        Ok(Started { stream, ended, life: Life { _end: oneshot::channel().0 } })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_engine_that_dies_over_a_model_leaves_the_release_to_the_first_that_loads_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let release = with_model(folder.path());
+    let limits = worker_limits(folder.path());
+    choose_engines(&release, &limits, Arc::new(Dying)).await.unwrap();
+    assert_eq!(limits.choices.of(&release.release.digest), Choice::default());
+    assert!(self_test(&release, &limits, Arc::new(Threads::default())).await.is_ok());
 }

@@ -39,6 +39,8 @@ pub struct SlotConfig {
     pub capture: Option<Bounds>,
     /// What the slot says while it is vacant; where nothing is named, what its last bundle wants.
     pub fail_safe: BTreeMap<String, FailSafe>,
+    /// The engine that runs its models, whatever bundles and measurements say.
+    pub engine: Option<String>,
 }
 
 /// What gives way when more readings come than the worker takes.
@@ -71,6 +73,7 @@ pub(super) struct SlotFile {
     capture: Option<CaptureFile>,
     #[serde(default)]
     fail_safe: BTreeMap<String, FailSafe>,
+    engine: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -125,6 +128,11 @@ impl SlotFile {
         if let Err((limit, problem)) = self.shadow.check() {
             return wrong(field(&format!("shadow.{limit}")), problem);
         }
+        if let Some(engine) = &self.engine
+            && let Err(error) = lineside_runtime::engine(engine)
+        {
+            return wrong(field("engine"), error.to_string());
+        }
         Ok(SlotConfig {
             source: self.source,
             source_kind,
@@ -136,6 +144,7 @@ impl SlotFile {
             shadow: self.shadow,
             capture: self.capture.map(|file| file.check(&field("capture"))).transpose()?,
             fail_safe: self.fail_safe,
+            engine: self.engine,
         })
     }
 }

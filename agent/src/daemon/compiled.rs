@@ -60,6 +60,8 @@ mod tests {
             self_test: Duration::from_secs(1),
             cache: cache.clone(),
             cache_key: [7; 32],
+            engine: None,
+            choices: Default::default(),
         };
         let states = Arc::new(States::default());
         let keeping = tokio::spawn(keep_compiled(states.clone(), limits));

@@ -5,7 +5,9 @@ use crate::update::StagedRelease;
 use crate::update::consent::Site;
 use crate::update::hands::{Consent, Failure, Hands, Route};
 use crate::worker::process::Starter;
-use crate::worker::{SelfTestError, SlotHandle, SwapError, WorkerLimits, self_test};
+use crate::worker::{
+    SelfTestError, SlotHandle, SwapError, WorkerLimits, choose_engines, self_test,
+};
 use lineside_bundle::Digest;
 use lineside_rules::{Observation, Replayed, ShadowLimits, ShadowObservation};
 use lineside_update::Report;
@@ -47,6 +49,7 @@ impl Hands for SlotHands {
 
     async fn self_test(&self, release: &StagedRelease) -> Result<Replayed, Failure> {
         self.slot.verified(release).await;
+        choose_engines(release, &self.limits, self.starter.clone()).await.map_err(not_checked)?;
         self_test(release, &self.limits, self.starter.clone()).await.map_err(not_checked)
     }
 
@@ -96,6 +99,8 @@ fn not_checked(error: SelfTestError) -> Failure {
         SelfTestError::Refused(_) | SelfTestError::Died(_) | SelfTestError::Slow(_) => {
             Failure::Release(reason)
         }
-        SelfTestError::Killed(_) | SelfTestError::Start(_) => Failure::Elsewhere(reason),
+        SelfTestError::Killed(_) | SelfTestError::Start(_) | SelfTestError::Keep(_) => {
+            Failure::Elsewhere(reason)
+        }
     }
 }

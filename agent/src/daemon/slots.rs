@@ -15,7 +15,7 @@ use crate::update::consent::Site;
 use crate::update::consent::topic::{Used, listen};
 use crate::update::slot::{DriverParts, Order, QUEUE_MAX, SlotDriver};
 use crate::worker::task::{TaskParts, open};
-use crate::worker::{SlotEvent, SlotHandle};
+use crate::worker::{SlotEvent, SlotHandle, WorkerLimits};
 use anyhow::Context;
 use lineside_bundle::{Digest, Port};
 use lineside_wire::name::{DeviceId, SlotName};
@@ -86,13 +86,14 @@ impl House {
         {
             tracing::warn!("{} is not removed: {error}", captured.display());
         }
+        let limits = WorkerLimits { engine: config.engine.clone(), ..self.limits.clone() };
         let (slot, position) = open(TaskParts {
             device: self.name.clone(),
             slot: name.clone(),
             config: config.clone(),
             commit_every: self.config.limits.commit_every,
             commit_frames: self.config.limits.commit_frames,
-            limits: self.limits.clone(),
+            limits: limits.clone(),
             starter: self.starter.clone(),
             capture: capture.transpose().context("cannot start a thread for the capture")?,
             ledger: self.ledger.clone(),
@@ -132,7 +133,7 @@ impl House {
             hands: SlotHands {
                 slot: slot.clone(),
                 starter: self.starter.clone(),
-                limits: self.limits.clone(),
+                limits,
                 telemetry: self.telemetry.clone(),
                 name: name.clone(),
                 site: site.clone(),

@@ -7,6 +7,7 @@ use crate::database::{self, Database};
 use crate::failpoint;
 use lineside_bundle::{Digest, ReleaseId};
 use lineside_rules::SitePolicy;
+use lineside_runtime::Choice;
 use lineside_trust::Seen;
 use lineside_update::{SlotState, Target};
 use lineside_wire::name::{DeviceId, SiteName, SlotName};
@@ -20,6 +21,7 @@ const TABLE: TableDefinition<&str, &[u8]> = TableDefinition::new("journal");
 const ACCEPTED: &str = "accepted";
 const BOOT: &str = "boot";
 const CONTENTS: &str = "contents";
+const ENGINES: &str = "engines";
 const SLOT: &str = "slot/";
 const DOCUMENT: &str = "document/";
 const SHELF: &str = "shelf/";
@@ -254,6 +256,22 @@ impl Journal {
         contents: &BTreeMap<Digest, BTreeSet<Digest>>,
     ) -> Result<(), JournalError> {
         self.write(&[(CONTENTS.to_owned(), json(contents))])
+    }
+
+    /// The engines that were chosen for releases, by the digest of their OCI manifest.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub fn engines(&self) -> Result<BTreeMap<Digest, Choice>, JournalError> {
+        Ok(self.read(ENGINES)?.unwrap_or_default())
+    }
+
+    /// Writes which engines were chosen.
+    ///
+    /// # Errors
+    /// [`JournalError::Database`].
+    pub fn write_engines(&self, engines: &BTreeMap<Digest, Choice>) -> Result<(), JournalError> {
+        self.write(&[(ENGINES.to_owned(), json(engines))])
     }
 
     /// What was accepted so far.

@@ -33,6 +33,7 @@ pub mod garbage;
 
 // What is whole is staged, and comes on the route when the site lets it.
 pub mod consent;
+pub mod engines;
 pub mod hands;
 pub mod stage;
 

@@ -27,6 +27,7 @@ struct Settings {
     memory_mib_max: u64,
     licences: BTreeSet<String>,
     sources: BTreeMap<SlotName, (String, SourceKind)>,
+    engines: BTreeMap<SlotName, String>,
 }
 
 /// The objections to a release, by its two documents.
@@ -47,10 +48,14 @@ impl Surroundings {
     pub fn of(config: &Config, blobs: Blobs) -> Surroundings {
         let source =
             |slot: &crate::config::SlotConfig| (slot.source.clone(), slot.source_kind.clone());
+        let engine = |(name, slot): (&SlotName, &crate::config::SlotConfig)| {
+            Some((name.clone(), slot.engine.clone()?))
+        };
         let settings = Settings {
             memory_mib_max: u64::from(config.limits.worker_memory_mib_max),
             licences: config.licences.clone(),
             sources: config.slots.iter().map(|(name, slot)| (name.clone(), source(slot))).collect(),
+            engines: config.slots.iter().filter_map(engine).collect(),
         };
         Surroundings { settings: Arc::new(settings), blobs }
     }
@@ -70,7 +75,7 @@ impl Surroundings {
             blobs: oci.blobs().map(|it| (it.digest, self.blobs.bytes_here(&it.digest))).collect(),
             licences: settings.licences.clone(),
             slots: sources.map(|(slot, (name, kind))| (slot.clone(), source(name, kind))).collect(),
-            engines: BTreeMap::new(),
+            engines: settings.engines.clone(),
         }
     }
 
@@ -92,7 +97,8 @@ impl Surroundings {
         let settings = &self.settings;
         let source = settings.sources.get(slot).map(|(name, kind)| source(name, kind));
         let memory = (settings.memory_mib_max, memory_mib());
-        let facts = (platform(), agent(), memory, &settings.licences, source);
+        let engine = settings.engines.get(slot);
+        let facts = (platform(), agent(), memory, &settings.licences, source, engine);
         Digest::of(format!("{facts:?}").as_bytes())
     }
 }

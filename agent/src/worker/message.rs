@@ -1,7 +1,7 @@
 //! What supervisor and worker say to each other: a length of four bytes (little-endian), then that
 //! many bytes of postcard. Both are the same executable, so the format need not outlive it.
 
-use lineside_runtime::{FrameOutcome, Reading, ReplayCost};
+use lineside_runtime::{Choice, Engines, FrameOutcome, Reading, ReplayCost};
 use lineside_wire::envelope::whole;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,8 @@ pub struct Bundle {
     pub blobs: PathBuf,
     /// Memory that the worker may have, in MiB.
     pub memory_mib: u32,
+    /// Which engine runs each of its models.
+    pub engines: Engines,
     /// Folder of compiled plugins.
     pub cache: PathBuf,
     /// The key that authenticates this release's.
@@ -36,6 +38,8 @@ pub enum ToWorker {
     Lead,
     /// Load a bundle; the first message of a worker that takes readings.
     Load(Bundle),
+    /// Choose the engines of a bundle's models; the only message of such a worker.
+    Choose(Bundle),
     /// Replay a bundle's checks; the only message of such a worker.
     Check(Bundle),
     /// Readings in order.
@@ -57,6 +61,8 @@ pub enum FromWorker {
     Done(u32),
     /// All frames that the end of the recording brings have been given.
     Finished,
+    /// The engines that were chosen, in which the checks have passed.
+    Chosen(Choice),
     /// The checks have passed.
     Checked(Checked),
 }

@@ -29,6 +29,6 @@ pub mod slot;
 pub mod task;
 pub mod witness;
 
-pub use selftest::{SelfTestError, WorkerLimits, self_test};
+pub use selftest::{SelfTestError, WorkerLimits, choose_engines, self_test};
 pub use slot::{SlotError, SlotEvent, SlotHandle, SlotView, SwapError};
 pub use witness::Witness;

@@ -132,7 +132,9 @@ impl Task {
             }
             // It took the route before that came.
             WorkerEvent::Past(_) => {}
-            WorkerEvent::Said(FromWorker::Finished | FromWorker::Checked(_)) => {
+            WorkerEvent::Said(
+                FromWorker::Finished | FromWorker::Chosen(_) | FromWorker::Checked(_),
+            ) => {
                 self.worker_died(UNASKED.into());
             }
         }

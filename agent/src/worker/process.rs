@@ -1,6 +1,7 @@
 //! Starts worker processes: the same executable, with a socket as its standard input and nothing
 //! else of ours.
 
+use crate::worker::serve::STACK_BYTES;
 use nix::sys::signal::{SigSet, Signal};
 use std::fmt;
 use std::io;
@@ -121,6 +122,9 @@ fn spawn(socket: OwnedFd) -> io::Result<Child> {
         .arg0("lineside-agent")
         .arg("worker")
         .env_clear()
+        // A worker has one processor, and an engine would start as many threads as there are.
+        .env("RTEN_NUM_THREADS", "1")
+        .env("RUST_MIN_STACK", STACK_BYTES.to_string())
         // What a terminal sends to those in front of it is for the supervisor, which ends its workers
         // when they have finished.
         .process_group(0)

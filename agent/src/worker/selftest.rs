@@ -1,12 +1,14 @@
 //! Replays a release's checks in a worker of their own.
 
+use crate::error::chain;
 use crate::update::StagedRelease;
+use crate::update::engines::EngineChoices;
 use crate::worker::message::{Bundle, Checked, FromWorker, ToWorker};
 use crate::worker::process::{End, Starter};
 use crate::worker::running::{Running, WorkerEvent};
 use lineside_bundle::Digest;
 use lineside_rules::Replayed;
-use lineside_runtime::{PluginCache, ReplayCost};
+use lineside_runtime::{ENGINES, Engines, PluginCache, ReplayCost, is_choice};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
@@ -28,6 +30,10 @@ pub struct WorkerLimits {
     pub cache: PathBuf,
     /// The device's key, from which the one is made that authenticates a release's.
     pub cache_key: [u8; 32],
+    /// The engine that the slot's settings want, where they say one.
+    pub engine: Option<String>,
+    /// The engines that were chosen for releases.
+    pub choices: EngineChoices,
 }
 
 impl WorkerLimits {
@@ -49,6 +55,10 @@ impl WorkerLimits {
             manifest: release.manifest.to_bytes(),
             blobs: release.blobs.clone(),
             memory_mib: release.manifest.bundle.limits.memory_mib.min(self.memory_mib_max),
+            engines: Engines {
+                site: self.engine.clone(),
+                chosen: self.choices.of(&release.release.digest).engines(),
+            },
             cache: self.cache.clone(),
             cache_key: PluginCache::release_key(&self.cache_key, &release.release.digest),
         }
@@ -73,6 +83,46 @@ pub enum SelfTestError {
     /// No worker can be started now.
     #[error("no worker can be started: {0}")]
     Start(String),
+    /// What was chosen cannot be written down.
+    #[error("the engines that were chosen for it cannot be written down: {0}")]
+    Keep(String),
+}
+
+/// Has the engines of `release`'s models chosen, in a process of its own, and keeps the choice. Nothing
+/// is done where there is none.
+///
+/// An engine that dies or hangs over a model takes no other with it: then nothing is chosen, and the
+/// first that loads the model runs it.
+///
+/// # Errors
+/// [`SelfTestError`], but for `Died` and `Slow`.
+pub async fn choose_engines(
+    release: &StagedRelease,
+    limits: &WorkerLimits,
+    starter: Arc<dyn Starter>,
+) -> Result<(), SelfTestError> {
+    let site = Engines { site: limits.engine.clone(), ..Engines::default() };
+    if !is_choice(&release.manifest, &site) {
+        return Ok(());
+    }
+    let mut bundle = limits.bundle(release);
+    bundle.engines = site;
+    // Each engine holds the model, to be timed beside the others.
+    let engines = u32::try_from(ENGINES.len()).unwrap_or(u32::MAX);
+    bundle.memory_mib = bundle.memory_mib.saturating_mul(engines).min(limits.memory_mib_max);
+    let digest = release.release.digest;
+    match asked(ToWorker::Choose(bundle), limits, starter).await {
+        Ok(FromWorker::Chosen(choice)) => {
+            let kept = limits.choices.keep(digest, choice);
+            kept.map_err(|error| SelfTestError::Keep(chain(error)))
+        }
+        Ok(_) => Err(SelfTestError::Died("it said what it was not asked".into())),
+        Err(error @ (SelfTestError::Died(_) | SelfTestError::Slow(_))) => {
+            tracing::warn!("no engine is chosen for {}: {error}", release.release);
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Replays the checks of `release` in a process of its own. Gives what that took.
@@ -85,27 +135,41 @@ pub async fn self_test(
     limits: &WorkerLimits,
     starter: Arc<dyn Starter>,
 ) -> Result<Replayed, SelfTestError> {
+    match asked(ToWorker::Check(limits.bundle(release)), limits, starter).await? {
+        FromWorker::Checked(checked) => {
+            let engines = limits.choices.of(&release.release.digest).to_string();
+            Ok(replayed(checked, engines))
+        }
+        _ => Err(SelfTestError::Died("it said what it was not asked".into())),
+    }
+}
+
+/// What a worker of its own answers to the one message that it gets.
+async fn asked(
+    message: ToWorker,
+    limits: &WorkerLimits,
+    starter: Arc<dyn Starter>,
+) -> Result<FromWorker, SelfTestError> {
     let (events, mut heard) = mpsc::channel(4);
-    let first = ToWorker::Check(limits.bundle(release));
-    let _running = Running::start(0, starter, first, events);
+    let _running = Running::start(0, starter, message, events);
     match timeout(limits.self_test, heard.recv()).await {
         Err(_) => Err(SelfTestError::Slow(limits.self_test)),
-        Ok(Some((_, WorkerEvent::Said(FromWorker::Checked(checked))))) => Ok(replayed(checked)),
         Ok(Some((_, WorkerEvent::Said(FromWorker::Failed(reason))))) => {
             Err(SelfTestError::Refused(reason))
         }
+        Ok(Some((_, WorkerEvent::Said(said)))) => Ok(said),
         Ok(Some((_, WorkerEvent::Unstarted(reason)))) => Err(SelfTestError::Start(reason)),
         Ok(Some((_, WorkerEvent::Ended(End::Itself(how))))) => Err(SelfTestError::Died(how)),
         Ok(Some((_, WorkerEvent::Ended(End::Killed(how))))) => Err(SelfTestError::Killed(how)),
-        Ok(Some((_, WorkerEvent::Said(_) | WorkerEvent::Past(_))) | None) => {
+        Ok(Some((_, WorkerEvent::Past(_))) | None) => {
             Err(SelfTestError::Died("it said what it was not asked".into()))
         }
     }
 }
 
-fn replayed(checked: Checked) -> Replayed {
+fn replayed(checked: Checked, engines: String) -> Replayed {
     let Checked { cost, memory_kib } = checked;
     let ReplayCost { load, first, frames, p50, p95, longest, processor } = cost;
     let memory_mib = memory_kib.map(|kib| kib as f64 / 1024.0);
-    Replayed { load, first, frames, p50, p95, longest, processor, memory_mib }
+    Replayed { load, first, frames, p50, p95, longest, processor, memory_mib, engines }
 }

@@ -5,7 +5,8 @@ use crate::worker::memory::own_kib_max;
 use crate::worker::message::{Bundle, Checked, FromWorker, ToWorker, read, write};
 use lineside_bundle::Manifest;
 use lineside_runtime::{
-    FrameOutcome, LoadOptions, Pipeline, PluginCache, Reading, StoreFiles, run_checks,
+    FrameOutcome, LoadOptions, Pipeline, PluginCache, Reading, StoreFiles, choose,
+    in_engine_thread, run_checks,
 };
 use rustix::process::{Resource, Rlimit, Signal, nice, set_parent_process_death_signal, setrlimit};
 use std::io::{self, BufReader, BufWriter, Write};
@@ -16,8 +17,11 @@ use std::panic::resume_unwind;
 /// How much nicer a worker is while it is beside the route: it gets about a tenth of a processor that
 /// the worker on the route wants too.
 const FOLLOWING_NICE: i32 = 10;
-/// The stack of a worker beside the route: as much as the first thread of a process has.
-const STACK_BYTES: usize = 8 << 20;
+/// The stack of a worker's threads: as much as the first thread of a process has.
+pub const STACK_BYTES: usize = 8 << 20;
+/// Threads that a worker may have, but for the first one: it is beside the route in one, engines have
+/// two, and one counts the time of plugins.
+const THREADS: u64 = 4;
 /// Files that a worker may have open.
 const FILES_MAX: u64 = 64;
 
@@ -77,7 +81,7 @@ pub fn serve(stream: UnixStream, confinement: Confinement, load: Load<'_>) -> io
     let mut next = Next::Lead;
     loop {
         next = match next {
-            Next::Lead => server.serve()?,
+            Next::Lead => in_engine_thread(|| server.serve())?,
             Next::Follow => follow(&mut server)?,
             Next::Close => return Ok(()),
         };
@@ -95,7 +99,7 @@ fn follow(server: &mut Server<'_>) -> io::Result<Next> {
             if server.confinement == Confinement::Process {
                 nice(FOLLOWING_NICE)?;
             }
-            server.serve()
+            in_engine_thread(|| server.serve())
         })?;
         // A panic is the worker's end, as it is on the way.
         following.join().unwrap_or_else(|panic| resume_unwind(panic))
@@ -137,6 +141,10 @@ impl Server<'_> {
                         Err(reason) => FromWorker::Failed(reason),
                     };
                     write(output, &said)?;
+                }
+                ToWorker::Choose(bundle) => {
+                    let chosen = confine(*confinement, &bundle).and_then(|()| chosen(&bundle));
+                    write(output, &chosen.unwrap_or_else(FromWorker::Failed))?;
                 }
                 ToWorker::Check(bundle) => {
                     let checked = confine(*confinement, &bundle).and_then(|()| check(&bundle));
@@ -185,8 +193,9 @@ fn confine(confinement: Confinement, bundle: &Bundle) -> Result<(), String> {
         let both = Rlimit { current: Some(amount), maximum: Some(amount) };
         setrlimit(resource, both).map_err(|error| format!("cannot limit the worker: {error}"))
     };
-    // A thread beside the route has its stack among the data.
-    limit(Resource::Data, (u64::from(bundle.memory_mib) << 20) + STACK_BYTES as u64)?;
+    // The threads have their stacks among the data.
+    let stacks = THREADS * STACK_BYTES as u64;
+    limit(Resource::Data, (u64::from(bundle.memory_mib) << 20) + stacks)?;
     limit(Resource::Nofile, FILES_MAX)?;
     limit(Resource::Core, 0)
 }
@@ -201,6 +210,11 @@ pub fn load(bundle: &Bundle) -> Loaded {
     pipeline.map(|pipeline| Box::new(pipeline) as Box<dyn Answers>).map_err(chain)
 }
 
+fn chosen(bundle: &Bundle) -> Result<FromWorker, String> {
+    let (files, options) = opened(bundle)?;
+    choose(&files.manifest, &files, &options).map(FromWorker::Chosen).map_err(chain)
+}
+
 fn check(bundle: &Bundle) -> Result<FromWorker, String> {
     let (files, options) = opened(bundle)?;
     let report = run_checks(&files.manifest, &files, &options).map_err(chain)?;
@@ -210,6 +224,7 @@ fn check(bundle: &Bundle) -> Result<FromWorker, String> {
 fn opened(bundle: &Bundle) -> Result<(StoreFiles, LoadOptions), String> {
     let manifest = Manifest::parse(&bundle.manifest).map_err(chain)?;
     let cache = PluginCache::new(bundle.cache.clone(), &bundle.cache_key);
-    let options = LoadOptions { cache: Some(cache), ..LoadOptions::default() };
+    let engines = bundle.engines.clone();
+    let options = LoadOptions { cache: Some(cache), engines, ..LoadOptions::default() };
     Ok((StoreFiles { folder: bundle.blobs.clone(), manifest }, options))
 }

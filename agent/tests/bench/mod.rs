@@ -17,7 +17,7 @@ use lineside_agent::worker::route::Settled;
 use lineside_agent::worker::serve::{Answers, Confinement, load, serve};
 use lineside_agent::worker::task::{TaskParts, open};
 use lineside_agent::worker::{SlotHandle, SlotView, Witness, WorkerLimits};
-use lineside_bundle::{BundleFile, Manifest, ReleaseId, build};
+use lineside_bundle::{BuiltBundle, BundleFile, Manifest, ReleaseId, build};
 use lineside_rules::ShadowObservation;
 use lineside_runtime::{FrameOutcome, Reading};
 use lineside_wire::name::SlotName;
@@ -289,7 +289,11 @@ pub fn staged_in(
     bundle: BundleFile,
     files: BTreeMap<String, Vec<u8>>,
 ) -> StagedRelease {
-    let built = build(bundle, files).unwrap();
+    laid(folder, &build(bundle, files).unwrap())
+}
+
+/// A bundle's blobs in a folder.
+pub fn laid(folder: &Path, built: &BuiltBundle) -> StagedRelease {
     let blobs = Blobs::open(folder).unwrap();
     let release = built.release_id();
     fs::write(blobs.folder().join(release.digest.hex()), &built.oci_manifest).unwrap();
@@ -333,6 +337,8 @@ pub fn worker_limits(folder: &Path) -> WorkerLimits {
         self_test: Duration::from_secs(20),
         cache: folder.join("cache"),
         cache_key: [7; 32],
+        engine: None,
+        choices: Default::default(),
     }
 }
 
@@ -349,6 +355,7 @@ pub fn config(overflow: Overflow, queue: usize) -> SlotConfig {
         shadow: Default::default(),
         capture: None,
         fail_safe: BTreeMap::from([("alarm".to_owned(), lineside_bundle::FailSafe::Number(7.0))]),
+        engine: None,
     }
 }
 

@@ -26,6 +26,9 @@ pub struct Replayed {
     pub processor: Option<Duration>,
     /// Most memory that the worker had for itself, in MiB; none where the machine does not tell.
     pub memory_mib: Option<f64>,
+    /// Which engine runs each model and what was measured of it, for people; empty where there was
+    /// nothing to choose.
+    pub engines: String,
 }
 
 /// What a frame and the worker may need.
@@ -85,7 +88,8 @@ impl fmt::Display for Replayed {
         if let Some(mib) = self.memory_mib {
             write!(f, "; {mib:.0} MiB")?;
         }
-        write!(f, "; loaded in {:.1} s", self.load.as_secs_f64())
+        write!(f, "; loaded in {:.1} s", self.load.as_secs_f64())?;
+        if self.engines.is_empty() { Ok(()) } else { write!(f, "; {}", self.engines) }
     }
 }
 
@@ -109,6 +113,7 @@ mod tests {
             longest: MS(90),
             processor: Some(MS(50)),
             memory_mib: Some(64.0),
+            engines: String::new(),
         }
     }
 
