@@ -59,9 +59,7 @@ fn needed(journal: &Journal) -> Result<BTreeSet<Digest>, JournalError> {
     let mut needed: BTreeSet<Digest> =
         journal.accepted()?.targets.into_values().map(|target| target.release.digest).collect();
     for slot in journal.slots()?.values() {
-        let held = slot.active().into_iter().chain(slot.previous()).chain(slot.stand_in());
-        needed.extend(held.map(|held| held.release.digest));
-        needed.extend(slot.candidate().map(|release| release.digest));
+        needed.extend(slot.kept().map(|release| release.digest));
     }
     Ok(needed)
 }

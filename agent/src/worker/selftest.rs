@@ -95,7 +95,7 @@ pub enum SelfTestError {
 /// first that loads the model runs it.
 ///
 /// # Errors
-/// [`SelfTestError`], but for `Died` and `Slow`.
+/// [`SelfTestError`], but for `Slow`; `Died` only where the worker says what it was not asked.
 pub async fn choose_engines(
     release: &StagedRelease,
     limits: &WorkerLimits,
@@ -112,7 +112,7 @@ pub async fn choose_engines(
     bundle.memory_mib = bundle.memory_mib.saturating_mul(engines).min(limits.memory_mib_max);
     let digest = release.release.digest;
     match asked(ToWorker::Choose(bundle), limits, starter).await {
-        Ok(FromWorker::Chosen(choice)) => {
+        Ok(FromWorker::Chosen(choice)) if choice.is_for(&release.manifest) => {
             let kept = limits.choices.keep(digest, choice);
             kept.map_err(|error| SelfTestError::Keep(chain(error)))
         }
@@ -137,7 +137,11 @@ pub async fn self_test(
 ) -> Result<Replayed, SelfTestError> {
     match asked(ToWorker::Check(limits.bundle(release)), limits, starter).await? {
         FromWorker::Checked(checked) => {
-            let engines = limits.choices.of(&release.release.digest).to_string();
+            // What was chosen says nothing where the device's settings say which.
+            let engines = match limits.engine {
+                None => limits.choices.of(&release.release.digest).to_string(),
+                Some(_) => String::new(),
+            };
             Ok(replayed(checked, engines))
         }
         _ => Err(SelfTestError::Died("it said what it was not asked".into())),

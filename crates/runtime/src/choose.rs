@@ -4,14 +4,16 @@
 //! measurement, and passes the bundle's checks.
 
 use crate::check::{CheckError, run_checks, watch_models};
-use crate::engine::{Engine, EngineError, Engines, OnnxModel, Operator, fit};
+use crate::engine::{Engine, EngineError, Engines, OnnxModel, Operator, engine, fit};
 use crate::files::Files;
 use crate::pipeline::{LoadError, LoadOptions, Seen};
 use crate::tensor::{Port, Tensor};
 use lineside_bundle::{Manifest, Stage};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::fmt;
+use std::iter::successors;
 use std::time::{Duration, Instant};
 
 /// Frames of the checks on which engines are timed.
@@ -69,6 +71,22 @@ impl Choice {
         let models = self.models.iter();
         models.map(|(stage, measured)| (stage.clone(), measured.engine.clone())).collect()
     }
+
+    /// Whether it is one for this bundle: of its models, among the engines that there are. A worker
+    /// that was taken over by what it ran may say anything.
+    pub fn is_for(&self, manifest: &Manifest) -> bool {
+        self.models.iter().all(|(stage, measured)| {
+            matches!(manifest.bundle.stages.get(stage), Some(Stage::Model { .. }))
+                && engine(&measured.engine).is_ok()
+                && measured.figures.iter().all(|(name, figure)| {
+                    let is_told = match figure {
+                        Figure::Timed { .. } => true,
+                        Figure::Refused(reason) => reason.chars().count() <= REASON_MAX,
+                    };
+                    is_told && engine(name).is_ok()
+                })
+        })
+    }
 }
 
 impl fmt::Display for Choice {
@@ -113,40 +131,43 @@ pub fn choose(
     options: &LoadOptions,
 ) -> Result<Choice, CheckError> {
     let seen = watch_models(manifest, files, options, FRAMES_MAX)?;
-    let mut chosen = passing(manifest, files, options, &seen)?;
+    let Passing { engines: mut chosen, mut wrong } = passing(manifest, files, options, &seen)?;
     let mut choice = Choice::default();
     for (stage, seen) in &seen {
-        let base = chosen[stage].clone();
         let mut tried = candidates(manifest, files, options, stage, &seen.ports)?;
         let mut figures = time(&mut tried, &seen.frames);
-        let mut faster = faster(&base, &figures);
-        let winner = loop {
-            let Some(other) = faster.next() else { break base };
+        figures.extend(wrong.remove(stage).map(|figure| (seen.engine.to_owned(), figure)));
+        let engine = settled(&chosen[stage], &mut figures, |other| {
             let mut changed = chosen.clone();
-            changed.insert(stage.clone(), other.clone());
-            match run_checks(manifest, files, &with(options, &changed)) {
-                Ok(_) => break other,
-                Err(error) => drop(figures.insert(other, refused(error))),
-            }
-        };
-        chosen.insert(stage.clone(), winner.clone());
-        choice.models.insert(stage.clone(), Measured { engine: winner, figures });
+            changed.insert(stage.clone(), other.to_owned());
+            run_checks(manifest, files, &with(options, &changed)).map(drop)
+        });
+        chosen.insert(stage.clone(), engine.clone());
+        choice.models.insert(stage.clone(), Measured { engine, figures });
     }
     Ok(choice)
 }
 
-/// Engines in which the bundle passes its checks, by stage: those that come first, or the first change
-/// to them that helps.
+/// Engines in which a bundle passes its checks.
+struct Passing {
+    /// By stage.
+    engines: BTreeMap<String, String>,
+    /// What is the matter with the engine that comes first, for a stage where it does not pass.
+    wrong: BTreeMap<String, Figure>,
+}
+
+/// Finds engines in which the bundle passes its checks: those that come first, or the first change to
+/// them that helps.
 fn passing(
     manifest: &Manifest,
     files: &dyn Files,
     options: &LoadOptions,
     seen: &BTreeMap<String, Seen>,
-) -> Result<BTreeMap<String, String>, CheckError> {
+) -> Result<Passing, CheckError> {
     let engines = seen.iter().map(|(stage, seen)| (stage.clone(), seen.engine.to_owned()));
     let engines: BTreeMap<String, String> = engines.collect();
     let first = match run_checks(manifest, files, &with(options, &engines)) {
-        Ok(_) => return Ok(engines),
+        Ok(_) => return Ok(Passing { engines, wrong: BTreeMap::new() }),
         Err(error) => error,
     };
     for (stage, seen) in seen {
@@ -157,7 +178,8 @@ fn passing(
             let mut changed = engines.clone();
             changed.insert(stage.clone(), other);
             if run_checks(manifest, files, &with(options, &changed)).is_ok() {
-                return Ok(changed);
+                let wrong = BTreeMap::from([(stage.clone(), refused(&first))]);
+                return Ok(Passing { engines: changed, wrong });
             }
         }
     }
@@ -206,7 +228,7 @@ fn time(candidates: &mut [Candidate], frames: &[Vec<Tensor>]) -> BTreeMap<String
     for (name, loaded) in candidates {
         match loaded {
             Ok(engine) => running.push((name, engine)),
-            Err(error) => drop(figures.insert(name.clone(), refused(error))),
+            Err(error) => drop(figures.insert(name.clone(), refused(&*error))),
         }
     }
     let started = Instant::now();
@@ -224,7 +246,7 @@ fn time(candidates: &mut [Candidate], frames: &[Vec<Tensor>]) -> BTreeMap<String
                 let inputs: Vec<&Tensor> = frame.iter().collect();
                 let begun = Instant::now();
                 if let Err(error) = engine.run(&inputs) {
-                    figures.insert((*name).to_owned(), refused(error));
+                    figures.insert((*name).to_owned(), refused(&error));
                     rounds.remove(name);
                     return false;
                 }
@@ -252,8 +274,27 @@ fn time(candidates: &mut [Candidate], frames: &[Vec<Tensor>]) -> BTreeMap<String
     figures
 }
 
-fn refused(error: impl fmt::Display) -> Figure {
-    Figure::Refused(error.to_string().chars().take(REASON_MAX).collect())
+/// With the causes: that a bundle cannot run says nothing without them.
+fn refused(error: &(dyn Error + 'static)) -> Figure {
+    let causes: Vec<String> =
+        successors(Some(error), |&error| error.source()).map(ToString::to_string).collect();
+    Figure::Refused(causes.join(": ").chars().take(REASON_MAX).collect())
+}
+
+/// The engine for a model: the fastest of those that are clearly faster than `base` and in which the
+/// bundle passes its checks, or else `base`.
+fn settled(
+    base: &str,
+    figures: &mut BTreeMap<String, Figure>,
+    passes: impl Fn(&str) -> Result<(), CheckError>,
+) -> String {
+    for other in faster(base, figures) {
+        match passes(&other) {
+            Ok(()) => return other,
+            Err(error) => drop(figures.insert(other, refused(&error))),
+        }
+    }
+    base.to_owned()
 }
 
 /// The engines that are clearly faster than `base`, the fastest first.
@@ -280,6 +321,13 @@ fn faster(base: &str, figures: &BTreeMap<String, Figure>) -> impl Iterator<Item 
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_pointer_width = "64")]
+    use {
+        crate::engine::{field, model, node, value},
+        crate::files::MemoryFiles,
+        crate::tensor::Element,
+        lineside_bundle::{BuiltBundle, BundleFile, build},
+    };
 
     fn timed(quartiles: [u64; 3]) -> Figure {
         let [low, median, high] = quartiles.map(Duration::from_micros);
@@ -304,6 +352,115 @@ mod tests {
         assert_eq!(chosen(&[("tract", refused), ("rten", timed([1, 2, 3]))]), "");
         let two = [tract, ("a", timed([20, 30, 40])), ("b", timed([10, 20, 30]))];
         assert_eq!(chosen(&two), "b a");
+    }
+
+    #[test]
+    fn the_fastest_engine_that_passes_the_checks_is_chosen_and_of_the_others_it_is_told_why_not() {
+        let settled = |wrong: &[&str]| {
+            let mut figures = BTreeMap::from([
+                ("tract".to_owned(), timed([90, 100, 120])),
+                ("a".to_owned(), timed([20, 30, 40])),
+                ("b".to_owned(), timed([10, 20, 30])),
+            ]);
+            let engine = settled("tract", &mut figures, |engine| {
+                let problem = format!("{engine} is not right");
+                let (check, file) = ("own".to_owned(), "out.jsonl".to_owned());
+                let error = CheckError::Format { check, file, problem };
+                if wrong.contains(&engine) { Err(error) } else { Ok(()) }
+            });
+            let refused = figures.into_values().filter_map(|figure| match figure {
+                Figure::Refused(reason) => Some(reason),
+                Figure::Timed { .. } => None,
+            });
+            (engine, refused.collect::<Vec<_>>().join("; "))
+        };
+        let is = |engine: &str, refused: &str| (engine.to_owned(), refused.to_owned());
+        assert_eq!(settled(&[]), is("b", ""));
+        assert_eq!(settled(&["a"]), is("b", ""), "slower ones are not tried");
+        let b = "check own: out.jsonl: b is not right";
+        assert_eq!(settled(&["b"]), is("a", b));
+        let both = format!("check own: out.jsonl: a is not right; {b}");
+        assert_eq!(settled(&["a", "b"]), is("tract", &both));
+    }
+
+    /// A bundle with a model that squares in half precision, and takes the root: beyond 255 an engine
+    /// that computes in halves has no answer.
+    #[cfg(target_pointer_width = "64")]
+    fn in_halves() -> BuiltBundle {
+        let bundle = "format = 1\nname = 'halves'\nversion = '1'\n\
+             inputs.p = { key = 'k', rate_hz = 1.0, fields = [{ name = 'a' }] }\n\
+             stages.w = { kind = 'window', input = 'p', rows = 1, stride = 1 }\n\
+             stages.judge = { kind = 'model', file = 'm.onnx', inputs = { x = 'w' } }\n\
+             outputs.y.from = 'judge.y'\n\
+             [[checks]]\nname = 'own'\ninput = 'in.csv'\nexpected = 'out.jsonl'\n";
+        let line = |frame: u32, y: u32| {
+            format!("{{\"key\":\"s\",\"frame\":{frame},\"outputs\":{{\"y\":{y}.0}}}}\n")
+        };
+        let files = BTreeMap::from([
+            ("m.onnx".to_owned(), halves()),
+            ("in.csv".to_owned(), b"k,a\ns,3.0\ns,300.0\n".to_vec()),
+            ("out.jsonl".to_owned(), (line(0, 3) + &line(1, 300)).into_bytes()),
+        ]);
+        build(BundleFile::parse(bundle).unwrap(), files).unwrap()
+    }
+
+    #[cfg(target_pointer_width = "64")]
+    fn halves() -> Vec<u8> {
+        let cast = |ports: (&[&str], &[&str]), to: Element| {
+            // The attribute `to`, which is a whole number.
+            let to = [field(1, b"to"), vec![3 << 3, to.onnx() as u8, 0xa0, 0x01, 2]].concat();
+            field(1, &[node("Cast", "", ports), field(5, &to)].concat())
+        };
+        let graph = [
+            cast((&["x"], &["half"]), Element::F16),
+            field(1, &node("Mul", "", (&["half", "half"], &["square"]))),
+            field(1, &node("Sqrt", "", (&["square"], &["root"]))),
+            cast((&["root"], &["y"]), Element::F32),
+            value(11, "x", Element::F32, &[1]),
+            value(12, "y", Element::F32, &[1]),
+        ];
+        let model = model(&graph.concat());
+        let given = include_bytes!("../../../tests/models/halves.onnx");
+        assert_eq!(model, given, "what the tests of the agent are given is made here");
+        model
+    }
+
+    #[test]
+    #[cfg(target_pointer_width = "64")]
+    fn where_the_first_engine_does_not_pass_the_checks_one_that_does_runs_the_model() {
+        let bundle = in_halves();
+        let files = MemoryFiles(&bundle);
+        let choice = choose(&bundle.manifest, &files, &LoadOptions::default()).unwrap();
+        let judge = &choice.models["judge"];
+        assert_eq!(judge.engine, "rten");
+        assert!(matches!(judge.figures["rten"], Figure::Timed { .. }), "{choice}");
+        let told = "tract not: check own: frame 1 of \"s\" has no answer: stage judge: \
+                    output y is not finite";
+        assert!(choice.to_string().ends_with(told), "{choice}");
+        // Where the device's settings say which, no other takes over.
+        let engines = Engines { site: Some("tract".into()), ..Engines::default() };
+        let options = LoadOptions { engines, ..LoadOptions::default() };
+        let error = choose(&bundle.manifest, &files, &options).unwrap_err();
+        assert!(matches!(error, CheckError::Frame { .. }), "{error}");
+    }
+
+    #[test]
+    #[cfg(target_pointer_width = "64")]
+    fn a_choice_for_another_bundle_or_among_other_engines_is_none() {
+        let manifest = in_halves().manifest;
+        let is_for = |stage: &str, engine: &str, figures: &[(&str, Figure)]| {
+            let figures = figures.iter().map(|(name, it)| ((*name).to_owned(), it.clone()));
+            let measured = Measured { engine: engine.into(), figures: figures.collect() };
+            Choice { models: BTreeMap::from([(stage.to_owned(), measured)]) }.is_for(&manifest)
+        };
+        let refused = |length| Figure::Refused("ö".repeat(length));
+        assert!(is_for("judge", "rten", &[("tract", refused(REASON_MAX))]));
+        assert!(is_for("judge", "tract", &[("tract", timed([1, 2, 3]))]));
+        assert!(!is_for("w", "tract", &[]), "a window has no engine");
+        assert!(!is_for("other", "tract", &[]));
+        assert!(!is_for("judge", "abacus", &[]));
+        assert!(!is_for("judge", "tract", &[("abacus", timed([1, 2, 3]))]));
+        assert!(!is_for("judge", "tract", &[("tract", refused(REASON_MAX + 1))]));
     }
 
     #[test]

@@ -223,7 +223,7 @@ pub(super) mod tests {
     use super::*;
 
     /// A field of a protocol buffer that holds bytes.
-    pub(in crate::engine) fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    pub(crate) fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
         let mut length = bytes.len();
         let mut field = vec![number << 3 | 2];
         while length > 127 {
@@ -235,11 +235,7 @@ pub(super) mod tests {
     }
 
     /// A node of a graph, with the fields of a graph within it where it has one.
-    pub(in crate::engine) fn node(
-        operator: &str,
-        domain: &str,
-        ports: (&[&str], &[&str]),
-    ) -> Vec<u8> {
+    pub(crate) fn node(operator: &str, domain: &str, ports: (&[&str], &[&str])) -> Vec<u8> {
         let inputs: Vec<u8> = ports.0.iter().flat_map(|it| field(1, it.as_bytes())).collect();
         let outputs: Vec<u8> = ports.1.iter().flat_map(|it| field(2, it.as_bytes())).collect();
         let names = [field(4, operator.as_bytes()), field(7, domain.as_bytes())].concat();
@@ -247,12 +243,7 @@ pub(super) mod tests {
     }
 
     /// The field of a graph that declares an input (11) or output (12); 0 stands for a free size.
-    pub(in crate::engine) fn value(
-        number: u8,
-        name: &str,
-        element: Element,
-        shape: &[u8],
-    ) -> Vec<u8> {
+    pub(crate) fn value(number: u8, name: &str, element: Element, shape: &[u8]) -> Vec<u8> {
         let dimension = |size: &u8| match size {
             0 => field(1, &field(2, b"batch")),
             size => field(1, &[1 << 3, *size]),
@@ -263,7 +254,7 @@ pub(super) mod tests {
     }
 
     /// A model of opset 17 with the fields of a graph.
-    pub(in crate::engine) fn model(graph: &[u8]) -> Vec<u8> {
+    pub(crate) fn model(graph: &[u8]) -> Vec<u8> {
         let opset = [field(1, b""), vec![2 << 3, 17]].concat();
         [vec![1 << 3, 8], field(8, &opset), field(7, graph)].concat()
     }
