@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 
+use lineside_bundle::stages::{
+    Argmax, Difference, Method, Normalise, OneHot, Scale, Select, Softmax, Threshold, TopK, Unknown,
+};
 use lineside_bundle::{BundleFile, Check, Field, Limits, Output, Port, Requires, Stage, Tolerance};
 use lineside_rules::{
     CaptureLimits, EVERY_OUTPUT, ShadowLimits, SitePolicy, SlotPolicy, TrialLimits,
@@ -81,6 +84,69 @@ fn check_shadow(shadow: ShadowLimits) {
     assert!(alarm_difference_max.is_some());
 }
 
+/// Checks that all keys of a built-in stage are there, and gives its name, or which of its forms it is.
+fn check_built_in(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Window { .. } | Stage::Model { .. } | Stage::Plugin { .. } => {
+            panic!("{stage:?} is not built in")
+        }
+        Stage::Select(Select { input: _, index: _ }) => "select",
+        Stage::Threshold(Threshold { input: _, above, below, until, after, hold, input_unit }) => {
+            let all = until.is_some() && after > 1 && hold > 0 && input_unit.is_some();
+            assert!(all || above.is_none());
+            if below.is_some() { "below" } else { "above" }
+        }
+        Stage::Scale(Scale { input: _, gain, offset, input_unit, unit }) => {
+            assert!(gain.is_some() && offset.is_some() && input_unit.is_some() && unit.is_some());
+            "scale"
+        }
+        Stage::Normalise(Normalise { input: _, method, mean, std, min, max, input_unit }) => {
+            match method {
+                Method::ZScore => {
+                    assert!(mean.is_some() && std.is_some() && input_unit.is_some());
+                    "z-score"
+                }
+                Method::MinMax => {
+                    assert!(min.is_some() && max.is_some());
+                    "min-max"
+                }
+            }
+        }
+        Stage::Difference(Difference { input: _, lag: 1 }) => "difference",
+        Stage::Difference(Difference { lag, .. }) => panic!("{lag} is not the default"),
+        Stage::OneHot(OneHot { input: _, classes: _, unknown }) => {
+            assert_eq!(unknown, Unknown::default());
+            "one-hot"
+        }
+        Stage::Softmax(Softmax { input: _ }) => "softmax",
+        Stage::Argmax(Argmax { input: _ }) => "argmax",
+        Stage::TopK(TopK { input: _, k: _ }) => "top-k",
+    }
+}
+
+#[test]
+fn every_stage_that_is_built_in_is_explained_with_each_of_its_keys() {
+    let reference: Table = document("docs/bundle.toml").parse().unwrap();
+    let bundle = BundleFile::parse(&document("docs/bundle.toml")).unwrap();
+    let page = document("docs/bundles.md");
+    let mut told = BTreeSet::new();
+    for name in bundle.stages.iter().filter(|(_, it)| it.built_in().is_some()).map(|(name, _)| name)
+    {
+        let stage = reference["stages"][name].as_table().unwrap();
+        let heading = format!("### `{}`\n", stage["kind"].as_str().unwrap());
+        let section =
+            page.split_once(&heading).unwrap_or_else(|| panic!("there is no {heading}")).1;
+        let section = section.split("\n#").next().unwrap();
+        for key in stage.keys().filter(|key| *key != "kind") {
+            let is_told =
+                section.contains(&format!("`{key}`")) || section.contains(&format!("`{key} ="));
+            assert!(is_told, "{heading} says nothing of {key}");
+        }
+        told.insert(heading);
+    }
+    assert_eq!(page.matches("### `").count(), told.len(), "a stage that there is not is explained");
+}
+
 #[test]
 fn the_reference_of_a_bundle_has_every_key_and_says_the_defaults() {
     let bundle = BundleFile::parse(&document("docs/bundle.toml")).unwrap();
@@ -131,12 +197,25 @@ fn the_reference_of_a_bundle_has_every_key_and_says_the_defaults() {
                 assert!(!config.is_empty());
                 seen.insert("plugin")
             }
-            Stage::Select { input: _, index: _ } => seen.insert("select"),
-            Stage::Threshold { input: _, above: Some(_), below: _ } => seen.insert("above"),
-            Stage::Threshold { input: _, above: None, below: _ } => seen.insert("below"),
+            built_in => seen.insert(check_built_in(built_in)),
         };
     }
-    let all = ["above", "below", "model", "plugin", "select", "window"];
+    let all = [
+        "above",
+        "argmax",
+        "below",
+        "difference",
+        "min-max",
+        "model",
+        "one-hot",
+        "plugin",
+        "scale",
+        "select",
+        "softmax",
+        "top-k",
+        "window",
+        "z-score",
+    ];
     assert_eq!(seen, BTreeSet::from(all), "a stage of each kind");
     assert!(outputs.values().any(|Output { from: _, unit }| !unit.is_empty()));
     for Check { name: _, input: _, expected: _, tolerance } in checks {

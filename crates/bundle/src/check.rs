@@ -1,6 +1,7 @@
 //! Whether a description holds together: every reference resolves, nothing goes in circles.
 
 use crate::description::{BundleFile, FORMAT, FailSafe, Stage, TensorRef};
+use crate::stages::BuiltIn;
 use lineside_rules::{EVERY_OUTPUT, Range};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -187,11 +188,6 @@ impl BundleFile {
                 }
                 Ok(())
             }
-            Stage::Threshold { above, below, .. } => match (above, below) {
-                (Some(level), None) | (None, Some(level)) if level.is_finite() => Ok(()),
-                (Some(_), Some(_)) => Err("has both `above` and `below`".into()),
-                _ => Err("needs a finite level, `above` or `below`".into()),
-            },
             Stage::Model { inputs, .. } if inputs.is_empty() => Err("has no inputs".into()),
             Stage::Model { inputs, shapes, state, engine, .. } => {
                 self.check_state(inputs, state)?;
@@ -206,7 +202,11 @@ impl BundleFile {
                 }
             }
             Stage::Plugin { inputs, .. } if inputs.is_empty() => Err("has no inputs".into()),
-            Stage::Plugin { .. } | Stage::Select { .. } => Ok(()),
+            Stage::Plugin { .. } => Ok(()),
+            built_in => built_in.built_in().map_or(Ok(()), |stage| {
+                self.check_warm_up(stage.has_state())?;
+                stage.check()
+            }),
         };
         sound.and(stage.file().map_or(Ok(()), check_path))
     }
@@ -225,7 +225,11 @@ impl BundleFile {
                 return Err(format!("state.{output}: input {input} is another output's already"));
             }
         }
-        if !state.is_empty() && self.warm_up_readings == 0 {
+        self.check_warm_up(!state.is_empty())
+    }
+
+    fn check_warm_up(&self, has_state: bool) -> Result<(), String> {
+        if has_state && self.warm_up_readings == 0 {
             return Err("has state, which a fresh worker lacks: say in warm_up_readings how many \
                  readings make up for it"
                 .into());
@@ -234,20 +238,29 @@ impl BundleFile {
     }
 
     fn check_tensor(&self, tensor: &TensorRef) -> Result<(), String> {
-        match (self.stages.get(&tensor.stage), &tensor.output) {
-            (None, _) if self.inputs.contains_key(&tensor.stage) => {
-                Err(format!("{tensor} is a port: put a window between it and this stage"))
+        let TensorRef { stage: name, output } = tensor;
+        let Some(stage) = self.stages.get(name) else {
+            return Err(match self.inputs.contains_key(name) {
+                true => format!("{tensor} is a port: put a window between it and this stage"),
+                false => format!("there is no stage {name}"),
+            });
+        };
+        // What models and plugins give is known when they are loaded.
+        let outputs = match stage {
+            Stage::Model { .. } | Stage::Plugin { .. } => None,
+            stage => Some(stage.built_in().map_or(&[][..], BuiltIn::outputs)),
+        };
+        match (outputs, output) {
+            (Some([]), None) | (None, Some(_)) => Ok(()),
+            (Some([]), Some(output)) => {
+                Err(format!("stage {name} has one output, not {output}: write {name}"))
             }
-            (None, _) => Err(format!("there is no stage {}", tensor.stage)),
-            (Some(Stage::Model { .. } | Stage::Plugin { .. }), None) => {
-                Err(format!("{tensor} has several outputs: write {tensor}.<output>"))
+            (None, None) => Err(format!("{tensor} has several outputs: write {tensor}.<output>")),
+            (Some(outputs), Some(output)) if outputs.contains(&&**output) => Ok(()),
+            (Some(outputs), _) => {
+                let names: Vec<_> = outputs.iter().map(|it| format!("{name}.{it}")).collect();
+                Err(format!("{tensor} is none of its outputs: write one of {}", names.join(", ")))
             }
-            (Some(Stage::Model { .. } | Stage::Plugin { .. }), Some(_)) => Ok(()),
-            (Some(_), Some(output)) => Err(format!(
-                "stage {} has one output, not {output}: write {}",
-                tensor.stage, tensor.stage
-            )),
-            (Some(_), None) => Ok(()),
         }
     }
 
@@ -486,6 +499,14 @@ alarm_share = [0.0, 0.3]
             Ok(_) => "accepted".into(),
             Err(error) => error.to_string(),
         }
+    }
+
+    #[test]
+    fn a_stage_with_state_needs_readings_that_make_up_for_it() {
+        let said = changed("above = 3", "above = 3\nuntil = 2");
+        assert!(said.starts_with("stage alarm: has state, which a fresh worker lacks"), "{said}");
+        let warm = GOOD.replace("version =", "warm_up_readings = 6\nversion =");
+        assert!(BundleFile::parse(&warm.replace("above = 3", "above = 3\nuntil = 2")).is_ok());
     }
 
     #[test]

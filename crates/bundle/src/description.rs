@@ -3,6 +3,9 @@
 use crate::check::DescriptionError;
 use crate::name::{BundleName, BundleVersion};
 use crate::requires::Requires;
+use crate::stages::{
+    Argmax, BuiltIn, Difference, Normalise, OneHot, Scale, Select, Softmax, Threshold, TopK,
+};
 use lineside_rules::{ShadowLimits, Tolerance, TrialLimits};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -169,24 +172,24 @@ pub enum Stage {
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         config: BTreeMap<String, String>,
     },
-    /// Takes one element of a tensor, counted row by row.
-    Select {
-        /// The tensor.
-        input: TensorRef,
-        /// Which element, from 0.
-        index: u32,
-    },
-    /// Compares a tensor of one element with a level; true where it is beyond.
-    Threshold {
-        /// The tensor.
-        input: TensorRef,
-        /// True above this level.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        above: Option<f64>,
-        /// True below this level.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        below: Option<f64>,
-    },
+    /// Takes one element of a tensor.
+    Select(Select),
+    /// Says whether a value is beyond a level.
+    Threshold(Threshold),
+    /// Multiplies and adds, column by column.
+    Scale(Scale),
+    /// Brings each column to a common scale.
+    Normalise(Normalise),
+    /// Each row less an earlier one.
+    Difference(Difference),
+    /// Makes of each class as many values as there are classes.
+    OneHot(OneHot),
+    /// Makes shares of scores.
+    Softmax(Softmax),
+    /// Says which value is greatest.
+    Argmax(Argmax),
+    /// The greatest values, and where they are.
+    TopK(TopK),
 }
 
 impl Stage {
@@ -197,7 +200,7 @@ impl Stage {
             Stage::Model { inputs, .. } | Stage::Plugin { inputs, .. } => {
                 inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect()
             }
-            Stage::Select { input, .. } | Stage::Threshold { input, .. } => vec![("input", input)],
+            built_in => built_in.built_in().map_or(vec![], BuiltIn::tensors),
         }
     }
 
@@ -206,7 +209,23 @@ impl Stage {
         match self {
             Stage::Model { file, .. } => Some(file),
             Stage::Plugin { plugin, .. } => Some(plugin),
-            Stage::Window { .. } | Stage::Select { .. } | Stage::Threshold { .. } => None,
+            _ => None,
+        }
+    }
+
+    /// The stage, if it is built in and takes tensors.
+    pub fn built_in(&self) -> Option<&dyn BuiltIn> {
+        match self {
+            Stage::Window { .. } | Stage::Model { .. } | Stage::Plugin { .. } => None,
+            Stage::Select(stage) => Some(stage),
+            Stage::Threshold(stage) => Some(stage),
+            Stage::Scale(stage) => Some(stage),
+            Stage::Normalise(stage) => Some(stage),
+            Stage::Difference(stage) => Some(stage),
+            Stage::OneHot(stage) => Some(stage),
+            Stage::Softmax(stage) => Some(stage),
+            Stage::Argmax(stage) => Some(stage),
+            Stage::TopK(stage) => Some(stage),
         }
     }
 }

@@ -16,6 +16,7 @@ pub mod parcel;
 pub mod referrer;
 mod requires;
 mod snapped;
+pub mod stages;
 
 pub use build::{BuildError, BuiltBundle, build, build_snapped, build_with_operators, plugin_path};
 pub use check::DescriptionError;

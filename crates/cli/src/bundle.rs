@@ -8,6 +8,7 @@ use crate::new_files::replace_with;
 use crate::output::Output;
 use anyhow::{Context, bail};
 use clap::Subcommand;
+use lineside_bundle::stages::BuiltIn;
 use lineside_bundle::{BuiltBundle, Manifest, Stage, archive};
 use lineside_runtime::{CheckReport, LoadOptions, MemoryFiles, run_checks};
 use serde_json::json;
@@ -152,11 +153,7 @@ fn shown(id: &str, digest: &str, manifest: &Manifest) -> String {
             Stage::Window { rows, stride, .. } => format!("window of {rows}, every {stride}"),
             Stage::Model { file, .. } => format!("model {file}"),
             Stage::Plugin { plugin, .. } => format!("plugin {plugin}"),
-            Stage::Select { input, index } => format!("element {index} of {input}"),
-            Stage::Threshold { input, above: Some(level), .. } => format!("{input} above {level}"),
-            Stage::Threshold { input, below, .. } => {
-                format!("{input} below {}", below.unwrap_or(f64::NAN))
-            }
+            stage => stage.built_in().map_or(String::new(), BuiltIn::told),
         };
         let _ = write!(text, "\n  {name}  {told}");
     }

@@ -165,7 +165,7 @@ pub enum FrameError {
 pub enum Fault {
     /// The engine could not run the model.
     Model,
-    /// The model's answer holds NaN or infinity.
+    /// The answer of a model or a built-in stage holds NaN or infinity, or what came to the latter.
     NotFinite,
     /// The plugin said why it does not answer.
     PluginRefused,
@@ -183,6 +183,8 @@ pub enum Fault {
     FrameTime,
     /// The plugins before it made too many results of one frame.
     Parts,
+    /// A value came in that the stage has no answer for, such as a class that there is not.
+    Value,
 }
 
 /// The reasons of frames in which a plugin broke: its instance was given up, with what it knew of its
@@ -204,6 +206,7 @@ impl FrameError {
                 Fault::Input => "input",
                 Fault::FrameTime => "frame_time",
                 Fault::Parts => "parts",
+                Fault::Value => "value",
             },
             FrameError::Incomplete { .. } => "incomplete",
             FrameError::Reading { .. } => "reading",

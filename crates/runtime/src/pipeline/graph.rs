@@ -2,6 +2,7 @@
 
 use super::frame::{Fault, FrameError, FrameOutcome, Part, Reading, Value};
 use super::model::{Model, Seen};
+use super::stages::Stage;
 use super::window::{Broken, Cut, Window, Windower};
 use crate::engine::EngineError;
 use crate::plugin::{CompiledPlugin, Instance, PluginError, SandboxLimits};
@@ -43,8 +44,7 @@ pub(super) enum Work {
     Window { shape: Vec<usize> },
     Model(Box<Model>),
     Plugin(Box<Plugin>),
-    Select(usize),
-    Threshold { above: Option<f64>, below: Option<f64> },
+    BuiltIn { stage: Box<dyn Stage>, has_state: bool },
 }
 
 /// A plugin and its instances: one a stream, because they carry that stream's state.
@@ -69,11 +69,15 @@ impl Work {
 type Tensors = BTreeMap<TensorRef, Rc<Tensor>>;
 
 /// What a frame is to the stages.
-struct Frame<'a> {
-    key: &'a str,
-    number: u64,
-    first: u64,
-    time_unix_ns: i64,
+pub(super) struct Frame<'a> {
+    /// The stream.
+    pub key: &'a str,
+    /// Counts the stream's frames.
+    pub number: u64,
+    /// Sequence number of its first reading.
+    pub first: u64,
+    /// Time of its last reading, nanoseconds since 1970.
+    pub time_unix_ns: i64,
 }
 
 impl Pipeline {
@@ -83,7 +87,8 @@ impl Pipeline {
         let has_state = steps.iter().any(|step| match &step.work {
             Work::Plugin(_) => true,
             Work::Model(model) => model.has_state(),
-            Work::Window { .. } | Work::Select(_) | Work::Threshold { .. } => false,
+            Work::BuiltIn { has_state, .. } => *has_state,
+            Work::Window { .. } => false,
         });
         Pipeline {
             steps,
@@ -132,8 +137,11 @@ impl Pipeline {
         let frame = Frame { key: &key, number, first: next, time_unix_ns };
         let result = self.flow(&frame, None);
         for step in &mut self.steps {
-            if let Work::Model(model) = &mut step.work {
-                model.finish(&key);
+            match &mut step.work {
+                Work::Model(model) => model.finish(&key),
+                Work::BuiltIn { stage, .. } => stage.finish(&key),
+                // A plugin's instance ended when it gave what it had held back.
+                Work::Window { .. } | Work::Plugin(_) => {}
             }
         }
         if !matches!(&result, Ok(parts) if parts.is_empty()) {
@@ -278,7 +286,7 @@ impl Pipeline {
 }
 
 /// Why a stage gave nothing: the kind, and the words for it.
-type Failure = (Fault, String);
+pub(super) type Failure = (Fault, String);
 
 fn overdue(frame_max: Duration) -> Failure {
     let problem = format!("the frame took longer than {} ms", frame_max.as_millis());
@@ -322,14 +330,12 @@ impl Work {
         left: Duration,
         plugin_restarts: &mut u64,
     ) -> Result<Vec<Vec<Tensor>>, Failure> {
-        let one = |tensor: Option<Tensor>| {
-            let tensor = tensor.ok_or_else(|| (Fault::Input, "cannot use what came in".into()));
-            tensor.map(|tensor| vec![vec![tensor]])
-        };
         match self {
             Work::Window { shape } => {
                 let values = window.unwrap_or_default().to_vec();
-                one(Tensor::new(shape.clone(), Data::F32(values)))
+                let tensor = Tensor::new(shape.clone(), Data::F32(values))
+                    .ok_or_else(|| (Fault::Input, "the window is not whole".to_owned()))?;
+                Ok(vec![vec![tensor]])
             }
             Work::Model(model) => match model.run(frame.key, inputs) {
                 Ok(outputs) => Ok(vec![outputs]),
@@ -339,14 +345,15 @@ impl Work {
                 Err(error) => Err((Fault::Model, error.to_string())),
             },
             Work::Plugin(plugin) => plugin.process(frame, inputs, left, plugin_restarts),
-            Work::Select(index) => one(inputs.first().and_then(|input| input.select(*index))),
-            Work::Threshold { above, below } => {
-                let value = inputs.first().and_then(|input| input.data().number(0));
-                one(value.and_then(|value| {
-                    let beyond = above.is_some_and(|level| value > level)
-                        || below.is_some_and(|level| value < level);
-                    Tensor::new(vec![1], Data::Bool(vec![beyond]))
-                }))
+            Work::BuiltIn { stage, .. } => {
+                if inputs.iter().any(|input| !input.is_finite()) {
+                    return Err((Fault::NotFinite, "what came in is not finite".into()));
+                }
+                let outputs = stage.run(frame, inputs)?;
+                match outputs.iter().all(Tensor::is_finite) {
+                    true => Ok(vec![outputs]),
+                    false => Err((Fault::NotFinite, "the answer is beyond 32 bits".into())),
+                }
             }
         }
     }

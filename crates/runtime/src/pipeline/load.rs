@@ -1,12 +1,14 @@
 //! Turns a manifest and its files into a pipeline, or says which stage does not fit and why.
 
+use super::flow::Flow;
 use super::graph::{Pipeline, Step, Work};
+use super::made::{Made, window};
 use super::model::Model;
 use crate::engine::{EngineError, Engines, OnnxModel};
 use crate::files::{Files, FilesError};
 use crate::plugin::{PluginCache, Sandbox, SandboxError, SandboxLimits};
-use crate::tensor::{Element, Port};
-use lineside_bundle::{DescriptionError, Manifest, Stage, TensorRef};
+use lineside_bundle::stages::BuiltIn;
+use lineside_bundle::{DescriptionError, Manifest, Stage};
 use std::collections::BTreeMap;
 
 /// How to load a pipeline.
@@ -88,7 +90,7 @@ impl Pipeline {
         let bundle = &manifest.bundle;
         bundle.check()?;
         let mut sandbox = None;
-        let mut made: BTreeMap<TensorRef, Port> = BTreeMap::new();
+        let mut made = Made::default();
         let mut steps = Vec::new();
         for name in bundle.order()? {
             let stage = &bundle.stages[name];
@@ -97,15 +99,10 @@ impl Pipeline {
                 let stage = name.to_owned();
                 files.read(path).map_err(|source| LoadError::File { stage, source })
             };
-            let (work, inputs, outputs) = match stage {
-                Stage::Window { rows, .. } => {
-                    let fields = bundle.port().1.fields.len();
-                    let rows_shape = *rows as usize;
-                    let shape =
-                        if fields == 1 { vec![rows_shape] } else { vec![rows_shape, fields] };
-                    let port = Port::new(String::new(), Element::F32, shape.clone())
-                        .map_err(|error| fit(error.to_string()))?;
-                    (Work::Window { shape }, vec![], vec![port])
+            let (work, sources, outputs) = match stage {
+                Stage::Window { rows, stride, .. } => {
+                    let flow = window(bundle.port().1, *rows, *stride).map_err(fit)?;
+                    (Work::Window { shape: flow.port.shape().to_vec() }, vec![], vec![flow])
                 }
                 Stage::Model { file, inputs, shapes, state, engine } => {
                     let bytes = read(file)?;
@@ -117,10 +114,8 @@ impl Pipeline {
                     let onnx = OnnxModel::read(&bytes).map_err(failed)?;
                     let mut given = BTreeMap::new();
                     for (input, from) in inputs {
-                        given.insert(
-                            input.clone(),
-                            tensor(&made, from).map_err(fit)?.shape().to_vec(),
-                        );
+                        let port = &made.flow(from).map_err(fit)?.port;
+                        given.insert(input.clone(), port.shape().to_vec());
                     }
                     for (input, sizes) in shapes {
                         let sizes = sizes.iter().map(|size| *size as usize).collect();
@@ -130,8 +125,9 @@ impl Pipeline {
                     let engines = options.engines.of(name, engine.as_deref()).map_err(failed)?;
                     let (engine, loaded) = onnx.load(&engines, &ports).map_err(failed)?;
                     let model = Model::new(engine, loaded, state).map_err(fit)?;
-                    let (inputs, outputs) = (model.fed(), model.outputs().to_vec());
-                    (Work::Model(Box::new(model)), inputs, outputs)
+                    let sources = made.connect(stage, &model.fed()).map_err(fit)?;
+                    let outputs = model.outputs().iter().cloned().map(Flow::of).collect();
+                    (Work::Model(Box::new(model)), sources, outputs)
                 }
                 Stage::Plugin { plugin, config, .. } => {
                     let wasm = read(plugin)?;
@@ -162,100 +158,132 @@ impl Pipeline {
                         file: plugin.clone(),
                         source,
                     })?;
-                    let (inputs, outputs) =
-                        (instance.inputs().to_vec(), instance.outputs().to_vec());
-                    (Work::plugin(plugin, settings, limits), inputs, outputs)
+                    let sources = made.connect(stage, instance.inputs()).map_err(fit)?;
+                    let outputs = instance.outputs().iter().cloned().map(Flow::of).collect();
+                    (Work::plugin(plugin, settings, limits), sources, outputs)
                 }
-                Stage::Select { input, index } => {
-                    let from = tensor(&made, input).map_err(fit)?;
-                    if *index as usize >= from.len() {
-                        return Err(fit(format!("index {index} is beyond {}", from.form())));
-                    }
-                    let port = Port::single(from.element());
-                    (Work::Select(*index as usize), vec![from.clone()], vec![port])
-                }
-                Stage::Threshold { input, above, below } => {
-                    let from = tensor(&made, input).map_err(fit)?;
-                    if from.len() != 1 || !from.element().is_number() {
-                        return Err(fit(format!(
-                            "{input} is {}, one number is needed",
-                            from.form()
-                        )));
-                    }
-                    let port = Port::single(Element::Bool);
-                    let work = Work::Threshold { above: *above, below: *below };
-                    (work, vec![from.clone()], vec![port])
+                built_in => {
+                    let (sources, fitted) = made.fit(built_in).map_err(fit)?;
+                    let has_state = built_in.built_in().is_some_and(BuiltIn::has_state);
+                    (Work::BuiltIn { stage: fitted.stage, has_state }, sources, fitted.outputs)
                 }
             };
-            let sources = connect(stage, &inputs, &made).map_err(fit)?;
-            for port in &outputs {
-                let output = (!port.name().is_empty()).then(|| port.name().to_owned());
-                made.insert(TensorRef { stage: name.to_owned(), output }, port.clone());
-            }
+            made.add(name, &outputs);
+            let outputs = outputs.into_iter().map(|flow| flow.port).collect();
             steps.push(Step { name: name.to_owned(), work, sources, outputs });
         }
         for (name, output) in &bundle.outputs {
             let fail = |problem| LoadError::Output { output: name.clone(), problem };
-            let port = tensor(&made, &output.from).map_err(fit_output(name))?;
-            if port.len() != 1 || !port.element().is_number() {
-                return Err(fail(format!(
-                    "{} is {}, one number is needed",
-                    output.from,
-                    port.form()
-                )));
-            }
+            made.check_output(output).map_err(fail)?;
         }
         Ok(Pipeline::new(bundle, steps))
     }
 }
 
-fn fit_output(name: &str) -> impl Fn(String) -> LoadError {
-    let output = name.to_owned();
-    move |problem| LoadError::Output { output: output.clone(), problem }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::MemoryFiles;
+    use crate::pipeline::{FrameOutcome, Reading, Value};
+    use lineside_bundle::{BundleFile, build};
 
-fn tensor<'a>(made: &'a BTreeMap<TensorRef, Port>, wanted: &TensorRef) -> Result<&'a Port, String> {
-    made.get(wanted).ok_or_else(|| {
-        let outputs: Vec<String> = made
-            .keys()
-            .filter(|tensor| tensor.stage == wanted.stage)
-            .map(ToString::to_string)
-            .collect();
-        format!("there is no {wanted}, only [{}]", outputs.join(", "))
-    })
-}
+    const HEAD: &str = "format = 1\nname = 'pump'\nversion = '1'\nwarm_up_readings = 4\n\
+        [inputs.row]\nkey = 'pump'\nrate_hz = 1.0\n\
+        fields = [{ name = 'flow', unit = 'l/s' }, { name = 'noise' }]\n\
+        [stages.window]\nkind = 'window'\ninput = 'row'\nrows = 2\nstride = 2\n";
 
-/// Finds, for each input of a stage in the stage's own order, the tensor that feeds it.
-fn connect(
-    stage: &Stage,
-    inputs: &[Port],
-    made: &BTreeMap<TensorRef, Port>,
-) -> Result<Vec<TensorRef>, String> {
-    let wanted: BTreeMap<&str, &TensorRef> = stage.tensors().into_iter().collect();
-    if let Stage::Select { input, .. } | Stage::Threshold { input, .. } = stage {
-        return Ok(vec![input.clone()]);
+    /// A bundle of built-in stages alone.
+    fn load(rest: &str) -> Result<Pipeline, String> {
+        let bundle = BundleFile::parse(&format!("{HEAD}{rest}")).map_err(|it| it.to_string())?;
+        let built = build(bundle, BTreeMap::new()).map_err(|it| it.to_string())?;
+        Pipeline::load(&built.manifest, &MemoryFiles(&built), &LoadOptions::default())
+            .map_err(|error| error.to_string())
     }
-    for name in wanted.keys() {
-        if !inputs.iter().any(|port| port.name() == *name) {
-            let names: Vec<_> = inputs.iter().map(Port::name).collect();
-            return Err(format!("has no input {name}, only [{}]", names.join(", ")));
+
+    fn refused(rest: &str) -> String {
+        load(rest).err().unwrap_or_else(|| "accepted".into())
+    }
+
+    fn push(pipeline: &mut Pipeline, key: &str, sequence: u64, flow: f64) -> Vec<FrameOutcome> {
+        let (key, values) = (key.to_owned(), vec![flow, 0.0]);
+        pipeline.push(&Reading { key, sequence, time_unix_ns: 0, values })
+    }
+
+    /// The output `it` of every frame that these values of `flow` complete.
+    fn answers(
+        pipeline: &mut Pipeline,
+        key: &str,
+        flows: &[f64],
+    ) -> Vec<Result<Value, &'static str>> {
+        let frames = (0..).zip(flows).flat_map(|(at, flow)| push(pipeline, key, at, *flow));
+        let answer = |frame: FrameOutcome| match frame.result {
+            Ok(parts) => Ok(parts[0].outputs["it"]),
+            Err(error) => Err(error.reason()),
+        };
+        frames.map(answer).collect()
+    }
+
+    const LATEST: &str = "[stages.latest]\nkind = 'select'\ninput = 'window'\nindex = 2\n";
+
+    #[test]
+    fn built_in_stages_need_no_model_and_each_key_has_its_own_state() {
+        let alarm = "[stages.alarm]\nkind = 'threshold'\ninput = 'latest'\nabove = 3\nuntil = 1\n\
+                     [outputs]\nit = { from = 'alarm' }";
+        let mut pipeline = load(&format!("{LATEST}{alarm}")).unwrap();
+        let (yes, no) = (Ok(Value::Bool(true)), Ok(Value::Bool(false)));
+        assert_eq!(answers(&mut pipeline, "a", &[0.0, 4.0, 0.0, 2.0]), [yes.clone(), yes.clone()]);
+        assert_eq!(answers(&mut pipeline, "b", &[0.0, 2.0]), [no.clone()]);
+        pipeline.finish();
+        assert_eq!(answers(&mut pipeline, "a", &[0.0, 2.0]), [no], "a new beginning");
+    }
+
+    #[test]
+    fn what_has_no_answer_is_told_with_the_reason_and_the_next_frame_is_answered() {
+        let scale = "[stages.much]\nkind = 'scale'\ninput = 'latest'\ngain = 1e38\n\
+                     [outputs]\nit = { from = 'much' }";
+        let mut pipeline = load(&format!("{LATEST}{scale}")).unwrap();
+        let found = answers(&mut pipeline, "a", &[0.0, 9.0, 0.0, 0.0]);
+        assert_eq!(found, [Err("not_finite"), Ok(Value::Number(0.0))]);
+        let class = "[stages.class]\nkind = 'one-hot'\ninput = 'latest'\nclasses = 2\n\
+                     [stages.one]\nkind = 'select'\ninput = 'class'\nindex = 1\n\
+                     [outputs]\nit = { from = 'one' }";
+        let mut pipeline = load(&format!("{LATEST}{class}")).unwrap();
+        let found = answers(&mut pipeline, "a", &[0.0, 2.0, 0.0, 1.0]);
+        assert_eq!(found, [Err("value"), Ok(Value::Number(1.0))]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_stage_and_input() {
+        let output = "[outputs]\nit = { from = 'it' }";
+        for (stage, said) in [
+            (
+                "kind = 'scale'\ninput = 'window'\ngain = [1, 2, 3]",
+                "stage it: input input: window is f32 [2, 2], gain has 3 values for 2 columns",
+            ),
+            (
+                "kind = 'threshold'\ninput = 'window'\nabove = 1",
+                "stage it: input input: window is f32 [2, 2], one number is needed",
+            ),
+            (
+                "kind = 'threshold'\ninput = 'latest'\nabove = 1\ninput_unit = 'm3/h'",
+                "stage it: input input: latest is f32 [1], in l/s: m3/h is needed",
+            ),
+            (
+                "kind = 'top-k'\ninput = 'window'\nk = 3",
+                "output it: it is none of its outputs: write one of it.values, it.indices",
+            ),
+            (
+                "kind = 'argmax'\ninput = 'latest.best'",
+                "stage it: input input: stage latest has one output, not best: write latest",
+            ),
+            (
+                "kind = 'softmax'\ninput = 'window'",
+                "output it: it is f32 [2, 2], one number is needed",
+            ),
+        ] {
+            assert_eq!(refused(&format!("{LATEST}[stages.it]\n{stage}\n{output}")), said);
         }
+        let unit = "[outputs]\nit = { from = 'latest', unit = 'm3/h' }";
+        assert_eq!(refused(&format!("{LATEST}{unit}")), "output it: latest is in l/s, not in m3/h");
     }
-    let mut sources = Vec::new();
-    for port in inputs {
-        let source = wanted
-            .get(port.name())
-            .ok_or_else(|| format!("nothing feeds input {} ({})", port.name(), port.form()))?;
-        let from = tensor(made, source)?;
-        if from.len() != port.len() || from.element() != port.element() {
-            return Err(format!(
-                "input {} takes {}, {source} is {}",
-                port.name(),
-                port.form(),
-                from.form()
-            ));
-        }
-        sources.push((*source).clone());
-    }
-    Ok(sources)
 }

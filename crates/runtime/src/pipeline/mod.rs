@@ -1,9 +1,12 @@
 //! The pipeline: `Reading -> Frame -> Prediction`, by the stages of a bundle.
 
+mod flow;
 mod frame;
 mod graph;
 mod load;
+mod made;
 mod model;
+mod stages;
 mod window;
 
 pub use frame::{Fault, FrameError, FrameOutcome, PLUGIN_BROKE, Part, Reading, Value};

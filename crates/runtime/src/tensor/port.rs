@@ -53,11 +53,6 @@ impl Port {
         }
     }
 
-    /// The port of a stage that gives one element and calls it nothing.
-    pub(crate) fn single(element: Element) -> Port {
-        Port { name: String::new(), element, shape: vec![1] }
-    }
-
     /// What the stage calls it.
     pub fn name(&self) -> &str {
         &self.name

@@ -1,0 +1,66 @@
+//! What is known of a tensor on its way from stage to stage before one has come.
+
+use crate::tensor::{Element, Port, Tensor};
+
+/// A tensor between two stages: its port, and what its numbers mean as far as that is known.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Flow {
+    /// Name, element type and shape.
+    pub port: Port,
+    /// The unit of each column; empty where nobody has said. A tensor of one dimension has one column.
+    pub units: Vec<String>,
+    /// Where its rows are readings, or follow them: rows by which it moves on from a frame to the next.
+    pub stride: Option<usize>,
+}
+
+impl Flow {
+    /// A tensor of which nothing but its port is known.
+    pub(super) fn of(port: Port) -> Flow {
+        let units = vec![String::new(); columns(port.shape())];
+        Flow { port, units, stride: None }
+    }
+
+    /// The only output of a stage, of which nothing more is known.
+    ///
+    /// # Errors
+    /// What is too large to be passed on.
+    pub(super) fn new(element: Element, shape: Vec<usize>) -> Result<Flow, String> {
+        Flow::named("", element, shape)
+    }
+
+    /// As [`Flow::new`], one output of several.
+    ///
+    /// # Errors
+    /// As [`Flow::new`].
+    pub(super) fn named(name: &str, element: Element, shape: Vec<usize>) -> Result<Flow, String> {
+        Ok(Flow::of(Port::new(name.to_owned(), element, shape).map_err(|error| error.to_string())?))
+    }
+
+    /// The same with these units.
+    pub(super) fn in_units(self, units: Vec<String>) -> Flow {
+        Flow { units, ..self }
+    }
+
+    /// The same moving on by as many rows as `other`.
+    pub(super) fn moving_as(self, other: &Flow) -> Flow {
+        Flow { stride: other.stride, ..self }
+    }
+
+    /// How many columns it has.
+    pub(super) fn columns(&self) -> usize {
+        columns(self.port.shape())
+    }
+}
+
+/// The columns of a tensor of this shape: its last dimension, or one where it has no other.
+fn columns(shape: &[usize]) -> usize {
+    match shape {
+        [] | [_] => 1,
+        [.., columns] => *columns,
+    }
+}
+
+/// The elements of a tensor as numbers; none of bytes.
+pub(super) fn numbers(tensor: &Tensor) -> Option<Vec<f64>> {
+    (0..tensor.len()).map(|index| tensor.data().number(index)).collect()
+}

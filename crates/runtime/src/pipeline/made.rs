@@ -1,0 +1,110 @@
+//! What the stages before have declared, for those that read from them.
+
+use super::flow::Flow;
+use super::stages::{self, Fitted, Input};
+use crate::tensor::{Element, Port};
+use lineside_bundle::{Output, Port as Described, Stage, TensorRef};
+use std::collections::BTreeMap;
+
+/// The tensors that there are, by who makes them.
+#[derive(Default)]
+pub(super) struct Made(BTreeMap<TensorRef, Flow>);
+
+impl Made {
+    /// Adds what a stage makes.
+    pub(super) fn add(&mut self, stage: &str, outputs: &[Flow]) {
+        for flow in outputs {
+            let name = flow.port.name();
+            let output = (!name.is_empty()).then(|| name.to_owned());
+            self.0.insert(TensorRef { stage: stage.to_owned(), output }, flow.clone());
+        }
+    }
+
+    /// The tensor that is meant.
+    ///
+    /// # Errors
+    /// Where there is none, with those that there are.
+    pub(super) fn flow(&self, wanted: &TensorRef) -> Result<&Flow, String> {
+        self.0.get(wanted).ok_or_else(|| {
+            let made = self.0.keys().filter(|tensor| tensor.stage == wanted.stage);
+            let outputs: Vec<String> = made.map(ToString::to_string).collect();
+            format!("there is no {wanted}, only [{}]", outputs.join(", "))
+        })
+    }
+
+    /// Finds, for each input of a model or a plugin in its own order, the tensor that feeds it.
+    ///
+    /// # Errors
+    /// What does not fit what, by input.
+    pub(super) fn connect(&self, stage: &Stage, inputs: &[Port]) -> Result<Vec<TensorRef>, String> {
+        let wanted: BTreeMap<&str, &TensorRef> = stage.tensors().into_iter().collect();
+        for name in wanted.keys() {
+            if !inputs.iter().any(|port| port.name() == *name) {
+                let names: Vec<_> = inputs.iter().map(Port::name).collect();
+                return Err(format!("has no input {name}, only [{}]", names.join(", ")));
+            }
+        }
+        let mut sources = Vec::new();
+        for port in inputs {
+            let source = wanted
+                .get(port.name())
+                .ok_or_else(|| format!("nothing feeds input {} ({})", port.name(), port.form()))?;
+            let from = &self.flow(source)?.port;
+            if from.len() != port.len() || from.element() != port.element() {
+                return Err(format!(
+                    "input {} takes {}, {source} is {}",
+                    port.name(),
+                    port.form(),
+                    from.form()
+                ));
+            }
+            sources.push((*source).clone());
+        }
+        Ok(sources)
+    }
+
+    /// Fits a built-in stage to what feeds it; what that is comes first, in its own order.
+    ///
+    /// # Errors
+    /// What does not fit, by input and key.
+    pub(super) fn fit(&self, stage: &Stage) -> Result<(Vec<TensorRef>, Fitted), String> {
+        let tensors = stage.tensors();
+        let mut inputs = Vec::with_capacity(tensors.len());
+        for &(name, from) in &tensors {
+            inputs.push(Input { name, from, flow: self.flow(from)? });
+        }
+        let fitted = stages::fit(stage, &inputs)?;
+        Ok((tensors.into_iter().map(|(_, from)| from.clone()).collect(), fitted))
+    }
+
+    /// Checks that an output is one number, in the unit that it says as far as anybody knows.
+    ///
+    /// # Errors
+    /// What it is instead.
+    pub(super) fn check_output(&self, output: &Output) -> Result<(), String> {
+        let Output { from, unit } = output;
+        let flow = self.flow(from)?;
+        if flow.port.len() != 1 || !flow.port.element().is_number() {
+            return Err(format!("{from} is {}, one number is needed", flow.port.form()));
+        }
+        match flow.units.first().filter(|known| !known.is_empty() && !unit.is_empty()) {
+            Some(known) if known != unit => Err(format!("{from} is in {known}, not in {unit}")),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The windows of a port: `rows` readings, moving on by `stride`.
+///
+/// # Errors
+/// More than can be passed on.
+pub(super) fn window(port: &Described, rows: u32, stride: u32) -> Result<Flow, String> {
+    let rows = rows as usize;
+    let shape = match port.fields.len() {
+        1 => vec![rows],
+        fields => vec![rows, fields],
+    };
+    let units = port.fields.iter().map(|field| field.unit.clone()).collect();
+    let flow = Flow::new(Element::F32, shape)?.in_units(units);
+    Ok(Flow { stride: Some(stride as usize), ..flow })
+}
