@@ -4,7 +4,8 @@
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 
 use lineside_bundle::stages::{
-    Argmax, Difference, Method, Normalise, OneHot, Scale, Select, Softmax, Threshold, TopK, Unknown,
+    Argmax, Constant, Difference, Filter, Gives, Mel, MelScale, Method, Normalise, OneHot, Scale,
+    Select, Softmax, Spectrum, Taper, Threshold, TopK, Unknown,
 };
 use lineside_bundle::{BundleFile, Check, Field, Limits, Output, Port, Requires, Stage, Tolerance};
 use lineside_rules::{
@@ -121,6 +122,36 @@ fn check_built_in(stage: Stage) -> &'static str {
         Stage::Softmax(Softmax { input: _ }) => "softmax",
         Stage::Argmax(Argmax { input: _ }) => "argmax",
         Stage::TopK(TopK { input: _, k: _ }) => "top-k",
+        Stage::Filter(Filter { input: _, fir, biquads: _ }) => {
+            if fir.is_some() {
+                "fir"
+            } else {
+                "biquads"
+            }
+        }
+        Stage::Spectrum(Spectrum { input: _, size, hop, taper, gives }) => {
+            assert!(size.is_some() && hop.is_some());
+            assert!(taper != Taper::default() && gives != Gives::default());
+            "spectrum"
+        }
+        Stage::Mel(Mel {
+            input: _,
+            size: _,
+            rate_hz: _,
+            bands: _,
+            low_hz,
+            high_hz,
+            scale,
+            log_floor,
+        }) => {
+            assert!(low_hz > 0.0 && high_hz.is_some() && log_floor.is_some());
+            assert_eq!(scale, MelScale::default());
+            "mel"
+        }
+        Stage::Constant(Constant { element: _, shape, values: _ }) => {
+            assert!(shape.is_some());
+            "constant"
+        }
     }
 }
 
@@ -204,7 +235,11 @@ fn the_reference_of_a_bundle_has_every_key_and_says_the_defaults() {
         "above",
         "argmax",
         "below",
+        "biquads",
+        "constant",
         "difference",
+        "fir",
+        "mel",
         "min-max",
         "model",
         "one-hot",
@@ -212,6 +247,7 @@ fn the_reference_of_a_bundle_has_every_key_and_says_the_defaults() {
         "scale",
         "select",
         "softmax",
+        "spectrum",
         "top-k",
         "window",
         "z-score",

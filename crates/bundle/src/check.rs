@@ -77,7 +77,7 @@ impl BundleFile {
         self.check_limits()
     }
 
-    /// The stages in an order in which each comes after those it reads from.
+    /// The stages in an order in which each comes after those it reads from, and plugins as late as can be.
     ///
     /// # Errors
     /// [`DescriptionError::Stage`] for one that waits for itself.
@@ -85,20 +85,24 @@ impl BundleFile {
         let mut order: Vec<&str> = Vec::new();
         let mut done: BTreeSet<&str> = BTreeSet::new();
         while order.len() < self.stages.len() {
-            let before = order.len();
-            for (name, stage) in &self.stages {
-                let ready = stage.tensors().iter().all(|(_, t)| done.contains(t.stage.as_str()));
-                if ready && done.insert(name) {
-                    order.push(name);
-                }
-            }
-            if order.len() == before {
+            let ready = |(name, stage): &(&String, &Stage)| {
+                !done.contains(name.as_str())
+                    && stage.tensors().iter().all(|(_, t)| done.contains(t.stage.as_str()))
+            };
+            let ready: Vec<_> = self.stages.iter().filter(ready).collect();
+            // A plugin makes several parts of a frame, or none. What does not need it comes before it, and
+            // sees each frame once.
+            let is_plugin = |stage: &Stage| matches!(stage, Stage::Plugin { .. });
+            let next = ready.iter().find(|(_, stage)| !is_plugin(stage)).or(ready.first());
+            let Some((name, _)) = next else {
                 let stuck = self.stages.keys().find(|name| !done.contains(name.as_str()));
                 return Err(DescriptionError::Stage {
                     stage: stuck.cloned().unwrap_or_default(),
                     problem: "waits for its own result, directly or through other stages".into(),
                 });
-            }
+            };
+            done.insert(name.as_str());
+            order.push(name.as_str());
         }
         Ok(order)
     }
@@ -507,6 +511,14 @@ alarm_share = [0.0, 0.3]
         assert!(said.starts_with("stage alarm: has state, which a fresh worker lacks"), "{said}");
         let warm = GOOD.replace("version =", "warm_up_readings = 6\nversion =");
         assert!(BundleFile::parse(&warm.replace("above = 3", "above = 3\nuntil = 2")).is_ok());
+    }
+
+    #[test]
+    fn what_does_not_need_a_plugin_comes_before_it() {
+        let plugin = "[stages.cost]\nkind = 'plugin'\nplugin = 'cost'\ninputs = { x = 'window' }\n";
+        let text = GOOD.replace("[outputs]", &format!("{plugin}[outputs]"));
+        let bundle = BundleFile::parse(&text).unwrap();
+        assert_eq!(bundle.order().unwrap(), ["window", "judge", "alarm", "cost"]);
     }
 
     #[test]

@@ -4,7 +4,8 @@ use crate::check::DescriptionError;
 use crate::name::{BundleName, BundleVersion};
 use crate::requires::Requires;
 use crate::stages::{
-    Argmax, BuiltIn, Difference, Normalise, OneHot, Scale, Select, Softmax, Threshold, TopK,
+    Argmax, BuiltIn, Constant, Difference, Filter, Mel, Normalise, OneHot, Scale, Select, Softmax,
+    Spectrum, Threshold, TopK,
 };
 use lineside_rules::{ShadowLimits, Tolerance, TrialLimits};
 use serde::{Deserialize, Serialize};
@@ -190,6 +191,14 @@ pub enum Stage {
     Argmax(Argmax),
     /// The greatest values, and where they are.
     TopK(TopK),
+    /// Filters the rows.
+    Filter(Filter),
+    /// The spectrum of the rows.
+    Spectrum(Spectrum),
+    /// Sums a spectrum in bands.
+    Mel(Mel),
+    /// Gives the same tensor with every frame.
+    Constant(Constant),
 }
 
 impl Stage {
@@ -213,7 +222,7 @@ impl Stage {
         }
     }
 
-    /// The stage, if it is built in and takes tensors.
+    /// The stage, if it is built in and makes tensors of tensors, or of nothing.
     pub fn built_in(&self) -> Option<&dyn BuiltIn> {
         match self {
             Stage::Window { .. } | Stage::Model { .. } | Stage::Plugin { .. } => None,
@@ -226,6 +235,10 @@ impl Stage {
             Stage::Softmax(stage) => Some(stage),
             Stage::Argmax(stage) => Some(stage),
             Stage::TopK(stage) => Some(stage),
+            Stage::Filter(stage) => Some(stage),
+            Stage::Spectrum(stage) => Some(stage),
+            Stage::Mel(stage) => Some(stage),
+            Stage::Constant(stage) => Some(stage),
         }
     }
 }

@@ -1,13 +1,17 @@
 //! The stages that are built in, as their author describes them. What they do is the runtime's affair.
 
 mod classes;
+mod constant;
 mod each;
 mod numbers;
+mod signal;
 mod threshold;
 
 pub use classes::{Argmax, OneHot, Softmax, TopK, Unknown};
+pub use constant::Constant;
 pub use each::Each;
 pub use numbers::{Difference, Method, Normalise, Scale, Select};
+pub use signal::{Filter, Gives, Mel, MelScale, Spectrum, Taper};
 pub use threshold::Threshold;
 
 use crate::description::TensorRef;

@@ -10,7 +10,7 @@ use crate::recording::KEYS_MAX;
 use crate::tensor::{Data, Port, Tensor};
 use lineside_bundle::{BundleFile, TensorRef};
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Results that plugins may make of one frame, one behind the other.
@@ -21,6 +21,8 @@ const STREAMS_WITH_STATE_MAX: usize = 256;
 /// A bundle, loaded and ready for readings.
 pub struct Pipeline {
     steps: Vec<Step>,
+    /// What every part of every frame has from the beginning.
+    constants: Tensors,
     outputs: BTreeMap<String, TensorRef>,
     alarm_output: Option<String>,
     fields: usize,
@@ -66,7 +68,7 @@ impl Work {
 }
 
 /// The tensors of one part of a frame, by who made them. Parts share what came before them.
-type Tensors = BTreeMap<TensorRef, Rc<Tensor>>;
+pub(super) type Tensors = BTreeMap<TensorRef, Arc<Tensor>>;
 
 /// What a frame is to the stages.
 pub(super) struct Frame<'a> {
@@ -81,7 +83,7 @@ pub(super) struct Frame<'a> {
 }
 
 impl Pipeline {
-    pub(super) fn new(bundle: &BundleFile, steps: Vec<Step>) -> Pipeline {
+    pub(super) fn new(bundle: &BundleFile, steps: Vec<Step>, constants: Tensors) -> Pipeline {
         let (rows, stride) = bundle.window();
         let outputs = &bundle.outputs;
         let has_state = steps.iter().any(|step| match &step.work {
@@ -92,6 +94,7 @@ impl Pipeline {
         });
         Pipeline {
             steps,
+            constants,
             outputs: outputs.iter().map(|(name, o)| (name.clone(), o.from.clone())).collect(),
             alarm_output: bundle.alarm_output.clone(),
             fields: bundle.port().1.fields.len(),
@@ -236,7 +239,7 @@ impl Pipeline {
     /// No stage begins when the frame's time is over; an answer that is there all the same is given.
     fn flow(&mut self, frame: &Frame<'_>, window: Option<&[f32]>) -> Result<Vec<Part>, FrameError> {
         let (started, frame_max) = (Instant::now(), self.frame_max);
-        let mut parts: Vec<Tensors> = window.map(|_| Tensors::new()).into_iter().collect();
+        let mut parts: Vec<Tensors> = window.map(|_| self.constants.clone()).into_iter().collect();
         for step in &mut self.steps {
             let mut next = Vec::with_capacity(parts.len());
             for part in &parts {
@@ -258,7 +261,7 @@ impl Pipeline {
             if let (None, Work::Plugin(plugin)) = (window, &mut step.work) {
                 let results = plugin.finish(frame, &mut self.plugin_restarts);
                 for outputs in results.map_err(|failure| step.error(failure))? {
-                    next.push(step.joined(&Tensors::new(), outputs));
+                    next.push(step.joined(&self.constants, outputs));
                 }
                 if next.len() > PARTS_MAX {
                     return Err(step.error(too_many()));
@@ -314,7 +317,7 @@ impl Step {
         let mut joined = part.clone();
         for (port, tensor) in self.outputs.iter().zip(outputs) {
             let output = (!port.name().is_empty()).then(|| port.name().to_owned());
-            joined.insert(TensorRef { stage: self.name.clone(), output }, Rc::new(tensor));
+            joined.insert(TensorRef { stage: self.name.clone(), output }, Arc::new(tensor));
         }
         joined
     }

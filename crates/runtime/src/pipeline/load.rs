@@ -1,15 +1,17 @@
 //! Turns a manifest and its files into a pipeline, or says which stage does not fit and why.
 
 use super::flow::Flow;
-use super::graph::{Pipeline, Step, Work};
+use super::graph::{Pipeline, Step, Tensors, Work};
 use super::made::{Made, window};
 use super::model::Model;
+use super::stages;
 use crate::engine::{EngineError, Engines, OnnxModel};
 use crate::files::{Files, FilesError};
 use crate::plugin::{PluginCache, Sandbox, SandboxError, SandboxLimits};
 use lineside_bundle::stages::BuiltIn;
-use lineside_bundle::{DescriptionError, Manifest, Stage};
+use lineside_bundle::{DescriptionError, Manifest, Stage, TensorRef};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// How to load a pipeline.
 #[derive(Clone, Default)]
@@ -92,6 +94,7 @@ impl Pipeline {
         let mut sandbox = None;
         let mut made = Made::default();
         let mut steps = Vec::new();
+        let mut constants = Tensors::new();
         for name in bundle.order()? {
             let stage = &bundle.stages[name];
             let fit = |problem| LoadError::Fit { stage: name.to_owned(), problem };
@@ -162,6 +165,13 @@ impl Pipeline {
                     let outputs = instance.outputs().iter().cloned().map(Flow::of).collect();
                     (Work::plugin(plugin, settings, limits), sources, outputs)
                 }
+                Stage::Constant(described) => {
+                    let (flow, tensor) = stages::constant(described).map_err(fit)?;
+                    made.add(name, &[flow]);
+                    let place = TensorRef { stage: name.to_owned(), output: None };
+                    constants.insert(place, Arc::new(tensor));
+                    continue;
+                }
                 built_in => {
                     let (sources, fitted) = made.fit(built_in).map_err(fit)?;
                     let has_state = built_in.built_in().is_some_and(BuiltIn::has_state);
@@ -176,7 +186,7 @@ impl Pipeline {
             let fail = |problem| LoadError::Output { output: name.clone(), problem };
             made.check_output(output).map_err(fail)?;
         }
-        Ok(Pipeline::new(bundle, steps))
+        Ok(Pipeline::new(bundle, steps, constants))
     }
 }
 
@@ -250,6 +260,40 @@ mod tests {
         let mut pipeline = load(&format!("{LATEST}{class}")).unwrap();
         let found = answers(&mut pipeline, "a", &[0.0, 2.0, 0.0, 1.0]);
         assert_eq!(found, [Err("value"), Ok(Value::Number(1.0))]);
+    }
+
+    #[test]
+    fn a_constant_goes_with_every_frame() {
+        let constant = "[stages.level]\nkind = 'constant'\nvalues = [7]\nelement = 'i64'\n\
+                        [outputs]\nit = { from = 'level' }";
+        let mut pipeline = load(constant).unwrap();
+        let seven = Ok(Value::Integer(7));
+        assert_eq!(answers(&mut pipeline, "a", &[0.0; 4]), [seven.clone(), seven]);
+        let said = refused(&constant.replace("[7]", "[0.5]"));
+        assert_eq!(said, "stage level: values: 0.5 is no i64");
+    }
+
+    #[test]
+    fn a_filter_goes_on_from_frame_to_frame_and_begins_anew_behind_a_gap() {
+        let stages = "[stages.smooth]\nkind = 'filter'\ninput = 'window'\nfir = [0.5, 0.5]\n\
+                      [stages.first]\nkind = 'select'\ninput = 'smooth'\nindex = 0\n\
+                      [outputs]\nit = { from = 'first', unit = 'l/s' }";
+        let mut pipeline = load(stages).unwrap();
+        let number = |value| Ok(Value::Number(value));
+        assert_eq!(
+            answers(&mut pipeline, "a", &[4.0, 2.0, 0.0, 8.0, 0.0, 0.0]),
+            [number(4.0), number(1.0), number(4.0)]
+        );
+        // 6 and 7 were dropped.
+        let found: Vec<_> = [(8, 1.0), (9, 1.0)]
+            .into_iter()
+            .flat_map(|(at, flow)| push(&mut pipeline, "a", at, flow))
+            .map(|frame| frame.result.unwrap()[0].outputs["it"])
+            .collect();
+        assert_eq!(found, [Value::Number(1.0)]);
+        let without = HEAD.replace("warm_up_readings = 4\n", "");
+        let said = BundleFile::parse(&format!("{without}{stages}")).unwrap_err().to_string();
+        assert!(said.starts_with("stage smooth: has state, which a fresh worker lacks"), "{said}");
     }
 
     #[test]

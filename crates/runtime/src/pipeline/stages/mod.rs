@@ -2,14 +2,20 @@
 //! which it is written, and give 32 bits: the same on every processor.
 
 mod argmax;
+mod constant;
 mod difference;
+mod filter;
+mod mel;
 mod normalise;
 mod one_hot;
 mod scale;
 mod select;
 mod softmax;
+mod spectrum;
 mod threshold;
 mod top_k;
+
+pub(super) use constant::tensor as constant;
 
 use super::flow::{self, Flow};
 use super::frame::Fault;
@@ -129,6 +135,9 @@ pub(super) fn fit(stage: &Described, inputs: &[Input<'_>]) -> Result<Fitted, Str
         (Described::Softmax(_), [input]) => softmax::fit(input),
         (Described::Argmax(_), [input]) => argmax::fit(input),
         (Described::TopK(it), [input]) => top_k::fit(it, input),
+        (Described::Filter(it), [input]) => filter::fit(it, input),
+        (Described::Spectrum(it), [input]) => spectrum::fit(it, input),
+        (Described::Mel(it), [input]) => mel::fit(it, input),
         _ => Err("is no stage that is built in".into()),
     }
 }
@@ -273,6 +282,12 @@ pub(super) mod tests {
             ("kind = 'softmax'\ninput = 'texts'", "numbers are needed"),
             ("kind = 'argmax'\ninput = 'texts'", "numbers are needed"),
             ("kind = 'top-k'\ninput = 'texts'\nk = 1", "numbers are needed"),
+            ("kind = 'filter'\ninput = 'texts'\nfir = [1]", "numbers are needed"),
+            ("kind = 'spectrum'\ninput = 'texts'", "numbers are needed"),
+            (
+                "kind = 'mel'\ninput = 'texts'\nsize = 8\nrate_hz = 8\nbands = 1",
+                "numbers are needed",
+            ),
             ("kind = 'threshold'\ninput = 'texts'\nabove = 2", "one number is needed"),
         ] {
             let texts = Flow::new(Element::Bytes, vec![3]).unwrap();
