@@ -110,7 +110,8 @@ async fn engines_are_measured_where_a_release_is_staged_and_the_choice_is_kept_a
     choose_engines(&release, &limits, threads.clone()).await.unwrap();
     let choice = limits.choices.of(&release.release.digest);
     let measured = &choice.models["judge"];
-    for engine in ENGINES {
+    // The one for classical models does not run this one.
+    for engine in ENGINES.iter().filter(|engine| engine.name() != "classical") {
         let figure = &measured.figures[engine.name()];
         assert!(matches!(figure, Figure::Timed { .. }), "{}: {figure:?}", engine.name());
     }

@@ -194,7 +194,8 @@ fn with(options: &LoadOptions, chosen: &BTreeMap<String, String>) -> LoadOptions
 /// An engine's name, and the model in it, or why it is not.
 type Candidate = (String, Result<Box<dyn Engine>, EngineError>);
 
-/// Each engine that may run the model of a stage.
+/// Each engine that may run the model of a stage, as far as its operators tell: of one that lacks some
+/// there is nothing to measure, and nothing to tell.
 fn candidates(
     manifest: &Manifest,
     files: &dyn Files,
@@ -213,6 +214,8 @@ fn candidates(
         .map_err(|source| CheckError::Load(LoadError::File { stage: stage.to_owned(), source }))?;
     let model = OnnxModel::read(&bytes).map_err(failed)?;
     let engines = options.engines.of(stage, engine.as_deref()).map_err(failed)?;
+    let engines = fit(&engines, &model.facts().operators)
+        .map_err(|refusal| failed(EngineError::Refused(refusal)))?;
     let engines = engines.into_iter().map(|engine| {
         let loaded = model.load(&[engine], ports).map(|(_, loaded)| loaded);
         (engine.name().to_owned(), loaded)

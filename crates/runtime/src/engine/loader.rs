@@ -40,6 +40,7 @@ pub trait Loader: Sync {
 /// The engines of this program; where several run a model, the first does unless another was chosen.
 pub static ENGINES: &[&dyn Loader] = &[
     &super::tract::Tract,
+    &super::classical::Classical,
     #[cfg(target_pointer_width = "64")]
     &super::rten::Rten,
 ];
@@ -156,9 +157,11 @@ mod tests {
             fit(ENGINES, &operators).map(names).map_err(|refusal| refusal.to_string())
         };
         let all: Vec<&str> = ENGINES.iter().map(|engine| engine.name()).collect();
-        assert_eq!(fit(&["Conv", "Relu"]), Ok(all.clone()));
-        assert_eq!(fit(&["Conv", "Loop"]).ok(), Some(vec!["rten"]).filter(|_| all.len() > 1));
-        assert_eq!(fit(&["ai.onnx.ml.LinearClassifier"]), Ok(vec!["tract"]));
+        let without = |name| all.iter().copied().filter(|it| *it != name).collect::<Vec<_>>();
+        assert_eq!(fit(&["Concat", "Cast"]), Ok(all.clone()));
+        assert_eq!(fit(&["Conv", "Relu"]), Ok(without("classical")));
+        assert_eq!(fit(&["Conv", "Loop"]).ok(), Some(vec!["rten"]).filter(|_| all.len() > 2));
+        assert_eq!(fit(&["ai.onnx.ml.TreeEnsembleClassifier", "Cast"]), Ok(vec!["classical"]));
         // Somebody else's operator is not ours because it has the same name.
         for foreign in ["com.acme.Conv", "Teleport", "com.microsoft.Conv"] {
             let refused = fit(&["Relu", foreign]).unwrap_err();

@@ -1,6 +1,7 @@
 //! What runs a model. One trait; every engine is tried against a bundle's checks before it is used.
 
 mod choice;
+mod classical;
 mod error;
 mod loader;
 mod model;

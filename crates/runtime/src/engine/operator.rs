@@ -54,12 +54,14 @@ impl Operator {
                  'LinearRegressor'}, which makes plain operators of them"
             }
             (ML_DOMAIN, "ZipMap") => "export it with options={'zipmap': False}",
+            (ML_DOMAIN, "TreeEnsembleClassifier" | "TreeEnsembleRegressor") => {
+                "the engine classical runs it where all operators beside it are such as scikit-learn \
+                 exports: take the others out of the model"
+            }
+            (ML_DOMAIN, "TreeEnsemble") => "export it for version 3 of the domain ai.onnx.ml",
             (
                 ML_DOMAIN,
-                "TreeEnsemble"
-                | "TreeEnsembleClassifier"
-                | "TreeEnsembleRegressor"
-                | "SVMClassifier"
+                "SVMClassifier"
                 | "SVMRegressor"
                 | "OneHotEncoder"
                 | "LabelEncoder"

@@ -169,6 +169,11 @@ impl Tensor {
         &self.data
     }
 
+    /// Its elements alone.
+    pub(crate) fn into_data(self) -> Data {
+        self.data
+    }
+
     /// Number of elements.
     pub fn len(&self) -> usize {
         self.data.len()

@@ -1,0 +1,21 @@
+//! Our own engine for classical machine learning: tree ensembles, linear models, support vector
+//! machines, and what scikit-learn's pipelines put around them (ONNX, domain `ai.onnx.ml`).
+//!
+//! Every shape is settled when a model is loaded, so whatever could be wrong with one is told then. Where
+//! the specification leaves an answer open, it is that of onnxruntime.
+
+mod ensemble;
+mod evaluator;
+mod forest;
+mod label;
+mod node;
+mod operators;
+mod plain;
+mod real;
+mod score;
+#[cfg(test)]
+mod tests;
+mod value;
+mod walk;
+
+pub(super) use evaluator::Classical;
