@@ -4,15 +4,19 @@
 //! Every shape is settled when a model is loaded, so whatever could be wrong with one is told then. Where
 //! the specification leaves an answer open, it is that of onnxruntime.
 
+mod category;
 mod ensemble;
 mod evaluator;
 mod forest;
 mod label;
+mod linear;
 mod node;
 mod operators;
 mod plain;
 mod real;
+mod rows;
 mod score;
+mod svm;
 #[cfg(test)]
 mod tests;
 mod value;

@@ -76,3 +76,7 @@ impl Real for f64 {
         Some(Cow::Owned(converted))
     }
 }
+/// The elements as numbers of 32 bits.
+pub(super) fn floats(data: &Data) -> Result<Cow<'_, [f32]>, String> {
+    f32::numbers(data).ok_or_else(|| "it takes numbers, text came".to_owned())
+}

@@ -1,6 +1,7 @@
 //! What this engine promises, on small models made for it.
 
 mod hostile;
+mod models;
 mod plain;
 mod sample;
 mod trees;

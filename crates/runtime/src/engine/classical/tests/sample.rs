@@ -14,6 +14,7 @@ pub(super) enum Set {
     Floats(Vec<f32>),
     Texts(Vec<&'static str>),
     Int(i64),
+    Float(f32),
     Text(&'static str),
     /// A tensor of one dimension.
     Tensor(Data),
@@ -145,6 +146,7 @@ impl Set {
     /// The fields of an attribute that hold it (ONNX, onnx.proto, `AttributeProto`).
     fn bytes(&self) -> Vec<u8> {
         let (kind, value) = match self {
+            Set::Float(value) => (1, [vec![2 << 3 | 5], value.to_le_bytes().to_vec()].concat()),
             Set::Int(value) => (2, number(3, *value)),
             Set::Text(value) => (3, field(4, value.as_bytes())),
             Set::Tensor(data) => (4, field(5, &tensor(data))),

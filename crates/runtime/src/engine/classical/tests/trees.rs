@@ -186,6 +186,14 @@ fn targets_are_what_the_leaves_say_and_the_base_values() {
     }
 }
 
+/// onnxruntime forgets the base value there and gives nought.
+#[test]
+fn a_target_that_no_leaf_speaks_for_has_its_base_value() {
+    let sample = regressor(&[(1, 1, 0.3), (2, 1, 0.8)], 2);
+    let based = sample.with("base_values", Set::Floats(vec![0.1, 0.05]));
+    near(&based.rows(&ROWS).unwrap()[0], &[0.1, 0.35, 0.1, 0.85]);
+}
+
 #[test]
 fn numbers_of_64_bits_are_compared_in_64() {
     // Two thresholds that are one in 32 bits.
