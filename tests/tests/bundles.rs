@@ -259,34 +259,58 @@ fn the_plugin_of_the_sdk_s_readme_is_built_as_it_says_and_answers() {
 }
 
 #[test]
-fn shapes_that_do_not_fit_are_refused_by_stage_and_input() {
+fn shapes_that_do_not_fit_are_refused_by_stage_and_input_when_the_bundle_is_built() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("x.lsb");
+    let source = turbine();
     for (changes, words) in [
         (
-            vec!["stages.window.rows=5", "stages.window.stride=5"],
+            &["stages.window.rows=5", "stages.window.stride=5"][..],
             "input window is f32 [1, 6, 5]: a tensor of the shape [5, 5] does not fit",
         ),
         (
-            vec!["stages.alarm.input=judge.scor"],
+            &["stages.alarm.input=judge.scor"],
             "stage alarm: there is no judge.scor, only [judge.expected_power_kw, judge.score]",
         ),
         (
-            vec!["outputs.score.from=window"],
+            &["outputs.score.from=window"],
             "output score: window is f32 [6, 5], one number is needed",
         ),
         (
-            vec!["stages.lost.inputs.alarm=judge.score"],
+            &[
+                "stages.wind.kind=select",
+                "stages.wind.input=window",
+                "stages.wind.index=0",
+                "outputs.score={ from = \"wind\", unit = \"km/h\" }",
+            ],
+            "output score: wind is in m/s, not in km/h",
+        ),
+    ] {
+        let mut arguments = vec!["bundle", "build", text(&source), "-o", text(&file)];
+        changes.iter().for_each(|change| arguments.extend(["--set", change]));
+        let said = complaint(&lineside(&arguments));
+        assert!(said.contains(words), "{changes:?}: {said}");
+        assert!(!file.exists(), "{changes:?}");
+    }
+}
+
+#[test]
+fn what_only_a_plugin_knows_is_refused_when_the_bundle_is_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("x.lsb");
+    for (change, words) in [
+        (
+            "stages.lost.inputs.alarm=judge.score",
             "stage lost: input alarm takes bool [1], judge.score is f32 [1]",
         ),
         (
-            vec!["stages.lost.config.power_column=9"],
+            "stages.lost.config.power_column=9",
             "it refuses its settings: power_column = \"9\" must be 0 to 4",
         ),
     ] {
-        build(&turbine(), &changes, &file);
+        build(&turbine(), &[change], &file);
         let said = complaint(&lineside(&["bundle", "check", text(&file)]));
-        assert!(said.contains(words), "{changes:?}: {said}");
+        assert!(said.contains(words), "{change}: {said}");
     }
 }
 

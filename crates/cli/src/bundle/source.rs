@@ -3,7 +3,7 @@
 use crate::plugin;
 use anyhow::{Context, bail};
 use lineside_bundle::{BuiltBundle, BundleFile, Stage, build_with_operators, plugin_path};
-use lineside_runtime::{CheckError, LoadOptions, MemoryFiles, OnnxModel, record};
+use lineside_runtime::{CheckError, LoadOptions, MemoryFiles, OnnxModel, check_fit, record};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use toml::{Table, Value};
@@ -63,6 +63,7 @@ pub fn build(folder: &Path, set: &[String], record_checks: bool) -> anyhow::Resu
     }
     let used = used_operators(&bundle, &files)?;
     let built = build_with_operators(bundle.clone(), files.clone(), used.clone())?;
+    check_fit(&built.manifest, &MemoryFiles(&built))?;
     if !record_checks {
         return Ok(built);
     }

@@ -115,15 +115,7 @@ impl Pipeline {
                         source,
                     };
                     let onnx = OnnxModel::read(&bytes).map_err(failed)?;
-                    let mut given = BTreeMap::new();
-                    for (input, from) in inputs {
-                        let port = &made.flow(from).map_err(fit)?.port;
-                        given.insert(input.clone(), port.shape().to_vec());
-                    }
-                    for (input, sizes) in shapes {
-                        let sizes = sizes.iter().map(|size| *size as usize).collect();
-                        given.insert(input.clone(), sizes);
-                    }
+                    let given = sizes(&made, inputs, shapes).map_err(fit)?;
                     let ports = onnx.settle(&given).map_err(failed)?;
                     let engines = options.engines.of(name, engine.as_deref()).map_err(failed)?;
                     let (engine, loaded) = onnx.load(&engines, &ports).map_err(failed)?;
@@ -190,11 +182,30 @@ impl Pipeline {
     }
 }
 
+/// The shapes that a model's inputs are given: by what feeds them, or in so many words.
+///
+/// # Errors
+/// For a tensor that there is not.
+pub(super) fn sizes(
+    made: &Made,
+    inputs: &BTreeMap<String, TensorRef>,
+    shapes: &BTreeMap<String, Vec<u32>>,
+) -> Result<BTreeMap<String, Vec<usize>>, String> {
+    let mut given = BTreeMap::new();
+    for (input, from) in inputs {
+        given.insert(input.clone(), made.flow(from)?.port.shape().to_vec());
+    }
+    for (input, sizes) in shapes {
+        given.insert(input.clone(), sizes.iter().map(|size| *size as usize).collect());
+    }
+    Ok(given)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::files::MemoryFiles;
-    use crate::pipeline::{FrameOutcome, Reading, Value};
+    use crate::pipeline::{FrameOutcome, Reading, Value, check_fit};
     use lineside_bundle::{BundleFile, build};
 
     const HEAD: &str = "format = 1\nname = 'pump'\nversion = '1'\nwarm_up_readings = 4\n\
@@ -206,8 +217,13 @@ mod tests {
     fn load(rest: &str) -> Result<Pipeline, String> {
         let bundle = BundleFile::parse(&format!("{HEAD}{rest}")).map_err(|it| it.to_string())?;
         let built = build(bundle, BTreeMap::new()).map_err(|it| it.to_string())?;
-        Pipeline::load(&built.manifest, &MemoryFiles(&built), &LoadOptions::default())
-            .map_err(|error| error.to_string())
+        let files = MemoryFiles(&built);
+        // What is refused is refused at the desk already, by the same words.
+        let at_desk = check_fit(&built.manifest, &files).map_err(|error| error.to_string());
+        let loaded = Pipeline::load(&built.manifest, &files, &LoadOptions::default())
+            .map_err(|error| error.to_string());
+        assert_eq!(at_desk.as_ref().err(), loaded.as_ref().err());
+        loaded
     }
 
     fn refused(rest: &str) -> String {
@@ -241,8 +257,8 @@ mod tests {
                      [outputs]\nit = { from = 'alarm' }";
         let mut pipeline = load(&format!("{LATEST}{alarm}")).unwrap();
         let (yes, no) = (Ok(Value::Bool(true)), Ok(Value::Bool(false)));
-        assert_eq!(answers(&mut pipeline, "a", &[0.0, 4.0, 0.0, 2.0]), [yes.clone(), yes.clone()]);
-        assert_eq!(answers(&mut pipeline, "b", &[0.0, 2.0]), [no.clone()]);
+        assert_eq!(answers(&mut pipeline, "a", &[0.0, 4.0, 0.0, 2.0]), [yes, yes]);
+        assert_eq!(answers(&mut pipeline, "b", &[0.0, 2.0]), [no]);
         pipeline.finish();
         assert_eq!(answers(&mut pipeline, "a", &[0.0, 2.0]), [no], "a new beginning");
     }
@@ -268,7 +284,7 @@ mod tests {
                         [outputs]\nit = { from = 'level' }";
         let mut pipeline = load(constant).unwrap();
         let seven = Ok(Value::Integer(7));
-        assert_eq!(answers(&mut pipeline, "a", &[0.0; 4]), [seven.clone(), seven]);
+        assert_eq!(answers(&mut pipeline, "a", &[0.0; 4]), [seven, seven]);
         let said = refused(&constant.replace("[7]", "[0.5]"));
         assert_eq!(said, "stage level: values: 0.5 is no i64");
     }

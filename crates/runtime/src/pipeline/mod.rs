@@ -1,5 +1,6 @@
 //! The pipeline: `Reading -> Frame -> Prediction`, by the stages of a bundle.
 
+mod fit;
 mod flow;
 mod frame;
 mod graph;
@@ -9,6 +10,7 @@ mod model;
 mod stages;
 mod window;
 
+pub use fit::check_fit;
 pub use frame::{Fault, FrameError, FrameOutcome, PLUGIN_BROKE, Part, Reading, Value};
 pub use graph::Pipeline;
 pub use load::{LoadError, LoadOptions};
