@@ -4,8 +4,9 @@
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 
 use lineside_bundle::stages::{
-    Argmax, Constant, Difference, Filter, Gives, Mel, MelScale, Method, Normalise, OneHot, Scale,
-    Select, Softmax, Spectrum, Taper, Threshold, TopK, Unknown,
+    Argmax, BoxForm, Colour, Constant, Crop, Difference, Filter, Gives, Interpolation, Mel,
+    MelScale, Method, NonMaximumSuppression, Normalise, OneHot, Resize, Scale, Select, Softmax,
+    Spectrum, Taper, Threshold, TopK, Unknown,
 };
 use lineside_bundle::{BundleFile, Check, Field, Limits, Output, Port, Requires, Stage, Tolerance};
 use lineside_rules::{
@@ -152,6 +153,29 @@ fn check_built_in(stage: Stage) -> &'static str {
             assert!(shape.is_some());
             "constant"
         }
+        Stage::NonMaximumSuppression(NonMaximumSuppression {
+            boxes: _,
+            scores: _,
+            form,
+            score_min: _,
+            overlap_max: _,
+            max: _,
+        }) => {
+            assert_eq!(form, BoxForm::default());
+            "non-maximum-suppression"
+        }
+        Stage::Resize(Resize { input: _, height: _, width: _, interpolation }) => {
+            assert_eq!(interpolation, Interpolation::default());
+            "resize"
+        }
+        Stage::Crop(Crop { input: _, height: _, width: _, top, left }) => {
+            assert!(top.is_some() && left.is_some());
+            "crop"
+        }
+        Stage::Colour(Colour { input: _, from: _, to: _, planes }) => {
+            assert!(planes);
+            "colour"
+        }
     }
 }
 
@@ -233,6 +257,10 @@ fn the_reference_of_a_bundle_has_every_key_and_says_the_defaults() {
     }
     let all = [
         "above",
+        "non-maximum-suppression",
+        "resize",
+        "crop",
+        "colour",
         "argmax",
         "below",
         "biquads",

@@ -4,8 +4,8 @@ use crate::check::DescriptionError;
 use crate::name::{BundleName, BundleVersion};
 use crate::requires::Requires;
 use crate::stages::{
-    Argmax, BuiltIn, Constant, Difference, Filter, Mel, Normalise, OneHot, Scale, Select, Softmax,
-    Spectrum, Threshold, TopK,
+    Argmax, BuiltIn, Colour, Constant, Crop, Difference, Filter, Mel, NonMaximumSuppression,
+    Normalise, OneHot, Resize, Scale, Select, Softmax, Spectrum, Threshold, TopK,
 };
 use lineside_rules::{ShadowLimits, Tolerance, TrialLimits};
 use serde::{Deserialize, Serialize};
@@ -199,6 +199,14 @@ pub enum Stage {
     Mel(Mel),
     /// Gives the same tensor with every frame.
     Constant(Constant),
+    /// Keeps of boxes that overlap the best.
+    NonMaximumSuppression(NonMaximumSuppression),
+    /// Makes an image larger or smaller.
+    Resize(Resize),
+    /// Takes a piece of an image.
+    Crop(Crop),
+    /// Changes what the channels of an image are.
+    Colour(Colour),
 }
 
 impl Stage {
@@ -239,6 +247,10 @@ impl Stage {
             Stage::Spectrum(stage) => Some(stage),
             Stage::Mel(stage) => Some(stage),
             Stage::Constant(stage) => Some(stage),
+            Stage::NonMaximumSuppression(stage) => Some(stage),
+            Stage::Resize(stage) => Some(stage),
+            Stage::Crop(stage) => Some(stage),
+            Stage::Colour(stage) => Some(stage),
         }
     }
 }

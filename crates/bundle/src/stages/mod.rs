@@ -1,15 +1,19 @@
 //! The stages that are built in, as their author describes them. What they do is the runtime's affair.
 
+mod boxes;
 mod classes;
 mod constant;
 mod each;
+mod image;
 mod numbers;
 mod signal;
 mod threshold;
 
+pub use boxes::{BoxForm, NonMaximumSuppression};
 pub use classes::{Argmax, OneHot, Softmax, TopK, Unknown};
 pub use constant::Constant;
 pub use each::Each;
+pub use image::{Colour, Colours, Crop, Interpolation, Resize};
 pub use numbers::{Difference, Method, Normalise, Scale, Select};
 pub use signal::{Filter, Gives, Mel, MelScale, Spectrum, Taper};
 pub use threshold::Threshold;

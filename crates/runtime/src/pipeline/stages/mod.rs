@@ -2,12 +2,17 @@
 //! which it is written, and give 32 bits: the same on every processor.
 
 mod argmax;
+mod colour;
 mod constant;
+mod crop;
 mod difference;
 mod filter;
+mod image;
 mod mel;
+mod non_maximum_suppression;
 mod normalise;
 mod one_hot;
+mod resize;
 mod scale;
 mod select;
 mod softmax;
@@ -138,6 +143,12 @@ pub(super) fn fit(stage: &Described, inputs: &[Input<'_>]) -> Result<Fitted, Str
         (Described::Filter(it), [input]) => filter::fit(it, input),
         (Described::Spectrum(it), [input]) => spectrum::fit(it, input),
         (Described::Mel(it), [input]) => mel::fit(it, input),
+        (Described::NonMaximumSuppression(it), [boxes, scores]) => {
+            non_maximum_suppression::fit(it, boxes, scores)
+        }
+        (Described::Resize(it), [input]) => resize::fit(it, input),
+        (Described::Crop(it), [input]) => crop::fit(it, input),
+        (Described::Colour(it), [input]) => colour::fit(it, input),
         _ => Err("is no stage that is built in".into()),
     }
 }
