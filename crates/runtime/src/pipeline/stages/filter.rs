@@ -15,7 +15,7 @@ struct Filtered {
     shape: Vec<usize>,
     columns: usize,
     kernel: Kernel,
-    /// Where rows are readings: by how many it moves on. Else every row is new.
+    /// Where rows are readings: by how many it moves on. Else there is one row, a new one.
     stride: Option<usize>,
     streams: BTreeMap<String, Stream>,
 }
@@ -55,6 +55,10 @@ pub(super) fn fit(filter: &Filter, input: &Input<'_>) -> Result<Fitted, String> 
     }
     let (rows, columns) = (shape[0], input.flow.columns());
     let stride = input.flow.stride;
+    // Of other rows nobody knows which of them have come before.
+    if stride.is_none() && rows != 1 {
+        return Err(input.wrong("which are not readings: filter the window, or one row a frame"));
+    }
     if let Some(stride) = stride.filter(|stride| *stride > rows) {
         return Err(input.wrong(format!(
             "of every {stride} readings only {rows} come: filter what they are made of"
@@ -211,7 +215,7 @@ mod tests {
         close(&at(&mut filter, "a", 6, &[9.0, 9.0]), &[9.0, 9.0]);
         filter.finish("a");
         close(&at(&mut filter, "a", 8, &[1.0, 1.0]), &[1.0, 1.0]);
-        // Where rows are no readings, one result follows the other whatever lies between.
+        // What are no readings follow each other, whatever lies between.
         let mut filter = Bench::new(FIR, &[window(&[1])]);
         close(&at(&mut filter, "a", 0, &[0.0]), &[0.0]);
         close(&at(&mut filter, "a", 70, &[1.0]), &[0.5]);
@@ -256,6 +260,10 @@ mod tests {
         assert_eq!(
             filter(fir, window(&[2, 3, 4])),
             "input input: window is f32 [2, 3, 4], rows, or rows and columns, are needed"
+        );
+        assert_eq!(
+            filter(fir, window(&[3])),
+            "input input: window is f32 [3], which are not readings: filter the window, or one row a frame"
         );
         assert_eq!(
             filter(fir, moving(&[3], 4)),
