@@ -285,6 +285,10 @@ fn shapes_that_do_not_fit_are_refused_by_stage_and_input_when_the_bundle_is_buil
             ],
             "output score: wind is in m/s, not in km/h",
         ),
+        (
+            &["stages.judge.units={ window = [\"km/h\", \"kW\", \"deg\", \"deg\", \"degC\"] }"],
+            "stage judge: input window: window is f32 [6, 5], column 0 in m/s: km/h is needed",
+        ),
     ] {
         let mut arguments = vec!["bundle", "build", text(&source), "-o", text(&file)];
         changes.iter().for_each(|change| arguments.extend(["--set", change]));

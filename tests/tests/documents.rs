@@ -244,12 +244,17 @@ fn the_reference_of_a_bundle_has_every_key_and_says_the_defaults() {
     for stage in stages.into_values() {
         match stage {
             Stage::Window { input: _, rows: _, stride: _ } => seen.insert("window"),
-            Stage::Model { file: _, inputs: _, shapes, state, engine } => {
-                assert!(!shapes.is_empty() && !state.is_empty() && engine.is_some());
+            Stage::Model { file: _, inputs: _, units, shapes, state, engine } => {
+                assert!(
+                    !units.is_empty()
+                        && !shapes.is_empty()
+                        && !state.is_empty()
+                        && engine.is_some()
+                );
                 seen.insert("model")
             }
-            Stage::Plugin { plugin: _, inputs: _, config } => {
-                assert!(!config.is_empty());
+            Stage::Plugin { plugin: _, inputs: _, units, config } => {
+                assert!(!units.is_empty() && !config.is_empty());
                 seen.insert("plugin")
             }
             built_in => seen.insert(check_built_in(built_in)),

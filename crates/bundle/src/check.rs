@@ -1,7 +1,7 @@
 //! Whether a description holds together: every reference resolves, nothing goes in circles.
 
 use crate::description::{BundleFile, FORMAT, FailSafe, Stage, TensorRef};
-use crate::stages::BuiltIn;
+use crate::stages::{BuiltIn, Each};
 use lineside_rules::{EVERY_OUTPUT, Range};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -193,8 +193,9 @@ impl BundleFile {
                 Ok(())
             }
             Stage::Model { inputs, .. } if inputs.is_empty() => Err("has no inputs".into()),
-            Stage::Model { inputs, shapes, state, engine, .. } => {
+            Stage::Model { inputs, units, shapes, state, engine, .. } => {
                 self.check_state(inputs, state)?;
+                check_units(inputs, units)?;
                 if let Some((input, sizes)) = shapes.iter().find(|(_, sizes)| sizes.contains(&0)) {
                     return Err(format!("shapes.{input} = {sizes:?} has a size of nought"));
                 }
@@ -206,7 +207,7 @@ impl BundleFile {
                 }
             }
             Stage::Plugin { inputs, .. } if inputs.is_empty() => Err("has no inputs".into()),
-            Stage::Plugin { .. } => Ok(()),
+            Stage::Plugin { inputs, units, .. } => check_units(inputs, units),
             built_in => built_in.built_in().map_or(Ok(()), |stage| {
                 self.check_warm_up(stage.has_state())?;
                 stage.check()
@@ -358,6 +359,17 @@ impl BundleFile {
         }
         Ok(())
     }
+}
+
+/// Whether units are those of inputs that something feeds.
+fn check_units(
+    inputs: &BTreeMap<String, TensorRef>,
+    units: &BTreeMap<String, Each<String>>,
+) -> Result<(), String> {
+    units.iter().try_for_each(|(input, unit)| match inputs.contains_key(input) {
+        true => unit.check(&format!("units.{input}")),
+        false => Err(format!("units.{input}: nothing feeds such an input")),
+    })
 }
 
 /// Whether `name` may name an engine. Which ones there are is the device's affair.
@@ -559,6 +571,11 @@ alarm_share = [0.0, 0.3]
                 "stage window: stride = 7 must be 1 to rows = 6: readings between windows would be lost",
             ),
             ("input = \"row\"", "input = \"rows\"", "stage window: there is no port rows"),
+            (
+                "x = \"window\" }",
+                "x = \"window\" }\nunits = { y = \"mm\" }",
+                "stage judge: units.y: nothing feeds such an input",
+            ),
             ("above = 3", "above = nan", "stage alarm: needs a finite level, `above` or `below`"),
             ("above = 3", "above = 3\nbelow = 1", "stage alarm: has both `above` and `below`"),
             (

@@ -4,7 +4,7 @@ use crate::check::DescriptionError;
 use crate::name::{BundleName, BundleVersion};
 use crate::requires::Requires;
 use crate::stages::{
-    Argmax, BuiltIn, Colour, Constant, Crop, Difference, Filter, Mel, NonMaximumSuppression,
+    Argmax, BuiltIn, Colour, Constant, Crop, Difference, Each, Filter, Mel, NonMaximumSuppression,
     Normalise, OneHot, Resize, Scale, Select, Softmax, Spectrum, Threshold, TopK,
 };
 use lineside_rules::{ShadowLimits, Tolerance, TrialLimits};
@@ -153,6 +153,9 @@ pub enum Stage {
         file: String,
         /// The model's inputs and the tensors that feed them; reshaped where the element counts agree.
         inputs: BTreeMap<String, TensorRef>,
+        /// The units that inputs have to be in, by input: those that the model was trained with.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        units: BTreeMap<String, Each<String>>,
         /// The model's inputs whose free sizes do not follow from what feeds them, with all sizes.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         shapes: BTreeMap<String, Vec<u32>>,
@@ -169,6 +172,9 @@ pub enum Stage {
         plugin: String,
         /// The plugin's inputs and the tensors that feed them.
         inputs: BTreeMap<String, TensorRef>,
+        /// The units that inputs have to be in, by input.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        units: BTreeMap<String, Each<String>>,
         /// Handed to the plugin's `configure`.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         config: BTreeMap<String, String>,

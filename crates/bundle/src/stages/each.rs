@@ -51,7 +51,7 @@ impl Each<f64> {
 
 impl Each<String> {
     /// Checks that there are units, and that none is empty.
-    pub(super) fn check(&self, key: &str) -> Result<(), String> {
+    pub(crate) fn check(&self, key: &str) -> Result<(), String> {
         check_length(key, self.values().len())?;
         match self.values().iter().any(String::is_empty) {
             true => Err(format!("{key} has an empty unit: \"1\" is what has none")),

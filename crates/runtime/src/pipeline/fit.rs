@@ -31,7 +31,8 @@ pub fn check_fit(manifest: &Manifest, files: &dyn Files) -> Result<(), LoadError
             Stage::Constant(constant) => {
                 made.add(name, &[stages::constant(constant).map_err(fit)?.0]);
             }
-            Stage::Model { file, inputs, shapes, state, .. } if is_fed => {
+            Stage::Model { file, inputs, units, shapes, state, .. } if is_fed => {
+                made.check_units(inputs, units).map_err(fit)?;
                 let read = files.read(file);
                 let bytes =
                     read.map_err(|source| LoadError::File { stage: name.to_owned(), source })?;
@@ -50,6 +51,10 @@ pub fn check_fit(manifest: &Manifest, files: &dyn Files) -> Result<(), LoadError
                     open.insert(name);
                 }
                 made.add(name, &outputs.into_iter().flatten().collect::<Vec<_>>());
+            }
+            Stage::Plugin { inputs, units, .. } if is_fed => {
+                made.check_units(inputs, units).map_err(fit)?;
+                open.insert(name);
             }
             Stage::Model { .. } | Stage::Plugin { .. } => {
                 open.insert(name);

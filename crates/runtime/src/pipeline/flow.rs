@@ -1,6 +1,7 @@
 //! What is known of a tensor on its way from stage to stage before one has come.
 
 use crate::tensor::{Element, Port, Tensor};
+use lineside_bundle::stages::Each;
 
 /// A tensor between two stages: its port, and what its numbers mean as far as that is known.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,6 +45,22 @@ impl Flow {
     /// The same moving on by as many rows as `other`.
     pub(super) fn moving_as(self, other: &Flow) -> Flow {
         Flow { stride: other.stride, ..self }
+    }
+
+    /// Checks that it is in these units, as far as anybody knows its own.
+    ///
+    /// # Errors
+    /// Which column is in which unit instead.
+    pub(super) fn check_units(&self, key: &str, wanted: &Each<String>) -> Result<(), String> {
+        let wanted = wanted.spread(key, self.columns())?;
+        let mut pairs = self.units.iter().zip(&wanted).enumerate();
+        match pairs.find(|(_, (unit, wanted))| !unit.is_empty() && unit != wanted) {
+            None => Ok(()),
+            Some((column, (unit, wanted))) if self.columns() > 1 => {
+                Err(format!("column {column} in {unit}: {wanted} is needed"))
+            }
+            Some((_, (unit, wanted))) => Err(format!("in {unit}: {wanted} is needed")),
+        }
     }
 
     /// How many columns it has.

@@ -107,7 +107,8 @@ impl Pipeline {
                     let flow = window(bundle.port().1, *rows, *stride).map_err(fit)?;
                     (Work::Window { shape: flow.port.shape().to_vec() }, vec![], vec![flow])
                 }
-                Stage::Model { file, inputs, shapes, state, engine } => {
+                Stage::Model { file, inputs, units, shapes, state, engine } => {
+                    made.check_units(inputs, units).map_err(fit)?;
                     let bytes = read(file)?;
                     let failed = |source| LoadError::Model {
                         stage: name.to_owned(),
@@ -124,7 +125,8 @@ impl Pipeline {
                     let outputs = model.outputs().iter().cloned().map(Flow::of).collect();
                     (Work::Model(Box::new(model)), sources, outputs)
                 }
-                Stage::Plugin { plugin, config, .. } => {
+                Stage::Plugin { plugin, inputs, units, config } => {
+                    made.check_units(inputs, units).map_err(fit)?;
                     let wasm = read(plugin)?;
                     let sandbox = match &mut sandbox {
                         Some(sandbox) => sandbox,

@@ -3,6 +3,7 @@
 use super::flow::Flow;
 use super::stages::{self, Fitted, Input};
 use crate::tensor::{Element, Port};
+use lineside_bundle::stages::Each;
 use lineside_bundle::{Output, Port as Described, Stage, TensorRef};
 use std::collections::BTreeMap;
 
@@ -30,6 +31,25 @@ impl Made {
             let outputs: Vec<String> = made.map(ToString::to_string).collect();
             format!("there is no {wanted}, only [{}]", outputs.join(", "))
         })
+    }
+
+    /// Checks that what feeds a model or a plugin is in the units that it asks for.
+    ///
+    /// # Errors
+    /// What is in another unit, by input.
+    pub(super) fn check_units(
+        &self,
+        inputs: &BTreeMap<String, TensorRef>,
+        units: &BTreeMap<String, Each<String>>,
+    ) -> Result<(), String> {
+        for (name, wanted) in units {
+            let Some(from) = inputs.get(name) else { continue };
+            let flow = self.flow(from)?;
+            flow.check_units(&format!("units.{name}"), wanted).map_err(|problem| {
+                format!("input {name}: {from} is {}, {problem}", flow.port.form())
+            })?;
+        }
+        Ok(())
     }
 
     /// Finds, for each input of a model or a plugin in its own order, the tensor that feeds it.

@@ -89,20 +89,9 @@ impl Input<'_> {
 
     /// Checks that it is in the unit that the stage asks for, as far as anybody knows.
     fn check_unit(&self, wanted: Option<&Each<String>>) -> Result<(), String> {
-        let Some(wanted) = wanted else { return Ok(()) };
-        let wanted = self.spread("input_unit", wanted)?;
-        let pairs = self.flow.units.iter().zip(&wanted).enumerate();
-        for (column, (unit, wanted)) in pairs {
-            if !unit.is_empty() && unit != wanted {
-                let column = if self.flow.columns() > 1 {
-                    format!("column {column} ")
-                } else {
-                    String::new()
-                };
-                return Err(self.wrong(format!("{column}in {unit}: {wanted} is needed")));
-            }
-        }
-        Ok(())
+        wanted
+            .map_or(Ok(()), |wanted| self.flow.check_units("input_unit", wanted))
+            .map_err(|problem| self.wrong(problem))
     }
 
     /// The values of a setting, one for each column.
