@@ -2,7 +2,8 @@
 //! machines, and what scikit-learn's pipelines put around them (ONNX, domain `ai.onnx.ml`).
 //!
 //! Every shape is settled when a model is loaded, so whatever could be wrong with one is told then. Where
-//! the specification leaves an answer open, it is that of onnxruntime.
+//! the specification leaves an answer open, it is that of onnxruntime, but for numbers with a fraction that
+//! are cast to a type that does not hold them: they become the nearest that it does.
 
 mod category;
 mod ensemble;

@@ -83,14 +83,16 @@ impl Operation for Normalizer {
     fn run(&self, inputs: &[&Data]) -> Result<Vec<Data>, String> {
         let mut numbers = floats(inputs[0])?.into_owned();
         for row in numbers.chunks_exact_mut(self.columns) {
+            let wide = row.iter().map(|number| f64::from(*number));
+            // In 64 bits, where no square of a number of 32 is too large or too small.
             let norm = match self.norm {
                 // The largest number, not the largest size, as onnxruntime has it.
-                Norm::Max => row.iter().copied().fold(f32::MIN, f32::max),
-                Norm::L1 => row.iter().map(|number| number.abs()).sum(),
-                Norm::L2 => row.iter().map(|number| number * number).sum::<f32>().sqrt(),
+                Norm::Max => wide.fold(f64::MIN, f64::max),
+                Norm::L1 => wide.map(f64::abs).sum(),
+                Norm::L2 => wide.map(|number| number * number).sum::<f64>().sqrt(),
             };
             if norm != 0.0 {
-                row.iter_mut().for_each(|number| *number /= norm);
+                row.iter_mut().for_each(|number| *number = (f64::from(*number) / norm) as f32);
             }
         }
         Ok(vec![Data::F32(numbers)])

@@ -45,6 +45,10 @@ fn rows_are_divided_by_their_norm() {
         near(&sample.rows(&rows).unwrap()[0], &wanted);
     }
     refused(&Sample::ml("Normalizer", 1).with("norm", Set::Text("L3")), "norm \"L3\"");
+    // Squares that 32 bits do not hold, on either side.
+    let far: [&[f32]; 2] = [&[1e20, 1e20], &[3e-30, 4e-30]];
+    let sample = Sample::ml("Normalizer", 1).with("norm", Set::Text("L2"));
+    near(&sample.rows(&far).unwrap()[0], &[0.707_106_8, 0.707_106_8, 0.6, 0.8]);
 }
 
 #[test]

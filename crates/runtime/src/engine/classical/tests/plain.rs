@@ -56,7 +56,7 @@ fn shapes_change_and_the_elements_stay() {
 }
 
 #[test]
-fn numbers_are_cast_as_others_do_it() {
+fn fractions_are_cut_off_floats_saturate_and_whole_numbers_wrap() {
     let cast = |data: Data, to: i64| {
         let given = tensor(&[data.len()], data);
         let output = Sample::plain("Cast", 1).with("to", Set::Int(to)).run(&[&given]);
