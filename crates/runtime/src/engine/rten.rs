@@ -1,7 +1,9 @@
 //! The rten engine: branches and loops, shapes that depend on the data within, a third of the memory.
 //!
-//! It computes whole numbers in 32 bits. What does not fit into them is refused, never cut.
+//! It computes whole numbers in 32 bits, and doubles not at all. Inputs, answers and constants that do not
+//! fit are refused, never cut; what a model itself makes of smaller numbers is not seen.
 
+mod meaning;
 pub(super) mod pool;
 
 use super::error::EngineError;
@@ -10,9 +12,11 @@ use super::model::{Declared, Dimension, OnnxModel};
 use super::operator::{MICROSOFT_DOMAIN, Operator, Reason};
 use crate::tensor::{Data, Element, Port, Tensor};
 use half::f16;
+use meaning::Meaning;
 use pool::pool;
 use rten::{Model, ModelOptions, NodeId, RunOptions, Value, ValueOrView, ValueView};
 use rten_tensor::Layout;
+use std::borrow::Borrow;
 
 /// ONNX's own operators that rten 0.27 has. It does not tell, so a test compares them with it.
 const OWN: &str = "\
@@ -82,6 +86,12 @@ impl Loaded {
         for (name, element) in ports.chain(given) {
             computed(name, element)?;
         }
+        let opset = facts.opsets.get("").copied().unwrap_or(1);
+        let Meaning { wrong, last } = Meaning::of(file.proto(), opset);
+        if !wrong.is_empty() {
+            let wrong: Vec<String> = wrong.into_iter().collect();
+            return Err(EngineError::Load(format!("rten gets {} wrong", wrong.join(", "))));
+        }
         let model = ModelOptions::with_all_ops().load(file.bytes().to_vec());
         let model = model.map_err(|error| failed(&error))?;
         let id = |name: &str| model.node_id(name).map_err(|error| failed(&error));
@@ -92,24 +102,56 @@ impl Loaded {
         let input_ports = inputs.iter().map(|(_, port)| port.clone()).collect();
         let mut loaded = Loaded { model, inputs, outputs, input_ports, output_ports: vec![] };
         loaded.output_ports = loaded.settle(&facts.outputs)?;
+        loaded.check_last(&last)?;
         Ok(loaded)
+    }
+
+    /// Checks, in a run on zeros, that these tensors have no dimension behind the one that is said.
+    fn check_last(&self, tensors: &[(String, i64)]) -> Result<(), EngineError> {
+        if tensors.is_empty() {
+            return Ok(());
+        }
+        let wrong = || EngineError::Load("rten gets Softmax of earlier versions wrong".into());
+        let ids = tensors.iter().map(|(name, _)| self.model.node_id(name).map_err(|_| wrong()));
+        let ids = ids.collect::<Result<Vec<_>, _>>()?;
+        let shapes = self.answers(&ids, &self.zeros()).map_err(|_| wrong())?;
+        for ((_, axis), value) in tensors.iter().zip(shapes) {
+            let (shape, axis) = (value.shape().to_vec(), *axis);
+            let rank = shape.len() as i64;
+            let place = if axis < 0 { axis + rank } else { axis };
+            let behind = usize::try_from(place).ok().and_then(|place| shape.get(place + 1..));
+            if behind.is_none_or(|behind| behind.iter().any(|size| *size != 1)) {
+                return Err(wrong());
+            }
+        }
+        Ok(())
+    }
+
+    fn zeros(&self) -> Vec<Tensor> {
+        let zeros = self.input_ports.iter().map(|port| {
+            Tensor::new(port.shape().to_vec(), Data::zeros(port.element(), port.len()))
+        });
+        zeros.collect::<Option<_>>().expect("a port's shape has as many elements as the port")
     }
 
     /// What the model gives, seen from a run on zeros: the shapes that a file declares may be free.
     /// Some models cannot run on zeros; their word has to do.
     fn settle(&self, declared: &[Declared]) -> Result<Vec<Port>, EngineError> {
-        let zeros: Vec<Tensor> = self
-            .input_ports
-            .iter()
-            .map(|port| Tensor::new(port.shape().to_vec(), Data::zeros(port.element(), port.len())))
-            .collect::<Option<_>>()
-            .expect("a port's shape has as many elements as the port");
-        let tried = self.answers(&zeros.iter().collect::<Vec<_>>());
+        let tried = self.answers(&self.outputs, &self.zeros());
         let shape = |place: usize| match &tried {
             Ok(answers) => {
-                answers.get(place).map(|answer| answer.shape().to_vec()).ok_or_else(|| {
+                let answer = answers.get(place).ok_or_else(|| {
                     EngineError::Load("it gives fewer outputs than it declares".to_owned())
-                })
+                })?;
+                let shape = answer.shape().to_vec();
+                match shape.contains(&0) && fixed(&declared[place]).is_none() {
+                    // So many as were found: none in nothing, and another number in each frame.
+                    true => Err(EngineError::Load(format!(
+                        "the shape of {} depends on what is in the inputs",
+                        declared[place].name
+                    ))),
+                    false => Ok(shape),
+                }
             }
             Err(error) => fixed(&declared[place])
                 .ok_or_else(|| EngineError::Load(format!("a run on zeros failed: {error}"))),
@@ -121,13 +163,17 @@ impl Loaded {
         declared.iter().enumerate().map(port).collect()
     }
 
-    fn answers(&self, tensors: &[&Tensor]) -> Result<Vec<Value>, EngineError> {
+    fn answers<T: Borrow<Tensor>>(
+        &self,
+        wanted: &[NodeId],
+        tensors: &[T],
+    ) -> Result<Vec<Value>, EngineError> {
         let mut values = Vec::with_capacity(tensors.len());
         for ((id, port), tensor) in self.inputs.iter().zip(tensors) {
-            values.push((*id, given(port, tensor)?));
+            values.push((*id, given(port, tensor.borrow())?));
         }
         let options = RunOptions::default().with_thread_pool(Some(pool()));
-        contained(|| self.model.run(values, &self.outputs, Some(options)))
+        contained(|| self.model.run(values, wanted, Some(options)))
             .map_err(EngineError::Run)?
             .map_err(|error| EngineError::Run(sentence(&error)))
     }
@@ -145,7 +191,9 @@ impl Engine for Loaded {
     fn run(&mut self, inputs: &[&Tensor]) -> Result<Vec<Tensor>, EngineError> {
         check(&self.input_ports, inputs)?;
         let mut outputs = Vec::with_capacity(self.output_ports.len());
-        for (answer, port) in self.answers(inputs)?.into_iter().zip(&self.output_ports) {
+        for (answer, port) in
+            self.answers(&self.outputs, inputs)?.into_iter().zip(&self.output_ports)
+        {
             let output = taken(answer, port).ok_or_else(|| {
                 EngineError::Run(format!("{} is not {}", port.name(), port.form()))
             })?;
@@ -301,6 +349,26 @@ mod tests {
             let error = engine.run(&[&numbers([0, large])]).unwrap_err().to_string();
             assert_eq!(error, format!("input x has {large}, rten takes 32 bits"));
         }
+    }
+
+    #[test]
+    fn a_softmax_over_several_dimensions_at_once_is_refused() {
+        let softmax = |shape: &[u8], axis: u8| {
+            let axis = field(5, &[field(1, b"axis"), vec![3 << 3, axis]].concat());
+            let softmax = [node("Softmax", "", (&["a"], &["y"])), axis].concat();
+            let graph = [
+                field(1, &node("Abs", "", (&["x"], &["a"]))),
+                field(1, &softmax),
+                value(11, "x", Element::F32, shape),
+                value(12, "y", Element::F32, shape),
+            ];
+            let opset = [field(1, b""), vec![2 << 3, 11]].concat();
+            load(&[vec![1 << 3, 8], field(8, &opset), field(7, &graph.concat())].concat())
+        };
+        assert!(softmax(&[1, 2], 1).is_ok());
+        assert!(softmax(&[2, 2, 1], 1).is_ok());
+        let error = softmax(&[1, 2, 2], 1).err().unwrap().to_string();
+        assert_eq!(error, "cannot load it: rten gets Softmax of earlier versions wrong");
     }
 
     #[test]

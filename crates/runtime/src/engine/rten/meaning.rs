@@ -1,0 +1,221 @@
+//! What a model means that rten would compute otherwise, without a word (rten 0.27): seen in the file, before
+//! it is loaded.
+
+use crate::engine::operator::Operator;
+use crate::tensor::Element;
+use std::collections::{BTreeSet, HashSet};
+use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto};
+
+/// Operators whose answer is yes or no.
+const LOGICAL: [&str; 11] = [
+    "And",
+    "Equal",
+    "Greater",
+    "GreaterOrEqual",
+    "IsInf",
+    "IsNaN",
+    "Less",
+    "LessOrEqual",
+    "Not",
+    "Or",
+    "Xor",
+];
+/// Operators that give elements of their first input as they are.
+const MOVING: [&str; 12] = [
+    "Expand",
+    "Flatten",
+    "Gather",
+    "GatherElements",
+    "Identity",
+    "Reshape",
+    "Slice",
+    "Split",
+    "Squeeze",
+    "Tile",
+    "Transpose",
+    "Unsqueeze",
+];
+/// The version of ONNX's operators since which softmax is taken along one axis.
+const SOFTMAX_SINCE: i64 = 13;
+
+/// What has to be looked at in a model before rten may run it.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Meaning {
+    /// What rten gets wrong.
+    pub(super) wrong: BTreeSet<String>,
+    /// Tensors that must have no dimension behind this one, other than of 1: softmax took all of them
+    /// together in earlier versions, and rten takes one.
+    pub(super) last: Vec<(String, i64)>,
+}
+
+impl Meaning {
+    /// Reads a model whose operators come from version `opset` of ONNX's own.
+    pub(super) fn of(model: &ModelProto, opset: i64) -> Meaning {
+        let mut meaning = Meaning::default();
+        if let Some(graph) = &model.graph {
+            meaning.graph(graph, opset, &Known::default(), true);
+        }
+        meaning
+    }
+
+    // The depth is bounded by whoever decodes, as elsewhere.
+    fn graph(&mut self, graph: &GraphProto, opset: i64, around: &Known, is_outer: bool) {
+        let mut known = around.clone();
+        let inputs = graph.input.iter();
+        known.logical.extend(inputs.filter(|input| is_bool(input)).map(|it| it.name.clone()));
+        graph.initializer.iter().for_each(|tensor| self.constant(&tensor.name, tensor, &mut known));
+        for node in &graph.node {
+            self.node(node, opset, &mut known, is_outer);
+        }
+    }
+
+    fn node(&mut self, node: &NodeProto, opset: i64, known: &mut Known, is_outer: bool) {
+        let is_own = Operator::new(&node.domain, &node.op_type).domain().is_empty();
+        let operator = if is_own { node.op_type.as_str() } else { "" };
+        let first = node.input.first().map_or("", String::as_str);
+        let attribute = |name: &str| node.attribute.iter().find(|it| it.name == name);
+        for (place, input) in node.input.iter().enumerate() {
+            // What lies beyond all readings is only an end there.
+            let is_end = operator == "Slice" && (1..=2).contains(&place);
+            if known.wide.contains(input) && !is_end {
+                self.wrong.insert("whole numbers beyond 32 bits".into());
+            }
+        }
+        let mut is_logical = LOGICAL.contains(&operator);
+        match operator {
+            "Cast" => {
+                let to = attribute("to").and_then(|to| Element::from_onnx(to.i as i32));
+                is_logical = to == Some(Element::Bool);
+                match to {
+                    Some(Element::Bool) if !known.logical.contains(first) => {
+                        self.wrong.insert("Cast of numbers to bool".into());
+                    }
+                    Some(Element::F64) => drop(self.wrong.insert("Cast to f64".into())),
+                    _ => {}
+                }
+            }
+            "Constant" => {
+                if let (Some(tensor), Some(output)) =
+                    (attribute("value").and_then(|it| it.t.as_ref()), node.output.first())
+                {
+                    self.constant(output, tensor, known);
+                }
+            }
+            "Softmax" | "LogSoftmax" if opset < SOFTMAX_SINCE => {
+                match attribute("axis").map_or(1, |axis| axis.i) {
+                    -1 if attribute("axis").is_some() => {}
+                    axis if is_outer && attribute("axis").is_some() => {
+                        self.last.push((first.to_owned(), axis));
+                    }
+                    _ => drop(self.wrong.insert(format!("{operator} of version {opset}"))),
+                }
+            }
+            _ if MOVING.contains(&operator) => is_logical = known.logical.contains(first),
+            _ => {}
+        }
+        if is_logical {
+            known.logical.extend(node.output.iter().cloned());
+        }
+        for graph in node.attribute.iter().flat_map(|it| it.g.iter().chain(&it.graphs)) {
+            self.graph(graph, opset, known, false);
+        }
+    }
+
+    fn constant(&mut self, name: &str, tensor: &TensorProto, known: &mut Known) {
+        match Element::from_onnx(tensor.data_type) {
+            Some(Element::Bool) => drop(known.logical.insert(name.to_owned())),
+            Some(Element::F64) => drop(self.wrong.insert("numbers in 64 bits".into())),
+            Some(Element::I64) => {
+                let raw = tensor.raw_data.chunks_exact(8);
+                let raw = raw.map(|it| i64::from_le_bytes(it.try_into().unwrap_or_default()));
+                if raw.chain(tensor.int64_data.iter().copied()).any(|it| i32::try_from(it).is_err())
+                {
+                    known.wide.insert(name.to_owned());
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What is known of tensors by name, in a graph and those around it.
+#[derive(Clone, Default)]
+struct Known {
+    /// Those that are yes or no.
+    logical: HashSet<String>,
+    /// Those with whole numbers beyond 32 bits.
+    wide: HashSet<String>,
+}
+
+fn is_bool(info: &tract_onnx::pb::ValueInfoProto) -> bool {
+    let tensor = info.r#type.as_ref().and_then(|it| it.value.as_ref());
+    tensor.is_some_and(|tract_onnx::pb::type_proto::Value::TensorType(tensor)| {
+        Element::from_onnx(tensor.elem_type) == Some(Element::Bool)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::OnnxModel;
+    use crate::engine::model::tests::{field, model, node};
+
+    /// What is to be looked at in a graph of these fields, at version `opset`.
+    fn meaning(graph: &[Vec<u8>], opset: i64) -> (Vec<String>, Vec<(String, i64)>) {
+        let file = model(&graph.concat());
+        let read = OnnxModel::read(&file).unwrap();
+        let Meaning { wrong, last } = Meaning::of(read.proto(), opset);
+        (wrong.into_iter().collect(), last)
+    }
+
+    fn operator(name: &str, ports: (&[&str], &[&str]), attributes: &[(&str, u8)]) -> Vec<u8> {
+        let attribute = |(name, value): &(&str, u8)| {
+            field(5, &[field(1, name.as_bytes()), vec![3 << 3, *value]].concat())
+        };
+        let attributes: Vec<u8> = attributes.iter().flat_map(attribute).collect();
+        field(1, &[node(name, "", ports), attributes].concat())
+    }
+
+    fn constant(name: &str, element: Element, bytes: &[u8]) -> Vec<u8> {
+        let kind = vec![2 << 3, element.onnx() as u8];
+        field(5, &[kind, field(8, name.as_bytes()), field(9, bytes)].concat())
+    }
+
+    #[test]
+    fn only_what_is_yes_or_no_already_is_cast_to_it() {
+        let to_bool = [("to", Element::Bool.onnx() as u8)];
+        let cast = |from| operator("Cast", (&[from], &["y"]), &to_bool);
+        let (wrong, _) = meaning(&[cast("x")], 17);
+        assert_eq!(wrong, ["Cast of numbers to bool"]);
+        let less = operator("Less", (&["a", "b"], &["l"]), &[]);
+        let squeezed = operator("Squeeze", (&["l"], &["x"]), &[]);
+        assert_eq!(meaning(&[less, squeezed, cast("x")], 17).0, [""; 0]);
+    }
+
+    #[test]
+    fn whole_numbers_beyond_32_bits_are_but_the_ends_of_slices() {
+        let end = constant("end", Element::I64, &i64::MAX.to_le_bytes());
+        let slice = operator("Slice", (&["x", "start", "end"], &["y"]), &[]);
+        assert_eq!(meaning(&[end.clone(), slice], 17).0, [""; 0]);
+        let add = operator("Add", (&["x", "end"], &["y"]), &[]);
+        assert_eq!(meaning(&[end, add], 17).0, ["whole numbers beyond 32 bits"]);
+        let small = constant("one", Element::I64, &1i64.to_le_bytes());
+        let add = operator("Add", (&["x", "one"], &["y"]), &[]);
+        assert_eq!(meaning(&[small, add], 17).0, [""; 0]);
+    }
+
+    #[test]
+    fn doubles_are_not_made_of_what_is_none() {
+        assert_eq!(meaning(&[constant("w", Element::F64, &[0; 8])], 17).0, ["numbers in 64 bits"]);
+        let cast = operator("Cast", (&["x"], &["y"]), &[("to", Element::F64.onnx() as u8)]);
+        assert_eq!(meaning(&[cast], 17).0, ["Cast to f64"]);
+    }
+
+    #[test]
+    fn a_softmax_of_earlier_versions_is_looked_at() {
+        let softmax = |axis: &[(&str, u8)]| operator("Softmax", (&["x"], &["y"]), axis);
+        assert_eq!(meaning(&[softmax(&[])], 17), (vec![], vec![]));
+        assert_eq!(meaning(&[softmax(&[])], 12).0, ["Softmax of version 12"]);
+        assert_eq!(meaning(&[softmax(&[("axis", 2)])], 12), (vec![], vec![("x".into(), 2)]));
+    }
+}
