@@ -4,9 +4,9 @@
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 
 use lineside_bundle::stages::{
-    Argmax, BoxForm, Colour, Constant, Crop, Difference, Filter, Gives, Interpolation, Mel,
+    Argmax, BoxForm, Cast, Colour, Constant, Crop, Difference, Filter, Gives, Interpolation, Mel,
     MelScale, Method, NonMaximumSuppression, Normalise, OneHot, Resize, Scale, Select, Softmax,
-    Spectrum, Taper, Threshold, TopK, Unknown,
+    Spectrum, Taper, Threshold, TopK, Transpose, Unknown,
 };
 use lineside_bundle::{BundleFile, Check, Field, Limits, Output, Port, Requires, Stage, Tolerance};
 use lineside_rules::{
@@ -172,6 +172,8 @@ fn check_built_in(stage: Stage) -> &'static str {
             assert!(top.is_some() && left.is_some());
             "crop"
         }
+        Stage::Transpose(Transpose { input: _, axes: _ }) => "transpose",
+        Stage::Cast(Cast { input: _, element: _ }) => "cast",
         Stage::Colour(Colour { input: _, from: _, to: _, planes }) => {
             assert!(planes);
             "colour"
@@ -267,6 +269,8 @@ fn the_reference_of_a_bundle_has_every_key_and_says_the_defaults() {
         "crop",
         "colour",
         "argmax",
+        "cast",
+        "transpose",
         "below",
         "biquads",
         "constant",

@@ -77,7 +77,8 @@ impl BundleFile {
         self.check_limits()
     }
 
-    /// The stages in an order in which each comes after those it reads from, and plugins as late as can be.
+    /// The stages in an order in which each comes after those it reads from, what is built in as early and
+    /// plugins as late as can be.
     ///
     /// # Errors
     /// [`DescriptionError::Stage`] for one that waits for itself.
@@ -90,10 +91,14 @@ impl BundleFile {
                     && stage.tensors().iter().all(|(_, t)| done.contains(t.stage.as_str()))
             };
             let ready: Vec<_> = self.stages.iter().filter(ready).collect();
-            // A plugin makes several parts of a frame, or none. What does not need it comes before it, and
-            // sees each frame once.
-            let is_plugin = |stage: &Stage| matches!(stage, Stage::Plugin { .. });
-            let next = ready.iter().find(|(_, stage)| !is_plugin(stage)).or(ready.first());
+            // A plugin makes several parts of a frame, or none: what does not need it comes before it, and
+            // sees each frame once. A model may fail or use up the frame's time: a filter that does not
+            // need it has taken its rows by then.
+            let next = ready.into_iter().min_by_key(|(_, stage)| match stage {
+                Stage::Plugin { .. } => 2,
+                Stage::Model { .. } => 1,
+                _ => 0,
+            });
             let Some((name, _)) = next else {
                 let stuck = self.stages.keys().find(|name| !done.contains(name.as_str()));
                 return Err(DescriptionError::Stage {

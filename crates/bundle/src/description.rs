@@ -4,8 +4,9 @@ use crate::check::DescriptionError;
 use crate::name::{BundleName, BundleVersion};
 use crate::requires::Requires;
 use crate::stages::{
-    Argmax, BuiltIn, Colour, Constant, Crop, Difference, Each, Filter, Mel, NonMaximumSuppression,
-    Normalise, OneHot, Resize, Scale, Select, Softmax, Spectrum, Threshold, TopK,
+    Argmax, BuiltIn, Cast, Colour, Constant, Crop, Difference, Each, Filter, Mel,
+    NonMaximumSuppression, Normalise, OneHot, Resize, Scale, Select, Softmax, Spectrum, Threshold,
+    TopK, Transpose,
 };
 use lineside_rules::{ShadowLimits, Tolerance, TrialLimits};
 use serde::{Deserialize, Serialize};
@@ -213,6 +214,10 @@ pub enum Stage {
     Crop(Crop),
     /// Changes what the channels of an image are.
     Colour(Colour),
+    /// Puts dimensions in another order.
+    Transpose(Transpose),
+    /// Gives the same numbers as another type.
+    Cast(Cast),
 }
 
 impl Stage {
@@ -257,6 +262,8 @@ impl Stage {
             Stage::Resize(stage) => Some(stage),
             Stage::Crop(stage) => Some(stage),
             Stage::Colour(stage) => Some(stage),
+            Stage::Transpose(stage) => Some(stage),
+            Stage::Cast(stage) => Some(stage),
         }
     }
 }

@@ -23,12 +23,23 @@ impl<T: Clone> Each<T> {
     /// # Errors
     /// Where the list has another length.
     pub fn spread(&self, key: &str, columns: usize) -> Result<Vec<T>, String> {
+        self.check_columns(key, columns)?;
+        Ok(match self {
+            Each::All(value) => vec![value.clone(); columns],
+            Each::Columns(values) => values.clone(),
+        })
+    }
+
+    /// Checks that it has a value for each of so many columns.
+    ///
+    /// # Errors
+    /// Where the list has another length.
+    pub fn check_columns(&self, key: &str, columns: usize) -> Result<(), String> {
         match self {
-            Each::All(value) => Ok(vec![value.clone(); columns]),
-            Each::Columns(values) if values.len() == columns => Ok(values.clone()),
-            Each::Columns(values) => {
+            Each::Columns(values) if values.len() != columns => {
                 Err(format!("{key} has {} values for {columns} columns", values.len()))
             }
+            _ => Ok(()),
         }
     }
 
@@ -50,6 +61,14 @@ impl Each<f64> {
 }
 
 impl Each<String> {
+    /// The value of a column; empty where the list ends before it.
+    pub fn of(&self, column: usize) -> &str {
+        match self {
+            Each::All(value) => value,
+            Each::Columns(values) => values.get(column).map_or("", String::as_str),
+        }
+    }
+
     /// Checks that there are units, and that none is empty.
     pub(crate) fn check(&self, key: &str) -> Result<(), String> {
         check_length(key, self.values().len())?;

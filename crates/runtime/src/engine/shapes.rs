@@ -2,7 +2,7 @@
 
 use super::error::EngineError;
 use super::model::{Declared, Dimension, OnnxModel};
-use crate::tensor::Port;
+use crate::tensor::{Port, elements, is_regrouped};
 use std::collections::BTreeMap;
 
 impl OnnxModel<'_> {
@@ -58,7 +58,7 @@ fn wrong(input: &Declared, problem: String) -> EngineError {
     EngineError::Shape { input: input.name.clone(), form: input.form(), problem }
 }
 
-/// The shape of `input` for a tensor of the shape `given`, or one with as many elements.
+/// The shape of `input` for a tensor of the shape `given`: that one, or its dimensions joined or split.
 fn fitted(input: &Declared, given: &[usize]) -> Result<Vec<usize>, String> {
     let Some(declared) = &input.shape else { return Ok(given.to_vec()) };
     // A tensor without a dimension for the batch is a batch of one.
@@ -71,33 +71,29 @@ fn fitted(input: &Declared, given: &[usize]) -> Result<Vec<usize>, String> {
     if padded.len() == declared.len() && declared.iter().zip(&padded).all(agrees) {
         return Ok(padded);
     }
-    let too_many = || "it has more elements than can be counted".to_owned();
-    let elements = product(given.iter().copied()).ok_or_else(too_many)?;
-    let fixed = declared.iter().filter_map(|dimension| match dimension {
-        Dimension::Fixed(size) => Some(*size),
-        Dimension::Free(_) => None,
-    });
-    let fixed = product(fixed).ok_or_else(too_many)?;
+    // A free dimension is one of those that come, or of size 1: never a rest that nobody has meant.
+    let with_free = |free: usize| -> Vec<usize> {
+        let size = |dimension: &Dimension| match dimension {
+            Dimension::Fixed(size) => *size,
+            Dimension::Free(_) => free,
+        };
+        declared.iter().map(size).collect()
+    };
     let free = declared.iter().filter(|it| matches!(it, Dimension::Free(_))).count();
-    let rest = match (elements == fixed, free) {
-        (true, _) => 1,
-        (false, 1) if fixed > 0 && elements.is_multiple_of(fixed) => elements / fixed,
-        (false, 0 | 1) => return Err(format!("a tensor of the shape {given:?} does not fit")),
-        (false, _) => {
-            return Err(format!(
-                "a tensor of the shape {given:?} leaves open how large each is: say it in shapes"
-            ));
-        }
-    };
-    let size = |dimension: &Dimension| match dimension {
-        Dimension::Fixed(size) => *size,
-        Dimension::Free(_) => rest,
-    };
-    Ok(declared.iter().map(size).collect())
-}
-
-fn product(mut sizes: impl Iterator<Item = usize>) -> Option<usize> {
-    sizes.try_fold(1usize, |product, size| product.checked_mul(size))
+    let rests: &[usize] = if free == 1 { given } else { &[] };
+    let shapes = std::iter::once(1).chain(rests.iter().copied()).map(with_free);
+    let mut fitting = shapes.filter(|shape| is_regrouped(given, shape));
+    fitting.next().ok_or_else(|| match free {
+        0 if elements(&with_free(1)) == elements(given) => format!(
+            "a tensor of the shape {given:?} has its elements in another order: a stage `transpose` \
+             changes that"
+        ),
+        0 => format!("a tensor of the shape {given:?} does not fit"),
+        _ => format!(
+            "a tensor of the shape {given:?} does not fit: a stage `transpose` changes the order of \
+             dimensions, `shapes` says which size is meant"
+        ),
+    })
 }
 
 #[cfg(test)]
@@ -122,23 +118,38 @@ mod tests {
         assert_eq!(fit(&[1, 0, 5], &[6, 5]), Ok(vec![1, 6, 5]));
         assert_eq!(fit(&[0, 1], &[6]), Ok(vec![6, 1]));
         assert_eq!(fit(&[0], &[100]), Ok(vec![100]));
-        // Reshaped where the number of elements is all that agrees.
+        // Dimensions are joined and split.
         assert_eq!(fit(&[1, 100], &[100]), Ok(vec![1, 100]));
+        assert_eq!(fit(&[5, 20], &[100]), Ok(vec![5, 20]));
         assert_eq!(fit(&[30], &[6, 5]), Ok(vec![30]));
         assert_eq!(fit(&[0, 30], &[6, 5]), Ok(vec![1, 30]));
         assert_eq!(fit(&[], &[1]), Ok(vec![]));
     }
 
     #[test]
-    fn what_does_not_fit_or_leaves_a_size_open_is_refused_with_both_shapes() {
-        assert_eq!(
-            fit(&[0, 7], &[6, 5]),
-            Err("input x is f32 [batch, 7]: a tensor of the shape [6, 5] does not fit".into())
-        );
+    fn what_does_not_fit_is_refused_with_both_shapes_and_the_cure() {
+        let short = fit(&[7], &[6, 5]).unwrap_err();
+        assert_eq!(short, "input x is f32 [7]: a tensor of the shape [6, 5] does not fit");
         let open = fit(&[0, 3, 0], &[4, 6]).unwrap_err();
-        assert!(open.ends_with("how large each is: say it in shapes"), "{open}");
+        assert!(open.ends_with("`shapes` says which size is meant"), "{open}");
         assert!(fit(&[0, 2], &[usize::MAX, 3]).is_err());
         assert!(fit(&[], &[2]).is_err());
+    }
+
+    #[test]
+    fn a_window_is_never_read_in_another_order() {
+        // Channels first, as convolutions are exported, and a window whose rows are readings.
+        let turned = fit(&[1, 8, 32], &[32, 8]).unwrap_err();
+        assert!(turned.ends_with("a stage `transpose` changes that"), "{turned}");
+        for (declared, given) in [
+            (&[1u8, 8, 0][..], &[32usize, 8][..]),
+            (&[0, 8, 0], &[32, 8]),
+            (&[0, 3], &[4, 6]),
+            (&[0, 3], &[24]),
+        ] {
+            let said = fit(declared, given).unwrap_err();
+            assert!(said.contains("a stage `transpose`"), "{said}");
+        }
     }
 
     proptest! {

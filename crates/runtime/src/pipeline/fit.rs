@@ -42,7 +42,7 @@ pub fn check_fit(manifest: &Manifest, files: &dyn Files) -> Result<(), LoadError
                     source,
                 };
                 let model = OnnxModel::read(&bytes).map_err(failed)?;
-                let given = sizes(&made, inputs, shapes).map_err(fit)?;
+                let given = sizes(&made, model.facts(), inputs, shapes).map_err(fit)?;
                 let mut ports = model.settle(&given).map_err(failed)?;
                 ports.retain(|port| !state.values().any(|carried| carried == port.name()));
                 made.connect(stage, &ports).map_err(fit)?;

@@ -8,8 +8,8 @@ use lineside_bundle::stages::Each;
 pub(super) struct Flow {
     /// Name, element type and shape.
     pub port: Port,
-    /// The unit of each column; empty where nobody has said. A tensor of one dimension has one column.
-    pub units: Vec<String>,
+    /// The units of its columns. A tensor of one dimension has one column.
+    pub units: Units,
     /// Where its rows are readings, or follow them: rows by which it moves on from a frame to the next.
     pub stride: Option<usize>,
 }
@@ -17,8 +17,7 @@ pub(super) struct Flow {
 impl Flow {
     /// A tensor of which nothing but its port is known.
     pub(super) fn of(port: Port) -> Flow {
-        let units = vec![String::new(); columns(port.shape())];
-        Flow { port, units, stride: None }
+        Flow { port, units: Units::All(String::new()), stride: None }
     }
 
     /// The only output of a stage, of which nothing more is known.
@@ -37,9 +36,9 @@ impl Flow {
         Ok(Flow::of(Port::new(name.to_owned(), element, shape).map_err(|error| error.to_string())?))
     }
 
-    /// The same with these units.
-    pub(super) fn in_units(self, units: Vec<String>) -> Flow {
-        Flow { units, ..self }
+    /// The same in these units.
+    pub(super) fn in_units(self, units: impl Into<Units>) -> Flow {
+        Flow { units: units.into(), ..self }
     }
 
     /// The same moving on by as many rows as `other`.
@@ -52,20 +51,62 @@ impl Flow {
     /// # Errors
     /// Which column is in which unit instead.
     pub(super) fn check_units(&self, key: &str, wanted: &Each<String>) -> Result<(), String> {
-        let wanted = wanted.spread(key, self.columns())?;
-        let mut pairs = self.units.iter().zip(&wanted).enumerate();
-        match pairs.find(|(_, (unit, wanted))| !unit.is_empty() && unit != wanted) {
+        let columns = self.columns();
+        wanted.check_columns(key, columns)?;
+        let mut pairs = (0..columns).map(|at| (at, self.units.of(at), wanted.of(at)));
+        match pairs.find(|(_, unit, wanted)| !unit.is_empty() && unit != wanted) {
             None => Ok(()),
-            Some((column, (unit, wanted))) if self.columns() > 1 => {
+            Some((column, unit, wanted)) if columns > 1 => {
                 Err(format!("column {column} in {unit}: {wanted} is needed"))
             }
-            Some((_, (unit, wanted))) => Err(format!("in {unit}: {wanted} is needed")),
+            Some((_, unit, wanted)) => Err(format!("in {unit}: {wanted} is needed")),
         }
     }
 
     /// How many columns it has.
     pub(super) fn columns(&self) -> usize {
         columns(self.port.shape())
+    }
+}
+
+/// The units of columns; empty where nobody has said. What a file declares may have millions of columns:
+/// what they have in common is there once.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Units {
+    /// One for all.
+    All(String),
+    /// One for each.
+    Each(Vec<String>),
+}
+
+impl Units {
+    /// The unit of a column; empty where nobody has said.
+    pub(super) fn of(&self, column: usize) -> &str {
+        match self {
+            Units::All(unit) => unit,
+            Units::Each(units) => units.get(column).map_or("", String::as_str),
+        }
+    }
+}
+
+impl From<&str> for Units {
+    fn from(unit: &str) -> Units {
+        Units::All(unit.to_owned())
+    }
+}
+
+impl From<Vec<String>> for Units {
+    fn from(units: Vec<String>) -> Units {
+        Units::Each(units)
+    }
+}
+
+impl From<&Each<String>> for Units {
+    fn from(each: &Each<String>) -> Units {
+        match each {
+            Each::All(unit) => Units::All(unit.clone()),
+            Each::Columns(units) => Units::Each(units.clone()),
+        }
     }
 }
 

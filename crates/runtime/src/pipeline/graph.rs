@@ -29,9 +29,19 @@ pub struct Pipeline {
     rows: u32,
     stride: u32,
     streams: BTreeMap<String, Windower>,
+    /// How far each stream was answered without a gap.
+    answered: BTreeMap<String, Answered>,
     streams_max: usize,
     plugin_restarts: u64,
     frame_max: Duration,
+}
+
+/// How far a stream was answered without a gap.
+struct Answered {
+    /// The frame from which on every one was.
+    since: u64,
+    /// The first one that was not yet.
+    next: u64,
 }
 
 pub(super) struct Step {
@@ -76,6 +86,9 @@ pub(super) struct Frame<'a> {
     pub key: &'a str,
     /// Counts the stream's frames.
     pub number: u64,
+    /// The frame from which on every one was answered: what a stage carries from before it belongs to
+    /// another succession, and is not to be gone on from.
+    pub since: u64,
     /// Sequence number of its first reading.
     pub first: u64,
     /// Time of its last reading, nanoseconds since 1970.
@@ -101,6 +114,7 @@ impl Pipeline {
             rows,
             stride,
             streams: BTreeMap::new(),
+            answered: BTreeMap::new(),
             streams_max: if has_state { STREAMS_WITH_STATE_MAX } else { KEYS_MAX },
             plugin_restarts: 0,
             frame_max: bundle.limits.frame(),
@@ -137,8 +151,10 @@ impl Pipeline {
         let (next, time_unix_ns) = stream.position();
         // The number after the last frame's, whole or not.
         let number = next.div_ceil(u64::from(self.stride));
-        let frame = Frame { key: &key, number, first: next, time_unix_ns };
+        let frame =
+            Frame { since: self.since(&key, number), key: &key, number, first: next, time_unix_ns };
         let result = self.flow(&frame, None);
+        self.answered.remove(&key);
         for step in &mut self.steps {
             match &mut step.work {
                 Work::Model(model) => model.finish(&key),
@@ -210,13 +226,25 @@ impl Pipeline {
         }]
     }
 
+    /// The frame from which on every one of the stream was answered, up to frame `number`.
+    fn since(&self, key: &str, number: u64) -> u64 {
+        let answered = self.answered.get(key).filter(|answered| answered.next == number);
+        answered.map_or(number, |answered| answered.since)
+    }
+
     fn answer(&mut self, key: &str, cut: Cut) -> FrameOutcome {
         let started = Instant::now();
         let stride = u64::from(self.stride);
         let (first, last, time_unix_ns, result) = match cut {
             Cut::Whole(Window { first, time_unix_ns, values }) => {
-                let frame = Frame { key, number: first / stride, first, time_unix_ns };
-                (first, first + (stride - 1), time_unix_ns, self.flow(&frame, Some(&values)))
+                let number = first / stride;
+                let since = self.since(key, number);
+                let frame = Frame { key, number, since, first, time_unix_ns };
+                let result = self.flow(&frame, Some(&values));
+                if result.is_ok() {
+                    self.answered.insert(key.to_owned(), Answered { since, next: number + 1 });
+                }
+                (first, first + (stride - 1), time_unix_ns, result)
             }
             Cut::Broken(Broken { first, last, time_unix_ns, error }) => {
                 (first, last, time_unix_ns, Err(error))
@@ -340,7 +368,7 @@ impl Work {
                     .ok_or_else(|| (Fault::Input, "the window is not whole".to_owned()))?;
                 Ok(vec![vec![tensor]])
             }
-            Work::Model(model) => match model.run(frame.key, inputs) {
+            Work::Model(model) => match model.run(frame, inputs) {
                 Ok(outputs) => Ok(vec![outputs]),
                 Err(error @ EngineError::NotFinite(_)) => {
                     Err((Fault::NotFinite, error.to_string()))

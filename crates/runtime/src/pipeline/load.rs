@@ -5,7 +5,7 @@ use super::graph::{Pipeline, Step, Tensors, Work};
 use super::made::{Made, window};
 use super::model::Model;
 use super::stages;
-use crate::engine::{EngineError, Engines, OnnxModel};
+use crate::engine::{EngineError, Engines, ModelFacts, OnnxModel};
 use crate::files::{Files, FilesError};
 use crate::plugin::{PluginCache, Sandbox, SandboxError, SandboxLimits};
 use lineside_bundle::stages::BuiltIn;
@@ -116,7 +116,7 @@ impl Pipeline {
                         source,
                     };
                     let onnx = OnnxModel::read(&bytes).map_err(failed)?;
-                    let given = sizes(&made, inputs, shapes).map_err(fit)?;
+                    let given = sizes(&made, onnx.facts(), inputs, shapes).map_err(fit)?;
                     let ports = onnx.settle(&given).map_err(failed)?;
                     let engines = options.engines.of(name, engine.as_deref()).map_err(failed)?;
                     let (engine, loaded) = onnx.load(&engines, &ports).map_err(failed)?;
@@ -187,9 +187,10 @@ impl Pipeline {
 /// The shapes that a model's inputs are given: by what feeds them, or in so many words.
 ///
 /// # Errors
-/// For a tensor that there is not.
+/// For a tensor that there is not, or a shape of an input that the model has not.
 pub(super) fn sizes(
     made: &Made,
+    facts: &ModelFacts,
     inputs: &BTreeMap<String, TensorRef>,
     shapes: &BTreeMap<String, Vec<u32>>,
 ) -> Result<BTreeMap<String, Vec<usize>>, String> {
@@ -198,6 +199,10 @@ pub(super) fn sizes(
         given.insert(input.clone(), made.flow(from)?.port.shape().to_vec());
     }
     for (input, sizes) in shapes {
+        if !facts.inputs.iter().any(|declared| declared.name == *input) {
+            let names: Vec<_> = facts.inputs.iter().map(|it| it.name.as_str()).collect();
+            return Err(format!("shapes: it has no input {input}, only [{}]", names.join(", ")));
+        }
         given.insert(input.clone(), sizes.iter().map(|size| *size as usize).collect());
     }
     Ok(given)

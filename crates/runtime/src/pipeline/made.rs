@@ -2,7 +2,7 @@
 
 use super::flow::Flow;
 use super::stages::{self, Fitted, Input};
-use crate::tensor::{Element, Port};
+use crate::tensor::{Element, Port, is_regrouped};
 use lineside_bundle::stages::Each;
 use lineside_bundle::{Output, Port as Described, Stage, TensorRef};
 use std::collections::BTreeMap;
@@ -70,13 +70,18 @@ impl Made {
                 .get(port.name())
                 .ok_or_else(|| format!("nothing feeds input {} ({})", port.name(), port.form()))?;
             let from = &self.flow(source)?.port;
-            if from.len() != port.len() || from.element() != port.element() {
-                return Err(format!(
-                    "input {} takes {}, {source} is {}",
-                    port.name(),
-                    port.form(),
-                    from.form()
-                ));
+            let is_fit =
+                from.element() == port.element() && is_regrouped(from.shape(), port.shape());
+            if !is_fit {
+                let cure = match from.element() == port.element() {
+                    true if from.len() == port.len() => ": a stage `transpose` changes the order",
+                    false if from.element().is_number() && port.element().is_number() => {
+                        ": a stage `cast` changes the type"
+                    }
+                    _ => "",
+                };
+                let (name, wanted, given) = (port.name(), port.form(), from.form());
+                return Err(format!("input {name} takes {wanted}, {source} is {given}{cure}"));
             }
             sources.push((*source).clone());
         }
@@ -107,9 +112,10 @@ impl Made {
         if flow.port.len() != 1 || !flow.port.element().is_number() {
             return Err(format!("{from} is {}, one number is needed", flow.port.form()));
         }
-        match flow.units.first().filter(|known| !known.is_empty() && !unit.is_empty()) {
-            Some(known) if known != unit => Err(format!("{from} is in {known}, not in {unit}")),
-            _ => Ok(()),
+        let known = flow.units.of(0);
+        match known.is_empty() || unit.is_empty() || known == unit {
+            true => Ok(()),
+            false => Err(format!("{from} is in {known}, not in {unit}")),
         }
     }
 }
@@ -124,7 +130,7 @@ pub(super) fn window(port: &Described, rows: u32, stride: u32) -> Result<Flow, S
         1 => vec![rows],
         fields => vec![rows, fields],
     };
-    let units = port.fields.iter().map(|field| field.unit.clone()).collect();
+    let units: Vec<String> = port.fields.iter().map(|field| field.unit.clone()).collect();
     let flow = Flow::new(Element::F32, shape)?.in_units(units);
     Ok(Flow { stride: Some(stride as usize), ..flow })
 }

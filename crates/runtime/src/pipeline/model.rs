@@ -1,5 +1,6 @@
 //! Models at work, and what they carry from one frame of a stream to the next.
 
+use super::graph::Frame;
 use crate::engine::{Engine, EngineError};
 use crate::tensor::{Data, Port, Tensor};
 use std::collections::BTreeMap;
@@ -14,8 +15,9 @@ pub(super) struct Model {
     name: &'static str,
     engine: Box<dyn Engine>,
     carried: Vec<Carried>,
-    /// What each stream carries, in the order of `carried`; none before its first frame.
-    streams: BTreeMap<String, Vec<Tensor>>,
+    /// What each stream carries, in the order of `carried`, and the frame since which it does; none before
+    /// its first frame.
+    streams: BTreeMap<String, (u64, Vec<Tensor>)>,
     /// The last frames that may still be kept, and those that were.
     recording: (usize, Vec<Vec<Tensor>>),
 }
@@ -63,7 +65,8 @@ impl Model {
                     to.form()
                 ));
             }
-            bytes += to.len() * to.element().size_bytes().unwrap_or(STATE_BYTES_MAX);
+            let each = to.element().size_bytes().unwrap_or(STATE_BYTES_MAX);
+            bytes = to.len().saturating_mul(each).saturating_add(bytes);
             if bytes > STATE_BYTES_MAX {
                 return Err(format!("its state has more than {STATE_BYTES_MAX} bytes"));
             }
@@ -97,13 +100,19 @@ impl Model {
         self.engine.outputs()
     }
 
-    /// Runs it on a frame of the stream `key`. What fails leaves the stream's state as it was.
-    pub(super) fn run(&mut self, key: &str, fed: &[&Tensor]) -> Result<Vec<Tensor>, EngineError> {
+    /// Runs it on a frame. Behind one that was not answered it begins anew; what fails here leaves the
+    /// stream's state as it was.
+    pub(super) fn run(
+        &mut self,
+        frame: &Frame<'_>,
+        fed: &[&Tensor],
+    ) -> Result<Vec<Tensor>, EngineError> {
         if self.carried.is_empty() {
             record(&mut self.recording, fed);
             return self.engine.run(fed);
         }
-        let state = self.streams.get(key);
+        let state = self.streams.get(frame.key);
+        let state = state.filter(|(since, _)| *since == frame.since).map(|(_, state)| state);
         let mut inputs = Vec::with_capacity(fed.len() + self.carried.len());
         let mut fed = fed.iter();
         for place in 0..self.engine.inputs().len() {
@@ -116,7 +125,7 @@ impl Model {
         record(&mut self.recording, &inputs);
         let outputs = self.engine.run(&inputs)?;
         let next = self.carried.iter().map(|it| outputs[it.output].clone()).collect();
-        self.streams.insert(key.to_owned(), next);
+        self.streams.insert(frame.key.to_owned(), (frame.since, next));
         Ok(outputs)
     }
 
@@ -182,6 +191,12 @@ mod tests {
         }
     }
 
+    /// The sum behind a frame of a succession that began with frame `since`.
+    fn run(model: &mut Model, key: &str, since: u64, value: f32) -> Result<Tensor, EngineError> {
+        let frame = Frame { key, number: since, since, first: since, time_unix_ns: 0 };
+        model.run(&frame, &[&tensor(value)]).map(|outputs| outputs[0].clone())
+    }
+
     fn tensor(value: f32) -> Tensor {
         Tensor::new(vec![1], Data::F32(vec![value])).unwrap()
     }
@@ -197,15 +212,24 @@ mod tests {
     fn each_stream_carries_its_own_state_from_zero_on() {
         let mut model = sum(1, ("after", "before")).unwrap();
         assert_eq!(model.fed().iter().map(Port::name).collect::<Vec<_>>(), ["x"]);
-        let mut push = |key: &str, value| model.run(key, &[&tensor(value)]).map(|it| it[0].clone());
+        let mut push = |key: &str, value| run(&mut model, key, 0, value);
         assert_eq!(push("a", 1.0).unwrap(), tensor(1.0));
         assert_eq!(push("b", 10.0).unwrap(), tensor(10.0));
         assert_eq!(push("a", 2.0).unwrap(), tensor(3.0));
         assert!(push("a", -1.0).is_err());
         assert_eq!(push("a", 4.0).unwrap(), tensor(7.0), "what failed has changed nothing");
         model.finish("a");
-        assert_eq!(model.run("a", &[&tensor(5.0)]).unwrap()[0], tensor(5.0));
-        assert_eq!(model.run("b", &[&tensor(1.0)]).unwrap()[0], tensor(11.0));
+        assert_eq!(run(&mut model, "a", 0, 5.0).unwrap(), tensor(5.0));
+        assert_eq!(run(&mut model, "b", 0, 1.0).unwrap(), tensor(11.0));
+    }
+
+    #[test]
+    fn behind_a_frame_that_was_not_answered_it_begins_anew() {
+        let mut model = sum(1, ("after", "before")).unwrap();
+        assert_eq!(run(&mut model, "a", 0, 1.0).unwrap(), tensor(1.0));
+        assert_eq!(run(&mut model, "a", 0, 1.0).unwrap(), tensor(2.0));
+        assert_eq!(run(&mut model, "a", 7, 1.0).unwrap(), tensor(1.0));
+        assert_eq!(run(&mut model, "a", 7, 1.0).unwrap(), tensor(2.0));
     }
 
     #[test]

@@ -254,8 +254,8 @@ mod tests {
         );
         assert_eq!(said(Element::U8, &[], &[]), "1 elements of u8 need 1 bytes, there are 0");
         assert_eq!(said(Element::Bool, &[2], &[1, 2]), "element 1 is 2, a boolean is 0 or 1");
-        let shape = "a tensor cannot have the shape [18446744073709551615, 2]";
-        assert_eq!(said(Element::U8, &[usize::MAX, 2], &[]).len(), shape.len());
+        let shape = format!("a tensor cannot have the shape [{}, 2]", usize::MAX);
+        assert_eq!(said(Element::U8, &[usize::MAX, 2], &[]), shape);
         for bytes in [&[9, 0, 0, 0][..], &[1, 0, 0, 0], &[0, 0, 0, 0, 7], &[0xff; 8]] {
             assert!(said(Element::Bytes, &[1], bytes).starts_with("the lengths of 1 elements"));
         }

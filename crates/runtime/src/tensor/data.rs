@@ -128,6 +128,28 @@ impl Data {
         }
     }
 
+    /// The elements at these places; none where one of them is not there.
+    pub(crate) fn picked(&self, places: &[usize]) -> Option<Data> {
+        fn these<T: Clone>(values: &[T], places: &[usize]) -> Option<Vec<T>> {
+            places.iter().map(|place| values.get(*place).cloned()).collect()
+        }
+        Some(match self {
+            Data::Bool(values) => Data::Bool(these(values, places)?),
+            Data::U8(values) => Data::U8(these(values, places)?),
+            Data::U16(values) => Data::U16(these(values, places)?),
+            Data::U32(values) => Data::U32(these(values, places)?),
+            Data::U64(values) => Data::U64(these(values, places)?),
+            Data::I8(values) => Data::I8(these(values, places)?),
+            Data::I16(values) => Data::I16(these(values, places)?),
+            Data::I32(values) => Data::I32(these(values, places)?),
+            Data::I64(values) => Data::I64(these(values, places)?),
+            Data::F16(values) => Data::F16(these(values, places)?),
+            Data::F32(values) => Data::F32(these(values, places)?),
+            Data::F64(values) => Data::F64(these(values, places)?),
+            Data::Bytes(values) => Data::Bytes(these(values, places)?),
+        })
+    }
+
     /// Whether every element is a number; what cannot be anything else always is.
     pub fn is_finite(&self) -> bool {
         match self {
@@ -191,24 +213,7 @@ impl Tensor {
 
     /// Element `index`, counted row by row, as a tensor of one element.
     pub fn select(&self, index: usize) -> Option<Tensor> {
-        fn one<T: Clone>(values: &[T], index: usize) -> Option<Vec<T>> {
-            values.get(index).map(|value| vec![value.clone()])
-        }
-        let data = match &self.data {
-            Data::Bool(values) => Data::Bool(one(values, index)?),
-            Data::U8(values) => Data::U8(one(values, index)?),
-            Data::U16(values) => Data::U16(one(values, index)?),
-            Data::U32(values) => Data::U32(one(values, index)?),
-            Data::U64(values) => Data::U64(one(values, index)?),
-            Data::I8(values) => Data::I8(one(values, index)?),
-            Data::I16(values) => Data::I16(one(values, index)?),
-            Data::I32(values) => Data::I32(one(values, index)?),
-            Data::I64(values) => Data::I64(one(values, index)?),
-            Data::F16(values) => Data::F16(one(values, index)?),
-            Data::F32(values) => Data::F32(one(values, index)?),
-            Data::F64(values) => Data::F64(one(values, index)?),
-            Data::Bytes(values) => Data::Bytes(one(values, index)?),
-        };
+        let data = self.data.picked(&[index])?;
         Some(Tensor { shape: vec![1], data })
     }
 

@@ -11,3 +11,4 @@ pub use data::{Data, Tensor};
 pub use element::Element;
 pub use port::{Port, PortError};
 pub use shape::ELEMENTS_MAX;
+pub(crate) use shape::{DIMENSIONS_MAX, elements, is_regrouped};

@@ -5,24 +5,21 @@ use crate::tensor::{Data, Element, Tensor};
 use half::f16;
 use lineside_bundle::stages::Constant;
 
+/// Up to here each whole number is an f64, and no other rounds to it.
+const EXACT_MAX: f64 = ((1u64 << 53) - 1) as f64;
+
 /// The tensor, and what it is to other stages.
 ///
 /// # Errors
 /// What is no tensor, by key.
 pub(in crate::pipeline) fn tensor(constant: &Constant) -> Result<(Flow, Tensor), String> {
-    let name = constant.element.as_str();
-    let element = Element::all().find(|element| element.to_string() == name && element.is_number());
-    let element = element.ok_or_else(|| {
-        let numbers = Element::all().filter(|element| element.is_number());
-        let names: Vec<String> = numbers.map(|element| element.to_string()).collect();
-        format!("element = {name:?} is none of {}", names.join(", "))
-    })?;
+    let element = element(&constant.element)?;
     let shape = match &constant.shape {
         Some(shape) => shape.iter().map(|size| *size as usize).collect(),
         None => vec![constant.values.len()],
     };
     let flow = Flow::new(element, shape.clone())?;
-    let data = data(element, &constant.values)?;
+    let data = data(element, &constant.values).map_err(|problem| format!("values: {problem}"))?;
     let tensor = Tensor::new(shape, data).ok_or_else(|| {
         let (form, values) = (flow.port.form(), constant.values.len());
         format!("is {form}, that is {} elements, and has {values} values", flow.port.len())
@@ -30,8 +27,24 @@ pub(in crate::pipeline) fn tensor(constant: &Constant) -> Result<(Flow, Tensor),
     Ok((flow, tensor))
 }
 
-fn data(element: Element, values: &[f64]) -> Result<Data, String> {
-    let unfit = |value: f64| format!("values: {value} is no {element}");
+/// The type of numbers that is called so.
+///
+/// # Errors
+/// Where there is none, with those that there are.
+pub(super) fn element(name: &str) -> Result<Element, String> {
+    let numbers = || Element::all().filter(|element| element.is_number());
+    numbers().find(|element| element.to_string() == name).ok_or_else(|| {
+        let names: Vec<String> = numbers().map(|element| element.to_string()).collect();
+        format!("element = {name:?} is none of {}", names.join(", "))
+    })
+}
+
+/// These numbers as elements of a type.
+///
+/// # Errors
+/// A number that the type does not hold, and a whole number that may have been rounded before it came here.
+pub(super) fn data(element: Element, values: &[f64]) -> Result<Data, String> {
+    let unfit = |value: f64| format!("{value} is no {element}");
     /// Each number as what it has to be, if it is just that.
     fn exact<T>(
         values: &[f64],
@@ -46,9 +59,11 @@ fn data(element: Element, values: &[f64]) -> Result<Data, String> {
     }
     macro_rules! whole {
         ($number:ty) => {
-            // A cast that saturates comes back as another number, but for the greatest of 64 bits, which
-            // no f64 is.
-            exact(values, unfit, |value| (value as $number, value as $number as f64))?
+            // A cast that saturates comes back as another number.
+            exact(values, unfit, |value| {
+                let back = value as $number as f64;
+                (value as $number, if value.abs() <= EXACT_MAX { back } else { f64::NAN })
+            })?
         };
     }
     Ok(match element {

@@ -77,7 +77,8 @@ pub(super) fn fit(filter: &Filter, input: &Input<'_>) -> Result<Fitted, String> 
         Kernel::Biquads(sections) => 2 * sections.len(),
     };
     let kept = rows - stride.unwrap_or(rows);
-    if columns * (remembered * size_of::<f64>() + kept * size_of::<f32>()) > STATE_BYTES_MAX {
+    let bytes = columns.saturating_mul(remembered * size_of::<f64>() + kept * size_of::<f32>());
+    if bytes > STATE_BYTES_MAX {
         return Err(input.wrong(format!("its state has more than {STATE_BYTES_MAX} bytes")));
     }
     let output = Flow::new(Element::F32, shape.clone())?

@@ -2,6 +2,7 @@
 //! which it is written, and give 32 bits: the same on every processor.
 
 mod argmax;
+mod cast;
 mod colour;
 mod constant;
 mod crop;
@@ -19,15 +20,18 @@ mod softmax;
 mod spectrum;
 mod threshold;
 mod top_k;
+mod transpose;
 
 pub(super) use constant::tensor as constant;
 
 use super::flow::{self, Flow};
 use super::frame::Fault;
 use super::graph::{Failure, Frame};
-use crate::tensor::{Data, Tensor};
+use crate::tensor::{Data, Element, Tensor};
+use half::f16;
 use lineside_bundle::stages::Each;
 use lineside_bundle::{Stage as Described, TensorRef};
+use std::cmp::Ordering;
 
 /// A built-in stage at work.
 pub(super) trait Stage: Send {
@@ -87,6 +91,15 @@ impl Input<'_> {
         }
     }
 
+    /// A number as the input's type has it: what 37.2 is to a tensor of 32 bits.
+    fn rounded(&self, number: f64) -> f64 {
+        match self.flow.port.element() {
+            Element::F32 => f64::from(number as f32),
+            Element::F16 => f16::from_f64(number).to_f64(),
+            _ => number,
+        }
+    }
+
     /// Checks that it is in the unit that the stage asks for, as far as anybody knows.
     fn check_unit(&self, wanted: Option<&Each<String>>) -> Result<(), String> {
         wanted
@@ -138,6 +151,8 @@ pub(super) fn fit(stage: &Described, inputs: &[Input<'_>]) -> Result<Fitted, Str
         (Described::Resize(it), [input]) => resize::fit(it, input),
         (Described::Crop(it), [input]) => crop::fit(it, input),
         (Described::Colour(it), [input]) => colour::fit(it, input),
+        (Described::Transpose(it), [input]) => transpose::fit(it, input),
+        (Described::Cast(it), [input]) => cast::fit(it, input),
         _ => Err("is no stage that is built in".into()),
     }
 }
@@ -159,6 +174,11 @@ fn tensor(shape: &[usize], data: Data) -> Result<Tensor, Failure> {
     Tensor::new(shape.to_vec(), data).ok_or_else(unfit)
 }
 
+/// The order in which the greater of two finite numbers comes first; both noughts are equal.
+fn descending(a: f64, b: f64) -> Ordering {
+    b.partial_cmp(&a).unwrap_or(Ordering::Equal)
+}
+
 /// These numbers in 32 bits.
 fn narrow(values: impl IntoIterator<Item = f64>) -> Data {
     Data::F32(values.into_iter().map(|value| value as f32).collect())
@@ -167,7 +187,7 @@ fn narrow(values: impl IntoIterator<Item = f64>) -> Data {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::tensor::{Element, Port};
+    use crate::tensor::Port;
 
     /// A stage of `bundle.toml` and the tensors that feed it, each with its units and its stride.
     pub(in crate::pipeline) struct Bench {
@@ -214,8 +234,9 @@ pub(super) mod tests {
         }
 
         /// The units of the first output.
-        pub(in crate::pipeline) fn units(&self) -> &[String] {
-            &self.fitted.outputs[0].units
+        pub(in crate::pipeline) fn units(&self) -> Vec<String> {
+            let flow = &self.fitted.outputs[0];
+            (0..flow.columns()).map(|column| flow.units.of(column).to_owned()).collect()
         }
 
         /// Runs it on the next frame of a stream; what comes out is as was declared.
@@ -236,11 +257,25 @@ pub(super) mod tests {
             first: u64,
             inputs: &[Data],
         ) -> Result<Vec<Tensor>, Failure> {
+            self.run_frame(Frame { key, number: first, since: 0, first, time_unix_ns: 0 }, inputs)
+        }
+
+        /// As [`Bench::run`], of a frame of a succession that began with frame `since`.
+        pub(in crate::pipeline) fn run_since(
+            &mut self,
+            key: &str,
+            since: u64,
+            inputs: &[Data],
+        ) -> Result<Vec<Tensor>, Failure> {
+            let number = since;
+            self.run_frame(Frame { key, number, since, first: number, time_unix_ns: 0 }, inputs)
+        }
+
+        fn run_frame(&mut self, frame: Frame<'_>, inputs: &[Data]) -> Result<Vec<Tensor>, Failure> {
             let tensors = inputs.iter().zip(&self.shapes);
             let tensors: Vec<Tensor> = tensors
                 .map(|(data, shape)| Tensor::new(shape.clone(), data.clone()).unwrap())
                 .collect();
-            let frame = Frame { key, number: first, first, time_unix_ns: 0 };
             let outputs = self.fitted.stage.run(&frame, &tensors.iter().collect::<Vec<_>>())?;
             assert_eq!(outputs.len(), self.fitted.outputs.len());
             for (tensor, flow) in outputs.iter().zip(&self.fitted.outputs) {

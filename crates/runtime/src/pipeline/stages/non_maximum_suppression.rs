@@ -1,6 +1,6 @@
 //! Of boxes that overlap, the one with the highest score.
 
-use super::{Fitted, Input, Stage, narrow, numbers, tensor};
+use super::{Fitted, Input, Stage, descending, narrow, numbers, tensor};
 use crate::pipeline::flow::Flow;
 use crate::pipeline::graph::{Failure, Frame};
 use crate::tensor::{Data, Element, Tensor};
@@ -8,6 +8,9 @@ use lineside_bundle::stages::{BoxForm, NonMaximumSuppression};
 
 /// Scores of a frame that are looked at.
 const SCORES_MAX: usize = 1 << 20;
+/// Boxes of a frame that are compared with others: those with the highest scores. It bounds the time that a
+/// frame takes, whatever an image shows.
+const CANDIDATES_MAX: usize = 4096;
 
 struct Suppressed {
     classes: usize,
@@ -38,7 +41,7 @@ pub(super) fn fit(
     let (all, last) = (scores.flow.port.len(), scores.last());
     // A list has a score for each box; else the last dimension has those of a box.
     let classes = if all == count { 1 } else { last };
-    if all != count * classes {
+    if Some(all) != count.checked_mul(classes) {
         return Err(scores.wrong(format!("scores of {count} boxes are needed")));
     }
     if all > SCORES_MAX {
@@ -52,6 +55,7 @@ pub(super) fn fit(
         Flow::named("count", Element::I64, vec![1])?,
     ];
     let NonMaximumSuppression { form, score_min, overlap_max, .. } = *described;
+    let score_min = scores.rounded(score_min);
     let stage = Suppressed { classes, form, score_min, overlap_max, max };
     Ok(Fitted { stage: Box::new(stage), outputs })
 }
@@ -87,7 +91,8 @@ impl Suppressed {
                 Candidate { score: *score, place, class }
             })
             .collect();
-        candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
+        candidates.sort_by(|a, b| descending(a.score, b.score));
+        candidates.truncate(CANDIDATES_MAX);
         let mut kept: Vec<Candidate> = Vec::new();
         for candidate in candidates {
             if kept.len() == self.max {

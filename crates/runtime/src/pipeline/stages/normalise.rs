@@ -2,6 +2,7 @@
 
 use super::{Fitted, Input, Stage, narrow, numbers, tensor};
 use crate::pipeline::flow::Flow;
+use crate::pipeline::frame::Fault;
 use crate::pipeline::graph::{Failure, Frame};
 use crate::tensor::{Element, Tensor};
 use lineside_bundle::stages::{Method, Normalise};
@@ -41,9 +42,7 @@ pub(super) fn fit(normalise: &Normalise, input: &Input<'_>) -> Result<Fitted, St
         }
     };
     let shape = input.flow.port.shape().to_vec();
-    let output = Flow::new(Element::F32, shape.clone())?
-        .in_units(vec!["1".into(); columns])
-        .moving_as(input.flow);
+    let output = Flow::new(Element::F32, shape.clone())?.in_units("1").moving_as(input.flow);
     // Each frame by its own figures is no longer a piece of one stream.
     let output = match &by {
         Figures::Given(_) => output,
@@ -60,7 +59,10 @@ impl Stage for Normalised {
             Figures::Given(figures) => figures,
             Figures::Own(method) => {
                 let column = |column| values.iter().copied().skip(column).step_by(self.columns);
-                own = (0..self.columns).map(|at| figures(*method, column(at))).collect();
+                own = (0..self.columns)
+                    .map(|at| figures(*method, column(at)))
+                    .collect::<Option<Vec<_>>>()
+                    .ok_or_else(|| (Fault::NotFinite, "its figures are beyond 64 bits".into()))?;
                 &own
             }
         };
@@ -74,13 +76,16 @@ impl Stage for Normalised {
     }
 }
 
-/// The figures of a column itself. The standard deviation is that of these values and no estimate.
-fn figures(method: Method, values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
-    match method {
+/// The figures of a column itself; none if they are beyond all numbers. The standard deviation is that of
+/// these values and no estimate.
+fn figures(method: Method, values: impl Iterator<Item = f64> + Clone) -> Option<(f64, f64)> {
+    let (least, spread) = match method {
         Method::ZScore => {
+            // From the first value on, so that what never changes has a spread of nought.
+            let first = values.clone().next().unwrap_or_default();
             let (sum, count) =
-                values.clone().fold((0.0, 0.0), |(sum, n), value| (sum + value, n + 1.0));
-            let mean: f64 = sum / count;
+                values.clone().fold((0.0, 0.0), |(sum, n), value| (sum + (value - first), n + 1.0));
+            let mean: f64 = first + sum / count;
             let squares: f64 = values.map(|value| (value - mean) * (value - mean)).sum();
             (mean, (squares / count).sqrt())
         }
@@ -90,12 +95,15 @@ fn figures(method: Method, values: impl Iterator<Item = f64> + Clone) -> (f64, f
             });
             (ends.0, ends.1 - ends.0)
         }
-    }
+    };
+    spread.is_finite().then_some((least, spread))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::tests::{Bench, close, refused, window};
+    use super::*;
+    use crate::tensor::Data;
     use proptest::prelude::*;
 
     const Z_SCORE: &str = "kind = 'normalise'\ninput = 'window'\nmethod = 'z-score'\n";
@@ -121,6 +129,18 @@ mod tests {
         close(&normalise.numbers(&values), &[-one, -one, 0.0, 0.0, 0.0, 0.0, one, one, 0.0]);
         let mut normalise = Bench::new(MIN_MAX, &[window(&[3])]);
         close(&normalise.numbers(&[4.0, 2.0, 6.0]), &[0.5, 0.0, 1.0]);
+    }
+
+    #[test]
+    fn what_never_changes_becomes_nought_in_64_bits_too() {
+        let doubles = |values: Vec<f64>| {
+            let flow = Flow::new(Element::F64, vec![values.len()]).unwrap();
+            let answer = Bench::new(Z_SCORE, &[flow]).run("", &[Data::F64(values)]);
+            answer.map(|tensors| tensors[0].data().clone())
+        };
+        assert_eq!(doubles(vec![0.1; 3]), Ok(Data::F32(vec![0.0; 3])));
+        let beyond = doubles(vec![1e200, -1e200]).unwrap_err();
+        assert_eq!(beyond, (Fault::NotFinite, "its figures are beyond 64 bits".into()));
     }
 
     #[test]

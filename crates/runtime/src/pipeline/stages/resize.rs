@@ -34,7 +34,10 @@ fn places(from: usize, to: usize, interpolation: Interpolation) -> Vec<Between> 
     let place = |at: usize| {
         let middle = (at as f64 + 0.5) * from as f64 / to as f64;
         match interpolation {
-            Interpolation::Nearest => Between((middle as usize).min(last), 0, 0.0),
+            // Of two pixels as near the first (`round_prefer_floor`).
+            Interpolation::Nearest => {
+                Between((middle.ceil() as usize).saturating_sub(1).min(last), 0, 0.0)
+            }
             Interpolation::Bilinear => {
                 let place = (middle - 0.5).clamp(0.0, last as f64);
                 let first = place as usize;
@@ -90,6 +93,18 @@ mod tests {
         let mut nearest = Bench::new(&nearest, &[window(&[1, 2, 2])]);
         assert_eq!(nearest.forms(), ["f32 [1, 4, 2]"]);
         close(&nearest.numbers(&[1., 2., 3., 4.]), &[1., 2., 1., 2., 3., 4., 3., 4.]);
+    }
+
+    #[test]
+    fn of_two_pixels_that_are_as_near_the_first_is_taken() {
+        // onnxruntime's Resize, nearest with half_pixel and round_prefer_floor: 4 to 2 and 5 to 3.
+        for (from, to, taken) in
+            [(4, 2, &[0.0, 2.0][..]), (5, 3, &[0.0, 2.0, 4.0]), (6, 2, &[1.0, 4.0])]
+        {
+            let nearest = resize(1, to, "interpolation = 'nearest'");
+            let pixels: Vec<f32> = (0..from).map(|at| at as f32).collect();
+            close(&Bench::new(&nearest, &[window(&[1, from])]).numbers(&pixels), taken);
+        }
     }
 
     #[test]

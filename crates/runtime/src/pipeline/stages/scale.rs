@@ -1,7 +1,7 @@
 //! `gain * x + offset`, column by column.
 
 use super::{Fitted, Input, Stage, narrow, numbers, tensor};
-use crate::pipeline::flow::Flow;
+use crate::pipeline::flow::{Flow, Units};
 use crate::pipeline::graph::{Failure, Frame};
 use crate::tensor::{Element, Tensor};
 use lineside_bundle::stages::{Each, Scale};
@@ -19,8 +19,11 @@ pub(super) fn fit(scale: &Scale, input: &Input<'_>) -> Result<Fitted, String> {
     let offset = input.spread("offset", scale.offset.as_ref().unwrap_or(&Each::All(0.0)))?;
     // What was multiplied is in another unit, and only the author knows which.
     let units = match &scale.unit {
-        Some(unit) => input.spread("unit", unit)?,
-        None => vec![String::new(); input.flow.columns()],
+        Some(unit) => {
+            unit.check_columns("unit", input.flow.columns()).map_err(|it| input.wrong(it))?;
+            Units::from(unit)
+        }
+        None => Units::from(""),
     };
     let shape = input.flow.port.shape().to_vec();
     let output = Flow::new(Element::F32, shape.clone())?.in_units(units).moving_as(input.flow);

@@ -14,8 +14,8 @@ pub(super) fn fit(select: &Select, input: &Input<'_>) -> Result<Fitted, String> 
     if index >= port.len() {
         return Err(input.wrong(format!("index {index} is beyond it")));
     }
-    let unit = input.flow.units[index % input.flow.columns()].clone();
-    Fitted::one(Element(index), Flow::new(port.element(), vec![1])?.in_units(vec![unit]))
+    let unit = input.flow.units.of(index % input.flow.columns());
+    Fitted::one(Element(index), Flow::new(port.element(), vec![1])?.in_units(unit))
 }
 
 impl Stage for Element {
@@ -35,7 +35,10 @@ mod tests {
     fn elements_are_counted_row_by_row_and_keep_the_unit_of_their_column() {
         let units = vec!["m/s".to_owned(), "kW".to_owned()];
         let mut select = Bench::new(SECOND, &[window(&[2, 2]).in_units(units)]);
-        assert_eq!((select.forms(), select.units()), (vec!["f32 [1]".into()], &["kW".into()][..]));
+        assert_eq!(
+            (select.forms(), select.units()),
+            (vec!["f32 [1]".into()], vec!["kW".to_owned()])
+        );
         assert_eq!(select.numbers(&[1.0, 2.0, 3.0, 4.0]), [4.0]);
     }
 

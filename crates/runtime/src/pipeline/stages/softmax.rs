@@ -14,7 +14,7 @@ pub(super) fn fit(input: &Input<'_>) -> Result<Fitted, String> {
     input.check_numbers()?;
     let shape = input.flow.port.shape().to_vec();
     let output = Flow::new(Element::F32, shape.clone())?;
-    let output = Flow { units: vec!["1".into(); output.columns()], ..output };
+    let output = output.in_units("1");
     Fitted::one(Shares { shape, classes: input.last() }, output)
 }
 

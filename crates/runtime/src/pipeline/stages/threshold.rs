@@ -9,8 +9,10 @@ use lineside_bundle::stages::{BuiltIn, Threshold};
 use std::collections::BTreeMap;
 
 struct Level {
+    /// With its levels as the input's type has them: a reading of 37.2 is at the level 37.2.
     threshold: Threshold,
-    streams: BTreeMap<String, Memory>,
+    /// What each stream has come to, and the frame since which it counts.
+    streams: BTreeMap<String, (u64, Memory)>,
 }
 
 /// What a stream's frames have come to so far.
@@ -25,7 +27,12 @@ enum Memory {
 pub(super) fn fit(threshold: &Threshold, input: &Input<'_>) -> Result<Fitted, String> {
     input.check_single()?;
     input.check_unit(threshold.input_unit.as_ref())?;
-    let level = Level { threshold: threshold.clone(), streams: BTreeMap::new() };
+    let mut threshold = threshold.clone();
+    let Threshold { above, below, until, .. } = &mut threshold;
+    for level in [above, below, until].into_iter().flatten() {
+        *level = input.rounded(*level);
+    }
+    let level = Level { threshold, streams: BTreeMap::new() };
     Fitted::one(level, Flow::new(Element::Bool, vec![1])?)
 }
 
@@ -33,10 +40,11 @@ impl Stage for Level {
     fn run(&mut self, frame: &Frame<'_>, inputs: &[&Tensor]) -> Result<Vec<Tensor>, Failure> {
         let value = numbers(inputs, 0)?.first().copied();
         let value = value.ok_or_else(|| (Fault::Input, "there is no number".to_owned()))?;
-        let before = self.streams.get(frame.key).copied().unwrap_or(Memory::Off(0));
-        let now = self.next(before, value);
+        // Behind a frame that was not answered it begins anew: what it counts is frames in a row.
+        let before = self.streams.get(frame.key).filter(|(since, _)| *since == frame.since);
+        let now = self.next(before.map_or(Memory::Off(0), |(_, memory)| *memory), value);
         if self.threshold.has_state() {
-            self.streams.insert(frame.key.to_owned(), now);
+            self.streams.insert(frame.key.to_owned(), (frame.since, now));
         }
         Ok(vec![tensor(&[1], Data::Bool(vec![matches!(now, Memory::On(_))]))?])
     }
@@ -108,6 +116,25 @@ mod tests {
             "###-#####-"
         );
         assert_eq!(answers("above = 0\nafter = 2\nhold = 1", &[1., 1., 0., 0., 1., 1.]), "-##--#");
+    }
+
+    #[test]
+    fn a_level_that_no_binary_number_is_counts_as_the_reading_that_says_the_same() {
+        assert_eq!(answers("above = 37.2", &[37.2, 37.3, 37.2]), "-#-");
+        assert_eq!(answers("below = 0.7", &[0.7, 0.6, 0.7]), "-#-");
+        assert_eq!(answers("above = 37.2\nuntil = 36.7", &[37.3, 36.8, 36.7]), "##-");
+    }
+
+    #[test]
+    fn frames_in_a_row_are_counted_anew_behind_one_that_was_not_answered() {
+        let mut bench = Bench::new(&threshold("above = 0\nafter = 2"), &[window(&[1])]);
+        let mut at = |since: u64| {
+            let yes = bench.run_since("a", since, &[Data::F32(vec![1.0])]).unwrap();
+            yes[0].data().number(0) == Some(1.0)
+        };
+        assert!(!at(0));
+        assert!(!at(1000));
+        assert!(at(1000));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The greatest values along the last dimension and their places, the greatest first.
 
-use super::{Fitted, Input, Stage, narrow, numbers, tensor};
+use super::{Fitted, Input, Stage, descending, narrow, numbers, tensor};
 use crate::pipeline::flow::Flow;
 use crate::pipeline::graph::{Failure, Frame};
 use crate::tensor::{Data, Element, Tensor};
@@ -33,7 +33,7 @@ impl Stage for Best {
         for scores in values.chunks_exact(self.classes) {
             let mut order: Vec<usize> = (0..scores.len()).collect();
             // Equal values stay in the order in which they came.
-            order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
+            order.sort_by(|a, b| descending(scores[*a], scores[*b]));
             for place in order.into_iter().take(self.k) {
                 best.push(scores[place]);
                 places.push(place as i64);
@@ -61,6 +61,8 @@ mod tests {
         let found = top_k.run("", &[scores]).unwrap();
         assert_eq!(*found[0].data(), Data::F32(vec![3.0, 3.0, 9.0, 7.0]));
         assert_eq!(*found[1].data(), Data::I64(vec![1, 2, 0, 2]));
+        let zeros = Bench::new(&top(1), &[window(&[2])]).run("", &[Data::F32(vec![-0.0, 0.0])]);
+        assert_eq!(*zeros.unwrap()[1].data(), Data::I64(vec![0]), "both are nought");
     }
 
     #[test]

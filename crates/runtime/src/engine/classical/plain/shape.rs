@@ -1,7 +1,7 @@
 //! Operators that compute nothing: constants, and the same elements in another shape.
 
 use super::super::node::{Made, Node};
-use crate::tensor::{Data, Tensor};
+use crate::tensor::{DIMENSIONS_MAX, Data, Tensor};
 
 /// `Identity`.
 pub(in super::super) fn identity(node: &Node<'_>) -> Result<Made, String> {
@@ -89,6 +89,9 @@ pub(in super::super) fn unsqueeze(node: &Node<'_>) -> Result<Made, String> {
     let input = &node.input(0)?.shape;
     let count = if node.has_input(1) { node.input(1)?.whole("axes")? } else { node.ints("axes")? };
     let rank = input.len() + count.len();
+    if rank > DIMENSIONS_MAX {
+        return Err(format!("it would have {rank} dimensions"));
+    }
     let axes = axes(node, rank)?.ok_or("its axes are missing")?;
     let mut sizes = input.iter();
     let size = |place| if axes.contains(&place) { Some(1) } else { sizes.next().copied() };
