@@ -398,6 +398,7 @@ mod tests {
                 "updates.in_use = { host = 'h', port = 1, topic = 'a', user = 'u' }\noverflow",
                 "slots.turbine.updates.in_use.user",
             ),
+            ("overflow", "engine = 'abacus'\noverflow", "slots.turbine.engine: there is no engine"),
             ("overflow", "updates.window = []\noverflow", "window"),
             ("[sinks.log]", "[licences]\nAcme = 'k'\n[sinks.log]", "licences.Acme: a name is"),
             (

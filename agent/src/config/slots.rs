@@ -7,6 +7,7 @@ use super::{Wrong, wrong};
 use crate::capture::Bounds;
 use lineside_bundle::FailSafe;
 use lineside_rules::{CaptureLimits, ShadowLimits, TrialLimits};
+use lineside_runtime::ENGINE_NAMES;
 use lineside_wire::name::SlotName;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -128,10 +129,12 @@ impl SlotFile {
         if let Err((limit, problem)) = self.shadow.check() {
             return wrong(field(&format!("shadow.{limit}")), problem);
         }
+        // One that this machine does not have is no reason not to start: the slot goes on as it is.
         if let Some(engine) = &self.engine
-            && let Err(error) = lineside_runtime::engine(engine)
+            && !ENGINE_NAMES.contains(&engine.as_str())
         {
-            return wrong(field("engine"), error.to_string());
+            let there = ENGINE_NAMES.join(", ");
+            return wrong(field("engine"), format!("there is no engine {engine}, only {there}"));
         }
         Ok(SlotConfig {
             source: self.source,

@@ -86,6 +86,9 @@ impl House {
         {
             tracing::warn!("{} is not removed: {error}", captured.display());
         }
+        if let Some(Err(error)) = config.engine.as_deref().map(lineside_runtime::engine) {
+            tracing::warn!("slot {name} takes no release with a model: {}", chain(error));
+        }
         let limits = WorkerLimits { engine: config.engine.clone(), ..self.limits.clone() };
         let (slot, position) = open(TaskParts {
             device: self.name.clone(),

@@ -12,8 +12,8 @@ mod recording;
 mod tensor;
 
 pub use self::engine::{
-    Declared, Dimension, ENGINES, Engine, EngineError, Engines, Loader, ModelFacts, Objection,
-    OnnxModel, Operator, Reason, Refusal, engine, fit, in_engine_thread,
+    Declared, Dimension, ENGINE_NAMES, ENGINES, Engine, EngineError, Engines, Loader, ModelFacts,
+    Objection, OnnxModel, Operator, Reason, Refusal, engine, fit, in_engine_thread,
 };
 pub use check::{CheckError, CheckOutcome, CheckReport, ExpectedFinding, record, run_checks};
 pub use choose::{Choice, Figure, Measured, choose, is_choice};

@@ -45,6 +45,10 @@ pub static ENGINES: &[&dyn Loader] = &[
     &super::rten::Rten,
 ];
 
+/// The names of all engines that this program has on any machine: settings for many machines may name
+/// one that is not to be had on each of them.
+pub const ENGINE_NAMES: [&str; 3] = ["tract", "classical", "rten"];
+
 /// The engine called `name`.
 ///
 /// # Errors
@@ -148,6 +152,13 @@ mod tests {
         assert_eq!(engine("tract").unwrap().name(), "tract");
         let error = engine("abacus").err().unwrap().to_string();
         assert!(error.starts_with("there is no engine abacus here, only tract"), "{error}");
+    }
+
+    #[test]
+    fn every_engine_has_a_name_that_is_known_on_all_machines() {
+        let here: Vec<&str> = ENGINES.iter().map(|engine| engine.name()).collect();
+        let known = ENGINE_NAMES.into_iter().filter(|name| here.contains(name));
+        assert_eq!(known.collect::<Vec<_>>(), here);
     }
 
     #[test]
