@@ -6,7 +6,7 @@ use crate::worker::message::{Bundle, Checked, FromWorker, ToWorker, read, write}
 use lineside_bundle::Manifest;
 use lineside_runtime::{
     FrameOutcome, LoadOptions, Pipeline, PluginCache, Reading, StoreFiles, choose,
-    in_engine_thread, run_checks,
+    in_engine_thread, run_checks_patiently,
 };
 use rustix::process::{Resource, Rlimit, Signal, nice, set_parent_process_death_signal, setrlimit};
 use std::io::{self, BufReader, BufWriter, Write};
@@ -217,7 +217,7 @@ fn chosen(bundle: &Bundle) -> Result<FromWorker, String> {
 
 fn check(bundle: &Bundle) -> Result<FromWorker, String> {
     let (files, options) = opened(bundle)?;
-    let report = run_checks(&files.manifest, &files, &options).map_err(chain)?;
+    let report = run_checks_patiently(&files.manifest, &files, &options).map_err(chain)?;
     Ok(FromWorker::Checked(Checked { cost: report.cost, memory_kib: own_kib_max() }))
 }
 

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+/// The reasons of frames that took too long.
+const LATE: [&str; 2] = ["frame_time", "plugin_time"];
+
 /// One line of a check's expected answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -83,6 +86,8 @@ pub enum CheckError {
         frame: u64,
         /// Why.
         problem: String,
+        /// It took too long, and that alone is the matter.
+        late: bool,
     },
     /// Another answer than expected.
     #[error("check {check}: {output} of frame {frame} of {key:?} is {got}, expected {expected}")]
@@ -112,6 +117,13 @@ pub enum CheckError {
         /// What was expected.
         expected: String,
     },
+}
+
+impl CheckError {
+    /// Whether a frame took too long, which the machine may have been to blame for.
+    pub fn is_late(&self) -> bool {
+        matches!(self, CheckError::Frame { late: true, .. })
+    }
 }
 
 /// Replays every check of the bundle, each in a fresh pipeline.
@@ -145,6 +157,23 @@ pub fn run_checks(
         counting.begin(took);
     }
     Ok(CheckReport { checks, cost: counting.cost() })
+}
+
+/// The same, once more where a frame took too long: a machine that is busy for a moment is no fault of
+/// an engine that answers rightly.
+///
+/// # Errors
+/// As [`run_checks`].
+pub fn run_checks_patiently(
+    manifest: &Manifest,
+    files: &dyn Files,
+    options: &LoadOptions,
+) -> Result<CheckReport, CheckError> {
+    patiently(|| run_checks(manifest, files, options))
+}
+
+fn patiently<T>(mut run: impl FnMut() -> Result<T, CheckError>) -> Result<T, CheckError> {
+    run().or_else(|error| if error.is_late() { run() } else { Err(error) })
 }
 
 fn timed<T, E>(work: impl FnOnce() -> Result<T, E>) -> Result<(T, Duration), E> {
@@ -243,6 +272,7 @@ fn answered(check: &Check, outcome: FrameOutcome) -> Result<Vec<ExpectedFinding>
         key: key.clone(),
         frame,
         problem: error.to_string(),
+        late: LATE.contains(&error.reason()),
     })?;
     let finding = |(part, found): (usize, crate::pipeline::Part)| ExpectedFinding {
         key: key.clone(),
@@ -318,4 +348,64 @@ fn compare(
 
 fn findings(check: &Check, number: usize, got: String, expected: String) -> CheckError {
     CheckError::Findings { check: check.name.clone(), number: number + 1, got, expected }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::{Fault, FrameError};
+
+    #[test]
+    fn only_a_frame_that_took_too_long_is_tried_once_more() {
+        let runs = |answers: &[Option<bool>]| {
+            let mut left = answers.iter();
+            let mut count = 0;
+            let ran = patiently(|| {
+                count += 1;
+                left.next().unwrap().map_or(Ok(()), |late| {
+                    let (check, key, problem) = ("own".into(), "a".into(), "it has none".into());
+                    Err(CheckError::Frame { check, key, frame: 7, problem, late })
+                })
+            });
+            (ran.is_ok(), count)
+        };
+        assert_eq!(runs(&[None]), (true, 1));
+        assert_eq!(runs(&[Some(true), None]), (true, 2));
+        assert_eq!(runs(&[Some(true), Some(true)]), (false, 2));
+        assert_eq!(runs(&[Some(true), Some(false)]), (false, 2));
+        assert_eq!(runs(&[Some(false)]), (false, 1));
+    }
+
+    #[test]
+    fn a_frame_without_an_answer_in_time_is_late_and_no_other_is() {
+        for (reason, is_late) in [
+            (Fault::FrameTime, true),
+            (Fault::PluginTime, true),
+            (Fault::NotFinite, false),
+            (Fault::Model, false),
+        ] {
+            let problem = "it has none".to_owned();
+            let error = FrameError::Stage { stage: "judge".into(), fault: reason, problem };
+            let outcome = FrameOutcome {
+                key: String::new(),
+                frame: 0,
+                first: 0,
+                last: 3,
+                time_unix_ns: 0,
+                result: Err(error),
+                elapsed: Duration::ZERO,
+            };
+            let error = answered(&check(), outcome).unwrap_err();
+            assert_eq!(error.is_late(), is_late, "{error}");
+        }
+    }
+
+    fn check() -> Check {
+        Check {
+            name: "own".into(),
+            input: "in.csv".into(),
+            expected: "out.jsonl".into(),
+            tolerance: BTreeMap::new(),
+        }
+    }
 }

@@ -15,7 +15,10 @@ pub use self::engine::{
     Declared, Dimension, ENGINE_NAMES, ENGINES, Engine, EngineError, Engines, Loader, ModelFacts,
     Objection, OnnxModel, Operator, Reason, Refusal, engine, fit, in_engine_thread,
 };
-pub use check::{CheckError, CheckOutcome, CheckReport, ExpectedFinding, record, run_checks};
+pub use check::{
+    CheckError, CheckOutcome, CheckReport, ExpectedFinding, record, run_checks,
+    run_checks_patiently,
+};
 pub use choose::{Choice, Figure, Measured, choose, is_choice};
 pub use cost::ReplayCost;
 pub use files::{Files, FilesError, MemoryFiles, StoreFiles};
