@@ -6,17 +6,16 @@ mod bench;
 
 use bench::*;
 use lineside_agent::update::StagedRelease;
-use lineside_agent::worker::message::{FromWorker, write};
+use lineside_agent::update::engines::Kept;
+use lineside_agent::worker::message::{Checked, FromWorker, ToWorker, read, write};
 use lineside_agent::worker::process::{End, Life, Started, Starter};
-use lineside_agent::worker::{SelfTestError, WorkerLimits, choose_engines, self_test};
+use lineside_agent::worker::{SelfTestError, WorkerLimits, self_test, self_test_in};
 use lineside_bundle::{BundleFile, build_with_operators};
-use lineside_runtime::{
-    Choice, ENGINES, Figure, LoadOptions, Measured, MemoryFiles, OnnxModel, record,
-};
+use lineside_runtime::{Choice, ENGINES, Figure, LoadOptions, MemoryFiles, OnnxModel, record};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -101,31 +100,42 @@ fn with_model(folder: &Path) -> StagedRelease {
     laid(folder, &build_with_operators(bundle, files, used).unwrap())
 }
 
+/// The only model of these releases in this engine.
+fn judge(engine: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([("judge".to_owned(), engine.to_owned())])
+}
+
+fn kept(limits: &WorkerLimits, release: &StagedRelease) -> Option<Kept> {
+    limits.choices.of(&release.release.digest)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn engines_are_measured_where_a_release_is_staged_and_the_choice_is_kept_and_told() {
     let folder = tempfile::tempdir().unwrap();
     let release = with_model(folder.path());
     let threads = Arc::new(Threads::default());
     let limits = worker_limits(folder.path());
-    choose_engines(&release, &limits, threads.clone()).await.unwrap();
-    let choice = limits.choices.of(&release.release.digest);
+    assert!(!limits.has_passed(&release));
+    let took = self_test(&release, &limits, threads.clone()).await.unwrap();
+    let Kept { passed, choice } = kept(&limits, &release).unwrap();
     let measured = &choice.models["judge"];
     // The one for classical models does not run this one.
     for engine in ENGINES.iter().filter(|engine| engine.name() != "classical") {
         let figure = &measured.figures[engine.name()];
         assert!(matches!(figure, Figure::Timed { .. }), "{}: {figure:?}", engine.name());
     }
-    assert_eq!(limits.bundle(&release).engines.chosen["judge"], measured.engine);
-    let took = self_test(&release, &limits, threads.clone()).await.unwrap();
+    assert_eq!(passed, judge(&measured.engine));
+    assert!(took.frames > 0 && took.memory_mib.is_some_and(|mib| mib > 0.0), "{took:?}");
     let told = format!("; judge runs in {}: ", measured.engine);
     assert!(took.to_string().contains(&told), "{took}");
+    assert_eq!(limits.bundle(&release).engines.chosen, passed);
+    assert!(limits.has_passed(&release));
 
     // Where the device's settings say which, there is nothing to choose, and nothing to tell.
     let limits = WorkerLimits { engine: Some("tract".into()), ..limits };
-    choose_engines(&release, &limits, threads.clone()).await.unwrap();
-    assert_eq!(limits.choices.of(&release.release.digest), choice);
-    assert_eq!(limits.bundle(&release).engines.site.as_deref(), Some("tract"));
     assert_eq!(self_test(&release, &limits, threads).await.unwrap().engines, "");
+    let kept = kept(&limits, &release).unwrap();
+    assert_eq!(kept, Kept { passed: judge("tract"), choice: Choice::default() });
 }
 
 /// A release whose model computes in halves, in which its check has no answer: the root of what is
@@ -160,32 +170,124 @@ async fn where_the_first_engine_fails_the_checks_the_one_that_passes_is_kept_tol
     let release = in_halves(folder.path());
     let threads = Arc::new(Threads::default());
     let limits = worker_limits(folder.path());
-    let refused = |error: SelfTestError| {
-        let error = error.to_string();
-        assert!(error.contains("frame 1 of \"s\" has no answer"), "{error}");
-    };
-    refused(self_test(&release, &limits, threads.clone()).await.unwrap_err());
-    choose_engines(&release, &limits, threads.clone()).await.unwrap();
     let took = self_test(&release, &limits, threads.clone()).await.unwrap();
     assert!(took.engines.starts_with("judge runs in rten: rten "), "{took}");
     assert!(took.engines.contains(" ms a frame, tract not: check own: frame 1 "), "{took}");
+    assert_eq!(limits.bundle(&release).engines.chosen, judge("rten"));
 
-    // What the device's settings say holds, whatever the checks say of it.
+    // Where the settings say an engine in which it does not pass, it is refused.
     let limits = WorkerLimits { engine: Some("tract".into()), ..limits };
-    choose_engines(&release, &limits, threads.clone()).await.unwrap();
-    refused(self_test(&release, &limits, threads).await.unwrap_err());
+    let error = self_test(&release, &limits, threads).await.unwrap_err().to_string();
+    assert!(error.contains("frame 1 of \"s\" has no answer"), "{error}");
+    assert_eq!(limits.bundle(&release).engines.chosen, judge("rten"), "it is as it was");
 }
 
-/// Starts workers that say this, whatever they are asked.
-struct Saying(FromWorker);
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg(target_pointer_width = "64")]
+async fn an_engine_that_settings_want_later_runs_a_release_only_once_it_passes_the_checks_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let release = in_halves(folder.path());
+    let threads = Arc::new(Threads::default());
+    let limits = worker_limits(folder.path());
+    let engine = |engine: &str| WorkerLimits { engine: Some(engine.into()), ..limits.clone() };
+    self_test(&release, &engine("rten"), threads.clone()).await.unwrap();
+    assert_eq!(engine("rten").untested(&release), None);
+    // The line was taken out: nobody wants another one.
+    assert_eq!(limits.untested(&release), None);
+    for wrong in ["tract", "classical", "abacus"] {
+        let wanted = engine(wrong).untested(&release).unwrap();
+        assert_eq!(wanted, judge(wrong));
+        assert_eq!(engine(wrong).bundle(&release).engines.chosen, judge("rten"));
+        let tried = self_test_in(wanted, &release, &engine(wrong), threads.clone()).await;
+        assert!(matches!(tried, Err(SelfTestError::Refused(_))), "{wrong}: {tried:?}");
+        assert_eq!(engine(wrong).bundle(&release).engines.chosen, judge("rten"));
+    }
 
-impl Starter for Saying {
+    // One in which it passes takes over, and what was measured then is not lost.
+    let release = with_model(folder.path());
+    self_test(&release, &limits, threads.clone()).await.unwrap();
+    let first = kept(&limits, &release).unwrap();
+    let other = if first.passed == judge("tract") { "rten" } else { "tract" };
+    let wanted = engine(other).untested(&release).unwrap();
+    self_test_in(wanted, &release, &engine(other), threads).await.unwrap();
+    let now = kept(&limits, &release).unwrap();
+    assert_eq!(now, Kept { passed: judge(other), choice: first.choice });
+    assert_eq!(engine(other).untested(&release), None);
+    assert_eq!(limits.untested(&release), Some(first.passed), "what was measured is wanted again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_engine_that_is_not_here_any_more_counts_as_one_in_which_nothing_has_passed() {
+    let folder = tempfile::tempdir().unwrap();
+    let release = with_model(folder.path());
+    let limits = worker_limits(folder.path());
+    let passed = |engine| Kept { passed: judge(engine), choice: Choice::default() };
+    for (engine, holds) in [("abacus", false), ("classical", false), ("tract", true)] {
+        limits.choices.keep(release.release.digest, passed(engine)).unwrap();
+        assert_eq!(limits.has_passed(&release), holds, "{engine}");
+    }
+    // And a worker does not take another one in its place.
+    limits.choices.keep(release.release.digest, passed("abacus")).unwrap();
+    let error = lineside_agent::worker::serve::load(&limits.bundle(&release)).err().unwrap();
+    assert!(error.contains("there is no engine abacus here"), "{error}");
+}
+
+/// What a worker does.
+enum Does {
+    Says(FromWorker),
+    Ends(End),
+    Hangs,
+}
+
+/// What a worker does that was asked this, of a model in the engine of that name.
+type Script = dyn Fn(&str, &ToWorker) -> Does + Send + Sync;
+
+/// Starts workers that do what a test says, and keeps what they were asked.
+struct Scripted {
+    script: Arc<Script>,
+    asked: Arc<Mutex<Vec<String>>>,
+    memory_mib: Arc<Mutex<BTreeSet<u32>>>,
+}
+
+impl Scripted {
+    fn new(script: impl Fn(&str, &ToWorker) -> Does + Send + Sync + 'static) -> Arc<Scripted> {
+        let (asked, memory_mib) = Default::default();
+        Arc::new(Scripted { script: Arc::new(script), asked, memory_mib })
+    }
+
+    /// What they were asked since this was asked last.
+    fn asked(&self) -> String {
+        std::mem::take(&mut *self.asked.lock().unwrap()).join(", ")
+    }
+}
+
+/// What a worker is asked, of which engine, with what memory. Where none is named it is the first.
+fn about(message: &ToWorker) -> (&'static str, String, u32) {
+    let (what, bundle, engine) = match message {
+        ToWorker::Check(bundle) => ("check", bundle, bundle.engines.chosen.get("judge")),
+        ToWorker::Time(bundle, engine) => ("time", bundle, Some(engine)),
+        other => panic!("{other:?}"),
+    };
+    (what, engine.cloned().unwrap_or_else(|| "tract".into()), bundle.memory_mib)
+}
+
+impl Starter for Scripted {
     fn start(&self) -> std::io::Result<Started> {
         let (stream, mut theirs) = UnixStream::pair()?;
-        write(&mut theirs, &self.0)?;
-        // It goes on until nobody listens any more.
         let (tell, ended) = oneshot::channel();
+        let (script, asked, all) =
+            (self.script.clone(), self.asked.clone(), self.memory_mib.clone());
         std::thread::spawn(move || {
+            let message = read::<ToWorker>(&mut theirs).unwrap().unwrap();
+            let (what, engine, memory_mib) = about(&message);
+            asked.lock().unwrap().push(format!("{what} {engine}"));
+            all.lock().unwrap().insert(memory_mib);
+            match script(&engine, &message) {
+                Does::Says(said) => write(&mut theirs, &said).unwrap(),
+                Does::Hangs => {}
+                Does::Ends(end) => return drop(tell.send(end)),
+            }
+            // It goes on until nobody listens any more.
             let _ = std::io::copy(&mut theirs, &mut std::io::sink());
             let _ = tell.send(End::Itself("it was let go".into()));
         });
@@ -193,43 +295,163 @@ impl Starter for Saying {
     }
 }
 
+/// What a worker says of an engine in which all is well, and which takes so many microseconds.
+fn well(engine: &str, message: &ToWorker, micros: u64) -> Does {
+    let time = Duration::from_micros(micros);
+    let timed = Figure::Timed { low: time, median: time, high: time };
+    Does::Says(match message {
+        ToWorker::Check(_) => {
+            FromWorker::Checked(Checked { engines: judge(engine), ..Checked::default() })
+        }
+        _ => FromWorker::Timed(BTreeMap::from([("judge".to_owned(), timed)])),
+    })
+}
+
+fn killed() -> Does {
+    Does::Ends(End::Killed("it was killed".into()))
+}
+
+/// Limits of workers of which none is waited for in vain for long.
+fn impatient(folder: &Path) -> WorkerLimits {
+    let self_test = Duration::from_millis(500);
+    WorkerLimits { memory_mib_max: 4096, self_test, ..worker_limits(folder) }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_that_chooses_what_there_is_not_has_its_release_refused_and_nothing_kept() {
+#[cfg(target_pointer_width = "64")]
+async fn an_engine_that_dies_hangs_or_is_killed_over_a_model_leaves_it_to_the_next_one() {
+    for (fails, told) in [
+        ((|| Does::Ends(End::Itself("it aborted".into()))) as fn() -> Does, "it aborted"),
+        (|| Does::Hangs, "the checks took longer than"),
+        (killed, "it was killed"),
+        (|| Does::Says(FromWorker::Failed("check own: it is wrong".into())), "it is wrong"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let release = with_model(folder.path());
+        let limits = impatient(folder.path());
+        let script = Scripted::new(move |engine, message| match engine {
+            "tract" => fails(),
+            _ => well(engine, message, 100),
+        });
+        let took = self_test(&release, &limits, script.clone()).await.unwrap();
+        assert_eq!(kept(&limits, &release).unwrap().passed, judge("rten"), "{told}");
+        let start = "judge runs in rten: rten 0.100 ms a frame, tract not: ";
+        assert!(took.engines.starts_with(start) && took.engines.contains(told), "{took}");
+        // Each engine has a worker of its own, with the memory that it would have on the route.
+        let memory = BTreeSet::from([release.manifest.bundle.limits.memory_mib]);
+        assert_eq!(*script.memory_mib.lock().unwrap(), memory);
+        let asked = script.asked();
+        assert!(asked.ends_with("check tract, check rten, time rten, time rten"), "{asked}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg(target_pointer_width = "64")]
+async fn whatever_becomes_of_another_engine_the_first_that_passes_stays() {
+    for fails in [
+        (|| Does::Ends(End::Itself("it aborted".into()))) as fn() -> Does,
+        || Does::Hangs,
+        killed,
+        || Does::Says(FromWorker::Loaded),
+    ] {
+        for while_timed in [true, false] {
+            let folder = tempfile::tempdir().unwrap();
+            let release = with_model(folder.path());
+            let limits = impatient(folder.path());
+            let script = Scripted::new(move |engine, message| match (engine, message) {
+                ("rten", ToWorker::Time(..)) if while_timed => fails(),
+                // It is the faster one, and its answers are looked at.
+                ("rten", ToWorker::Check(_)) => fails(),
+                ("rten", _) => well(engine, message, 10),
+                _ => well(engine, message, 100),
+            });
+            let took = self_test(&release, &limits, script.clone()).await.unwrap();
+            assert_eq!(kept(&limits, &release).unwrap().passed, judge("tract"));
+            assert!(took.engines.starts_with("judge runs in tract: rten not: "), "{took}");
+            assert!(took.engines.ends_with("tract 0.100 ms a frame"), "{took}");
+            let last = if while_timed { "time tract" } else { "check rten" };
+            assert!(script.asked().ends_with(last));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg(target_pointer_width = "64")]
+async fn a_worker_that_is_killed_once_says_nothing_of_its_engine_and_nothing_of_the_release() {
     let folder = tempfile::tempdir().unwrap();
     let release = with_model(folder.path());
-    let limits = worker_limits(folder.path());
-    let measured = |engine: &str| Measured { engine: engine.into(), figures: BTreeMap::new() };
-    let choice = |stage: &str, engine| {
-        let models = BTreeMap::from([(stage.to_owned(), measured(engine))]);
-        FromWorker::Chosen(Choice { models })
+    let limits = impatient(folder.path());
+    let first = Mutex::new(true);
+    let script =
+        Scripted::new(move |engine, message| match std::mem::take(&mut *first.lock().unwrap()) {
+            true => killed(),
+            false => well(engine, message, 100),
+        });
+    self_test(&release, &limits, script).await.unwrap();
+    assert_eq!(kept(&limits, &release).unwrap().passed, judge("tract"));
+
+    // Where every one is killed it is the machine, and it is tried again later.
+    let limits = impatient(folder.path());
+    let script = Scripted::new(|_, _| killed());
+    let tried = self_test(&release, &limits, script.clone()).await;
+    assert!(matches!(tried, Err(SelfTestError::Killed(_))), "{tried:?}");
+    assert_eq!(script.asked(), "check tract, check tract, check rten, check rten");
+    assert_eq!(kept(&limits, &release), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg(target_pointer_width = "64")]
+async fn another_engine_is_chosen_only_if_it_is_faster_at_the_best_of_times() {
+    for (tract, rten, chosen) in [
+        // At first the machine had something else to do.
+        ([1000, 100], [95, 90], "tract"),
+        ([100, 1000], [90, 95], "tract"),
+        ([100, 110], [50, 1000], "rten"),
+        ([100, 100], [100, 100], "tract"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let release = with_model(folder.path());
+        let limits = impatient(folder.path());
+        let turns = Mutex::new(BTreeMap::new());
+        let script = Scripted::new(move |engine, message| {
+            let ToWorker::Time(bundle, _) = message else { return well(engine, message, 0) };
+            assert_eq!(bundle.engines.chosen, judge("tract"), "frames come from what passed");
+            let mut turns = turns.lock().unwrap();
+            let turn = turns.entry(engine.to_owned()).or_insert(0);
+            *turn += 1;
+            well(engine, message, if engine == "tract" { tract } else { rten }[*turn - 1])
+        });
+        self_test(&release, &limits, script.clone()).await.unwrap();
+        let kept = kept(&limits, &release).unwrap();
+        assert_eq!(kept.passed, judge(chosen), "{}", kept.choice);
+        let asked = script.asked();
+        let timed = "check tract, time rten, time tract, time rten, time tract";
+        let checked = if chosen == "rten" { ", check rten" } else { "" };
+        assert_eq!(asked, format!("{timed}{checked}"), "what wins has passed the checks");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_names_engines_in_which_it_cannot_have_been_is_believed_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let release = with_model(folder.path());
+    let limits = impatient(folder.path());
+    let checked = |engines: &[(&str, &str)]| {
+        let engines = engines.iter().map(|(stage, engine)| ((*stage).into(), (*engine).into()));
+        FromWorker::Checked(Checked { engines: engines.collect(), ..Checked::default() })
     };
-    for lie in [choice("judge", "abacus"), choice("w", "tract"), FromWorker::Loaded] {
-        let chosen = choose_engines(&release, &limits, Arc::new(Saying(lie.clone()))).await;
-        assert!(matches!(chosen, Err(SelfTestError::Died(_))), "{lie:?}: {chosen:?}");
-        assert_eq!(limits.choices.of(&release.release.digest), Choice::default());
+    for lie in [
+        checked(&[("judge", "abacus")]),
+        checked(&[("judge", "classical")]),
+        checked(&[("w", "tract")]),
+        checked(&[]),
+        checked(&[("judge", "tract"), ("w", "tract")]),
+        FromWorker::Loaded,
+    ] {
+        let said = lie.clone();
+        let script = Scripted::new(move |_, _| Does::Says(said.clone()));
+        let tried = self_test(&release, &limits, script).await;
+        assert!(matches!(tried, Err(SelfTestError::Died(_))), "{lie:?}: {tried:?}");
+        assert_eq!(kept(&limits, &release), None);
     }
-    choose_engines(&release, &limits, Arc::new(Saying(choice("judge", "tract")))).await.unwrap();
-    assert_eq!(limits.choices.of(&release.release.digest).models["judge"], measured("tract"));
-}
-
-/// Starts workers that are gone at once.
-struct Dying;
-
-impl Starter for Dying {
-    fn start(&self) -> std::io::Result<Started> {
-        let (stream, _) = UnixStream::pair()?;
-        let (tell, ended) = oneshot::channel();
-        let _ = tell.send(End::Itself("it was ended by signal 11".into()));
-        Ok(Started { stream, ended, life: Life { _end: oneshot::channel().0 } })
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_engine_that_dies_over_a_model_leaves_the_release_to_the_first_that_loads_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let release = with_model(folder.path());
-    let limits = worker_limits(folder.path());
-    choose_engines(&release, &limits, Arc::new(Dying)).await.unwrap();
-    assert_eq!(limits.choices.of(&release.release.digest), Choice::default());
-    assert!(self_test(&release, &limits, Arc::new(Threads::default())).await.is_ok());
 }

@@ -417,7 +417,7 @@ async fn a_worker_that_says_what_it_was_not_asked_is_ended_and_ends_nothing_else
     for lie in [
         FromWorker::Finished,
         FromWorker::Loaded,
-        FromWorker::Chosen(Default::default()),
+        FromWorker::Timed(BTreeMap::new()),
         FromWorker::Checked(Checked::default()),
         // A sign of life that costs nothing.
         FromWorker::Done(0),

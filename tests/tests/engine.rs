@@ -2,12 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 
-use lineside_bundle::BuiltBundle;
-use lineside_runtime::{
-    CheckError, Choice, Data, ENGINES, Engine, EngineError, Figure, LoadOptions, Loader,
-    MemoryFiles, OnnxModel, Port, Tensor, choose, is_choice,
-};
-use lineside_tests::{build, root, with_unknown_operators};
+use lineside_runtime::{Data, ENGINES, Engine, EngineError, Loader, OnnxModel, Port, Tensor};
+use lineside_tests::{root, with_unknown_operators};
 use std::collections::BTreeMap;
 
 fn turbine() -> Vec<u8> {
@@ -121,39 +117,4 @@ fn operators_that_an_engine_lacks_are_named() {
         let wanted = format!("no engine here runs it: {0} lacks Gemx, lacks Tanx", engine.name());
         assert_eq!(error.to_string(), wanted);
     }
-}
-
-fn example(changes: &[&str]) -> BuiltBundle {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    build(&root().join("examples/turbine"), changes, file.path())
-}
-
-fn chosen(bundle: &BuiltBundle, site: Option<&str>) -> Result<Choice, CheckError> {
-    let mut options = LoadOptions::default();
-    options.engines.site = site.map(str::to_owned);
-    choose(&bundle.manifest, &MemoryFiles(bundle), &options)
-}
-
-#[test]
-fn every_engine_that_may_run_a_model_is_timed_on_what_the_checks_show_it() {
-    let bundle = example(&[]);
-    assert_eq!(is_choice(&bundle.manifest, &Default::default()), general().count() > 1);
-    let choice = chosen(&bundle, None).unwrap();
-    let judge = &choice.models["judge"];
-    for engine in general() {
-        let figure = &judge.figures[engine.name()];
-        let Figure::Timed { low, median, high } = figure else { panic!("{choice}") };
-        assert!(low <= median && median <= high, "{choice}");
-    }
-    assert!(general().any(|engine| engine.name() == judge.engine), "{choice}");
-    let only = chosen(&bundle, Some("tract")).unwrap();
-    assert_eq!(only.models["judge"].figures.keys().collect::<Vec<_>>(), ["tract"]);
-}
-
-#[test]
-fn nothing_is_chosen_for_a_bundle_that_no_engine_answers_rightly() {
-    // The second version's model, with the first one's answers.
-    let wrong = example(&["stages.judge.file=models/turbine-v2.onnx"]);
-    let error = chosen(&wrong, None).unwrap_err();
-    assert!(matches!(error, CheckError::Answer { .. }), "{error}");
 }

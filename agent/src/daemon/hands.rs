@@ -1,20 +1,24 @@
 //! What the drivers of updates do through slots and telemetry.
 
+use crate::lock::lock;
 use crate::telemetry::TelemetryHandle;
 use crate::update::StagedRelease;
 use crate::update::consent::Site;
+use crate::update::engines::Kept;
 use crate::update::hands::{Consent, Failure, Hands, Route};
 use crate::worker::process::Starter;
 use crate::worker::{
-    SelfTestError, SlotHandle, SwapError, WorkerLimits, choose_engines, self_test,
+    SelfTestError, SlotHandle, SwapError, WorkerLimits, keep, self_test, self_test_in,
 };
 use lineside_bundle::Digest;
 use lineside_rules::{Observation, Replayed, ShadowLimits, ShadowObservation};
 use lineside_update::Report;
 use lineside_wire::name::SlotName;
-use std::sync::Arc;
+use lineside_wire::v1::event;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// What a slot's driver does to the slot.
 pub(super) struct SlotHands {
@@ -24,6 +28,117 @@ pub(super) struct SlotHands {
     pub(super) telemetry: TelemetryHandle,
     pub(super) name: SlotName,
     pub(super) site: Site,
+    /// Rung when what is being placed is given up.
+    pub(super) given_up: Notify,
+    /// Releases that were tried in the engines that are wanted now, since the agent has started.
+    pub(super) tested: Mutex<BTreeSet<Digest>>,
+}
+
+impl SlotHands {
+    /// Has an engine known in which `release` passes its checks: nothing else may run it. It is none where
+    /// what is written down of it is lost, or names an engine that this agent does not have.
+    async fn find_engines(&self, release: &StagedRelease) -> Result<(), Failure> {
+        if self.limits.has_passed(release) {
+            return Ok(());
+        }
+        let test_in = async |limits: &WorkerLimits| {
+            self_test(release, limits, self.starter.clone()).await.map_err(not_checked)
+        };
+        let testing = async {
+            match test_in(&self.limits).await {
+                // What runs does not end because settings want an engine in which it does not pass.
+                Err(Failure::Release(_)) if self.limits.engine.is_some() => {
+                    test_in(&WorkerLimits { engine: None, ..self.limits.clone() }).await
+                }
+                tested => tested,
+            }
+        };
+        let took = self.unless_given_up(testing).await??;
+        let release = &release.release;
+        self.tell(&format!("{release} was checked anew, before it answers: {took}"));
+        Ok(())
+    }
+
+    /// Where another engine is wanted than the one in which `release` has passed its checks, has them
+    /// replayed in that one. Gives what was kept before if they pass; if not, it is told, and nothing
+    /// changes.
+    async fn try_wanted(&self, release: &StagedRelease) -> Option<Kept> {
+        let wanted = self.limits.untested(release)?;
+        let before = self.limits.choices.of(&release.release.digest)?;
+        if !lock(&self.tested).insert(release.release.digest) {
+            return None;
+        }
+        let testing = self_test_in(wanted.clone(), release, &self.limits, self.starter.clone());
+        let tested = tokio::select! {
+            tested = testing => tested,
+            // The next start tries it again.
+            _ = self.slot.ended() => return None,
+        };
+        match tested {
+            Ok(()) => Some(before),
+            Err(error) => {
+                self.tell_kept(release, &before, &wanted, &error.to_string());
+                None
+            }
+        }
+    }
+
+    /// Has a release that has the route run in the engines in which it has passed its checks now. If that
+    /// fails, it goes on as it did `before`.
+    async fn change_engines(
+        &self,
+        release: &StagedRelease,
+        may: watch::Receiver<bool>,
+        before: Kept,
+    ) {
+        let wanted = self.limits.bundle(release).engines.chosen;
+        let mut changed = self.slot.place_when(release, may.clone()).await;
+        // What was given up was the change to this release, which has the route already.
+        if changed == Err(SwapError::GivenUp) {
+            changed = self.slot.place_when(release, may).await;
+        }
+        match changed {
+            Ok(()) => self.tell_changed(release, &wanted),
+            Err(error) => {
+                self.tell_kept(release, &before, &wanted, &error.to_string());
+                if let Err(error) = keep(release, &self.limits, before).await {
+                    tracing::warn!(slot = %self.name, "{error}");
+                }
+            }
+        }
+    }
+
+    /// What comes of `work`, unless the slot ends or the change of its route is given up meanwhile.
+    async fn unless_given_up<T>(&self, work: impl Future<Output = T>) -> Result<T, Failure> {
+        tokio::select! {
+            done = work => Ok(done),
+            () = self.given_up.notified() => Err(Failure::GivenUp),
+            _ = self.slot.ended() => Err(Failure::Stopping),
+        }
+    }
+
+    fn tell_kept(&self, release: &StagedRelease, kept: &Kept, wanted: &Engines, why: &str) {
+        let (release, kept, wanted) = (&release.release, listed(&kept.passed), listed(wanted));
+        self.tell(&format!("{release} goes on with {kept}, and not with {wanted}: {why}"));
+    }
+
+    fn tell_changed(&self, release: &StagedRelease, engines: &Engines) {
+        let (release, engines) = (&release.release, listed(engines));
+        self.tell(&format!("{release} has passed its checks and answers with {engines}"));
+    }
+
+    fn tell(&self, text: &str) {
+        tracing::info!(slot = %self.name, "{text}");
+        self.telemetry.event(self.name.as_str(), event::ENGINE, text);
+    }
+}
+
+/// An engine each, by stage.
+type Engines = BTreeMap<String, String>;
+
+fn listed(engines: &Engines) -> String {
+    let listed = engines.iter().map(|(stage, engine)| format!("{stage} in {engine}"));
+    listed.collect::<Vec<_>>().join(", ")
 }
 
 impl Hands for SlotHands {
@@ -32,10 +147,17 @@ impl Hands for SlotHands {
         release: &StagedRelease,
         may: watch::Receiver<bool>,
     ) -> Result<(), Failure> {
-        self.slot.place_when(release, may).await.map_err(not_placed)
+        self.find_engines(release).await?;
+        self.slot.place_when(release, may.clone()).await.map_err(not_placed)?;
+        // Not before it answers in those in which it may: what settings want may fail, or take its time.
+        if let Some(before) = self.try_wanted(release).await {
+            self.change_engines(release, may, before).await;
+        }
+        Ok(())
     }
 
     async fn give_up(&self) {
+        self.given_up.notify_waiters();
         self.slot.give_up().await;
     }
 
@@ -49,11 +171,15 @@ impl Hands for SlotHands {
 
     async fn self_test(&self, release: &StagedRelease) -> Result<Replayed, Failure> {
         self.slot.verified(release).await;
-        choose_engines(release, &self.limits, self.starter.clone()).await.map_err(not_checked)?;
         self_test(release, &self.limits, self.starter.clone()).await.map_err(not_checked)
     }
 
     async fn shadow(&self, release: &StagedRelease, limits: &ShadowLimits) -> Result<(), Failure> {
+        self.find_engines(release).await?;
+        // Nothing waits for its answers, so it is compared as it will answer.
+        if self.try_wanted(release).await.is_some() {
+            self.tell_changed(release, &self.limits.bundle(release).engines.chosen);
+        }
         self.slot.shadow(release, limits).await.map_err(not_placed)
     }
 

@@ -22,8 +22,8 @@ use lineside_wire::name::{DeviceId, SlotName};
 use lineside_wire::v1::event;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
-use tokio::sync::{mpsc, oneshot, watch};
+use std::sync::{Arc, Mutex};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 /// Arrivals that wait for a slot, besides its own queue.
 const ARRIVALS_MAX: usize = 4;
@@ -86,10 +86,11 @@ impl House {
         {
             tracing::warn!("{} is not removed: {error}", captured.display());
         }
-        if let Some(Err(error)) = config.engine.as_deref().map(lineside_runtime::engine) {
+        let (engine, choices) = (config.engine.clone(), self.limits.choices.of_slot(name));
+        if let Some(Err(error)) = engine.as_deref().map(lineside_runtime::engine) {
             tracing::warn!("slot {name} takes no release with a model: {}", chain(error));
         }
-        let limits = WorkerLimits { engine: config.engine.clone(), ..self.limits.clone() };
+        let limits = WorkerLimits { engine, choices, ..self.limits.clone() };
         let (slot, position) = open(TaskParts {
             device: self.name.clone(),
             slot: name.clone(),
@@ -140,6 +141,8 @@ impl House {
                 telemetry: self.telemetry.clone(),
                 name: name.clone(),
                 site: site.clone(),
+                given_up: Notify::new(),
+                tested: Mutex::default(),
             },
             states: self.states.clone(),
             online: self.online.subscribe(),

@@ -5,9 +5,9 @@
 
 use crate::database::{self, Database};
 use crate::failpoint;
+use crate::update::engines::KeptEngines;
 use lineside_bundle::{Digest, ReleaseId};
 use lineside_rules::SitePolicy;
-use lineside_runtime::Choice;
 use lineside_trust::Seen;
 use lineside_update::{SlotState, Target};
 use lineside_wire::name::{DeviceId, SiteName, SlotName};
@@ -258,20 +258,26 @@ impl Journal {
         self.write(&[(CONTENTS.to_owned(), json(contents))])
     }
 
-    /// The engines that were chosen for releases, by the digest of their OCI manifest.
+    /// In which engines releases have passed their checks.
     ///
     /// # Errors
     /// [`JournalError`].
-    pub fn engines(&self) -> Result<BTreeMap<Digest, Choice>, JournalError> {
+    pub fn engines(&self) -> Result<KeptEngines, JournalError> {
         Ok(self.read(ENGINES)?.unwrap_or_default())
     }
 
-    /// Writes which engines were chosen.
+    /// Writes in which engines releases have passed their checks.
     ///
     /// # Errors
     /// [`JournalError::Database`].
-    pub fn write_engines(&self, engines: &BTreeMap<Digest, Choice>) -> Result<(), JournalError> {
+    pub fn write_engines(&self, engines: &KeptEngines) -> Result<(), JournalError> {
         self.write(&[(ENGINES.to_owned(), json(engines))])
+    }
+
+    /// Writes what another agent would have.
+    #[cfg(test)]
+    pub(super) fn write_engines_as(&self, text: &str) {
+        self.write(&[(ENGINES.to_owned(), text.as_bytes().to_vec())]).unwrap();
     }
 
     /// What was accepted so far.

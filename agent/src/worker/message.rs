@@ -1,10 +1,11 @@
 //! What supervisor and worker say to each other: a length of four bytes (little-endian), then that
 //! many bytes of postcard. Both are the same executable, so the format need not outlive it.
 
-use lineside_runtime::{Choice, Engines, FrameOutcome, Reading, ReplayCost};
+use lineside_runtime::{Engines, Figure, FrameOutcome, Reading, ReplayCost};
 use lineside_wire::envelope::whole;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -38,8 +39,9 @@ pub enum ToWorker {
     Lead,
     /// Load a bundle; the first message of a worker that takes readings.
     Load(Bundle),
-    /// Choose the engines of a bundle's models; the only message of such a worker.
-    Choose(Bundle),
+    /// Time an engine, by its name, with those of a bundle's models that others may run as well; the only
+    /// message of such a worker.
+    Time(Bundle, String),
     /// Replay a bundle's checks; the only message of such a worker.
     Check(Bundle),
     /// Readings in order.
@@ -61,19 +63,21 @@ pub enum FromWorker {
     Done(u32),
     /// All frames that the end of the recording brings have been given.
     Finished,
-    /// The engines that were chosen, in which the checks have passed.
-    Chosen(Choice),
+    /// What was seen of the engine, by stage.
+    Timed(BTreeMap<String, Figure>),
     /// The checks have passed.
     Checked(Checked),
 }
 
-/// What replaying the checks took.
+/// What replaying the checks took, and in which engines they have passed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checked {
     /// In time.
     pub cost: ReplayCost,
     /// Most memory that the worker had for itself; none where the machine does not tell.
     pub memory_kib: Option<u64>,
+    /// The engine that each model was in, by stage.
+    pub engines: BTreeMap<String, String>,
 }
 
 /// A message with its length before it.

@@ -27,8 +27,10 @@ pub mod serve;
 mod shadow;
 pub mod slot;
 pub mod task;
+pub mod trials;
 pub mod witness;
 
-pub use selftest::{SelfTestError, WorkerLimits, choose_engines, self_test};
+pub use selftest::{SelfTestError, WorkerLimits};
 pub use slot::{SlotError, SlotEvent, SlotHandle, SlotView, SwapError};
+pub use trials::{keep, self_test, self_test_in};
 pub use witness::Witness;

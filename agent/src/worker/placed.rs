@@ -133,7 +133,7 @@ impl Task {
             // It took the route before that came.
             WorkerEvent::Past(_) => {}
             WorkerEvent::Said(
-                FromWorker::Finished | FromWorker::Chosen(_) | FromWorker::Checked(_),
+                FromWorker::Finished | FromWorker::Timed(_) | FromWorker::Checked(_),
             ) => {
                 self.worker_died(UNASKED.into());
             }

@@ -1,15 +1,13 @@
-//! Replays a release's checks in a worker of their own.
+//! What a worker gets, and what one of its own answers that replays a release's checks.
 
-use crate::error::chain;
 use crate::update::StagedRelease;
 use crate::update::engines::EngineChoices;
-use crate::worker::message::{Bundle, Checked, FromWorker, ToWorker};
+use crate::worker::message::{Bundle, FromWorker, ToWorker};
 use crate::worker::process::{End, Starter};
 use crate::worker::running::{Running, WorkerEvent};
 use lineside_bundle::Digest;
-use lineside_rules::Replayed;
-use lineside_runtime::{ENGINES, Engines, PluginCache, ReplayCost, is_choice};
-use std::collections::BTreeSet;
+use lineside_runtime::{Engines, PluginCache, are_engines, models};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,7 +30,7 @@ pub struct WorkerLimits {
     pub cache_key: [u8; 32],
     /// The engine that the slot's settings want, where they say one.
     pub engine: Option<String>,
-    /// The engines that were chosen for releases.
+    /// In which engines the slot's releases have passed their checks.
     pub choices: EngineChoices,
 }
 
@@ -49,19 +47,49 @@ impl WorkerLimits {
         PluginCache::keep(&self.cache, &held.iter().map(cache).collect::<Vec<_>>())
     }
 
-    /// What a worker is to be told about `release`.
+    /// What a worker is to be told about `release`, whose models are to be in the engines in which it has
+    /// passed its checks.
     pub fn bundle(&self, release: &StagedRelease) -> Bundle {
+        let kept = self.choices.of(&release.release.digest).unwrap_or_default();
+        self.bundle_in(release, kept.passed)
+    }
+
+    /// The same with the models of some stages in the engines `chosen`, and all others as settings and
+    /// bundle want them.
+    pub(super) fn bundle_in(
+        &self,
+        release: &StagedRelease,
+        chosen: BTreeMap<String, String>,
+    ) -> Bundle {
         Bundle {
             manifest: release.manifest.to_bytes(),
             blobs: release.blobs.clone(),
             memory_mib: release.manifest.bundle.limits.memory_mib.min(self.memory_mib_max),
-            engines: Engines {
-                site: self.engine.clone(),
-                chosen: self.choices.of(&release.release.digest).engines(),
-            },
+            engines: Engines { site: self.engine.clone(), chosen },
             cache: self.cache.clone(),
             cache_key: PluginCache::release_key(&self.cache_key, &release.release.digest),
         }
+    }
+
+    /// Whether it is known of engines that this device has that `release` passes its checks in them.
+    pub fn has_passed(&self, release: &StagedRelease) -> bool {
+        let manifest = &release.manifest;
+        let kept = self.choices.of(&release.release.digest).unwrap_or_default();
+        let engines = Engines { chosen: kept.passed.clone(), ..Engines::default() };
+        are_engines(&kept.passed, manifest, &engines)
+    }
+
+    /// The engines in which `release` is to run by the settings, by itself or by what was measured, where
+    /// these are not those in which it has passed its checks.
+    pub fn untested(&self, release: &StagedRelease) -> Option<BTreeMap<String, String>> {
+        let kept = self.choices.of(&release.release.digest)?;
+        let mut wanted = kept.passed.clone();
+        for (stage, described) in models(&release.manifest) {
+            let measured = kept.choice.models.get(stage).map(|measured| measured.engine.as_str());
+            let named = self.engine.as_deref().or(described).or(measured);
+            wanted.extend(named.map(|engine| (stage.to_owned(), engine.to_owned())));
+        }
+        (wanted != kept.passed).then_some(wanted)
     }
 }
 
@@ -83,81 +111,24 @@ pub enum SelfTestError {
     /// No worker can be started now.
     #[error("no worker can be started: {0}")]
     Start(String),
-    /// What was chosen cannot be written down.
-    #[error("the engines that were chosen for it cannot be written down: {0}")]
+    /// In which engines it has passed cannot be written down.
+    #[error("the engines in which it has passed its checks cannot be written down: {0}")]
     Keep(String),
 }
 
-/// Has the engines of `release`'s models chosen, in a process of its own, and keeps the choice. Nothing
-/// is done where there is none.
-///
-/// An engine that dies or hangs over a model takes no other with it: then nothing is chosen, and the
-/// first that loads the model runs it.
+/// What a worker of its own answers to the one message that it gets, if it does within `patience`.
 ///
 /// # Errors
-/// [`SelfTestError`], but for `Slow`; `Died` only where the worker says what it was not asked.
-pub async fn choose_engines(
-    release: &StagedRelease,
-    limits: &WorkerLimits,
-    starter: Arc<dyn Starter>,
-) -> Result<(), SelfTestError> {
-    let site = Engines { site: limits.engine.clone(), ..Engines::default() };
-    if !is_choice(&release.manifest, &site) {
-        return Ok(());
-    }
-    let mut bundle = limits.bundle(release);
-    bundle.engines = site;
-    // Each engine holds the model, to be timed beside the others.
-    let engines = u32::try_from(ENGINES.len()).unwrap_or(u32::MAX);
-    bundle.memory_mib = bundle.memory_mib.saturating_mul(engines).min(limits.memory_mib_max);
-    let digest = release.release.digest;
-    match asked(ToWorker::Choose(bundle), limits, starter).await {
-        Ok(FromWorker::Chosen(choice)) if choice.is_for(&release.manifest) => {
-            let kept = limits.choices.keep(digest, choice);
-            kept.map_err(|error| SelfTestError::Keep(chain(error)))
-        }
-        Ok(_) => Err(SelfTestError::Died("it said what it was not asked".into())),
-        Err(error @ (SelfTestError::Died(_) | SelfTestError::Slow(_))) => {
-            tracing::warn!("no engine is chosen for {}: {error}", release.release);
-            Ok(())
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// Replays the checks of `release` in a process of its own. Gives what that took.
-///
-/// # Errors
-/// [`SelfTestError`]. [`SelfTestError::Start`] and [`SelfTestError::Killed`] say nothing about the
-/// release.
-pub async fn self_test(
-    release: &StagedRelease,
-    limits: &WorkerLimits,
-    starter: Arc<dyn Starter>,
-) -> Result<Replayed, SelfTestError> {
-    match asked(ToWorker::Check(limits.bundle(release)), limits, starter).await? {
-        FromWorker::Checked(checked) => {
-            // What was chosen says nothing where the device's settings say which.
-            let engines = match limits.engine {
-                None => limits.choices.of(&release.release.digest).to_string(),
-                Some(_) => String::new(),
-            };
-            Ok(replayed(checked, engines))
-        }
-        _ => Err(SelfTestError::Died("it said what it was not asked".into())),
-    }
-}
-
-/// What a worker of its own answers to the one message that it gets.
-async fn asked(
+/// Every [`SelfTestError`] but `Keep`.
+pub(super) async fn asked(
     message: ToWorker,
-    limits: &WorkerLimits,
+    patience: Duration,
     starter: Arc<dyn Starter>,
 ) -> Result<FromWorker, SelfTestError> {
     let (events, mut heard) = mpsc::channel(4);
     let _running = Running::start(0, starter, message, events);
-    match timeout(limits.self_test, heard.recv()).await {
-        Err(_) => Err(SelfTestError::Slow(limits.self_test)),
+    match timeout(patience, heard.recv()).await {
+        Err(_) => Err(SelfTestError::Slow(patience)),
         Ok(Some((_, WorkerEvent::Said(FromWorker::Failed(reason))))) => {
             Err(SelfTestError::Refused(reason))
         }
@@ -169,11 +140,4 @@ async fn asked(
             Err(SelfTestError::Died("it said what it was not asked".into()))
         }
     }
-}
-
-fn replayed(checked: Checked, engines: String) -> Replayed {
-    let Checked { cost, memory_kib } = checked;
-    let ReplayCost { load, first, frames, p50, p95, longest, processor } = cost;
-    let memory_mib = memory_kib.map(|kib| kib as f64 / 1024.0);
-    Replayed { load, first, frames, p50, p95, longest, processor, memory_mib, engines }
 }

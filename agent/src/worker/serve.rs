@@ -5,8 +5,8 @@ use crate::worker::memory::own_kib_max;
 use crate::worker::message::{Bundle, Checked, FromWorker, ToWorker, read, write};
 use lineside_bundle::Manifest;
 use lineside_runtime::{
-    FrameOutcome, LoadOptions, Pipeline, PluginCache, Reading, StoreFiles, choose,
-    in_engine_thread, run_checks_patiently,
+    FrameOutcome, LoadOptions, Pipeline, PluginCache, Reading, StoreFiles, in_engine_thread,
+    run_checks_patiently, time,
 };
 use rustix::process::{Resource, Rlimit, Signal, nice, set_parent_process_death_signal, setrlimit};
 use std::io::{self, BufReader, BufWriter, Write};
@@ -142,9 +142,10 @@ impl Server<'_> {
                     };
                     write(output, &said)?;
                 }
-                ToWorker::Choose(bundle) => {
-                    let chosen = confine(*confinement, &bundle).and_then(|()| chosen(&bundle));
-                    write(output, &chosen.unwrap_or_else(FromWorker::Failed))?;
+                ToWorker::Time(bundle, engine) => {
+                    let confined = confine(*confinement, &bundle);
+                    let timed = confined.and_then(|()| timed(&bundle, &engine));
+                    write(output, &timed.unwrap_or_else(FromWorker::Failed))?;
                 }
                 ToWorker::Check(bundle) => {
                     let checked = confine(*confinement, &bundle).and_then(|()| check(&bundle));
@@ -210,15 +211,16 @@ pub fn load(bundle: &Bundle) -> Loaded {
     pipeline.map(|pipeline| Box::new(pipeline) as Box<dyn Answers>).map_err(chain)
 }
 
-fn chosen(bundle: &Bundle) -> Result<FromWorker, String> {
+fn timed(bundle: &Bundle, engine: &str) -> Result<FromWorker, String> {
     let (files, options) = opened(bundle)?;
-    choose(&files.manifest, &files, &options).map(FromWorker::Chosen).map_err(chain)
+    time(&files.manifest, &files, &options, engine).map(FromWorker::Timed).map_err(chain)
 }
 
 fn check(bundle: &Bundle) -> Result<FromWorker, String> {
     let (files, options) = opened(bundle)?;
     let report = run_checks_patiently(&files.manifest, &files, &options).map_err(chain)?;
-    Ok(FromWorker::Checked(Checked { cost: report.cost, memory_kib: own_kib_max() }))
+    let (cost, engines) = (report.cost, report.engines);
+    Ok(FromWorker::Checked(Checked { cost, memory_kib: own_kib_max(), engines }))
 }
 
 fn opened(bundle: &Bundle) -> Result<(StoreFiles, LoadOptions), String> {

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+/// What is wrong with a check of more streams than are told apart.
+const TOO_MANY: &str = "too many streams";
 /// The reasons of frames that took too long.
 const LATE: [&str; 2] = ["frame_time", "plugin_time"];
 
@@ -35,6 +37,8 @@ pub struct CheckReport {
     pub checks: Vec<CheckOutcome>,
     /// What all of them took here.
     pub cost: ReplayCost,
+    /// The engine that each model was in, by stage.
+    pub engines: BTreeMap<String, String>,
 }
 
 /// What one check showed.
@@ -126,7 +130,7 @@ impl CheckError {
     }
 }
 
-/// Replays every check of the bundle, each in a fresh pipeline.
+/// Replays every check of the bundle, each in a fresh pipeline, all with their models in the same engines.
 ///
 /// # Errors
 /// [`CheckError`] at the first thing that is not as expected.
@@ -137,9 +141,11 @@ pub fn run_checks(
 ) -> Result<CheckReport, CheckError> {
     let mut checks = Vec::new();
     let mut counting = Counting::default();
+    let mut options = options.clone();
     for check in &manifest.bundle.checks {
-        let (mut pipeline, took) = timed(|| Pipeline::load(manifest, files, options))?;
+        let (mut pipeline, took) = timed(|| Pipeline::load(manifest, files, &options))?;
         counting.begin(took);
+        options.engines.chosen = engines(&pipeline);
         let (got, readings) = replay(&manifest.bundle, &mut pipeline, check, files, &mut counting)?;
         counting.end();
         let expected = expected(check, files)?;
@@ -153,10 +159,15 @@ pub fn run_checks(
     }
     if checks.is_empty() {
         // Without checks there is still the question whether it loads.
-        let (_, took) = timed(|| Pipeline::load(manifest, files, options))?;
+        let (pipeline, took) = timed(|| Pipeline::load(manifest, files, &options))?;
         counting.begin(took);
+        options.engines.chosen = engines(&pipeline);
     }
-    Ok(CheckReport { checks, cost: counting.cost() })
+    Ok(CheckReport { checks, cost: counting.cost(), engines: options.engines.chosen })
+}
+
+fn engines(pipeline: &Pipeline) -> BTreeMap<String, String> {
+    pipeline.engines().into_iter().map(|(stage, engine)| (stage, engine.to_owned())).collect()
 }
 
 /// The same, once more where a frame took too long: a machine that is busy for a moment is no fault of
@@ -213,11 +224,13 @@ pub(crate) fn watch_models(
 ) -> Result<BTreeMap<String, Seen>, CheckError> {
     let mut seen = Pipeline::load(manifest, files, options)?.models();
     for check in &manifest.bundle.checks {
+        if seen.values().all(|seen| seen.frames.len() == frames_max) {
+            break;
+        }
         let mut pipeline = Pipeline::load(manifest, files, options)?;
         pipeline.record_models(frames_max);
-        // An error ends it, and is found again by whoever compares.
-        let mut unused = Counting::default();
-        let _ = replay(&manifest.bundle, &mut pipeline, check, files, &mut unused);
+        // An error ends it, and is found by whoever compares.
+        let _ = show(&manifest.bundle, &mut pipeline, check, files);
         for (stage, model) in pipeline.models() {
             if let Some(seen) = seen.get_mut(&stage) {
                 let more = frames_max - seen.frames.len();
@@ -228,6 +241,40 @@ pub(crate) fn watch_models(
     Ok(seen)
 }
 
+/// Shows the models of a pipeline a check, until they have kept as many frames as they are to keep.
+fn show(
+    bundle: &BundleFile,
+    pipeline: &mut Pipeline,
+    check: &Check,
+    files: &dyn Files,
+) -> Result<(), CheckError> {
+    let bytes = file(check, &check.input, files)?;
+    let mut sequencer = Sequencer::default();
+    for row in opened(bundle, check, &bytes)? {
+        let row = row.map_err(|error| wrong(check, error.to_string()))?;
+        let reading = sequencer.accept(row).ok_or_else(|| wrong(check, TOO_MANY.into()))?;
+        for outcome in pipeline.push(&reading) {
+            answered(check, outcome)?;
+        }
+        if pipeline.has_recorded() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn opened<'a>(
+    bundle: &BundleFile,
+    check: &Check,
+    bytes: &'a [u8],
+) -> Result<Recording<&'a [u8]>, CheckError> {
+    Recording::open(bundle.port().1, bytes).map_err(|error| wrong(check, error.to_string()))
+}
+
+fn wrong(check: &Check, problem: String) -> CheckError {
+    CheckError::Format { check: check.name.clone(), file: check.input.clone(), problem }
+}
+
 fn replay(
     bundle: &BundleFile,
     pipeline: &mut Pipeline,
@@ -236,19 +283,12 @@ fn replay(
     counting: &mut Counting,
 ) -> Result<(Vec<ExpectedFinding>, u64), CheckError> {
     let bytes = file(check, &check.input, files)?;
-    let format = |problem: String| CheckError::Format {
-        check: check.name.clone(),
-        file: check.input.clone(),
-        problem,
-    };
-    let recording = Recording::open(bundle.port().1, bytes.as_slice())
-        .map_err(|error| format(error.to_string()))?;
     let mut sequencer = Sequencer::default();
     let mut findings = Vec::new();
     let mut readings = 0;
-    for row in recording {
-        let row = row.map_err(|error| format(error.to_string()))?;
-        let reading = sequencer.accept(row).ok_or_else(|| format("too many streams".into()))?;
+    for row in opened(bundle, check, &bytes)? {
+        let row = row.map_err(|error| wrong(check, error.to_string()))?;
+        let reading = sequencer.accept(row).ok_or_else(|| wrong(check, TOO_MANY.into()))?;
         readings += 1;
         for outcome in pipeline.push(&reading) {
             counting.frame(outcome.elapsed);

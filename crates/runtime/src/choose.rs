@@ -1,38 +1,36 @@
-//! Which engine runs each model on this machine: measured once, where a release is staged.
+//! What there is to choose from where several engines run a model, and how fast each of them is.
 //!
 //! The engine that comes first stays unless another is clearly faster than the noise of the
-//! measurement, and passes the bundle's checks.
+//! measurement. Each is measured in a process of its own: what one does to it is no other's fault.
 
-use crate::check::{CheckError, run_checks, watch_models};
-use crate::engine::{Engine, EngineError, Engines, OnnxModel, Operator, engine, fit};
+use crate::check::{CheckError, watch_models};
+use crate::engine::{Engine, EngineError, Engines, OnnxModel, Operator, fit};
 use crate::files::Files;
-use crate::pipeline::{LoadError, LoadOptions, Seen};
+use crate::pipeline::{LoadError, LoadOptions};
 use crate::tensor::{Port, Tensor};
 use lineside_bundle::{Manifest, Stage};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::fmt;
-use std::iter::successors;
 use std::time::{Duration, Instant};
 
 /// Frames of the checks on which engines are timed.
 const FRAMES_MAX: usize = 16;
-/// Rounds, in each of which every engine runs every frame.
+/// Rounds, in each of which the engine runs every frame.
 const ROUNDS_MAX: usize = 15;
 /// Rounds after which a slow model has been timed enough when its time is over.
 const ROUNDS_MIN: usize = 5;
 /// Longest that the rounds of one model may take, beyond the least.
-const TIME_MAX: Duration = Duration::from_secs(3);
-/// Longest that an engine's turn in a round is to take: fewer frames of a slow model are as good.
-const TURN_MAX: Duration = Duration::from_millis(200);
+const TIME_MAX: Duration = Duration::from_secs(1);
+/// Longest that a round is to take: fewer frames of a slow model are as good.
+const ROUND_MAX: Duration = Duration::from_millis(200);
 /// Characters of the reason why an engine does not run a model.
 const REASON_MAX: usize = 200;
 /// How much of the other's time an engine may need at the most to be chosen in its place. The same
 /// model in the same engine was seen to differ by a third from one start to the next.
 const CLEARLY: f64 = 0.8;
 
-/// Which engine was chosen for each model, by stage.
+/// Which engine was chosen for each model that several may run, by stage.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Choice {
@@ -65,27 +63,23 @@ pub enum Figure {
     Refused(String),
 }
 
-impl Choice {
-    /// The engines chosen, by stage.
-    pub fn engines(&self) -> BTreeMap<String, String> {
-        let models = self.models.iter();
-        models.map(|(stage, measured)| (stage.clone(), measured.engine.clone())).collect()
+impl Figure {
+    /// It does not run the model, for this reason, of which so much is told as is fit for people.
+    pub fn refused(reason: &str) -> Figure {
+        Figure::Refused(reason.chars().take(REASON_MAX).collect())
     }
 
-    /// Whether it is one for this bundle: of its models, among the engines that there are. A worker
-    /// that was taken over by what it ran may say anything.
-    pub fn is_for(&self, manifest: &Manifest) -> bool {
-        self.models.iter().all(|(stage, measured)| {
-            matches!(manifest.bundle.stages.get(stage), Some(Stage::Model { .. }))
-                && engine(&measured.engine).is_ok()
-                && measured.figures.iter().all(|(name, figure)| {
-                    let is_told = match figure {
-                        Figure::Timed { .. } => true,
-                        Figure::Refused(reason) => reason.chars().count() <= REASON_MAX,
-                    };
-                    is_told && engine(name).is_ok()
-                })
-        })
+    /// What counts of two: that the engine does not run the model, or else the shorter time, which the
+    /// machine has disturbed less.
+    #[must_use]
+    pub fn joined(self, other: Figure) -> Figure {
+        match (&self, &other) {
+            (Figure::Refused(_), _) => self,
+            (_, Figure::Refused(_)) => other,
+            (Figure::Timed { median: one, .. }, Figure::Timed { median: two, .. }) => {
+                if one <= two { self } else { other }
+            }
+        }
     }
 }
 
@@ -108,200 +102,137 @@ impl fmt::Display for Choice {
     }
 }
 
-/// Whether there is anything to choose for a bundle: a model that several engines may run, as far as
-/// its manifest tells.
-pub fn is_choice(manifest: &Manifest, engines: &Engines) -> bool {
-    manifest.bundle.stages.iter().any(|(name, stage)| {
-        let Stage::Model { file, engine, .. } = stage else { return false };
-        let Some(used) = manifest.operators.get(file) else { return false };
-        let used: Vec<Operator> = used.iter().map(|text| Operator::parse(text)).collect();
-        let engines = engines.of(name, engine.as_deref());
-        engines.is_ok_and(|engines| fit(&engines, &used).is_ok_and(|fit| fit.len() > 1))
+/// The models that several engines may run, by stage, as far as the manifest tells: the names of these
+/// engines, the one to be preferred first.
+pub fn choices(manifest: &Manifest, engines: &Engines) -> BTreeMap<String, Vec<&'static str>> {
+    let several = |(name, stage): (&String, &Stage)| {
+        let Stage::Model { file, .. } = stage else { return None };
+        let engines = may_run(manifest, engines, name, stage);
+        let is_known = manifest.operators.contains_key(file);
+        (is_known && engines.len() > 1).then(|| (name.clone(), engines))
+    };
+    manifest.bundle.stages.iter().filter_map(several).collect()
+}
+
+/// Whether these can be the engines of all models of a bundle here, by stage: what another version of
+/// this program has written down need not be so any more, and a worker that was taken over by what it
+/// ran may say anything.
+pub fn are_engines(
+    named: &BTreeMap<String, String>,
+    manifest: &Manifest,
+    engines: &Engines,
+) -> bool {
+    let stages = manifest.bundle.stages.iter();
+    let mut models = stages.filter(|(_, stage)| matches!(stage, Stage::Model { .. }));
+    models.clone().count() == named.len()
+        && models.all(|(name, stage)| {
+            let named = named.get(name).map(String::as_str);
+            named.is_some_and(|it| may_run(manifest, engines, name, stage).contains(&it))
+        })
+}
+
+/// The engines that may run the model of a stage, as far as the manifest tells.
+fn may_run(manifest: &Manifest, engines: &Engines, name: &str, stage: &Stage) -> Vec<&'static str> {
+    let Stage::Model { file, engine, .. } = stage else { return vec![] };
+    let Ok(engines) = engines.of(name, engine.as_deref()) else { return vec![] };
+    let used = manifest.operators.get(file).into_iter().flatten();
+    let used: Vec<Operator> = used.map(|text| Operator::parse(text)).collect();
+    let fit = fit(&engines, &used).unwrap_or_default();
+    fit.iter().map(|engine| engine.name()).collect()
+}
+
+/// The models of a bundle, by stage, with the engine that the bundle says.
+pub fn models(manifest: &Manifest) -> impl Iterator<Item = (&str, Option<&str>)> {
+    manifest.bundle.stages.iter().filter_map(|(name, stage)| match stage {
+        Stage::Model { engine, .. } => Some((name.as_str(), engine.as_deref())),
+        _ => None,
     })
 }
 
-/// Chooses the engine of each model: loads those that may run it, times them on frames of the checks,
-/// and has the checks passed by whatever is chosen in place of the first.
+/// Times one engine with each model that others may run as well, on frames of the checks. `options` name
+/// engines in which the bundle passes them. Of a model that the checks do not reach there is no figure.
 ///
 /// # Errors
-/// [`CheckError`] where the checks are passed in no engine.
-pub fn choose(
+/// [`CheckError::Load`].
+pub fn time(
     manifest: &Manifest,
     files: &dyn Files,
     options: &LoadOptions,
-) -> Result<Choice, CheckError> {
-    let seen = watch_models(manifest, files, options, FRAMES_MAX)?;
-    let Passing { engines: mut chosen, mut wrong } = passing(manifest, files, options, &seen)?;
-    let mut choice = Choice::default();
-    for (stage, seen) in &seen {
-        let mut tried = candidates(manifest, files, options, stage, &seen.ports)?;
-        let mut figures = time(&mut tried, &seen.frames);
-        figures.extend(wrong.remove(stage).map(|figure| (seen.engine.to_owned(), figure)));
-        let engine = settled(&chosen[stage], &mut figures, |other| {
-            let mut changed = chosen.clone();
-            changed.insert(stage.clone(), other.to_owned());
-            run_checks(manifest, files, &with(options, &changed)).map(drop)
-        });
-        chosen.insert(stage.clone(), engine.clone());
-        choice.models.insert(stage.clone(), Measured { engine, figures });
-    }
-    Ok(choice)
-}
-
-/// Engines in which a bundle passes its checks.
-struct Passing {
-    /// By stage.
-    engines: BTreeMap<String, String>,
-    /// What is the matter with the engine that comes first, for a stage where it does not pass.
-    wrong: BTreeMap<String, Figure>,
-}
-
-/// Finds engines in which the bundle passes its checks: those that come first, or the first change to
-/// them that helps.
-fn passing(
-    manifest: &Manifest,
-    files: &dyn Files,
-    options: &LoadOptions,
-    seen: &BTreeMap<String, Seen>,
-) -> Result<Passing, CheckError> {
-    let engines = seen.iter().map(|(stage, seen)| (stage.clone(), seen.engine.to_owned()));
-    let engines: BTreeMap<String, String> = engines.collect();
-    let first = match run_checks(manifest, files, &with(options, &engines)) {
-        Ok(_) => return Ok(Passing { engines, wrong: BTreeMap::new() }),
-        Err(error) => error,
-    };
-    for (stage, seen) in seen {
-        for (other, loaded) in candidates(manifest, files, options, stage, &seen.ports)? {
-            if seen.engine == other || loaded.is_err() {
-                continue;
-            }
-            let mut changed = engines.clone();
-            changed.insert(stage.clone(), other);
-            if run_checks(manifest, files, &with(options, &changed)).is_ok() {
-                let wrong = BTreeMap::from([(stage.clone(), refused(&first))]);
-                return Ok(Passing { engines: changed, wrong });
-            }
+    engine: &str,
+) -> Result<BTreeMap<String, Figure>, CheckError> {
+    let open = Engines { chosen: BTreeMap::new(), ..options.engines.clone() };
+    let open = choices(manifest, &open);
+    let mut figures = BTreeMap::new();
+    for (stage, seen) in watch_models(manifest, files, options, FRAMES_MAX)? {
+        if !open.get(&stage).is_some_and(|engines| engines.contains(&engine)) {
+            continue;
         }
+        let figure = match loaded(manifest, files, options, &stage, engine, &seen.ports)? {
+            Ok(mut loaded) => time_frames(&mut *loaded, &seen.frames),
+            Err(error) => Some(Figure::refused(&error.to_string())),
+        };
+        figures.extend(figure.map(|figure| (stage, figure)));
     }
-    Err(first)
+    Ok(figures)
 }
 
-fn with(options: &LoadOptions, chosen: &BTreeMap<String, String>) -> LoadOptions {
-    let engines = Engines { chosen: chosen.clone(), ..options.engines.clone() };
-    LoadOptions { engines, ..options.clone() }
-}
-
-/// An engine's name, and the model in it, or why it is not.
-type Candidate = (String, Result<Box<dyn Engine>, EngineError>);
-
-/// Each engine that may run the model of a stage, as far as its operators tell: of one that lacks some
-/// there is nothing to measure, and nothing to tell.
-fn candidates(
+/// The model of a stage in the engine of that name, or why it is not.
+fn loaded(
     manifest: &Manifest,
     files: &dyn Files,
     options: &LoadOptions,
     stage: &str,
+    engine: &str,
     ports: &[Port],
-) -> Result<Vec<Candidate>, CheckError> {
-    let Some(Stage::Model { file, engine, .. }) = manifest.bundle.stages.get(stage) else {
-        return Ok(vec![]);
-    };
-    let failed = |source| {
-        CheckError::Load(LoadError::Model { stage: stage.to_owned(), file: file.clone(), source })
+) -> Result<Result<Box<dyn Engine>, EngineError>, CheckError> {
+    let Some(Stage::Model { file, .. }) = manifest.bundle.stages.get(stage) else {
+        return Ok(Err(EngineError::Load(format!("{stage} is no model"))));
     };
     let bytes = files
         .read(file)
         .map_err(|source| CheckError::Load(LoadError::File { stage: stage.to_owned(), source }))?;
-    let model = OnnxModel::read(&bytes).map_err(failed)?;
-    let engines = options.engines.of(stage, engine.as_deref()).map_err(failed)?;
-    let engines = fit(&engines, &model.facts().operators)
-        .map_err(|refusal| failed(EngineError::Refused(refusal)))?;
-    let engines = engines.into_iter().map(|engine| {
-        let loaded = model.load(&[engine], ports).map(|(_, loaded)| loaded);
-        (engine.name().to_owned(), loaded)
-    });
-    Ok(engines.collect())
+    let chosen = BTreeMap::from([(stage.to_owned(), engine.to_owned())]);
+    let engines = Engines { chosen, ..options.engines.clone() };
+    let load = || {
+        let model = OnnxModel::read(&bytes)?;
+        model.load(&engines.of(stage, None)?, ports).map(|(_, loaded)| loaded)
+    };
+    Ok(load())
 }
 
-/// Times each candidate on the frames, one after the other in every round.
-fn time(candidates: &mut [Candidate], frames: &[Vec<Tensor>]) -> BTreeMap<String, Figure> {
-    let mut figures = BTreeMap::new();
-    let mut rounds: BTreeMap<&str, Vec<Duration>> = BTreeMap::new();
-    let mut running: Vec<(&str, &mut Box<dyn Engine>)> = Vec::new();
-    for (name, loaded) in candidates {
-        match loaded {
-            Ok(engine) => running.push((name, engine)),
-            Err(error) => drop(figures.insert(name.clone(), refused(&*error))),
-        }
-    }
+/// Times an engine on the frames, again and again.
+fn time_frames(engine: &mut dyn Engine, frames: &[Vec<Tensor>]) -> Option<Figure> {
+    let frames: Vec<Vec<&Tensor>> = frames.iter().map(|frame| frame.iter().collect()).collect();
     let started = Instant::now();
-    let mut count = frames.len();
+    let (mut medians, mut count) = (Vec::new(), frames.len());
     for round in 0..ROUNDS_MAX {
         if round >= ROUNDS_MIN && started.elapsed() > TIME_MAX {
             break;
         }
-        // Whoever always came second would find the caches full of the other's weights.
-        running.reverse();
-        let mut slowest = Duration::ZERO;
-        running.retain_mut(|(name, engine)| {
-            let mut times = Vec::with_capacity(frames.len());
-            for frame in &frames[..count] {
-                let inputs: Vec<&Tensor> = frame.iter().collect();
-                let begun = Instant::now();
-                if let Err(error) = engine.run(&inputs) {
-                    figures.insert((*name).to_owned(), refused(&error));
-                    rounds.remove(name);
-                    return false;
-                }
-                times.push(begun.elapsed());
+        let mut times = Vec::with_capacity(count);
+        for frame in &frames[..count] {
+            let begun = Instant::now();
+            if let Err(error) = engine.run(frame) {
+                return Some(Figure::refused(&error.to_string()));
             }
-            times.sort_unstable();
-            let median = times.get(times.len() / 2).copied();
-            slowest = slowest.max(median.unwrap_or_default());
-            // The first round is cold.
-            if round > 0 {
-                rounds.entry(name).or_default().extend(median);
-            }
-            true
-        });
-        let turns = TURN_MAX.as_nanos().checked_div(slowest.as_nanos()).unwrap_or(u128::MAX);
-        count = count.min(usize::try_from(turns.max(1)).unwrap_or(usize::MAX));
-    }
-    // A model that the checks do not reach has no figures.
-    for (name, mut medians) in rounds.into_iter().filter(|(_, medians)| !medians.is_empty()) {
-        medians.sort_unstable();
-        let quartile = |quarters: usize| medians[(medians.len() - 1) * quarters / 4];
-        let timed = Figure::Timed { low: quartile(1), median: quartile(2), high: quartile(3) };
-        figures.insert(name.to_owned(), timed);
-    }
-    figures
-}
-
-/// With the causes: that a bundle cannot run says nothing without them.
-fn refused(error: &(dyn Error + 'static)) -> Figure {
-    let causes: Vec<String> =
-        successors(Some(error), |&error| error.source()).map(ToString::to_string).collect();
-    Figure::Refused(causes.join(": ").chars().take(REASON_MAX).collect())
-}
-
-/// The engine for a model: the fastest of those that are clearly faster than `base` and in which the
-/// bundle passes its checks, or else `base`.
-fn settled(
-    base: &str,
-    figures: &mut BTreeMap<String, Figure>,
-    passes: impl Fn(&str) -> Result<(), CheckError>,
-) -> String {
-    for other in faster(base, figures) {
-        match passes(&other) {
-            Ok(()) => return other,
-            Err(error) => drop(figures.insert(other, refused(&error))),
+            times.push(begun.elapsed());
         }
+        times.sort_unstable();
+        let median = *times.get(times.len() / 2)?;
+        // The first round is cold.
+        if round > 0 {
+            medians.push(median);
+        }
+        let as_good = ROUND_MAX.as_nanos().checked_div(median.as_nanos()).unwrap_or(u128::MAX);
+        count = count.min(usize::try_from(as_good.max(1)).unwrap_or(usize::MAX));
     }
-    base.to_owned()
+    medians.sort_unstable();
+    let quartile = |quarters: usize| medians[(medians.len() - 1) * quarters / 4];
+    Some(Figure::Timed { low: quartile(1), median: quartile(2), high: quartile(3) })
 }
 
 /// The engines that are clearly faster than `base`, the fastest first.
-fn faster(base: &str, figures: &BTreeMap<String, Figure>) -> impl Iterator<Item = String> + use<> {
+pub fn faster(base: &str, figures: &BTreeMap<String, Figure>) -> Vec<String> {
     let timed = |figure: &Figure| match figure {
         Figure::Timed { low, median, high } => Some((*low, *median, *high)),
         Figure::Refused(_) => None,
@@ -318,7 +249,7 @@ fn faster(base: &str, figures: &BTreeMap<String, Figure>) -> impl Iterator<Item 
         }
     }
     faster.sort_unstable();
-    faster.into_iter().map(|(_, engine)| engine)
+    faster.into_iter().map(|(_, engine)| engine).collect()
 }
 
 #[cfg(test)]
@@ -329,7 +260,8 @@ mod tests {
         crate::engine::{field, model, node, value},
         crate::files::MemoryFiles,
         crate::tensor::Element,
-        lineside_bundle::{BuiltBundle, BundleFile, build},
+        lineside_bundle::{BuiltBundle, BundleFile, build_with_operators},
+        std::collections::BTreeSet,
     };
 
     fn timed(quartiles: [u64; 3]) -> Figure {
@@ -339,7 +271,7 @@ mod tests {
 
     fn chosen(figures: &[(&str, Figure)]) -> String {
         let figures = figures.iter().map(|(name, figure)| ((*name).to_owned(), figure.clone()));
-        faster("tract", &figures.collect()).collect::<Vec<_>>().join(" ")
+        faster("tract", &figures.collect()).join(" ")
     }
 
     #[test]
@@ -358,55 +290,45 @@ mod tests {
     }
 
     #[test]
-    fn the_fastest_engine_that_passes_the_checks_is_chosen_and_of_the_others_it_is_told_why_not() {
-        let settled = |wrong: &[&str]| {
-            let mut figures = BTreeMap::from([
-                ("tract".to_owned(), timed([90, 100, 120])),
-                ("a".to_owned(), timed([20, 30, 40])),
-                ("b".to_owned(), timed([10, 20, 30])),
-            ]);
-            let engine = settled("tract", &mut figures, |engine| {
-                let problem = format!("{engine} is not right");
-                let (check, file) = ("own".to_owned(), "out.jsonl".to_owned());
-                let error = CheckError::Format { check, file, problem };
-                if wrong.contains(&engine) { Err(error) } else { Ok(()) }
-            });
-            let refused = figures.into_values().filter_map(|figure| match figure {
-                Figure::Refused(reason) => Some(reason),
-                Figure::Timed { .. } => None,
-            });
-            (engine, refused.collect::<Vec<_>>().join("; "))
-        };
-        let is = |engine: &str, refused: &str| (engine.to_owned(), refused.to_owned());
-        assert_eq!(settled(&[]), is("b", ""));
-        assert_eq!(settled(&["a"]), is("b", ""), "slower ones are not tried");
-        let b = "check own: out.jsonl: b is not right";
-        assert_eq!(settled(&["b"]), is("a", b));
-        let both = format!("check own: out.jsonl: a is not right; {b}");
-        assert_eq!(settled(&["a", "b"]), is("tract", &both));
+    fn of_two_times_the_shorter_counts_and_a_refusal_before_both() {
+        let (short, long, refused) =
+            (timed([1, 2, 3]), timed([2, 3, 4]), Figure::refused(&"ö".repeat(300)));
+        for (one, two, joined) in [
+            (&short, &long, &short),
+            (&long, &short, &short),
+            (&short, &refused, &refused),
+            (&refused, &long, &refused),
+        ] {
+            assert_eq!(one.clone().joined(two.clone()), *joined);
+        }
+        assert_eq!(refused, Figure::Refused("ö".repeat(REASON_MAX)));
     }
 
-    /// A bundle with a model that squares in half precision, and takes the root: beyond 255 an engine
-    /// that computes in halves has no answer.
+    /// A bundle with a model that two engines run, as far as it says nothing more of it, and a check with
+    /// two frames.
     #[cfg(target_pointer_width = "64")]
-    fn in_halves() -> BuiltBundle {
-        let bundle = "format = 1\nname = 'halves'\nversion = '1'\n\
-             inputs.p = { key = 'k', rate_hz = 1.0, fields = [{ name = 'a' }] }\n\
-             stages.w = { kind = 'window', input = 'p', rows = 1, stride = 1 }\n\
-             stages.judge = { kind = 'model', file = 'm.onnx', inputs = { x = 'w' } }\n\
+    fn in_halves(more: &str) -> BuiltBundle {
+        let bundle = format!(
+            "format = 1\nname = 'halves'\nversion = '1'\n\
+             inputs.p = {{ key = 'k', rate_hz = 1.0, fields = [{{ name = 'a' }}] }}\n\
+             stages.w = {{ kind = 'window', input = 'p', rows = 1, stride = 1 }}\n\
+             stages.judge = {{ kind = 'model', file = 'm.onnx', inputs = {{ x = 'w' }}{more} }}\n\
              outputs.y.from = 'judge.y'\n\
-             [[checks]]\nname = 'own'\ninput = 'in.csv'\nexpected = 'out.jsonl'\n";
-        let line = |frame: u32, y: u32| {
-            format!("{{\"key\":\"s\",\"frame\":{frame},\"outputs\":{{\"y\":{y}.0}}}}\n")
-        };
+             [[checks]]\nname = 'own'\ninput = 'in.csv'\nexpected = 'out.jsonl'\n"
+        );
+        let used = OnnxModel::read(&halves()).unwrap().facts().operators.clone();
+        let used: BTreeSet<String> = used.iter().map(ToString::to_string).collect();
         let files = BTreeMap::from([
             ("m.onnx".to_owned(), halves()),
             ("in.csv".to_owned(), b"k,a\ns,3.0\ns,300.0\n".to_vec()),
-            ("out.jsonl".to_owned(), (line(0, 3) + &line(1, 300)).into_bytes()),
+            ("out.jsonl".to_owned(), vec![]),
         ]);
-        build(BundleFile::parse(bundle).unwrap(), files).unwrap()
+        let operators = BTreeMap::from([("m.onnx".to_owned(), used)]);
+        build_with_operators(BundleFile::parse(&bundle).unwrap(), files, operators).unwrap()
     }
 
+    /// A model that squares in half precision, and takes the root: beyond 255 an engine that computes in
+    /// halves has no answer.
     #[cfg(target_pointer_width = "64")]
     fn halves() -> Vec<u8> {
         let cast = |ports: (&[&str], &[&str]), to: Element| {
@@ -430,40 +352,47 @@ mod tests {
 
     #[test]
     #[cfg(target_pointer_width = "64")]
-    fn where_the_first_engine_does_not_pass_the_checks_one_that_does_runs_the_model() {
-        let bundle = in_halves();
-        let files = MemoryFiles(&bundle);
-        let choice = choose(&bundle.manifest, &files, &LoadOptions::default()).unwrap();
-        let judge = &choice.models["judge"];
-        assert_eq!(judge.engine, "rten");
-        assert!(matches!(judge.figures["rten"], Figure::Timed { .. }), "{choice}");
-        let told = "tract not: check own: frame 1 of \"s\" has no answer: stage judge: \
-                    output y is not finite";
-        assert!(choice.to_string().ends_with(told), "{choice}");
-        // Where the device's settings say which, no other takes over.
-        let engines = Engines { site: Some("tract".into()), ..Engines::default() };
-        let options = LoadOptions { engines, ..LoadOptions::default() };
-        let error = choose(&bundle.manifest, &files, &options).unwrap_err();
-        assert!(matches!(error, CheckError::Frame { .. }), "{error}");
+    fn there_is_a_choice_where_several_engines_run_a_model_and_nobody_says_which() {
+        let open = |more: &str, site: Option<&str>| {
+            let engines = Engines { site: site.map(str::to_owned), ..Engines::default() };
+            choices(&in_halves(more).manifest, &engines)
+        };
+        let both = BTreeMap::from([("judge".to_owned(), vec!["tract", "rten"])]);
+        assert_eq!(open("", None), both);
+        assert_eq!(open("", Some("rten")), BTreeMap::new());
+        assert_eq!(open(", engine = 'tract'", None), BTreeMap::new());
     }
 
     #[test]
     #[cfg(target_pointer_width = "64")]
-    fn a_choice_for_another_bundle_or_among_other_engines_is_none() {
-        let manifest = in_halves().manifest;
-        let is_for = |stage: &str, engine: &str, figures: &[(&str, Figure)]| {
-            let figures = figures.iter().map(|(name, it)| ((*name).to_owned(), it.clone()));
-            let measured = Measured { engine: engine.into(), figures: figures.collect() };
-            Choice { models: BTreeMap::from([(stage.to_owned(), measured)]) }.is_for(&manifest)
+    fn what_is_said_of_the_engines_is_believed_where_it_can_be_so() {
+        let are = |said: &[(&str, &str)], more: &str, site: Option<&str>| {
+            let said = said.iter().map(|(stage, engine)| ((*stage).into(), (*engine).into()));
+            let engines = Engines { site: site.map(str::to_owned), ..Engines::default() };
+            are_engines(&said.collect(), &in_halves(more).manifest, &engines)
         };
-        let refused = |length| Figure::Refused("ö".repeat(length));
-        assert!(is_for("judge", "rten", &[("tract", refused(REASON_MAX))]));
-        assert!(is_for("judge", "tract", &[("tract", timed([1, 2, 3]))]));
-        assert!(!is_for("w", "tract", &[]), "a window has no engine");
-        assert!(!is_for("other", "tract", &[]));
-        assert!(!is_for("judge", "abacus", &[]));
-        assert!(!is_for("judge", "tract", &[("abacus", timed([1, 2, 3]))]));
-        assert!(!is_for("judge", "tract", &[("tract", refused(REASON_MAX + 1))]));
+        assert!(are(&[("judge", "rten")], "", None));
+        assert!(!are(&[("judge", "abacus")], "", None));
+        assert!(!are(&[("w", "tract")], "", None), "a window has no engine");
+        assert!(!are(&[], "", None));
+        assert!(!are(&[("judge", "rten"), ("other", "rten")], "", None));
+        assert!(!are(&[("judge", "rten")], "", Some("tract")));
+        assert!(!are(&[("judge", "rten")], ", engine = 'tract'", None));
+    }
+
+    #[test]
+    #[cfg(target_pointer_width = "64")]
+    fn each_engine_is_timed_by_itself_and_one_without_an_answer_says_why() {
+        let bundle = in_halves("");
+        let (manifest, files) = (&bundle.manifest, MemoryFiles(&bundle));
+        let chosen = BTreeMap::from([("judge".to_owned(), "rten".to_owned())]);
+        let engines = Engines { chosen, ..Engines::default() };
+        let options = LoadOptions { engines, ..LoadOptions::default() };
+        let of = |engine| time(manifest, &files, &options, engine).unwrap().remove("judge");
+        let Some(Figure::Timed { low, median, high }) = of("rten") else { panic!("not timed") };
+        assert!(low <= median && median <= high);
+        assert_eq!(of("tract"), Some(Figure::refused("output y is not finite")));
+        assert_eq!(of("classical"), None, "it has not all operators");
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub use check::{
     CheckError, CheckOutcome, CheckReport, ExpectedFinding, record, run_checks,
     run_checks_patiently,
 };
-pub use choose::{Choice, Figure, Measured, choose, is_choice};
+pub use choose::{Choice, Figure, Measured, are_engines, choices, faster, models, time};
 pub use cost::ReplayCost;
 pub use files::{Files, FilesError, MemoryFiles, StoreFiles};
 pub use pipeline::{

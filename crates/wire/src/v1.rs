@@ -291,6 +291,8 @@ pub mod event {
     pub const STATE_LOST: u16 = 24;
     /// What the device writes down is in memory alone: its disk takes nothing.
     pub const STATE_UNWRITABLE: u16 = 25;
+    /// The models of a release run in other engines than before, or do not although they were to.
+    pub const ENGINE: u16 = 26;
     /// Somebody beside the device holds the updates of a slot back.
     pub const HOLD_BEGAN: u16 = 40;
     /// They are held back no longer.

@@ -100,6 +100,7 @@ pub(crate) fn event_word(kind: u16) -> String {
         event::FINDINGS_DROPPED => "findings_dropped",
         event::STATE_LOST => "state_lost",
         event::STATE_UNWRITABLE => "state_unwritable",
+        event::ENGINE => "engine",
         event::HOLD_BEGAN => "hold_began",
         event::HOLD_ENDED => "hold_ended",
         event::SHADOW_ENDED => "shadow_ended",

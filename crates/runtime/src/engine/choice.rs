@@ -5,8 +5,9 @@ use super::loader::{ENGINES, Loader, engine};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Who says which engine runs a model. The device's settings come before the bundle, and both before
-/// what was measured when the release was staged; where nobody says anything, the first that loads does.
+/// Who says which engine runs a model: first of all what was chosen, which is one in which the bundle
+/// passes its checks, or is to; then the device's settings, and then the bundle. Where nobody says
+/// anything, the first that loads does.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Engines {
     /// What the device's settings say, for every model of the slot.
@@ -26,12 +27,12 @@ impl Engines {
         stage: &str,
         described: Option<&str>,
     ) -> Result<Vec<&'static dyn Loader>, EngineError> {
-        if let Some(name) = self.site.as_deref().or(described) {
-            return Ok(vec![engine(name)?]);
+        let chosen = self.chosen.get(stage).map(String::as_str);
+        match chosen.or(self.site.as_deref()).or(described) {
+            // Also where it is not here: in any other the checks may fail.
+            Some(name) => Ok(vec![engine(name)?]),
+            None => Ok(ENGINES.to_vec()),
         }
-        // An engine that another version of this program had is none that was chosen.
-        let chosen = self.chosen.get(stage).and_then(|name| engine(name).ok());
-        Ok(chosen.map_or_else(|| ENGINES.to_vec(), |chosen| vec![chosen]))
     }
 }
 
@@ -40,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_device_comes_before_the_bundle_and_both_before_what_was_measured() {
+    fn what_passed_the_checks_comes_before_the_device_and_the_device_before_the_bundle() {
         let of = |site: Option<&str>, described, chosen: Option<&str>| {
             let engines = Engines {
                 site: site.map(str::to_owned),
@@ -56,10 +57,12 @@ mod tests {
         let last = *all.last().unwrap();
         assert_eq!(of(None, None, None), Ok(all.clone()));
         assert_eq!(of(None, None, Some(last)), Ok(vec![last]));
-        assert_eq!(of(None, Some("tract"), Some(last)), Ok(vec!["tract"]));
-        assert_eq!(of(Some(last), Some("tract"), Some("tract")), Ok(vec![last]));
-        assert_eq!(of(None, None, Some("abacus")), Ok(all));
-        for wrong in [of(Some("abacus"), None, None), of(None, Some("abacus"), None)] {
+        assert_eq!(of(None, Some("tract"), Some(last)), Ok(vec![last]));
+        assert_eq!(of(Some("tract"), Some("tract"), Some(last)), Ok(vec![last]));
+        assert_eq!(of(Some(last), Some("tract"), None), Ok(vec![last]));
+        assert_eq!(of(None, Some("tract"), None), Ok(vec!["tract"]));
+        let gone = of(None, None, Some("abacus"));
+        for wrong in [of(Some("abacus"), None, None), of(None, Some("abacus"), None), gone] {
             assert!(wrong.unwrap_err().starts_with("there is no engine abacus here"));
         }
     }

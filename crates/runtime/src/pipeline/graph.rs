@@ -191,6 +191,14 @@ impl Pipeline {
         }
     }
 
+    /// Whether each model has kept all that it was to keep.
+    pub(crate) fn has_recorded(&self) -> bool {
+        self.steps.iter().all(|step| match &step.work {
+            Work::Model(model) => model.has_recorded(),
+            Work::Window { .. } | Work::Plugin(_) | Work::BuiltIn { .. } => true,
+        })
+    }
+
     /// The models, with what was kept, by stage.
     pub(crate) fn models(&mut self) -> BTreeMap<String, Seen> {
         let models = self.steps.iter_mut().filter_map(|step| match &mut step.work {

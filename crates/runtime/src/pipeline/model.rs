@@ -24,8 +24,6 @@ pub(super) struct Model {
 
 /// A model as a recording has shown it.
 pub(crate) struct Seen {
-    /// The engine that it was in.
-    pub(crate) engine: &'static str,
     /// What it takes.
     pub(crate) ports: Vec<Port>,
     /// The first frames, each with a tensor for every port.
@@ -134,10 +132,15 @@ impl Model {
         self.recording = (frames, vec![]);
     }
 
+    /// Whether no more frames are kept.
+    pub(super) fn has_recorded(&self) -> bool {
+        self.recording.0 == 0
+    }
+
     /// What it is, and what was kept so far.
     pub(super) fn seen(&mut self) -> Seen {
-        let (engine, ports) = (self.name, self.engine.inputs().to_vec());
-        Seen { engine, ports, frames: std::mem::take(&mut self.recording.1) }
+        let ports = self.engine.inputs().to_vec();
+        Seen { ports, frames: std::mem::take(&mut self.recording.1) }
     }
 
     /// The stream `key` has ended.
