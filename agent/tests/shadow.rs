@@ -439,6 +439,13 @@ fn a_worker_beside_the_route_gives_way_to_others_until_it_has_the_route() {
     say(ToWorker::Follow);
     say(ToWorker::Load(limits.bundle(&release("1", ""))));
     assert_eq!(hear(), FromWorker::Loaded);
+    // Where memory is short it goes before what has the route.
+    let badness = |process: u32| {
+        let told = std::fs::read_to_string(format!("/proc/{process}/oom_score_adj")).unwrap();
+        told.trim().parse::<i32>().unwrap()
+    };
+    let own_badness = badness(std::process::id());
+    assert_eq!(badness(worker.id()), (own_badness + 500).min(1000));
     let own = nices(std::process::id())[0];
     let nice = (own + 10).min(19);
     // The first thread waits for those that work; those that have ended may take a moment to be gone.
@@ -454,6 +461,7 @@ fn a_worker_beside_the_route_gives_way_to_others_until_it_has_the_route() {
     assert!(matches!(hear(), FromWorker::Outcome(outcome) if outcome.frame == 0));
     assert_eq!(hear(), FromWorker::Done(2));
     wait_for(|| nices(worker.id()).iter().all(|it| *it == own));
+    assert_eq!(badness(worker.id()), own_badness);
     ours.shutdown(Shutdown::Both).unwrap();
     assert!(worker.wait().unwrap().success());
 }

@@ -1,4 +1,5 @@
-//! How much memory a worker has had, from `/proc` (proc(5)).
+//! How much memory a worker has had, and what the system does to it where there is none left, from `/proc`
+//! (proc(5)).
 
 use std::fs;
 
@@ -16,6 +17,22 @@ fn own_kib(status: &str) -> Option<u64> {
     };
     // What is mapped from files grows while a process runs, and hardly ever shrinks.
     Some(kib("VmHWM:")?.saturating_sub(kib("RssFile:")?))
+}
+
+/// Worst that a process can be to a system that has no memory left.
+const BADNESS_MAX: i32 = 1000;
+const BADNESS: &str = "/proc/self/oom_score_adj";
+
+/// How much rather than others this process is ended where the system has no memory left; none where the
+/// machine does not tell.
+pub(super) fn own_badness() -> Option<i32> {
+    fs::read_to_string(BADNESS).ok()?.trim().parse().ok()
+}
+
+/// Has the system think so of this process. Everybody may be made worse, and as good again as before.
+pub(super) fn set_own_badness(badness: i32) {
+    // Where the machine does not take it, the system chooses by size alone.
+    let _ = fs::write(BADNESS, badness.min(BADNESS_MAX).to_string());
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The worker's own main loop: one thread, one bundle, readings in, frames out.
 
 use crate::error::chain;
-use crate::worker::memory::own_kib_max;
+use crate::worker::memory::{own_badness, own_kib_max, set_own_badness};
 use crate::worker::message::{Bundle, Checked, FromWorker, ToWorker, read, write};
 use lineside_bundle::Manifest;
 use lineside_runtime::{
@@ -17,6 +17,9 @@ use std::panic::resume_unwind;
 /// How much nicer a worker is while it is beside the route: it gets about a tenth of a processor that
 /// the worker on the route wants too.
 const FOLLOWING_NICE: i32 = 10;
+/// How much rather a worker beside the route is to be ended where the system has no memory left: by as
+/// much as if it had half of all memory.
+const BESIDE_BADNESS: i32 = 500;
 /// The stack of a worker's threads: as much as the first thread of a process has.
 pub const STACK_BYTES: usize = 8 << 20;
 /// Threads that a worker may have, but for the first one: it is beside the route in one, engines have
@@ -77,12 +80,19 @@ pub type Load<'a> = &'a mut (dyn FnMut(&Bundle) -> Loaded + Send);
 pub fn serve(stream: UnixStream, confinement: Confinement, load: Load<'_>) -> io::Result<()> {
     let input = BufReader::new(stream.try_clone()?);
     let output = BufWriter::new(stream);
-    let mut server = Server { input, output, confinement, load, answers: None };
+    let place = Place::default();
+    let mut server = Server { input, output, confinement, load, answers: None, place };
     let mut next = Next::Lead;
     loop {
         next = match next {
-            Next::Lead => in_engine_thread(|| server.serve())?,
-            Next::Follow => follow(&mut server)?,
+            Next::Lead => {
+                server.place.take_route(confinement);
+                in_engine_thread(|| server.serve())?
+            }
+            Next::Follow => {
+                server.place.leave_route(confinement);
+                follow(&mut server)?
+            }
             Next::Close => return Ok(()),
         };
     }
@@ -122,11 +132,34 @@ struct Server<'a> {
     confinement: Confinement,
     load: Load<'a>,
     answers: Option<Box<dyn Answers>>,
+    place: Place,
+}
+
+/// Whom a system without memory ends first: whoever does not answer on the route.
+#[derive(Default)]
+struct Place {
+    /// What the system thought of the worker when it had the route; none while it has.
+    before: Option<i32>,
+}
+
+impl Place {
+    fn leave_route(&mut self, confinement: Confinement) {
+        if confinement == Confinement::Process && self.before.is_none() {
+            self.before = own_badness();
+            self.before.into_iter().for_each(|before| set_own_badness(before + BESIDE_BADNESS));
+        }
+    }
+
+    fn take_route(&mut self, confinement: Confinement) {
+        if confinement == Confinement::Process {
+            self.before.take().into_iter().for_each(set_own_badness);
+        }
+    }
 }
 
 impl Server<'_> {
     fn serve(&mut self) -> io::Result<Next> {
-        let Server { input, output, confinement, load, answers } = self;
+        let Server { input, output, confinement, load, answers, place } = self;
         while let Some(message) = read(input)? {
             match message {
                 ToWorker::Follow => return Ok(Next::Follow),
@@ -143,11 +176,13 @@ impl Server<'_> {
                     write(output, &said)?;
                 }
                 ToWorker::Time(bundle, engine) => {
+                    place.leave_route(*confinement);
                     let confined = confine(*confinement, &bundle);
                     let timed = confined.and_then(|()| timed(&bundle, &engine));
                     write(output, &timed.unwrap_or_else(FromWorker::Failed))?;
                 }
                 ToWorker::Check(bundle) => {
+                    place.leave_route(*confinement);
                     let checked = confine(*confinement, &bundle).and_then(|()| check(&bundle));
                     write(output, &checked.unwrap_or_else(FromWorker::Failed))?;
                 }
