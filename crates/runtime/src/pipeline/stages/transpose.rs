@@ -83,7 +83,9 @@ mod tests {
     fn every_type_is_taken() {
         let texts = Flow::new(Element::Bytes, vec![2, 1]).unwrap();
         let data = Data::Bytes(vec![b"a".to_vec(), b"b".to_vec()]);
-        let turned = Bench::new(&transpose("[1, 0]"), &[texts]).run("", &[data.clone()]).unwrap();
+        let turned = Bench::new(&transpose("[1, 0]"), &[texts])
+            .run("", std::slice::from_ref(&data))
+            .unwrap();
         assert_eq!((turned[0].shape(), turned[0].data()), (&[1, 2][..], &data));
     }
 
