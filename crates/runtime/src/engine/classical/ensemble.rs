@@ -2,7 +2,7 @@
 
 use super::node::Node;
 use super::real::Real;
-use super::walk::{LEAF, Mode, Rule, Split, Trees, Weight};
+use super::walk::{self, Mode, Rule, Trees, Weight};
 use crate::tensor::{Data, Element};
 
 /// Nodes that an ensemble may have: a quarter of a gigabyte while it is read.
@@ -76,24 +76,25 @@ pub(super) fn read<T: Real>(
     let ordered = Ordered::new(&listed, &index)?;
 
     let (spans, weights) = weights(node, purpose, targets, &index)?;
-    let mut splits = Vec::with_capacity(listed.len());
-    let mut rules = Vec::with_capacity(listed.len());
+    let mut nodes = Vec::with_capacity(listed.len());
     for (at, value) in values.iter().enumerate() {
-        rules.push(listed.rule(at));
-        splits.push(match listed.modes[at] {
-            None => Split { value: *value, feature: LEAF, next: [spans[at], spans[at + 1]] },
-            Some(_) => {
-                let feature = usize::try_from(listed.features[at]).ok();
-                let feature = feature.filter(|feature| *feature < columns).ok_or_else(|| {
-                    let (feature, node) = (listed.features[at], listed.told(at));
-                    format!("{node} asks for column {feature} of {columns}")
-                })?;
-                let next = ordered.children[at];
-                Split { value: *value, feature: feature as u32, next }
-            }
+        let Some(mode) = listed.modes[at] else {
+            nodes.push(walk::Node::Leaf { weights: spans[at]..spans[at + 1] });
+            continue;
+        };
+        let feature = usize::try_from(listed.features[at]).ok();
+        let feature = feature.filter(|feature| *feature < columns).ok_or_else(|| {
+            let (feature, node) = (listed.features[at], listed.told(at));
+            format!("{node} asks for column {feature} of {columns}")
+        })?;
+        nodes.push(walk::Node::Inner {
+            value: *value,
+            feature: feature as u32,
+            rule: Rule { mode, missing_is_yes: listed.missing_is_yes(at) },
+            children: ordered.children[at],
         });
     }
-    Ok(Trees::new(splits, rules, index.roots(), weights))
+    Ok(Trees::new(&nodes, &index.roots(), weights))
 }
 
 /// The numbers of an attribute, which may be a list or, in later versions, a tensor.
@@ -176,9 +177,8 @@ impl<'a> Listed<'a> {
         }
     }
 
-    fn rule(&self, at: usize) -> Rule {
-        let missing_is_yes = self.tracks.get(at).is_some_and(|track| *track == 1);
-        Rule { mode: self.modes[at].unwrap_or(Mode::LessOrEqual), missing_is_yes }
+    fn missing_is_yes(&self, at: usize) -> bool {
+        self.tracks.get(at).is_some_and(|track| *track == 1)
     }
 
     /// A node, for people.
