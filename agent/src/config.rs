@@ -4,6 +4,7 @@
 mod download;
 mod limits;
 mod mqtt;
+mod onnxruntime;
 mod sinks;
 mod slots;
 mod sources;
@@ -24,7 +25,9 @@ pub use windows::{Window, Windows};
 use download::DownloadFile;
 use limits::LimitsFile;
 use lineside_bundle::is_licence;
+use lineside_runtime::SharedLibrary;
 use lineside_wire::name::{SiteName, SlotName};
+use onnxruntime::OnnxruntimeFile;
 use serde::Deserialize;
 use sinks::SinkFile;
 use slots::SlotFile;
@@ -86,6 +89,8 @@ pub struct Config {
     pub sinks: BTreeMap<String, SinkKind>,
     /// Names of the licences that the device holds. Only whether one is there is looked at.
     pub licences: BTreeSet<String>,
+    /// The library that an engine of its own lies in; none where the device has none.
+    pub onnxruntime: Option<SharedLibrary>,
     /// Telemetry.
     pub telemetry: TelemetryConfig,
     /// Where releases are fetched from, how fast and how much.
@@ -108,6 +113,7 @@ struct ConfigFile {
     sinks: BTreeMap<String, SinkFile>,
     #[serde(default)]
     licences: BTreeMap<String, String>,
+    onnxruntime: Option<OnnxruntimeFile>,
     #[serde(default)]
     telemetry: TelemetryFile,
     #[serde(default)]
@@ -167,9 +173,14 @@ fn check(file: ConfigFile, folder: &Path) -> Result<Config, Wrong> {
         sources.insert(name, source.check(&field, folder)?);
     }
     let sinks = sinks::check(file.sinks, folder)?;
+    let onnxruntime = file.onnxruntime.map(|file| file.check(folder)).transpose()?;
     let mut slots = BTreeMap::new();
     for (name, slot) in file.slots {
         let slot = slot.check(&name, &sources, &sinks, folder)?;
+        if slot.engine.as_deref() == Some("onnxruntime") && onnxruntime.is_none() {
+            let problem = "it needs its shared library, named in [onnxruntime]";
+            return wrong(format!("slots.{name}.engine"), problem);
+        }
         slots.insert(name, slot);
     }
     Ok(Config {
@@ -179,6 +190,7 @@ fn check(file: ConfigFile, folder: &Path) -> Result<Config, Wrong> {
         slots,
         sinks,
         licences: licences(file.licences)?,
+        onnxruntime,
         telemetry: file.telemetry.check()?,
         download: file.download.check(folder)?,
         limits: file.limits.check()?,
@@ -399,6 +411,13 @@ mod tests {
                 "slots.turbine.updates.in_use.user",
             ),
             ("overflow", "engine = 'abacus'\noverflow", "slots.turbine.engine: there is no engine"),
+            ("overflow", "engine = 'onnxruntime'\noverflow", "turbine.engine: it needs its shared"),
+            (
+                "[sinks.log]",
+                "[onnxruntime]\nlibrary = 'a.so'\nsha256 = 'F00'\n[sinks.log]",
+                "onnxruntime.sha256: 64 lower-case",
+            ),
+            ("[sinks.log]", "[onnxruntime]\npath = 'a.so'\n[sinks.log]", "path"),
             ("overflow", "updates.window = []\noverflow", "window"),
             ("[sinks.log]", "[licences]\nAcme = 'k'\n[sinks.log]", "licences.Acme: a name is"),
             (

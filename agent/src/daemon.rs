@@ -27,6 +27,7 @@ use crate::update::journal::Journal;
 use crate::update::limits::Limits;
 use crate::update::states::{HoldTold, States};
 use crate::update::surroundings::Surroundings;
+use crate::worker::library::tried_out;
 use crate::worker::process::{Processes, Starter};
 use crate::worker::{SlotView, WorkerLimits};
 use anyhow::{Context, anyhow};
@@ -100,6 +101,8 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
     };
     let processes =
         Processes::new(Handle::current()).context("cannot start the thread that starts workers")?;
+    let starter: Arc<dyn Starter> = Arc::new(processes);
+    let onnxruntime = tried_out(config.onnxruntime.clone(), starter.clone()).await;
     let journal = Journal::open(store.database())?;
     let limits = WorkerLimits {
         memory_mib_max: config.limits.worker_memory_mib_max,
@@ -109,6 +112,7 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
         cache_key: store.device_key(),
         engine: None,
         choices: EngineChoices::open(journal.clone())?,
+        onnxruntime: onnxruntime.clone(),
     };
     let boot = journal.next_boot(now_unix_ms(), draw())?;
     if let Err(error) = journal.write_boot(boot) {
@@ -164,12 +168,12 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
         name: name.clone(),
         journal,
         ledger: Ledger::open(&store, outbox)?,
-        surroundings: Surroundings::of(&config, blobs.clone()),
+        surroundings: Surroundings::of(&config, onnxruntime, blobs.clone()),
         holds,
         blobs,
         states,
         online: watch::Sender::new(()),
-        starter: Arc::new(processes),
+        starter,
         limits,
         config,
     };

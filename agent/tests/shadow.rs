@@ -234,6 +234,7 @@ async fn a_shadow_that_floods_or_says_what_it_was_not_asked_is_ended_and_counts_
         FromWorker::Done(0),
         FromWorker::Done(u32::MAX),
         FromWorker::Finished,
+        FromWorker::TriedOut,
         FromWorker::Checked(Checked::default()),
     ] {
         let folder = tempfile::tempdir().unwrap();
@@ -423,6 +424,7 @@ fn a_worker_beside_the_route_gives_way_to_others_until_it_has_the_route() {
         cache_key: [7; 32],
         engine: None,
         choices: Default::default(),
+        onnxruntime: Default::default(),
     };
     let mut hears = ours.try_clone().unwrap();
     let mut say = |message: ToWorker| write(&mut ours, &message).unwrap();

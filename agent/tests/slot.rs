@@ -418,6 +418,7 @@ async fn a_worker_that_says_what_it_was_not_asked_is_ended_and_ends_nothing_else
         FromWorker::Finished,
         FromWorker::Loaded,
         FromWorker::Timed(BTreeMap::new()),
+        FromWorker::TriedOut,
         FromWorker::Checked(Checked::default()),
         // A sign of life that costs nothing.
         FromWorker::Done(0),

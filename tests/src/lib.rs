@@ -5,6 +5,7 @@ pub mod child;
 pub mod examples;
 pub mod fleet;
 pub mod line;
+pub mod onnx;
 pub mod plant;
 
 use lineside_bundle::{BuiltBundle, archive};

@@ -2,9 +2,16 @@
 
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 
-use lineside_runtime::{Data, ENGINES, Engine, EngineError, Loader, OnnxModel, Port, Tensor};
+mod library;
+
+use lineside_runtime::{
+    Data, ENGINES, Engine, EngineError, Loader, OnnxModel, Onnxruntime, Port, Tensor,
+};
 use lineside_tests::{root, with_unknown_operators};
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+static ONNXRUNTIME: LazyLock<Onnxruntime> = LazyLock::new(|| Onnxruntime::At(library::library()));
 
 fn turbine() -> Vec<u8> {
     std::fs::read(root().join("examples/turbine/models/turbine-v1.onnx")).unwrap()
@@ -12,7 +19,9 @@ fn turbine() -> Vec<u8> {
 
 /// The engines for models of every kind. One of its own for classical models does not run those here.
 fn general() -> impl Iterator<Item = &'static dyn Loader> {
-    ENGINES.iter().copied().filter(|engine| engine.name() != "classical")
+    let ours = ENGINES.iter().copied().filter(|engine| engine.absence().is_none());
+    let ours = ours.filter(|engine| engine.name() != "classical");
+    ours.chain([&*ONNXRUNTIME as &dyn Loader])
 }
 
 fn load(model: &[u8], engine: &'static dyn Loader) -> Result<Box<dyn Engine>, EngineError> {

@@ -6,14 +6,23 @@
 
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 
+mod library;
+
 use lineside_bundle::{BundleFile, build};
 use lineside_runtime::{
-    Data, ENGINES, Element, Engine, LoadOptions, MemoryFiles, OnnxModel, Pipeline, Reading, Tensor,
-    Value,
+    Data, ENGINES, Element, Engine, Engines, LoadOptions, MemoryFiles, OnnxModel, Onnxruntime,
+    Pipeline, Reading, Tensor, Value,
 };
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::LazyLock;
+
+/// Those of the program, and onnxruntime.
+static ALL: LazyLock<Engines> = LazyLock::new(|| Engines {
+    onnxruntime: Onnxruntime::At(library::library()),
+    ..Engines::default()
+});
 
 fn file(path: &str) -> PathBuf {
     let zoo = std::env::var_os("LINESIDE_ZOO").expect("LINESIDE_ZOO names its folder");
@@ -48,8 +57,8 @@ fn load(model: &str, shapes: &[(&str, &[usize])]) -> Tried {
     let model = OnnxModel::read(&bytes).unwrap();
     let given = shapes.iter().map(|(name, shape)| ((*name).to_owned(), shape.to_vec()));
     let inputs = model.settle(&given.collect()).unwrap();
-    let tried = ENGINES.iter().map(|engine| {
-        let loaded = model.load(&[*engine], &inputs).map(|(_, engine)| engine);
+    let tried = ALL.all().into_iter().map(|engine| {
+        let loaded = model.load(&[engine], &inputs).map(|(_, engine)| engine);
         (engine.name(), loaded.map_err(|error| error.to_string()))
     });
     tried.collect()
@@ -77,6 +86,14 @@ fn number(json: &Json) -> f64 {
     json.as_f64().unwrap_or_else(|| panic!("{json} is no number"))
 }
 
+/// The forms of a model, and the engines that are expected to run each.
+const VERSIONS: [(&str, &[&str]); 4] = [
+    ("v1", &["tract", "rten", "onnxruntime"]),
+    ("v2", &["tract", "rten", "onnxruntime"]),
+    ("v1-int8", &["tract", "rten", "onnxruntime"]),
+    ("v1-int8-qoperator", &["onnxruntime"]),
+];
+
 /// A model that was quantised rounds in steps: where engines round differently, a step is the difference.
 fn tolerance(version: &str) -> f64 {
     if version.contains("int8") { 1e-3 } else { 1e-4 }
@@ -85,9 +102,9 @@ fn tolerance(version: &str) -> f64 {
 #[test]
 #[ignore = "its models are not part of the project: LINESIDE_ZOO"]
 fn the_pump_models_score_every_window_as_the_reference_does() {
-    for version in ["v1", "v2", "v1-int8"] {
+    for (version, expected) in VERSIONS {
         let model = format!("pump-anomaly/pump-{version}.onnx");
-        for (name, mut engine) in engines(load(&model, &[]), &["tract", "rten"]) {
+        for (name, mut engine) in engines(load(&model, &[]), expected) {
             for part in ["reference", "onset", "later"] {
                 let rows = pump(part);
                 for line in lines(&format!("pump-anomaly/expected-{part}.jsonl")).iter().step_by(3)
@@ -121,9 +138,9 @@ fn table_of(path: &str, columns: std::ops::Range<usize>) -> Vec<Vec<String>> {
 #[test]
 #[ignore = "its models are not part of the project: LINESIDE_ZOO"]
 fn the_ecg_models_judge_every_beat_as_the_reference_does() {
-    for version in ["v1", "v2", "v1-int8"] {
+    for (version, expected) in VERSIONS {
         let model = format!("ecg-beats/ecg-{version}.onnx");
-        for (name, mut engine) in engines(load(&model, &[]), &["tract", "rten"]) {
+        for (name, mut engine) in engines(load(&model, &[]), expected) {
             for part in ["reference", "later"] {
                 let signal: BTreeMap<(u64, u64), f32> =
                     table_of(&format!("ecg-beats/{part}.csv"), 0..3)
@@ -162,7 +179,7 @@ fn the_plain_classical_models_label_every_row_as_the_reference_does() {
             let error = refused.err().unwrap();
             assert!(error.contains("rten lacks ai.onnx.ml.ArrayFeatureExtractor"), "{error}");
         }
-        for (name, mut engine) in engines(tried, &["tract"]) {
+        for (name, mut engine) in engines(tried, &["tract", "onnxruntime"]) {
             for (line, row) in lines("classical/expected.jsonl").iter().zip(&rows) {
                 let outputs = engine.run(&[&tensor(&[1, 30], row.clone())]).unwrap();
                 let what = format!("{model} in {name}, row {}", line["row"]);
@@ -228,9 +245,10 @@ fn speech() -> Vec<f32> {
 #[ignore = "its models are not part of the project: LINESIDE_ZOO"]
 fn the_voice_models_hear_speech_where_the_reference_does() {
     let samples = speech();
-    for (version, expected) in
-        [("silero-vad-16k-static", &["tract", "rten"][..]), ("silero-vad-16k", &["rten"])]
-    {
+    for (version, expected) in [
+        ("silero-vad-16k-static", &["tract", "rten", "onnxruntime"][..]),
+        ("silero-vad-16k", &["rten", "onnxruntime"]),
+    ] {
         let model = format!("voice-activity/{version}.onnx");
         let tried = load(&model, &[("input", &[1, 576])]);
         if version == "silero-vad-16k" {
@@ -278,8 +296,8 @@ fn a_pipeline_carries_the_state_of_a_model_from_frame_to_frame() {
     let model = bytes("voice-activity/silero-vad-16k-static.onnx");
     let built = build(bundle, BTreeMap::from([("voice.onnx".to_owned(), model)])).unwrap();
     let samples = speech();
-    for engine in ENGINES.iter().filter(|engine| engine.name() != "classical") {
-        let mut options = LoadOptions::default();
+    for engine in ALL.all().iter().filter(|engine| engine.name() != "classical") {
+        let mut options = LoadOptions { engines: ALL.clone(), ..LoadOptions::default() };
         options.engines.site = Some(engine.name().to_owned());
         let mut pipeline = Pipeline::load(&built.manifest, &MemoryFiles(&built), &options).unwrap();
         let expected = lines("voice-activity/expected.jsonl");
@@ -324,7 +342,7 @@ fn the_text_models_answer_alike_in_every_engine_whatever_the_free_sizes() {
         let picture = tensor(&shape, (0..count).map(value).collect());
         let tried = load(&format!("text-reading/{model}.onnx"), &[("x", &shape)]);
         let mut answers = Vec::new();
-        for (name, mut engine) in engines(tried, &["tract", "rten"]) {
+        for (name, mut engine) in engines(tried, &["tract", "rten", "onnxruntime"]) {
             let output = engine.run(&[&picture]).unwrap().remove(0);
             assert_eq!(output.shape(), engine.outputs()[0].shape(), "{model} in {name}");
             answers.push(output);
@@ -341,7 +359,7 @@ fn the_text_models_answer_alike_in_every_engine_whatever_the_free_sizes() {
 
 #[test]
 #[ignore = "its models are not part of the project: LINESIDE_ZOO"]
-fn a_model_that_no_engine_runs_is_refused_with_the_operator_and_the_cure() {
+fn a_model_that_no_engine_of_the_program_runs_is_refused_with_the_operator_and_the_cure() {
     for (model, operator, cure) in [
         ("ecg-beats/ecg-v1-int8-qoperator.onnx", "QGemm", "quantise it in the format QDQ"),
         ("pump-anomaly/pump-v1-int8-qoperator.onnx", "QGemm", "quantise it in the format QDQ"),

@@ -18,6 +18,7 @@ use crate::worker::task::{TaskParts, open};
 use crate::worker::{SlotEvent, SlotHandle, WorkerLimits};
 use anyhow::Context;
 use lineside_bundle::{Digest, Port};
+use lineside_runtime::Engines;
 use lineside_wire::name::{DeviceId, SlotName};
 use lineside_wire::v1::event;
 use std::collections::BTreeMap;
@@ -87,8 +88,14 @@ impl House {
             tracing::warn!("{} is not removed: {error}", captured.display());
         }
         let (engine, choices) = (config.engine.clone(), self.limits.choices.of_slot(name));
-        if let Some(Err(error)) = engine.as_deref().map(lineside_runtime::engine) {
-            tracing::warn!("slot {name} takes no release with a model: {}", chain(error));
+        let onnxruntime = self.limits.onnxruntime.clone();
+        let here = Engines { onnxruntime, ..Engines::default() };
+        let lacking = engine.as_deref().and_then(|wanted| match here.engine(wanted) {
+            Ok(engine) => engine.absence().map(|why| format!("{wanted} {why}")),
+            Err(error) => Some(chain(error)),
+        });
+        if let Some(lacking) = lacking {
+            tracing::warn!("slot {name} takes no release with a model: {lacking}");
         }
         let limits = WorkerLimits { engine, choices, ..self.limits.clone() };
         let (slot, position) = open(TaskParts {

@@ -71,6 +71,7 @@ mod tests {
     use crate::config::{Config, SLOTS_MAX};
     use crate::update::blobs::Blobs;
     use lineside_bundle::{BuiltBundle, BundleFile, build};
+    use lineside_runtime::Onnxruntime;
     use lineside_wire::v1::ReleaseRef;
     use std::collections::BTreeMap;
     use std::fs;
@@ -109,7 +110,7 @@ mod tests {
         fs::write(&path, settings).unwrap();
         let config = Config::read(&path).unwrap();
         let blobs = Blobs::open(folder.path()).unwrap();
-        let answer = answer(ask, &Surroundings::of(&config, blobs));
+        let answer = answer(ask, &Surroundings::of(&config, Onnxruntime::Absent, blobs));
         assert_eq!(answer.id, ask.id);
         let texts = |slot: SlotAnswer| {
             (slot.slot, slot.objections.into_iter().map(|objection| objection.text).collect())

@@ -6,7 +6,7 @@
 
 use crate::update::blobs::RESERVE_BYTES;
 use lineside_bundle::{AgentVersion, Descriptor, Digest, Manifest, OciManifest, Stage};
-use lineside_runtime::{EngineError, Engines, Operator, fit};
+use lineside_runtime::{EngineError, Engines, Onnxruntime, Operator, fit};
 use lineside_wire::name::SlotName;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,6 +39,8 @@ pub struct Facts {
     pub slots: BTreeMap<SlotName, SourceFacts>,
     /// The engine that its settings want for the models of a slot, where they say one.
     pub engines: BTreeMap<SlotName, String>,
+    /// The engine that is no part of the agent, as far as it has that.
+    pub onnxruntime: Onnxruntime,
 }
 
 /// What is known of what feeds a slot.
@@ -176,7 +178,12 @@ pub fn judge(
         }
     }
     objections.extend(judge_requires(manifest, facts));
-    objections.extend(judge_models(manifest, facts.engines.get(slot)));
+    let engines = Engines {
+        site: facts.engines.get(slot).cloned(),
+        chosen: BTreeMap::new(),
+        onnxruntime: facts.onnxruntime.clone(),
+    };
+    objections.extend(judge_models(manifest, &engines));
     objections.extend(judge_memory(manifest, facts));
     objections.extend(judge_disk(oci, facts));
     objections
@@ -211,8 +218,7 @@ fn judge_requires(manifest: &Manifest, facts: &Facts) -> Vec<Objection> {
 }
 
 /// Judges models by what the worker goes by that would load them.
-fn judge_models(manifest: &Manifest, site: Option<&String>) -> Vec<Objection> {
-    let engines = Engines { site: site.cloned(), chosen: BTreeMap::new() };
+fn judge_models(manifest: &Manifest, engines: &Engines) -> Vec<Objection> {
     let mut objections = Vec::new();
     for (model, used) in &manifest.operators {
         let used: Vec<Operator> = used.iter().map(|text| Operator::parse(text)).collect();
@@ -276,6 +282,7 @@ fn list(names: &[String]) -> String {
 mod tests {
     use super::*;
     use lineside_bundle::{BundleFile, build_with_operators};
+    use lineside_runtime::SharedLibrary;
 
     const MIB: u64 = 1 << 20;
 
@@ -328,6 +335,7 @@ mod tests {
             licences: BTreeSet::new(),
             slots: BTreeMap::from([(slot(), SourceFacts { name: "scada".into(), fields })]),
             engines: BTreeMap::new(),
+            onnxruntime: Onnxruntime::Absent,
         }
     }
 
@@ -417,6 +425,27 @@ mod tests {
         assert!(judged("engine = 'abacus'", None).contains("there is no engine abacus here"));
         let site = judged("engine = 'abacus'", Some("tract"));
         assert!(site.ends_with("tract lacks LinearClassifier"), "{site}");
+    }
+
+    #[test]
+    fn a_model_for_an_engine_with_a_library_of_its_own_is_objected_to_where_there_is_none() {
+        let (oci, manifest) = bundle("", &["Relu", "com.microsoft.QGemm"]);
+        let judged = |onnxruntime: Onnxruntime| {
+            let mut facts = Facts { onnxruntime, ..device() };
+            facts.blobs.insert(oci.config.digest, oci.config.size);
+            let objections = judge(&oci, &manifest, &slot(), &facts);
+            objections.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        };
+        let absent = judged(Onnxruntime::Absent);
+        assert!(absent.contains("onnxruntime has them all and is not installed here"), "{absent}");
+        assert!(absent.contains("name it in [onnxruntime] of agent.toml"), "{absent}");
+        let broken = judged(Onnxruntime::Unusable("/opt/a.so: it is no onnxruntime".into()));
+        assert!(
+            broken.contains("cannot be used here: /opt/a.so: it is no onnxruntime"),
+            "{broken}"
+        );
+        let path = "/opt/libonnxruntime.so".into();
+        assert_eq!(judged(Onnxruntime::At(SharedLibrary { path, digest: None })), "");
     }
 
     #[test]

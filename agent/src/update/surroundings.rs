@@ -5,7 +5,7 @@ use crate::update::blobs::Blobs;
 use crate::update::parcel;
 use crate::update::preflight::{Facts, Objection, SourceFacts, judge};
 use lineside_bundle::{AgentVersion, Digest, Manifest, OciManifest};
-use lineside_runtime::columns;
+use lineside_runtime::{Onnxruntime, columns};
 use lineside_wire::name::SlotName;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -28,6 +28,7 @@ struct Settings {
     licences: BTreeSet<String>,
     sources: BTreeMap<SlotName, (String, SourceKind)>,
     engines: BTreeMap<SlotName, String>,
+    onnxruntime: Onnxruntime,
 }
 
 /// The objections to a release, by its two documents.
@@ -44,8 +45,8 @@ pub struct Preflight {
 }
 
 impl Surroundings {
-    /// Of a device with these settings and these blobs.
-    pub fn of(config: &Config, blobs: Blobs) -> Surroundings {
+    /// Of a device with these settings, this engine beside its own, and these blobs.
+    pub fn of(config: &Config, onnxruntime: Onnxruntime, blobs: Blobs) -> Surroundings {
         let source =
             |slot: &crate::config::SlotConfig| (slot.source.clone(), slot.source_kind.clone());
         let engine = |(name, slot): (&SlotName, &crate::config::SlotConfig)| {
@@ -56,6 +57,7 @@ impl Surroundings {
             licences: config.licences.clone(),
             sources: config.slots.iter().map(|(name, slot)| (name.clone(), source(slot))).collect(),
             engines: config.slots.iter().filter_map(engine).collect(),
+            onnxruntime,
         };
         Surroundings { settings: Arc::new(settings), blobs }
     }
@@ -76,6 +78,7 @@ impl Surroundings {
             licences: settings.licences.clone(),
             slots: sources.map(|(slot, (name, kind))| (slot.clone(), source(name, kind))).collect(),
             engines: settings.engines.clone(),
+            onnxruntime: settings.onnxruntime.clone(),
         }
     }
 
@@ -97,8 +100,8 @@ impl Surroundings {
         let settings = &self.settings;
         let source = settings.sources.get(slot).map(|(name, kind)| source(name, kind));
         let memory = (settings.memory_mib_max, memory_mib());
-        let engine = settings.engines.get(slot);
-        let facts = (platform(), agent(), memory, &settings.licences, source, engine);
+        let engines = (settings.engines.get(slot), &settings.onnxruntime);
+        let facts = (platform(), agent(), memory, &settings.licences, source, engines);
         Digest::of(format!("{facts:?}").as_bytes())
     }
 }

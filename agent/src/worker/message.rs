@@ -1,7 +1,7 @@
 //! What supervisor and worker say to each other: a length of four bytes (little-endian), then that
 //! many bytes of postcard. Both are the same executable, so the format need not outlive it.
 
-use lineside_runtime::{Engines, Figure, FrameOutcome, Reading, ReplayCost};
+use lineside_runtime::{Engines, Figure, FrameOutcome, Reading, ReplayCost, SharedLibrary};
 use lineside_wire::envelope::whole;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,8 @@ pub enum ToWorker {
     Time(Bundle, String),
     /// Replay a bundle's checks; the only message of such a worker.
     Check(Bundle),
+    /// Load a library, to see whether it can be used; the only message of such a worker.
+    TryOut(SharedLibrary),
     /// Readings in order.
     Readings(Vec<Reading>),
     /// The recording ends here.
@@ -65,6 +67,8 @@ pub enum FromWorker {
     Finished,
     /// What was seen of the engine, by stage.
     Timed(BTreeMap<String, Figure>),
+    /// The library can be used.
+    TriedOut,
     /// The checks have passed.
     Checked(Checked),
 }

@@ -14,6 +14,7 @@ pub mod compare;
 mod flow;
 pub mod follower;
 mod intake;
+pub mod library;
 mod memory;
 pub mod message;
 mod outage;

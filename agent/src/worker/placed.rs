@@ -133,7 +133,10 @@ impl Task {
             // It took the route before that came.
             WorkerEvent::Past(_) => {}
             WorkerEvent::Said(
-                FromWorker::Finished | FromWorker::Timed(_) | FromWorker::Checked(_),
+                FromWorker::Finished
+                | FromWorker::Timed(_)
+                | FromWorker::TriedOut
+                | FromWorker::Checked(_),
             ) => {
                 self.worker_died(UNASKED.into());
             }

@@ -6,7 +6,7 @@ use crate::worker::message::{Bundle, FromWorker, ToWorker};
 use crate::worker::process::{End, Starter};
 use crate::worker::running::{Running, WorkerEvent};
 use lineside_bundle::Digest;
-use lineside_runtime::{Engines, PluginCache, are_engines, models};
+use lineside_runtime::{Engines, Onnxruntime, PluginCache, are_engines, models};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
@@ -32,6 +32,8 @@ pub struct WorkerLimits {
     pub engine: Option<String>,
     /// In which engines the slot's releases have passed their checks.
     pub choices: EngineChoices,
+    /// The engine that is no part of the agent, where this device has it.
+    pub onnxruntime: Onnxruntime,
 }
 
 impl WorkerLimits {
@@ -65,7 +67,11 @@ impl WorkerLimits {
             manifest: release.manifest.to_bytes(),
             blobs: release.blobs.clone(),
             memory_mib: release.manifest.bundle.limits.memory_mib.min(self.memory_mib_max),
-            engines: Engines { site: self.engine.clone(), chosen },
+            engines: Engines {
+                site: self.engine.clone(),
+                chosen,
+                onnxruntime: self.onnxruntime.clone(),
+            },
             cache: self.cache.clone(),
             cache_key: PluginCache::release_key(&self.cache_key, &release.release.digest),
         }
@@ -75,7 +81,8 @@ impl WorkerLimits {
     pub fn has_passed(&self, release: &StagedRelease) -> bool {
         let manifest = &release.manifest;
         let kept = self.choices.of(&release.release.digest).unwrap_or_default();
-        let engines = Engines { chosen: kept.passed.clone(), ..Engines::default() };
+        let onnxruntime = self.onnxruntime.clone();
+        let engines = Engines { site: None, chosen: kept.passed.clone(), onnxruntime };
         are_engines(&kept.passed, manifest, &engines)
     }
 

@@ -25,6 +25,9 @@ pub const STACK_BYTES: usize = 8 << 20;
 /// Threads that a worker may have, but for the first one: it is beside the route in one, engines have
 /// two, and one counts the time of plugins.
 const THREADS: u64 = 4;
+/// Memory of a worker that tries a library out, in MiB; one that wants more before there is any model
+/// leaves too little to those that are to use it.
+const TRY_OUT_MEMORY_MIB: u32 = 128;
 /// Files that a worker may have open.
 const FILES_MAX: u64 = 64;
 
@@ -165,7 +168,8 @@ impl Server<'_> {
                 ToWorker::Follow => return Ok(Next::Follow),
                 ToWorker::Lead => return Ok(Next::Lead),
                 ToWorker::Load(bundle) => {
-                    let loaded = confine(*confinement, &bundle).and_then(|()| load(&bundle));
+                    let confined = confine(*confinement, bundle.memory_mib);
+                    let loaded = confined.and_then(|()| load(&bundle));
                     let said = match loaded {
                         Ok(loaded) => {
                             *answers = Some(loaded);
@@ -177,14 +181,21 @@ impl Server<'_> {
                 }
                 ToWorker::Time(bundle, engine) => {
                     place.leave_route(*confinement);
-                    let confined = confine(*confinement, &bundle);
+                    let confined = confine(*confinement, bundle.memory_mib);
                     let timed = confined.and_then(|()| timed(&bundle, &engine));
                     write(output, &timed.unwrap_or_else(FromWorker::Failed))?;
                 }
                 ToWorker::Check(bundle) => {
                     place.leave_route(*confinement);
-                    let checked = confine(*confinement, &bundle).and_then(|()| check(&bundle));
+                    let confined = confine(*confinement, bundle.memory_mib);
+                    let checked = confined.and_then(|()| check(&bundle));
                     write(output, &checked.unwrap_or_else(FromWorker::Failed))?;
+                }
+                ToWorker::TryOut(library) => {
+                    let confined = confine(*confinement, TRY_OUT_MEMORY_MIB);
+                    let tried = confined.and_then(|()| library.try_out().map_err(chain));
+                    let said = tried.map_or_else(FromWorker::Failed, |()| FromWorker::TriedOut);
+                    write(output, &said)?;
                 }
                 ToWorker::Readings(readings) => {
                     let Some(answers) = answers else { return Err(too_early()) };
@@ -220,8 +231,8 @@ fn too_early() -> io::Error {
     io::Error::other("readings before a bundle was loaded")
 }
 
-/// Gives up what the bundle must not have, before any of it is read.
-fn confine(confinement: Confinement, bundle: &Bundle) -> Result<(), String> {
+/// Gives up what the worker must not have, before it reads any of what it is to load.
+fn confine(confinement: Confinement, memory_mib: u32) -> Result<(), String> {
     if confinement == Confinement::Nothing {
         return Ok(());
     }
@@ -231,7 +242,7 @@ fn confine(confinement: Confinement, bundle: &Bundle) -> Result<(), String> {
     };
     // The threads have their stacks among the data.
     let stacks = THREADS * STACK_BYTES as u64;
-    limit(Resource::Data, (u64::from(bundle.memory_mib) << 20) + stacks)?;
+    limit(Resource::Data, (u64::from(memory_mib) << 20) + stacks)?;
     limit(Resource::Nofile, FILES_MAX)?;
     limit(Resource::Core, 0)
 }

@@ -17,9 +17,9 @@ use lineside_agent::worker::route::Settled;
 use lineside_agent::worker::serve::{Answers, Confinement, load, serve};
 use lineside_agent::worker::task::{TaskParts, open};
 use lineside_agent::worker::{SlotHandle, SlotView, Witness, WorkerLimits};
-use lineside_bundle::{BuiltBundle, BundleFile, Manifest, ReleaseId, build};
+use lineside_bundle::{BuiltBundle, BundleFile, Manifest, ReleaseId, build, build_with_operators};
 use lineside_rules::ShadowObservation;
-use lineside_runtime::{FrameOutcome, Reading};
+use lineside_runtime::{FrameOutcome, LoadOptions, MemoryFiles, OnnxModel, Reading, record};
 use lineside_wire::name::SlotName;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -303,6 +303,44 @@ pub fn laid(folder: &Path, built: &BuiltBundle) -> StagedRelease {
     stage::load(&release, &blobs).unwrap()
 }
 
+/// The operators of `m.onnx`, as a bundle's manifest tells them.
+pub fn operators(model: &[u8]) -> BTreeMap<String, BTreeSet<String>> {
+    let model = OnnxModel::read(model).unwrap();
+    let operators = model.facts().operators.iter().map(ToString::to_string);
+    BTreeMap::from([("m.onnx".to_owned(), operators.collect())])
+}
+
+/// A release with a model that every engine runs, and a check of its own answers.
+pub fn with_model(folder: &Path) -> StagedRelease {
+    let model =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/turbine/models/turbine-v1.onnx");
+    let model = std::fs::read(model).unwrap();
+    let bundle = BundleFile::parse(
+        "format = 1\nname = 'turbine'\nversion = '1'\n\
+         inputs.p = { key = 'k', rate_hz = 1.0, fields = [{ name = 'a' }, { name = 'b' }, \
+         { name = 'c' }, { name = 'd' }, { name = 'e' }] }\n\
+         stages.w = { kind = 'window', input = 'p', rows = 6, stride = 6 }\n\
+         stages.judge = { kind = 'model', file = 'm.onnx', inputs = { window = 'w' } }\n\
+         outputs.score.from = 'judge.score'\n\
+         [[checks]]\nname = 'own'\ninput = 'in.csv'\nexpected = 'out.jsonl'\n\
+         tolerance.score = { absolute = 1e-3, relative = 1e-3 }\n",
+    );
+    let bundle = bundle.unwrap();
+    let row = |row: u32| format!("a,{}.5,{row}.0,1.0,2.0,3.0\n", row % 7);
+    let rows: String = (0..120).map(row).collect();
+    let used = operators(&model);
+    let mut files = BTreeMap::from([
+        ("m.onnx".to_owned(), model),
+        ("in.csv".to_owned(), format!("k,a,b,c,d,e\n{rows}").into_bytes()),
+        ("out.jsonl".to_owned(), vec![]),
+    ]);
+    let built = build_with_operators(bundle.clone(), files.clone(), used.clone()).unwrap();
+    let check = &built.manifest.bundle.checks[0];
+    let own = record(&built.manifest, &MemoryFiles(&built), check, &LoadOptions::default());
+    files.insert("out.jsonl".to_owned(), own.unwrap().into_bytes());
+    laid(folder, &build_with_operators(bundle, files, used).unwrap())
+}
+
 pub struct Bench {
     pub store: Store,
     pub ledger: Ledger,
@@ -339,6 +377,7 @@ pub fn worker_limits(folder: &Path) -> WorkerLimits {
         cache_key: [7; 32],
         engine: None,
         choices: Default::default(),
+        onnxruntime: Default::default(),
     }
 }
 

@@ -4,13 +4,14 @@ mod layout;
 mod snap;
 mod source;
 
+use crate::engines::options;
 use crate::new_files::replace_with;
 use crate::output::Output;
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use lineside_bundle::stages::BuiltIn;
 use lineside_bundle::{BuiltBundle, Manifest, Stage, archive};
-use lineside_runtime::{CheckReport, LoadOptions, MemoryFiles, run_checks};
+use lineside_runtime::{CheckReport, MemoryFiles, run_checks};
 use serde_json::json;
 use snap::SnapArguments;
 use std::fmt::Write as _;
@@ -102,7 +103,7 @@ pub fn checked(path: &Path, output: &Output) -> anyhow::Result<(BuiltBundle, Che
     let bundle = open(path, output)?;
     let id = bundle.release_id();
     let _working = output.working(format!("replaying the checks of {id}"));
-    let report = run_checks(&bundle.manifest, &MemoryFiles(&bundle), &LoadOptions::default())
+    let report = run_checks(&bundle.manifest, &MemoryFiles(&bundle), &options())
         .with_context(|| format!("{id} does not pass"))?;
     Ok((bundle, report))
 }

@@ -5,6 +5,7 @@ mod assign;
 mod bundle;
 mod connection;
 mod device;
+mod engines;
 mod keys;
 mod new_files;
 mod output;

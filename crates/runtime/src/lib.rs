@@ -13,7 +13,8 @@ mod tensor;
 
 pub use self::engine::{
     Declared, Dimension, ENGINE_NAMES, ENGINES, Engine, EngineError, Engines, Loader, ModelFacts,
-    Objection, OnnxModel, Operator, Reason, Refusal, engine, fit, in_engine_thread,
+    Objection, OnnxModel, Onnxruntime, Operator, Reason, Refusal, SharedLibrary, Unfit, fit,
+    in_engine_thread,
 };
 pub use check::{
     CheckError, CheckOutcome, CheckReport, ExpectedFinding, record, run_checks,

@@ -2,13 +2,14 @@
 //! has to be sent to the devices that hold it, and what shows that they still answer alike.
 
 use super::{open, size, source};
+use crate::engines::options;
 use crate::output::Output;
 use anyhow::{Context, bail};
 use clap::Args;
 use lineside_bundle::{BuiltBundle, Check, Digest, Snapped, SnappedModel, Stage, build_snapped};
 use lineside_delta::{make, snap};
 use lineside_runtime::{
-    CheckError, ExpectedFinding, Files, FilesError, LoadOptions, MemoryFiles, record, run_checks,
+    CheckError, ExpectedFinding, Files, FilesError, MemoryFiles, record, run_checks,
 };
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -228,8 +229,7 @@ impl Snap {
             files.extend(source::recorded_checks(&rounded)?);
             rounded = build_snapped(exact, files.clone(), None)?;
         }
-        let checked =
-            run_checks(&rounded.manifest, &MemoryFiles(&rounded), &LoadOptions::default());
+        let checked = run_checks(&rounded.manifest, &MemoryFiles(&rounded), &options());
         Ok(match checked {
             Ok(_) => Ok((files, agreement)),
             Err(error) => Err(Refusal::Checks(error)),
@@ -371,7 +371,7 @@ fn answers(bundle: &BuiltBundle, recordings: &Named) -> Result<Answers, CheckErr
             expected: String::new(),
             tolerance: BTreeMap::new(),
         };
-        let lines = record(&bundle.manifest, &files, &replayed, &LoadOptions::default())?;
+        let lines = record(&bundle.manifest, &files, &replayed, &options())?;
         for (number, line) in lines.lines().enumerate() {
             let finding: ExpectedFinding =
                 serde_json::from_str(line).map_err(|error| CheckError::Format {

@@ -1,9 +1,10 @@
 //! A bundle's source folder: `bundle.toml` with changes from the command line, and the files it names.
 
+use crate::engines::options;
 use crate::plugin;
 use anyhow::{Context, bail};
 use lineside_bundle::{BuiltBundle, BundleFile, Stage, build_with_operators, plugin_path};
-use lineside_runtime::{CheckError, LoadOptions, MemoryFiles, OnnxModel, check_fit, record};
+use lineside_runtime::{CheckError, MemoryFiles, OnnxModel, check_fit, record};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use toml::{Table, Value};
@@ -79,7 +80,7 @@ pub fn recorded_checks(bundle: &BuiltBundle) -> Result<BTreeMap<String, Vec<u8>>
     let checks = bundle.manifest.bundle.checks.iter();
     let recorded = checks.map(|check| {
         let files = MemoryFiles(bundle);
-        let lines = record(&bundle.manifest, &files, check, &LoadOptions::default())?;
+        let lines = record(&bundle.manifest, &files, check, &options())?;
         Ok((check.expected.clone(), lines.into_bytes()))
     });
     recorded.collect()

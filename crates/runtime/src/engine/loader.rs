@@ -2,7 +2,8 @@
 
 use super::error::EngineError;
 use super::model::OnnxModel;
-use super::operator::{Objection, Operator, Reason, Refusal};
+use super::onnxruntime::Onnxruntime;
+use super::operator::{Objection, Operator, Reason, Refusal, Unfit};
 use crate::tensor::{Port, Tensor};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -25,6 +26,10 @@ pub trait Engine: Send {
 pub trait Loader: Sync {
     /// What the engine is called.
     fn name(&self) -> &'static str;
+    /// Why the engine is not to be had on this machine, whatever the model; nothing where it is.
+    fn absence(&self) -> Option<String> {
+        None
+    }
     /// What the engine has against an operator; nothing where it runs it.
     ///
     /// This is the one truth about operators: a device that is asked whether it would run a release
@@ -38,37 +43,27 @@ pub trait Loader: Sync {
 }
 
 /// The engines of this program; where several run a model, the first does unless another was chosen.
+/// What has to be installed beside it is not to be had here: [`Engines`](super::Engines) know where it is.
 pub static ENGINES: &[&dyn Loader] = &[
     &super::tract::Tract,
     &super::classical::Classical,
     #[cfg(target_pointer_width = "64")]
     &super::rten::Rten,
+    &Onnxruntime::Absent,
 ];
 
 /// The names of all engines that this program has on any machine: settings for many machines may name
 /// one that is not to be had on each of them.
-pub const ENGINE_NAMES: [&str; 3] = ["tract", "classical", "rten"];
-
-/// The engine called `name`.
-///
-/// # Errors
-/// [`EngineError::Unknown`].
-pub fn engine(name: &str) -> Result<&'static dyn Loader, EngineError> {
-    let found = ENGINES.iter().find(|loader| loader.name() == name);
-    found.copied().ok_or_else(|| EngineError::Unknown {
-        wanted: name.to_owned(),
-        there: ENGINES.iter().map(|loader| loader.name()).collect(),
-    })
-}
+pub const ENGINE_NAMES: [&str; 4] = ["tract", "classical", "rten", "onnxruntime"];
 
 /// Those of `engines` that run a model with these operators.
 ///
 /// # Errors
 /// [`Refusal`] if none does.
-pub fn fit<'a>(
-    engines: &[&'static dyn Loader],
+pub fn fit<'e, 'a>(
+    engines: &[&'e dyn Loader],
     operators: impl IntoIterator<Item = &'a Operator> + Clone,
-) -> Result<Vec<&'static dyn Loader>, Refusal> {
+) -> Result<Vec<&'e dyn Loader>, Refusal> {
     let (mut fit, mut refused) = (Vec::new(), Vec::new());
     for engine in engines {
         let objection = |operator: &Operator| {
@@ -76,9 +71,12 @@ pub fn fit<'a>(
             Some(Objection { operator: operator.clone(), reason })
         };
         let objections: Vec<_> = operators.clone().into_iter().filter_map(objection).collect();
-        match objections.is_empty() {
-            true => fit.push(*engine),
-            false => refused.push((engine.name(), objections)),
+        match engine.absence() {
+            _ if !objections.is_empty() => {
+                refused.push((engine.name(), Unfit::Operators(objections)));
+            }
+            Some(why) => refused.push((engine.name(), Unfit::Absent(why))),
+            None => fit.push(*engine),
         }
     }
     if fit.is_empty() { Err(Refusal(refused)) } else { Ok(fit) }
@@ -92,7 +90,7 @@ impl OnnxModel<'_> {
     /// [`EngineError::Refused`], [`EngineError::Unloaded`].
     pub fn load(
         &self,
-        engines: &[&'static dyn Loader],
+        engines: &[&dyn Loader],
         inputs: &[Port],
     ) -> Result<(&'static str, Box<dyn Engine>), EngineError> {
         let fit = fit(engines, &self.facts().operators).map_err(EngineError::Refused)?;
@@ -142,16 +140,14 @@ mod tests {
     use super::*;
     use crate::tensor::{Data, Element};
 
-    fn names(engines: Vec<&'static dyn Loader>) -> Vec<&'static str> {
+    fn names(engines: Vec<&dyn Loader>) -> Vec<&'static str> {
         engines.into_iter().map(|engine| engine.name()).collect()
     }
 
     #[test]
-    fn tract_comes_first_and_an_engine_that_is_not_here_is_named_beside_those_that_are() {
+    fn tract_comes_first_and_what_is_no_part_of_the_program_last() {
         assert_eq!(ENGINES[0].name(), "tract");
-        assert_eq!(engine("tract").unwrap().name(), "tract");
-        let error = engine("abacus").err().unwrap().to_string();
-        assert!(error.starts_with("there is no engine abacus here, only tract"), "{error}");
+        assert_eq!(ENGINES.last().unwrap().name(), "onnxruntime");
     }
 
     #[test]
@@ -167,7 +163,8 @@ mod tests {
             let operators: Vec<Operator> = operators.iter().map(|it| Operator::parse(it)).collect();
             fit(ENGINES, &operators).map(names).map_err(|refusal| refusal.to_string())
         };
-        let all: Vec<&str> = ENGINES.iter().map(|engine| engine.name()).collect();
+        let here = ENGINES.iter().filter(|engine| engine.absence().is_none());
+        let all: Vec<&str> = here.map(|engine| engine.name()).collect();
         let without = |name| all.iter().copied().filter(|it| *it != name).collect::<Vec<_>>();
         assert_eq!(fit(&["Concat", "Cast"]), Ok(all.clone()));
         assert_eq!(fit(&["Conv", "Relu"]), Ok(without("classical")));
@@ -178,6 +175,35 @@ mod tests {
             let refused = fit(&["Relu", foreign]).unwrap_err();
             assert!(refused.starts_with(&format!("tract lacks {foreign}")), "{refused}");
         }
+    }
+
+    #[test]
+    fn what_only_an_engine_runs_that_is_not_installed_is_refused_with_how_to_install_it() {
+        let operators = ["Relu", "com.microsoft.QGemm"].map(Operator::parse);
+        let refused = |library: Onnxruntime| {
+            let engines: [&dyn Loader; 2] = [&super::super::tract::Tract, &library];
+            let refusal = fit(&engines, &operators).map(names).unwrap_err();
+            let told = refusal.to_string();
+            assert!(told.starts_with("tract lacks com.microsoft.QGemm; onnxruntime "), "{told}");
+            told
+        };
+        let absent = refused(Onnxruntime::Absent);
+        assert!(
+            absent.contains("onnxruntime has them all and is not installed here; "),
+            "{absent}"
+        );
+        assert!(
+            absent.contains("what helps: install the shared library of onnxruntime"),
+            "{absent}"
+        );
+        let broken = refused(Onnxruntime::Unusable("it is no library".into()));
+        assert!(
+            broken.contains("has them all and cannot be used here: it is no library; "),
+            "{broken}"
+        );
+        // Of no use to a model that it would not run.
+        let lacking = fit(&[&Onnxruntime::Absent as &dyn Loader], &[Operator::parse("Teleport")]);
+        assert_eq!(lacking.map(names).unwrap_err().to_string(), "onnxruntime lacks Teleport");
     }
 
     #[test]

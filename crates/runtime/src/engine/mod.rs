@@ -5,6 +5,7 @@ mod classical;
 mod error;
 mod loader;
 mod model;
+mod onnxruntime;
 mod operator;
 #[cfg(target_pointer_width = "64")]
 mod rten;
@@ -14,9 +15,10 @@ mod tract;
 
 pub use choice::Engines;
 pub use error::EngineError;
-pub use loader::{ENGINE_NAMES, ENGINES, Engine, Loader, engine, fit};
+pub use loader::{ENGINE_NAMES, ENGINES, Engine, Loader, fit};
 #[cfg(all(test, target_pointer_width = "64"))]
 pub(crate) use model::tests::{field, model, node, value};
 pub use model::{Declared, Dimension, ModelFacts, OnnxModel};
-pub use operator::{Objection, Operator, Reason, Refusal};
+pub use onnxruntime::{Onnxruntime, SharedLibrary};
+pub use operator::{Objection, Operator, Reason, Refusal, Unfit};
 pub use thread::in_engine_thread;

@@ -10,6 +10,10 @@ pub const ML_DOMAIN: &str = "ai.onnx.ml";
 /// Domain of onnxruntime's own operators.
 pub const MICROSOFT_DOMAIN: &str = "com.microsoft";
 
+/// What helps where an engine is not to be had on a machine.
+const INSTALL: &str = "install the shared library of onnxruntime, 1.17 or later, and name it in \
+    [onnxruntime] of agent.toml, at the desk in LINESIDE_ONNXRUNTIME";
+
 /// An operator of ONNX: a name in a domain.
 ///
 /// What a model defines itself (`ModelProto.functions`) is one, too: so far no engine of ours looks
@@ -118,16 +122,33 @@ impl fmt::Display for Objection {
     }
 }
 
-/// Why no engine that was asked runs a model: the operators that each objects to, and the cures.
+/// Why an engine does not run a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal(pub Vec<(&'static str, Vec<Objection>)>);
+pub enum Unfit {
+    /// Operators that it objects to.
+    Operators(Vec<Objection>),
+    /// It has them all, and is not to be had on this machine: why.
+    Absent(String),
+}
+
+/// Why no engine that was asked runs a model: what is the matter with each, and the cures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal(pub Vec<(&'static str, Unfit)>);
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut cures = BTreeSet::new();
-        for (place, (engine, objections)) in self.0.iter().enumerate() {
+        for (place, (engine, unfit)) in self.0.iter().enumerate() {
             f.write_str(if place > 0 { "; " } else { "" })?;
             write!(f, "{engine} ")?;
+            let objections = match unfit {
+                Unfit::Operators(objections) => objections,
+                Unfit::Absent(why) => {
+                    cures.insert(INSTALL);
+                    write!(f, "has them all and {why}")?;
+                    continue;
+                }
+            };
             for (place, objection) in objections.iter().enumerate() {
                 f.write_str(if place > 0 { ", " } else { "" })?;
                 write!(f, "{objection}")?;
@@ -158,8 +179,8 @@ mod tests {
             |operator| Objection { operator: Operator::parse(operator), reason: Reason::Lacking };
         let wrong = Objection { reason: Reason::Wrong, ..lacks("ai.onnx.ml.ZipMap") };
         let refusal = Refusal(vec![
-            ("tract", vec![lacks("com.microsoft.QGemm"), lacks("Teleport")]),
-            ("rten", vec![lacks("com.microsoft.QGemm"), wrong]),
+            ("tract", Unfit::Operators(vec![lacks("com.microsoft.QGemm"), lacks("Teleport")])),
+            ("rten", Unfit::Operators(vec![lacks("com.microsoft.QGemm"), wrong])),
         ]);
         assert_eq!(
             refusal.to_string(),

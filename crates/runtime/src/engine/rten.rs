@@ -8,8 +8,9 @@ pub(super) mod pool;
 
 use super::error::EngineError;
 use super::loader::{Engine, Loader, check, contained};
-use super::model::{Declared, Dimension, OnnxModel};
+use super::model::{Declared, OnnxModel};
 use super::operator::{MICROSOFT_DOMAIN, Operator, Reason};
+use super::shapes::{seen, zeros};
 use crate::tensor::{Data, Element, Port, Tensor};
 use half::f16;
 use meaning::Meaning;
@@ -114,7 +115,7 @@ impl Loaded {
         let wrong = || EngineError::Load("rten gets Softmax of earlier versions wrong".into());
         let ids = tensors.iter().map(|(name, _)| self.model.node_id(name).map_err(|_| wrong()));
         let ids = ids.collect::<Result<Vec<_>, _>>()?;
-        let shapes = self.answers(&ids, &self.zeros()).map_err(|_| wrong())?;
+        let shapes = self.answers(&ids, &zeros(&self.input_ports)).map_err(|_| wrong())?;
         for ((_, axis), value) in tensors.iter().zip(shapes) {
             let (shape, axis) = (value.shape().to_vec(), *axis);
             let rank = shape.len() as i64;
@@ -127,40 +128,17 @@ impl Loaded {
         Ok(())
     }
 
-    fn zeros(&self) -> Vec<Tensor> {
-        let zeros = self.input_ports.iter().map(|port| {
-            Tensor::new(port.shape().to_vec(), Data::zeros(port.element(), port.len()))
-        });
-        zeros.collect::<Option<_>>().expect("a port's shape has as many elements as the port")
-    }
-
-    /// What the model gives, seen from a run on zeros: the shapes that a file declares may be free.
-    /// Some models cannot run on zeros; their word has to do.
+    /// What the model gives.
     fn settle(&self, declared: &[Declared]) -> Result<Vec<Port>, EngineError> {
-        let tried = self.answers(&self.outputs, &self.zeros());
-        let shape = |place: usize| match &tried {
-            Ok(answers) => {
-                let answer = answers.get(place).ok_or_else(|| {
-                    EngineError::Load("it gives fewer outputs than it declares".to_owned())
-                })?;
-                let shape = answer.shape().to_vec();
-                match shape.contains(&0) && fixed(&declared[place]).is_none() {
-                    // So many as were found: none in nothing, and another number in each frame.
-                    true => Err(EngineError::Load(format!(
-                        "the shape of {} depends on what is in the inputs",
-                        declared[place].name
-                    ))),
-                    false => Ok(shape),
-                }
-            }
-            Err(error) => fixed(&declared[place])
-                .ok_or_else(|| EngineError::Load(format!("a run on zeros failed: {error}"))),
-        };
-        let port = |(place, declared): (usize, &Declared)| {
+        let shapes = seen(&self.input_ports, declared, |zeros| {
+            let answers = self.answers(&self.outputs, zeros)?;
+            Ok(answers.iter().map(|answer| answer.shape().to_vec()).collect())
+        })?;
+        let port = |(declared, shape): (&Declared, Vec<usize>)| {
             let element = computed(&declared.name, declared.element)?;
-            Ok(Port::new(declared.name.clone(), element, shape(place)?)?)
+            Ok(Port::new(declared.name.clone(), element, shape)?)
         };
-        declared.iter().enumerate().map(port).collect()
+        declared.iter().zip(shapes).map(port).collect()
     }
 
     fn answers<T: Borrow<Tensor>>(
@@ -220,15 +198,6 @@ fn computed(tensor: &str, element: Option<Element>) -> Result<Element, EngineErr
             by: "rten",
         }),
     }
-}
-
-/// The declared shape, if nothing of it is free.
-fn fixed(declared: &Declared) -> Option<Vec<usize>> {
-    let size = |dimension: &Dimension| match dimension {
-        Dimension::Fixed(size) => Some(*size),
-        Dimension::Free(_) => None,
-    };
-    declared.shape.as_ref()?.iter().map(size).collect()
 }
 
 fn given<'a>(port: &'a Port, tensor: &'a Tensor) -> Result<ValueOrView<'a>, EngineError> {

@@ -2,7 +2,7 @@
 
 use super::error::EngineError;
 use super::model::{Declared, Dimension, OnnxModel};
-use crate::tensor::{Port, elements, is_regrouped};
+use crate::tensor::{Data, Port, Tensor, elements, is_regrouped};
 use std::collections::BTreeMap;
 
 impl OnnxModel<'_> {
@@ -52,6 +52,67 @@ impl OnnxModel<'_> {
         };
         inputs.iter().zip(settled).map(port).collect()
     }
+}
+
+/// The free dimensions of `declared` inputs that have a name, and their sizes in the settled `ports`.
+pub(super) fn sizes<'a>(declared: &'a [Declared], ports: &[Port]) -> BTreeMap<&'a str, usize> {
+    let mut sizes = BTreeMap::new();
+    for (input, port) in declared.iter().zip(ports) {
+        for (dimension, size) in input.shape.iter().flatten().zip(port.shape()) {
+            match dimension {
+                Dimension::Free(name) if !name.is_empty() => drop(sizes.insert(&**name, *size)),
+                Dimension::Free(_) | Dimension::Fixed(_) => {}
+            }
+        }
+    }
+    sizes
+}
+
+/// The shapes of a model's outputs, seen from what it gives in a `run` on zeros: those that a file
+/// declares may be free. Some models cannot run on zeros; what they have declared has to do.
+///
+/// # Errors
+/// [`EngineError::Load`].
+pub(super) fn seen(
+    inputs: &[Port],
+    declared: &[Declared],
+    run: impl FnOnce(&[Tensor]) -> Result<Vec<Vec<usize>>, EngineError>,
+) -> Result<Vec<Vec<usize>>, EngineError> {
+    let shapes = match run(&zeros(inputs)) {
+        Ok(shapes) if shapes.len() == declared.len() => shapes,
+        Ok(_) => return Err(EngineError::Load("it gives other outputs than it declares".into())),
+        Err(error) => {
+            let failed = EngineError::Load(format!("a run on zeros failed: {error}"));
+            return declared.iter().map(fixed).collect::<Option<_>>().ok_or(failed);
+        }
+    };
+    // So many as were found: none in nothing, and another number in each frame.
+    let mut outputs = declared.iter().zip(&shapes);
+    match outputs.find(|(output, shape)| shape.contains(&0) && fixed(output).is_none()) {
+        Some((output, _)) => {
+            let name = &output.name;
+            let problem = format!("the shape of {name} depends on what is in the inputs");
+            Err(EngineError::Load(problem))
+        }
+        None => Ok(shapes),
+    }
+}
+
+/// Zeros for inputs.
+pub(super) fn zeros(inputs: &[Port]) -> Vec<Tensor> {
+    let zeros = inputs
+        .iter()
+        .map(|port| Tensor::new(port.shape().to_vec(), Data::zeros(port.element(), port.len())));
+    zeros.collect::<Option<_>>().expect("a port's shape has as many elements as the port")
+}
+
+/// The declared shape, if nothing of it is free.
+fn fixed(declared: &Declared) -> Option<Vec<usize>> {
+    let size = |dimension: &Dimension| match dimension {
+        Dimension::Fixed(size) => Some(*size),
+        Dimension::Free(_) => None,
+    };
+    declared.shape.as_ref()?.iter().map(size).collect()
 }
 
 fn wrong(input: &Declared, problem: String) -> EngineError {
@@ -181,6 +242,34 @@ mod tests {
         assert_eq!(settle(&[("x", &[3, 8])]), Ok("f32 [3, 8] f32 [2, 3, 4]".into()));
         let two = settle(&[("x", &[3, 8]), ("h", &[2, 1, 4])]).unwrap_err();
         assert!(two.ends_with("batch would be 3 and 1"), "{two}");
+    }
+
+    #[test]
+    fn a_shape_that_is_free_is_seen_in_a_run_and_one_that_depends_on_data_is_refused() {
+        let graph = [
+            value(11, "x", Element::F32, &[2]),
+            value(12, "free", Element::F32, &[0]),
+            value(12, "fixed", Element::F32, &[3]),
+        ];
+        let bytes = model(&graph.concat());
+        let model = OnnxModel::read(&bytes).unwrap();
+        let inputs = model.settle(&BTreeMap::new()).unwrap();
+        let given = |shapes: Result<&[&[usize]], EngineError>| {
+            let shapes = shapes.map(|shapes| shapes.iter().map(|shape| shape.to_vec()).collect());
+            let run = |zeros: &[Tensor]| {
+                assert_eq!(zeros, [Tensor::new(vec![2], Data::F32(vec![0.0; 2])).unwrap()]);
+                shapes
+            };
+            seen(&inputs, &model.facts().outputs, run).map_err(|error| error.to_string())
+        };
+        assert_eq!(given(Ok(&[&[7], &[3]])), Ok(vec![vec![7], vec![3]]));
+        let none = given(Ok(&[&[0], &[3]])).unwrap_err();
+        assert!(none.ends_with("the shape of free depends on what is in the inputs"), "{none}");
+        let fewer = given(Ok(&[&[7]])).unwrap_err();
+        assert!(fewer.ends_with("it gives other outputs than it declares"), "{fewer}");
+        // What cannot run on zeros is believed what it declares, where it declares something.
+        let failed = given(Err(EngineError::Run("it divides by zero".into()))).unwrap_err();
+        assert!(failed.contains("a run on zeros failed"), "{failed}");
     }
 
     #[test]
