@@ -35,6 +35,14 @@ pub trait Loader: Sync {
     /// This is the one truth about operators: a device that is asked whether it would run a release
     /// and a worker that loads one both go by it.
     fn objection(&self, operator: &Operator) -> Option<Reason>;
+    /// What the engine has against a model with these operators, and no others.
+    fn objections(&self, operators: &[&Operator]) -> Vec<Objection> {
+        let objection = |operator: &&Operator| {
+            let reason = self.objection(operator)?;
+            Some(Objection { operator: (*operator).clone(), reason })
+        };
+        operators.iter().filter_map(objection).collect()
+    }
     /// Loads a model to whose operators it has no objection, for tensors of just these ports.
     ///
     /// # Errors
@@ -62,15 +70,12 @@ pub const ENGINE_NAMES: [&str; 4] = ["tract", "classical", "rten", "onnxruntime"
 /// [`Refusal`] if none does.
 pub fn fit<'e, 'a>(
     engines: &[&'e dyn Loader],
-    operators: impl IntoIterator<Item = &'a Operator> + Clone,
+    operators: impl IntoIterator<Item = &'a Operator>,
 ) -> Result<Vec<&'e dyn Loader>, Refusal> {
+    let operators: Vec<&Operator> = operators.into_iter().collect();
     let (mut fit, mut refused) = (Vec::new(), Vec::new());
     for engine in engines {
-        let objection = |operator: &Operator| {
-            let reason = engine.objection(operator)?;
-            Some(Objection { operator: operator.clone(), reason })
-        };
-        let objections: Vec<_> = operators.clone().into_iter().filter_map(objection).collect();
+        let objections = engine.objections(&operators);
         match engine.absence() {
             _ if !objections.is_empty() => {
                 refused.push((engine.name(), Unfit::Operators(objections)));
@@ -170,6 +175,10 @@ mod tests {
         assert_eq!(fit(&["Conv", "Relu"]), Ok(without("classical")));
         assert_eq!(fit(&["Conv", "Loop"]).ok(), Some(vec!["rten"]).filter(|_| all.len() > 2));
         assert_eq!(fit(&["ai.onnx.ml.TreeEnsembleClassifier", "Cast"]), Ok(vec!["classical"]));
+        // Between operators that are for it, it has tract run the others.
+        assert_eq!(fit(&["ai.onnx.ml.Scaler", "Conv", "Erf"]), Ok(vec!["classical"]));
+        let refused = fit(&["ai.onnx.ml.Scaler", "Conv", "Loop"]).unwrap_err();
+        assert!(refused.contains("classical lacks Loop; "), "{refused}");
         // Somebody else's operator is not ours because it has the same name.
         for foreign in ["com.acme.Conv", "Teleport", "com.microsoft.Conv"] {
             let refused = fit(&["Relu", foreign]).unwrap_err();

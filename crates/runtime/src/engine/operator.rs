@@ -59,8 +59,8 @@ impl Operator {
             }
             (ML_DOMAIN, "ZipMap") => "export it with options={'zipmap': False}",
             (ML_DOMAIN, "TreeEnsembleClassifier" | "TreeEnsembleRegressor") => {
-                "the engine classical runs it where all operators beside it are such as scikit-learn \
-                 exports: take the others out of the model"
+                "the engine classical runs it where tract runs the other operators of the model: take \
+                 those out that it lacks"
             }
             (ML_DOMAIN, "TreeEnsemble") => "export it for version 3 of the domain ai.onnx.ml",
             (

@@ -7,6 +7,7 @@ use super::operator::{MICROSOFT_DOMAIN, ML_DOMAIN, Operator, Reason};
 use crate::tensor::{Data, Element, Port, Tensor};
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
+use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::{
     Datum, DatumType, Framework, InferenceFact, InferenceModelExt, IntoRunnable, OutletId, TValue,
     Tensor as TractTensor, TractError, TractResult, TypedModel, TypedRunnableModel, tvec,
@@ -50,7 +51,7 @@ static KNOWN: LazyLock<HashSet<String>> =
 pub(super) struct Tract;
 
 /// A model in tract, optimised for fixed shapes.
-struct Loaded {
+pub(super) struct Loaded {
     model: Arc<TypedRunnableModel>,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
@@ -77,14 +78,27 @@ impl Loader for Tract {
     }
 
     fn load(&self, model: &OnnxModel<'_>, inputs: &[Port]) -> Result<Box<dyn Engine>, EngineError> {
-        let loaded = contained(|| Loaded::load(model, inputs));
-        let loaded = loaded.unwrap_or_else(|panic| Err(EngineError::Load(panic)))?;
-        Ok(Box::new(loaded))
+        let names: Vec<&str> =
+            model.facts().outputs.iter().map(|output| output.name.as_str()).collect();
+        Ok(Box::new(load(model.proto(), &names, inputs)?))
     }
 }
 
+/// Loads a model that takes `inputs`, in their order, and whose outputs have these names.
+///
+/// # Errors
+/// [`EngineError`].
+pub(super) fn load(
+    model: &ModelProto,
+    outputs: &[&str],
+    inputs: &[Port],
+) -> Result<Loaded, EngineError> {
+    let loaded = contained(|| Loaded::load(model, outputs, inputs));
+    loaded.unwrap_or_else(|panic| Err(EngineError::Load(panic)))
+}
+
 impl Loaded {
-    fn load(model: &OnnxModel<'_>, inputs: &[Port]) -> Result<Loaded, EngineError> {
+    fn load(model: &ModelProto, names: &[&str], inputs: &[Port]) -> Result<Loaded, EngineError> {
         let failed = |error: TractError| EngineError::Load(sentence(&error));
         // Quantised files and some with a symbolic batch load only when the shapes they claim for
         // intermediate values are ignored.
@@ -92,13 +106,27 @@ impl Loaded {
             .or_else(|first| optimise(model, inputs, true).map_err(|_| first))
             .map_err(failed)?;
         let mut outputs = Vec::new();
-        for (declared, outlet) in
-            model.facts().outputs.iter().zip(typed.output_outlets().map_err(failed)?)
-        {
-            outputs.push(output(&declared.name, *outlet, &typed)?);
+        for (name, outlet) in names.iter().zip(typed.output_outlets().map_err(failed)?) {
+            outputs.push(output(name, *outlet, &typed)?);
         }
         let model = typed.into_runnable().map_err(failed)?;
         Ok(Loaded { model, inputs: inputs.to_vec(), outputs })
+    }
+
+    /// What it gives for data that fit its inputs.
+    ///
+    /// # Errors
+    /// [`EngineError::Input`], [`EngineError::Run`].
+    pub(super) fn answers(&self, inputs: &[&Data]) -> Result<Vec<Tensor>, EngineError> {
+        let run = |error: TractError| EngineError::Run(sentence(&error));
+        let mut values = tvec![];
+        for (port, input) in self.inputs.iter().zip(inputs) {
+            values.push(given(port, input)?);
+        }
+        let answers = contained(|| self.model.run(values)).map_err(EngineError::Run)?;
+        let answers = answers.map_err(run)?;
+        let ports = self.outputs.iter();
+        answers.iter().zip(ports).map(|(answer, port)| taken(answer, port).map_err(run)).collect()
     }
 }
 
@@ -113,32 +141,22 @@ impl Engine for Loaded {
 
     fn run(&mut self, inputs: &[&Tensor]) -> Result<Vec<Tensor>, EngineError> {
         check(&self.inputs, inputs)?;
-        let run = |error: TractError| EngineError::Run(sentence(&error));
-        let mut values = tvec![];
-        for (port, input) in self.inputs.iter().zip(inputs) {
-            values.push(given(port, input)?);
+        let data: Vec<&Data> = inputs.iter().map(|input| input.data()).collect();
+        let outputs = self.answers(&data)?;
+        match outputs.iter().zip(&self.outputs).find(|(output, _)| !output.is_finite()) {
+            Some((_, port)) => Err(EngineError::NotFinite(port.name().to_owned())),
+            None => Ok(outputs),
         }
-        let answers = contained(|| self.model.run(values)).map_err(EngineError::Run)?;
-        let answers = answers.map_err(run)?;
-        let mut outputs = Vec::with_capacity(answers.len());
-        for (answer, port) in answers.iter().zip(&self.outputs) {
-            let output = taken(answer, port).map_err(run)?;
-            if !output.is_finite() {
-                return Err(EngineError::NotFinite(port.name().to_owned()));
-            }
-            outputs.push(output);
-        }
-        Ok(outputs)
     }
 }
 
 fn optimise(
-    model: &OnnxModel<'_>,
+    model: &ModelProto,
     inputs: &[Port],
     ignore_value_info: bool,
 ) -> TractResult<TypedModel> {
     let onnx = tract_onnx::onnx().with_ignore_value_info(ignore_value_info);
-    let mut model = onnx.model_for_proto_model(model.proto())?;
+    let mut model = onnx.model_for_proto_model(model)?;
     for (place, port) in inputs.iter().enumerate() {
         let shape: Vec<_> = port.shape().iter().map(|size| size.to_dim()).collect();
         model.set_input_fact(place, InferenceFact::dt_shape(datum(port.element()), shape))?;
@@ -183,9 +201,9 @@ fn datum(element: Element) -> DatumType {
     }
 }
 
-fn given(port: &Port, tensor: &Tensor) -> Result<TValue, EngineError> {
+fn given(port: &Port, data: &Data) -> Result<TValue, EngineError> {
     let shape = port.shape();
-    let made = match tensor.data() {
+    let made = match data {
         Data::Bool(values) => TractTensor::from_shape(shape, values),
         Data::U8(values) => TractTensor::from_shape(shape, values),
         Data::U16(values) => TractTensor::from_shape(shape, values),

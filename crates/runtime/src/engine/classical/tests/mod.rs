@@ -3,5 +3,6 @@
 mod hostile;
 mod models;
 mod plain;
+mod rest;
 mod sample;
 mod trees;
