@@ -173,14 +173,9 @@ fn check(file: ConfigFile, folder: &Path) -> Result<Config, Wrong> {
         sources.insert(name, source.check(&field, folder)?);
     }
     let sinks = sinks::check(file.sinks, folder)?;
-    let onnxruntime = file.onnxruntime.map(|file| file.check(folder)).transpose()?;
     let mut slots = BTreeMap::new();
     for (name, slot) in file.slots {
         let slot = slot.check(&name, &sources, &sinks, folder)?;
-        if slot.engine.as_deref() == Some("onnxruntime") && onnxruntime.is_none() {
-            let problem = "it needs its shared library, named in [onnxruntime]";
-            return wrong(format!("slots.{name}.engine"), problem);
-        }
         slots.insert(name, slot);
     }
     Ok(Config {
@@ -190,7 +185,7 @@ fn check(file: ConfigFile, folder: &Path) -> Result<Config, Wrong> {
         slots,
         sinks,
         licences: licences(file.licences)?,
-        onnxruntime,
+        onnxruntime: file.onnxruntime.map(|file| file.check(folder)).transpose()?,
         telemetry: file.telemetry.check()?,
         download: file.download.check(folder)?,
         limits: file.limits.check()?,
@@ -411,7 +406,6 @@ mod tests {
                 "slots.turbine.updates.in_use.user",
             ),
             ("overflow", "engine = 'abacus'\noverflow", "slots.turbine.engine: there is no engine"),
-            ("overflow", "engine = 'onnxruntime'\noverflow", "turbine.engine: it needs its shared"),
             (
                 "[sinks.log]",
                 "[onnxruntime]\nlibrary = 'a.so'\nsha256 = 'F00'\n[sinks.log]",

@@ -102,7 +102,7 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
     let processes =
         Processes::new(Handle::current()).context("cannot start the thread that starts workers")?;
     let starter: Arc<dyn Starter> = Arc::new(processes);
-    let onnxruntime = tried_out(config.onnxruntime.clone(), starter.clone()).await;
+    let (onnxruntime, library) = tried_out(config.onnxruntime.clone(), starter.clone()).await;
     let journal = Journal::open(store.database())?;
     let limits = WorkerLimits {
         memory_mib_max: config.limits.worker_memory_mib_max,
@@ -113,6 +113,7 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
         engine: None,
         choices: EngineChoices::open(journal.clone())?,
         onnxruntime: onnxruntime.clone(),
+        library,
     };
     let boot = journal.next_boot(now_unix_ms(), draw())?;
     if let Err(error) = journal.write_boot(boot) {

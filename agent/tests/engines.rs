@@ -5,6 +5,8 @@
 #![cfg(target_pointer_width = "64")] // Elsewhere there is one engine for such models.
 
 mod kit;
+#[path = "../../tests/tests/library/mod.rs"]
+mod library;
 
 use kit::{Device, Vendor, wait};
 use lineside_agent::store::Store;
@@ -195,6 +197,42 @@ fn what_is_known_of_no_engine_is_checked_before_it_answers_whatever_settings_wan
         let start = "echo v1 was checked anew, before it answers: ";
         assert!(anew.starts_with(start) && anew.contains("judge runs in rten"), "{told:?}");
     }
+}
+
+#[test]
+fn a_library_that_was_replaced_answers_only_once_the_checks_have_passed_in_it() {
+    let vendor = Vendor::new();
+    let mut device = device(&vendor, Some("onnxruntime"));
+    let library = device.folder.path().join("libonnxruntime.so");
+    fs::copy(library::library().path, &library).unwrap();
+    let settings = device.folder.path().join("agent.toml");
+    let text = fs::read_to_string(&settings).unwrap();
+    fs::write(&settings, text + "[onnxruntime]\nlibrary = 'libonnxruntime.so'\n").unwrap();
+    commit(&mut device, &vendor, &halves(&[3]));
+    answers_beyond(&device, 0.0);
+    stop(&mut device);
+    device.start();
+    answers_beyond(&device, 0.0);
+    stop(&mut device);
+    assert_eq!(told(&device), Vec::<String>::new(), "it is the same");
+
+    // What is behind the last section of a library changes nothing but what file it is.
+    let another = [fs::read(&library).unwrap(), b"another".to_vec()].concat();
+    fs::write(&library, another).unwrap();
+    device.start();
+    said(&device, "was checked anew, before it answers", 1);
+    answers_beyond(&device, 0.0);
+    stop(&mut device);
+
+    fs::remove_file(&library).unwrap();
+    device.start();
+    said(&device, "was checked anew, before it answers", 2);
+    answers_beyond(&device, 0.0);
+    said(&device, "and not with judge in onnxruntime: ", 1);
+    stop(&mut device);
+    let told = told(&device);
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert!(told[2].contains("cannot be used here: "), "{told:?}");
 }
 
 /// Has the state be as another agent may have left it.

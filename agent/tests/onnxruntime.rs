@@ -7,11 +7,13 @@ mod bench;
 mod library;
 
 use bench::*;
+use lineside_agent::update::engines::Kept;
 use lineside_agent::worker::library::tried_out;
 use lineside_agent::worker::process::{End, Life, Started, Starter};
-use lineside_agent::worker::{WorkerLimits, choose_engines, self_test};
+use lineside_agent::worker::{WorkerLimits, self_test};
 use lineside_bundle::Digest;
 use lineside_runtime::{Figure, Onnxruntime, SharedLibrary};
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -83,11 +85,12 @@ async fn a_library_that_cannot_be_used_is_told_and_takes_nobody_with_it() {
         ),
     ] {
         let library = SharedLibrary { path: path.clone(), digest: None };
-        let tried = tried_out(Some(library), Arc::new(Programs)).await;
+        let (tried, is) = tried_out(Some(library), Arc::new(Programs)).await;
         let Onnxruntime::Unusable(told) = tried else { panic!("{tried:?}") };
+        assert_eq!(is, None, "{told}");
         assert!(told.contains(&path.display().to_string()) && told.contains(why), "{told}");
     }
-    assert_eq!(tried_out(None, Arc::new(Programs)).await, Onnxruntime::Absent);
+    assert_eq!(tried_out(None, Arc::new(Programs)).await, (Onnxruntime::Absent, None));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -95,13 +98,31 @@ async fn a_library_is_loaded_only_if_it_is_the_one_that_the_settings_want() {
     let library = library::library();
     let digest = Digest::of(&std::fs::read(&library.path).unwrap());
     let right = SharedLibrary { digest: Some(digest), ..library.clone() };
-    let tried = tried_out(Some(right.clone()), Arc::new(Programs)).await;
-    assert_eq!(tried, Onnxruntime::At(right));
+    for right in [right, library.clone()] {
+        let tried = tried_out(Some(right.clone()), Arc::new(Programs)).await;
+        assert_eq!(tried, (Onnxruntime::At(right), Some(digest)));
+    }
     let wrong = SharedLibrary { digest: Some(Digest::of(b"another")), ..library };
-    let tried = tried_out(Some(wrong), Arc::new(Programs)).await;
+    let (tried, _) = tried_out(Some(wrong), Arc::new(Programs)).await;
     let Onnxruntime::Unusable(told) = tried else { panic!("{tried:?}") };
     let wanted = format!("its digest is {digest}, {} is wanted", Digest::of(b"another"));
     assert!(told.ends_with(&wanted), "{told}");
+}
+
+/// A machine that starts no process now.
+struct Full;
+
+impl Starter for Full {
+    fn start(&self) -> io::Result<Started> {
+        Err(io::Error::other("there are too many"))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_library_that_cannot_be_tried_out_now_is_not_given_up() {
+    let library = SharedLibrary { path: "/usr/lib/libonnxruntime.so".into(), digest: None };
+    let tried = tried_out(Some(library.clone()), Arc::new(Full)).await;
+    assert_eq!(tried, (Onnxruntime::At(library), None));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -110,10 +131,12 @@ async fn it_is_measured_beside_the_others_and_runs_within_the_limits_of_a_worker
     let release = with_model(folder.path());
     let onnxruntime = Onnxruntime::At(library::library());
     let limits = WorkerLimits { memory_mib_max: 256, onnxruntime, ..worker_limits(folder.path()) };
-    choose_engines(&release, &limits, Arc::new(Programs)).await.unwrap();
-    let choice = limits.choices.of(&release.release.digest);
+    let took = self_test(&release, &limits, Arc::new(Programs)).await.unwrap();
+    let Kept { passed, choice, .. } = limits.choices.of(&release.release.digest).unwrap();
     let figure = &choice.models["judge"].figures["onnxruntime"];
     assert!(matches!(figure, Figure::Timed { .. }), "{choice}");
+    assert!(took.engines.contains("onnxruntime ") && took.engines.contains("tract "), "{took}");
+    assert_eq!(passed["judge"], choice.models["judge"].engine);
 
     // By the settings of the slot it is the only one, in a worker that has no more than the bundle asks.
     let limits = WorkerLimits { engine: Some("onnxruntime".into()), ..limits };
@@ -127,13 +150,32 @@ async fn it_is_measured_beside_the_others_and_runs_within_the_limits_of_a_worker
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_it_was_chosen_for_runs_in_another_engine_once_its_library_is_gone() {
+async fn what_has_passed_in_it_runs_in_another_engine_once_its_library_is_gone_and_the_checks_pass()
+{
     let folder = tempfile::tempdir().unwrap();
     let release = with_model(folder.path());
-    let chosen =
-        lineside_runtime::Measured { engine: "onnxruntime".into(), figures: Default::default() };
-    let choice = lineside_runtime::Choice { models: [("judge".to_owned(), chosen)].into() };
-    let limits = WorkerLimits { memory_mib_max: 256, ..worker_limits(folder.path()) };
-    limits.choices.keep(release.release.digest, choice).unwrap();
-    assert!(self_test(&release, &limits, Arc::new(Programs)).await.unwrap().frames > 0);
+    let judge = BTreeMap::from([("judge".to_owned(), "onnxruntime".to_owned())]);
+    let library = Some(Digest::of(b"one"));
+    let onnxruntime =
+        Onnxruntime::At(SharedLibrary { path: "/usr/lib/libonnxruntime.so".into(), digest: None });
+    let limits = WorkerLimits { onnxruntime, library, ..worker_limits(folder.path()) };
+    let kept = Kept { passed: judge, library, ..Kept::default() };
+    limits.choices.keep(release.release.digest, kept).unwrap();
+    assert!(limits.has_passed(&release));
+    let another = WorkerLimits { library: Some(Digest::of(b"two")), ..limits.clone() };
+    assert!(!another.has_passed(&release), "another library is another engine");
+    let unknown = WorkerLimits { library: None, ..limits.clone() };
+    assert!(unknown.has_passed(&release), "it could not be tried out now");
+
+    let gone = WorkerLimits {
+        onnxruntime: Onnxruntime::Absent,
+        library: None,
+        memory_mib_max: 256,
+        ..limits
+    };
+    assert!(!gone.has_passed(&release));
+    self_test(&release, &gone, Arc::new(Programs)).await.unwrap();
+    assert!(gone.has_passed(&release));
+    let kept = gone.choices.of(&release.release.digest).unwrap();
+    assert!(["tract", "rten"].contains(&kept.passed["judge"].as_str()), "{kept:?}");
 }

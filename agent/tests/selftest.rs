@@ -11,7 +11,7 @@ use lineside_agent::worker::message::{Checked, FromWorker, ToWorker, read, write
 use lineside_agent::worker::process::{End, Life, Started, Starter};
 use lineside_agent::worker::{SelfTestError, WorkerLimits, self_test, self_test_in};
 use lineside_bundle::{BundleFile, build_with_operators};
-use lineside_runtime::{Choice, ENGINES, Figure};
+use lineside_runtime::{ENGINES, Figure};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -79,7 +79,7 @@ async fn engines_are_measured_where_a_release_is_staged_and_the_choice_is_kept_a
     let limits = worker_limits(folder.path());
     assert!(!limits.has_passed(&release));
     let took = self_test(&release, &limits, threads.clone()).await.unwrap();
-    let Kept { passed, choice } = kept(&limits, &release).unwrap();
+    let Kept { passed, choice, .. } = kept(&limits, &release).unwrap();
     let measured = &choice.models["judge"];
     // The one for classical models does not run this one.
     let here = ENGINES.iter().filter(|engine| engine.absence().is_none());
@@ -98,7 +98,7 @@ async fn engines_are_measured_where_a_release_is_staged_and_the_choice_is_kept_a
     let limits = WorkerLimits { engine: Some("tract".into()), ..limits };
     assert_eq!(self_test(&release, &limits, threads).await.unwrap().engines, "");
     let kept = kept(&limits, &release).unwrap();
-    assert_eq!(kept, Kept { passed: judge("tract"), choice: Choice::default() });
+    assert_eq!(kept, Kept { passed: judge("tract"), ..Kept::default() });
 }
 
 /// A release whose model computes in halves, in which its check has no answer: the root of what is
@@ -174,7 +174,7 @@ async fn an_engine_that_settings_want_later_runs_a_release_only_once_it_passes_t
     let wanted = engine(other).untested(&release).unwrap();
     self_test_in(wanted, &release, &engine(other), threads).await.unwrap();
     let now = kept(&limits, &release).unwrap();
-    assert_eq!(now, Kept { passed: judge(other), choice: first.choice });
+    assert_eq!(now, Kept { passed: judge(other), ..first.clone() });
     assert_eq!(engine(other).untested(&release), None);
     assert_eq!(limits.untested(&release), Some(first.passed), "what was measured is wanted again");
 }
@@ -184,7 +184,7 @@ async fn an_engine_that_is_not_here_any_more_counts_as_one_in_which_nothing_has_
     let folder = tempfile::tempdir().unwrap();
     let release = with_model(folder.path());
     let limits = worker_limits(folder.path());
-    let passed = |engine| Kept { passed: judge(engine), choice: Choice::default() };
+    let passed = |engine| Kept { passed: judge(engine), ..Kept::default() };
     for (engine, holds) in [("abacus", false), ("classical", false), ("tract", true)] {
         limits.choices.keep(release.release.digest, passed(engine)).unwrap();
         assert_eq!(limits.has_passed(&release), holds, "{engine}");

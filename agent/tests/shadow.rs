@@ -11,6 +11,7 @@ use lineside_agent::update::StagedRelease;
 use lineside_agent::worker::message::{Checked, FromWorker, ToWorker, read, write};
 use lineside_agent::worker::process::{End, Life, Started, Starter};
 use lineside_agent::worker::{SwapError, WorkerLimits};
+use lineside_bundle::Digest;
 use lineside_rules::{ShadowLimits, Tolerance};
 use lineside_runtime::{FrameOutcome, Part, Reading};
 use std::collections::{BTreeMap, BTreeSet};
@@ -234,7 +235,7 @@ async fn a_shadow_that_floods_or_says_what_it_was_not_asked_is_ended_and_counts_
         FromWorker::Done(0),
         FromWorker::Done(u32::MAX),
         FromWorker::Finished,
-        FromWorker::TriedOut,
+        FromWorker::TriedOut(Digest::of(b"any")),
         FromWorker::Checked(Checked::default()),
     ] {
         let folder = tempfile::tempdir().unwrap();
@@ -425,6 +426,7 @@ fn a_worker_beside_the_route_gives_way_to_others_until_it_has_the_route() {
         engine: None,
         choices: Default::default(),
         onnxruntime: Default::default(),
+        library: None,
     };
     let mut hears = ours.try_clone().unwrap();
     let mut say = |message: ToWorker| write(&mut ours, &message).unwrap();

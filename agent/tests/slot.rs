@@ -9,6 +9,7 @@ use lineside_agent::config::{Overflow, SlotConfig};
 use lineside_agent::worker::message::{Checked, FromWorker, ToWorker, read, write};
 use lineside_agent::worker::process::{End, Life, Started, Starter};
 use lineside_agent::worker::{SlotError, SlotEvent, SwapError};
+use lineside_bundle::Digest;
 use lineside_rules::ShadowLimits;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Shutdown;
@@ -418,7 +419,7 @@ async fn a_worker_that_says_what_it_was_not_asked_is_ended_and_ends_nothing_else
         FromWorker::Finished,
         FromWorker::Loaded,
         FromWorker::Timed(BTreeMap::new()),
-        FromWorker::TriedOut,
+        FromWorker::TriedOut(Digest::of(b"any")),
         FromWorker::Checked(Checked::default()),
         // A sign of life that costs nothing.
         FromWorker::Done(0),

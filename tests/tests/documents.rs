@@ -324,7 +324,7 @@ fn the_reference_of_a_sites_policy_has_every_key_and_says_the_defaults() {
 #[test]
 fn the_settings_of_a_device_hold_with_the_parts_that_are_commented_out() {
     let text = document("docs/agent.toml");
-    // The sink is the only part that is written as a comment: lines that begin with a mark.
+    // A sink and a library are written as comments: lines that begin with a mark.
     let with_sink: String = text
         .lines()
         .map(|line| match line.strip_prefix("# ") {
@@ -346,6 +346,7 @@ fn the_settings_of_a_device_hold_with_the_parts_that_are_commented_out() {
     }
     let table: Table = with_broker.parse().unwrap();
     assert_eq!(table["sinks"]["broker"]["kind"], Value::from("mqtt"));
+    assert!(table["onnxruntime"]["sha256"].is_str());
 }
 
 /// The commands that the README prints, in their order.

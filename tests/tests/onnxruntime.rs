@@ -110,12 +110,10 @@ fn the_operators_that_it_is_said_to_have_are_those_it_has() {
 #[test]
 fn a_process_keeps_to_the_library_that_it_has_loaded() {
     drop(identity(Element::F32, &[1]));
-    let other = SharedLibrary { path: "/usr/lib/other.so".into(), digest: None };
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let other = SharedLibrary { path: file.path().to_owned(), digest: None };
     let error = other.try_out().unwrap_err().to_string();
-    assert!(
-        error.starts_with("cannot load it: /usr/lib/other.so: this process has loaded "),
-        "{error}"
-    );
+    assert!(error.contains(": this process has loaded "), "{error}");
     assert!(library::library().try_out().is_ok());
 }
 

@@ -63,6 +63,7 @@ mod tests {
             engine: None,
             choices: Default::default(),
             onnxruntime: Default::default(),
+            library: None,
         };
         let states = Arc::new(States::default());
         let keeping = tokio::spawn(keep_compiled(states.clone(), limits));

@@ -18,6 +18,10 @@ use std::sync::{Arc, Mutex};
 pub struct Kept {
     /// The engine of each model in which its checks have passed, by stage.
     pub passed: BTreeMap<String, String>,
+    /// The library of an engine that is no part of the agent, as it was then; none where there was none,
+    /// or it was not known.
+    #[serde(default)]
+    pub library: Option<Digest>,
     /// What was measured where several could run a model, and which of them it was then.
     #[serde(default, deserialize_with = "readable")]
     pub choice: Choice,
@@ -121,6 +125,7 @@ mod tests {
         let measured = Measured { engine: engine.into(), figures };
         Kept {
             passed: BTreeMap::from([("judge".to_owned(), engine.to_owned())]),
+            library: Some(Digest::of(b"library")),
             choice: Choice { models: BTreeMap::from([("judge".to_owned(), measured)]) },
         }
     }
@@ -164,7 +169,7 @@ mod tests {
         let text = r#"{"passed":{"judge":"rten"},
             "choice":{"judge":{"engine":"rten","figures":{"tract":{"Weighed":7}}}}}"#;
         let read: Kept = serde_json::from_str(text).unwrap();
-        assert_eq!(read, Kept { choice: Choice::default(), ..kept("rten") });
+        assert_eq!(read, Kept { choice: Choice::default(), library: None, ..kept("rten") });
 
         let journal = Journal::open(in_memory()).unwrap();
         for written in ["[7]", r#"{"line":{"judge":"rten"}}"#] {

@@ -1,6 +1,7 @@
 //! What supervisor and worker say to each other: a length of four bytes (little-endian), then that
 //! many bytes of postcard. Both are the same executable, so the format need not outlive it.
 
+use lineside_bundle::Digest;
 use lineside_runtime::{Engines, Figure, FrameOutcome, Reading, ReplayCost, SharedLibrary};
 use lineside_wire::envelope::whole;
 use serde::de::DeserializeOwned;
@@ -67,8 +68,8 @@ pub enum FromWorker {
     Finished,
     /// What was seen of the engine, by stage.
     Timed(BTreeMap<String, Figure>),
-    /// The library can be used.
-    TriedOut,
+    /// The library can be used; what it is.
+    TriedOut(Digest),
     /// The checks have passed.
     Checked(Checked),
 }

@@ -135,7 +135,7 @@ impl Task {
             WorkerEvent::Said(
                 FromWorker::Finished
                 | FromWorker::Timed(_)
-                | FromWorker::TriedOut
+                | FromWorker::TriedOut(_)
                 | FromWorker::Checked(_),
             ) => {
                 self.worker_died(UNASKED.into());

@@ -1,12 +1,12 @@
 //! What a worker gets, and what one of its own answers that replays a release's checks.
 
 use crate::update::StagedRelease;
-use crate::update::engines::EngineChoices;
+use crate::update::engines::{EngineChoices, Kept};
 use crate::worker::message::{Bundle, FromWorker, ToWorker};
 use crate::worker::process::{End, Starter};
 use crate::worker::running::{Running, WorkerEvent};
 use lineside_bundle::Digest;
-use lineside_runtime::{Engines, Onnxruntime, PluginCache, are_engines, models};
+use lineside_runtime::{Engines, Loader, Onnxruntime, PluginCache, are_engines, models};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
@@ -34,6 +34,8 @@ pub struct WorkerLimits {
     pub choices: EngineChoices,
     /// The engine that is no part of the agent, where this device has it.
     pub onnxruntime: Onnxruntime,
+    /// What the library of that engine is, where it could be tried out.
+    pub library: Option<Digest>,
 }
 
 impl WorkerLimits {
@@ -83,7 +85,13 @@ impl WorkerLimits {
         let kept = self.choices.of(&release.release.digest).unwrap_or_default();
         let onnxruntime = self.onnxruntime.clone();
         let engines = Engines { site: None, chosen: kept.passed.clone(), onnxruntime };
-        are_engines(&kept.passed, manifest, &engines)
+        are_engines(&kept.passed, manifest, &engines) && !self.is_another_library(&kept)
+    }
+
+    /// Whether the library that a release has passed its checks in was another than the one that is here.
+    fn is_another_library(&self, kept: &Kept) -> bool {
+        let is_used = kept.passed.values().any(|engine| engine == self.onnxruntime.name());
+        is_used && self.library.is_some() && self.library != kept.library
     }
 
     /// The engines in which `release` is to run by the settings, by itself or by what was measured, where

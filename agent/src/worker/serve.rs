@@ -194,7 +194,7 @@ impl Server<'_> {
                 ToWorker::TryOut(library) => {
                     let confined = confine(*confinement, TRY_OUT_MEMORY_MIB);
                     let tried = confined.and_then(|()| library.try_out().map_err(chain));
-                    let said = tried.map_or_else(FromWorker::Failed, |()| FromWorker::TriedOut);
+                    let said = tried.map_or_else(FromWorker::Failed, FromWorker::TriedOut);
                     write(output, &said)?;
                 }
                 ToWorker::Readings(readings) => {

@@ -60,7 +60,8 @@ pub async fn self_test(
     };
     let choice = Choice { models: open.keys().map(measured).collect() };
     let told = choice.to_string();
-    keep(release, limits, Kept { passed: checked.engines.clone(), choice }).await?;
+    let passed = checked.engines.clone();
+    keep(release, limits, Kept { passed, library: limits.library, choice }).await?;
     Ok(replayed(checked, told))
 }
 
@@ -76,7 +77,7 @@ pub async fn self_test_in(
 ) -> Result<(), SelfTestError> {
     let passed = Trials { release, limits, starter }.check(engines).await?.engines;
     let before = limits.choices.of(&release.release.digest).unwrap_or_default();
-    keep(release, limits, Kept { passed, ..before }).await
+    keep(release, limits, Kept { passed, library: limits.library, ..before }).await
 }
 
 /// Keeps this of a release.

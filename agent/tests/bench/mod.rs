@@ -378,6 +378,7 @@ pub fn worker_limits(folder: &Path) -> WorkerLimits {
         engine: None,
         choices: Default::default(),
         onnxruntime: Default::default(),
+        library: None,
     }
 }
 

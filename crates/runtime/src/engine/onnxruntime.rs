@@ -69,9 +69,9 @@ impl Loader for Onnxruntime {
     }
 
     fn load(&self, model: &OnnxModel<'_>, inputs: &[Port]) -> Result<Box<dyn Engine>, EngineError> {
-        let library = match (self, self.absence()) {
-            (Onnxruntime::At(library), _) => library,
-            (_, why) => return Err(EngineError::Load(why.unwrap_or_default())),
+        let Onnxruntime::At(library) = self else {
+            let why = self.absence().unwrap_or_default();
+            return Err(EngineError::Load(format!("onnxruntime {why}")));
         };
         let environment = library.environment()?;
         let loaded = contained(|| Loaded::load(&environment, model, inputs));

@@ -28,13 +28,18 @@ pub struct SharedLibrary {
 }
 
 impl SharedLibrary {
-    /// Loads it into this process, to see whether it can be used. One that is broken may end the process.
+    /// Loads it into this process, to see whether it can be used; gives what the file is. One that is
+    /// broken may end the process.
     ///
     /// # Errors
     /// [`EngineError::Load`], for a file that is none, or another, or of an interface that is too old;
     /// and if another one was loaded into this process.
-    pub fn try_out(&self) -> Result<(), EngineError> {
-        self.environment().map(drop)
+    pub fn try_out(&self) -> Result<Digest, EngineError> {
+        let unreadable =
+            |error: io::Error| EngineError::Load(format!("{}: {error}", self.path.display()));
+        let digest = digest_of(&self.path).map_err(unreadable)?;
+        self.environment()?;
+        Ok(digest)
     }
 
     /// What sessions are made in.
