@@ -35,6 +35,9 @@ const MOVING: [&str; 12] = [
     "Transpose",
     "Unsqueeze",
 ];
+/// Operators that count.
+const COUNTING: [&str; 2] = ["Shape", "Size"];
+const TO_BOOL: &str = "Cast of numbers to bool";
 /// The version of ONNX's operators since which softmax is taken along one axis.
 const SOFTMAX_SINCE: i64 = 13;
 
@@ -67,6 +70,10 @@ impl Meaning {
         for node in &graph.node {
             self.node(node, opset, &mut known, is_outer);
         }
+        // What leaves the whole model becomes yes or no there.
+        if !is_outer && graph.output.iter().any(|output| known.counted.contains(&output.name)) {
+            self.wrong.insert(TO_BOOL.into());
+        }
     }
 
     fn node(&mut self, node: &NodeProto, opset: i64, known: &mut Known, is_outer: bool) {
@@ -80,16 +87,22 @@ impl Meaning {
             if known.wide.contains(input) && !is_end {
                 self.wrong.insert("whole numbers beyond 32 bits".into());
             }
+            let is_asked = operator == "Not" || (operator == "If" && place == 0);
+            if known.counted.contains(input) && !is_asked {
+                self.wrong.insert(TO_BOOL.into());
+            }
         }
+        let mut is_whole = COUNTING.contains(&operator);
         let mut is_logical = LOGICAL.contains(&operator);
         match operator {
             "Cast" => {
                 let to = attribute("to").and_then(|to| Element::from_onnx(to.i as i32));
-                is_logical = to == Some(Element::Bool);
+                is_logical = to == Some(Element::Bool) && known.logical.contains(first);
                 match to {
-                    Some(Element::Bool) if !known.logical.contains(first) => {
-                        self.wrong.insert("Cast of numbers to bool".into());
+                    Some(Element::Bool) if known.whole.contains(first) => {
+                        known.counted.extend(node.output.iter().cloned());
                     }
+                    Some(Element::Bool) if !is_logical => drop(self.wrong.insert(TO_BOOL.into())),
                     Some(Element::F64) => drop(self.wrong.insert("Cast to f64".into())),
                     _ => {}
                 }
@@ -105,16 +118,25 @@ impl Meaning {
                 match attribute("axis").map_or(1, |axis| axis.i) {
                     -1 if attribute("axis").is_some() => {}
                     axis if is_outer && attribute("axis").is_some() => {
-                        self.last.push((first.to_owned(), axis));
+                        // Of its answer, which has the same shape: what it takes may be none any more,
+                        // when it has become one with what comes before it.
+                        let answer = node.output.first().cloned().unwrap_or_default();
+                        self.last.push((answer, axis));
                     }
                     _ => drop(self.wrong.insert(format!("{operator} of version {opset}"))),
                 }
             }
-            _ if MOVING.contains(&operator) => is_logical = known.logical.contains(first),
+            _ if MOVING.contains(&operator) => {
+                is_logical = known.logical.contains(first);
+                is_whole = known.whole.contains(first);
+            }
             _ => {}
         }
         if is_logical {
             known.logical.extend(node.output.iter().cloned());
+        }
+        if is_whole {
+            known.whole.extend(node.output.iter().cloned());
         }
         for graph in node.attribute.iter().flat_map(|it| it.g.iter().chain(&it.graphs)) {
             self.graph(graph, opset, known, false);
@@ -143,6 +165,10 @@ impl Meaning {
 struct Known {
     /// Those that are yes or no.
     logical: HashSet<String>,
+    /// Those that are counts.
+    whole: HashSet<String>,
+    /// Those that should be yes or no and are counts there: any but 0 is a yes to who asks.
+    counted: HashSet<String>,
     /// Those with whole numbers beyond 32 bits.
     wide: HashSet<String>,
 }
@@ -193,6 +219,27 @@ mod tests {
     }
 
     #[test]
+    fn a_count_that_is_cast_to_bool_is_one_to_who_asks_and_to_nobody_else() {
+        let count = [
+            operator("Shape", (&["x"], &["shape"]), &[]),
+            operator("Gather", (&["shape", "first"], &["n"]), &[]),
+            operator("Cast", (&["n"], &["c"]), &[("to", Element::Bool.onnx() as u8)]),
+        ];
+        let with = |node: Vec<u8>| meaning(&[count.concat(), node], 17).0;
+        assert_eq!(with(operator("If", (&["c"], &["y"]), &[])), [""; 0]);
+        assert_eq!(with(operator("Not", (&["c"], &["y"]), &[])), [""; 0]);
+        assert_eq!(with(operator("Where", (&["c", "x", "x"], &["y"]), &[])), [TO_BOOL]);
+        // Whoever takes it within a branch is nobody who asks, nor is who takes it out of one.
+        let branch = |fields: &[u8]| {
+            let graph = [field(1, b"then_branch"), field(6, fields)].concat();
+            field(1, &[node("If", "", (&["c"], &["y"])), field(5, &graph)].concat())
+        };
+        let cast = operator("Cast", (&["c"], &["f"]), &[("to", Element::F32.onnx() as u8)]);
+        assert_eq!(with(branch(&cast)), [TO_BOOL]);
+        assert_eq!(with(branch(&field(12, &field(1, b"c")))), [TO_BOOL]);
+    }
+
+    #[test]
     fn whole_numbers_beyond_32_bits_are_but_the_ends_of_slices() {
         let end = constant("end", Element::I64, &i64::MAX.to_le_bytes());
         let slice = operator("Slice", (&["x", "start", "end"], &["y"]), &[]);
@@ -216,6 +263,6 @@ mod tests {
         let softmax = |axis: &[(&str, u8)]| operator("Softmax", (&["x"], &["y"]), axis);
         assert_eq!(meaning(&[softmax(&[])], 17), (vec![], vec![]));
         assert_eq!(meaning(&[softmax(&[])], 12).0, ["Softmax of version 12"]);
-        assert_eq!(meaning(&[softmax(&[("axis", 2)])], 12), (vec![], vec![("x".into(), 2)]));
+        assert_eq!(meaning(&[softmax(&[("axis", 2)])], 12), (vec![], vec![("y".into(), 2)]));
     }
 }
