@@ -1,7 +1,7 @@
 //! The shared library of onnxruntime, out of its Python package.
 
 #[path = "../../tuf-client/tests/python/mod.rs"]
-mod python;
+pub mod python;
 
 use lineside_runtime::SharedLibrary;
 use std::path::PathBuf;

@@ -5,6 +5,7 @@ mod classical;
 mod error;
 mod loader;
 mod model;
+mod nodes;
 mod onnxruntime;
 mod operator;
 #[cfg(target_pointer_width = "64")]

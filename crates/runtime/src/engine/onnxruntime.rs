@@ -4,6 +4,7 @@
 //! loads the first one, and stays there: a process can have only one.
 
 mod library;
+mod meaning;
 
 pub use library::SharedLibrary;
 
@@ -86,6 +87,9 @@ impl Loaded {
         model: &OnnxModel<'_>,
         inputs: &[Port],
     ) -> Result<Loaded, EngineError> {
+        if let Some(wrong) = meaning::wrong(model.proto()) {
+            return Err(EngineError::Load(format!("onnxruntime gets {wrong} wrong")));
+        }
         let facts = model.facts();
         let elements = facts.outputs.iter().map(|output| {
             output.element.ok_or_else(|| EngineError::Element {

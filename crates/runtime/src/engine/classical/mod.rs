@@ -27,3 +27,4 @@ mod value;
 mod walk;
 
 pub(super) use evaluator::Classical;
+pub(super) use value::constant;

@@ -53,7 +53,7 @@ pub(super) fn texts_fit(count: usize, longest: usize) -> Result<(), String> {
 }
 
 /// The tensor as the file holds it. Nothing is allocated for what it merely claims.
-pub(super) fn constant(tensor: &TensorProto) -> Result<Tensor, String> {
+pub(in super::super) fn constant(tensor: &TensorProto) -> Result<Tensor, String> {
     let name = &tensor.name;
     let element = Element::from_onnx(tensor.data_type)
         .ok_or_else(|| format!("constant {name} has elements of an unknown kind"))?;

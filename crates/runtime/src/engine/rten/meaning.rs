@@ -1,6 +1,7 @@
 //! What a model means that rten would compute otherwise, without a word (rten 0.27): seen in the file, before
 //! it is loaded.
 
+use crate::engine::nodes::{Nodes, is, text};
 use crate::engine::operator::Operator;
 use crate::tensor::Element;
 use std::collections::{BTreeSet, HashSet};
@@ -57,6 +58,16 @@ impl Meaning {
         let mut meaning = Meaning::default();
         if let Some(graph) = &model.graph {
             meaning.graph(graph, opset, &Known::default(), true);
+        }
+        let nodes = Nodes::of(model);
+        for node in nodes.iter().filter(|node| is(node, "Resize")) {
+            // It takes the nearest in its place.
+            if text(node, "mode") == Some(b"cubic") {
+                meaning.wrong.insert("cubic Resize".into());
+            }
+            if nodes.aligns_parts(node) {
+                meaning.wrong.insert("Resize with aligned corners by parts of a size".into());
+            }
         }
         meaning
     }
@@ -256,6 +267,17 @@ mod tests {
         assert_eq!(meaning(&[constant("w", Element::F64, &[0; 8])], 17).0, ["numbers in 64 bits"]);
         let cast = operator("Cast", (&["x"], &["y"]), &[("to", Element::F64.onnx() as u8)]);
         assert_eq!(meaning(&[cast], 17).0, ["Cast to f64"]);
+    }
+
+    #[test]
+    fn cubic_interpolation_is_not_taken_for_another() {
+        let resize = |mode: &[u8]| {
+            let mode = [field(1, b"mode"), field(4, mode)].concat();
+            let node = node("Resize", "", (&["x", "", "s"], &["y"]));
+            field(1, &[node, field(5, &mode)].concat())
+        };
+        assert_eq!(meaning(&[resize(b"cubic")], 17).0, ["cubic Resize"]);
+        assert_eq!(meaning(&[resize(b"linear")], 17).0, [""; 0]);
     }
 
     #[test]
