@@ -32,7 +32,7 @@ fn halves(values: &[u32]) -> BuiltBundle {
          [[checks]]\nname = 'own'\ninput = 'in.csv'\nexpected = 'out.jsonl'\n",
     );
     let operators = OnnxModel::read(&model).unwrap().facts().operators.clone();
-    let operators = operators.iter().map(ToString::to_string).collect();
+    let operators = operators.keys().map(ToString::to_string).collect();
     let mut input = "t,k,x\n".to_owned();
     let mut expected = String::new();
     for (place, value) in values.iter().enumerate() {

@@ -146,7 +146,7 @@ async fn it_is_measured_beside_the_others_and_runs_within_the_limits_of_a_worker
     // Without its library there is nothing that may run it: no other engine steps in unasked.
     let limits = WorkerLimits { onnxruntime: Onnxruntime::Absent, ..limits };
     let error = self_test(&release, &limits, Arc::new(Programs)).await.unwrap_err().to_string();
-    assert!(error.contains("onnxruntime has them all and is not installed here"), "{error}");
+    assert!(error.contains("onnxruntime has all operators and is not installed here"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -164,7 +164,7 @@ fn a_release_for_it_runs_where_its_library_is_and_is_refused_elsewhere_with_the_
         }
     };
     let told = fleet.wait_for("bare", "it is refused", noted("would not run here")).unwrap();
-    assert!(told.contains("onnxruntime has them all and is not installed here"), "{told}");
+    assert!(told.contains("onnxruntime has all operators and is not installed here"), "{told}");
     let told = fleet.wait_for("broken", "it is refused", noted("would not run here")).unwrap();
     assert!(told.contains("cannot be used here: ") && told.contains("ELF header"), "{told}");
     let stays =

@@ -437,7 +437,10 @@ mod tests {
             objections.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
         };
         let absent = judged(Onnxruntime::Absent);
-        assert!(absent.contains("onnxruntime has them all and is not installed here"), "{absent}");
+        assert!(
+            absent.contains("onnxruntime has all operators and is not installed here"),
+            "{absent}"
+        );
         assert!(absent.contains("name it in [onnxruntime] of agent.toml"), "{absent}");
         let broken = judged(Onnxruntime::Unusable("/opt/a.so: it is no onnxruntime".into()));
         assert!(

@@ -7,6 +7,7 @@ mod connection;
 mod device;
 mod engines;
 mod keys;
+mod model;
 mod new_files;
 mod output;
 mod plugin;
@@ -40,6 +41,9 @@ enum Command {
     /// Build, check and look into bundles.
     #[command(subcommand)]
     Bundle(bundle::BundleCommand),
+    /// Look into models, and run them on arrays of numpy's.
+    #[command(subcommand)]
+    Model(model::ModelCommand),
     /// Build plugins.
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
@@ -96,6 +100,7 @@ fn main() -> ExitCode {
     let connection = &arguments.connection.or_beside(std::path::Path::new(""), &environment);
     let done = match arguments.command {
         Command::Bundle(command) => bundle::run(command, &output),
+        Command::Model(command) => model::run(command, &output),
         Command::Plugin(command) => plugin::run(command, &output),
         Command::Keys(command) => keys::run(command, connection, &output),
         Command::Release(release) => release::run(&release, connection, &output),

@@ -317,7 +317,7 @@ mod tests {
              [[checks]]\nname = 'own'\ninput = 'in.csv'\nexpected = 'out.jsonl'\n"
         );
         let used = OnnxModel::read(&halves()).unwrap().facts().operators.clone();
-        let used: BTreeSet<String> = used.iter().map(ToString::to_string).collect();
+        let used: BTreeSet<String> = used.keys().map(ToString::to_string).collect();
         let files = BTreeMap::from([
             ("m.onnx".to_owned(), halves()),
             ("in.csv".to_owned(), b"k,a\ns,3.0\ns,300.0\n".to_vec()),

@@ -14,7 +14,7 @@ mod tensor;
 pub use self::engine::{
     Declared, Dimension, ENGINE_NAMES, ENGINES, Engine, EngineError, Engines, Loader, ModelFacts,
     Objection, OnnxModel, Onnxruntime, Operator, Reason, Refusal, SharedLibrary, Unfit, fit,
-    in_engine_thread,
+    in_engine_thread, unfit,
 };
 pub use check::{
     CheckError, CheckOutcome, CheckReport, ExpectedFinding, record, run_checks,

@@ -43,7 +43,8 @@ fn zoo() -> anyhow::Result<()> {
         println!("==> {} is not there: its models are not tried", folder.display());
         return Ok(());
     }
-    let test = ["test", "--workspace", "--locked", "--test", "zoo", "--", "--ignored"];
+    let tests = ["--test", "zoo", "--test", "desk"];
+    let test = [&["test", "--workspace", "--locked"], &tests[..], &["--", "--ignored"]].concat();
     step("models of the zoo", cargo(&test).env("LINESIDE_ZOO", folder))
 }
 

@@ -97,7 +97,7 @@ fn used_operators(
             && let Some(bytes) = files.get(file)
         {
             let model = OnnxModel::read(bytes).with_context(|| file.clone())?;
-            let operators = model.facts().operators.iter().map(ToString::to_string);
+            let operators = model.facts().operators.keys().map(ToString::to_string);
             used.insert(file.clone(), operators.collect());
         }
     }

@@ -64,6 +64,15 @@ pub static ENGINES: &[&dyn Loader] = &[
 /// one that is not to be had on each of them.
 pub const ENGINE_NAMES: [&str; 4] = ["tract", "classical", "rten", "onnxruntime"];
 
+/// Why an engine does not run a model with these operators here; nothing where it does.
+pub fn unfit(engine: &dyn Loader, operators: &[&Operator]) -> Option<Unfit> {
+    let objections = engine.objections(operators);
+    match objections.is_empty() {
+        true => engine.absence().map(Unfit::Absent),
+        false => Some(Unfit::Operators(objections)),
+    }
+}
+
 /// Those of `engines` that run a model with these operators.
 ///
 /// # Errors
@@ -75,12 +84,8 @@ pub fn fit<'e, 'a>(
     let operators: Vec<&Operator> = operators.into_iter().collect();
     let (mut fit, mut refused) = (Vec::new(), Vec::new());
     for engine in engines {
-        let objections = engine.objections(&operators);
-        match engine.absence() {
-            _ if !objections.is_empty() => {
-                refused.push((engine.name(), Unfit::Operators(objections)));
-            }
-            Some(why) => refused.push((engine.name(), Unfit::Absent(why))),
+        match unfit(*engine, &operators) {
+            Some(why) => refused.push((engine.name(), why)),
             None => fit.push(*engine),
         }
     }
@@ -98,7 +103,7 @@ impl OnnxModel<'_> {
         engines: &[&dyn Loader],
         inputs: &[Port],
     ) -> Result<(&'static str, Box<dyn Engine>), EngineError> {
-        let fit = fit(engines, &self.facts().operators).map_err(EngineError::Refused)?;
+        let fit = fit(engines, self.facts().operators.keys()).map_err(EngineError::Refused)?;
         let mut failed = Vec::new();
         for loader in fit {
             match loader.load(self, inputs) {
@@ -198,7 +203,7 @@ mod tests {
         };
         let absent = refused(Onnxruntime::Absent);
         assert!(
-            absent.contains("onnxruntime has them all and is not installed here; "),
+            absent.contains("onnxruntime has all operators and is not installed here; "),
             "{absent}"
         );
         assert!(
@@ -207,7 +212,7 @@ mod tests {
         );
         let broken = refused(Onnxruntime::Unusable("it is no library".into()));
         assert!(
-            broken.contains("has them all and cannot be used here: it is no library; "),
+            broken.contains("has all operators and cannot be used here: it is no library; "),
             "{broken}"
         );
         // Of no use to a model that it would not run.

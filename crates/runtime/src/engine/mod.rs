@@ -16,7 +16,7 @@ mod tract;
 
 pub use choice::Engines;
 pub use error::EngineError;
-pub use loader::{ENGINE_NAMES, ENGINES, Engine, Loader, fit};
+pub use loader::{ENGINE_NAMES, ENGINES, Engine, Loader, fit, unfit};
 #[cfg(all(test, target_pointer_width = "64"))]
 pub(crate) use model::tests::{field, model, node, value};
 pub use model::{Declared, Dimension, ModelFacts, OnnxModel};

@@ -31,8 +31,9 @@ pub struct ModelFacts {
     pub inputs: Vec<Declared>,
     /// What it gives, in order.
     pub outputs: Vec<Declared>,
-    /// The operators it uses, those within its loops and branches among them.
-    pub operators: BTreeSet<Operator>,
+    /// The operators it uses, those within its loops and branches among them, and how many nodes have
+    /// each.
+    pub operators: BTreeMap<Operator, u64>,
     /// Versions of the sets that its operators come from, by domain; empty for ONNX's own.
     pub opsets: BTreeMap<String, i64>,
     /// Elements of its weights and other constants.
@@ -163,7 +164,7 @@ fn declared(info: &ValueInfoProto) -> Declared {
 /// Counts what a graph uses, and the graphs within it.
 #[derive(Default)]
 struct Used {
-    operators: BTreeSet<Operator>,
+    operators: BTreeMap<Operator, u64>,
     parameters: u64,
     parameter_bytes: u64,
 }
@@ -177,7 +178,7 @@ impl Used {
     }
 
     fn node(&mut self, node: &NodeProto) -> Result<(), EngineError> {
-        self.operators.insert(Operator::new(&node.domain, &node.op_type));
+        *self.operators.entry(Operator::new(&node.domain, &node.op_type)).or_default() += 1;
         for attribute in &node.attribute {
             let mut tensors = attribute.t.iter().chain(&attribute.tensors);
             tensors.try_for_each(|tensor| self.tensor(tensor))?;
@@ -275,8 +276,9 @@ pub(super) mod tests {
             .flat_map(|node| field(1, node))
             .collect();
         let facts = facts(&graph);
-        let used: Vec<String> = facts.operators.iter().map(ToString::to_string).collect();
-        assert_eq!(used, ["Conv", "If", "Relu", "ai.onnx.ml.Normalizer"]);
+        let used = facts.operators.iter().map(|(it, nodes)| format!("{nodes} {it}"));
+        let used: Vec<String> = used.collect();
+        assert_eq!(used, ["2 Conv", "1 If", "1 Relu", "1 ai.onnx.ml.Normalizer"]);
         assert_eq!(facts.opsets, BTreeMap::from([(String::new(), 17)]));
     }
 

@@ -131,30 +131,44 @@ pub enum Unfit {
     Absent(String),
 }
 
+impl Unfit {
+    /// What helps, as far as anybody knows.
+    pub fn cures(&self) -> BTreeSet<&'static str> {
+        match self {
+            Unfit::Operators(objections) => {
+                objections.iter().filter_map(|objection| objection.operator.cure()).collect()
+            }
+            Unfit::Absent(_) => BTreeSet::from([INSTALL]),
+        }
+    }
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unfit::Operators(objections) => {
+                for (place, objection) in objections.iter().enumerate() {
+                    f.write_str(if place > 0 { ", " } else { "" })?;
+                    write!(f, "{objection}")?;
+                }
+                Ok(())
+            }
+            Unfit::Absent(why) => write!(f, "has all operators and {why}"),
+        }
+    }
+}
+
 /// Why no engine that was asked runs a model: what is the matter with each, and the cures.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal(pub Vec<(&'static str, Unfit)>);
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut cures = BTreeSet::new();
         for (place, (engine, unfit)) in self.0.iter().enumerate() {
             f.write_str(if place > 0 { "; " } else { "" })?;
-            write!(f, "{engine} ")?;
-            let objections = match unfit {
-                Unfit::Operators(objections) => objections,
-                Unfit::Absent(why) => {
-                    cures.insert(INSTALL);
-                    write!(f, "has them all and {why}")?;
-                    continue;
-                }
-            };
-            for (place, objection) in objections.iter().enumerate() {
-                f.write_str(if place > 0 { ", " } else { "" })?;
-                write!(f, "{objection}")?;
-                cures.extend(objection.operator.cure());
-            }
+            write!(f, "{engine} {unfit}")?;
         }
+        let cures: BTreeSet<_> = self.0.iter().flat_map(|(_, unfit)| unfit.cures()).collect();
         cures.into_iter().try_for_each(|cure| write!(f, "; what helps: {cure}"))
     }
 }
