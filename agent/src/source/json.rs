@@ -2,16 +2,12 @@
 
 use crate::source::Row;
 use lineside_bundle::Port;
-use lineside_runtime::{KEY_BYTES_MAX, parse_time};
+use lineside_runtime::{RecordedRow, RowError};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Rows that one message may carry.
 const ROWS_MAX: usize = 10_000;
-/// Names of fields that are told where one is missing.
-const FIELDS_TOLD: usize = 20;
-/// Characters of a wrong value that are told.
-const TEXT_CHARS_TOLD: usize = 40;
 
 /// What a message held.
 #[derive(Debug, Default, PartialEq)]
@@ -20,18 +16,6 @@ pub struct Rows {
     pub rows: Vec<Row>,
     /// What was no reading, by reason: how many, and what was wrong with the first.
     pub dropped: BTreeMap<&'static str, (u64, String)>,
-}
-
-/// Why an object is no reading.
-struct Wrong {
-    /// In one word, for counting.
-    reason: &'static str,
-    /// With the field and the text found.
-    problem: String,
-}
-
-fn wrong<T>(reason: &'static str, problem: String) -> Result<T, Wrong> {
-    Err(Wrong { reason, problem })
 }
 
 /// Reads the rows of a message. Gives what were none as well, by reason.
@@ -53,76 +37,17 @@ pub fn rows(port: &Port, payload: &[u8], now_unix_ns: i64) -> Rows {
     };
     let mut read = Rows::default();
     for object in &objects {
-        match row(port, object, now_unix_ns) {
-            Ok(row) => read.rows.push(row),
-            Err(Wrong { reason, problem }) => {
+        // A message has no lines.
+        match RecordedRow::of_json(port, object, 0, now_unix_ns) {
+            Ok(RecordedRow { key, time_unix_ns, values, .. }) => {
+                read.rows.push(Row { key, time_unix_ns, values });
+            }
+            Err(RowError { reason, problem, .. }) => {
                 read.dropped.entry(reason).or_insert((0, problem)).0 += 1;
             }
         }
     }
     read
-}
-
-fn row(port: &Port, object: &Value, now_unix_ns: i64) -> Result<Row, Wrong> {
-    let Value::Object(object) = object else {
-        return wrong("malformed", format!("{} is no object", found(object)));
-    };
-    let mut values = Vec::with_capacity(port.fields.len());
-    for field in &port.fields {
-        let name = &field.name;
-        match object.get(name) {
-            None => {
-                let there: Vec<&String> = object.keys().take(FIELDS_TOLD).collect();
-                return wrong("missing", format!("there is no field {name}, only {there:?}"));
-            }
-            Some(Value::Null) => return wrong("missing", format!("field {name} is null")),
-            Some(Value::Number(number)) => match number.as_f64() {
-                Some(value) if value.is_finite() => values.push(value),
-                _ => return wrong("not_finite", format!("field {name}: {number} is not finite")),
-            },
-            // JSON has no word for them, so people write them as text.
-            Some(Value::String(text)) if text.parse().is_ok_and(|v: f64| !v.is_finite()) => {
-                return wrong("not_finite", format!("field {name}: {text} is not finite"));
-            }
-            Some(other) => {
-                return wrong("malformed", format!("field {name}: {} is no number", found(other)));
-            }
-        }
-    }
-    let key = match port.key.as_ref().map(|key| (key, object.get(key))) {
-        None => String::new(),
-        Some((_, Some(Value::String(key)))) if !key.is_empty() && key.len() <= KEY_BYTES_MAX => {
-            key.clone()
-        }
-        Some((_, Some(Value::Number(key)))) if key.is_i64() || key.is_u64() => key.to_string(),
-        Some((name, other)) => {
-            let text = other.map_or("nothing".to_owned(), found);
-            return wrong("key", format!("field {name}: {text} names no stream"));
-        }
-    };
-    let time_unix_ns = match port.time.as_ref().map(|time| (time, object.get(time))) {
-        None => now_unix_ns,
-        Some((name, value)) => {
-            let time = value.and_then(Value::as_str).and_then(parse_time);
-            match time {
-                Some(time) => time,
-                None => {
-                    let text = value.map_or("nothing".to_owned(), found);
-                    return wrong("time", format!("field {name}: {text} is no RFC 3339 time"));
-                }
-            }
-        }
-    };
-    Ok(Row { key, time_unix_ns, values })
-}
-
-/// A value as it stands in the message, cut short.
-fn found(value: &Value) -> String {
-    let text = value.to_string();
-    match text.char_indices().nth(TEXT_CHARS_TOLD) {
-        None => text,
-        Some((at, _)) => format!("{}…", &text[..at]),
-    }
 }
 
 #[cfg(test)]

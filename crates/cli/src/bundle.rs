@@ -1,6 +1,7 @@
 //! `lineside bundle`: build, check and show.
 
 mod layout;
+mod run;
 mod snap;
 mod source;
 
@@ -14,6 +15,7 @@ use lineside_bundle::{BuiltBundle, Manifest, Stage, archive};
 use lineside_runtime::{CheckReport, MemoryFiles, run_checks};
 use serde_json::json;
 use snap::SnapArguments;
+use source::Answers;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::BufReader;
@@ -38,6 +40,9 @@ pub enum BundleCommand {
         #[command(flatten)]
         snap: SnapArguments,
     },
+    /// Run a recording through a bundle as a device would: agreement, latency, and what disagreed.
+    #[command(after_help = run::EXAMPLES)]
+    Run(run::Run),
     /// Verify digests, types and shapes, and replay the bundle's checks.
     Check {
         /// A bundle, an OCI image layout, or a folder with a bundle.toml.
@@ -55,7 +60,8 @@ pub fn run(command: BundleCommand, output: &Output) -> anyhow::Result<()> {
         BundleCommand::Build { folder, output: file, set, record_checks, snap } => {
             let bundle = {
                 let _working = output.working(format!("building {}", folder.display()));
-                source::build(&folder, &set, record_checks)?
+                let answers = if record_checks { Answers::Recorded } else { Answers::Needed };
+                source::build(&folder, &set, answers)?
             };
             let bundle = match snap.of(record_checks)? {
                 Some(snap) => snap.round(bundle, output)?,
@@ -63,6 +69,7 @@ pub fn run(command: BundleCommand, output: &Output) -> anyhow::Result<()> {
             };
             write(&bundle, &file, output)
         }
+        BundleCommand::Run(run) => run::run(&run, output),
         BundleCommand::Check { bundle } => check(&bundle, output),
         BundleCommand::Show { bundle } => show(&bundle, output),
     }
@@ -178,10 +185,18 @@ fn shown(id: &str, digest: &str, manifest: &Manifest) -> String {
 /// # Errors
 /// By file, digest or stage.
 pub fn open(path: &Path, output: &Output) -> anyhow::Result<BuiltBundle> {
+    open_with(path, Answers::Needed, output)
+}
+
+/// As [`open`]; what is known of the answers that the checks of a folder expect is for the caller to say.
+///
+/// # Errors
+/// As [`open`].
+fn open_with(path: &Path, answers: Answers, output: &Output) -> anyhow::Result<BuiltBundle> {
     let name = path.display();
     if path.join("bundle.toml").is_file() {
         let _working = output.working(format!("building {name}"));
-        return source::build(path, &[], false);
+        return source::build(path, &[], answers);
     }
     let _working = output.working(format!("reading {name}"));
     if path.is_dir() {

@@ -22,6 +22,11 @@ pub struct Output {
 #[error("{0}")]
 pub struct Usage(pub String);
 
+/// What is wrong, where the result that was printed says so already: JSON is one document. Exit code 1.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Told(pub String);
+
 impl Output {
     /// Prints the result of a command.
     ///
@@ -42,7 +47,9 @@ impl Output {
     /// Prints an error with its causes: on standard error, and as JSON on standard output if asked.
     pub fn fail(&self, error: &anyhow::Error) {
         let said = in_a_line(&format!("{error:#}"));
-        self.fail_json(&said);
+        if !error.is::<Told>() {
+            self.fail_json(&said);
+        }
         let _ = writeln!(stderr(), "lineside: {}", shown(&said));
     }
 
@@ -69,6 +76,21 @@ impl Output {
         bar.set_message(what);
         bar.enable_steady_tick(Duration::from_millis(120));
         Working::Bar(bar)
+    }
+
+    /// As [`Output::working`], of something of which it is known how much there is: on a terminal a bar
+    /// shows how far it is.
+    pub fn progress(&self, what: String, length: u64) -> Working {
+        let working = self.working(what);
+        if let Working::Bar(bar) = &working {
+            bar.set_length(length);
+            if let Ok(style) =
+                ProgressStyle::with_template("{spinner} {msg} {wide_bar} {percent} % ({eta})")
+            {
+                bar.set_style(style);
+            }
+        }
+        working
     }
 }
 
@@ -117,6 +139,13 @@ impl Working {
             Working::Bar(bar) => bar.set_message(what),
             Working::Log(log) => log.tell(what),
             Working::Silent => {}
+        }
+    }
+
+    /// Says how much of it is done.
+    pub fn at(&self, place: u64) {
+        if let Working::Bar(bar) = self {
+            bar.set_position(place);
         }
     }
 }

@@ -2,15 +2,16 @@
 
 use crate::cost::{Counting, ReplayCost};
 use crate::files::{Files, FilesError};
-use crate::pipeline::{FrameOutcome, LoadError, LoadOptions, Pipeline, Seen, Value};
-use crate::recording::{Recording, Sequencer};
+use crate::pipeline::{
+    FrameError, FrameOutcome, LoadError, LoadOptions, Part, Pipeline, Seen, Value,
+};
+use crate::replay::{Replay, finish};
 use lineside_bundle::{BundleFile, Check, Manifest, Tolerance};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// What is wrong with a check of more streams than are told apart.
-const TOO_MANY: &str = "too many streams";
 /// The reasons of frames that took too long.
 const LATE: [&str; 2] = ["frame_time", "plugin_time"];
 
@@ -205,10 +206,7 @@ pub fn record(
     let mut pipeline = Pipeline::load(manifest, files, options)?;
     let mut unused = Counting::default();
     let (findings, _) = replay(&manifest.bundle, &mut pipeline, check, files, &mut unused)?;
-    let lines = findings.iter().map(|finding| {
-        serde_json::to_string(finding).expect("a finding has string keys and finite numbers")
-    });
-    Ok(lines.map(|line| line + "\n").collect())
+    Ok(findings.iter().map(ExpectedFinding::line).collect())
 }
 
 /// The models as the checks show them, with so many frames at the most. What the checks say of the
@@ -249,11 +247,9 @@ fn show(
     files: &dyn Files,
 ) -> Result<(), CheckError> {
     let bytes = file(check, &check.input, files)?;
-    let mut sequencer = Sequencer::default();
-    for row in opened(bundle, check, &bytes)? {
-        let row = row.map_err(|error| wrong(check, error.to_string()))?;
-        let reading = sequencer.accept(row).ok_or_else(|| wrong(check, TOO_MANY.into()))?;
-        for outcome in pipeline.push(&reading) {
+    let mut replay = opened(bundle, check, &bytes)?;
+    while let Some(outcomes) = replay.push(pipeline) {
+        for outcome in outcomes.map_err(|error| wrong(check, error.to_string()))? {
             answered(check, outcome)?;
         }
         if pipeline.has_recorded() {
@@ -267,8 +263,8 @@ fn opened<'a>(
     bundle: &BundleFile,
     check: &Check,
     bytes: &'a [u8],
-) -> Result<Recording<&'a [u8]>, CheckError> {
-    Recording::open(bundle.port().1, bytes).map_err(|error| wrong(check, error.to_string()))
+) -> Result<Replay<&'a [u8]>, CheckError> {
+    Replay::open(bundle, bytes).map_err(|error| wrong(check, error.to_string()))
 }
 
 fn wrong(check: &Check, problem: String) -> CheckError {
@@ -283,59 +279,102 @@ fn replay(
     counting: &mut Counting,
 ) -> Result<(Vec<ExpectedFinding>, u64), CheckError> {
     let bytes = file(check, &check.input, files)?;
-    let mut sequencer = Sequencer::default();
+    let mut replay = opened(bundle, check, &bytes)?;
     let mut findings = Vec::new();
-    let mut readings = 0;
-    for row in opened(bundle, check, &bytes)? {
-        let row = row.map_err(|error| wrong(check, error.to_string()))?;
-        let reading = sequencer.accept(row).ok_or_else(|| wrong(check, TOO_MANY.into()))?;
-        readings += 1;
-        for outcome in pipeline.push(&reading) {
+    while let Some(outcomes) = replay.push(pipeline) {
+        for outcome in outcomes.map_err(|error| wrong(check, error.to_string()))? {
             counting.frame(outcome.elapsed);
             findings.extend(answered(check, outcome)?);
         }
     }
-    for outcome in pipeline.finish() {
-        // A recording may end in the middle of a window.
-        if !matches!(&outcome.result, Err(error) if error.reason() == "incomplete") {
-            counting.frame(outcome.elapsed);
-            findings.extend(answered(check, outcome)?);
-        }
+    for outcome in finish(pipeline) {
+        counting.frame(outcome.elapsed);
+        findings.extend(answered(check, outcome)?);
     }
-    Ok((findings, readings))
+    Ok((findings, replay.readings()))
 }
 
 fn answered(check: &Check, outcome: FrameOutcome) -> Result<Vec<ExpectedFinding>, CheckError> {
-    let FrameOutcome { key, frame, result, .. } = outcome;
-    let parts = result.map_err(|error| CheckError::Frame {
+    let (key, frame) = (outcome.key.clone(), outcome.frame);
+    ExpectedFinding::of(outcome).map_err(|error| CheckError::Frame {
         check: check.name.clone(),
-        key: key.clone(),
+        key,
         frame,
         problem: error.to_string(),
         late: LATE.contains(&error.reason()),
-    })?;
-    let finding = |(part, found): (usize, crate::pipeline::Part)| ExpectedFinding {
-        key: key.clone(),
-        frame,
-        part: part as u64,
-        outputs: found.outputs,
-    };
-    Ok(parts.into_iter().enumerate().map(finding).collect())
+    })
+}
+
+impl ExpectedFinding {
+    /// The findings of a frame, as a check would expect them.
+    ///
+    /// # Errors
+    /// Why the frame has no answer.
+    pub fn of(outcome: FrameOutcome) -> Result<Vec<ExpectedFinding>, FrameError> {
+        let FrameOutcome { key, frame, result, .. } = outcome;
+        let finding = |(part, found): (usize, Part)| ExpectedFinding {
+            key: key.clone(),
+            frame,
+            part: part as u64,
+            outputs: found.outputs,
+        };
+        Ok(result?.into_iter().enumerate().map(finding).collect())
+    }
+
+    /// Reads expected answers: a finding a line.
+    ///
+    /// # Errors
+    /// The first line that is none, by number.
+    pub fn read(text: &str) -> Result<Vec<ExpectedFinding>, String> {
+        let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+        let finding = |(number, line): (usize, &str)| {
+            written(line).map_err(|error| format!("line {}: {error}", number + 1))
+        };
+        lines.map(finding).collect()
+    }
+
+    /// The line that says it.
+    pub fn line(&self) -> String {
+        let line = serde_json::to_string(self);
+        line.expect("a finding has string keys and finite numbers") + "\n"
+    }
+}
+
+/// An [`ExpectedFinding`] whose numbers are still the texts that they are in the file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written<'a> {
+    #[serde(default)]
+    key: String,
+    frame: u64,
+    #[serde(default)]
+    part: u64,
+    #[serde(borrow)]
+    outputs: BTreeMap<String, &'a RawValue>,
+}
+
+fn written(line: &str) -> serde_json::Result<ExpectedFinding> {
+    let Written { key, frame, part, outputs } = serde_json::from_str(line)?;
+    let outputs = outputs.into_iter().map(|(name, text)| Ok((name, exactly(text)?)));
+    Ok(ExpectedFinding { key, frame, part, outputs: outputs.collect::<serde_json::Result<_>>()? })
+}
+
+/// The value that a text says. serde_json reads some numbers as a neighbour of the nearest that there is,
+/// and an answer that was recorded would not be the same any more.
+fn exactly(text: &RawValue) -> serde_json::Result<Value> {
+    Ok(match serde_json::from_str(text.get())? {
+        Value::Number(close) => Value::Number(text.get().parse().unwrap_or(close)),
+        other => other,
+    })
 }
 
 fn expected(check: &Check, files: &dyn Files) -> Result<Vec<ExpectedFinding>, CheckError> {
     let bytes = file(check, &check.expected, files)?;
-    let text = String::from_utf8_lossy(&bytes);
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    lines
-        .map(|(number, line)| {
-            serde_json::from_str(line).map_err(|error| CheckError::Format {
-                check: check.name.clone(),
-                file: check.expected.clone(),
-                problem: format!("line {}: {error}", number + 1),
-            })
-        })
-        .collect()
+    ExpectedFinding::read(&String::from_utf8_lossy(&bytes)).map_err(|problem| CheckError::Format {
+        check: check.name.clone(),
+        file: check.expected.clone(),
+        problem,
+    })
 }
 
 fn file(check: &Check, path: &str, files: &dyn Files) -> Result<Vec<u8>, CheckError> {
@@ -438,6 +477,21 @@ mod tests {
             let error = answered(&check(), outcome).unwrap_err();
             assert_eq!(error.is_late(), is_late, "{error}");
         }
+    }
+
+    #[test]
+    fn what_is_recorded_is_read_bit_for_bit() {
+        let numbers = (1..2000).map(|at| Value::Number(f64::from((at as f32).sqrt() / 7.0)));
+        let others = [Value::Bool(true), Value::Integer(i64::MIN), Value::Number(-3.0)];
+        let outputs = numbers.chain(others).zip(0..).map(|(value, at)| (format!("y{at}"), value));
+        let finding =
+            ExpectedFinding { key: "ö\n".into(), frame: 7, part: 2, outputs: outputs.collect() };
+        let read = ExpectedFinding::read(&format!("\n{}", finding.line())).unwrap();
+        assert_eq!(read, [finding]);
+        let said = |text: &str| ExpectedFinding::read(text).unwrap_err();
+        assert!(said("\n{\"frame\": 1}").starts_with("line 2: missing field `outputs`"));
+        assert!(said("{\"frame\": 1, \"outputs\": {\"y\": \"x\"}}").starts_with("line 1: "));
+        assert!(said("{\"frame\": 1, \"outputs\": {}, \"x\": 1}").contains("unknown field `x`"));
     }
 
     fn check() -> Check {

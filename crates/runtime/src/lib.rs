@@ -1,6 +1,7 @@
 //! Runs a bundle: `Reading -> Frame -> Prediction -> Finding`, the same on a device, at the desk
 //! and in tests. Reads files and the time a frame takes; knows no network.
 
+mod agreement;
 mod check;
 mod choose;
 mod cost;
@@ -9,6 +10,7 @@ mod files;
 mod pipeline;
 mod plugin;
 mod recording;
+mod replay;
 mod tensor;
 
 pub use self::engine::{
@@ -16,6 +18,7 @@ pub use self::engine::{
     Objection, OnnxModel, Onnxruntime, Operator, Reason, Refusal, SharedLibrary, Unfit, fit,
     in_engine_thread, unfit,
 };
+pub use agreement::{Agreed, Agreement, Difference, Disagreement};
 pub use check::{
     CheckError, CheckOutcome, CheckReport, ExpectedFinding, record, run_checks,
     run_checks_patiently,
@@ -31,7 +34,7 @@ pub use plugin::{
     CompiledPlugin, Instance, PluginCache, PluginError, Sandbox, SandboxError, SandboxLimits,
 };
 pub use recording::{
-    KEY_BYTES_MAX, KEYS_MAX, RecordedRow, Recording, RecordingError, RowError, Sequencer, columns,
-    parse_time,
+    KEYS_MAX, RecordedRow, Recording, RecordingError, RowError, Sequencer, columns, parse_time,
 };
+pub use replay::{Replay, finish};
 pub use tensor::{BytesError, Data, ELEMENTS_MAX, Element, Port, PortError, Tensor};

@@ -1,10 +1,13 @@
-//! Recorded input: CSV rows into readings of a port. At the desk, on the device and in tests.
+//! Recorded input: rows of a CSV file, or JSON objects a line each, into readings of a port. At the
+//! desk, on the device and in tests.
 
 mod line;
+mod object;
 
 use crate::pipeline::Reading;
 use line::{Columns, LINE_BYTES_MAX, LineError, Lines};
 use lineside_bundle::Port;
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use time::OffsetDateTime;
@@ -63,16 +66,30 @@ pub struct RecordedRow {
     pub values: Vec<f64>,
 }
 
-/// The columns of a recording, by its first line.
+/// The columns of a recording, by its first line: those that it names, or the members of an object.
 ///
 /// # Errors
 /// [`RecordingError::Header`].
 pub fn columns(source: impl Read) -> Result<BTreeSet<String>, RecordingError> {
-    let columns = first_line(&mut Lines::new(source))?;
-    Ok(columns.iter().map(str::to_owned).collect())
+    let mut lines = Lines::new(source);
+    Ok(match first_line(&mut lines)? {
+        First::Names(columns) => columns.iter().map(str::to_owned).collect(),
+        First::Object => match serde_json::from_slice(lines.bytes()) {
+            Ok(Value::Object(object)) => object.into_iter().map(|(name, _)| name).collect(),
+            _ => return Err(RecordingError::Header("it is no JSON object".into())),
+        },
+    })
 }
 
-fn first_line<R: Read>(lines: &mut Lines<R>) -> Result<Columns, RecordingError> {
+/// What the first line of a recording is.
+enum First {
+    /// The names of its columns.
+    Names(Box<Columns>),
+    /// Its first row already.
+    Object,
+}
+
+fn first_line<R: Read>(lines: &mut Lines<R>) -> Result<First, RecordingError> {
     let header = RecordingError::Header;
     match lines.advance() {
         Ok(true) => {}
@@ -80,20 +97,34 @@ fn first_line<R: Read>(lines: &mut Lines<R>) -> Result<Columns, RecordingError> 
         Err(LineError::Io(error)) => return Err(header(error.to_string())),
         Err(LineError::Long) => return Err(header(too_long())),
     }
+    // No column is called so.
+    if lines.bytes().first() == Some(&b'{') {
+        return Ok(First::Object);
+    }
     let mut columns = Columns::new();
     columns.split(lines.bytes()).map_err(header)?;
-    Ok(columns)
+    Ok(First::Names(Box::new(columns)))
 }
 
-/// Rows of a CSV file, one a line, one at a time.
+/// Rows of a recording, one a line, one at a time.
 pub struct Recording<R> {
     lines: Lines<R>,
-    columns: Columns,
-    key: Option<(String, usize)>,
-    time: Option<(String, usize)>,
-    fields: Vec<(String, usize)>,
+    form: Form,
     period_ns: f64,
     read: u64,
+}
+
+/// How rows are written.
+enum Form {
+    /// The columns of a line, and where each of the port's is.
+    Csv {
+        columns: Box<Columns>,
+        key: Option<(String, usize)>,
+        time: Option<(String, usize)>,
+        fields: Vec<(String, usize)>,
+    },
+    /// An object with a member for each. The first line is one already, and may not be read yet.
+    Json { port: Port, is_first: bool },
 }
 
 impl<R: Read> Recording<R> {
@@ -103,7 +134,14 @@ impl<R: Read> Recording<R> {
     /// [`RecordingError`], naming the column.
     pub fn open(port: &Port, source: R) -> Result<Recording<R>, RecordingError> {
         let mut lines = Lines::new(source);
-        let columns = first_line(&mut lines)?;
+        let period_ns = port.rate_hz.map_or(0.0, |rate| 1e9 / rate);
+        let columns = match first_line(&mut lines)? {
+            First::Names(columns) => columns,
+            First::Object => {
+                let form = Form::Json { port: port.clone(), is_first: true };
+                return Ok(Recording { lines, form, period_ns, read: 0 });
+            }
+        };
         let column = |name: &String| {
             let at = columns.iter().position(|column| column == name);
             at.map(|at| (name.clone(), at)).ok_or_else(|| RecordingError::Column {
@@ -111,26 +149,34 @@ impl<R: Read> Recording<R> {
                 found: columns.iter().take(50).map(str::to_owned).collect(),
             })
         };
-        Ok(Recording {
+        let form = Form::Csv {
             key: port.key.as_ref().map(column).transpose()?,
             time: port.time.as_ref().map(column).transpose()?,
             fields: port.fields.iter().map(|f| column(&f.name)).collect::<Result<_, _>>()?,
-            period_ns: port.rate_hz.map_or(0.0, |rate| 1e9 / rate),
-            read: 0,
-            lines,
             columns,
-        })
+        };
+        Ok(Recording { lines, form, period_ns, read: 0 })
     }
 
     fn row(&mut self) -> Result<RecordedRow, RowError> {
         let line = self.lines.number();
         let fail = |reason, problem| Err(RowError { line, reason, problem });
-        if let Err(problem) = self.columns.split(self.lines.bytes()) {
+        let by_rate_ns = (self.read as f64 * self.period_ns) as i64;
+        let (columns, key, time, fields) = match &mut self.form {
+            Form::Csv { columns, key, time, fields } => (columns, key, time, fields),
+            Form::Json { port, .. } => {
+                return match serde_json::from_slice(self.lines.bytes()) {
+                    Ok(object) => RecordedRow::of_json(port, &object, line, by_rate_ns),
+                    Err(error) => fail("malformed", format!("it is no JSON: {error}")),
+                };
+            }
+        };
+        if let Err(problem) = columns.split(self.lines.bytes()) {
             return fail("malformed", problem);
         }
-        let text = |(_, at): &(String, usize)| self.columns.get(*at);
-        let mut values = Vec::with_capacity(self.fields.len());
-        for field in &self.fields {
+        let text = |(_, at): &(String, usize)| columns.get(*at);
+        let mut values = Vec::with_capacity(fields.len());
+        for field in fields.iter() {
             let name = &field.0;
             match text(field) {
                 None | Some("") => return fail("missing", format!("column {name} is empty")),
@@ -146,15 +192,15 @@ impl<R: Read> Recording<R> {
                 },
             }
         }
-        let key = match &self.key {
+        let key = match key {
             None => String::new(),
             Some(column) => match text(column) {
                 Some(key) if !key.is_empty() && key.len() <= KEY_BYTES_MAX => key.to_owned(),
                 _ => return fail("key", format!("column {} names no stream", column.0)),
             },
         };
-        let time_unix_ns = match &self.time {
-            None => (self.read as f64 * self.period_ns) as i64,
+        let time_unix_ns = match time {
+            None => by_rate_ns,
             Some(column) => match text(column).and_then(parse_time) {
                 Some(time) => time,
                 None => return fail("time", format!("column {} is no RFC 3339 time", column.0)),
@@ -168,7 +214,11 @@ impl<R: Read> Iterator for Recording<R> {
     type Item = Result<RecordedRow, RowError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let advanced = self.lines.advance();
+        let is_read = match &mut self.form {
+            Form::Json { is_first, .. } => std::mem::take(is_first),
+            Form::Csv { .. } => false,
+        };
+        let advanced = if is_read { Ok(true) } else { self.lines.advance() };
         let failed = |line, reason, problem| Some(Err(RowError { line, reason, problem }));
         let row = match advanced {
             Ok(false) => return None,
@@ -265,6 +315,38 @@ mod tests {
                 "A 1390007400 [3.0, 4.0]",
             ]
         );
+    }
+
+    #[test]
+    fn objects_a_line_are_rows_and_a_bad_one_costs_no_other() {
+        let text = "{\"time\":\"2014-01-18T00:00Z\",\"turbine\":\"A\",\"wind\":1,\"power\":2.5,\"x\":[]}\n\
+            \n{\"turbine\":7,\"time\":\"2014-01-18T00:10Z\",\"wind\":\"NaN\",\"power\":2}\n\
+            {\"turbine\":7}\nnothing\n[]\n\
+            {\"power\":4,\"turbine\":7,\"time\":\"2014-01-18T00:20Z\",\"wind\":3}";
+        let said: Vec<String> = rows(text)
+            .into_iter()
+            .map(|row| match row {
+                Ok(row) => format!("line {}: {} {:?}", row.line, row.key, row.values),
+                Err(error) => format!("{error} ({})", error.reason),
+            })
+            .collect();
+        assert_eq!(
+            said,
+            [
+                "line 1: A [1.0, 2.5]",
+                "line 3: field wind: NaN is not finite (not_finite)",
+                "line 4: there is no field wind, only [\"turbine\"] (missing)",
+                "line 5: it is no JSON: expected ident at line 1 column 2 (malformed)",
+                "line 6: [] is no object (malformed)",
+                "line 7: 7 [3.0, 4.0]",
+            ]
+        );
+        let names = columns(text.as_bytes()).unwrap();
+        assert_eq!(
+            names.into_iter().collect::<Vec<_>>(),
+            ["power", "time", "turbine", "wind", "x"]
+        );
+        assert!(columns("{".as_bytes()).is_err());
     }
 
     #[test]

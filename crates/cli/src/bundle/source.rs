@@ -12,11 +12,22 @@ use toml::{Table, Value};
 /// Files that belong to every bundle that has them.
 const ALWAYS: [&str; 3] = ["card.md", "ORIGIN.md", "profile.json"];
 
+/// What becomes of the answers that a bundle's checks expect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answers {
+    /// They lie in the folder.
+    Needed,
+    /// The bundle's own are taken.
+    Recorded,
+    /// Nobody will compare anything with them: there are none in what is built.
+    Unneeded,
+}
+
 /// Builds the bundle in `folder`, with `set` (`key.path=value`) changed in its `bundle.toml`.
 ///
 /// # Errors
 /// By file, key, stage or check.
-pub fn build(folder: &Path, set: &[String], record_checks: bool) -> anyhow::Result<BuiltBundle> {
+pub fn build(folder: &Path, set: &[String], answers: Answers) -> anyhow::Result<BuiltBundle> {
     let path = folder.join("bundle.toml");
     let name = path.display();
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {name}"))?;
@@ -40,10 +51,11 @@ pub fn build(folder: &Path, set: &[String], record_checks: bool) -> anyhow::Resu
             files.insert(plugin_path(plugin), workspace_plugin(folder, plugin)?);
         }
     }
-    let recorded: Vec<&str> =
-        bundle.checks.iter().filter(|_| record_checks).map(|check| &*check.expected).collect();
+    let is_left_out = answers != Answers::Needed;
+    let left_out: Vec<&str> =
+        bundle.checks.iter().filter(|_| is_left_out).map(|check| &*check.expected).collect();
     for path in bundle.paths() {
-        if recorded.contains(&path) {
+        if left_out.contains(&path) {
             files.insert(path.to_owned(), Vec::new());
         } else if is_path(&bundle, path) {
             let bytes = read(folder, path);
@@ -65,7 +77,7 @@ pub fn build(folder: &Path, set: &[String], record_checks: bool) -> anyhow::Resu
     let used = used_operators(&bundle, &files)?;
     let built = build_with_operators(bundle.clone(), files.clone(), used.clone())?;
     check_fit(&built.manifest, &MemoryFiles(&built))?;
-    if !record_checks {
+    if answers != Answers::Recorded {
         return Ok(built);
     }
     files.extend(recorded_checks(&built)?);

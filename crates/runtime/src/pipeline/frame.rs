@@ -3,6 +3,7 @@
 use crate::tensor::{Data, Tensor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 /// One reading of a port that a source has accepted and numbered.
@@ -64,6 +65,16 @@ impl Value {
                 data.number(0).map(Value::Number)
             }
             Data::Bytes(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Bool(value) => value.fmt(f),
+            Value::Integer(value) => value.fmt(f),
+            Value::Number(value) => value.fmt(f),
         }
     }
 }
