@@ -2,10 +2,13 @@
 
     desk.py types FOLDER                        a model of one Identity for each type, and arrays for it
     desk.py strange FOLDER                      models that are broken or hostile
+    desk.py exported FOLDER                     a recording, models as exporters write them, and their answers
     desk.py inputs MODEL IN.npz [NAME=1,2,3]    arrays for a model, of these shapes where they are free
     desk.py compare MODEL IN.npz OUT.npz        whether onnxruntime gives the same
 """
 
+import csv
+import json
 import sys
 from pathlib import Path
 
@@ -56,7 +59,8 @@ def strange(folder):
         helper.make_node("ReduceSum", ["zeros"], ["sum"], keepdims=0),
         helper.make_node("Add", ["x", "sum"], ["y"]),
     ]
-    save(folder / "giant.onnx", giant, [x], [y], initializer=[integers("shape", [1 << 33])])
+    save(folder / "giant.onnx", giant, [x], [y], initializer=[integers("shape", [1 << 20, 1 << 20])])
+    numpy.savez(folder / "one.npz", x=numpy.ones(1, "float32"))
     truth = helper.make_tensor("go", TensorProto.BOOL, [], [True])
     state = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("h", "g")]
     count = helper.make_tensor_value_info("i", TensorProto.INT64, [])
@@ -81,6 +85,87 @@ def strange(folder):
     weight.external_data.add(key="location", value="/etc/passwd")
     node = helper.make_node("Identity", ["x"], ["y"])
     save(folder / "elsewhere.onnx", [node], [x], [y], initializer=[weight])
+
+
+# Readings of a window that the convolution is asked with: what its file leaves free.
+STEPS = 32
+
+
+def exported(folder):
+    generator = numpy.random.default_rng(7)
+    readings = numpy.round(generator.normal(5, 2, (400, 3)), 3)
+    stops = generator.integers(0, 9, 400)
+    with open(folder / "pumps.csv", "w", newline="") as out:
+        rows = csv.writer(out)
+        rows.writerow(["time", "pump", "flow", "pressure", "heat", "stops"])
+        for at, (row, count) in enumerate(zip(readings, stops)):
+            time = f"2026-01-01T{at // 60:02}:{at % 60:02}:00Z"
+            rows.writerow([time, "ab"[at % 2], *row, count])
+
+    def declared(name, kind, shape):
+        return helper.make_tensor_value_info(name, number(kind), shape)
+
+    def weight(name, shape, kind="float32"):
+        return onnx.numpy_helper.from_array(generator.normal(0, 0.5, shape).astype(kind), name)
+
+    def said(name, model, outputs, frames):
+        """Answers of each frame: key, number, and what the model is given."""
+        session = onnxruntime.InferenceSession(folder / f"{model}.onnx")
+        with open(folder / f"{name}.jsonl", "w") as out:
+            for key, frame, given in frames:
+                answers = numpy.concatenate([it.ravel() for it in session.run(None, given)])
+                outputs_told = dict(zip(outputs, answers.tolist()))
+                line = {"key": key, "frame": frame, "outputs": outputs_told}
+                out.write(json.dumps(line) + "\n")
+
+    # As torch.onnx.export writes a convolution over time: [batch, channels, time].
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], kernel_shape=[5]),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("GlobalAveragePool", ["r"], ["p"]),
+        helper.make_node("Flatten", ["p"], ["f"]),
+        helper.make_node("Gemm", ["f", "v"], ["g"]),
+        helper.make_node("Softmax", ["g"], ["probabilities"]),
+    ]
+    shape = ["batch", 3, "time"]
+    save(folder / "convolution.onnx", nodes, [declared("x", "float32", shape)],
+         [declared("probabilities", "float32", ["batch", 2])],
+         initializer=[weight("w", [4, 3, 5]), weight("v", [4, 2])])
+    windows = []
+    for key in (0, 1):
+        of_key = readings[key::2].astype("float32")
+        for frame in range(len(of_key) // STEPS):
+            window = of_key[frame * STEPS : (frame + 1) * STEPS]
+            windows.append(("ab"[key], frame, {"x": window.T[None]}))
+    outputs = ["probabilities_0", "probabilities_1"]
+    said("convolution", "convolution", outputs, windows)
+
+    # As skl2onnx writes a linear regression on doubles.
+    nodes = [
+        helper.make_node("MatMul", ["X", "coefficients"], ["product"]),
+        helper.make_node("Add", ["product", "intercept"], ["variable"]),
+    ]
+    save(folder / "doubles.onnx", nodes, [declared("X", "float64", ["N", 3])],
+         [declared("variable", "float64", ["N", 1])],
+         initializer=[weight("coefficients", [3, 1], "float64"), weight("intercept", [1], "float64")])
+    rows = readings.astype("float32").astype("float64")
+    frames = [("ab"[at % 2], at // 2, {"X": row[None]}) for at, row in enumerate(rows)]
+    said("doubles", "doubles", ["variable"], frames)
+
+    # As skl2onnx writes a pipeline over a data frame: an input for each column.
+    nodes = [
+        helper.make_node("Cast", ["stops"], ["s"], to=TensorProto.FLOAT),
+        helper.make_node("Concat", ["flow", "s"], ["both"], axis=1),
+        helper.make_node("MatMul", ["both", "coefficients"], ["variable"]),
+    ]
+    save(folder / "frame.onnx", nodes,
+         [declared("flow", "float32", ["N", 1]), declared("stops", "int64", ["N", 1])],
+         [declared("variable", "float32", ["N", 1])], initializer=[weight("coefficients", [2, 1])])
+    frames = [
+        ("ab"[at % 2], at // 2, {"flow": flow[None, None], "stops": count[None, None]})
+        for at, (flow, count) in enumerate(zip(readings[:, 0].astype("float32"), stops))
+    ]
+    said("frame", "frame", ["variable"], frames)
 
 
 def inputs(model, path, *shapes):
@@ -120,6 +205,6 @@ def compare(model, given, got):
 
 if __name__ == "__main__":
     command, *words = sys.argv[1:]
-    if command in ("types", "strange"):
+    if command in ("types", "strange", "exported"):
         words = [Path(words[0])]
     globals()[command](*words)

@@ -383,6 +383,8 @@ lineside-agent() {
 const AFTER: &str = r#"
 until lineside device show mill-1 > shown && grep -q '  active     turbine/1' shown; do sleep 0.2; done
 until [ -s mill-1/findings.jsonl ]; do sleep 0.2; done
+until lineside device show mill-2 > shown && grep -q '  active     mill/1' shown; do sleep 0.2; done
+until [ -s mill-2/findings.jsonl ]; do sleep 0.2; done
 kill $(jobs -p)
 wait
 echo 'all of it was run'

@@ -1,6 +1,7 @@
 //! `lineside bundle`: build, check and show.
 
 mod layout;
+mod new;
 mod run;
 mod snap;
 mod source;
@@ -40,6 +41,12 @@ pub enum BundleCommand {
         #[command(flatten)]
         snap: SnapArguments,
     },
+    /// Start a bundle from a model: a folder with a bundle.toml that loads, and a check made of a CSV file.
+    ///
+    /// Ports, windows and outputs are guessed from the model's inputs and outputs and from the columns of the
+    /// file. Each guess is told in a comment of bundle.toml, and is yours to change.
+    #[command(after_help = new::EXAMPLES)]
+    New(new::New),
     /// Run a recording through a bundle as a device would: agreement, latency, and what disagreed.
     #[command(after_help = run::EXAMPLES)]
     Run(run::Run),
@@ -69,6 +76,7 @@ pub fn run(command: BundleCommand, output: &Output) -> anyhow::Result<()> {
             };
             write(&bundle, &file, output)
         }
+        BundleCommand::New(new) => new::run(&new, output),
         BundleCommand::Run(run) => run::run(&run, output),
         BundleCommand::Check { bundle } => check(&bundle, output),
         BundleCommand::Show { bundle } => show(&bundle, output),

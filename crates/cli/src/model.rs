@@ -3,10 +3,10 @@
 mod advice;
 mod arrays;
 mod confined;
-mod facts;
-mod inspect;
+pub mod facts;
+pub mod inspect;
 mod npy;
-mod probe;
+pub mod probe;
 mod run;
 
 use crate::output::Output;

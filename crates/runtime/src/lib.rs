@@ -34,7 +34,8 @@ pub use plugin::{
     CompiledPlugin, Instance, PluginCache, PluginError, Sandbox, SandboxError, SandboxLimits,
 };
 pub use recording::{
-    KEYS_MAX, RecordedRow, Recording, RecordingError, RowError, Sequencer, columns, parse_time,
+    KEYS_MAX, RecordedRow, Recording, RecordingError, RowError, Sequencer, Table, columns,
+    parse_time,
 };
 pub use replay::{Replay, finish};
 pub use tensor::{BytesError, Data, ELEMENTS_MAX, Element, Port, PortError, Tensor};

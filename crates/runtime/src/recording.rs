@@ -3,6 +3,9 @@
 
 mod line;
 mod object;
+mod table;
+
+pub use table::Table;
 
 use crate::pipeline::Reading;
 use line::{Columns, LINE_BYTES_MAX, LineError, Lines};
