@@ -8,6 +8,7 @@ mod model;
 mod nodes;
 mod onnxruntime;
 mod operator;
+mod order;
 #[cfg(target_pointer_width = "64")]
 mod rten;
 mod shapes;

@@ -2,6 +2,7 @@
 
 use super::error::EngineError;
 use super::operator::Operator;
+use super::order::check_order;
 use crate::tensor::Element;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -172,6 +173,7 @@ struct Used {
 impl Used {
     // The depth is bounded by whoever decodes: prost takes messages a hundred deep.
     fn graph(&mut self, graph: &GraphProto) -> Result<(), EngineError> {
+        check_order(graph)?;
         graph.initializer.iter().try_for_each(|tensor| self.tensor(tensor))?;
         graph.sparse_initializer.iter().try_for_each(|sparse| self.sparse(sparse))?;
         graph.node.iter().try_for_each(|node| self.node(node))
@@ -180,6 +182,9 @@ impl Used {
     fn node(&mut self, node: &NodeProto) -> Result<(), EngineError> {
         *self.operators.entry(Operator::new(&node.domain, &node.op_type)).or_default() += 1;
         for attribute in &node.attribute {
+            // Trees and linear models have no tensors: what they have learned lies in such lists.
+            self.parameters += attribute.floats.len() as u64;
+            self.parameter_bytes += 4 * attribute.floats.len() as u64;
             let mut tensors = attribute.t.iter().chain(&attribute.tensors);
             tensors.try_for_each(|tensor| self.tensor(tensor))?;
             let mut sparse = attribute.sparse_tensor.iter().chain(&attribute.sparse_tensors);
@@ -300,6 +305,14 @@ pub(super) mod tests {
         assert_eq!((facts.parameters, facts.parameter_bytes), (6, 24));
         let silent = field(11, &field(1, b"q"));
         assert_eq!(forms(&self::facts(&silent).inputs), ["q no tensor of any shape"]);
+    }
+
+    #[test]
+    fn what_a_classical_model_has_learned_counts_although_it_lies_in_lists() {
+        let list = [field(1, b"coefficients"), field(7, &[0; 12])].concat();
+        let linear = node("LinearRegressor", "ai.onnx.ml", (&["x"], &["y"]));
+        let facts = facts(&field(1, &[linear, field(5, &list)].concat()));
+        assert_eq!((facts.parameters, facts.parameter_bytes), (3, 12));
     }
 
     #[test]

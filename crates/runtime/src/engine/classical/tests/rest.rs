@@ -139,5 +139,5 @@ fn what_neither_engine_has_or_can_take_is_refused() {
     refused(&file(&twice, &[], &["y"]), "two values are called a");
     // A circle is no order.
     let circle: [Step<'_>; 2] = [("Abs", "", &["b"], &["a"]), ("Neg", "", &["a"], &["b"])];
-    refused(&file(&circle, &[], &["b"]), "Abs: nothing before it gives b");
+    refused(&file(&circle, &[], &["b"]), "its nodes go in a circle");
 }
