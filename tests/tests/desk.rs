@@ -159,6 +159,7 @@ fn models_that_are_broken_or_hostile_break_nothing() {
     std::fs::write(path("text.onnx"), "no model at all").unwrap();
     std::fs::write(path("empty.onnx"), "").unwrap();
     for (name, words) in [
+        ("circle.onnx", "its nodes go in a circle, and \"a\" comes of it"),
         ("elsewhere.onnx", "tensor \"w\" lies in another file"),
         ("text.onnx", "it is no ONNX model"),
         ("empty.onnx", "it is no ONNX model"),
@@ -167,6 +168,45 @@ fn models_that_are_broken_or_hostile_break_nothing() {
     ] {
         let said = refused(&["model", "inspect", text(&path(name))]);
         assert!(said.contains(words) && !said.contains('\n'), "{name}: {said}");
+    }
+}
+
+#[test]
+fn a_hostile_model_ends_with_an_error_wherever_it_is_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    desk(&["strange", text(folder.path())]);
+    let description = |model: &str| {
+        format!(
+            "format = 1\nname = \"strange\"\nversion = \"1\"\n\
+             inputs.row = {{ rate_hz = 1.0, fields = [{{ name = \"x\" }}] }}\n\
+             stages.window = {{ kind = \"window\", input = \"row\", rows = 1, stride = 1 }}\n\
+             stages.judge = {{ kind = \"model\", file = \"{model}\", inputs = {{ x = \"window\" }} }}\n\
+             outputs.y.from = \"judge.y\"\n"
+        )
+    };
+    std::fs::write(path("x.csv"), "x\n1\n").unwrap();
+    let here = folder.path();
+    for (model, words) in [
+        ("giant.onnx", ""),
+        ("endless.onnx", "takes longer than 2 s: --seconds allows more"),
+        ("circle.onnx", "its nodes go in a circle"),
+        ("elsewhere.onnx", "tensor \"w\" lies in another file"),
+    ] {
+        std::fs::write(path("bundle.toml"), description(model)).unwrap();
+        let (file, given, out) = (path(model), path("one.npz"), path("out.npz"));
+        let run = ["model", "run", text(&file), "--input", text(&given)];
+        let run = [&run[..], &["-o", text(&out), "--seconds", "2"]].concat();
+        let csv = path("x.csv");
+        let bundle = ["bundle", "run", text(here), "--input", text(&csv), "--seconds", "2"];
+        for words_typed in [&run[..], &bundle] {
+            let said = refused(words_typed);
+            assert!(!said.is_empty() && said.contains(words), "{words_typed:?}: {said}");
+            let output = lineside(&[&["--json"], words_typed].concat());
+            let error: Value = serde_json::from_slice(&output.stdout).unwrap();
+            assert!(error["error"].is_string(), "{error}");
+        }
+        assert!(!out.exists());
     }
 }
 

@@ -6,6 +6,7 @@ mod run;
 mod snap;
 mod source;
 
+use crate::confined::Watch;
 use crate::engines::options;
 use crate::new_files::replace_with;
 use crate::output::Output;
@@ -68,6 +69,7 @@ pub fn run(command: BundleCommand, output: &Output) -> anyhow::Result<()> {
             let bundle = {
                 let _working = output.working(format!("building {}", folder.display()));
                 let answers = if record_checks { Answers::Recorded } else { Answers::Needed };
+                let _watch = Watch::over_checks(&folder.display().to_string(), output);
                 source::build(&folder, &set, answers)?
             };
             let bundle = match snap.of(record_checks)? {
@@ -118,6 +120,7 @@ pub fn checked(path: &Path, output: &Output) -> anyhow::Result<(BuiltBundle, Che
     let bundle = open(path, output)?;
     let id = bundle.release_id();
     let _working = output.working(format!("replaying the checks of {id}"));
+    let _watch = Watch::over_checks(&id.to_string(), output);
     let report = run_checks(&bundle.manifest, &MemoryFiles(&bundle), &options())
         .with_context(|| format!("{id} does not pass"))?;
     Ok((bundle, report))

@@ -3,6 +3,7 @@
 mod ask;
 mod assign;
 mod bundle;
+mod confined;
 mod connection;
 mod device;
 mod engines;
@@ -69,6 +70,14 @@ enum Command {
     Device(device::DeviceCommand),
 }
 
+impl Command {
+    /// Whether it may load models, which may be anybody's.
+    fn loads_models(&self) -> bool {
+        use model::ModelCommand::Run;
+        matches!(self, Command::Bundle(_) | Command::Release(_) | Command::Model(Run(_)))
+    }
+}
+
 /// What is wrong with a command line, as all other errors are told.
 fn in_a_line(rendered: &str) -> String {
     let paragraphs = rendered.split("\n\n").map(|paragraph| {
@@ -96,6 +105,11 @@ fn main() -> ExitCode {
         std::process::exit(error.exit_code())
     });
     let output = Output { json: arguments.json };
+    if arguments.command.loads_models()
+        && let Some(code) = confined::apart(&output)
+    {
+        return code;
+    }
     let environment = connection::Environment::read();
     let connection = &arguments.connection.or_beside(std::path::Path::new(""), &environment);
     let done = match arguments.command {

@@ -2,7 +2,6 @@
 
 mod advice;
 mod arrays;
-mod confined;
 pub mod facts;
 pub mod inspect;
 mod npy;

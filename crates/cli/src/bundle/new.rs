@@ -5,6 +5,7 @@ mod plan;
 mod written;
 
 use super::source::{self, Answers};
+use crate::confined::Watch;
 use crate::engines::options;
 use crate::model::facts::Trial;
 use crate::model::inspect::{Inspect, Inspected};
@@ -97,6 +98,7 @@ pub fn run(new: &New, output: &Output) -> anyhow::Result<()> {
     let trial = ran(new, &inspected)?;
     let made = {
         let _working = output.working(format!("checking {folder}"));
+        let _watch = Watch::over_checks(&name, output);
         write(new, &name, &plan, trial, table.as_ref())?
     };
     let json = json!({ "folder": new.folder, "bundle": name, "guessed": made.guessed,

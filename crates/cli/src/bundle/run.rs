@@ -1,6 +1,7 @@
 //! `lineside bundle run`: a recording through the bundle's pipeline, the same as on a device.
 
 use super::{open_with, source::Answers};
+use crate::confined::{SECONDS, Watch};
 use crate::engines::options;
 use crate::new_files::replace;
 use crate::output::{Output, Told};
@@ -17,6 +18,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Read;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -63,6 +65,9 @@ pub struct Run {
     /// Write the answers as expected ones; beside the recording, ending in .jsonl, unless a file is named.
     #[arg(long, value_name = "FILE", num_args = 0..=1)]
     record: Option<Option<PathBuf>>,
+    /// How long loading the bundle, or one frame, may take, in seconds.
+    #[arg(long, value_name = "N", default_value_t = SECONDS)]
+    seconds: NonZeroU32,
 }
 
 /// What a recording came to.
@@ -184,12 +189,14 @@ fn replayed(
     let description = &bundle.manifest.bundle;
     let mut replay = Replay::open(description, source).with_context(|| name.to_string())?;
     let working = output.progress(format!("running {name}"), length);
+    let watch = Watch::over_answers(&bundle.release_id().to_string(), run.seconds, output);
     let mut seen = Seen::default();
     in_engine_thread(|| -> anyhow::Result<()> {
         let mut pipeline = Pipeline::load(&bundle.manifest, &MemoryFiles(bundle), options)
             .with_context(|| bundle.release_id().to_string())?;
         seen.engines = pipeline.engines();
         while let Some(outcomes) = replay.push(&mut pipeline) {
+            watch.again();
             match outcomes {
                 Err(error) if error.reason == RowError::IO => {
                     return Err(error).with_context(|| name.to_string());

@@ -2,6 +2,7 @@
 //! has to be sent to the devices that hold it, and what shows that they still answer alike.
 
 use super::{open, size, source};
+use crate::confined::Watch;
 use crate::engines::options;
 use crate::output::Output;
 use anyhow::{Context, bail};
@@ -144,12 +145,14 @@ impl Snap {
         }
         let recordings = self.recordings(&exact)?;
         let _working = output.working(format!("rounding {id} towards {}", old.release_id()));
+        let watch = Watch::over_checks(&id.to_string(), output);
         let before =
             answers(&exact, &recordings).with_context(|| format!("{id} before rounding"))?;
         let given = self.tolerance.map(|tolerance| [tolerance]);
         let tolerances = given.as_ref().map_or(&TOLERANCES[..], |given| given);
         let mut refused = None;
         for tolerance in tolerances {
+            watch.again();
             let share = lineside_delta::Tolerance::new(*tolerance)
                 .with_context(|| format!("--snap-tolerance {tolerance}: more than 0 is needed"))?;
             let models: Named = pairs

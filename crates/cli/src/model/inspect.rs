@@ -1,10 +1,10 @@
 //! `lineside model inspect`.
 
 use super::advice::{TARGETS, advice};
-use super::confined;
 use super::facts::{Facts, Tensor, Trial};
 use super::probe::Shape;
 use crate::bundle::size;
+use crate::confined::{self, SECONDS};
 use crate::output::Output;
 use anyhow::{Context, bail};
 use clap::Args;
@@ -23,9 +23,6 @@ Examples:
   lineside model inspect pump.onnx
   lineside model inspect speech.onnx --input one-chunk.npz    run on arrays of the right sizes
   lineside model inspect pump.onnx --json | jq .engines       {\"tract\": \"ok\", \"rten\": \"lacks ...\"}";
-
-/// How long an engine may take unless somebody says so, in seconds.
-const SECONDS: NonZeroU32 = NonZeroU32::new(60).expect("a minute is not nought");
 
 #[derive(Args)]
 pub struct Inspect {

@@ -1,8 +1,8 @@
 //! What `inspect` has a process of its own do: read a model, or load it into an engine and run it.
 
 use super::arrays;
-use super::confined::confine;
 use super::facts::{Facts, Tensor as Told, Trial};
+use crate::confined::{MODEL_BYTES_MAX, confine};
 use crate::engines::options;
 use crate::output::Output;
 use anyhow::{Context, bail};
@@ -71,7 +71,7 @@ impl fmt::Display for Shape {
 }
 
 pub fn run(probe: &Probe, output: &Output) -> anyhow::Result<()> {
-    confine()?;
+    confine(MODEL_BYTES_MAX)?;
     let before = memory("VmRSS:");
     let length = std::fs::metadata(&probe.file).context("cannot be read")?.len();
     if length > FILE_BYTES_MAX {

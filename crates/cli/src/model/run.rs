@@ -1,6 +1,7 @@
 //! `lineside model run`.
 
 use super::arrays;
+use crate::confined::{SECONDS, Watch};
 use crate::engines::options;
 use crate::output::Output;
 use anyhow::{Context, bail};
@@ -37,6 +38,9 @@ pub struct Run {
     /// Run it so many times, and tell how long that takes.
     #[arg(long, value_name = "N", default_value = "1")]
     repeat: NonZeroU32,
+    /// How long it may take to load, or to run once, in seconds.
+    #[arg(long, value_name = "N", default_value_t = SECONDS)]
+    seconds: NonZeroU32,
 }
 
 /// What a run came to.
@@ -64,7 +68,8 @@ pub fn run(run: &Run, output: &Output) -> anyhow::Result<()> {
     };
     let done = {
         let _working = output.working(format!("running {name}"));
-        in_engine_thread(|| first(&model, &engines, &arrays, run.repeat))
+        let watch = Watch::over_answers(&name.to_string(), run.seconds, output);
+        in_engine_thread(|| first(&model, &engines, &arrays, run.repeat, &watch))
             .with_context(|| name.to_string())?
     };
     arrays::write(&run.output, &done.outputs)?;
@@ -82,6 +87,7 @@ fn first(
     engines: &[&dyn Loader],
     arrays: &BTreeMap<String, Tensor>,
     repeat: NonZeroU32,
+    watch: &Watch,
 ) -> anyhow::Result<Done> {
     let shapes = arrays.iter().map(|(name, it)| (name.clone(), it.shape().to_vec())).collect();
     let ports = model.settle(&shapes)?;
@@ -92,7 +98,8 @@ fn first(
     let fitting = fitting.map_err(EngineError::Refused)?;
     let mut passed_over = Vec::new();
     for loader in fitting {
-        match timed(model, loader, &ports, &inputs, repeat) {
+        watch.again();
+        match timed(model, loader, &ports, &inputs, repeat, watch) {
             Ok((load, outputs, times)) => {
                 let engine = loader.name();
                 let names = model.facts().outputs.iter().map(|output| output.name.clone());
@@ -115,6 +122,7 @@ fn timed(
     ports: &[Port],
     inputs: &[&Tensor],
     repeat: NonZeroU32,
+    watch: &Watch,
 ) -> Result<Timed, EngineError> {
     let started = Instant::now();
     let mut engine: Box<dyn Engine> = loader.load(model, ports)?;
@@ -122,6 +130,7 @@ fn timed(
     let mut outputs = Vec::new();
     let mut times = Vec::new();
     for _ in 0..repeat.get() {
+        watch.again();
         let started = Instant::now();
         outputs = engine.run(inputs)?;
         times.push(started.elapsed());
