@@ -22,15 +22,15 @@ const FILE_BYTES_MAX: u64 = 1 << 16;
 #[derive(Args)]
 pub struct Connection {
     /// Where the server is [default: LINESIDE_SERVER, or http://127.0.0.1:8080].
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, help_heading = "The server", value_name = "URL")]
     server: Option<String>,
     /// The server's data folder, where it is on this machine: has its address and the token
     /// [default: lineside-data in this folder, if a server ran there].
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, help_heading = "The server", value_name = "DIR")]
     data: Option<PathBuf>,
     /// The file with the administrator's token, or with the one of a vendor or a site [default:
     /// LINESIDE_TOKEN].
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = "The server", value_name = "FILE")]
     token_file: Option<PathBuf>,
 }
 

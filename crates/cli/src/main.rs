@@ -29,7 +29,7 @@ use std::process::ExitCode;
 #[command(name = "lineside", version)]
 struct Arguments {
     /// Print JSON for programs instead of text for people.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Everywhere")]
     json: bool,
     #[command(flatten)]
     connection: Connection,
