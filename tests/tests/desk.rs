@@ -202,6 +202,7 @@ fn a_hostile_model_ends_with_an_error_wherever_it_is_loaded() {
         for words_typed in [&run[..], &bundle] {
             let said = refused(words_typed);
             assert!(!said.is_empty() && said.contains(words), "{words_typed:?}: {said}");
+            assert!(!said.contains("panicked"), "{said}");
             let output = lineside(&[&["--json"], words_typed].concat());
             let error: Value = serde_json::from_slice(&output.stdout).unwrap();
             assert!(error["error"].is_string(), "{error}");

@@ -4,6 +4,7 @@
 
 use crate::output::Output;
 use anyhow::{Context, anyhow, bail};
+use lineside_runtime::is_contained;
 use rustix::process::{
     Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit,
 };
@@ -113,6 +114,16 @@ fn ended(status: ExitStatus, most: u64, output: &Output) -> ExitCode {
         most >> 30
     ));
     ExitCode::FAILURE
+}
+
+/// Prints no panics of engines: what gave up over a model is told as an error, or another engine runs it.
+pub fn print_no_panics_of_engines() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !is_contained() {
+            print(panic);
+        }
+    }));
 }
 
 /// Half of the machine's memory, and never less than one model may have.

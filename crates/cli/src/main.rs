@@ -110,6 +110,7 @@ fn main() -> ExitCode {
     {
         return code;
     }
+    confined::print_no_panics_of_engines();
     let environment = connection::Environment::read();
     let connection = &arguments.connection.or_beside(std::path::Path::new(""), &environment);
     let done = match arguments.command {

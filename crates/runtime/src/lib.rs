@@ -16,7 +16,7 @@ mod tensor;
 pub use self::engine::{
     Declared, Dimension, ENGINE_NAMES, ENGINES, Engine, EngineError, Engines, Loader, ModelFacts,
     Objection, OnnxModel, Onnxruntime, Operator, Reason, Refusal, SharedLibrary, Unfit, fit,
-    in_engine_thread, unfit,
+    in_engine_thread, is_contained, unfit,
 };
 pub use agreement::{Agreed, Agreement, Difference, Disagreement};
 pub use check::{

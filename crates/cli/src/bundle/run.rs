@@ -300,6 +300,8 @@ fn entry(run: &Run, file: &Path, bundle: &BuiltBundle) -> String {
     if bundle.manifest.bundle.checks.iter().any(is_known) {
         return told;
     }
+    let is_there = run.input.starts_with(&run.bundle) && file.starts_with(&run.bundle);
+    let there = if is_there { "" } else { ", with both files in its folder checks" };
     let name = run.input.file_stem().map(|stem| stem.to_string_lossy().into_owned());
     let mut entry =
         Check { name: name.unwrap_or_default(), input, expected, tolerance: BTreeMap::new() };
@@ -307,7 +309,7 @@ fn entry(run: &Run, file: &Path, bundle: &BuiltBundle) -> String {
         entry.tolerance.insert(output.clone(), OTHERWISE);
     }
     let mut lines = format!(
-        "{told}\nfor bundle.toml:\n\n[[checks]]\nname = {:?}\ninput = {:?}\nexpected = {:?}",
+        "{told}\nfor bundle.toml{there}:\n\n[[checks]]\nname = {:?}\ninput = {:?}\nexpected = {:?}",
         entry.name, entry.input, entry.expected
     );
     for (output, Tolerance { absolute, relative }) in &entry.tolerance {

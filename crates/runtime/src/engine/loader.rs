@@ -5,6 +5,7 @@ use super::model::OnnxModel;
 use super::onnxruntime::Onnxruntime;
 use super::operator::{Objection, Operator, Reason, Refusal, Unfit};
 use crate::tensor::{Port, Tensor};
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// A loaded model. Its ports are settled: whatever was free in the file has a size.
@@ -135,10 +136,23 @@ pub(super) fn check(ports: &[Port], tensors: &[&Tensor]) -> Result<(), EngineErr
     Ok(())
 }
 
+thread_local! {
+    static CONTAINED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether an engine works in this thread whose panic would be an error like any other: who prints panics
+/// may leave it out.
+pub fn is_contained() -> bool {
+    CONTAINED.get()
+}
+
 /// Engines assert what they expect of a model, so a malformed one can make them panic: an error like
 /// any other here. They share no state between runs that could be left half changed.
 pub(super) fn contained<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+    let around = CONTAINED.replace(true);
+    let done = catch_unwind(AssertUnwindSafe(work));
+    CONTAINED.set(around);
+    done.map_err(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason");
         format!("the engine gave up: {}", text.replace('\n', " "))
@@ -239,5 +253,10 @@ mod tests {
     fn an_engine_that_panics_has_given_up_and_nothing_more() {
         let said = contained(|| panic!("all\nis lost")).unwrap_err();
         assert_eq!(said, "the engine gave up: all is lost");
+        assert_eq!(
+            contained(|| contained(|| -> u8 { panic!() }).is_err() && is_contained()),
+            Ok(true)
+        );
+        assert!(!is_contained());
     }
 }

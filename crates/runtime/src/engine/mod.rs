@@ -17,7 +17,7 @@ mod tract;
 
 pub use choice::Engines;
 pub use error::EngineError;
-pub use loader::{ENGINE_NAMES, ENGINES, Engine, Loader, fit, unfit};
+pub use loader::{ENGINE_NAMES, ENGINES, Engine, Loader, fit, is_contained, unfit};
 #[cfg(all(test, target_pointer_width = "64"))]
 pub(crate) use model::tests::{field, model, node, value};
 pub use model::{Declared, Dimension, ModelFacts, OnnxModel};
