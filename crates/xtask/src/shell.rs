@@ -1,6 +1,7 @@
 //! Runs other programs, and says what it runs and how long it took.
 
 use anyhow::{Context, bail};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -29,21 +30,28 @@ pub fn target_dir() -> PathBuf {
 
 /// Cargo, in the workspace and with its build folder.
 pub fn cargo(arguments: &[&str]) -> Command {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-    cargo.args(arguments).current_dir(root()).env("CARGO_TARGET_DIR", target_dir());
-    // What cargo told this program about itself. The build script of ring looks at it, and would have
-    // ring and all of TLS built anew whenever somebody else calls cargo, or the clone lies elsewhere.
+    let mut cargo = bare(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    cargo.args(arguments).current_dir(root());
+    cargo
+}
+
+/// A program that is told of the build folder, and not what cargo has told this program about itself.
+pub fn bare(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.env("CARGO_TARGET_DIR", target_dir());
+    // The build script of ring looks at it, and would have ring and all of TLS built anew whenever
+    // somebody else calls cargo, or the clone lies elsewhere.
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
         if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
-            cargo.env_remove(&*name);
+            command.env_remove(&*name);
         }
     }
     if std::env::var_os("CI").is_some() {
         // Every clone lies elsewhere, so nothing incremental is ever used again.
-        cargo.env("CARGO_INCREMENTAL", "0");
+        command.env("CARGO_INCREMENTAL", "0");
     }
-    cargo
+    command
 }
 
 /// Runs a step to its end.

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: unit and system tests on this machine, the examples under emulated ARM.
 
 use crate::foreign::{self, ARM, Foreign};
+use crate::programs;
 use crate::setup::{self, C_COMPILER, TOKENS, WASM};
 use crate::shell::{cargo, root, step, target_dir};
 use std::path::{Path, PathBuf};
@@ -22,8 +23,7 @@ pub fn run() -> anyhow::Result<()> {
     for foreign in &ARM {
         replayers.push((foreign, replayer_for(foreign)?));
     }
-    // All of them: who mends one failure wants to know of the next.
-    step("tests", &mut cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]))?;
+    programs::test_all()?;
     zoo()?;
     tokens()?;
     for (foreign, replayer) in &replayers {
