@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 /// Each member of the workspace: its folder, its name, and what it and its tests use of the others.
-const WALLS: [(&str, &str, &[&str], &[&str]); 19] = [
+const WALLS: [(&str, &str, &[&str], &[&str]); 20] = [
     (
         "agent",
         "lineside-agent",
@@ -46,6 +46,7 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 19] = [
         &[],
     ),
     ("crates/delta", "lineside-delta", &[], &[]),
+    ("crates/oip", "lineside-oip", &[], &[]),
     ("crates/rules", "lineside-rules", &["lineside-sketch"], &[]),
     ("crates/runtime", "lineside-runtime", &["lineside-bundle"], &[]),
     ("crates/sketch", "lineside-sketch", &[], &[]),
@@ -69,6 +70,7 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 19] = [
         &[
             "lineside-bundle",
             "lineside-delta",
+            "lineside-oip",
             "lineside-trust",
             "lineside-update",
             "lineside-wire",
@@ -79,9 +81,10 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 19] = [
 ];
 
 /// Crates that open no socket and no file, read no clock and draw no random number.
-const PURE: [&str; 7] = ["wire", "bundle", "trust", "update", "delta", "sketch", "rules"];
+const PURE: [&str; 8] = ["wire", "bundle", "trust", "update", "delta", "sketch", "rules", "oip"];
 /// The libraries that they may use: such as take bytes and numbers and give values.
-const COMPUTING: [&str; 14] = [
+const COMPUTING: [&str; 15] = [
+    "half",
     "pem-rfc7468",
     "percent-encoding",
     "postcard",

@@ -6,6 +6,7 @@
 mod bundles;
 mod journal;
 mod messages;
+mod oip;
 mod recipe;
 mod signer;
 mod trust;
@@ -13,6 +14,7 @@ mod trust;
 pub use bundles::{bundle, oci, parcel};
 pub use journal::journal;
 pub use messages::envelope;
+pub use oip::inference;
 pub use recipe::recipe;
 pub use trust::{assignment, canonical, metadata};
 
@@ -27,11 +29,12 @@ pub struct Target {
 }
 
 /// Every kind.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     Target { name: "assignment", attempt: assignment, seeds: trust::assignments },
     Target { name: "bundle", attempt: bundle, seeds: bundles::bundles },
     Target { name: "canonical", attempt: canonical, seeds: trust::values },
     Target { name: "envelope", attempt: envelope, seeds: messages::messages },
+    Target { name: "inference", attempt: inference, seeds: oip::bodies },
     Target { name: "journal", attempt: journal, seeds: journal::states },
     Target { name: "metadata", attempt: metadata, seeds: trust::repositories },
     Target { name: "oci", attempt: oci, seeds: bundles::manifests },
