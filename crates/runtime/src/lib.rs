@@ -11,6 +11,7 @@ mod pipeline;
 mod plugin;
 mod recording;
 mod replay;
+mod serving;
 mod tensor;
 
 pub use self::engine::{
@@ -38,4 +39,5 @@ pub use recording::{
     parse_time,
 };
 pub use replay::{Replay, finish};
+pub use serving::{Models, Offer, Offered, ServeError};
 pub use tensor::{BytesError, Data, ELEMENTS_MAX, Element, Port, PortError, Tensor};

@@ -3,6 +3,7 @@
 use super::element::Element;
 use super::shape::elements;
 use half::f16;
+use std::ops::Range;
 
 /// Bytes that the elements of a tensor of [`Element::Bytes`] may have together.
 const BYTES_MAX: usize = 64 << 20;
@@ -148,6 +149,46 @@ impl Data {
             Data::F64(values) => Data::F64(these(values, places)?),
             Data::Bytes(values) => Data::Bytes(these(values, places)?),
         })
+    }
+
+    /// The elements from one place to another; none where one of them is not there.
+    pub(crate) fn part(&self, range: Range<usize>) -> Option<Data> {
+        Some(match self {
+            Data::Bool(values) => Data::Bool(values.get(range)?.to_vec()),
+            Data::U8(values) => Data::U8(values.get(range)?.to_vec()),
+            Data::U16(values) => Data::U16(values.get(range)?.to_vec()),
+            Data::U32(values) => Data::U32(values.get(range)?.to_vec()),
+            Data::U64(values) => Data::U64(values.get(range)?.to_vec()),
+            Data::I8(values) => Data::I8(values.get(range)?.to_vec()),
+            Data::I16(values) => Data::I16(values.get(range)?.to_vec()),
+            Data::I32(values) => Data::I32(values.get(range)?.to_vec()),
+            Data::I64(values) => Data::I64(values.get(range)?.to_vec()),
+            Data::F16(values) => Data::F16(values.get(range)?.to_vec()),
+            Data::F32(values) => Data::F32(values.get(range)?.to_vec()),
+            Data::F64(values) => Data::F64(values.get(range)?.to_vec()),
+            Data::Bytes(values) => Data::Bytes(values.get(range)?.to_vec()),
+        })
+    }
+
+    /// Takes over others behind its own; not where they are of another kind.
+    pub(crate) fn append(&mut self, others: &Data) -> bool {
+        match (self, others) {
+            (Data::Bool(own), Data::Bool(others)) => own.extend_from_slice(others),
+            (Data::U8(own), Data::U8(others)) => own.extend_from_slice(others),
+            (Data::U16(own), Data::U16(others)) => own.extend_from_slice(others),
+            (Data::U32(own), Data::U32(others)) => own.extend_from_slice(others),
+            (Data::U64(own), Data::U64(others)) => own.extend_from_slice(others),
+            (Data::I8(own), Data::I8(others)) => own.extend_from_slice(others),
+            (Data::I16(own), Data::I16(others)) => own.extend_from_slice(others),
+            (Data::I32(own), Data::I32(others)) => own.extend_from_slice(others),
+            (Data::I64(own), Data::I64(others)) => own.extend_from_slice(others),
+            (Data::F16(own), Data::F16(others)) => own.extend_from_slice(others),
+            (Data::F32(own), Data::F32(others)) => own.extend_from_slice(others),
+            (Data::F64(own), Data::F64(others)) => own.extend_from_slice(others),
+            (Data::Bytes(own), Data::Bytes(others)) => own.extend_from_slice(others),
+            _ => return false,
+        }
+        true
     }
 
     /// Whether every element is a number; what cannot be anything else always is.
