@@ -1,5 +1,6 @@
 //! The sandbox: memory, time and output of a plugin are bounded, and it can reach nothing.
 
+use super::bounds::Bounds;
 use super::cache::PluginCache;
 use super::ticker::{self, ticks};
 use crate::tensor::{Data, Element, Port, Tensor};
@@ -8,7 +9,7 @@ use lineside_bundle::Digest;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 use wasmtime::component::{Component, Linker};
-use wasmtime::{Config, Engine, Store, StoreLimits, StoreLimitsBuilder, Trap};
+use wasmtime::{Config, Engine, OptLevel, Store, Trap};
 
 #[allow(missing_docs)]
 mod bindings {
@@ -17,6 +18,8 @@ mod bindings {
 
 /// Address space kept free for a plugin's memory to grow into without moving.
 const RESERVATION_BYTES: u64 = 1 << 20;
+/// What plugins are compiled for where they are interpreted.
+const INTERPRETER: &str = if cfg!(target_pointer_width = "64") { "pulley64" } else { "pulley32" };
 /// Native stack that a plugin may use.
 const STACK_BYTES: usize = 512 << 10;
 /// Inputs, and outputs, that a plugin may have.
@@ -30,6 +33,9 @@ const RESULTS_MAX: usize = 1024;
 const ANSWER_BYTES_MAX: usize = 32 << 20;
 /// Elements that the results of one call may have together.
 const ELEMENTS_MAX: usize = 4 << 20;
+
+/// What a call may burn where it is counted: more than there is time for.
+const FUEL: u64 = u64::MAX / 2;
 
 /// Bounds of one plugin instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +90,14 @@ pub struct Sandbox {
     engine: Engine,
     compiler: String,
     cache: Option<PluginCache>,
+    metering: Metering,
+}
+
+/// Whether a sandbox counts the instructions that plugins run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Metering {
+    None,
+    Fuel,
 }
 
 impl Sandbox {
@@ -92,7 +106,7 @@ impl Sandbox {
     /// # Errors
     /// [`SandboxError::Setup`].
     pub fn native(cache: Option<PluginCache>) -> Result<Sandbox, SandboxError> {
-        Sandbox::of(None, cache)
+        Sandbox::of(None, cache, Metering::None)
     }
 
     /// A sandbox that interprets: what machines without a compiler back end use. Same answers, slower.
@@ -100,11 +114,23 @@ impl Sandbox {
     /// # Errors
     /// [`SandboxError::Setup`].
     pub fn interpreting(cache: Option<PluginCache>) -> Result<Sandbox, SandboxError> {
-        let target = if cfg!(target_pointer_width = "64") { "pulley64" } else { "pulley32" };
-        Sandbox::of(Some(target), cache)
+        Sandbox::of(Some(INTERPRETER), cache, Metering::None)
     }
 
-    fn of(target: Option<&str>, cache: Option<PluginCache>) -> Result<Sandbox, SandboxError> {
+    /// A sandbox that interprets and counts: what a call costs, by a measure that is the same on every
+    /// machine ([`Instance::fuel`]). Much slower than the others, and never a device's.
+    ///
+    /// # Errors
+    /// [`SandboxError::Setup`].
+    pub fn metered() -> Result<Sandbox, SandboxError> {
+        Sandbox::of(Some(INTERPRETER), None, Metering::Fuel)
+    }
+
+    fn of(
+        target: Option<&str>,
+        cache: Option<PluginCache>,
+        metering: Metering,
+    ) -> Result<Sandbox, SandboxError> {
         let setup = |error: wasmtime::Error| SandboxError::Setup(format!("{error:#}"));
         let mut config = Config::new();
         config
@@ -116,6 +142,10 @@ impl Sandbox {
             // The same bits on every processor: one NaN, and no instruction whose answer may differ.
             .cranelift_nan_canonicalization(true)
             .wasm_relaxed_simd(false);
+        if metering == Metering::Fuel {
+            // Fuel is counted in instructions of WebAssembly, whatever becomes of them.
+            config.consume_fuel(true).cranelift_opt_level(OptLevel::None);
+        }
         if let Some(target) = target {
             config.target(target).map_err(setup)?;
         }
@@ -127,7 +157,7 @@ impl Sandbox {
         engine.precompile_compatibility_hash().hash(&mut compiler);
         let target = target.unwrap_or(std::env::consts::ARCH);
         let compiler = format!("{target} {:016x}", compiler.finish());
-        Ok(Sandbox { engine, compiler, cache })
+        Ok(Sandbox { engine, compiler, cache, metering })
     }
 
     /// Compiles a plugin, or takes it from the cache.
@@ -176,24 +206,18 @@ impl CompiledPlugin {
         limits: SandboxLimits,
     ) -> Result<Instance, SandboxError> {
         let engine = &self.sandbox.engine;
-        let limiter = StoreLimitsBuilder::new()
-            .memory_size(limits.memory_bytes)
-            .table_elements(1 << 16)
-            .instances(16)
-            .memories(1)
-            .tables(16)
-            .trap_on_grow_failure(true)
-            .build();
-        let mut store = Store::new(engine, limiter);
-        store.limiter(|limiter| limiter);
+        let mut store = Store::new(engine, Bounds::new(limits.memory_bytes));
+        store.limiter(|bounds| bounds);
         store.set_hostcall_fuel(ANSWER_BYTES_MAX);
+        let metering = self.sandbox.metering;
+        refuel(&mut store, metering);
         store.set_epoch_deadline(ticks(limits.call));
         let _ticking = ticker::ticking();
         let plugin =
             bindings::Plugin::instantiate(&mut store, &self.component, &Linker::new(engine))
                 .map_err(|error| SandboxError::Component(cut(format!("{error:#}"))))?;
-        let mut instance =
-            Instance { store, plugin, limits, inputs: Vec::new(), outputs: Vec::new() };
+        let (inputs, outputs) = (Vec::new(), Vec::new());
+        let mut instance = Instance { store, plugin, limits, metering, inputs, outputs };
         instance.store.set_epoch_deadline(ticks(limits.call));
         let ports = instance
             .plugin
@@ -215,9 +239,10 @@ impl CompiledPlugin {
 
 /// A running plugin: one stream's state.
 pub struct Instance {
-    store: Store<StoreLimits>,
+    store: Store<Bounds>,
     plugin: bindings::Plugin,
     limits: SandboxLimits,
+    metering: Metering,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
 }
@@ -231,6 +256,17 @@ impl Instance {
     /// What each of its results holds.
     pub fn outputs(&self) -> &[Port] {
         &self.outputs
+    }
+
+    /// Bytes of linear memory that it has taken so far; it never gives any back.
+    pub fn memory_bytes(&self) -> usize {
+        self.store.data().memory_bytes()
+    }
+
+    /// Instructions that its last call ran (its start, before the first), where they are counted
+    /// ([`Sandbox::metered`]).
+    pub fn fuel(&self) -> Option<u64> {
+        self.store.get_fuel().ok().map(|left| FUEL - left)
     }
 
     /// Hands it a frame: number, sequence number of its first reading, time in nanoseconds since
@@ -249,6 +285,7 @@ impl Instance {
         let inputs: Vec<wit::Tensor> =
             self.inputs.iter().zip(inputs).filter_map(|(port, it)| given(port, it)).collect();
         let time = self.limits.call.min(left);
+        refuel(&mut self.store, self.metering);
         self.store.set_epoch_deadline(ticks(time));
         let _ticking = ticker::ticking();
         let processor = self.plugin.lineside_plugin_processor();
@@ -261,6 +298,7 @@ impl Instance {
     /// # Errors
     /// [`PluginError`].
     pub fn finish(&mut self) -> Result<Vec<Vec<Tensor>>, PluginError> {
+        refuel(&mut self.store, self.metering);
         self.store.set_epoch_deadline(ticks(self.limits.call));
         let _ticking = ticker::ticking();
         let answer = self.plugin.lineside_plugin_processor().call_finish(&mut self.store);
@@ -304,6 +342,14 @@ impl Instance {
             taken.push(tensors);
         }
         Ok(taken)
+    }
+}
+
+/// Has the next call counted from nought.
+fn refuel(store: &mut Store<Bounds>, metering: Metering) {
+    if metering == Metering::Fuel {
+        // Such a store takes any amount.
+        let _ = store.set_fuel(FUEL);
     }
 }
 

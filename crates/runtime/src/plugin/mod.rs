@@ -1,5 +1,6 @@
 //! Runs plugins: WebAssembly components that import nothing, within bounds.
 
+mod bounds;
 mod cache;
 mod host;
 mod ticker;
