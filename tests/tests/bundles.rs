@@ -98,7 +98,7 @@ fn what_is_missing_or_misspelt_is_named() {
         ("stages.judge.file=models/none.onnx", "cannot read"),
         ("stages.judge.fil=x", "unknown field `fil`"),
         ("stages.judge.inputs.window=windw", "stage judge: input window: there is no stage windw"),
-        ("stages.lost.plugin=nobody", "there is no plugin nobody: no plugins/nobody/Cargo.toml"),
+        ("stages.lost.plugin=nobody", "there is no plugin nobody: no folder plugins/nobody"),
         ("stages.window.stride=7", "stage window: stride = 7 must be 1 to rows = 6"),
         ("trial.outputs.score=[0.0, inf]", "trial.outputs.score: 0 to inf is no range"),
         ("fail_safe.score=nan", "fail_safe.score: NaN is not finite"),

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 /// Says to this program that it is the process of its own that it has started.
 const APART: &str = "LINESIDE_APART";
-/// Memory that a process may have which looks at one model.
+/// Memory that a process may have which looks at one model, or one plugin.
 pub const MODEL_BYTES_MAX: u64 = 4 << 30;
 /// Longest that models may compute for one thing unless somebody says so: to load, or for one answer.
 pub const SECONDS: NonZeroU32 = NonZeroU32::new(60).expect("a minute is not nought");
@@ -109,8 +109,8 @@ fn ended(status: ExitStatus, most: u64, output: &Output) -> ExitCode {
     }
     let signal = signal(status).unwrap_or_else(|| status.to_string());
     output.fail(&anyhow!(
-        "ended by {signal}: a model needs more than {} GiB of memory, or breaks an engine; `lineside model \
-         inspect` says what each engine makes of it",
+        "ended by {signal}: a model or a plugin needs more than {} GiB of memory, or breaks an engine; \
+         `lineside model inspect` says what each engine makes of a model",
         most >> 30
     ));
     ExitCode::FAILURE

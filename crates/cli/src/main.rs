@@ -45,7 +45,7 @@ enum Command {
     /// Look into models, and run them on arrays of numpy's.
     #[command(subcommand)]
     Model(model::ModelCommand),
-    /// Build plugins.
+    /// Begin, build, try and look into plugins: what a model cannot do.
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
     /// Make the keys that sign roots and releases, and the root that devices trust.
@@ -71,10 +71,17 @@ enum Command {
 }
 
 impl Command {
-    /// Whether it may load models, which may be anybody's.
-    fn loads_models(&self) -> bool {
+    /// Whether it may load models or plugins, which may be anybody's.
+    fn loads_strangers(&self) -> bool {
         use model::ModelCommand::Run;
-        matches!(self, Command::Bundle(_) | Command::Release(_) | Command::Model(Run(_)))
+        use plugin::PluginCommand::Test;
+        matches!(
+            self,
+            Command::Bundle(_)
+                | Command::Release(_)
+                | Command::Model(Run(_))
+                | Command::Plugin(Test(_))
+        )
     }
 }
 
@@ -105,7 +112,7 @@ fn main() -> ExitCode {
         std::process::exit(error.exit_code())
     });
     let output = Output { json: arguments.json };
-    if arguments.command.loads_models()
+    if arguments.command.loads_strangers()
         && let Some(code) = confined::apart(&output)
     {
         return code;

@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 pub fn run() -> anyhow::Result<()> {
     setup::targets(&[WASM])?;
     let for_tokens = [("softhsm2-util", "softhsm2"), ("pkcs11-tool", "opensc")];
-    setup::programs(&[&[("skopeo", "skopeo"), C_COMPILER], for_tokens.as_slice()].concat())?;
+    let for_plugins = [("node", "nodejs"), ("npm", "npm")];
+    let others = [("skopeo", "skopeo"), C_COMPILER];
+    setup::programs(&[others, for_tokens, for_plugins].concat())?;
     foreign::compilers()?;
     foreign::emulators()?;
     setup::python()?;

@@ -132,13 +132,13 @@ fn workspace_plugin(folder: &Path, name: &str) -> anyhow::Result<Vec<u8>> {
     let folder = folder.canonicalize()?;
     for above in folder.ancestors() {
         let plugin = above.join("plugins").join(name);
-        if plugin.join("Cargo.toml").is_file() {
+        if plugin::is_source(&plugin) {
             return plugin::component(&plugin);
         }
     }
     bail!(
-        "there is no plugin {name}: no plugins/{name}/Cargo.toml in {} or above; \
-         for a built one write plugin = \"plugins/{name}.wasm\"",
+        "there is no plugin {name}: no folder plugins/{name} with its source in {} or above; `lineside plugin \
+         new` begins one, and for a built one write plugin = \"plugins/{name}.wasm\"",
         folder.display()
     )
 }

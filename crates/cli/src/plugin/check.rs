@@ -1,0 +1,119 @@
+//! `lineside plugin check`.
+
+use super::SECONDS;
+use super::component::INTERFACE;
+use super::probe::{Probed, Started, Told as Port};
+use crate::bundle::size;
+use crate::confined;
+use crate::output::{Output, Told};
+use anyhow::{Context, bail};
+use clap::Args;
+use lineside_bundle::Limits;
+use serde_json::json;
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Linear memory that it may take where nobody says, in MiB: what it takes is what is asked.
+const MEMORY_MIB: u32 = 1024;
+
+pub const EXAMPLES: &str = "\
+Examples:
+  lineside plugin check mean.wasm
+  lineside plugin check mean.wasm --set rows=32 --memory-mib 16     as the bundle will have it
+  lineside plugin check mean.wasm --json | jq .imports              []
+
+Exit code: 0 where devices run it; 1 where not, with the reason and what to do.";
+
+#[derive(Args)]
+pub struct Check {
+    /// The component, a .wasm file.
+    file: PathBuf,
+    /// A setting for its `configure`, as in `config` of its stage.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+    /// Linear memory that it may take, as `limits.plugin_memory_mib` of a bundle.
+    #[arg(long, value_name = "N", default_value_t = MEMORY_MIB, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    memory_mib: u32,
+    /// Longest that its start may take in milliseconds, as `limits.frame_ms` of a bundle.
+    #[arg(long, value_name = "N", default_value = "1000")]
+    frame_ms: NonZeroU32,
+    /// How long all of it may take, in seconds.
+    #[arg(long, value_name = "N", default_value_t = SECONDS)]
+    seconds: NonZeroU32,
+}
+
+pub fn run(check: &Check, output: &Output) -> anyhow::Result<()> {
+    let name = check.file.display();
+    let file = std::fs::metadata(&check.file).with_context(|| format!("cannot read {name}"))?;
+    if !file.is_file() {
+        bail!("{name} is no file");
+    }
+    if let Some(setting) = check.settings.iter().find(|setting| !setting.contains('=')) {
+        bail!("--set {setting}: write KEY=VALUE");
+    }
+    let mut arguments: Vec<OsString> = vec!["plugin".into(), "probe".into()];
+    arguments.extend(check.settings.iter().map(|setting| format!("--set={setting}").into()));
+    arguments.push(format!("--memory-mib={}", check.memory_mib).into());
+    arguments.push(format!("--frame-ms={}", check.frame_ms).into());
+    arguments.extend(["--".into(), check.file.clone().into_os_string()]);
+    let probed: Probed = {
+        let _working = output.working(format!("checking {name}"));
+        let time_max = Duration::from_secs(u64::from(check.seconds.get()));
+        confined::run(&arguments, time_max).with_context(|| name.to_string())?
+    };
+    let wrong = probed.refused.as_ref().map(|reason| format!("{name}: {reason}"));
+    let json = json!({ "file": check.file, "bytes": file.len(),
+        "world": probed.contents.exports.iter().any(|it| it == INTERFACE).then_some(INTERFACE),
+        "imports": probed.contents.imports, "exports": probed.contents.exports,
+        "refused": probed.contents.refused.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+        "started": probed.started, "error": wrong });
+    output.print(shown(check, file.len(), &probed), &json)?;
+    wrong.map_or(Ok(()), |wrong| Err(Told(wrong).into()))
+}
+
+fn shown(check: &Check, bytes: u64, probed: &Probed) -> String {
+    let mut text = format!("{}: {}", check.file.display(), size(bytes));
+    for (heading, names) in
+        [("imports", &probed.contents.imports), ("exports", &probed.contents.exports)]
+    {
+        let names = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+        let _ = write!(text, "\n{heading}  {names}");
+    }
+    for (name, cure) in &probed.contents.refused {
+        let _ = write!(text, "\nuses     {name}: {cure}");
+    }
+    if let Some(started) = &probed.started {
+        text += &told(started);
+    }
+    text
+}
+
+fn told(started: &Started) -> String {
+    let ports = |ports: &[Port]| {
+        let told =
+            ports.iter().map(|Port { name, element, shape }| format!("{name} {element} {shape:?}"));
+        told.collect::<Vec<_>>().join(", ")
+    };
+    let mut text = format!(
+        "\ntakes    {}\ngives    {}\ncompiled in {:.0} ms, started in {:.1} ms with {} of memory",
+        ports(&started.inputs),
+        ports(&started.outputs),
+        started.compile_ms,
+        started.start_ms,
+        size(started.memory_bytes as u64)
+    );
+    let usual = Limits::default().plugin_memory_mib as usize;
+    let mib = started.memory_bytes.div_ceil(1 << 20);
+    if mib > usual {
+        let _ = write!(
+            text,
+            "\nneeds    limits.plugin_memory_mib = {} in bundle.toml, where nothing else is said it is {usual}; \
+             `lineside plugin test` says how much its frames take",
+            mib.next_multiple_of(16)
+        );
+    }
+    text
+}

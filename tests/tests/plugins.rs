@@ -1,0 +1,224 @@
+//! From nothing to a plugin that answers, in each language, and what is no plugin.
+
+#![allow(clippy::unwrap_used)] // A test stops at what does not hold.
+
+use lineside_tests::{complaint, program, root};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A folder that is empty, for what one test makes.
+fn folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugins").join(name);
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// Runs the tool in a folder. Crates are built of what this workspace's plugins were built of.
+fn lineside(folder: &Path, arguments: &[&str]) -> Output {
+    let this = std::env::current_exe().unwrap();
+    Command::new(program("lineside"))
+        .args(arguments)
+        .current_dir(folder)
+        .env("CARGO_TARGET_DIR", this.ancestors().nth(3).unwrap())
+        .env("CARGO_NET_OFFLINE", "true")
+        .output()
+        .unwrap()
+}
+
+fn json(folder: &Path, arguments: &[&str]) -> Value {
+    let output = lineside(folder, &[&["--json"], arguments].concat());
+    assert!(output.status.success(), "{arguments:?}: {}", complaint(&output));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn refused(folder: &Path, arguments: &[&str]) -> String {
+    let output = lineside(folder, arguments);
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+    complaint(&output)
+}
+
+/// Begins a plugin called `mean` in a folder of its own, where the tool then works.
+fn begun(language: &str) -> PathBuf {
+    let folder = folder(language);
+    let said = json(&folder, &["plugin", "new", "--lang", language, "mean"]);
+    assert_eq!(said["plugin"], "mean");
+    // What was tried here serves there as well, without a network.
+    if language == "rust" {
+        std::fs::copy(root().join("Cargo.lock"), folder.join("mean/Cargo.lock")).unwrap();
+    }
+    folder
+}
+
+/// What holds for the example in every language. Nothing is tried that asks for something from outside.
+fn answers(folder: &Path) {
+    let said = json(folder, &["plugin", "test", "mean"]);
+    assert_eq!((&said["frames"], &said["agreed"]), (&json!(4), &json!(4)), "{said}");
+    assert_eq!(said["interpreted_alike"], true);
+    assert!(said["fuel"]["p50"].as_u64().unwrap() > 100, "{said}");
+    assert!(said["time_us"]["p50"].as_f64() <= said["time_us"]["p99"].as_f64(), "{said}");
+    assert!(said["memory_bytes"].as_u64().unwrap() >= 1 << 16, "{said}");
+}
+
+#[test]
+fn a_plugin_in_rust_is_begun_built_tried_checked_and_used_in_a_bundle() {
+    let folder = begun("rust");
+    answers(&folder);
+    let said = json(&folder, &["plugin", "build", "mean", "-o", "mean.wasm"]);
+    assert!(said["bytes"].as_u64().unwrap() < 200_000, "{said}");
+
+    let said = json(&folder, &["plugin", "check", "mean.wasm", "--set", "rows=5"]);
+    assert_eq!(said["imports"], json!([]));
+    assert_eq!(said["world"], "lineside:plugin/processor@1.0.0");
+    assert_eq!(said["refused"], json!([]));
+    let started = &said["started"];
+    assert_eq!(started["inputs"], json!([{ "name": "x", "type": "f32", "shape": [5] }]));
+    assert_eq!(started["outputs"], json!([{ "name": "mean", "type": "f32", "shape": [1] }]));
+
+    let said = refused(&folder, &["plugin", "check", "mean.wasm", "--set", "rows=some"]);
+    assert!(said.contains("it refuses its settings: rows = "), "{said}");
+    // With what a bundle gives where it says nothing.
+    json(&folder, &["plugin", "check", "mean.wasm", "--memory-mib", "16"]);
+
+    let recording = folder.join("mean/frames/example.jsonl");
+    let right = std::fs::read_to_string(&recording).unwrap();
+    std::fs::write(&recording, right.replace("\"mean\":0.25", "\"mean\":0.26")).unwrap();
+    let test = ["plugin", "test", "mean.wasm", "--frames", "mean/frames"];
+    let output = lineside(&folder, &test);
+    let told = String::from_utf8_lossy(&output.stdout);
+    let line = "mean/frames/example.jsonl line 4: mean is 0.25, 0.26 was expected";
+    assert!(told.contains(line) && told.contains("\nfuel: "), "{told}");
+    assert_eq!(complaint(&output), "lineside: 1 of 4 calls are not as expected");
+    json(&folder, &[&test[..], &["--tolerance", "0.01"]].concat());
+    json(&folder, &[&test[..], &["--record"]].concat());
+    let recorded = std::fs::read_to_string(&recording).unwrap();
+    assert_eq!(recorded.replace(".0}", "}"), right);
+    json(&folder, &[&test[..], &["--tolerance", "0"]].concat());
+
+    let bundle = folder.join("average");
+    std::fs::create_dir_all(&bundle).unwrap();
+    std::fs::create_dir_all(folder.join("plugins")).unwrap();
+    std::fs::rename(folder.join("mean"), folder.join("plugins/mean")).unwrap();
+    let description = "format = 1\nname = 'average'\nversion = '1'\n\
+         inputs.row = { rate_hz = 1.0, fields = [{ name = 'v' }] }\n\
+         stages.window = { kind = 'window', input = 'row', rows = 3, stride = 3 }\n\
+         stages.mean = { kind = 'plugin', plugin = 'mean', inputs = { x = 'window' }, config = { rows = '3' } }\n\
+         outputs.mean.from = 'mean.mean'\n";
+    std::fs::write(bundle.join("bundle.toml"), description).unwrap();
+    std::fs::write(folder.join("v.csv"), "v\n1\n2\n6\n").unwrap();
+    std::fs::write(folder.join("v.jsonl"), r#"{"frame":0,"outputs":{"mean":3.0}}"#).unwrap();
+    let said =
+        json(&folder, &["bundle", "run", "average", "--input", "v.csv", "--expect", "v.jsonl"]);
+    assert_eq!(said["agreement"]["agreed"], 1, "{said}");
+}
+
+#[test]
+fn what_a_plugin_does_that_means_harm_is_told_by_line_and_goes_no_further() {
+    let folder = folder("evil");
+    let source = root().join("tests/evil-plugin");
+    let build = ["plugin", "build", source.to_str().unwrap(), "-o", "evil.wasm"];
+    json(&folder, &build);
+    let cases = [
+        ("trap", "line 3: the plugin trapped"),
+        ("loop", "line 3: the plugin took longer than 300 ms"),
+        ("hoard", "line 3: the plugin trapped"),
+        ("nan", "line 3: the plugin's answer cannot be used: y is not finite"),
+    ];
+    for (deed, words) in cases {
+        let lines = [
+            json!({ "settings": { "deed": deed } }),
+            json!({ "inputs": { "x": [1, 0] }, "expected": [{ "y": 1 }] }),
+            json!({ "inputs": { "x": [-1, 0] }, "expected": [{ "y": 2 }] }),
+            // A fresh instance goes on.
+            json!({ "inputs": { "x": [1, 0] }, "expected": [{ "y": 1 }] }),
+        ];
+        let text: Vec<String> = lines.iter().map(Value::to_string).collect();
+        std::fs::write(folder.join("deed.jsonl"), text.join("\n")).unwrap();
+        let limits = ["--memory-mib", "4", "--frame-ms", "300"];
+        let test = ["--json", "plugin", "test", "evil.wasm", "--frames", "deed.jsonl"];
+        let output = lineside(&folder, &[&test[..], &limits].concat());
+        assert_eq!(output.status.code(), Some(1), "{deed}");
+        let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(said["agreed"], 2, "{deed}: {said}");
+        let told = said["disagreements"][0].as_str().unwrap();
+        assert!(told.contains(words), "{deed}: {told}");
+        // What has no answer is nothing to be expected.
+        let before = std::fs::read_to_string(folder.join("deed.jsonl")).unwrap();
+        let record = [&test[1..], &limits, &["--record"]].concat();
+        let said = refused(&folder, &record);
+        assert!(said.contains("1 of 3 calls have no answer, so nothing was recorded"), "{said}");
+        assert_eq!(std::fs::read_to_string(folder.join("deed.jsonl")).unwrap(), before);
+    }
+    // It says what it refuses, and that may be what was to be.
+    std::fs::write(
+        folder.join("deed.jsonl"),
+        "{\"settings\":{\"deed\":\"say\"}}\n{\"inputs\":{\"x\":[-1,0]},\"refused\":\"reason\"}\n",
+    )
+    .unwrap();
+    json(&folder, &["plugin", "test", "evil.wasm", "--frames", "deed.jsonl"]);
+    let said = refused(&folder, &["plugin", "check", "evil.wasm", "--set", "deed=configure-loop"]);
+    assert!(said.contains("it failed while being configured: the plugin took longer"), "{said}");
+    let hoard = ["plugin", "check", "evil.wasm", "--set", "deed=configure-hoard"];
+    let said = refused(&folder, &[&hoard[..], &["--memory-mib", "8"]].concat());
+    assert!(said.contains("it failed while being configured: the plugin trapped"), "{said}");
+}
+
+#[test]
+fn what_is_no_plugin_is_refused_with_what_makes_one() {
+    let folder = folder("none");
+    let write = |name: &str, bytes: &[u8]| std::fs::write(folder.join(name), bytes).unwrap();
+    write("text.wasm", b"no plugin at all");
+    write("module.wasm", b"\0asm\x01\0\0\0");
+    write("cut.wasm", b"\0asm\x0d\0\x01\0\x01\x7f");
+    // The smallest component there is, and one that imports an instance of an interface.
+    let nothing = b"\0asm\x0d\0\x01\0";
+    write("nothing.wasm", nothing);
+    let asks = |name: &[u8]| {
+        let mut component = nothing.to_vec();
+        component.extend(b"\x07\x03\x01\x42\0\x0a");
+        component.extend([name.len() as u8 + 5, 1, 0, name.len() as u8]);
+        component.extend(name);
+        component.extend(b"\x05\0");
+        component
+    };
+    write("clock.wasm", &asks(b"test:plugin/clock"));
+    write("wasi.wasm", &asks(b"wasi:clocks/monotonic-clock@0.2.0"));
+    for (name, words) in [
+        ("text.wasm", "text.wasm: it is no WebAssembly: `lineside plugin build` makes a plugin"),
+        ("module.wasm", "it is a module, not a component: `lineside plugin build` makes a comp"),
+        ("cut.wasm", "cut.wasm: it is broken: "),
+        ("nothing.wasm", "it does not export lineside:plugin/processor@1.0.0"),
+        (
+            "clock.wasm",
+            "it asks for test:plugin/clock from outside, and a plugin gets its settings",
+        ),
+        ("wasi.wasm", "a plugin has no WASI: `lineside plugin build` builds without"),
+        ("missing.wasm", "cannot read missing.wasm"),
+        (".", "is no file"),
+    ] {
+        let said = refused(&folder, &["plugin", "check", name]);
+        assert!(said.contains(words) && !said.contains('\n'), "{name}: {said}");
+        let output = lineside(&folder, &["--json", "plugin", "check", name]);
+        let error: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(error["error"].is_string(), "{name}: {error}");
+    }
+    let said = refused(&folder, &["plugin", "build", "."]);
+    assert!(said.contains("it has none of Cargo.toml, package.json, requirements.txt"), "{said}");
+    let said = refused(&folder, &["plugin", "test", "."]);
+    assert!(said.contains("there is no ./frames: recorded frames lie there"), "{said}");
+    let said = refused(&folder, &["plugin", "new", "--lang", "rust", "."]);
+    assert!(said.contains(". is there already and is never written over"), "{said}");
+}
+
+#[test]
+fn a_plugin_in_javascript_is_begun_built_and_tried() {
+    answers(&begun("js"));
+}
+
+#[test]
+fn a_plugin_in_python_is_begun_built_and_tried() {
+    answers(&begun("python"));
+}
