@@ -1,6 +1,7 @@
 //! Settings: `agent.toml` as written (`ConfigFile`, unknown keys refused by name), then as needed
 //! ([`Config`]: checked, in units, with paths that do not depend on the working folder).
 
+mod api;
 mod download;
 mod limits;
 mod mqtt;
@@ -12,6 +13,7 @@ mod telemetry;
 mod updates;
 mod windows;
 
+pub use api::{ApiConfig, TlsFiles};
 pub use download::{Credentials, DownloadConfig, RegistryConfig};
 pub use limits::{LimitsConfig, OutboxFull};
 pub use mqtt::MqttEnd;
@@ -22,6 +24,7 @@ pub use telemetry::TelemetryConfig;
 pub use updates::{InUse, Then, UpdatesConfig};
 pub use windows::{Window, Windows};
 
+use api::ApiFile;
 use download::DownloadFile;
 use limits::LimitsFile;
 use lineside_bundle::is_licence;
@@ -97,6 +100,8 @@ pub struct Config {
     pub download: DownloadConfig,
     /// Bounds of the agent itself.
     pub limits: LimitsConfig,
+    /// Requests of other programs to the models; none where nobody asks.
+    pub api: Option<ApiConfig>,
 }
 
 /// `agent.toml` as written.
@@ -120,6 +125,7 @@ struct ConfigFile {
     download: DownloadFile,
     #[serde(default)]
     limits: LimitsFile,
+    api: Option<ApiFile>,
 }
 
 impl Config {
@@ -189,6 +195,7 @@ fn check(file: ConfigFile, folder: &Path) -> Result<Config, Wrong> {
         telemetry: file.telemetry.check()?,
         download: file.download.check(folder)?,
         limits: file.limits.check()?,
+        api: file.api.map(|file| file.check(folder)).transpose()?,
     })
 }
 
@@ -278,6 +285,8 @@ mod tests {
         assert_eq!(slot.overflow, Overflow::default());
         let defaults = CaptureFile::default().check("capture").unwrap();
         assert_eq!(slot.capture, Some(defaults));
+        let defaults = ApiFile::default().check(Path::new("/")).unwrap();
+        assert_eq!(format!("{:?}", config.api.unwrap()), format!("{defaults:?}"));
     }
 
     #[test]
@@ -294,6 +303,7 @@ mod tests {
         assert_eq!(slot.overflow, Overflow::DropOldest);
         assert_eq!(slot.capture, None, "nobody's readings are kept unless the site wants it");
         assert!(config.licences.is_empty());
+        assert!(config.api.is_none(), "nobody is let in unless the site wants it");
         assert_eq!(config.telemetry.interval, Duration::from_secs(3600));
         assert_eq!(config.limits.commit_every, Duration::from_millis(200));
     }

@@ -1,6 +1,7 @@
 //! The agent as a whole: opens what there is, puts sources, slots, sinks and the drivers of updates
 //! together, and ends them in order. The only module that knows all others.
 
+mod api;
 mod compiled;
 mod drained;
 mod fleet;
@@ -11,6 +12,7 @@ mod slots;
 mod trust;
 mod watched;
 
+use crate::api::Access;
 use crate::clock::now_unix_ms;
 use crate::config::{Config, DownloadConfig, OutboxFull};
 use crate::error::chain;
@@ -94,6 +96,7 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
     if until == Until::Drained {
         check_drainable(&config)?;
     }
+    let access = config.api.as_ref().map(Access::read).transpose()?;
     let store = Store::open(&config.state_dir)?;
     let outbox = OutboxLimits {
         findings_max: config.limits.outbox_findings_max,
@@ -188,11 +191,14 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
     let mut sources = BTreeMap::new();
     let mut shown = BTreeMap::new();
     let mut drivers = Vec::new();
+    let mut served = BTreeMap::new();
     for (name, config) in &house.config.slots {
         let (problem, brings) = watch::channel(None);
         let opened = house
             .open_slot(name, config, problem, &mut watched, &mut drivers)
             .with_context(|| format!("slot {name}"))?;
+        let (slot, limits) = (opened.slot.clone(), opened.limits);
+        served.insert(name.clone(), api::Served { slot, limits });
         shown.insert(name.clone(), Shown { view: opened.slot.view(), site: opened.site });
         slots.insert(name.clone(), opened.slot);
         assign.insert(name.clone(), opened.assign);
@@ -208,6 +214,9 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
     }
     house.open_door(&store, shown, &sources, updates, is_connected, &mut watched);
     house.start_sinks(&mut watched)?;
+    if let Some((config, access)) = house.config.api.as_ref().zip(access) {
+        drivers.push(house.open_api(config, access, served, &mut watched));
+    }
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
     let done = tokio::select! {

@@ -12,6 +12,7 @@ extern crate self as lineside_agent;
 #[path = "../tests/kit/medium.rs"]
 mod test_medium;
 
+pub mod api;
 pub mod backoff;
 pub mod capture;
 pub mod clock;

@@ -15,6 +15,7 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 20] = [
         &[
             "lineside-bundle",
             "lineside-delta",
+            "lineside-oip",
             "lineside-rules",
             "lineside-runtime",
             "lineside-sketch",
@@ -328,7 +329,8 @@ fn only_the_daemon_knows_all_rooms_of_the_agent_and_only_the_command_line_the_da
 
 /// Where the agent starts tasks and threads, and why the end of one is noticed or does not matter.
 /// Whatever goes on for ever is started by the daemon, which watches it.
-const STARTS: [(&str, &str); 17] = [
+const STARTS: [(&str, &str); 20] = [
+    ("api/listen.rs", "one for each connection, whose client asks again"),
     ("capture/recorder.rs", "what it does not take is counted"),
     ("daemon/slots.rs", "a recording says when it has ended"),
     ("daemon/watched.rs", "it is what watches"),
@@ -345,6 +347,8 @@ const STARTS: [(&str, &str); 17] = [
     ("worker/process.rs", "who wants a worker hears that there is none"),
     ("worker/running.rs", "one for each worker, whose slot hears of its end"),
     ("worker/serve.rs", "the worker itself"),
+    ("worker/serving/keep.rs", "who wants a release served hears that it is not"),
+    ("worker/serving/link.rs", "one for each worker, and who serves hears of its end"),
     ("worker/task.rs", "the slot, which the daemon watches"),
 ];
 

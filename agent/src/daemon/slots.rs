@@ -37,6 +37,8 @@ pub(super) struct Opened {
     pub(super) assign: mpsc::Sender<Order>,
     /// Whether its route may be changed.
     pub(super) site: Site,
+    /// What its workers get.
+    pub(super) limits: WorkerLimits,
 }
 
 impl House {
@@ -144,7 +146,7 @@ impl House {
             hands: SlotHands {
                 slot: slot.clone(),
                 starter: self.starter.clone(),
-                limits,
+                limits: limits.clone(),
                 telemetry: self.telemetry.clone(),
                 name: name.clone(),
                 site: site.clone(),
@@ -164,7 +166,7 @@ impl House {
             // Nobody waits for it unless the agent stops.
             let _ = end.send(());
         });
-        Ok(Opened { slot, assign, site })
+        Ok(Opened { slot, assign, site, limits })
     }
 }
 

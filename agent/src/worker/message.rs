@@ -47,6 +47,9 @@ pub enum ToWorker {
     Check(Bundle),
     /// Load a library, to see whether it can be used; the only message of such a worker.
     TryOut(SharedLibrary),
+    /// Load a bundle's models, and answer requests to them: what follows is
+    /// [`ToServing`](crate::worker::serving::message::ToServing). So many rows are run at once.
+    Serve(Bundle, usize),
     /// Readings in order.
     Readings(Vec<Reading>),
     /// The recording ends here.
@@ -90,9 +93,17 @@ pub struct Checked {
 /// # Errors
 /// If it is larger than [`MESSAGE_BYTES_MAX`].
 pub fn frame<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
+    frame_within(message, MESSAGE_BYTES_MAX)
+}
+
+/// As [`frame`], with another bound.
+///
+/// # Errors
+/// If it is larger than `bytes_max`.
+pub fn frame_within<T: Serialize>(message: &T, bytes_max: usize) -> io::Result<Vec<u8>> {
     let bytes = postcard::to_extend(message, vec![0; 4]).map_err(io::Error::other)?;
     let length = bytes.len() - 4;
-    check_length(length)?;
+    check_length(length, bytes_max)?;
     let mut bytes = bytes;
     bytes[..4].copy_from_slice(&(length as u32).to_le_bytes());
     Ok(bytes)
@@ -111,13 +122,24 @@ pub fn write<T: Serialize>(stream: &mut impl Write, message: &T) -> io::Result<(
 /// # Errors
 /// What the socket says, and whatever is no message.
 pub fn read<T: DeserializeOwned>(stream: &mut impl Read) -> io::Result<Option<T>> {
+    read_within(stream, MESSAGE_BYTES_MAX)
+}
+
+/// As [`read`], with another bound.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_within<T: DeserializeOwned>(
+    stream: &mut impl Read,
+    bytes_max: usize,
+) -> io::Result<Option<T>> {
     let mut length = [0; 4];
     if let Err(error) = stream.read_exact(&mut length) {
         let closed = error.kind() == io::ErrorKind::UnexpectedEof;
         return if closed { Ok(None) } else { Err(error) };
     }
     let length = u32::from_le_bytes(length) as usize;
-    check_length(length)?;
+    check_length(length, bytes_max)?;
     let mut bytes = vec![0; length];
     stream.read_exact(&mut bytes)?;
     whole(&bytes).map(Some).map_err(io::Error::other)
@@ -130,22 +152,33 @@ pub fn read<T: DeserializeOwned>(stream: &mut impl Read) -> io::Result<Option<T>
 pub async fn read_async<T: DeserializeOwned>(
     stream: &mut (impl AsyncRead + Unpin),
 ) -> io::Result<Option<T>> {
+    read_async_within(stream, MESSAGE_BYTES_MAX).await
+}
+
+/// As [`read_async`], with another bound.
+///
+/// # Errors
+/// As [`read`].
+pub async fn read_async_within<T: DeserializeOwned>(
+    stream: &mut (impl AsyncRead + Unpin),
+    bytes_max: usize,
+) -> io::Result<Option<T>> {
     let mut length = [0; 4];
     if let Err(error) = stream.read_exact(&mut length).await {
         let closed = error.kind() == io::ErrorKind::UnexpectedEof;
         return if closed { Ok(None) } else { Err(error) };
     }
     let length = u32::from_le_bytes(length) as usize;
-    check_length(length)?;
+    check_length(length, bytes_max)?;
     let mut bytes = vec![0; length];
     stream.read_exact(&mut bytes).await?;
     whole(&bytes).map(Some).map_err(io::Error::other)
 }
 
-fn check_length(length: usize) -> io::Result<()> {
-    if length > MESSAGE_BYTES_MAX {
+fn check_length(length: usize, bytes_max: usize) -> io::Result<()> {
+    if length > bytes_max {
         return Err(io::Error::other(format!(
-            "a message of {length} bytes, {MESSAGE_BYTES_MAX} are allowed"
+            "a message of {length} bytes, {bytes_max} are allowed"
         )));
     }
     Ok(())

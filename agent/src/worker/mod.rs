@@ -25,6 +25,7 @@ pub mod running;
 pub mod seen;
 pub mod selftest;
 pub mod serve;
+pub mod serving;
 mod shadow;
 pub mod slot;
 pub mod task;

@@ -3,10 +3,11 @@
 use crate::error::chain;
 use crate::worker::memory::{own_badness, own_kib_max, set_own_badness};
 use crate::worker::message::{Bundle, Checked, FromWorker, ToWorker, read, write};
+use crate::worker::serving::answering::answer;
 use lineside_bundle::Manifest;
 use lineside_runtime::{
-    FrameOutcome, LoadOptions, Pipeline, PluginCache, Reading, StoreFiles, in_engine_thread,
-    run_checks_patiently, time,
+    FrameOutcome, LoadOptions, Models, Pipeline, PluginCache, Reading, StoreFiles,
+    in_engine_thread, run_checks_patiently, time,
 };
 use rustix::process::{Resource, Rlimit, Signal, nice, set_parent_process_death_signal, setrlimit};
 use std::io::{self, BufReader, BufWriter, Write};
@@ -197,6 +198,12 @@ impl Server<'_> {
                     let said = tried.map_or_else(FromWorker::Failed, FromWorker::TriedOut);
                     write(output, &said)?;
                 }
+                ToWorker::Serve(bundle, rows_max) => {
+                    place.leave_route(*confinement);
+                    let confined = confine(*confinement, bundle.memory_mib);
+                    let models = confined.and_then(|()| models(*confinement, &bundle, rows_max));
+                    return answer(input, output, models).map(|()| Next::Close);
+                }
                 ToWorker::Readings(readings) => {
                     let Some(answers) = answers else { return Err(too_early()) };
                     let count = readings.len() as u32;
@@ -255,6 +262,16 @@ pub fn load(bundle: &Bundle) -> Loaded {
     let (files, options) = opened(bundle)?;
     let pipeline = Pipeline::load(&files.manifest, &files, &options);
     pipeline.map(|pipeline| Box::new(pipeline) as Box<dyn Answers>).map_err(chain)
+}
+
+/// The models of a bundle alone, at lower priority than what answers readings.
+fn models(confinement: Confinement, bundle: &Bundle, rows_max: usize) -> Result<Models, String> {
+    if confinement == Confinement::Process {
+        nice(FOLLOWING_NICE).map_err(|error| format!("cannot give way: {error}"))?;
+    }
+    let (files, options) = opened(bundle)?;
+    let manifest = files.manifest.clone();
+    Models::load(&manifest, Box::new(files), options.engines, rows_max).map_err(chain)
 }
 
 fn timed(bundle: &Bundle, engine: &str) -> Result<FromWorker, String> {

@@ -1,0 +1,108 @@
+//! `Incoming -> Body`: the body of a request, taken whole within its bounds.
+
+use super::Api;
+use super::answer::Refusal;
+use super::packed::{Coding, Unpacked};
+use super::room::Taken;
+use http_body_util::BodyExt;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{CONTENT_ENCODING, HeaderMap};
+use std::time::Duration;
+use tokio::task::block_in_place;
+use tokio::time::timeout;
+
+/// How long a body may take to arrive.
+const ARRIVAL_MAX: Duration = Duration::from_secs(30);
+/// Bytes from which on work is told to the runtime, so that it gives others another thread.
+const HEAVY_BYTES: usize = 64 << 10;
+
+/// A body. Its room is free when it is dropped.
+pub(super) struct Body {
+    pub(super) bytes: Vec<u8>,
+    _taken: Taken,
+}
+
+impl Api {
+    /// Takes a body, and unpacks it.
+    pub(super) async fn body(&self, head: &HeaderMap, body: Incoming) -> Result<Body, Refusal> {
+        let coding = coding(head)?;
+        let bytes_max = self.config.body_bytes_max;
+        // Who says so beforehand is told beforehand.
+        if body.size_hint().lower() > bytes_max as u64 {
+            return Err(too_large(bytes_max));
+        }
+        let mut taken = self.room.begin();
+        let arrived = timeout(ARRIVAL_MAX, arrived(body, bytes_max, &mut taken)).await;
+        let arrived = arrived.map_err(|_| Refusal::of(408, "the body did not arrive in time"))?;
+        let packed = arrived?;
+        let Some(coding) = coding else { return Ok(Body { bytes: packed, _taken: taken }) };
+        let mut unpacked = self.room.begin();
+        let (mut left, mut is_beyond) = (bytes_max, false);
+        let grow = |bytes| match left.checked_sub(bytes) {
+            Some(rest) => {
+                left = rest;
+                unpacked.grow(bytes)
+            }
+            None => {
+                is_beyond = true;
+                false
+            }
+        };
+        let bytes = heavily(packed.len(), || coding.unpack(&packed, grow));
+        match bytes {
+            Ok(bytes) => Ok(Body { bytes, _taken: unpacked }),
+            Err(Unpacked::TooLarge) if is_beyond => Err(too_large(bytes_max)),
+            Err(Unpacked::TooLarge) => Err(no_room()),
+            Err(Unpacked::Broken(why)) => {
+                Err(Refusal::of(400, format!("the body is no {}: {why}", coding.name())))
+            }
+        }
+    }
+}
+
+async fn arrived(
+    mut body: Incoming,
+    bytes_max: usize,
+    taken: &mut Taken,
+) -> Result<Vec<u8>, Refusal> {
+    let expected = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
+    let mut bytes = Vec::with_capacity(expected.unwrap_or_default().min(HEAVY_BYTES));
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Refusal::of(400, format!("the body: {error}")))?;
+        let Some(data) = frame.data_ref() else { continue };
+        if bytes.len() + data.len() > bytes_max {
+            return Err(too_large(bytes_max));
+        }
+        if !taken.grow(data.len()) {
+            return Err(no_room());
+        }
+        bytes.extend_from_slice(data);
+    }
+    Ok(bytes)
+}
+
+/// How the body says that it is packed.
+fn coding(head: &HeaderMap) -> Result<Option<Coding>, Refusal> {
+    let Some(field) = head.get(CONTENT_ENCODING) else { return Ok(None) };
+    let name = field.to_str().unwrap_or_default();
+    match Coding::parse(name) {
+        _ if name.trim().is_empty() || name.trim().eq_ignore_ascii_case("identity") => Ok(None),
+        Some(coding) => Ok(Some(coding)),
+        None => {
+            Err(Refusal::of(415, format!("content-encoding {name:?}: gzip and deflate are known")))
+        }
+    }
+}
+
+fn too_large(bytes_max: usize) -> Refusal {
+    Refusal::of(413, format!("the body has more than {bytes_max} bytes"))
+}
+
+fn no_room() -> Refusal {
+    Refusal::of(429, "others bring as much as can be held already: ask again later").again_after(1)
+}
+
+/// Does what takes its time for so many bytes.
+pub(super) fn heavily<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+    if bytes > HEAVY_BYTES { block_in_place(work) } else { work() }
+}

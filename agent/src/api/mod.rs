@@ -1,0 +1,116 @@
+//! `HTTP -> Request -> answer -> HTTP`: the models of the slots' active releases for programs beside the
+//! agent, by the Open Inference Protocol v2.
+//!
+//! Everything that somebody may send has a bound: connections, heads, bodies packed and unpacked, the bytes
+//! of all bodies together, rows that wait. What is over one is refused with a status that says so.
+
+mod access;
+mod answer;
+mod body;
+mod infer;
+mod listen;
+mod metrics;
+mod openapi;
+mod packed;
+mod patient;
+mod room;
+
+pub use access::{Access, AccessError};
+
+use crate::config::ApiConfig;
+use crate::worker::SlotView;
+use crate::worker::serving::{Counts, Seat, ServedModel, Serving};
+use lineside_wire::name::SlotName;
+use metrics::Metrics;
+use room::Room;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::{oneshot, watch};
+
+/// Bodies of the largest size that may be held at the same time.
+const BODIES_MAX: usize = 4;
+
+/// What the API knows of a slot.
+pub struct ApiSlot {
+    /// How its models are served.
+    pub seat: watch::Receiver<Seat>,
+    /// What was counted of that.
+    pub counts: Arc<Counts>,
+    /// How its readings are answered.
+    pub view: watch::Receiver<SlotView>,
+}
+
+/// What every request is answered from.
+struct Api {
+    config: ApiConfig,
+    access: Access,
+    slots: BTreeMap<SlotName, ApiSlot>,
+    metrics: Metrics,
+    room: Room,
+}
+
+/// Answers until `stop` says true, and then what is under way; `ended` hears of that.
+pub async fn serve(
+    config: ApiConfig,
+    access: Access,
+    slots: BTreeMap<SlotName, ApiSlot>,
+    stop: watch::Receiver<bool>,
+    ended: oneshot::Sender<()>,
+) {
+    let room = Room::new(config.body_bytes_max.saturating_mul(BODIES_MAX));
+    let api = Api { config, access, slots, metrics: Metrics::default(), room };
+    listen::listen(Arc::new(api), stop).await;
+    // Nobody waits for it unless the agent stops.
+    let _ = ended.send(());
+    std::future::pending::<()>().await;
+}
+
+impl Api {
+    /// What serves the model `SLOT.STAGE`, with the stage; or why nothing does.
+    fn served(&self, model: &str) -> Result<(Serving, String), Missing> {
+        let unknown = || Missing::Unknown(format!("there is no model {model:?} here"));
+        let (slot, stage) = model.split_once('.').ok_or_else(unknown)?;
+        let slot = slot.parse().ok().and_then(|name: SlotName| self.slots.get(&name));
+        match &*slot.ok_or_else(unknown)?.seat.borrow() {
+            Seat::Vacant(reason) => Err(Missing::Unready(format!("{model}: {reason}"))),
+            Seat::Served(serving) if serving.models.contains_key(stage) => {
+                Ok((serving.clone(), stage.to_owned()))
+            }
+            Seat::Served(_) => Err(unknown()),
+        }
+    }
+
+    /// Every model that is served: its name, what serves it, and the model.
+    fn models(&self) -> Vec<(String, Serving, String)> {
+        let mut models = Vec::new();
+        for (slot, known) in &self.slots {
+            let Seat::Served(serving) = &*known.seat.borrow() else { continue };
+            let named =
+                |stage: &String| (format!("{slot}.{stage}"), serving.clone(), stage.clone());
+            models.extend(serving.models.keys().map(named));
+        }
+        models
+    }
+
+    /// Why some slots have no answers, for people.
+    fn waiting(&self) -> Vec<String> {
+        let reason = |(slot, known): (&SlotName, &ApiSlot)| match &*known.seat.borrow() {
+            Seat::Vacant(reason) => Some(format!("slot {slot}: {reason}")),
+            Seat::Served(_) => None,
+        };
+        self.slots.iter().filter_map(reason).collect()
+    }
+}
+
+/// Why there is no such model.
+enum Missing {
+    /// There is none of this name.
+    Unknown(String),
+    /// There may be one soon.
+    Unready(String),
+}
+
+/// The model of a stage that is known to be served.
+fn model<'a>(serving: &'a Serving, stage: &str) -> Option<&'a ServedModel> {
+    serving.models.get(stage)
+}

@@ -1,0 +1,291 @@
+//! The local API of a real agent: models of the committed release for programs beside it.
+
+#![allow(clippy::unwrap_used)] // A test stops at what does not hold.
+
+mod kit;
+#[path = "../../tests/tuf-client/tests/python/mod.rs"]
+mod python;
+#[path = "kit/served.rs"]
+mod served;
+
+use kit::wait;
+use lineside_oip::{Form, InferRequest, Tensor};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+use served::{Served, agent, ask, read};
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// The client that everybody has, and what it needs.
+const TRITON: &[u8] = include_bytes!("triton.txt");
+
+#[test]
+fn the_client_that_everybody_has_works_with_every_datatype() {
+    let served = Served::start("");
+    served.wait_for("1");
+    let mut python = Command::new(python::python("triton", TRITON));
+    python.env("PYTHONDONTWRITEBYTECODE", "1");
+    python.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/triton.py"));
+    let said = python::run("tritonclient", python.arg(served.url.trim_start_matches("http://")));
+    assert_eq!(String::from_utf8_lossy(&said).trim(), "13 datatypes");
+}
+
+/// Ends those that ask when it is dropped, also where the test has failed.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_release_is_replaced_under_requests_and_none_of_them_is_lost() {
+    let mut served = Served::start("");
+    served.wait_for("1");
+    let (url, is_over) = (served.url.clone(), AtomicBool::new(false));
+    let seen: Vec<Vec<String>> = std::thread::scope(|scope| {
+        let asking = |mark: u16| {
+            let (url, is_over) = (&url, &is_over);
+            move || {
+                let mut seen = Vec::new();
+                for count in (0u16..1000).cycle() {
+                    // Once more after it is over, so that everybody has asked the new release.
+                    let is_last = is_over.load(Ordering::Relaxed);
+                    let row = [f32::from(mark), f32::from(count), 0.5];
+                    let (status, answer) = ask(url, "echo.f32", &[row, row], json!({}));
+                    assert_eq!(status, 200, "{answer}");
+                    let output = &answer["outputs"][0];
+                    assert_eq!(output["data"], json!([row, row].concat()), "another's answer");
+                    seen.push(answer["model_version"].as_str().unwrap().to_owned());
+                    if is_last {
+                        break;
+                    }
+                }
+                seen
+            }
+        };
+        let threads: Vec<_> = (0..4).map(|mark| scope.spawn(asking(mark))).collect();
+        let over = Over(&is_over);
+        served.install("2");
+        served.wait_for("2");
+        drop(over);
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    for seen in seen {
+        assert!(seen.is_sorted(), "it went back to the release before");
+        let versions: BTreeSet<_> = seen.iter().map(String::as_str).collect();
+        assert_eq!(versions, BTreeSet::from(["1", "2"]));
+    }
+    // The worker of the release before is gone with the last request to it.
+    wait("one worker serves", || (served.serving().len() == 1).then_some(()));
+}
+
+#[test]
+fn what_is_too_much_is_refused_and_what_is_too_late_is_told_so() {
+    let served = Served::start("rows_max = 4\nmax_wait_ms = 4000\ndeadline_ms = 20000");
+    served.wait_for("1");
+    fn rows(count: usize) -> Vec<[f32; 3]> {
+        vec![[1.0, 2.0, 3.0]; count]
+    }
+    let (status, answer) = served.infer("echo.f32", &rows(5), json!({}));
+    assert_eq!((status, answer["error"].as_str().unwrap().contains("5 rows")), (413, true));
+    let url = served.url.as_str();
+    std::thread::scope(|scope| {
+        // It waits for others, of which there are none.
+        let waiting = scope.spawn(move || ask(url, "echo.f32", &rows(2), json!({ "id": "w" })));
+        wait("it waits", || {
+            let (_, text) = served.get("/metrics");
+            let line = "lineside_api_rows_waiting{model=\"echo.f32\"} 2";
+            text.as_str().unwrap().contains(line).then_some(())
+        });
+        let answer = agent()
+            .post(format!("{}/v2/models/echo.f32/infer", served.url))
+            .send_json(json!({ "inputs": [
+                { "name": "x", "shape": [3, 3], "datatype": "FP32", "data": vec![0; 9] }
+            ] }))
+            .unwrap();
+        assert_eq!(answer.headers().get("retry-after").unwrap(), "1");
+        let (status, answer) = read(answer);
+        let said = "2 of 4 rows wait for this model already: ask again later";
+        assert_eq!((status, answer["error"].as_str().unwrap()), (429, said));
+        // Another model has room of its own.
+        let late = json!({ "parameters": { "timeout": 1000 } });
+        let i8 = json!({ "inputs": [
+            { "name": "x", "shape": [1, 3], "datatype": "INT8", "data": [1, 2, 3] }
+        ], "parameters": late["parameters"] });
+        let url = format!("{}/v2/models/echo.i8/infer", served.url);
+        let (status, answer) = read(agent().post(url).send_json(i8).unwrap());
+        assert_eq!(status, 503, "{answer}");
+        let (status, answer) = waiting.join().unwrap();
+        assert_eq!((status, &answer["id"]), (200, &json!("w")), "{answer}");
+    });
+    // Enough rows need not wait.
+    let began = Instant::now();
+    let many = Served::start("batch_rows_max = 3\nmax_wait_ms = 60000\ndeadline_ms = 61000");
+    many.wait_for("1");
+    let (status, answer) = many.infer("echo.f32", &rows(3), json!({}));
+    assert_eq!(status, 200, "{answer}");
+    assert!(began.elapsed() < Duration::from_secs(60));
+}
+
+#[test]
+fn a_worker_that_is_killed_is_replaced_and_what_waits_is_answered() {
+    let served = Served::start("deadline_ms = 60000");
+    served.wait_for("1");
+    let before = wait("a worker serves", || served.serving().first().copied());
+    kill_process(Pid::from_raw(before).unwrap(), Signal::KILL).unwrap();
+    let (status, answer) = served.infer("echo.f32", &[[1.0, 2.0, 3.0]], json!({}));
+    assert_eq!((status, &answer["outputs"][0]["data"]), (200, &json!([1.0, 2.0, 3.0])));
+    let after = wait("another serves", || served.serving().first().copied());
+    assert_ne!(before, after);
+    let (_, text) = served.get("/metrics");
+    let text = text.as_str().unwrap();
+    assert!(text.contains("lineside_api_worker_deaths_total{slot=\"echo\"} 1"), "{text}");
+    // No reading was lost over it.
+    assert_eq!(served.device.slot()["counts"]["lost"], 0);
+}
+
+#[test]
+fn what_is_no_request_is_refused_with_the_right_status() {
+    let served = Served::start("body_mib_max = 1");
+    served.wait_for("1");
+    let at = |path: &str| format!("{}{path}", served.url);
+    let post = |path: &str, fields: &[(&str, &str)], body: &[u8]| {
+        let mut request = agent().post(at(path));
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        read(request.send(body).unwrap())
+    };
+    let infer = "/v2/models/echo.f32/infer";
+    for (path, fields, body, status) in [
+        (infer, &[][..], &b"{"[..], 400),
+        (infer, &[], b"{\"inputs\": []}", 400),
+        (infer, &[("content-encoding", "gzip")], b"plain", 400),
+        (infer, &[("content-encoding", "br")], b"plain", 415),
+        (infer, &[("inference-header-content-length", "9")], b"{}", 400),
+        (infer, &[("inference-header-content-length", "x")], b"{}", 400),
+        (infer, &[("origin", "http://page.example")], b"{}", 403),
+        ("/v2/models/echo.f32/versions/7/infer", &[], b"{}", 404),
+        ("/v2/models/echo.none/infer", &[], b"{}", 404),
+        ("/v2/models/none.f32/infer", &[], b"{}", 404),
+        ("/v2/models/echo/infer", &[], b"{}", 404),
+        ("/v2/models/echo.f32", &[], b"{}", 405),
+        ("/nothing", &[], b"{}", 404),
+    ] {
+        let (found, answer) = post(path, fields, body);
+        assert_eq!(found, status, "{path} {fields:?}: {answer}");
+        assert!(answer["error"].is_string(), "{answer}");
+    }
+    assert_eq!(served.get(infer).0, 405);
+    let large = vec![b' '; (1 << 20) + 1];
+    assert_eq!(post(infer, &[], &large).0, 413);
+    // A small body that becomes a large one.
+    let mut bomb = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    std::io::Write::write_all(&mut bomb, &vec![b' '; 32 << 20]).unwrap();
+    let bomb = bomb.finish().unwrap();
+    assert!(bomb.len() < 1 << 20);
+    assert_eq!(post(infer, &[("content-encoding", "gzip")], &bomb).0, 413);
+    let (status, answer) =
+        served.infer("echo.f32", &[[0.0; 3]], json!({ "outputs": [{ "name": "z" }] }));
+    assert_eq!(status, 400);
+    assert_eq!(answer["error"], "there is no output \"z\", only [\"y\"]");
+    let binary = Tensor::new("x".into(), lineside_oip::Datatype::Fp32, vec![1, 2], vec![0; 8]);
+    let request = InferRequest { inputs: vec![binary.unwrap()], ..InferRequest::default() };
+    let body = request.write(Form::Binary).unwrap();
+    let length = body.header_length.unwrap().to_string();
+    let (status, answer) =
+        post(infer, &[("inference-header-content-length", &length)], &body.bytes);
+    assert_eq!(status, 400);
+    assert_eq!(answer["error"], "input \"x\" takes FP32 [-1, 3], FP32 [1, 2] came");
+}
+
+#[test]
+fn only_who_shows_the_token_is_let_in_and_beyond_this_machine_nobody_without() {
+    let token = "0123456789abcdef0123456789abcdef";
+    let lines = "address = '0.0.0.0:0'\ntoken_file = 'token'";
+    let served = Served::start_with(lines, &[("token", token.as_bytes())]);
+    let url = served.url.replace("0.0.0.0", "127.0.0.1");
+    let get = |path: &str, token: &str| {
+        let request = agent().get(format!("{url}{path}"));
+        read(request.header("authorization", format!("Bearer {token}")).call().unwrap())
+    };
+    wait("it is served", || (get("/v2/models/echo.f32", token).0 == 200).then_some(()));
+    for path in ["/v2", "/v2/models/echo.f32", "/metrics", "/openapi.json", "/nothing"] {
+        assert_eq!(get(path, "another").0, 401, "{path}");
+        assert_eq!(read(agent().get(format!("{url}{path}")).call().unwrap()).0, 401, "{path}");
+    }
+    assert_eq!(ask(&url, "echo.f32", &[[0.0; 3]], json!({})).0, 401);
+    assert_eq!(get("/readyz", "").0, 200, "what watches services has no secrets");
+    let document = get("/openapi.json", token).1;
+    assert_eq!(document["security"], json!([{ "token": [] }]));
+
+    let path = served.device.folder.path().join("agent.toml");
+    let settings = fs::read_to_string(&path).unwrap();
+    fs::write(&path, settings.replace("token_file = 'token'", "")).unwrap();
+    let output = served.device.program().arg("run").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success());
+    assert!(said.contains("api.address: 0.0.0.0:0 can be reached from other machines"), "{said}");
+    assert!(said.contains("token_file"), "{said}");
+}
+
+#[test]
+fn by_tls_only_who_shows_a_certificate_is_let_in() {
+    let (certificate, key) =
+        (include_bytes!("kit/registry.pem"), include_bytes!("kit/registry.key"));
+    let lines = "address = '127.0.0.1:0'\n\
+                 tls = { certificate = 'c.pem', key = 'k.pem', clients = 'c.pem' }";
+    let served = Served::start_with(lines, &[("c.pem", certificate), ("k.pem", key)]);
+    assert!(served.url.starts_with("https://"), "{}", served.url);
+    let url = served.url.clone();
+    let client = |own: bool| {
+        let parse = |pem: &[u8]| ureq::tls::Certificate::from_pem(pem).unwrap();
+        let own = own.then(|| {
+            let key = ureq::tls::PrivateKey::from_pem(key).unwrap();
+            ureq::tls::ClientCert::new_with_certs(&[parse(certificate)], key)
+        });
+        let tls = ureq::tls::TlsConfig::builder()
+            .root_certs(ureq::tls::RootCerts::new_with_certs(&[parse(certificate)]))
+            .client_cert(own)
+            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .build();
+        let config = ureq::Agent::config_builder().http_status_as_error(false).proxy(None);
+        ureq::Agent::from(config.tls_config(tls).build())
+    };
+    let got = client(true).get(format!("{url}/v2/health/live")).call();
+    assert_eq!(read(got.unwrap()), (200, json!({ "live": true })));
+    assert!(client(false).get(format!("{url}/v2/health/live")).call().is_err());
+    let plain = agent().get(format!("{}/livez", url.replace("https", "http"))).call();
+    assert!(plain.is_err(), "{plain:?}");
+}
+
+#[test]
+fn what_there_is_is_told_to_whoever_asks() {
+    let served = Served::start("");
+    served.wait_for("1");
+    let (status, server) = served.get("/v2");
+    assert_eq!((status, &server["extensions"]), (200, &json!(["binary_tensor_data"])));
+    assert_eq!(served.get("/livez"), (200, json!("live\n")));
+    assert_eq!(served.get("/readyz"), (200, json!("ready\n")));
+    assert_eq!(served.get("/v2/health/ready").1, json!({ "ready": true, "live": true }));
+    let ready = served.get("/v2/models/echo.i64/versions/1/ready");
+    assert_eq!(ready, (200, json!({ "name": "echo.i64", "ready": true })));
+    let (_, document) = served.get("/openapi.json");
+    assert_eq!(document["openapi"], "3.1.0");
+    let infer = &document["paths"]["/v2/models/echo.bytes/infer"]["post"];
+    let schema = &infer["requestBody"]["content"]["application/json"]["schema"];
+    let input = &schema["properties"]["inputs"]["items"]["oneOf"][0]["properties"];
+    assert_eq!(input["datatype"]["const"], "BYTES");
+    assert_eq!(input["shape"]["prefixItems"][1], json!({ "const": 3 }));
+    let (status, _) = served.infer("echo.f32", &[[0.0; 3]], json!({}));
+    assert_eq!(status, 200);
+    let (_, text) = served.get("/metrics");
+    let line = "lineside_api_requests_total{model=\"echo.f32\",code=\"200\"} 1\n";
+    assert!(text.as_str().is_some_and(|text| text.contains(line)), "{text}");
+}
