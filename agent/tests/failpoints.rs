@@ -143,9 +143,10 @@ const CHANGES: [&str; 11] = [
     ".commit()",
 ];
 const LINES_ABOVE: usize = 3;
-/// Files and lines without one: the disk itself, sockets, what is given up if it does not work, and what
+/// Files and lines without one: the disk itself, sockets and memory, what is given up if it does not work, and what
 /// a person is told of who then asks again.
-const WITHOUT: [(&str, &str); 19] = [
+const WITHOUT: [(&str, &str); 22] = [
+    ("api/packed.rs", "packer.write_all("),
     ("capture/segments.rs", ""),
     ("cli.rs", ""),
     ("database/copy.rs", "let _ = self.disk.remove(&part);"),
@@ -157,6 +158,8 @@ const WITHOUT: [(&str, &str); 19] = [
     ("local.rs", "write_all("),
     ("worker/message.rs", "write_all("),
     ("worker/running.rs", "write_all("),
+    ("worker/serving/answering.rs", "output.write_all("),
+    ("worker/serving/link.rs", "stream.write_all("),
     ("sink/file.rs", "let _ = self.file.set_len(self.length);"),
     ("update/blobs.rs", "drop(self.disk.remove(&path))"),
     ("update/blobs.rs", "self.disk.remove(partial)"),
