@@ -75,6 +75,7 @@ fn a_plugin_in_rust_is_begun_built_tried_checked_and_used_in_a_bundle() {
     assert_eq!(said["world"], "lineside:plugin/processor@1.0.0");
     assert_eq!(said["refused"], json!([]));
     let started = &said["started"];
+    assert!(started["process_bytes"].as_u64().unwrap() < 100 << 20, "{started}");
     assert_eq!(started["inputs"], json!([{ "name": "x", "type": "f32", "shape": [5] }]));
     assert_eq!(started["outputs"], json!([{ "name": "mean", "type": "f32", "shape": [1] }]));
 

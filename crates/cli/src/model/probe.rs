@@ -228,7 +228,7 @@ fn guesses(facts: &ModelFacts) -> Vec<BTreeMap<String, Vec<usize>>> {
 }
 
 /// Memory of this process in bytes, as the kernel tells it under this name.
-fn memory(name: &str) -> Option<u64> {
+pub fn memory(name: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;

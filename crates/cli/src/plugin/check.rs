@@ -105,14 +105,25 @@ fn told(started: &Started) -> String {
         started.start_ms,
         size(started.memory_bytes as u64)
     );
-    let usual = Limits::default().plugin_memory_mib as usize;
+    let usual = Limits::default();
     let mib = started.memory_bytes.div_ceil(1 << 20);
-    if mib > usual {
+    if mib > usual.plugin_memory_mib as usize {
         let _ = write!(
             text,
-            "\nneeds    limits.plugin_memory_mib = {} in bundle.toml, where nothing else is said it is {usual}; \
-             `lineside plugin test` says how much its frames take",
-            mib.next_multiple_of(16)
+            "\nneeds    limits.plugin_memory_mib = {} in bundle.toml, {} unless set; `lineside plugin test` says \
+             how much its frames take",
+            mib.next_multiple_of(16),
+            usual.plugin_memory_mib
+        );
+    }
+    // With room for what the worker of a device has besides.
+    let mib = started.process_bytes.map_or(0, |bytes| (bytes + bytes / 8).div_ceil(1 << 20));
+    if mib > u64::from(usual.memory_mib) {
+        let _ = write!(
+            text,
+            "\nneeds    limits.memory_mib = {} in bundle.toml to be compiled on a device, {} unless set",
+            mib.next_multiple_of(64),
+            usual.memory_mib
         );
     }
     text

@@ -314,6 +314,19 @@ mod tests {
     }
 
     #[test]
+    fn the_frames_of_the_page_and_of_the_help_are_frames() {
+        let page = include_str!("../../../../docs/plugins.md");
+        let example = page.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
+        assert_eq!(parsed(example).unwrap().calls.len(), 3);
+        let help = super::super::test::EXAMPLES.lines().map(str::trim);
+        let lines: Vec<&str> = help
+            .filter(|line| line.starts_with('{'))
+            .map(|line| line.split("  ").next().unwrap())
+            .collect();
+        assert_eq!(parsed(&lines.join("\n")).unwrap().calls.len(), 3);
+    }
+
+    #[test]
     fn a_line_that_makes_no_sense_is_told_by_its_number() {
         for (text, words) in [
             ("", "a.jsonl has no frames"),

@@ -96,12 +96,13 @@ impl Language {
         format!("{made}\n/{name}.wasm\n")
     }
 
-    /// Linear memory that the example takes, in MiB, with room for more; none where the usual is enough.
-    fn memory_mib(self) -> Option<u32> {
+    /// What a bundle has to give it where the usual is not enough, in MiB: linear memory, with room for
+    /// more than the example takes, and what the device's compiler needs for the interpreter.
+    fn limits(self) -> Option<(u32, u32)> {
         match self {
             Language::Rust => None,
-            Language::Js => Some(32),
-            Language::Python => Some(64),
+            Language::Js => Some((32, 512)),
+            Language::Python => Some((64, 512)),
         }
     }
 
@@ -136,10 +137,13 @@ pub fn run(new: &New, output: &Output) -> anyhow::Result<()> {
 
 /// What is written, by its path in the folder.
 fn files(language: Language, name: &str) -> Vec<(String, String)> {
-    let limits = language.memory_mib().map_or(String::new(), |mib| {
-        let usual = Limits::default().plugin_memory_mib;
+    let limits = language.limits().map_or(String::new(), |(plugin, worker)| {
+        let usual = Limits::default();
         format!(
-            "\n\n[limits]\nplugin_memory_mib = {mib}                # room for its interpreter; {usual} unless set"
+            "\n\n[limits]\n\
+             plugin_memory_mib = {plugin}                # room for its interpreter; {} unless set\n\
+             memory_mib = {worker}                      # to compile it on a device; {} unless set",
+            usual.plugin_memory_mib, usual.memory_mib
         )
     });
     let sdk = if language == Language::Rust { " and the SDK" } else { "" };
@@ -218,8 +222,8 @@ fn shown(new: &New, name: &str) -> String {
          says how a bundle names it",
         new.lang.needs()
     );
-    if let Some(mib) = new.lang.memory_mib() {
-        let _ = write!(text, ", and that it needs limits.plugin_memory_mib = {mib}");
+    if new.lang.limits().is_some() {
+        let _ = write!(text, ", and which limits that has to set");
     }
     text
 }

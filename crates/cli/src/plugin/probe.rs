@@ -2,6 +2,7 @@
 
 use super::component::Contents;
 use crate::confined::{MODEL_BYTES_MAX, confine};
+use crate::model::probe::memory;
 use crate::output::Output;
 use anyhow::{Context, bail};
 use clap::Args;
@@ -45,7 +46,10 @@ pub struct Started {
     pub outputs: Vec<Told>,
     pub compile_ms: f64,
     pub start_ms: f64,
+    /// Linear memory.
     pub memory_bytes: usize,
+    /// All memory of the process that compiled and started it, where the kernel tells.
+    pub process_bytes: Option<u64>,
 }
 
 /// A port, for programs.
@@ -103,5 +107,6 @@ fn start(bytes: &[u8], probe: &Probe) -> anyhow::Result<Started> {
         compile_ms: milli(compiled),
         start_ms: milli(started),
         memory_bytes: instance.memory_bytes(),
+        process_bytes: memory("VmHWM:"),
     })
 }

@@ -3,8 +3,9 @@
 use super::compare::{compare, expected};
 use super::frames::{self, Recording, Wanted};
 use super::played::{Metered, Played, compiled, meter, play};
-use super::{build, component};
+use super::{SECONDS, build, component};
 use crate::bundle::size;
+use crate::confined::Watch;
 use crate::new_files::replace;
 use crate::output::{Output, Told};
 use anyhow::{Context, bail};
@@ -62,6 +63,9 @@ pub struct Test {
     /// Longest that a call may take in milliseconds, as `limits.frame_ms` of a bundle.
     #[arg(long, value_name = "N", default_value = "1000")]
     frame_ms: NonZeroU32,
+    /// How long it may take to be compiled, in seconds.
+    #[arg(long, value_name = "N", default_value_t = SECONDS)]
+    seconds: NonZeroU32,
 }
 
 /// Of calls in order: half are within the first, 99 of 100 within the second.
@@ -106,7 +110,10 @@ pub fn run(test: &Test, output: &Output) -> anyhow::Result<()> {
     };
     component::Contents::of(&wasm).and_then(|it| it.accept()).with_context(|| name.clone())?;
     working.tell(format!("compiling {name}"));
-    let plugin = compiled(&wasm).with_context(|| name.clone())?;
+    let plugin = {
+        let _watch = Watch::over_answers(&name, test.seconds, output);
+        compiled(&wasm).with_context(|| name.clone())?
+    };
     let limits = SandboxLimits {
         memory_bytes: (test.memory_mib as usize) << 20,
         call: Duration::from_millis(u64::from(test.frame_ms.get())),
