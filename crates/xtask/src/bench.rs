@@ -5,6 +5,7 @@ mod delta;
 use crate::setup::{self, C_COMPILER, WASM};
 use crate::shell::{cargo, root, step, target_dir};
 use anyhow::{Context, bail};
+use std::path::Path;
 use std::process::Command;
 
 /// Kills of `bench crash`, unless its second argument says how many.
@@ -16,12 +17,13 @@ const CRASH_ROUNDS: &str = "1000";
 /// There is none of that name, or it fails.
 pub fn run(arguments: &[String]) -> anyhow::Result<()> {
     match arguments.first().map(String::as_str) {
+        Some("api") => api(),
         Some("crash") => crash(arguments.get(1).map_or(CRASH_ROUNDS, String::as_str)),
         Some("delta") => delta::run(),
-        Some("footprint") => program("lineside-footprint"),
+        Some("footprint") => program("lineside-footprint", &[]),
         Some("start") => start(),
-        Some("swap") => program("lineside-swaps"),
-        _ => bail!("usage: cargo xtask bench crash | delta | footprint | start | swap"),
+        Some("swap") => program("lineside-swaps", &[]),
+        _ => bail!("usage: cargo xtask bench api | crash | delta | footprint | start | swap"),
     }
 }
 
@@ -48,16 +50,24 @@ fn start() -> anyhow::Result<()> {
     step("a start with what waits", &mut cargo(&bench))
 }
 
+/// The local API beside BentoML, which is installed for it.
+fn api() -> anyhow::Result<()> {
+    let wanted = root().join("crates/xtask/src/bench/api.txt");
+    let python = setup::python_with(&target_dir().join("bentoml"), &wanted)?;
+    program("lineside-ask", &[&python])
+}
+
 /// Builds everything and runs a program that measures the others: `lineside-footprint` the memory of an
 /// idle agent and of one with the ECG bundle, and the time to its first finding; `lineside-swaps` what
-/// a plant notices when the route changes.
-fn program(name: &str) -> anyhow::Result<()> {
+/// a plant notices when the route changes; `lineside-ask` what a program waits for an answer of a model.
+fn program(name: &str, arguments: &[&Path]) -> anyhow::Result<()> {
     setup::targets(&[WASM])?;
     setup::programs(&[C_COMPILER])?;
     step("build", &mut cargo(&["build", "--workspace", "--locked"]))?;
     setup::plugins()?;
     let mut program = Command::new(target_dir().join("debug").join(name));
     let status = program
+        .args(arguments)
         .current_dir(root())
         .env("CARGO_TARGET_DIR", target_dir())
         .status()
