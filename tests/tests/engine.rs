@@ -51,7 +51,7 @@ fn an_answer_that_is_no_number_is_an_error_and_the_model_goes_on() {
     for engine in general() {
         let mut model = load(&turbine(), engine).unwrap();
         let error = model.run(&[&window(f32::MAX)]).unwrap_err();
-        assert!(matches!(&error, EngineError::NotFinite(_)), "{}: {error}", engine.name());
+        assert!(error.is_not_finite(), "{}: {error}", engine.name());
         assert!(model.run(&[&window(5.0)]).is_ok());
     }
 }

@@ -1,4 +1,7 @@
 //! ONNX's own examples of each operator, in every engine: its answers are right, or it refuses to give one.
+//!
+//! The examples give in a run what files mostly hold as constants, weights and the like. So each that takes
+//! several tensors is tried twice: as it is, and with all of them but the first in its file.
 
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 
@@ -8,7 +11,7 @@ use library::python;
 use lineside_runtime::{
     Data, Element, Engines, Loader, OnnxModel, Onnxruntime, Tensor, in_engine_thread,
 };
-use lineside_tests::onnx::tensor;
+use lineside_tests::onnx::{tensor, with_constants};
 use lineside_tests::root;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -42,6 +45,9 @@ const FAULTY: [&str; 5] = [
     "test_qlinearmatmul_3D_int8_float32",
 ];
 
+/// What is put behind the name of an example whose tensors, but for the first, lie in its file.
+const CONSTANT: &str = ":constant";
+
 /// What an engine made of an example.
 #[derive(Debug, PartialEq)]
 enum Seen {
@@ -64,9 +70,17 @@ static ALL: LazyLock<All> = LazyLock::new(|| {
             if FAULTY.contains(&&*name) {
                 continue;
             }
-            let seen =
-                engines.all().into_iter().map(|engine| (engine.name(), seen(&folder, engine)));
-            all.insert(name, seen.collect());
+            let file = fs::read(folder.join("model.onnx")).unwrap();
+            let mut inputs = files(&folder, "input");
+            let seen = |file: &[u8], inputs: &[Vec<u8>]| {
+                let engines = engines.all().into_iter();
+                engines.map(|engine| (engine.name(), seen(&folder, file, inputs, engine))).collect()
+            };
+            all.insert(name.clone(), seen(&file, &inputs));
+            if let Some(file) = constant(&file, &inputs) {
+                inputs.truncate(1);
+                all.insert(format!("{name}{CONSTANT}"), seen(&file, &inputs));
+            }
         }
         all
     })
@@ -83,23 +97,38 @@ fn examples() -> Vec<PathBuf> {
     examples.map(|example| example.unwrap().path()).collect()
 }
 
-/// The tensors of an example that are called so, in their order; none if one is not for pipelines.
-fn tensors(folder: &Path, what: &str) -> Option<Vec<Tensor>> {
+/// The files of an example that are called so, in their order.
+fn files(folder: &Path, what: &str) -> Vec<Vec<u8>> {
     let file = |number: usize| folder.join(format!("test_data_set_0/{what}_{number}.pb"));
     let files = (0..).map(file).take_while(|path| path.is_file());
-    files.map(|path| tensor(&fs::read(path).unwrap())).collect()
+    files.map(|path| fs::read(path).unwrap()).collect()
 }
 
-fn seen(folder: &Path, engine: &dyn Loader) -> Seen {
-    let bytes = fs::read(folder.join("model.onnx")).unwrap();
+/// The tensors in files; none if one is not for pipelines.
+fn tensors(files: &[Vec<u8>]) -> Option<Vec<Tensor>> {
+    files.iter().map(|file| tensor(file)).collect()
+}
+
+/// The example's file with all of its inputs constant but the first, if it has more and all are tensors.
+fn constant(file: &[u8], inputs: &[Vec<u8>]) -> Option<Vec<u8>> {
+    let model = OnnxModel::read(file).ok()?;
+    let names = model.facts().inputs.iter().map(|input| input.name.as_str());
+    let constants: Vec<(&str, Vec<u8>)> = names.zip(inputs.iter().cloned()).skip(1).collect();
+    if constants.is_empty() || tensors(inputs).is_none() {
+        return None;
+    }
+    with_constants(file, &constants)
+}
+
+fn seen(folder: &Path, file: &[u8], inputs: &[Vec<u8>], engine: &dyn Loader) -> Seen {
     let answers = || {
-        let model = OnnxModel::read(&bytes).ok()?;
+        let model = OnnxModel::read(file).ok()?;
         let facts = model.facts();
         // Lists and maps are no tensors, though their files may look so.
         if facts.inputs.iter().chain(&facts.outputs).any(|port| port.element.is_none()) {
             return None;
         }
-        let (inputs, expected) = (tensors(folder, "input")?, tensors(folder, "output")?);
+        let (inputs, expected) = (tensors(inputs)?, tensors(&files(folder, "output"))?);
         let names = facts.inputs.iter().map(|input| input.name.clone());
         let given = names.zip(inputs.iter().map(|input| input.shape().to_vec()));
         let ports = model.settle(&given.collect()).ok()?;

@@ -153,7 +153,7 @@ fn once(
     let (run, note) = match timed(&mut *engine, &tensors) {
         Ok(time) => (Some(time), None),
         // It computed, and what it was given was made up.
-        Err(error @ EngineError::NotFinite(_)) if given.is_none() => {
+        Err(error) if error.is_not_finite() && given.is_none() => {
             (None, Some(format!("{error} when all inputs are nought")))
         }
         // No text at all is hardly ever one that a model knows.

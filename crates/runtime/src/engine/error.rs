@@ -61,6 +61,27 @@ pub enum EngineError {
     /// The answer holds NaN or infinity.
     #[error("output {0} is not finite")]
     NotFinite(String),
+    /// A tensor within the model holds NaN, of which the engine would make a number.
+    #[error("{0}, within the model, is not finite")]
+    NotFiniteWithin(String),
+    /// Numbers within a model from which on it is not certain any more that its answer is one.
+    #[error(
+        "{tensor}, within the model, has numbers beyond {limit:e}, of which nothing is certain"
+    )]
+    Beyond {
+        /// The tensor.
+        tensor: String,
+        /// The largest size that is certain.
+        limit: f64,
+    },
+}
+
+impl EngineError {
+    /// Whether a frame is without an answer because numbers of it are none, or too large.
+    pub fn is_not_finite(&self) -> bool {
+        use EngineError::{Beyond, NotFinite, NotFiniteWithin};
+        matches!(self, NotFinite(_) | NotFiniteWithin(_) | Beyond { .. })
+    }
 }
 
 fn told(errors: &[(&'static str, EngineError)]) -> String {

@@ -14,13 +14,36 @@ pub trait Engine: Send {
     fn inputs(&self) -> &[Port];
     /// What it gives, in order.
     fn outputs(&self) -> &[Port];
+    /// What the model makes of tensors that fit its inputs; the answers need not be finite.
+    ///
+    /// # Errors
+    /// [`EngineError::Input`], [`EngineError::Run`], [`EngineError::NotFiniteWithin`],
+    /// [`EngineError::Beyond`].
+    fn compute(&mut self, inputs: &[&Tensor]) -> Result<Vec<Tensor>, EngineError>;
     /// Runs the model. Each tensor has the type of its port and as many elements, and counts as one
     /// of the port's shape.
     ///
     /// # Errors
-    /// [`EngineError::Input`], [`EngineError::Run`], or [`EngineError::NotFinite`] for an answer
-    /// nobody may act on.
-    fn run(&mut self, inputs: &[&Tensor]) -> Result<Vec<Tensor>, EngineError>;
+    /// Those of [`Engine::compute`], or [`EngineError::NotFinite`] for an answer nobody may act on.
+    fn run(&mut self, inputs: &[&Tensor]) -> Result<Vec<Tensor>, EngineError> {
+        check(self.inputs(), inputs)?;
+        let answers = self.compute(inputs)?;
+        let ports = self.outputs();
+        if answers.len() != ports.len() {
+            let (given, declared) = (answers.len(), ports.len());
+            return Err(EngineError::Run(format!("it gives {given} outputs, not {declared}")));
+        }
+        for (answer, port) in answers.iter().zip(ports) {
+            if answer.element() != port.element() || answer.shape() != port.shape() {
+                let problem = format!("{} is not {}", port.name(), port.form());
+                return Err(EngineError::Run(problem));
+            }
+            if !answer.is_finite() {
+                return Err(EngineError::NotFinite(port.name().to_owned()));
+            }
+        }
+        Ok(answers)
+    }
 }
 
 /// Makes engines of models.
@@ -120,7 +143,7 @@ impl OnnxModel<'_> {
 ///
 /// # Errors
 /// [`EngineError::Input`].
-pub(super) fn check(ports: &[Port], tensors: &[&Tensor]) -> Result<(), EngineError> {
+fn check(ports: &[Port], tensors: &[&Tensor]) -> Result<(), EngineError> {
     let (taken, given) = (ports.len(), tensors.len());
     if taken != given {
         return Err(EngineError::Input(format!("it takes {taken} inputs, {given} came")));

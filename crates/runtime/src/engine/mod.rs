@@ -3,6 +3,7 @@
 mod choice;
 mod classical;
 mod error;
+mod guard;
 mod loader;
 mod model;
 mod nodes;

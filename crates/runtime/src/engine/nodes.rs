@@ -51,8 +51,22 @@ impl<'a> Nodes<'a> {
 
     /// What a node takes at this place in every run, if that is the same and known.
     pub(super) fn known(&self, node: &NodeProto, place: usize) -> Option<Tensor> {
-        let tensor = self.constants.get(input(node, place)?)?.as_ref()?;
-        constant(tensor).ok()
+        self.constant_called(input(node, place)?)
+    }
+
+    /// The constant of this name, if it is known.
+    pub(super) fn constant_called(&self, name: &str) -> Option<Tensor> {
+        constant(self.constants.get(name)?.as_ref()?).ok()
+    }
+
+    /// Whether there is a constant of this name, be it known or not.
+    pub(super) fn has_constant(&self, name: &str) -> bool {
+        self.constants.contains_key(name)
+    }
+
+    /// Whether there is a constant of this kind (ONNX, `TensorProto.DataType`).
+    pub(super) fn has_constant_of(&self, kind: i32) -> bool {
+        self.constants.values().flatten().any(|tensor| tensor.data_type == kind)
     }
 
     /// Whether a Resize aligns the corners of sizes that may be cut to whole numbers, which engines do before
@@ -90,6 +104,7 @@ pub(super) fn text<'a>(node: &'a NodeProto, name: &str) -> Option<&'a [u8]> {
     attribute(node, name).map(|attribute| attribute.s.as_slice())
 }
 
-fn attribute<'a>(node: &'a NodeProto, name: &str) -> Option<&'a AttributeProto> {
+/// The attribute of this name.
+pub(super) fn attribute<'a>(node: &'a NodeProto, name: &str) -> Option<&'a AttributeProto> {
     node.attribute.iter().find(|attribute| attribute.name == name)
 }

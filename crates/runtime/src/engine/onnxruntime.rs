@@ -9,7 +9,8 @@ mod meaning;
 pub use library::SharedLibrary;
 
 use super::error::EngineError;
-use super::loader::{Engine, Loader, check, contained};
+use super::guard::{Guard, Habits, Passing, with_outputs};
+use super::loader::{Engine, Loader, contained};
 use super::model::OnnxModel;
 use super::operator::{Operator, Reason};
 use super::shapes::{seen, sizes};
@@ -22,7 +23,7 @@ use ort::value::{
     DynValue, PrimitiveTensorElementType, Tensor as Texts, TensorElementType, TensorRef, ValueType,
 };
 use serde::{Deserialize, Serialize};
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
@@ -30,6 +31,22 @@ use std::fmt::Debug;
 /// left out, for nothing could check their answers, and those that make or take maps. The library does
 /// not tell, so a test compares them with it.
 const OPERATORS: &str = include_str!("onnxruntime/operators.txt");
+
+/// These lose one NaN among many numbers.
+const HABITS: Habits = Habits {
+    engine: "onnxruntime",
+    passing: Passing::AllBut(&[
+        "ArgMax",
+        "ArgMin",
+        "GlobalMaxPool",
+        "Hardmax",
+        "MaxPool",
+        "ReduceMax",
+        "ReduceMin",
+    ]),
+    narrow: false,
+    widens: false,
+};
 
 /// The library of onnxruntime, as far as there is one: the engine that it makes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +65,9 @@ struct Loaded {
     session: Session,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
+    guard: Guard,
+    /// Where each tensor within that is looked at lies among what is given.
+    places: Vec<usize>,
 }
 
 impl Loader for Onnxruntime {
@@ -101,7 +121,22 @@ impl Loaded {
         let elements = elements.collect::<Result<Vec<Element>, _>>()?;
         let sizes = sizes(&facts.inputs, inputs);
         let failed = |error: ort::Error| EngineError::Load(sentence(&error));
-        let session = |products| session(environment, model.bytes(), &sizes, products);
+        let guard = Guard::of(model.proto(), inputs, &HABITS)?;
+        let mut names: Vec<&str> = facts.outputs.iter().map(|output| &*output.name).collect();
+        let mut places = Vec::new();
+        for watch in &guard.within {
+            let place = names.iter().position(|name| *name == watch.tensor);
+            places.push(place.unwrap_or(names.len()));
+            names.extend(place.is_none().then_some(&*watch.tensor));
+        }
+        let more = &names[facts.outputs.len()..];
+        let bytes = match more.is_empty() {
+            true => Cow::Borrowed(model.bytes()),
+            false => with_outputs(model.bytes(), more)
+                .map(Cow::Owned)
+                .ok_or_else(|| EngineError::Load("it has several graphs".to_owned()))?,
+        };
+        let session = |products| session(environment, &bytes, &sizes, products);
         let session = match are_cut() {
             // Not every kernel has its precise form.
             true => session(Products::Precise).or_else(|_| session(Products::Fast)),
@@ -112,10 +147,13 @@ impl Loaded {
         if !taken.eq(inputs.iter().map(Port::name)) {
             return Err(EngineError::Load("it takes other inputs than it declares".to_owned()));
         }
-        let mut loaded = Loaded { session, inputs: inputs.to_vec(), outputs: vec![] };
-        let shapes = seen(inputs, &facts.outputs, |zeros| {
+        let (inputs, outputs) = (inputs.to_vec(), vec![]);
+        let mut loaded = Loaded { session, inputs, outputs, guard, places };
+        let declared = &facts.outputs;
+        let shapes = seen(&loaded.inputs.clone(), declared, |zeros| {
             let answers = loaded.answers(zeros)?;
-            Ok(answers.iter().map(|answer| answer.shape().to_vec()).collect())
+            let answers = answers.iter().take(declared.len());
+            Ok(answers.map(|answer| answer.shape().to_vec()).collect())
         })?;
         for ((declared, element), shape) in facts.outputs.iter().zip(elements).zip(shapes) {
             loaded.outputs.push(Port::new(declared.name.clone(), element, shape)?);
@@ -148,18 +186,14 @@ impl Engine for Loaded {
         &self.outputs
     }
 
-    fn run(&mut self, inputs: &[&Tensor]) -> Result<Vec<Tensor>, EngineError> {
-        check(&self.inputs, inputs)?;
-        let answers = self.answers(inputs)?;
-        for (answer, port) in answers.iter().zip(&self.outputs) {
-            if answer.element() != port.element() || answer.shape() != port.shape() {
-                let problem = format!("{} is not {}", port.name(), port.form());
-                return Err(EngineError::Run(problem));
-            }
-            if !answer.is_finite() {
-                return Err(EngineError::NotFinite(port.name().to_owned()));
-            }
+    fn compute(&mut self, inputs: &[&Tensor]) -> Result<Vec<Tensor>, EngineError> {
+        self.guard.check(|place| inputs[place].data())?;
+        let mut answers = self.answers(inputs)?;
+        for (watch, place) in self.guard.within.iter().zip(&self.places) {
+            let seen = answers.get(*place);
+            seen.map_or(Ok(()), |answer| watch.check_data(answer.data()))?;
         }
+        answers.truncate(self.outputs.len());
         Ok(answers)
     }
 }

@@ -81,6 +81,14 @@ impl Operator {
             ("", "If" | "Loop" | "Scan") => {
                 "export it so that the branch is decided there: traced, for one rate and one shape"
             }
+            (
+                "",
+                "Bernoulli" | "Multinomial" | "RandomNormal" | "RandomNormalLike" | "RandomUniform"
+                | "RandomUniformLike",
+            ) => {
+                "export it for inference (model.eval()), without what draws lots: nothing could check \
+                 its answers"
+            }
             _ => return None,
         })
     }

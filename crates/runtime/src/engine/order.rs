@@ -11,6 +11,14 @@ use tract_onnx::pb::GraphProto;
 /// # Errors
 /// [`EngineError::Format`], with a tensor of the circle or behind it.
 pub(super) fn check_order(graph: &GraphProto) -> Result<(), EngineError> {
+    order(graph).map(drop)
+}
+
+/// The places of the nodes in an order in which each comes after those from which it takes something.
+///
+/// # Errors
+/// As [`check_order`].
+pub(super) fn order(graph: &GraphProto) -> Result<Vec<usize>, EngineError> {
     let makers: BTreeMap<&str, usize> = (0..)
         .zip(&graph.node)
         .flat_map(|(place, node)| node.output.iter().map(move |name| (name.as_str(), place)))
@@ -26,7 +34,9 @@ pub(super) fn check_order(graph: &GraphProto) -> Result<(), EngineError> {
         }
     }
     let mut ready: Vec<usize> = (0..wanted.len()).filter(|place| wanted[*place] == 0).collect();
+    let mut order = Vec::with_capacity(wanted.len());
     while let Some(place) = ready.pop() {
+        order.push(place);
         for next in std::mem::take(&mut waiting[place]) {
             wanted[next] -= 1;
             if wanted[next] == 0 {
@@ -34,7 +44,7 @@ pub(super) fn check_order(graph: &GraphProto) -> Result<(), EngineError> {
             }
         }
     }
-    let Some(stuck) = wanted.iter().position(|wanted| *wanted > 0) else { return Ok(()) };
+    let Some(stuck) = wanted.iter().position(|wanted| *wanted > 0) else { return Ok(order) };
     let name = graph.node[stuck].output.first().map_or("", String::as_str);
     Err(EngineError::Format(format!("its nodes go in a circle, and {name:?} comes of it")))
 }

@@ -3,20 +3,23 @@
 //! It computes whole numbers in 32 bits, and doubles not at all. Inputs, answers and constants that do not
 //! fit are refused, never cut; what a model itself makes of smaller numbers is not seen.
 
+mod habits;
 mod meaning;
 pub(super) mod pool;
 
 use super::error::EngineError;
-use super::loader::{Engine, Loader, check, contained};
+use super::guard::{Guard, Watch, with_outputs};
+use super::loader::{Engine, Loader, contained};
 use super::model::{Declared, OnnxModel};
 use super::operator::{MICROSOFT_DOMAIN, Operator, Reason};
 use super::shapes::{seen, zeros};
 use crate::tensor::{Data, Element, Port, Tensor};
+use habits::HABITS;
 use half::f16;
 use meaning::Meaning;
 use pool::pool;
 use rten::{Model, ModelOptions, NodeId, RunOptions, Value, ValueOrView, ValueView};
-use rten_tensor::Layout;
+use rten_tensor::prelude::*;
 use std::borrow::Borrow;
 
 /// ONNX's own operators that rten 0.27 has. It does not tell, so a test compares them with it.
@@ -44,8 +47,9 @@ const MICROSOFT: &str = "\
     SkipSimplifiedLayerNormalization";
 
 /// Operators whose answers are wrong (rten 0.27). Of numbers that are equal and the largest, ArgMax gives the
-/// place of the last; and the sign of nought is 1.
-const WRONG: [&str; 2] = ["ArgMax", "Sign"];
+/// place of the last, and so does ArgMin of the smallest; NonMaxSuppression takes each box for one of its best
+/// class alone, and compares it with boxes of other classes and pictures; and the sign of nought is 1.
+const WRONG: [&str; 4] = ["ArgMax", "ArgMin", "NonMaxSuppression", "Sign"];
 
 /// The loader.
 pub(super) struct Rten;
@@ -55,9 +59,14 @@ struct Loaded {
     model: Model,
     inputs: Vec<(NodeId, Port)>,
     outputs: Vec<NodeId>,
+    /// These, and what is looked at.
+    wanted: Vec<NodeId>,
+    /// Where each tensor within that is looked at lies among them.
+    places: Vec<usize>,
     /// As in `inputs`.
     input_ports: Vec<Port>,
     output_ports: Vec<Port>,
+    guard: Guard,
 }
 
 impl Loader for Rten {
@@ -102,15 +111,35 @@ impl Loaded {
             let wrong: Vec<String> = wrong.into_iter().collect();
             return Err(EngineError::Load(format!("rten gets {} wrong", wrong.join(", "))));
         }
-        let model = ModelOptions::with_all_ops().load(file.bytes().to_vec());
+        let guard = Guard::of(file.proto(), inputs, &HABITS)?;
+        // Only what a file gives is sure to be there when all is optimised.
+        let given = |name: &str| facts.outputs.iter().any(|output| output.name == name);
+        let more = guard.within.iter().map(|watch| watch.tensor.as_str());
+        let more: Vec<&str> = more.filter(|name| !given(name)).collect();
+        let bytes = match more.is_empty() {
+            true => file.bytes().to_vec(),
+            false => with_outputs(file.bytes(), &more)
+                .ok_or_else(|| EngineError::Load("it has several graphs".into()))?,
+        };
+        let model = ModelOptions::with_all_ops().load(bytes);
         let model = model.map_err(|error| failed(&error))?;
         let id = |name: &str| model.node_id(name).map_err(|error| failed(&error));
         let outputs: Vec<NodeId> =
             facts.outputs.iter().map(|output| id(&output.name)).collect::<Result<_, _>>()?;
+        let mut wanted = outputs.clone();
+        let mut places = Vec::new();
+        for Watch { tensor, .. } in &guard.within {
+            let id = id(tensor)?;
+            let place = wanted.iter().position(|wanted| *wanted == id);
+            places.push(place.unwrap_or(wanted.len()));
+            wanted.extend(place.is_none().then_some(id));
+        }
         let inputs = inputs.iter().map(|port| Ok((id(port.name())?, port.clone())));
         let inputs: Vec<(NodeId, Port)> = inputs.collect::<Result<_, EngineError>>()?;
         let input_ports = inputs.iter().map(|(_, port)| port.clone()).collect();
-        let mut loaded = Loaded { model, inputs, outputs, input_ports, output_ports: vec![] };
+        let output_ports = vec![];
+        let mut loaded =
+            Loaded { model, inputs, outputs, wanted, places, input_ports, output_ports, guard };
         loaded.output_ports = loaded.settle(&facts.outputs)?;
         loaded.check_last(&last)?;
         Ok(loaded)
@@ -175,21 +204,27 @@ impl Engine for Loaded {
         &self.output_ports
     }
 
-    fn run(&mut self, inputs: &[&Tensor]) -> Result<Vec<Tensor>, EngineError> {
-        check(&self.input_ports, inputs)?;
-        let mut outputs = Vec::with_capacity(self.output_ports.len());
-        for (answer, port) in
-            self.answers(&self.outputs, inputs)?.into_iter().zip(&self.output_ports)
-        {
-            let output = taken(answer, port).ok_or_else(|| {
-                EngineError::Run(format!("{} is not {}", port.name(), port.form()))
-            })?;
-            if !output.is_finite() {
-                return Err(EngineError::NotFinite(port.name().to_owned()));
-            }
-            outputs.push(output);
+    fn compute(&mut self, inputs: &[&Tensor]) -> Result<Vec<Tensor>, EngineError> {
+        self.guard.check(|place| inputs[place].data())?;
+        let answers = self.answers(&self.wanted, inputs)?;
+        for (watch, place) in self.guard.within.iter().zip(&self.places) {
+            looked_at(watch, &answers[*place])?;
         }
-        Ok(outputs)
+        let answers = answers.into_iter().zip(&self.output_ports);
+        let taken = answers.map(|(answer, port)| {
+            let problem = || EngineError::Run(format!("{} is not {}", port.name(), port.form()));
+            taken(answer, port).ok_or_else(problem)
+        });
+        taken.collect()
+    }
+}
+
+fn looked_at(watch: &Watch, value: &Value) -> Result<(), EngineError> {
+    // Of the others, all are numbers and none is too large.
+    let Value::FloatTensor(values) = value else { return Ok(()) };
+    match values.data() {
+        Some(values) => watch.check(values),
+        None => watch.check(&values.iter().copied().collect::<Vec<f32>>()),
     }
 }
 

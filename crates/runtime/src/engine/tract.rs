@@ -1,13 +1,19 @@
 //! The tract engine: pure Rust, on every target.
 
+mod habits;
+mod meaning;
+
 use super::error::EngineError;
-use super::loader::{Engine, Loader, check, contained};
+use super::guard::{Guard, Number, Watch};
+use super::loader::{Engine, Loader, contained};
 use super::model::OnnxModel;
 use super::operator::{MICROSOFT_DOMAIN, ML_DOMAIN, Operator, Reason};
 use crate::tensor::{Data, Element, Port, Tensor};
+use habits::HABITS;
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
-use tract_onnx::pb::ModelProto;
+use tract_onnx::pb::{ModelProto, ValueInfoProto};
 use tract_onnx::prelude::{
     Datum, DatumType, Framework, InferenceFact, InferenceModelExt, IntoRunnable, OutletId, TValue,
     Tensor as TractTensor, TractError, TractResult, TypedModel, TypedRunnableModel, tvec,
@@ -40,9 +46,19 @@ const SHARED: [&str; 2] = ["Gelu", "RotaryEmbedding"];
 /// and with two classes the wrong way round: the zoo's forest and LightGBM models show it. Linear
 /// classifiers choose the label after the transform, where scores that were different are both 1, and give
 /// the other of two scores as `-s`. Regressors apply a transform that others do not. Normalizer takes what
-/// is less than 1e-12 for 1e-12, and the largest size for the largest number.
-const WRONG: [&str; 4] =
-    ["LinearClassifier", "LinearRegressor", "Normalizer", "TreeEnsembleClassifier"];
+/// is less than 1e-12 for 1e-12, and the largest size for the largest number. What draws lots gives answers
+/// that nothing could check.
+const WRONG: [&str; 9] = [
+    "LinearClassifier",
+    "LinearRegressor",
+    "Multinomial",
+    "Normalizer",
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+    "TreeEnsembleClassifier",
+];
 
 static KNOWN: LazyLock<HashSet<String>> =
     LazyLock::new(|| tract_onnx::onnx().op_register.0.into_keys().collect());
@@ -55,6 +71,9 @@ pub(super) struct Loaded {
     model: Arc<TypedRunnableModel>,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
+    guard: Guard,
+    /// Where each tensor within that is looked at lies among what is given.
+    places: Vec<usize>,
 }
 
 impl Loader for Tract {
@@ -100,31 +119,41 @@ pub(super) fn load(
 impl Loaded {
     fn load(model: &ModelProto, names: &[&str], inputs: &[Port]) -> Result<Loaded, EngineError> {
         let failed = |error: TractError| EngineError::Load(sentence(&error));
+        if let Some(wrong) = meaning::wrong(model, inputs) {
+            return Err(EngineError::Load(format!("tract gets wrong: {wrong}")));
+        }
+        let guard = Guard::of(model, inputs, &HABITS)?;
+        let (model, places) = with_outputs(model, names, &guard.within);
         // Quantised files and some with a symbolic batch load only when the shapes they claim for
         // intermediate values are ignored.
-        let typed = optimise(model, inputs, false)
-            .or_else(|first| optimise(model, inputs, true).map_err(|_| first))
+        let typed = optimise(&model, inputs, false)
+            .or_else(|first| optimise(&model, inputs, true).map_err(|_| first))
             .map_err(failed)?;
         let mut outputs = Vec::new();
         for (name, outlet) in names.iter().zip(typed.output_outlets().map_err(failed)?) {
             outputs.push(output(name, *outlet, &typed)?);
         }
         let model = typed.into_runnable().map_err(failed)?;
-        Ok(Loaded { model, inputs: inputs.to_vec(), outputs })
+        Ok(Loaded { model, inputs: inputs.to_vec(), outputs, guard, places })
     }
 
     /// What it gives for data that fit its inputs.
     ///
     /// # Errors
-    /// [`EngineError::Input`], [`EngineError::Run`].
+    /// [`EngineError::Input`], [`EngineError::Run`], [`EngineError::NotFiniteWithin`],
+    /// [`EngineError::Beyond`].
     pub(super) fn answers(&self, inputs: &[&Data]) -> Result<Vec<Tensor>, EngineError> {
         let run = |error: TractError| EngineError::Run(sentence(&error));
+        self.guard.check(|place| inputs[place])?;
         let mut values = tvec![];
         for (port, input) in self.inputs.iter().zip(inputs) {
             values.push(given(port, input)?);
         }
         let answers = contained(|| self.model.run(values)).map_err(EngineError::Run)?;
         let answers = answers.map_err(run)?;
+        for (watch, place) in self.guard.within.iter().zip(&self.places) {
+            looked_at(watch, &answers[*place])?;
+        }
         let ports = self.outputs.iter();
         answers.iter().zip(ports).map(|(answer, port)| taken(answer, port).map_err(run)).collect()
     }
@@ -139,14 +168,54 @@ impl Engine for Loaded {
         &self.outputs
     }
 
-    fn run(&mut self, inputs: &[&Tensor]) -> Result<Vec<Tensor>, EngineError> {
-        check(&self.inputs, inputs)?;
+    fn compute(&mut self, inputs: &[&Tensor]) -> Result<Vec<Tensor>, EngineError> {
         let data: Vec<&Data> = inputs.iter().map(|input| input.data()).collect();
-        let outputs = self.answers(&data)?;
-        match outputs.iter().zip(&self.outputs).find(|(output, _)| !output.is_finite()) {
-            Some((_, port)) => Err(EngineError::NotFinite(port.name().to_owned())),
-            None => Ok(outputs),
+        self.answers(&data)
+    }
+}
+
+/// The model with the tensors that are looked at among its outputs, which have these names; and where each of
+/// them lies there.
+fn with_outputs<'a>(
+    model: &'a ModelProto,
+    names: &[&str],
+    watched: &[Watch],
+) -> (Cow<'a, ModelProto>, Vec<usize>) {
+    let mut model = Cow::Borrowed(model);
+    let mut all = names.to_vec();
+    let mut places = Vec::new();
+    for Watch { tensor, .. } in watched {
+        if let Some(place) = all.iter().position(|name| name == tensor) {
+            places.push(place);
+            continue;
         }
+        places.push(all.len());
+        all.push(tensor);
+        if let Some(graph) = &mut model.to_mut().graph {
+            graph.output.push(ValueInfoProto { name: tensor.clone(), ..Default::default() });
+        }
+    }
+    (model, places)
+}
+
+fn looked_at(watch: &Watch, value: &TractTensor) -> Result<(), EngineError> {
+    fn numbers<T: Datum + Number>(watch: &Watch, value: &TractTensor) -> Result<(), EngineError> {
+        let view = value.to_plain_array_view::<T>();
+        let view = view.map_err(|error| EngineError::Run(sentence(&error)))?;
+        match view.as_slice() {
+            Some(values) => watch.check(values),
+            None => watch.check(&view.iter().copied().collect::<Vec<T>>()),
+        }
+    }
+    match value.datum_type() {
+        DatumType::F16 => numbers::<half::f16>(watch, value),
+        DatumType::F32 => numbers::<f32>(watch, value),
+        DatumType::F64 => numbers::<f64>(watch, value),
+        DatumType::I64 => numbers::<i64>(watch, value),
+        DatumType::U32 => numbers::<u32>(watch, value),
+        DatumType::U64 => numbers::<u64>(watch, value),
+        // Of the others, all are numbers and none is too large.
+        _ => Ok(()),
     }
 }
 
@@ -282,7 +351,8 @@ mod tests {
             assert_eq!(objection(lacking), Some(Reason::Lacking), "{lacking}");
         }
         for wrong in WRONG {
-            assert_eq!(objection(&format!("ai.onnx.ml.{wrong}")), Some(Reason::Wrong), "{wrong}");
+            let domain = if ML.contains(&wrong) { "ai.onnx.ml." } else { "" };
+            assert_eq!(objection(&format!("{domain}{wrong}")), Some(Reason::Wrong), "{wrong}");
         }
     }
 }

@@ -4,7 +4,6 @@ use super::frame::{Fault, FrameError, FrameOutcome, Part, Reading, Value};
 use super::model::{Model, Seen};
 use super::stages::Stage;
 use super::window::{Broken, Cut, Window, Windower};
-use crate::engine::EngineError;
 use crate::plugin::{CompiledPlugin, Instance, PluginError, SandboxLimits};
 use crate::recording::KEYS_MAX;
 use crate::tensor::{Data, Port, Tensor};
@@ -378,9 +377,7 @@ impl Work {
             }
             Work::Model(model) => match model.run(frame, inputs) {
                 Ok(outputs) => Ok(vec![outputs]),
-                Err(error @ EngineError::NotFinite(_)) => {
-                    Err((Fault::NotFinite, error.to_string()))
-                }
+                Err(error) if error.is_not_finite() => Err((Fault::NotFinite, error.to_string())),
                 Err(error) => Err((Fault::Model, error.to_string())),
             },
             Work::Plugin(plugin) => plugin.process(frame, inputs, left, plugin_restarts),

@@ -184,7 +184,7 @@ mod tests {
             &self.1
         }
 
-        fn run(&mut self, inputs: &[&Tensor]) -> Result<Vec<Tensor>, EngineError> {
+        fn compute(&mut self, inputs: &[&Tensor]) -> Result<Vec<Tensor>, EngineError> {
             let [before, now] = [0, 1].map(|place| inputs[place].data().number(0).unwrap());
             if now == -1.0 {
                 return Err(EngineError::Run("minus one".into()));

@@ -1,7 +1,7 @@
 //! The engine: a graph as a list of steps, each made ready for the shapes that will come.
 
 use super::super::error::EngineError;
-use super::super::loader::{Engine, Loader, check};
+use super::super::loader::{Engine, Loader};
 use super::super::model::OnnxModel;
 use super::super::operator::{ML_DOMAIN, Objection, Operator, Reason};
 use super::node::Operation;
@@ -90,8 +90,7 @@ impl Engine for Loaded {
         &self.outputs
     }
 
-    fn run(&mut self, inputs: &[&Tensor]) -> Result<Vec<Tensor>, EngineError> {
-        check(&self.inputs, inputs)?;
+    fn compute(&mut self, inputs: &[&Tensor]) -> Result<Vec<Tensor>, EngineError> {
         let mut computed: Vec<Data> = Vec::with_capacity(2 * self.steps.len());
         // Numbers were counted when it was loaded; how long texts are is seen now.
         let mut texts = 0usize;
@@ -102,9 +101,14 @@ impl Engine for Loaded {
                 Place::Computed(at) => &computed[at],
             };
             let taken: Vec<&Data> = step.inputs.iter().map(input).collect();
-            let given = step.operation.run(&taken);
-            let given =
-                given.map_err(|problem| EngineError::Run(format!("{}: {problem}", step.told)))?;
+            let given = step.operation.answers(&taken).map_err(|error| match error {
+                // What is no number has no class and no largest, and is no whole number.
+                EngineError::Run(_) if !taken.iter().all(|data| data.is_finite()) => {
+                    EngineError::NotFiniteWithin(format!("what goes into {}", step.told))
+                }
+                EngineError::Run(problem) => EngineError::Run(format!("{}: {problem}", step.told)),
+                other => other,
+            })?;
             for data in given {
                 if let Data::Bytes(values) = &data {
                     texts = texts.saturating_add(values.iter().map(Vec::len).sum());
@@ -123,9 +127,6 @@ impl Engine for Loaded {
                 }
                 Place::Computed(at) => computed[at].clone(),
             };
-            if !data.is_finite() {
-                return Err(EngineError::NotFinite(port.name().to_owned()));
-            }
             let tensor = Tensor::new(port.shape().to_vec(), data);
             answers.push(tensor.ok_or_else(|| {
                 EngineError::Run(format!("{} is not {}", port.name(), port.form()))

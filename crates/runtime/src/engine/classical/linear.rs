@@ -95,6 +95,10 @@ pub(super) fn classifier(node: &Node<'_>) -> Result<Made, String> {
 impl Operation for Classifier {
     fn run(&self, inputs: &[&Data]) -> Result<Vec<Data>, String> {
         let scores = self.planes.scores(&floats(inputs[0])?);
+        // Whatever it is called then, it is no class.
+        if scores.iter().any(|score| score.is_nan()) {
+            return Err("a score is not finite".to_owned());
+        }
         let classes = self.labels.len();
         let (chosen, written) = if self.planes.count() < classes {
             let chosen = scores.iter().map(|score| usize::from(*score > 0.0)).collect();

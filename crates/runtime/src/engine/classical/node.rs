@@ -1,6 +1,7 @@
 //! A node of a graph as an operator sees it: its attributes by name and kind, and what is known of its
 //! inputs.
 
+use super::super::error::EngineError;
 use super::value::{Known, constant};
 use crate::tensor::{Data, Element, Tensor};
 use tract_onnx::pb::attribute_proto::AttributeType;
@@ -10,6 +11,13 @@ use tract_onnx::pb::{AttributeProto, NodeProto};
 pub(super) trait Operation: Send {
     /// Its outputs for these inputs, which are as it was told when it was made.
     fn run(&self, inputs: &[&Data]) -> Result<Vec<Data>, String>;
+    /// The same, for who tells errors apart.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    fn answers(&self, inputs: &[&Data]) -> Result<Vec<Data>, EngineError> {
+        self.run(inputs).map_err(EngineError::Run)
+    }
 }
 
 /// What becomes of a node.

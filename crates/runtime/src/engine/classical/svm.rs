@@ -167,6 +167,10 @@ impl Operation for Classifier {
         for row in numbers.chunks_exact(self.kernel.columns) {
             self.kernel.write(row, &mut common);
             self.judge(&common, &mut scores, &mut votes);
+            // Whatever it is called then, it is no class.
+            if scores.iter().any(|score: &f32| score.is_nan()) {
+                return Err("a score is not finite".to_owned());
+            }
             // The first of those with the most votes.
             chosen.push(
                 (1..classes).fold(0, |best, it| if votes[it] > votes[best] { it } else { best }),

@@ -1,7 +1,7 @@
 //! What a model means that rten would compute otherwise, without a word (rten 0.27): seen in the file, before
 //! it is loaded.
 
-use crate::engine::nodes::{Nodes, is, text};
+use crate::engine::nodes::{Nodes, input, is, text};
 use crate::engine::operator::Operator;
 use crate::tensor::Element;
 use std::collections::{BTreeSet, HashSet};
@@ -60,6 +60,16 @@ impl Meaning {
             meaning.graph(graph, opset, &Known::default(), true);
         }
         let nodes = Nodes::of(model);
+        for node in nodes.iter() {
+            // What is left over of an uneven padding it has at the end, as for SAME_UPPER.
+            if text(node, "auto_pad") == Some(b"SAME_LOWER") {
+                meaning.wrong.insert(format!("{} with auto_pad = SAME_LOWER", node.op_type));
+            }
+            // It goes through all that is there, however long a sequence is said to be.
+            if (is(node, "LSTM") || is(node, "GRU")) && input(node, 4).is_some() {
+                meaning.wrong.insert(format!("{} with sequence_lens", node.op_type));
+            }
+        }
         for node in nodes.iter().filter(|node| is(node, "Resize")) {
             // It takes the nearest in its place.
             if text(node, "mode") == Some(b"cubic") {
@@ -278,6 +288,20 @@ mod tests {
         };
         assert_eq!(meaning(&[resize(b"cubic")], 17).0, ["cubic Resize"]);
         assert_eq!(meaning(&[resize(b"linear")], 17).0, [""; 0]);
+    }
+
+    #[test]
+    fn an_uneven_padding_at_the_beginning_and_lengths_of_sequences_are_told_of() {
+        let pool = |padding: &[u8]| {
+            let padding = [field(1, b"auto_pad"), field(4, padding)].concat();
+            let node = node("MaxPool", "", (&["x"], &["y"]));
+            meaning(&[field(1, &[node, field(5, &padding)].concat())], 17).0
+        };
+        assert_eq!(pool(b"SAME_LOWER"), ["MaxPool with auto_pad = SAME_LOWER"]);
+        assert_eq!(pool(b"SAME_UPPER"), [""; 0]);
+        let lstm = |inputs: &[&str]| meaning(&[operator("LSTM", (inputs, &["y"]), &[])], 17).0;
+        assert_eq!(lstm(&["x", "w", "r", "b", "lens"]), ["LSTM with sequence_lens"]);
+        assert_eq!(lstm(&["x", "w", "r", "b", "", "h"]), [""; 0]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ struct ArgMax {
     last: bool,
 }
 
-/// `ArgMax`. What is no number is never the largest.
+/// `ArgMax`. Of what is no number there is no largest, but an error.
 pub(in super::super) fn arg_max(node: &Node<'_>) -> Result<Made, String> {
     node.knows(&["axis", "keepdims", "select_last_index"])?;
     let input = node.input(0)?;
@@ -37,13 +37,16 @@ pub(in super::super) fn arg_max(node: &Node<'_>) -> Result<Made, String> {
 impl Operation for ArgMax {
     fn run(&self, inputs: &[&Data]) -> Result<Vec<Data>, String> {
         let numbers = f64::numbers(inputs[0]).ok_or("it takes numbers, text came")?;
+        if numbers.iter().any(|number| number.is_nan()) {
+            return Err("what it takes the largest of is not finite".to_owned());
+        }
         let mut places = Vec::with_capacity(numbers.len() / self.size);
         for group in numbers.chunks_exact((self.size * self.inner).max(1)) {
             for first in 0..self.inner {
                 let mut best = 0;
                 for place in 1..self.size {
                     let [before, here] = [best, place].map(|at| group[first + at * self.inner]);
-                    if here > before || (self.last && here == before) || before.is_nan() {
+                    if here > before || (self.last && here == before) {
                         best = place;
                     }
                 }

@@ -8,7 +8,7 @@ use half::f16;
 struct Cast(Element);
 
 /// `Cast`. Of what has a fraction it is cut off, and what does not fit becomes the nearest that does; of
-/// whole numbers the lowest bits remain.
+/// whole numbers the lowest bits remain. What is not finite is no whole number, and an error.
 pub(in super::super) fn cast(node: &Node<'_>) -> Result<Made, String> {
     // The attribute speaks of kinds of number that are not ours.
     node.knows(&["to", "saturate"])?;
@@ -26,6 +26,11 @@ pub(in super::super) fn cast(node: &Node<'_>) -> Result<Made, String> {
 
 impl Operation for Cast {
     fn run(&self, inputs: &[&Data]) -> Result<Vec<Data>, String> {
+        let is_whole =
+            !matches!(self.0, Element::Bool | Element::F16 | Element::F32 | Element::F64);
+        if is_whole && !inputs[0].is_finite() {
+            return Err("what is to become whole numbers is not finite".to_owned());
+        }
         Ok(vec![converted(inputs[0], self.0).ok_or("it takes numbers, text came")?])
     }
 }

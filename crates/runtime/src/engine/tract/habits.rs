@@ -1,0 +1,50 @@
+//! How tract treats what is no number (0.23.9).
+
+use crate::engine::guard::{Habits, Passing};
+
+/// What is no number comes out of these as such; out of others, it may come as the lesser or larger of two
+/// numbers. Whole numbers of 64 bits are cast by way of 32.
+pub(super) const HABITS: Habits = Habits {
+    engine: "tract",
+    passing: Passing::Only(&[
+        "Add",
+        "AveragePool",
+        "BatchNormalization",
+        "Compress",
+        "Concat",
+        "Constant",
+        "Conv",
+        "DepthToSpace",
+        "Div",
+        "Expand",
+        "Flatten",
+        "Gather",
+        "GatherElements",
+        "GatherND",
+        "Gemm",
+        "GlobalAveragePool",
+        "Identity",
+        "IsInf",
+        "IsNaN",
+        "MatMul",
+        "Mul",
+        "Neg",
+        "Pad",
+        "ReduceMean",
+        "ReduceSum",
+        "Reshape",
+        "Shape",
+        "Slice",
+        "SpaceToDepth",
+        "Split",
+        "Sqrt",
+        "Squeeze",
+        "Sub",
+        "Sum",
+        "Transpose",
+        "Unsqueeze",
+        "Where",
+    ]),
+    narrow: true,
+    widens: false,
+};
