@@ -6,10 +6,10 @@ mod demo;
 mod foreign;
 mod fuzz;
 mod mutants;
-mod programs;
 mod setup;
 mod shell;
 mod test;
+mod test_programs;
 
 use std::process::ExitCode;
 

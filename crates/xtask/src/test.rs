@@ -1,9 +1,9 @@
 //! `cargo xtask test`: unit and system tests on this machine, the examples under emulated ARM.
 
 use crate::foreign::{self, ARM, Foreign};
-use crate::programs;
 use crate::setup::{self, C_COMPILER, TOKENS, WASM};
 use crate::shell::{cargo, root, step, target_dir};
+use crate::test_programs;
 use std::path::{Path, PathBuf};
 
 /// Runs every test.
@@ -25,7 +25,7 @@ pub fn run() -> anyhow::Result<()> {
     for foreign in &ARM {
         replayers.push((foreign, replayer_for(foreign)?));
     }
-    programs::test_all()?;
+    test_programs::run_all()?;
     zoo()?;
     tokens()?;
     for (foreign, replayer) in &replayers {

@@ -28,7 +28,7 @@ struct Program {
 ///
 /// # Errors
 /// They cannot be built; or some failed, which are named.
-pub fn test_all() -> anyhow::Result<()> {
+pub fn run_all() -> anyhow::Result<()> {
     let programs = build()?;
     println!("==> tests: {} programs, {AT_ONCE} at once", programs.len());
     let started = Instant::now();
