@@ -292,6 +292,15 @@ mod tests {
         Recording::open(&port(), text.as_bytes()).unwrap().collect()
     }
 
+    /// What each row says, or what is wrong with it.
+    fn by_line(text: &str) -> Vec<String> {
+        let said = |row: Result<RecordedRow, RowError>| match row {
+            Ok(row) => format!("line {}: {} {:?}", row.line, row.key, row.values),
+            Err(error) => format!("{error} ({})", error.reason),
+        };
+        rows(text).into_iter().map(said).collect()
+    }
+
     #[test]
     fn a_bad_row_is_named_by_line_and_column_and_the_next_one_is_read() {
         let said: Vec<String> = rows(
@@ -326,15 +335,8 @@ mod tests {
             \n{\"turbine\":7,\"time\":\"2014-01-18T00:10Z\",\"wind\":\"NaN\",\"power\":2}\n\
             {\"turbine\":7}\nnothing\n[]\n\
             {\"power\":4,\"turbine\":7,\"time\":\"2014-01-18T00:20Z\",\"wind\":3}";
-        let said: Vec<String> = rows(text)
-            .into_iter()
-            .map(|row| match row {
-                Ok(row) => format!("line {}: {} {:?}", row.line, row.key, row.values),
-                Err(error) => format!("{error} ({})", error.reason),
-            })
-            .collect();
         assert_eq!(
-            said,
+            by_line(text),
             [
                 "line 1: A [1.0, 2.5]",
                 "line 3: field wind: NaN is not finite (not_finite)",
@@ -355,20 +357,14 @@ mod tests {
     #[test]
     fn a_row_costs_no_other_however_long_or_badly_quoted_it_is() {
         let long = "x".repeat(LINE_BYTES_MAX);
-        let said: Vec<String> = rows(&format!(
+        let text = format!(
             "\u{feff}time,turbine,wind,power\r\n\r\n2014-01-18T00:00Z,\"A,1\",1,2\r\n\
              2014-01-18T00:10Z,A,\"1,2\r\n2014-01-18T00:20Z,A,3,4,{long}\n\
              2014-01-18T00:30Z,A,5,6{}\n2014-01-18T00:40Z,A,\"7\",8",
             ",".repeat(1100)
-        ))
-        .into_iter()
-        .map(|row| match row {
-            Ok(row) => format!("line {}: {} {:?}", row.line, row.key, row.values),
-            Err(error) => format!("{error} ({})", error.reason),
-        })
-        .collect();
+        );
         assert_eq!(
-            said,
+            by_line(&text),
             [
                 "line 3: A,1 [1.0, 2.0]",
                 "line 4: column wind: \"1,2\" is no number (malformed)",

@@ -165,17 +165,8 @@ fn on(target: &Target, facts: &Facts, tried: &Tried) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::facts::{Size, Trial, Unfit};
+    use crate::model::facts::{Trial, Unfit};
     use std::collections::BTreeMap;
-
-    fn tensor(name: &str, element: &str, shape: &[usize]) -> Tensor {
-        let size = |size: &usize| match size {
-            0 => Size::Free(None),
-            size => Size::Fixed(*size),
-        };
-        let shape = Some(shape.iter().map(size).collect());
-        Tensor { name: name.into(), element: Some(element.into()), shape }
-    }
 
     /// An operator, and its cure.
     type Lacking<'a> = (&'a str, Option<&'a str>);
@@ -189,8 +180,8 @@ mod tests {
             ((*engine).to_owned(), Unfit { said, cures })
         });
         Facts {
-            inputs: vec![tensor("x", "f32", &[0, 30])],
-            outputs: vec![tensor("y", "f32", &[0])],
+            inputs: vec![Tensor::of("x", "f32", &[0, 30])],
+            outputs: vec![Tensor::of("y", "f32", &[0])],
             operators: BTreeMap::new(),
             opsets: BTreeMap::new(),
             parameters: 0,
@@ -254,11 +245,12 @@ mod tests {
     fn what_a_bundle_has_to_do_for_its_inputs_is_told() {
         let mut facts = facts(&[("tract", &[])]);
         facts.inputs = vec![
-            tensor("x", "f32", &[0, 3, 0]),
-            tensor("state", "f32", &[2, 0, 128]),
-            tensor("sr", "i64", &[]),
+            Tensor::of("x", "f32", &[0, 3, 0]),
+            Tensor::of("state", "f32", &[2, 0, 128]),
+            Tensor::of("sr", "i64", &[]),
         ];
-        facts.outputs = vec![tensor("label", "bytes", &[0]), tensor("stateN", "f32", &[2, 0, 128])];
+        facts.outputs =
+            vec![Tensor::of("label", "bytes", &[0]), Tensor::of("stateN", "f32", &[2, 0, 128])];
         let said = advice(&facts, &tried(&[("tract", true)])).join("\n");
         for words in [
             "x is f32 [?, 3, ?]: a bundle settles",

@@ -31,6 +31,19 @@ pub struct Tensor {
     pub shape: Option<Vec<Size>>,
 }
 
+#[cfg(test)]
+impl Tensor {
+    /// One of this type and shape, in which 0 stands for any number.
+    pub(crate) fn of(name: &str, element: &str, shape: &[usize]) -> Tensor {
+        let size = |size: &usize| match size {
+            0 => Size::Free(None),
+            size => Size::Fixed(*size),
+        };
+        let shape = Some(shape.iter().map(size).collect());
+        Tensor { name: name.into(), element: Some(element.into()), shape }
+    }
+}
+
 /// A dimension: so many, or any number, by name where it has one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]

@@ -522,15 +522,6 @@ pub fn significant(number: f64) -> f64 {
 mod tests {
     use super::*;
 
-    fn tensor(name: &str, element: &str, shape: &[usize]) -> Tensor {
-        let size = |size: &usize| match size {
-            0 => Size::Free(None),
-            size => Size::Fixed(*size),
-        };
-        let shape = Some(shape.iter().map(size).collect());
-        Tensor { name: name.into(), element: Some(element.into()), shape }
-    }
-
     fn facts(inputs: &[Tensor], outputs: &[Tensor]) -> Facts {
         Facts {
             inputs: inputs.to_vec(),
@@ -561,7 +552,7 @@ mod tests {
 
     /// Fields and rows for an input of this shape, or what is refused.
     fn shaped(shape: &[usize], names: &str) -> Result<(String, usize), String> {
-        let facts = facts(&[tensor("x", "f32", shape)], &[]);
+        let facts = facts(&[Tensor::of("x", "f32", shape)], &[]);
         let columns = columns(names);
         let columns = (!names.is_empty()).then_some(&columns[..]);
         let plan = Plan::of(&facts, columns, &Wishes::default());
@@ -611,10 +602,12 @@ mod tests {
             let said = shaped(shape, "a b").unwrap_err();
             assert!(said.ends_with("more than any window has"), "{said}");
         }
-        let giant = [tensor("x", "f32", &[0, 1]), tensor("mask", "bool", &[1 << 40, 1 << 40])];
+        let giant =
+            [Tensor::of("x", "f32", &[0, 1]), Tensor::of("mask", "bool", &[1 << 40, 1 << 40])];
         let said = Plan::of(&facts(&giant, &[]), None, &Wishes::default()).unwrap_err().to_string();
         assert!(said.ends_with("too much to be written down: a plugin has to make it"), "{said}");
-        let text = facts(&[tensor("x", "f32", &[0, 1]), tensor("city", "bytes", &[0, 1])], &[]);
+        let text =
+            facts(&[Tensor::of("x", "f32", &[0, 1]), Tensor::of("city", "bytes", &[0, 1])], &[]);
         let said = Plan::of(&text, None, &Wishes::default()).unwrap_err().to_string();
         assert!(said.starts_with("input city is bytes [?, 1]"), "{said}");
         assert!(Plan::of(&facts(&[], &[]), None, &Wishes::default()).is_err());
@@ -623,11 +616,12 @@ mod tests {
     #[test]
     fn state_is_carried_other_inputs_are_constant_and_inputs_of_one_column_have_its_name() {
         let inputs = [
-            tensor("input", "f32", &[0, 8]),
-            tensor("state", "f32", &[2, 0, 4]),
-            tensor("sr", "i64", &[]),
+            Tensor::of("input", "f32", &[0, 8]),
+            Tensor::of("state", "f32", &[2, 0, 4]),
+            Tensor::of("sr", "i64", &[]),
         ];
-        let outputs = [tensor("output", "f32", &[0, 1]), tensor("stateN", "f32", &[2, 0, 4])];
+        let outputs =
+            [Tensor::of("output", "f32", &[0, 1]), Tensor::of("stateN", "f32", &[2, 0, 4])];
         let plan = Plan::of(&facts(&inputs, &outputs), None, &Wishes::default()).unwrap();
         assert_eq!(plan.state, BTreeMap::from([("stateN".to_owned(), "state".to_owned())]));
         assert!(plan.warm_up_readings > 0);
@@ -635,10 +629,11 @@ mod tests {
         let constant = Fed::Constant { element: "i64".into(), shape: vec![], value: 0.0 };
         assert_eq!(plan.inputs["sr"], constant);
         // An autoencoder gives what it was given, and carries nothing.
-        let auto = facts(&[tensor("x", "f32", &[0, 4, 2])], &[tensor("x_hat", "f32", &[0, 4, 2])]);
+        let auto =
+            facts(&[Tensor::of("x", "f32", &[0, 4, 2])], &[Tensor::of("x_hat", "f32", &[0, 4, 2])]);
         assert!(Plan::of(&auto, None, &Wishes::default()).unwrap().state.is_empty());
 
-        let table = [tensor("Wind_Speed", "f32", &[0, 1]), tensor("power", "f32", &[0, 1])];
+        let table = [Tensor::of("Wind_Speed", "f32", &[0, 1]), Tensor::of("power", "f32", &[0, 1])];
         let columns = columns("power rest wind-speed");
         let plan = Plan::of(&facts(&table, &[]), Some(&columns), &Wishes::default()).unwrap();
         let names: Vec<&str> = plan.fields.iter().map(|field| &*field.name).collect();
@@ -662,22 +657,22 @@ mod tests {
             part,
             element: element.map(str::to_owned),
         };
-        let turned = fed(&[tensor("x", "f64", &[0, 2, 9])], "a b");
+        let turned = fed(&[Tensor::of("x", "f64", &[0, 2, 9])], "a b");
         assert_eq!(turned, [readings(Part::Columns, Some("f64"))]);
-        assert_eq!(fed(&[tensor("x", "f32", &[0, 9, 2])], "a b"), [readings(Part::Rows, None)]);
+        assert_eq!(fed(&[Tensor::of("x", "f32", &[0, 9, 2])], "a b"), [readings(Part::Rows, None)]);
         // As many of one as of the other: readings come first, and that is told.
-        let square = facts(&[tensor("x", "f32", &[0, 2, 2])], &[]);
+        let square = facts(&[Tensor::of("x", "f32", &[0, 2, 2])], &[]);
         let plan = Plan::of(&square, Some(&columns("a b")), &Wishes::default()).unwrap();
         assert_eq!(plan.inputs["x"], readings(Part::Rows, None));
         assert!(plan.told.window[0].contains("IF IT IS ONE COLUMN AFTER THE OTHER"));
-        let whole = fed(&[tensor("x", "i64", &[0, 2])], "a b");
+        let whole = fed(&[Tensor::of("x", "i64", &[0, 2])], "a b");
         assert_eq!(whole, [readings(Part::Rows, Some("i64"))]);
         // A whole number that is a column is measured as well; any other is a setting.
         let inputs = [
-            tensor("a", "f32", &[0, 1]),
-            tensor("age", "i64", &[0, 1]),
-            tensor("level", "f64", &[0, 1]),
-            tensor("rate", "i64", &[]),
+            Tensor::of("a", "f32", &[0, 1]),
+            Tensor::of("age", "i64", &[0, 1]),
+            Tensor::of("level", "f64", &[0, 1]),
+            Tensor::of("rate", "i64", &[]),
         ];
         let found = fed(&inputs, "Age level a");
         assert_eq!(

@@ -354,11 +354,6 @@ mod tests {
     use lineside_bundle::{BundleFile, Stage};
     use std::collections::BTreeMap;
 
-    fn tensor(name: &str, element: &str, shape: &[usize]) -> Tensor {
-        let shape = Some(shape.iter().map(|size| Size::Fixed(*size)).collect());
-        Tensor { name: name.into(), element: Some(element.into()), shape }
-    }
-
     fn readings(part: Part, element: Option<&str>) -> Fed {
         Fed::Readings { part, element: element.map(str::to_owned) }
     }
@@ -398,11 +393,11 @@ mod tests {
     #[test]
     fn whatever_names_there_are_what_is_written_can_be_read() {
         let outputs = [
-            tensor("label", "i64", &[1]),
-            tensor("probabilities", "f32", &[1, 2]),
-            tensor("save/scale_0.tmp_1", "f32", &[1]),
-            tensor("", "f32", &[1]),
-            tensor("window", "f32", &[1]),
+            Tensor::of("label", "i64", &[1]),
+            Tensor::of("probabilities", "f32", &[1, 2]),
+            Tensor::of("save/scale_0.tmp_1", "f32", &[1]),
+            Tensor::of("", "f32", &[1]),
+            Tensor::of("window", "f32", &[1]),
         ];
         let (text, bundle) = written(&plan(), &outputs);
         let (_, port) = bundle.port();
@@ -430,9 +425,9 @@ mod tests {
     #[test]
     fn long_outputs_become_their_greatest_value_and_texts_are_left_out() {
         let outputs = [
-            tensor("scores", "f32", &[1, 1000]),
-            tensor("map", "f32", &[1, 1, 20, 20]),
-            tensor("name", "bytes", &[1]),
+            Tensor::of("scores", "f32", &[1, 1000]),
+            Tensor::of("map", "f32", &[1, 1, 20, 20]),
+            Tensor::of("name", "bytes", &[1]),
         ];
         let (text, bundle) = written(&plan(), &outputs);
         let names: Vec<&str> = bundle.outputs.keys().map(String::as_str).collect();
@@ -455,7 +450,7 @@ mod tests {
             warm_up_readings: 80,
             ..plan()
         };
-        let outputs = [tensor("y", "f32", &[1]), tensor("stateN", "f32", &[2, 1, 128])];
+        let outputs = [Tensor::of("y", "f32", &[1]), Tensor::of("stateN", "f32", &[2, 1, 128])];
         let (_, bundle) = written(&plan, &outputs);
         let Stage::Model { inputs, state, shapes, .. } = &bundle.stages["judge"] else { panic!() };
         assert_eq!(inputs.len(), 3);

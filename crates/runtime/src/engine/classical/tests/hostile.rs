@@ -168,33 +168,28 @@ fn a_graph_takes_only_what_came_before_and_gives_only_what_there_is() {
     assert!(error.contains("Identity for y: its input 0 is missing"), "{error}");
 }
 
-#[test]
-fn what_doubles_at_every_step_is_stopped_before_it_is_there() {
+/// A model that puts its input behind itself so many times over.
+fn doubled(steps: usize, element: Element, length: u8) -> Vec<u8> {
     let (mut graph, mut from) = (vec![], "x".to_owned());
-    for step in 0..40 {
+    for step in 0..steps {
         let to = format!("x{step}");
         let axis = [field(1, b"axis"), vec![3 << 3, 0, 0xa0, 0x01, 2]].concat();
         let concat = node("Concat", "", (&[&from, &from], &[&to]));
         graph.extend(field(1, &[concat, field(5, &axis)].concat()));
         from = to;
     }
-    let ports =
-        [value(11, "x", Element::F32, &[100]), value(12, &from, Element::F32, &[1])].concat();
-    let error = load(&model(&[graph, ports].concat())).err().unwrap();
+    graph.extend(value(11, "x", element, &[length]));
+    graph.extend(value(12, &from, element, &[1]));
+    model(&graph)
+}
+
+#[test]
+fn what_doubles_at_every_step_is_stopped_before_it_is_there() {
+    let error = load(&doubled(40, Element::F32, 100)).err().unwrap();
     assert!(error.contains("more than 16777216 elements"), "{error}");
 
     // Texts are short or long: their bytes are counted where they come to be.
-    let (mut graph, mut from) = (vec![], "x".to_owned());
-    for step in 0..12 {
-        let to = format!("x{step}");
-        let axis = [field(1, b"axis"), vec![3 << 3, 0, 0xa0, 0x01, 2]].concat();
-        let concat = node("Concat", "", (&[&from, &from], &[&to]));
-        graph.extend(field(1, &[concat, field(5, &axis)].concat()));
-        from = to;
-    }
-    let ports =
-        [value(11, "x", Element::Bytes, &[1]), value(12, &from, Element::Bytes, &[1])].concat();
-    let mut engine = load(&model(&[graph, ports].concat())).unwrap();
+    let mut engine = load(&doubled(12, Element::Bytes, 1)).unwrap();
     let text = |bytes| {
         let data = Data::Bytes(vec![vec![b'x'; bytes]]);
         crate::tensor::Tensor::new(vec![1], data).unwrap()
