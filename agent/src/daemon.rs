@@ -29,7 +29,7 @@ use crate::update::journal::Journal;
 use crate::update::limits::Limits;
 use crate::update::states::{HoldTold, States};
 use crate::update::surroundings::Surroundings;
-use crate::worker::library::tried_out;
+use crate::worker::library::{FIRST_MAX, tried_out};
 use crate::worker::process::{Processes, Starter};
 use crate::worker::{SlotView, WorkerLimits};
 use anyhow::{Context, anyhow};
@@ -105,7 +105,14 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
     let processes =
         Processes::new(Handle::current()).context("cannot start the thread that starts workers")?;
     let starter: Arc<dyn Starter> = Arc::new(processes);
-    let (onnxruntime, library) = tried_out(config.onnxruntime.clone(), starter.clone()).await;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
+    let (library, patience) = tokio::select! {
+        tried = tried_out(config.onnxruntime.clone(), starter.clone(), FIRST_MAX) => tried,
+        // Nothing runs yet.
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
     let journal = Journal::open(store.database())?;
     let limits = WorkerLimits {
         memory_mib_max: config.limits.worker_memory_mib_max,
@@ -115,8 +122,7 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
         cache_key: store.device_key(),
         engine: None,
         choices: EngineChoices::open(journal.clone())?,
-        onnxruntime: onnxruntime.clone(),
-        library,
+        library: library.clone(),
     };
     let boot = journal.next_boot(now_unix_ms(), draw())?;
     if let Err(error) = journal.write_boot(boot) {
@@ -135,6 +141,9 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
     })?;
     let mut watched = Watched::default();
     watched.task("the writing of telemetry", telemetry.clone().keep_writing());
+    if let Some(patience) = patience {
+        watched.task("the trying of onnxruntime", patience.go_on());
+    }
     say_what_is_lost(&store, &telemetry).await;
     let name = status::name(&config, &journal)?;
     let mut trust = trust(&journal, Device::read(&config.device_dir), config.site.clone())?;
@@ -172,7 +181,7 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
         name: name.clone(),
         journal,
         ledger: Ledger::open(&store, outbox)?,
-        surroundings: Surroundings::of(&config, onnxruntime, blobs.clone()),
+        surroundings: Surroundings::of(&config, library, blobs.clone()),
         holds,
         blobs,
         states,
@@ -217,8 +226,6 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
     if let Some((config, access)) = house.config.api.as_ref().zip(access) {
         drivers.push(house.open_api(config, access, served, &mut watched));
     }
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
     let done = tokio::select! {
         _ = terminate.recv() => {
             tracing::info!("told to stop");

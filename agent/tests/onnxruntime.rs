@@ -8,11 +8,13 @@ mod library;
 
 use bench::*;
 use lineside_agent::update::engines::Kept;
-use lineside_agent::worker::library::tried_out;
+use lineside_agent::update::library::{Known, Library};
+use lineside_agent::worker::library::{FIRST_MAX, tried_out};
+use lineside_agent::worker::message::{FromWorker, write};
 use lineside_agent::worker::process::{End, Life, Started, Starter};
-use lineside_agent::worker::{WorkerLimits, self_test};
+use lineside_agent::worker::{WorkerLimits, check_anew, self_test};
 use lineside_bundle::Digest;
-use lineside_runtime::{Figure, Onnxruntime, SharedLibrary};
+use lineside_runtime::{Choice, Figure, Onnxruntime, SharedLibrary};
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -20,6 +22,9 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// Starts the agent's own program as a worker. Such a worker ends with its socket.
@@ -40,6 +45,15 @@ impl Starter for Programs {
         });
         Ok(Started { stream, ended, life: Life { _end: oneshot::channel().0 } })
     }
+}
+
+/// What is known of a library when the slots begin.
+async fn known(library: Option<SharedLibrary>, starter: Arc<dyn Starter>) -> Known {
+    tried_out(library, starter, FIRST_MAX).await.0.now()
+}
+
+fn usable(library: SharedLibrary, digest: Option<Digest>) -> Known {
+    Known { onnxruntime: Onnxruntime::At(library), digest, waits: false }
 }
 
 /// A shared library made of this C.
@@ -85,12 +99,12 @@ async fn a_library_that_cannot_be_used_is_told_and_takes_nobody_with_it() {
         ),
     ] {
         let library = SharedLibrary { path: path.clone(), digest: None };
-        let (tried, is) = tried_out(Some(library), Arc::new(Programs)).await;
-        let Onnxruntime::Unusable(told) = tried else { panic!("{tried:?}") };
-        assert_eq!(is, None, "{told}");
+        let tried = known(Some(library), Arc::new(Programs)).await;
+        let Onnxruntime::Unusable(told) = tried.onnxruntime else { panic!("{tried:?}") };
+        assert_eq!((tried.digest, tried.waits), (None, false), "{told}");
         assert!(told.contains(&path.display().to_string()) && told.contains(why), "{told}");
     }
-    assert_eq!(tried_out(None, Arc::new(Programs)).await, (Onnxruntime::Absent, None));
+    assert_eq!(known(None, Arc::new(Programs)).await, Known::default());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -99,12 +113,12 @@ async fn a_library_is_loaded_only_if_it_is_the_one_that_the_settings_want() {
     let digest = Digest::of(&std::fs::read(&library.path).unwrap());
     let right = SharedLibrary { digest: Some(digest), ..library.clone() };
     for right in [right, library.clone()] {
-        let tried = tried_out(Some(right.clone()), Arc::new(Programs)).await;
-        assert_eq!(tried, (Onnxruntime::At(right), Some(digest)));
+        let tried = known(Some(right.clone()), Arc::new(Programs)).await;
+        assert_eq!(tried, usable(right, Some(digest)));
     }
     let wrong = SharedLibrary { digest: Some(Digest::of(b"another")), ..library };
-    let (tried, _) = tried_out(Some(wrong), Arc::new(Programs)).await;
-    let Onnxruntime::Unusable(told) = tried else { panic!("{tried:?}") };
+    let tried = known(Some(wrong), Arc::new(Programs)).await;
+    let Onnxruntime::Unusable(told) = tried.onnxruntime else { panic!("{tried:?}") };
     let wanted = format!("its digest is {digest}, {} is wanted", Digest::of(b"another"));
     assert!(told.ends_with(&wanted), "{told}");
 }
@@ -121,16 +135,16 @@ impl Starter for Full {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_library_that_cannot_be_tried_out_now_is_not_given_up() {
     let library = SharedLibrary { path: "/usr/lib/libonnxruntime.so".into(), digest: None };
-    let tried = tried_out(Some(library.clone()), Arc::new(Full)).await;
-    assert_eq!(tried, (Onnxruntime::At(library), None));
+    let tried = known(Some(library.clone()), Arc::new(Full)).await;
+    assert_eq!(tried, usable(library, None));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_is_measured_beside_the_others_and_runs_within_the_limits_of_a_worker() {
     let folder = tempfile::tempdir().unwrap();
     let release = with_model(folder.path());
-    let onnxruntime = Onnxruntime::At(library::library());
-    let limits = WorkerLimits { memory_mib_max: 256, onnxruntime, ..worker_limits(folder.path()) };
+    let library = Library::of(usable(library::library(), None));
+    let limits = WorkerLimits { memory_mib_max: 256, library, ..worker_limits(folder.path()) };
     let took = self_test(&release, &limits, Arc::new(Programs)).await.unwrap();
     let Kept { passed, choice, .. } = limits.choices.of(&release.release.digest).unwrap();
     let figure = &choice.models["judge"].figures["onnxruntime"];
@@ -144,7 +158,7 @@ async fn it_is_measured_beside_the_others_and_runs_within_the_limits_of_a_worker
     assert!(took.frames > 0 && took.memory_mib.is_some_and(|mib| mib < 64.0), "{took:?}");
 
     // Without its library there is nothing that may run it: no other engine steps in unasked.
-    let limits = WorkerLimits { onnxruntime: Onnxruntime::Absent, ..limits };
+    let limits = WorkerLimits { library: Library::default(), ..limits };
     let error = self_test(&release, &limits, Arc::new(Programs)).await.unwrap_err().to_string();
     assert!(error.contains("onnxruntime has all operators and is not installed here"), "{error}");
 }
@@ -155,27 +169,67 @@ async fn what_has_passed_in_it_runs_in_another_engine_once_its_library_is_gone_a
     let folder = tempfile::tempdir().unwrap();
     let release = with_model(folder.path());
     let judge = BTreeMap::from([("judge".to_owned(), "onnxruntime".to_owned())]);
-    let library = Some(Digest::of(b"one"));
-    let onnxruntime =
-        Onnxruntime::At(SharedLibrary { path: "/usr/lib/libonnxruntime.so".into(), digest: None });
-    let limits = WorkerLimits { onnxruntime, library, ..worker_limits(folder.path()) };
-    let kept = Kept { passed: judge, library, ..Kept::default() };
+    let shared = SharedLibrary { path: "/usr/lib/libonnxruntime.so".into(), digest: None };
+    let one = Some(Digest::of(b"one"));
+    let with = |digest| Library::of(usable(shared.clone(), digest));
+    let limits = WorkerLimits { library: with(one), ..worker_limits(folder.path()) };
+    let kept = Kept::of(judge, one, Choice::default());
     limits.choices.keep(release.release.digest, kept).unwrap();
     assert!(limits.has_passed(&release));
-    let another = WorkerLimits { library: Some(Digest::of(b"two")), ..limits.clone() };
+    let another = WorkerLimits { library: with(Some(Digest::of(b"two"))), ..limits.clone() };
     assert!(!another.has_passed(&release), "another library is another engine");
-    let unknown = WorkerLimits { library: None, ..limits.clone() };
+    let unknown = WorkerLimits { library: with(None), ..limits.clone() };
     assert!(unknown.has_passed(&release), "it could not be tried out now");
 
-    let gone = WorkerLimits {
-        onnxruntime: Onnxruntime::Absent,
-        library: None,
-        memory_mib_max: 256,
-        ..limits
-    };
+    let gone = WorkerLimits { library: Library::default(), memory_mib_max: 256, ..limits };
     assert!(!gone.has_passed(&release));
-    self_test(&release, &gone, Arc::new(Programs)).await.unwrap();
+    check_anew(&release, &gone, None, Arc::new(Programs)).await.unwrap();
     assert!(gone.has_passed(&release));
     let kept = gone.choices.of(&release.release.digest).unwrap();
     assert!(["tract", "rten"].contains(&kept.passed["judge"].as_str()), "{kept:?}");
+}
+
+/// Workers that do not answer at first, and then say this of a library.
+struct Busy {
+    hangs: AtomicUsize,
+    says: FromWorker,
+}
+
+impl Starter for Busy {
+    fn start(&self) -> io::Result<Started> {
+        let (stream, mut theirs) = UnixStream::pair()?;
+        let (tell, ended) = oneshot::channel();
+        let left = self.hangs.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1));
+        if left.is_err() {
+            write(&mut theirs, &self.says)?;
+        }
+        std::thread::spawn(move || {
+            // It goes on until nobody listens any more.
+            let _ = io::copy(&mut theirs, &mut io::sink());
+            let _ = tell.send(End::Itself("it was let go".into()));
+        });
+        Ok(Started { stream, ended, life: Life { _end: oneshot::channel().0 } })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_library_that_is_slow_is_not_given_up_and_what_needs_it_hears_when_it_is_there() {
+    let shared = SharedLibrary { path: "/usr/lib/libonnxruntime.so".into(), digest: None };
+    let digest = Digest::of(b"library");
+    for (says, then) in [
+        (FromWorker::TriedOut(digest), Onnxruntime::At(shared.clone())),
+        (FromWorker::Failed("it is none".into()), Onnxruntime::Unusable("it is none".into())),
+    ] {
+        let busy = Arc::new(Busy { hangs: AtomicUsize::new(4), says });
+        let first_max = Duration::from_millis(50);
+        let (library, patience) = tried_out(Some(shared.clone()), busy.clone(), first_max).await;
+        let Known { onnxruntime, waits, .. } = library.now();
+        assert!(waits && matches!(onnxruntime, Onnxruntime::Unusable(_)), "{onnxruntime:?}");
+        let going_on = tokio::spawn(patience.unwrap().go_on());
+        library.settled().await;
+        assert_eq!(busy.hangs.load(Relaxed), 0);
+        assert_eq!(library.now().onnxruntime, then);
+        assert!(!going_on.is_finished(), "who is watched does not end");
+        going_on.abort();
+    }
 }

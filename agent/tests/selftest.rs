@@ -3,21 +3,22 @@
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 
 mod bench;
+#[path = "kit/scripted.rs"]
+mod scripted;
 
 use bench::*;
 use lineside_agent::update::StagedRelease;
 use lineside_agent::update::engines::Kept;
-use lineside_agent::worker::message::{Checked, FromWorker, ToWorker, read, write};
-use lineside_agent::worker::process::{End, Life, Started, Starter};
+use lineside_agent::worker::message::{Checked, FromWorker, ToWorker};
+use lineside_agent::worker::process::End;
 use lineside_agent::worker::{SelfTestError, WorkerLimits, self_test, self_test_in};
 use lineside_bundle::{BundleFile, build_with_operators};
-use lineside_runtime::{ENGINES, Figure};
+use lineside_runtime::{Choice, ENGINES, Figure};
+use scripted::*;
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::oneshot;
 
 /// A release with a check of so many readings, four a frame, of which the answers are as `expected` says.
 fn checked(folder: &Path, readings: u32, expected: fn(u32) -> u32) -> StagedRelease {
@@ -62,15 +63,6 @@ async fn a_release_that_answers_otherwise_here_is_refused_by_the_frame() {
     assert!(error.to_string().contains("x of frame 7 of \"a\" is 31, expected 28"), "{error}");
 }
 
-/// The only model of these releases in this engine.
-fn judge(engine: &str) -> BTreeMap<String, String> {
-    BTreeMap::from([("judge".to_owned(), engine.to_owned())])
-}
-
-fn kept(limits: &WorkerLimits, release: &StagedRelease) -> Option<Kept> {
-    limits.choices.of(&release.release.digest)
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn engines_are_measured_where_a_release_is_staged_and_the_choice_is_kept_and_told() {
     let folder = tempfile::tempdir().unwrap();
@@ -98,7 +90,7 @@ async fn engines_are_measured_where_a_release_is_staged_and_the_choice_is_kept_a
     let limits = WorkerLimits { engine: Some("tract".into()), ..limits };
     assert_eq!(self_test(&release, &limits, threads).await.unwrap().engines, "");
     let kept = kept(&limits, &release).unwrap();
-    assert_eq!(kept, Kept { passed: judge("tract"), ..Kept::default() });
+    assert_eq!(kept, Kept::of(judge("tract"), None, Choice::default()));
 }
 
 /// A release whose model computes in halves, in which its check has no answer: the root of what is
@@ -184,100 +176,18 @@ async fn an_engine_that_is_not_here_any_more_counts_as_one_in_which_nothing_has_
     let folder = tempfile::tempdir().unwrap();
     let release = with_model(folder.path());
     let limits = worker_limits(folder.path());
-    let passed = |engine| Kept { passed: judge(engine), ..Kept::default() };
+    let passed = |engine| Kept::of(judge(engine), None, Choice::default());
     for (engine, holds) in [("abacus", false), ("classical", false), ("tract", true)] {
         limits.choices.keep(release.release.digest, passed(engine)).unwrap();
         assert_eq!(limits.has_passed(&release), holds, "{engine}");
     }
+    let before = Kept { agent: "0.0.1".into(), ..passed("tract") };
+    limits.choices.keep(release.release.digest, before).unwrap();
+    assert!(!limits.has_passed(&release), "another agent has other engines of the same names");
     // And a worker does not take another one in its place.
     limits.choices.keep(release.release.digest, passed("abacus")).unwrap();
     let error = lineside_agent::worker::serve::load(&limits.bundle(&release)).err().unwrap();
     assert!(error.contains("there is no engine abacus here"), "{error}");
-}
-
-/// What a worker does.
-enum Does {
-    Says(FromWorker),
-    Ends(End),
-    Hangs,
-}
-
-/// What a worker does that was asked this, of a model in the engine of that name.
-type Script = dyn Fn(&str, &ToWorker) -> Does + Send + Sync;
-
-/// Starts workers that do what a test says, and keeps what they were asked.
-struct Scripted {
-    script: Arc<Script>,
-    asked: Arc<Mutex<Vec<String>>>,
-    memory_mib: Arc<Mutex<BTreeSet<u32>>>,
-}
-
-impl Scripted {
-    fn new(script: impl Fn(&str, &ToWorker) -> Does + Send + Sync + 'static) -> Arc<Scripted> {
-        let (asked, memory_mib) = Default::default();
-        Arc::new(Scripted { script: Arc::new(script), asked, memory_mib })
-    }
-
-    /// What they were asked since this was asked last.
-    fn asked(&self) -> String {
-        std::mem::take(&mut *self.asked.lock().unwrap()).join(", ")
-    }
-}
-
-/// What a worker is asked, of which engine, with what memory. Where none is named it is the first.
-fn about(message: &ToWorker) -> (&'static str, String, u32) {
-    let (what, bundle, engine) = match message {
-        ToWorker::Check(bundle) => ("check", bundle, bundle.engines.chosen.get("judge")),
-        ToWorker::Time(bundle, engine) => ("time", bundle, Some(engine)),
-        other => panic!("{other:?}"),
-    };
-    (what, engine.cloned().unwrap_or_else(|| "tract".into()), bundle.memory_mib)
-}
-
-impl Starter for Scripted {
-    fn start(&self) -> std::io::Result<Started> {
-        let (stream, mut theirs) = UnixStream::pair()?;
-        let (tell, ended) = oneshot::channel();
-        let (script, asked, all) =
-            (self.script.clone(), self.asked.clone(), self.memory_mib.clone());
-        std::thread::spawn(move || {
-            let message = read::<ToWorker>(&mut theirs).unwrap().unwrap();
-            let (what, engine, memory_mib) = about(&message);
-            asked.lock().unwrap().push(format!("{what} {engine}"));
-            all.lock().unwrap().insert(memory_mib);
-            match script(&engine, &message) {
-                Does::Says(said) => write(&mut theirs, &said).unwrap(),
-                Does::Hangs => {}
-                Does::Ends(end) => return drop(tell.send(end)),
-            }
-            // It goes on until nobody listens any more.
-            let _ = std::io::copy(&mut theirs, &mut std::io::sink());
-            let _ = tell.send(End::Itself("it was let go".into()));
-        });
-        Ok(Started { stream, ended, life: Life { _end: oneshot::channel().0 } })
-    }
-}
-
-/// What a worker says of an engine in which all is well, and which takes so many microseconds.
-fn well(engine: &str, message: &ToWorker, micros: u64) -> Does {
-    let time = Duration::from_micros(micros);
-    let timed = Figure::Timed { low: time, median: time, high: time };
-    Does::Says(match message {
-        ToWorker::Check(_) => {
-            FromWorker::Checked(Checked { engines: judge(engine), ..Checked::default() })
-        }
-        _ => FromWorker::Timed(BTreeMap::from([("judge".to_owned(), timed)])),
-    })
-}
-
-fn killed() -> Does {
-    Does::Ends(End::Killed("it was killed".into()))
-}
-
-/// Limits of workers of which none is waited for in vain for long.
-fn impatient(folder: &Path) -> WorkerLimits {
-    let self_test = Duration::from_millis(500);
-    WorkerLimits { memory_mib_max: 4096, self_test, ..worker_limits(folder) }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

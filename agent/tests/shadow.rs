@@ -425,8 +425,7 @@ fn a_worker_beside_the_route_gives_way_to_others_until_it_has_the_route() {
         cache_key: [7; 32],
         engine: None,
         choices: Default::default(),
-        onnxruntime: Default::default(),
-        library: None,
+        library: Default::default(),
     };
     let mut hears = ours.try_clone().unwrap();
     let mut say = |message: ToWorker| write(&mut ours, &message).unwrap();

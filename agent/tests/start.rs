@@ -6,12 +6,9 @@ mod kit;
 
 use kit::mount::Mount;
 use kit::{Device, Vendor, check_each_frame_once, echo, wait};
-use lineside_agent::store::Store;
-use lineside_agent::telemetry::spool::{Pace, Spool};
 use lineside_bundle::BuiltBundle;
 use lineside_bundle::parcel::Papers;
-use lineside_wire::envelope::decode;
-use lineside_wire::v1::{Body, Telemetry, event};
+use lineside_wire::v1::event;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -209,21 +206,6 @@ fn on_a_disk_that_can_only_be_read_what_is_committed_runs_and_nothing_is_given_a
     drop(mount);
 }
 
-/// What the device has still to tell the server of what it has lost.
-fn told_as_lost(device: &Device) -> Vec<String> {
-    let store = Store::look_into(&device.folder.path().join("state")).unwrap();
-    let spool = Spool::open(store.database(), u64::MAX, u64::MAX).unwrap();
-    let Some((message, _)) = spool.waiting().batch(0, |_| Pace::Company).unwrap() else {
-        return Vec::new();
-    };
-    let records = decode::<Telemetry>(&message).unwrap().records.into_iter();
-    let events = records.filter_map(|record| match record.read().unwrap() {
-        Body::Event(event) if event.kind == event::STATE_LOST => Some(event.text),
-        _ => None,
-    });
-    events.collect()
-}
-
 /// Finds that no two findings that say something else have one id or one number. The same may stand in a
 /// file twice, where the database does not know any more what is in it.
 fn check_no_number_twice(device: &Device) {
@@ -296,7 +278,7 @@ fn a_database_that_is_damaged_is_begun_anew_and_what_is_committed_runs_with_its_
         let counts = boots(&device);
         assert_eq!((&counts["lost"], &counts["doubled"]), (&0.into(), &0.into()), "{counts}");
         device.kill();
-        assert_eq!(told_as_lost(&device), [lost]);
+        assert_eq!(device.to_tell(event::STATE_LOST), [lost]);
         check_no_number_twice(&device);
         device.start();
         assert_eq!(device.status().unwrap()["state"], serde_json::json!([]), "it is said once");

@@ -62,8 +62,7 @@ mod tests {
             cache_key: [7; 32],
             engine: None,
             choices: Default::default(),
-            onnxruntime: Default::default(),
-            library: None,
+            library: Default::default(),
         };
         let states = Arc::new(States::default());
         let keeping = tokio::spawn(keep_compiled(states.clone(), limits));

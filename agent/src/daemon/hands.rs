@@ -8,10 +8,12 @@ use crate::update::engines::Kept;
 use crate::update::hands::{Consent, Failure, Hands, Route};
 use crate::worker::process::Starter;
 use crate::worker::{
-    SelfTestError, SlotHandle, SwapError, WorkerLimits, keep, self_test, self_test_in,
+    Failed, SelfTestError, SlotHandle, SwapError, WorkerLimits, check_anew, has_other_engines,
+    keep, listed, self_test, self_test_in,
 };
 use lineside_bundle::Digest;
 use lineside_rules::{Observation, Replayed, ShadowLimits, ShadowObservation};
+use lineside_runtime::{Loader, Onnxruntime};
 use lineside_update::Report;
 use lineside_wire::name::SlotName;
 use lineside_wire::v1::event;
@@ -19,6 +21,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
+use tokio::time::{sleep, timeout};
+
+/// How long checks may be replayed before a release answers until the plant is told that nothing does: as
+/// long as a release on the route may be without a worker.
+const LATE_AFTER: Duration = Duration::from_secs(5);
+/// How long a release that may need the library of an engine waits for it before that is told, and tried
+/// again later.
+const LIBRARY_MAX: Duration = Duration::from_secs(30);
 
 /// What a slot's driver does to the slot.
 pub(super) struct SlotHands {
@@ -35,28 +45,85 @@ pub(super) struct SlotHands {
 }
 
 impl SlotHands {
-    /// Has an engine known in which `release` passes its checks: nothing else may run it. It is none where
-    /// what is written down of it is lost, or names an engine that this agent does not have.
-    async fn find_engines(&self, release: &StagedRelease) -> Result<(), Failure> {
+    /// Has engines known in which `release` passes its checks: nothing else may run it. They are not where
+    /// what is written down of it is lost, or is of another agent, or names an engine that this one does
+    /// not have. Says whether they were not.
+    async fn find_engines(&self, release: &StagedRelease) -> Result<bool, Failure> {
         if self.limits.has_passed(release) {
-            return Ok(());
+            return Ok(false);
         }
-        let test_in = async |limits: &WorkerLimits| {
-            self_test(release, limits, self.starter.clone()).await.map_err(not_checked)
-        };
-        let testing = async {
-            match test_in(&self.limits).await {
-                // What runs does not end because settings want an engine in which it does not pass.
-                Err(Failure::Release(_)) if self.limits.engine.is_some() => {
-                    test_in(&WorkerLimits { engine: None, ..self.limits.clone() }).await
+        self.check_anew(release, None).await.map(|()| true)
+    }
+
+    /// Replays the checks of `release`, keeps in which engines they pass, and tells it. Those in which it has
+    /// `failed` are not tried.
+    async fn check_anew(
+        &self,
+        release: &StagedRelease,
+        failed: Option<Failed>,
+    ) -> Result<(), Failure> {
+        let check = || check_anew(release, &self.limits, failed.clone(), self.starter.clone());
+        let checking = async {
+            match check().await {
+                Err(SelfTestError::Waits(_)) => {
+                    let _ = timeout(LIBRARY_MAX, self.limits.library.settled()).await;
+                    // It may be the one in which it has passed.
+                    if failed.is_none() && self.limits.has_passed(release) {
+                        return Ok(None);
+                    }
+                    check().await.map(Some)
                 }
-                tested => tested,
+                checked => checked.map(Some),
             }
         };
-        let took = self.unless_given_up(testing).await??;
-        let release = &release.release;
-        self.tell(&format!("{release} was checked anew, before it answers: {took}"));
+        let late = async {
+            sleep(LATE_AFTER).await;
+            let reason = format!("the checks of {} are replayed first", release.release);
+            self.slot.late(&reason).await;
+            std::future::pending().await
+        };
+        let either = async {
+            tokio::select! {
+                checked = checking => checked,
+                never = late => never,
+            }
+        };
+        let checked = self.unless_given_up(either).await?.map_err(not_checked)?;
+        let Some(anew) = checked else { return Ok(()) };
+        let not = anew.failed.iter().map(|failed| format!("; not {failed}"));
+        let (release, took, not) = (&release.release, anew.took, not.collect::<String>());
+        self.tell(&format!("{release} was checked anew, before it answers: {took}{not}"));
         Ok(())
+    }
+
+    /// Puts `release` on the route in the engines in which it has passed its checks. Where it does not load
+    /// in them any more, in others in which it passes them now.
+    async fn place_in_passed(
+        &self,
+        release: &StagedRelease,
+        may: watch::Receiver<bool>,
+    ) -> Result<(), Failure> {
+        let is_checked_now = self.find_engines(release).await?;
+        let engines = self.limits.bundle(release).engines.chosen;
+        let Err(error) = self.slot.place_when(release, may.clone()).await else { return Ok(()) };
+        let is_over_loading = matches!(
+            error,
+            SwapError::Load(_) | SwapError::Died(_) | SwapError::Slow(SwapError::LOAD)
+        );
+        let others = || has_other_engines(release, &self.limits, &engines);
+        if !is_over_loading || is_checked_now || !others() {
+            return Err(not_placed(error, &engines));
+        }
+        let failed = Failed { engines: engines.clone(), why: error.to_string() };
+        match (self.check_anew(release, Some(failed)).await, not_placed(error, &engines)) {
+            (Ok(()), _) => {}
+            // A library that was slow once may be faster at the next attempt.
+            (Err(Failure::Release(why)), Failure::Elsewhere(_)) => {
+                return Err(Failure::Elsewhere(why));
+            }
+            (Err(failure), _) => return Err(failure),
+        }
+        self.slot.place_when(release, may).await.map_err(|error| not_placed(error, &engines))
     }
 
     /// Where another engine is wanted than the one in which `release` has passed its checks, has them
@@ -136,19 +203,13 @@ impl SlotHands {
 /// An engine each, by stage.
 type Engines = BTreeMap<String, String>;
 
-fn listed(engines: &Engines) -> String {
-    let listed = engines.iter().map(|(stage, engine)| format!("{stage} in {engine}"));
-    listed.collect::<Vec<_>>().join(", ")
-}
-
 impl Hands for SlotHands {
     async fn place(
         &self,
         release: &StagedRelease,
         may: watch::Receiver<bool>,
     ) -> Result<(), Failure> {
-        self.find_engines(release).await?;
-        self.slot.place_when(release, may.clone()).await.map_err(not_placed)?;
+        self.place_in_passed(release, may.clone()).await?;
         // Not before it answers in those in which it may: what settings want may fail, or take its time.
         if let Some(before) = self.try_wanted(release).await {
             self.change_engines(release, may, before).await;
@@ -180,7 +241,8 @@ impl Hands for SlotHands {
         if self.try_wanted(release).await.is_some() {
             self.tell_changed(release, &self.limits.bundle(release).engines.chosen);
         }
-        self.slot.shadow(release, limits).await.map_err(not_placed)
+        let engines = self.limits.bundle(release).engines.chosen;
+        self.slot.shadow(release, limits).await.map_err(|error| not_placed(error, &engines))
     }
 
     fn shadowed(&self, release: &Digest) -> ShadowObservation {
@@ -204,9 +266,13 @@ impl Hands for SlotHands {
     }
 }
 
-fn not_placed(error: SwapError) -> Failure {
+/// Whose fault it is that a release with its models in these engines did not get where it was to be.
+fn not_placed(error: SwapError, engines: &Engines) -> Failure {
     let reason = error.to_string();
+    let has_library = engines.values().any(|engine| engine == Onnxruntime::Absent.name());
     match error {
+        // A library may lie on a disk that is busy, and that says nothing about the release.
+        SwapError::Slow(SwapError::LOAD) if has_library => Failure::Elsewhere(reason),
         SwapError::Load(_) | SwapError::Died(_) | SwapError::Slow(_) | SwapError::Beside { .. } => {
             Failure::Release(reason)
         }
@@ -225,8 +291,9 @@ fn not_checked(error: SelfTestError) -> Failure {
         SelfTestError::Refused(_) | SelfTestError::Died(_) | SelfTestError::Slow(_) => {
             Failure::Release(reason)
         }
-        SelfTestError::Killed(_) | SelfTestError::Start(_) | SelfTestError::Keep(_) => {
-            Failure::Elsewhere(reason)
-        }
+        SelfTestError::Killed(_)
+        | SelfTestError::Start(_)
+        | SelfTestError::Waits(_)
+        | SelfTestError::Keep(_) => Failure::Elsewhere(reason),
     }
 }

@@ -90,7 +90,7 @@ impl House {
             tracing::warn!("{} is not removed: {error}", captured.display());
         }
         let (engine, choices) = (config.engine.clone(), self.limits.choices.of_slot(name));
-        let onnxruntime = self.limits.onnxruntime.clone();
+        let onnxruntime = self.limits.library.now().onnxruntime;
         let here = Engines { onnxruntime, ..Engines::default() };
         let lacking = engine.as_deref().and_then(|wanted| match here.engine(wanted) {
             Ok(engine) => engine.absence().map(|why| format!("{wanted} {why}")),

@@ -70,8 +70,8 @@ mod tests {
     use super::*;
     use crate::config::{Config, SLOTS_MAX};
     use crate::update::blobs::Blobs;
+    use crate::update::library::Library;
     use lineside_bundle::{BuiltBundle, BundleFile, build};
-    use lineside_runtime::Onnxruntime;
     use lineside_wire::v1::ReleaseRef;
     use std::collections::BTreeMap;
     use std::fs;
@@ -110,7 +110,7 @@ mod tests {
         fs::write(&path, settings).unwrap();
         let config = Config::read(&path).unwrap();
         let blobs = Blobs::open(folder.path()).unwrap();
-        let answer = answer(ask, &Surroundings::of(&config, Onnxruntime::Absent, blobs));
+        let answer = answer(ask, &Surroundings::of(&config, Library::default(), blobs));
         assert_eq!(answer.id, ask.id);
         let texts = |slot: SlotAnswer| {
             (slot.slot, slot.objections.into_iter().map(|objection| objection.text).collect())

@@ -1,7 +1,9 @@
 //! In which engines the releases on disk have passed their checks, and what was measured of others.
 //!
 //! What was seen where a slot staged a release holds for as long as the slot may run it: at a start
-//! nothing is measured again, and what answers is what has passed the checks.
+//! nothing is measured again, and what answers is what has passed the checks. Another agent has other
+//! engines of the same names, and another library is another engine: in these the checks are replayed
+//! before anything answers, and still nothing is measured.
 
 use crate::error::chain;
 use crate::lock::lock;
@@ -13,6 +15,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
+/// This agent, as far as its engines are concerned.
+pub const AGENT: &str = env!("CARGO_PKG_VERSION");
+
 /// What is kept of a release.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
@@ -22,9 +27,19 @@ pub struct Kept {
     /// or it was not known.
     #[serde(default)]
     pub library: Option<Digest>,
+    /// The version of the agent that replayed the checks; empty where it did not say.
+    #[serde(default)]
+    pub agent: String,
     /// What was measured where several could run a model, and which of them it was then.
     #[serde(default, deserialize_with = "readable")]
     pub choice: Choice,
+}
+
+impl Kept {
+    /// What this agent keeps of a release that has passed its checks in these engines.
+    pub fn of(passed: BTreeMap<String, String>, library: Option<Digest>, choice: Choice) -> Kept {
+        Kept { passed, library, agent: AGENT.to_owned(), choice }
+    }
 }
 
 /// What is kept, by slot and release.
@@ -126,6 +141,7 @@ mod tests {
         Kept {
             passed: BTreeMap::from([("judge".to_owned(), engine.to_owned())]),
             library: Some(Digest::of(b"library")),
+            agent: AGENT.to_owned(),
             choice: Choice { models: BTreeMap::from([("judge".to_owned(), measured)]) },
         }
     }
@@ -169,7 +185,8 @@ mod tests {
         let text = r#"{"passed":{"judge":"rten"},
             "choice":{"judge":{"engine":"rten","figures":{"tract":{"Weighed":7}}}}}"#;
         let read: Kept = serde_json::from_str(text).unwrap();
-        assert_eq!(read, Kept { choice: Choice::default(), library: None, ..kept("rten") });
+        let passed = kept("rten").passed;
+        assert_eq!(read, Kept { passed, ..Kept::default() });
 
         let journal = Journal::open(in_memory()).unwrap();
         for written in ["[7]", r#"{"line":{"judge":"rten"}}"#] {

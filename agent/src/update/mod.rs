@@ -35,6 +35,7 @@ pub mod garbage;
 pub mod consent;
 pub mod engines;
 pub mod hands;
+pub mod library;
 pub mod stage;
 
 pub use stage::StagedRelease;

@@ -2,10 +2,11 @@
 
 use crate::config::{Config, SourceKind};
 use crate::update::blobs::Blobs;
+use crate::update::library::Library;
 use crate::update::parcel;
 use crate::update::preflight::{Facts, Objection, SourceFacts, judge};
 use lineside_bundle::{AgentVersion, Digest, Manifest, OciManifest};
-use lineside_runtime::{Onnxruntime, columns};
+use lineside_runtime::columns;
 use lineside_wire::name::SlotName;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -28,7 +29,7 @@ struct Settings {
     licences: BTreeSet<String>,
     sources: BTreeMap<SlotName, (String, SourceKind)>,
     engines: BTreeMap<SlotName, String>,
-    onnxruntime: Onnxruntime,
+    library: Library,
 }
 
 /// The objections to a release, by its two documents.
@@ -45,8 +46,8 @@ pub struct Preflight {
 }
 
 impl Surroundings {
-    /// Of a device with these settings, this engine beside its own, and these blobs.
-    pub fn of(config: &Config, onnxruntime: Onnxruntime, blobs: Blobs) -> Surroundings {
+    /// Of a device with these settings, this engine in a library, and these blobs.
+    pub fn of(config: &Config, library: Library, blobs: Blobs) -> Surroundings {
         let source =
             |slot: &crate::config::SlotConfig| (slot.source.clone(), slot.source_kind.clone());
         let engine = |(name, slot): (&SlotName, &crate::config::SlotConfig)| {
@@ -57,7 +58,7 @@ impl Surroundings {
             licences: config.licences.clone(),
             sources: config.slots.iter().map(|(name, slot)| (name.clone(), source(slot))).collect(),
             engines: config.slots.iter().filter_map(engine).collect(),
-            onnxruntime,
+            library,
         };
         Surroundings { settings: Arc::new(settings), blobs }
     }
@@ -78,7 +79,7 @@ impl Surroundings {
             licences: settings.licences.clone(),
             slots: sources.map(|(slot, (name, kind))| (slot.clone(), source(name, kind))).collect(),
             engines: settings.engines.clone(),
-            onnxruntime: settings.onnxruntime.clone(),
+            onnxruntime: settings.library.now().onnxruntime,
         }
     }
 
@@ -100,7 +101,7 @@ impl Surroundings {
         let settings = &self.settings;
         let source = settings.sources.get(slot).map(|(name, kind)| source(name, kind));
         let memory = (settings.memory_mib_max, memory_mib());
-        let engines = (settings.engines.get(slot), &settings.onnxruntime);
+        let engines = (settings.engines.get(slot), settings.library.now().onnxruntime);
         let facts = (platform(), agent(), memory, &settings.licences, source, engines);
         Digest::of(format!("{facts:?}").as_bytes())
     }

@@ -223,7 +223,7 @@ impl Task {
                 candidate.beside.past(Vec::new());
             }
             let slow = match candidate.beside.worker.stage {
-                Stage::Loading if waited > self.parts.limits.load => Some("load"),
+                Stage::Loading if waited > self.parts.limits.load => Some(SwapError::LOAD),
                 // A worker that does not keep up has no leave to wait for.
                 Stage::Ready => {
                     let since = candidate.since.map_or(waited, |since| since.elapsed());

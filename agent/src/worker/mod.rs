@@ -5,6 +5,7 @@
 //! accounted for it, so a worker may die at any moment: the next one gets what is still owed, and
 //! answers that were given already are not given again.
 
+mod anew;
 mod answers;
 mod beside;
 mod candidate;
@@ -32,6 +33,7 @@ pub mod task;
 pub mod trials;
 pub mod witness;
 
+pub use anew::{Anew, Failed, check_anew, has_other_engines, listed};
 pub use selftest::{SelfTestError, WorkerLimits};
 pub use slot::{SlotError, SlotEvent, SlotHandle, SlotView, SwapError};
 pub use trials::{keep, self_test, self_test_in};

@@ -1,12 +1,13 @@
 //! What a worker gets, and what one of its own answers that replays a release's checks.
 
 use crate::update::StagedRelease;
-use crate::update::engines::{EngineChoices, Kept};
+use crate::update::engines::{AGENT, EngineChoices, Kept};
+use crate::update::library::{Known, Library};
 use crate::worker::message::{Bundle, FromWorker, ToWorker};
 use crate::worker::process::{End, Starter};
 use crate::worker::running::{Running, WorkerEvent};
 use lineside_bundle::Digest;
-use lineside_runtime::{Engines, Loader, Onnxruntime, PluginCache, are_engines, models};
+use lineside_runtime::{Engines, Loader, PluginCache, are_engines, models};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
@@ -32,13 +33,17 @@ pub struct WorkerLimits {
     pub engine: Option<String>,
     /// In which engines the slot's releases have passed their checks.
     pub choices: EngineChoices,
-    /// The engine that is no part of the agent, where this device has it.
-    pub onnxruntime: Onnxruntime,
-    /// What the library of that engine is, where it could be tried out.
-    pub library: Option<Digest>,
+    /// The engine that is no part of the agent, as far as is known of it.
+    pub library: Library,
 }
 
 impl WorkerLimits {
+    /// The same with what is known now of the library: it holds for whatever is done with these.
+    #[must_use]
+    pub fn now(&self) -> WorkerLimits {
+        WorkerLimits { library: Library::of(self.library.now()), ..self.clone() }
+    }
+
     /// Removes what was compiled for others than the releases that are `held`.
     ///
     /// # Errors
@@ -72,26 +77,36 @@ impl WorkerLimits {
             engines: Engines {
                 site: self.engine.clone(),
                 chosen,
-                onnxruntime: self.onnxruntime.clone(),
+                onnxruntime: self.library.now().onnxruntime,
             },
             cache: self.cache.clone(),
             cache_key: PluginCache::release_key(&self.cache_key, &release.release.digest),
         }
     }
 
-    /// Whether it is known of engines that this device has that `release` passes its checks in them.
+    /// Whether it is known of engines that this device has that `release` passes its checks in them: it
+    /// did with this agent, and with the library that is here.
     pub fn has_passed(&self, release: &StagedRelease) -> bool {
-        let manifest = &release.manifest;
-        let kept = self.choices.of(&release.release.digest).unwrap_or_default();
-        let onnxruntime = self.onnxruntime.clone();
+        if models(&release.manifest).next().is_none() {
+            return true;
+        }
+        let Some(kept) = self.kept_here(release) else { return false };
+        kept.agent == AGENT && !self.is_another_library(&kept)
+    }
+
+    /// What is kept of `release`, where this device has the engines in which it has passed its checks.
+    pub(super) fn kept_here(&self, release: &StagedRelease) -> Option<Kept> {
+        let kept = self.choices.of(&release.release.digest)?;
+        let onnxruntime = self.library.now().onnxruntime;
         let engines = Engines { site: None, chosen: kept.passed.clone(), onnxruntime };
-        are_engines(&kept.passed, manifest, &engines) && !self.is_another_library(&kept)
+        are_engines(&kept.passed, &release.manifest, &engines).then_some(kept)
     }
 
     /// Whether the library that a release has passed its checks in was another than the one that is here.
     fn is_another_library(&self, kept: &Kept) -> bool {
-        let is_used = kept.passed.values().any(|engine| engine == self.onnxruntime.name());
-        is_used && self.library.is_some() && self.library != kept.library
+        let Known { onnxruntime, digest, .. } = self.library.now();
+        let is_used = kept.passed.values().any(|engine| engine == onnxruntime.name());
+        is_used && digest.is_some() && digest != kept.library
     }
 
     /// The engines in which `release` is to run by the settings, by itself or by what was measured, where
@@ -126,6 +141,9 @@ pub enum SelfTestError {
     /// No worker can be started now.
     #[error("no worker can be started: {0}")]
     Start(String),
+    /// An engine that it may need has not loaded yet.
+    #[error("{0}")]
+    Waits(String),
     /// In which engines it has passed cannot be written down.
     #[error("the engines in which it has passed its checks cannot be written down: {0}")]
     Keep(String),
@@ -134,7 +152,7 @@ pub enum SelfTestError {
 /// What a worker of its own answers to the one message that it gets, if it does within `patience`.
 ///
 /// # Errors
-/// Every [`SelfTestError`] but `Keep`.
+/// Every [`SelfTestError`] but `Waits` and `Keep`.
 pub(super) async fn asked(
     message: ToWorker,
     patience: Duration,

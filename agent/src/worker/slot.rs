@@ -86,6 +86,11 @@ pub enum SlotError {
     Broken(String),
 }
 
+impl SwapError {
+    /// What a worker does before it takes readings, in [`SwapError::Slow`].
+    pub const LOAD: &str = "load";
+}
+
 impl From<End> for SwapError {
     fn from(end: End) -> SwapError {
         match end {
@@ -213,6 +218,12 @@ impl SlotHandle {
         if self.commands.send(command).await.is_ok() {
             let _ = replied.await;
         }
+    }
+
+    /// Tells the plant, where nothing has the route, that this goes on; once, by the fail-safe output.
+    pub async fn late(&self, reason: &str) {
+        // A slot that is gone says nothing any more.
+        let _ = self.commands.send(Command::Late { reason: reason.to_owned() }).await;
     }
 
     /// Tells the slot of a release that is verified, and is to be tried if its checks agree. While

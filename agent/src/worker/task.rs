@@ -58,6 +58,8 @@ pub(super) enum Command {
     },
     /// Have nothing answer beside the route.
     EndShadow { reply: oneshot::Sender<()> },
+    /// What is to have the route takes its time before it can even be placed.
+    Late { reason: String },
     /// A release that may come is verified.
     Verified { release: Box<StagedRelease> },
     /// Finish what was taken, and stop.
@@ -252,6 +254,11 @@ impl Task {
             Command::EndShadow { reply } => {
                 self.drop_shadow();
                 let _ = reply.send(());
+            }
+            Command::Late { reason } => {
+                if self.placed.is_none() {
+                    self.tell_vacant(&reason);
+                }
             }
             Command::Verified { release } => {
                 if self.placed.is_none() {

@@ -20,7 +20,7 @@ use tokio::task::spawn_blocking;
 const TURNS: usize = 2;
 
 /// An engine each, by stage.
-type ByStage = BTreeMap<String, String>;
+pub type ByStage = BTreeMap<String, String>;
 /// What was seen of engines, by stage and engine.
 type Figures = BTreeMap<String, BTreeMap<String, Figure>>;
 
@@ -36,6 +36,7 @@ pub async fn self_test(
     limits: &WorkerLimits,
     starter: Arc<dyn Starter>,
 ) -> Result<Replayed, SelfTestError> {
+    let limits = &limits.now();
     let trials = Trials { release, limits, starter };
     let open = choices(&release.manifest, &limits.bundle_in(release, ByStage::new()).engines);
     let (mut checked, mut figures) = trials.first_that_passes(&open).await?;
@@ -61,7 +62,7 @@ pub async fn self_test(
     let choice = Choice { models: open.keys().map(measured).collect() };
     let told = choice.to_string();
     let passed = checked.engines.clone();
-    keep(release, limits, Kept { passed, library: limits.library, choice }).await?;
+    keep(release, limits, Kept::of(passed, limits.library.now().digest, choice)).await?;
     Ok(replayed(checked, told))
 }
 
@@ -75,9 +76,10 @@ pub async fn self_test_in(
     limits: &WorkerLimits,
     starter: Arc<dyn Starter>,
 ) -> Result<(), SelfTestError> {
+    let limits = &limits.now();
     let passed = Trials { release, limits, starter }.check(engines).await?.engines;
     let before = limits.choices.of(&release.release.digest).unwrap_or_default();
-    keep(release, limits, Kept { passed, library: limits.library, ..before }).await
+    keep(release, limits, Kept::of(passed, limits.library.now().digest, before.choice)).await
 }
 
 /// Keeps this of a release.
@@ -97,10 +99,10 @@ pub async fn keep(
 }
 
 /// What engines are tried with.
-struct Trials<'a> {
-    release: &'a StagedRelease,
-    limits: &'a WorkerLimits,
-    starter: Arc<dyn Starter>,
+pub(super) struct Trials<'a> {
+    pub(super) release: &'a StagedRelease,
+    pub(super) limits: &'a WorkerLimits,
+    pub(super) starter: Arc<dyn Starter>,
 }
 
 impl Trials<'_> {
@@ -135,7 +137,7 @@ impl Trials<'_> {
 
     /// As [`Trials::check`], once more where somebody else has ended the worker: once may be chance, and
     /// twice is an engine that takes more memory than there is.
-    async fn check_twice(&self, chosen: ByStage) -> Result<Checked, SelfTestError> {
+    pub(super) async fn check_twice(&self, chosen: ByStage) -> Result<Checked, SelfTestError> {
         match self.check(chosen.clone()).await {
             Err(SelfTestError::Killed(_)) => self.check(chosen).await,
             checked => checked,
@@ -225,7 +227,7 @@ fn told_shortly((stage, figure): (String, Figure)) -> (String, Figure) {
     (stage, figure)
 }
 
-fn replayed(checked: Checked, engines: String) -> Replayed {
+pub(super) fn replayed(checked: Checked, engines: String) -> Replayed {
     let Checked { cost, memory_kib, .. } = checked;
     let ReplayCost { load, first, frames, p50, p95, longest, processor } = cost;
     let memory_mib = memory_kib.map(|kib| kib as f64 / 1024.0);

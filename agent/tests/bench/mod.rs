@@ -312,19 +312,24 @@ pub fn operators(model: &[u8]) -> BTreeMap<String, BTreeSet<String>> {
 
 /// A release with a model that every engine runs, and a check of its own answers.
 pub fn with_model(folder: &Path) -> StagedRelease {
+    with_model_in(folder, "")
+}
+
+/// As [`with_model`], with more said of the model.
+pub fn with_model_in(folder: &Path, more: &str) -> StagedRelease {
     let model =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/turbine/models/turbine-v1.onnx");
     let model = std::fs::read(model).unwrap();
-    let bundle = BundleFile::parse(
+    let bundle = BundleFile::parse(&format!(
         "format = 1\nname = 'turbine'\nversion = '1'\n\
-         inputs.p = { key = 'k', rate_hz = 1.0, fields = [{ name = 'a' }, { name = 'b' }, \
-         { name = 'c' }, { name = 'd' }, { name = 'e' }] }\n\
-         stages.w = { kind = 'window', input = 'p', rows = 6, stride = 6 }\n\
-         stages.judge = { kind = 'model', file = 'm.onnx', inputs = { window = 'w' } }\n\
+         inputs.p = {{ key = 'k', rate_hz = 1.0, fields = [{{ name = 'a' }}, {{ name = 'b' }}, \
+         {{ name = 'c' }}, {{ name = 'd' }}, {{ name = 'e' }}] }}\n\
+         stages.w = {{ kind = 'window', input = 'p', rows = 6, stride = 6 }}\n\
+         stages.judge = {{ kind = 'model', file = 'm.onnx', inputs = {{ window = 'w' }}{more} }}\n\
          outputs.score.from = 'judge.score'\n\
          [[checks]]\nname = 'own'\ninput = 'in.csv'\nexpected = 'out.jsonl'\n\
-         tolerance.score = { absolute = 1e-3, relative = 1e-3 }\n",
-    );
+         tolerance.score = {{ absolute = 1e-3, relative = 1e-3 }}\n"
+    ));
     let bundle = bundle.unwrap();
     let row = |row: u32| format!("a,{}.5,{row}.0,1.0,2.0,3.0\n", row % 7);
     let rows: String = (0..120).map(row).collect();
@@ -377,8 +382,7 @@ pub fn worker_limits(folder: &Path) -> WorkerLimits {
         cache_key: [7; 32],
         engine: None,
         choices: Default::default(),
-        onnxruntime: Default::default(),
-        library: None,
+        library: Default::default(),
     }
 }
 

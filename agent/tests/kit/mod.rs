@@ -5,12 +5,16 @@
 
 pub mod mount;
 
+use lineside_agent::store::Store;
+use lineside_agent::telemetry::spool::{Pace, Spool};
 use lineside_bundle::parcel::{self, Papers};
 use lineside_bundle::{BuiltBundle, BundleFile, build};
 use lineside_trust::{
     AssignmentSpec, KeyPair, Listed, ReleasesDraft, RootSpec, SnapshotSpec, TimestampSpec,
     sign_assignment, sign_root, sign_snapshot, sign_timestamp,
 };
+use lineside_wire::envelope::decode;
+use lineside_wire::v1::{Body, Telemetry};
 use ring::rand::SystemRandom;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -40,7 +44,13 @@ pub fn wait<T>(what: &str, mut holds: impl FnMut() -> Option<T>) -> T {
 
 /// A bundle that answers with the last value of each window of six.
 pub fn echo(version: &str, more: &str) -> BuiltBundle {
-    build(BundleFile::parse(&echo_text(version, more)).unwrap(), BTreeMap::new()).unwrap()
+    echo_named("echo", version, more)
+}
+
+/// The same of another name.
+pub fn echo_named(name: &str, version: &str, more: &str) -> BuiltBundle {
+    let text = echo_text(version, more).replace("'echo'", &format!("'{name}'"));
+    build(BundleFile::parse(&text).unwrap(), BTreeMap::new()).unwrap()
 }
 
 /// The same with a check over `rows` readings of one stream, which takes its time to be replayed.
@@ -135,11 +145,24 @@ impl Vendor {
         device: &str,
         expires: OffsetDateTime,
     ) -> Vec<u8> {
+        self.assignment_of(&[("echo", assigned)], version, device, expires)
+    }
+
+    /// An assignment of these releases to the slots of `device`.
+    pub fn assignment_of(
+        &self,
+        assigned: &[(&str, &BuiltBundle)],
+        version: u64,
+        device: &str,
+        expires: OffsetDateTime,
+    ) -> Vec<u8> {
+        let slot =
+            |(slot, release): &(&str, &BuiltBundle)| (slot.parse().unwrap(), release.release_id());
         let spec = AssignmentSpec {
             device: device.parse().unwrap(),
             version,
             expires,
-            slots: BTreeMap::from([("echo".parse().unwrap(), assigned.release_id())]),
+            slots: assigned.iter().map(slot).collect(),
             approved: BTreeSet::new(),
             again: BTreeMap::new(),
         };
@@ -349,6 +372,21 @@ impl Device {
         let file = fs::File::create(&path).unwrap();
         parcel::write_built(&papers.collect(), bundles, file).unwrap();
         path
+    }
+
+    /// What it has still to tell the server of this kind of event, in its order. It does not run.
+    pub fn to_tell(&self, kind: u16) -> Vec<String> {
+        let store = Store::look_into(&self.folder.path().join("state")).unwrap();
+        let spool = Spool::open(store.database(), u64::MAX, u64::MAX).unwrap();
+        let Some((message, _)) = spool.waiting().batch(0, |_| Pace::Company).unwrap() else {
+            return Vec::new();
+        };
+        let records = decode::<Telemetry>(&message).unwrap().records.into_iter();
+        let events = records.filter_map(|record| match record.read().unwrap() {
+            Body::Event(event) if event.kind == kind => Some(event.text),
+            _ => None,
+        });
+        events.collect()
     }
 
     /// The findings that the file has, in its order.

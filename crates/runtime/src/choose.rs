@@ -114,6 +114,14 @@ pub fn choices(manifest: &Manifest, engines: &Engines) -> BTreeMap<String, Vec<&
     manifest.bundle.stages.iter().filter_map(several).collect()
 }
 
+/// The engines that may run each model, by stage, as far as the manifest tells, the one to be preferred
+/// first.
+pub fn runners(manifest: &Manifest, engines: &Engines) -> BTreeMap<String, Vec<&'static str>> {
+    let stages = manifest.bundle.stages.iter();
+    let models = stages.filter(|(_, stage)| matches!(stage, Stage::Model { .. }));
+    models.map(|(name, stage)| (name.clone(), may_run(manifest, engines, name, stage))).collect()
+}
+
 /// Whether these can be the engines of all models of a bundle here, by stage: what another version of
 /// this program has written down need not be so any more, and a worker that was taken over by what it
 /// ran may say anything.

@@ -24,7 +24,7 @@ pub use check::{
     CheckError, CheckOutcome, CheckReport, ExpectedFinding, record, run_checks,
     run_checks_patiently,
 };
-pub use choose::{Choice, Figure, Measured, are_engines, choices, faster, models, time};
+pub use choose::{Choice, Figure, Measured, are_engines, choices, faster, models, runners, time};
 pub use cost::ReplayCost;
 pub use files::{Files, FilesError, MemoryFiles, StoreFiles};
 pub use pipeline::{
