@@ -327,6 +327,22 @@ mod tests {
     }
 
     #[test]
+    fn a_slot_has_one_source_or_one_for_each_port() {
+        let by_port = "sources = { heat = \"scada\", shaking = \"scada\" }";
+        let config = read(&FILE.replace("source = \"scada\"", by_port)).1.unwrap();
+        let slot = &config.slots[&"turbine".parse().unwrap()];
+        assert_eq!(slot.ports.keys().collect::<Vec<_>>(), ["heat", "shaking"]);
+        for (to, wanted) in [
+            ("sources = { heat = \"scade\" }", "slots.turbine.sources.heat: there is no source"),
+            ("source = \"scada\"\nsources = { heat = \"scada\" }", "slots.turbine.source: it has"),
+            ("", "slots.turbine.source: it needs one, or in `sources` one for each port"),
+        ] {
+            let error = error("source = \"scada\"", to);
+            assert!(error.contains(wanted), "{error}");
+        }
+    }
+
+    #[test]
     fn more_slots_than_a_device_can_tell_of_are_refused() {
         let slots: Vec<String> =
             (0..=SLOTS_MAX).map(|n| format!("[slots.s{n}]\nsource = \"scada\"\n")).collect();

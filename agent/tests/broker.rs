@@ -8,8 +8,10 @@ mod medium;
 use lineside_agent::config::MqttEnd;
 use lineside_agent::ledger::{Addressed, Batch, Ledger, OutboxLimits, SlotRecord};
 use lineside_agent::sink;
+use lineside_agent::source::joined::{self, Joined};
 use lineside_agent::source::mqtt::Topic;
-use lineside_agent::source::{Arrival, Step};
+use lineside_agent::source::turns::Gives;
+use lineside_agent::source::{Arrival, Ports, Step};
 use lineside_agent::worker::route::JournalStep;
 use lineside_bundle::{BundleFile, Port};
 use medium::Disk;
@@ -255,6 +257,66 @@ async fn messages_are_acknowledged_when_they_are_committed_and_copies_are_counte
     // What came under this identifier before the last one was acknowledged long ago.
     client.publish(Some(1), YES, "{\"x\":1}").await;
     assert_eq!(source.value().await.0, 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_topics_are_taken_in_the_order_of_their_times_and_each_hears_of_its_own_messages() {
+    let bundle = BundleFile::parse(
+        "format = 1\nname = 'x'\nversion = '1'\noutputs.y.from = 'w'\n\
+         stages.w = { kind = 'window', input = 'p', rows = 1, stride = 1 }\n\
+         [inputs.p]\ntime = 't'\nfields = [{ name = 'x' }]\n",
+    );
+    let port = Arc::new(bundle.unwrap().port().1.clone());
+    let names = ["heat", "noise"];
+    let ports = names.map(|name| (name.to_owned(), port.clone()));
+    let ports = Ports { ports: ports.into(), wait: Duration::from_secs(10) };
+    let (_ports, ports) = watch::channel(Some(Arc::new(ports)));
+    let (arrived, mut arrivals) = mpsc::channel(100);
+    let (receipts, heard) = mpsc::unbounded_channel();
+    let (told, _) = watch::channel(None);
+    let (mut sources, mut listeners) = (Vec::new(), Vec::new());
+    for name in names {
+        let (listener, end) = broker().await;
+        listeners.push(listener);
+        let (arrivals, arriving) = mpsc::channel(4);
+        let (committed, receipts) = mpsc::unbounded_channel();
+        let (port, read_for) = watch::channel(None);
+        let (problem, has) = watch::channel(None);
+        let (client_id, recent) = (name.to_owned(), VecDeque::new());
+        let topic = Topic { end, client_id, port: read_for, arrivals, receipts, recent, problem };
+        tokio::spawn(topic.read());
+        sources.push(joined::Source {
+            name: name.into(),
+            gives: Gives::Live,
+            arrivals: arriving,
+            receipts: committed,
+            port,
+            problem: has,
+        });
+    }
+    tokio::spawn(Joined::new(sources, ports, arrived, heard, told).read());
+    let mut heat = Client::accept(&listeners[0], NO).await;
+    heat.subscribed().await;
+    let mut noise = Client::accept(&listeners[1], NO).await;
+    noise.subscribed().await;
+    let said = |second: u8, x: u8| format!("{{\"t\":\"2026-01-01T00:00:0{second}Z\",\"x\":{x}}}");
+    heat.publish(Some(1), NO, &said(0, 1)).await;
+    heat.publish(Some(2), NO, &said(2, 2)).await;
+    noise.publish(Some(1), NO, &said(1, 3)).await;
+    let mut came = Vec::new();
+    for _ in 0..3 {
+        let arrival = timeout(PATIENCE, arrivals.recv()).await.unwrap().unwrap();
+        let feed = arrival.feed.unwrap().to_string();
+        came.push((feed, arrival.rows[0].values[0], arrival.receipt.unwrap()));
+    }
+    let order: Vec<_> = came.iter().map(|(feed, value, _)| (feed.as_str(), *value)).collect();
+    assert_eq!(order, [("heat", 1.0), ("noise", 3.0), ("heat", 2.0)]);
+    receipts.send(came[1].2).unwrap();
+    assert_eq!(noise.acknowledged().await, 1);
+    receipts.send(came[0].2).unwrap();
+    assert_eq!(heat.acknowledged().await, 1);
+    receipts.send(came[2].2).unwrap();
+    assert_eq!(heat.acknowledged().await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,9 +5,9 @@
 
 use lineside_agent::worker::follower::Follower;
 use lineside_agent::worker::route::{Feed, JournalStep, Route, Settled, Shape, StreamState};
-use lineside_bundle::{BundleFile, build};
-use lineside_runtime::{FrameOutcome, LoadOptions, MemoryFiles, Pipeline, Reading, Value};
-use std::collections::{BTreeMap, VecDeque};
+use lineside_bundle::{BundleFile, Cut, build};
+use lineside_runtime::{FrameOutcome, LoadOptions, MemoryFiles, Pipeline, Reading, Unused, Value};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// Numbers that only look random: the same seed gives the same story.
@@ -24,16 +24,35 @@ impl Chance {
 
 /// A bundle without a model: its one output is the last value of each window.
 fn pipeline(shape: Shape) -> Pipeline {
+    if shape.time.is_some() {
+        return loaded(PAIR);
+    }
     let Shape { rows, stride, .. } = shape;
     let last = rows - 1;
-    let bundle = BundleFile::parse(&format!(
+    loaded(&format!(
         "format = 1\nname = 'echo'\nversion = '1'\n\
          [inputs.p]\nkey = 'k'\nrate_hz = 1.0\nfields = [{{ name = 'x' }}]\n\
          [stages.w]\nkind = 'window'\ninput = 'p'\nrows = {rows}\nstride = {stride}\n\
          [stages.last]\nkind = 'select'\ninput = 'w'\nindex = {last}\n\
          [outputs]\nx = {{ from = 'last' }}\n"
-    ));
-    let built = build(bundle.unwrap(), BTreeMap::new()).unwrap();
+    ))
+}
+
+/// Two ports that are joined by time: frames begin every 4 s and span 8; `x` is what one says in the last of
+/// these seconds, `y` what the other one says in the last but one.
+const PAIR: &str = "format = 1\nname = 'pair'\nversion = '1'\n\
+     [inputs.a]\nkey = 'k'\ntime = 't'\nfields = [{ name = 'x' }]\n\
+     [inputs.b]\nkey = 'k'\ntime = 't'\nfields = [{ name = 'y' }]\n\
+     [stages.seconds]\nkind = 'resample'\ninput = 'a'\nrate_hz = 1\ngap_seconds = 1\n\
+     [stages.pairs]\nkind = 'resample'\ninput = 'b'\nrate_hz = 0.5\ngap_seconds = 1\n\
+     [stages.short]\nkind = 'window'\ninput = 'seconds'\nseconds = 4\nstride_seconds = 4\n\
+     [stages.long]\nkind = 'window'\ninput = 'pairs'\nseconds = 8\nstride_seconds = 4\n\
+     [stages.last_x]\nkind = 'select'\ninput = 'short'\nindex = 3\n\
+     [stages.last_y]\nkind = 'select'\ninput = 'long'\nindex = 3\n\
+     [outputs]\nx = { from = 'last_x' }\ny = { from = 'last_y' }\n";
+
+fn loaded(text: &str) -> Pipeline {
+    let built = build(BundleFile::parse(text).unwrap(), BTreeMap::new()).unwrap();
     Pipeline::load(&built.manifest, &MemoryFiles(&built), &LoadOptions::default()).unwrap()
 }
 
@@ -95,12 +114,22 @@ impl Beside {
         match self.said.pop_front() {
             Some(Said::Outcome(outcome)) => {
                 assert!(self.follower.may_answer(&outcome), "{outcome:?}");
-                let accounted = route.stream(&outcome.key).unwrap().accounted;
-                assert!(outcome.last < accounted, "{outcome:?}, {accounted} are accounted for");
+                for (stream, last) in lasts(&outcome) {
+                    let accounted = route.stream(&stream).unwrap().accounted;
+                    assert!(last < accounted, "{outcome:?}, {accounted} are accounted for");
+                }
             }
             Some(Said::Done) => assert!(self.follower.done(1)),
             None => {}
         }
+    }
+}
+
+/// The streams that a frame accounts for, each with the last reading.
+fn lasts(outcome: &FrameOutcome) -> Vec<(String, u64)> {
+    match outcome.spans.is_empty() {
+        true => vec![(outcome.key.clone(), outcome.last)],
+        false => outcome.spans.iter().map(|(stream, span)| (stream.clone(), span.last)).collect(),
     }
 }
 
@@ -132,7 +161,7 @@ impl Slot {
     fn new(shape: Shape, queue: Option<usize>) -> Slot {
         Slot {
             shape,
-            route: Route::new(shape),
+            route: route_of(Route::new(shape)),
             accepted: 0,
             worker: None,
             beside: None,
@@ -144,10 +173,20 @@ impl Slot {
     }
 
     fn accept(&mut self) {
-        let key = format!("k{}", self.accepted % KEYS);
-        let value = (self.accepted / KEYS) as f64;
+        let (stream, second) = match self.shape.time {
+            None => (format!("k{}", self.accepted % KEYS), self.accepted / KEYS),
+            // The second port is a second behind the first.
+            Some(_) if self.accepted % (2 * KEYS) < KEYS => {
+                (format!("a/k{}", self.accepted % KEYS), self.accepted / (2 * KEYS))
+            }
+            Some(_) => {
+                let second = (self.accepted / (2 * KEYS)).saturating_sub(1);
+                (format!("b/k{}", self.accepted % KEYS), second)
+            }
+        };
         self.accepted += 1;
-        self.route.accept(&key, 0, vec![value]).unwrap();
+        let time_ns = second as i64 * 1_000_000_000;
+        self.route.accept(&stream, time_ns, vec![second as f64]).unwrap();
         if let Some(worker) = &mut self.worker {
             worker.feed.accepted();
         }
@@ -183,7 +222,7 @@ impl Slot {
         let Some(worker) = &mut self.worker else { return };
         match worker.said.pop_front() {
             Some(Said::Outcome(outcome)) => {
-                let key = outcome.key.clone();
+                let streams = lasts(&outcome);
                 let settled = self.route.settle(&worker.feed, outcome).unwrap();
                 if let Some(beside) = &mut self.beside {
                     for settled in &settled {
@@ -192,11 +231,22 @@ impl Slot {
                 }
                 self.pending.extend(settled);
                 if self.beside.as_ref().is_none_or(|beside| !beside.follower.needs_kept()) {
-                    self.route.trim(&key, Some(&worker.feed));
+                    for (stream, _) in streams {
+                        self.route.trim(&stream, Some(&worker.feed));
+                    }
                 }
             }
             Some(Said::Done) => assert!(worker.feed.done(1)),
             None => {}
+        }
+    }
+
+    /// The streams that there are.
+    fn streams(&self) -> Vec<String> {
+        let keys = (0..KEYS).map(|key| format!("k{key}"));
+        match self.shape.time {
+            None => keys.collect(),
+            Some(_) => keys.flat_map(|key| [format!("a/{key}"), format!("b/{key}")]).collect(),
         }
     }
 
@@ -219,7 +269,7 @@ impl Slot {
 
     fn power_cut(&mut self) {
         let chunks = self.disk.chunks.clone().into_iter().collect();
-        self.route = Route::restore(self.shape, self.disk.streams.clone(), chunks);
+        self.route = route_of(Route::restore(self.shape, self.disk.streams.clone(), chunks));
         self.accepted = self.disk.accepted;
         self.pending.clear();
         self.beside = None;
@@ -229,6 +279,13 @@ impl Slot {
     fn start(&mut self, careful: bool) {
         self.worker = Some(Worker::new(self.shape, Feed::again(&self.route, careful)));
     }
+}
+
+/// A route whose streams are those of two ports where it goes by time.
+fn route_of(mut route: Route) -> Route {
+    let is_joined = route.shape().time.is_some();
+    route.set_joined(is_joined);
+    route
 }
 
 /// Gives how many readings gave way.
@@ -286,12 +343,12 @@ fn story(seed: u64, shape: Shape, readings: u64, queue: Option<usize>) -> u64 {
     }
     let mut worker = slot.worker.take().unwrap();
     assert_eq!(worker.feed.backlog(), 0, "seed {seed}");
-    for key in 0..KEYS {
-        slot.route.trim(&format!("k{key}"), Some(&worker.feed));
+    for stream in slot.streams() {
+        slot.route.trim(&stream, Some(&worker.feed));
     }
     // What a fresh worker would be shown, and what is not whole yet; a queue is empty by now.
     let kept = slot.route.kept() as u64;
-    let needed = KEYS * shape.warm_up + slot.route.owed();
+    let needed = slot.streams().len() as u64 * shape.warm_up + slot.route.owed();
     assert!(kept <= needed, "seed {seed}: {kept} are kept, {needed} are needed");
     for outcome in worker.pipeline.finish() {
         slot.pending.extend(slot.route.settle(&worker.feed, outcome).unwrap());
@@ -300,6 +357,10 @@ fn story(seed: u64, shape: Shape, readings: u64, queue: Option<usize>) -> u64 {
     slot.commit(true);
     assert_eq!(slot.route.owed(), 0);
 
+    if shape.time.is_some() {
+        check_joined(&slot, seed, readings);
+        return slot.gave_way;
+    }
     for key in 0..KEYS {
         let key = format!("k{key}");
         let mut owed = 0;
@@ -328,12 +389,59 @@ fn story(seed: u64, shape: Shape, readings: u64, queue: Option<usize>) -> u64 {
     slot.gave_way
 }
 
+/// Each stream's readings are accounted for once and in order; each frame is answered once at most, and rightly.
+fn check_joined(slot: &Slot, seed: u64, readings: u64) {
+    let mut owed: BTreeMap<String, u64> = BTreeMap::new();
+    let mut answered = BTreeSet::new();
+    for frame in &slot.disk.frames {
+        let own = (frame.stream().to_owned(), frame.first, frame.last);
+        let others = frame.more.others.iter();
+        let others = others.map(|(stream, span, _)| (stream.clone(), span.first, span.last));
+        for (stream, first, last) in others.chain([own]) {
+            let owed = owed.entry(stream).or_default();
+            assert_eq!(first, *owed, "seed {seed}: {frame:?} lost or doubled");
+            *owed = last + 1;
+        }
+        match &frame.result {
+            Ok(parts) => {
+                let outputs = &parts[0].outputs;
+                let (x, y) = ((4 * frame.frame + 7) as f64, (4 * frame.frame + 6) as f64);
+                assert_eq!(outputs["x"], Value::Number(x), "seed {seed}: {frame:?}");
+                assert_eq!(outputs["y"], Value::Number(y), "seed {seed}: {frame:?}");
+                assert!(answered.insert((&frame.key, frame.frame)), "seed {seed}: {frame:?} again");
+            }
+            Err(failure) => {
+                let known = ["incomplete", "gap"].contains(&failure.reason.as_str());
+                assert!(known, "seed {seed}: {frame:?}");
+            }
+        }
+    }
+    assert!(owed.values().all(|owed| *owed == readings / (2 * KEYS)), "seed {seed}: {owed:?}");
+    if slot.queue.is_none() {
+        // The last stride is half of a frame.
+        let whole = readings / (2 * KEYS) / 4 - 1;
+        assert_eq!(answered.len() as u64, KEYS * whole, "seed {seed}");
+    }
+}
+
+#[test]
+fn no_disorder_loses_or_doubles_a_reading_of_ports_that_are_joined() {
+    let Cut::Time(cut) = BundleFile::parse(PAIR).unwrap().cut() else { panic!("not by time") };
+    let mut gave_way = 0;
+    for seed in 0..300 {
+        let shape = Shape { rows: 1, stride: 1, warm_up: 2 + seed % 3 * 10, time: Some(cut) };
+        story(seed, shape, 480, None);
+        gave_way += story(seed, shape, 480, Some(12));
+    }
+    assert!(gave_way > 1000, "{gave_way}");
+}
+
 #[test]
 fn no_disorder_loses_or_doubles_a_reading() {
     let shapes = [(1, 1, 0), (6, 6, 0), (6, 2, 10), (3, 3, 20), (5, 4, 7)];
     for seed in 0..300 {
         let (rows, stride, warm_up) = shapes[seed as usize % shapes.len()];
-        assert_eq!(story(seed, Shape { rows, stride, warm_up }, 240, None), 0);
+        assert_eq!(story(seed, Shape { rows, stride, warm_up, time: None }, 240, None), 0);
     }
 }
 
@@ -343,14 +451,14 @@ fn whatever_gives_way_in_any_disorder_each_reading_has_one_frame_and_every_answe
     let mut gave_way = 0;
     for seed in 0..300 {
         let (rows, stride, warm_up) = shapes[seed as usize % shapes.len()];
-        gave_way += story(seed, Shape { rows, stride, warm_up }, 240, Some(12));
+        gave_way += story(seed, Shape { rows, stride, warm_up, time: None }, 240, Some(12));
     }
     assert!(gave_way > 1000, "{gave_way}");
 }
 
 #[test]
 fn a_candidate_warms_up_though_readings_give_way_before_it_has_seen_them() {
-    let shape = Shape { rows: 2, stride: 2, warm_up: 100 };
+    let shape = Shape { rows: 2, stride: 2, warm_up: 100, time: None };
     let mut slot = Slot::new(shape, Some(4));
     slot.start(false);
     let answer = |slot: &mut Slot| {
@@ -378,7 +486,7 @@ fn a_candidate_warms_up_though_readings_give_way_before_it_has_seen_them() {
 
 #[test]
 fn readings_that_only_warm_a_worker_up_take_nobodys_room() {
-    let shape = Shape { rows: 2, stride: 2, warm_up: 100 };
+    let shape = Shape { rows: 2, stride: 2, warm_up: 100, time: None };
     let mut slot = Slot::new(shape, Some(4));
     slot.start(false);
     for _ in 0..60 {
@@ -401,7 +509,7 @@ fn readings_that_only_warm_a_worker_up_take_nobodys_room() {
 
 #[test]
 fn what_is_kept_stays_bounded_though_one_stream_falls_silent() {
-    let shape = Shape { rows: 6, stride: 6, warm_up: 0 };
+    let shape = Shape { rows: 6, stride: 6, warm_up: 0, time: None };
     let mut route = Route::new(shape);
     let mut feed = Feed::again(&route, false);
     let mut worker = pipeline(shape);
@@ -435,7 +543,7 @@ fn what_is_kept_stays_bounded_though_one_stream_falls_silent() {
 
 #[test]
 fn a_restart_after_a_change_of_the_port_finds_values_and_names_of_one_kind() {
-    let shape = Shape { rows: 4, stride: 4, warm_up: 0 };
+    let shape = Shape { rows: 4, stride: 4, warm_up: 0, time: None };
     let mut route = Route::new(shape);
     let mut disk = BTreeMap::new();
     let values = |route: &Route| {
@@ -476,7 +584,7 @@ fn a_restart_after_a_change_of_the_port_finds_values_and_names_of_one_kind() {
 
 #[test]
 fn readings_that_gave_way_belong_to_frames_without_an_answer() {
-    let shape = Shape { rows: 4, stride: 4, warm_up: 0 };
+    let shape = Shape { rows: 4, stride: 4, warm_up: 0, time: None };
     let mut route = Route::new(shape);
     let mut feed = Feed::again(&route, false);
     for number in 0..20 {
@@ -513,7 +621,7 @@ fn readings_that_gave_way_belong_to_frames_without_an_answer() {
 
 #[test]
 fn a_reading_over_which_workers_die_costs_its_frame_and_no_other() {
-    let shape = Shape { rows: 2, stride: 2, warm_up: 0 };
+    let shape = Shape { rows: 2, stride: 2, warm_up: 0, time: None };
     let mut route = Route::new(shape);
     (0..6).for_each(|n| assert_eq!(route.accept("", 0, vec![n as f64]), Some(n)));
     let mut feed = Feed::again(&route, true);
@@ -556,6 +664,8 @@ fn outcome(key: &str, frame: u64, first: u64, last: u64) -> FrameOutcome {
         frame,
         first,
         last,
+        spans: vec![],
+        unused: Unused::default(),
         time_unix_ns: 0,
         result: Ok(vec![]),
         elapsed: std::time::Duration::ZERO,
@@ -564,7 +674,7 @@ fn outcome(key: &str, frame: u64, first: u64, last: u64) -> FrameOutcome {
 
 #[test]
 fn a_worker_cannot_answer_what_it_has_not_seen() {
-    let mut route = Route::new(Shape { rows: 6, stride: 6, warm_up: 0 });
+    let mut route = Route::new(Shape { rows: 6, stride: 6, warm_up: 0, time: None });
     (0..8).for_each(|n| assert_eq!(route.accept("a", 0, vec![0.0]), Some(n)));
     let mut feed = Feed::again(&route, false);
     assert_eq!(feed.take(&route, 6, 64).len(), 6);
@@ -588,7 +698,7 @@ fn a_worker_cannot_answer_what_it_has_not_seen() {
 
 #[test]
 fn what_the_end_of_a_stream_brings_is_taken_once_wherever_it_ends() {
-    let mut route = Route::new(Shape { rows: 6, stride: 6, warm_up: 0 });
+    let mut route = Route::new(Shape { rows: 6, stride: 6, warm_up: 0, time: None });
     (0..8).for_each(|n| assert_eq!(route.accept("a", 0, vec![0.0]), Some(n)));
     let mut feed = Feed::again(&route, false);
     assert_eq!(feed.take(&route, 64, 64).len(), 8);
@@ -606,7 +716,7 @@ fn what_the_end_of_a_stream_brings_is_taken_once_wherever_it_ends() {
 
 #[test]
 fn streams_of_a_slot_that_was_forgotten_begin_where_no_number_was_given_and_lose_no_reading() {
-    let shape = Shape { rows: 6, stride: 3, warm_up: 0 };
+    let shape = Shape { rows: 6, stride: 3, warm_up: 0, time: None };
     let mut route = Route::new(shape).numbered_from(1 << 40);
     let first = (1_u64 << 40).next_multiple_of(3);
     for reading in 0..6 {
@@ -624,6 +734,8 @@ fn streams_of_a_slot_that_was_forgotten_begin_where_no_number_was_given_and_lose
         frame: first / 3,
         first,
         last: first + 2,
+        spans: vec![],
+        unused: Unused::default(),
         time_unix_ns: 0,
         elapsed: Duration::ZERO,
         result: Ok(vec![]),

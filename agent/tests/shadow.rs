@@ -223,6 +223,8 @@ async fn a_shadow_that_floods_or_says_what_it_was_not_asked_is_ended_and_counts_
             frame,
             first: frame.wrapping_mul(4),
             last: frame.wrapping_mul(4).wrapping_add(3),
+            spans: vec![],
+            unused: Default::default(),
             time_unix_ns: 0,
             result: Ok(vec![Part { outputs: BTreeMap::new(), alarm: Some(true) }]),
             elapsed: Duration::ZERO,

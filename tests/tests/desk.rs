@@ -416,6 +416,72 @@ fn what_is_recorded_is_expected_the_next_time_and_rows_of_json_are_the_same_read
 }
 
 #[test]
+fn a_recording_of_two_ports_is_joined_by_time_and_its_answers_become_a_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = folder.path().join("press");
+    std::fs::create_dir(&made).unwrap();
+    let bundle = "format = 1\nname = 'press'\nversion = '1'\njoin.wait_seconds = 1\n\
+        [inputs.heat]\nkey = 'press'\ntime = 't'\nfields = [{ name = 'c', unit = 'C' }]\n\
+        [inputs.shaking]\nkey = 'press'\ntime = 't'\nfields = [{ name = 'mm', unit = 'mm' }]\n\
+        [stages.even]\nkind = 'resample'\ninput = 'shaking'\nrate_hz = 2\ngap_seconds = 1\n\
+        [stages.held]\nkind = 'resample'\ninput = 'heat'\nrate_hz = 1\nmethod = 'hold'\n\
+        gap_seconds = 9\n\
+        [stages.fast]\nkind = 'window'\ninput = 'even'\nseconds = 1\nstride_seconds = 1\n\
+        [stages.slow]\nkind = 'window'\ninput = 'held'\nseconds = 1\nstride_seconds = 1\n\
+        [stages.mm]\nkind = 'select'\ninput = 'fast'\nindex = 1\n\
+        [outputs]\nmm = { from = 'mm', unit = 'mm' }\nc = { from = 'slow', unit = 'C' }\n";
+    std::fs::write(made.join("bundle.toml"), bundle).unwrap();
+    let mut rows = String::from("port,press,t,c,mm\n");
+    for second in 0..60 {
+        if second % 8 == 0 {
+            rows += &format!("heat,A,2026-01-01T00:00:{second:02}Z,{second},\n");
+        }
+        let half = 2 * second;
+        rows += &format!("shaking,A,2026-01-01T00:00:{second:02}Z,,{half}\n");
+        rows += &format!("shaking,A,2026-01-01T00:00:{second:02}.5Z,,{}\n", half + 1);
+    }
+    // One comes twice, one is too late, and one is of nobody's port.
+    rows += "shaking,A,2026-01-01T00:00:59.5Z,,0\nshaking,A,2026-01-01T00:00:07Z,,0\n";
+    rows += "light,A,2026-01-01T00:00:59Z,,0\nshaking,A,2026-01-01T00:01:00Z,,0\n";
+    let data = folder.path().join("rows.csv");
+    std::fs::write(&data, rows).unwrap();
+    let run = |more: &[&str]| {
+        let words = ["bundle", "run", text(&made), "--input", text(&data)];
+        json(&[&words[..], more].concat())
+    };
+    let said = run(&["--record"]);
+    assert_eq!((&said["frames"], &said["findings"]), (&60.into(), &60.into()), "{said}");
+    assert_eq!(said["unused"], serde_json::json!({ "late": 1, "twice": 1 }), "{said}");
+    assert_eq!(said["dropped"], serde_json::json!({ "port": 1 }), "{said}");
+    let answers = data.with_extension("jsonl");
+    let lines = std::fs::read_to_string(&answers).unwrap();
+    let first: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    // 2026-01-01 in seconds since 1970.
+    assert_eq!(first["frame"], 1_767_225_600, "{first}");
+    assert_eq!(first["outputs"], serde_json::json!({ "c": 0.0, "mm": 1.0 }));
+    let said = run(&["--expect", text(&answers), "--tolerance", "0"]);
+    assert_eq!(said["agreement"]["agreed"], 60, "{said}");
+
+    let check = "\n[[checks]]\nname = 'own'\ninput = 'rows.csv'\nexpected = 'rows.jsonl'\n";
+    std::fs::write(made.join("bundle.toml"), format!("{bundle}{check}")).unwrap();
+    // A check has no row that is no reading.
+    let lines = std::fs::read_to_string(&data).unwrap();
+    let lines = lines.lines().filter(|line| !line.starts_with("light"));
+    let lines: String = lines.map(|line| format!("{line}\n")).collect();
+    std::fs::write(made.join("rows.csv"), lines).unwrap();
+    std::fs::copy(&answers, made.join("rows.jsonl")).unwrap();
+    let checked = json(&["bundle", "check", text(&made)]);
+    assert_eq!(checked["checks"][0]["findings"], 60, "{checked}");
+    let shown = lineside(&["bundle", "show", text(&made)]);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    for words in
+        ["heat.c  C", "held  heat at 1 Hz, over gaps of up to 9 s", "window of 1 s, every 1 s"]
+    {
+        assert!(shown.contains(words), "{shown}");
+    }
+}
+
+#[test]
 fn frames_without_an_answer_and_rows_that_are_no_readings_are_counted_and_told() {
     let folder = tempfile::tempdir().unwrap();
     let (made, _) = begun(folder.path());

@@ -4,11 +4,13 @@
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 
 use lineside_bundle::stages::{
-    Argmax, BoxForm, Cast, Colour, Constant, Crop, Difference, Filter, Gives, Interpolation, Mel,
-    MelScale, Method, NonMaximumSuppression, Normalise, OneHot, Resize, Scale, Select, Softmax,
-    Spectrum, Taper, Threshold, TopK, Transpose, Unknown,
+    Argmax, Between, BoxForm, Cast, Colour, Constant, Crop, Difference, Filter, Gives,
+    Interpolation, Mel, MelScale, Method, NonMaximumSuppression, Normalise, OneHot, Resample,
+    Resize, Scale, Select, Softmax, Spectrum, Taper, Threshold, TopK, Transpose, Unknown, Window,
 };
-use lineside_bundle::{BundleFile, Check, Field, Limits, Output, Port, Requires, Stage, Tolerance};
+use lineside_bundle::{
+    BundleFile, Check, Field, Join, Limits, Output, Port, Requires, Stage, Tolerance,
+};
 use lineside_rules::{
     CaptureLimits, EVERY_OUTPUT, ShadowLimits, SitePolicy, SlotPolicy, TrialLimits,
 };
@@ -89,7 +91,7 @@ fn check_shadow(shadow: ShadowLimits) {
 /// Checks that all keys of a built-in stage are there, and gives its name, or which of its forms it is.
 fn check_built_in(stage: Stage) -> &'static str {
     match stage {
-        Stage::Window { .. } | Stage::Model { .. } | Stage::Plugin { .. } => {
+        Stage::Window(_) | Stage::Resample(_) | Stage::Model { .. } | Stage::Plugin { .. } => {
             panic!("{stage:?} is not built in")
         }
         Stage::Select(Select { input: _, index: _ }) => "select",
@@ -216,6 +218,7 @@ fn the_reference_of_a_bundle_has_every_key_and_says_the_defaults() {
         warm_up_readings,
         alarm_output,
         inputs,
+        join,
         stages,
         outputs,
         limits,
@@ -226,6 +229,7 @@ fn the_reference_of_a_bundle_has_every_key_and_says_the_defaults() {
     } = bundle;
     assert!(!summary.is_empty() && alarm_output.is_some() && !fail_safe.is_empty());
     assert!(warm_up_readings > 0);
+    assert!(join.is_none(), "docs/joined.toml has it");
     assert_eq!(limits, Limits::default());
     let Requires { agent, platforms, licences } = requires;
     assert!(agent.is_some() && !platforms.is_empty() && !licences.is_empty());
@@ -245,7 +249,10 @@ fn the_reference_of_a_bundle_has_every_key_and_says_the_defaults() {
     let mut seen = BTreeSet::new();
     for stage in stages.into_values() {
         match stage {
-            Stage::Window { input: _, rows: _, stride: _ } => seen.insert("window"),
+            Stage::Window(window) => {
+                assert!(window.rows.is_some() && window.stride.is_some());
+                seen.insert("window")
+            }
             Stage::Model { file: _, inputs: _, units, shapes, state, engine } => {
                 assert!(
                     !units.is_empty()
@@ -296,6 +303,27 @@ fn the_reference_of_a_bundle_has_every_key_and_says_the_defaults() {
             |Tolerance { absolute, relative }: &Tolerance| *absolute > 0.0 && *relative > 0.0;
         assert!(tolerance.values().any(known));
     }
+}
+
+#[test]
+fn the_reference_of_windows_by_time_has_every_key_and_says_the_default() {
+    let bundle = BundleFile::parse(&document("docs/joined.toml")).unwrap();
+    let Join { wait_seconds: _ } = bundle.join.unwrap();
+    assert!(bundle.inputs.len() > 1);
+    let mut methods = BTreeSet::new();
+    for stage in bundle.stages.into_values() {
+        match stage {
+            Stage::Window(Window { input: _, rows, stride, seconds, stride_seconds }) => {
+                assert!(rows.is_none() && stride.is_none());
+                assert!(seconds.is_some() && stride_seconds.is_some());
+            }
+            Stage::Resample(Resample { input: _, rate_hz: _, method, gap_seconds: _ }) => {
+                methods.insert(method == Between::default());
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(methods.len(), 2, "the default and the other one");
 }
 
 #[test]

@@ -14,16 +14,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
+/// Sources of one slot.
+const SOURCES_MAX: usize = 16;
 /// Readings that may be asked to wait for a worker.
 const QUEUE_READINGS_MAX: usize = 1_000_000;
 
 /// One slot.
 #[derive(Debug, Clone)]
 pub struct SlotConfig {
-    /// Name of the source.
+    /// Name of the source; of the first one, where there is one for each port.
     pub source: String,
     /// Where its readings come from.
     pub source_kind: SourceKind,
+    /// The source of each port, with its name; empty where the slot has one source.
+    pub ports: BTreeMap<String, (String, SourceKind)>,
     /// Readings that may wait for the worker.
     pub queue_readings_max: usize,
     /// What gives way when more come.
@@ -58,7 +62,9 @@ pub enum Overflow {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SlotFile {
-    source: String,
+    source: Option<String>,
+    #[serde(default)]
+    sources: BTreeMap<String, String>,
     #[serde(default = "queue_readings_default")]
     queue_readings_max: usize,
     #[serde(default)]
@@ -105,12 +111,30 @@ impl SlotFile {
         folder: &Path,
     ) -> Result<SlotConfig, Wrong> {
         let field = |key: &str| format!("slots.{name}.{key}");
-        let Some(source_kind) = sources.get(&self.source).cloned() else {
-            let there: Vec<&String> = sources.keys().collect();
-            return wrong(
-                field("source"),
-                format!("there is no source {:?}, only {there:?}", self.source),
-            );
+        let kind = |key: &str, source: &String| match sources.get(source) {
+            Some(kind) => Ok((source.clone(), kind.clone())),
+            None => {
+                let there: Vec<&String> = sources.keys().collect();
+                wrong(field(key), format!("there is no source {source:?}, only {there:?}"))
+            }
+        };
+        let mut ports = BTreeMap::new();
+        for (port, source) in &self.sources {
+            ports.insert(port.clone(), kind(&format!("sources.{port}"), source)?);
+        }
+        if ports.len() > SOURCES_MAX {
+            return wrong(field("sources"), format!("at most {SOURCES_MAX} are possible"));
+        }
+        let (source, source_kind) = match (&self.source, ports.values().next()) {
+            (Some(source), None) => kind("source", source)?,
+            (None, Some(first)) => first.clone(),
+            (None, None) => {
+                let problem = "it needs one, or in `sources` one for each port";
+                return wrong(field("source"), problem);
+            }
+            (Some(_), Some(_)) => {
+                return wrong(field("source"), "it has `sources` as well: one of both feeds it");
+            }
         };
         if let Some(missing) = self.sinks.iter().find(|sink| !sinks.contains_key(*sink)) {
             let there: Vec<&String> = sinks.keys().collect();
@@ -137,8 +161,9 @@ impl SlotFile {
             return wrong(field("engine"), format!("there is no engine {engine}, only {there}"));
         }
         Ok(SlotConfig {
-            source: self.source,
+            source,
             source_kind,
+            ports,
             queue_readings_max: self.queue_readings_max,
             overflow: self.overflow,
             sinks: self.sinks,

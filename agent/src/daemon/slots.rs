@@ -8,13 +8,15 @@ use crate::config::{SlotConfig, SourceKind};
 use crate::error::chain;
 use crate::ledger::Position;
 use crate::source::Arrival;
-use crate::source::file::Files;
+use crate::source::file::{Files, ROWS_AT_ONCE};
+use crate::source::joined::{self, Joined};
 use crate::source::mqtt::Topic;
+use crate::source::turns::Gives;
 use crate::telemetry::TelemetryHandle;
 use crate::update::consent::Site;
 use crate::update::consent::topic::{Used, listen};
 use crate::update::slot::{DriverParts, Order, QUEUE_MAX, SlotDriver};
-use crate::worker::task::{TaskParts, open};
+use crate::worker::task::{Positions, TaskParts, open};
 use crate::worker::{SlotEvent, SlotHandle, WorkerLimits};
 use anyhow::Context;
 use lineside_bundle::{Digest, Port};
@@ -100,7 +102,7 @@ impl House {
             tracing::warn!("slot {name} takes no release with a model: {lacking}");
         }
         let limits = WorkerLimits { engine, choices, ..self.limits.clone() };
-        let (slot, position) = open(TaskParts {
+        let (slot, positions) = open(TaskParts {
             device: self.name.clone(),
             slot: name.clone(),
             config: config.clone(),
@@ -120,17 +122,17 @@ impl House {
                 tracing::error!("{}", chain(error));
             }
         });
-        let source = SourceParts {
+        let parts = SourcesParts {
             device: &self.name,
             name,
             config,
-            port: slot.port(),
-            position,
+            slot: &slot,
+            positions,
             arrivals,
             receipts: committed,
             problem,
         };
-        start_source(source, watched)?;
+        parts.start(watched)?;
         let site = self.site(name, config, watched);
         let (assign, orders) = mpsc::channel(QUEUE_MAX);
         let driver = SlotDriver::new(DriverParts {
@@ -200,46 +202,123 @@ fn failures(
     (failures, telling)
 }
 
-/// What a source works with.
-struct SourceParts<'a> {
+/// What the sources of a slot work with.
+struct SourcesParts<'a> {
     device: &'a DeviceId,
     name: &'a SlotName,
     config: &'a SlotConfig,
-    port: watch::Receiver<Option<Arc<Port>>>,
-    position: Position,
+    slot: &'a SlotHandle,
+    positions: Positions,
     arrivals: mpsc::Sender<Arrival>,
     receipts: mpsc::UnboundedReceiver<u64>,
     problem: watch::Sender<Option<String>>,
 }
 
-fn start_source(parts: SourceParts<'_>, watched: &mut Watched) -> anyhow::Result<()> {
-    let SourceParts { device, name, config, port, position, arrivals, receipts, problem } = parts;
-    let named = format!("the source of slot {name}");
-    match &config.source_kind {
-        SourceKind::File { .. } if position.ended => {
-            tracing::info!("slot {name}: source {} is at its end; nothing is read", config.source);
+impl SourcesParts<'_> {
+    /// Starts the only source, or one for each port and what joins them.
+    fn start(self, watched: &mut Watched) -> anyhow::Result<()> {
+        let SourcesParts { device, name, config, slot, positions, arrivals, receipts, problem } =
+            self;
+        let Positions { one, mut by_port } = positions;
+        if config.ports.is_empty() {
+            let (source, kind) = (&config.source, &config.source_kind);
+            let ends = (slot.port(), arrivals, receipts, problem);
+            let parts = SourceParts { device, name, feed: None, source, kind, position: one, ends };
+            return parts.start(watched);
         }
-        SourceKind::File { paths, pace } => {
-            let files = Files { paths: paths.clone(), pace: *pace, port, arrivals, problem };
-            let (end, ended) = oneshot::channel();
-            std::thread::Builder::new()
-                .name(format!("source {name}"))
-                .spawn(move || {
-                    files.read(&position);
-                    // Nobody listens any more when the agent stops.
-                    let _ = end.send(());
-                })
-                .context("cannot start a thread for the source")?;
-            watched.thread(named, ended);
+        if one.ended {
+            tracing::info!("slot {name}: its sources are at their ends; nothing is read");
+            return Ok(());
         }
-        SourceKind::Mqtt(end) => {
-            // Another broker or topic is another session: nothing of the old one belongs to it.
-            let client_id = format!("lineside-{device}-{name}-{}", end.mark());
-            let recent = position.recent;
-            let topic =
-                Topic { end: end.clone(), client_id, port, arrivals, receipts, recent, problem };
-            watched.task(named, topic.read());
+        let mut sources = Vec::new();
+        for (feed, (source, kind)) in &config.ports {
+            let (arrived, arriving) = mpsc::channel(ARRIVALS_MAX);
+            let (committed, hears) = mpsc::unbounded_channel();
+            let (port, read_for) = watch::channel(None);
+            let (told, has) = watch::channel(None);
+            sources.push(joined::Source {
+                name: Arc::from(feed.as_str()),
+                gives: match kind {
+                    SourceKind::File { .. } => Gives::Recorded,
+                    SourceKind::Mqtt(_) => Gives::Live,
+                },
+                arrivals: arriving,
+                receipts: committed,
+                port,
+                problem: has,
+            });
+            let position = by_port.remove(feed).unwrap_or_default();
+            let ends = (read_for, arrived, hears, told);
+            let feed = Some(feed.as_str());
+            SourceParts { device, name, feed, source, kind, position, ends }.start(watched)?;
         }
+        let joined = Joined::new(sources, slot.ports(), arrivals, receipts, problem);
+        watched.task(format!("what joins the sources of slot {name}"), joined.read());
+        Ok(())
     }
-    Ok(())
+}
+
+/// What a source tells, and is told.
+type Ends = (
+    watch::Receiver<Option<Arc<Port>>>,
+    mpsc::Sender<Arrival>,
+    mpsc::UnboundedReceiver<u64>,
+    watch::Sender<Option<String>>,
+);
+
+/// What a source works with.
+struct SourceParts<'a> {
+    device: &'a DeviceId,
+    name: &'a SlotName,
+    /// The port that it feeds; none of the only source.
+    feed: Option<&'a str>,
+    source: &'a str,
+    kind: &'a SourceKind,
+    position: Position,
+    ends: Ends,
+}
+
+impl SourceParts<'_> {
+    fn start(self, watched: &mut Watched) -> anyhow::Result<()> {
+        let SourceParts { device, name, feed, source, kind, position, ends } = self;
+        let (port, arrivals, receipts, problem) = ends;
+        let of = feed.map_or(String::new(), |feed| format!(" for port {feed}"));
+        let named = format!("the source of slot {name}{of}");
+        match kind {
+            SourceKind::File { .. } if position.ended => {
+                tracing::info!("slot {name}: source {source} is at its end; nothing is read");
+            }
+            SourceKind::File { paths, pace } => {
+                // Where others wait for it each row has a turn of its own.
+                let at_once = if feed.is_some() { 1 } else { ROWS_AT_ONCE };
+                let (paths, pace) = (paths.clone(), *pace);
+                let files = Files { paths, pace, at_once, port, arrivals, problem };
+                let (end, ended) = oneshot::channel();
+                std::thread::Builder::new()
+                    .name(format!("source {name}"))
+                    .spawn(move || {
+                        files.read(&position);
+                        // Nobody listens any more when the agent stops.
+                        let _ = end.send(());
+                    })
+                    .context("cannot start a thread for the source")?;
+                watched.thread(named, ended);
+            }
+            SourceKind::Mqtt(end) => {
+                // Another broker or topic is another session: nothing of the old one belongs to it.
+                let mark = end.mark();
+                let client_id = match feed {
+                    None => format!("lineside-{device}-{name}-{mark}"),
+                    Some(feed) => {
+                        let port = Digest::of(feed.as_bytes()).short();
+                        format!("lineside-{device}-{name}-{port}-{mark}")
+                    }
+                };
+                let (end, recent) = (end.clone(), position.recent);
+                let topic = Topic { end, client_id, port, arrivals, receipts, recent, problem };
+                watched.task(named, topic.read());
+            }
+        }
+        Ok(())
+    }
 }

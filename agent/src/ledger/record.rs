@@ -39,12 +39,18 @@ pub struct SlotCounts {
 /// What is known of a slot beside its streams.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct SlotRecord {
-    /// How far its source has been read.
+    /// How far its source has been read; where it has several, only whether all have ended.
     pub position: Position,
+    /// How far each of several sources has been read, by the port that it feeds.
+    #[serde(default)]
+    pub positions: BTreeMap<String, Position>,
     /// What it has counted.
     pub counts: SlotCounts,
-    /// Names of the values of the readings that are kept.
+    /// Names of the values of the readings that are kept; `port.field` where several ports are joined.
     pub fields: Vec<String>,
+    /// Whether those readings are of several ports that are joined.
+    #[serde(default)]
+    pub is_joined: bool,
     /// How often the slot has given its fail-safe output beside those of frames.
     pub fail_safe_given: u64,
     /// What the last bundle says when there is no answer.

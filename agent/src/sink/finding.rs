@@ -97,7 +97,7 @@ pub fn fail_safe(
 /// A frame is named by its first reading, which no other frame accounts for. Its number repeats when
 /// an update changes how readings are cut.
 fn id(author: Author<'_>, settled: &Settled, part: usize) -> String {
-    format!("{}/{}/{}/{part}", author.slot, settled.key, settled.first)
+    format!("{}/{}/{}/{part}", author.slot, settled.stream(), settled.first)
 }
 
 fn by<'a, T>(author: Author<'a>, id: String, outputs: &'a BTreeMap<String, T>) -> Finding<'a, T> {

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
-/// Rows that are handed over at once.
-const ROWS_AT_ONCE: usize = 64;
+/// Rows that are handed over at once, where nobody wants them one by one.
+pub const ROWS_AT_ONCE: usize = 64;
 /// How often a thread that waits looks whether it is still wanted.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long a file that cannot be read is left alone before it is tried again.
@@ -28,6 +28,8 @@ pub struct Files {
     pub paths: Vec<PathBuf>,
     /// How fast.
     pub pace: Pace,
+    /// Rows that are handed over at once.
+    pub at_once: usize,
     /// The port to read for; none while the slot takes no readings.
     pub port: watch::Receiver<Option<Arc<Port>>>,
     /// Where rows go.
@@ -208,7 +210,7 @@ impl Files {
                 }
             }
             at.row += 1;
-            if rows.len() >= ROWS_AT_ONCE || dropped.values().sum::<u64>() >= 1000 {
+            if rows.len() >= self.at_once || dropped.values().sum::<u64>() >= 1000 {
                 self.give(port, at, &mut rows, &mut dropped)?;
                 if self.port.has_changed().unwrap_or(true) {
                     return Err(Stop::Port);
@@ -244,7 +246,8 @@ impl Files {
     ) -> Result<(), Stop> {
         self.problem.send_if_modified(|problem| problem.take().is_some());
         let dropped = dropped.into_iter().collect();
-        let arrival = Arrival { port: port.clone(), rows, dropped, step, receipt: None };
+        let (port, feed) = (port.clone(), None);
+        let arrival = Arrival { port, feed, rows, dropped, step, receipt: None };
         self.arrivals.blocking_send(arrival).map_err(|_| Stop::Closed)
     }
 }
@@ -282,7 +285,8 @@ mod tests {
         let text = "key = 'turbine'\nrate_hz = 1.0\nfields = [{ name = 'wind' }]";
         let (keep, port) = watch::channel(Some(port(text)));
         let problem = watch::Sender::new(None);
-        let files = Files { paths: paths.to_vec(), pace: Pace::FlatOut, port, arrivals, problem };
+        let (paths, pace, at_once) = (paths.to_vec(), Pace::FlatOut, ROWS_AT_ONCE);
+        let files = Files { paths, pace, at_once, port, arrivals, problem };
         (files, inbox, keep)
     }
 

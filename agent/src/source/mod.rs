@@ -1,12 +1,37 @@
-//! `SensorMessage -> Reading`: where readings come from. Each slot reads its source on its own.
+//! `SensorMessage -> Reading`: where readings come from. Each slot reads its sources on its own.
 
 pub mod file;
+pub mod joined;
 pub mod json;
 pub mod mqtt;
+pub mod turns;
 
 use crate::config::SourceKind;
-use lineside_bundle::{Digest, Port};
+use lineside_bundle::{BundleFile, Cut, Digest, Port};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// The ports of the release on the route.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ports {
+    /// By name.
+    pub ports: BTreeMap<String, Arc<Port>>,
+    /// How long frames wait for a port that is silent.
+    pub wait: Duration,
+}
+
+impl Ports {
+    /// Those of a bundle.
+    pub fn of(bundle: &BundleFile) -> Ports {
+        let port = |(name, port): (&String, &Port)| (name.clone(), Arc::new(port.clone()));
+        let wait = match bundle.cut() {
+            Cut::Count { .. } => Duration::ZERO,
+            Cut::Time(cut) => Duration::from_nanos(cut.wait_ns),
+        };
+        Ports { ports: bundle.inputs.iter().map(port).collect(), wait }
+    }
+}
 
 /// One row: values of a port that have no number yet.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,6 +84,8 @@ pub enum Step {
 pub struct Arrival {
     /// The port that the rows were read for.
     pub port: Arc<Port>,
+    /// Its name, where the slot has a source for each port.
+    pub feed: Option<Arc<str>>,
     /// The rows, in order.
     pub rows: Vec<Row>,
     /// What was no row, by reason.

@@ -228,7 +228,8 @@ impl Topic {
         step: Option<Step>,
         receipt: Option<u64>,
     ) -> bool {
-        let arrival = Arrival { port: port.clone(), rows, dropped, step, receipt };
+        let (port, feed) = (port.clone(), None);
+        let arrival = Arrival { port, feed, rows, dropped, step, receipt };
         self.arrivals.send(arrival).await.is_ok()
     }
 

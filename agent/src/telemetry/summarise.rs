@@ -2,10 +2,12 @@
 
 use crate::fleet::status::release_ref;
 use crate::worker::route::Settled;
-use lineside_bundle::{BundleFile, ReleaseId};
+use lineside_bundle::{BundleFile, Field, ReleaseId};
 use lineside_rules::Range;
+use lineside_runtime::Span;
 use lineside_sketch::{Histogram, Moments};
 use lineside_wire::v1::{Counts, Interval, Resources, Summary};
+use std::collections::BTreeMap;
 
 /// Reasons that are told apart in an interval; further ones are counted as `other`.
 const REASONS_MAX: usize = 32;
@@ -21,7 +23,8 @@ struct Column {
 #[derive(Debug, Clone, PartialEq)]
 struct Columns {
     release: ReleaseId,
-    inputs: Vec<Column>,
+    /// By port.
+    inputs: BTreeMap<String, Vec<Column>>,
     outputs: Vec<Column>,
 }
 
@@ -63,8 +66,16 @@ impl Summariser {
 
     /// Learns what the values of a release are called that takes the route.
     pub fn placed(&mut self, release: &ReleaseId, bundle: &BundleFile) {
-        let fields = bundle.port().1.fields.iter();
-        let inputs = fields.map(|f| Column { name: f.name.clone(), range: f.range }).collect();
+        let is_joined = bundle.inputs.len() > 1;
+        let inputs = bundle.inputs.iter().map(|(port, it)| {
+            let name = |field: &str| match is_joined {
+                true => format!("{port}.{field}"),
+                false => field.to_owned(),
+            };
+            let column = |f: &Field| Column { name: name(&f.name), range: f.range };
+            (port.clone(), it.fields.iter().map(column).collect())
+        });
+        let inputs = inputs.collect();
         let range = |name: &String| bundle.trial.outputs.get(name).copied();
         let outputs = bundle.outputs.keys();
         let outputs =
@@ -95,7 +106,9 @@ impl Summariser {
         if ended.is_some() {
             self.behind = None;
         }
-        let readings = settled.last.wrapping_add(1).saturating_sub(settled.first);
+        let mut readings = settled.last.wrapping_add(1).saturating_sub(settled.first);
+        let others = settled.more.others.iter();
+        readings += others.map(|(_, span, _)| span.count()).sum::<u64>();
         let mut open = self.open.take().unwrap_or_else(|| Interval {
             slot: self.slot.clone(),
             release: answering,
@@ -125,7 +138,7 @@ impl Summariser {
         }
         let columns = self.columns.as_ref().filter(|columns| columns.release == *release);
         if let Some(columns) = columns {
-            add_inputs(&mut open.inputs, &columns.inputs, settled, readings);
+            add_inputs(&mut open.inputs, &columns.inputs, settled);
         }
         match &settled.result {
             Err(failure) => count(&mut open.errors, &failure.reason, 1),
@@ -160,16 +173,27 @@ impl Summariser {
     }
 }
 
-fn add_inputs(inputs: &mut Vec<Summary>, columns: &[Column], settled: &Settled, readings: u64) {
-    // Readings that had given way are accounted for without their values.
-    let unknown = readings.saturating_sub(settled.inputs.len() as u64);
-    for (place, column) in columns.iter().enumerate() {
-        let summary = named(inputs, &column.name);
-        summary.missing += unknown;
-        for values in &settled.inputs {
-            match values.get(place) {
-                Some(value) => add(summary, *value, column.range),
-                None => summary.missing += 1,
+fn add_inputs(inputs: &mut Vec<Summary>, ports: &BTreeMap<String, Vec<Column>>, settled: &Settled) {
+    let own = Span { first: settled.first, last: settled.last };
+    let others = settled.more.others.iter().map(|(stream, span, values)| (&**stream, span, values));
+    for (stream, span, values) in
+        [(settled.stream(), &own, &settled.inputs)].into_iter().chain(others)
+    {
+        let columns = match ports.len() {
+            1 => ports.values().next(),
+            _ => stream.split_once('/').and_then(|(port, _)| ports.get(port)),
+        };
+        let readings = span.count();
+        // Readings that had given way are accounted for without their values.
+        let unknown = readings.saturating_sub(values.len() as u64);
+        for (place, column) in columns.into_iter().flatten().enumerate() {
+            let summary = named(inputs, &column.name);
+            summary.missing += unknown;
+            for values in values {
+                match values.get(place) {
+                    Some(value) => add(summary, *value, column.range),
+                    None => summary.missing += 1,
+                }
             }
         }
     }
@@ -251,6 +275,7 @@ mod tests {
                 None => Err(Failure { reason: "stage".into(), text: "it is NaN".into() }),
             },
             inputs: vec![vec![1.0, 2.0], vec![11.0, level.unwrap_or(0.0)]],
+            more: Default::default(),
         }
     }
 

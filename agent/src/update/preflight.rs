@@ -5,7 +5,7 @@
 //! whether its answers are right and fast enough, is for staging.
 
 use crate::update::blobs::RESERVE_BYTES;
-use lineside_bundle::{AgentVersion, Descriptor, Digest, Manifest, OciManifest, Stage};
+use lineside_bundle::{AgentVersion, Descriptor, Digest, Manifest, OciManifest, Port, Stage};
 use lineside_runtime::{EngineError, Engines, Onnxruntime, Operator, fit};
 use lineside_wire::name::SlotName;
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,7 +36,7 @@ pub struct Facts {
     /// Licences that it holds, by name.
     pub licences: BTreeSet<String>,
     /// What feeds each of its slots.
-    pub slots: BTreeMap<SlotName, SourceFacts>,
+    pub slots: BTreeMap<SlotName, SlotFacts>,
     /// The engine that its settings want for the models of a slot, where they say one.
     pub engines: BTreeMap<SlotName, String>,
     /// The engine that is no part of the agent, as far as it has that.
@@ -44,6 +44,15 @@ pub struct Facts {
 }
 
 /// What is known of what feeds a slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SlotFacts {
+    /// One source.
+    One(SourceFacts),
+    /// One for each port, by the port's name.
+    ByPort(BTreeMap<String, SourceFacts>),
+}
+
+/// What is known of a source.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SourceFacts {
     /// The source's name.
@@ -125,6 +134,23 @@ pub enum Objection {
         /// Its name.
         licence: String,
     },
+    /// It joins several ports, and one source feeds the slot.
+    #[error(
+        "it joins the ports {}, and the slot has one source: name one for each in its `sources`",
+        list(.ports)
+    )]
+    Ports {
+        /// Its ports.
+        ports: Vec<String>,
+    },
+    /// No source of the slot feeds a port.
+    #[error("the slot has no source for port {port}, only for {}", list(.there))]
+    PortSource {
+        /// The bundle's port.
+        port: String,
+        /// Ports that have one.
+        there: Vec<String>,
+    },
     /// The slot's source lacks what the port takes.
     #[error(
         "port {port} takes {}, which source {from} does not bring, only {}",
@@ -155,6 +181,8 @@ impl Objection {
             | Objection::MemoryGiven { .. }
             | Objection::Memory { .. }
             | Objection::Licence { .. }
+            | Objection::Ports { .. }
+            | Objection::PortSource { .. }
             | Objection::Port { .. } => false,
         }
     }
@@ -171,7 +199,7 @@ pub fn judge(
 ) -> Vec<Objection> {
     let mut objections = Vec::new();
     match facts.slots.get(slot) {
-        Some(source) => objections.extend(judge_port(manifest, source)),
+        Some(slot) => objections.extend(judge_ports(manifest, slot)),
         None => {
             let there = facts.slots.keys().map(ToString::to_string).collect();
             objections.push(Objection::Slot { slot: slot.clone(), there });
@@ -189,9 +217,30 @@ pub fn judge(
     objections
 }
 
-fn judge_port(manifest: &Manifest, source: &SourceFacts) -> Option<Objection> {
+fn judge_ports(manifest: &Manifest, slot: &SlotFacts) -> Vec<Objection> {
+    let ports = &manifest.bundle.inputs;
+    match slot {
+        SlotFacts::One(_) if ports.len() > 1 => {
+            vec![Objection::Ports { ports: ports.keys().cloned().collect() }]
+        }
+        SlotFacts::One(source) => {
+            ports.iter().filter_map(|(name, port)| judge_port(name, port, source)).collect()
+        }
+        SlotFacts::ByPort(sources) => {
+            let judged = |(name, port): (&String, &Port)| match sources.get(name) {
+                Some(source) => judge_port(name, port, source),
+                None => {
+                    let there = sources.keys().cloned().collect();
+                    Some(Objection::PortSource { port: name.clone(), there })
+                }
+            };
+            ports.iter().filter_map(judged).collect()
+        }
+    }
+}
+
+fn judge_port(name: &str, port: &Port, source: &SourceFacts) -> Option<Objection> {
     let there = source.fields.as_ref()?;
-    let (name, port) = manifest.bundle.port();
     let needed = port.key.iter().chain(&port.time).chain(port.fields.iter().map(|it| &it.name));
     let lacking: Vec<String> = needed.filter(|field| !there.contains(*field)).cloned().collect();
     (!lacking.is_empty()).then(|| Objection::Port {
@@ -333,7 +382,10 @@ mod tests {
             disk_free_bytes: Some(RESERVE_BYTES + 1000 + 8 * 1000),
             blobs: BTreeMap::from([(oci.config.digest, oci.config.size)]),
             licences: BTreeSet::new(),
-            slots: BTreeMap::from([(slot(), SourceFacts { name: "scada".into(), fields })]),
+            slots: BTreeMap::from([(
+                slot(),
+                SlotFacts::One(SourceFacts { name: "scada".into(), fields }),
+            )]),
             engines: BTreeMap::new(),
             onnxruntime: Onnxruntime::Absent,
         }
@@ -373,7 +425,8 @@ mod tests {
             facts.memory_mib = None;
             facts.memory_free_mib = None;
             facts.disk_free_bytes = None;
-            facts.slots.insert(slot(), SourceFacts { name: "broker".into(), fields: None });
+            let broker = SourceFacts { name: "broker".into(), fields: None };
+            facts.slots.insert(slot(), SlotFacts::One(broker));
         };
         assert_eq!(said("", &[], silent), []);
     }
@@ -381,7 +434,8 @@ mod tests {
     #[test]
     fn a_slot_that_is_not_there_is_named_beside_those_that_are() {
         let other = |facts: &mut Facts| {
-            facts.slots = BTreeMap::from([("ward".parse().unwrap(), SourceFacts::default())]);
+            let source = SlotFacts::One(SourceFacts::default());
+            facts.slots = BTreeMap::from([("ward".parse().unwrap(), source)]);
         };
         let (said, passes) = only("", other);
         assert_eq!(said, "this device has no slot line, only ward");
@@ -513,10 +567,21 @@ mod tests {
     }
 
     #[test]
+    fn a_slot_needs_a_source_for_the_port() {
+        let (said, passes) = only("", |facts| {
+            let source = SourceFacts { name: "scada".into(), fields: None };
+            let sources = SlotFacts::ByPort(BTreeMap::from([("heat".to_owned(), source)]));
+            facts.slots.insert(slot(), sources);
+        });
+        assert_eq!(said, "the slot has no source for port row, only for heat");
+        assert!(!passes);
+    }
+
+    #[test]
     fn a_source_without_a_field_of_the_port_is_objected_to() {
         for missing in ["pump", "time", "flow"] {
             let (said, passes) = only("", |facts| {
-                let source = facts.slots.get_mut(&slot()).unwrap();
+                let Some(SlotFacts::One(source)) = facts.slots.get_mut(&slot()) else { panic!() };
                 source.fields.as_mut().unwrap().remove(missing);
             });
             let wanted = format!("port row takes {missing}, which source scada does not bring");

@@ -4,7 +4,7 @@ use crate::config::{Config, SourceKind};
 use crate::update::blobs::Blobs;
 use crate::update::library::Library;
 use crate::update::parcel;
-use crate::update::preflight::{Facts, Objection, SourceFacts, judge};
+use crate::update::preflight::{Facts, Objection, SlotFacts, SourceFacts, judge};
 use lineside_bundle::{AgentVersion, Digest, Manifest, OciManifest};
 use lineside_runtime::columns;
 use lineside_wire::name::SlotName;
@@ -27,9 +27,31 @@ pub struct Surroundings {
 struct Settings {
     memory_mib_max: u64,
     licences: BTreeSet<String>,
-    sources: BTreeMap<SlotName, (String, SourceKind)>,
+    sources: BTreeMap<SlotName, Sources>,
     engines: BTreeMap<SlotName, String>,
     library: Library,
+}
+
+/// What feeds a slot.
+enum Sources {
+    /// One source, by its name.
+    One(String, SourceKind),
+    /// One for each port, by the port's name.
+    ByPort(BTreeMap<String, (String, SourceKind)>),
+}
+
+impl Sources {
+    fn facts(&self) -> SlotFacts {
+        match self {
+            Sources::One(name, kind) => SlotFacts::One(source(name, kind)),
+            Sources::ByPort(ports) => {
+                let of = |(port, (name, kind)): (&String, &(String, SourceKind))| {
+                    (port.clone(), source(name, kind))
+                };
+                SlotFacts::ByPort(ports.iter().map(of).collect())
+            }
+        }
+    }
 }
 
 /// The objections to a release, by its two documents.
@@ -48,8 +70,10 @@ pub struct Preflight {
 impl Surroundings {
     /// Of a device with these settings, this engine in a library, and these blobs.
     pub fn of(config: &Config, library: Library, blobs: Blobs) -> Surroundings {
-        let source =
-            |slot: &crate::config::SlotConfig| (slot.source.clone(), slot.source_kind.clone());
+        let source = |slot: &crate::config::SlotConfig| match slot.ports.is_empty() {
+            true => Sources::One(slot.source.clone(), slot.source_kind.clone()),
+            false => Sources::ByPort(slot.ports.clone()),
+        };
         let engine = |(name, slot): (&SlotName, &crate::config::SlotConfig)| {
             Some((name.clone(), slot.engine.clone()?))
         };
@@ -77,7 +101,7 @@ impl Surroundings {
             disk_free_bytes: self.blobs.free_bytes(),
             blobs: oci.blobs().map(|it| (it.digest, self.blobs.bytes_here(&it.digest))).collect(),
             licences: settings.licences.clone(),
-            slots: sources.map(|(slot, (name, kind))| (slot.clone(), source(name, kind))).collect(),
+            slots: sources.map(|(slot, sources)| (slot.clone(), sources.facts())).collect(),
             engines: settings.engines.clone(),
             onnxruntime: settings.library.now().onnxruntime,
         }
@@ -99,7 +123,7 @@ impl Surroundings {
     /// the same agent alone: with the agent its version changes, which is one of them.
     fn lasting(&self, slot: &SlotName) -> Digest {
         let settings = &self.settings;
-        let source = settings.sources.get(slot).map(|(name, kind)| source(name, kind));
+        let source = settings.sources.get(slot).map(Sources::facts);
         let memory = (settings.memory_mib_max, memory_mib());
         let engines = (settings.engines.get(slot), settings.library.now().onnxruntime);
         let facts = (platform(), agent(), memory, &settings.licences, source, engines);

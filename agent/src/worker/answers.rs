@@ -6,6 +6,7 @@ use crate::sink::finding::{self, Author};
 use crate::worker::route::Settled;
 use crate::worker::task::Task;
 use lineside_bundle::{BundleFile, FailSafe, ReleaseId};
+use lineside_runtime::Unused;
 use std::collections::BTreeMap;
 
 impl Task {
@@ -50,8 +51,18 @@ impl Task {
         for json in found {
             self.commits.find(Addressed { sinks: self.sinks.clone(), json });
         }
-        let Settled { key, first, last, .. } = &settled;
-        let span = Span { key: key.clone(), first: *first, last: *last };
+        let Unused { late, twice } = settled.more.unused;
+        for (reason, count) in [("late", late), ("twice", twice)] {
+            if count > 0 {
+                self.dropped(reason, u64::from(count));
+            }
+        }
+        for (stream, span, _) in &settled.more.others {
+            let span = Span { key: stream.clone(), first: span.first, last: span.last };
+            self.commits.account(span, None);
+        }
+        let key = settled.stream().to_owned();
+        let span = Span { key, first: settled.first, last: settled.last };
         self.commits.account(span, release.map(|release| (release, settled)));
     }
 

@@ -2,6 +2,7 @@
 //! over between two readings.
 
 use crate::lock::lock;
+use crate::source::Ports;
 use crate::update::StagedRelease;
 use crate::worker::beside::{Beside, failure};
 use crate::worker::follower::Follower;
@@ -82,10 +83,11 @@ impl Task {
         let taken = match event {
             WorkerEvent::Said(FromWorker::Loaded) if beside.worker.stage == Stage::Loading => {
                 beside.loaded();
+                let ports = &candidate.release.manifest.bundle.inputs;
                 let same_port = self
                     .placed
                     .as_ref()
-                    .is_some_and(|p| *p.port == *candidate.release.manifest.bundle.port().1);
+                    .is_some_and(|placed| placed.release.manifest.bundle.inputs == *ports);
                 // A dead or foreign worker on the route is not worth following.
                 if self.feed.is_some() && same_port {
                     let shape = Shape::of(&candidate.release.manifest.bundle);
@@ -140,10 +142,10 @@ impl Task {
         // It was compared with what had the route until now.
         self.drop_shadow();
         let shape = Shape::of(bundle);
-        let port = Arc::new(bundle.port().1.clone());
+        let (port, ports) = (Arc::new(bundle.port().1.clone()), Ports::of(bundle));
         self.remember(bundle);
         self.route.set_shape(shape);
-        self.change_port(&port);
+        self.change_ports(bundle);
         let feed = match follower {
             Some(follower) => follower.lead(&self.route),
             None => Feed::again(&self.route, false),
@@ -159,7 +161,6 @@ impl Task {
         self.placed = Some(Placed {
             id: Arc::new(release.release.clone()),
             release,
-            port: port.clone(),
             worker: Some(worker),
             restart_at: Instant::now(),
             deaths: 0,
@@ -172,6 +173,14 @@ impl Task {
             let differs = now.as_deref() != Some(&*port);
             if differs {
                 *now = Some(port);
+            }
+            differs
+        });
+        let ports = Arc::new(ports);
+        self.ports.send_if_modified(|now| {
+            let differs = now.as_deref() != Some(&*ports);
+            if differs {
+                *now = Some(ports);
             }
             differs
         });

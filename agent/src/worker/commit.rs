@@ -335,6 +335,7 @@ mod tests {
             elapsed: Duration::ZERO,
             result: Ok(vec![]),
             inputs: vec![],
+            more: Default::default(),
         };
         (Arc::new(release), settled)
     }

@@ -1,12 +1,12 @@
 //! What a shadow answers against what the release on the route answered for the same readings. Pure.
 //!
-//! Frames belong together that end with the same reading of the same stream: whoever cuts readings
+//! Frames belong together that end with the same reading of the same stream, or by time at the same time: whoever cuts readings
 //! alike numbers them alike, and of two that cut them otherwise the frames meet where they can.
 
 use crate::capture::Answer;
 use crate::worker::route::{Settled, Shape};
 use lineside_rules::{ShadowLimits, ShadowObservation, Tolerance};
-use lineside_runtime::{FrameError, FrameOutcome, Part, Value};
+use lineside_runtime::{FrameOutcome, Part, Value};
 use lineside_sketch::Histogram;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -123,7 +123,7 @@ impl Comparison {
         let parts = match &outcome.result {
             Ok(parts) => parts,
             // Readings of it were skipped. That says nothing about the release.
-            Err(FrameError::Incomplete { .. }) => return self.gap(),
+            Err(error) if ["incomplete", "clock"].contains(&error.reason()) => return self.gap(),
             Err(_) => {
                 self.seen.frames += 1;
                 self.seen.errors += 1;
@@ -178,9 +178,11 @@ fn difference(got: Value, expected: Value) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::worker::route::More;
     use lineside_rules::Values;
+    use lineside_runtime::{FrameError, Unused};
 
-    const SIX: Shape = Shape { rows: 6, stride: 6, warm_up: 0 };
+    const SIX: Shape = Shape { rows: 6, stride: 6, warm_up: 0, time: None };
 
     fn part(score: f64, alarm: bool) -> Part {
         let outputs = BTreeMap::from([
@@ -204,6 +206,7 @@ mod tests {
                 text: String::new(),
             }),
             inputs: vec![],
+            more: More::default(),
         }
     }
 
@@ -214,6 +217,8 @@ mod tests {
             frame,
             first,
             last: first + shape.stride - 1,
+            spans: vec![],
+            unused: Unused::default(),
             time_unix_ns: 0,
             result,
             elapsed: Duration::from_millis(8),
@@ -298,7 +303,7 @@ mod tests {
     #[test]
     fn where_windows_differ_those_are_compared_that_end_with_the_same_reading() {
         // 0-5 6-11 12-17 18-23 beside 0-8 3-11 6-14 9-17 12-20: 11 and 17 end windows of both.
-        let nine = Shape { rows: 9, stride: 3, warm_up: 0 };
+        let nine = Shape { rows: 9, stride: 3, warm_up: 0, time: None };
         let mut comparison = of(SIX, nine);
         for frame in 0..4 {
             comparison.active(&settled(SIX, frame, Ok(vec![part(frame as f64, false)])));

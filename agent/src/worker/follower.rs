@@ -137,19 +137,29 @@ impl Follower {
         if self.stage != Stage::Following {
             return Shown::NotNow;
         }
-        let Settled { key, frame, last, result, .. } = settled;
-        let Shape { rows, stride, .. } = route.shape();
-        let same = (rows, stride) == (self.shape.rows, self.shape.stride);
+        let Settled { key, frame, first, last, result, more, .. } = settled;
+        let active = route.shape();
+        let same = (active.rows, active.stride) == (self.shape.rows, self.shape.stride);
         // Windows that overlap reach beyond what their frame accounts for. One that cuts alike may
-        // see all of it: the frames that it completes are those that were settled.
+        // see all of it: the frames that it completes are those that were settled. Of those by
+        // time each is over when readings of a later one are there.
         let until = match result {
-            Ok(_) if same && *last >= settled.first => frame * stride + rows,
+            Ok(_) if same && active.time.is_none() && last >= first => {
+                frame * active.stride + active.rows
+            }
             _ => last.wrapping_add(1),
         };
-        let next = self.queued.entry(key.clone()).or_insert(0);
-        let from = (*next).max(self.feed.next(key));
-        let readings = route.kept_between(key, from, until);
-        *next = from.max(until);
+        let own = more.stream.as_ref().unwrap_or(key);
+        let others =
+            more.others.iter().map(|(stream, span, _)| (stream, span.last.wrapping_add(1)));
+        let mut spans = Vec::new();
+        for (stream, until) in std::iter::once((own, until)).chain(others) {
+            let next = self.queued.entry(stream.clone()).or_insert(0);
+            let from = (*next).max(self.feed.next(stream));
+            *next = from.max(until);
+            spans.push((stream.as_str(), from, until));
+        }
+        let readings = route.kept_between(spans);
         self.skips |= self.queue.len() + readings.len() > BEHIND_MAX;
         if self.skips {
             return Shown::Skipped;
@@ -161,14 +171,26 @@ impl Follower {
     /// Whether the worker can know what it says of a frame: it was sent the readings, and tells of no
     /// more frames than it was sent readings.
     pub fn may_answer(&mut self, outcome: &FrameOutcome) -> bool {
+        let left = self.answers.checked_sub(1);
+        self.answers = left.unwrap_or(0);
+        if self.shape.time.is_some() {
+            let was_sent = |stream: &str, first: u64, last: u64| {
+                let next = self.feed.next(stream);
+                last < next || (last.wrapping_add(1) == first && first <= next)
+            };
+            let FrameOutcome { key, first, last, spans, .. } = outcome;
+            let knows = match spans.is_empty() {
+                true => was_sent(key, *first, *last),
+                false => spans.iter().all(|(stream, span)| was_sent(stream, span.first, span.last)),
+            };
+            return knows && left.is_some();
+        }
         let next = self.feed.next(&outcome.key);
         let reach = match &outcome.result {
             Ok(_) => self.shape.end(outcome.frame),
             // A frame is broken by any reading of it.
             Err(_) => outcome.frame.checked_mul(self.shape.stride),
         };
-        let left = self.answers.checked_sub(1);
-        self.answers = left.unwrap_or(0);
         reach.is_some_and(|reach| reach < next) && left.is_some()
     }
 
@@ -207,9 +229,10 @@ impl Follower {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lineside_runtime::Unused;
     use std::time::Duration;
 
-    const TWO: Shape = Shape { rows: 2, stride: 2, warm_up: 1000 };
+    const TWO: Shape = Shape { rows: 2, stride: 2, warm_up: 1000, time: None };
 
     /// A route whose worker answers at once, and what a follower of it has been sent.
     struct Line {
@@ -278,6 +301,8 @@ mod tests {
             frame,
             first,
             last: first.wrapping_add(stride - 1),
+            spans: vec![],
+            unused: Unused::default(),
             time_unix_ns: 0,
             result: Ok(vec![]),
             elapsed: Duration::ZERO,
@@ -345,7 +370,7 @@ mod tests {
 
     #[test]
     fn windows_that_overlap_are_shown_whole_to_whoever_cuts_alike_and_to_nobody_else() {
-        let overlapping = Shape { rows: 4, stride: 2, warm_up: 0 };
+        let overlapping = Shape { rows: 4, stride: 2, warm_up: 0, time: None };
         for (shape, seen) in [(overlapping, 12), (TWO, 10)] {
             let mut line = Line::new(overlapping);
             line.follow(shape);

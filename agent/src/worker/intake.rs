@@ -1,11 +1,11 @@
 //! What the source brings: taken, numbered and kept, or dropped and counted.
 
 use crate::config::Overflow;
-use crate::ledger::RECENT_PACKETS_MAX;
+use crate::ledger::{Position, RECENT_PACKETS_MAX};
 use crate::source::{Arrival, Row, Step};
 use crate::worker::commit::BATCH_FRAMES_MAX;
 use crate::worker::task::Task;
-use lineside_bundle::Port;
+use lineside_bundle::BundleFile;
 use lineside_runtime::Reading;
 use std::time::Instant;
 
@@ -34,14 +34,16 @@ impl Task {
     }
 
     pub(super) fn arrived(&mut self, arrival: Arrival) {
-        let Arrival { port, rows, dropped, step, receipt } = arrival;
+        let Arrival { port, feed, rows, dropped, step, receipt } = arrival;
         for (reason, count) in dropped {
             self.dropped(reason, count);
         }
         let names: Vec<String> = port.fields.iter().map(|field| field.name.clone()).collect();
-        let places = match names == self.record.fields {
-            true => None,
-            false => Some(places(&names, &self.record.fields)),
+        let wanted = self.names_of(feed.as_deref());
+        let places = match wanted {
+            Some(wanted) if wanted == names => None,
+            Some(wanted) => Some(places(&names, &wanted)),
+            None => Some(None),
         };
         for mut row in rows {
             let values = match &places {
@@ -52,6 +54,9 @@ impl Task {
                     continue;
                 }
             };
+            if let (Some(feed), true) = (&feed, self.route.is_joined()) {
+                row.key = format!("{feed}/{}", row.key);
+            }
             let captured = self.parts.capture.as_ref().map(|_| values.clone());
             let Some(sequence) = self.route.accept(&row.key, row.time_unix_ns, values) else {
                 self.dropped("streams", 1);
@@ -70,11 +75,11 @@ impl Task {
         }
         match step {
             Some(Step::File { file, row, rows_before }) => {
-                let position = &mut self.record.position;
+                let position = self.position_of(feed.as_deref());
                 (position.file, position.row, position.rows_before) = (file, row, rows_before);
             }
             Some(Step::Packet { identifier, digest }) => {
-                let recent = &mut self.record.position.recent;
+                let recent = &mut self.position_of(feed.as_deref()).recent;
                 if recent.len() == RECENT_PACKETS_MAX {
                     recent.pop_front();
                 }
@@ -87,6 +92,26 @@ impl Task {
             self.commits.receipt(receipt);
         }
         self.commits.touch();
+    }
+
+    /// How far a source has been read: that of a port, or the only one.
+    fn position_of(&mut self, feed: Option<&str>) -> &mut Position {
+        match feed {
+            Some(feed) => self.record.positions.entry(feed.to_owned()).or_default(),
+            None => &mut self.record.position,
+        }
+    }
+
+    /// The names of the values that readings have on the route: those of a port, or of the only one. None
+    /// of a port that the release has not.
+    fn names_of(&self, feed: Option<&str>) -> Option<Vec<String>> {
+        if !self.route.is_joined() {
+            return Some(self.record.fields.clone());
+        }
+        let before = format!("{}.", feed?);
+        let names = self.record.fields.iter().filter_map(|name| name.strip_prefix(&before));
+        let names: Vec<String> = names.map(str::to_owned).collect();
+        (!names.is_empty()).then_some(names)
     }
 
     /// Drops the oldest readings where the settings say so.
@@ -108,13 +133,19 @@ impl Task {
 
     /// Readings that are kept were read for another port: what is still there by name is moved to
     /// its place; readings that lack a field of the new port cannot be answered any more.
-    pub(super) fn change_port(&mut self, port: &Port) {
-        let names: Vec<String> = port.fields.iter().map(|field| field.name.clone()).collect();
-        let before = std::mem::replace(&mut self.record.fields, names);
-        if before == self.record.fields || self.route.kept() == 0 {
+    ///
+    /// Where several ports are joined, before or from now on, readings of other ports are another matter.
+    pub(super) fn change_ports(&mut self, bundle: &BundleFile) {
+        let was_joined = self.route.is_joined();
+        let is_joined = bundle.inputs.len() > 1;
+        self.route.set_joined(is_joined);
+        self.record.is_joined = is_joined;
+        let before = std::mem::replace(&mut self.record.fields, names(bundle));
+        if (before == self.record.fields && was_joined == is_joined) || self.route.kept() == 0 {
             return;
         }
-        match places(&before, &self.record.fields) {
+        let places = places(&before, &self.record.fields);
+        match places.filter(|_| !was_joined && !is_joined) {
             Some(places) => {
                 self.route.map_values(|values| places.iter().map(|at| values[*at]).collect())
             }
@@ -125,6 +156,18 @@ impl Task {
             }
         }
     }
+}
+
+/// The names of the values of readings: of the port's fields, or `port.field` where there are several.
+pub(super) fn names(bundle: &BundleFile) -> Vec<String> {
+    let is_joined = bundle.inputs.len() > 1;
+    let names = bundle.inputs.iter().flat_map(|(port, it)| {
+        it.fields.iter().map(move |field| match is_joined {
+            true => format!("{port}.{}", field.name),
+            false => field.name.clone(),
+        })
+    });
+    names.collect()
 }
 
 /// Where each of `wanted` stands in `names`; none if one is missing.

@@ -195,6 +195,8 @@ mod tests {
             frame: 2,
             first: 12,
             last: 17,
+            spans: vec![],
+            unused: lineside_runtime::Unused::default(),
             time_unix_ns: -1,
             result: Ok(vec![]),
             elapsed: std::time::Duration::from_micros(3),

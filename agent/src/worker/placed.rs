@@ -11,7 +11,7 @@ use crate::worker::route::{Feed, WARM_UP_READINGS_MAX};
 use crate::worker::running::{Running, Stage, WorkerEvent};
 use crate::worker::slot::SlotEvent;
 use crate::worker::task::Task;
-use lineside_bundle::{Port, ReleaseId};
+use lineside_bundle::ReleaseId;
 use lineside_runtime::FrameOutcome;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,7 +31,6 @@ const SETTLED_AFTER: Duration = Duration::from_secs(60);
 pub(super) struct Placed {
     pub(super) release: StagedRelease,
     pub(super) id: Arc<ReleaseId>,
-    pub(super) port: Arc<Port>,
     /// None while its worker is dead.
     pub(super) worker: Option<Running>,
     /// When the next worker is to be started.
@@ -145,11 +144,14 @@ impl Task {
 
     pub(super) fn outcome(&mut self, outcome: FrameOutcome) {
         let Some(feed) = &self.feed else { return self.worker_died(UNASKED.into()) };
-        let key = outcome.key.clone();
+        let mut streams: Vec<String> = outcome.spans.iter().map(|(it, _)| it.clone()).collect();
+        if streams.is_empty() {
+            streams.push(outcome.key.clone());
+        }
         match self.route.settle(feed, outcome) {
             Ok(all) => {
                 all.into_iter().for_each(|settled| self.account(settled));
-                self.trim(&key);
+                streams.iter().for_each(|stream| self.trim(stream));
             }
             Err(error) => self.worker_died(error.to_string()),
         }

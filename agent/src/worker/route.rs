@@ -1,8 +1,10 @@
 //! What a slot owes: which readings it has accepted, which of them frames have accounted for, and
 //! which a worker has still to see. Pure; the slot's task does what it says.
 
-use lineside_bundle::BundleFile;
-use lineside_runtime::{FrameOutcome, KEYS_MAX, Part, Reading};
+mod timed;
+
+use lineside_bundle::{BundleFile, Cut, TimeCut};
+use lineside_runtime::{FrameError, FrameOutcome, KEYS_MAX, Part, Reading, Span, Unused};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -21,6 +23,8 @@ pub struct Shape {
     pub stride: u64,
     /// Readings per stream that a fresh worker is shown before it answers.
     pub warm_up: u64,
+    /// Where readings are cut by their time, how; then `rows` and `stride` say nothing.
+    pub time: Option<TimeCut>,
 }
 
 impl Shape {
@@ -29,15 +33,36 @@ impl Shape {
     /// A fresh worker is shown what it wants, and in any case one whole window: what only its first
     /// frame costs, it costs while nobody waits for the answer.
     pub fn of(bundle: &BundleFile) -> Shape {
-        let (rows, stride) = bundle.window();
-        let (rows, stride) = (u64::from(rows), u64::from(stride));
-        let warm_up = bundle.warm_up_readings.max(rows + stride - 1);
-        Shape { rows, stride, warm_up }
+        match bundle.cut() {
+            Cut::Count { rows, stride } => {
+                let (rows, stride) = (u64::from(rows), u64::from(stride));
+                let warm_up = bundle.warm_up_readings.max(rows + stride - 1);
+                Shape { rows, stride, warm_up, time: None }
+            }
+            Cut::Time(cut) => {
+                // At the port's rate where it says one, else at the rate of the rows.
+                let readings = bundle.time_windows().into_iter().map(|window| {
+                    let strides = cut.span_ns.div_ceil(cut.stride_ns) + 1;
+                    let port = bundle.inputs.values().nth(window.port);
+                    let rate = port.and_then(|port| port.rate_hz).unwrap_or(0.0);
+                    let read = rate * cut.stride_ns as f64 / 1e9;
+                    strides.saturating_mul(window.stride.max(read.ceil() as u64))
+                });
+                let whole = readings.max().unwrap_or(0).min(WARM_UP_READINGS_MAX);
+                // The last reading before a frame may be half of its first row.
+                let warm_up = bundle.warm_up_readings.max(whole).max(2);
+                Shape { rows: 1, stride: 1, warm_up, time: Some(cut) }
+            }
+        }
     }
 
-    /// The last reading of a frame's window; none beyond all numbers.
+    /// Where a frame ends: the last reading of its window; none beyond all numbers. By time, nanoseconds
+    /// since 1970.
     pub fn end(&self, frame: u64) -> Option<u64> {
-        frame.checked_mul(self.stride)?.checked_add(self.rows.saturating_sub(1))
+        match self.time {
+            Some(cut) => Some(cut.end(frame)),
+            None => frame.checked_mul(self.stride)?.checked_add(self.rows.saturating_sub(1)),
+        }
     }
 }
 
@@ -69,6 +94,26 @@ pub struct Settled {
     pub result: Result<Vec<Part>, Failure>,
     /// Values of the readings that it accounts for, as far as they are kept.
     pub inputs: Vec<Vec<f64>>,
+    /// What there is of a frame by time besides.
+    pub more: More,
+}
+
+impl Settled {
+    /// The stream of the readings that it accounts for; the first, where several ports are joined.
+    pub fn stream(&self) -> &str {
+        self.more.stream.as_deref().unwrap_or(&self.key)
+    }
+}
+
+/// What there is of a frame by time, besides what there is of any.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct More {
+    /// The stream that the readings are of, where that is not the key.
+    pub stream: Option<String>,
+    /// What it accounts for in the streams of other ports, with the values of these readings.
+    pub others: Vec<(String, Span, Vec<Vec<f64>>)>,
+    /// Readings that it accounts for and that were not used.
+    pub unused: Unused,
 }
 
 /// A stream's numbers.
@@ -129,6 +174,8 @@ const CHUNKS_MAX: usize = 32;
 #[derive(Debug, Clone)]
 pub struct Route {
     shape: Shape,
+    /// Several ports are joined: streams are called `port/key`.
+    is_joined: bool,
     streams: BTreeMap<String, Stream>,
     kept: BTreeMap<u64, Kept>,
     next_order: u64,
@@ -154,6 +201,7 @@ impl Route {
     pub fn new(shape: Shape) -> Route {
         Route {
             shape,
+            is_joined: false,
             streams: BTreeMap::new(),
             kept: BTreeMap::new(),
             next_order: 0,
@@ -209,16 +257,33 @@ impl Route {
         self.shape = shape;
     }
 
+    /// Whether the release on the route joins several ports.
+    pub fn is_joined(&self) -> bool {
+        self.is_joined
+    }
+
+    /// Whether the release on the route joins several ports.
+    pub fn set_joined(&mut self, is_joined: bool) {
+        self.is_joined = is_joined;
+    }
+
     /// How the release on the route cuts readings.
     pub fn shape(&self) -> Shape {
         self.shape
     }
 
-    /// The readings of a stream that are kept, from number `from` to before `until`, without those
-    /// that are given up.
-    pub fn kept_between(&self, key: &str, from: u64, until: u64) -> Vec<Reading> {
-        let orders = self.orders_between(key, from, until);
-        orders.map(|order| self.kept[&order].reading.clone()).collect()
+    /// The readings that are kept of streams, each from a number to before another, in the slot's order and
+    /// without those that are given up.
+    pub fn kept_between<'a>(
+        &self,
+        streams: impl IntoIterator<Item = (&'a str, u64, u64)>,
+    ) -> Vec<Reading> {
+        let mut orders = Vec::new();
+        for (stream, from, until) in streams {
+            orders.extend(self.orders_between(stream, from, until));
+        }
+        orders.sort_unstable();
+        orders.into_iter().map(|order| self.kept[&order].reading.clone()).collect()
     }
 
     /// What is accounted for and has not been sent to the worker that `feed` feeds, in the slot's
@@ -319,7 +384,10 @@ impl Route {
         feed: &Feed,
         outcome: FrameOutcome,
     ) -> Result<Vec<Settled>, WrongOutcome> {
-        let FrameOutcome { key, frame, first, last, time_unix_ns, elapsed, result } = outcome;
+        if let Some(cut) = self.shape.time {
+            return self.settle_timed(cut, feed, outcome);
+        }
+        let FrameOutcome { key, frame, first, last, time_unix_ns, elapsed, result, .. } = outcome;
         let Shape { rows, stride, .. } = self.shape;
         let wrong = || WrongOutcome { key: key.clone(), frame, first, last };
         let Some(state) = self.stream(&key) else { return Err(wrong()) };
@@ -355,11 +423,8 @@ impl Route {
         };
         let first = first.max(state.accounted);
         let inputs = self.inputs(&key, first, last);
-        let result = result.map_err(|error| {
-            let mut text = error.to_string();
-            text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
-            Failure { reason: error.reason().to_owned(), text }
-        });
+        let result = result
+            .map_err(|error| Failure { reason: error.reason().to_owned(), text: text_of(&error) });
         settled.push(Settled {
             key: key.clone(),
             frame,
@@ -369,6 +434,7 @@ impl Route {
             elapsed,
             result,
             inputs,
+            more: More::default(),
         });
         if !empty {
             self.account(&key, last + 1);
@@ -379,7 +445,10 @@ impl Route {
     /// Gives up a reading over which workers die: it is not shown to any again, and the frame that
     /// it completes has no answer.
     pub fn skip(&mut self, key: &str, sequence: u64) -> Vec<Settled> {
-        let Shape { rows, stride, .. } = self.shape;
+        let Shape { rows, stride, time, .. } = self.shape;
+        if let Some(cut) = time {
+            return self.skip_timed(cut, key, sequence);
+        }
         self.skipped.insert((key.to_owned(), sequence));
         let completes =
             (sequence + 1).checked_sub(rows).filter(|first| first.is_multiple_of(stride));
@@ -509,6 +578,9 @@ impl Route {
 
     /// Frames without an answer, for the readings owed before `until`.
     fn gap(&mut self, key: &str, until: u64, reason: &str, text: &str) -> Vec<Settled> {
+        if let Some(cut) = self.shape.time {
+            return self.gap_timed(cut, key, until, reason, text);
+        }
         let stride = self.shape.stride;
         let mut settled = Vec::new();
         let Some(stream) = self.streams.get(key) else { return settled };
@@ -530,6 +602,7 @@ impl Route {
                 elapsed: Duration::ZERO,
                 result: Err(Failure { reason: reason.to_owned(), text: text.to_owned() }),
                 inputs: self.inputs(key, at, last),
+                more: More::default(),
             });
             at = last + 1;
         }
@@ -582,6 +655,13 @@ impl Route {
             }
         }
     }
+}
+
+/// What is wrong with a frame, for people.
+fn text_of(error: &FrameError) -> String {
+    let mut text = error.to_string();
+    text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+    text
 }
 
 /// How far one worker has been fed.

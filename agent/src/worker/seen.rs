@@ -26,13 +26,13 @@ impl Seen {
 
     /// Takes a frame that was settled while the release had the route.
     ///
-    /// A frame in which the recording ended says nothing about the release. One whose readings gave
+    /// A frame in which the recording ended, or its clock was set back, says nothing about the release. One whose readings gave
     /// way is counted apart, and only once the worker answers: while it is started, readings give way
     /// however fast the release is.
     pub fn settled(&mut self, settled: &Settled) {
         let seen = &mut self.observation;
         match &settled.result {
-            Err(failure) if failure.reason == "incomplete" => return,
+            Err(failure) if ["incomplete", "clock"].contains(&&*failure.reason) => return,
             Err(failure) if failure.reason == "gap" => {
                 seen.gaps += u64::from(self.answers);
                 return;
@@ -63,6 +63,7 @@ impl Seen {
         seen.frames += 1;
         // What plugins held back until the end accounts for none.
         seen.readings += settled.last.wrapping_add(1).saturating_sub(settled.first);
+        seen.readings += settled.more.others.iter().map(|(_, span, _)| span.count()).sum::<u64>();
         self.answers = true;
     }
 
@@ -122,6 +123,7 @@ mod tests {
                 Err(reason) => Err(Failure { reason: reason.into(), text: String::new() }),
             },
             inputs: vec![],
+            more: Default::default(),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::worker::route::{Settled, Shape};
 use crate::worker::running::{Running, Stage, WorkerEvent};
 use crate::worker::slot::SwapError;
 use crate::worker::task::{IN_FLIGHT_MAX, SEND_READINGS, Task};
-use lineside_bundle::Port;
+use lineside_bundle::{BundleFile, Cut, Port};
 use lineside_rules::{ShadowLimits, Since};
 use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
@@ -91,10 +91,12 @@ impl Task {
     /// A shadow of `release`, with a worker that loads.
     fn shadow_of(&mut self, release: &StagedRelease, from: Since) -> Result<Shadow, SwapError> {
         let placed = self.placed.as_ref().ok_or(SwapError::Vacant)?;
-        let port = release.manifest.bundle.port().1;
-        let places = port_within(port, &placed.port, &self.record.fields).map_err(|problem| {
-            SwapError::Beside { active: placed.release.release.clone(), problem }
-        })?;
+        let places =
+            within(&release.manifest.bundle, &placed.release.manifest.bundle, &self.record.fields)
+                .map_err(|problem| SwapError::Beside {
+                    active: placed.release.release.clone(),
+                    problem,
+                })?;
         let beside = Beside::new(self.start_beside(release));
         Ok(Shadow {
             shape: Shape::of(&release.manifest.bundle),
@@ -307,6 +309,30 @@ impl Task {
                 }
             }
         }
+    }
+}
+
+/// As [`port_within`], of whole bundles.
+///
+/// # Errors
+/// What it would see otherwise than it would on the route, or could not be compared.
+fn within(
+    shadow: &BundleFile,
+    active: &BundleFile,
+    fields: &[String],
+) -> Result<Option<Vec<usize>>, String> {
+    let by_time = |bundle: &BundleFile| matches!(bundle.cut(), Cut::Time(_));
+    match (by_time(shadow), by_time(active)) {
+        (true, false) => return Err("its windows go by time, and not those of the other".into()),
+        (false, true) => return Err("its windows do not go by time, as those of the other".into()),
+        _ => {}
+    }
+    if shadow.inputs.len() == 1 && active.inputs.len() == 1 {
+        return port_within(shadow.port().1, active.port().1, fields);
+    }
+    match shadow.inputs == active.inputs {
+        true => Ok(None),
+        false => Err("it has other ports, and several are joined".into()),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::ledger::SlotCounts;
 use crate::lock::lock;
+use crate::source::Ports;
 use crate::update::StagedRelease;
 use crate::worker::compare::Comparison;
 use crate::worker::process::End;
@@ -141,6 +142,7 @@ pub struct SlotHandle {
     pub(super) shared: Arc<Shared>,
     pub(super) view: watch::Receiver<SlotView>,
     pub(super) port: watch::Receiver<Option<Arc<Port>>>,
+    pub(super) ports: watch::Receiver<Option<Arc<Ports>>>,
     pub(super) end: watch::Receiver<Option<Result<(), SlotError>>>,
 }
 
@@ -276,5 +278,10 @@ impl SlotHandle {
     /// The port that the source is to read rows for; none while the slot takes no readings.
     pub fn port(&self) -> watch::Receiver<Option<Arc<Port>>> {
         self.port.clone()
+    }
+
+    /// As [`SlotHandle::port`], of a slot with a source for each port.
+    pub fn ports(&self) -> watch::Receiver<Option<Arc<Ports>>> {
+        self.ports.clone()
     }
 }

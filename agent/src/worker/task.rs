@@ -5,7 +5,7 @@ use crate::capture::Recorder;
 use crate::config::SlotConfig;
 use crate::ledger::{Answer, Continuation, Ledger, LedgerError, Position, SlotRecord};
 use crate::lock::lock;
-use crate::source::{self, Arrival};
+use crate::source::{self, Arrival, Ports};
 use crate::update::StagedRelease;
 use crate::worker::beside::Beside;
 use crate::worker::candidate::Candidate;
@@ -95,30 +95,30 @@ pub struct TaskParts {
 }
 
 /// Opens a slot as the ledger has it and starts its task. Nothing runs before a release is placed.
-/// Also gives the position from which the source goes on.
+/// Also gives the positions from which its sources go on.
 ///
 /// # Errors
 /// [`LedgerError`].
-pub fn open(parts: TaskParts) -> Result<(SlotHandle, Position), LedgerError> {
+pub fn open(parts: TaskParts) -> Result<(SlotHandle, Positions), LedgerError> {
     let mut restored = parts.ledger.restore(&parts.slot)?;
-    let position = &mut restored.record.position;
-    if position.follow(source::marks(&parts.config.source_kind)) == Continuation::Anew {
-        tracing::warn!(slot = %parts.slot, "another source than before: it is read from its beginning");
-    }
+    follow(&mut restored.record, &parts.config, &parts.slot);
     let slot = parts.slot.clone();
-    let shape = Shape { rows: 1, stride: 1, warm_up: u64::MAX };
+    let shape = Shape { rows: 1, stride: 1, warm_up: u64::MAX, time: None };
     let route = Route::restore(shape, restored.streams, restored.chunks);
-    let route = route.numbered_from(restored.first);
-    let position = restored.record.position.clone();
+    let mut route = route.numbered_from(restored.first);
+    route.set_joined(restored.record.is_joined);
+    let one = restored.record.position.clone();
+    let positions = Positions { one, by_port: restored.record.positions.clone() };
     let (commands, inbox) = mpsc::channel(16);
     let (view, view_out) = watch::channel(SlotView::default());
     let (port, port_out) = watch::channel(None);
+    let (ports, ports_out) = watch::channel(None);
     let shared = Arc::new(Shared::default());
     let (events, from_workers) = mpsc::channel(256);
     let task = Task {
         sinks: parts.config.sinks.clone().into(),
-        ended: position.ended,
-        ending: position.ended,
+        ended: positions.one.ended,
+        ending: positions.one.ended,
         record: restored.record,
         parts,
         route,
@@ -131,6 +131,7 @@ pub fn open(parts: TaskParts) -> Result<(SlotHandle, Position), LedgerError> {
         answer: None,
         view,
         port,
+        ports,
         shared: shared.clone(),
         events,
         workers: 0,
@@ -150,7 +151,41 @@ pub fn open(parts: TaskParts) -> Result<(SlotHandle, Position), LedgerError> {
     };
     let thread = std::thread::Builder::new().name(format!("slot {slot}"));
     thread.spawn(run).map_err(redb::Error::Io)?;
-    Ok((SlotHandle { commands, shared, view: view_out, port: port_out, end }, position))
+    let (view, port, ports) = (view_out, port_out, ports_out);
+    Ok((SlotHandle { commands, shared, view, port, ports, end }, positions))
+}
+
+/// How far the sources of a slot have been read.
+#[derive(Debug, Clone)]
+pub struct Positions {
+    /// The only one; where there are several, only whether all have ended.
+    pub one: Position,
+    /// Each of several, by the port that it feeds.
+    pub by_port: BTreeMap<String, Position>,
+}
+
+/// Goes on with the sources that the settings name now.
+fn follow(record: &mut SlotRecord, config: &SlotConfig, slot: &SlotName) {
+    let anew = "another source than before: it is read from its beginning";
+    if config.ports.is_empty() {
+        record.positions.clear();
+        let marks = source::marks(&config.source_kind);
+        if record.position.follow(marks) == Continuation::Anew {
+            tracing::warn!(slot = %slot, "{anew}");
+        }
+        return;
+    }
+    // What one source had for all ports is at an end.
+    record.position.follow(vec![]);
+    record.positions.retain(|port, _| config.ports.contains_key(port));
+    for (port, (_, kind)) in &config.ports {
+        let position = record.positions.entry(port.clone()).or_default();
+        let marks = source::marks(kind);
+        record.position.ended &= position.source == marks;
+        if position.follow(marks) == Continuation::Anew {
+            tracing::warn!(slot = %slot, port = %port, "{anew}");
+        }
+    }
 }
 
 /// What a slot holds in memory.
@@ -175,6 +210,7 @@ pub(super) struct Task {
     pub(super) ended: bool,
     pub(super) view: watch::Sender<SlotView>,
     pub(super) port: watch::Sender<Option<Arc<Port>>>,
+    pub(super) ports: watch::Sender<Option<Arc<Ports>>>,
     pub(super) shared: Arc<Shared>,
     pub(super) events: mpsc::Sender<(u64, WorkerEvent)>,
     pub(super) workers: u64,
@@ -245,6 +281,7 @@ impl Task {
                 self.capture_head();
                 *lock(&self.shared.seen) = None;
                 self.port.send_replace(None);
+                self.ports.send_replace(None);
                 self.tell_vacant(&reason);
                 let _ = reply.send(());
             }

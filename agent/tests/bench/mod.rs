@@ -15,7 +15,7 @@ use lineside_agent::worker::message::Bundle;
 use lineside_agent::worker::process::{End, Life, Started, Starter};
 use lineside_agent::worker::route::Settled;
 use lineside_agent::worker::serve::{Answers, Confinement, load, serve};
-use lineside_agent::worker::task::{TaskParts, open};
+use lineside_agent::worker::task::{Positions, TaskParts, open};
 use lineside_agent::worker::{SlotHandle, SlotView, Witness, WorkerLimits};
 use lineside_bundle::{BuiltBundle, BundleFile, Manifest, ReleaseId, build, build_with_operators};
 use lineside_rules::ShadowObservation;
@@ -391,6 +391,7 @@ pub fn config(overflow: Overflow, queue: usize) -> SlotConfig {
     SlotConfig {
         source: "test".into(),
         source_kind: SourceKind::File { paths: vec![], pace: Pace::FlatOut },
+        ports: BTreeMap::new(),
         queue_readings_max: queue,
         overflow,
         sinks: vec!["log".into()],
@@ -442,7 +443,7 @@ pub fn bench_of(
         arrivals: inbox,
         receipts,
     };
-    let (slot, position) = open(parts).unwrap();
+    let (slot, Positions { one: position, .. }) = open(parts).unwrap();
     let source = tokio::spawn(give(slot.clone(), arrivals, position.clone(), values));
     Bench { store, ledger, threads, slot, source, position, watched }
 }
@@ -480,8 +481,9 @@ pub async fn give(
             true => Step::End,
             false => Step::File { file: 0, row: end, rows_before: 0 },
         };
-        let arrival = Arrival { port, rows, dropped: vec![], step: Some(step), receipt: None };
-        if arrivals.send(arrival).await.is_err() || step == Step::End {
+        let (dropped, step) = (vec![], Some(step));
+        let arrival = Arrival { port, feed: None, rows, dropped, step, receipt: None };
+        if arrivals.send(arrival).await.is_err() || step == Some(Step::End) {
             return;
         }
         at = end;

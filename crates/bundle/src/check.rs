@@ -1,12 +1,10 @@
 //! Whether a description holds together: every reference resolves, nothing goes in circles.
 
-use crate::description::{BundleFile, FORMAT, FailSafe, Stage, TensorRef};
+use crate::description::{BundleFile, FORMAT, FailSafe, Port, Stage, TensorRef};
 use crate::stages::{BuiltIn, Each};
 use lineside_rules::{EVERY_OUTPUT, Range};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Rows of a window that is still a frame and not a recording.
-const WINDOW_ROWS_MAX: u32 = 1 << 20;
 /// Stages, fields, outputs and checks that a bundle may have, each.
 const PARTS_MAX: usize = 256;
 /// Longest name of an engine in bytes.
@@ -66,12 +64,14 @@ impl BundleFile {
                 return place(what, format!("{count} are more than the {PARTS_MAX} allowed"));
             }
         }
-        self.check_port()?;
-        self.check_window()?;
+        for (name, port) in &self.inputs {
+            self.check_port(name, port)?;
+        }
         for (name, stage) in &self.stages {
             self.check_stage(name, stage)
                 .map_err(|problem| DescriptionError::Stage { stage: name.clone(), problem })?;
         }
+        self.check_cut()?;
         self.order()?;
         self.check_outputs()?;
         self.check_limits()
@@ -112,15 +112,7 @@ impl BundleFile {
         Ok(order)
     }
 
-    fn check_port(&self) -> Result<(), DescriptionError> {
-        if self.inputs.len() != 1 {
-            let names: Vec<_> = self.inputs.keys().map(String::as_str).collect();
-            return place(
-                "inputs",
-                format!("exactly one port is possible, found [{}]", names.join(", ")),
-            );
-        }
-        let (name, port) = self.port();
+    fn check_port(&self, name: &str, port: &Port) -> Result<(), DescriptionError> {
         let fail = |problem: String| Err(DescriptionError::Port { port: name.to_owned(), problem });
         if port.fields.is_empty() || port.fields.len() > PARTS_MAX {
             return fail(format!("needs 1 to {PARTS_MAX} fields, has {}", port.fields.len()));
@@ -155,23 +147,6 @@ impl BundleFile {
         Ok(())
     }
 
-    fn check_window(&self) -> Result<(), DescriptionError> {
-        let windows: Vec<_> = self
-            .stages
-            .iter()
-            .filter(|(_, stage)| matches!(stage, Stage::Window { .. }))
-            .map(|(name, _)| name.as_str())
-            .collect();
-        match windows.len() {
-            1 => Ok(()),
-            0 => place(
-                "stages",
-                "one stage must be of kind \"window\": it makes frames of readings".into(),
-            ),
-            _ => place("stages", format!("one window is possible, found [{}]", windows.join(", "))),
-        }
-    }
-
     fn check_stage(&self, name: &str, stage: &Stage) -> Result<(), String> {
         if name.contains('.') || name.is_empty() {
             return Err("a stage's name has at least one character and no dot".into());
@@ -183,20 +158,8 @@ impl BundleFile {
             self.check_tensor(tensor).map_err(|problem| format!("input {input}: {problem}"))?;
         }
         let sound = match stage {
-            Stage::Window { input, rows, stride } => {
-                if !self.inputs.contains_key(input) {
-                    return Err(format!("there is no port {input}"));
-                }
-                if !(1..=WINDOW_ROWS_MAX).contains(rows) {
-                    return Err(format!("rows = {rows} must be 1 to {WINDOW_ROWS_MAX}"));
-                }
-                if !(1..=*rows).contains(stride) {
-                    return Err(format!(
-                        "stride = {stride} must be 1 to rows = {rows}: readings between windows would be lost"
-                    ));
-                }
-                Ok(())
-            }
+            Stage::Window(window) => window.check(self),
+            Stage::Resample(resample) => resample.check(self),
             Stage::Model { inputs, .. } if inputs.is_empty() => Err("has no inputs".into()),
             Stage::Model { inputs, units, shapes, state, engine, .. } => {
                 self.check_state(inputs, state)?;
@@ -255,6 +218,9 @@ impl BundleFile {
                 false => format!("there is no stage {name}"),
             });
         };
+        if let Stage::Resample(_) = stage {
+            return Err(format!("{name} makes no frames: put a window between it and this stage"));
+        }
         // What models and plugins give is known when they are loaded.
         let outputs = match stage {
             Stage::Model { .. } | Stage::Plugin { .. } => None,
@@ -412,6 +378,7 @@ fn place<T>(place: &str, problem: String) -> Result<T, DescriptionError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cut::Cut;
 
     const GOOD: &str = r#"
 format = 1
@@ -542,7 +509,7 @@ alarm_share = [0.0, 0.3]
     fn a_whole_description_holds_together() {
         let bundle = BundleFile::parse(GOOD).unwrap();
         assert_eq!(bundle.order().unwrap(), ["window", "judge", "alarm"]);
-        assert_eq!(bundle.window(), (6, 3));
+        assert_eq!(bundle.cut(), Cut::Count { rows: 6, stride: 3 });
         assert_eq!(bundle.paths(), ["models/pump.onnx"]);
     }
 

@@ -5,8 +5,8 @@ use crate::name::{BundleName, BundleVersion};
 use crate::requires::Requires;
 use crate::stages::{
     Argmax, BuiltIn, Cast, Colour, Constant, Crop, Difference, Each, Filter, Mel,
-    NonMaximumSuppression, Normalise, OneHot, Resize, Scale, Select, Softmax, Spectrum, Threshold,
-    TopK, Transpose,
+    NonMaximumSuppression, Normalise, OneHot, Resample, Resize, Scale, Select, Softmax, Spectrum,
+    Threshold, TopK, Transpose, Window,
 };
 use lineside_rules::{ShadowLimits, Tolerance, TrialLimits};
 use serde::{Deserialize, Serialize};
@@ -40,8 +40,11 @@ pub struct BundleFile {
     /// The output that counts as the alarm: `true`, or a number other than zero.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alarm_output: Option<String>,
-    /// What comes in, by name. Exactly one port.
+    /// What comes in, by name. Several ports are joined by time.
     pub inputs: BTreeMap<String, Port>,
+    /// How several ports are joined.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub join: Option<Join>,
     /// What is done with it, by name; the order follows from who refers to whom.
     pub stages: BTreeMap<String, Stage>,
     /// What a finding carries, by name.
@@ -83,6 +86,15 @@ pub struct Port {
     pub rate_hz: Option<f64>,
     /// The values of a reading, in the order in which models see them.
     pub fields: Vec<Field>,
+}
+
+/// How several ports are joined.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Join {
+    /// How long a frame waits beyond its end for a port that is silent, in seconds of the readings'
+    /// own time; one stride where nothing is said.
+    pub wait_seconds: f64,
 }
 
 /// One value of a reading.
@@ -139,15 +151,10 @@ impl fmt::Display for TensorRef {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Stage {
-    /// Groups readings of one key into a frame: f32 `[rows, fields]`, or `[rows]` for one field.
-    Window {
-        /// The port.
-        input: String,
-        /// Readings in a frame.
-        rows: u32,
-        /// Readings from one frame's first to the next one's.
-        stride: u32,
-    },
+    /// Groups readings of one key into a frame.
+    Window(Window),
+    /// Makes rows at a fixed rate of readings, for windows by time.
+    Resample(Resample),
     /// Runs an ONNX model. Each of its outputs becomes `stage.<output>`.
     Model {
         /// Path within the bundle.
@@ -224,7 +231,7 @@ impl Stage {
     /// The tensors that the stage reads, with the name it has for each.
     pub fn tensors(&self) -> Vec<(&str, &TensorRef)> {
         match self {
-            Stage::Window { .. } => vec![],
+            Stage::Window(_) | Stage::Resample(_) => vec![],
             Stage::Model { inputs, .. } | Stage::Plugin { inputs, .. } => {
                 inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect()
             }
@@ -244,7 +251,9 @@ impl Stage {
     /// The stage, if it is built in and makes tensors of tensors, or of nothing.
     pub fn built_in(&self) -> Option<&dyn BuiltIn> {
         match self {
-            Stage::Window { .. } | Stage::Model { .. } | Stage::Plugin { .. } => None,
+            Stage::Window(_) | Stage::Resample(_) | Stage::Model { .. } | Stage::Plugin { .. } => {
+                None
+            }
             Stage::Select(stage) => Some(stage),
             Stage::Threshold(stage) => Some(stage),
             Stage::Scale(stage) => Some(stage),
@@ -353,21 +362,11 @@ impl BundleFile {
         Ok(bundle)
     }
 
-    /// The port and its name; there is exactly one in a description that was checked.
+    /// The first port and its name; the only one where the window goes by number. There is one in a
+    /// description that was checked.
     pub fn port(&self) -> (&str, &Port) {
         let (name, port) = self.inputs.first_key_value().expect("a checked description has a port");
         (name, port)
-    }
-
-    /// Readings in a frame, and readings from one frame's first to the next one's.
-    pub fn window(&self) -> (u32, u32) {
-        self.stages
-            .values()
-            .find_map(|stage| match stage {
-                Stage::Window { rows, stride, .. } => Some((*rows, *stride)),
-                _ => None,
-            })
-            .expect("a checked description has a window")
     }
 
     /// Paths of the files that the description names, each once.

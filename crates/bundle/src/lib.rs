@@ -7,6 +7,7 @@
 pub mod archive;
 mod build;
 mod check;
+mod cut;
 mod description;
 mod digest;
 mod manifest;
@@ -20,9 +21,12 @@ pub mod stages;
 
 pub use build::{BuildError, BuiltBundle, build, build_snapped, build_with_operators, plugin_path};
 pub use check::DescriptionError;
+pub use cut::{Cut, TimeCut, TimeWindow};
 pub use lineside_rules::Tolerance;
 
-pub use description::{BundleFile, Check, FailSafe, Field, Limits, Output, Port, Stage, TensorRef};
+pub use description::{
+    BundleFile, Check, FailSafe, Field, Join, Limits, Output, Port, Stage, TensorRef,
+};
 pub use digest::{Digest, DigestError, Hasher};
 pub use manifest::{FileEntry, MANIFEST_BYTES_MAX, Manifest, ManifestError};
 pub use name::{BundleName, BundleVersion, NameError, ReleaseId, spoken};

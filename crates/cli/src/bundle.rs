@@ -156,20 +156,22 @@ fn show(path: &Path, output: &Output) -> anyhow::Result<()> {
 fn shown(id: &str, digest: &str, manifest: &Manifest) -> String {
     let bundle = &manifest.bundle;
     let mut text = format!("{id}\n{}\n{digest}\n\ninputs", bundle.summary);
-    let (name, port) = bundle.port();
-    for (mark, field) in [("key", &port.key), ("time", &port.time)] {
-        if let Some(field) = field {
-            let _ = write!(text, "\n  {name}.{field}  {mark}");
+    for (name, port) in &bundle.inputs {
+        for (mark, field) in [("key", &port.key), ("time", &port.time)] {
+            if let Some(field) = field {
+                let _ = write!(text, "\n  {name}.{field}  {mark}");
+            }
         }
-    }
-    for field in &port.fields {
-        let range = field.range.map_or(String::new(), |r| format!("  {} to {}", r.low, r.high));
-        let _ = write!(text, "\n  {name}.{}  {}{range}", field.name, field.unit);
+        for field in &port.fields {
+            let range = field.range.map_or(String::new(), |r| format!("  {} to {}", r.low, r.high));
+            let _ = write!(text, "\n  {name}.{}  {}{range}", field.name, field.unit);
+        }
     }
     text.push_str("\n\nstages");
     for name in bundle.order().unwrap_or_default() {
         let told = match &bundle.stages[name] {
-            Stage::Window { rows, stride, .. } => format!("window of {rows}, every {stride}"),
+            Stage::Window(window) => window.told(),
+            Stage::Resample(resample) => resample.told(),
             Stage::Model { file, .. } => format!("model {file}"),
             Stage::Plugin { plugin, .. } => format!("plugin {plugin}"),
             stage => stage.built_in().map_or(String::new(), BuiltIn::told),

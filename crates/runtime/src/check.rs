@@ -432,6 +432,7 @@ fn findings(check: &Check, number: usize, got: String, expected: String) -> Chec
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline::Unused;
     use crate::pipeline::{Fault, FrameError};
 
     #[test]
@@ -470,6 +471,8 @@ mod tests {
                 frame: 0,
                 first: 0,
                 last: 3,
+                spans: vec![],
+                unused: Unused::default(),
                 time_unix_ns: 0,
                 result: Err(error),
                 elapsed: Duration::ZERO,

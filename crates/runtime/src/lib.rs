@@ -29,7 +29,7 @@ pub use cost::ReplayCost;
 pub use files::{Files, FilesError, MemoryFiles, StoreFiles};
 pub use pipeline::{
     Fault, FrameError, FrameOutcome, LoadError, LoadOptions, PLUGIN_BROKE, Part, Pipeline, Reading,
-    Value, check_fit,
+    Span, Unused, Value, check_fit,
 };
 pub use plugin::{
     CompiledPlugin, Instance, PluginCache, PluginError, Sandbox, SandboxError, SandboxLimits,

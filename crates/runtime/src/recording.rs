@@ -9,7 +9,7 @@ pub use table::Table;
 
 use crate::pipeline::Reading;
 use line::{Columns, LINE_BYTES_MAX, LineError, Lines};
-use lineside_bundle::Port;
+use lineside_bundle::{BundleFile, Port};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -24,7 +24,7 @@ pub const KEY_BYTES_MAX: usize = 255;
 /// Why a recording cannot be read at all.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordingError {
-    /// A column that the port names is not there.
+    /// A column that a port names is not there.
     #[error("there is no column {column}, only [{}]", .found.join(", "))]
     Column {
         /// The column.
@@ -43,7 +43,7 @@ pub enum RecordingError {
 pub struct RowError {
     /// Line of the file, from 1.
     pub line: u64,
-    /// Reason in one word, for counting: `malformed`, `missing`, `not_finite`, `key`, `time`. Or
+    /// Reason in one word, for counting: `malformed`, `missing`, `not_finite`, `key`, `time`, `port`. Or
     /// [`RowError::IO`], which is about the file and counts no row.
     pub reason: &'static str,
     /// What is wrong, with the column and the text found.
@@ -61,7 +61,7 @@ impl RowError {
 pub struct RecordedRow {
     /// Line of the file, from 1.
     pub line: u64,
-    /// The stream; empty where the port has no key.
+    /// The stream: the key, empty where the port has none; `port/key` where there are several ports.
     pub key: String,
     /// Nanoseconds since 1970-01-01 UTC; from 0 where rows carry no time.
     pub time_unix_ns: i64,
@@ -109,9 +109,13 @@ fn first_line<R: Read>(lines: &mut Lines<R>) -> Result<First, RecordingError> {
     Ok(First::Names(Box::new(columns)))
 }
 
+/// The column, or the member, that says of which port a row is, where there are several.
+const PORT: &str = "port";
+
 /// Rows of a recording, one a line, one at a time.
 pub struct Recording<R> {
     lines: Lines<R>,
+    ports: Vec<(String, Port)>,
     form: Form,
     period_ns: f64,
     read: u64,
@@ -119,15 +123,36 @@ pub struct Recording<R> {
 
 /// How rows are written.
 enum Form {
-    /// The columns of a line, and where each of the port's is.
-    Csv {
-        columns: Box<Columns>,
-        key: Option<(String, usize)>,
-        time: Option<(String, usize)>,
-        fields: Vec<(String, usize)>,
-    },
+    /// The columns of a line, and where each of the ports' is; in which is the name of the port, where
+    /// there are several.
+    Csv { columns: Box<Columns>, of: Option<usize>, ports: Vec<Places> },
     /// An object with a member for each. The first line is one already, and may not be read yet.
-    Json { port: Port, is_first: bool },
+    Json { is_first: bool },
+}
+
+/// Where the columns of a port are, each with its name.
+struct Places {
+    key: Option<(String, usize)>,
+    time: Option<(String, usize)>,
+    fields: Vec<(String, usize)>,
+}
+
+impl Places {
+    fn find(port: &Port, columns: &Columns) -> Result<Places, RecordingError> {
+        let place = |name: &String| place(name, columns).map(|at| (name.clone(), at));
+        Ok(Places {
+            key: port.key.as_ref().map(place).transpose()?,
+            time: port.time.as_ref().map(place).transpose()?,
+            fields: port.fields.iter().map(|f| place(&f.name)).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+fn place(name: &str, columns: &Columns) -> Result<usize, RecordingError> {
+    columns.iter().position(|column| column == name).ok_or_else(|| RecordingError::Column {
+        column: name.to_owned(),
+        found: columns.iter().take(50).map(str::to_owned).collect(),
+    })
 }
 
 impl<R: Read> Recording<R> {
@@ -136,50 +161,80 @@ impl<R: Read> Recording<R> {
     /// # Errors
     /// [`RecordingError`], naming the column.
     pub fn open(port: &Port, source: R) -> Result<Recording<R>, RecordingError> {
+        Recording::of_ports(vec![(String::new(), port.clone())], source)
+    }
+
+    /// As [`Recording::open`], of all ports of a bundle. Where there are several, a column `port` says of
+    /// which a row is; columns of others may be empty in it.
+    ///
+    /// # Errors
+    /// [`RecordingError`], naming the column.
+    pub fn open_all(bundle: &BundleFile, source: R) -> Result<Recording<R>, RecordingError> {
+        let ports = bundle.inputs.iter().map(|(name, port)| (name.clone(), port.clone()));
+        Recording::of_ports(ports.collect(), source)
+    }
+
+    fn of_ports(ports: Vec<(String, Port)>, source: R) -> Result<Recording<R>, RecordingError> {
         let mut lines = Lines::new(source);
-        let period_ns = port.rate_hz.map_or(0.0, |rate| 1e9 / rate);
-        let columns = match first_line(&mut lines)? {
-            First::Names(columns) => columns,
-            First::Object => {
-                let form = Form::Json { port: port.clone(), is_first: true };
-                return Ok(Recording { lines, form, period_ns, read: 0 });
-            }
+        // Several ports have times of their own.
+        let rate_hz = ports.first().and_then(|(_, port)| port.rate_hz);
+        let period_ns = rate_hz.map_or(0.0, |rate| 1e9 / rate);
+        let form = match first_line(&mut lines)? {
+            First::Object => Form::Json { is_first: true },
+            First::Names(columns) => Form::Csv {
+                of: (ports.len() > 1).then(|| place(PORT, &columns)).transpose()?,
+                ports: ports
+                    .iter()
+                    .map(|(_, port)| Places::find(port, &columns))
+                    .collect::<Result<_, _>>()?,
+                columns,
+            },
         };
-        let column = |name: &String| {
-            let at = columns.iter().position(|column| column == name);
-            at.map(|at| (name.clone(), at)).ok_or_else(|| RecordingError::Column {
-                column: name.clone(),
-                found: columns.iter().take(50).map(str::to_owned).collect(),
-            })
-        };
-        let form = Form::Csv {
-            key: port.key.as_ref().map(column).transpose()?,
-            time: port.time.as_ref().map(column).transpose()?,
-            fields: port.fields.iter().map(|f| column(&f.name)).collect::<Result<_, _>>()?,
-            columns,
-        };
-        Ok(Recording { lines, form, period_ns, read: 0 })
+        Ok(Recording { lines, ports, form, period_ns, read: 0 })
     }
 
     fn row(&mut self) -> Result<RecordedRow, RowError> {
         let line = self.lines.number();
         let fail = |reason, problem| Err(RowError { line, reason, problem });
         let by_rate_ns = (self.read as f64 * self.period_ns) as i64;
-        let (columns, key, time, fields) = match &mut self.form {
-            Form::Csv { columns, key, time, fields } => (columns, key, time, fields),
-            Form::Json { port, .. } => {
-                return match serde_json::from_slice(self.lines.bytes()) {
-                    Ok(object) => RecordedRow::of_json(port, &object, line, by_rate_ns),
-                    Err(error) => fail("malformed", format!("it is no JSON: {error}")),
+        let (columns, of, places) = match &mut self.form {
+            Form::Csv { columns, of, ports } => (columns, of, ports),
+            Form::Json { .. } => {
+                let object: Value = match serde_json::from_slice(self.lines.bytes()) {
+                    Ok(object) => object,
+                    Err(error) => return fail("malformed", format!("it is no JSON: {error}")),
                 };
+                let [(_, port)] = self.ports.as_slice() else {
+                    let named = object.get(PORT).and_then(Value::as_str);
+                    let of = self.ports.iter().find(|(name, _)| Some(name.as_str()) == named);
+                    let Some((name, port)) = of else {
+                        return fail(PORT, no_port(&self.ports, named));
+                    };
+                    let mut row = RecordedRow::of_json(port, &object, line, by_rate_ns)?;
+                    row.key = format!("{name}/{}", row.key);
+                    return Ok(row);
+                };
+                return RecordedRow::of_json(port, &object, line, by_rate_ns);
             }
         };
         if let Err(problem) = columns.split(self.lines.bytes()) {
             return fail("malformed", problem);
         }
+        let named = of.map(|at| columns.get(at).unwrap_or_default());
+        let at = match named {
+            None => 0,
+            Some(named) => match self.ports.iter().position(|(name, _)| name == named) {
+                Some(at) => at,
+                None => {
+                    let problem = no_port(&self.ports, Some(named));
+                    return fail(PORT, problem);
+                }
+            },
+        };
+        let Places { key, time, fields } = &places[at];
         let text = |(_, at): &(String, usize)| columns.get(*at);
         let mut values = Vec::with_capacity(fields.len());
-        for field in fields.iter() {
+        for field in fields {
             let name = &field.0;
             match text(field) {
                 None | Some("") => return fail("missing", format!("column {name} is empty")),
@@ -195,7 +250,7 @@ impl<R: Read> Recording<R> {
                 },
             }
         }
-        let key = match key {
+        let mut key = match key {
             None => String::new(),
             Some(column) => match text(column) {
                 Some(key) if !key.is_empty() && key.len() <= KEY_BYTES_MAX => key.to_owned(),
@@ -209,8 +264,17 @@ impl<R: Read> Recording<R> {
                 None => return fail("time", format!("column {} is no RFC 3339 time", column.0)),
             },
         };
+        if let Some(port) = named {
+            key = format!("{port}/{key}");
+        }
         Ok(RecordedRow { line, key, time_unix_ns, values })
     }
+}
+
+fn no_port(ports: &[(String, Port)], named: Option<&str>) -> String {
+    let ports: Vec<&str> = ports.iter().map(|(name, _)| name.as_str()).collect();
+    let named: String = named.unwrap_or("nothing").chars().take(40).collect();
+    format!("{PORT}: {named:?} is none of [{}]", ports.join(", "))
 }
 
 impl<R: Read> Iterator for Recording<R> {
@@ -218,7 +282,7 @@ impl<R: Read> Iterator for Recording<R> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let is_read = match &mut self.form {
-            Form::Json { is_first, .. } => std::mem::take(is_first),
+            Form::Json { is_first } => std::mem::take(is_first),
             Form::Csv { .. } => false,
         };
         let advanced = if is_read { Ok(true) } else { self.lines.advance() };
@@ -413,6 +477,37 @@ mod tests {
         }
         assert_eq!(values, [1, 2, 3, 4, 5, 6, 7, 8].map(|n| (f64::from(n), i64::from(n) - 1)));
         assert_eq!(problems[0], "line 4: the file cannot be read on: the stick was pulled");
+    }
+
+    #[test]
+    fn rows_of_several_ports_say_of_which_they_are() {
+        let bundle = lineside_bundle::BundleFile::parse(
+            "format = 1\nname = 'x'\nversion = '1'\noutputs.y.from = 'v'\n\
+             stages.r = { kind = 'resample', input = 'heat', rate_hz = 1, gap_seconds = 1 }\n\
+             stages.s = { kind = 'resample', input = 'noise', rate_hz = 1, gap_seconds = 1 }\n\
+             stages.w = { kind = 'window', input = 'r', seconds = 1, stride_seconds = 1 }\n\
+             stages.v = { kind = 'window', input = 's', seconds = 1, stride_seconds = 1 }\n\
+             inputs.heat = { key = 'k', time = 't', fields = [{ name = 'c' }] }\n\
+             inputs.noise = { key = 'k', time = 't', fields = [{ name = 'db' }] }\n",
+        );
+        let bundle = bundle.unwrap();
+        let csv = "port,t,k,c,db\nheat,1970-01-01T00:00:01Z,A,7,\nnoise,1970-01-01T00:00:02Z,A,,3\n\
+            light,1970-01-01T00:00:02Z,A,7,3\nheat,1970-01-01T00:00:03Z,A,,3\n";
+        let json = "{\"port\":\"heat\",\"t\":\"1970-01-01T00:00:01Z\",\"k\":\"A\",\"c\":7}\n\
+            {\"port\":\"noise\",\"t\":\"1970-01-01T00:00:02Z\",\"k\":\"A\",\"db\":3}\n\
+            {\"port\":\"light\",\"k\":\"A\"}\n{\"port\":\"heat\",\"k\":\"A\"}\n";
+        for (text, missing) in [(csv, "column c is empty"), (json, "there is no field c, only")] {
+            let rows: Vec<_> = Recording::open_all(&bundle, text.as_bytes()).unwrap().collect();
+            let keys: Vec<_> = rows[..2].iter().flatten().map(|row| row.key.as_str()).collect();
+            assert_eq!(keys, ["heat/A", "noise/A"]);
+            assert_eq!(rows[1].as_ref().unwrap().values, [3.0]);
+            let said = rows[2].as_ref().unwrap_err().to_string();
+            assert!(said.ends_with(": port: \"light\" is none of [heat, noise]"), "{said}");
+            let said = rows[3].as_ref().unwrap_err().to_string();
+            assert!(said.contains(missing), "{said}");
+        }
+        let error = Recording::open_all(&bundle, &b"t,k,c,db\n"[..]).err().unwrap();
+        assert_eq!(error.to_string(), "there is no column port, only [t, k, c, db]");
     }
 
     #[test]

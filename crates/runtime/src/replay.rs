@@ -1,15 +1,16 @@
 //! A recording on its way through a pipeline, the same for checks, for the desk and for tests.
 
-use crate::pipeline::{FrameOutcome, Pipeline};
+use crate::pipeline::{FrameError, FrameOutcome, Pipeline, Unused};
 use crate::recording::{Recording, RecordingError, RowError, Sequencer};
 use lineside_bundle::BundleFile;
 use std::io::Read;
 
-/// A recording, as readings of a bundle's port.
+/// A recording, as readings of a bundle's ports.
 pub struct Replay<R> {
     recording: Recording<R>,
     sequencer: Sequencer,
     readings: u64,
+    unused: Counted,
 }
 
 impl<R: Read> Replay<R> {
@@ -18,8 +19,13 @@ impl<R: Read> Replay<R> {
     /// # Errors
     /// [`RecordingError`].
     pub fn open(bundle: &BundleFile, source: R) -> Result<Replay<R>, RecordingError> {
-        let recording = Recording::open(bundle.port().1, source)?;
-        Ok(Replay { recording, sequencer: Sequencer::default(), readings: 0 })
+        let recording = Recording::open_all(bundle, source)?;
+        Ok(Replay {
+            recording,
+            sequencer: Sequencer::default(),
+            readings: 0,
+            unused: Counted::default(),
+        })
     }
 
     /// Pushes the next reading into the pipeline, and gives the frames that it completes; none when the
@@ -38,12 +44,32 @@ impl<R: Read> Replay<R> {
             return Some(Err(RowError { line, reason: "key", problem }));
         };
         self.readings += 1;
-        Some(Ok(pipeline.push(&reading)))
+        let outcomes = pipeline.push(&reading).into_iter().filter(|it| self.unused.count(it));
+        Some(Ok(outcomes.collect()))
+    }
+
+    /// Readings that no window was made of, in what was pushed so far.
+    pub fn unused(&self) -> Unused {
+        self.unused.0
     }
 
     /// Readings that were pushed.
     pub fn readings(&self) -> u64 {
         self.readings
+    }
+}
+
+/// Readings that were not used.
+#[derive(Default)]
+struct Counted(Unused);
+
+impl Counted {
+    /// Counts what a frame did not use. False of one in which the recording begins: that is no fault of
+    /// anybody.
+    fn count(&mut self, outcome: &FrameOutcome) -> bool {
+        self.0.late = self.0.late.saturating_add(outcome.unused.late);
+        self.0.twice = self.0.twice.saturating_add(outcome.unused.twice);
+        !matches!(outcome.result, Err(FrameError::Begins { .. }))
     }
 }
 

@@ -9,6 +9,7 @@ mod layout;
 mod numbers;
 mod signal;
 mod threshold;
+mod window;
 
 pub use boxes::{BoxForm, NonMaximumSuppression};
 pub use classes::{Argmax, OneHot, Softmax, TopK, Unknown};
@@ -19,6 +20,7 @@ pub use layout::{Cast, Transpose};
 pub use numbers::{Difference, Method, Normalise, Scale, Select};
 pub use signal::{Filter, Gives, Mel, MelScale, Spectrum, Taper};
 pub use threshold::Threshold;
+pub use window::{Between, Resample, Window};
 
 use crate::description::TensorRef;
 

@@ -41,7 +41,7 @@ Examples:
 Expected answers are JSON, a finding a line:
   {\"key\": \"mill-1\", \"frame\": 0, \"outputs\": {\"score\": 0.72, \"alarm\": false}}
 `key` is left out where the port has none. A frame counts from 0: its first reading by the window's
-stride. An output that is not named is not compared.
+stride; of windows by time, its beginning in strides since 1970. An output that is not named is not compared.
 
 Exit code: 0 where every frame has an answer, and it is as expected; 1 where not; 2 for a wrong command.";
 
@@ -49,7 +49,8 @@ Exit code: 0 where every frame has an answer, and it is as expected; 1 where not
 pub struct Run {
     /// A folder with a bundle.toml, a bundle, or an OCI image layout.
     bundle: PathBuf,
-    /// The recording: CSV with the port's columns, or a JSON object a line.
+    /// The recording: CSV with the port's columns, or a JSON object a line. Where there are several ports,
+    /// `port` says in each row which it is of.
     #[arg(long, value_name = "FILE")]
     input: PathBuf,
     /// Compare the answers with these, a finding a line.
@@ -84,6 +85,8 @@ struct Seen {
     dropped: BTreeMap<&'static str, u64>,
     /// The first of them, in words.
     drops: Vec<String>,
+    /// Readings that no window by time was made of, by reason.
+    unused: BTreeMap<&'static str, u32>,
     /// How long each frame took but for the first, which is cold.
     times: Vec<Duration>,
     engines: BTreeMap<String, &'static str>,
@@ -120,7 +123,7 @@ pub fn run(run: &Run, output: &Output) -> anyhow::Result<()> {
     let wrong = verdict(run, &seen, failed, agreed.as_ref());
     let json = json!({ "bundle": id.name, "version": id.version, "readings": seen.readings,
         "frames": seen.frames, "findings": seen.findings, "engines": seen.engines,
-        "failed": seen.failed, "dropped": seen.dropped, "latency": latency, "agreement": agreed,
+        "failed": seen.failed, "dropped": seen.dropped, "unused": seen.unused, "latency": latency, "agreement": agreed,
         "recorded": recorded, "error": wrong });
     let mut text = shown(&id.to_string(), &seen, &latency, agreed.as_ref());
     if let Some(file) = &recorded {
@@ -218,6 +221,9 @@ fn replayed(
         Ok(())
     })?;
     seen.readings = replay.readings();
+    let unused = replay.unused();
+    let unused = [("late", unused.late), ("twice", unused.twice)].into_iter();
+    seen.unused = unused.filter(|(_, count)| *count > 0).collect();
     seen.times.sort_unstable();
     Ok(seen)
 }
@@ -344,6 +350,9 @@ fn shown(id: &str, seen: &Seen, latency: &Option<Latency>, agreed: Option<&Agree
             "\nlatency: half of the frames within {p50_ms:.3} ms, 95 of 100 within {p95_ms:.3} ms, the longest \
              {max_ms:.3} ms"
         );
+    }
+    for (reason, count) in &seen.unused {
+        let _ = write!(text, "\n{count} readings were not used: {reason}");
     }
     for (what, counts, first) in [
         ("rows are no readings", &seen.dropped, &seen.drops),

@@ -25,9 +25,8 @@ pub fn check_fit(manifest: &Manifest, files: &dyn Files) -> Result<(), LoadError
         let fit = |problem| LoadError::Fit { stage: name.to_owned(), problem };
         let is_fed = stage.tensors().iter().all(|(_, from)| is_known(&made, &open, from));
         match stage {
-            Stage::Window { rows, stride, .. } => {
-                made.add(name, &[window(bundle.port().1, *rows, *stride).map_err(fit)?]);
-            }
+            Stage::Window(_) => made.add(name, &[window(bundle, name).map_err(fit)?.1]),
+            Stage::Resample(_) => {}
             Stage::Constant(constant) => {
                 made.add(name, &[stages::constant(constant).map_err(fit)?.0]);
             }

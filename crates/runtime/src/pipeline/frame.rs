@@ -9,7 +9,7 @@ use std::time::Duration;
 /// One reading of a port that a source has accepted and numbered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reading {
-    /// The stream; empty where the port has no key.
+    /// The stream: the key, empty where the port has none; `port/key` where the bundle has several ports.
     pub key: String,
     /// Counts the stream's readings from 0, without gaps.
     pub sequence: u64,
@@ -17,6 +17,50 @@ pub struct Reading {
     pub time_unix_ns: i64,
     /// The port's fields, in order.
     pub values: Vec<f64>,
+}
+
+impl Reading {
+    /// Its values as windows have them.
+    ///
+    /// # Errors
+    /// [`FrameError::Reading`] if there are not `fields` of them, or one is no 32-bit number.
+    pub(super) fn values(&self, fields: usize) -> Result<Vec<f32>, FrameError> {
+        let fail = |problem| FrameError::Reading { sequence: self.sequence, problem };
+        if self.values.len() != fields {
+            let have = self.values.len();
+            return Err(fail(format!("it has {have} values, the port {fields}")));
+        }
+        let values: Vec<f32> = self.values.iter().map(|value| *value as f32).collect();
+        match values.iter().position(|value| !value.is_finite()) {
+            Some(at) => Err(fail(format!("value {at} is no 32-bit number: {:e}", self.values[at]))),
+            None => Ok(values),
+        }
+    }
+}
+
+/// Readings of one stream in a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// Sequence number of the first.
+    pub first: u64,
+    /// Sequence number of the last.
+    pub last: u64,
+}
+
+impl Span {
+    /// How many they are; none where the last is before the first.
+    pub fn count(&self) -> u64 {
+        self.last.wrapping_add(1).saturating_sub(self.first)
+    }
+}
+
+/// Readings that frames account for and that no window was made of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unused {
+    /// They came when their frame was over.
+    pub late: u32,
+    /// There was one of the same time already.
+    pub twice: u32,
 }
 
 /// One value of a finding. Plain in JSON (`true`, `3`, `0.72`), tagged in postcard.
@@ -163,6 +207,25 @@ pub enum FrameError {
         /// What does not fit.
         problem: String,
     },
+    /// Rows of a window by time have no readings near enough.
+    #[error("window {stage}: {have} of {rows} rows have readings near enough")]
+    Sparse {
+        /// The window.
+        stage: String,
+        /// Rows there are.
+        have: u32,
+        /// Rows needed.
+        rows: u32,
+    },
+    /// The first readings of the stream lie within a window by time, or behind it.
+    #[error("window {stage}: the readings begin within it")]
+    Begins {
+        /// The window.
+        stage: String,
+    },
+    /// The readings' clock was set back while the frame was open.
+    #[error("the clock of the readings was set back")]
+    Clock,
     /// One stream more than a pipeline keeps apart.
     #[error("there are more than {max} streams")]
     Streams {
@@ -219,7 +282,10 @@ impl FrameError {
                 Fault::Parts => "parts",
                 Fault::Value => "value",
             },
-            FrameError::Incomplete { .. } => "incomplete",
+            FrameError::Incomplete { .. }
+            | FrameError::Sparse { .. }
+            | FrameError::Begins { .. } => "incomplete",
+            FrameError::Clock => "clock",
             FrameError::Reading { .. } => "reading",
             FrameError::Streams { .. } => "streams",
         }
@@ -229,9 +295,10 @@ impl FrameError {
 /// What became of a frame: the readings it accounts for, and its findings or why there are none.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FrameOutcome {
-    /// The stream.
+    /// The key.
     pub key: String,
-    /// Sequence number of the frame's first reading divided by the stride, whoever counts.
+    /// Sequence number of the frame's first reading divided by the stride, whoever counts; by time, the
+    /// frame's beginning in strides since 1970.
     pub frame: u64,
     /// First reading that this frame accounts for: its stride's first.
     pub first: u64,
@@ -239,7 +306,12 @@ pub struct FrameOutcome {
     /// further; the last there was, at the end of a recording. What plugins held back until then
     /// accounts for none: there `first` is `last + 1`.
     pub last: u64,
-    /// Time of the window's last reading, nanoseconds since 1970.
+    /// Where a bundle has several ports, what it accounts for by stream, in the order of the ports, `first`
+    /// and `last` being those of the first; a stream of which it accounts for nothing is not there.
+    pub spans: Vec<(String, Span)>,
+    /// Readings that it accounts for and that were not used.
+    pub unused: Unused,
+    /// Time of the window's last reading, nanoseconds since 1970; of one by time, its end.
     pub time_unix_ns: i64,
     /// The findings; none is an answer too (no beat in this tenth of a second).
     pub result: Result<Vec<Part>, FrameError>,
@@ -284,6 +356,8 @@ mod tests {
                 frame: 7,
                 first: 42,
                 last: 47,
+                spans: vec![("p/a".into(), Span { first: 42, last: 47 })],
+                unused: Unused { late: 1, twice: 2 },
                 time_unix_ns: -1,
                 result,
                 elapsed: Duration::from_micros(25),

@@ -1,9 +1,9 @@
 //! The stages at work: frames go through them in an order fixed when the bundle was loaded.
 
-use super::frame::{Fault, FrameError, FrameOutcome, Part, Reading, Value};
+use super::cutter::{Cutter, Ended, Framed};
+use super::frame::{Fault, FrameError, FrameOutcome, Part, Reading, Unused, Value};
 use super::model::{Model, Seen};
 use super::stages::Stage;
-use super::window::{Broken, Cut, Window, Windower};
 use crate::plugin::{CompiledPlugin, Instance, PluginError, SandboxLimits};
 use crate::recording::KEYS_MAX;
 use crate::tensor::{Data, Port, Tensor};
@@ -24,10 +24,7 @@ pub struct Pipeline {
     constants: Tensors,
     outputs: BTreeMap<String, TensorRef>,
     alarm_output: Option<String>,
-    fields: usize,
-    rows: u32,
-    stride: u32,
-    streams: BTreeMap<String, Windower>,
+    cutter: Cutter,
     /// How far each stream was answered without a gap.
     answered: BTreeMap<String, Answered>,
     streams_max: usize,
@@ -52,10 +49,17 @@ pub(super) struct Step {
 }
 
 pub(super) enum Work {
-    Window { shape: Vec<usize> },
+    /// Which of the frame's windows it is.
+    Window {
+        shape: Vec<usize>,
+        place: usize,
+    },
     Model(Box<Model>),
     Plugin(Box<Plugin>),
-    BuiltIn { stage: Box<dyn Stage>, has_state: bool },
+    BuiltIn {
+        stage: Box<dyn Stage>,
+        has_state: bool,
+    },
 }
 
 /// A plugin and its instances: one a stream, because they carry that stream's state.
@@ -90,13 +94,24 @@ pub(super) struct Frame<'a> {
     pub since: u64,
     /// Sequence number of its first reading.
     pub first: u64,
-    /// Time of its last reading, nanoseconds since 1970.
+    /// Whether frames go by time: then rows are none of the readings, and are counted since 1970.
+    pub is_by_time: bool,
+    /// Time of its last reading, nanoseconds since 1970; by time, its end.
     pub time_unix_ns: i64,
+}
+
+impl Frame<'_> {
+    /// The number of its first row, in rows that move on by `stride` from a frame to the next.
+    pub(super) fn row(&self, stride: usize) -> u64 {
+        match self.is_by_time {
+            true => self.number.saturating_mul(stride as u64),
+            false => self.first,
+        }
+    }
 }
 
 impl Pipeline {
     pub(super) fn new(bundle: &BundleFile, steps: Vec<Step>, constants: Tensors) -> Pipeline {
-        let (rows, stride) = bundle.window();
         let outputs = &bundle.outputs;
         let has_state = steps.iter().any(|step| match &step.work {
             Work::Plugin(_) => true,
@@ -109,10 +124,7 @@ impl Pipeline {
             constants,
             outputs: outputs.iter().map(|(name, o)| (name.clone(), o.from.clone())).collect(),
             alarm_output: bundle.alarm_output.clone(),
-            fields: bundle.port().1.fields.len(),
-            rows,
-            stride,
-            streams: BTreeMap::new(),
+            cutter: Cutter::of(bundle),
             answered: BTreeMap::new(),
             streams_max: if has_state { STREAMS_WITH_STATE_MAX } else { KEYS_MAX },
             plugin_restarts: 0,
@@ -126,13 +138,10 @@ impl Pipeline {
     /// before it belong to no frame here. From there on every reading that comes is accounted for by
     /// one frame: where some are missing, by one with [`FrameError::Incomplete`].
     pub fn push(&mut self, reading: &Reading) -> Vec<FrameOutcome> {
-        let (rows, stride, fields) = (self.rows, self.stride, self.fields);
-        if !self.streams.contains_key(&reading.key) && self.streams.len() >= self.streams_max {
-            return self.one_too_many(reading);
+        match self.cutter.push(reading, self.streams_max) {
+            Ok(frames) => frames.into_iter().map(|framed| self.answer(framed)).collect(),
+            Err(one_too_many) => one_too_many.into_iter().map(|it| self.answer(it)).collect(),
         }
-        let stream = self.streams.entry(reading.key.clone());
-        let cuts = stream.or_insert_with(|| Windower::new(rows, stride, fields)).push(reading);
-        cuts.into_iter().map(|cut| self.answer(&reading.key, cut)).collect()
     }
 
     /// Ends every stream: plugins give what they held back, and readings of a window that never
@@ -143,15 +152,17 @@ impl Pipeline {
 
     /// Ends one of the streams, as [`Pipeline::finish`] ends all. None if no stream is open.
     pub fn finish_one(&mut self) -> Option<Vec<FrameOutcome>> {
-        let (key, mut stream) = self.streams.pop_first()?;
-        let cuts = stream.end().into_iter();
-        let mut outcomes: Vec<_> = cuts.map(|cut| self.answer(&key, cut)).collect();
+        let Ended { key, frames, number, next, spans, time_unix_ns } = self.cutter.end_one()?;
+        let mut outcomes: Vec<_> = frames.into_iter().map(|framed| self.answer(framed)).collect();
         let started = Instant::now();
-        let (next, time_unix_ns) = stream.position();
-        // The number after the last frame's, whole or not.
-        let number = next.div_ceil(u64::from(self.stride));
-        let frame =
-            Frame { since: self.since(&key, number), key: &key, number, first: next, time_unix_ns };
+        let frame = Frame {
+            since: self.since(&key, number),
+            key: &key,
+            number,
+            first: next,
+            is_by_time: self.cutter.is_by_time(),
+            time_unix_ns,
+        };
         let result = self.flow(&frame, None);
         self.answered.remove(&key);
         for step in &mut self.steps {
@@ -166,7 +177,9 @@ impl Pipeline {
             outcomes.push(FrameOutcome {
                 frame: number,
                 first: next,
-                last: next - 1,
+                last: next.wrapping_sub(1),
+                spans,
+                unused: Unused::default(),
                 time_unix_ns,
                 result,
                 elapsed: started.elapsed(),
@@ -216,65 +229,49 @@ impl Pipeline {
         models.collect()
     }
 
-    /// Readings of a stream that is not kept apart still belong to frames, told apart by number alone.
-    fn one_too_many(&self, reading: &Reading) -> Vec<FrameOutcome> {
-        let stride = u64::from(self.stride);
-        if reading.sequence % stride != stride - 1 {
-            return vec![];
-        }
-        vec![FrameOutcome {
-            key: reading.key.clone(),
-            frame: reading.sequence / stride,
-            first: reading.sequence - (stride - 1),
-            last: reading.sequence,
-            time_unix_ns: reading.time_unix_ns,
-            result: Err(FrameError::Streams { max: self.streams_max }),
-            elapsed: Duration::ZERO,
-        }]
-    }
-
     /// The frame from which on every one of the stream was answered, up to frame `number`.
     fn since(&self, key: &str, number: u64) -> u64 {
         let answered = self.answered.get(key).filter(|answered| answered.next == number);
         answered.map_or(number, |answered| answered.since)
     }
 
-    fn answer(&mut self, key: &str, cut: Cut) -> FrameOutcome {
+    fn answer(&mut self, framed: Framed) -> FrameOutcome {
         let started = Instant::now();
-        let stride = u64::from(self.stride);
-        let (first, last, time_unix_ns, result) = match cut {
-            Cut::Whole(Window { first, time_unix_ns, values }) => {
-                let number = first / stride;
-                let since = self.since(key, number);
-                let frame = Frame { key, number, since, first, time_unix_ns };
-                let result = self.flow(&frame, Some(&values));
-                if result.is_ok() {
-                    self.answered.insert(key.to_owned(), Answered { since, next: number + 1 });
-                }
-                (first, first + (stride - 1), time_unix_ns, result)
+        let Framed { key, number, first, last, spans, unused, time_unix_ns, windows } = framed;
+        let result = windows.and_then(|windows| {
+            let since = self.since(&key, number);
+            let is_by_time = self.cutter.is_by_time();
+            let frame = Frame { key: &key, number, since, first, is_by_time, time_unix_ns };
+            let result = self.flow(&frame, Some(&windows));
+            if result.is_ok() {
+                self.answered.insert(key.clone(), Answered { since, next: number + 1 });
             }
-            Cut::Broken(Broken { first, last, time_unix_ns, error }) => {
-                (first, last, time_unix_ns, Err(error))
-            }
-        };
+            result
+        });
         FrameOutcome {
-            key: key.to_owned(),
-            frame: first / stride,
+            key,
+            frame: number,
             first,
             last,
+            spans,
+            unused,
             time_unix_ns,
             result,
             elapsed: started.elapsed(),
         }
     }
 
-    /// Sends a window through the stages, or at the end of a stream, without one, what its plugins
-    /// held back. Each result of a plugin goes on by itself, as a part of the frame.
+    /// Sends windows through the stages, or at the end of a stream, without any, what its plugins held
+    /// back. Each result of a plugin goes on by itself, as a part of the frame.
     ///
     /// No stage begins when the frame's time is over; an answer that is there all the same is given.
-    fn flow(&mut self, frame: &Frame<'_>, window: Option<&[f32]>) -> Result<Vec<Part>, FrameError> {
+    fn flow(
+        &mut self,
+        frame: &Frame<'_>,
+        windows: Option<&[Vec<f32>]>,
+    ) -> Result<Vec<Part>, FrameError> {
         let (started, frame_max) = (Instant::now(), self.frame_max);
-        let mut parts: Vec<Tensors> = window.map(|_| self.constants.clone()).into_iter().collect();
+        let mut parts: Vec<Tensors> = windows.map(|_| self.constants.clone()).into_iter().collect();
         for step in &mut self.steps {
             let mut next = Vec::with_capacity(parts.len());
             for part in &parts {
@@ -285,7 +282,7 @@ impl Pipeline {
                 let results = step
                     .inputs(part)
                     .and_then(|inputs| {
-                        step.work.run(frame, window, &inputs, left, &mut self.plugin_restarts)
+                        step.work.run(frame, windows, &inputs, left, &mut self.plugin_restarts)
                     })
                     .map_err(|failure| step.error(failure))?;
                 next.extend(results.into_iter().map(|outputs| step.joined(part, outputs)));
@@ -293,7 +290,7 @@ impl Pipeline {
                     return Err(step.error(too_many()));
                 }
             }
-            if let (None, Work::Plugin(plugin)) = (window, &mut step.work) {
+            if let (None, Work::Plugin(plugin)) = (windows, &mut step.work) {
                 let results = plugin.finish(frame, &mut self.plugin_restarts);
                 for outputs in results.map_err(|failure| step.error(failure))? {
                     next.push(step.joined(&self.constants, outputs));
@@ -363,14 +360,14 @@ impl Work {
     fn run(
         &mut self,
         frame: &Frame<'_>,
-        window: Option<&[f32]>,
+        windows: Option<&[Vec<f32>]>,
         inputs: &[&Tensor],
         left: Duration,
         plugin_restarts: &mut u64,
     ) -> Result<Vec<Vec<Tensor>>, Failure> {
         match self {
-            Work::Window { shape } => {
-                let values = window.unwrap_or_default().to_vec();
+            Work::Window { shape, place } => {
+                let values = windows.unwrap_or_default().get(*place).cloned().unwrap_or_default();
                 let tensor = Tensor::new(shape.clone(), Data::F32(values))
                     .ok_or_else(|| (Fault::Input, "the window is not whole".to_owned()))?;
                 Ok(vec![vec![tensor]])

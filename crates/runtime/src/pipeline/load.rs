@@ -103,10 +103,12 @@ impl Pipeline {
                 files.read(path).map_err(|source| LoadError::File { stage, source })
             };
             let (work, sources, outputs) = match stage {
-                Stage::Window { rows, stride, .. } => {
-                    let flow = window(bundle.port().1, *rows, *stride).map_err(fit)?;
-                    (Work::Window { shape: flow.port.shape().to_vec() }, vec![], vec![flow])
+                Stage::Window(_) => {
+                    let (place, flow) = window(bundle, name).map_err(fit)?;
+                    (Work::Window { shape: flow.port.shape().to_vec(), place }, vec![], vec![flow])
                 }
+                // It is a part of its windows.
+                Stage::Resample(_) => continue,
                 Stage::Model { file, inputs, units, shapes, state, engine } => {
                     made.check_units(inputs, units).map_err(fit)?;
                     let bytes = read(file)?;

@@ -4,7 +4,7 @@ use super::flow::Flow;
 use super::stages::{self, Fitted, Input};
 use crate::tensor::{Element, Port, is_regrouped};
 use lineside_bundle::stages::Each;
-use lineside_bundle::{Output, Port as Described, Stage, TensorRef};
+use lineside_bundle::{BundleFile, Cut, Output, Stage, TensorRef};
 use std::collections::BTreeMap;
 
 /// The tensors that there are, by who makes them.
@@ -120,17 +120,27 @@ impl Made {
     }
 }
 
-/// The windows of a port: `rows` readings, moving on by `stride`.
+/// Which of a frame's windows a stage is, and what it gives.
 ///
 /// # Errors
 /// More than can be passed on.
-pub(super) fn window(port: &Described, rows: u32, stride: u32) -> Result<Flow, String> {
-    let rows = rows as usize;
+pub(super) fn window(bundle: &BundleFile, stage: &str) -> Result<(usize, Flow), String> {
+    let (place, port, rows, stride) = match bundle.cut() {
+        Cut::Count { rows, stride } => (0, 0, u64::from(rows), u64::from(stride)),
+        Cut::Time(_) => {
+            let windows = bundle.time_windows().into_iter().enumerate();
+            let mut windows = windows.filter(|(_, window)| window.stage == stage);
+            let (place, window) = windows.next().ok_or("is no window of a frame")?;
+            (place, window.port, window.rows, window.stride)
+        }
+    };
+    let port = bundle.inputs.values().nth(port).ok_or("is made of no port")?;
+    let (rows, stride) = (rows as usize, stride as usize);
     let shape = match port.fields.len() {
         1 => vec![rows],
         fields => vec![rows, fields],
     };
     let units: Vec<String> = port.fields.iter().map(|field| field.unit.clone()).collect();
     let flow = Flow::new(Element::F32, shape)?.in_units(units);
-    Ok(Flow { stride: Some(stride as usize), ..flow })
+    Ok((place, Flow { stride: Some(stride), ..flow }))
 }

@@ -1,9 +1,12 @@
 //! The pipeline: `Reading -> Frame -> Prediction`, by the stages of a bundle.
 
+mod cutter;
 mod fit;
 mod flow;
 mod frame;
 mod graph;
+mod joiner;
+mod lane;
 mod load;
 mod made;
 mod model;
@@ -11,7 +14,9 @@ mod stages;
 mod window;
 
 pub use fit::check_fit;
-pub use frame::{Fault, FrameError, FrameOutcome, PLUGIN_BROKE, Part, Reading, Value};
+pub use frame::{
+    Fault, FrameError, FrameOutcome, PLUGIN_BROKE, Part, Reading, Span, Unused, Value,
+};
 pub use graph::Pipeline;
 pub use load::{LoadError, LoadOptions};
 pub(crate) use model::Seen;

@@ -196,7 +196,8 @@ mod tests {
 
     /// The sum behind a frame of a succession that began with frame `since`.
     fn run(model: &mut Model, key: &str, since: u64, value: f32) -> Result<Tensor, EngineError> {
-        let frame = Frame { key, number: since, since, first: since, time_unix_ns: 0 };
+        let (number, first, is_by_time, time_unix_ns) = (since, since, false, 0);
+        let frame = Frame { key, number, since, first, is_by_time, time_unix_ns };
         model.run(&frame, &[&tensor(value)]).map(|outputs| outputs[0].clone())
     }
 

@@ -102,7 +102,7 @@ impl Windower {
             return vec![];
         }
         let mut cuts = Vec::new();
-        let values = self.values(reading);
+        let values = reading.values(self.fields);
         if dropped || values.is_err() {
             self.spoil(sequence, values.as_ref().err(), &mut cuts);
         }
@@ -135,21 +135,6 @@ impl Windower {
     /// Sequence number after the last reading, and that one's time.
     pub fn position(&self) -> (u64, i64) {
         (self.next, self.time_unix_ns)
-    }
-
-    fn values(&self, reading: &Reading) -> Result<Vec<f32>, FrameError> {
-        let fail = |problem| FrameError::Reading { sequence: reading.sequence, problem };
-        if reading.values.len() != self.fields {
-            let have = reading.values.len();
-            return Err(fail(format!("it has {have} values, the port {}", self.fields)));
-        }
-        let values: Vec<f32> = reading.values.iter().map(|value| *value as f32).collect();
-        match values.iter().position(|value| !value.is_finite()) {
-            Some(at) => {
-                Err(fail(format!("value {at} is no 32-bit number: {:e}", reading.values[at])))
-            }
-            None => Ok(values),
-        }
     }
 
     fn whole(&mut self) -> Option<Window> {

@@ -351,7 +351,7 @@ fn key(name: &str) -> String {
 mod tests {
     use super::super::plan::{Field, Told};
     use super::*;
-    use lineside_bundle::{BundleFile, Stage};
+    use lineside_bundle::{BundleFile, Cut, Stage};
     use std::collections::BTreeMap;
 
     fn readings(part: Part, element: Option<&str>) -> Fed {
@@ -405,7 +405,7 @@ mod tests {
         assert_eq!(port.fields[1].name, "Volume Flow\nRate");
         let range = port.fields[0].range.unwrap();
         assert_eq!((range.low, range.high), (-5.25, 10.75));
-        assert_eq!(bundle.window(), (4, 4));
+        assert_eq!(bundle.cut(), Cut::Count { rows: 4, stride: 4 });
         assert_eq!(bundle.alarm_output.as_deref(), Some("alarm"));
         let names: Vec<&str> = bundle.outputs.keys().map(String::as_str).collect();
         let wanted = [

@@ -92,7 +92,8 @@ impl Stage for Filtered {
         let values = numbers(inputs, 0)?;
         let before = self.streams.get(frame.key);
         // Behind a gap it begins anew: what it remembers belongs to other readings.
-        let before = before.filter(|it| self.stride.is_none() || it.next == frame.first);
+        let before =
+            before.filter(|it| self.stride.is_none_or(|stride| it.next == frame.row(stride)));
         let mut stream = before.cloned().unwrap_or_else(|| self.begun(&values));
         let mut filtered = std::mem::take(&mut stream.kept);
         let new = values.get(filtered.len()..).unwrap_or_default();
@@ -106,7 +107,7 @@ impl Stage for Filtered {
         }
         if let Some(stride) = self.stride {
             stream.kept = filtered.get(stride * self.columns..).unwrap_or_default().to_vec();
-            stream.next = frame.first.saturating_add(stride as u64);
+            stream.next = frame.row(stride).saturating_add(stride as u64);
         }
         self.streams.insert(frame.key.to_owned(), stream);
         Ok(vec![tensor(&self.shape, Data::F32(filtered))?])

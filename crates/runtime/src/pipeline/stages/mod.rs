@@ -257,7 +257,8 @@ pub(super) mod tests {
             first: u64,
             inputs: &[Data],
         ) -> Result<Vec<Tensor>, Failure> {
-            self.run_frame(Frame { key, number: first, since: 0, first, time_unix_ns: 0 }, inputs)
+            let (number, since, is_by_time, time_unix_ns) = (first, 0, false, 0);
+            self.run_frame(Frame { key, number, since, first, is_by_time, time_unix_ns }, inputs)
         }
 
         /// As [`Bench::run`], of a frame of a succession that began with frame `since`.
@@ -268,7 +269,8 @@ pub(super) mod tests {
             inputs: &[Data],
         ) -> Result<Vec<Tensor>, Failure> {
             let number = since;
-            self.run_frame(Frame { key, number, since, first: number, time_unix_ns: 0 }, inputs)
+            let (first, is_by_time, time_unix_ns) = (number, false, 0);
+            self.run_frame(Frame { key, number, since, first, is_by_time, time_unix_ns }, inputs)
         }
 
         fn run_frame(&mut self, frame: Frame<'_>, inputs: &[Data]) -> Result<Vec<Tensor>, Failure> {
