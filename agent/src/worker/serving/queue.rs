@@ -92,6 +92,12 @@ impl Queue {
         self.waiting.is_empty()
     }
 
+    /// Whether a worker has died over one that waits.
+    pub(super) fn is_careful(&self) -> bool {
+        // Such are put back at the front.
+        self.waiting.values().any(|jobs| jobs.front().is_some_and(|job| job.deaths > 0))
+    }
+
     pub(super) fn push(&mut self, job: Job) {
         self.waiting.entry(job.kind.clone()).or_default().push_back(job);
     }

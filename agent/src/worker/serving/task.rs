@@ -134,7 +134,7 @@ impl Task {
         let (takes, silent) = match &self.worker {
             Some(worker) => {
                 let waits = !worker.is_ready || !worker.on_their_way.is_empty();
-                (worker.takes(), waits.then_some(worker.heard + patience))
+                (worker.takes(&self.queue), waits.then_some(worker.heard + patience))
             }
             None => (false, Some(self.restart_at)),
         };
@@ -212,7 +212,7 @@ impl Task {
     /// Sends what waits and is due.
     fn feed(&mut self) {
         let Some(worker) = &mut self.worker else { return };
-        while worker.takes() {
+        while worker.takes(&self.queue) {
             let Some((kind, mut jobs)) = self.queue.take(Instant::now()) else { return };
             self.batches += 1;
             let (batch, stage) = (self.batches, kind.stage);
@@ -235,7 +235,12 @@ impl Task {
 }
 
 impl Worker {
-    fn takes(&self) -> bool {
-        self.is_ready && self.on_their_way.len() < BATCHES_MAX
+    /// Whether it is to be sent more. Over what a worker died before the next one has nothing else, so that
+    /// only that is held against it.
+    fn takes(&self, queue: &Queue) -> bool {
+        let mut on_their_way = self.on_their_way.iter().flat_map(|(_, jobs)| jobs);
+        let is_careful = queue.is_careful() || on_their_way.any(|job| job.deaths > 0);
+        let batches_max = if is_careful { 1 } else { BATCHES_MAX };
+        self.is_ready && self.on_their_way.len() < batches_max
     }
 }
