@@ -6,7 +6,7 @@ use crate::worker::message::{Bundle, Checked, FromWorker, ToWorker, read, write}
 use crate::worker::serving::answering::answer;
 use lineside_bundle::Manifest;
 use lineside_runtime::{
-    FrameOutcome, LoadOptions, Models, Pipeline, PluginCache, Reading, StoreFiles,
+    FrameOutcome, LoadOptions, Models, Pipeline, PluginCache, Reading, ServingBounds, StoreFiles,
     in_engine_thread, run_checks_patiently, time,
 };
 use rustix::process::{Resource, Rlimit, Signal, nice, set_parent_process_death_signal, setrlimit};
@@ -271,7 +271,8 @@ fn models(confinement: Confinement, bundle: &Bundle, rows_max: usize) -> Result<
     }
     let (files, options) = opened(bundle)?;
     let manifest = files.manifest.clone();
-    Models::load(&manifest, Box::new(files), options.engines, rows_max).map_err(chain)
+    let bounds = ServingBounds { rows_max, memory_bytes: u64::from(bundle.memory_mib) << 20 };
+    Models::load(&manifest, Box::new(files), options.engines, bounds).map_err(chain)
 }
 
 fn timed(bundle: &Bundle, engine: &str) -> Result<FromWorker, String> {

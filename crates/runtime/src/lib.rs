@@ -39,5 +39,5 @@ pub use recording::{
     parse_time,
 };
 pub use replay::{Replay, finish};
-pub use serving::{Models, Offer, Offered, ServeError};
+pub use serving::{Models, Offer, Offered, ServeError, ServingBounds};
 pub use tensor::{BytesError, Data, ELEMENTS_MAX, Element, Port, PortError, Tensor};

@@ -3,43 +3,61 @@
 
 use crate::tensor::{Data, Element, Tensor};
 
-/// Pairs of rows that are tried.
-const PAIRS: u64 = 3;
 /// How far an answer may be from the same one by itself: engines add up in another order.
 const RELATIVE: f64 = 1e-4;
 const ABSOLUTE: f64 = 1e-5;
+/// How large the numbers of a row are, one row after the other: what saturates for small ones, or for large
+/// ones, shows what it does with others.
+const SCALES: [f64; 3] = [1.0, 4.0, 16.0];
 
-/// Whether rows of the shapes `single` (each of one row) of these elements are answered together as by
-/// themselves, seen from what `run` gives for some that are made up. Not where it gives nothing.
+/// Whether `rows` rows of the shapes `single` (each of one row) of these elements are answered together as by
+/// themselves, seen from what `run` gives for some that are made up. Not where it gives nothing, nor where
+/// the rows are all answered alike: then what one does to another would not show.
 pub(super) fn are_rows_apart(
     elements: &[Element],
     single: &[Vec<usize>],
-    mut run: impl FnMut(&[Tensor]) -> Option<Vec<Tensor>>,
+    rows: usize,
+    run: impl FnMut(&[Tensor]) -> Option<Vec<Tensor>>,
 ) -> bool {
-    let mut state = 0x9e37_79b9_7f4a_7c15;
-    let mut agrees = || {
-        let (one, other) =
-            (made_up(elements, single, &mut state)?, made_up(elements, single, &mut state)?);
-        let both: Option<Vec<Tensor>> =
-            one.iter().zip(&other).map(|(one, other)| stacked(one, other)).collect();
-        let both = run(&both?)?;
-        let alone = [run(&one)?, run(&other)?];
-        let same = both.iter().enumerate().all(|(place, both)| {
-            let halves = alone.each_ref().map(|alone| alone.get(place));
-            let [Some(one), Some(other)] = halves else { return false };
-            stacked(one, other).is_some_and(|wanted| is_close(both, &wanted))
-        });
-        Some(same)
-    };
-    (0..PAIRS).all(|_| agrees() == Some(true))
+    are_seen_apart(elements, single, rows, run) == Some(true)
 }
 
-fn stacked(one: &Tensor, other: &Tensor) -> Option<Tensor> {
-    let ([1, rest @ ..], [1, ..]) = (one.shape(), other.shape()) else { return None };
-    let shape = [&[2], rest].concat();
-    let mut data = one.data().clone();
-    (one.shape() == other.shape() && data.append(other.data())).then_some(())?;
-    Tensor::new(shape, data)
+fn are_seen_apart(
+    elements: &[Element],
+    single: &[Vec<usize>],
+    rows: usize,
+    mut run: impl FnMut(&[Tensor]) -> Option<Vec<Tensor>>,
+) -> Option<bool> {
+    let mut state = 0x9e37_79b9_7f4a_7c15;
+    let scales = SCALES.into_iter().cycle().take(rows);
+    let made_up: Option<Vec<Vec<Tensor>>> =
+        scales.map(|scale| made_up(elements, single, scale, &mut state)).collect();
+    let made_up = made_up?;
+    let joined: Option<Vec<Tensor>> =
+        (0..elements.len()).map(|place| stacked(&made_up, place)).collect();
+    let together = run(&joined?)?;
+    let alone: Option<Vec<Vec<Tensor>>> = made_up.iter().map(|row| run(row)).collect();
+    let alone = alone?;
+    for (place, together) in together.iter().enumerate() {
+        let first = alone.first()?.get(place)?;
+        let differs = |row: &Vec<Tensor>| row.get(place).is_some_and(|it| !is_close(it, first));
+        if !is_close(together, &stacked(&alone, place)?) || !alone.iter().any(differs) {
+            return Some(false);
+        }
+    }
+    Some(!together.is_empty())
+}
+
+/// The tensors at this place of every row, behind each other.
+fn stacked(rows: &[Vec<Tensor>], place: usize) -> Option<Tensor> {
+    let first = rows.first()?.get(place)?;
+    let [1, rest @ ..] = first.shape() else { return None };
+    let mut data = first.data().clone();
+    for row in rows.iter().skip(1) {
+        let next = row.get(place).filter(|next| next.shape() == first.shape())?;
+        data.append(next.data()).then_some(())?;
+    }
+    Tensor::new([&[rows.len()], rest].concat(), data)
 }
 
 fn is_close(found: &Tensor, wanted: &Tensor) -> bool {
@@ -56,25 +74,31 @@ fn is_close(found: &Tensor, wanted: &Tensor) -> bool {
     }
 }
 
-/// Numbers from -1 to 1; 0 or 1 where they are whole, since they may be places in a table.
-fn made_up(elements: &[Element], shapes: &[Vec<usize>], state: &mut u64) -> Option<Vec<Tensor>> {
+/// Numbers up to `scale` on either side of nought; 0 or 1 where they are whole, since they may be places in a
+/// table.
+fn made_up(
+    elements: &[Element],
+    shapes: &[Vec<usize>],
+    scale: f64,
+    state: &mut u64,
+) -> Option<Vec<Tensor>> {
     let made_up = |(element, shape): (&Element, &Vec<usize>)| {
         let count: usize = shape.iter().product();
         let mut data = Data::zeros(*element, count);
-        fill(&mut data, state);
+        fill(&mut data, scale, state);
         Tensor::new(shape.clone(), data)
     };
     elements.iter().zip(shapes).map(made_up).collect()
 }
 
-fn fill(data: &mut Data, state: &mut u64) {
+fn fill(data: &mut Data, scale: f64, state: &mut u64) {
     // The generator of Knuth's MMIX: the same numbers on every machine.
     let mut next = || {
         *state =
             state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (*state >> 33) as u32
     };
-    let mut real = || f64::from(next()) / f64::from(1u32 << 30) - 1.0;
+    let mut real = || (f64::from(next()) / f64::from(1u32 << 30) - 1.0) * scale;
     macro_rules! whole {
         ($values:ident) => {
             $values.iter_mut().for_each(|value| *value = (real() > 0.0).into())
@@ -96,5 +120,57 @@ fn fill(data: &mut Data, state: &mut u64) {
         Data::Bytes(values) => values.iter_mut().for_each(|it| {
             *it = if real() > 0.0 { b"a".to_vec() } else { b"b".to_vec() };
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a model of rows of two numbers is seen to answer them by themselves; it is given all numbers,
+    /// and gives one for each row.
+    fn is_apart(model: impl Fn(&[f32]) -> Vec<f32>) -> bool {
+        are_rows_apart(&[Element::F32], &[vec![1, 2]], 16, |inputs| {
+            let Data::F32(values) = inputs[0].data() else { return None };
+            let answer = model(values);
+            Some(vec![Tensor::new(vec![answer.len()], Data::F32(answer)).unwrap()])
+        })
+    }
+
+    fn sums(values: &[f32]) -> Vec<f32> {
+        values.as_chunks::<2>().0.iter().map(|[a, b]| a + b).collect()
+    }
+
+    #[test]
+    fn rows_that_know_of_each_other_are_seen_to() {
+        assert!(is_apart(sums));
+        let running = |values: &[f32]| {
+            let sum = |state: &mut f32, value: f32| {
+                *state += value;
+                Some(*state)
+            };
+            sums(values).into_iter().scan(0.0, sum).collect()
+        };
+        assert!(!is_apart(running));
+        // Only from a distance.
+        let lagging = |values: &[f32]| {
+            let sums = sums(values);
+            let before = |place: usize| place.checked_sub(5).map_or(0.0, |it| sums[it]);
+            sums.iter().enumerate().map(|(place, sum)| sum - before(place)).collect()
+        };
+        assert!(!is_apart(lagging));
+        // Only where numbers are large.
+        let scaled = |values: &[f32]| {
+            let largest = values.iter().fold(2.0f32, |largest, value| largest.max(value.abs()));
+            sums(values).iter().map(|sum| sum / largest).collect()
+        };
+        assert!(!is_apart(scaled));
+    }
+
+    #[test]
+    fn a_model_that_says_the_same_to_all_rows_shows_nothing() {
+        assert!(!is_apart(|values| vec![0.0; values.len() / 2]));
+        assert!(!is_apart(|values| vec![values[0]]));
+        assert!(!are_rows_apart(&[Element::F32], &[vec![1, 2]], 16, |_| None));
     }
 }

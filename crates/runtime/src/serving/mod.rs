@@ -7,5 +7,5 @@ mod apart;
 mod models;
 mod served;
 
-pub use models::{Models, Offer, Offered};
+pub use models::{Models, Offer, Offered, ServingBounds};
 pub use served::ServeError;

@@ -16,6 +16,29 @@ pub struct Models {
     models: BTreeMap<String, Served>,
 }
 
+/// What the models of a bundle may take.
+#[derive(Debug, Clone, Copy)]
+pub struct ServingBounds {
+    /// Rows that are run at once.
+    pub rows_max: usize,
+    /// Memory in bytes that all of them may have.
+    pub memory_bytes: u64,
+}
+
+/// Shapes for which a model is kept loaded, at most.
+const LOADED_MAX: u64 = 8;
+/// How often a loaded model has its weights, in the worst case: as they were, and as it runs them.
+const COPIES: u64 = 2;
+
+impl ServingBounds {
+    /// For how many shapes models may be kept loaded whose files have so many bytes together: in half of the
+    /// memory, since what they compute needs some as well.
+    fn loaded_max(self, weights: u64) -> usize {
+        let each = weights.saturating_mul(COPIES).max(1);
+        (self.memory_bytes / 2 / each).clamp(1, LOADED_MAX) as usize
+    }
+}
+
 /// A model as it is offered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offered {
@@ -42,7 +65,7 @@ pub struct Offer {
 
 impl Models {
     /// Loads the models of a bundle. Where sizes of inputs are free a model is loaded for single rows now,
-    /// and for others when they come. `rows_max` are the rows that are run at once.
+    /// and for others when they come.
     ///
     /// # Errors
     /// [`LoadError::File`], [`LoadError::Model`].
@@ -50,9 +73,16 @@ impl Models {
         manifest: &Manifest,
         files: Box<dyn Files + Send>,
         engines: Engines,
-        rows_max: usize,
+        bounds: ServingBounds,
     ) -> Result<Models, LoadError> {
         let mut models = BTreeMap::new();
+        let is_model = |file: &str| {
+            let mut stages = manifest.bundle.stages.values();
+            stages.any(|stage| matches!(stage, Stage::Model { file: own, .. } if own == file))
+        };
+        let weights = manifest.files.iter().filter(|(file, _)| is_model(file));
+        let weights: u64 = weights.map(|(_, known)| known.size).sum();
+        let means = (bounds.rows_max, bounds.loaded_max(weights));
         for (name, stage) in &manifest.bundle.stages {
             let Stage::Model { file, engine, .. } = stage else { continue };
             let bytes = files
@@ -63,7 +93,7 @@ impl Models {
             let onnx = OnnxModel::read(&bytes).map_err(failed)?;
             let loaders = engines.of(name, engine.as_deref()).map_err(failed)?;
             let described = (name.as_str(), file.as_str(), engine.as_deref());
-            let served = Served::load(described, &onnx, &loaders, rows_max).map_err(failed)?;
+            let served = Served::load(described, &onnx, &loaders, means).map_err(failed)?;
             models.insert(name.clone(), served);
         }
         Ok(Models { files, engines, models })
@@ -125,7 +155,8 @@ mod tests {
         let files = BTreeMap::from([("m.onnx".to_owned(), onnx.clone())]);
         let built = build(bundle.unwrap(), files).unwrap();
         let files = Box::new(One(onnx));
-        Models::load(&built.manifest, files, Engines::default(), 16).unwrap()
+        let bounds = ServingBounds { rows_max: 16, memory_bytes: 64 << 20 };
+        Models::load(&built.manifest, files, Engines::default(), bounds).unwrap()
     }
 
     fn rows(values: &[f32]) -> Vec<Tensor> {
@@ -194,6 +225,16 @@ mod tests {
         assert_eq!(answers, [Ok(vec![1.0]), Ok(vec![0.0])]);
         let wrong = models.run("judge", &[rows(&[1.0, 2.0])]);
         assert!(matches!(wrong[..], [Err(ServeError::Input(_))]), "{wrong:?}");
+    }
+
+    #[test]
+    fn models_are_kept_loaded_for_as_many_shapes_as_there_is_memory_for() {
+        let bounds =
+            |memory_mib: u64| ServingBounds { rows_max: 16, memory_bytes: memory_mib << 20 };
+        assert_eq!(bounds(256).loaded_max(1 << 20), 8);
+        assert_eq!(bounds(256).loaded_max(25 << 20), 2);
+        assert_eq!(bounds(256).loaded_max(250 << 20), 1);
+        assert_eq!(bounds(256).loaded_max(0), 8);
     }
 
     #[test]

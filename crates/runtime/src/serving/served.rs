@@ -8,10 +8,10 @@ use crate::tensor::{Data, Tensor};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Shapes for which a model is kept loaded.
-const LOADED_MAX: usize = 8;
 /// Shapes of which it is remembered whether rows stand by themselves.
 const TRIED_MAX: usize = 64;
+/// Rows that are made up to try that out.
+const TRIED_ROWS_MAX: usize = 16;
 /// Rows that are run at once: a batch is run in pieces of these sizes, so that a model is loaded for few.
 const STEPS: [usize; 4] = [64, 16, 4, 1];
 
@@ -44,6 +44,8 @@ pub(super) struct Served {
     engine: Option<String>,
     offered: Offered,
     rows_max: usize,
+    /// Shapes for which it is kept loaded.
+    loaded_max: usize,
     /// By the shapes of the inputs, that which was used last at the end.
     loaded: Vec<(Shapes, Box<dyn Engine>)>,
     /// Whether each row is answered as by itself, by the shapes of single rows.
@@ -69,7 +71,7 @@ impl Served {
         (stage, file, engine): (&str, &str, Option<&str>),
         onnx: &OnnxModel<'_>,
         loaders: &[&dyn Loader],
-        rows_max: usize,
+        (rows_max, loaded_max): (usize, usize),
     ) -> Result<Served, EngineError> {
         let facts = onnx.facts();
         let ports = onnx.settle(&BTreeMap::new())?;
@@ -110,6 +112,7 @@ impl Served {
             engine: engine.map(str::to_owned),
             offered: Offered { stage: stage.to_owned(), inputs, outputs, has_rows },
             rows_max,
+            loaded_max,
             loaded: loaded.map(|loaded| (shapes, loaded)).into_iter().collect(),
             are_apart: BTreeMap::new(),
         })
@@ -231,9 +234,14 @@ impl Served {
             .iter()
             .filter_map(|input| crate::tensor::Element::from_oip(&input.datatype))
             .collect();
+        // What is loaded for it is used again. Single rows show nothing, and none are run together.
+        let fits = |step: &usize| *step <= self.rows_max.min(TRIED_ROWS_MAX);
+        let rows = STEPS.into_iter().find(fits).unwrap_or(1);
+        // Where it would have to be loaded again and again, that takes longer than it saves.
+        let is_tried = rows > 1 && self.loaded_max >= STEPS.len();
         let run =
             |inputs: &[Tensor]| self.run_whole(&inputs.iter().collect::<Vec<_>>(), means).ok();
-        let are_apart = apart::are_rows_apart(&elements, single, run);
+        let are_apart = is_tried && apart::are_rows_apart(&elements, single, rows, run);
         if self.are_apart.len() >= TRIED_MAX {
             self.are_apart.clear();
         }
@@ -250,10 +258,9 @@ impl Served {
                 self.loaded.push(used);
             }
             None => {
-                if self.loaded.len() >= LOADED_MAX {
-                    // First, so that there is never one more.
-                    drop(self.loaded.remove(0));
-                }
+                // First, so that there is never one more.
+                let surplus = (self.loaded.len() + 1).saturating_sub(self.loaded_max);
+                self.loaded.drain(..surplus);
                 let loaded = self.load_for(&shapes, means)?;
                 self.loaded.push((shapes, loaded));
             }
