@@ -121,6 +121,7 @@ fn what_is_too_much_is_refused_and_what_is_too_late_is_told_so() {
         let url = format!("{}/v2/models/echo.i8/infer", served.url);
         let (status, answer) = read(agent().post(url).send_json(i8).unwrap());
         assert_eq!(status, 503, "{answer}");
+        assert!(answer["error"].as_str().unwrap().contains("not answered in time"), "{answer}");
         let (status, answer) = waiting.join().unwrap();
         assert_eq!((status, &answer["id"]), (200, &json!("w")), "{answer}");
     });
@@ -171,6 +172,7 @@ fn what_is_no_request_is_refused_with_the_right_status() {
         (infer, &[("inference-header-content-length", "9")], b"{}", 400),
         (infer, &[("inference-header-content-length", "x")], b"{}", 400),
         (infer, &[("origin", "http://page.example")], b"{}", 403),
+        (infer, &[("host", "page.example:8000")], b"{}", 403),
         ("/v2/models/echo.f32/versions/7/infer", &[], b"{}", 404),
         ("/v2/models/echo.none/infer", &[], b"{}", 404),
         ("/v2/models/none.f32/infer", &[], b"{}", 404),
@@ -288,4 +290,15 @@ fn what_there_is_is_told_to_whoever_asks() {
     let (_, text) = served.get("/metrics");
     let line = "lineside_api_requests_total{model=\"echo.f32\",code=\"200\"} 1\n";
     assert!(text.as_str().is_some_and(|text| text.contains(line)), "{text}");
+}
+
+#[test]
+fn names_that_somebody_makes_up_are_not_kept() {
+    let served = Served::vacant("", &[]);
+    let (status, answer) = served.infer("echo.made-up", &[[0.0; 3]], json!({}));
+    assert_eq!(status, 503, "{answer}");
+    let (_, text) = served.get("/metrics");
+    let text = text.as_str().unwrap();
+    assert!(text.contains("lineside_api_requests_total{model=\"\",code=\"503\"} 1"), "{text}");
+    assert!(!text.contains("made-up"), "{text}");
 }

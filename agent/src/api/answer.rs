@@ -1,12 +1,15 @@
 //! `Request -> Response`: what there is, where, and what is said of what there is not.
 
 use super::packed::Coding;
+use super::room::Taken;
 use super::{Api, Missing, model, openapi};
+use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
-    ACCEPT_ENCODING, ALLOW, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, ORIGIN,
-    RETRY_AFTER, WWW_AUTHENTICATE,
+    ACCEPT_ENCODING, ALLOW, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderValue,
+    ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE,
 };
+use hyper::http::uri::Authority;
 use hyper::{Method, Request, Response, StatusCode};
 use lineside_oip::{
     BINARY_EXTENSION, Datatype, Failure, Live, ModelMetadata, Ready, ServerMetadata, TensorMetadata,
@@ -15,6 +18,8 @@ use lineside_runtime::Offer;
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::Arc;
 
 /// What the server calls itself.
 pub(super) const SERVER_NAME: &str = "lineside-agent";
@@ -79,8 +84,12 @@ impl Api {
         let accepted = request.headers().get(ACCEPT_ENCODING);
         let accepted = accepted.and_then(|field| Coding::accepted(field.to_str().ok()?));
         let answer = self.admitted(request).await.unwrap_or_else(Refusal::response);
-        match accepted {
+        let mut answer = match accepted {
             Some(coding) => packed(answer, coding).await,
+            None => answer,
+        };
+        match answer.extensions_mut().remove() {
+            Some(taken) => held(answer, taken).await,
             None => answer,
         }
     }
@@ -103,8 +112,16 @@ impl Api {
             return Err(Refusal::of(401, reason));
         }
         // Where nobody has to show anything, a page in a browser of this machine could ask as well.
-        if !self.access.asks() && request.headers().contains_key(ORIGIN) {
-            return Err(Refusal::of(403, "web pages may not ask; see api.token_file"));
+        if !self.access.asks() {
+            if request.headers().contains_key(ORIGIN) {
+                return Err(Refusal::of(403, "web pages may not ask; see api.token_file"));
+            }
+            // Its name may lead here, and then it needs no origin to read.
+            if self.access.tls.is_none() && !is_own_name(&request) {
+                let reason = "ask by an address or as localhost, other names may be a web page's; or see \
+                              api.token_file";
+                return Err(Refusal::of(403, reason));
+            }
         }
         match segments[..] {
             ["v2"] => reading(&request, || Ok(json(200, &server()))),
@@ -208,6 +225,22 @@ pub(super) fn metadata(offer: &Offer) -> Option<TensorMetadata> {
     })
 }
 
+/// Whether whom a request is meant for cannot be a name that somebody else has given this machine: it is an
+/// address, `localhost`, or nothing.
+fn is_own_name<B>(request: &Request<B>) -> bool {
+    let said = request.headers().get_all(HOST).iter().map(|field| field.to_str().ok());
+    let host = |said: Option<&str>| said.and_then(|it| it.parse::<Authority>().ok());
+    let hosts = said.map(host).chain(request.uri().authority().cloned().map(Some));
+    hosts.into_iter().all(|authority| {
+        authority.is_some_and(|authority| {
+            let host = authority.host();
+            let address = host.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
+            let is_address = address.unwrap_or(host).parse::<IpAddr>().is_ok();
+            is_address || host.eq_ignore_ascii_case("localhost")
+        })
+    })
+}
+
 fn reading(request: &Request<Incoming>, answer: impl FnOnce() -> Answer) -> Answer {
     match *request.method() {
         Method::GET | Method::HEAD => answer(),
@@ -248,8 +281,6 @@ pub(super) fn typed(status: u16, kind: &'static str, body: Bytes) -> Response<Wh
 
 /// The same, packed if it is large enough.
 async fn packed(response: Response<Whole>, coding: Coding) -> Response<Whole> {
-    use http_body_util::BodyExt;
-
     let (mut head, body) = response.into_parts();
     let Ok(body) = body.collect().await;
     let body = body.to_bytes();
@@ -265,4 +296,48 @@ async fn packed(response: Response<Whole>, coding: Coding) -> Response<Whole> {
         Err(_) => body,
     };
     Response::from_parts(head, Whole::new(bytes))
+}
+
+/// A body that takes room until it has been sent.
+struct Held {
+    bytes: Bytes,
+    _taken: Arc<Taken>,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// The same, which takes room until it has been sent.
+async fn held(response: Response<Whole>, taken: Arc<Taken>) -> Response<Whole> {
+    let (head, body) = response.into_parts();
+    let Ok(body) = body.collect().await;
+    let bytes = Bytes::from_owner(Held { bytes: body.to_bytes(), _taken: taken });
+    Response::from_parts(head, Whole::new(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_leads_here_is_not_taken_for_this_machine() {
+        let is_own = |host: &str| {
+            let request = Request::builder().uri("/v2").header(HOST, host);
+            is_own_name(&request.body(()).unwrap())
+        };
+        for own in ["127.0.0.1:8000", "127.0.0.1", "[::1]:8000", "localhost:8000", "LocalHost"] {
+            assert!(is_own(own), "{own}");
+        }
+        for other in ["page.example:8000", "localhost.page.example", "127.0.0.1.nip.io", "[x]", ""]
+        {
+            assert!(!is_own(other), "{other}");
+        }
+        // Before HTTP/1.1 nobody said it, but a browser does.
+        assert!(is_own_name(&Request::builder().uri("/v2").body(()).unwrap()));
+        let absolute = Request::builder().uri("http://page.example/v2").header(HOST, "localhost");
+        assert!(!is_own_name(&absolute.body(()).unwrap()));
+    }
 }

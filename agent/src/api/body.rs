@@ -16,10 +16,10 @@ const ARRIVAL_MAX: Duration = Duration::from_secs(30);
 /// Bytes from which on work is told to the runtime, so that it gives others another thread.
 const HEAVY_BYTES: usize = 64 << 10;
 
-/// A body. Its room is free when it is dropped.
+/// A body, with the room that it takes.
 pub(super) struct Body {
     pub(super) bytes: Vec<u8>,
-    _taken: Taken,
+    pub(super) taken: Taken,
 }
 
 impl Api {
@@ -35,7 +35,7 @@ impl Api {
         let arrived = timeout(ARRIVAL_MAX, arrived(body, bytes_max, &mut taken)).await;
         let arrived = arrived.map_err(|_| Refusal::of(408, "the body did not arrive in time"))?;
         let packed = arrived?;
-        let Some(coding) = coding else { return Ok(Body { bytes: packed, _taken: taken }) };
+        let Some(coding) = coding else { return Ok(Body { bytes: packed, taken }) };
         let mut unpacked = self.room.begin();
         let (mut left, mut is_beyond) = (bytes_max, false);
         let grow = |bytes| match left.checked_sub(bytes) {
@@ -50,7 +50,7 @@ impl Api {
         };
         let bytes = heavily(packed.len(), || coding.unpack(&packed, grow));
         match bytes {
-            Ok(bytes) => Ok(Body { bytes, _taken: unpacked }),
+            Ok(bytes) => Ok(Body { bytes, taken: unpacked }),
             Err(Unpacked::TooLarge) if is_beyond => Err(too_large(bytes_max)),
             Err(Unpacked::TooLarge) => Err(no_room()),
             Err(Unpacked::Broken(why)) => {
@@ -98,7 +98,7 @@ fn too_large(bytes_max: usize) -> Refusal {
     Refusal::of(413, format!("the body has more than {bytes_max} bytes"))
 }
 
-fn no_room() -> Refusal {
+pub(super) fn no_room() -> Refusal {
     Refusal::of(429, "others bring as much as can be held already: ask again later").again_after(1)
 }
 

@@ -1,7 +1,7 @@
 //! `POST /v2/models/{model}/infer`.
 
 use super::answer::{Refusal, Whole, metadata, typed};
-use super::body::heavily;
+use super::body::{heavily, no_room};
 use super::{Api, model};
 use crate::worker::serving::{AskError, ServedModel};
 use hyper::body::Incoming;
@@ -12,6 +12,7 @@ use lineside_oip::{
     ResponseError, Tensor,
 };
 use lineside_runtime::{Element, ServeError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -30,8 +31,8 @@ impl Api {
         let answer = self.inferred(name, version, request).await;
         let status =
             answer.as_ref().map_or_else(|refusal| refusal.status, |it| it.status().as_u16());
-        // A name that nobody knows is no model, and whoever makes some up makes no rows here.
-        let known = if status == 404 { "" } else { name };
+        // A name of nothing that is served may be made up, and whoever makes some up makes no rows here.
+        let known = if self.served(name).is_ok() { name } else { "" };
         self.metrics.answered(known, status, began.elapsed());
         answer
     }
@@ -47,11 +48,12 @@ impl Api {
         let model = model(&serving, &stage).ok_or_else(|| Refusal::of(404, "it is gone"))?;
         let (head, body) = request.into_parts();
         let header_length = header_length(&head.headers)?;
-        let body = self.body(&head.headers, body).await?;
-        let wanted = heavily(body.bytes.len(), || {
-            let request = InferRequest::read(&body.bytes, header_length).map_err(malformed)?;
+        let super::body::Body { bytes, mut taken } = self.body(&head.headers, body).await?;
+        let wanted = heavily(bytes.len(), || {
+            let request = InferRequest::read(&bytes, header_length).map_err(malformed)?;
             Wanted::of(request, model)
         })?;
+        drop(bytes);
         let patience = wanted.timeout.unwrap_or(Duration::MAX).min(self.config.deadline);
         let answer = serving.ask(&stage, wanted.tensors, arrived + patience).await;
         let answer = answer.map_err(refused)?;
@@ -68,10 +70,17 @@ impl Api {
         let response = InferResponse { model_name: name, model_version: &version, id, outputs };
         let size = response.outputs.iter().map(|(tensor, _)| tensor.bytes().len()).sum();
         let written = heavily(size, || response.write());
-        written.map(whole).map_err(|error| match error {
+        let body = written.map_err(|error| match error {
             ResponseError::Json { .. } => Refusal::of(400, error.to_string()),
             ResponseError::Write(_) => Refusal::of(500, error.to_string()),
-        })
+        })?;
+        // Until it has been taken, which its reader may put off.
+        if !taken.become_answer(body.bytes.len()) {
+            return Err(no_room());
+        }
+        let mut response = whole(body);
+        response.extensions_mut().insert(Arc::new(taken));
+        Ok(response)
     }
 }
 

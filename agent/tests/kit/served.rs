@@ -106,6 +106,13 @@ impl Served {
 
     /// The same with files beside the settings.
     pub fn start_with(lines: &str, files: &[(&str, &[u8])]) -> Served {
+        let mut served = Served::vacant(lines, files);
+        served.install("1");
+        served
+    }
+
+    /// The same without any release.
+    pub fn vacant(lines: &str, files: &[(&str, &[u8])]) -> Served {
         let vendor = Vendor::new();
         let device = Device::new(&vendor, 60_000);
         let path = device.folder.path().join("agent.toml");
@@ -118,7 +125,6 @@ impl Served {
         let mut served = Served { device, vendor, url: String::new(), installed: 0 };
         served.device.start();
         served.url = served.address();
-        served.install("1");
         served
     }
 

@@ -81,9 +81,10 @@ impl ServedModel {
         self.rows_max - self.room.available_permits().min(self.rows_max)
     }
 
-    /// How many rows a request has: one, where the model does not take rows.
+    /// How many rows a request has, those of the input with the most; one, where the model does not take
+    /// rows.
     fn rows(&self, tensors: &[Tensor]) -> usize {
-        let rows = tensors.first().and_then(|tensor| tensor.shape().first()).copied();
+        let rows = tensors.iter().filter_map(|tensor| tensor.shape().first().copied()).max();
         rows.filter(|_| self.offered.has_rows).unwrap_or(1).max(1)
     }
 }
@@ -113,7 +114,10 @@ impl Serving {
         let job = Job::new(stage, tensors, (rows, joins), (Instant::now(), deadline), reply, room);
         self.jobs.send(job).map_err(|_| AskError::Gone)?;
         match tokio::time::timeout_at(deadline, replied).await {
-            Ok(answer) => answer.unwrap_or(Err(AskError::Gone)),
+            Ok(Ok(answer)) => answer,
+            // Whoever runs it has seen first that it is late.
+            Ok(Err(_)) if Instant::now() >= deadline => Err(AskError::Late),
+            Ok(Err(_)) => Err(AskError::Gone),
             Err(_) => Err(AskError::Late),
         }
     }
