@@ -3,8 +3,8 @@
 use super::cutter::{Cutter, Ended, Framed};
 use super::frame::{Fault, FrameError, FrameOutcome, Part, Reading, Unused, Value};
 use super::model::{Model, Seen};
+use super::plugin::Plugin;
 use super::stages::Stage;
-use crate::plugin::{CompiledPlugin, Instance, PluginError, SandboxLimits};
 use crate::recording::KEYS_MAX;
 use crate::tensor::{Data, Port, Tensor};
 use lineside_bundle::{BundleFile, TensorRef};
@@ -60,24 +60,6 @@ pub(super) enum Work {
         stage: Box<dyn Stage>,
         has_state: bool,
     },
-}
-
-/// A plugin and its instances: one a stream, because they carry that stream's state.
-pub(super) struct Plugin {
-    compiled: CompiledPlugin,
-    settings: Vec<(String, String)>,
-    limits: SandboxLimits,
-    instances: BTreeMap<String, Instance>,
-}
-
-impl Work {
-    pub(super) fn plugin(
-        compiled: CompiledPlugin,
-        settings: Vec<(String, String)>,
-        limits: SandboxLimits,
-    ) -> Work {
-        Work::Plugin(Box::new(Plugin { compiled, settings, limits, instances: BTreeMap::new() }))
-    }
 }
 
 /// The tensors of one part of a frame, by who made them. Parts share what came before them.
@@ -323,7 +305,7 @@ impl Pipeline {
 /// Why a stage gave nothing: the kind, and the words for it.
 pub(super) type Failure = (Fault, String);
 
-fn overdue(frame_max: Duration) -> Failure {
+pub(super) fn overdue(frame_max: Duration) -> Failure {
     let problem = format!("the frame took longer than {} ms", frame_max.as_millis());
     (Fault::FrameTime, problem)
 }
@@ -390,59 +372,4 @@ impl Work {
             }
         }
     }
-}
-
-impl Plugin {
-    fn process(
-        &mut self,
-        frame: &Frame<'_>,
-        inputs: &[&Tensor],
-        left: Duration,
-        restarts: &mut u64,
-    ) -> Result<Vec<Vec<Tensor>>, Failure> {
-        let mut instance = match self.instances.remove(frame.key) {
-            Some(instance) => instance,
-            None => self
-                .compiled
-                .start(&self.settings, self.limits)
-                .map_err(|error| (Fault::PluginStart, error.to_string()))?,
-        };
-        let answer =
-            instance.process((frame.number, frame.first, frame.time_unix_ns), inputs, left);
-        match &answer {
-            Ok(_) | Err(PluginError::Refused(_)) => {
-                self.instances.insert(frame.key.to_owned(), instance);
-            }
-            // Its memory can no longer be relied on: the next frame gets a fresh instance.
-            Err(_) => *restarts += 1,
-        }
-        answer.map_err(|error| match error {
-            // It had what was left of the frame's time, which may have been next to nothing.
-            PluginError::Time(_) => (Fault::PluginTime, overdue(self.limits.call).1),
-            error => failure(error),
-        })
-    }
-
-    fn finish(
-        &mut self,
-        frame: &Frame<'_>,
-        restarts: &mut u64,
-    ) -> Result<Vec<Vec<Tensor>>, Failure> {
-        let Some(mut instance) = self.instances.remove(frame.key) else { return Ok(vec![]) };
-        let answer = instance.finish();
-        if !matches!(&answer, Ok(_) | Err(PluginError::Refused(_))) {
-            *restarts += 1;
-        }
-        answer.map_err(failure)
-    }
-}
-
-fn failure(error: PluginError) -> Failure {
-    let fault = match &error {
-        PluginError::Refused(_) => Fault::PluginRefused,
-        PluginError::Trap(_) => Fault::PluginTrap,
-        PluginError::Time(_) => Fault::PluginTime,
-        PluginError::Answer(_) => Fault::PluginAnswer,
-    };
-    (fault, error.to_string())
 }

@@ -4,6 +4,7 @@ use super::flow::Flow;
 use super::graph::{Pipeline, Step, Tensors, Work};
 use super::made::{Made, window};
 use super::model::Model;
+use super::plugin::Plugin;
 use super::stages;
 use crate::engine::{EngineError, Engines, ModelFacts, OnnxModel};
 use crate::files::{Files, FilesError};
@@ -159,7 +160,11 @@ impl Pipeline {
                     })?;
                     let sources = made.connect(stage, instance.inputs()).map_err(fit)?;
                     let outputs = instance.outputs().iter().cloned().map(Flow::of).collect();
-                    (Work::plugin(plugin, settings, limits), sources, outputs)
+                    (
+                        Work::Plugin(Box::new(Plugin::new(plugin, settings, limits))),
+                        sources,
+                        outputs,
+                    )
                 }
                 Stage::Constant(described) => {
                     let (flow, tensor) = stages::constant(described).map_err(fit)?;

@@ -10,6 +10,7 @@ mod lane;
 mod load;
 mod made;
 mod model;
+mod plugin;
 mod stages;
 mod window;
 
