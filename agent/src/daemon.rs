@@ -123,6 +123,7 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
         engine: None,
         choices: EngineChoices::open(journal.clone())?,
         library: library.clone(),
+        plugin_traps: Default::default(),
     };
     let boot = journal.next_boot(now_unix_ms(), draw())?;
     if let Err(error) = journal.write_boot(boot) {

@@ -60,6 +60,9 @@ pub struct SlotReport {
     pub held: Vec<String>,
     /// Whether a worker is ready to answer.
     pub answering: bool,
+    /// Which plugin of the active release broke too often and is not run any more; nothing if each is run.
+    #[serde(default)]
+    pub quarantined: Option<String>,
     /// Readings accepted that no frame has accounted for yet.
     pub owed: u64,
     /// What it has counted since it exists.
@@ -84,6 +87,7 @@ impl SlotReport {
             source,
             held,
             answering: view.answering,
+            quarantined: view.quarantined,
             owed: view.owed,
             counts: view.counts,
         }
@@ -200,6 +204,9 @@ impl fmt::Display for DeviceStatus {
             writeln!(f, "    previous {previous}, candidate {candidate}, {}", slot.phase)?;
             if !slot.note.is_empty() {
                 writeln!(f, "    {}", slot.note)?;
+            }
+            if let Some(reason) = &slot.quarantined {
+                writeln!(f, "    quarantined: {reason}")?;
             }
             for reason in &slot.held {
                 writeln!(f, "    no update takes the route now: {reason}")?;

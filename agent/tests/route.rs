@@ -668,6 +668,8 @@ fn outcome(key: &str, frame: u64, first: u64, last: u64) -> FrameOutcome {
         unused: Unused::default(),
         time_unix_ns: 0,
         result: Ok(vec![]),
+        instead: None,
+        said: Default::default(),
         elapsed: std::time::Duration::ZERO,
     }
 }
@@ -739,6 +741,8 @@ fn streams_of_a_slot_that_was_forgotten_begin_where_no_number_was_given_and_lose
         time_unix_ns: 0,
         elapsed: Duration::ZERO,
         result: Ok(vec![]),
+        instead: None,
+        said: Default::default(),
     };
     let settled = route.settle(&feed, outcome).unwrap();
     let spans: Vec<_> = settled.iter().map(|it| (it.first, it.last, it.result.is_ok())).collect();

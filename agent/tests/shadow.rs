@@ -227,6 +227,8 @@ async fn a_shadow_that_floods_or_says_what_it_was_not_asked_is_ended_and_counts_
             unused: Default::default(),
             time_unix_ns: 0,
             result: Ok(vec![Part { outputs: BTreeMap::new(), alarm: Some(true) }]),
+            instead: None,
+            said: Default::default(),
             elapsed: Duration::ZERO,
         })
     };
@@ -428,6 +430,7 @@ fn a_worker_beside_the_route_gives_way_to_others_until_it_has_the_route() {
         engine: None,
         choices: Default::default(),
         library: Default::default(),
+        plugin_traps: Default::default(),
     };
     let mut hears = ours.try_clone().unwrap();
     let mut say = |message: ToWorker| write(&mut ours, &message).unwrap();

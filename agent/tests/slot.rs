@@ -110,7 +110,9 @@ async fn a_reading_that_kills_workers_costs_one_frame_and_the_rest_is_answered()
 async fn died(events: &mut mpsc::Receiver<SlotEvent>) -> (String, String) {
     match events.recv().await.unwrap() {
         SlotEvent::WorkerFailed { release, reason } => (release.to_string(), reason),
-        killed @ SlotEvent::WorkerKilled { .. } => panic!("{killed:?}"),
+        other @ (SlotEvent::WorkerKilled { .. } | SlotEvent::Quarantined { .. }) => {
+            panic!("{other:?}")
+        }
     }
 }
 

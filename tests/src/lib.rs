@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod child;
+pub mod evil;
 pub mod examples;
 pub mod fleet;
 pub mod line;

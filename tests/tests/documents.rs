@@ -9,7 +9,7 @@ use lineside_bundle::stages::{
     Resize, Scale, Select, Softmax, Spectrum, Taper, Threshold, TopK, Transpose, Unknown, Window,
 };
 use lineside_bundle::{
-    BundleFile, Check, Field, Join, Limits, Output, Port, Requires, Stage, Tolerance,
+    BundleFile, Check, Field, Join, Limits, OnTrap, Output, Port, Requires, Stage, Tolerance,
 };
 use lineside_rules::{
     CaptureLimits, EVERY_OUTPUT, ShadowLimits, SitePolicy, SlotPolicy, TrialLimits,
@@ -41,6 +41,7 @@ fn check_trial(trial: TrialLimits) {
         judge_after,
         error_share_max,
         trap_share_max,
+        traps_max,
         latency_p95_ms_max,
         latency_ratio_max,
         rate_ratio,
@@ -52,6 +53,7 @@ fn check_trial(trial: TrialLimits) {
         crashes_max,
     } = trial;
     assert_eq!(trap_share_max, Some(TrialLimits::default().trap_share_max()));
+    assert_eq!(traps_max, Some(TrialLimits::default().traps_max()));
     assert!(latency_ratio_max.is_some() && rate_ratio.is_some() && alarm_difference_max.is_some());
     assert!(distribution_max.of("any").is_some());
     assert!(frames.is_some() && judge_after.is_some());
@@ -262,8 +264,9 @@ fn the_reference_of_a_bundle_has_every_key_and_says_the_defaults() {
                 );
                 seen.insert("model")
             }
-            Stage::Plugin { plugin: _, inputs: _, units, config } => {
+            Stage::Plugin { plugin: _, inputs: _, units, config, on_trap, fail_safe } => {
                 assert!(!units.is_empty() && !config.is_empty());
+                assert!(on_trap == OnTrap::FailSafe && !fail_safe.is_empty());
                 seen.insert("plugin")
             }
             built_in => seen.insert(check_built_in(built_in)),

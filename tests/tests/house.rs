@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 /// Each member of the workspace: its folder, its name, and what it and its tests use of the others.
-const WALLS: [(&str, &str, &[&str], &[&str]); 20] = [
+const WALLS: [(&str, &str, &[&str], &[&str]); 21] = [
     (
         "agent",
         "lineside-agent",
@@ -64,6 +64,7 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 20] = [
         &["lineside-bundle", "lineside-rules", "lineside-runtime", "lineside-trust"],
         &[],
     ),
+    ("tests/bits-plugin", "bits-plugin", &["lineside-plugin"], &[]),
     ("tests/evil-plugin", "evil-plugin", &["lineside-plugin"], &[]),
     (
         "tests/hostile",

@@ -125,7 +125,7 @@ fn what_a_plugin_does_that_means_harm_is_told_by_line_and_goes_no_further() {
     let cases = [
         ("trap", "line 3: the plugin trapped"),
         ("loop", "line 3: the plugin took longer than 300 ms"),
-        ("hoard", "line 3: the plugin trapped"),
+        ("hoard", "line 3: the plugin wanted more than the 4096 KiB of memory"),
         ("nan", "line 3: the plugin's answer cannot be used: y is not finite"),
     ];
     for (deed, words) in cases {
@@ -164,7 +164,7 @@ fn what_a_plugin_does_that_means_harm_is_told_by_line_and_goes_no_further() {
     assert!(said.contains("it failed while being configured: the plugin took longer"), "{said}");
     let hoard = ["plugin", "check", "evil.wasm", "--set", "deed=configure-hoard"];
     let said = refused(&folder, &[&hoard[..], &["--memory-mib", "8"]].concat());
-    assert!(said.contains("it failed while being configured: the plugin trapped"), "{said}");
+    assert!(said.contains("it failed while being configured: the plugin wanted more"), "{said}");
 }
 
 #[test]

@@ -9,9 +9,9 @@ use lineside_bundle::{BuiltBundle, Tolerance, archive};
 use lineside_runtime::{
     ExpectedFinding, LoadOptions, MemoryFiles, Part, Pipeline, Recording, Sequencer, Value,
 };
-use lineside_tests::{complaint, examples, program, root};
+use lineside_tests::{complaint, examples, lineside, program, root};
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,9 @@ use std::process::{Command, Output};
 /// How far an answer may be off by the demo data's own README: scores and probabilities, and kilowatts.
 const NUMBERS: Tolerance = Tolerance { absolute: 1e-4, relative: 1e-4 };
 const KILOWATTS: Tolerance = Tolerance { absolute: 1e-2, relative: 0.0 };
+
+/// Readings of the plugin that computes what processors disagree about.
+const ROWS: i32 = 640;
 
 fn replayer() -> Command {
     let words = std::env::var("LINESIDE_REPLAYER").unwrap_or_default();
@@ -186,6 +189,60 @@ fn checks_are_replayed_and_a_replay_that_compares_nothing_fails() {
     let said = complaint(&replayer().arg(&file).output().unwrap());
     assert!(said.ends_with("nothing was compared"), "{said}");
     assert_eq!(replayer().output().unwrap().status.code(), Some(2));
+}
+
+/// A bundle around the plugin that computes what processors disagree about, with the answers of this one.
+fn bits(folder: &Path) -> PathBuf {
+    let wasm = folder.join("bits.wasm");
+    let source = root().join("tests/bits-plugin");
+    let said =
+        lineside(&["plugin", "build", source.to_str().unwrap(), "-o", wasm.to_str().unwrap()]);
+    assert!(said.status.success(), "{}", complaint(&said));
+    // Of every size that a number may have, subnormal ones among them.
+    let number = |at: i32| {
+        let mantissa = 1.0 + f64::from(at * 7919 % 1000) / 1000.0;
+        (mantissa * 2f64.powi(at * 37 % 260 - 140)) as f32 * if at % 3 == 0 { -1.0 } else { 1.0 }
+    };
+    let rows: String = (0..ROWS).map(|at| format!("{:e}\n", number(at))).collect();
+    std::fs::write(folder.join("values.csv"), format!("x\n{rows}")).unwrap();
+    let outputs = ["nan", "nans", "functions", "vectors"];
+    let outputs: String = outputs.iter().map(|it| format!("{it}.from = 'bits.{it}'\n")).collect();
+    let description = format!(
+        "format = 1\nname = 'bits'\nversion = '1'\n\
+         inputs.row = {{ rate_hz = 1.0, fields = [{{ name = 'x' }}] }}\n\
+         stages.window = {{ kind = 'window', input = 'row', rows = 16, stride = 16 }}\n\
+         limits = {{ frame_ms = 30000 }}\n\
+         [stages.bits]\nkind = 'plugin'\nplugin = 'bits.wasm'\ninputs.x = 'window'\n\
+         [outputs]\n{outputs}\
+         [[checks]]\nname = 'values'\ninput = 'values.csv'\nexpected = 'values.jsonl'\n"
+    );
+    std::fs::write(folder.join("bundle.toml"), description).unwrap();
+    let file = folder.join("bits.lsb");
+    let (from, to) = (folder.to_str().unwrap(), file.to_str().unwrap());
+    let said = lineside(&["bundle", "build", from, "--output", to, "--record-checks"]);
+    assert!(said.status.success(), "{}", complaint(&said));
+    file
+}
+
+#[test]
+fn every_bit_that_a_plugin_computes_is_the_same_on_every_processor() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bits(folder.path());
+    let frames = ROWS as usize / 16;
+    assert_right(&replayer().arg(&bundle).output().unwrap(), frames);
+    assert_right(&replayer().arg("--interpret").arg(&bundle).output().unwrap(), frames);
+
+    let recording = folder.path().join("values.csv");
+    let found = predict(&read(&bundle), &recording, &LoadOptions::default());
+    let of = |name: &str| {
+        let values = found.iter().map(|(.., part)| part.outputs[name].as_f64() as u32);
+        values.collect::<BTreeSet<u32>>()
+    };
+    // What the standard of WebAssembly calls canonical; x86 makes a negative one.
+    assert_eq!(of("nan"), BTreeSet::from([0x7fc0_0000]));
+    for name in ["nans", "functions", "vectors"] {
+        assert_eq!(of(name).len(), frames, "{name} is about the values");
+    }
 }
 
 #[test]

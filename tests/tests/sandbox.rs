@@ -6,22 +6,7 @@ use lineside_bundle::{BuiltBundle, Digest};
 use lineside_runtime::{
     FrameOutcome, LoadError, LoadOptions, MemoryFiles, Pipeline, PluginCache, Reading,
 };
-use lineside_tests::{build, complaint, lineside, root};
-use std::sync::OnceLock;
-
-/// The evil plugin's component, built once for all tests.
-fn plugin() -> &'static [u8] {
-    static PLUGIN: OnceLock<Vec<u8>> = OnceLock::new();
-    PLUGIN.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("evil.wasm");
-        let source = root().join("tests/evil-plugin");
-        let output =
-            lineside(&["plugin", "build", source.to_str().unwrap(), "-o", file.to_str().unwrap()]);
-        assert!(output.status.success(), "{}", complaint(&output));
-        std::fs::read(file).unwrap()
-    })
-}
+use lineside_tests::evil::{self, description, plugin};
 
 /// A bundle whose plugin does `deed`; behind it, where there is a `next`, the same plugin again.
 fn bundle_of(deed: &str, next: Option<&str>, wasm: &[u8]) -> BuiltBundle {
@@ -34,20 +19,13 @@ fn bundle_of(deed: &str, next: Option<&str>, wasm: &[u8]) -> BuiltBundle {
              inputs.x = 'window'\nconfig.deed = '{next}'\n"
         )
     });
-    let output = if next.is_empty() { "evil.y" } else { "next.y" };
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::create_dir(folder.path().join("plugins")).unwrap();
-    std::fs::write(folder.path().join("plugins/evil.wasm"), wasm).unwrap();
-    let description = format!(
-        "format = 1\nname = 'evil'\nversion = '1'\noutputs.y.from = '{output}'\n\
-         inputs.row = {{ key = 'key', rate_hz = 1.0, fields = [{{ name = 'x' }}] }}\n\
-         stages.window = {{ kind = 'window', input = 'row', rows = 2, stride = 2 }}\n\
-         limits = {{ plugin_memory_mib = {memory_mib}, frame_ms = {frame_ms} }}\n\
-         [stages.evil]\nkind = 'plugin'\nplugin = 'plugins/evil.wasm'\n\
-         inputs.x = 'window'\nconfig.deed = '{deed}'\n{next}"
-    );
-    std::fs::write(folder.path().join("bundle.toml"), description).unwrap();
-    build(folder.path(), &[], &folder.path().join("evil.lsb"))
+    let limits = format!("plugin_memory_mib = {memory_mib}, frame_ms = {frame_ms}");
+    let described = description(deed, &limits, "", &next);
+    let described = match next.is_empty() {
+        true => described,
+        false => described.replace("from = 'evil.y'", "from = 'next.y'"),
+    };
+    evil::bundle(&described, wasm)
 }
 
 fn bundle(deed: &str, wasm: &[u8]) -> BuiltBundle {
@@ -85,9 +63,12 @@ fn a_trap_a_loop_and_a_hoard_cost_one_frame_and_the_instance() {
         ("trap", "stage evil: the plugin trapped"),
         ("deep", "stage evil: the plugin trapped: wasm trap: call stack exhausted"),
         ("loop", "stage evil: the frame took longer than 1000 ms"),
-        ("hoard", "stage evil: the plugin trapped"),
-        ("heap", "stage evil: the plugin trapped"),
-        ("much", "stage evil: the plugin's answer cannot be used: more than 4194304 elements"),
+        (
+            "hoard",
+            "stage evil: the plugin wanted more than the 4096 KiB of memory that it may have",
+        ),
+        ("heap", "stage evil: the plugin's answer is more than the 16384 KiB that it may be"),
+        ("much", "stage evil: the plugin's answer is more than the 16384 KiB that it may be"),
         ("flood", "stage evil: the plugin's answer cannot be used: 2000 results, 1024 are allowed"),
         ("shape", "stage evil: the plugin's answer cannot be used: y is not f32 [1]"),
         ("lie", "stage evil: the plugin's answer cannot be used: y is not f32 [1]"),
@@ -125,7 +106,7 @@ fn what_a_plugin_does_at_the_end_of_a_recording_costs_its_own_stream_alone() {
     for (deed, words) in [
         ("finish-trap", "stage evil: the plugin trapped"),
         ("finish-loop", "stage evil: the plugin took longer than 1000 ms"),
-        ("finish-hoard", "stage evil: the plugin trapped"),
+        ("finish-hoard", "stage evil: the plugin wanted more than the 4096 KiB of memory"),
         ("finish-flood", "stage evil: the plugin's answer cannot be used: 2000 results"),
     ] {
         let mut pipeline = load(&bundle(deed, plugin()), &LoadOptions::default()).unwrap();
@@ -197,13 +178,19 @@ fn a_plugin_that_cannot_be_configured_is_refused_by_stage() {
         ("rant", "it refuses its settings: aaaa"),
         ("configure-trap", "it failed while being configured: the plugin trapped"),
         ("configure-loop", "it failed while being configured: the plugin took longer than 1000 ms"),
-        ("configure-hoard", "it failed while being configured: the plugin trapped"),
+        (
+            "configure-hoard",
+            "it failed while being configured: the plugin wanted more than the 4096 KiB",
+        ),
         (
             "vast-port",
             "it has ports that cannot be: port z has the shape \
              [4294967295, 4294967295, 4294967295], more than 16777216 elements",
         ),
-        ("vast-ports", "it has ports that cannot be: its outputs have 8388609 elements together"),
+        (
+            "vast-ports",
+            "it has ports that cannot be: its outputs have 33554436 bytes together, 16777216 are allowed",
+        ),
         ("many-ports", "it has ports that cannot be: 301 of them, 256 are allowed"),
         ("deep-port", "it has ports that cannot be: port z has more than 16 dimensions"),
         ("long-name", "it has ports that cannot be: port \"zzzz"),

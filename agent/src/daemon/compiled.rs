@@ -63,6 +63,7 @@ mod tests {
             engine: None,
             choices: Default::default(),
             library: Default::default(),
+            plugin_traps: Default::default(),
         };
         let states = Arc::new(States::default());
         let keeping = tokio::spawn(keep_compiled(states.clone(), limits));

@@ -17,7 +17,7 @@ use crate::update::consent::Site;
 use crate::update::consent::topic::{Used, listen};
 use crate::update::slot::{DriverParts, Order, QUEUE_MAX, SlotDriver};
 use crate::worker::task::{Positions, TaskParts, open};
-use crate::worker::{SlotEvent, SlotHandle, WorkerLimits};
+use crate::worker::{PluginTraps, SlotEvent, SlotHandle, WorkerLimits};
 use anyhow::Context;
 use lineside_bundle::{Digest, Port};
 use lineside_runtime::Engines;
@@ -101,7 +101,8 @@ impl House {
         if let Some(lacking) = lacking {
             tracing::warn!("slot {name} takes no release with a model: {lacking}");
         }
-        let limits = WorkerLimits { engine, choices, ..self.limits.clone() };
+        let plugin_traps = PluginTraps::of(name.clone(), config.policy.clone(), self.site.clone());
+        let limits = WorkerLimits { engine, choices, plugin_traps, ..self.limits.clone() };
         let (slot, positions) = open(TaskParts {
             device: self.name.clone(),
             slot: name.clone(),
@@ -195,6 +196,10 @@ fn failures(
                          it is started again"
                     );
                     telemetry.event(name.as_str(), event::WORKER_KILLED, &text);
+                }
+                SlotEvent::Quarantined { release, reason } => {
+                    let text = format!("{release}: {reason}");
+                    telemetry.event(name.as_str(), event::QUARANTINED, &text);
                 }
             }
         }

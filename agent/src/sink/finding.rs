@@ -3,7 +3,7 @@
 use crate::clock::written;
 use crate::worker::route::{Failure, Settled};
 use lineside_bundle::{FailSafe, ReleaseId};
-use lineside_runtime::{Part, Value};
+use lineside_runtime::{Part, StandIn, Value};
 use lineside_wire::name::{DeviceId, SlotName};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -37,6 +37,8 @@ struct Finding<'a, T> {
     latency_us: Option<u64>,
     #[serde(skip_serializing_if = "is_false")]
     fail_safe: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    held: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
 }
@@ -79,6 +81,24 @@ pub fn failed_frame(
     json(&finding)
 }
 
+/// What a bundle wants to be told of a frame without an answer because a plugin broke: made of what the
+/// plugin gave last, or of what the bundle says it is to give then. It says so, and why.
+pub fn instead(
+    author: Author<'_>,
+    settled: &Settled,
+    failure: &Failure,
+    source: StandIn,
+    (number, part): (usize, &Part),
+) -> String {
+    let mut finding: Finding<'_, Value> = by(author, id(author, settled, number), &part.outputs);
+    finding.of = Some(frame(settled, number));
+    finding.alarm = part.alarm;
+    finding.held = source == StandIn::Held;
+    finding.fail_safe = source == StandIn::FailSafe;
+    finding.reason = Some(&failure.text);
+    json(&finding)
+}
+
 /// What a slot says once when it becomes vacant, or when its release does not answer: for the
 /// `count`th time since the slot exists.
 pub fn fail_safe(
@@ -112,6 +132,7 @@ fn by<'a, T>(author: Author<'a>, id: String, outputs: &'a BTreeMap<String, T>) -
         alarm: None,
         latency_us: None,
         fail_safe: false,
+        held: false,
         reason: None,
     }
 }

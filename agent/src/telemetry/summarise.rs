@@ -272,7 +272,7 @@ mod tests {
             elapsed: Duration::from_micros(300),
             result: match level {
                 Some(level) => Ok(vec![Part { outputs: outputs(level), alarm: Some(level > 5.0) }]),
-                None => Err(Failure { reason: "stage".into(), text: "it is NaN".into() }),
+                None => Err(Failure::new("stage", "it is NaN")),
             },
             inputs: vec![vec![1.0, 2.0], vec![11.0, level.unwrap_or(0.0)]],
             more: Default::default(),

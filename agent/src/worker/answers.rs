@@ -39,8 +39,14 @@ impl Task {
             }
             Err(failure) => {
                 *counts.errors.entry(failure.reason.clone()).or_insert(0) += 1;
+                if let Some(instead) = &failure.instead {
+                    let parts = instead.parts.iter().enumerate();
+                    found.extend(parts.map(|(number, part)| {
+                        finding::instead(author, &settled, failure, instead.by, (number, part))
+                    }));
                 // That a recording ends is no failure.
-                if let Some(placed) = self.placed.as_ref().filter(|placed| !placed.finishing) {
+                } else if let Some(placed) = self.placed.as_ref().filter(|placed| !placed.finishing)
+                {
                     let outputs = &placed.release.manifest.bundle.fail_safe;
                     if !outputs.is_empty() {
                         found.push(finding::failed_frame(author, &settled, failure, outputs));

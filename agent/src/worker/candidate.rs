@@ -167,6 +167,7 @@ impl Task {
             careful: false,
             finishing: false,
             outage: Outage::default(),
+            quarantined: None,
         });
         self.capture_head();
         self.port.send_if_modified(|now| {

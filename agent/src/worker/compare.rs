@@ -201,10 +201,7 @@ mod tests {
             last: first + shape.stride - 1,
             time_unix_ns: 0,
             elapsed: Duration::from_millis(2),
-            result: result.map_err(|reason| crate::worker::route::Failure {
-                reason: reason.into(),
-                text: String::new(),
-            }),
+            result: result.map_err(|reason| crate::worker::route::Failure::new(reason, "")),
             inputs: vec![],
             more: More::default(),
         }
@@ -221,6 +218,8 @@ mod tests {
             unused: Unused::default(),
             time_unix_ns: 0,
             result,
+            instead: None,
+            said: Default::default(),
             elapsed: Duration::from_millis(8),
         }
     }

@@ -305,6 +305,8 @@ mod tests {
             unused: Unused::default(),
             time_unix_ns: 0,
             result: Ok(vec![]),
+            instead: None,
+            said: Default::default(),
             elapsed: Duration::ZERO,
         }
     }

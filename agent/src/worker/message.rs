@@ -25,6 +25,8 @@ pub struct Bundle {
     pub memory_mib: u32,
     /// Which engine runs each of its models.
     pub engines: Engines,
+    /// Breaks of a plugin that are allowed here, if anybody but the bundle says.
+    pub plugin_traps_max: Option<u32>,
     /// Folder of compiled plugins.
     pub cache: PathBuf,
     /// The key that authenticates this release's.
@@ -199,6 +201,8 @@ mod tests {
             unused: lineside_runtime::Unused::default(),
             time_unix_ns: -1,
             result: Ok(vec![]),
+            instead: None,
+            said: Default::default(),
             elapsed: std::time::Duration::from_micros(3),
         };
         let messages = [FromWorker::Outcome(outcome), FromWorker::Done(6), FromWorker::Finished];

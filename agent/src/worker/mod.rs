@@ -34,7 +34,7 @@ pub mod trials;
 pub mod witness;
 
 pub use anew::{Anew, Failed, check_anew, has_other_engines, listed};
-pub use selftest::{SelfTestError, WorkerLimits};
+pub use selftest::{PluginTraps, SelfTestError, WorkerLimits};
 pub use slot::{SlotError, SlotEvent, SlotHandle, SlotView, SwapError};
 pub use trials::{keep, self_test, self_test_in};
 pub use witness::Witness;

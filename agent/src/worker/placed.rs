@@ -12,7 +12,7 @@ use crate::worker::running::{Running, Stage, WorkerEvent};
 use crate::worker::slot::SlotEvent;
 use crate::worker::task::Task;
 use lineside_bundle::ReleaseId;
-use lineside_runtime::FrameOutcome;
+use lineside_runtime::{FrameOutcome, Said};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -42,6 +42,8 @@ pub(super) struct Placed {
     /// The end of the recording has been said to the worker.
     pub(super) finishing: bool,
     pub(super) outage: Outage,
+    /// Which plugin its worker does not run any more, and why.
+    pub(super) quarantined: Option<String>,
 }
 
 impl Placed {
@@ -142,19 +144,44 @@ impl Task {
         }
     }
 
-    pub(super) fn outcome(&mut self, outcome: FrameOutcome) {
+    pub(super) fn outcome(&mut self, mut outcome: FrameOutcome) {
         let Some(feed) = &self.feed else { return self.worker_died(UNASKED.into()) };
         let mut streams: Vec<String> = outcome.spans.iter().map(|(it, _)| it.clone()).collect();
         if streams.is_empty() {
             streams.push(outcome.key.clone());
         }
+        let said = std::mem::take(&mut outcome.said);
+        let quarantine = outcome.result.as_ref().err().filter(|error| error.is_quarantine());
+        let quarantine = quarantine.map(ToString::to_string);
         match self.route.settle(feed, outcome) {
             Ok(all) => {
                 all.into_iter().for_each(|settled| self.account(settled));
                 streams.iter().for_each(|stream| self.trim(stream));
+                self.pass_on(said);
+                quarantine.into_iter().for_each(|reason| self.quarantined(reason));
             }
             Err(error) => self.worker_died(error.to_string()),
         }
+    }
+
+    /// Passes on what plugins have said.
+    fn pass_on(&mut self, said: Said) {
+        for (stage, line) in &said.lines {
+            tracing::info!(slot = %self.parts.slot, "stage {stage} says: {line}");
+        }
+        if said.dropped > 0 {
+            self.dropped("plugin_lines", said.dropped);
+        }
+    }
+
+    /// Tells that a plugin is not run any more, once for each worker.
+    fn quarantined(&mut self, reason: String) {
+        let placed = self.placed.as_mut().filter(|placed| placed.quarantined.is_none());
+        let Some(placed) = placed else { return };
+        let release = ReleaseId::clone(&placed.id);
+        tracing::error!(slot = %self.parts.slot, "{release}: {reason}");
+        placed.quarantined = Some(reason.clone());
+        self.shared.tell(&SlotEvent::Quarantined { release, reason });
     }
 
     pub(super) fn trim(&mut self, key: &str) {
@@ -190,6 +217,8 @@ impl Task {
         let was_ready = worker.stage == Stage::Ready;
         drop(worker);
         placed.finishing = false;
+        // The next one runs it anew.
+        placed.quarantined = None;
         placed.careful = feed.as_ref().is_some_and(|feed| feed.in_flight() > 0);
         placed.put_off();
         let reason = end.to_string();
@@ -211,6 +240,7 @@ impl Task {
             match &event {
                 SlotEvent::WorkerFailed { .. } => seen.crashed(),
                 SlotEvent::WorkerKilled { .. } => seen.killed(),
+                SlotEvent::Quarantined { .. } => {}
             }
         }
         self.shared.tell(&event);

@@ -4,7 +4,9 @@
 mod timed;
 
 use lineside_bundle::{BundleFile, Cut, TimeCut};
-use lineside_runtime::{FrameError, FrameOutcome, KEYS_MAX, Part, Reading, Span, Unused};
+use lineside_runtime::{
+    FrameError, FrameOutcome, Instead, KEYS_MAX, Part, Reading, Span, StandIn, Unused,
+};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -67,12 +69,36 @@ impl Shape {
 }
 
 /// Why a frame has no answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Failure {
     /// One word, for counting.
     pub reason: String,
     /// A sentence for people.
     pub text: String,
+    /// A plugin broke.
+    pub is_broken_plugin: bool,
+    /// What the bundle wants to be told all the same.
+    pub instead: Option<Instead>,
+}
+
+impl Failure {
+    /// Of which nothing else is to be told.
+    pub fn new(reason: &str, text: &str) -> Failure {
+        let (reason, text) = (reason.to_owned(), text.to_owned());
+        Failure { reason, text, is_broken_plugin: false, instead: None }
+    }
+
+    /// As the pipeline says it. Frames of which something else is told are counted by a word of their own.
+    fn of(error: &FrameError, instead: Option<Instead>) -> Failure {
+        let text = text_of(error);
+        let told = match instead.as_ref().map(|instead| instead.by) {
+            None => "",
+            Some(StandIn::Held) => "_held",
+            Some(StandIn::FailSafe) => "_fail_safe",
+        };
+        let reason = format!("{}{told}", error.reason());
+        Failure { reason, text, is_broken_plugin: error.is_broken_plugin(), instead }
+    }
 }
 
 /// A frame that has been accounted for: the first answer that came for it, and the only one.
@@ -387,7 +413,9 @@ impl Route {
         if let Some(cut) = self.shape.time {
             return self.settle_timed(cut, feed, outcome);
         }
-        let FrameOutcome { key, frame, first, last, time_unix_ns, elapsed, result, .. } = outcome;
+        let FrameOutcome {
+            key, frame, first, last, time_unix_ns, elapsed, result, instead, ..
+        } = outcome;
         let Shape { rows, stride, .. } = self.shape;
         let wrong = || WrongOutcome { key: key.clone(), frame, first, last };
         let Some(state) = self.stream(&key) else { return Err(wrong()) };
@@ -423,8 +451,7 @@ impl Route {
         };
         let first = first.max(state.accounted);
         let inputs = self.inputs(&key, first, last);
-        let result = result
-            .map_err(|error| Failure { reason: error.reason().to_owned(), text: text_of(&error) });
+        let result = result.map_err(|error| Failure::of(&error, instead));
         settled.push(Settled {
             key: key.clone(),
             frame,
@@ -600,7 +627,7 @@ impl Route {
                 last,
                 time_unix_ns,
                 elapsed: Duration::ZERO,
-                result: Err(Failure { reason: reason.to_owned(), text: text.to_owned() }),
+                result: Err(Failure::new(reason, text)),
                 inputs: self.inputs(key, at, last),
                 more: More::default(),
             });

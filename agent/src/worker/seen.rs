@@ -2,7 +2,6 @@
 
 use crate::worker::route::Settled;
 use lineside_rules::Observation;
-use lineside_runtime::PLUGIN_BROKE;
 use lineside_sketch::Histogram;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -39,7 +38,7 @@ impl Seen {
             }
             Err(failure) => {
                 seen.errors += 1;
-                seen.traps += u64::from(PLUGIN_BROKE.contains(&failure.reason.as_str()));
+                seen.traps += u64::from(failure.is_broken_plugin);
             }
             Ok(parts) => {
                 seen.answers += parts.len() as u64;
@@ -120,7 +119,10 @@ mod tests {
                     let outputs = BTreeMap::from([("score".to_owned(), Value::Number(score))]);
                     Ok(vec![Part { outputs, alarm: Some(score > 1.0) }])
                 }
-                Err(reason) => Err(Failure { reason: reason.into(), text: String::new() }),
+                Err(reason) => Err(Failure {
+                    is_broken_plugin: reason.starts_with("plugin_trap"),
+                    ..Failure::new(reason, "")
+                }),
             },
             inputs: vec![],
             more: Default::default(),

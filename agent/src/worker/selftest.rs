@@ -7,13 +7,15 @@ use crate::worker::message::{Bundle, FromWorker, ToWorker};
 use crate::worker::process::{End, Starter};
 use crate::worker::running::{Running, WorkerEvent};
 use lineside_bundle::Digest;
+use lineside_rules::{SitePolicy, TrialLimits};
 use lineside_runtime::{Engines, Loader, PluginCache, are_engines, models};
+use lineside_wire::name::SlotName;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 /// What every worker of this device gets, whatever its bundle asks for.
@@ -35,6 +37,30 @@ pub struct WorkerLimits {
     pub choices: EngineChoices,
     /// The engine that is no part of the agent, as far as is known of it.
     pub library: Library,
+    /// Breaks of plugins that are allowed in the slot.
+    pub plugin_traps: PluginTraps,
+}
+
+/// Breaks of a plugin that a slot's settings and its site's policy allow, whatever a bundle says.
+#[derive(Clone, Default)]
+pub struct PluginTraps(Option<(SlotName, TrialLimits, watch::Receiver<SitePolicy>)>);
+
+impl PluginTraps {
+    /// Of a slot with these settings, at a site whose policy may change.
+    pub fn of(
+        slot: SlotName,
+        settings: TrialLimits,
+        site: watch::Receiver<SitePolicy>,
+    ) -> PluginTraps {
+        PluginTraps(Some((slot, settings, site)))
+    }
+
+    /// As many as are allowed now; none where nobody says.
+    fn max(&self) -> Option<u32> {
+        let (slot, settings, site) = self.0.as_ref()?;
+        let site = site.borrow().trial(slot.as_str());
+        TrialLimits::strictest([settings, &site]).traps_max
+    }
 }
 
 impl WorkerLimits {
@@ -79,6 +105,7 @@ impl WorkerLimits {
                 chosen,
                 onnxruntime: self.library.now().onnxruntime,
             },
+            plugin_traps_max: self.plugin_traps.max(),
             cache: self.cache.clone(),
             cache_key: PluginCache::release_key(&self.cache_key, &release.release.digest),
         }

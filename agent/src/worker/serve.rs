@@ -291,6 +291,8 @@ fn opened(bundle: &Bundle) -> Result<(StoreFiles, LoadOptions), String> {
     let manifest = Manifest::parse(&bundle.manifest).map_err(chain)?;
     let cache = PluginCache::new(bundle.cache.clone(), &bundle.cache_key);
     let engines = bundle.engines.clone();
-    let options = LoadOptions { cache: Some(cache), engines, ..LoadOptions::default() };
+    let plugin_traps_max = bundle.plugin_traps_max;
+    let options =
+        LoadOptions { cache: Some(cache), engines, plugin_traps_max, ..LoadOptions::default() };
     Ok((StoreFiles { folder: bundle.blobs.clone(), manifest }, options))
 }

@@ -34,6 +34,13 @@ pub enum SlotEvent {
         /// How, for people.
         reason: String,
     },
+    /// A plugin of the release on the route broke too often and is not run any more.
+    Quarantined {
+        /// The release.
+        release: ReleaseId,
+        /// Which plugin, for people.
+        reason: String,
+    },
 }
 
 /// Why a release did not take the route. The route is as it was.
@@ -112,6 +119,8 @@ pub struct SlotView {
     pub counts: SlotCounts,
     /// Readings accepted that no frame has accounted for yet.
     pub owed: u64,
+    /// Which plugin broke too often and is not run any more; none if each is run.
+    pub quarantined: Option<String>,
     /// The recording has ended and everything is accounted for and committed.
     pub ended: bool,
 }

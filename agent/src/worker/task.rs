@@ -392,14 +392,17 @@ impl Task {
         let answering = self.feed.is_some();
         let ended = self.ended && self.commits.is_clean();
         let owed = self.route.owed();
+        let quarantined = self.placed.as_ref().and_then(|placed| placed.quarantined.as_ref());
         self.view.send_if_modified(|now| {
             let differs = now.release.as_ref() != release
                 || now.answering != answering
                 || now.ended != ended
+                || now.quarantined.as_ref() != quarantined
                 || (counts && (now.owed != owed || now.counts != self.record.counts));
             if differs {
                 let (release, counts) = (release.cloned(), self.record.counts.clone());
-                *now = SlotView { release, answering, counts, owed, ended };
+                let quarantined = quarantined.cloned();
+                *now = SlotView { release, answering, counts, owed, quarantined, ended };
             }
             differs
         });

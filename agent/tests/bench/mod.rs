@@ -19,7 +19,10 @@ use lineside_agent::worker::task::{Positions, TaskParts, open};
 use lineside_agent::worker::{SlotHandle, SlotView, Witness, WorkerLimits};
 use lineside_bundle::{BuiltBundle, BundleFile, Manifest, ReleaseId, build, build_with_operators};
 use lineside_rules::ShadowObservation;
-use lineside_runtime::{FrameOutcome, LoadOptions, MemoryFiles, OnnxModel, Reading, record};
+use lineside_runtime::{
+    Fault, FrameError, FrameOutcome, Instead, LoadOptions, MemoryFiles, OnnxModel, Reading, Said,
+    StandIn, record,
+};
 use lineside_wire::name::SlotName;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,6 +46,10 @@ pub const DEADLY: f64 = -666.0;
 pub const ENDLESS: f64 = -777.0;
 /// A reading with this value gets its answer when the test allows it.
 pub const HELD: f64 = -888.0;
+/// A plugin breaks over a frame that ends with this value, and its last result is given instead.
+pub const BROKEN: f64 = -555.0;
+/// As [`BROKEN`], and it is not run any more.
+pub const QUARANTINED: f64 = -444.0;
 /// As [`HELD`], for workers of one version.
 pub const STUCK: f64 = -999.0;
 /// How long a worker that finishes slowly takes for one stream: less than it may be silent, and more
@@ -166,7 +173,14 @@ impl Answers for Mortal {
         if reading.values[0] == STUCK {
             Orders::obey(&self.orders.sticks);
         }
-        self.answers.push(reading)
+        let outcomes = self.answers.push(reading);
+        match reading.values[0] {
+            BROKEN => outcomes.into_iter().map(|it| broken_in(it, Fault::PluginTrap)).collect(),
+            QUARANTINED => {
+                outcomes.into_iter().map(|it| broken_in(it, Fault::PluginQuarantined)).collect()
+            }
+            _ => outcomes,
+        }
     }
 
     fn finish_one(&mut self) -> Option<Vec<FrameOutcome>> {
@@ -175,6 +189,19 @@ impl Answers for Mortal {
             std::thread::sleep(SLOW_FINISH);
         }
         Some(outcomes)
+    }
+}
+
+/// The frame as a bundle with `on_trap = "hold-last"` has it told where a plugin has broken over it.
+fn broken_in(outcome: FrameOutcome, fault: Fault) -> FrameOutcome {
+    let parts = outcome.result.unwrap();
+    let (stage, problem) = ("judge".to_owned(), "the plugin is broken".to_owned());
+    let lines = vec![("judge".to_owned(), "I am not well".to_owned())];
+    FrameOutcome {
+        result: Err(FrameError::Stage { stage, fault, problem }),
+        instead: Some(Instead { by: StandIn::Held, parts }),
+        said: Said { lines, dropped: 3 },
+        ..outcome
     }
 }
 
@@ -383,6 +410,7 @@ pub fn worker_limits(folder: &Path) -> WorkerLimits {
         engine: None,
         choices: Default::default(),
         library: Default::default(),
+        plugin_traps: Default::default(),
     }
 }
 

@@ -1,12 +1,17 @@
 //! Whether a description holds together: every reference resolves, nothing goes in circles.
 
-use crate::description::{BundleFile, FORMAT, FailSafe, Port, Stage, TensorRef};
+use crate::description::{BundleFile, FORMAT, FailSafe, OnTrap, Port, Stage, TensorRef};
 use crate::stages::{BuiltIn, Each};
 use lineside_rules::{EVERY_OUTPUT, Range};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Stages, fields, outputs and checks that a bundle may have, each.
 const PARTS_MAX: usize = 256;
+/// Largest answer of a plugin that a bundle may allow, in MiB.
+const OUTPUT_MIB_MAX: u32 = 1024;
+/// Most lines that a plugin may be allowed to say, in a call or a second: they cross to the supervisor
+/// with the frame.
+const LINES_MAX: u32 = 1000;
 /// Longest name of an engine in bytes.
 const ENGINE_BYTES_MAX: usize = 63;
 
@@ -175,7 +180,10 @@ impl BundleFile {
                 }
             }
             Stage::Plugin { inputs, .. } if inputs.is_empty() => Err("has no inputs".into()),
-            Stage::Plugin { inputs, units, .. } => check_units(inputs, units),
+            Stage::Plugin { inputs, units, on_trap, fail_safe, .. } => {
+                check_units(inputs, units)?;
+                check_on_trap(*on_trap, fail_safe)
+            }
             built_in => built_in.built_in().map_or(Ok(()), |stage| {
                 self.check_warm_up(stage.has_state())?;
                 stage.check()
@@ -308,6 +316,16 @@ impl BundleFile {
                 "memory_mib must be at least 16, plugin_memory_mib and frame_ms at least 1".into(),
             );
         }
+        for (key, value, most) in [
+            ("plugin_output_mib", limits.plugin_output_mib, OUTPUT_MIB_MAX),
+            ("plugin_lines_per_call", limits.plugin_lines_per_call, LINES_MAX),
+            ("plugin_lines_per_second", limits.plugin_lines_per_second, LINES_MAX),
+        ] {
+            let least = u32::from(key == "plugin_output_mib");
+            if !(least..=most).contains(&value) {
+                return place("limits", format!("{key} = {value} must be {least} to {most}"));
+            }
+        }
         if let Err((key, problem)) = self.requires.check() {
             return place(&format!("requires.{key}"), problem);
         }
@@ -330,6 +348,31 @@ impl BundleFile {
         }
         Ok(())
     }
+}
+
+/// Whether what a plugin is to give when it breaks is said where it is needed, and only there. Which outputs
+/// it has is known when it is started.
+fn check_on_trap(
+    on_trap: OnTrap,
+    fail_safe: &BTreeMap<String, Vec<FailSafe>>,
+) -> Result<(), String> {
+    match (on_trap, fail_safe.is_empty()) {
+        (OnTrap::FailSafe, true) => {
+            return Err("on_trap = \"fail-safe\" needs fail_safe, the values of each output".into());
+        }
+        (OnTrap::Drop | OnTrap::HoldLast, false) => {
+            return Err("fail_safe is given without on_trap = \"fail-safe\"".into());
+        }
+        _ => {}
+    }
+    for (output, values) in fail_safe {
+        let wrong =
+            values.iter().find(|value| matches!(value, FailSafe::Number(x) if !x.is_finite()));
+        if let Some(FailSafe::Number(number)) = wrong {
+            return Err(format!("fail_safe.{output}: {number} is not finite"));
+        }
+    }
+    Ok(())
 }
 
 /// Whether units are those of inputs that something feeds.

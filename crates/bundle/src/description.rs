@@ -186,6 +186,12 @@ pub enum Stage {
         /// Handed to the plugin's `configure`.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         config: BTreeMap<String, String>,
+        /// What becomes of a frame in which it breaks.
+        #[serde(default, skip_serializing_if = "OnTrap::is_default")]
+        on_trap: OnTrap,
+        /// What it gives then, by output and row by row, where `on_trap` says so.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        fail_safe: BTreeMap<String, Vec<FailSafe>>,
     },
     /// Takes one element of a tensor.
     Select(Select),
@@ -298,6 +304,27 @@ pub enum FailSafe {
     Number(f64),
 }
 
+/// What becomes of a frame in which a plugin breaks: it traps, takes too long, wants too much memory, or
+/// gives too much or what it had not declared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnTrap {
+    /// The frame has no answer.
+    #[default]
+    Drop,
+    /// The stages behind it go on with the last result that it has given in this stream; where there is
+    /// none yet, the frame has no answer.
+    HoldLast,
+    /// They go on with values that the bundle says.
+    FailSafe,
+}
+
+impl OnTrap {
+    fn is_default(&self) -> bool {
+        *self == OnTrap::default()
+    }
+}
+
 /// Bounds of the worker that runs the bundle.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -306,13 +333,46 @@ pub struct Limits {
     pub memory_mib: u32,
     /// Linear memory of one plugin instance, in MiB.
     pub plugin_memory_mib: u32,
+    /// Bytes of the tensors that one call of a plugin gives, in MiB.
+    #[serde(skip_serializing_if = "is_output_default")]
+    pub plugin_output_mib: u32,
+    /// Lines that a plugin may say in one call.
+    #[serde(skip_serializing_if = "is_lines_default")]
+    pub plugin_lines_per_call: u32,
+    /// Lines that a plugin may say in a second, over all streams.
+    #[serde(skip_serializing_if = "is_rate_default")]
+    pub plugin_lines_per_second: u32,
     /// Longest that one frame may take, in milliseconds: no stage begins later, and no plugin goes on.
     pub frame_ms: u32,
 }
 
+const OUTPUT_MIB: u32 = 16;
+const LINES_PER_CALL: u32 = 16;
+const LINES_PER_SECOND: u32 = 20;
+
+// What is as it always was is left out of the manifest: older agents would refuse it.
+fn is_output_default(mib: &u32) -> bool {
+    *mib == OUTPUT_MIB
+}
+
+fn is_lines_default(lines: &u32) -> bool {
+    *lines == LINES_PER_CALL
+}
+
+fn is_rate_default(lines: &u32) -> bool {
+    *lines == LINES_PER_SECOND
+}
+
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { memory_mib: 256, plugin_memory_mib: 16, frame_ms: 1000 }
+        Limits {
+            memory_mib: 256,
+            plugin_memory_mib: 16,
+            plugin_output_mib: OUTPUT_MIB,
+            plugin_lines_per_call: LINES_PER_CALL,
+            plugin_lines_per_second: LINES_PER_SECOND,
+            frame_ms: 1000,
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Whether limits can be kept and judged at all: what a person may write under `[trial]`.
 
-use crate::limits::{CRASHES_MAX, FRAMES_MAX, HOURS_MAX, Range, TrialLimits};
+use crate::limits::{CRASHES_MAX, FRAMES_MAX, HOURS_MAX, Range, TRAPS_MAX, TrialLimits};
 use std::ops::RangeInclusive;
 
 impl TrialLimits {
@@ -16,6 +16,8 @@ impl TrialLimits {
         whole("hours_max", self.hours_max.map(u64::from), 1..=u64::from(HOURS_MAX))
             .map_err(wrong)?;
         whole("crashes_max", self.crashes_max.map(u64::from), 0..=u64::from(CRASHES_MAX))
+            .map_err(wrong)?;
+        whole("traps_max", self.traps_max.map(u64::from), 0..=u64::from(TRAPS_MAX))
             .map_err(wrong)?;
         share("error_share_max", self.error_share_max).map_err(wrong)?;
         share("trap_share_max", self.trap_share_max).map_err(wrong)?;
@@ -136,6 +138,10 @@ mod tests {
             (
                 TrialLimits { crashes_max: Some(u32::MAX), ..none() },
                 "crashes_max: 4294967295 is not between 0 and 1000",
+            ),
+            (
+                TrialLimits { traps_max: Some(1_000_001), ..none() },
+                "traps_max: 1000001 is not between 0 and 1000000",
             ),
             (errors(0.0), "fine"),
             (errors(1.5), "error_share_max: 1.5 is no share between 0 and 1"),

@@ -17,6 +17,8 @@ pub(crate) const ERROR_SHARE_MAX_DEFAULT: f64 = 0.05;
 /// Share of frames in which plugins may break unless somebody asks for another one: what breaks forgets
 /// its stream, also where errors are forgiven.
 const TRAP_SHARE_MAX_DEFAULT: f64 = 0.05;
+/// Breaks of its plugins that a release survives unless somebody asks for another number.
+const TRAPS_MAX_DEFAULT: u32 = 10;
 /// Crashes of its worker that a candidate survives.
 pub(crate) const CRASHES_MAX_DEFAULT: u32 = 2;
 
@@ -24,6 +26,8 @@ pub(crate) const CRASHES_MAX_DEFAULT: u32 = 2;
 pub(crate) const FRAMES_MAX: u64 = 1_000_000;
 /// Most hours of running that a trial may ask for: twelve weeks.
 pub(crate) const HOURS_MAX: u32 = 2000;
+/// Most breaks of plugins that limits may forgive.
+pub(crate) const TRAPS_MAX: u32 = 1_000_000;
 /// Most crashes that limits may forgive.
 pub(crate) const CRASHES_MAX: u32 = 1000;
 
@@ -102,6 +106,10 @@ pub struct TrialLimits {
     /// 0.05).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trap_share_max: Option<f64>,
+    /// Breaks of a plugin that a release survives (default 10): one more, and the plugin is in quarantine,
+    /// also after the trial. In a trial those of all its plugins count, and it ends at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traps_max: Option<u32>,
     /// Share of answered frames that may be alarms, 0 to 1. Too few is as suspect as too many.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alarm_share: Option<Range>,
@@ -140,6 +148,11 @@ impl TrialLimits {
         self.trap_share_max.unwrap_or(TRAP_SHARE_MAX_DEFAULT)
     }
 
+    /// Breaks of a plugin that a release survives.
+    pub fn traps_max(&self) -> u32 {
+        self.traps_max.unwrap_or(TRAPS_MAX_DEFAULT)
+    }
+
     /// Crashes of its worker that a candidate survives.
     pub fn crashes_max(&self) -> u32 {
         self.crashes_max.unwrap_or(CRASHES_MAX_DEFAULT)
@@ -157,6 +170,7 @@ impl TrialLimits {
             hours_max: self.hours_max.or(Some(HOURS_MAX_DEFAULT)),
             error_share_max: self.error_share_max.or(Some(ERROR_SHARE_MAX_DEFAULT)),
             trap_share_max: self.trap_share_max.or(Some(TRAP_SHARE_MAX_DEFAULT)),
+            traps_max: self.traps_max.or(Some(TRAPS_MAX_DEFAULT)),
             crashes_max: self.crashes_max.or(Some(CRASHES_MAX_DEFAULT)),
             ..self
         }
@@ -190,6 +204,7 @@ impl TrialLimits {
                 ),
                 distribution_max: all.distribution_max.strictest(&one.distribution_max),
                 trap_share_max: both(all.trap_share_max, one.trap_share_max, f64::min),
+                traps_max: both(all.traps_max, one.traps_max, u32::min),
                 alarm_share: both(all.alarm_share, one.alarm_share, Range::intersect),
                 outputs,
                 crashes_max: both(all.crashes_max, one.crashes_max, u32::min),
@@ -237,6 +252,7 @@ mod tests {
             alarm_difference_max: Some(1.0),
             distribution_max: distances(&[("*", 1.0), ("score", 1.0)]),
             trap_share_max: Some(1.0),
+            traps_max: Some(1000),
         };
         let site = TrialLimits {
             crashes_max: Some(0),
@@ -247,13 +263,14 @@ mod tests {
             alarm_difference_max: Some(0.1),
             distribution_max: distances(&[("*", 0.2)]),
             trap_share_max: Some(0.0),
+            traps_max: Some(3),
             ..TrialLimits::default()
         };
         let all = TrialLimits::strictest([&candidate, &active, &site]);
         assert_eq!((all.latency_ratio_max, all.alarm_difference_max), (Some(2.0), Some(0.1)));
         assert_eq!(all.rate_ratio, Some(Range { low: 0.5, high: 2.0 }));
         assert_eq!(all.distribution_max, distances(&[("*", 0.2), ("score", 0.2)]));
-        assert_eq!((all.trap_share_max(), all.hours_max), (0.0, Some(48)));
+        assert_eq!((all.trap_share_max(), all.traps_max(), all.hours_max), (0.0, 3, Some(48)));
         assert_eq!(all.frames(), 120);
         assert_eq!(all.judge_after(), 40);
         assert_eq!(all.error_share_max, Some(0.01));
@@ -271,6 +288,7 @@ mod tests {
             hours_max: Some(2000),
             error_share_max: Some(1.0),
             trap_share_max: Some(1.0),
+            traps_max: Some(1_000_000),
             crashes_max: Some(1000),
             ..TrialLimits::default()
         };

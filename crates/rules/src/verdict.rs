@@ -213,6 +213,13 @@ pub enum Breach {
         /// Which release that is.
         against: Against,
     },
+    /// Plugins broke too often, whatever share of frames that is: they would be in quarantine.
+    Quarantine {
+        /// Frames in which they broke.
+        seen: u64,
+        /// How many are allowed.
+        max: u32,
+    },
     /// Plugins broke in too many frames, and had to be started anew.
     Traps {
         /// Share of frames, 0 to 1.
@@ -327,6 +334,9 @@ impl fmt::Display for Breach {
                     ratio.low, ratio.high
                 )
             }
+            Breach::Quarantine { seen, max } => {
+                write!(f, "plugins broke in {seen} frames, {max} are allowed")
+            }
             Breach::Traps { share, max, frames } => {
                 write!(
                     f,
@@ -340,7 +350,7 @@ impl fmt::Display for Breach {
 /// Judges `seen` by `limits`, some of which compare it with what the release `before` has done; where
 /// that has not done enough, they say nothing.
 ///
-/// Crashes and outputs out of range count at once; shares and quantiles from
+/// Crashes, breaks of plugins by number and outputs out of range count at once; shares and quantiles from
 /// [`TrialLimits::judge_after`] frames on; alarms, answers and distributions are compared over the whole
 /// trial, because those of a few frames differ by chance. A trial comes to an end whatever is seen of it: after
 /// [`TrialLimits::time_max`] of running it has failed.
@@ -365,6 +375,9 @@ fn breach(
     }
     if seen.kills > KILLS_MAX {
         return Some(Breach::Killed { seen: seen.kills, max: KILLS_MAX });
+    }
+    if seen.traps > u64::from(limits.traps_max()) {
+        return Some(Breach::Quarantine { seen: seen.traps, max: limits.traps_max() });
     }
     for (name, range) in &limits.outputs {
         if let Some(&(low, high)) = seen.outputs.get(name)
@@ -652,7 +665,11 @@ mod tests {
 
     #[test]
     fn plugins_that_break_end_a_trial_also_where_errors_are_forgiven() {
-        let limits = TrialLimits { error_share_max: Some(1.0), ..TrialLimits::default() };
+        let limits = TrialLimits {
+            error_share_max: Some(1.0),
+            traps_max: Some(100),
+            ..TrialLimits::default()
+        };
         let said = |frames, traps| {
             let seen = Observation { frames, traps, errors: traps, ..Observation::default() };
             judge(&limits, &seen, None)
@@ -666,6 +683,11 @@ mod tests {
             "share of frames that plugins broke in 0.060 is above 0.050 over 100 frames"
         );
         assert!(matches!(said(30, 2), Verdict::Failed(Breach::Traps { .. })));
+        // So many end it at once, and in a long trial, where they are a small share.
+        for frames in [101, 100_000] {
+            let Verdict::Failed(breach) = said(frames, 101) else { panic!("{frames}") };
+            assert_eq!(breach.to_string(), "plugins broke in 101 frames, 100 are allowed");
+        }
     }
 
     #[test]

@@ -475,6 +475,8 @@ mod tests {
                 unused: Unused::default(),
                 time_unix_ns: 0,
                 result: Err(error),
+                instead: None,
+                said: Default::default(),
                 elapsed: Duration::ZERO,
             };
             let error = answered(&check(), outcome).unwrap_err();

@@ -28,11 +28,12 @@ pub use choose::{Choice, Figure, Measured, are_engines, choices, faster, models,
 pub use cost::ReplayCost;
 pub use files::{Files, FilesError, MemoryFiles, StoreFiles};
 pub use pipeline::{
-    Fault, FrameError, FrameOutcome, LoadError, LoadOptions, PLUGIN_BROKE, Part, Pipeline, Reading,
-    Span, Unused, Value, check_fit,
+    Fault, FrameError, FrameOutcome, Instead, LoadError, LoadOptions, Part, Pipeline, Reading,
+    Said, Span, StandIn, Unused, Value, check_fit,
 };
 pub use plugin::{
-    CompiledPlugin, Instance, PluginCache, PluginError, Sandbox, SandboxError, SandboxLimits,
+    CompiledPlugin, Instance, PluginCache, PluginError, Results, Sandbox, SandboxError,
+    SandboxLimits,
 };
 pub use recording::{
     KEYS_MAX, RecordedRow, Recording, RecordingError, RowError, Sequencer, Table, columns,

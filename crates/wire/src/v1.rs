@@ -293,6 +293,9 @@ pub mod event {
     pub const STATE_UNWRITABLE: u16 = 25;
     /// The models of a release run in other engines than before, or do not although they were to.
     pub const ENGINE: u16 = 26;
+    /// A plugin of the release on the route broke too often and is not run any more; its bundle's values
+    /// are given instead, or none.
+    pub const QUARANTINED: u16 = 27;
     /// Somebody beside the device holds the updates of a slot back.
     pub const HOLD_BEGAN: u16 = 40;
     /// They are held back no longer.

@@ -77,7 +77,7 @@ fn replay_on(foreign: &Foreign, replayer: &Path) -> anyhow::Result<()> {
     let words = [foreign.emulator, "-L", foreign.libraries, &replayer];
     let arguments = ["test", "--workspace", "--locked", "--test", "predictions", "--"];
     // The tests that compare answers; the others are about the replayer itself.
-    let filter = ["reference_runtime", "--show-output"];
+    let filter = ["reference_runtime", "every_bit", "--show-output"];
     step(
         &format!("the examples' answers on {}", foreign.target),
         cargo(&arguments).args(filter).env("LINESIDE_REPLAYER", words.join("\n")),

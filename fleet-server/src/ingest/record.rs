@@ -91,6 +91,7 @@ pub(crate) fn event_word(kind: u16) -> String {
         event::VACANT => "vacant",
         event::WORKER_FAILED => "worker_failed",
         event::WORKER_KILLED => "worker_killed",
+        event::QUARANTINED => "quarantined",
         event::DOCUMENTS_REFUSED => "documents_refused",
         event::DOWNLOAD_FAILED => "download_failed",
         event::TRIAL_CANCELLED => "trial_cancelled",

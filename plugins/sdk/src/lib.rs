@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+pub mod blocks;
+
 #[doc(hidden)]
 #[allow(missing_docs, unsafe_code, clippy::all)]
 pub mod bindings {
@@ -16,6 +18,15 @@ use bindings::exports::lineside::plugin::processor as wit;
 use std::collections::BTreeMap;
 
 pub use wit::{Data, Element, Frame, Port, Ports, Tensor};
+
+/// Says a line, for people: where the plugin runs it is written to the log, as far as the bundle's limits
+/// for lines go. What is more is dropped and counted.
+pub fn say(line: &str) {
+    #[cfg(target_family = "wasm")]
+    bindings::lineside::plugin::log::line(line);
+    #[cfg(not(target_family = "wasm"))]
+    eprintln!("{line}");
+}
 
 /// The settings of the plugin's stage in `bundle.toml`.
 pub type Settings = BTreeMap<String, String>;

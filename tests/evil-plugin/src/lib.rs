@@ -4,7 +4,7 @@
 //! is done in frames whose first value is negative; while it is configured if its name says so; or
 //! at the end of a recording in which there was such a frame.
 
-use lineside_plugin::{Frame, Plugin, Ports, Settings, Tensor, export_plugin};
+use lineside_plugin::{Frame, Plugin, Ports, Settings, Tensor, export_plugin, say};
 use std::hint::black_box;
 
 /// Elements of the output `z` of the deed `much`: five of them are more than one call may give.
@@ -55,6 +55,18 @@ impl Plugin for Evil {
             "swarm" => Ok((0..1_000).map(|_| vec![good()]).collect()),
             "heap" => Ok(vec![vec![Tensor::f32("y", &[10 << 20], vec![1.0; 10 << 20])]]),
             "much" => Ok((0..5).map(|_| result()).collect()),
+            "chatter" => {
+                (0..100).for_each(|line| say(&format!("line {line}")));
+                Ok(vec![vec![good()]])
+            }
+            "babble" => {
+                say(&"a".repeat(1 << 20));
+                Ok(vec![vec![good()]])
+            }
+            "last-words" => {
+                say("I see it coming");
+                panic!("as told")
+            }
             "dawdle" => {
                 (0..10_000_000).for_each(|turn| {
                     black_box(turn);

@@ -1,7 +1,7 @@
 //! What a slot owes where its release cuts readings by their time: a frame accounts for readings of each of
 //! its key's streams, up to the first that belongs to a later frame.
 
-use super::{Failure, Feed, More, Route, Settled, WrongOutcome, text_of};
+use super::{Failure, Feed, More, Route, Settled, WrongOutcome};
 use lineside_bundle::TimeCut;
 use lineside_runtime::{FrameOutcome, Reading, Span};
 use std::time::Duration;
@@ -17,8 +17,19 @@ impl Route {
         feed: &Feed,
         outcome: FrameOutcome,
     ) -> Result<Vec<Settled>, WrongOutcome> {
-        let FrameOutcome { key, frame, first, last, spans, unused, time_unix_ns, elapsed, result } =
-            outcome;
+        let FrameOutcome {
+            key,
+            frame,
+            first,
+            last,
+            spans,
+            unused,
+            time_unix_ns,
+            elapsed,
+            result,
+            instead,
+            said: _,
+        } = outcome;
         let wrong = || WrongOutcome { key: key.clone(), frame, first, last };
         let is_one = spans.is_empty();
         let spans = if is_one { vec![(key.clone(), Span { first, last })] } else { spans };
@@ -82,10 +93,7 @@ impl Route {
             last,
             time_unix_ns,
             elapsed,
-            result: result.map_err(|error| Failure {
-                reason: error.reason().to_owned(),
-                text: text_of(&error),
-            }),
+            result: result.map_err(|error| Failure::of(&error, instead)),
             inputs,
             more: More { stream: (!is_one).then_some(stream), others: accounted.collect(), unused },
             key,
@@ -139,7 +147,7 @@ impl Route {
                 last,
                 time_unix_ns: i64::try_from(cut.end(*frame)).unwrap_or(i64::MAX),
                 elapsed: Duration::ZERO,
-                result: Err(Failure { reason: reason.to_owned(), text: text.to_owned() }),
+                result: Err(Failure::new(reason, text)),
                 inputs: self.inputs(stream, *first, last),
                 more: More { stream: self.is_joined.then(|| stream.to_owned()), ..More::default() },
             });

@@ -7,6 +7,8 @@ use wit_component::DecodedWasm;
 
 /// What a plugin exports.
 pub const INTERFACE: &str = "lineside:plugin/processor@1.0.0";
+/// All that it may import.
+const LOG: &str = "lineside:plugin/log@1.0.0";
 /// How every file begins.
 const MAGIC: &[u8] = b"\0asm";
 /// What says in the header that it is a component (component model, Binary.md).
@@ -79,9 +81,11 @@ impl Contents {
     /// # Errors
     /// What is wrong with it, by name, with what to do.
     pub fn accept(&self) -> anyhow::Result<()> {
-        if !self.imports.is_empty() {
-            let imports = self.imports.join(", ");
-            bail!("it asks for {imports} from outside, and {}", self.import_cure());
+        let others: Vec<&str> =
+            self.imports.iter().map(String::as_str).filter(|import| *import != LOG).collect();
+        if !others.is_empty() {
+            let others = others.join(", ");
+            bail!("it asks for {others} from outside, and {}", self.import_cure());
         }
         if let Some((name, cure)) = self.refused.first() {
             bail!("it uses {name}: {cure}");

@@ -102,7 +102,7 @@ pub fn meter(
     answers: &[Answer],
     memory_bytes: usize,
 ) -> anyhow::Result<Metered> {
-    let limits = SandboxLimits { memory_bytes, call: METERED_CALL_MAX };
+    let limits = SandboxLimits::new(memory_bytes, METERED_CALL_MAX);
     let instance = plugin.start(&recording.settings, limits)?;
     let inputs = tensors(recording, instance.inputs())?;
     let mut round = Round::of(instance, plugin, recording, limits);

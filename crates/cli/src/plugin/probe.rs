@@ -85,10 +85,8 @@ pub fn run(probe: &Probe, output: &Output) -> anyhow::Result<()> {
 }
 
 fn start(bytes: &[u8], probe: &Probe) -> anyhow::Result<Started> {
-    let limits = SandboxLimits {
-        memory_bytes: (probe.memory_mib as usize) << 20,
-        call: Duration::from_millis(u64::from(probe.frame_ms)),
-    };
+    let call = Duration::from_millis(u64::from(probe.frame_ms));
+    let limits = SandboxLimits::new((probe.memory_mib as usize) << 20, call);
     let settings = probe.settings.iter().map(|setting| {
         let (key, value) = setting.split_once('=').context("a setting is KEY=VALUE")?;
         Ok((key.to_owned(), value.to_owned()))

@@ -114,10 +114,8 @@ pub fn run(test: &Test, output: &Output) -> anyhow::Result<()> {
         let _watch = Watch::over_answers(&name, test.seconds, output);
         compiled(&wasm).with_context(|| name.clone())?
     };
-    let limits = SandboxLimits {
-        memory_bytes: (test.memory_mib as usize) << 20,
-        call: Duration::from_millis(u64::from(test.frame_ms.get())),
-    };
+    let call = Duration::from_millis(u64::from(test.frame_ms.get()));
+    let limits = SandboxLimits::new((test.memory_mib as usize) << 20, call);
     let mut seen = Seen { is_alike: true, ..Seen::default() };
     working.tell(format!("running {name}"));
     let mut rounds = Vec::new();

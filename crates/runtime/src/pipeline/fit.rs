@@ -3,9 +3,11 @@
 use super::flow::Flow;
 use super::load::{LoadError, sizes};
 use super::made::{Made, window};
+use super::plugin;
 use super::stages;
 use crate::engine::{Declared, Dimension, OnnxModel};
 use crate::files::Files;
+use crate::plugin::{Sandbox, SandboxLimits};
 use crate::tensor::Port;
 use lineside_bundle::{Manifest, Stage, TensorRef};
 use std::collections::BTreeSet;
@@ -23,6 +25,7 @@ pub fn check_fit(manifest: &Manifest, files: &dyn Files) -> Result<(), LoadError
     for name in bundle.order()? {
         let stage = &bundle.stages[name];
         let fit = |problem| LoadError::Fit { stage: name.to_owned(), problem };
+        check_policy(manifest, files, name, stage)?;
         let is_fed = stage.tensors().iter().all(|(_, from)| is_known(&made, &open, from));
         match stage {
             Stage::Window(_) => made.add(name, &[window(bundle, name).map_err(fit)?.1]),
@@ -74,6 +77,32 @@ pub fn check_fit(manifest: &Manifest, files: &dyn Files) -> Result<(), LoadError
         }
     }
     Ok(())
+}
+
+/// Checks what a plugin is to give where it breaks. Only the plugin itself says what it gives, so it is
+/// started where its bundle has values for that.
+fn check_policy(
+    manifest: &Manifest,
+    files: &dyn Files,
+    name: &str,
+    stage: &Stage,
+) -> Result<(), LoadError> {
+    let Stage::Plugin { plugin: file, config, on_trap, fail_safe, .. } = stage else {
+        return Ok(());
+    };
+    if fail_safe.is_empty() {
+        return Ok(());
+    }
+    let at = || name.to_owned();
+    let wasm = files.read(file).map_err(|source| LoadError::File { stage: at(), source })?;
+    let settings: Vec<_> = config.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    let instance = Sandbox::native(None)
+        .map_err(LoadError::Sandbox)?
+        .compile(&wasm)
+        .and_then(|plugin| plugin.start(&settings, SandboxLimits::of(&manifest.bundle.limits)))
+        .map_err(|source| LoadError::Plugin { stage: at(), file: file.clone(), source })?;
+    let checked = plugin::policy(*on_trap, fail_safe, instance.outputs());
+    checked.map(drop).map_err(|problem| LoadError::Fit { stage: at(), problem })
 }
 
 /// Whether a tensor has been declared, or will never be: then it is an error to say so.

@@ -1,5 +1,6 @@
 //! What goes into a pipeline and what comes out of it.
 
+use super::said::Said;
 use crate::tensor::{Data, Tensor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -243,12 +244,18 @@ pub enum Fault {
     NotFinite,
     /// The plugin said why it does not answer.
     PluginRefused,
-    /// The plugin trapped or reached its memory limit; a fresh instance follows.
+    /// The plugin trapped; a fresh instance follows.
     PluginTrap,
     /// The plugin took too long; a fresh instance follows.
     PluginTime,
-    /// The plugin's answer was too much or not what it had declared; a fresh instance follows.
+    /// The plugin wanted more memory than it may have; a fresh instance follows.
+    PluginMemory,
+    /// The plugin's answer was larger than it may be; a fresh instance follows.
+    PluginOutput,
+    /// The plugin's answer was not what it had declared; a fresh instance follows.
     PluginAnswer,
+    /// The plugin has broken too often, and is not run any more.
+    PluginQuarantined,
     /// No instance of the plugin could be started.
     PluginStart,
     /// A tensor that the stage needs did not come.
@@ -261,9 +268,20 @@ pub enum Fault {
     Value,
 }
 
-/// The reasons of frames in which a plugin broke: its instance was given up, with what it knew of its
-/// stream.
-pub const PLUGIN_BROKE: [&str; 3] = ["plugin_trap", "plugin_time", "plugin_answer"];
+impl Fault {
+    /// Whether a plugin broke: its instance was given up, with what it knew of its stream, or is not run
+    /// any more because that came too often.
+    pub fn is_broken_plugin(self) -> bool {
+        use Fault::*;
+        match self {
+            PluginTrap | PluginTime | PluginMemory | PluginOutput | PluginAnswer
+            | PluginQuarantined => true,
+            Model | NotFinite | PluginRefused | PluginStart | Input | FrameTime | Parts | Value => {
+                false
+            }
+        }
+    }
+}
 
 impl FrameError {
     /// The reason in one word, for counting.
@@ -275,7 +293,10 @@ impl FrameError {
                 Fault::PluginRefused => "plugin_refused",
                 Fault::PluginTrap => "plugin_trap",
                 Fault::PluginTime => "plugin_time",
+                Fault::PluginMemory => "plugin_memory",
+                Fault::PluginOutput => "plugin_output",
                 Fault::PluginAnswer => "plugin_answer",
+                Fault::PluginQuarantined => "plugin_quarantined",
                 Fault::PluginStart => "plugin_start",
                 Fault::Input => "input",
                 Fault::FrameTime => "frame_time",
@@ -290,6 +311,35 @@ impl FrameError {
             FrameError::Streams { .. } => "streams",
         }
     }
+
+    /// Whether a plugin broke, and that is why there is no answer.
+    pub fn is_broken_plugin(&self) -> bool {
+        matches!(self, FrameError::Stage { fault, .. } if fault.is_broken_plugin())
+    }
+
+    /// Whether a plugin has broken so often that it is not run any more.
+    pub fn is_quarantine(&self) -> bool {
+        matches!(self, FrameError::Stage { fault: Fault::PluginQuarantined, .. })
+    }
+}
+
+/// Where values come from that a bundle wants to be given although a plugin broke.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum StandIn {
+    /// They are the plugin's last ones in this stream.
+    Held,
+    /// The bundle says them.
+    FailSafe,
+}
+
+/// What is told of a frame without an answer because a plugin broke, where the bundle wants that: nobody
+/// is to take it for an answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Instead {
+    /// Where what the plugin owes came from.
+    pub by: StandIn,
+    /// What the stages behind it made of it.
+    pub parts: Vec<Part>,
 }
 
 /// What became of a frame: the readings it accounts for, and its findings or why there are none.
@@ -315,6 +365,10 @@ pub struct FrameOutcome {
     pub time_unix_ns: i64,
     /// The findings; none is an answer too (no beat in this tenth of a second).
     pub result: Result<Vec<Part>, FrameError>,
+    /// Where there are none because a plugin broke: what the bundle wants to be told all the same.
+    pub instead: Option<Instead>,
+    /// What plugins have said since the last frame.
+    pub said: Said,
     /// How long the stages took.
     pub elapsed: Duration,
 }
@@ -322,19 +376,6 @@ pub struct FrameOutcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_plugin_that_refuses_has_not_broken_and_whatever_costs_its_instance_has() {
-        let reason = |fault| {
-            FrameError::Stage { stage: "judge".into(), fault, problem: String::new() }.reason()
-        };
-        for fault in [Fault::PluginTrap, Fault::PluginTime, Fault::PluginAnswer] {
-            assert!(PLUGIN_BROKE.contains(&reason(fault)), "{fault:?}");
-        }
-        for fault in [Fault::PluginRefused, Fault::PluginStart, Fault::Model, Fault::FrameTime] {
-            assert!(!PLUGIN_BROKE.contains(&reason(fault)), "{fault:?}");
-        }
-    }
 
     #[test]
     fn outcomes_survive_the_way_to_another_process_and_values_are_plain_in_json() {
@@ -360,6 +401,8 @@ mod tests {
                 unused: Unused { late: 1, twice: 2 },
                 time_unix_ns: -1,
                 result,
+                instead: Some(Instead { by: StandIn::Held, parts: vec![] }),
+                said: Said { lines: vec![("judge".into(), "a line".into())], dropped: 1 },
                 elapsed: Duration::from_micros(25),
             };
             let bytes = postcard::to_stdvec(&outcome).unwrap();

@@ -1,9 +1,12 @@
 //! The stages at work: frames go through them in an order fixed when the bundle was loaded.
 
 use super::cutter::{Cutter, Ended, Framed};
-use super::frame::{Fault, FrameError, FrameOutcome, Part, Reading, Unused, Value};
+use super::frame::{
+    Fault, FrameError, FrameOutcome, Instead, Part, Reading, StandIn, Unused, Value,
+};
 use super::model::{Model, Seen};
 use super::plugin::Plugin;
+use super::said::Said;
 use super::stages::Stage;
 use crate::recording::KEYS_MAX;
 use crate::tensor::{Data, Port, Tensor};
@@ -145,7 +148,7 @@ impl Pipeline {
             is_by_time: self.cutter.is_by_time(),
             time_unix_ns,
         };
-        let result = self.flow(&frame, None);
+        let (result, instead) = self.flow(&frame, None);
         self.answered.remove(&key);
         for step in &mut self.steps {
             match &mut step.work {
@@ -156,6 +159,7 @@ impl Pipeline {
             }
         }
         if !matches!(&result, Ok(parts) if parts.is_empty()) {
+            let said = self.said();
             outcomes.push(FrameOutcome {
                 frame: number,
                 first: next,
@@ -164,6 +168,8 @@ impl Pipeline {
                 unused: Unused::default(),
                 time_unix_ns,
                 result,
+                instead,
+                said,
                 elapsed: started.elapsed(),
                 key,
             });
@@ -220,16 +226,19 @@ impl Pipeline {
     fn answer(&mut self, framed: Framed) -> FrameOutcome {
         let started = Instant::now();
         let Framed { key, number, first, last, spans, unused, time_unix_ns, windows } = framed;
-        let result = windows.and_then(|windows| {
-            let since = self.since(&key, number);
-            let is_by_time = self.cutter.is_by_time();
-            let frame = Frame { key: &key, number, since, first, is_by_time, time_unix_ns };
-            let result = self.flow(&frame, Some(&windows));
-            if result.is_ok() {
-                self.answered.insert(key.clone(), Answered { since, next: number + 1 });
+        let (result, instead) = match windows {
+            Err(error) => (Err(error), None),
+            Ok(windows) => {
+                let since = self.since(&key, number);
+                let is_by_time = self.cutter.is_by_time();
+                let frame = Frame { key: &key, number, since, first, is_by_time, time_unix_ns };
+                let flowed = self.flow(&frame, Some(&windows));
+                if flowed.0.is_ok() {
+                    self.answered.insert(key.clone(), Answered { since, next: number + 1 });
+                }
+                flowed
             }
-            result
-        });
+        };
         FrameOutcome {
             key,
             frame: number,
@@ -239,7 +248,31 @@ impl Pipeline {
             unused,
             time_unix_ns,
             result,
+            instead,
+            said: self.said(),
             elapsed: started.elapsed(),
+        }
+    }
+
+    /// What plugins have said since this was last asked.
+    fn said(&mut self) -> Said {
+        let mut said = Said::default();
+        for step in &mut self.steps {
+            if let Work::Plugin(plugin) = &mut step.work {
+                plugin.tell(&step.name, &mut said);
+            }
+        }
+        said
+    }
+
+    /// What becomes of a frame, and where a plugin broke in it, what the bundle wants to be told instead.
+    fn flow(&mut self, frame: &Frame<'_>, windows: Option<&[Vec<f32>]>) -> Flowed {
+        let mut broken = None;
+        let flowed = self.flow_through(frame, windows, &mut broken);
+        match broken {
+            None => (flowed, None),
+            // What a later stage makes of it matters less than why it had to.
+            Some((error, by)) => (Err(error), flowed.ok().map(|parts| Instead { by, parts })),
         }
     }
 
@@ -247,10 +280,13 @@ impl Pipeline {
     /// back. Each result of a plugin goes on by itself, as a part of the frame.
     ///
     /// No stage begins when the frame's time is over; an answer that is there all the same is given.
-    fn flow(
+    ///
+    /// Where a plugin is `broken` and the bundle says what to go on with, that goes on.
+    fn flow_through(
         &mut self,
         frame: &Frame<'_>,
         windows: Option<&[Vec<f32>]>,
+        broken: &mut Option<(FrameError, StandIn)>,
     ) -> Result<Vec<Part>, FrameError> {
         let (started, frame_max) = (Instant::now(), self.frame_max);
         let mut parts: Vec<Tensors> = windows.map(|_| self.constants.clone()).into_iter().collect();
@@ -261,12 +297,20 @@ impl Pipeline {
                 if left.is_zero() {
                     return Err(step.error(overdue(frame_max)));
                 }
-                let results = step
-                    .inputs(part)
-                    .and_then(|inputs| {
-                        step.work.run(frame, windows, &inputs, left, &mut self.plugin_restarts)
-                    })
-                    .map_err(|failure| step.error(failure))?;
+                let results = step.inputs(part).and_then(|inputs| {
+                    step.work.run(frame, windows, &inputs, left, &mut self.plugin_restarts)
+                });
+                let results = match results {
+                    Ok(results) => results,
+                    Err(failure) => match step.work.instead(frame.key, failure.0) {
+                        None => return Err(step.error(failure)),
+                        Some((by, tensors)) => {
+                            let (_, worst) = broken.get_or_insert((step.error(failure), by));
+                            *worst = by.max(*worst);
+                            vec![tensors]
+                        }
+                    },
+                };
                 next.extend(results.into_iter().map(|outputs| step.joined(part, outputs)));
                 if next.len() > PARTS_MAX {
                     return Err(step.error(too_many()));
@@ -305,6 +349,9 @@ impl Pipeline {
 /// Why a stage gave nothing: the kind, and the words for it.
 pub(super) type Failure = (Fault, String);
 
+/// What becomes of a frame, and what is told of it where a plugin broke.
+type Flowed = (Result<Vec<Part>, FrameError>, Option<Instead>);
+
 pub(super) fn overdue(frame_max: Duration) -> Failure {
     let problem = format!("the frame took longer than {} ms", frame_max.as_millis());
     (Fault::FrameTime, problem)
@@ -338,6 +385,14 @@ impl Step {
 }
 
 impl Work {
+    /// What the stages behind it go on with although it has failed in such a way.
+    fn instead(&self, key: &str, fault: Fault) -> Option<(StandIn, Vec<Tensor>)> {
+        match self {
+            Work::Plugin(plugin) => plugin.instead(key, fault),
+            Work::Window { .. } | Work::Model(_) | Work::BuiltIn { .. } => None,
+        }
+    }
+
     /// The stage's results for one part of a frame: exactly one but for plugins.
     fn run(
         &mut self,

@@ -4,13 +4,13 @@ use super::flow::Flow;
 use super::graph::{Pipeline, Step, Tensors, Work};
 use super::made::{Made, window};
 use super::model::Model;
-use super::plugin::Plugin;
+use super::plugin::{self, Plugin, Rules};
 use super::stages;
 use crate::engine::{EngineError, Engines, ModelFacts, OnnxModel};
 use crate::files::{Files, FilesError};
 use crate::plugin::{PluginCache, Sandbox, SandboxError, SandboxLimits};
 use lineside_bundle::stages::BuiltIn;
-use lineside_bundle::{DescriptionError, Manifest, Stage, TensorRef};
+use lineside_bundle::{BundleFile, DescriptionError, Manifest, Stage, TensorRef};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -23,6 +23,14 @@ pub struct LoadOptions {
     pub interpret_plugins: bool,
     /// Which engine each model is loaded into.
     pub engines: Engines,
+    /// Breaks that a plugin may survive, where somebody else than the bundle says; the fewer of both count.
+    pub plugin_traps_max: Option<u32>,
+}
+
+impl LoadOptions {
+    fn traps_max(&self, bundle: &BundleFile) -> u32 {
+        self.plugin_traps_max.unwrap_or(u32::MAX).min(bundle.trial.traps_max())
+    }
 }
 
 /// Why a bundle cannot run here.
@@ -128,9 +136,9 @@ impl Pipeline {
                     let outputs = model.outputs().iter().cloned().map(Flow::of).collect();
                     (Work::Model(Box::new(model)), sources, outputs)
                 }
-                Stage::Plugin { plugin, inputs, units, config } => {
+                Stage::Plugin { plugin: file, inputs, units, config, on_trap, fail_safe } => {
                     made.check_units(inputs, units).map_err(fit)?;
-                    let wasm = read(plugin)?;
+                    let wasm = read(file)?;
                     let sandbox = match &mut sandbox {
                         Some(sandbox) => sandbox,
                         None => {
@@ -145,26 +153,27 @@ impl Pipeline {
                     };
                     let settings: Vec<_> =
                         config.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-                    let limits = SandboxLimits {
-                        memory_bytes: (bundle.limits.plugin_memory_mib as usize) << 20,
-                        call: bundle.limits.frame(),
-                    };
+                    let limits = SandboxLimits::of(&bundle.limits);
                     // Started once here, so that a plugin that cannot start is refused now.
                     let started = sandbox
                         .compile(&wasm)
-                        .and_then(|plugin| Ok((plugin.start(&settings, limits)?, plugin)));
-                    let (instance, plugin) = started.map_err(|source| LoadError::Plugin {
+                        .and_then(|compiled| Ok((compiled.start(&settings, limits)?, compiled)));
+                    let (instance, compiled) = started.map_err(|source| LoadError::Plugin {
                         stage: name.to_owned(),
-                        file: plugin.clone(),
+                        file: file.clone(),
                         source,
                     })?;
                     let sources = made.connect(stage, instance.inputs()).map_err(fit)?;
-                    let outputs = instance.outputs().iter().cloned().map(Flow::of).collect();
-                    (
-                        Work::Plugin(Box::new(Plugin::new(plugin, settings, limits))),
-                        sources,
-                        outputs,
-                    )
+                    let outputs = instance.outputs();
+                    let rules = Rules {
+                        settings,
+                        limits,
+                        policy: plugin::policy(*on_trap, fail_safe, outputs).map_err(fit)?,
+                        traps_max: options.traps_max(bundle),
+                        lines_per_second: bundle.limits.plugin_lines_per_second as usize,
+                    };
+                    let outputs = outputs.iter().cloned().map(Flow::of).collect();
+                    (Work::Plugin(Box::new(Plugin::new(compiled, rules))), sources, outputs)
                 }
                 Stage::Constant(described) => {
                     let (flow, tensor) = stages::constant(described).map_err(fit)?;
@@ -220,7 +229,7 @@ mod tests {
     use super::*;
     use crate::files::MemoryFiles;
     use crate::pipeline::{FrameOutcome, Reading, Value, check_fit};
-    use lineside_bundle::{BundleFile, build};
+    use lineside_bundle::build;
 
     const HEAD: &str = "format = 1\nname = 'pump'\nversion = '1'\nwarm_up_readings = 4\n\
         [inputs.row]\nkey = 'pump'\nrate_hz = 1.0\n\

@@ -11,13 +11,15 @@ mod load;
 mod made;
 mod model;
 mod plugin;
+mod said;
 mod stages;
 mod window;
 
 pub use fit::check_fit;
 pub use frame::{
-    Fault, FrameError, FrameOutcome, PLUGIN_BROKE, Part, Reading, Span, Unused, Value,
+    Fault, FrameError, FrameOutcome, Instead, Part, Reading, Span, StandIn, Unused, Value,
 };
 pub use graph::Pipeline;
 pub use load::{LoadError, LoadOptions};
 pub(crate) use model::Seen;
+pub use said::Said;

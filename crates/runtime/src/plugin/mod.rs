@@ -1,9 +1,14 @@
-//! Runs plugins: WebAssembly components that import nothing, within bounds.
+//! Runs plugins: WebAssembly components that import nothing but a log, within bounds.
 
+mod bindings;
 mod bounds;
 mod cache;
+mod error;
 mod host;
+mod instance;
 mod ticker;
 
 pub use cache::PluginCache;
-pub use host::{CompiledPlugin, Instance, PluginError, Sandbox, SandboxError, SandboxLimits};
+pub use error::{PluginError, SandboxError};
+pub use host::{CompiledPlugin, Sandbox, SandboxLimits};
+pub use instance::{Instance, Results};

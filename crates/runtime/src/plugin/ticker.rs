@@ -1,23 +1,25 @@
 //! The clock that plugins are interrupted by: one thread a process, asleep while no plugin runs.
 
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{self, Thread};
 use std::time::Duration;
 use wasmtime::{Engine, EngineWeak};
 
 /// Time between two ticks.
 const TICK: Duration = Duration::from_millis(5);
+/// Ticks without a call after which it sleeps: to wake it takes longer than many a call.
+const IDLE_TICKS: u32 = 20;
 
 #[derive(Default)]
 struct Ticker {
-    state: Mutex<State>,
-    wake: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    engines: Vec<EngineWeak>,
-    running: usize,
-    started: bool,
+    engines: Mutex<Vec<EngineWeak>>,
+    thread: OnceLock<Thread>,
+    /// Calls under way.
+    running: AtomicUsize,
+    /// A call has begun since the last tick.
+    is_used: AtomicBool,
+    is_asleep: AtomicBool,
 }
 
 /// Lets the ticks reach this engine as long as somebody holds it.
@@ -26,13 +28,15 @@ struct State {
 /// If there is no clock yet and its thread cannot be started.
 pub fn register(engine: &Engine) -> std::io::Result<()> {
     let ticker = ticker();
-    let mut state = ticker.state();
-    if !state.started {
-        std::thread::Builder::new().name("plugin clock".into()).spawn(|| ticker.run())?;
-        state.started = true;
+    let mut engines = ticker.engines();
+    if ticker.thread.get().is_none() {
+        let thread = thread::Builder::new().name("plugin clock".into());
+        let started = thread.spawn(|| ticker.run())?;
+        // Whoever registers holds the lock, so nobody else has been here.
+        let _ = ticker.thread.set(started.thread().clone());
     }
-    state.engines.retain(|engine| engine.upgrade().is_some());
-    state.engines.push(engine.weak());
+    engines.retain(|engine| engine.upgrade().is_some());
+    engines.push(engine.weak());
     Ok(())
 }
 
@@ -40,8 +44,14 @@ pub fn register(engine: &Engine) -> std::io::Result<()> {
 #[must_use]
 pub fn ticking() -> Ticking {
     let ticker = ticker();
-    ticker.state().running += 1;
-    ticker.wake.notify_one();
+    ticker.running.fetch_add(1, SeqCst);
+    ticker.is_used.store(true, SeqCst);
+    // Counted first and asked then: whoever falls asleep says so first and counts then.
+    if ticker.is_asleep.load(SeqCst)
+        && let Some(thread) = ticker.thread.get()
+    {
+        thread.unpark();
+    }
     Ticking
 }
 
@@ -55,27 +65,36 @@ pub struct Ticking;
 
 impl Drop for Ticking {
     fn drop(&mut self) {
-        ticker().state().running -= 1;
+        ticker().running.fetch_sub(1, SeqCst);
     }
 }
 
 impl Ticker {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn engines(&self) -> MutexGuard<'_, Vec<EngineWeak>> {
         // Nothing is ever left half done under the lock.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.engines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn run(&self) {
+        let mut idle = 0;
         loop {
-            let mut state = self.state();
-            while state.running == 0 {
-                state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+            thread::sleep(TICK);
+            let is_running = self.running.load(SeqCst) > 0;
+            if is_running {
+                for engine in self.engines().iter().filter_map(EngineWeak::upgrade) {
+                    engine.increment_epoch();
+                }
             }
-            for engine in state.engines.iter().filter_map(EngineWeak::upgrade) {
-                engine.increment_epoch();
+            idle = if self.is_used.swap(false, SeqCst) || is_running { 0 } else { idle + 1 };
+            if idle < IDLE_TICKS {
+                continue;
             }
-            drop(state);
-            std::thread::sleep(TICK);
+            self.is_asleep.store(true, SeqCst);
+            while self.running.load(SeqCst) == 0 && !self.is_used.load(SeqCst) {
+                thread::park();
+            }
+            self.is_asleep.store(false, SeqCst);
+            idle = 0;
         }
     }
 }

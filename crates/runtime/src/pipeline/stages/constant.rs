@@ -43,7 +43,7 @@ pub(super) fn element(name: &str) -> Result<Element, String> {
 ///
 /// # Errors
 /// A number that the type does not hold, and a whole number that may have been rounded before it came here.
-pub(super) fn data(element: Element, values: &[f64]) -> Result<Data, String> {
+pub(in crate::pipeline) fn data(element: Element, values: &[f64]) -> Result<Data, String> {
     let unfit = |value: f64| format!("{value} is no {element}");
     /// Each number as what it has to be, if it is just that.
     fn exact<T>(

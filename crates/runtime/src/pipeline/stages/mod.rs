@@ -22,7 +22,7 @@ mod threshold;
 mod top_k;
 mod transpose;
 
-pub(super) use constant::tensor as constant;
+pub(super) use constant::{data, tensor as constant};
 
 use super::flow::{self, Flow};
 use super::frame::Fault;
