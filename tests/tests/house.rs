@@ -66,6 +66,7 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 21] = [
     ),
     ("tests/bits-plugin", "bits-plugin", &["lineside-plugin"], &[]),
     ("tests/evil-plugin", "evil-plugin", &["lineside-plugin"], &[]),
+    ("tests/gain-plugin", "gain-plugin", &["lineside-plugin"], &[]),
     (
         "tests/hostile",
         "lineside-hostile",

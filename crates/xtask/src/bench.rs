@@ -21,9 +21,12 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
         Some("crash") => crash(arguments.get(1).map_or(CRASH_ROUNDS, String::as_str)),
         Some("delta") => delta::run(),
         Some("footprint") => program("lineside-footprint", &[]),
+        Some("plugin") => plugin(),
         Some("start") => start(),
         Some("swap") => program("lineside-swaps", &[]),
-        _ => bail!("usage: cargo xtask bench api | crash | delta | footprint | start | swap"),
+        _ => bail!(
+            "usage: cargo xtask bench api | crash | delta | footprint | plugin | start | swap"
+        ),
     }
 }
 
@@ -55,6 +58,22 @@ fn api() -> anyhow::Result<()> {
     let wanted = root().join("crates/xtask/src/bench/api.txt");
     let python = setup::python_with(&target_dir().join("bentoml"), &wanted)?;
     program("lineside-ask", &[&python])
+}
+
+/// What a call of a plugin costs, and loading one. What is ours in it is optimised as in a release; another
+/// profile would build the engine anew.
+fn plugin() -> anyhow::Result<()> {
+    setup::targets(&[WASM])?;
+    setup::programs(&[C_COMPILER])?;
+    step("build", &mut cargo(&["build", "--workspace", "--locked", "--bin", "lineside"]))?;
+    let plugin = setup::plugin("tests/gain-plugin")?;
+    let ours = ["opt-level=3", "debug-assertions=false", "overflow-checks=false"];
+    let bench = ["bench", "--workspace", "--locked", "--profile", "dev", "--bench", "plugin"];
+    let mut bench = cargo(&bench);
+    for setting in ours {
+        bench.args(["--config", &format!("profile.dev.package.lineside-runtime.{setting}")]);
+    }
+    step("plugins", bench.env("LINESIDE_BENCH_PLUGIN", plugin))
 }
 
 /// Builds everything and runs a program that measures the others: `lineside-footprint` the memory of an

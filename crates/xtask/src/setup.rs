@@ -59,16 +59,24 @@ pub fn components(wanted: &[&str]) -> anyhow::Result<()> {
 /// # Errors
 /// What the tool says of one that cannot be built.
 pub fn plugins() -> anyhow::Result<()> {
+    PLUGINS.iter().try_for_each(|name| plugin(&format!("plugins/{name}")).map(drop))
+}
+
+/// Builds the plugin whose crate lies in `source`, from the workspace's folder. Returns the file. The tool
+/// must have been built.
+///
+/// # Errors
+/// What the tool says if it cannot be built.
+pub fn plugin(source: &str) -> anyhow::Result<PathBuf> {
     let folder = target_dir().join("plugins");
     std::fs::create_dir_all(&folder)?;
-    for plugin in PLUGINS {
-        let mut build = Command::new(target_dir().join("debug/lineside"));
-        build.args(["plugin", "build", &format!("plugins/{plugin}"), "--output"]);
-        build.arg(folder.join(format!("{plugin}.wasm")));
-        build.current_dir(root()).env("CARGO_TARGET_DIR", target_dir());
-        step(&format!("plugin {plugin}"), &mut build)?;
-    }
-    Ok(())
+    let name = Path::new(source).file_name().unwrap_or_default();
+    let file = folder.join(name).with_extension("wasm");
+    let mut build = Command::new(target_dir().join("debug/lineside"));
+    build.args(["plugin", "build", source, "--output"]).arg(&file);
+    build.current_dir(root()).env("CARGO_TARGET_DIR", target_dir());
+    step(&format!("plugin {}", name.display()), &mut build)?;
+    Ok(file)
 }
 
 /// Makes sure that a tool of cargo's is there in this version. Gives its program.
