@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 /// Each member of the workspace: its folder, its name, and what it and its tests use of the others.
-const WALLS: [(&str, &str, &[&str], &[&str]); 21] = [
+const WALLS: [(&str, &str, &[&str], &[&str]); 22] = [
     (
         "agent",
         "lineside-agent",
