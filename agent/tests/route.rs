@@ -56,6 +56,7 @@ fn loaded(text: &str) -> Pipeline {
     Pipeline::load(&built.manifest, &MemoryFiles(&built), &LoadOptions::default()).unwrap()
 }
 
+#[allow(clippy::large_enum_variant)] // There are few of them.
 enum Said {
     Outcome(FrameOutcome),
     Done,
