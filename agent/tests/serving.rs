@@ -82,6 +82,7 @@ fn wanted(version: &str, manifest: &[u8]) -> Option<Wanted> {
         blobs: "/nowhere".into(),
         memory_mib: 64,
         engines: Engines::default(),
+        plugin_traps_max: None,
         cache: "/nowhere".into(),
         cache_key: [0; 32],
     };
