@@ -57,6 +57,7 @@ impl Task {
         for json in found {
             self.commits.find(Addressed { sinks: self.sinks.clone(), json });
         }
+        self.parts.witness.answered(&self.parts.slot, &settled);
         let Unused { late, twice } = settled.more.unused;
         for (reason, count) in [("late", late), ("twice", twice)] {
             if count > 0 {

@@ -5,10 +5,12 @@ use lineside_bundle::{BundleFile, ReleaseId};
 use lineside_rules::ShadowObservation;
 use lineside_wire::name::SlotName;
 
-/// Hears of frames once they are committed. Must not block.
+/// Hears of frames once they are committed, and when they are answered. Must not block.
 pub trait Witness: Send + Sync + 'static {
     /// A release takes the route.
     fn placed(&self, slot: &SlotName, release: &ReleaseId, bundle: &BundleFile);
+    /// A frame has an answer, which is not on the disk yet. Who keeps what is committed need not hear it.
+    fn answered(&self, _slot: &SlotName, _settled: &Settled) {}
     /// A frame was accounted for.
     fn frame(&self, slot: &SlotName, release: &ReleaseId, settled: &Settled);
     /// A release has stopped to answer beside the route.

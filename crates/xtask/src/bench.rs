@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: what is measured on this machine, and printed rather than asserted.
 
 mod delta;
+mod inference;
 
 use crate::setup::{self, C_COMPILER, WASM};
 use crate::shell::{cargo, root, step, target_dir};
@@ -21,11 +22,13 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
         Some("crash") => crash(arguments.get(1).map_or(CRASH_ROUNDS, String::as_str)),
         Some("delta") => delta::run(),
         Some("footprint") => program("lineside-footprint", &[]),
+        Some("inference") => inference::run(),
         Some("plugin") => plugin(),
         Some("start") => start(),
         Some("swap") => program("lineside-swaps", &[]),
         _ => bail!(
-            "usage: cargo xtask bench api | crash | delta | footprint | plugin | start | swap"
+            "usage: cargo xtask bench api | crash | delta | footprint | inference | plugin | start | \
+             swap"
         ),
     }
 }

@@ -15,6 +15,14 @@ pub const C_COMPILER: (&str, &str) = ("cc", "gcc");
 /// What the default build leaves out: keys in tokens, and their tests.
 pub const TOKENS: &str = "lineside-cli/pkcs11,lineside-tests/pkcs11";
 
+/// Where the wider, partly GPL set of models lies if it is there: it is no part of the project.
+pub fn zoo() -> PathBuf {
+    match std::env::var_os("LINESIDE_ZOO") {
+        Some(folder) => PathBuf::from(folder),
+        None => root().join("../shared/zoo"),
+    }
+}
+
 /// Makes sure that rustup has these targets.
 ///
 /// # Errors

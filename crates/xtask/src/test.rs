@@ -2,7 +2,7 @@
 
 use crate::foreign::{self, ARM, Foreign};
 use crate::setup::{self, C_COMPILER, TOKENS, WASM};
-use crate::shell::{cargo, root, step, target_dir};
+use crate::shell::{cargo, step, target_dir};
 use crate::test_programs;
 use std::path::{Path, PathBuf};
 
@@ -37,10 +37,7 @@ pub fn run() -> anyhow::Result<()> {
 /// The wider, partly GPL set of models, where it lies beside the workspace: each gives right answers in
 /// some engine, or is refused with the operator and the cure.
 fn zoo() -> anyhow::Result<()> {
-    let folder = match std::env::var_os("LINESIDE_ZOO") {
-        Some(folder) => PathBuf::from(folder),
-        None => root().join("../shared/zoo"),
-    };
+    let folder = setup::zoo();
     if !folder.is_dir() {
         println!("==> {} is not there: its models are not tried", folder.display());
         return Ok(());

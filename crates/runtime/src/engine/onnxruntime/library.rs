@@ -42,8 +42,11 @@ impl SharedLibrary {
         Ok(digest)
     }
 
-    /// What sessions are made in.
-    pub(super) fn environment(&self) -> Result<Environment, EngineError> {
+    /// What sessions are made in; the library is loaded where it is not yet.
+    ///
+    /// # Errors
+    /// As [`SharedLibrary::try_out`].
+    pub fn environment(&self) -> Result<Environment, EngineError> {
         static LOADED: Mutex<Option<(SharedLibrary, Environment)>> = Mutex::new(None);
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         let path = self.path.display();
