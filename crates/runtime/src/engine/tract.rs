@@ -2,6 +2,7 @@
 
 mod habits;
 mod meaning;
+mod session;
 
 use super::error::EngineError;
 use super::guard::{Guard, Number, Watch};
@@ -10,13 +11,14 @@ use super::model::OnnxModel;
 use super::operator::{MICROSOFT_DOMAIN, ML_DOMAIN, Operator, Reason};
 use crate::tensor::{Data, Element, Port, Tensor};
 use habits::HABITS;
+use session::Session;
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 use tract_onnx::pb::{ModelProto, ValueInfoProto};
 use tract_onnx::prelude::{
     Datum, DatumType, Framework, InferenceFact, InferenceModelExt, IntoRunnable, OutletId, TValue,
-    Tensor as TractTensor, TractError, TractResult, TypedModel, TypedRunnableModel, tvec,
+    Tensor as TractTensor, TractError, TractResult, TypedModel, tvec,
 };
 use tract_onnx::tract_hir::internal::ToDim;
 
@@ -68,7 +70,7 @@ pub(super) struct Tract;
 
 /// A model in tract, optimised for fixed shapes.
 pub(super) struct Loaded {
-    model: Arc<TypedRunnableModel>,
+    session: Session,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
     guard: Guard,
@@ -133,8 +135,8 @@ impl Loaded {
         for (name, outlet) in names.iter().zip(typed.output_outlets().map_err(failed)?) {
             outputs.push(output(name, *outlet, &typed)?);
         }
-        let model = typed.into_runnable().map_err(failed)?;
-        Ok(Loaded { model, inputs: inputs.to_vec(), outputs, guard, places })
+        let session = Session::new(typed.into_runnable().map_err(failed)?);
+        Ok(Loaded { session, inputs: inputs.to_vec(), outputs, guard, places })
     }
 
     /// What it gives for data that fit its inputs.
@@ -149,7 +151,7 @@ impl Loaded {
         for (port, input) in self.inputs.iter().zip(inputs) {
             values.push(given(port, input)?);
         }
-        let answers = contained(|| self.model.run(values)).map_err(EngineError::Run)?;
+        let answers = contained(|| self.session.run(values)).map_err(EngineError::Run)?;
         let answers = answers.map_err(run)?;
         for (watch, place) in self.guard.within.iter().zip(&self.places) {
             looked_at(watch, &answers[*place])?;
@@ -299,7 +301,7 @@ fn given(port: &Port, data: &Data) -> Result<TValue, EngineError> {
 
 fn taken(value: &TValue, port: &Port) -> TractResult<Tensor> {
     fn plain<T: Datum>(value: &TractTensor) -> TractResult<Vec<T>> {
-        Ok(value.to_plain_array_view::<T>()?.iter().cloned().collect())
+        Ok(value.try_as_plain_ram()?.as_slice::<T>()?.to_vec())
     }
     let data = match port.element() {
         Element::Bool => Data::Bool(plain(value)?),

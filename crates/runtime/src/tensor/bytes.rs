@@ -49,7 +49,11 @@ impl Tensor {
     /// Its elements as bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
         fn numbers<T: Copy, const N: usize>(values: &[T], bytes: fn(T) -> [u8; N]) -> Vec<u8> {
-            values.iter().flat_map(|value| bytes(*value)).collect()
+            let mut written = vec![0; values.len() * N];
+            for (place, value) in written.as_chunks_mut().0.iter_mut().zip(values) {
+                *place = bytes(*value);
+            }
+            written
         }
         match self.data() {
             Data::Bool(values) => values.iter().map(|value| u8::from(*value)).collect(),
