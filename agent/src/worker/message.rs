@@ -1,6 +1,7 @@
 //! What supervisor and worker say to each other: a length of four bytes (little-endian), then that
 //! many bytes of postcard. Both are the same executable, so the format need not outlive it.
 
+use crate::worker::packed;
 use lineside_bundle::Digest;
 use lineside_runtime::{Engines, Figure, FrameOutcome, Reading, ReplayCost, SharedLibrary};
 use lineside_wire::envelope::whole;
@@ -53,7 +54,7 @@ pub enum ToWorker {
     /// [`ToServing`](crate::worker::serving::message::ToServing). So many rows are run at once.
     Serve(Bundle, usize),
     /// Readings in order.
-    Readings(Vec<Reading>),
+    Readings(#[serde(with = "packed")] Vec<Reading>),
     /// The recording ends here.
     Finish,
 }

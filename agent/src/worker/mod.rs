@@ -19,6 +19,7 @@ pub mod library;
 mod memory;
 pub mod message;
 mod outage;
+mod packed;
 mod placed;
 pub mod process;
 pub mod route;

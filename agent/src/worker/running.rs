@@ -7,7 +7,7 @@ use lineside_runtime::Reading;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
@@ -138,10 +138,11 @@ async fn write(mut stream: OwnedWriteHalf, mut outbox: mpsc::Receiver<ToWorker>)
 
 async fn listen(
     number: u64,
-    mut stream: OwnedReadHalf,
+    stream: OwnedReadHalf,
     ended: oneshot::Receiver<End>,
     events: &mpsc::Sender<(u64, WorkerEvent)>,
 ) {
+    let mut stream = BufReader::new(stream);
     let problem = loop {
         match message::read_async(&mut stream).await {
             Ok(Some(said)) => {

@@ -206,13 +206,20 @@ impl Server<'_> {
                 }
                 ToWorker::Readings(readings) => {
                     let Some(answers) = answers else { return Err(too_early()) };
-                    let count = readings.len() as u32;
-                    for outcome in readings.iter().flat_map(|reading| answers.push(reading)) {
-                        write(output, &FromWorker::Outcome(outcome))?;
-                        // At once: the supervisor takes a long silence for a model that hangs.
-                        output.flush()?;
+                    for (place, reading) in readings.iter().enumerate() {
+                        let outcomes = answers.push(reading);
+                        let is_news = !outcomes.is_empty();
+                        for outcome in outcomes {
+                            write(output, &FromWorker::Outcome(outcome))?;
+                        }
+                        // At once: the supervisor takes a long silence for a model that hangs. What
+                        // the last reading brings goes with the word that all have been taken, so that
+                        // it is woken up once.
+                        if is_news && place + 1 < readings.len() {
+                            output.flush()?;
+                        }
                     }
-                    write(output, &FromWorker::Done(count))?;
+                    write(output, &FromWorker::Done(readings.len() as u32))?;
                 }
                 ToWorker::Finish => {
                     let Some(answers) = answers else { return Err(too_early()) };
