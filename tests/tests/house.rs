@@ -74,6 +74,7 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 22] = [
             "lineside-bundle",
             "lineside-delta",
             "lineside-oip",
+            "lineside-runtime",
             "lineside-trust",
             "lineside-update",
             "lineside-wire",

@@ -6,6 +6,8 @@ use anyhow::{Context, bail};
 use std::process::Command;
 
 const CARGO_FUZZ: &str = "0.13.2";
+/// Targets that run models, with what that takes.
+const WITH_MODELS: ([&str; 2], [&str; 2]) = (["model", "tensor"], ["--features", "models"]);
 /// How long a target is tried, unless somebody says so, in seconds.
 const SECONDS: &str = "60";
 
@@ -33,17 +35,20 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
     let program = setup::tool("cargo-fuzz", CARGO_FUZZ)?;
     let fuzzed = target_dir().join("fuzz");
     let seeds = fuzzed.join("seeds");
-    step(
-        "what it begins from",
-        cargo(&["run", "--quiet", "--locked", "--package", "lineside-hostile"])
-            .args(["--bin", "lineside-seeds", "--"])
-            .arg(&seeds),
-    )?;
+    // With all others: engines would be built anew for it alone.
+    let build = ["build", "--workspace", "--locked", "--bin", "lineside-seeds"];
+    step("build", &mut cargo(&build))?;
+    let mut begin = Command::new(target_dir().join("debug/lineside-seeds"));
+    step("what it begins from", begin.arg(&seeds))?;
     let found = fuzzed.join("found").join(target);
     std::fs::create_dir_all(&found).context("cannot make a folder for what is found")?;
     let mut run = Command::new("rustup");
     run.args(["run", "nightly"]).arg(program).args(["run", target, "--target-dir"]);
-    run.arg(fuzzed.join("build")).arg(&found).arg(seeds.join(target));
+    run.arg(fuzzed.join("build"));
+    if WITH_MODELS.0.contains(&target.as_str()) {
+        run.args(WITH_MODELS.1);
+    }
+    run.arg(&found).arg(seeds.join(target));
     let kept = root().join("tests/hostile/corpus").join(target);
     if kept.is_dir() {
         run.arg(kept);

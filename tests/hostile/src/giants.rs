@@ -103,7 +103,7 @@ pub fn giants() -> Vec<(&'static str, Vec<u8>)> {
         ),
         ("Loop that collects", {
             let body = graph("body", &looping(&[output("k"), node("Identity", "h", "k", &[])]));
-            let times = number("m", INT64, &i64::from(i32::MAX).to_le_bytes());
+            let times = number("m", INT64, &i64::MAX.to_le_bytes());
             [times, truth("go"), node("Loop", "m go x", "z a", &[body]), summed()].concat()
         }),
         (

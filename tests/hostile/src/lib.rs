@@ -4,8 +4,16 @@
 //! A function says whether the bytes were good. It panics where a promise is broken.
 
 mod bundles;
+#[cfg(feature = "models")]
+mod giants;
 mod journal;
 mod messages;
+#[cfg(feature = "models")]
+mod models;
+#[allow(dead_code)] // The tool writes to files what is only compared here.
+#[cfg(feature = "models")]
+#[path = "../../../crates/cli/src/model/npy.rs"]
+mod npy;
 mod oip;
 mod recipe;
 mod signer;
@@ -14,6 +22,8 @@ mod trust;
 pub use bundles::{bundle, oci, parcel};
 pub use journal::journal;
 pub use messages::envelope;
+#[cfg(feature = "models")]
+pub use models::{model, tensors as tensor};
 pub use oip::inference;
 pub use recipe::recipe;
 pub use trust::{assignment, canonical, metadata};
@@ -29,7 +39,7 @@ pub struct Target {
 }
 
 /// Every kind.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: &[Target] = &[
     Target { name: "assignment", attempt: assignment, seeds: trust::assignments },
     Target { name: "bundle", attempt: bundle, seeds: bundles::bundles },
     Target { name: "canonical", attempt: canonical, seeds: trust::values },
@@ -37,7 +47,11 @@ pub const TARGETS: [Target; 10] = [
     Target { name: "inference", attempt: inference, seeds: oip::bodies },
     Target { name: "journal", attempt: journal, seeds: journal::states },
     Target { name: "metadata", attempt: metadata, seeds: trust::repositories },
+    #[cfg(feature = "models")]
+    Target { name: "model", attempt: model, seeds: models::models },
     Target { name: "oci", attempt: oci, seeds: bundles::manifests },
     Target { name: "parcel", attempt: parcel, seeds: bundles::parcels },
     Target { name: "recipe", attempt: recipe, seeds: recipe::recipes },
+    #[cfg(feature = "models")]
+    Target { name: "tensor", attempt: tensor, seeds: models::tensor_bytes },
 ];

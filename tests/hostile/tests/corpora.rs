@@ -53,7 +53,7 @@ fn mutated(input: &[u8], state: &mut u64) -> Vec<u8> {
 
 #[test]
 fn nothing_that_was_found_or_follows_from_what_is_good_breaks_a_promise() {
-    for target in &TARGETS {
+    for target in TARGETS {
         let seeds = (target.seeds)();
         assert!(!seeds.is_empty(), "{}", target.name);
         for (number, seed) in seeds.iter().enumerate() {

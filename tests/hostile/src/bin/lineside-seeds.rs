@@ -8,7 +8,7 @@ fn main() -> std::io::Result<()> {
         eprintln!("usage: lineside-seeds FOLDER");
         std::process::exit(2);
     };
-    for target in &TARGETS {
+    for target in TARGETS {
         let folder = folder.join(target.name);
         std::fs::create_dir_all(&folder)?;
         for (number, seed) in (target.seeds)().iter().enumerate() {
