@@ -15,6 +15,7 @@ use serde_json::json;
 use served::{Served, agent, ask, read};
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::TcpStream;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -290,6 +291,20 @@ fn what_there_is_is_told_to_whoever_asks() {
     let (_, text) = served.get("/metrics");
     let line = "lineside_api_requests_total{model=\"echo.f32\",code=\"200\"} 1\n";
     assert!(text.as_str().is_some_and(|text| text.contains(line)), "{text}");
+}
+
+#[test]
+fn connections_that_say_nothing_shut_nobody_out() {
+    let served = Served::start("");
+    served.wait_for("1");
+    let address = served.url.trim_start_matches("http://");
+    // As many as there are places, and more. Those that wait in the system's queue count as open, too.
+    let silent: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let asked = Instant::now();
+    let (status, _) = ask(&served.url, "echo.f32", &[[1.0, 2.0, 3.0]], json!({}));
+    assert_eq!(status, 200);
+    assert!(asked.elapsed() < Duration::from_secs(60), "it waited for {:?}", asked.elapsed());
+    drop(silent);
 }
 
 #[test]

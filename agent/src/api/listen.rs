@@ -21,6 +21,11 @@ const CONNECTIONS_MAX: usize = 256;
 const HEAD_BYTES_MAX: usize = 64 << 10;
 /// How long a connection may say nothing until the next request's head is there.
 const HEAD_MAX: Duration = Duration::from_secs(120);
+/// Places that are kept for those that say soon what they want: connections that say nothing cannot
+/// shut everybody out.
+const PLACES_KEPT: usize = CONNECTIONS_MAX / 4;
+/// How long a connection in one of these places may say nothing.
+const HEAD_SOON: Duration = Duration::from_secs(5);
 /// How long nothing of an answer may be taken.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// How long a handshake may take.
@@ -48,9 +53,10 @@ pub(super) async fn listen(api: Arc<Api>, mut stop: watch::Receiver<bool>) {
         };
         // An answer is written whole: there is nothing to wait for.
         let _ = stream.set_nodelay(true);
+        let head_max = if room.available_permits() < PLACES_KEPT { HEAD_SOON } else { HEAD_MAX };
         let (api, watcher) = (api.clone(), under_way.watcher());
         tokio::spawn(async move {
-            connection(api, stream, watcher).await;
+            connection(api, stream, watcher, head_max).await;
             drop(place);
         });
     }
@@ -92,12 +98,12 @@ async fn accept(
     Ok((listener.accept().await?.0, place))
 }
 
-async fn connection(api: Arc<Api>, stream: TcpStream, watcher: Watcher) {
+async fn connection(api: Arc<Api>, stream: TcpStream, watcher: Watcher, head_max: Duration) {
     let stream = Patient::new(stream, SILENCE_MAX);
     match api.access.tls.clone() {
-        None => serve(api, stream, watcher).await,
+        None => serve(api, stream, watcher, head_max).await,
         Some(tls) => match timeout(HANDSHAKE_MAX, tls.accept(stream)).await {
-            Ok(Ok(stream)) => serve(api, stream, watcher).await,
+            Ok(Ok(stream)) => serve(api, stream, watcher, head_max).await,
             Ok(Err(error)) => tracing::debug!("api: a handshake failed: {error}"),
             Err(_) => tracing::debug!("api: a handshake took too long"),
         },
@@ -108,13 +114,14 @@ async fn serve(
     api: Arc<Api>,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     watcher: Watcher,
+    head_max: Duration,
 ) {
     let service = service_fn(move |request| {
         let api = api.clone();
         async move { Ok::<_, Infallible>(api.answer(request).await) }
     });
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_MAX).max_buf_size(HEAD_BYTES_MAX);
+    http.timer(TokioTimer::new()).header_read_timeout(head_max).max_buf_size(HEAD_BYTES_MAX);
     let served = watcher.watch(http.serve_connection(TokioIo::new(stream), service));
     if let Err(error) = served.await {
         tracing::debug!("api: a connection ended: {error}");

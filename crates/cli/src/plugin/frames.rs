@@ -163,8 +163,13 @@ impl Recording {
             bail!("it has `inputs` as well as `finish`: the end of a recording has no frame");
         }
         let before = last.and_then(|last| last.frame);
-        let counted = before.map_or(0, |(number, ..)| number + 1);
-        let number_of = line.number.unwrap_or(counted);
+        let number_of = match (line.number, before) {
+            (Some(number), _) => number,
+            (None, None) => 0,
+            (None, Some((number, ..))) => {
+                number.checked_add(1).context("no number follows that of the frame before")?
+            }
+        };
         let frame =
             (number_of, line.first_sequence.unwrap_or(number_of), line.time_ns.unwrap_or(0));
         let wanted = match (&line.expected, &line.refused) {
@@ -351,6 +356,10 @@ mod tests {
             ),
             ("{\"input\":{}}", "a.jsonl line 1: unknown field `input`"),
             ("{\"tolerance\":-1}", "a.jsonl line 1: `tolerance` must be finite"),
+            (
+                "{\"inputs\":{},\"number\":18446744073709551615}\n{\"inputs\":{}}",
+                "a.jsonl line 2: no number follows",
+            ),
         ] {
             let said = refused(text);
             assert!(said.starts_with(words), "{text}: {said}");
