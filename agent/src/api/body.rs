@@ -13,6 +13,8 @@ use tokio::time::timeout;
 
 /// How long a body may take to arrive.
 const ARRIVAL_MAX: Duration = Duration::from_secs(30);
+/// How long the rest of a body that is refused may go by.
+const REST_MAX: Duration = Duration::from_secs(5);
 /// Bytes from which on work is told to the runtime, so that it gives others another thread.
 const HEAVY_BYTES: usize = 64 << 10;
 
@@ -24,17 +26,24 @@ pub(super) struct Body {
 
 impl Api {
     /// Takes a body, and unpacks it.
-    pub(super) async fn body(&self, head: &HeaderMap, body: Incoming) -> Result<Body, Refusal> {
+    pub(super) async fn body(&self, head: &HeaderMap, mut body: Incoming) -> Result<Body, Refusal> {
         let coding = coding(head)?;
         let bytes_max = self.config.body_bytes_max;
         // Who says so beforehand is told beforehand.
         if body.size_hint().lower() > bytes_max as u64 {
+            passed_over(&mut body, bytes_max).await;
             return Err(too_large(bytes_max));
         }
         let mut taken = self.room.begin();
-        let arrived = timeout(ARRIVAL_MAX, arrived(body, bytes_max, &mut taken)).await;
+        let arrived = timeout(ARRIVAL_MAX, arrived(&mut body, bytes_max, &mut taken)).await;
         let arrived = arrived.map_err(|_| Refusal::of(408, "the body did not arrive in time"))?;
-        let packed = arrived?;
+        let packed = match arrived {
+            Ok(packed) => packed,
+            Err(refusal) => {
+                passed_over(&mut body, bytes_max).await;
+                return Err(refusal);
+            }
+        };
         let Some(coding) = coding else { return Ok(Body { bytes: packed, taken }) };
         let mut unpacked = self.room.begin();
         let (mut left, mut is_beyond) = (bytes_max, false);
@@ -61,7 +70,7 @@ impl Api {
 }
 
 async fn arrived(
-    mut body: Incoming,
+    body: &mut Incoming,
     bytes_max: usize,
     taken: &mut Taken,
 ) -> Result<Vec<u8>, Refusal> {
@@ -79,6 +88,21 @@ async fn arrived(
         bytes.extend_from_slice(data);
     }
     Ok(bytes)
+}
+
+/// Lets the rest of a body that is refused go by, up to twice what one may have: who sends first and listens then
+/// hears why only if the connection stays open until then.
+async fn passed_over(body: &mut Incoming, bytes_max: usize) {
+    let rest = async {
+        let mut left = bytes_max.saturating_mul(2);
+        while let Some(Ok(frame)) = body.frame().await {
+            let bytes = frame.data_ref().map_or(0, |data| data.len());
+            let Some(rest) = left.checked_sub(bytes) else { return };
+            left = rest;
+        }
+    };
+    // The refusal is told whether it ended in time or not.
+    let _ = timeout(REST_MAX, rest).await;
 }
 
 /// How the body says that it is packed.
