@@ -5,7 +5,7 @@
 
 mod bench;
 
-use bench::{Bench, PATIENCE, Threads, Watched, config, ids, staged, worker_limits};
+use bench::{Bench, PATIENCE, Threads, Watched, config, drawn, ids, staged, worker_limits};
 use lineside_agent::config::{Overflow, Pace, SlotConfig, SourceKind};
 use lineside_agent::ledger::{Ledger, OutboxLimits, Position};
 use lineside_agent::source::joined::{self, Joined};
@@ -157,13 +157,7 @@ async fn kills_swaps_and_crashes_lose_and_double_nothing_of_two_ports() {
     };
     for seed in 1..=4u64 {
         let folder = tempfile::tempdir().unwrap();
-        let mut chance = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let mut below = |end: u64| {
-            chance ^= chance << 13;
-            chance ^= chance >> 7;
-            chance ^= chance << 17;
-            chance % end
-        };
+        let mut below = drawn(seed);
         let mut one = bench(folder.path(), given());
         one.slot.place(&versions[0]).await.unwrap();
         let mut disorder = 0;

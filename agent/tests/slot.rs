@@ -25,13 +25,7 @@ async fn kills_swaps_and_crashes_at_any_moment_lose_and_double_nothing() {
     let versions = [release("1", ""), release("2", "")];
     for seed in 1..=6u64 {
         let folder = tempfile::tempdir().unwrap();
-        let mut chance = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let mut below = |end: u64| {
-            chance ^= chance << 13;
-            chance ^= chance >> 7;
-            chance ^= chance << 17;
-            chance % end
-        };
+        let mut below = drawn(seed);
         let mut one = bench(folder.path(), values.clone(), Overflow::Block, 50);
         one.slot.place(&versions[0]).await.unwrap();
         let mut disorder = 0;

@@ -67,13 +67,7 @@ async fn over_many_swaps_each_reading_has_one_frame_and_each_frame_one_release()
     let limits = ShadowLimits { frames: Some(100), ..ShadowLimits::default() };
     for seed in [1u64, 2] {
         let folder = tempfile::tempdir().unwrap();
-        let mut chance = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let mut below = |end: u64| {
-            chance ^= chance << 13;
-            chance ^= chance >> 7;
-            chance ^= chance << 17;
-            chance % end
-        };
+        let mut below = drawn(seed);
         let gate = |one: &Bench, readings: u64| one.threads.orders.let_through(readings);
         let mut one = bench(folder.path(), values.clone(), Overflow::Block, 50);
         gate(&one, STEP);

@@ -56,6 +56,17 @@ pub const STUCK: f64 = -999.0;
 /// than that for all streams together.
 pub const SLOW_FINISH: Duration = Duration::from_secs(2);
 
+/// Draws numbers below the one that it is given, from a seed that is not nought.
+pub fn drawn(seed: u64) -> impl FnMut(u64) -> u64 + Send {
+    let mut chance = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    move |end| {
+        chance ^= chance << 13;
+        chance ^= chance >> 7;
+        chance ^= chance << 17;
+        chance % end
+    }
+}
+
 /// Workers in threads; keeps a door through which each can be killed.
 #[derive(Default)]
 pub struct Threads {

@@ -77,7 +77,8 @@ pub fn echo_with_check(version: &str, more: &str, rows: u64) -> BuiltBundle {
     build(BundleFile::parse(&text).unwrap(), files).unwrap()
 }
 
-fn echo_text(version: &str, more: &str) -> String {
+/// The description of a bundle that answers with the last of each window; `more` is its end.
+pub fn echo_text(version: &str, more: &str) -> String {
     format!(
         "format = 1\nname = 'echo'\nversion = '{version}'\nalarm_output = 'alarm'\n\
          [inputs.p]\nkey = 'k'\ntime = 't'\nfields = [{{ name = 'x' }}]\n\

@@ -1,6 +1,6 @@
 //! A bundle with a model for each datatype, a device whose local API is open, and what asks there.
 
-use crate::kit::{Device, Vendor, wait};
+use crate::kit::{Device, Vendor, echo_text, wait};
 use lineside_bundle::{BuiltBundle, BundleFile, build_with_operators};
 use lineside_runtime::{Element, OnnxModel};
 use serde_json::{Value, json};
@@ -54,15 +54,7 @@ fn label() -> Vec<u8> {
 /// A bundle that answers readings with the last of each window, and has a model for each datatype that gives
 /// what it is given: `f32`, `bytes` and so on, and `label`, which makes texts.
 pub fn models(version: &str) -> BuiltBundle {
-    let mut text = format!(
-        "format = 1\nname = 'echo'\nversion = '{version}'\nalarm_output = 'alarm'\n\
-         [inputs.p]\nkey = 'k'\ntime = 't'\nfields = [{{ name = 'x' }}]\n\
-         [stages.w]\nkind = 'window'\ninput = 'p'\nrows = 6\nstride = 3\n\
-         [stages.last]\nkind = 'select'\ninput = 'w'\nindex = 5\n\
-         [stages.high]\nkind = 'threshold'\ninput = 'last'\nabove = 1e6\n\
-         [outputs]\nx = {{ from = 'last' }}\nalarm = {{ from = 'high' }}\n\
-         [fail_safe]\nalarm = true\n[trial]\nframes = 5\njudge_after = 2\n"
-    );
+    let mut text = echo_text(version, "[trial]\nframes = 5\njudge_after = 2\n");
     let mut files = BTreeMap::from([("label.onnx".to_owned(), label())]);
     text += "[stages.c-label]\nkind = 'constant'\nelement = 'i64'\nshape = [1, 3]\nvalues = [0, 1, 0]\n\
              [stages.label]\nkind = 'model'\nfile = 'label.onnx'\ninputs.x = 'c-label'\n";

@@ -28,7 +28,7 @@ pub enum PluginCommand {
     /// Start a plugin: a folder with its source, the interface, and recorded frames to try it on.
     #[command(after_help = new::EXAMPLES)]
     New(new::New),
-    /// Build a plugin as a component that imports nothing.
+    /// Build a plugin as a component that imports nothing but a log.
     ///
     /// The folder says the language: Rust by Cargo.toml, JavaScript by package.json, Python by
     /// requirements.txt. For the latter two the toolchain is installed in the folder at the first time.

@@ -1,4 +1,4 @@
-//! `lineside plugin build`: whatever the language, a component that imports nothing.
+//! `lineside plugin build`: whatever the language, a component that imports nothing but a log.
 
 use super::component::Contents;
 use super::{javascript, python, rust};

@@ -6,6 +6,21 @@ use crate::tensor::{Data, Tensor};
 use std::collections::HashMap;
 use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto};
 
+/// Operators whose answers are yes or no.
+pub(super) const LOGICAL: [&str; 11] = [
+    "And",
+    "Equal",
+    "Greater",
+    "GreaterOrEqual",
+    "IsInf",
+    "IsNaN",
+    "Less",
+    "LessOrEqual",
+    "Not",
+    "Or",
+    "Xor",
+];
+
 /// All nodes of a model, those of graphs within its graph among them.
 pub(super) struct Nodes<'a> {
     nodes: Vec<&'a NodeProto>,

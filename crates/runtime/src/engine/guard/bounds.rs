@@ -3,7 +3,7 @@
 use super::range::Range;
 use super::weights::{Sums, Weights};
 use crate::engine::classical::constant;
-use crate::engine::nodes::{attribute, gives, input, int};
+use crate::engine::nodes::{LOGICAL, attribute, gives, input, int};
 use crate::engine::operator::ML_DOMAIN;
 use crate::tensor::Element;
 use tract_onnx::pb::NodeProto;
@@ -34,20 +34,6 @@ pub(super) const MOVING: [&str; 22] = [
     "TopK",
     "Transpose",
     "Unsqueeze",
-];
-/// Operators whose answers are yes or no.
-const LOGICAL: [&str; 11] = [
-    "And",
-    "Equal",
-    "Greater",
-    "GreaterOrEqual",
-    "IsInf",
-    "IsNaN",
-    "Less",
-    "LessOrEqual",
-    "Not",
-    "Or",
-    "Xor",
 ];
 
 /// A node, what is known of what it takes, and of the constants of its model.

@@ -1,26 +1,12 @@
 //! What a model means that rten would compute otherwise, without a word (rten 0.27): seen in the file, before
 //! it is loaded.
 
-use crate::engine::nodes::{Nodes, input, is, text};
+use crate::engine::nodes::{LOGICAL, Nodes, input, is, text};
 use crate::engine::operator::Operator;
 use crate::tensor::Element;
 use std::collections::{BTreeSet, HashSet};
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto};
 
-/// Operators whose answer is yes or no.
-const LOGICAL: [&str; 11] = [
-    "And",
-    "Equal",
-    "Greater",
-    "GreaterOrEqual",
-    "IsInf",
-    "IsNaN",
-    "Less",
-    "LessOrEqual",
-    "Not",
-    "Or",
-    "Xor",
-];
 /// Operators that give elements of their first input as they are.
 const MOVING: [&str; 12] = [
     "Expand",
