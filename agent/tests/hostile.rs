@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 
 mod bench;
-#[allow(dead_code)] // What others make of it.
 #[path = "../../tests/hostile/src/giants.rs"]
 mod giants;
 mod programs;

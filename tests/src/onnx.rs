@@ -194,12 +194,5 @@ fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
 
 /// A field of bytes (protobuf encoding, wire type 2).
 fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
-    let mut length = bytes.len();
-    let mut field = vec![number << 3 | 2];
-    while length > 0x7f {
-        field.push(length as u8 | 0x80);
-        length >>= 7;
-    }
-    field.push(length as u8);
-    [field, bytes.to_vec()].concat()
+    [vec![number << 3 | 2], varint_of(bytes.len()), bytes.to_vec()].concat()
 }

@@ -316,13 +316,13 @@ impl BundleFile {
                 "memory_mib must be at least 16, plugin_memory_mib and frame_ms at least 1".into(),
             );
         }
-        for (key, value, most) in [
-            ("plugin_output_mib", limits.plugin_output_mib, OUTPUT_MIB_MAX),
-            ("plugin_lines_per_call", limits.plugin_lines_per_call, LINES_MAX),
-            ("plugin_lines_per_second", limits.plugin_lines_per_second, LINES_MAX),
+        for (key, value, range) in [
+            ("plugin_output_mib", limits.plugin_output_mib, 1..=OUTPUT_MIB_MAX),
+            ("plugin_lines_per_call", limits.plugin_lines_per_call, 0..=LINES_MAX),
+            ("plugin_lines_per_second", limits.plugin_lines_per_second, 0..=LINES_MAX),
         ] {
-            let least = u32::from(key == "plugin_output_mib");
-            if !(least..=most).contains(&value) {
+            if !range.contains(&value) {
+                let (least, most) = range.into_inner();
                 return place("limits", format!("{key} = {value} must be {least} to {most}"));
             }
         }
@@ -414,7 +414,8 @@ pub(crate) fn check_files<T>(
     Ok(())
 }
 
-fn place<T>(place: &str, problem: String) -> Result<T, DescriptionError> {
+/// An error at this place of a description.
+pub(crate) fn place<T>(place: &str, problem: String) -> Result<T, DescriptionError> {
     Err(DescriptionError::Place { place: place.to_owned(), problem })
 }
 

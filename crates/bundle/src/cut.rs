@@ -4,7 +4,7 @@
 //! By time, frame `n` begins `n` strides after 1970 and ends when the longest window is over. All windows
 //! of a frame end together.
 
-use crate::check::DescriptionError;
+use crate::check::{DescriptionError, place};
 use crate::description::{BundleFile, Stage};
 use crate::stages::{Between, Resample, Window};
 use std::collections::BTreeSet;
@@ -434,10 +434,6 @@ impl Window {
 
 fn ns(seconds: f64) -> u64 {
     (seconds * 1e9).round() as u64
-}
-
-fn place<T>(place: &str, problem: String) -> Result<T, DescriptionError> {
-    Err(DescriptionError::Place { place: place.to_owned(), problem })
 }
 
 fn stage(stage: &str, problem: String) -> DescriptionError {

@@ -147,11 +147,7 @@ fn looping(more: &[Vec<u8>]) -> Vec<u8> {
 
 /// `y` is `x` and the sum of all that `a` holds.
 fn summed() -> Vec<u8> {
-    summed_of("a")
-}
-
-fn summed_of(of: &str) -> Vec<u8> {
-    let sum = node("ReduceSum", of, "sum", &[integer("keepdims", 0)]);
+    let sum = node("ReduceSum", "a", "sum", &[integer("keepdims", 0)]);
     [sum, node("Add", "x sum", "y", &[])].concat()
 }
 

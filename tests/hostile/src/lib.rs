@@ -10,7 +10,6 @@ mod journal;
 mod messages;
 #[cfg(feature = "models")]
 mod models;
-#[allow(dead_code)] // The tool writes to files what is only compared here.
 #[cfg(feature = "models")]
 #[path = "../../../crates/cli/src/model/npy.rs"]
 mod npy;

@@ -112,7 +112,7 @@ pub fn meter(
 }
 
 /// Whether the instance is still there after such an answer.
-fn survived(answer: &Answer) -> bool {
+pub(super) fn survived(answer: &Answer) -> bool {
     matches!(answer, Ok(_) | Err(PluginError::Refused(_)))
 }
 
