@@ -340,8 +340,7 @@ fn what_is_a_number_all_along_is_answered_by_every_engine() {
         }
     });
     assert!(wrong.is_empty(), "\n{wrong}");
-    for name in ["tract", "rten"] {
-        let enough = right.get(name).is_some_and(|right| *right >= 1000);
-        assert!(enough, "{right:?} answers");
+    for (name, least) in [("tract", 300), ("rten", 250), ("classical", 15)] {
+        assert!(right.get(name).is_some_and(|right| *right >= least), "{right:?} answers");
     }
 }
