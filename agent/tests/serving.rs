@@ -55,7 +55,7 @@ fn work(mut stream: UnixStream) -> std::io::Result<()> {
     say(&FromServing::Offers(vec![offered]))?;
     let mut input = stream.try_clone()?;
     while let Some(ToServing::Run { batch, requests, .. }) =
-        read_within(&mut input, SERVING_BYTES_MAX)?
+        read_within::<ToServing>(&mut input, SERVING_BYTES_MAX)?
     {
         let begins =
             |with: f32| requests.iter().any(|it| it[0].data().number(0) == Some(f64::from(with)));

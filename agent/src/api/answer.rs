@@ -27,7 +27,7 @@ pub(super) const SERVER_NAME: &str = "lineside-agent";
 const PLATFORM: &str = "onnx_onnxv1";
 /// Smallest body that is packed, in bytes.
 const PACKED_BYTES_MIN: usize = 1024;
-const JSON: &str = "application/json";
+pub(super) const JSON: &str = "application/json";
 
 /// A body, as it goes out.
 pub(super) type Whole = http_body_util::Full<Bytes>;

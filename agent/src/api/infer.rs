@@ -1,6 +1,6 @@
 //! `POST /v2/models/{model}/infer`.
 
-use super::answer::{Refusal, Whole, metadata, typed};
+use super::answer::{JSON, Refusal, Whole, metadata, typed};
 use super::body::{heavily, no_room};
 use super::{Api, model};
 use crate::worker::serving::{AskError, ServedModel};
@@ -187,7 +187,7 @@ fn refused(error: AskError) -> Refusal {
 fn whole(body: Body) -> Response<Whole> {
     let Body { bytes, header_length } = body;
     let Some(length) = header_length else {
-        return typed(200, "application/json", bytes.into());
+        return typed(200, JSON, bytes.into());
     };
     let mut response = typed(200, "application/octet-stream", bytes.into());
     response.headers_mut().insert(HEADER_LENGTH, HeaderValue::from(length));

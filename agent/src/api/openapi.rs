@@ -111,7 +111,12 @@ fn infer(summary: &str, model: &ServedModel, version: &str) -> Value {
     });
     for (status, told) in [
         ("400", "The request is none, or not one for this model."),
+        ("401", "The token is missing."),
+        ("403", "A web page asks, or somebody by another name, where no token is wanted."),
+        ("404", "There is no such model, or not in this version."),
+        ("408", "The body did not arrive in time."),
         ("413", "It is larger than any may be."),
+        ("415", "It is packed in a way that is not known."),
         ("429", "Others wait already; see retry-after."),
         ("500", "The model has failed."),
         ("503", "It was not answered before its deadline."),

@@ -111,13 +111,7 @@ impl Joined {
         for (source, feed) in self.sources.iter().zip(&mut self.feeds) {
             let port = ports.as_ref().and_then(|ports| ports.ports.get(&*source.name)).cloned();
             feed.want(port.is_some(), now);
-            source.port.send_if_modified(|now| {
-                let differs = *now != port;
-                if differs {
-                    *now = port;
-                }
-                differs
-            });
+            source.port.send_if_modified(|now| std::mem::replace(now, port.clone()) != port);
         }
     }
 
@@ -175,13 +169,7 @@ impl Joined {
             let problem = source.problem.borrow().clone()?;
             Some(format!("port {}: {problem}", source.name))
         });
-        self.problem.send_if_modified(|now| {
-            let differs = *now != problem;
-            if differs {
-                *now = problem;
-            }
-            differs
-        });
+        self.problem.send_if_modified(|now| std::mem::replace(now, problem.clone()) != problem);
     }
 }
 

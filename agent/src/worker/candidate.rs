@@ -170,21 +170,9 @@ impl Task {
             quarantined: None,
         });
         self.capture_head();
-        self.port.send_if_modified(|now| {
-            let differs = now.as_deref() != Some(&*port);
-            if differs {
-                *now = Some(port);
-            }
-            differs
-        });
-        let ports = Arc::new(ports);
-        self.ports.send_if_modified(|now| {
-            let differs = now.as_deref() != Some(&*ports);
-            if differs {
-                *now = Some(ports);
-            }
-            differs
-        });
+        let (port, ports) = (Some(port), Some(Arc::new(ports)));
+        self.port.send_if_modified(|now| std::mem::replace(now, port.clone()) != port);
+        self.ports.send_if_modified(|now| std::mem::replace(now, ports.clone()) != ports);
         let _ = reply.send(Ok(()));
     }
 

@@ -4,7 +4,7 @@
 //! alike numbers them alike, and of two that cut them otherwise the frames meet where they can.
 
 use crate::capture::Answer;
-use crate::worker::route::{Settled, Shape};
+use crate::worker::route::{Settled, Shape, says_nothing};
 use lineside_rules::{ShadowLimits, ShadowObservation, Tolerance};
 use lineside_runtime::{FrameOutcome, Part, Value};
 use lineside_sketch::Histogram;
@@ -123,7 +123,7 @@ impl Comparison {
         let parts = match &outcome.result {
             Ok(parts) => parts,
             // Readings of it were skipped. That says nothing about the release.
-            Err(error) if ["incomplete", "clock"].contains(&error.reason()) => return self.gap(),
+            Err(error) if says_nothing(error.reason()) => return self.gap(),
             Err(_) => {
                 self.seen.frames += 1;
                 self.seen.errors += 1;

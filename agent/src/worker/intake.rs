@@ -38,7 +38,7 @@ impl Task {
         for (reason, count) in dropped {
             self.dropped(reason, count);
         }
-        let names: Vec<String> = port.fields.iter().map(|field| field.name.clone()).collect();
+        let names: Vec<&str> = port.fields.iter().map(|field| field.name.as_str()).collect();
         let wanted = self.names_of(feed.as_deref());
         let places = match wanted {
             Some(wanted) if wanted == names => None,
@@ -104,13 +104,13 @@ impl Task {
 
     /// The names of the values that readings have on the route: those of a port, or of the only one. None
     /// of a port that the release has not.
-    fn names_of(&self, feed: Option<&str>) -> Option<Vec<String>> {
+    fn names_of(&self, feed: Option<&str>) -> Option<Vec<&str>> {
+        let fields = self.record.fields.iter().map(String::as_str);
         if !self.route.is_joined() {
-            return Some(self.record.fields.clone());
+            return Some(fields.collect());
         }
         let before = format!("{}.", feed?);
-        let names = self.record.fields.iter().filter_map(|name| name.strip_prefix(&before));
-        let names: Vec<String> = names.map(str::to_owned).collect();
+        let names: Vec<&str> = fields.filter_map(|name| name.strip_prefix(&before)).collect();
         (!names.is_empty()).then_some(names)
     }
 
@@ -171,6 +171,6 @@ pub(super) fn names(bundle: &BundleFile) -> Vec<String> {
 }
 
 /// Where each of `wanted` stands in `names`; none if one is missing.
-pub(super) fn places(names: &[String], wanted: &[String]) -> Option<Vec<usize>> {
+pub(super) fn places<T: PartialEq>(names: &[T], wanted: &[T]) -> Option<Vec<usize>> {
     wanted.iter().map(|name| names.iter().position(|other| other == name)).collect()
 }

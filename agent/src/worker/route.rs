@@ -68,6 +68,12 @@ impl Shape {
     }
 }
 
+/// Whether what kept a frame from an answer says nothing about the release: readings of it are missing, or
+/// its clock was set back.
+pub(super) fn says_nothing(reason: &str) -> bool {
+    matches!(reason, "incomplete" | "clock")
+}
+
 /// Why a frame has no answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Failure {

@@ -1,6 +1,6 @@
 //! What was seen of a release since it took the route: the evidence of a trial.
 
-use crate::worker::route::Settled;
+use crate::worker::route::{Settled, says_nothing};
 use lineside_rules::Observation;
 use lineside_sketch::Histogram;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,13 +25,13 @@ impl Seen {
 
     /// Takes a frame that was settled while the release had the route.
     ///
-    /// A frame in which the recording ended, or its clock was set back, says nothing about the release. One whose readings gave
-    /// way is counted apart, and only once the worker answers: while it is started, readings give way
+    /// A frame in which the recording ended, or its clock was set back, says nothing about the release. One
+    /// whose readings gave way is counted apart, and only once the worker answers: while it is started, readings give way
     /// however fast the release is.
     pub fn settled(&mut self, settled: &Settled) {
         let seen = &mut self.observation;
         match &settled.result {
-            Err(failure) if ["incomplete", "clock"].contains(&&*failure.reason) => return,
+            Err(failure) if says_nothing(&failure.reason) => return,
             Err(failure) if failure.reason == "gap" => {
                 seen.gaps += u64::from(self.answers);
                 return;

@@ -1,8 +1,9 @@
 //! Loops over many values that are fast in the sandbox.
 //!
-//! A plugin looks at its time limit in every round of a loop. So these take 64 values a round, in which the
-//! compiler uses instructions for four at once (simd128, with which `lineside plugin build` compiles). The
-//! same values give the same bits on every machine: sums have a fixed order, and nothing is fused.
+//! A plugin looks at its time limit in every round of a loop. So these take 64 values a round (the least
+//! and the greatest 16), in which the compiler uses instructions for four at once (simd128, with which
+//! `lineside plugin build` compiles). The same values give the same bits on every machine: sums have a fixed
+//! order, and nothing is fused.
 
 /// Values in a round.
 const BLOCK: usize = 64;
@@ -50,12 +51,7 @@ pub fn multiply_add(values: &[f32], gain: f32, offset: f32) -> Vec<f32> {
 /// The sum: of each sixteenth value first, then of these sums from the first to the last, then of what is
 /// left over.
 pub fn sum(values: &[f32]) -> f32 {
-    summed(values, |value| value)
-}
-
-/// The sum of `f(x)`, in the order of [`sum`].
-pub fn sum_of(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
-    summed(values, f)
+    sum_of(values, |value| value)
 }
 
 /// The sum of `x * y` of each pair, in the order of [`sum`]; of as many as the shorter of both has.
@@ -85,7 +81,8 @@ pub fn least_and_greatest(values: &[f32]) -> (f32, f32) {
     (least, greatest)
 }
 
-fn summed(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+/// The sum of `f(x)`, in the order of [`sum`].
+pub fn sum_of(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [0.0; LANES];
     let (blocks, rest) = values.as_chunks::<BLOCK>();
     for block in blocks {

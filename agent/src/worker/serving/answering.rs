@@ -21,7 +21,7 @@ pub fn answer(
     output.write_all(&frame_within(&said, SERVING_BYTES_MAX)?)?;
     output.flush()?;
     let Ok(mut models) = models else { return Ok(()) };
-    while let Some(message) = read_within(input, SERVING_BYTES_MAX)? {
+    while let Some(message) = read_within::<ToServing>(input, SERVING_BYTES_MAX)? {
         let ToServing::Run { batch, stage, requests } = message;
         let answers = models.run(&stage, &requests);
         let bytes = match frame_within(&FromServing::Ran { batch, answers }, SERVING_BYTES_MAX) {

@@ -3,10 +3,11 @@
 use crate::worker::message::{Bundle, ToWorker, frame, frame_within, read_async_within};
 use crate::worker::process::{End, Life, Started, Starter};
 use crate::worker::serving::message::{FromServing, SERVING_BYTES_MAX, ToServing};
+use lineside_runtime::Tensor;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
@@ -62,7 +63,7 @@ impl Link {
     ///
     /// # Errors
     /// If they are larger than a message may be.
-    pub(super) fn send(&self, message: &ToServing) -> io::Result<()> {
+    pub(super) fn send(&self, message: &ToServing<Vec<&[Tensor]>>) -> io::Result<()> {
         let bytes = frame_within(message, SERVING_BYTES_MAX)?;
         // One that takes no messages is found by its silence.
         let _ = self.messages.try_send(bytes);
@@ -109,7 +110,8 @@ fn split(started: Started) -> io::Result<Halves> {
     Ok((reader, writer, ended, life))
 }
 
-async fn listen(mut stream: OwnedReadHalf, tell: &mpsc::Sender<Heard>) -> Option<String> {
+async fn listen(stream: OwnedReadHalf, tell: &mpsc::Sender<Heard>) -> Option<String> {
+    let mut stream = BufReader::new(stream);
     loop {
         match read_async_within(&mut stream, SERVING_BYTES_MAX).await {
             Ok(Some(said)) => {

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 /// Largest message in bytes: a request of the largest body that settings allow, unpacked.
 pub const SERVING_BYTES_MAX: usize = 160 << 20;
 
-/// From the supervisor.
+/// From the supervisor, which writes the requests where they lie.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum ToServing {
+pub enum ToServing<R = Vec<Vec<Tensor>>> {
     /// Run these requests.
     Run {
         /// Tells it from others on their way.
@@ -16,7 +16,7 @@ pub enum ToServing {
         /// The stage that the model is.
         stage: String,
         /// A tensor for each input of the model, in order, of each request.
-        requests: Vec<Vec<Tensor>>,
+        requests: R,
     },
 }
 

@@ -217,8 +217,8 @@ impl Task {
             self.batches += 1;
             let (batch, stage) = (self.batches, kind.stage);
             let rows: usize = jobs.iter().map(|job| job.rows).sum();
-            // Kept, in case the worker dies over them.
-            let requests = jobs.iter().map(|job| job.tensors.clone()).collect();
+            // They are kept, in case the worker dies over them.
+            let requests = jobs.iter().map(|job| job.tensors.as_slice()).collect();
             if let Err(error) = worker.link.send(&ToServing::Run { batch, stage, requests }) {
                 let refused = ServeError::Input(error.to_string());
                 jobs.drain(..).for_each(|job| job.answer(Err(refused.clone().into())));

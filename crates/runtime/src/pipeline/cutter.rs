@@ -76,25 +76,19 @@ impl Cutter {
         matches!(self, Cutter::Time(_))
     }
 
-    /// Takes a stream's next reading; gives the frames that it ends.
-    ///
-    /// # Errors
-    /// The frame that it belongs to, where there are `keys_max` keys and this is another one.
-    pub(super) fn push(
-        &mut self,
-        reading: &Reading,
-        keys_max: usize,
-    ) -> Result<Vec<Framed>, Option<Framed>> {
+    /// Takes a stream's next reading; gives the frames that it ends, and where there are `keys_max` keys
+    /// and this is another one, the frame that it belongs to.
+    pub(super) fn push(&mut self, reading: &Reading, keys_max: usize) -> Vec<Framed> {
         let timed = match self {
             Cutter::Count { rows, stride, fields, streams } => {
-                if !streams.contains_key(&reading.key) && streams.len() >= keys_max {
-                    return Err(uncounted(reading, u64::from(*stride), keys_max));
-                }
-                let stream = streams.entry(reading.key.clone());
-                let stream = stream.or_insert_with(|| Windower::new(*rows, *stride, *fields));
-                let cuts = stream.push(reading).into_iter();
+                let new = || Windower::new(*rows, *stride, *fields);
+                let stream = opened(streams, &reading.key, keys_max, new);
                 let stride = u64::from(*stride);
-                return Ok(cuts.map(|cut| counted(&reading.key, stride, cut)).collect());
+                let Some(stream) = stream else {
+                    return uncounted(reading, stride, keys_max).into_iter().collect();
+                };
+                let cuts = stream.push(reading).into_iter();
+                return cuts.map(|cut| counted(&reading.key, stride, cut)).collect();
             }
             Cutter::Time(timed) => timed,
         };
@@ -133,11 +127,12 @@ impl Cutter {
 }
 
 impl Timed {
-    fn push(&mut self, reading: &Reading, keys_max: usize) -> Result<Vec<Framed>, Option<Framed>> {
+    fn push(&mut self, reading: &Reading, keys_max: usize) -> Vec<Framed> {
         // A stream of no port of ours belongs to nobody.
-        let Some((port, key)) = self.bundle.place(&reading.key) else { return Ok(vec![]) };
-        if !self.keys.contains_key(key) && self.keys.len() >= keys_max {
-            let Some(number) = self.cut.frame(reading.time_unix_ns) else { return Err(None) };
+        let Some((port, key)) = self.bundle.place(&reading.key) else { return vec![] };
+        let new = || Joiner::new(self.cut, &self.windows, &self.fields);
+        let Some(joiner) = opened(&mut self.keys, key, keys_max, new) else {
+            let Some(number) = self.cut.frame(reading.time_unix_ns) else { return vec![] };
             let span = Span { first: reading.sequence, last: reading.sequence };
             let joined = Joined {
                 frame: number,
@@ -146,13 +141,10 @@ impl Timed {
                 unused: Unused::default(),
                 windows: Err(FrameError::Streams { max: keys_max }),
             };
-            return Err(Some(self.framed(key, joined)));
-        }
-        let joiner = self.keys.entry(key.to_owned());
-        let (cut, windows, fields) = (self.cut, &self.windows, &self.fields);
-        let joined =
-            joiner.or_insert_with(|| Joiner::new(cut, windows, fields)).push(port, reading);
-        Ok(joined.into_iter().map(|joined| self.framed(key, joined)).collect())
+            return vec![self.framed(key, joined)];
+        };
+        let joined = joiner.push(port, reading);
+        joined.into_iter().map(|joined| self.framed(key, joined)).collect()
     }
 
     fn framed(&self, key: &str, joined: Joined) -> Framed {
@@ -203,6 +195,22 @@ fn counted(key: &str, stride: u64, cut: Counted) -> Framed {
 }
 
 /// Readings of a stream that is not kept apart still belong to frames, told apart by number alone.
+/// What is kept of a key, from now on if it is new; none if there are `keys_max` others.
+fn opened<'m, T>(
+    kept: &'m mut BTreeMap<String, T>,
+    key: &str,
+    keys_max: usize,
+    new: impl FnOnce() -> T,
+) -> Option<&'m mut T> {
+    if !kept.contains_key(key) {
+        if kept.len() >= keys_max {
+            return None;
+        }
+        kept.insert(key.to_owned(), new());
+    }
+    kept.get_mut(key)
+}
+
 fn uncounted(reading: &Reading, stride: u64, max: usize) -> Option<Framed> {
     let last = reading.sequence;
     (last % stride == stride - 1).then(|| Framed {
@@ -347,11 +355,13 @@ mod tests {
             time_unix_ns: second * 1_000_000_000,
             values: vec![0.0],
         };
-        assert!(cutter.push(&reading("A", 0), 1).is_ok_and(|frames| frames.is_empty()));
-        let Err(Some(told)) = cutter.push(&reading("B", 5), 1) else { panic!("it was taken") };
+        assert!(cutter.push(&reading("A", 0), 1).is_empty());
+        let told = cutter.push(&reading("B", 5), 1);
+        let [told] = told.as_slice() else { panic!("it was taken") };
+        assert!(matches!(told.windows, Err(super::FrameError::Streams { max: 1 })));
         assert_eq!((told.key.as_str(), told.number, told.first, told.last), ("B", 2, 0, 0));
-        assert!(cutter.push(&reading("A", 1), 1).is_ok());
+        assert!(cutter.push(&reading("A", 1), 1).is_empty());
         let none = super::Reading { key: "light/A".into(), ..reading("A", 2) };
-        assert!(cutter.push(&none, 1).is_ok_and(|frames| frames.is_empty()));
+        assert!(cutter.push(&none, 1).is_empty());
     }
 }

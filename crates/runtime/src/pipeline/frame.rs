@@ -240,7 +240,8 @@ pub enum FrameError {
 pub enum Fault {
     /// The engine could not run the model.
     Model,
-    /// The answer of a model or a built-in stage holds NaN or infinity, or what came to the latter.
+    /// The answer of a model or a built-in stage holds NaN or infinity, or what came to the latter; or a model
+    /// came to such numbers on the way, or to some so large that it might.
     NotFinite,
     /// The plugin said why it does not answer.
     PluginRefused,

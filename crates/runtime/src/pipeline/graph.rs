@@ -119,14 +119,14 @@ impl Pipeline {
 
     /// Takes a stream's next reading; gives the frames that it completes, the oldest first.
     ///
-    /// A pipeline that starts in the middle of a stream answers from the next boundary on; readings
-    /// before it belong to no frame here. From there on every reading that comes is accounted for by
-    /// one frame: where some are missing, by one with [`FrameError::Incomplete`].
+    /// A pipeline that starts in the middle of a stream answers from the next boundary on. Where windows
+    /// count readings, those before it belong to no frame here, and from there on every reading that comes
+    /// is accounted for by one frame: where some are missing, by one with [`FrameError::Incomplete`]. Where
+    /// they go by time, the frame in which a stream begins is told ([`FrameError::Begins`]), and gaps are
+    /// [`FrameError::Sparse`].
     pub fn push(&mut self, reading: &Reading) -> Vec<FrameOutcome> {
-        match self.cutter.push(reading, self.streams_max) {
-            Ok(frames) => frames.into_iter().map(|framed| self.answer(framed)).collect(),
-            Err(one_too_many) => one_too_many.into_iter().map(|it| self.answer(it)).collect(),
-        }
+        let frames = self.cutter.push(reading, self.streams_max).into_iter();
+        frames.map(|framed| self.answer(framed)).collect()
     }
 
     /// Ends every stream: plugins give what they held back, and readings of a window that never

@@ -82,10 +82,7 @@ impl Lane {
         let mut values = Vec::new();
         let mut have: u32 = 0;
         for row in begin..end {
-            if let Some(row) = self.row(row) {
-                values.extend(row);
-                have += 1;
-            }
+            have += u32::from(self.row(row, &mut values).is_some());
         }
         match (u64::from(have) == *rows, begins) {
             (true, _) => Ok(values),
@@ -121,16 +118,18 @@ impl Lane {
         frame.saturating_mul(self.window.stride).saturating_add(self.window.offset)
     }
 
-    fn row(&self, row: u64) -> Option<Vec<f32>> {
+    /// Puts the values of a row behind these; none if there are none.
+    fn row(&self, row: u64, values: &mut Vec<f32>) -> Option<()> {
         let time_ns = self.time(row);
         let left = self.left(row)?;
         let before = left.values.as_ref()?;
         let gap_ns = self.window.gap_ns;
         if left.time_ns == time_ns {
-            return Some(before.clone());
+            values.extend(before);
+            return Some(());
         }
         match self.window.between {
-            Between::Hold => (time_ns - left.time_ns <= gap_ns).then(|| before.clone()),
+            Between::Hold => (time_ns - left.time_ns <= gap_ns).then(|| values.extend(before)),
             Between::Linear => {
                 let (_, cell) = self.cells.range(row..).next()?;
                 let right = &cell.first;
@@ -144,7 +143,8 @@ impl Lane {
                     let (before, after) = (f64::from(*before), f64::from(*after));
                     (before + (after - before) * share) as f32
                 };
-                Some(before.iter().zip(after).map(between).collect())
+                values.extend(before.iter().zip(after).map(between));
+                Some(())
             }
         }
     }
@@ -270,7 +270,9 @@ mod tests {
                     }
                     _ => None,
                 };
-                prop_assert_eq!(line.row(row).map(|row| row[0]), wanted);
+                let mut values = Vec::new();
+                let found = line.row(row, &mut values).map(|()| values[0]);
+                prop_assert_eq!(found, wanted);
             }
             let before: Vec<_> = (1..3).map(|frame| line.rows(frame)).collect();
             line.forget_before(1);

@@ -50,14 +50,9 @@ fn are_seen_apart(
 
 /// The tensors at this place of every row, behind each other.
 fn stacked(rows: &[Vec<Tensor>], place: usize) -> Option<Tensor> {
-    let first = rows.first()?.get(place)?;
-    let [1, rest @ ..] = first.shape() else { return None };
-    let mut data = first.data().clone();
-    for row in rows.iter().skip(1) {
-        let next = row.get(place).filter(|next| next.shape() == first.shape())?;
-        data.append(next.data()).then_some(())?;
-    }
-    Tensor::new([&[rows.len()], rest].concat(), data)
+    let parts = rows.iter().map(|row| row.get(place).filter(|it| it.shape().first() == Some(&1)));
+    let parts: Option<Vec<&Tensor>> = parts.collect();
+    Tensor::stacked(parts?.into_iter())
 }
 
 fn is_close(found: &Tensor, wanted: &Tensor) -> bool {

@@ -332,7 +332,7 @@ fn has_rows(inputs: &[Declared], outputs: &[Declared]) -> bool {
 impl Tensor {
     /// Tensors of one datatype behind each other, along their first dimension; none where their other
     /// dimensions differ.
-    fn stacked<'a>(mut parts: impl Iterator<Item = &'a Tensor>) -> Option<Tensor> {
+    pub(super) fn stacked<'a>(mut parts: impl Iterator<Item = &'a Tensor>) -> Option<Tensor> {
         let first = parts.next()?;
         let (rows, rest) = first.shape().split_first()?;
         let (mut count, mut data) = (*rows, first.data().clone());

@@ -62,7 +62,7 @@ pub(super) fn bounds(taken: &Taken<'_, '_>) -> Option<Vec<Range>> {
         "Dropout" => vec![first, Range::PART],
         "LSTM" | "GRU" | "RNN" => taken.recurrent()?,
         "LayerNormalization" => {
-            let normal = taken.normalised(1, 2, 1e-5)?;
+            let normal = taken.normalised()?;
             let epsilon = attribute(node, "epsilon").map_or(1e-5, |it| f64::from(it.f));
             vec![normal, first, Range::new(0.0, 1.0 / epsilon.sqrt())]
         }
@@ -172,18 +172,18 @@ fn single(taken: &Taken<'_, '_>) -> Option<Range> {
         "Div" => first.div(second),
         "Sum" => all().reduce(Range::add)?,
         "Pow" => taken.power(first, second)?,
-        "MatMul" => taken.product(1, Sums::Columns, Sums::All),
+        "MatMul" => taken.product(Sums::Columns),
         "Gemm" => {
             let factor = |name| attribute(taken.node, name).map_or(1.0, |it| f64::from(it.f));
             let is_turned = int(taken.node, "transB") == Some(1);
             let sums = if is_turned { Sums::Rows } else { Sums::Columns };
-            let product = taken.product(1, sums, Sums::All);
+            let product = taken.product(sums);
             let (alpha, beta) = (factor("alpha"), factor("beta"));
             let scaled = product.mul(Range::new(alpha, alpha));
             scaled.add(taken.range(2).mul(Range::new(beta, beta)))
         }
-        "Conv" => taken.product(1, Sums::Rows, Sums::All).add(taken.range(2)),
-        "ConvTranspose" => taken.product(1, Sums::All, Sums::All).add(taken.range(2)),
+        "Conv" => taken.product(Sums::Rows).add(taken.range(2)),
+        "ConvTranspose" => taken.product(Sums::All).add(taken.range(2)),
         "BatchNormalization" => {
             let epsilon = attribute(taken.node, "epsilon").map_or(1e-5, |it| f64::from(it.f));
             let [scale, bias, mean, variance] = [1, 2, 3, 4].map(|place| taken.range(place));
@@ -194,7 +194,7 @@ fn single(taken: &Taken<'_, '_>) -> Option<Range> {
             let spread = variance.map(f64::sqrt);
             first.add(mean.negated()).mul(scale.div(spread)).add(bias)
         }
-        "InstanceNormalization" => taken.normalised(1, 2, 1e-5)?,
+        "InstanceNormalization" => taken.normalised()?,
         "ReduceSum" | "CumSum" => Range::within(MANY * first.size()).or_nan(!first.is_finite()),
         "ReduceL1" => Range::new(0.0, MANY * first.size()).or_nan(first.nan),
         "ReduceSumSquare" => Range::new(0.0, MANY * first.size().powi(2)).or_nan(first.nan),
@@ -217,11 +217,11 @@ impl Taken<'_, '_> {
         range.size() * MANY > self.ceiling
     }
 
-    /// Products of the first input with that at `place`, added up.
-    fn product(&self, place: usize, sums: Sums, first_sums: Sums) -> Range {
-        let [data, weights] = [0, place].map(|place| self.range(place));
+    /// Products of the first input with the second, added up.
+    fn product(&self, sums: Sums) -> Range {
+        let [data, weights] = [0, 1].map(|place| self.range(place));
         let sum = |place, sums| input(self.node, place).and_then(|it| self.weights.sum(it, sums));
-        let size = match (sum(place, sums), sum(0, first_sums)) {
+        let size = match (sum(1, sums), sum(0, Sums::All)) {
             (Some(sum), _) => sum * data.size(),
             (None, Some(sum)) => sum * weights.size(),
             (None, None) => MANY * data.size() * weights.size(),
@@ -269,17 +269,17 @@ impl Taken<'_, '_> {
         })
     }
 
-    /// Numbers less their mean, by their spread, scaled and moved by the inputs at these places.
-    fn normalised(&self, scale: usize, bias: usize, epsilon: f64) -> Option<Range> {
+    /// Numbers less their mean, by their spread, scaled and moved by the second and third input.
+    fn normalised(&self) -> Option<Range> {
         let first = self.range(0);
-        let epsilon = attribute(self.node, "epsilon").map_or(epsilon, |it| f64::from(it.f));
+        let epsilon = attribute(self.node, "epsilon").map_or(1e-5, |it| f64::from(it.f));
         if epsilon < 1e-30 {
             return None;
         }
         let is_certain = first.is_finite() && 4.0 * MANY * first.size().powi(2) < self.ceiling;
         // None of so many can be further from the mean than by the root of their number.
         let normal = Range::within(MANY.sqrt()).or_nan(!is_certain);
-        Some(normal.mul(self.range(scale)).add(self.range(bias)))
+        Some(normal.mul(self.range(1)).add(self.range(2)))
     }
 
     /// What a recurrent operator with the functions that it has by default gives.

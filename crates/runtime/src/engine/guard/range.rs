@@ -179,7 +179,8 @@ mod tests {
                 let wide = Range { low: range.low - slack, high: range.high + slack, ..range };
                 prop_assert!(is_in(number, wide), "{} in {:?}", number, range);
                 let rounded = range.rounded(1e37);
-                prop_assert!(rounded.low <= range.low || rounded.low <= 1e37);
+                prop_assert!(rounded.low <= range.low && rounded.high >= range.high);
+                prop_assert!(rounded.nan || !range.nan);
             }
         }
     }

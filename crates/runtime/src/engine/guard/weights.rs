@@ -1,4 +1,4 @@
-//! What is known of the constants of a model, each looked at once.
+//! What is known of the constants of a model: the range of each, and its sums along the ways that are asked for.
 
 use super::range::Range;
 use crate::engine::nodes::Nodes;
