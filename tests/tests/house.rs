@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 /// Each member of the workspace: its folder, its name, and what it and its tests use of the others.
-const WALLS: [(&str, &str, &[&str], &[&str]); 22] = [
+const WALLS: [(&str, &str, &[&str], &[&str]); 23] = [
     (
         "agent",
         "lineside-agent",
@@ -47,6 +47,7 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 22] = [
         &[],
     ),
     ("crates/delta", "lineside-delta", &[], &[]),
+    ("crates/drift", "lineside-drift", &[], &[]),
     ("crates/oip", "lineside-oip", &[], &[]),
     ("crates/rules", "lineside-rules", &["lineside-sketch"], &[]),
     ("crates/runtime", "lineside-runtime", &["lineside-bundle"], &[]),
@@ -85,10 +86,12 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 22] = [
 ];
 
 /// Crates that open no socket and no file, read no clock and draw no random number.
-const PURE: [&str; 8] = ["wire", "bundle", "trust", "update", "delta", "sketch", "rules", "oip"];
+const PURE: [&str; 9] =
+    ["wire", "bundle", "trust", "update", "delta", "drift", "sketch", "rules", "oip"];
 /// The libraries that they may use: such as take bytes and numbers and give values.
-const COMPUTING: [&str; 15] = [
+const COMPUTING: [&str; 16] = [
     "half",
+    "libm",
     "pem-rfc7468",
     "percent-encoding",
     "postcard",
