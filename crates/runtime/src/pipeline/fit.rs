@@ -28,7 +28,9 @@ pub fn check_fit(manifest: &Manifest, files: &dyn Files) -> Result<(), LoadError
         check_policy(manifest, files, name, stage)?;
         let is_fed = stage.tensors().iter().all(|(_, from)| is_known(&made, &open, from));
         match stage {
-            Stage::Window(_) => made.add(name, &[window(bundle, name).map_err(fit)?.1]),
+            Stage::Window(_) => {
+                made.add(name, &[window(bundle, name).map_err(fit)?.1]);
+            }
             Stage::Resample(_) => {}
             Stage::Constant(constant) => {
                 made.add(name, &[stages::constant(constant).map_err(fit)?.0]);

@@ -26,16 +26,35 @@ impl Reading {
     /// # Errors
     /// [`FrameError::Reading`] if there are not `fields` of them, or one is no 32-bit number.
     pub(super) fn values(&self, fields: usize) -> Result<Vec<f32>, FrameError> {
+        let mut values = Vec::with_capacity(self.values.len());
+        self.append_values(fields, &mut values)?;
+        Ok(values)
+    }
+
+    /// Puts its values behind others, as windows have them.
+    ///
+    /// # Errors
+    /// As [`Reading::values`]; then the others are as they were.
+    pub(super) fn append_values(
+        &self,
+        fields: usize,
+        values: &mut Vec<f32>,
+    ) -> Result<(), FrameError> {
         let fail = |problem| FrameError::Reading { sequence: self.sequence, problem };
         if self.values.len() != fields {
             let have = self.values.len();
             return Err(fail(format!("it has {have} values, the port {fields}")));
         }
-        let values: Vec<f32> = self.values.iter().map(|value| *value as f32).collect();
-        match values.iter().position(|value| !value.is_finite()) {
-            Some(at) => Err(fail(format!("value {at} is no 32-bit number: {:e}", self.values[at]))),
-            None => Ok(values),
+        let before = values.len();
+        values.extend(self.values.iter().map(|value| *value as f32));
+        let own = &values[before..];
+        // Looked at whole: that is done several values at once.
+        if own.iter().fold(true, |finite, value| finite & value.is_finite()) {
+            return Ok(());
         }
+        let at = own.iter().position(|value| !value.is_finite()).unwrap_or(0);
+        values.truncate(before);
+        Err(fail(format!("value {at} is no 32-bit number: {:e}", self.values[at])))
     }
 }
 

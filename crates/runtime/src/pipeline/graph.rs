@@ -9,9 +9,11 @@ use super::plugin::Plugin;
 use super::said::Said;
 use super::stages::Stage;
 use crate::recording::KEYS_MAX;
-use crate::tensor::{Data, Port, Tensor};
+use crate::tensor::{Data, Tensor};
 use lineside_bundle::{BundleFile, TensorRef};
 use std::collections::BTreeMap;
+use std::iter::repeat_n;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,7 +27,9 @@ pub struct Pipeline {
     steps: Vec<Step>,
     /// What every part of every frame has from the beginning.
     constants: Tensors,
-    outputs: BTreeMap<String, TensorRef>,
+    /// Where a frame's windows become tensors.
+    windows: Vec<Opening>,
+    outputs: Outputs,
     alarm_output: Option<String>,
     cutter: Cutter,
     /// How far each stream was answered without a gap.
@@ -47,26 +51,40 @@ pub(super) struct Step {
     pub name: String,
     pub work: Work,
     /// Where each input comes from, in order.
-    pub sources: Vec<TensorRef>,
-    pub outputs: Vec<Port>,
+    pub sources: Vec<Source>,
+    /// The places of what it gives.
+    pub outputs: Range<usize>,
 }
 
 pub(super) enum Work {
-    /// Which of the frame's windows it is.
-    Window {
-        shape: Vec<usize>,
-        place: usize,
-    },
     Model(Box<Model>),
     Plugin(Box<Plugin>),
-    BuiltIn {
-        stage: Box<dyn Stage>,
-        has_state: bool,
-    },
+    BuiltIn { stage: Box<dyn Stage>, has_state: bool },
 }
 
-/// The tensors of one part of a frame, by who made them. Parts share what came before them.
-pub(super) type Tensors = BTreeMap<TensorRef, Arc<Tensor>>;
+/// A stage that is one of the frame's windows.
+pub(super) struct Opening {
+    pub name: String,
+    /// Which of them.
+    pub window: usize,
+    pub shape: Vec<usize>,
+    /// Its place among the tensors.
+    pub place: usize,
+}
+
+/// A tensor of a frame, found by its place.
+pub(super) struct Source {
+    pub place: usize,
+    /// Who makes it, for people.
+    pub from: TensorRef,
+}
+
+/// The outputs of a bundle, by name, and where they come from.
+pub(super) type Outputs = Vec<(String, Source)>;
+
+/// The tensors of one part of a frame, each at its place; none of what has not been made. Parts share what
+/// came before them.
+pub(super) type Tensors = Vec<Option<Arc<Tensor>>>;
 
 /// What a frame is to the stages.
 pub(super) struct Frame<'a> {
@@ -96,18 +114,23 @@ impl Frame<'_> {
 }
 
 impl Pipeline {
-    pub(super) fn new(bundle: &BundleFile, steps: Vec<Step>, constants: Tensors) -> Pipeline {
-        let outputs = &bundle.outputs;
+    pub(super) fn new(
+        bundle: &BundleFile,
+        steps: Vec<Step>,
+        constants: Tensors,
+        windows: Vec<Opening>,
+        outputs: Outputs,
+    ) -> Pipeline {
         let has_state = steps.iter().any(|step| match &step.work {
             Work::Plugin(_) => true,
             Work::Model(model) => model.has_state(),
             Work::BuiltIn { has_state, .. } => *has_state,
-            Work::Window { .. } => false,
         });
         Pipeline {
             steps,
             constants,
-            outputs: outputs.iter().map(|(name, o)| (name.clone(), o.from.clone())).collect(),
+            windows,
+            outputs,
             alarm_output: bundle.alarm_output.clone(),
             cutter: Cutter::of(bundle),
             answered: BTreeMap::new(),
@@ -155,7 +178,7 @@ impl Pipeline {
                 Work::Model(model) => model.finish(&key),
                 Work::BuiltIn { stage, .. } => stage.finish(&key),
                 // A plugin's instance ended when it gave what it had held back.
-                Work::Window { .. } | Work::Plugin(_) => {}
+                Work::Plugin(_) => {}
             }
         }
         if !matches!(&result, Ok(parts) if parts.is_empty()) {
@@ -195,7 +218,7 @@ impl Pipeline {
     pub(crate) fn has_recorded(&self) -> bool {
         self.steps.iter().all(|step| match &step.work {
             Work::Model(model) => model.has_recorded(),
-            Work::Window { .. } | Work::Plugin(_) | Work::BuiltIn { .. } => true,
+            Work::Plugin(_) | Work::BuiltIn { .. } => true,
         })
     }
 
@@ -232,9 +255,13 @@ impl Pipeline {
                 let since = self.since(&key, number);
                 let is_by_time = self.cutter.is_by_time();
                 let frame = Frame { key: &key, number, since, first, is_by_time, time_unix_ns };
-                let flowed = self.flow(&frame, Some(&windows));
+                let flowed = self.flow(&frame, Some(windows));
                 if flowed.0.is_ok() {
-                    self.answered.insert(key.clone(), Answered { since, next: number + 1 });
+                    let answered = Answered { since, next: number + 1 };
+                    match self.answered.get_mut(&key) {
+                        Some(before) => *before = answered,
+                        None => drop(self.answered.insert(key.clone(), answered)),
+                    }
                 }
                 flowed
             }
@@ -266,7 +293,7 @@ impl Pipeline {
     }
 
     /// What becomes of a frame, and where a plugin broke in it, what the bundle wants to be told instead.
-    fn flow(&mut self, frame: &Frame<'_>, windows: Option<&[Vec<f32>]>) -> Flowed {
+    fn flow(&mut self, frame: &Frame<'_>, windows: Option<Vec<Vec<f32>>>) -> Flowed {
         let mut broken = None;
         let flowed = self.flow_through(frame, windows, &mut broken);
         match broken {
@@ -285,20 +312,24 @@ impl Pipeline {
     fn flow_through(
         &mut self,
         frame: &Frame<'_>,
-        windows: Option<&[Vec<f32>]>,
+        windows: Option<Vec<Vec<f32>>>,
         broken: &mut Option<(FrameError, StandIn)>,
     ) -> Result<Vec<Part>, FrameError> {
         let (started, frame_max) = (Instant::now(), self.frame_max);
-        let mut parts: Vec<Tensors> = windows.map(|_| self.constants.clone()).into_iter().collect();
+        let is_end = windows.is_none();
+        let mut parts = Vec::new();
+        if let Some(windows) = windows {
+            parts.push(self.opened(windows)?);
+        }
         for step in &mut self.steps {
             let mut next = Vec::with_capacity(parts.len());
-            for part in &parts {
+            for part in parts {
                 let left = frame_max.saturating_sub(started.elapsed());
                 if left.is_zero() {
                     return Err(step.error(overdue(frame_max)));
                 }
-                let results = step.inputs(part).and_then(|inputs| {
-                    step.work.run(frame, windows, &inputs, left, &mut self.plugin_restarts)
+                let results = step.inputs(&part).and_then(|inputs| {
+                    step.work.run(frame, &inputs, left, &mut self.plugin_restarts)
                 });
                 let results = match results {
                     Ok(results) => results,
@@ -311,16 +342,15 @@ impl Pipeline {
                         }
                     },
                 };
-                next.extend(results.into_iter().map(|outputs| step.joined(part, outputs)));
+                step.join(part, results, &mut next);
                 if next.len() > PARTS_MAX {
                     return Err(step.error(too_many()));
                 }
             }
-            if let (None, Work::Plugin(plugin)) = (windows, &mut step.work) {
+            if let (true, Work::Plugin(plugin)) = (is_end, &mut step.work) {
                 let results = plugin.finish(frame, &mut self.plugin_restarts);
-                for outputs in results.map_err(|failure| step.error(failure))? {
-                    next.push(step.joined(&self.constants, outputs));
-                }
+                let results = results.map_err(|failure| step.error(failure))?;
+                step.join(self.constants.clone(), results, &mut next);
                 if next.len() > PARTS_MAX {
                     return Err(step.error(too_many()));
                 }
@@ -330,15 +360,31 @@ impl Pipeline {
         parts.iter().map(|part| self.part(part)).collect()
     }
 
+    /// The tensors that a frame has before any stage has run.
+    fn opened(&self, mut windows: Vec<Vec<f32>>) -> Result<Tensors, FrameError> {
+        let mut tensors = self.constants.clone();
+        for Opening { name, window, shape, place } in &self.windows {
+            let values = windows.get_mut(*window).map(std::mem::take).unwrap_or_default();
+            let tensor = Tensor::new(shape.clone(), Data::F32(values));
+            let tensor = tensor.ok_or_else(|| FrameError::Stage {
+                stage: name.clone(),
+                fault: Fault::Input,
+                problem: "the window is not whole".to_owned(),
+            })?;
+            tensors[*place] = Some(Arc::new(tensor));
+        }
+        Ok(tensors)
+    }
+
     fn part(&self, tensors: &Tensors) -> Result<Part, FrameError> {
         let mut outputs = BTreeMap::new();
-        for (name, from) in &self.outputs {
-            let value =
-                tensors.get(from).and_then(|t| Value::of(t)).ok_or_else(|| FrameError::Stage {
-                    stage: from.stage.clone(),
-                    fault: Fault::Input,
-                    problem: format!("gave nothing for output {name}"),
-                })?;
+        for (name, Source { place, from }) in &self.outputs {
+            let value = tensors[*place].as_ref().and_then(|tensor| Value::of(tensor));
+            let value = value.ok_or_else(|| FrameError::Stage {
+                stage: from.stage.clone(),
+                fault: Fault::Input,
+                problem: format!("gave nothing for output {name}"),
+            })?;
             outputs.insert(name.clone(), value);
         }
         let alarm = self.alarm_output.as_ref().map(|name| outputs[name].is_alarm());
@@ -348,6 +394,9 @@ impl Pipeline {
 
 /// Why a stage gave nothing: the kind, and the words for it.
 pub(super) type Failure = (Fault, String);
+
+/// What a stage makes of a part: results, each with its tensors in the order of its outputs.
+type Results = Vec<Vec<Tensor>>;
 
 /// What becomes of a frame, and what is told of it where a plugin broke.
 type Flowed = (Result<Vec<Part>, FrameError>, Option<Instead>);
@@ -363,9 +412,9 @@ fn too_many() -> Failure {
 
 impl Step {
     fn inputs<'a>(&self, part: &'a Tensors) -> Result<Vec<&'a Tensor>, Failure> {
-        let tensor = |source: &TensorRef| match part.get(source) {
+        let tensor = |source: &Source| match &part[source.place] {
             Some(tensor) => Ok(&**tensor),
-            None => Err((Fault::Input, format!("nothing came from {source}"))),
+            None => Err((Fault::Input, format!("nothing came from {}", source.from))),
         };
         self.sources.iter().map(tensor).collect()
     }
@@ -374,13 +423,16 @@ impl Step {
         FrameError::Stage { stage: self.name.clone(), fault, problem }
     }
 
-    fn joined(&self, part: &Tensors, outputs: Vec<Tensor>) -> Tensors {
-        let mut joined = part.clone();
-        for (port, tensor) in self.outputs.iter().zip(outputs) {
-            let output = (!port.name().is_empty()).then(|| port.name().to_owned());
-            joined.insert(TensorRef { stage: self.name.clone(), output }, Arc::new(tensor));
+    /// Puts what it has made of a part behind `parts`: each result goes on by itself, with all that the
+    /// part had.
+    fn join(&self, part: Tensors, results: Results, parts: &mut Vec<Tensors>) {
+        // The last of them takes the part itself.
+        for (mut joined, outputs) in repeat_n(part, results.len()).zip(results) {
+            for (place, tensor) in joined[self.outputs.clone()].iter_mut().zip(outputs) {
+                *place = Some(Arc::new(tensor));
+            }
+            parts.push(joined);
         }
-        joined
     }
 }
 
@@ -389,7 +441,7 @@ impl Work {
     fn instead(&self, key: &str, fault: Fault) -> Option<(StandIn, Vec<Tensor>)> {
         match self {
             Work::Plugin(plugin) => plugin.instead(key, fault),
-            Work::Window { .. } | Work::Model(_) | Work::BuiltIn { .. } => None,
+            Work::Model(_) | Work::BuiltIn { .. } => None,
         }
     }
 
@@ -397,18 +449,11 @@ impl Work {
     fn run(
         &mut self,
         frame: &Frame<'_>,
-        windows: Option<&[Vec<f32>]>,
         inputs: &[&Tensor],
         left: Duration,
         plugin_restarts: &mut u64,
-    ) -> Result<Vec<Vec<Tensor>>, Failure> {
+    ) -> Result<Results, Failure> {
         match self {
-            Work::Window { shape, place } => {
-                let values = windows.unwrap_or_default().get(*place).cloned().unwrap_or_default();
-                let tensor = Tensor::new(shape.clone(), Data::F32(values))
-                    .ok_or_else(|| (Fault::Input, "the window is not whole".to_owned()))?;
-                Ok(vec![vec![tensor]])
-            }
             Work::Model(model) => match model.run(frame, inputs) {
                 Ok(outputs) => Ok(vec![outputs]),
                 Err(error) if error.is_not_finite() => Err((Fault::NotFinite, error.to_string())),

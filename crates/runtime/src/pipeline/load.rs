@@ -1,7 +1,7 @@
 //! Turns a manifest and its files into a pipeline, or says which stage does not fit and why.
 
 use super::flow::Flow;
-use super::graph::{Pipeline, Step, Tensors, Work};
+use super::graph::{Opening, Outputs, Pipeline, Step, Work};
 use super::made::{Made, window};
 use super::model::Model;
 use super::plugin::{self, Plugin, Rules};
@@ -103,7 +103,8 @@ impl Pipeline {
         let mut sandbox = None;
         let mut made = Made::default();
         let mut steps = Vec::new();
-        let mut constants = Tensors::new();
+        let mut constants = Vec::new();
+        let mut windows = Vec::new();
         for name in bundle.order()? {
             let stage = &bundle.stages[name];
             let fit = |problem| LoadError::Fit { stage: name.to_owned(), problem };
@@ -113,8 +114,11 @@ impl Pipeline {
             };
             let (work, sources, outputs) = match stage {
                 Stage::Window(_) => {
-                    let (place, flow) = window(bundle, name).map_err(fit)?;
-                    (Work::Window { shape: flow.port.shape().to_vec(), place }, vec![], vec![flow])
+                    let (window, flow) = window(bundle, name).map_err(fit)?;
+                    let shape = flow.port.shape().to_vec();
+                    let place = made.add(name, &[flow]).start;
+                    windows.push(Opening { name: name.to_owned(), window, shape, place });
+                    continue;
                 }
                 // It is a part of its windows.
                 Stage::Resample(_) => continue,
@@ -177,9 +181,7 @@ impl Pipeline {
                 }
                 Stage::Constant(described) => {
                     let (flow, tensor) = stages::constant(described).map_err(fit)?;
-                    made.add(name, &[flow]);
-                    let place = TensorRef { stage: name.to_owned(), output: None };
-                    constants.insert(place, Arc::new(tensor));
+                    constants.push((made.add(name, &[flow]).start, Arc::new(tensor)));
                     continue;
                 }
                 built_in => {
@@ -188,15 +190,22 @@ impl Pipeline {
                     (Work::BuiltIn { stage: fitted.stage, has_state }, sources, fitted.outputs)
                 }
             };
-            made.add(name, &outputs);
-            let outputs = outputs.into_iter().map(|flow| flow.port).collect();
+            let sources = sources.into_iter().map(|from| made.source(from));
+            let sources = sources.collect::<Result<_, _>>().map_err(fit)?;
+            let outputs = made.add(name, &outputs);
             steps.push(Step { name: name.to_owned(), work, sources, outputs });
         }
+        let mut outputs = Outputs::default();
         for (name, output) in &bundle.outputs {
             let fail = |problem| LoadError::Output { output: name.clone(), problem };
             made.check_output(output).map_err(fail)?;
+            outputs.push((name.clone(), made.source(output.from.clone()).map_err(fail)?));
         }
-        Ok(Pipeline::new(bundle, steps, constants))
+        let mut opened = vec![None; made.count()];
+        for (place, tensor) in constants {
+            opened[place] = Some(tensor);
+        }
+        Ok(Pipeline::new(bundle, steps, opened, windows, outputs))
     }
 }
 

@@ -1,24 +1,46 @@
 //! What the stages before have declared, for those that read from them.
 
 use super::flow::Flow;
+use super::graph::Source;
 use super::stages::{self, Fitted, Input};
 use crate::tensor::{Element, Port, is_regrouped};
 use lineside_bundle::stages::Each;
 use lineside_bundle::{BundleFile, Cut, Output, Stage, TensorRef};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
-/// The tensors that there are, by who makes them.
+/// The tensors that there are, by who makes them: what each is, and its place among those of a frame.
 #[derive(Default)]
-pub(super) struct Made(BTreeMap<TensorRef, Flow>);
+pub(super) struct Made {
+    flows: BTreeMap<TensorRef, (usize, Flow)>,
+    count: usize,
+}
 
 impl Made {
-    /// Adds what a stage makes.
-    pub(super) fn add(&mut self, stage: &str, outputs: &[Flow]) {
-        for flow in outputs {
+    /// Adds what a stage makes. Gives the places of its tensors in a frame.
+    pub(super) fn add(&mut self, stage: &str, outputs: &[Flow]) -> Range<usize> {
+        let first = self.count;
+        self.count += outputs.len();
+        for (place, flow) in (first..).zip(outputs) {
             let name = flow.port.name();
             let output = (!name.is_empty()).then(|| name.to_owned());
-            self.0.insert(TensorRef { stage: stage.to_owned(), output }, flow.clone());
+            let tensor = TensorRef { stage: stage.to_owned(), output };
+            self.flows.insert(tensor, (place, flow.clone()));
         }
+        first..self.count
+    }
+
+    /// How many tensors a frame has when all stages have run.
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The tensor that is meant, and its place in a frame.
+    ///
+    /// # Errors
+    /// As [`Made::flow`].
+    pub(super) fn source(&self, from: TensorRef) -> Result<Source, String> {
+        Ok(Source { place: self.found(&from)?.0, from })
     }
 
     /// The tensor that is meant.
@@ -26,8 +48,12 @@ impl Made {
     /// # Errors
     /// Where there is none, with those that there are.
     pub(super) fn flow(&self, wanted: &TensorRef) -> Result<&Flow, String> {
-        self.0.get(wanted).ok_or_else(|| {
-            let made = self.0.keys().filter(|tensor| tensor.stage == wanted.stage);
+        Ok(&self.found(wanted)?.1)
+    }
+
+    fn found(&self, wanted: &TensorRef) -> Result<&(usize, Flow), String> {
+        self.flows.get(wanted).ok_or_else(|| {
+            let made = self.flows.keys().filter(|tensor| tensor.stage == wanted.stage);
             let outputs: Vec<String> = made.map(ToString::to_string).collect();
             format!("there is no {wanted}, only [{}]", outputs.join(", "))
         })

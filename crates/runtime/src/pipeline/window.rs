@@ -1,7 +1,6 @@
 //! Groups the readings of one stream into windows on boundaries that everybody agrees on.
 
 use super::frame::{FrameError, Reading};
-use std::collections::VecDeque;
 
 /// A full window, ready for the stages.
 #[derive(Debug, PartialEq)]
@@ -47,7 +46,12 @@ pub struct Windower {
     from: Option<u64>,
     next: u64,
     time_unix_ns: i64,
-    readings: VecDeque<(u64, Vec<f32>)>,
+    /// Sequence number of the first reading that is kept.
+    first: u64,
+    /// The values of the readings that are kept, row by row: of each in a row from the first on.
+    values: Vec<f32>,
+    /// How many readings are kept.
+    kept: u64,
     /// A stride whose window cannot become whole, until its last reading has passed.
     spoilt: Option<Spoilt>,
 }
@@ -69,7 +73,9 @@ impl Windower {
             from: None,
             next: 0,
             time_unix_ns: 0,
-            readings: VecDeque::new(),
+            first: 0,
+            values: Vec::new(),
+            kept: 0,
             spoilt: None,
         }
     }
@@ -102,17 +108,24 @@ impl Windower {
             return vec![];
         }
         let mut cuts = Vec::new();
-        let values = reading.values(self.fields);
-        if dropped || values.is_err() {
-            self.spoil(sequence, values.as_ref().err(), &mut cuts);
+        let before = self.values.len();
+        let fault = reading.append_values(self.fields, &mut self.values).err();
+        if dropped || fault.is_some() {
+            let own = self.values.split_off(before);
+            self.spoil(sequence, fault.as_ref(), &mut cuts);
+            self.values = own;
         }
         if let Some(spoilt) = &mut self.spoilt {
+            self.values.clear();
             spoilt.have += 1;
             if sequence == spoilt.first.saturating_add(self.stride - 1) {
                 cuts.extend(self.spoilt.take().map(|spoilt| self.broken(spoilt)));
             }
-        } else if let Ok(values) = values {
-            self.readings.push_back((sequence, values));
+        } else if fault.is_none() {
+            if self.kept == 0 {
+                self.first = sequence;
+            }
+            self.kept += 1;
             cuts.extend(self.whole().map(Cut::Whole));
         }
         cuts
@@ -138,12 +151,20 @@ impl Windower {
     }
 
     fn whole(&mut self) -> Option<Window> {
-        if self.readings.len() < self.rows as usize {
+        if self.kept < u64::from(self.rows) {
             return None;
         }
-        let first = self.readings.front()?.0;
-        let values = self.readings.iter().flat_map(|(_, values)| values).copied().collect();
-        self.readings.drain(..self.stride as usize);
+        let first = self.first;
+        self.first += self.stride;
+        self.kept -= self.stride;
+        let values = if self.kept == 0 {
+            let next = Vec::with_capacity(self.values.len());
+            std::mem::replace(&mut self.values, next)
+        } else {
+            let values = self.values.clone();
+            self.values.drain(..self.stride as usize * self.fields);
+            values
+        };
         Some(Window { first, time_unix_ns: self.time_unix_ns, values })
     }
 
@@ -160,7 +181,8 @@ impl Windower {
     /// Breaks every open stride that ended before `sequence`; the one around it stays spoilt.
     fn give_up(&mut self, sequence: u64, fault: Option<&FrameError>, cuts: &mut Vec<Cut>) {
         let mut strides: Vec<Spoilt> = self.spoilt.take().into_iter().collect();
-        for (at, _) in std::mem::take(&mut self.readings) {
+        self.values.clear();
+        for at in self.first..self.first + std::mem::take(&mut self.kept) {
             let first = at - at % self.stride;
             match strides.last_mut() {
                 Some(stride) if stride.first == first => stride.have += 1,
