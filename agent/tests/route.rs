@@ -8,6 +8,7 @@ use lineside_agent::worker::route::{Feed, JournalStep, Route, Settled, Shape, St
 use lineside_bundle::{BundleFile, Cut, build};
 use lineside_runtime::{FrameOutcome, LoadOptions, MemoryFiles, Pipeline, Reading, Unused, Value};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Numbers that only look random: the same seed gives the same story.
@@ -65,7 +66,7 @@ enum Said {
 struct Worker {
     pipeline: Pipeline,
     feed: Feed,
-    sent: VecDeque<Reading>,
+    sent: VecDeque<Arc<Reading>>,
     said: VecDeque<Said>,
 }
 
@@ -87,7 +88,7 @@ impl Worker {
 struct Beside {
     pipeline: Pipeline,
     follower: Follower,
-    sent: VecDeque<Reading>,
+    sent: VecDeque<Arc<Reading>>,
     said: VecDeque<Said>,
     takes_over: bool,
 }
@@ -550,7 +551,7 @@ fn a_restart_after_a_change_of_the_port_finds_values_and_names_of_one_kind() {
     let values = |route: &Route| {
         let mut feed = Feed::again(route, false);
         let readings = feed.take(route, 64, 64);
-        readings.into_iter().map(|reading| reading.values).collect::<Vec<_>>()
+        readings.into_iter().map(|reading| reading.values.clone()).collect::<Vec<_>>()
     };
     let write = |disk: &mut BTreeMap<_, _>, step: JournalStep| {
         step.gone.iter().for_each(|chunk| {

@@ -436,11 +436,9 @@ fn a_worker_beside_the_route_gives_way_to_others_until_it_has_the_route() {
     let mut say = |message: ToWorker| write(&mut ours, &message).unwrap();
     let mut hear = || read::<FromWorker>(&mut hears).unwrap().unwrap();
     let readings = |from: u64| {
-        let reading = |sequence: u64| Reading {
-            key: "k".into(),
-            sequence,
-            time_unix_ns: 0,
-            values: vec![sequence as f64],
+        let reading = |sequence: u64| {
+            let values = vec![sequence as f64];
+            Arc::new(Reading { key: "k".into(), sequence, time_unix_ns: 0, values })
         };
         ToWorker::Readings((from..from + 2).map(reading).collect())
     };

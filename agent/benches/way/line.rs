@@ -122,6 +122,11 @@ impl<'a> Line<'a> {
         rows
     }
 
+    /// How many frames it was given readings for.
+    pub fn frames(&self) -> usize {
+        self.row / self.case.rows
+    }
+
     /// Gives readings to the slot.
     ///
     /// # Errors
@@ -151,6 +156,22 @@ impl<'a> Line<'a> {
         Handle::current().block_on(async move { slot.drain().await });
         Ok(())
     }
+}
+
+/// How long the thread of the slot has had a processor.
+///
+/// # Errors
+/// There is no such thread, or the system does not tell.
+pub fn slot_time() -> Result<Duration> {
+    for task in std::fs::read_dir("/proc/self/task")? {
+        let task = task?.path();
+        if std::fs::read_to_string(task.join("comm"))?.trim() == format!("slot {SLOT}") {
+            let told = std::fs::read_to_string(task.join("schedstat"))?;
+            let ns = told.split_whitespace().next().ok_or("the system does not tell")?;
+            return Ok(Duration::from_nanos(ns.parse()?));
+        }
+    }
+    Err("there is no thread of the slot".into())
 }
 
 /// The bundle's blobs in the folder of a device.
@@ -204,8 +225,8 @@ impl Witness for Watch {
         }
     }
 
-    fn frame(&self, slot: &SlotName, release: &ReleaseId, settled: &Settled) {
-        self.telemetry.frame(slot, release, settled);
+    fn frames(&self, slot: &SlotName, frames: Vec<(Arc<ReleaseId>, Settled)>) {
+        self.telemetry.frames(slot, frames);
     }
 
     fn shadowed(&self, slot: &SlotName, release: &ReleaseId, seen: &ShadowObservation) {

@@ -41,8 +41,8 @@ fn measure(ecg: PathBuf, zoo: PathBuf) -> Result<()> {
     let runtime = Runtime::new()?;
     println!(
         "| bundle | values a frame | bare engine | stages | one at a time: median | 99th percentile | above \
-         the bare engine | without a pause | above the bare engine | wanted |\n\
-         |---|---|---|---|---|---|---|---|---|---|"
+         the bare engine | without a pause | above the bare engine | wanted | processor time of the slot |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|"
     );
     let _inside = runtime.enter();
     row(&bundles::ecg(&ecg)?)?;
@@ -59,11 +59,13 @@ fn row(case: &Case) -> Result<()> {
     let (mut bare, mut alone, mut dense) = (Vec::new(), Vec::new(), Vec::new());
     // What only the first frames cost is not of interest.
     one_at_a_time(&mut line, Duration::ZERO, 30)?;
+    let (begun, given) = (line::slot_time()?, line.frames());
     for _ in 0..ROUNDS {
         bare.extend(bare_loop(case)?);
         alone.extend(one_at_a_time(&mut line, TURN, TURN_FRAMES_MIN)?);
         dense.extend(without_a_pause(&mut line)?);
     }
+    let slot_us = us(line::slot_time()?.saturating_sub(begun)) / (line.frames() - given) as f64;
     let of_engine = quantile(&mut bare, 0.5);
     // Most frames of the ECG hold no beat, and the model does not run in them.
     let above = |frames: &[Timed]| {
@@ -85,7 +87,7 @@ fn row(case: &Case) -> Result<()> {
     };
     println!(
         "| {} | {} | {of_engine:.1} µs | {:.1} µs | {:.1} µs | {:.1} µs, {:.1} times | {} | {:.1} µs | {} | \
-         {wanted}; 3 times |",
+         {wanted}; 3 times | {slot_us:.1} µs |",
         case.name,
         case.rows * case.fields,
         quantile(&mut stages, 0.5),

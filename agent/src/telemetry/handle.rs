@@ -6,6 +6,7 @@ use crate::database::{Database, Trouble};
 use crate::error::chain;
 use crate::fleet::status::release_ref;
 use crate::lock::lock;
+use crate::telemetry::counting::{Counting, Counts, Told};
 use crate::telemetry::resources;
 use crate::telemetry::sending::Sending;
 use crate::telemetry::spool::{Batch, Key, Load, Pace, Spool, SpoolError, Waiting};
@@ -17,18 +18,16 @@ use lineside_rules::ShadowObservation;
 use lineside_trust::TrustedReceipt;
 use lineside_update::{Report, ReportKind};
 use lineside_wire::name::SlotName;
-use lineside_wire::v1::{Ack, Body, Event, Interval, event};
+use lineside_wire::v1::{Ack, Body, Event, event};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 
-/// Records that wait for the disk; beyond it they give way, and are counted.
-const PENDING_MAX: usize = 1000;
 /// How often the open intervals are written: what a power cut may cost of a summary.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
 /// Longest text of an event, in characters.
@@ -62,9 +61,9 @@ struct Shared {
     /// reports written.
     spool: Mutex<Spool>,
     waiting: Waiting,
-    counting: Mutex<Counting>,
-    /// Rung when there is something to write.
-    pending: Notify,
+    counting: Counting,
+    /// Rung when there is something to count, and perhaps to write.
+    told: Notify,
     /// Rung when there is something to send.
     records: Notify,
     sending: Mutex<Sending>,
@@ -72,15 +71,6 @@ struct Shared {
     /// The number that the next record gets. Beside the spool, which belongs to whoever writes: a disk
     /// that hangs must not stop the session with the server.
     next: AtomicU64,
-}
-
-#[derive(Default)]
-struct Counting {
-    slots: BTreeMap<SlotName, Summariser>,
-    pending: Vec<Body>,
-    /// Records that found no place here.
-    gave_way: u64,
-    changed: bool,
 }
 
 impl TelemetryHandle {
@@ -101,8 +91,8 @@ impl TelemetryHandle {
             state_dir: parts.state_dir,
             waiting: spool.waiting(),
             spool: Mutex::new(spool),
-            counting: Mutex::new(Counting { slots, ..Counting::default() }),
-            pending: Notify::new(),
+            counting: Counting::new(slots),
+            told: Notify::new(),
             records: Notify::new(),
             sending: Mutex::default(),
             trouble: Mutex::default(),
@@ -113,14 +103,13 @@ impl TelemetryHandle {
 
     /// Takes an event.
     pub fn event(&self, slot: &str, kind: u16, text: &str) {
-        self.counting().push(Body::Event(Event {
+        self.tell(Told::Body(Body::Event(Event {
             slot: slot.to_owned(),
             kind,
             release: None,
             text: text.chars().take(TEXT_CHARS_MAX).collect(),
             at_unix_ms: now_unix_ms(),
-        }));
-        self.shared.pending.notify_one();
+        })));
     }
 
     /// Takes a report of the update engine and has it on disk, once, however often it is handed
@@ -237,39 +226,30 @@ impl TelemetryHandle {
         spawn_blocking(move || shared.write()).await.unwrap_or(false)
     }
 
-    /// Writes what comes, for ever.
+    /// Counts what comes, and writes it, for ever.
     pub async fn keep_writing(self) {
+        let mut checkpoint = Instant::now() + CHECKPOINT_EVERY;
         loop {
             // An elapsed wait is a checkpoint.
-            let _ = timeout(CHECKPOINT_EVERY, self.shared.pending.notified()).await;
+            let told = timeout_at(checkpoint.into(), self.shared.told.notified()).await.is_ok();
             let shared = self.shared.clone();
+            let write = move || {
+                let is_due = shared.counting.count() || !told;
+                if is_due {
+                    shared.write();
+                }
+                is_due
+            };
             // A panic has been told where it happened. What comes later is written all the same.
-            let _ = spawn_blocking(move || shared.write()).await;
+            if spawn_blocking(write).await.unwrap_or(true) {
+                checkpoint = Instant::now() + CHECKPOINT_EVERY;
+            }
         }
     }
 
-    fn counting(&self) -> MutexGuard<'_, Counting> {
-        lock(&self.shared.counting)
-    }
-
-    fn counted(&self, slot: &SlotName, count: impl FnOnce(&mut Summariser) -> Option<Interval>) {
-        let mut counting = self.counting();
-        counting.changed = true;
-        let Some(summariser) = counting.slots.get_mut(slot) else { return };
-        if let Some(ended) = count(summariser) {
-            counting.push(Body::Interval(Box::new(ended)));
-            self.shared.pending.notify_one();
-        }
-    }
-}
-
-impl Counting {
-    fn push(&mut self, body: Body) {
-        if self.pending.len() < PENDING_MAX {
-            self.pending.push(body);
-        } else {
-            self.gave_way += 1;
-        }
+    fn tell(&self, told: Told) {
+        self.shared.counting.tell(told);
+        self.shared.told.notify_one();
     }
 }
 
@@ -277,19 +257,8 @@ impl Shared {
     /// Writes what waits, and the intervals that are open. What the disk does not take waits on,
     /// within its bound; false then.
     fn write(&self) -> bool {
-        let mut counting = lock(&self.counting);
-        if !counting.changed && counting.pending.is_empty() {
-            return true;
-        }
-        counting.changed = false;
-        let mut bodies = std::mem::take(&mut counting.pending);
-        let open: BTreeMap<String, Option<Interval>> = counting
-            .slots
-            .iter()
-            .map(|(slot, summariser)| (slot.to_string(), summariser.open().cloned()))
-            .collect();
-        let mut gave_way = std::mem::take(&mut counting.gave_way);
-        drop(counting);
+        let Some(counts) = self.counting.counts() else { return true };
+        let Counts { mut bodies, open, mut gave_way } = counts;
         let mut spool = lock(&self.spool);
         gave_way += spool.gave_way();
         if bodies.iter().any(|body| matches!(body, Body::Interval(_))) {
@@ -318,13 +287,7 @@ impl Shared {
             if gave_way > 0 {
                 bodies.pop();
             }
-            let mut counting = lock(&self.counting);
-            counting.changed = true;
-            counting.gave_way += gave_way;
-            let newer = std::mem::take(&mut counting.pending);
-            for body in bodies.into_iter().chain(newer) {
-                counting.push(body);
-            }
+            self.counting.unwritten(bodies, gave_way);
         }
         self.records.notify_one();
         works
@@ -340,14 +303,11 @@ impl Shared {
 
 impl Witness for TelemetryHandle {
     fn placed(&self, slot: &SlotName, release: &ReleaseId, bundle: &BundleFile) {
-        self.counted(slot, |summariser| {
-            summariser.placed(release, bundle);
-            None
-        });
+        self.tell(Told::Placed(slot.clone(), release.clone(), Box::new(bundle.clone())));
     }
 
-    fn frame(&self, slot: &SlotName, release: &ReleaseId, settled: &Settled) {
-        self.counted(slot, |summariser| summariser.frame(release, settled));
+    fn frames(&self, slot: &SlotName, frames: Vec<(Arc<ReleaseId>, Settled)>) {
+        self.tell(Told::Frames(slot.clone(), frames));
     }
 
     fn shadowed(&self, slot: &SlotName, release: &ReleaseId, seen: &ShadowObservation) {
@@ -365,28 +325,21 @@ impl Witness for TelemetryHandle {
         let text = furthest.map_or(text.clone(), |(output, distance)| {
             format!("{text}; furthest from its distribution: {output}, by {distance:.3}")
         });
-        self.counting().push(Body::Event(Event {
+        self.tell(Told::Body(Body::Event(Event {
             slot: slot.to_string(),
             kind: event::SHADOW_ENDED,
             release: Some(release_ref(release)),
             text,
             at_unix_ms: now_unix_ms(),
-        }));
-        self.shared.pending.notify_one();
+        })));
     }
 
     fn dropped(&self, slot: &SlotName, reason: &str, count: u64) {
-        self.counted(slot, |summariser| {
-            summariser.dropped(reason, count);
-            None
-        });
+        self.tell(Told::Dropped(slot.clone(), reason.to_owned(), count));
     }
 
     fn doubled(&self, slot: &SlotName, count: u64) {
-        self.counted(slot, |summariser| {
-            summariser.doubled(count);
-            None
-        });
+        self.tell(Told::Doubled(slot.clone(), count));
     }
 }
 
@@ -415,6 +368,7 @@ fn kind(kind: ReportKind) -> u16 {
 mod tests {
     use super::*;
     use crate::database::tests::in_memory;
+    use tokio::time::timeout;
 
     #[tokio::test]
     async fn a_slot_is_not_held_up_while_a_file_is_written_of_all_that_waits() {

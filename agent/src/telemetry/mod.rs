@@ -1,9 +1,10 @@
 //! `Frame -> Interval -> Record -> server`: what the device tells of its slots, in few bytes.
 //!
 //! `summarise` counts in the readings' own time, so that a recording replayed a thousand times
-//! faster gives the same intervals. `spool` keeps records on disk until the server has said that
+//! faster gives the same intervals; `counting` has that done beside the slots. `spool` keeps records on disk until the server has said that
 //! they are stored. Telemetry gives way where it must; inference never waits for it.
 
+mod counting;
 mod handle;
 mod resources;
 mod sending;

@@ -6,7 +6,7 @@ use lineside_bundle::{BundleFile, Field, ReleaseId};
 use lineside_rules::Range;
 use lineside_runtime::Span;
 use lineside_sketch::{Histogram, Moments};
-use lineside_wire::v1::{Counts, Interval, Resources, Summary};
+use lineside_wire::v1::{Counts, Interval, ReleaseRef, Resources, Summary};
 use std::collections::BTreeMap;
 
 /// Reasons that are told apart in an interval; further ones are counted as `other`.
@@ -17,6 +17,8 @@ const REASONS_MAX: usize = 32;
 struct Column {
     name: String,
     range: Option<Range>,
+    /// Where its summary stood when it was looked for last: most often it still does.
+    place: usize,
 }
 
 /// What the values of a release are called.
@@ -34,6 +36,8 @@ pub struct Summariser {
     slot: String,
     interval_ms: i64,
     columns: Option<Columns>,
+    /// The release that answered last, and how it is told.
+    answering: Option<(ReleaseId, ReleaseRef)>,
     open: Option<Interval>,
     /// Readings that were dropped before any interval was open, and frames doubled.
     dropped: Counts,
@@ -52,6 +56,7 @@ impl Summariser {
             slot,
             interval_ms,
             columns: None,
+            answering: None,
             open,
             dropped: vec![],
             doubled: 0,
@@ -72,14 +77,15 @@ impl Summariser {
                 true => format!("{port}.{field}"),
                 false => field.to_owned(),
             };
-            let column = |f: &Field| Column { name: name(&f.name), range: f.range };
+            let column = |f: &Field| Column { name: name(&f.name), range: f.range, place: 0 };
             (port.clone(), it.fields.iter().map(column).collect())
         });
         let inputs = inputs.collect();
         let range = |name: &String| bundle.trial.outputs.get(name).copied();
         let outputs = bundle.outputs.keys();
-        let outputs =
-            outputs.map(|name| Column { name: name.clone(), range: range(name) }).collect();
+        let outputs = outputs
+            .map(|name| Column { name: name.clone(), range: range(name), place: 0 })
+            .collect();
         self.columns = Some(Columns { release: release.clone(), inputs, outputs });
     }
 
@@ -92,9 +98,12 @@ impl Summariser {
     pub fn frame(&mut self, release: &ReleaseId, settled: &Settled) -> Option<Interval> {
         let time_ms = settled.time_unix_ns.div_euclid(1_000_000);
         let start = time_ms - time_ms.rem_euclid(self.interval_ms);
-        let answering = release_ref(release);
+        let answering = match &mut self.answering {
+            Some((known, answering)) if known == release => answering,
+            other => &mut other.insert((release.clone(), release_ref(release))).1,
+        };
         let ended = match &self.open {
-            Some(open) if start > open.start_unix_ms || open.release != answering => {
+            Some(open) if start > open.start_unix_ms || open.release != *answering => {
                 self.open.take()
             }
             Some(open) if start.saturating_add(self.interval_ms) < open.start_unix_ms => {
@@ -111,7 +120,7 @@ impl Summariser {
         readings += others.map(|(_, span, _)| span.count()).sum::<u64>();
         let mut open = self.open.take().unwrap_or_else(|| Interval {
             slot: self.slot.clone(),
-            release: answering,
+            release: answering.clone(),
             start_unix_ms: start,
             end_unix_ms: start.saturating_add(self.interval_ms),
             readings: 0,
@@ -136,9 +145,9 @@ impl Summariser {
         for (reason, number) in std::mem::take(&mut self.dropped) {
             count(&mut open.dropped, &reason, number);
         }
-        let columns = self.columns.as_ref().filter(|columns| columns.release == *release);
-        if let Some(columns) = columns {
-            add_inputs(&mut open.inputs, &columns.inputs, settled);
+        let mut columns = self.columns.as_mut().filter(|columns| columns.release == *release);
+        if let Some(columns) = &mut columns {
+            add_inputs(&mut open.inputs, &mut columns.inputs, settled);
         }
         match &settled.result {
             Err(failure) => count(&mut open.errors, &failure.reason, 1),
@@ -146,13 +155,14 @@ impl Summariser {
                 open.findings += parts.len() as u64;
                 open.alarms += u64::from(parts.iter().any(|part| part.alarm == Some(true)));
                 open.latency_us.add(settled.elapsed.as_secs_f64() * 1e6);
-                for (part, column) in parts.iter().flat_map(|part| {
-                    columns.iter().flat_map(move |c| c.outputs.iter().map(move |o| (part, o)))
-                }) {
-                    let summary = named(&mut open.outputs, &column.name);
-                    match part.outputs.get(&column.name) {
-                        Some(value) => add(summary, value.as_f64(), column.range),
-                        None => summary.missing += 1,
+                let mut columns = columns.map(|columns| &mut columns.outputs);
+                for part in parts {
+                    for column in columns.iter_mut().flat_map(|columns| columns.iter_mut()) {
+                        let summary = summary_of(&mut open.outputs, column);
+                        match part.outputs.get(&column.name) {
+                            Some(value) => add(summary, value.as_f64(), column.range),
+                            None => summary.missing += 1,
+                        }
                     }
                 }
             }
@@ -173,24 +183,29 @@ impl Summariser {
     }
 }
 
-fn add_inputs(inputs: &mut Vec<Summary>, ports: &BTreeMap<String, Vec<Column>>, settled: &Settled) {
+fn add_inputs(
+    inputs: &mut Vec<Summary>,
+    ports: &mut BTreeMap<String, Vec<Column>>,
+    settled: &Settled,
+) {
     let own = Span { first: settled.first, last: settled.last };
-    let others = settled.more.others.iter().map(|(stream, span, values)| (&**stream, span, values));
-    for (stream, span, values) in
+    let others = settled.more.others.iter();
+    let others = others.map(|(stream, span, readings)| (&**stream, span, readings));
+    for (stream, span, known) in
         [(settled.stream(), &own, &settled.inputs)].into_iter().chain(others)
     {
         let columns = match ports.len() {
-            1 => ports.values().next(),
-            _ => stream.split_once('/').and_then(|(port, _)| ports.get(port)),
+            1 => ports.values_mut().next(),
+            _ => stream.split_once('/').and_then(|(port, _)| ports.get_mut(port)),
         };
         let readings = span.count();
         // Readings that had given way are accounted for without their values.
-        let unknown = readings.saturating_sub(values.len() as u64);
+        let unknown = readings.saturating_sub(known.len() as u64);
         for (place, column) in columns.into_iter().flatten().enumerate() {
-            let summary = named(inputs, &column.name);
+            let summary = summary_of(inputs, column);
             summary.missing += unknown;
-            for values in values {
-                match values.get(place) {
+            for reading in known {
+                match reading.values.get(place) {
                     Some(value) => add(summary, *value, column.range),
                     None => summary.missing += 1,
                 }
@@ -199,11 +214,14 @@ fn add_inputs(inputs: &mut Vec<Summary>, ports: &BTreeMap<String, Vec<Column>>, 
     }
 }
 
-fn named<'a>(summaries: &'a mut Vec<Summary>, name: &str) -> &'a mut Summary {
-    let place = summaries.iter().position(|summary| summary.name == name);
-    let place = place.unwrap_or_else(|| {
+fn summary_of<'a>(summaries: &'a mut Vec<Summary>, column: &mut Column) -> &'a mut Summary {
+    let is_of = |summary: &Summary| summary.name == column.name;
+    if summaries.get(column.place).is_some_and(is_of) {
+        return &mut summaries[column.place];
+    }
+    let place = summaries.iter().position(is_of).unwrap_or_else(|| {
         summaries.push(Summary {
-            name: name.to_owned(),
+            name: column.name.clone(),
             moments: Moments::default(),
             histogram: Histogram::default(),
             out_of_range: 0,
@@ -211,6 +229,7 @@ fn named<'a>(summaries: &'a mut Vec<Summary>, name: &str) -> &'a mut Summary {
         });
         summaries.len() - 1
     });
+    column.place = place;
     &mut summaries[place]
 }
 
@@ -234,8 +253,9 @@ mod tests {
     use super::*;
     use crate::worker::route::Failure;
     use lineside_bundle::Digest;
-    use lineside_runtime::{Part, Value};
+    use lineside_runtime::{Part, Reading, Value};
     use std::collections::BTreeMap;
+    use std::sync::Arc;
     use std::time::Duration;
 
     fn release(version: &str) -> ReleaseId {
@@ -257,6 +277,11 @@ mod tests {
         .unwrap()
     }
 
+    fn reading(values: [f64; 2]) -> Arc<Reading> {
+        let values = values.to_vec();
+        Arc::new(Reading { key: String::new(), sequence: 0, time_unix_ns: 0, values })
+    }
+
     /// Frame `number` of two readings; its last one at this second.
     fn frame(number: u64, second: i64, level: Option<f64>) -> Settled {
         let outputs = |level| {
@@ -274,7 +299,7 @@ mod tests {
                 Some(level) => Ok(vec![Part { outputs: outputs(level), alarm: Some(level > 5.0) }]),
                 None => Err(Failure::new("stage", "it is NaN")),
             },
-            inputs: vec![vec![1.0, 2.0], vec![11.0, level.unwrap_or(0.0)]],
+            inputs: vec![reading([1.0, 2.0]), reading([11.0, level.unwrap_or(0.0)])],
             more: Default::default(),
         }
     }

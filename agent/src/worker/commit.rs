@@ -258,8 +258,8 @@ impl Task {
 
     fn release(&mut self, released: Released) {
         let Released { frames, receipts, findings_dropped } = released;
-        for (release, settled) in frames {
-            self.parts.witness.frame(&self.parts.slot, &release, &settled);
+        if !frames.is_empty() {
+            self.parts.witness.frames(&self.parts.slot, frames);
         }
         for receipt in receipts {
             // A source that is gone hears it again from its broker.

@@ -8,6 +8,7 @@
 use crate::worker::route::{Feed, Route, Settled, Shape};
 use lineside_runtime::{FrameOutcome, Reading};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 /// Readings that may wait for a worker beside the route.
 pub const BEHIND_MAX: usize = 10_000;
@@ -21,7 +22,7 @@ pub struct Follower {
     places: Option<Vec<usize>>,
     stage: Stage,
     /// Readings that wait for the worker. The route may have let go of them.
-    queue: VecDeque<Reading>,
+    queue: VecDeque<Arc<Reading>>,
     /// The next reading of each stream that has not been put into the queue.
     queued: BTreeMap<String, u64>,
     /// Too many readings wait: what comes is skipped until half of them are gone.
@@ -79,13 +80,13 @@ impl Follower {
     pub fn past(&mut self, readings: Vec<Reading>) {
         if self.stage == Stage::Waiting {
             self.stage = Stage::Past;
-            self.queue = readings.into();
+            self.queue = readings.into_iter().map(Arc::new).collect();
         }
     }
 
     /// The next readings for the worker, at most `count`, with never more than `in_flight_max` on
     /// their way.
-    pub fn take(&mut self, route: &Route, count: usize, in_flight_max: usize) -> Vec<Reading> {
+    pub fn take(&mut self, route: &Route, count: usize, in_flight_max: usize) -> Vec<Arc<Reading>> {
         let mut readings = Vec::new();
         if self.stage == Stage::Past && self.queue.is_empty() {
             self.stage = Stage::Warming;
@@ -106,6 +107,7 @@ impl Follower {
         self.answers += readings.len();
         if let Some(places) = &self.places {
             for reading in &mut readings {
+                let reading = Arc::make_mut(reading);
                 reading.values = places.iter().map(|at| reading.values[*at]).collect();
             }
         }
@@ -121,8 +123,8 @@ impl Follower {
         self.queue = route.unsent(&self.feed).into();
         let over = self.queue.len().saturating_sub(BEHIND_MAX);
         self.queue.drain(..over);
-        for Reading { key, sequence, .. } in &self.queue {
-            self.queued.insert(key.clone(), sequence + 1);
+        for reading in &self.queue {
+            self.queued.insert(reading.key.clone(), reading.sequence + 1);
         }
     }
 

@@ -5,9 +5,41 @@ use crate::ledger::{Position, RECENT_PACKETS_MAX};
 use crate::source::{Arrival, Row, Step};
 use crate::worker::commit::BATCH_FRAMES_MAX;
 use crate::worker::task::Task;
-use lineside_bundle::BundleFile;
+use lineside_bundle::{BundleFile, Port};
 use lineside_runtime::Reading;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
+
+/// Where the values of the route's readings stand in what a source brings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Places {
+    /// At the same places.
+    Same,
+    /// There.
+    At(Vec<usize>),
+    /// Not all of them are there.
+    Missing,
+}
+
+/// A port that a source reads for, and what was found out of it.
+#[derive(Debug)]
+struct KnownPort {
+    port: Arc<Port>,
+    places: Arc<Places>,
+}
+
+/// What was found out of ports, by their names where there are several; for as long as the route takes the
+/// same.
+#[derive(Debug, Default)]
+pub(super) struct KnownPorts(BTreeMap<Option<Arc<str>>, KnownPort>);
+
+impl KnownPorts {
+    fn places(&self, port: &Arc<Port>, feed: &Option<Arc<str>>) -> Option<Arc<Places>> {
+        let known = self.0.get(feed)?;
+        Arc::ptr_eq(&known.port, port).then(|| known.places.clone())
+    }
+}
 
 impl Task {
     pub(super) fn takes_readings(&self) -> bool {
@@ -38,18 +70,21 @@ impl Task {
         for (reason, count) in dropped {
             self.dropped(reason, count);
         }
-        let names: Vec<&str> = port.fields.iter().map(|field| field.name.as_str()).collect();
-        let wanted = self.names_of(feed.as_deref());
-        let places = match wanted {
-            Some(wanted) if wanted == names => None,
-            Some(wanted) => Some(places(&names, &wanted)),
-            None => Some(None),
+        let places = match self.known_ports.places(&port, &feed) {
+            Some(places) => places,
+            None => {
+                let places = Arc::new(self.places_in(&port, feed.as_deref()));
+                let known = KnownPort { port, places: places.clone() };
+                self.known_ports.0.insert(feed.clone(), known);
+                places
+            }
         };
+        let accepted = self.record.counts.accepted;
         for mut row in rows {
-            let values = match &places {
-                None => std::mem::take(&mut row.values),
-                Some(Some(places)) => places.iter().map(|at| row.values[*at]).collect(),
-                Some(None) => {
+            let values = match &*places {
+                Places::Same => std::mem::take(&mut row.values),
+                Places::At(places) => places.iter().map(|at| row.values[*at]).collect(),
+                Places::Missing => {
                     self.dropped("port", 1);
                     continue;
                 }
@@ -67,11 +102,13 @@ impl Task {
                 capture.reading(Reading { key, sequence, time_unix_ns, values });
             }
             self.record.counts.accepted += 1;
-            self.flow.came(Instant::now());
             if let Some(feed) = &mut self.feed {
                 feed.accepted();
             }
             self.give_way();
+        }
+        if self.record.counts.accepted > accepted {
+            self.flow.came(Instant::now());
         }
         match step {
             Some(Step::File { file, row, rows_before }) => {
@@ -99,6 +136,16 @@ impl Task {
         match feed {
             Some(feed) => self.record.positions.entry(feed.to_owned()).or_default(),
             None => &mut self.record.position,
+        }
+    }
+
+    /// Where the values of the route's readings stand in those read for a port.
+    fn places_in(&self, port: &Port, feed: Option<&str>) -> Places {
+        let names: Vec<&str> = port.fields.iter().map(|field| field.name.as_str()).collect();
+        match self.names_of(feed) {
+            Some(wanted) if wanted == names => Places::Same,
+            Some(wanted) => places(&names, &wanted).map_or(Places::Missing, Places::At),
+            None => Places::Missing,
         }
     }
 
@@ -140,6 +187,7 @@ impl Task {
         let is_joined = bundle.inputs.len() > 1;
         self.route.set_joined(is_joined);
         self.record.is_joined = is_joined;
+        self.known_ports = KnownPorts::default();
         let before = std::mem::replace(&mut self.record.fields, names(bundle));
         if (before == self.record.fields && was_joined == is_joined) || self.route.kept() == 0 {
             return;

@@ -10,7 +10,11 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt};
+
+/// Bytes that are kept for the next message.
+const SPARE_BYTES_MAX: usize = 1 << 20;
 
 /// Largest message in bytes. The manifest is the largest thing that is sent.
 pub const MESSAGE_BYTES_MAX: usize = 8 << 20;
@@ -54,7 +58,7 @@ pub enum ToWorker {
     /// [`ToServing`](crate::worker::serving::message::ToServing). So many rows are run at once.
     Serve(Bundle, usize),
     /// Readings in order.
-    Readings(#[serde(with = "packed")] Vec<Reading>),
+    Readings(#[serde(with = "packed")] Vec<Arc<Reading>>),
     /// The recording ends here.
     Finish,
 }
@@ -104,7 +108,29 @@ pub fn frame<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
 /// # Errors
 /// If it is larger than `bytes_max`.
 pub fn frame_within<T: Serialize>(message: &T, bytes_max: usize) -> io::Result<Vec<u8>> {
-    let bytes = postcard::to_extend(message, vec![0; 4]).map_err(io::Error::other)?;
+    frame_behind(message, bytes_max, vec![0; 4])
+}
+
+/// As [`frame`], in the room that an earlier message had.
+///
+/// # Errors
+/// As [`frame`].
+pub fn frame_in<T: Serialize>(message: &T, mut room: Vec<u8>) -> io::Result<Vec<u8>> {
+    if room.capacity() > SPARE_BYTES_MAX {
+        room = Vec::new();
+    }
+    room.clear();
+    room.extend([0; 4]);
+    frame_behind(message, MESSAGE_BYTES_MAX, room)
+}
+
+/// A message behind four bytes that are there for its length.
+fn frame_behind<T: Serialize>(
+    message: &T,
+    bytes_max: usize,
+    before: Vec<u8>,
+) -> io::Result<Vec<u8>> {
+    let bytes = postcard::to_extend(message, before).map_err(io::Error::other)?;
     let length = bytes.len() - 4;
     check_length(length, bytes_max)?;
     let mut bytes = bytes;

@@ -252,9 +252,9 @@ impl Task {
     /// Remembers which readings were on their way, and gives up the one that killed two workers.
     pub(super) fn suspect(&mut self, feed: &Feed) {
         let on_their_way = feed.on_their_way();
-        self.deaths.retain(|reading, _| on_their_way.contains(&reading));
+        self.deaths.retain(|reading, _| on_their_way.contains(reading));
         for reading in on_their_way {
-            *self.deaths.entry(reading.clone()).or_insert(0) += 1;
+            *self.deaths.entry(reading).or_insert(0) += 1;
         }
         let Some((key, sequence)) = feed.suspect() else { return };
         if self.deaths.get(&(key.clone(), sequence)).is_some_and(|deaths| *deaths >= 2) {

@@ -1,20 +1,26 @@
 //! What a slot owes: which readings it has accepted, which of them frames have accounted for, and
 //! which a worker has still to see. Pure; the slot's task does what it says.
 
+mod feed;
+mod kept;
+mod settled;
+mod streams;
 mod timed;
 
+pub use feed::Feed;
+pub(super) use settled::says_nothing;
+pub use settled::{Failure, More, Settled};
+
+use kept::{Kept, KeptReadings};
 use lineside_bundle::{BundleFile, Cut, TimeCut};
-use lineside_runtime::{
-    FrameError, FrameOutcome, Instead, KEYS_MAX, Part, Reading, Span, StandIn, Unused,
-};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use lineside_runtime::{FrameOutcome, KEYS_MAX, Reading};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
+use streams::{Stream, Streams};
 
 /// Accepted readings that are kept for warm-up, over all streams.
 pub const WARM_UP_READINGS_MAX: u64 = 200_000;
-
-/// Longest sentence about a frame, in bytes.
-const TEXT_BYTES_MAX: usize = 500;
 
 /// How a bundle cuts readings into frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,86 +74,6 @@ impl Shape {
     }
 }
 
-/// Whether what kept a frame from an answer says nothing about the release: readings of it are missing, or
-/// its clock was set back.
-pub(super) fn says_nothing(reason: &str) -> bool {
-    matches!(reason, "incomplete" | "clock")
-}
-
-/// Why a frame has no answer.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Failure {
-    /// One word, for counting.
-    pub reason: String,
-    /// A sentence for people.
-    pub text: String,
-    /// A plugin broke.
-    pub is_broken_plugin: bool,
-    /// What the bundle wants to be told all the same.
-    pub instead: Option<Instead>,
-}
-
-impl Failure {
-    /// Of which nothing else is to be told.
-    pub fn new(reason: &str, text: &str) -> Failure {
-        let (reason, text) = (reason.to_owned(), text.to_owned());
-        Failure { reason, text, is_broken_plugin: false, instead: None }
-    }
-
-    /// As the pipeline says it. Frames of which something else is told are counted by a word of their own.
-    fn of(error: &FrameError, instead: Option<Instead>) -> Failure {
-        let text = text_of(error);
-        let told = match instead.as_ref().map(|instead| instead.by) {
-            None => "",
-            Some(StandIn::Held) => "_held",
-            Some(StandIn::FailSafe) => "_fail_safe",
-        };
-        let reason = format!("{}{told}", error.reason());
-        Failure { reason, text, is_broken_plugin: error.is_broken_plugin(), instead }
-    }
-}
-
-/// A frame that has been accounted for: the first answer that came for it, and the only one.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Settled {
-    /// The stream.
-    pub key: String,
-    /// The frame's number.
-    pub frame: u64,
-    /// First reading that it accounts for.
-    pub first: u64,
-    /// Last reading that it accounts for; before `first` where there is none.
-    pub last: u64,
-    /// Time of the window's last reading, nanoseconds since 1970.
-    pub time_unix_ns: i64,
-    /// How long the stages took; nothing where no worker answered.
-    pub elapsed: Duration,
-    /// The findings, or why there are none.
-    pub result: Result<Vec<Part>, Failure>,
-    /// Values of the readings that it accounts for, as far as they are kept.
-    pub inputs: Vec<Vec<f64>>,
-    /// What there is of a frame by time besides.
-    pub more: More,
-}
-
-impl Settled {
-    /// The stream of the readings that it accounts for; the first, where several ports are joined.
-    pub fn stream(&self) -> &str {
-        self.more.stream.as_deref().unwrap_or(&self.key)
-    }
-}
-
-/// What there is of a frame by time, besides what there is of any.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct More {
-    /// The stream that the readings are of, where that is not the key.
-    pub stream: Option<String>,
-    /// What it accounts for in the streams of other ports, with the values of these readings.
-    pub others: Vec<(String, Span, Vec<Vec<f64>>)>,
-    /// Readings that it accounts for and that were not used.
-    pub unused: Unused,
-}
-
 /// A stream's numbers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StreamState {
@@ -155,25 +81,6 @@ pub struct StreamState {
     pub next: u64,
     /// Readings accounted for: the first one owed has this number.
     pub accounted: u64,
-}
-
-#[derive(Debug, Clone, Default)]
-struct Stream {
-    state: StreamState,
-    time_unix_ns: i64,
-    /// Sequence number and place in the slot's order, of the readings kept.
-    kept: VecDeque<(u64, u64)>,
-    touched: bool,
-    /// The number after the last reading, where what its end brings has been settled.
-    ended_at: Option<u64>,
-}
-
-/// A reading that is kept.
-#[derive(Debug, Clone)]
-struct Kept {
-    reading: Reading,
-    /// The chunk of the journal that holds it.
-    chunk: Option<u64>,
 }
 
 /// What is to be written so that a restart finds the readings that are kept.
@@ -208,16 +115,16 @@ pub struct Route {
     shape: Shape,
     /// Several ports are joined: streams are called `port/key`.
     is_joined: bool,
-    streams: BTreeMap<String, Stream>,
-    kept: BTreeMap<u64, Kept>,
+    streams: Streams,
+    kept: KeptReadings,
     next_order: u64,
     owed: u64,
     /// Readings owed that are kept. The others have been dropped.
     waiting: usize,
     /// Nothing before this place is owed.
     settled_before: u64,
-    /// Places of the kept readings that no chunk holds.
-    fresh: BTreeSet<u64>,
+    /// All readings before this place are in chunks.
+    fresh_from: u64,
     /// Readings that are still kept, by the chunk that holds them.
     chunks: BTreeMap<u64, u64>,
     next_chunk: u64,
@@ -234,13 +141,13 @@ impl Route {
         Route {
             shape,
             is_joined: false,
-            streams: BTreeMap::new(),
-            kept: BTreeMap::new(),
+            streams: Streams::default(),
+            kept: KeptReadings::default(),
             next_order: 0,
             owed: 0,
             waiting: 0,
             settled_before: 0,
-            fresh: BTreeSet::new(),
+            fresh_from: 0,
             chunks: BTreeMap::new(),
             next_chunk: 0,
             gone: Vec::new(),
@@ -265,22 +172,29 @@ impl Route {
         let mut route = Route::new(shape);
         for (key, state) in streams {
             route.owed += state.next - state.accounted.min(state.next);
-            route.streams.insert(key, Stream { state, ..Stream::default() });
+            route.streams.open(Stream { key, state, ..Stream::default() });
         }
+        let mut all = BTreeMap::new();
         for (chunk, readings) in chunks {
             route.next_chunk = route.next_chunk.max(chunk + 1);
             route.chunks.insert(chunk, readings.len() as u64);
             for (order, reading) in readings {
                 route.next_order = route.next_order.max(order + 1);
-                route.kept.insert(order, Kept { reading, chunk: Some(chunk) });
+                let stream = route.streams.place_again(&reading.key).unwrap_or_else(|| {
+                    route.streams.open(Stream { key: reading.key.clone(), ..Stream::default() })
+                });
+                let reading = Arc::new(reading);
+                all.insert(order, Kept { reading, stream, chunk: Some(chunk) });
             }
         }
-        for (order, kept) in &route.kept {
-            let stream = route.streams.entry(kept.reading.key.clone()).or_default();
+        for (order, kept) in &all {
+            let stream = route.streams.at_mut(kept.stream);
             stream.kept.push_back((kept.reading.sequence, *order));
             stream.time_unix_ns = kept.reading.time_unix_ns;
             route.waiting += usize::from(kept.reading.sequence >= stream.state.accounted);
         }
+        route.kept = KeptReadings::of(all);
+        route.fresh_from = route.next_order;
         route
     }
 
@@ -309,24 +223,28 @@ impl Route {
     pub fn kept_between<'a>(
         &self,
         streams: impl IntoIterator<Item = (&'a str, u64, u64)>,
-    ) -> Vec<Reading> {
+    ) -> Vec<Arc<Reading>> {
         let mut orders = Vec::new();
         for (stream, from, until) in streams {
             orders.extend(self.orders_between(stream, from, until));
         }
-        orders.sort_unstable();
-        orders.into_iter().map(|order| self.kept[&order].reading.clone()).collect()
+        self.readings_at(orders)
     }
 
     /// What is accounted for and has not been sent to the worker that `feed` feeds, in the slot's
     /// order.
-    pub fn unsent(&self, feed: &Feed) -> Vec<Reading> {
+    pub fn unsent(&self, feed: &Feed) -> Vec<Arc<Reading>> {
         let mut orders: Vec<u64> = Vec::new();
-        for (key, stream) in &self.streams {
-            orders.extend(self.orders_between(key, feed.next(key), stream.state.accounted));
+        for Stream { key, state, .. } in self.streams.by_name() {
+            orders.extend(self.orders_between(key, feed.next(key), state.accounted));
         }
+        self.readings_at(orders)
+    }
+
+    fn readings_at(&self, mut orders: Vec<u64>) -> Vec<Arc<Reading>> {
         orders.sort_unstable();
-        orders.into_iter().map(|order| self.kept[&order].reading.clone()).collect()
+        let kept = orders.into_iter().filter_map(|order| self.kept.get(order));
+        kept.map(|kept| kept.reading.clone()).collect()
     }
 
     fn orders_between(&self, key: &str, from: u64, until: u64) -> impl Iterator<Item = u64> {
@@ -345,29 +263,22 @@ impl Route {
     /// Changes the values of every reading that is kept, where a port has changed. All of them are
     /// written anew with the next step, in one transaction with the names that now belong to them.
     pub fn map_values(&mut self, map: impl Fn(&[f64]) -> Vec<f64>) {
-        for (order, kept) in &mut self.kept {
-            kept.reading.values = map(&kept.reading.values);
+        for (_, kept) in self.kept.range_mut(0) {
+            let reading = Arc::make_mut(&mut kept.reading);
+            reading.values = map(&reading.values);
             kept.chunk = None;
-            self.fresh.insert(*order);
         }
+        self.fresh_from = 0;
         self.gone.extend(std::mem::take(&mut self.chunks).into_keys());
     }
 
     /// Takes a reading and numbers it. None if there are too many streams already.
     pub fn accept(&mut self, key: &str, time_unix_ns: i64, values: Vec<f64>) -> Option<u64> {
-        if !self.streams.contains_key(key) && self.streams.len() >= KEYS_MAX {
-            return None;
-        }
-        if !self.streams.contains_key(key) {
-            let first = self.first.checked_next_multiple_of(self.shape.stride);
-            let first = first.unwrap_or(self.first);
-            let state = StreamState { next: first, accounted: first };
-            self.streams.insert(key.to_owned(), Stream { state, ..Stream::default() });
-            if first > 0 {
-                self.begun.insert(key.to_owned(), first);
-            }
-        }
-        let stream = self.streams.entry(key.to_owned()).or_default();
+        let place = match self.streams.place_again(key) {
+            Some(place) => place,
+            None => self.open(key)?,
+        };
+        let stream = self.streams.at_mut(place);
         let sequence = stream.state.next;
         stream.state.next += 1;
         stream.time_unix_ns = time_unix_ns;
@@ -380,9 +291,23 @@ impl Route {
             self.waiting += 1;
         }
         let reading = Reading { key: key.to_owned(), sequence, time_unix_ns, values };
-        self.kept.insert(order, Kept { reading, chunk: None });
-        self.fresh.insert(order);
+        let reading = Arc::new(reading);
+        self.kept.push(order, Kept { reading, stream: place, chunk: None });
         Some(sequence)
+    }
+
+    /// Takes a stream that is new, and gives its place. None if there are too many already.
+    fn open(&mut self, key: &str) -> Option<usize> {
+        if self.streams.len() >= KEYS_MAX {
+            return None;
+        }
+        let first = self.first.checked_next_multiple_of(self.shape.stride);
+        let first = first.unwrap_or(self.first);
+        let state = StreamState { next: first, accounted: first };
+        if first > 0 {
+            self.begun.insert(key.to_owned(), first);
+        }
+        Some(self.streams.open(Stream { key: key.to_owned(), state, ..Stream::default() }))
     }
 
     /// Readings accepted that no frame has accounted for.
@@ -425,7 +350,7 @@ impl Route {
         let Shape { rows, stride, .. } = self.shape;
         let wrong = || WrongOutcome { key: key.clone(), frame, first, last };
         let Some(state) = self.stream(&key) else { return Err(wrong()) };
-        let sent = feed.sent.get(&key).copied().unwrap_or(0);
+        let sent = feed.next(&key);
         // What the end of a stream brings accounts for no reading: it stands behind the last one.
         let empty = first == last.wrapping_add(1);
         let possible = match empty {
@@ -497,24 +422,24 @@ impl Route {
     /// Settles whatever is still owed as frames without an answer.
     pub fn settle_rest(&mut self, reason: &str, text: &str) -> Vec<Settled> {
         let keys: Vec<(String, u64)> =
-            self.streams.iter().map(|(key, stream)| (key.clone(), stream.state.next)).collect();
+            self.streams.by_name().map(|it| (it.key.clone(), it.state.next)).collect();
         keys.into_iter().flat_map(|(key, next)| self.gap(&key, next, reason, text)).collect()
     }
 
     /// Lets go of every reading that is kept.
     pub fn forget(&mut self) {
-        let orders: Vec<u64> = self.kept.keys().copied().collect();
+        let orders: Vec<u64> = self.kept.range(0).map(|(order, _)| order).collect();
         orders.into_iter().for_each(|order| self.remove(order));
     }
 
     /// Drops the reading that has waited longest for the worker on the route, which is fed by `feed`
     /// if there is one. False if none waits.
     pub fn drop_oldest(&mut self, feed: Option<&mut Feed>) -> bool {
-        let cursor = feed.as_ref().map_or(0, |feed| feed.cursor);
+        let cursor = feed.as_ref().map_or(0, |feed| feed.cursor());
         let from = cursor.max(self.settled_before);
         let owed =
-            |kept: &Kept| self.streams[&kept.reading.key].state.accounted <= kept.reading.sequence;
-        let oldest = self.kept.range(from..).find(|(_, kept)| owed(kept)).map(|(order, _)| *order);
+            |kept: &Kept| self.streams.at(kept.stream).state.accounted <= kept.reading.sequence;
+        let oldest = self.kept.range(from).find(|(_, kept)| owed(kept)).map(|(order, _)| order);
         if from == self.settled_before {
             // So that whoever has to drop many does not pass the same readings every time.
             self.settled_before = oldest.unwrap_or(self.next_order);
@@ -522,7 +447,7 @@ impl Route {
         let Some(order) = oldest else { return false };
         self.remove(order);
         if let Some(feed) = feed {
-            feed.waiting = feed.waiting.saturating_sub(1);
+            feed.dropped();
         }
         true
     }
@@ -536,7 +461,7 @@ impl Route {
         let share = WARM_UP_READINGS_MAX / self.streams.len().max(1) as u64;
         let warm_up = self.shape.warm_up.min(share);
         let keep_from = stream.state.accounted.saturating_sub(warm_up);
-        let unseen = feed.map_or(u64::MAX, |feed| feed.cursor);
+        let unseen = feed.map_or(u64::MAX, Feed::cursor);
         let mut orders = Vec::new();
         for (sequence, order) in &stream.kept {
             if *sequence >= keep_from || *order >= unseen {
@@ -552,10 +477,10 @@ impl Route {
         if self.chunks.len() > CHUNKS_MAX {
             // A stream that fell silent holds old chunks: what is left of them moves on.
             let old: Vec<u64> = self.chunks.keys().copied().take(CHUNKS_MAX / 2).collect();
-            for (order, kept) in &mut self.kept {
+            for (order, kept) in self.kept.range_mut(0) {
                 if kept.chunk.is_some_and(|chunk| old.contains(&chunk)) {
                     kept.chunk = None;
-                    self.fresh.insert(*order);
+                    self.fresh_from = self.fresh_from.min(order);
                 }
             }
             for chunk in old {
@@ -565,23 +490,24 @@ impl Route {
         }
         let number = self.next_chunk;
         let mut readings = Vec::new();
-        for order in std::mem::take(&mut self.fresh) {
-            if let Some(kept) = self.kept.get_mut(&order) {
+        for (order, kept) in self.kept.range_mut(self.fresh_from) {
+            if kept.chunk.is_none() {
                 kept.chunk = Some(number);
-                readings.push((order, kept.reading.clone()));
+                readings.push((order, Reading::clone(&kept.reading)));
             }
         }
+        self.fresh_from = self.next_order;
         let chunk = (!readings.is_empty()).then(|| {
             self.next_chunk += 1;
             self.chunks.insert(number, readings.len() as u64);
             (number, readings)
         });
         let mut streams = Vec::new();
-        for (key, stream) in &mut self.streams {
+        self.streams.each_by_name(|stream| {
             if std::mem::take(&mut stream.touched) {
-                streams.push((key.clone(), stream.state));
+                streams.push((stream.key.clone(), stream.state));
             }
-        }
+        });
         let (gone, begun) = (std::mem::take(&mut self.gone), std::mem::take(&mut self.begun));
         JournalStep { chunk, gone, streams, begun }
     }
@@ -591,11 +517,11 @@ impl Route {
         if let Some((number, readings)) = step.chunk {
             self.chunks.remove(&number);
             for (order, _) in readings {
-                if let Some(kept) = self.kept.get_mut(&order)
+                if let Some(kept) = self.kept.get_mut(order)
                     && kept.chunk == Some(number)
                 {
                     kept.chunk = None;
-                    self.fresh.insert(order);
+                    self.fresh_from = self.fresh_from.min(order);
                 }
             }
             self.gone.retain(|chunk| *chunk != number);
@@ -656,27 +582,29 @@ impl Route {
         }
     }
 
-    fn inputs(&self, key: &str, first: u64, last: u64) -> Vec<Vec<f64>> {
+    fn inputs(&self, key: &str, first: u64, last: u64) -> Vec<Arc<Reading>> {
         let Some(stream) = self.streams.get(key) else { return vec![] };
         let from = stream.kept.partition_point(|(sequence, _)| *sequence < first);
-        let readings = stream.kept.range(from..).take_while(|(sequence, _)| *sequence <= last);
-        readings.map(|(_, order)| self.kept[order].reading.values.clone()).collect()
+        let until = stream.kept.partition_point(|(sequence, _)| *sequence <= last);
+        let readings = stream.kept.range(from..until.max(from));
+        let mut inputs = Vec::with_capacity(readings.len());
+        let kept = readings.filter_map(|(_, order)| self.kept.get(*order));
+        inputs.extend(kept.map(|kept| kept.reading.clone()));
+        inputs
     }
 
     fn remove(&mut self, order: u64) {
-        let Some(kept) = self.kept.remove(&order) else { return };
-        self.fresh.remove(&order);
+        let Some(kept) = self.kept.remove(order) else { return };
         if !self.skipped.is_empty() {
             self.skipped.remove(&(kept.reading.key.clone(), kept.reading.sequence));
         }
-        if let Some(stream) = self.streams.get_mut(&kept.reading.key) {
-            self.waiting -= usize::from(kept.reading.sequence >= stream.state.accounted);
-            match stream.kept.front() {
-                Some((_, front)) if *front == order => {
-                    stream.kept.pop_front();
-                }
-                _ => stream.kept.retain(|(_, other)| *other != order),
+        let stream = self.streams.at_mut(kept.stream);
+        self.waiting -= usize::from(kept.reading.sequence >= stream.state.accounted);
+        match stream.kept.front() {
+            Some((_, front)) if *front == order => {
+                stream.kept.pop_front();
             }
+            _ => stream.kept.retain(|(_, other)| *other != order),
         }
         if let Some(number) = kept.chunk
             && let Some(live) = self.chunks.get_mut(&number)
@@ -686,149 +614,6 @@ impl Route {
                 self.chunks.remove(&number);
                 self.gone.push(number);
             }
-        }
-    }
-}
-
-/// What is wrong with a frame, for people.
-fn text_of(error: &FrameError) -> String {
-    let mut text = error.to_string();
-    text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
-    text
-}
-
-/// How far one worker has been fed.
-#[derive(Debug, Clone)]
-pub struct Feed {
-    cursor: u64,
-    /// The next reading of each stream that the worker has not been sent.
-    sent: BTreeMap<String, u64>,
-    /// Readings owed from the cursor on.
-    waiting: usize,
-    /// Sent, and not yet taken as far as the worker has said; whether they were owed.
-    in_flight: VecDeque<((String, u64), bool)>,
-    /// Only what is accounted for already, so that nothing the worker answers counts.
-    warming: bool,
-    /// Readings before this place are sent one at a time, to see which one kills the worker.
-    careful_until: u64,
-}
-
-impl Feed {
-    /// For a worker that is to see only what has been accounted for, until [`Feed::go_live`].
-    pub fn warming(route: &Route) -> Feed {
-        Feed {
-            cursor: 0,
-            sent: BTreeMap::new(),
-            waiting: route.waiting,
-            in_flight: VecDeque::new(),
-            warming: true,
-            careful_until: 0,
-        }
-    }
-
-    /// For a worker in place of one that died: everything that is kept, from the start.
-    /// `careful` sends one reading at a time until what is there now has been taken.
-    pub fn again(route: &Route, careful: bool) -> Feed {
-        let careful_until = if careful { route.next_order } else { 0 };
-        Feed { warming: false, careful_until, ..Feed::warming(route) }
-    }
-
-    /// The worker has the route from here on: everything owed is for it to answer.
-    pub fn go_live(&mut self, route: &Route) {
-        self.warming = false;
-        self.cursor = 0;
-        self.waiting = route.waiting;
-    }
-
-    /// Tells the feed of the worker on the route that the route has accepted a reading.
-    pub fn accepted(&mut self) {
-        self.waiting += 1;
-    }
-
-    /// Readings owed that the worker on the route has not taken yet. Those that only warm it up
-    /// again take nobody's room.
-    pub fn backlog(&self) -> usize {
-        self.waiting + self.in_flight.iter().filter(|(_, owed)| *owed).count()
-    }
-
-    /// Readings sent that the worker has not said it has taken.
-    pub fn in_flight(&self) -> usize {
-        self.in_flight.len()
-    }
-
-    /// Whether the worker has taken everything that there is for it.
-    pub fn has_taken_all(&self, route: &Route) -> bool {
-        self.in_flight.is_empty() && route.kept.range(self.cursor..).next().is_none()
-    }
-
-    /// The next readings for the worker, at most `count`, with never more than `in_flight_max` on
-    /// their way.
-    pub fn take(&mut self, route: &Route, count: usize, in_flight_max: usize) -> Vec<Reading> {
-        let careful = self.cursor < self.careful_until;
-        let in_flight_max = if careful { 1 } else { in_flight_max };
-        let room = in_flight_max.saturating_sub(self.in_flight.len());
-        let count = count.min(room).min(if careful { 1 } else { usize::MAX });
-        let mut readings = Vec::new();
-        if count == 0 {
-            return readings;
-        }
-        let mut rest = route.kept.range(self.cursor..);
-        loop {
-            let Some((order, kept)) = rest.next() else {
-                self.waiting = 0;
-                break;
-            };
-            let Reading { key, sequence, .. } = &kept.reading;
-            self.cursor = order + 1;
-            let sent = self.sent.get(key).copied().unwrap_or(0);
-            let accounted = route.streams.get(key).map_or(0, |stream| stream.state.accounted);
-            let owed = *sequence >= accounted;
-            self.waiting = self.waiting.saturating_sub(usize::from(owed));
-            let skipped =
-                !route.skipped.is_empty() && route.skipped.contains(&(key.clone(), *sequence));
-            if *sequence < sent || (self.warming && owed) || skipped {
-                continue;
-            }
-            self.sent.insert(key.clone(), sequence + 1);
-            self.in_flight.push_back(((key.clone(), *sequence), owed));
-            readings.push(kept.reading.clone());
-            if readings.len() == count {
-                break;
-            }
-        }
-        readings
-    }
-
-    /// The next reading of a stream that the worker has not been sent.
-    pub fn next(&self, key: &str) -> u64 {
-        self.sent.get(key).copied().unwrap_or(0)
-    }
-
-    /// The worker is sent a reading that is accounted for, and that [`Feed::take`] need not give.
-    pub fn sent(&mut self, reading: &Reading) {
-        let Reading { key, sequence, .. } = reading;
-        self.sent.insert(key.clone(), sequence + 1);
-        self.in_flight.push_back(((key.clone(), *sequence), false));
-    }
-
-    /// The worker has taken so many more. False if it was not sent as many.
-    pub fn done(&mut self, count: u32) -> bool {
-        let count = count as usize;
-        let sent = count <= self.in_flight.len();
-        self.in_flight.drain(..count.min(self.in_flight.len()));
-        sent
-    }
-
-    /// The readings on their way.
-    pub fn on_their_way(&self) -> Vec<&(String, u64)> {
-        self.in_flight.iter().map(|(reading, _)| reading).collect()
-    }
-
-    /// The reading over which the worker died, where that is known: the only one on its way.
-    pub fn suspect(&self) -> Option<(String, u64)> {
-        match self.in_flight.len() {
-            1 => self.in_flight.front().map(|(reading, _)| reading.clone()),
-            _ => None,
         }
     }
 }

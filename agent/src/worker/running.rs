@@ -108,7 +108,7 @@ impl Running {
     }
 
     /// Sends readings, if there are any.
-    pub fn send_readings(&self, readings: Vec<Reading>) {
+    pub fn send_readings(&self, readings: Vec<Arc<Reading>>) {
         if !readings.is_empty() {
             self.send(ToWorker::Readings(readings));
         }
@@ -121,8 +121,9 @@ fn split(stream: std::os::unix::net::UnixStream) -> io::Result<(OwnedReadHalf, O
 }
 
 async fn write(mut stream: OwnedWriteHalf, mut outbox: mpsc::Receiver<ToWorker>) {
+    let mut bytes = Vec::new();
     while let Some(message) = outbox.recv().await {
-        let bytes = match message::frame(&message) {
+        bytes = match message::frame_in(&message, bytes) {
             Ok(bytes) => bytes,
             // It is ended as one that is silent, for which it cannot help.
             Err(error) => {

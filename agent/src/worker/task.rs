@@ -11,6 +11,7 @@ use crate::worker::beside::Beside;
 use crate::worker::candidate::Candidate;
 use crate::worker::commit::{Commits, answered};
 use crate::worker::flow::Flow;
+use crate::worker::intake::KnownPorts;
 use crate::worker::message::ToWorker;
 use crate::worker::placed::Placed;
 use crate::worker::process::Starter;
@@ -35,6 +36,8 @@ use tokio::time::{MissedTickBehavior, interval};
 pub(super) const SEND_READINGS: usize = 64;
 /// Readings that may be on their way to a worker.
 pub(super) const IN_FLIGHT_MAX: usize = 128;
+/// As many where a frame has more: it need not wait for its own beginning to be taken.
+const IN_FLIGHT_OF_FRAME_MAX: usize = 512;
 /// How often deadlines are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -138,6 +141,7 @@ pub fn open(parts: TaskParts) -> Result<(SlotHandle, Positions), LedgerError> {
         draining: None,
         told_vacant: None,
         flow: Flow::new(Instant::now()),
+        known_ports: KnownPorts::default(),
     };
     let (tell_end, end) = watch::channel(None);
     // In a thread of its own. The tasks of a runtime wait for each other, and behind one of its threads
@@ -219,6 +223,8 @@ pub(super) struct Task {
     pub(super) told_vacant: Option<BTreeMap<String, FailSafe>>,
     /// Whether readings come.
     pub(super) flow: Flow,
+    /// Where the values of the route's readings stand in what sources bring.
+    pub(super) known_ports: KnownPorts,
 }
 
 impl Task {
@@ -337,8 +343,9 @@ impl Task {
     fn feed_placed(&mut self) {
         let Some(placed) = &mut self.placed else { return };
         let (Some(worker), Some(feed)) = (&mut placed.worker, &mut self.feed) else { return };
+        let in_flight_max = in_flight_max(self.route.shape());
         loop {
-            let readings = feed.take(&self.route, SEND_READINGS, IN_FLIGHT_MAX);
+            let readings = feed.take(&self.route, SEND_READINGS, in_flight_max);
             if readings.is_empty() {
                 break;
             }
@@ -406,5 +413,22 @@ impl Task {
             }
             differs
         });
+    }
+}
+
+/// Readings that may be on their way to the worker on the route.
+fn in_flight_max(shape: Shape) -> usize {
+    let rows = usize::try_from(shape.rows).unwrap_or(IN_FLIGHT_OF_FRAME_MAX);
+    rows.clamp(IN_FLIGHT_MAX, IN_FLIGHT_OF_FRAME_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_need_not_wait_for_its_own_beginning_to_be_taken() {
+        let of_rows = |rows| in_flight_max(Shape { rows, stride: rows, warm_up: 0, time: None });
+        assert_eq!([1, 128, 144, 512, 513, u64::MAX].map(of_rows), [128, 128, 144, 512, 512, 512]);
     }
 }

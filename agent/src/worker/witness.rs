@@ -4,6 +4,7 @@ use crate::worker::route::Settled;
 use lineside_bundle::{BundleFile, ReleaseId};
 use lineside_rules::ShadowObservation;
 use lineside_wire::name::SlotName;
+use std::sync::Arc;
 
 /// Hears of frames once they are committed, and when they are answered. Must not block.
 pub trait Witness: Send + Sync + 'static {
@@ -11,8 +12,8 @@ pub trait Witness: Send + Sync + 'static {
     fn placed(&self, slot: &SlotName, release: &ReleaseId, bundle: &BundleFile);
     /// A frame has an answer, which is not on the disk yet. Who keeps what is committed need not hear it.
     fn answered(&self, _slot: &SlotName, _settled: &Settled) {}
-    /// A frame was accounted for.
-    fn frame(&self, slot: &SlotName, release: &ReleaseId, settled: &Settled);
+    /// Frames were accounted for, each with the release that had the route.
+    fn frames(&self, slot: &SlotName, frames: Vec<(Arc<ReleaseId>, Settled)>);
     /// A release has stopped to answer beside the route.
     fn shadowed(&self, slot: &SlotName, release: &ReleaseId, seen: &ShadowObservation);
     /// Rows were no readings, or readings gave way.
@@ -24,7 +25,7 @@ pub trait Witness: Send + Sync + 'static {
 /// Nobody listens.
 impl Witness for () {
     fn placed(&self, _slot: &SlotName, _release: &ReleaseId, _bundle: &BundleFile) {}
-    fn frame(&self, _slot: &SlotName, _release: &ReleaseId, _settled: &Settled) {}
+    fn frames(&self, _slot: &SlotName, _frames: Vec<(Arc<ReleaseId>, Settled)>) {}
     fn shadowed(&self, _slot: &SlotName, _release: &ReleaseId, _seen: &ShadowObservation) {}
     fn dropped(&self, _slot: &SlotName, _reason: &str, _count: u64) {}
     fn doubled(&self, _slot: &SlotName, _count: u64) {}

@@ -400,8 +400,8 @@ pub struct Watched(pub Mutex<Vec<Settled>>, pub Mutex<Vec<(String, ShadowObserva
 
 impl Witness for Watched {
     fn placed(&self, _slot: &SlotName, _release: &ReleaseId, _bundle: &BundleFile) {}
-    fn frame(&self, _slot: &SlotName, _release: &ReleaseId, settled: &Settled) {
-        self.0.lock().unwrap().push(settled.clone());
+    fn frames(&self, _slot: &SlotName, frames: Vec<(Arc<ReleaseId>, Settled)>) {
+        self.0.lock().unwrap().extend(frames.into_iter().map(|(_, settled)| settled));
     }
     fn shadowed(&self, _slot: &SlotName, release: &ReleaseId, seen: &ShadowObservation) {
         self.1.lock().unwrap().push((release.to_string(), seen.clone()));

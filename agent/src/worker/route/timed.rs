@@ -1,6 +1,7 @@
 //! What a slot owes where its release cuts readings by their time: a frame accounts for readings of each of
 //! its key's streams, up to the first that belongs to a later frame.
 
+use super::streams::Stream;
 use super::{Failure, Feed, More, Route, Settled, WrongOutcome};
 use lineside_bundle::TimeCut;
 use lineside_runtime::{FrameOutcome, Reading, Span};
@@ -168,8 +169,9 @@ impl Route {
             let frame = cut.frame(reading.time_unix_ns);
             frame.is_some_and(|frame| cut.end(frame) <= time_ns)
         };
-        let streams: Vec<String> =
-            self.streams.keys().filter(|other| self.key_of(other) == key).cloned().collect();
+        let of_key = |stream: &&Stream| self.key_of(&stream.key) == key;
+        let streams = self.streams.by_name().filter(of_key);
+        let streams: Vec<String> = streams.map(|stream| stream.key.clone()).collect();
         let mut settled = Vec::new();
         let mut found = false;
         for stream in streams {
@@ -206,6 +208,7 @@ impl Route {
         let readings = kept.into_iter().flat_map(move |kept| kept.range(from..));
         readings
             .take_while(move |(number, _)| *number <= last)
-            .map(|(_, order)| &self.kept[order].reading)
+            .filter_map(|(_, order)| self.kept.get(*order))
+            .map(|kept| &*kept.reading)
     }
 }

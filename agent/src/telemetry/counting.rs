@@ -1,0 +1,245 @@
+//! What slots tell, counted: by a thread of the telemetry and not by theirs, which have frames to answer.
+
+use crate::lock::lock;
+use crate::telemetry::summarise::Summariser;
+use crate::worker::route::Settled;
+use lineside_bundle::{BundleFile, ReleaseId};
+use lineside_wire::name::SlotName;
+use lineside_wire::v1::{Body, Interval};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+/// Records that wait for the disk; beyond it they give way, and are counted.
+const PENDING_MAX: usize = 1000;
+/// Frames, and other things told, that wait to be counted, and values of readings in them; who tells more
+/// counts them himself.
+const WAITING_MAX: usize = 1024;
+const WAITING_VALUES_MAX: usize = 1 << 18;
+
+/// Something that a slot tells, or somebody of it.
+pub(super) enum Told {
+    /// A release takes the route.
+    Placed(SlotName, ReleaseId, Box<BundleFile>),
+    /// Frames were accounted for.
+    Frames(SlotName, Vec<(Arc<ReleaseId>, Settled)>),
+    /// Readings were dropped for a reason.
+    Dropped(SlotName, String, u64),
+    /// Frames were committed twice.
+    Doubled(SlotName, u64),
+    /// Something that becomes a record as it is.
+    Body(Body),
+}
+
+/// What is to be written.
+pub(super) struct Counts {
+    /// Records.
+    pub bodies: Vec<Body>,
+    /// The interval of each slot that is open.
+    pub open: BTreeMap<String, Option<Interval>>,
+    /// Records that found no place.
+    pub gave_way: u64,
+}
+
+/// Counts what is told, in the order in which it was told.
+pub(super) struct Counting {
+    waiting: Mutex<Waiting>,
+    /// Locked before `waiting`, where both are.
+    counted: Mutex<Counted>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    told: Vec<Told>,
+    count: usize,
+    values: usize,
+}
+
+struct Counted {
+    slots: BTreeMap<SlotName, Summariser>,
+    pending: Vec<Body>,
+    gave_way: u64,
+    changed: bool,
+}
+
+impl Counting {
+    /// Of these slots.
+    pub(super) fn new(slots: BTreeMap<SlotName, Summariser>) -> Counting {
+        let counted = Counted { slots, pending: vec![], gave_way: 0, changed: false };
+        Counting { waiting: Mutex::default(), counted: Mutex::new(counted) }
+    }
+
+    /// Takes what is told. It is counted later, unless too much waits already.
+    pub(super) fn tell(&self, told: Told) {
+        let mut waiting = lock(&self.waiting);
+        let is_full = waiting.count >= WAITING_MAX || waiting.values >= WAITING_VALUES_MAX;
+        let (count, values) = size(&told);
+        waiting.count += count;
+        waiting.values += values;
+        waiting.told.push(told);
+        drop(waiting);
+        if is_full {
+            self.count();
+        }
+    }
+
+    /// Counts what was told. True if something is to be written soon.
+    pub(super) fn count(&self) -> bool {
+        let mut counted = lock(&self.counted);
+        counted.take(std::mem::take(&mut *lock(&self.waiting)).told);
+        !counted.pending.is_empty()
+    }
+
+    /// What is to be written, with all that was told; none where nothing has changed.
+    pub(super) fn counts(&self) -> Option<Counts> {
+        let mut counted = lock(&self.counted);
+        counted.take(std::mem::take(&mut *lock(&self.waiting)).told);
+        if !counted.changed && counted.pending.is_empty() {
+            return None;
+        }
+        counted.changed = false;
+        let open = counted.slots.iter();
+        let open = open.map(|(slot, summariser)| (slot.to_string(), summariser.open().cloned()));
+        let open = open.collect();
+        let bodies = std::mem::take(&mut counted.pending);
+        Some(Counts { bodies, open, gave_way: std::mem::take(&mut counted.gave_way) })
+    }
+
+    /// Takes back what could not be written; it waits before what came since.
+    pub(super) fn unwritten(&self, bodies: Vec<Body>, gave_way: u64) {
+        let mut counted = lock(&self.counted);
+        counted.changed = true;
+        counted.gave_way += gave_way;
+        let newer = std::mem::take(&mut counted.pending);
+        bodies.into_iter().chain(newer).for_each(|body| counted.push(body));
+    }
+}
+
+fn size(told: &Told) -> (usize, usize) {
+    let Told::Frames(_, frames) = told else { return (1, 0) };
+    let values = |settled: &Settled| {
+        let others = settled.more.others.iter().map(|(.., inputs)| inputs);
+        let inputs = others.chain([&settled.inputs]);
+        inputs.flatten().map(|reading| reading.values.len()).sum::<usize>()
+    };
+    (frames.len(), frames.iter().map(|(_, settled)| values(settled)).sum())
+}
+
+impl Counted {
+    fn take(&mut self, told: Vec<Told>) {
+        for told in told {
+            self.changed |= !matches!(told, Told::Body(_));
+            match told {
+                Told::Placed(slot, release, bundle) => {
+                    if let Some(summariser) = self.slots.get_mut(&slot) {
+                        summariser.placed(&release, &bundle);
+                    }
+                }
+                Told::Frames(slot, frames) => {
+                    for (release, settled) in frames {
+                        let summariser = self.slots.get_mut(&slot);
+                        if let Some(ended) = summariser.and_then(|it| it.frame(&release, &settled))
+                        {
+                            self.push(Body::Interval(Box::new(ended)));
+                        }
+                    }
+                }
+                Told::Dropped(slot, reason, count) => {
+                    if let Some(summariser) = self.slots.get_mut(&slot) {
+                        summariser.dropped(&reason, count);
+                    }
+                }
+                Told::Doubled(slot, count) => {
+                    if let Some(summariser) = self.slots.get_mut(&slot) {
+                        summariser.doubled(count);
+                    }
+                }
+                Told::Body(body) => self.push(body),
+            }
+        }
+    }
+
+    fn push(&mut self, body: Body) {
+        if self.pending.len() < PENDING_MAX {
+            self.pending.push(body);
+        } else {
+            self.gave_way += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::route::Failure;
+    use lineside_bundle::Digest;
+    use lineside_runtime::Reading;
+    use std::time::Duration;
+
+    fn slot() -> SlotName {
+        "line".parse().unwrap()
+    }
+
+    fn counting() -> Counting {
+        let summariser = Summariser::new("line", 10_000, None);
+        Counting::new(BTreeMap::from([(slot(), summariser)]))
+    }
+
+    /// Frame `number`, in its own second, of a reading with so many values.
+    fn frame(number: u64, values: usize) -> (Arc<ReleaseId>, Settled) {
+        let (name, version) = ("echo".parse().unwrap(), "1".parse().unwrap());
+        let release = ReleaseId { name, version, digest: Digest::of(b"1"), size: 7 };
+        let values = vec![0.0; values];
+        let reading = Reading { key: String::new(), sequence: number, time_unix_ns: 0, values };
+        let settled = Settled {
+            key: String::new(),
+            frame: number,
+            first: number,
+            last: number,
+            time_unix_ns: number as i64 * 1_000_000_000,
+            elapsed: Duration::ZERO,
+            result: Err(Failure::new("stage", "it is NaN")),
+            inputs: vec![Arc::new(reading)],
+            more: Default::default(),
+        };
+        (Arc::new(release), settled)
+    }
+
+    #[test]
+    fn what_was_told_is_counted_in_its_order_and_written_once() {
+        let counting = counting();
+        assert!(counting.counts().is_none());
+        counting.tell(Told::Frames(slot(), vec![frame(8, 1), frame(9, 1)]));
+        counting.tell(Told::Dropped(slot(), "missing".into(), 3));
+        assert!(!counting.count(), "nothing but an open interval");
+        counting.tell(Told::Frames(slot(), vec![frame(10, 1)]));
+        counting.tell(Told::Doubled(slot(), 2));
+        assert!(counting.count(), "an interval has ended");
+        let Counts { bodies, open, gave_way } = counting.counts().unwrap();
+        let [Body::Interval(ended)] = bodies.as_slice() else { panic!("{bodies:?}") };
+        assert_eq!((ended.frames, ended.doubled, gave_way), (2, 0, 0));
+        assert_eq!(ended.dropped, [("missing".to_owned(), 3)]);
+        let open = open["line"].as_ref().unwrap();
+        assert_eq!((open.frames, open.doubled, open.dropped.len()), (1, 2, 0));
+        assert!(counting.counts().is_none());
+        counting.unwritten(bodies, 4);
+        let again = counting.counts().unwrap();
+        assert_eq!((again.bodies.len(), again.gave_way), (1, 4));
+    }
+
+    #[test]
+    fn where_nobody_counts_who_tells_does() {
+        for values in [1, 1 << 10] {
+            let counting = counting();
+            for number in 0..5000 {
+                counting.tell(Told::Frames(slot(), vec![frame(number, values)]));
+                let waiting = lock(&counting.waiting);
+                assert!(waiting.count <= WAITING_MAX + 1);
+                assert!(waiting.values <= WAITING_VALUES_MAX + (1 << 10));
+                assert_eq!(waiting.count, waiting.told.len());
+            }
+            let Counts { bodies, open, .. } = counting.counts().unwrap();
+            assert_eq!(bodies.len(), 499);
+            assert_eq!(open["line"].as_ref().unwrap().frames, 10);
+        }
+    }
+}
