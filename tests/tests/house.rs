@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 /// Each member of the workspace: its folder, its name, and what it and its tests use of the others.
-const WALLS: [(&str, &str, &[&str], &[&str]); 23] = [
+const WALLS: [(&str, &str, &[&str], &[&str]); 24] = [
     (
         "agent",
         "lineside-agent",
@@ -46,11 +46,12 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 23] = [
         ],
         &[],
     ),
+    ("crates/convolution", "lineside-convolution", &[], &[]),
     ("crates/delta", "lineside-delta", &[], &[]),
     ("crates/drift", "lineside-drift", &[], &[]),
     ("crates/oip", "lineside-oip", &[], &[]),
     ("crates/rules", "lineside-rules", &["lineside-sketch"], &[]),
-    ("crates/runtime", "lineside-runtime", &["lineside-bundle"], &[]),
+    ("crates/runtime", "lineside-runtime", &["lineside-bundle", "lineside-convolution"], &[]),
     ("crates/sketch", "lineside-sketch", &[], &[]),
     ("crates/trust", "lineside-trust", &["lineside-bundle", "lineside-wire"], &[]),
     ("crates/update", "lineside-update", &["lineside-bundle", "lineside-rules"], &[]),

@@ -1,7 +1,10 @@
 //! The tract engine: pure Rust, on every target.
 
+#[cfg(target_arch = "x86_64")]
+mod convolution;
 mod habits;
 mod meaning;
+mod pad;
 mod session;
 
 use super::error::EngineError;
@@ -232,7 +235,12 @@ fn optimise(
         let shape: Vec<_> = port.shape().iter().map(|size| size.to_dim()).collect();
         model.set_input_fact(place, InferenceFact::dt_shape(datum(port.element()), shape))?;
     }
-    model.into_optimized()
+    let mut model = model.into_typed()?.into_decluttered()?;
+    #[cfg(target_arch = "x86_64")]
+    convolution::put_in(&mut model)?;
+    model.optimize()?;
+    pad::put_in(&mut model)?;
+    Ok(model)
 }
 
 /// What the optimised model gives there.
