@@ -77,6 +77,7 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 24] = [
             "lineside-delta",
             "lineside-oip",
             "lineside-runtime",
+            "lineside-sketch",
             "lineside-trust",
             "lineside-update",
             "lineside-wire",

@@ -1,5 +1,7 @@
 //! Quantiles from a log-linear histogram.
 
+mod encoded;
+
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -26,9 +28,15 @@ const BUCKET_FIRST: i32 = 1 << STEP_BITS;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Written", into = "Written")]
 pub struct Histogram {
-    buckets: BTreeMap<i32, u64>,
+    below: Side,
+    noughts: u64,
+    above: Side,
     not_finite: u64,
 }
+
+/// Buckets of one sign with their counts, the one nearest to nought first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Side(Vec<(u32, u64)>);
 
 /// A histogram as it is written: buckets in rising order, with their counts.
 #[derive(Serialize, Deserialize)]
@@ -39,10 +47,7 @@ struct Written {
 
 impl From<Histogram> for Written {
     fn from(histogram: Histogram) -> Written {
-        Written {
-            buckets: histogram.buckets.into_iter().collect(),
-            not_finite: histogram.not_finite,
-        }
+        Written { buckets: histogram.buckets().collect(), not_finite: histogram.not_finite }
     }
 }
 
@@ -67,7 +72,9 @@ impl TryFrom<Written> for Histogram {
         if total.is_none() {
             return Err("more values than can be counted");
         }
-        Ok(Histogram { buckets: buckets.into_iter().collect(), not_finite })
+        let mut histogram = Histogram { not_finite, ..Histogram::default() };
+        buckets.into_iter().for_each(|(bucket, count)| histogram.count_in(bucket, count));
+        Ok(histogram)
     }
 }
 
@@ -83,15 +90,15 @@ impl Histogram {
 
     /// Takes what another has counted.
     pub fn merge(&mut self, other: &Histogram) {
-        for (bucket, count) in &other.buckets {
-            self.count_in(*bucket, *count);
-        }
+        self.below.merge(&other.below);
+        self.noughts = self.noughts.saturating_add(other.noughts);
+        self.above.merge(&other.above);
         self.not_finite = self.not_finite.saturating_add(other.not_finite);
     }
 
     /// Finite values taken.
     pub fn count(&self) -> u64 {
-        self.buckets.values().fold(0, |sum, count| sum.saturating_add(*count))
+        self.buckets().fold(0, |sum, (_, count)| sum.saturating_add(count))
     }
 
     /// NaN and infinities taken.
@@ -105,9 +112,9 @@ impl Histogram {
         let count = self.count();
         let rank = ((q.clamp(0.0, 1.0) * count as f64).ceil() as u64).clamp(1, count.max(1));
         let mut passed = 0;
-        self.buckets.iter().find_map(|(bucket, count)| {
-            passed = u64::saturating_add(passed, *count);
-            (passed >= rank).then(|| middle(*bucket))
+        self.buckets().find_map(|(bucket, count)| {
+            passed = u64::saturating_add(passed, count);
+            (passed >= rank).then(|| middle(bucket))
         })
     }
 
@@ -124,20 +131,21 @@ impl Histogram {
             return None;
         }
         // Where one of the two has joined its nearest buckets, the other's are joined as well.
-        let (low, high) = (self.joined_up_to(other, -1), self.joined_up_to(other, 1));
+        let low = joined_up_to(&self.below, &other.below).map(|magnitude| -magnitude);
+        let high = joined_up_to(&self.above, &other.above);
         let common = |bucket: i32| match bucket.signum() {
             -1 => low.map_or(bucket, |low| bucket.min(low)),
             1 => high.map_or(bucket, |high| bucket.max(high)),
             _ => bucket,
         };
         let mut counts: BTreeMap<i32, (u64, u64)> = BTreeMap::new();
-        for (bucket, count) in &self.buckets {
-            let counted = &mut counts.entry(common(*bucket)).or_default().0;
-            *counted = counted.saturating_add(*count);
+        for (bucket, count) in self.buckets() {
+            let counted = &mut counts.entry(common(bucket)).or_default().0;
+            *counted = counted.saturating_add(count);
         }
-        for (bucket, count) in &other.buckets {
-            let counted = &mut counts.entry(common(*bucket)).or_default().1;
-            *counted = counted.saturating_add(*count);
+        for (bucket, count) in other.buckets() {
+            let counted = &mut counts.entry(common(bucket)).or_default().1;
+            *counted = counted.saturating_add(count);
         }
         let (mut below, mut largest) = ((0u128, 0u128), 0u128);
         for (one, another) in counts.values() {
@@ -149,43 +157,77 @@ impl Histogram {
         Some(largest as f64 / (mine * theirs) as f64)
     }
 
-    /// The bucket of a sign that all nearer ones may have been joined with, in this or the other.
-    fn joined_up_to(&self, other: &Histogram, sign: i32) -> Option<i32> {
-        let nearest = |of: &Histogram| {
-            let side: Vec<i32> =
-                of.buckets.keys().filter(|bucket| bucket.signum() == sign).copied().collect();
-            let nearest = if sign < 0 { side.last() } else { side.first() };
-            nearest.copied().filter(|_| side.len() >= BUCKETS_MAX)
-        };
-        [nearest(self), nearest(other)].into_iter().flatten().max_by_key(|bucket| bucket.abs())
+    /// Buckets in use in rising order, with their counts.
+    fn buckets(&self) -> impl Iterator<Item = (i32, u64)> {
+        let below =
+            self.below.0.iter().rev().map(|(magnitude, count)| (-(*magnitude as i32), *count));
+        let noughts = Some((0, self.noughts)).filter(|(_, count)| *count > 0);
+        let above = self.above.0.iter().map(|(magnitude, count)| (*magnitude as i32, *count));
+        below.chain(noughts).chain(above)
     }
 
     fn count_in(&mut self, bucket: i32, count: u64) {
-        if let Some(counted) = self.buckets.get_mut(&bucket) {
-            *counted = counted.saturating_add(count);
-            return;
-        }
-        self.buckets.insert(bucket, count);
-        // Which buckets are left depends on all values together, never on their order: the largest
-        // magnitudes ever seen.
         match bucket.signum() {
-            1 if self.buckets.range(1..).count() > BUCKETS_MAX => self.join(1..=i32::MAX, false),
-            -1 if self.buckets.range(..0).count() > BUCKETS_MAX => self.join(i32::MIN..=-1, true),
-            _ => {}
+            1 => self.above.count_in(bucket.unsigned_abs(), count),
+            -1 => self.below.count_in(bucket.unsigned_abs(), count),
+            _ => self.noughts = self.noughts.saturating_add(count),
+        }
+    }
+}
+
+impl Side {
+    /// Which buckets are left depends on all values together, never on their order: the largest
+    /// magnitudes ever seen, the nearest of which holds all that are nearer as well.
+    fn count_in(&mut self, magnitude: u32, count: u64) {
+        let is_full = self.0.len() >= BUCKETS_MAX;
+        let nearest = self.0.first().map_or(0, |(nearest, _)| *nearest);
+        if is_full && magnitude <= nearest {
+            return add_to(&mut self.0[0].1, count);
+        }
+        // Where they lie side by side, which many do, it need not be looked for.
+        if let Some((ours, counted)) = self.0.get_mut(magnitude.wrapping_sub(nearest) as usize)
+            && *ours == magnitude
+        {
+            return add_to(counted, count);
+        }
+        match self.0.binary_search_by_key(&magnitude, |(magnitude, _)| *magnitude) {
+            Ok(at) => add_to(&mut self.0[at].1, count),
+            Err(at) if is_full => {
+                let nearest = self.0[0].1;
+                self.0[..at].rotate_left(1);
+                self.0[at - 1] = (magnitude, count);
+                add_to(&mut self.0[0].1, nearest);
+            }
+            Err(at) => self.0.insert(at, (magnitude, count)),
         }
     }
 
-    /// Joins the bucket of this sign that is nearest to zero with the next one.
-    fn join(&mut self, sign: std::ops::RangeInclusive<i32>, negative: bool) {
-        let side = self.buckets.range(sign).map(|(bucket, _)| *bucket);
-        let nearest: Vec<i32> =
-            if negative { side.rev().take(2).collect() } else { side.take(2).collect() };
-        if let [nearest, next] = nearest[..] {
-            let count = self.buckets.remove(&nearest).unwrap_or(0);
-            let counted = self.buckets.entry(next).or_insert(0);
-            *counted = counted.saturating_add(count);
+    fn merge(&mut self, other: &Side) {
+        let mut at = 0;
+        for (magnitude, count) in &other.0 {
+            while self.0.get(at).is_some_and(|(ours, _)| ours < magnitude) {
+                at += 1;
+            }
+            match self.0.get_mut(at) {
+                Some((ours, counted)) if ours == magnitude => add_to(counted, *count),
+                _ => {
+                    self.count_in(*magnitude, *count);
+                    // Whatever moved, it moved by one place.
+                    at = at.saturating_sub(1);
+                }
+            }
         }
     }
+}
+
+fn add_to(counted: &mut u64, count: u64) {
+    *counted = counted.saturating_add(count);
+}
+
+/// The magnitude that all nearer ones may have been joined with, in one side or the other.
+fn joined_up_to(one: &Side, other: &Side) -> Option<i32> {
+    let full = [one, other].into_iter().filter(|side| side.0.len() >= BUCKETS_MAX);
+    full.filter_map(|side| side.0.first()).map(|(nearest, _)| *nearest as i32).max()
 }
 
 fn bucket(value: f64) -> i32 {
@@ -234,7 +276,7 @@ mod tests {
     fn it_never_grows_beyond_its_bound_and_keeps_large_values_sharp() {
         let values: Vec<f64> = (0..5000).map(|i| 1.02f64.powi(i)).collect();
         let histogram = of(&values);
-        assert_eq!(histogram.buckets.len(), BUCKETS_MAX);
+        assert_eq!(histogram.buckets().count(), BUCKETS_MAX);
         assert_eq!(histogram.count(), 5000);
         let top = histogram.quantile(1.0).unwrap();
         assert!((top / values[4999] - 1.0).abs() <= RELATIVE_ERROR);
@@ -248,8 +290,8 @@ mod tests {
         }
         assert_eq!(histogram.count(), 5003);
         assert_eq!(histogram.quantile(0.0), Some(middle(bucket(-3.0))));
-        assert_eq!(histogram.buckets.get(&0), Some(&1));
-        assert_eq!(histogram.buckets.range(..0).count(), 2);
+        assert_eq!(histogram.noughts, 1);
+        assert_eq!(histogram.below.0.len(), 2);
     }
 
     #[test]
@@ -298,7 +340,9 @@ mod tests {
             let small = of(&small.iter().map(|value| value * sign).collect::<Vec<_>>());
             let mut joined = small.clone();
             (1000..1200).for_each(|i| joined.add(sign * 1.03f64.powi(i)));
-            assert!(joined.buckets.len() == BUCKETS_MAX && small.buckets.len() < BUCKETS_MAX);
+            assert!(
+                joined.buckets().count() == BUCKETS_MAX && small.buckets().count() < BUCKETS_MAX
+            );
             // 300 of 500 values lie where the other has all of its own.
             let distance = 200.0 / 500.0;
             assert_eq!(joined.distance(&small), Some(distance), "{sign}");
@@ -318,7 +362,7 @@ mod tests {
             let all = a.iter().chain(&b);
             let exact = all.map(|at| (share(&a, *at) - share(&b, *at)).abs()).fold(0.0, f64::max);
             let largest = |values: &[f64]| {
-                let most = *of(values).buckets.values().max().unwrap();
+                let most = of(values).buckets().map(|(_, count)| count).max().unwrap();
                 most as f64 / values.len() as f64
             };
             let distance = of(&a).distance(&of(&b)).unwrap();

@@ -1,10 +1,12 @@
 //! Count, mean and spread.
 
+mod encoded;
+
 use crate::wide::Wide;
 use serde::{Deserialize, Serialize};
 
 /// Steps per unit of the fixed-point sums: 2^23.
-const STEPS_PER_UNIT: f64 = 8_388_608.0;
+pub(crate) const STEPS_PER_UNIT: f64 = 8_388_608.0;
 /// Values beyond are summed as this: 2^40.
 pub const MAGNITUDE_MAX: f64 = 1_099_511_627_776.0;
 
@@ -86,9 +88,7 @@ impl Moments {
         if value.abs() > MAGNITUDE_MAX {
             self.clamped = self.clamped.saturating_add(1);
         }
-        let bounded = value.clamp(-MAGNITUDE_MAX, MAGNITUDE_MAX);
-        // At most 2^63 steps, so a square fits 127 binary digits.
-        let steps = (bounded * STEPS_PER_UNIT).round_ties_even() as i128;
+        let steps = steps(value);
         self.sum = self.sum.saturating_add(steps);
         self.squares = self.squares.saturating_add(Wide::from(steps.unsigned_abs().pow(2)));
     }
@@ -143,6 +143,12 @@ impl Moments {
         let off = rest as f64 / self.count as f64;
         Some((around - off * off).max(0.0).sqrt() / STEPS_PER_UNIT)
     }
+}
+
+/// A finite number in whole steps: at most 2^63, so a square fits 127 binary digits.
+pub(crate) fn steps(value: f64) -> i128 {
+    let bounded = value.clamp(-MAGNITUDE_MAX, MAGNITUDE_MAX);
+    (bounded * STEPS_PER_UNIT).round_ties_even() as i128
 }
 
 /// The lesser of two numbers that are not NaN; the standard's minimum may give either zero.

@@ -24,6 +24,7 @@ pub fn run() -> anyhow::Result<()> {
     let mut replayers = Vec::new();
     for foreign in &ARM {
         replayers.push((foreign, replayer_for(foreign)?));
+        sketches_on(foreign)?;
     }
     test_programs::run_all()?;
     zoo()?;
@@ -66,6 +67,22 @@ fn replayer_for(foreign: &Foreign) -> anyhow::Result<PathBuf> {
         cargo(&arguments).args(["--target", foreign.target]).env(linker, foreign.linker.0),
     )?;
     Ok(target_dir().join(foreign.target).join("debug/lineside-replay"))
+}
+
+/// Compares the bytes and figures of sketches with those of this machine, emulated.
+fn sketches_on(foreign: &Foreign) -> anyhow::Result<()> {
+    let setting = |what: &str| {
+        format!("CARGO_TARGET_{}_{what}", foreign.target.replace('-', "_").to_uppercase())
+    };
+    let arguments = ["test", "--package", "lineside-sketch", "--locked", "--test", "goldens"];
+    let emulator = [foreign.emulator, "-L", foreign.libraries].join(" ");
+    step(
+        &format!("the bytes of sketches on {}", foreign.target),
+        cargo(&arguments)
+            .args(["--target", foreign.target])
+            .env(setting("LINKER"), foreign.linker.0)
+            .env(setting("RUNNER"), emulator),
+    )
 }
 
 /// Lets the replayer compare every answer to the examples' recordings with the reference, emulated.

@@ -16,6 +16,7 @@ mod npy;
 mod oip;
 mod recipe;
 mod signer;
+mod sketch;
 mod trust;
 
 pub use bundles::{bundle, oci, parcel};
@@ -25,6 +26,7 @@ pub use messages::envelope;
 pub use models::{model, tensors as tensor};
 pub use oip::inference;
 pub use recipe::recipe;
+pub use sketch::sketch;
 pub use trust::{assignment, canonical, metadata};
 
 /// A kind of bytes.
@@ -51,6 +53,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "oci", attempt: oci, seeds: bundles::manifests },
     Target { name: "parcel", attempt: parcel, seeds: bundles::parcels },
     Target { name: "recipe", attempt: recipe, seeds: recipe::recipes },
+    Target { name: "sketch", attempt: sketch, seeds: sketch::sketches },
     #[cfg(feature = "models")]
     Target { name: "tensor", attempt: tensor, seeds: models::tensor_bytes },
 ];

@@ -1,0 +1,222 @@
+//! All that is kept of a column in an interval.
+
+use crate::bins::{Bins, Edges, OtherEdges};
+use crate::distinct::Distinct;
+use crate::encoding::{DecodeError, Parts, Reader, Writer};
+use crate::frequent::Frequent;
+use crate::hash::hash;
+use crate::histogram::Histogram;
+use crate::moments::Moments;
+
+/// Bytes that a column takes at most when it is written, with up to 2^32 values (fifty days of a
+/// thousand a second). Every doubling beyond adds about 106 bytes, to a column that fills all its
+/// buckets and bins.
+pub const COLUMN_BYTES_MAX: usize = 4096;
+
+/// What is kept of a column of numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NumberColumn {
+    missing: u64,
+    moments: Moments,
+    histogram: Histogram,
+    distinct: Distinct,
+    bins: Option<Bins>,
+}
+
+/// The edges that were handed in are not those that a column was begun with.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MergeError {
+    /// Both have edges.
+    #[error(transparent)]
+    OtherEdges(#[from] OtherEdges),
+    /// One of the two has none.
+    #[error(
+        "one column has counts per bin and the other has none: merge what has the same profile"
+    )]
+    OneHasNoEdges,
+}
+
+impl NumberColumn {
+    /// A column without values, with counts per bin if there are edges.
+    pub fn new(edges: Option<&Edges>) -> NumberColumn {
+        NumberColumn {
+            missing: 0,
+            moments: Moments::default(),
+            histogram: Histogram::default(),
+            distinct: Distinct::default(),
+            bins: edges.map(Bins::new),
+        }
+    }
+
+    /// Takes a value, with the edges that it was begun with.
+    ///
+    /// # Errors
+    /// [`MergeError`]; then nothing is counted.
+    pub fn add(&mut self, edges: Option<&Edges>, value: f64) -> Result<(), MergeError> {
+        match (&mut self.bins, edges) {
+            (Some(bins), Some(edges)) => bins.add(edges, value)?,
+            (None, None) => {}
+            (Some(_), None) | (None, Some(_)) => return Err(MergeError::OneHasNoEdges),
+        }
+        self.moments.add(value);
+        self.histogram.add(value);
+        self.distinct.add(value);
+        Ok(())
+    }
+
+    /// Takes a row without a value.
+    pub fn add_missing(&mut self) {
+        self.missing = self.missing.saturating_add(1);
+    }
+
+    /// Takes what another has counted.
+    ///
+    /// # Errors
+    /// [`MergeError`]; then nothing is counted.
+    pub fn merge(&mut self, other: &NumberColumn) -> Result<(), MergeError> {
+        match (&mut self.bins, &other.bins) {
+            (Some(bins), Some(more)) => bins.merge(more)?,
+            (None, None) => {}
+            (Some(_), None) | (None, Some(_)) => return Err(MergeError::OneHasNoEdges),
+        }
+        self.missing = self.missing.saturating_add(other.missing);
+        self.moments.merge(&other.moments);
+        self.histogram.merge(&other.histogram);
+        self.distinct.merge(&other.distinct);
+        Ok(())
+    }
+
+    /// Rows without a value. NaN and infinities are values: [`Histogram::not_finite`] counts them.
+    pub fn missing(&self) -> u64 {
+        self.missing
+    }
+
+    /// Count, extremes, mean and spread.
+    pub fn moments(&self) -> &Moments {
+        &self.moments
+    }
+
+    /// Quantiles.
+    pub fn histogram(&self) -> &Histogram {
+        &self.histogram
+    }
+
+    /// The number of different values.
+    pub fn distinct(&self) -> &Distinct {
+        &self.distinct
+    }
+
+    /// Counts over the profile's edges.
+    pub fn bins(&self) -> Option<&Bins> {
+        self.bins.as_ref()
+    }
+}
+
+/// Rows without a value, whether there are bins, and the parts.
+impl Parts for NumberColumn {
+    const KIND: u8 = 7;
+
+    fn write(&self, writer: &mut Writer) {
+        writer.number(self.missing);
+        writer.number(u64::from(self.bins.is_some()));
+        self.moments.write(writer);
+        self.histogram.write(writer);
+        self.distinct.write(writer);
+        if let Some(bins) = &self.bins {
+            bins.write(writer);
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<NumberColumn, DecodeError> {
+        let missing = reader.count()?;
+        let has_bins = reader.length(1)? == 1;
+        let moments = Moments::read(reader)?;
+        let histogram = Histogram::read(reader)?;
+        let distinct = Distinct::read(reader)?;
+        let bins = has_bins.then(|| Bins::read(reader)).transpose()?;
+        let count = moments.count();
+        let binned = bins.as_ref().map(|bins| {
+            let inside =
+                bins.counts().iter().fold(0, |sum, count| u64::saturating_add(sum, *count));
+            (inside.saturating_add(bins.below()).saturating_add(bins.above()), bins.not_finite())
+        });
+        if histogram.count() != count
+            || binned.is_some_and(|binned| binned != (count, histogram.not_finite()))
+            || (distinct == Distinct::default()) != (count == 0)
+            || (distinct.is_exact() && distinct.estimate() > count as f64)
+        {
+            return Err(DecodeError::NotCanonical("parts of different columns"));
+        }
+        Ok(NumberColumn { missing, moments, histogram, distinct, bins })
+    }
+}
+
+/// What is kept of a column of texts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TextColumn {
+    missing: u64,
+    frequent: Frequent,
+    distinct: Distinct,
+}
+
+impl TextColumn {
+    /// Takes a text. An empty one is a text.
+    pub fn add(&mut self, text: &str) {
+        let hash = hash(text.as_bytes());
+        self.frequent.add_hashed(hash, text);
+        self.distinct.add_hash(hash);
+    }
+
+    /// Takes a row without a text.
+    pub fn add_missing(&mut self) {
+        self.missing = self.missing.saturating_add(1);
+    }
+
+    /// Takes what another has counted.
+    pub fn merge(&mut self, other: &TextColumn) {
+        self.missing = self.missing.saturating_add(other.missing);
+        self.frequent.merge(&other.frequent);
+        self.distinct.merge(&other.distinct);
+    }
+
+    /// Rows without a text.
+    pub fn missing(&self) -> u64 {
+        self.missing
+    }
+
+    /// Which texts came how often.
+    pub fn frequent(&self) -> &Frequent {
+        &self.frequent
+    }
+
+    /// The number of different texts.
+    pub fn distinct(&self) -> &Distinct {
+        &self.distinct
+    }
+}
+
+/// Rows without a text, and the parts.
+impl Parts for TextColumn {
+    const KIND: u8 = 8;
+
+    fn write(&self, writer: &mut Writer) {
+        writer.number(self.missing);
+        self.frequent.write(writer);
+        self.distinct.write(writer);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<TextColumn, DecodeError> {
+        let missing = reader.count()?;
+        let (frequent, distinct) = (Frequent::read(reader)?, Distinct::read(reader)?);
+        let listed = frequent.exact().len() as f64;
+        let agree = match distinct.is_exact() {
+            true if frequent.rest() == 0 => distinct.estimate() == listed,
+            true => distinct.estimate() > listed,
+            false => frequent.rest() > 0,
+        };
+        if !agree {
+            return Err(DecodeError::NotCanonical("parts of different columns"));
+        }
+        Ok(TextColumn { missing, frequent, distinct })
+    }
+}
