@@ -24,11 +24,12 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
         Some("footprint") => program("lineside-footprint", &[]),
         Some("inference") => inference::run(),
         Some("plugin") => plugin(),
+        Some("sketch") => sketch(),
         Some("start") => start(),
         Some("swap") => program("lineside-swaps", &[]),
         _ => bail!(
-            "usage: cargo xtask bench api | crash | delta | footprint | inference | plugin | start | \
-             swap"
+            "usage: cargo xtask bench api | crash | delta | footprint | inference | plugin | sketch | \
+             start | swap"
         ),
     }
 }
@@ -61,6 +62,15 @@ fn api() -> anyhow::Result<()> {
     let wanted = root().join("crates/xtask/src/bench/api.txt");
     let python = setup::python_with(&target_dir().join("bentoml"), &wanted)?;
     program("lineside-ask", &[&python])
+}
+
+/// Sketches beside those of other libraries, in a package of its own that has them.
+fn sketch() -> anyhow::Result<()> {
+    setup::programs(&[C_COMPILER])?;
+    let package = root().join("tests/sketch-bench");
+    let folder = target_dir().join("sketch-bench");
+    let mut run = cargo(&["run", "--release", "--locked"]);
+    step("sketches", run.env("CARGO_TARGET_DIR", folder).current_dir(package))
 }
 
 /// What a call of a plugin costs, and loading one. What is ours in it is optimised as in a release; another
