@@ -63,7 +63,13 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 24] = [
     (
         "tests",
         "lineside-tests",
-        &["lineside-bundle", "lineside-rules", "lineside-runtime", "lineside-trust"],
+        &[
+            "lineside-bundle",
+            "lineside-drift",
+            "lineside-rules",
+            "lineside-runtime",
+            "lineside-trust",
+        ],
         &[],
     ),
     ("tests/bits-plugin", "bits-plugin", &["lineside-plugin"], &[]),
