@@ -7,7 +7,7 @@
 mod python;
 
 use lineside_drift::{Choice, Column, Comparison, Kind, Method, NotComputable, Score, compare};
-use lineside_tests::root;
+use lineside_tests::{complaint, lineside, root};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -137,4 +137,39 @@ fn every_score_and_verdict_is_that_of_evidently() {
     assert!(differences.is_empty(), "{} differ:\n{}", differences.len(), differences.join("\n"));
     let few = Method::ALL.into_iter().find(|it| compared.get(it.name()).is_none_or(|n| *n < 50));
     assert_eq!(few, None, "{compared:?}");
+}
+
+#[test]
+fn the_command_says_of_files_what_the_report_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: String| folder.path().join(name).to_str().unwrap().to_owned();
+    evidently(&["files", folder.path().to_str().unwrap()]);
+    let mut verdicts = BTreeSet::new();
+    for rows in [300, 1000, 1001, 2000] {
+        let [reference, current] =
+            ["reference", "current"].map(|side| path(format!("{side}-{rows}.csv")));
+        let output = lineside(&["--json", "drift", &reference, &current]);
+        assert!(output.status.success(), "{}", complaint(&output));
+        let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let told = std::fs::read_to_string(path(format!("told-{rows}.json"))).unwrap();
+        let told: Value = serde_json::from_str(&told).unwrap();
+        let columns = told["columns"].as_object().unwrap();
+        assert_eq!(said["columns"].as_object().unwrap().len(), columns.len());
+        for (name, expected) in columns {
+            let column = &said["columns"][name];
+            let [score, wanted] = [column, expected].map(|it| it["score"].as_f64().unwrap());
+            let apart = (score - wanted).abs();
+            assert!(
+                apart <= RELATIVE * wanted || apart <= ABSOLUTE,
+                "{rows} {name}: {score} {wanted}"
+            );
+            for key in ["threshold", "drifted"] {
+                assert_eq!(column[key], expected[key], "{rows} {name} {key}");
+            }
+        }
+        assert_eq!(said["drifted_share"], told["dataset"]["share"], "{rows}");
+        assert_eq!(said["dataset_drift"], told["dataset"]["drift"], "{rows}");
+        verdicts.insert(told["dataset"]["drift"].as_bool());
+    }
+    assert_eq!(verdicts.len(), 2, "some drift, others do not");
 }

@@ -39,6 +39,7 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 24] = [
         &[
             "lineside-bundle",
             "lineside-delta",
+            "lineside-drift",
             "lineside-rules",
             "lineside-runtime",
             "lineside-trust",

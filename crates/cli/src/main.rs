@@ -6,6 +6,7 @@ mod bundle;
 mod confined;
 mod connection;
 mod device;
+mod drift;
 mod engines;
 mod keys;
 mod model;
@@ -48,6 +49,9 @@ enum Command {
     /// Begin, build, try and look into plugins: what a model cannot do.
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
+    /// Say how far the columns of a file are from those of another: drift.
+    #[command(after_help = drift::EXAMPLES)]
+    Drift(drift::Drift),
     /// Make the keys that sign roots and releases, and the root that devices trust.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -124,6 +128,7 @@ fn main() -> ExitCode {
         Command::Bundle(command) => bundle::run(command, &output),
         Command::Model(command) => model::run(command, &output),
         Command::Plugin(command) => plugin::run(command, &output),
+        Command::Drift(drift) => drift::run(&drift, &output),
         Command::Keys(command) => keys::run(command, connection, &output),
         Command::Release(release) => release::run(&release, connection, &output),
         Command::Site(command) => site::run(command, connection, &output),
