@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::slice;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
@@ -218,13 +219,18 @@ pub fn first_contact(plant: &Plant, fleet: &Fleet, device: &str) -> anyhow::Resu
     let row = format!("{STRANGER},2014-01-01T00:00Z,6.8,640.0,-1.0,0.0,5.0");
     std::fs::write(&file, format!("{head}\n{row}\n"))
         .with_context(|| format!("cannot write {}", file.display()))?;
-    let taken = || fleet.status(device)?["slots"]["turbine"]["counts"]["accepted"].as_u64();
-    let before = fleet.wait_for_status(device)?["slots"]["turbine"]["counts"]["accepted"].clone();
-    let before = before.as_u64().context("a slot counts what it accepts")?;
-    wait("a reading is taken", || {
-        let published = plant.publish(std::slice::from_ref(&file), "scada", 1.0).reaches(1);
-        published.ok().and_then(|()| taken()).filter(|taken| *taken > before)
-    })
+    let taken = |status: &Value| status["slots"]["turbine"]["counts"]["accepted"].as_u64();
+    let before = taken(&fleet.wait_for_status(device)?).context("a slot counts what it accepts")?;
+    let said = fleet.wait_until_says(device, "a reading is taken", |status| {
+        let is_taken = taken(status) > Some(before);
+        if !is_taken
+            && let Err(error) = plant.publish(slice::from_ref(&file), "scada", 1.0).reaches(1)
+        {
+            eprintln!("the plant's broker: {error:#}");
+        }
+        is_taken
+    })?;
+    taken(&said).context("a slot counts what it accepts")
 }
 
 async fn listen(mut events: EventLoop, client: AsyncClient, received: Arc<Mutex<Received>>) {
