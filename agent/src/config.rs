@@ -19,7 +19,7 @@ pub use limits::{LimitsConfig, OutboxFull};
 pub use mqtt::MqttEnd;
 pub use sinks::{SinkKind, set_aside};
 pub use slots::{Overflow, SlotConfig};
-pub use sources::{Pace, SourceKind};
+pub use sources::{NamedSource, Pace, SlotSources, SourceKind};
 pub use telemetry::TelemetryConfig;
 pub use updates::{InUse, Then, UpdatesConfig};
 pub use windows::{Window, Windows};
@@ -296,7 +296,11 @@ mod tests {
         assert_eq!(config.device_dir, folder.path().join("device"));
         assert_eq!(config.state_dir, Path::new("/var/lib/lineside"));
         let slot = &config.slots[&"turbine".parse().unwrap()];
-        let SourceKind::File { paths, pace } = &slot.source_kind else { panic!("{slot:?}") };
+        let SlotSources::One(NamedSource { kind: SourceKind::File { paths, pace }, .. }) =
+            &slot.sources
+        else {
+            panic!("{slot:?}")
+        };
         assert_eq!(paths, &[folder.path().join("january.csv")]);
         assert_eq!(*pace, Pace::Times(14400.0));
         assert_eq!(slot.queue_readings_max, 10_000);
@@ -331,7 +335,8 @@ mod tests {
         let by_port = "sources = { heat = \"scada\", shaking = \"scada\" }";
         let config = read(&FILE.replace("source = \"scada\"", by_port)).1.unwrap();
         let slot = &config.slots[&"turbine".parse().unwrap()];
-        assert_eq!(slot.ports.keys().collect::<Vec<_>>(), ["heat", "shaking"]);
+        let SlotSources::ByPort(sources) = &slot.sources else { panic!("{slot:?}") };
+        assert_eq!(sources.keys().collect::<Vec<_>>(), ["heat", "shaking"]);
         for (to, wanted) in [
             ("sources = { heat = \"scade\" }", "slots.turbine.sources.heat: there is no source"),
             ("source = \"scada\"\nsources = { heat = \"scada\" }", "slots.turbine.source: it has"),

@@ -6,7 +6,7 @@
 mod bench;
 
 use bench::{Bench, PATIENCE, Threads, Watched, config, drawn, ids, staged, worker_limits};
-use lineside_agent::config::{Overflow, Pace, SlotConfig, SourceKind};
+use lineside_agent::config::{NamedSource, Overflow, Pace, SlotConfig, SlotSources, SourceKind};
 use lineside_agent::ledger::{Ledger, OutboxLimits, Position};
 use lineside_agent::source::joined::{self, Joined};
 use lineside_agent::source::turns::Gives;
@@ -59,9 +59,12 @@ fn rows(every: u64, more: f64) -> Arc<Vec<Row>> {
 }
 
 fn settings(overflow: Overflow) -> SlotConfig {
-    let kind = || SourceKind::File { paths: vec![], pace: Pace::FlatOut };
-    let source = |port: &str| (port.to_owned(), (format!("rows of {port}"), kind()));
-    SlotConfig { ports: ["fast", "slow"].map(source).into(), ..config(overflow, 50) }
+    let source = |port: &str| {
+        let kind = SourceKind::File { paths: vec![], pace: Pace::FlatOut };
+        (port.to_owned(), NamedSource { name: format!("rows of {port}"), kind })
+    };
+    let sources = SlotSources::ByPort(["fast", "slow"].map(source).into());
+    SlotConfig { sources, ..config(overflow, 50) }
 }
 
 async fn give(

@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::bundles::Case;
-use lineside_agent::config::{Overflow, Pace, SlotConfig, SourceKind};
+use lineside_agent::config::{NamedSource, Overflow, Pace, SlotConfig, SlotSources, SourceKind};
 use lineside_agent::ledger::{Ledger, OutboxLimits};
 use lineside_agent::source::{Arrival, Row};
 use lineside_agent::store::Store;
@@ -187,9 +187,10 @@ fn staged(folder: &Path, case: &Case) -> Result<StagedRelease> {
 
 fn config() -> SlotConfig {
     SlotConfig {
-        source: "bench".into(),
-        source_kind: SourceKind::File { paths: vec![], pace: Pace::FlatOut },
-        ports: BTreeMap::new(),
+        sources: SlotSources::One(NamedSource {
+            name: "bench".into(),
+            kind: SourceKind::File { paths: vec![], pace: Pace::FlatOut },
+        }),
         queue_readings_max: 10_000,
         overflow: Overflow::Block,
         sinks: vec!["log".into()],

@@ -1,7 +1,7 @@
 //! The tables `[slots.NAME]`: what feeds a slot, where its findings go, and the site's own limits.
 
 use super::sinks::SinkKind;
-use super::sources::SourceKind;
+use super::sources::{NamedSource, SlotSources, SourceKind};
 use super::updates::{UpdatesConfig, UpdatesFile};
 use super::{Wrong, wrong};
 use crate::capture::Bounds;
@@ -22,12 +22,8 @@ const QUEUE_READINGS_MAX: usize = 1_000_000;
 /// One slot.
 #[derive(Debug, Clone)]
 pub struct SlotConfig {
-    /// Name of the source; of the first one, where there is one for each port.
-    pub source: String,
-    /// Where its readings come from.
-    pub source_kind: SourceKind,
-    /// The source of each port, with its name; empty where the slot has one source.
-    pub ports: BTreeMap<String, (String, SourceKind)>,
+    /// What feeds it.
+    pub sources: SlotSources<NamedSource>,
     /// Readings that may wait for the worker.
     pub queue_readings_max: usize,
     /// What gives way when more come.
@@ -111,30 +107,30 @@ impl SlotFile {
         folder: &Path,
     ) -> Result<SlotConfig, Wrong> {
         let field = |key: &str| format!("slots.{name}.{key}");
-        let kind = |key: &str, source: &String| match sources.get(source) {
-            Some(kind) => Ok((source.clone(), kind.clone())),
+        let named = |key: &str, source: &String| match sources.get(source) {
+            Some(kind) => Ok(NamedSource { name: source.clone(), kind: kind.clone() }),
             None => {
                 let there: Vec<&String> = sources.keys().collect();
                 wrong(field(key), format!("there is no source {source:?}, only {there:?}"))
             }
         };
-        let mut ports = BTreeMap::new();
-        for (port, source) in &self.sources {
-            ports.insert(port.clone(), kind(&format!("sources.{port}"), source)?);
-        }
-        if ports.len() > SOURCES_MAX {
-            return wrong(field("sources"), format!("at most {SOURCES_MAX} are possible"));
-        }
-        let (source, source_kind) = match (&self.source, ports.values().next()) {
-            (Some(source), None) => kind("source", source)?,
-            (None, Some(first)) => first.clone(),
-            (None, None) => {
+        let by_port = |(port, source): (&String, &String)| {
+            Ok((port.clone(), named(&format!("sources.{port}"), source)?))
+        };
+        let by_port: BTreeMap<_, _> = self.sources.iter().map(by_port).collect::<Result<_, _>>()?;
+        let sources = match &self.source {
+            _ if by_port.len() > SOURCES_MAX => {
+                return wrong(field("sources"), format!("at most {SOURCES_MAX} are possible"));
+            }
+            Some(_) if !by_port.is_empty() => {
+                return wrong(field("source"), "it has `sources` as well: one of both feeds it");
+            }
+            None if by_port.is_empty() => {
                 let problem = "it needs one, or in `sources` one for each port";
                 return wrong(field("source"), problem);
             }
-            (Some(_), Some(_)) => {
-                return wrong(field("source"), "it has `sources` as well: one of both feeds it");
-            }
+            Some(source) => SlotSources::One(named("source", source)?),
+            None => SlotSources::ByPort(by_port),
         };
         if let Some(missing) = self.sinks.iter().find(|sink| !sinks.contains_key(*sink)) {
             let there: Vec<&String> = sinks.keys().collect();
@@ -161,9 +157,7 @@ impl SlotFile {
             return wrong(field("engine"), format!("there is no engine {engine}, only {there}"));
         }
         Ok(SlotConfig {
-            source,
-            source_kind,
-            ports,
+            sources,
             queue_readings_max: self.queue_readings_max,
             overflow: self.overflow,
             sinks: self.sinks,

@@ -3,7 +3,47 @@
 use super::mqtt::{MqttEnd, mqtt_end};
 use super::{Wrong, wrong};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+/// What feeds a slot, `S` of each source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SlotSources<S> {
+    /// One source.
+    One(S),
+    /// One for each port, by the port's name.
+    ByPort(BTreeMap<String, S>),
+}
+
+impl<S> SlotSources<S> {
+    /// Each source.
+    pub fn each(&self) -> impl Iterator<Item = &S> {
+        let (one, by_port) = match self {
+            SlotSources::One(source) => (Some(source), None),
+            SlotSources::ByPort(sources) => (None, Some(sources.values())),
+        };
+        one.into_iter().chain(by_port.into_iter().flatten())
+    }
+
+    /// Something else of each source.
+    pub fn map<T>(&self, of: impl Fn(&S) -> T) -> SlotSources<T> {
+        match self {
+            SlotSources::One(source) => SlotSources::One(of(source)),
+            SlotSources::ByPort(sources) => SlotSources::ByPort(
+                sources.iter().map(|(port, source)| (port.clone(), of(source))).collect(),
+            ),
+        }
+    }
+}
+
+/// A source by its name.
+#[derive(Debug, Clone)]
+pub struct NamedSource {
+    /// As the settings name it.
+    pub name: String,
+    /// Where its readings come from.
+    pub kind: SourceKind,
+}
 
 /// Where readings come from.
 #[derive(Debug, Clone)]

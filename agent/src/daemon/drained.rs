@@ -22,11 +22,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Which source has none.
 pub(super) fn check_drainable(config: &Config) -> anyhow::Result<()> {
     for (name, slot) in &config.slots {
-        let one = (slot.source.clone(), slot.source_kind.clone());
-        for (source, kind) in slot.ports.values().chain([&one]) {
-            if matches!(kind, SourceKind::Mqtt(_)) {
+        for source in slot.sources.each() {
+            if matches!(source.kind, SourceKind::Mqtt(_)) {
                 bail!(
-                    "--until-drained needs recordings, and source {source} of slot {name} is a topic"
+                    "--until-drained needs recordings, and source {} of slot {name} is a topic",
+                    source.name
                 );
             }
         }

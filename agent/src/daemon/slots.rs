@@ -4,7 +4,7 @@ use super::House;
 use super::hands::SlotHands;
 use super::watched::Watched;
 use crate::capture::{Permit, Place, Recorder, forget};
-use crate::config::{SlotConfig, SourceKind};
+use crate::config::{NamedSource, SlotConfig, SlotSources, SourceKind};
 use crate::error::chain;
 use crate::ledger::Position;
 use crate::source::Arrival;
@@ -224,26 +224,28 @@ impl SourcesParts<'_> {
     fn start(self, watched: &mut Watched) -> anyhow::Result<()> {
         let SourcesParts { device, name, config, slot, positions, arrivals, receipts, problem } =
             self;
-        let Positions { one, mut by_port } = positions;
-        if config.ports.is_empty() {
-            let (source, kind) = (&config.source, &config.source_kind);
-            let ends = (slot.port(), arrivals, receipts, problem);
-            let parts = SourceParts { device, name, feed: None, source, kind, position: one, ends };
-            return parts.start(watched);
-        }
+        let Positions { one, by_port: mut positions } = positions;
+        let by_port = match &config.sources {
+            SlotSources::One(source) => {
+                let ends = (slot.port(), arrivals, receipts, problem);
+                let parts = SourceParts { device, name, feed: None, source, position: one, ends };
+                return parts.start(watched);
+            }
+            SlotSources::ByPort(sources) => sources,
+        };
         if one.ended {
             tracing::info!("slot {name}: its sources are at their ends; nothing is read");
             return Ok(());
         }
         let mut sources = Vec::new();
-        for (feed, (source, kind)) in &config.ports {
+        for (feed, source) in by_port {
             let (arrived, arriving) = mpsc::channel(ARRIVALS_MAX);
             let (committed, hears) = mpsc::unbounded_channel();
             let (port, read_for) = watch::channel(None);
             let (told, has) = watch::channel(None);
             sources.push(joined::Source {
                 name: Arc::from(feed.as_str()),
-                gives: match kind {
+                gives: match source.kind {
                     SourceKind::File { .. } => Gives::Recorded,
                     SourceKind::Mqtt(_) => Gives::Live,
                 },
@@ -252,10 +254,10 @@ impl SourcesParts<'_> {
                 port,
                 problem: has,
             });
-            let position = by_port.remove(feed).unwrap_or_default();
+            let position = positions.remove(feed).unwrap_or_default();
             let ends = (read_for, arrived, hears, told);
             let feed = Some(feed.as_str());
-            SourceParts { device, name, feed, source, kind, position, ends }.start(watched)?;
+            SourceParts { device, name, feed, source, position, ends }.start(watched)?;
         }
         let joined = Joined::new(sources, slot.ports(), arrivals, receipts, problem);
         watched.task(format!("what joins the sources of slot {name}"), joined.read());
@@ -277,15 +279,15 @@ struct SourceParts<'a> {
     name: &'a SlotName,
     /// The port that it feeds; none of the only source.
     feed: Option<&'a str>,
-    source: &'a str,
-    kind: &'a SourceKind,
+    source: &'a NamedSource,
     position: Position,
     ends: Ends,
 }
 
 impl SourceParts<'_> {
     fn start(self, watched: &mut Watched) -> anyhow::Result<()> {
-        let SourceParts { device, name, feed, source, kind, position, ends } = self;
+        let SourceParts { device, name, feed, source, position, ends } = self;
+        let NamedSource { name: source, kind } = source;
         let (port, arrivals, receipts, problem) = ends;
         let of = feed.map_or(String::new(), |feed| format!(" for port {feed}"));
         let named = format!("the source of slot {name}{of}");

@@ -4,6 +4,7 @@
 //! Only what is certain is an objection. What the checks of a bundle show on the device itself,
 //! whether its answers are right and fast enough, is for staging.
 
+use crate::config::SlotSources;
 use crate::update::blobs::RESERVE_BYTES;
 use lineside_bundle::{AgentVersion, Descriptor, Digest, Manifest, OciManifest, Port, Stage};
 use lineside_runtime::{EngineError, Engines, Onnxruntime, Operator, fit};
@@ -36,20 +37,11 @@ pub struct Facts {
     /// Licences that it holds, by name.
     pub licences: BTreeSet<String>,
     /// What feeds each of its slots.
-    pub slots: BTreeMap<SlotName, SlotFacts>,
+    pub slots: BTreeMap<SlotName, SlotSources<SourceFacts>>,
     /// The engine that its settings want for the models of a slot, where they say one.
     pub engines: BTreeMap<SlotName, String>,
     /// The engine that is no part of the agent, as far as it has that.
     pub onnxruntime: Onnxruntime,
-}
-
-/// What is known of what feeds a slot.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SlotFacts {
-    /// One source.
-    One(SourceFacts),
-    /// One for each port, by the port's name.
-    ByPort(BTreeMap<String, SourceFacts>),
 }
 
 /// What is known of a source.
@@ -217,16 +209,16 @@ pub fn judge(
     objections
 }
 
-fn judge_ports(manifest: &Manifest, slot: &SlotFacts) -> Vec<Objection> {
+fn judge_ports(manifest: &Manifest, slot: &SlotSources<SourceFacts>) -> Vec<Objection> {
     let ports = &manifest.bundle.inputs;
     match slot {
-        SlotFacts::One(_) if ports.len() > 1 => {
+        SlotSources::One(_) if ports.len() > 1 => {
             vec![Objection::Ports { ports: ports.keys().cloned().collect() }]
         }
-        SlotFacts::One(source) => {
+        SlotSources::One(source) => {
             ports.iter().filter_map(|(name, port)| judge_port(name, port, source)).collect()
         }
-        SlotFacts::ByPort(sources) => {
+        SlotSources::ByPort(sources) => {
             let judged = |(name, port): (&String, &Port)| match sources.get(name) {
                 Some(source) => judge_port(name, port, source),
                 None => {
@@ -384,7 +376,7 @@ mod tests {
             licences: BTreeSet::new(),
             slots: BTreeMap::from([(
                 slot(),
-                SlotFacts::One(SourceFacts { name: "scada".into(), fields }),
+                SlotSources::One(SourceFacts { name: "scada".into(), fields }),
             )]),
             engines: BTreeMap::new(),
             onnxruntime: Onnxruntime::Absent,
@@ -426,7 +418,7 @@ mod tests {
             facts.memory_free_mib = None;
             facts.disk_free_bytes = None;
             let broker = SourceFacts { name: "broker".into(), fields: None };
-            facts.slots.insert(slot(), SlotFacts::One(broker));
+            facts.slots.insert(slot(), SlotSources::One(broker));
         };
         assert_eq!(said("", &[], silent), []);
     }
@@ -434,7 +426,7 @@ mod tests {
     #[test]
     fn a_slot_that_is_not_there_is_named_beside_those_that_are() {
         let other = |facts: &mut Facts| {
-            let source = SlotFacts::One(SourceFacts::default());
+            let source = SlotSources::One(SourceFacts::default());
             facts.slots = BTreeMap::from([("ward".parse().unwrap(), source)]);
         };
         let (said, passes) = only("", other);
@@ -570,7 +562,7 @@ mod tests {
     fn a_slot_needs_a_source_for_the_port() {
         let (said, passes) = only("", |facts| {
             let source = SourceFacts { name: "scada".into(), fields: None };
-            let sources = SlotFacts::ByPort(BTreeMap::from([("heat".to_owned(), source)]));
+            let sources = SlotSources::ByPort(BTreeMap::from([("heat".to_owned(), source)]));
             facts.slots.insert(slot(), sources);
         });
         assert_eq!(said, "the slot has no source for port row, only for heat");
@@ -581,7 +573,7 @@ mod tests {
     fn a_source_without_a_field_of_the_port_is_objected_to() {
         for missing in ["pump", "time", "flow"] {
             let (said, passes) = only("", |facts| {
-                let Some(SlotFacts::One(source)) = facts.slots.get_mut(&slot()) else { panic!() };
+                let Some(SlotSources::One(source)) = facts.slots.get_mut(&slot()) else { panic!() };
                 source.fields.as_mut().unwrap().remove(missing);
             });
             let wanted = format!("port row takes {missing}, which source scada does not bring");

@@ -1,10 +1,10 @@
 //! What this device has, looked up when a release is to be judged: memory, disk, sources, licences.
 
-use crate::config::{Config, SourceKind};
+use crate::config::{Config, NamedSource, SlotSources, SourceKind};
 use crate::update::blobs::Blobs;
 use crate::update::library::Library;
 use crate::update::parcel;
-use crate::update::preflight::{Facts, Objection, SlotFacts, SourceFacts, judge};
+use crate::update::preflight::{Facts, Objection, SourceFacts, judge};
 use lineside_bundle::{AgentVersion, Digest, Manifest, OciManifest};
 use lineside_runtime::columns;
 use lineside_wire::name::SlotName;
@@ -27,31 +27,9 @@ pub struct Surroundings {
 struct Settings {
     memory_mib_max: u64,
     licences: BTreeSet<String>,
-    sources: BTreeMap<SlotName, Sources>,
+    sources: BTreeMap<SlotName, SlotSources<NamedSource>>,
     engines: BTreeMap<SlotName, String>,
     library: Library,
-}
-
-/// What feeds a slot.
-enum Sources {
-    /// One source, by its name.
-    One(String, SourceKind),
-    /// One for each port, by the port's name.
-    ByPort(BTreeMap<String, (String, SourceKind)>),
-}
-
-impl Sources {
-    fn facts(&self) -> SlotFacts {
-        match self {
-            Sources::One(name, kind) => SlotFacts::One(source(name, kind)),
-            Sources::ByPort(ports) => {
-                let of = |(port, (name, kind)): (&String, &(String, SourceKind))| {
-                    (port.clone(), source(name, kind))
-                };
-                SlotFacts::ByPort(ports.iter().map(of).collect())
-            }
-        }
-    }
 }
 
 /// The objections to a release, by its two documents.
@@ -70,18 +48,17 @@ pub struct Preflight {
 impl Surroundings {
     /// Of a device with these settings, this engine in a library, and these blobs.
     pub fn of(config: &Config, library: Library, blobs: Blobs) -> Surroundings {
-        let source = |slot: &crate::config::SlotConfig| match slot.ports.is_empty() {
-            true => Sources::One(slot.source.clone(), slot.source_kind.clone()),
-            false => Sources::ByPort(slot.ports.clone()),
-        };
-        let engine = |(name, slot): (&SlotName, &crate::config::SlotConfig)| {
-            Some((name.clone(), slot.engine.clone()?))
-        };
+        let slots = config.slots.iter();
         let settings = Settings {
             memory_mib_max: u64::from(config.limits.worker_memory_mib_max),
             licences: config.licences.clone(),
-            sources: config.slots.iter().map(|(name, slot)| (name.clone(), source(slot))).collect(),
-            engines: config.slots.iter().filter_map(engine).collect(),
+            sources: slots
+                .clone()
+                .map(|(name, slot)| (name.clone(), slot.sources.clone()))
+                .collect(),
+            engines: slots
+                .filter_map(|(name, slot)| Some((name.clone(), slot.engine.clone()?)))
+                .collect(),
             library,
         };
         Surroundings { settings: Arc::new(settings), blobs }
@@ -101,7 +78,7 @@ impl Surroundings {
             disk_free_bytes: self.blobs.free_bytes(),
             blobs: oci.blobs().map(|it| (it.digest, self.blobs.bytes_here(&it.digest))).collect(),
             licences: settings.licences.clone(),
-            slots: sources.map(|(slot, sources)| (slot.clone(), sources.facts())).collect(),
+            slots: sources.map(|(slot, sources)| (slot.clone(), sources.map(facts_of))).collect(),
             engines: settings.engines.clone(),
             onnxruntime: settings.library.now().onnxruntime,
         }
@@ -123,7 +100,7 @@ impl Surroundings {
     /// the same agent alone: with the agent its version changes, which is one of them.
     fn lasting(&self, slot: &SlotName) -> Digest {
         let settings = &self.settings;
-        let source = settings.sources.get(slot).map(Sources::facts);
+        let source = settings.sources.get(slot).map(|sources| sources.map(facts_of));
         let memory = (settings.memory_mib_max, memory_mib());
         let engines = (settings.engines.get(slot), settings.library.now().onnxruntime);
         let facts = (platform(), agent(), memory, &settings.licences, source, engines);
@@ -149,8 +126,8 @@ fn platform() -> String {
 }
 
 /// What the readings of a source have. A topic tells nothing before its messages come.
-fn source(name: &str, kind: &SourceKind) -> SourceFacts {
-    let fields = match kind {
+fn facts_of(source: &NamedSource) -> SourceFacts {
+    let fields = match &source.kind {
         SourceKind::Mqtt(_) => None,
         SourceKind::File { paths, .. } => {
             // One that cannot be read now is no objection: it may be there later.
@@ -159,7 +136,7 @@ fn source(name: &str, kind: &SourceKind) -> SourceFacts {
             found.reduce(|all, these| all.intersection(&these).cloned().collect())
         }
     };
-    SourceFacts { name: name.to_owned(), fields }
+    SourceFacts { name: source.name.clone(), fields }
 }
 
 /// Memory of the machine, or what the control group that the agent is in may have of it.
@@ -239,7 +216,8 @@ mod tests {
         fs::write(path("b.csv"), "time,wind,heat\n").unwrap();
         let of = |names: &[&str]| {
             let paths = names.iter().map(|name| path(name)).collect();
-            source("scada", &SourceKind::File { paths, pace: Pace::FlatOut }).fields
+            let kind = SourceKind::File { paths, pace: Pace::FlatOut };
+            facts_of(&NamedSource { name: "scada".into(), kind }).fields
         };
         let set = |names: &[&str]| Some(names.iter().map(|it| (*it).to_owned()).collect());
         assert_eq!(of(&["a.csv"]), set(&["time", "wind", "power"]));

@@ -2,7 +2,7 @@
 //! commits them, and replaces workers.
 
 use crate::capture::Recorder;
-use crate::config::SlotConfig;
+use crate::config::{NamedSource, SlotConfig, SlotSources};
 use crate::ledger::{Answer, Continuation, Ledger, LedgerError, Position, SlotRecord};
 use crate::lock::lock;
 use crate::source::{self, Arrival, Ports};
@@ -171,18 +171,21 @@ pub struct Positions {
 /// Goes on with the sources that the settings name now.
 fn follow(record: &mut SlotRecord, config: &SlotConfig, slot: &SlotName) {
     let anew = "another source than before: it is read from its beginning";
-    if config.ports.is_empty() {
-        record.positions.clear();
-        let marks = source::marks(&config.source_kind);
-        if record.position.follow(marks) == Continuation::Anew {
-            tracing::warn!(slot = %slot, "{anew}");
+    let by_port = match &config.sources {
+        SlotSources::One(source) => {
+            record.positions.clear();
+            let marks = source::marks(&source.kind);
+            if record.position.follow(marks) == Continuation::Anew {
+                tracing::warn!(slot = %slot, "{anew}");
+            }
+            return;
         }
-        return;
-    }
+        SlotSources::ByPort(sources) => sources,
+    };
     // What one source had for all ports is at an end.
     record.position.follow(vec![]);
-    record.positions.retain(|port, _| config.ports.contains_key(port));
-    for (port, (_, kind)) in &config.ports {
+    record.positions.retain(|port, _| by_port.contains_key(port));
+    for (port, NamedSource { kind, .. }) in by_port {
         let position = record.positions.entry(port.clone()).or_default();
         let marks = source::marks(kind);
         record.position.ended &= position.source == marks;

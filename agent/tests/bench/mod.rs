@@ -5,7 +5,7 @@
 #![allow(dead_code)] // Not every test needs all of it.
 
 use lineside_agent::capture::{Permit, Recorder};
-use lineside_agent::config::{Overflow, Pace, SlotConfig, SourceKind};
+use lineside_agent::config::{NamedSource, Overflow, Pace, SlotConfig, SlotSources, SourceKind};
 use lineside_agent::ledger::{Ledger, OutboxLimits, Position};
 use lineside_agent::source::{Arrival, Row, Step};
 use lineside_agent::store::Store;
@@ -428,9 +428,10 @@ pub fn worker_limits(folder: &Path) -> WorkerLimits {
 /// Settings of a slot that says 7 where it is vacant.
 pub fn config(overflow: Overflow, queue: usize) -> SlotConfig {
     SlotConfig {
-        source: "test".into(),
-        source_kind: SourceKind::File { paths: vec![], pace: Pace::FlatOut },
-        ports: BTreeMap::new(),
+        sources: SlotSources::One(NamedSource {
+            name: "test".into(),
+            kind: SourceKind::File { paths: vec![], pace: Pace::FlatOut },
+        }),
         queue_readings_max: queue,
         overflow,
         sinks: vec!["log".into()],
