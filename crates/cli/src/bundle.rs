@@ -6,15 +6,15 @@ mod run;
 mod snap;
 mod source;
 
-use crate::confined::Watch;
 use crate::engines::options;
 use crate::new_files::replace_with;
 use crate::output::Output;
+use crate::watch::{Patience, Watch, WatchedFiles};
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use lineside_bundle::stages::BuiltIn;
 use lineside_bundle::{BuiltBundle, Manifest, Stage, archive};
-use lineside_runtime::{CheckReport, MemoryFiles, run_checks};
+use lineside_runtime::{CheckError, CheckReport, MemoryFiles, run_checks_watched};
 use serde_json::json;
 use snap::SnapArguments;
 use source::Answers;
@@ -40,6 +40,8 @@ pub enum BundleCommand {
         #[arg(long)]
         record_checks: bool,
         #[command(flatten)]
+        patience: Patience,
+        #[command(flatten)]
         snap: SnapArguments,
     },
     /// Start a bundle from a model: a folder with a bundle.toml that loads, and a check made of a CSV file.
@@ -55,6 +57,8 @@ pub enum BundleCommand {
     Check {
         /// A bundle, an OCI image layout, or a folder with a bundle.toml.
         bundle: PathBuf,
+        #[command(flatten)]
+        patience: Patience,
     },
     /// Show what is in a bundle.
     Show {
@@ -65,22 +69,25 @@ pub enum BundleCommand {
 
 pub fn run(command: BundleCommand, output: &Output) -> anyhow::Result<()> {
     match command {
-        BundleCommand::Build { folder, output: file, set, record_checks, snap } => {
+        BundleCommand::Build { folder, output: file, set, record_checks, patience, snap } => {
             let bundle = {
                 let _working = output.working(format!("building {}", folder.display()));
-                let answers = if record_checks { Answers::Recorded } else { Answers::Needed };
-                let _watch = Watch::over_checks(&folder.display().to_string(), output);
+                let watch = Watch::over_checks(&folder.display().to_string(), &patience, output);
+                let answers = match record_checks {
+                    true => Answers::Recorded(&watch),
+                    false => Answers::Needed,
+                };
                 source::build(&folder, &set, answers)?
             };
             let bundle = match snap.of(record_checks)? {
-                Some(snap) => snap.round(bundle, output)?,
+                Some(snap) => snap.round(bundle, &patience, output)?,
                 None => bundle,
             };
             write(&bundle, &file, output)
         }
         BundleCommand::New(new) => new::run(&new, output),
         BundleCommand::Run(run) => run::run(&run, output),
-        BundleCommand::Check { bundle } => check(&bundle, output),
+        BundleCommand::Check { bundle, patience } => check(&bundle, &patience, output),
         BundleCommand::Show { bundle } => show(&bundle, output),
     }
 }
@@ -104,8 +111,8 @@ fn write(bundle: &BuiltBundle, file: &Path, output: &Output) -> anyhow::Result<(
     output.print(text, &json)
 }
 
-fn check(path: &Path, output: &Output) -> anyhow::Result<()> {
-    let (bundle, report) = checked(path, output)?;
+fn check(path: &Path, patience: &Patience, output: &Output) -> anyhow::Result<()> {
+    let (bundle, report) = checked(path, patience, output)?;
     let id = bundle.release_id();
     let json = json!({ "bundle": id.name, "version": id.version, "digest": id.digest,
         "checks": report.checks });
@@ -116,14 +123,23 @@ fn check(path: &Path, output: &Output) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// By file, digest, stage or check.
-pub fn checked(path: &Path, output: &Output) -> anyhow::Result<(BuiltBundle, CheckReport)> {
+pub fn checked(
+    path: &Path,
+    patience: &Patience,
+    output: &Output,
+) -> anyhow::Result<(BuiltBundle, CheckReport)> {
     let bundle = open(path, output)?;
     let id = bundle.release_id();
     let _working = output.working(format!("replaying the checks of {id}"));
-    let _watch = Watch::over_checks(&id.to_string(), output);
-    let report = run_checks(&bundle.manifest, &MemoryFiles(&bundle), &options())
-        .with_context(|| format!("{id} does not pass"))?;
+    let watch = Watch::over_checks(&id.to_string(), patience, output);
+    let report = replayed(&bundle, &watch).with_context(|| format!("{id} does not pass"))?;
     Ok((bundle, report))
+}
+
+/// Replays the checks of a bundle while somebody watches.
+fn replayed(bundle: &BuiltBundle, watch: &Watch) -> Result<CheckReport, CheckError> {
+    let files = WatchedFiles { files: &MemoryFiles(bundle), watch };
+    run_checks_watched(&bundle.manifest, &files, &options(), &|check| watch.reading(check))
 }
 
 fn told(id: &str, report: &CheckReport) -> String {
@@ -205,7 +221,7 @@ pub fn open(path: &Path, output: &Output) -> anyhow::Result<BuiltBundle> {
 ///
 /// # Errors
 /// As [`open`].
-fn open_with(path: &Path, answers: Answers, output: &Output) -> anyhow::Result<BuiltBundle> {
+fn open_with(path: &Path, answers: Answers<'_>, output: &Output) -> anyhow::Result<BuiltBundle> {
     let name = path.display();
     if path.join("bundle.toml").is_file() {
         let _working = output.working(format!("building {name}"));

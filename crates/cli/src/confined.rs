@@ -5,29 +5,30 @@
 use crate::output::Output;
 use anyhow::{Context, anyhow, bail};
 use lineside_runtime::is_contained;
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{
     Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::Read;
 use std::num::NonZeroU32;
+use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::thread::{self, JoinHandle};
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
-/// Says to this program that it is the process of its own that it has started.
+/// Says to this program that it is the process of its own that it has started, and names the file in which it
+/// notes what it does.
 const APART: &str = "LINESIDE_APART";
 /// Memory that a process may have which looks at one model, or one plugin.
 pub const MODEL_BYTES_MAX: u64 = 4 << 30;
 /// Longest that models may compute for one thing unless somebody says so: to load, or for one answer.
 pub const SECONDS: NonZeroU32 = NonZeroU32::new(60).expect("a minute is not nought");
-/// Longest that all checks of a bundle may take. A device gives them five minutes unless it is told
-/// otherwise.
-const CHECKS_TIME_MAX: Duration = Duration::from_secs(1800);
 /// Bytes of what it tells.
 const TOLD_BYTES_MAX: u64 = 16 << 20;
 /// How the standard library begins what it says when there is no memory.
@@ -92,10 +93,13 @@ pub fn apart(output: &Output) -> Option<ExitCode> {
     if std::env::var_os(APART).is_none()
         && let Ok(program) = std::env::current_exe()
     {
+        let note = Note::new();
         let mut command = Command::new(program);
-        command.args(std::env::args_os().skip(1)).env(APART, "yes");
+        command.args(std::env::args_os().skip(1));
+        command.env(APART, note.as_ref().map_or_else(String::new, Note::path));
         if let Ok(status) = command.status() {
-            return Some(ended(status, most, output));
+            let doing = note.map(Note::read).unwrap_or_default();
+            return Some(ended(status, &doing, most, output));
         }
     }
     // Without the bound the work is done all the same.
@@ -103,13 +107,43 @@ pub fn apart(output: &Output) -> Option<ExitCode> {
     None
 }
 
-fn ended(status: ExitStatus, most: u64, output: &Output) -> ExitCode {
+/// What the process of its own does, which this one hears of when it has died.
+struct Note(File);
+
+impl Note {
+    /// None where the system has no such files: then nobody hears what it did.
+    fn new() -> Option<Note> {
+        memfd_create("lineside-step", MemfdFlags::CLOEXEC).ok().map(|file| Note(file.into()))
+    }
+
+    fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())
+    }
+
+    fn read(self) -> String {
+        let mut text = String::new();
+        // What was read until an error is all there is.
+        let _ = self.0.take(TOLD_BYTES_MAX).read_to_string(&mut text);
+        text
+    }
+}
+
+/// Notes what this process does from now on, should it die over it.
+pub fn note(doing: &str) {
+    if let Some(file) = std::env::var_os(APART).filter(|file| !file.is_empty()) {
+        // Where it cannot be noted it is done all the same.
+        let _ = std::fs::write(file, doing);
+    }
+}
+
+fn ended(status: ExitStatus, doing: &str, most: u64, output: &Output) -> ExitCode {
     if let Some(code) = status.code() {
         return ExitCode::from(u8::try_from(code).unwrap_or(1));
     }
     let signal = signal(status).unwrap_or_else(|| status.to_string());
+    let while_doing = if doing.is_empty() { String::new() } else { format!(" while {doing}") };
     output.fail(&anyhow!(
-        "ended by {signal}: a model or a plugin needs more than {} GiB of memory, or breaks an engine; \
+        "ended by {signal}{while_doing}: a model or a plugin needs more than {} GiB of memory, or breaks an engine; \
          `lineside model inspect` says what each engine makes of a model",
         most >> 30
     ));
@@ -132,63 +166,6 @@ fn memory_bytes_max() -> u64 {
     let line = told.lines().find_map(|line| line.strip_prefix("MemTotal:"));
     let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
     kib.map_or(0, |kib| kib << 9).max(MODEL_BYTES_MAX)
-}
-
-/// Ends this process with an error when something takes too long, until it is dropped.
-pub struct Watch(Option<(Sender<()>, JoinHandle<()>)>);
-
-impl Watch {
-    /// Begins to wait. `what` is said to take too long, and `cure` to help.
-    fn over(what: String, time_max: Duration, cure: &'static str, output: &Output) -> Watch {
-        let (sender, signs) = mpsc::channel();
-        let output = Output { json: output.json };
-        let thread = thread::Builder::new().spawn(move || {
-            loop {
-                match signs.recv_timeout(time_max) {
-                    Ok(()) => {}
-                    Err(RecvTimeoutError::Disconnected) => return,
-                    Err(RecvTimeoutError::Timeout) => {
-                        let seconds = time_max.as_secs();
-                        output.fail(&anyhow!("{what} takes longer than {seconds} s: {cure}"));
-                        std::process::exit(1);
-                    }
-                }
-            }
-        });
-        // Without a thread nobody watches, and the work is done all the same.
-        Watch(thread.ok().map(|thread| (sender, thread)))
-    }
-
-    /// Begins to wait for the checks of a bundle.
-    pub fn over_checks(bundle: &str, output: &Output) -> Watch {
-        let cure = "a device gives them 300 s unless it is told otherwise: make their recordings shorter, or \
-                    look into the models by `lineside model inspect`";
-        Watch::over(format!("what the checks of {bundle} need"), CHECKS_TIME_MAX, cure, output)
-    }
-
-    /// Begins to wait for a model to be loaded, or to answer.
-    pub fn over_answers(of: &str, seconds: NonZeroU32, output: &Output) -> Watch {
-        let time_max = Duration::from_secs(u64::from(seconds.get()));
-        let what = format!("loading {of}, or one answer of it,");
-        Watch::over(what, time_max, "--seconds allows more", output)
-    }
-
-    /// Begins anew: the next step may take as long again.
-    pub fn again(&self) {
-        if let Some((sender, _)) = &self.0 {
-            // It listens as long as we are there.
-            let _ = sender.send(());
-        }
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        if let Some((sender, thread)) = self.0.take() {
-            drop(sender);
-            let _ = thread.join();
-        }
-    }
 }
 
 /// What the process writes until it ends; none if that takes too long.

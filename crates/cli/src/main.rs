@@ -18,6 +18,7 @@ mod role;
 mod server;
 mod site;
 mod token;
+mod watch;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};

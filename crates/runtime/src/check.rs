@@ -140,6 +140,20 @@ pub fn run_checks(
     files: &dyn Files,
     options: &LoadOptions,
 ) -> Result<CheckReport, CheckError> {
+    run_checks_watched(manifest, files, options, &|_| {})
+}
+
+/// The same; `begins` hears of each reading of a check before it is replayed, for whoever bounds the time that
+/// one may take.
+///
+/// # Errors
+/// As [`run_checks`].
+pub fn run_checks_watched(
+    manifest: &Manifest,
+    files: &dyn Files,
+    options: &LoadOptions,
+    begins: &dyn Fn(&Check),
+) -> Result<CheckReport, CheckError> {
     let mut checks = Vec::new();
     let mut counting = Counting::default();
     let mut options = options.clone();
@@ -147,7 +161,8 @@ pub fn run_checks(
         let (mut pipeline, took) = timed(|| Pipeline::load(manifest, files, &options))?;
         counting.begin(took);
         options.engines.chosen = engines(&pipeline);
-        let (got, readings) = replay(&manifest.bundle, &mut pipeline, check, files, &mut counting)?;
+        let mut recorder = Recorder { pipeline: &mut pipeline, counting: &mut counting, begins };
+        let (got, readings) = replay(&manifest.bundle, &mut recorder, check, files)?;
         counting.end();
         let expected = expected(check, files)?;
         let worst = compare(check, &got, &expected)?;
@@ -203,9 +218,24 @@ pub fn record(
     check: &Check,
     options: &LoadOptions,
 ) -> Result<String, CheckError> {
+    record_watched(manifest, files, check, options, &|_| {})
+}
+
+/// The same; `begins` hears of each reading before it is replayed.
+///
+/// # Errors
+/// [`CheckError`].
+pub fn record_watched(
+    manifest: &Manifest,
+    files: &dyn Files,
+    check: &Check,
+    options: &LoadOptions,
+    begins: &dyn Fn(&Check),
+) -> Result<String, CheckError> {
     let mut pipeline = Pipeline::load(manifest, files, options)?;
     let mut unused = Counting::default();
-    let (findings, _) = replay(&manifest.bundle, &mut pipeline, check, files, &mut unused)?;
+    let mut recorder = Recorder { pipeline: &mut pipeline, counting: &mut unused, begins };
+    let (findings, _) = replay(&manifest.bundle, &mut recorder, check, files)?;
     Ok(findings.iter().map(ExpectedFinding::line).collect())
 }
 
@@ -271,17 +301,25 @@ fn wrong(check: &Check, problem: String) -> CheckError {
     CheckError::Format { check: check.name.clone(), file: check.input.clone(), problem }
 }
 
+/// What a check is replayed with.
+struct Recorder<'a> {
+    pipeline: &'a mut Pipeline,
+    counting: &'a mut Counting,
+    begins: &'a dyn Fn(&Check),
+}
+
 fn replay(
     bundle: &BundleFile,
-    pipeline: &mut Pipeline,
+    Recorder { pipeline, counting, begins }: &mut Recorder<'_>,
     check: &Check,
     files: &dyn Files,
-    counting: &mut Counting,
 ) -> Result<(Vec<ExpectedFinding>, u64), CheckError> {
     let bytes = file(check, &check.input, files)?;
     let mut replay = opened(bundle, check, &bytes)?;
     let mut findings = Vec::new();
+    begins(check);
     while let Some(outcomes) = replay.push(pipeline) {
+        begins(check);
         for outcome in outcomes.map_err(|error| wrong(check, error.to_string()))? {
             counting.frame(outcome.elapsed);
             findings.extend(answered(check, outcome)?);

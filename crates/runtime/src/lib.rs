@@ -21,8 +21,8 @@ pub use self::engine::{
 };
 pub use agreement::{Agreed, Agreement, Difference, Disagreement};
 pub use check::{
-    CheckError, CheckOutcome, CheckReport, ExpectedFinding, record, run_checks,
-    run_checks_patiently,
+    CheckError, CheckOutcome, CheckReport, ExpectedFinding, record, record_watched, run_checks,
+    run_checks_patiently, run_checks_watched,
 };
 pub use choose::{Choice, Figure, Measured, are_engines, choices, faster, models, runners, time};
 pub use cost::ReplayCost;

@@ -4,19 +4,19 @@ mod columns;
 mod plan;
 mod written;
 
+use super::replayed;
 use super::source::{self, Answers};
-use crate::confined::Watch;
-use crate::engines::options;
 use crate::model::facts::Trial;
 use crate::model::inspect::{Inspect, Inspected};
 use crate::model::probe::Shape;
 use crate::new_files::make;
 use crate::output::Output;
+use crate::watch::{Patience, Watch};
 use anyhow::{Context, bail};
 use clap::Args;
 use columns::columns;
 use lineside_bundle::{BundleFile, BundleName};
-use lineside_runtime::{CheckReport, MemoryFiles, Table, run_checks};
+use lineside_runtime::{CheckReport, Table};
 use plan::{Plan, Wishes};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -71,6 +71,8 @@ pub struct New {
     /// The sizes of an input where the model leaves some free.
     #[arg(long = "shape", value_name = "INPUT=SIZES")]
     shapes: Vec<Shape>,
+    #[command(flatten)]
+    patience: Patience,
 }
 
 pub fn run(new: &New, output: &Output) -> anyhow::Result<()> {
@@ -98,8 +100,8 @@ pub fn run(new: &New, output: &Output) -> anyhow::Result<()> {
     let trial = ran(new, &inspected)?;
     let made = {
         let _working = output.working(format!("checking {folder}"));
-        let _watch = Watch::over_checks(&name, output);
-        write(new, &name, &plan, trial, table.as_ref())?
+        let watch = Watch::over_checks(&name, &new.patience, output);
+        write(new, &name, &plan, trial, table.as_ref(), &watch)?
     };
     let json = json!({ "folder": new.folder, "bundle": name, "guessed": made.guessed,
         "fields": plan.fields.iter().map(|field| &field.name).collect::<Vec<_>>(),
@@ -178,6 +180,7 @@ fn write(
     plan: &Plan,
     trial: &Trial,
     table: Option<&Table>,
+    watch: &Watch,
 ) -> anyhow::Result<Made> {
     let file_name = new.model.file_name().context("the model's file has no name")?;
     let model = format!("models/{}", file_name.to_string_lossy());
@@ -205,24 +208,31 @@ fn write(
         put(&new.folder, path, bytes)?;
     }
     let folder = new.folder.display();
-    let report = checked(new, recording.is_some().then_some(&*expected)).with_context(|| {
-        format!("{folder} is begun, but what was guessed does not run: mend {folder}/bundle.toml")
-    })?;
+    let report =
+        checked(new, recording.is_some().then_some(&*expected), watch).with_context(|| {
+            format!(
+                "{folder} is begun, but what was guessed does not run: mend {folder}/bundle.toml"
+            )
+        })?;
     let told = &plan.told;
     let guessed = [&told.port, &told.window, &told.model, &outputs].into_iter().flatten();
     Ok(Made { guessed: guessed.cloned().collect(), report })
 }
 
 /// Builds what was written, with its own answers where it has a check, and replays that.
-fn checked(new: &New, expected: Option<&str>) -> anyhow::Result<Option<CheckReport>> {
+fn checked(
+    new: &New,
+    expected: Option<&str>,
+    watch: &Watch,
+) -> anyhow::Result<Option<CheckReport>> {
     let Some(expected) = expected else {
         source::build(&new.folder, &[], Answers::Needed)?;
         return Ok(None);
     };
-    let built = source::build(&new.folder, &[], Answers::Recorded)?;
+    let built = source::build(&new.folder, &[], Answers::Recorded(watch))?;
     let answers = built.file(expected).context("the check has no answers")?;
     put(&new.folder, expected, answers)?;
-    Ok(Some(run_checks(&built.manifest, &MemoryFiles(&built), &options())?))
+    Ok(Some(replayed(&built, watch)?))
 }
 
 fn put(folder: &Path, path: &str, bytes: &[u8]) -> anyhow::Result<()> {

@@ -1,10 +1,11 @@
 //! `lineside bundle run`: a recording through the bundle's pipeline, the same as on a device.
 
 use super::{open_with, source::Answers};
-use crate::confined::{SECONDS, Watch};
+use crate::confined::SECONDS;
 use crate::engines::options;
 use crate::new_files::replace;
 use crate::output::{Output, Told};
+use crate::watch::{Watch, WatchedFiles};
 use anyhow::{Context, bail};
 use clap::Args;
 use lineside_bundle::{BuiltBundle, Check, Tolerance};
@@ -195,9 +196,11 @@ fn replayed(
     let watch = Watch::over_answers(&bundle.release_id().to_string(), run.seconds, output);
     let mut seen = Seen::default();
     in_engine_thread(|| -> anyhow::Result<()> {
-        let mut pipeline = Pipeline::load(&bundle.manifest, &MemoryFiles(bundle), options)
+        let files = WatchedFiles { files: &MemoryFiles(bundle), watch: &watch };
+        let mut pipeline = Pipeline::load(&bundle.manifest, &files, options)
             .with_context(|| bundle.release_id().to_string())?;
         seen.engines = pipeline.engines();
+        watch.step(format!("answering {name}"));
         while let Some(outcomes) = replay.push(&mut pipeline) {
             watch.again();
             match outcomes {

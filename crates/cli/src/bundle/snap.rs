@@ -1,16 +1,16 @@
 //! `lineside bundle build --snap-from`: models rounded towards those of an older bundle, so that little
 //! has to be sent to the devices that hold it, and what shows that they still answer alike.
 
-use super::{open, size, source};
-use crate::confined::Watch;
+use super::{open, replayed, size, source};
 use crate::engines::options;
 use crate::output::Output;
+use crate::watch::{Patience, Watch, WatchedFiles};
 use anyhow::{Context, bail};
 use clap::Args;
 use lineside_bundle::{BuiltBundle, Check, Digest, Snapped, SnappedModel, Stage, build_snapped};
 use lineside_delta::{make, snap};
 use lineside_runtime::{
-    CheckError, ExpectedFinding, Files, FilesError, MemoryFiles, record, run_checks,
+    CheckError, ExpectedFinding, Files, FilesError, MemoryFiles, record_watched,
 };
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -120,7 +120,12 @@ impl Snap {
     ///
     /// # Errors
     /// If no tolerance will do: with the figures.
-    pub fn round(&self, exact: BuiltBundle, output: &Output) -> anyhow::Result<BuiltBundle> {
+    pub fn round(
+        &self,
+        exact: BuiltBundle,
+        patience: &Patience,
+        output: &Output,
+    ) -> anyhow::Result<BuiltBundle> {
         let old = open(&self.from, output)?;
         let id = exact.release_id();
         if old.release_id().name != id.name {
@@ -145,21 +150,21 @@ impl Snap {
         }
         let recordings = self.recordings(&exact)?;
         let _working = output.working(format!("rounding {id} towards {}", old.release_id()));
-        let watch = Watch::over_checks(&id.to_string(), output);
-        let before =
-            answers(&exact, &recordings).with_context(|| format!("{id} before rounding"))?;
+        let watch = Watch::over_checks(&id.to_string(), patience, output);
+        let before = answers(&exact, &recordings, &watch)
+            .with_context(|| format!("{id} before rounding"))?;
         let given = self.tolerance.map(|tolerance| [tolerance]);
         let tolerances = given.as_ref().map_or(&TOLERANCES[..], |given| given);
         let mut refused = None;
         for tolerance in tolerances {
-            watch.again();
+            watch.anew();
             let share = lineside_delta::Tolerance::new(*tolerance)
                 .with_context(|| format!("--snap-tolerance {tolerance}: more than 0 is needed"))?;
             let models: Named = pairs
                 .iter()
                 .map(|pair| (pair.path.to_owned(), snap(pair.old, pair.exact, share)))
                 .collect();
-            match self.attempt(&exact, &models, &before, &recordings)? {
+            match self.attempt(&exact, &models, &before, &recordings, &watch)? {
                 Ok((files, agreement)) => {
                     let snapped = Snapped {
                         from: old.release_id().digest,
@@ -217,10 +222,11 @@ impl Snap {
         models: &Named,
         before: &Answers,
         recordings: &Named,
+        watch: &Watch,
     ) -> anyhow::Result<Result<(Named, Agreement), Refusal>> {
         let mut files = models.clone();
         let mut rounded = build_snapped(exact, files.clone(), None)?;
-        let after = match answers(&rounded, recordings) {
+        let after = match answers(&rounded, recordings, watch) {
             Ok(after) => after,
             Err(error) => return Ok(Err(Refusal::Checks(error))),
         };
@@ -229,10 +235,10 @@ impl Snap {
             return Ok(Err(Refusal::Agreement(agreement)));
         }
         if self.record_checks {
-            files.extend(source::recorded_checks(&rounded)?);
+            files.extend(source::recorded_checks(&rounded, watch)?);
             rounded = build_snapped(exact, files.clone(), None)?;
         }
-        let checked = run_checks(&rounded.manifest, &MemoryFiles(&rounded), &options());
+        let checked = replayed(&rounded, watch);
         Ok(match checked {
             Ok(_) => Ok((files, agreement)),
             Err(error) => Err(Refusal::Checks(error)),
@@ -364,8 +370,9 @@ impl Files for WithRecordings<'_> {
 }
 
 /// What a bundle answers to recordings.
-fn answers(bundle: &BuiltBundle, recordings: &Named) -> Result<Answers, CheckError> {
-    let files = WithRecordings { bundle, recordings };
+fn answers(bundle: &BuiltBundle, recordings: &Named, watch: &Watch) -> Result<Answers, CheckError> {
+    let files = WatchedFiles { files: &WithRecordings { bundle, recordings }, watch };
+    let begins = |check: &Check| watch.reading(check);
     let mut answers = Answers::new();
     for name in recordings.keys() {
         let replayed = Check {
@@ -374,7 +381,7 @@ fn answers(bundle: &BuiltBundle, recordings: &Named) -> Result<Answers, CheckErr
             expected: String::new(),
             tolerance: BTreeMap::new(),
         };
-        let lines = record(&bundle.manifest, &files, &replayed, &options())?;
+        let lines = record_watched(&bundle.manifest, &files, &replayed, &options(), &begins)?;
         for (number, line) in lines.lines().enumerate() {
             let finding: ExpectedFinding =
                 serde_json::from_str(line).map_err(|error| CheckError::Format {

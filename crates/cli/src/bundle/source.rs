@@ -2,9 +2,10 @@
 
 use crate::engines::options;
 use crate::plugin;
+use crate::watch::{Watch, WatchedFiles};
 use anyhow::{Context, bail};
 use lineside_bundle::{BuiltBundle, BundleFile, Stage, build_with_operators, plugin_path};
-use lineside_runtime::{CheckError, MemoryFiles, OnnxModel, check_fit, record};
+use lineside_runtime::{CheckError, MemoryFiles, OnnxModel, check_fit, record_watched};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use toml::{Table, Value};
@@ -13,12 +14,12 @@ use toml::{Table, Value};
 const ALWAYS: [&str; 3] = ["card.md", "ORIGIN.md", "profile.json"];
 
 /// What becomes of the answers that a bundle's checks expect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answers {
+#[derive(Clone, Copy)]
+pub enum Answers<'a> {
     /// They lie in the folder.
     Needed,
-    /// The bundle's own are taken.
-    Recorded,
+    /// The bundle's own are taken, while somebody watches how long that takes.
+    Recorded(&'a Watch),
     /// Nobody will compare anything with them: there are none in what is built.
     Unneeded,
 }
@@ -27,7 +28,7 @@ pub enum Answers {
 ///
 /// # Errors
 /// By file, key, stage or check.
-pub fn build(folder: &Path, set: &[String], answers: Answers) -> anyhow::Result<BuiltBundle> {
+pub fn build(folder: &Path, set: &[String], answers: Answers<'_>) -> anyhow::Result<BuiltBundle> {
     let path = folder.join("bundle.toml");
     let name = path.display();
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {name}"))?;
@@ -51,7 +52,7 @@ pub fn build(folder: &Path, set: &[String], answers: Answers) -> anyhow::Result<
             files.insert(plugin_path(plugin), workspace_plugin(folder, plugin)?);
         }
     }
-    let is_left_out = answers != Answers::Needed;
+    let is_left_out = !matches!(answers, Answers::Needed);
     let left_out: Vec<&str> =
         bundle.checks.iter().filter(|_| is_left_out).map(|check| &*check.expected).collect();
     for path in bundle.paths() {
@@ -77,10 +78,8 @@ pub fn build(folder: &Path, set: &[String], answers: Answers) -> anyhow::Result<
     let used = used_operators(&bundle, &files)?;
     let built = build_with_operators(bundle.clone(), files.clone(), used.clone())?;
     check_fit(&built.manifest, &MemoryFiles(&built))?;
-    if answers != Answers::Recorded {
-        return Ok(built);
-    }
-    files.extend(recorded_checks(&built)?);
+    let Answers::Recorded(watch) = answers else { return Ok(built) };
+    files.extend(recorded_checks(&built, watch)?);
     Ok(build_with_operators(bundle, files, used)?)
 }
 
@@ -88,11 +87,15 @@ pub fn build(folder: &Path, set: &[String], answers: Answers) -> anyhow::Result<
 ///
 /// # Errors
 /// By check.
-pub fn recorded_checks(bundle: &BuiltBundle) -> Result<BTreeMap<String, Vec<u8>>, CheckError> {
+pub fn recorded_checks(
+    bundle: &BuiltBundle,
+    watch: &Watch,
+) -> Result<BTreeMap<String, Vec<u8>>, CheckError> {
     let checks = bundle.manifest.bundle.checks.iter();
     let recorded = checks.map(|check| {
-        let files = MemoryFiles(bundle);
-        let lines = record(&bundle.manifest, &files, check, &options())?;
+        let files = WatchedFiles { files: &MemoryFiles(bundle), watch };
+        let begins = |check: &_| watch.reading(check);
+        let lines = record_watched(&bundle.manifest, &files, check, &options(), &begins)?;
         Ok((check.expected.clone(), lines.into_bytes()))
     });
     recorded.collect()

@@ -1,9 +1,10 @@
 //! `lineside model run`.
 
 use super::arrays;
-use crate::confined::{SECONDS, Watch};
+use crate::confined::SECONDS;
 use crate::engines::options;
 use crate::output::Output;
+use crate::watch::Watch;
 use anyhow::{Context, bail};
 use clap::Args;
 use lineside_runtime::{
@@ -69,7 +70,7 @@ pub fn run(run: &Run, output: &Output) -> anyhow::Result<()> {
     let done = {
         let _working = output.working(format!("running {name}"));
         let watch = Watch::over_answers(&name.to_string(), run.seconds, output);
-        in_engine_thread(|| first(&model, &engines, &arrays, run.repeat, &watch))
+        in_engine_thread(|| first(&model, &engines, &arrays, run, &watch))
             .with_context(|| name.to_string())?
     };
     arrays::write(&run.output, &done.outputs)?;
@@ -86,7 +87,7 @@ fn first(
     model: &OnnxModel<'_>,
     engines: &[&dyn Loader],
     arrays: &BTreeMap<String, Tensor>,
-    repeat: NonZeroU32,
+    run: &Run,
     watch: &Watch,
 ) -> anyhow::Result<Done> {
     let shapes = arrays.iter().map(|(name, it)| (name.clone(), it.shape().to_vec())).collect();
@@ -98,8 +99,8 @@ fn first(
     let fitting = fitting.map_err(EngineError::Refused)?;
     let mut passed_over = Vec::new();
     for loader in fitting {
-        watch.again();
-        match timed(model, loader, &ports, &inputs, repeat, watch) {
+        watch.step(format!("running {} in {}", run.file.display(), loader.name()));
+        match timed(model, loader, &ports, &inputs, run.repeat, watch) {
             Ok((load, outputs, times)) => {
                 let engine = loader.name();
                 let names = model.facts().outputs.iter().map(|output| output.name.clone());

@@ -12,6 +12,7 @@ use crate::new_files;
 use crate::output::{Output, Usage};
 use crate::role::{self, Role};
 use crate::server::{Kind, Server};
+use crate::watch::Patience;
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use lineside_bundle::{BuiltBundle, Digest, ReleaseId};
@@ -46,6 +47,8 @@ pub struct Publish {
     /// Do not replay the bundle's checks here, where they may take long; each device does anyway.
     #[arg(long)]
     unchecked: bool,
+    #[command(flatten)]
+    patience: Patience,
     #[command(flatten)]
     pin: Pin,
 }
@@ -180,7 +183,7 @@ fn built(release: &Publish, output: &Output) -> anyhow::Result<BuiltBundle> {
     let bundle = release.bundle.as_ref().context("name the bundle to be released")?;
     match release.unchecked {
         true => bundle::open(bundle, output),
-        false => Ok(bundle::checked(bundle, output)?.0),
+        false => Ok(bundle::checked(bundle, &release.patience, output)?.0),
     }
 }
 
