@@ -22,6 +22,7 @@ pub mod database;
 pub mod error;
 pub mod failpoint;
 pub mod fleet;
+mod heavy;
 pub mod ledger;
 pub mod local;
 pub mod lock;

@@ -15,6 +15,7 @@ use serde_json::json;
 use served::{Served, agent, ask, read};
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 use std::sync::Arc;
@@ -23,6 +24,8 @@ use std::time::{Duration, Instant};
 
 /// The client that everybody has, and what it needs.
 const TRITON: &[u8] = include_bytes!("triton.txt");
+/// What knows whether a document is OpenAPI, and what it needs.
+const OPENAPI: &[u8] = include_bytes!("openapi.txt");
 
 #[test]
 fn the_client_that_everybody_has_works_with_every_datatype() {
@@ -33,6 +36,59 @@ fn the_client_that_everybody_has_works_with_every_datatype() {
     python.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/triton.py"));
     let said = python::run("tritonclient", python.arg(served.url.trim_start_matches("http://")));
     assert_eq!(String::from_utf8_lossy(&said).trim(), "13 datatypes");
+}
+
+#[test]
+fn the_document_is_openapi_with_models_of_every_datatype_and_without_any() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("openapi.json");
+    let validate = |served: &Served| {
+        let (_, document) = served.get("/openapi.json");
+        fs::write(&file, document.to_string()).unwrap();
+        let mut python = Command::new(python::python("openapi", OPENAPI));
+        python.env("PYTHONDONTWRITEBYTECODE", "1");
+        python.args(["-m", "openapi_spec_validator", "--schema", "3.1"]).arg(&file);
+        python::run("openapi-spec-validator", &mut python);
+        document
+    };
+    validate(&Served::vacant("", &[]));
+    let served = Served::start("");
+    served.wait_for("1");
+    let document = validate(&served);
+    assert!(document["paths"].as_object().unwrap().len() > 3 * 13, "{document}");
+}
+
+#[test]
+fn who_sends_a_large_body_that_is_not_wanted_hears_why() {
+    let token = "0123456789abcdef0123456789abcdef";
+    let lines = "address = '127.0.0.1:0'\ntoken_file = 'token'\nbody_mib_max = 8";
+    let served = Served::start_with(lines, &[("token", token.as_bytes())]);
+    let large = vec![b' '; 8 << 20];
+    for (path, shown, status) in [
+        ("/v2/models/echo.f32/infer", "another", 401),
+        ("/v2/models/echo.none/infer", token, 404),
+        ("/v2/models/echo.f32/versions/7/infer", token, 404),
+        ("/nothing", token, 404),
+        ("/v2", token, 405),
+    ] {
+        wait("it is served", || {
+            let request = agent().get(format!("{}/v2/models/echo.f32", served.url));
+            let answer = request.header("authorization", format!("Bearer {token}")).call();
+            (answer.unwrap().status() == 200).then_some(())
+        });
+        // Whoever sends all of it before he listens, as most clients do.
+        let mut stream = TcpStream::connect(served.url.trim_start_matches("http://")).unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {shown}\r\n\
+             content-length: {}\r\nconnection: close\r\n\r\n",
+            large.len()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(&large).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap_or_else(|error| panic!("{path}: {error}"));
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {answer}");
+    }
 }
 
 /// Ends those that ask when it is dropped, also where the test has failed.

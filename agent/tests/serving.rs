@@ -42,6 +42,9 @@ impl Starter for Threads {
 fn work(mut stream: UnixStream) -> std::io::Result<()> {
     let Some(ToWorker::Serve(bundle, _)) = read(&mut stream)? else { panic!("not told to serve") };
     let say = |said: &FromServing| stream_out(&stream, said);
+    if bundle.manifest == b"deadly" {
+        return Err(std::io::Error::other("aborted"));
+    }
     if bundle.manifest == b"broken" {
         return say(&FromServing::Failed("it is broken".into()));
     }
@@ -118,7 +121,8 @@ impl Bench {
 
 async fn ask(serving: Serving, value: f32) -> Result<f64, AskError> {
     let tensor = Tensor::new(vec![1, 1], Data::F32(vec![value])).unwrap();
-    let answer = serving.ask("judge", vec![tensor], Instant::now() + PATIENCE).await?;
+    let answer =
+        serving.ask(&serving.models["judge"], vec![tensor], Instant::now() + PATIENCE).await?;
     Ok(answer[0].data().number(0).unwrap())
 }
 
@@ -161,4 +165,23 @@ async fn a_release_whose_models_cannot_be_loaded_is_told_with_the_reason() {
     timeout(PATIENCE, bench.seat.wait_for(is_vacant)).await.unwrap().unwrap();
     bench.want.send_replace(wanted("1", b""));
     bench.serves("1").await;
+}
+
+#[tokio::test]
+async fn a_release_over_which_workers_die_as_they_load_it_is_told_and_nothing_else_is_served_for_it()
+ {
+    let mut bench = Bench::new(0);
+    bench.want.send_replace(wanted("1", b""));
+    bench.serves("1").await;
+    bench.want.send_replace(wanted("2", b"deadly"));
+    let is_vacant = |seat: &Seat| match seat {
+        Seat::Vacant(reason) => {
+            reason.contains("died as they loaded") && reason.contains("aborted")
+        }
+        Seat::Served(_) => false,
+    };
+    timeout(PATIENCE, bench.seat.wait_for(is_vacant)).await.unwrap().unwrap();
+    assert_eq!(bench.counts.deaths.load(Relaxed), 2);
+    bench.want.send_replace(wanted("3", b""));
+    bench.serves("3").await;
 }

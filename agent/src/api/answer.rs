@@ -1,8 +1,10 @@
 //! `Request -> Response`: what there is, where, and what is said of what there is not.
 
+use super::body::passed_over;
 use super::packed::Coding;
 use super::room::Taken;
-use super::{Api, Missing, model, openapi};
+use super::{Api, Found, Missing, openapi};
+use crate::heavy::heavily;
 use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
@@ -78,12 +80,25 @@ impl From<Missing> for Refusal {
 
 type Answer = Result<Response<Whole>, Refusal>;
 
+/// What comes before the body of a request.
+type Head = Request<()>;
+
 impl Api {
     /// Answers a request.
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<Whole> {
         let accepted = request.headers().get(ACCEPT_ENCODING);
         let accepted = accepted.and_then(|field| Coding::accepted(field.to_str().ok()?));
-        let answer = self.admitted(request).await.unwrap_or_else(Refusal::response);
+        let (head, mut body) = request.into_parts();
+        let answer = match self.admitted(&Request::from_parts(head, ()), &mut body).await {
+            Ok(answer) => answer,
+            Err(refusal) => {
+                // What has not come in time is not waited for once more.
+                if refusal.status != 408 {
+                    passed_over(&mut body, self.config.body_bytes_max).await;
+                }
+                refusal.response()
+            }
+        };
         let mut answer = match accepted {
             Some(coding) => packed(answer, coding).await,
             None => answer,
@@ -94,7 +109,7 @@ impl Api {
         }
     }
 
-    async fn admitted(&self, request: Request<Incoming>) -> Answer {
+    async fn admitted(&self, request: &Head, body: &mut Incoming) -> Answer {
         let path = request.uri().path().trim_end_matches('/').to_owned();
         let segments: Result<Vec<Cow<'_, str>>, _> =
             path.split('/').skip(1).map(|part| percent_decode_str(part).decode_utf8()).collect();
@@ -102,8 +117,8 @@ impl Api {
         let segments: Vec<&str> = segments.iter().map(|part| &**part).collect();
         // What watches whether a service runs has no secrets, and hears nothing but that.
         match segments[..] {
-            ["livez"] => return reading(&request, || Ok(plain(200, "live\n"))),
-            ["readyz"] => return reading(&request, || Ok(self.readyz())),
+            ["livez"] => return reading(request, || Ok(plain(200, "live\n"))),
+            ["readyz"] => return reading(request, || Ok(self.readyz())),
             _ => {}
         }
         let shown = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
@@ -117,31 +132,31 @@ impl Api {
                 return Err(Refusal::of(403, "web pages may not ask; see api.token_file"));
             }
             // Its name may lead here, and then it needs no origin to read.
-            if self.access.tls.is_none() && !is_own_name(&request) {
+            if self.access.tls.is_none() && !is_own_name(request) {
                 let reason = "ask by an address or as localhost, other names may be a web page's; or see \
                               api.token_file";
                 return Err(Refusal::of(403, reason));
             }
         }
         match segments[..] {
-            ["v2"] => reading(&request, || Ok(json(200, &server()))),
-            ["v2", "health", "live"] => reading(&request, || Ok(json(200, &Live { live: true }))),
-            ["v2", "health", "ready"] => reading(&request, || Ok(self.ready())),
-            ["metrics"] => reading(&request, || {
+            ["v2"] => reading(request, || Ok(json(200, &server()))),
+            ["v2", "health", "live"] => reading(request, || Ok(json(200, &Live { live: true }))),
+            ["v2", "health", "ready"] => reading(request, || Ok(self.ready())),
+            ["metrics"] => reading(request, || {
                 let text = self.metrics.text(self);
                 Ok(typed(200, "text/plain; version=0.0.4", text.into()))
             }),
-            ["openapi.json"] => reading(&request, || Ok(json(200, &openapi::document(self)))),
+            ["openapi.json"] => reading(request, || Ok(json(200, &openapi::document(self)))),
             ["v2", "models", model, ref rest @ ..] => {
                 let (version, what) = match rest {
                     ["versions", version, what @ ..] => (Some(*version), what),
                     what => (None, what),
                 };
                 match what {
-                    [] => reading(&request, || self.metadata(model, version)),
-                    ["ready"] => reading(&request, || self.model_ready(model, version)),
+                    [] => reading(request, || self.metadata(model, version)),
+                    ["ready"] => reading(request, || self.model_ready(model, version)),
                     ["infer"] if request.method() == Method::POST => {
-                        self.infer(model, version, request).await
+                        self.infer((model, version), request.headers(), body).await
                     }
                     ["infer"] => Err(only("POST")),
                     _ => Err(nothing(&path)),
@@ -166,8 +181,7 @@ impl Api {
     }
 
     fn metadata(&self, name: &str, version: Option<&str>) -> Answer {
-        let (serving, stage) = self.found(name, version)?;
-        let model = model(&serving, &stage).ok_or_else(|| nothing(name))?;
+        let Found { serving, model } = self.served(name)?.of_version(name, version)?;
         let metadata = ModelMetadata {
             name: name.to_owned(),
             versions: vec![serving.release.version.to_string()],
@@ -180,7 +194,8 @@ impl Api {
 
     fn model_ready(&self, name: &str, version: Option<&str>) -> Answer {
         let named = Some(name.to_owned());
-        let (ready, waiting) = match self.found(name, version) {
+        let found = self.served(name).map_err(Refusal::from);
+        let (ready, waiting) = match found.and_then(|found| found.of_version(name, version)) {
             Ok(_) => (true, vec![]),
             Err(refusal) if refusal.status == 503 => (false, vec![refusal.reason]),
             Err(refusal) => return Err(refusal),
@@ -188,21 +203,18 @@ impl Api {
         let status = if ready { 200 } else { 503 };
         Ok(json(status, &Ready { name: named, ready, live: None, waiting }))
     }
+}
 
-    /// What serves a model in this version, with the stage that it is.
-    pub(super) fn found(
-        &self,
-        name: &str,
-        version: Option<&str>,
-    ) -> Result<(crate::worker::serving::Serving, String), Refusal> {
-        let (serving, stage) = self.served(name)?;
-        let own = serving.release.version.to_string();
+impl Found {
+    /// The same, where it is the version that is asked for, if any is.
+    pub(super) fn of_version(self, name: &str, version: Option<&str>) -> Result<Found, Refusal> {
+        let own = self.serving.release.version.to_string();
         match version {
             Some(other) if other != own => {
                 let reason = format!("{name} is here in version {own}, not in {other:?}");
                 Err(Refusal::of(404, reason))
             }
-            _ => Ok((serving, stage)),
+            _ => Ok(self),
         }
     }
 }
@@ -241,7 +253,7 @@ fn is_own_name<B>(request: &Request<B>) -> bool {
     })
 }
 
-fn reading(request: &Request<Incoming>, answer: impl FnOnce() -> Answer) -> Answer {
+fn reading(request: &Head, answer: impl FnOnce() -> Answer) -> Answer {
     match *request.method() {
         Method::GET | Method::HEAD => answer(),
         _ => Err(only("GET, HEAD")),
@@ -287,7 +299,7 @@ async fn packed(response: Response<Whole>, coding: Coding) -> Response<Whole> {
     if body.len() < PACKED_BYTES_MIN {
         return Response::from_parts(head, Whole::new(body));
     }
-    let bytes = match super::body::heavily(body.len(), || coding.pack(&body)) {
+    let bytes = match heavily(body.len(), || coding.pack(&body)) {
         Ok(packed) => {
             let name = HeaderValue::from_static(coding.name());
             head.headers.insert(CONTENT_ENCODING, name);

@@ -4,19 +4,19 @@ use super::Api;
 use super::answer::Refusal;
 use super::packed::{Coding, Unpacked};
 use super::room::Taken;
+use crate::heavy::heavily;
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONTENT_ENCODING, HeaderMap};
 use std::time::Duration;
-use tokio::task::block_in_place;
 use tokio::time::timeout;
 
 /// How long a body may take to arrive.
 const ARRIVAL_MAX: Duration = Duration::from_secs(30);
 /// How long the rest of a body that is refused may go by.
 const REST_MAX: Duration = Duration::from_secs(5);
-/// Bytes from which on work is told to the runtime, so that it gives others another thread.
-const HEAVY_BYTES: usize = 64 << 10;
+/// Bytes for which there is a place from the beginning, if so many are expected.
+const EXPECTED_BYTES_MAX: usize = 64 << 10;
 
 /// A body, with the room that it takes.
 pub(super) struct Body {
@@ -26,24 +26,20 @@ pub(super) struct Body {
 
 impl Api {
     /// Takes a body, and unpacks it.
-    pub(super) async fn body(&self, head: &HeaderMap, mut body: Incoming) -> Result<Body, Refusal> {
+    pub(super) async fn body(
+        &self,
+        head: &HeaderMap,
+        body: &mut Incoming,
+    ) -> Result<Body, Refusal> {
         let coding = coding(head)?;
         let bytes_max = self.config.body_bytes_max;
         // Who says so beforehand is told beforehand.
         if body.size_hint().lower() > bytes_max as u64 {
-            passed_over(&mut body, bytes_max).await;
             return Err(too_large(bytes_max));
         }
         let mut taken = self.room.begin();
-        let arrived = timeout(ARRIVAL_MAX, arrived(&mut body, bytes_max, &mut taken)).await;
-        let arrived = arrived.map_err(|_| Refusal::of(408, "the body did not arrive in time"))?;
-        let packed = match arrived {
-            Ok(packed) => packed,
-            Err(refusal) => {
-                passed_over(&mut body, bytes_max).await;
-                return Err(refusal);
-            }
-        };
+        let arrived = timeout(ARRIVAL_MAX, arrived(body, bytes_max, &mut taken)).await;
+        let packed = arrived.map_err(|_| Refusal::of(408, "the body did not arrive in time"))??;
         let Some(coding) = coding else { return Ok(Body { bytes: packed, taken }) };
         let mut unpacked = self.room.begin();
         let (mut left, mut is_beyond) = (bytes_max, false);
@@ -75,7 +71,7 @@ async fn arrived(
     taken: &mut Taken,
 ) -> Result<Vec<u8>, Refusal> {
     let expected = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
-    let mut bytes = Vec::with_capacity(expected.unwrap_or_default().min(HEAVY_BYTES));
+    let mut bytes = Vec::with_capacity(expected.unwrap_or_default().min(EXPECTED_BYTES_MAX));
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Refusal::of(400, format!("the body: {error}")))?;
         let Some(data) = frame.data_ref() else { continue };
@@ -90,9 +86,12 @@ async fn arrived(
     Ok(bytes)
 }
 
-/// Lets the rest of a body that is refused go by, up to twice what one may have: who sends first and listens then
-/// hears why only if the connection stays open until then.
-async fn passed_over(body: &mut Incoming, bytes_max: usize) {
+/// Lets the rest of the body of a request that is refused go by, up to twice what one may have: who sends first
+/// and listens then hears why only if the connection stays open until then.
+pub(super) async fn passed_over(body: &mut Incoming, bytes_max: usize) {
+    if body.is_end_stream() {
+        return;
+    }
     let rest = async {
         let mut left = bytes_max.saturating_mul(2);
         while let Some(Ok(frame)) = body.frame().await {
@@ -124,9 +123,4 @@ fn too_large(bytes_max: usize) -> Refusal {
 
 pub(super) fn no_room() -> Refusal {
     Refusal::of(429, "others bring as much as can be held already: ask again later").again_after(1)
-}
-
-/// Does what takes its time for so many bytes.
-pub(super) fn heavily<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
-    if bytes > HEAVY_BYTES { block_in_place(work) } else { work() }
 }

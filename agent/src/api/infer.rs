@@ -1,12 +1,13 @@
 //! `POST /v2/models/{model}/infer`.
 
 use super::answer::{JSON, Refusal, Whole, metadata, typed};
-use super::body::{heavily, no_room};
-use super::{Api, model};
-use crate::worker::serving::{AskError, ServedModel};
+use super::body::no_room;
+use super::{Api, Found};
+use crate::heavy::heavily;
+use crate::worker::serving::{AskError, ServedModel, bytes_of};
+use hyper::Response;
 use hyper::body::Incoming;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
-use hyper::{Request, Response};
 use lineside_oip::{
     Body, Datatype, Form, InferRequest, InferResponse, RequestError, RequestedOutput,
     ResponseError, Tensor,
@@ -23,16 +24,23 @@ impl Api {
     /// Answers a request to a model, and counts it.
     pub(super) async fn infer(
         &self,
-        name: &str,
-        version: Option<&str>,
-        request: Request<Incoming>,
+        (name, version): (&str, Option<&str>),
+        head: &HeaderMap,
+        body: &mut Incoming,
     ) -> Result<Response<Whole>, Refusal> {
         let began = Instant::now();
-        let answer = self.inferred(name, version, request).await;
+        let found = self.served(name);
+        // A name of nothing that is served may be made up, and whoever makes some up makes no rows here.
+        let known = if found.is_ok() { name } else { "" };
+        let answer = match found.map_err(Refusal::from) {
+            Ok(found) => match found.of_version(name, version) {
+                Ok(found) => self.inferred(name, found, head, body).await,
+                Err(refusal) => Err(refusal),
+            },
+            Err(refusal) => Err(refusal),
+        };
         let status =
             answer.as_ref().map_or_else(|refusal| refusal.status, |it| it.status().as_u16());
-        // A name of nothing that is served may be made up, and whoever makes some up makes no rows here.
-        let known = if self.served(name).is_ok() { name } else { "" };
         self.metrics.answered(known, status, began.elapsed());
         answer
     }
@@ -40,39 +48,37 @@ impl Api {
     async fn inferred(
         &self,
         name: &str,
-        version: Option<&str>,
-        request: Request<Incoming>,
+        Found { serving, model }: Found,
+        head: &HeaderMap,
+        body: &mut Incoming,
     ) -> Result<Response<Whole>, Refusal> {
         let arrived = Instant::now();
-        let (serving, stage) = self.found(name, version)?;
-        let model = model(&serving, &stage).ok_or_else(|| Refusal::of(404, "it is gone"))?;
-        let (head, body) = request.into_parts();
-        let header_length = header_length(&head.headers)?;
-        let super::body::Body { bytes, mut taken } = self.body(&head.headers, body).await?;
+        let header_length = header_length(head)?;
+        let super::body::Body { bytes, mut taken } = self.body(head, body).await?;
         let wanted = heavily(bytes.len(), || {
             let request = InferRequest::read(&bytes, header_length).map_err(malformed)?;
-            Wanted::of(request, model)
+            Wanted::of(request, &model)
         })?;
         drop(bytes);
         let patience = wanted.timeout.unwrap_or(Duration::MAX).min(self.config.deadline);
-        let answer = serving.ask(&stage, wanted.tensors, arrived + patience).await;
+        let answer = serving.ask(&model, wanted.tensors, arrived + patience).await;
         let answer = answer.map_err(refused)?;
         let version = serving.release.version.to_string();
-        let mut outputs = Vec::with_capacity(wanted.outputs.len());
-        for (place, form) in wanted.outputs {
-            let (offer, tensor) =
-                model.offered.outputs.get(place).zip(answer.get(place)).ok_or_else(|| {
+        let body = heavily(answer.iter().map(bytes_of).sum(), || {
+            let mut outputs = Vec::with_capacity(wanted.outputs.len());
+            for (place, form) in wanted.outputs {
+                let known = model.offered.outputs.get(place).zip(answer.get(place));
+                let (offer, tensor) = known.ok_or_else(|| {
                     Refusal::of(500, "the model has other outputs than it offers")
                 })?;
-            outputs.push((told(&offer.name, tensor)?, form));
-        }
-        let id = wanted.id.as_deref();
-        let response = InferResponse { model_name: name, model_version: &version, id, outputs };
-        let size = response.outputs.iter().map(|(tensor, _)| tensor.bytes().len()).sum();
-        let written = heavily(size, || response.write());
-        let body = written.map_err(|error| match error {
-            ResponseError::Json { .. } => Refusal::of(400, error.to_string()),
-            ResponseError::Write(_) => Refusal::of(500, error.to_string()),
+                outputs.push((told(&offer.name, tensor)?, form));
+            }
+            let id = wanted.id.as_deref();
+            let response = InferResponse { model_name: name, model_version: &version, id, outputs };
+            response.write().map_err(|error| match error {
+                ResponseError::Json { .. } => Refusal::of(400, error.to_string()),
+                ResponseError::Write(_) => Refusal::of(500, error.to_string()),
+            })
         })?;
         // Until it has been taken, which its reader may put off.
         if !taken.become_answer(body.bytes.len()) {

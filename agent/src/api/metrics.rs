@@ -63,9 +63,8 @@ impl Metrics {
             }
         }
         text.head("lineside_api_rows_waiting", "gauge", "Rows that wait for a model or are run.");
-        for (name, serving, stage) in api.models() {
-            let Some(model) = serving.models.get(&stage) else { continue };
-            text.line("", &[("model", &name)], model.waiting() as f64);
+        for (name, found) in api.models() {
+            text.line("", &[("model", &name)], found.model.waiting() as f64);
         }
         let slots = || api.slots.iter();
         for (name, help, of) in [

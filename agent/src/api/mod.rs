@@ -66,28 +66,29 @@ pub async fn serve(
 }
 
 impl Api {
-    /// What serves the model `SLOT.STAGE`, with the stage; or why nothing does.
-    fn served(&self, model: &str) -> Result<(Serving, String), Missing> {
+    /// The model `SLOT.STAGE`, and what serves it; or why nothing does.
+    fn served(&self, model: &str) -> Result<Found, Missing> {
         let unknown = || Missing::Unknown(format!("there is no model {model:?} here"));
         let (slot, stage) = model.split_once('.').ok_or_else(unknown)?;
         let slot = slot.parse().ok().and_then(|name: SlotName| self.slots.get(&name));
         match &*slot.ok_or_else(unknown)?.seat.borrow() {
             Seat::Vacant(reason) => Err(Missing::Unready(format!("{model}: {reason}"))),
-            Seat::Served(serving) if serving.models.contains_key(stage) => {
-                Ok((serving.clone(), stage.to_owned()))
+            Seat::Served(serving) => {
+                let model = serving.models.get(stage).cloned().ok_or_else(unknown)?;
+                Ok(Found { serving: serving.clone(), model })
             }
-            Seat::Served(_) => Err(unknown()),
         }
     }
 
-    /// Every model that is served: its name, what serves it, and the model.
-    fn models(&self) -> Vec<(String, Serving, String)> {
+    /// Every model that is served, by its name.
+    fn models(&self) -> Vec<(String, Found)> {
         let mut models = Vec::new();
         for (slot, known) in &self.slots {
             let Seat::Served(serving) = &*known.seat.borrow() else { continue };
-            let named =
-                |stage: &String| (format!("{slot}.{stage}"), serving.clone(), stage.clone());
-            models.extend(serving.models.keys().map(named));
+            models.extend(serving.models.iter().map(|(stage, model)| {
+                let found = Found { serving: serving.clone(), model: model.clone() };
+                (format!("{slot}.{stage}"), found)
+            }));
         }
         models
     }
@@ -110,7 +111,8 @@ enum Missing {
     Unready(String),
 }
 
-/// The model of a stage that is known to be served.
-fn model<'a>(serving: &'a Serving, stage: &str) -> Option<&'a ServedModel> {
-    serving.models.get(stage)
+/// A model, and what serves it.
+struct Found {
+    serving: Serving,
+    model: Arc<ServedModel>,
 }

@@ -2,7 +2,7 @@
 //! datatypes of each model.
 
 use super::answer::{SERVER_NAME, metadata};
-use super::{Api, model};
+use super::{Api, Found};
 use crate::worker::serving::ServedModel;
 use lineside_oip::{Datatype, TENSORS_MAX, TensorMetadata};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -22,8 +22,7 @@ pub(super) fn document(api: &Api) -> Value {
     add("/v2", reading("What the server is.", text("200", "Its name and extensions."), false));
     add("/v2/health/live", reading("Whether it lives.", text("200", "It does."), false));
     add("/v2/health/ready", reading("Whether it is ready, and why not.", ready, false));
-    for (name, serving, stage) in api.models() {
-        let Some(model) = model(&serving, &stage) else { continue };
+    for (name, Found { serving, model }) in api.models() {
         let at = utf8_percent_encode(&name, NON_ALPHANUMERIC).to_string();
         // A dot needs no escape, and names have one.
         let at = format!("/v2/models/{}", at.replace("%2E", ".").replace("%2D", "-"));
@@ -33,7 +32,7 @@ pub(super) fn document(api: &Api) -> Value {
         add(&at, reading(&told, known, false));
         let known = json!({ "200": { "description": "It is ready." } });
         add(&format!("{at}/ready"), reading(&format!("Whether {told} is ready."), known, false));
-        add(&format!("{at}/infer"), json!({ "post": infer(&told, model, &version) }));
+        add(&format!("{at}/infer"), json!({ "post": infer(&told, &model, &version) }));
     }
     let mut document = json!({
         "openapi": "3.1.0",

@@ -1,7 +1,7 @@
 //! Bodies that are packed (RFC 9110, 8.4.1): gzip and deflate, which is zlib's.
 
 use flate2::Compression;
-use flate2::read::{GzDecoder, ZlibDecoder};
+use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use flate2::write::{GzEncoder, ZlibEncoder};
 use std::io::{self, Read, Write};
 
@@ -59,7 +59,8 @@ impl Coding {
         grow: impl FnMut(usize) -> bool,
     ) -> Result<Vec<u8>, Unpacked> {
         match self {
-            Coding::Gzip => read(GzDecoder::new(body), grow),
+            // One file may be several, one behind the other (RFC 1952, 2.2).
+            Coding::Gzip => read(MultiGzDecoder::new(body), grow),
             Coding::Deflate => read(ZlibDecoder::new(body), grow),
         }
     }
@@ -116,6 +117,15 @@ mod tests {
             assert!(matches!(cut, Err(Unpacked::Broken(_))), "{coding:?}");
             assert!(matches!(coding.unpack(b"plain", |_| true), Err(Unpacked::Broken(_))));
         }
+    }
+
+    #[test]
+    fn a_body_of_several_members_comes_whole_and_what_follows_them_is_refused() {
+        let members = [&b"one"[..], b"", b"three"].map(|it| Coding::Gzip.pack(it).unwrap());
+        let packed = members.concat();
+        assert_eq!(Coding::Gzip.unpack(&packed, |_| true).unwrap(), b"onethree");
+        let followed = Coding::Gzip.unpack(&[&packed[..], b"rest"].concat(), |_| true);
+        assert!(matches!(followed, Err(Unpacked::Broken(_))), "{followed:?}");
     }
 
     #[test]

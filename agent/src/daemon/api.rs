@@ -80,17 +80,17 @@ impl Following {
     /// Has the active release served, for ever: a candidate is not before it is committed.
     async fn follow(mut self) {
         let mut changed = self.states.changed();
-        let mut served: Option<Digest> = None;
+        let mut served = None;
         loop {
             let active = self.active();
-            let digest = active.as_ref().map(|release| release.digest);
-            if digest != served {
+            let now = active.as_ref().map(|release| self.engines(release.digest));
+            if now != served {
                 let wanted = match active {
                     Some(release) => self.wanted(&release).await,
                     None => None,
                 };
-                if wanted.is_some() || digest.is_none() {
-                    served = digest;
+                if wanted.is_some() || now.is_none() {
+                    served = now;
                     self.want.send_replace(wanted);
                 }
             }
@@ -105,6 +105,12 @@ impl Following {
                 return std::future::pending().await;
             }
         }
+    }
+
+    /// A release, and the engines in which it has passed its checks, by stage: where these change it is served
+    /// anew.
+    fn engines(&self, release: Digest) -> (Digest, BTreeMap<String, String>) {
+        (release, self.limits.choices.of(&release).unwrap_or_default().passed)
     }
 
     fn active(&self) -> Option<ReleaseId> {

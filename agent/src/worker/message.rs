@@ -1,6 +1,7 @@
 //! What supervisor and worker say to each other: a length of four bytes (little-endian), then that
 //! many bytes of postcard. Both are the same executable, so the format need not outlive it.
 
+use crate::heavy::heavily;
 use crate::worker::packed;
 use lineside_bundle::Digest;
 use lineside_runtime::{Engines, Figure, FrameOutcome, Reading, ReplayCost, SharedLibrary};
@@ -201,7 +202,7 @@ pub async fn read_async_within<T: DeserializeOwned>(
     check_length(length, bytes_max)?;
     let mut bytes = vec![0; length];
     stream.read_exact(&mut bytes).await?;
-    whole(&bytes).map(Some).map_err(io::Error::other)
+    heavily(length, || whole(&bytes)).map(Some).map_err(io::Error::other)
 }
 
 fn check_length(length: usize, bytes_max: usize) -> io::Result<()> {

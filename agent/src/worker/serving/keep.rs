@@ -119,7 +119,7 @@ async fn place(
     let rows_max = means.rows_max;
     let served = offered.into_iter().map(|offered| {
         let room = Arc::new(Semaphore::new(rows_max));
-        (offered.stage.clone(), ServedModel { offered, room, rows_max })
+        (offered.stage.clone(), Arc::new(ServedModel { offered, room, rows_max }))
     });
     Ok(Serving { release: Arc::new(release), models: Arc::new(served.collect()), jobs })
 }

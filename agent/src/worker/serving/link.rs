@@ -1,8 +1,10 @@
 //! A worker process that serves: its socket, and what comes from it.
 
+use crate::heavy::heavily;
 use crate::worker::message::{Bundle, ToWorker, frame, frame_within, read_async_within};
 use crate::worker::process::{End, Life, Started, Starter};
 use crate::worker::serving::message::{FromServing, SERVING_BYTES_MAX, ToServing};
+use crate::worker::serving::queue::bytes_of;
 use lineside_runtime::Tensor;
 use std::io;
 use std::sync::Arc;
@@ -64,7 +66,9 @@ impl Link {
     /// # Errors
     /// If they are larger than a message may be.
     pub(super) fn send(&self, message: &ToServing<Vec<&[Tensor]>>) -> io::Result<()> {
-        let bytes = frame_within(message, SERVING_BYTES_MAX)?;
+        let ToServing::Run { requests, .. } = message;
+        let size = requests.iter().copied().flatten().map(bytes_of).sum();
+        let bytes = heavily(size, || frame_within(message, SERVING_BYTES_MAX))?;
         // One that takes no messages is found by its silence.
         let _ = self.messages.try_send(bytes);
         Ok(())

@@ -14,4 +14,5 @@ mod task;
 
 pub use keep::{Means, Seat, Wanted, keep};
 pub use queue::Rule;
+pub(crate) use queue::bytes_of;
 pub use served::{AskError, Counts, ServedModel, Serving};

@@ -50,7 +50,7 @@ impl Job {
             (tensor.element(), rest.copied().collect())
         });
         let kind = Kind { stage: stage.to_owned(), single: single.collect() };
-        let bytes = tensors.iter().map(bytes).sum();
+        let bytes = tensors.iter().map(bytes_of).sum();
         Job { kind, tensors, rows, bytes, joins, asked, deadline, deaths: 0, reply, _room: room }
     }
 
@@ -64,7 +64,8 @@ impl Job {
     }
 }
 
-fn bytes(tensor: &Tensor) -> usize {
+/// About how many bytes a tensor has.
+pub(crate) fn bytes_of(tensor: &Tensor) -> usize {
     tensor.element().size_bytes().unwrap_or(16) * tensor.len()
 }
 

@@ -16,7 +16,7 @@ pub struct Serving {
     /// Which release.
     pub release: Arc<ReleaseId>,
     /// Its models, by the stages that they are.
-    pub models: Arc<BTreeMap<String, ServedModel>>,
+    pub models: Arc<BTreeMap<String, Arc<ServedModel>>>,
     pub(super) jobs: mpsc::UnboundedSender<Job>,
 }
 
@@ -90,18 +90,17 @@ impl ServedModel {
 }
 
 impl Serving {
-    /// Asks the model of `stage`, with a tensor for each of its inputs in order. Who drops what waits for
+    /// Asks one of its models, with a tensor for each of its inputs in order. Who drops what waits for
     /// the answer asks no more.
     ///
     /// # Errors
     /// [`AskError`].
     pub async fn ask(
         &self,
-        stage: &str,
+        model: &ServedModel,
         tensors: Vec<Tensor>,
         deadline: Instant,
     ) -> Result<Vec<Tensor>, AskError> {
-        let model = self.models.get(stage).ok_or(AskError::Gone)?;
         let (rows, max) = (model.rows(&tensors), model.rows_max);
         if rows > max {
             return Err(AskError::TooMany { rows, max });
@@ -110,7 +109,7 @@ impl Serving {
         let room = model.room.clone().try_acquire_many_owned(rows as u32);
         let room = room.map_err(|_| AskError::Full { waiting: model.waiting(), max })?;
         let (reply, replied) = oneshot::channel();
-        let joins = model.offered.has_rows;
+        let (stage, joins) = (&model.offered.stage, model.offered.has_rows);
         let job = Job::new(stage, tensors, (rows, joins), (Instant::now(), deadline), reply, room);
         self.jobs.send(job).map_err(|_| AskError::Gone)?;
         match tokio::time::timeout_at(deadline, replied).await {

@@ -22,7 +22,7 @@ const BATCHES_MAX: usize = 2;
 const RESTART_PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
 /// How long a worker lives before earlier deaths no longer make it wait.
 const SETTLED_AFTER: Duration = Duration::from_secs(60);
-/// Workers that may have died over a request before it is given up.
+/// Workers that may have died over a request, or as they loaded the models, before that is given up.
 const DEATHS_MAX: u32 = 2;
 
 /// What a release is served with.
@@ -46,6 +46,8 @@ struct Task {
     worker: Option<Worker>,
     restart_at: Instant,
     deaths: u32,
+    /// Deaths before the models were ready.
+    unready_deaths: u32,
     batches: u64,
     ready: Option<Ready>,
     has_failed: bool,
@@ -69,6 +71,7 @@ pub(super) async fn serve(parts: TaskParts, mut jobs: mpsc::UnboundedReceiver<Jo
         worker: None,
         restart_at,
         deaths: 0,
+        unready_deaths: 0,
         batches: 0,
         ready: Some(ready),
         has_failed: false,
@@ -94,11 +97,11 @@ pub(super) async fn serve(parts: TaskParts, mut jobs: mpsc::UnboundedReceiver<Jo
             },
             () = due => {}
         }
+        task.look();
         // Before they were ready they failed, or somebody else took their place.
         if task.ready.as_ref().is_some_and(oneshot::Sender::is_closed) || task.has_failed {
             return;
         }
-        task.look();
         task.feed();
     }
 }
@@ -182,6 +185,16 @@ impl Task {
         let Some(worker) = self.worker.take() else { return };
         tracing::warn!(slot = %self.parts.slot, "the worker that serves requests is gone: {how}");
         self.parts.counts.deaths.fetch_add(1, Relaxed);
+        self.unready_deaths += 1;
+        if self.unready_deaths >= DEATHS_MAX
+            && let Some(ready) = self.ready.take()
+        {
+            self.has_failed = true;
+            let _ = ready.send(Err(format!(
+                "{DEATHS_MAX} workers died as they loaded its models, the last so: {how}"
+            )));
+            return;
+        }
         if self.restart_at.elapsed() > SETTLED_AFTER {
             self.deaths = 0;
         }

@@ -6,6 +6,7 @@ use crate::engine::{Declared, Dimension, Engine, EngineError, Engines, Loader, O
 use crate::files::Files;
 use crate::tensor::{Data, Tensor};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Shapes of which it is remembered whether rows stand by themselves.
@@ -171,37 +172,49 @@ impl Served {
         let counts: Vec<usize> = requests.iter().map(|it| rows(it.as_ref())).collect();
         let all: usize = counts.iter().sum();
         let inputs = self.offered.inputs.len();
-        let mut joined: Vec<Tensor> = Vec::with_capacity(inputs);
+        // What is there as it is wanted is not copied, here and below.
+        let mut joined: Vec<Cow<'_, Tensor>> = Vec::with_capacity(inputs);
         for place in 0..inputs {
-            let parts = requests.iter().filter_map(|request| request.as_ref().get(place));
-            joined.push(Tensor::stacked(parts).ok_or_else(odd)?);
+            let mut parts = requests.iter().filter_map(|request| request.as_ref().get(place));
+            joined.push(match requests {
+                [_] => Cow::Borrowed(parts.next().ok_or_else(odd)?),
+                _ => Cow::Owned(Tensor::stacked(parts).ok_or_else(odd)?),
+            });
         }
         let mut answers: Vec<Vec<Tensor>> = Vec::new();
         let mut at = 0;
         while at < all {
             let fits = |step: &usize| *step <= (all - at).min(self.rows_max.max(1));
             let step = STEPS.into_iter().find(fits).unwrap_or(1);
-            let piece: Option<Vec<Tensor>> =
+            let piece: Option<Vec<Cow<'_, Tensor>>> =
                 joined.iter().map(|input| input.rows(at..at + step)).collect();
             let piece = piece.ok_or_else(odd)?;
-            let answer = self.run_whole(&piece.iter().collect::<Vec<_>>(), means)?;
+            let answer =
+                self.run_whole(&piece.iter().map(|it| &**it).collect::<Vec<_>>(), means)?;
             if answer.iter().any(|output| output.shape().first() != Some(&step)) {
                 return Err(odd());
             }
             answers.push(answer);
             at += step;
         }
-        let outputs = answers.first().map_or(0, Vec::len);
-        let mut whole = Vec::with_capacity(outputs);
-        for place in 0..outputs {
-            let parts = answers.iter().filter_map(|answer| answer.get(place));
-            whole.push(Tensor::stacked(parts).ok_or_else(odd)?);
+        let whole = match answers.len() {
+            1 => answers.pop().unwrap_or_default(),
+            _ => {
+                let outputs = answers.first().map_or(0, Vec::len);
+                let stacked = (0..outputs).map(|place| {
+                    Tensor::stacked(answers.iter().filter_map(|answer| answer.get(place)))
+                });
+                stacked.collect::<Option<_>>().ok_or_else(odd)?
+            }
+        };
+        if counts.len() == 1 {
+            return Ok(vec![whole]);
         }
         let mut at = 0;
         let mut own = Vec::with_capacity(counts.len());
         for count in counts {
-            let part: Option<Vec<Tensor>> =
-                whole.iter().map(|output| output.rows(at..at + count)).collect();
+            let rows = |output: &Tensor| output.rows(at..at + count).map(Cow::into_owned);
+            let part: Option<Vec<Tensor>> = whole.iter().map(rows).collect();
             own.push(part.ok_or_else(odd)?);
             at += count;
         }
@@ -347,13 +360,13 @@ impl Tensor {
     }
 
     /// Some of its rows.
-    fn rows(&self, range: std::ops::Range<usize>) -> Option<Tensor> {
+    fn rows(&self, range: std::ops::Range<usize>) -> Option<Cow<'_, Tensor>> {
         let (rows, rest) = self.shape().split_first()?;
         if range == (0..*rows) {
-            return Some(self.clone());
+            return Some(Cow::Borrowed(self));
         }
         let each: usize = rest.iter().product();
         let data: Data = self.data().part(range.start * each..range.end * each)?;
-        Tensor::new([&[range.len()], rest].concat(), data)
+        Tensor::new([&[range.len()], rest].concat(), data).map(Cow::Owned)
     }
 }
