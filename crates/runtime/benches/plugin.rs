@@ -7,6 +7,8 @@ use lineside_runtime::{Data, PluginCache, Sandbox, SandboxLimits, Tensor};
 use std::error::Error;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
+use wasmtime::component::{Component, Linker};
+use wasmtime::{Config, Engine, Store};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -22,6 +24,12 @@ const LOAD_ROUNDS: usize = 15;
 const GAIN: f32 = 1.5;
 const OFFSET: f32 = 0.25;
 const BLOCK: usize = 64;
+/// A component whose only function, `run`, takes nothing, does nothing and gives nothing:
+/// `(component (core module (func (export "run"))) … (func (export "run") (canon lift (core func 0))))`.
+const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0\
+    \x01\x21\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0\x07\x07\x01\x03run\0\0\x0a\x04\x01\x02\0\x0b\
+    \x02\x04\x01\0\0\0\x06\x09\x01\0\0\x01\0\x03run\x07\x05\x01\x40\0\x01\0\
+    \x08\x06\x01\0\0\0\0\0\x0b\x09\x01\0\x03run\x01\0\0";
 const LIMITS: SandboxLimits = SandboxLimits {
     memory_bytes: 16 << 20,
     call: Duration::from_secs(1),
@@ -39,6 +47,19 @@ fn main() -> Result<()> {
     calls(&wasm)?;
     println!("\n| what | median | times faster than compiling | wanted |\n|---|---|---|---|");
     loads(&wasm)
+}
+
+/// What the sandbox itself takes: a function that does nothing, called without anything of ours.
+fn bare() -> Result<impl FnMut() -> Result<()>> {
+    let mut config = Config::new();
+    config.epoch_interruption(true);
+    let engine = Engine::new(&config)?;
+    let mut store = Store::new(&engine, ());
+    store.set_epoch_deadline(1);
+    let component = Component::new(&engine, EMPTY)?;
+    let instance = Linker::new(&engine).instantiate(&mut store, &component)?;
+    let run = instance.get_typed_func::<(), ()>(&mut store, "run")?;
+    Ok(move || Ok(run.call(&mut store, ())?))
 }
 
 /// A way to go through the frame once.
@@ -81,6 +102,7 @@ fn calls(wasm: &[u8]) -> Result<()> {
         ("a native copy with the same loop", SMALL, "", Box::new(copied(&small))),
         ("in, through a multiply-add and out", SMALL, "1 µs", plugin(&native, &small, "blocks")?),
         ("an empty call", 0, "0.3 µs", plugin(&native, &[], "blocks")?),
+        ("the sandbox alone, a function without anything", 0, "", Box::new(bare()?)),
     ];
     let mut rounds: Vec<Vec<f64>> = vec![Vec::new(); ways.len()];
     // The first round warms up.

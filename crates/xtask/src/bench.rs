@@ -73,8 +73,8 @@ fn sketch() -> anyhow::Result<()> {
     step("sketches", run.env("CARGO_TARGET_DIR", folder).current_dir(package))
 }
 
-/// What a call of a plugin costs, and loading one. What is ours in it is optimised as in a release; another
-/// profile would build the engine anew.
+/// What a call of a plugin costs, and loading one. What is ours in it, and the sandbox, are optimised as in
+/// a release, without the sandbox's assertions about itself; another profile would build all engines anew.
 fn plugin() -> anyhow::Result<()> {
     setup::targets(&[WASM])?;
     setup::programs(&[C_COMPILER])?;
@@ -83,8 +83,10 @@ fn plugin() -> anyhow::Result<()> {
     let ours = ["opt-level=3", "debug-assertions=false", "overflow-checks=false"];
     let bench = ["bench", "--workspace", "--locked", "--profile", "dev", "--bench", "plugin"];
     let mut bench = cargo(&bench);
-    for setting in ours {
-        bench.args(["--config", &format!("profile.dev.package.lineside-runtime.{setting}")]);
+    for package in ["lineside-runtime", "wasmtime"] {
+        for setting in ours {
+            bench.args(["--config", &format!("profile.dev.package.{package}.{setting}")]);
+        }
     }
     step("plugins", bench.env("LINESIDE_BENCH_PLUGIN", plugin))
 }

@@ -1,6 +1,9 @@
 #![doc = include_str!("../README.md")]
 
 pub mod blocks;
+#[cfg(any(test, all(target_family = "wasm", not(target_feature = "atomics"))))]
+#[allow(unsafe_code)] // An allocator is made of it.
+mod heap;
 
 #[doc(hidden)]
 #[allow(missing_docs, unsafe_code, clippy::all)]

@@ -8,6 +8,7 @@ use wasmtime::{Engine, EngineWeak};
 
 /// Time between two ticks.
 const TICK: Duration = Duration::from_millis(5);
+const TICKS_PER_SECOND: u64 = 1_000_000_000 / TICK.as_nanos() as u64;
 /// Ticks without a call after which it sleeps: to wake it takes longer than many a call.
 const IDLE_TICKS: u32 = 20;
 
@@ -45,7 +46,10 @@ pub fn register(engine: &Engine) -> std::io::Result<()> {
 pub fn ticking() -> Ticking {
     let ticker = ticker();
     ticker.running.fetch_add(1, SeqCst);
-    ticker.is_used.store(true, SeqCst);
+    // Another thread's line of the cache is written only where it has to be: once a tick.
+    if !ticker.is_used.load(SeqCst) {
+        ticker.is_used.store(true, SeqCst);
+    }
     // Counted first and asked then: whoever falls asleep says so first and counts then.
     if ticker.is_asleep.load(SeqCst)
         && let Some(thread) = ticker.thread.get()
@@ -57,7 +61,10 @@ pub fn ticking() -> Ticking {
 
 /// The number of ticks after which `span` is surely over.
 pub fn ticks(span: Duration) -> u64 {
-    (span.as_micros().div_ceil(TICK.as_micros()) as u64).max(1) + 1
+    // Whole seconds and nanoseconds, each in 64 bits: it is done for every call, and 128 bits take longer.
+    let seconds = span.as_secs().saturating_mul(TICKS_PER_SECOND);
+    let rest = span.subsec_nanos().div_ceil(TICK.subsec_nanos());
+    seconds.saturating_add(u64::from(rest)).max(1).saturating_add(1)
 }
 
 /// Somebody is running a plugin.
