@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 
-use lineside_runtime::{FrameOutcome, LoadOptions, MemoryFiles, Pipeline, Reading, StandIn};
+use lineside_bundle::{BundleFile, build};
+use lineside_runtime::{
+    FrameOutcome, LoadOptions, MemoryFiles, Pipeline, Reading, Sandbox, StandIn,
+};
 use lineside_tests::evil::{self, description, plugin};
 use lineside_tests::{complaint, lineside};
 
@@ -158,6 +161,34 @@ fn values_for_the_worst_that_do_not_fit_are_refused_when_the_bundle_is_built() {
         let output = lineside(&["bundle", "build", from, "-o", to.to_str().unwrap()]);
         let said = complaint(&output);
         assert!(!output.status.success() && said.contains(words), "{more}: {said}");
+    }
+}
+
+#[test]
+fn instructions_whose_answers_differ_are_refused_by_name_where_a_bundle_is_built_and_on_a_device() {
+    let relaxed = evil::with(&evil::relaxed());
+    let cure = "it uses relaxed SIMD: its answers differ from processor to processor: build without \
+                -C target-feature=+relaxed-simd";
+    let described = description("", LIMITS, "", "");
+    let folder = tempfile::tempdir().unwrap();
+    evil::lay(folder.path(), &described, &relaxed);
+    let (from, to) = (folder.path().to_str().unwrap(), folder.path().join("evil.lsb"));
+    let output = lineside(&["bundle", "build", from, "-o", to.to_str().unwrap()]);
+    let said = complaint(&output);
+    assert!(!output.status.success() && said.contains(cure), "{said}");
+    assert!(said.contains("plugins/evil.wasm: "), "{said}");
+    // Whoever has built a bundle all the same brings it into no device.
+    let files = [("plugins/evil.wasm".to_owned(), relaxed.clone())].into();
+    let built = build(BundleFile::parse(&described).unwrap(), files).unwrap();
+    let loaded = Pipeline::load(&built.manifest, &MemoryFiles(&built), &LoadOptions::default());
+    let said = format!("{:#}", anyhow::Error::from(loaded.err().unwrap()));
+    assert!(said.contains(cure) && said.contains("stage evil"), "{said}");
+    for sandbox in [Sandbox::native(None), Sandbox::interpreting(None)] {
+        let sandbox = sandbox.unwrap();
+        let said = sandbox.compile(&relaxed).err().unwrap().to_string();
+        assert_eq!(said, format!("it is no plugin: {cure}"));
+        // It is for that alone.
+        sandbox.compile(&evil::with(b"\0asm\x01\0\0\0")).unwrap();
     }
 }
 

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 
-use lineside_tests::{complaint, program, root};
+use lineside_tests::{complaint, evil, program, root};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -39,6 +39,19 @@ fn refused(folder: &Path, arguments: &[&str]) -> String {
     let output = lineside(folder, arguments);
     assert_eq!(output.status.code(), Some(1), "{arguments:?}");
     complaint(&output)
+}
+
+/// Frames for the evil plugin, in `folder`.
+fn deed(folder: &Path, deed: &str) {
+    let lines = [
+        json!({ "settings": { "deed": deed } }),
+        json!({ "inputs": { "x": [1, 0] }, "expected": [{ "y": 1 }] }),
+        json!({ "inputs": { "x": [-1, 0] }, "expected": [{ "y": 2 }] }),
+        // A fresh instance goes on.
+        json!({ "inputs": { "x": [1, 0] }, "expected": [{ "y": 1 }] }),
+    ];
+    let text: Vec<String> = lines.iter().map(Value::to_string).collect();
+    std::fs::write(folder.join("deed.jsonl"), text.join("\n")).unwrap();
 }
 
 /// Begins a plugin called `mean` in a folder of its own, where the tool then works.
@@ -129,15 +142,7 @@ fn what_a_plugin_does_that_means_harm_is_told_by_line_and_goes_no_further() {
         ("nan", "line 3: the plugin's answer cannot be used: y is not finite"),
     ];
     for (deed, words) in cases {
-        let lines = [
-            json!({ "settings": { "deed": deed } }),
-            json!({ "inputs": { "x": [1, 0] }, "expected": [{ "y": 1 }] }),
-            json!({ "inputs": { "x": [-1, 0] }, "expected": [{ "y": 2 }] }),
-            // A fresh instance goes on.
-            json!({ "inputs": { "x": [1, 0] }, "expected": [{ "y": 1 }] }),
-        ];
-        let text: Vec<String> = lines.iter().map(Value::to_string).collect();
-        std::fs::write(folder.join("deed.jsonl"), text.join("\n")).unwrap();
+        self::deed(&folder, deed);
         let limits = ["--memory-mib", "4", "--frame-ms", "300"];
         let test = ["--json", "plugin", "test", "evil.wasm", "--frames", "deed.jsonl"];
         let output = lineside(&folder, &[&test[..], &limits].concat());
@@ -168,6 +173,107 @@ fn what_a_plugin_does_that_means_harm_is_told_by_line_and_goes_no_further() {
 }
 
 #[test]
+fn a_plugin_over_the_compiler_s_head_ends_with_an_error_and_in_a_process_of_its_own() {
+    let folder = folder("endless");
+    std::fs::write(folder.join("endless.wasm"), evil::with(&evil::endless())).unwrap();
+    deed(&folder, "");
+    let test = ["plugin", "test", "endless.wasm", "--frames", "deed.jsonl"];
+    let check = ["plugin", "check", "endless.wasm"];
+    let second = ["--seconds", "1"];
+    assert_eq!(
+        refused(&folder, &[&test[..], &second].concat()),
+        "lineside: compiling endless.wasm takes longer than 1 s: --seconds allows more"
+    );
+    assert_eq!(
+        refused(&folder, &[&check[..], &second].concat()),
+        "lineside: endless.wasm: it takes longer than 1 s: --seconds allows more"
+    );
+    // With less memory, so that nobody has to wait until it is full.
+    let narrow = |arguments: &[&str]| {
+        let output = Command::new("sh")
+            .args(["-c", "ulimit -d 196608 && exec \"$0\" \"$@\""])
+            .arg(program("lineside"))
+            .args(arguments)
+            .current_dir(&folder)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        complaint(&output)
+    };
+    let said = narrow(&test);
+    let last = said.lines().last().unwrap();
+    assert!(
+        last.starts_with(
+            "lineside: ended by SIGABRT: to be compiled and run, the plugin needs more than 192 MiB"
+        ),
+        "{said}"
+    );
+    assert_eq!(narrow(&check), "lineside: endless.wasm: it needs more than 192 MiB of memory");
+}
+
+#[test]
+fn what_a_plugin_says_is_told_by_line_and_what_is_more_is_counted() {
+    let folder = folder("said");
+    std::fs::write(folder.join("evil.wasm"), evil::plugin()).unwrap();
+    let test = ["plugin", "test", "evil.wasm", "--frames", "deed.jsonl"];
+    deed(&folder, "last-words");
+    let output = lineside(&folder, &test);
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(told.contains("\n  log, deed.jsonl line 3: I see it coming\n"), "{told}");
+    deed(&folder, "chatter");
+    let frames = std::fs::read_to_string(folder.join("deed.jsonl")).unwrap();
+    std::fs::write(folder.join("deed.jsonl"), frames.replace("\"y\":1", "\"y\":3")).unwrap();
+    let output = lineside(&folder, &test);
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(told.contains(" line 3: line 15\n") && !told.contains("line 16"), "{told}");
+    assert!(told.contains("\nlog: … and 84 lines more, of which 84 were dropped"), "{told}");
+    let output = lineside(&folder, &[&["--json"], &test[..]].concat());
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let lines = said["lines"].as_array().unwrap();
+    assert_eq!((lines.len(), &said["lines_dropped"]), (16, &json!(84)), "{said}");
+    assert_eq!(lines[0], json!({ "file": "deed.jsonl", "line": 3, "text": "line 0" }));
+}
+
+#[test]
+fn what_a_stage_is_given_in_a_bundle_is_what_its_plugin_is_then_tested_on() {
+    let folder = folder("recorded");
+    let limits = "plugin_memory_mib = 128, frame_ms = 30000";
+    let bundle = folder.join("bundle");
+    evil::lay(&bundle, &evil::description("say", limits, "", ""), evil::plugin());
+    let rows =
+        "key,x\nmill 1,1\nmill 1,2\nmill 2,5\nmill 1,-3\nmill 1,4\nmill 2,6\nmill 1,7\nmill 1,8\n";
+    std::fs::write(folder.join("rows.csv"), rows).unwrap();
+    let run = ["bundle", "run", "bundle", "--input", "rows.csv", "--record-stage"];
+    // A frame that is refused is recorded as well, and the run fails for want of its answer.
+    let output = lineside(&folder, &[&["--json"], &run[..], &["evil", "frames"]].concat());
+    assert_eq!(output.status.code(), Some(1), "{}", complaint(&output));
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let files = ["frames/evil-mill_1.jsonl", "frames/evil-mill_2.jsonl"];
+    assert_eq!(
+        said["recorded_stage"],
+        json!({ "stage": "evil", "folder": "frames", "files": files, "calls": 6, "left_out": 0 })
+    );
+    let recorded = std::fs::read_to_string(folder.join(files[0])).unwrap();
+    assert_eq!(
+        recorded,
+        "{\"settings\":{\"deed\":\"say\"}}\n\
+         {\"time_ns\":1000000000,\"inputs\":{\"x\":[1.0,2.0]},\"expected\":[{\"y\":1.0}]}\n\
+         {\"first_sequence\":2,\"time_ns\":4000000000,\"inputs\":{\"x\":[-3.0,4.0]},\"refused\":\"a reason\"}\n\
+         {\"first_sequence\":4,\"time_ns\":7000000000,\"inputs\":{\"x\":[7.0,8.0]},\"expected\":[{\"y\":3.0}]}\n\
+         {\"finish\":true,\"expected\":[{\"y\":3.0}]}\n"
+    );
+    let test = ["plugin", "test", "bundle/plugins/evil.wasm", "--frames", "frames"];
+    let said = json(&folder, &test);
+    assert_eq!((&said["frames"], &said["agreed"]), (&json!(6), &json!(6)), "{said}");
+    // What is recorded is what the test compares with.
+    std::fs::write(folder.join(files[0]), recorded.replace("\"y\":1.0", "\"y\":2.0")).unwrap();
+    let said = refused(&folder, &test);
+    assert_eq!(said, "lineside: 1 of 6 calls are not as expected");
+    let said = refused(&folder, &[&run[..], &["window", "frames"]].concat());
+    assert!(said.ends_with("no plugin is called window in it, only [evil]"), "{said}");
+}
+
+#[test]
 fn what_is_no_plugin_is_refused_with_what_makes_one() {
     let folder = folder("none");
     let write = |name: &str, bytes: &[u8]| std::fs::write(folder.join(name), bytes).unwrap();
@@ -187,6 +293,7 @@ fn what_is_no_plugin_is_refused_with_what_makes_one() {
     };
     write("clock.wasm", &asks(b"test:plugin/clock"));
     write("wasi.wasm", &asks(b"wasi:clocks/monotonic-clock@0.2.0"));
+    write("relaxed.wasm", &evil::with(&evil::relaxed()));
     for (name, words) in [
         ("text.wasm", "text.wasm: it is no WebAssembly: `lineside plugin build` makes a plugin"),
         ("module.wasm", "it is a module, not a component: `lineside plugin build` makes a comp"),
@@ -197,6 +304,11 @@ fn what_is_no_plugin_is_refused_with_what_makes_one() {
             "it asks for test:plugin/clock from outside, and a plugin gets its settings",
         ),
         ("wasi.wasm", "a plugin has no WASI: `lineside plugin build` builds without"),
+        (
+            "relaxed.wasm",
+            "relaxed.wasm: it uses relaxed SIMD: its answers differ from processor to processor: build without \
+             -C target-feature=+relaxed-simd",
+        ),
         ("missing.wasm", "cannot read missing.wasm"),
         (".", "is no file"),
     ] {

@@ -41,11 +41,16 @@ const SIGNALS: [(i32, &str); 4] = [
     (Signal::ILL.as_raw(), "SIGILL"),
 ];
 
-/// Has this program do something in a process of its own, and gives what it tells in JSON.
+/// Has this program do something in a process of its own, and gives what it tells in JSON. Where that takes
+/// too long, `cure` is said to help.
 ///
 /// # Errors
 /// What it says went wrong, or how it ended.
-pub fn run<T: DeserializeOwned>(arguments: &[OsString], time_max: Duration) -> anyhow::Result<T> {
+pub fn run<T: DeserializeOwned>(
+    arguments: &[OsString],
+    time_max: Duration,
+    cure: Option<&str>,
+) -> anyhow::Result<T> {
     let program = std::env::current_exe().context("this program does not find itself")?;
     let mut child = Command::new(program)
         .arg("--json")
@@ -60,7 +65,8 @@ pub fn run<T: DeserializeOwned>(arguments: &[OsString], time_max: Duration) -> a
     let _ = child.kill();
     let status = child.wait().context("cannot wait for its process")?;
     let Some((stdout, stderr)) = ended else {
-        bail!("it takes longer than {} s", time_max.as_secs());
+        let cure = cure.map_or(String::new(), |cure| format!(": {cure}"));
+        bail!("it takes longer than {} s{cure}", time_max.as_secs());
     };
     let answer: Option<Value> = serde_json::from_slice(&stdout).ok();
     if let Some(error) = answer.as_ref().and_then(|answer| answer["error"].as_str()) {
@@ -70,7 +76,7 @@ pub fn run<T: DeserializeOwned>(arguments: &[OsString], time_max: Duration) -> a
         return serde_json::from_value(answer).context("its process told something else");
     }
     if String::from_utf8_lossy(&stderr).contains(NO_MEMORY) {
-        bail!("it needs more than {} GiB of memory", MODEL_BYTES_MAX >> 30);
+        bail!("it needs more than {} MiB of memory", allowed(MODEL_BYTES_MAX) >> 20);
     }
     match signal(status) {
         Some(signal) => bail!("it crashed ({signal})"),
@@ -85,10 +91,19 @@ fn signal(status: ExitStatus) -> Option<String> {
     Some(known.map_or_else(|| format!("signal {signal}"), |(_, name)| (*name).to_owned()))
 }
 
+/// Whose work it is that may take its process with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strangers {
+    /// Models, and plugins among them.
+    Models,
+    /// One plugin.
+    Plugin,
+}
+
 /// Has this same command done by a process of its own, which may have half of the machine's memory, and
 /// gives what it ended with. None in that process, and where none can be started: then it is to be done
 /// here, within the same bound.
-pub fn apart(output: &Output) -> Option<ExitCode> {
+pub fn apart(strangers: Strangers, output: &Output) -> Option<ExitCode> {
     let most = memory_bytes_max();
     if std::env::var_os(APART).is_none()
         && let Ok(program) = std::env::current_exe()
@@ -99,7 +114,7 @@ pub fn apart(output: &Output) -> Option<ExitCode> {
         command.env(APART, note.as_ref().map_or_else(String::new, Note::path));
         if let Ok(status) = command.status() {
             let doing = note.map(Note::read).unwrap_or_default();
-            return Some(ended(status, &doing, most, output));
+            return Some(ended(status, &doing, most, strangers, output));
         }
     }
     // Without the bound the work is done all the same.
@@ -136,17 +151,29 @@ pub fn note(doing: &str) {
     }
 }
 
-fn ended(status: ExitStatus, doing: &str, most: u64, output: &Output) -> ExitCode {
+fn ended(
+    status: ExitStatus,
+    doing: &str,
+    most: u64,
+    strangers: Strangers,
+    output: &Output,
+) -> ExitCode {
     if let Some(code) = status.code() {
         return ExitCode::from(u8::try_from(code).unwrap_or(1));
     }
     let signal = signal(status).unwrap_or_else(|| status.to_string());
     let while_doing = if doing.is_empty() { String::new() } else { format!(" while {doing}") };
-    output.fail(&anyhow!(
-        "ended by {signal}{while_doing}: a model or a plugin needs more than {} GiB of memory, or breaks an engine; \
-         `lineside model inspect` says what each engine makes of a model",
-        most >> 30
-    ));
+    let most = allowed(most) >> 20;
+    output.fail(&match strangers {
+        Strangers::Models => anyhow!(
+            "ended by {signal}{while_doing}: a model or a plugin needs more than {most} MiB of memory, or breaks an engine; \
+             `lineside model inspect` says what each engine makes of a model"
+        ),
+        Strangers::Plugin => anyhow!(
+            "ended by {signal}{while_doing}: to be compiled and run, the plugin needs more than {most} MiB of memory, or it \
+             breaks the compiler; `lineside plugin check` says what it needs"
+        ),
+    });
     ExitCode::FAILURE
 }
 
@@ -197,6 +224,11 @@ fn all(source: impl Read) -> Vec<u8> {
     bytes
 }
 
+/// So much memory, or less where whoever started us has set less.
+fn allowed(bytes_max: u64) -> u64 {
+    getrlimit(Resource::Data).maximum.map_or(bytes_max, |maximum| maximum.min(bytes_max))
+}
+
 /// Gives up what the work must not have, before it begins: memory beyond `bytes_max`.
 ///
 /// # Errors
@@ -204,9 +236,7 @@ fn all(source: impl Read) -> Vec<u8> {
 pub fn confine(bytes_max: u64) -> anyhow::Result<()> {
     // Who asked may be gone.
     set_parent_process_death_signal(Some(Signal::KILL)).context("cannot end with its parent")?;
-    for (resource, most) in [(Resource::Data, bytes_max), (Resource::Core, 0)] {
-        // Whoever started us may have set less.
-        let most = getrlimit(resource).maximum.map_or(most, |maximum| maximum.min(most));
+    for (resource, most) in [(Resource::Data, allowed(bytes_max)), (Resource::Core, 0)] {
         let limit = Rlimit { current: Some(most), maximum: Some(most) };
         setrlimit(resource, limit).context("cannot limit the process")?;
     }

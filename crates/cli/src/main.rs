@@ -22,6 +22,7 @@ mod watch;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
+use confined::Strangers;
 use connection::Connection;
 use output::{Output, Usage};
 use std::process::ExitCode;
@@ -76,17 +77,17 @@ enum Command {
 }
 
 impl Command {
-    /// Whether it may load models or plugins, which may be anybody's.
-    fn loads_strangers(&self) -> bool {
+    /// What it may load that may be anybody's.
+    fn strangers(&self) -> Option<Strangers> {
         use model::ModelCommand::Run;
         use plugin::PluginCommand::Test;
-        matches!(
-            self,
-            Command::Bundle(_)
-                | Command::Release(_)
-                | Command::Model(Run(_))
-                | Command::Plugin(Test(_))
-        )
+        match self {
+            Command::Bundle(_) | Command::Release(_) | Command::Model(Run(_)) => {
+                Some(Strangers::Models)
+            }
+            Command::Plugin(Test(_)) => Some(Strangers::Plugin),
+            _ => None,
+        }
     }
 }
 
@@ -117,8 +118,8 @@ fn main() -> ExitCode {
         std::process::exit(error.exit_code())
     });
     let output = Output { json: arguments.json };
-    if arguments.command.loads_strangers()
-        && let Some(code) = confined::apart(&output)
+    if let Some(strangers) = arguments.command.strangers()
+        && let Some(code) = confined::apart(strangers, &output)
     {
         return code;
     }

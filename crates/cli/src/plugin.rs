@@ -1,5 +1,6 @@
 //! `lineside plugin`: begins, builds, tries and looks into what models cannot do.
 
+mod bounds;
 mod build;
 mod check;
 mod compare;
@@ -11,17 +12,15 @@ mod played;
 mod probe;
 mod python;
 mod rust;
+mod taped;
 mod test;
 
 use crate::output::Output;
 use clap::Subcommand;
-use std::num::NonZeroU32;
 
 pub use build::{component, is_source};
-
-/// Longest that a plugin may take to be compiled for this machine, with what is then asked of it, unless
-/// somebody says so: one with an interpreter of its own has many megabytes.
-const SECONDS: NonZeroU32 = NonZeroU32::new(300).expect("five minutes are not nought");
+pub use component::accept;
+pub use taped::Taped;
 
 #[derive(Subcommand)]
 pub enum PluginCommand {
@@ -35,6 +34,9 @@ pub enum PluginCommand {
     #[command(after_help = build::EXAMPLES)]
     Build(build::Build),
     /// Run recorded frames through a plugin: do its answers hold, and what does it cost?
+    ///
+    /// This goes on in a process of its own with half of the machine's memory: whoever made the plugin, it
+    /// breaks nothing here.
     #[command(after_help = test::EXAMPLES)]
     Test(test::Test),
     /// Say what a built plugin takes, gives, asks for and needs, and whether devices load it.

@@ -23,6 +23,9 @@ const CHECKS_CURE: &str = "a device gives them 300 s unless it is told otherwise
 const STEP_CURE: &str =
     "--seconds allows more; `lineside model inspect` says what each engine makes of a model";
 
+/// What helps where compiling takes too long.
+const COMPILING_CURE: &str = "--seconds allows more";
+
 /// How long checks may take.
 #[derive(Args)]
 pub struct Patience {
@@ -58,15 +61,28 @@ impl Watch {
     pub fn over_checks(bundle: &str, patience: &Patience, output: &Output) -> Watch {
         let what = format!("what the checks of {bundle} need");
         let whole = Whole { what, time_max: CHECKS_TIME_MAX };
-        Watch::over(format!("beginning with {bundle}"), patience.seconds, Some(whole), output)
+        let first = format!("beginning with {bundle}");
+        Watch::over(first, (patience.seconds, STEP_CURE), Some(whole), output)
     }
 
     /// Begins to wait for a model to be loaded, or to answer.
     pub fn over_answers(of: &str, seconds: NonZeroU32, output: &Output) -> Watch {
-        Watch::over(format!("loading {of}, or one answer of it,"), seconds, None, output)
+        let first = format!("loading {of}, or one answer of it,");
+        Watch::over(first, (seconds, STEP_CURE), None, output)
     }
 
-    fn over(first: String, seconds: NonZeroU32, whole: Option<Whole>, output: &Output) -> Watch {
+    /// Begins to wait for a plugin to be looked into and compiled.
+    pub fn over_compiling(plugin: &str, seconds: NonZeroU32, output: &Output) -> Watch {
+        Watch::over(format!("compiling {plugin}"), (seconds, COMPILING_CURE), None, output)
+    }
+
+    /// Begins with the first step, of those that may take so many seconds each and what helps where one takes longer.
+    fn over(
+        first: String,
+        (seconds, cure): (NonZeroU32, &'static str),
+        whole: Option<Whole>,
+        output: &Output,
+    ) -> Watch {
         let (sender, signs) = mpsc::channel();
         let output = Output { json: output.json };
         let step_max = Duration::from_secs(u64::from(seconds.get()));
@@ -90,7 +106,7 @@ impl Watch {
                     Ok(Sign::Anew) => began = Instant::now(),
                     Err(RecvTimeoutError::Disconnected) => return,
                     Err(RecvTimeoutError::Timeout) if patience < step_max => {}
-                    Err(RecvTimeoutError::Timeout) => late(&step, step_max, STEP_CURE),
+                    Err(RecvTimeoutError::Timeout) => late(&step, step_max, cure),
                 }
             }
         });

@@ -28,11 +28,11 @@ pub use choose::{Choice, Figure, Measured, are_engines, choices, faster, models,
 pub use cost::ReplayCost;
 pub use files::{Files, FilesError, MemoryFiles, StoreFiles};
 pub use pipeline::{
-    Fault, FrameError, FrameOutcome, Instead, LoadError, LoadOptions, Part, Pipeline, Reading,
-    Said, Span, StandIn, Unused, Value, check_fit,
+    Fault, FrameError, FrameOutcome, Instead, LoadError, LoadOptions, Part, Pipeline, PluginCall,
+    Reading, Said, Span, StandIn, Unused, Value, check_fit,
 };
 pub use plugin::{
-    CompiledPlugin, Instance, PluginCache, PluginError, Results, Sandbox, SandboxError,
+    CompiledPlugin, Instance, NOT_RUN, PluginCache, PluginError, Results, Sandbox, SandboxError,
     SandboxLimits,
 };
 pub use recording::{

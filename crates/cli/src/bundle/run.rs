@@ -5,9 +5,10 @@ use crate::confined::SECONDS;
 use crate::engines::options;
 use crate::new_files::replace;
 use crate::output::{Output, Told};
+use crate::plugin::Taped;
 use crate::watch::{Watch, WatchedFiles};
 use anyhow::{Context, bail};
-use clap::Args;
+use clap::{ArgAction, Args};
 use lineside_bundle::{BuiltBundle, Check, Tolerance};
 use lineside_runtime::{
     Agreed, Agreement, ExpectedFinding, FrameOutcome, LoadOptions, MemoryFiles, Pipeline, Replay,
@@ -38,6 +39,8 @@ Examples:
   lineside bundle run pump --input january.csv --expect python.jsonl are its answers those of Python?
   lineside bundle run pump.lsb --input january.csv --engine rten
   lineside bundle run pump --input january.csv --record              answers for a check of the bundle
+  lineside bundle run pump --input january.csv --record-stage average january
+  lineside plugin test average.wasm --frames january                 a plugin alone, on its real frames
 
 Expected answers are JSON, a finding a line:
   {\"key\": \"mill-1\", \"frame\": 0, \"outputs\": {\"score\": 0.72, \"alarm\": false}}
@@ -67,6 +70,10 @@ pub struct Run {
     /// Write the answers as expected ones; beside the recording, ending in .jsonl, unless a file is named.
     #[arg(long, value_name = "FILE", num_args = 0..=1)]
     record: Option<Option<PathBuf>>,
+    /// Write what the plugin that is this stage is given and answers into a folder, a file a stream:
+    /// `lineside plugin test --frames DIR` takes it.
+    #[arg(long, num_args = 2, value_names = ["STAGE", "DIR"], action = ArgAction::Set)]
+    record_stage: Option<Vec<String>>,
     /// How long loading the bundle, or one frame, may take, in seconds.
     #[arg(long, value_name = "N", default_value_t = SECONDS)]
     seconds: NonZeroU32,
@@ -111,7 +118,9 @@ pub fn run(run: &Run, output: &Output) -> anyhow::Result<()> {
         options.engines.site = Some(name.clone());
     }
     let mut agreement = run.expect.as_ref().map(|file| expected(file, run, &bundle)).transpose()?;
-    let seen = replayed(run, &bundle, &options, agreement.as_mut(), output)?;
+    let stage = run.record_stage.as_deref().and_then(|it| it.first().zip(it.get(1)));
+    let mut taped = stage.map(|(stage, _)| Taped::of(stage));
+    let seen = replayed(run, &bundle, &options, agreement.as_mut(), taped.as_mut(), output)?;
     let agreed = agreement.map(Agreement::finish);
     let failed: u64 = seen.failed.values().sum();
     let recorded = match &run.record {
@@ -119,16 +128,40 @@ pub fn run(run: &Run, output: &Output) -> anyhow::Result<()> {
         Some(file) => Some(record(run, file.as_deref(), &seen)?),
         None => None,
     };
+    let stage = match (&taped, stage) {
+        (Some(taped), Some((_, folder))) if taped.calls > 0 => {
+            Some((taped, folder, taped.write(Path::new(folder))?))
+        }
+        _ => None,
+    };
     let id = bundle.release_id();
     let latency = latency(&seen.times);
-    let wrong = verdict(run, &seen, failed, agreed.as_ref());
+    let wrong = verdict(run, &seen, failed, agreed.as_ref()).or_else(|| {
+        let silent = taped.as_ref().filter(|taped| taped.calls == 0)?;
+        Some(format!("stage {} was given no frame, so nothing was recorded of it", silent.stage))
+    });
+    let recorded_stage = stage.as_ref().map(|(taped, folder, files)| {
+        json!({ "stage": taped.stage, "folder": folder, "files": files, "calls": taped.calls,
+            "left_out": taped.left_out })
+    });
     let json = json!({ "bundle": id.name, "version": id.version, "readings": seen.readings,
         "frames": seen.frames, "findings": seen.findings, "engines": seen.engines,
         "failed": seen.failed, "dropped": seen.dropped, "unused": seen.unused, "latency": latency, "agreement": agreed,
-        "recorded": recorded, "error": wrong });
+        "recorded": recorded, "recorded_stage": recorded_stage, "error": wrong });
     let mut text = shown(&id.to_string(), &seen, &latency, agreed.as_ref());
     if let Some(file) = &recorded {
         let _ = write!(text, "\n{}", entry(run, file, &bundle));
+    }
+    if let Some((taped, folder, files)) = &stage {
+        let Taped { stage, calls, left_out, .. } = taped;
+        let _ = write!(
+            text,
+            "\n{stage}: {calls} calls of {} streams; next: lineside plugin test PLUGIN --frames {folder}",
+            files.len()
+        );
+        if *left_out > 0 {
+            let _ = write!(text, "\n{left_out} calls more were left out: what is recorded is full");
+        }
     }
     output.print(text, &json)?;
     wrong.map_or(Ok(()), |wrong| Err(Told(wrong).into()))
@@ -183,6 +216,7 @@ fn replayed(
     bundle: &BuiltBundle,
     options: &LoadOptions,
     mut agreement: Option<&mut Agreement>,
+    mut taped: Option<&mut Taped>,
     output: &Output,
 ) -> anyhow::Result<Seen> {
     let name = run.input.display();
@@ -201,6 +235,9 @@ fn replayed(
             .with_context(|| bundle.release_id().to_string())?;
         seen.engines = pipeline.engines();
         watch.step(format!("answering {name}"));
+        if let Some(taped) = &mut taped {
+            taped.begin(&mut pipeline).with_context(|| bundle.release_id().to_string())?;
+        }
         while let Some(outcomes) = replay.push(&mut pipeline) {
             watch.again();
             match outcomes {
@@ -214,12 +251,18 @@ fn replayed(
                     }
                 }
             }
+            if let Some(taped) = &mut taped {
+                taped.take(&mut pipeline)?;
+            }
             if replay.readings() % SIGN_EVERY == 0 {
                 working.at(read.load(Ordering::Relaxed));
             }
         }
         for outcome in finish(&mut pipeline) {
             seen.frame(outcome, agreement.as_deref_mut(), run.record.is_some());
+        }
+        if let Some(taped) = &mut taped {
+            taped.take(&mut pipeline)?;
         }
         Ok(())
     })?;

@@ -69,6 +69,9 @@ pub fn build(folder: &Path, set: &[String], answers: Answers<'_>) -> anyhow::Res
                 ),
                 false => format!("bundle.toml names {path}"),
             })?;
+            if is_built_plugin(&bundle, path) {
+                plugin::accept(&bytes).with_context(|| path.to_owned())?;
+            }
             files.insert(path.to_owned(), bytes);
         }
     }
@@ -128,6 +131,12 @@ fn is_path(bundle: &BundleFile, path: &str) -> bool {
 fn read(folder: &Path, path: &str) -> anyhow::Result<Vec<u8>> {
     let file = folder.join(path);
     std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))
+}
+
+/// Whether a file is a plugin that was built by somebody else.
+fn is_built_plugin(bundle: &BundleFile, path: &str) -> bool {
+    let is_it = |stage: &Stage| matches!(stage, Stage::Plugin { plugin, .. } if plugin == path);
+    bundle.stages.values().any(is_it)
 }
 
 /// Builds the plugin called `name` of the workspace that `folder` lies in.

@@ -105,7 +105,7 @@ fn probe<T: DeserializeOwned>(inspect: &Inspect, engine: Option<&str>) -> anyhow
         arguments.extend([word("--shape"), shape.to_string().into()]);
     }
     arguments.extend([word("--"), (&inspect.file).into()]);
-    confined::run(&arguments, Duration::from_secs(u64::from(inspect.seconds.get())))
+    confined::run(&arguments, Duration::from_secs(u64::from(inspect.seconds.get())), None)
 }
 
 fn document(file: &Path, bytes: u64, facts: &Facts, tried: &Tried, advice: &[String]) -> Value {

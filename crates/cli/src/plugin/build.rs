@@ -1,6 +1,6 @@
 //! `lineside plugin build`: whatever the language, a component that imports nothing but a log.
 
-use super::component::Contents;
+use super::component::accept;
 use super::{javascript, python, rust};
 use crate::bundle::size;
 use crate::new_files::replace;
@@ -78,7 +78,7 @@ pub fn component(dir: &Path) -> anyhow::Result<Vec<u8>> {
         Language::JavaScript => javascript::component(dir),
         Language::Python => python::component(dir),
     }?;
-    Contents::of(&component).and_then(|contents| contents.accept()).context(name.to_string())?;
+    accept(&component).context(name.to_string())?;
     Ok(component)
 }
 

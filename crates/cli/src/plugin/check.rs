@@ -1,6 +1,6 @@
 //! `lineside plugin check`.
 
-use super::SECONDS;
+use super::bounds::Bounds;
 use super::component::INTERFACE;
 use super::probe::{Probed, Started, Told as Port};
 use crate::bundle::size;
@@ -12,12 +12,8 @@ use lineside_bundle::Limits;
 use serde_json::json;
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
-
-/// Linear memory that it may take where nobody says, in MiB: what it takes is what is asked.
-const MEMORY_MIB: u32 = 1024;
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -34,15 +30,8 @@ pub struct Check {
     /// A setting for its `configure`, as in `config` of its stage.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
-    /// Linear memory that it may take, as `limits.plugin_memory_mib` of a bundle.
-    #[arg(long, value_name = "N", default_value_t = MEMORY_MIB, value_parser = clap::value_parser!(u32).range(1..=4096))]
-    memory_mib: u32,
-    /// Longest that its start may take in milliseconds, as `limits.frame_ms` of a bundle.
-    #[arg(long, value_name = "N", default_value = "1000")]
-    frame_ms: NonZeroU32,
-    /// How long all of it may take, in seconds.
-    #[arg(long, value_name = "N", default_value_t = SECONDS)]
-    seconds: NonZeroU32,
+    #[command(flatten)]
+    bounds: Bounds,
 }
 
 pub fn run(check: &Check, output: &Output) -> anyhow::Result<()> {
@@ -56,13 +45,13 @@ pub fn run(check: &Check, output: &Output) -> anyhow::Result<()> {
     }
     let mut arguments: Vec<OsString> = vec!["plugin".into(), "probe".into()];
     arguments.extend(check.settings.iter().map(|setting| format!("--set={setting}").into()));
-    arguments.push(format!("--memory-mib={}", check.memory_mib).into());
-    arguments.push(format!("--frame-ms={}", check.frame_ms).into());
+    arguments.extend(check.bounds.arguments());
     arguments.extend(["--".into(), check.file.clone().into_os_string()]);
     let probed: Probed = {
         let _working = output.working(format!("checking {name}"));
-        let time_max = Duration::from_secs(u64::from(check.seconds.get()));
-        confined::run(&arguments, time_max).with_context(|| name.to_string())?
+        let time_max = Duration::from_secs(u64::from(check.bounds.seconds.get()));
+        confined::run(&arguments, time_max, Some("--seconds allows more"))
+            .with_context(|| name.to_string())?
     };
     let wrong = probed.refused.as_ref().map(|reason| format!("{name}: {reason}"));
     let json = json!({ "file": check.file, "bytes": file.len(),

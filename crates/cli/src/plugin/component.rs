@@ -1,7 +1,9 @@
 //! What a WebAssembly file is: component or not, what it asks for, what it gives, what it uses.
 
 use anyhow::{Context, bail};
+use lineside_runtime::NOT_RUN;
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 use wasmparser::{Validator, WasmFeatures};
 use wit_component::DecodedWasm;
 
@@ -9,6 +11,8 @@ use wit_component::DecodedWasm;
 pub const INTERFACE: &str = "lineside:plugin/processor@1.0.0";
 /// All that it may import.
 const LOG: &str = "lineside:plugin/log@1.0.0";
+/// Longest file that is read: what a memory of WebAssembly could hold.
+const FILE_BYTES_MAX: u64 = 1 << 30;
 /// How every file begins.
 const MAGIC: &[u8] = b"\0asm";
 /// What says in the header that it is a component (component model, Binary.md).
@@ -16,21 +20,50 @@ const COMPONENT: &[u8] = b"\x0d\0\x01\0";
 
 /// What devices do not run, and what to do about it.
 const REFUSED: [(WasmFeatures, &str, &str); 5] = [
-    (
-        WasmFeatures::RELAXED_SIMD,
-        "relaxed SIMD",
-        "its answers differ from processor to processor: build without -C target-feature=+relaxed-simd",
-    ),
-    (
-        WasmFeatures::THREADS,
-        "threads",
-        "a plugin is one thread, so that its answers are the same each time: build without shared memory \
-         and +atomics",
-    ),
+    (WasmFeatures::RELAXED_SIMD, NOT_RUN[0].0, NOT_RUN[0].1),
+    (WasmFeatures::THREADS, NOT_RUN[1].0, NOT_RUN[1].1),
     (WasmFeatures::MEMORY64, "64-bit memory", "a plugin has up to 4 GiB: build for wasm32"),
     (WasmFeatures::GC_TYPES, "garbage-collected types", "no device has a collector"),
     (WasmFeatures::EXCEPTIONS, "exceptions", "build without: errors are values here"),
 ];
+
+/// The bytes of a file that may be anything.
+///
+/// # Errors
+/// It cannot be read, or is larger than a plugin can be.
+pub fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
+    let length = std::fs::metadata(file).context("cannot be read")?.len();
+    if length > FILE_BYTES_MAX {
+        bail!("it has more than {} GiB", FILE_BYTES_MAX >> 30);
+    }
+    std::fs::read(file).context("cannot be read")
+}
+
+/// Whether a component is a plugin as devices want one.
+///
+/// # Errors
+/// What is wrong with it, by name, with what to do.
+pub fn accept(bytes: &[u8]) -> anyhow::Result<()> {
+    Contents::of(bytes)?.accept()
+}
+
+/// Everything but what devices do not run.
+fn run_by_devices() -> WasmFeatures {
+    REFUSED.iter().fold(WasmFeatures::all(), |all, (feature, ..)| all.difference(*feature))
+}
+
+/// What a component that devices do not run uses of what they do not run, each with what to do.
+///
+/// # Errors
+/// It uses nothing of that, or more: it is broken.
+fn refused(bytes: &[u8]) -> anyhow::Result<Vec<(String, String)>> {
+    let everything = WasmFeatures::all();
+    let validated = |features| Validator::new_with_features(features).validate_all(bytes);
+    validated(everything).context("it is broken")?;
+    let uses = |feature: &WasmFeatures| validated(everything.difference(*feature)).is_err();
+    let used = REFUSED.iter().filter(|(feature, ..)| uses(feature));
+    Ok(used.map(|(_, name, cure)| ((*name).to_owned(), (*cure).to_owned())).collect())
+}
 
 /// What a file holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,15 +89,10 @@ impl Contents {
             ),
             None => bail!("it is no WebAssembly: `lineside plugin build` makes a plugin"),
         }
-        let everything = WasmFeatures::all();
-        Validator::new_with_features(everything).validate_all(bytes).context("it is broken")?;
-        let uses = |feature: &WasmFeatures| {
-            let mut others = Validator::new_with_features(everything.difference(*feature));
-            others.validate_all(bytes).is_err()
+        let refused = match Validator::new_with_features(run_by_devices()).validate_all(bytes) {
+            Ok(_) => Vec::new(),
+            Err(_) => refused(bytes)?,
         };
-        let refused = REFUSED.iter().filter(|(feature, ..)| uses(feature));
-        let refused = refused.map(|(_, name, cure)| ((*name).to_owned(), (*cure).to_owned()));
-        let refused = refused.collect();
         match wit_component::decode(bytes).context("it has no interface")? {
             DecodedWasm::Component(resolve, world) => {
                 let world = &resolve.worlds[world];

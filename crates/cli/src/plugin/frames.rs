@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// Recordings of one plugin.
 const FILES_MAX: usize = 1000;
 /// Bytes of one recording.
-const FILE_BYTES_MAX: u64 = 256 << 20;
+pub(super) const FILE_BYTES_MAX: u64 = 256 << 20;
 
 /// One result of a call: the elements of each output by its name, or one element alone.
 pub type Outputs = BTreeMap<String, Value>;
@@ -50,25 +50,25 @@ pub enum Wanted {
 /// A line as it is written, in this order.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Line {
+pub(super) struct Line {
     #[serde(skip_serializing_if = "Option::is_none")]
-    settings: Option<BTreeMap<String, String>>,
+    pub settings: Option<BTreeMap<String, String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    tolerance: Option<f64>,
+    pub tolerance: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    number: Option<u64>,
+    pub number: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    first_sequence: Option<u64>,
+    pub first_sequence: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    time_ns: Option<i64>,
+    pub time_ns: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    inputs: Option<BTreeMap<String, Value>>,
+    pub inputs: Option<BTreeMap<String, Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    finish: Option<bool>,
+    pub finish: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    expected: Option<Vec<Outputs>>,
+    pub expected: Option<Vec<Outputs>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    refused: Option<String>,
+    pub refused: Option<String>,
 }
 
 /// The recordings in a folder in the order of their names, or the one that is a file.

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 /// Calls that are timed, and longest that frames are given again until there are so many.
 const CALLS: usize = 500;
 const CALLS_TIME_MAX: Duration = Duration::from_secs(1);
+/// Lines of its log that are kept of one recording.
+const LINES_MAX: usize = 1000;
 /// Longest that one call may take where it is interpreted and counted.
 const METERED_CALL_MAX: Duration = Duration::from_secs(300);
 
@@ -24,6 +26,24 @@ pub struct Played {
     pub start: Duration,
     /// Linear memory that an instance took, at most.
     pub memory_bytes: usize,
+    pub said: Said,
+}
+
+/// What a plugin has said over a recording.
+#[derive(Default)]
+pub struct Said {
+    /// By the line of the recording; none of what it said when an instance was started.
+    pub lines: Vec<(Option<usize>, String)>,
+    /// How many lines more were dropped.
+    pub dropped: u64,
+}
+
+impl Said {
+    fn add(&mut self, line: Option<usize>, (lines, dropped): (Vec<String>, u64)) {
+        let taken = lines.len().min(LINES_MAX.saturating_sub(self.lines.len()));
+        self.dropped = self.dropped.saturating_add(dropped + (lines.len() - taken) as u64);
+        self.lines.extend(lines.into_iter().take(taken).map(|text| (line, text)));
+    }
 }
 
 /// What the same recording came to where it was interpreted and counted.
@@ -76,8 +96,8 @@ pub fn play(
     let inputs = tensors(recording, instance.inputs())?;
     let mut round = Round::of(instance, plugin, recording, limits);
     let answers = round.run(&inputs)?;
-    let mut played =
-        Played { outputs, answers, times: round.times, start, memory_bytes: round.memory_bytes };
+    let Round { times, memory_bytes, said, .. } = round;
+    let mut played = Played { outputs, answers, times, start, memory_bytes, said };
     let begun = Instant::now();
     let is_whole = played.answers.iter().all(survived);
     while is_whole && played.times.len() < CALLS && begun.elapsed() < CALLS_TIME_MAX {
@@ -143,6 +163,7 @@ struct Round<'a> {
     times: Vec<Duration>,
     fuel: Vec<u64>,
     memory_bytes: usize,
+    said: Said,
 }
 
 impl<'a> Round<'a> {
@@ -152,13 +173,14 @@ impl<'a> Round<'a> {
         recording: &'a Recording,
         limits: SandboxLimits,
     ) -> Round<'a> {
-        let (times, fuel) = (Vec::new(), Vec::new());
-        Round { instance, plugin, recording, limits, times, fuel, memory_bytes: 0 }
+        let (times, fuel, said) = (Vec::new(), Vec::new(), Said::default());
+        Round { instance, plugin, recording, limits, times, fuel, memory_bytes: 0, said }
     }
 
     fn run(&mut self, inputs: &[Vec<Tensor>]) -> anyhow::Result<Vec<Answer>> {
         let mut answers = Vec::with_capacity(inputs.len());
         let mut is_cold = true;
+        self.said.add(None, self.instance.take_lines());
         for (call, inputs) in self.recording.calls.iter().zip(inputs) {
             let inputs: Vec<&Tensor> = inputs.iter().collect();
             let started = Instant::now();
@@ -172,10 +194,12 @@ impl<'a> Round<'a> {
             }
             self.fuel.extend(self.instance.fuel());
             self.memory_bytes = self.memory_bytes.max(self.instance.memory_bytes());
+            self.said.add(Some(call.line), self.instance.take_lines());
             is_cold = !survived(&answer);
             if is_cold {
                 // As on a device: a fresh one goes on.
                 self.instance = self.plugin.start(&self.recording.settings, self.limits)?;
+                self.said.add(None, self.instance.take_lines());
             }
             answers.push(answer);
         }

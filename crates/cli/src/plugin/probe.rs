@@ -1,18 +1,16 @@
 //! What `check` has a process of its own do: look into a component, compile it, and start it.
 
-use super::component::Contents;
+use super::bounds::Bounds;
+use super::component::{self, Contents};
 use crate::confined::{MODEL_BYTES_MAX, confine};
 use crate::model::probe::memory;
 use crate::output::Output;
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
-use lineside_runtime::{Port, Sandbox, SandboxLimits};
+use lineside_runtime::{Port, Sandbox};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-
-/// Longest file that is read: what a memory of WebAssembly could hold.
-const FILE_BYTES_MAX: u64 = 1 << 30;
 
 #[derive(Args)]
 pub struct Probe {
@@ -21,12 +19,8 @@ pub struct Probe {
     /// What its `configure` gets.
     #[arg(long = "set")]
     settings: Vec<String>,
-    /// Linear memory that it may take, in MiB.
-    #[arg(long)]
-    memory_mib: u32,
-    /// Longest that its start may take, in milliseconds.
-    #[arg(long)]
-    frame_ms: u32,
+    #[command(flatten)]
+    bounds: Bounds,
 }
 
 /// What was found.
@@ -70,11 +64,7 @@ impl Told {
 
 pub fn run(probe: &Probe, output: &Output) -> anyhow::Result<()> {
     confine(MODEL_BYTES_MAX)?;
-    let length = std::fs::metadata(&probe.file).context("cannot be read")?.len();
-    if length > FILE_BYTES_MAX {
-        bail!("it has more than {} GiB", FILE_BYTES_MAX >> 30);
-    }
-    let bytes = std::fs::read(&probe.file).context("cannot be read")?;
+    let bytes = component::read(&probe.file)?;
     let contents = Contents::of(&bytes)?;
     let started = contents.accept().and_then(|()| start(&bytes, probe));
     let (started, refused) = match started {
@@ -85,8 +75,6 @@ pub fn run(probe: &Probe, output: &Output) -> anyhow::Result<()> {
 }
 
 fn start(bytes: &[u8], probe: &Probe) -> anyhow::Result<Started> {
-    let call = Duration::from_millis(u64::from(probe.frame_ms));
-    let limits = SandboxLimits::new((probe.memory_mib as usize) << 20, call);
     let settings = probe.settings.iter().map(|setting| {
         let (key, value) = setting.split_once('=').context("a setting is KEY=VALUE")?;
         Ok((key.to_owned(), value.to_owned()))
@@ -96,7 +84,7 @@ fn start(bytes: &[u8], probe: &Probe) -> anyhow::Result<Started> {
     let plugin = Sandbox::native(None)?.compile(bytes)?;
     let compiled = begun.elapsed();
     let begun = Instant::now();
-    let instance = plugin.start(&settings, limits)?;
+    let instance = plugin.start(&settings, probe.bounds.limits())?;
     let started = begun.elapsed();
     let milli = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
     Ok(Started {

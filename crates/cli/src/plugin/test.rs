@@ -1,9 +1,10 @@
 //! `lineside plugin test`: do its answers hold, and what does it cost?
 
+use super::bounds::Bounds;
 use super::compare::{compare, expected};
 use super::frames::{self, Recording, Wanted};
 use super::played::{Metered, Played, compiled, meter, play, survived};
-use super::{SECONDS, build, component};
+use super::{build, component};
 use crate::bundle::size;
 use crate::new_files::replace;
 use crate::output::{Output, Told};
@@ -11,11 +12,9 @@ use crate::watch::Watch;
 use anyhow::{Context, bail};
 use clap::Args;
 use lineside_bundle::Limits;
-use lineside_runtime::SandboxLimits;
 use serde::Serialize;
 use serde_json::json;
 use std::fmt::Write as _;
-use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,8 +23,8 @@ const TOLD_MAX: usize = 5;
 const KEPT_MAX: usize = 1000;
 /// How far an answer may be off where nobody says: sums in another order.
 const TOLERANCE: f64 = 1e-4;
-/// Linear memory that it may take where nobody says, in MiB: what it takes is what is asked.
-const MEMORY_MIB: u32 = 1024;
+/// Lines of its log that are told a person.
+const LINES_TOLD_MAX: usize = 20;
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -57,15 +56,8 @@ pub struct Test {
     /// [default: 1e-4].
     #[arg(long, value_name = "NUMBER", conflicts_with = "record")]
     tolerance: Option<f64>,
-    /// Linear memory that it may take, as `limits.plugin_memory_mib` of a bundle.
-    #[arg(long, value_name = "N", default_value_t = MEMORY_MIB, value_parser = clap::value_parser!(u32).range(1..=4096))]
-    memory_mib: u32,
-    /// Longest that a call may take in milliseconds, as `limits.frame_ms` of a bundle.
-    #[arg(long, value_name = "N", default_value = "1000")]
-    frame_ms: NonZeroU32,
-    /// How long it may take to be compiled, in seconds.
-    #[arg(long, value_name = "N", default_value_t = SECONDS)]
-    seconds: NonZeroU32,
+    #[command(flatten)]
+    bounds: Bounds,
 }
 
 /// Of calls in order: half are within the first, 99 of 100 within the second.
@@ -87,6 +79,9 @@ struct Seen {
     broken: usize,
     disagreements: Vec<String>,
     recordings: Vec<serde_json::Value>,
+    /// What it has said, and how many lines more.
+    lines: Vec<serde_json::Value>,
+    lines_dropped: u64,
     told: String,
     times: Vec<Duration>,
     fuel: Vec<u64>,
@@ -106,16 +101,14 @@ pub fn run(test: &Test, output: &Output) -> anyhow::Result<()> {
         output.working(format!("{} {name}", if is_source { "building" } else { "reading" }));
     let wasm = match is_source {
         true => build::component(&test.plugin)?,
-        false => std::fs::read(&test.plugin).with_context(|| format!("cannot read {name}"))?,
+        false => component::read(&test.plugin).with_context(|| name.clone())?,
     };
-    component::Contents::of(&wasm).and_then(|it| it.accept()).with_context(|| name.clone())?;
     working.tell(format!("compiling {name}"));
     let plugin = {
-        let _watch = Watch::over_answers(&name, test.seconds, output);
-        compiled(&wasm).with_context(|| name.clone())?
+        let _watch = Watch::over_compiling(&name, test.bounds.seconds, output);
+        component::accept(&wasm).and_then(|()| compiled(&wasm)).with_context(|| name.clone())?
     };
-    let call = Duration::from_millis(u64::from(test.frame_ms.get()));
-    let limits = SandboxLimits::new((test.memory_mib as usize) << 20, call);
+    let limits = test.bounds.limits();
     let mut seen = Seen { is_alike: true, ..Seen::default() };
     working.tell(format!("running {name}"));
     let mut rounds = Vec::new();
@@ -147,7 +140,8 @@ pub fn run(test: &Test, output: &Output) -> anyhow::Result<()> {
         "unknown": seen.unknown, "recordings": seen.recordings, "time_us": times,
         "memory_bytes": seen.memory_bytes, "fuel": fuel,
         "interpreted_alike": fuel.as_ref().map(|_| seen.is_alike),
-        "disagreements": seen.disagreements, "recorded": test.record && seen.broken == 0,
+        "disagreements": seen.disagreements, "lines": seen.lines, "lines_dropped": seen.lines_dropped,
+        "recorded": test.record && seen.broken == 0,
         "error": wrong });
     let mut text = format!(
         "{name}: {}, compiled in {:.0} ms, started in {:.1} ms",
@@ -228,6 +222,7 @@ impl Seen {
         if differ.len() > TOLD_MAX {
             let _ = write!(self.told, "\n  … and {} more", differ.len() - TOLD_MAX);
         }
+        self.hear(recording, played);
         self.frames += frames;
         self.agreed += agreed;
         self.unknown += unknown;
@@ -236,6 +231,25 @@ impl Seen {
         self.times.extend(&played.times);
         self.start = self.start.max(played.start);
         self.memory_bytes = self.memory_bytes.max(played.memory_bytes);
+    }
+
+    /// What the plugin has said over a recording.
+    fn hear(&mut self, recording: &Recording, played: &Played) {
+        let file = recording.file.display();
+        let mut dropped = played.said.dropped;
+        for (line, text) in &played.said.lines {
+            if self.lines.len() == KEPT_MAX {
+                dropped += 1;
+                continue;
+            }
+            if self.lines.len() < LINES_TOLD_MAX {
+                let at = line.map_or("its start".to_owned(), |line| format!("line {line}"));
+                let _ =
+                    write!(self.told, "\n  log, {file} {at}: {}", text.replace(['\n', '\r'], " "));
+            }
+            self.lines.push(json!({ "file": recording.file, "line": line, "text": text }));
+        }
+        self.lines_dropped += dropped;
     }
 
     fn count(&mut self, metered: Metered) {
@@ -264,6 +278,19 @@ impl Seen {
 
 fn costs(seen: &Seen, times: Option<&Spread<f64>>, fuel: Option<&Spread<u64>>) -> String {
     let mut text = String::new();
+    let untold = seen.lines.len().saturating_sub(LINES_TOLD_MAX) as u64;
+    if untold + seen.lines_dropped > 0 {
+        let _ = write!(text, "\nlog: … and {} lines more", untold + seen.lines_dropped);
+        if seen.lines_dropped > 0 {
+            let _ = write!(
+                text,
+                ", of which {} were dropped: a bundle lets {} through in a call unless its bundle.toml says \
+                 limits.plugin_lines_per_call",
+                seen.lines_dropped,
+                Limits::default().plugin_lines_per_call
+            );
+        }
+    }
     if let Some(Spread { p50, p99, max }) = times {
         let _ = write!(
             text,

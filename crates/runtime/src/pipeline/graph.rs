@@ -5,7 +5,7 @@ use super::frame::{
     Fault, FrameError, FrameOutcome, Instead, Part, Reading, StandIn, Unused, Value,
 };
 use super::model::{Model, Seen};
-use super::plugin::Plugin;
+use super::plugin::{Plugin, PluginCall};
 use super::said::Said;
 use super::stages::Stage;
 use crate::recording::KEYS_MAX;
@@ -212,6 +212,33 @@ impl Pipeline {
                 model.record(frames);
             }
         }
+    }
+
+    /// From now on the calls of the plugin that is this stage are kept until they are taken. Gives its
+    /// settings.
+    ///
+    /// # Errors
+    /// There is no such stage, or it is no plugin: with those that are.
+    pub fn record_plugin(&mut self, stage: &str) -> Result<&[(String, String)], String> {
+        let mut names = Vec::new();
+        for step in &mut self.steps {
+            if let Work::Plugin(plugin) = &mut step.work {
+                if step.name == stage {
+                    return Ok(plugin.record());
+                }
+                names.push(step.name.as_str());
+            }
+        }
+        Err(format!("no plugin is called {stage} in it, only [{}]", names.join(", ")))
+    }
+
+    /// The calls of plugins that were kept since this was last asked, the oldest first.
+    pub fn take_plugin_calls(&mut self) -> Vec<PluginCall> {
+        let plugins = self.steps.iter_mut().filter_map(|step| match &mut step.work {
+            Work::Plugin(plugin) => Some(plugin.take_calls()),
+            _ => None,
+        });
+        plugins.flatten().collect()
     }
 
     /// Whether each model has kept all that it was to keep.

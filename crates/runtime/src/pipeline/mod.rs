@@ -22,4 +22,5 @@ pub use frame::{
 pub use graph::Pipeline;
 pub use load::{LoadError, LoadOptions};
 pub(crate) use model::Seen;
+pub use plugin::PluginCall;
 pub use said::Said;

@@ -10,6 +10,21 @@ use lineside_bundle::{FailSafe, OnTrap};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+/// A call of a plugin, as it was ([`Pipeline::record_plugin`](super::Pipeline::record_plugin)).
+pub struct PluginCall {
+    /// The stream.
+    pub key: String,
+    /// Number, sequence number of the first reading, and time in nanoseconds since 1970; none at the end of
+    /// the stream.
+    pub frame: Option<(u64, u64, i64)>,
+    /// What it was given, by the names of its inputs.
+    pub inputs: Vec<(String, Tensor)>,
+    /// What each of its results holds.
+    pub outputs: Vec<Port>,
+    /// What it answered, in the order of its outputs.
+    pub answer: Result<Results, PluginError>,
+}
+
 /// Frames in a row without a break after which one is forgiven.
 const FORGIVEN_AFTER: u32 = 1000;
 
@@ -44,6 +59,8 @@ pub(super) struct Plugin {
     policy: Policy,
     breaks: Breaks,
     lines: Lines,
+    /// Its calls, where they are kept.
+    calls: Option<Vec<PluginCall>>,
 }
 
 impl Plugin {
@@ -58,7 +75,19 @@ impl Plugin {
             policy,
             breaks: Breaks { max: traps_max, ..Breaks::default() },
             lines: Lines::new(lines_per_second),
+            calls: None,
         }
+    }
+
+    /// From now on its calls are kept until they are taken. Gives its settings.
+    pub(super) fn record(&mut self) -> &[(String, String)] {
+        self.calls.get_or_insert_default();
+        &self.settings
+    }
+
+    /// The calls that were kept since this was last asked.
+    pub(super) fn take_calls(&mut self) -> Vec<PluginCall> {
+        self.calls.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// What it makes of one part of a frame, within the time that the frame has `left`.
@@ -80,8 +109,18 @@ impl Plugin {
         let Some(instance) = self.instances.get_mut(frame.key) else {
             return Err((Fault::PluginStart, "no instance of it is there".into()));
         };
-        let answer =
-            instance.process((frame.number, frame.first, frame.time_unix_ns), inputs, left);
+        let told = (frame.number, frame.first, frame.time_unix_ns);
+        let answer = instance.process(told, inputs, left);
+        if let Some(calls) = &mut self.calls {
+            let names = instance.inputs().iter().map(|port| port.name().to_owned());
+            calls.push(PluginCall {
+                key: frame.key.to_owned(),
+                frame: Some(told),
+                inputs: names.zip(inputs.iter().map(|tensor| (*tensor).clone())).collect(),
+                outputs: instance.outputs().to_vec(),
+                answer: answer.clone(),
+            });
+        }
         self.lines.add(instance.take_lines(), Instant::now);
         match &answer {
             Ok(results) => {
@@ -128,6 +167,15 @@ impl Plugin {
         }
         let Some(mut instance) = self.instances.remove(frame.key) else { return Ok(vec![]) };
         let answer = instance.finish();
+        if let Some(calls) = &mut self.calls {
+            calls.push(PluginCall {
+                key: frame.key.to_owned(),
+                frame: None,
+                inputs: vec![],
+                outputs: instance.outputs().to_vec(),
+                answer: answer.clone(),
+            });
+        }
         self.lines.add(instance.take_lines(), Instant::now);
         if !matches!(&answer, Ok(_) | Err(PluginError::Refused(_))) {
             self.breaks.broke();

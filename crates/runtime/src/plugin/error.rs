@@ -6,6 +6,20 @@ use wasmtime::Trap;
 
 /// Characters of what a plugin says that are passed on.
 const WORDS_MAX: usize = 500;
+/// What of WebAssembly no sandbox has, as wasmtime names it, and what to do without it.
+pub const NOT_RUN: [(&str, &str); 2] = [
+    (
+        "relaxed SIMD",
+        "its answers differ from processor to processor: build without -C target-feature=+relaxed-simd",
+    ),
+    (
+        "threads",
+        "a plugin is one thread, so that its answers are the same each time: build without shared memory \
+         and +atomics",
+    ),
+];
+/// How wasmtime says, behind its name, that something is not there.
+const IS_MISSING: [&str; 2] = ["support is not enabled", "must be enabled"];
 /// How wasmtime begins to say that an answer takes more of this process than it may.
 const TOO_MUCH: &str = "too much data";
 
@@ -27,6 +41,20 @@ pub enum SandboxError {
     /// It did not survive being configured.
     #[error("it failed while being configured")]
     Start(#[source] PluginError),
+}
+
+impl SandboxError {
+    /// Why a component cannot be compiled, or not be linked.
+    pub(super) fn of(error: &wasmtime::Error) -> SandboxError {
+        let words = format!("{error:#}");
+        let is_about = |name: &str| {
+            IS_MISSING.iter().any(|missing| words.contains(&format!("{name} {missing}")))
+        };
+        SandboxError::Component(match NOT_RUN.iter().find(|(name, _)| is_about(name)) {
+            Some((name, cure)) => format!("it uses {name}: {cure}"),
+            None => cut(words),
+        })
+    }
 }
 
 /// Why a call gave no answer. After all of these but [`PluginError::Refused`] the instance is to be

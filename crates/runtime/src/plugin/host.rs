@@ -4,7 +4,7 @@ use super::bindings::lineside::plugin::log;
 use super::bindings::{Plugin, PluginPre};
 use super::bounds::Bounds;
 use super::cache::PluginCache;
-use super::error::{Bound, SandboxError, cut};
+use super::error::{Bound, SandboxError};
 use super::instance::{Instance, refuel};
 use super::ticker::{self, ticks};
 use lineside_bundle::{Digest, Limits};
@@ -138,7 +138,7 @@ impl Sandbox {
     /// # Errors
     /// [`SandboxError::Component`]; a component that imports anything but the log is no plugin.
     pub fn compile(&self, wasm: &[u8]) -> Result<CompiledPlugin, SandboxError> {
-        let wrong = |error: wasmtime::Error| SandboxError::Component(cut(format!("{error:#}")));
+        let wrong = |error: wasmtime::Error| SandboxError::of(&error);
         let digest = Digest::of(wasm);
         let (component, is_new) = match self.cached(&digest) {
             Some(component) => (component, false),
@@ -199,7 +199,7 @@ impl CompiledPlugin {
             let bound = Bound::of(&limits, limits.call);
             match error.is::<super::bounds::OutOfMemory>() {
                 true => SandboxError::Start(bound.broken(&error)),
-                false => SandboxError::Component(cut(format!("{error:#}"))),
+                false => SandboxError::of(&error),
             }
         })?;
         Instance::configured(store, plugin, settings, limits, self.metering)

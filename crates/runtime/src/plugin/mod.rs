@@ -9,6 +9,6 @@ mod instance;
 mod ticker;
 
 pub use cache::PluginCache;
-pub use error::{PluginError, SandboxError};
+pub use error::{NOT_RUN, PluginError, SandboxError};
 pub use host::{CompiledPlugin, Sandbox, SandboxLimits};
 pub use instance::{Instance, Results};
