@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 
-use lineside_bundle::{BundleFile, build};
 use lineside_runtime::{
     FrameOutcome, LoadOptions, MemoryFiles, Pipeline, Reading, Sandbox, StandIn,
 };
@@ -178,8 +177,7 @@ fn instructions_whose_answers_differ_are_refused_by_name_where_a_bundle_is_built
     assert!(!output.status.success() && said.contains(cure), "{said}");
     assert!(said.contains("plugins/evil.wasm: "), "{said}");
     // Whoever has built a bundle all the same brings it into no device.
-    let files = [("plugins/evil.wasm".to_owned(), relaxed.clone())].into();
-    let built = build(BundleFile::parse(&described).unwrap(), files).unwrap();
+    let built = evil::bundle(&described, &relaxed);
     let loaded = Pipeline::load(&built.manifest, &MemoryFiles(&built), &LoadOptions::default());
     let said = format!("{:#}", anyhow::Error::from(loaded.err().unwrap()));
     assert!(said.contains(cure) && said.contains("stage evil"), "{said}");
