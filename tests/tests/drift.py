@@ -223,6 +223,11 @@ def columns():
     tell("letters the same", np.array(list("abcabcad") * 9, dtype=object), np.array(list("dacbabca") * 18, dtype=object))
     tell("nearly the same", np.arange(3000) % 30 / 7, np.concatenate([np.arange(3000) % 30 / 7, [0.0]]))
 
+    # Small tables of two values on two sides that are as long.
+    for n in range(2, 42):
+        tell(f"table {n}", random.random(n) < 0.4, random.random(n) < pick([0.4, 0.7, 0.95]),
+             methods=["fisher_exact", "z"])
+
 
 def table(rows, shift):
     """Columns of every type as pandas reads and writes them."""
