@@ -8,6 +8,7 @@ use lineside_drift::{
 };
 use lineside_runtime::Table;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -112,6 +113,12 @@ fn read(path: &Path) -> anyhow::Result<Table> {
 
 impl Compared {
     fn of(reference: &Table, current: &Table, drift: &Drift) -> anyhow::Result<Compared> {
+        for (what, table) in [("the reference", reference), ("the current data", current)] {
+            let mut names = BTreeSet::new();
+            if let Some(twice) = table.names.iter().find(|name| !names.insert(*name)) {
+                bail!("{what} has two columns called {twice}: give each a name of its own");
+            }
+        }
         let (common, only): (Vec<&String>, Vec<&String>) =
             reference.names.iter().partition(|name| current.names.contains(name));
         if common.is_empty() {
@@ -312,6 +319,12 @@ mod tests {
             let _ = writeln!(text, "{at}.0,{value},{share},{letter},{gap},\"note, {at}\"");
         }
         text
+    }
+
+    #[test]
+    fn two_columns_of_one_name_are_not_compared() {
+        let said = refused("x,y\n1,2\n", "x,y,x\n1,2,3\n", &[]);
+        assert_eq!(said, "the current data has two columns called x: give each a name of its own");
     }
 
     #[test]

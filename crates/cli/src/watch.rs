@@ -57,28 +57,28 @@ struct Whole {
 }
 
 impl Watch {
-    /// Begins to wait for the checks of a bundle.
+    /// Begins to wait for the checks of a bundle. What comes before the first step, such as building its plugins,
+    /// is bounded by what all may take.
     pub fn over_checks(bundle: &str, patience: &Patience, output: &Output) -> Watch {
         let what = format!("what the checks of {bundle} need");
         let whole = Whole { what, time_max: CHECKS_TIME_MAX };
-        let first = format!("beginning with {bundle}");
-        Watch::over(first, (patience.seconds, STEP_CURE), Some(whole), output)
+        Watch::over(None, (patience.seconds, STEP_CURE), Some(whole), output)
     }
 
     /// Begins to wait for a model to be loaded, or to answer.
     pub fn over_answers(of: &str, seconds: NonZeroU32, output: &Output) -> Watch {
         let first = format!("loading {of}, or one answer of it,");
-        Watch::over(first, (seconds, STEP_CURE), None, output)
+        Watch::over(Some(first), (seconds, STEP_CURE), None, output)
     }
 
     /// Begins to wait for a plugin to be looked into and compiled.
     pub fn over_compiling(plugin: &str, seconds: NonZeroU32, output: &Output) -> Watch {
-        Watch::over(format!("compiling {plugin}"), (seconds, COMPILING_CURE), None, output)
+        Watch::over(Some(format!("compiling {plugin}")), (seconds, COMPILING_CURE), None, output)
     }
 
     /// Begins with the first step, of those that may take so many seconds each and what helps where one takes longer.
     fn over(
-        first: String,
+        first: Option<String>,
         (seconds, cure): (NonZeroU32, &'static str),
         whole: Option<Whole>,
         output: &Output,
@@ -86,7 +86,7 @@ impl Watch {
         let (sender, signs) = mpsc::channel();
         let output = Output { json: output.json };
         let step_max = Duration::from_secs(u64::from(seconds.get()));
-        let step = Mutex::new(first.clone());
+        let step = Mutex::new(first.clone().unwrap_or_default());
         let thread = thread::Builder::new().spawn(move || {
             let (mut step, mut began) = (first, Instant::now());
             let late = |what: &str, time_max: Duration, cure: &str| {
@@ -99,14 +99,17 @@ impl Watch {
                 if let Some(whole) = whole.as_ref().filter(|_| left == Some(Duration::ZERO)) {
                     late(&whole.what, whole.time_max, CHECKS_CURE);
                 }
-                let patience = left.unwrap_or(step_max).min(step_max);
+                let step_left = step.is_some().then_some(step_max);
+                let patience = left.into_iter().chain(step_left).min().unwrap_or(step_max);
                 match signs.recv_timeout(patience) {
-                    Ok(Sign::Step(next)) => step = next,
+                    Ok(Sign::Step(next)) => step = Some(next),
                     Ok(Sign::Again) => {}
                     Ok(Sign::Anew) => began = Instant::now(),
                     Err(RecvTimeoutError::Disconnected) => return,
-                    Err(RecvTimeoutError::Timeout) if patience < step_max => {}
-                    Err(RecvTimeoutError::Timeout) => late(&step, step_max, cure),
+                    Err(RecvTimeoutError::Timeout) => match &step {
+                        Some(step) if patience == step_max => late(step, step_max, cure),
+                        _ => {}
+                    },
                 }
             }
         });

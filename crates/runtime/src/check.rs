@@ -325,9 +325,12 @@ fn replay(
             findings.extend(answered(check, outcome)?);
         }
     }
-    for outcome in finish(pipeline) {
-        counting.frame(outcome.elapsed);
-        findings.extend(answered(check, outcome)?);
+    for outcomes in finish(pipeline) {
+        begins(check);
+        for outcome in outcomes {
+            counting.frame(outcome.elapsed);
+            findings.extend(answered(check, outcome)?);
+        }
     }
     Ok((findings, replay.readings()))
 }

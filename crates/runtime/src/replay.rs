@@ -73,9 +73,13 @@ impl Counted {
     }
 }
 
-/// Ends every stream. Gives what plugins held back; a recording may end in the middle of a window, which
-/// is no fault of anybody.
-pub fn finish(pipeline: &mut Pipeline) -> impl Iterator<Item = FrameOutcome> + use<> {
+/// Ends one stream after the other. Gives what plugins held back of each; a recording may end in the middle of
+/// a window, which is no fault of anybody.
+pub fn finish(pipeline: &mut Pipeline) -> impl Iterator<Item = Vec<FrameOutcome>> {
     let is_cut = |outcome: &FrameOutcome| matches!(&outcome.result, Err(error) if error.reason() == "incomplete");
-    pipeline.finish().into_iter().filter(move |outcome| !is_cut(outcome))
+    std::iter::from_fn(move || {
+        let mut outcomes = pipeline.finish_one()?;
+        outcomes.retain(|outcome| !is_cut(outcome));
+        Some(outcomes)
+    })
 }

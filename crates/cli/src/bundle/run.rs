@@ -258,8 +258,11 @@ fn replayed(
                 working.at(read.load(Ordering::Relaxed));
             }
         }
-        for outcome in finish(&mut pipeline) {
-            seen.frame(outcome, agreement.as_deref_mut(), run.record.is_some());
+        for outcomes in finish(&mut pipeline) {
+            watch.again();
+            for outcome in outcomes {
+                seen.frame(outcome, agreement.as_deref_mut(), run.record.is_some());
+            }
         }
         if let Some(taped) = &mut taped {
             taped.take(&mut pipeline)?;

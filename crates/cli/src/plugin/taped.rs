@@ -8,8 +8,8 @@ use lineside_runtime::{Pipeline, PluginCall};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Characters of a stream's key in the name of its file.
-const KEY_MAX: usize = 60;
+/// Characters of the stage's name, and of a stream's key, in the name of its file.
+const NAME_MAX: usize = 60;
 
 /// The calls of the plugin that is one stage, stream by stream.
 pub struct Taped {
@@ -127,9 +127,11 @@ fn line(call: &PluginCall, next: u64) -> Line {
 /// A file's name for a stream that no other one has.
 fn free(stage: &str, key: &str, names: &mut BTreeSet<String>) -> String {
     let plain = |char: char| char.is_ascii_alphanumeric() || "-_.".contains(char);
-    let key = key.chars().take(KEY_MAX).map(|char| if plain(char) { char } else { '_' });
-    let key: String = key.collect();
-    let name = if key.is_empty() { stage.to_owned() } else { format!("{stage}-{key}") };
+    let plainly = |name: &str| -> String {
+        name.chars().take(NAME_MAX).map(|char| if plain(char) { char } else { '_' }).collect()
+    };
+    let (stage, key) = (plainly(stage), plainly(key));
+    let name = if key.is_empty() { stage } else { format!("{stage}-{key}") };
     let numbered = (2..).map(|number| format!("{name}-{number}"));
     let mut free = std::iter::once(name.clone()).chain(numbered);
     let free = free.find(|name| !names.contains(name)).unwrap_or(name);
@@ -196,6 +198,17 @@ mod tests {
             |it: &Recording| it.calls.iter().filter_map(|call| call.frame).collect::<Vec<_>>();
         let found: Vec<_> = recordings.iter().map(frames).collect();
         assert_eq!(found, [vec![(0, 0, 0)], vec![(4, 8, 99), (5, 10, 0), (5, 10, 0)]]);
+    }
+
+    #[test]
+    fn a_stage_may_be_called_like_a_file_and_is_written_into_the_folder_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let elsewhere = folder.path().join("elsewhere/judge");
+        let mut taped = Taped::of(elsewhere.to_str().unwrap());
+        taped.add(&call("", Some((0, 0, 0)), Ok(vec![]))).unwrap();
+        let files = taped.write(&folder.path().join("here")).unwrap();
+        assert_eq!(files[0].parent(), Some(&*folder.path().join("here")), "{files:?}");
+        assert!(files[0].is_file() && !elsewhere.parent().unwrap().exists());
     }
 
     #[test]

@@ -302,7 +302,7 @@ mod tests {
             outcomes.extend(pushed.unwrap());
         }
         let live = outcomes.len();
-        outcomes.extend(finish(&mut pipeline));
+        outcomes.extend(finish(&mut pipeline).flatten());
         let told: Vec<_> = outcomes.iter().map(told).collect();
         // Frame n begins at 2n and ends at 2n + 4: `fast` has its last second, two rows of x and y;
         // `slow` what held at 2n and at 2n + 2, smoothed over both.
