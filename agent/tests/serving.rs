@@ -185,3 +185,30 @@ async fn a_release_over_which_workers_die_as_they_load_it_is_told_and_nothing_el
     bench.want.send_replace(wanted("3", b""));
     bench.serves("3").await;
 }
+
+#[tokio::test]
+async fn what_is_served_goes_on_where_the_same_release_cannot_be_loaded_anew() {
+    let mut bench = Bench::new(0);
+    bench.want.send_replace(wanted("1", b""));
+    let serving = bench.serves("1").await;
+    let mut seats = bench.seat.clone();
+    seats.mark_unchanged();
+    // As where another engine is to run it.
+    bench.want.send_replace(wanted("1", b"deadly"));
+    let died = async {
+        while bench.counts.deaths.load(Relaxed) < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, died).await.unwrap();
+    // All tasks are of one thread: whoever keeps the seat hears of the second death in his turn.
+    for _ in 0..8 {
+        tokio::task::yield_now().await;
+    }
+    bench.want.send_replace(wanted("2", b""));
+    // The next seat of all is the next release's.
+    timeout(PATIENCE, seats.changed()).await.unwrap().unwrap();
+    let seat = seats.borrow_and_update().clone();
+    assert!(matches!(&seat, Seat::Served(it) if it.release.version.to_string() == "2"), "{seat:?}");
+    assert_eq!(ask(serving, 1.0).await, Ok(1.0));
+}

@@ -11,10 +11,11 @@ use std::sync::{Arc, Mutex};
 
 /// Records that wait for the disk; beyond it they give way, and are counted.
 const PENDING_MAX: usize = 1000;
-/// Frames, and other things told, that wait to be counted, and values of readings in them; who tells more
-/// counts them himself.
+/// Frames, and other things told, that wait to be counted, and values in them; who tells more counts them himself.
 const WAITING_MAX: usize = 1024;
 const WAITING_VALUES_MAX: usize = 1 << 18;
+/// As many values as a reading takes place for beside its own, or an output that has a name.
+const VALUES_BESIDE: usize = 16;
 
 /// Something that a slot tells, or somebody of it.
 pub(super) enum Told {
@@ -85,14 +86,21 @@ impl Counting {
     /// Counts what was told. True if something is to be written soon.
     pub(super) fn count(&self) -> bool {
         let mut counted = lock(&self.counted);
-        counted.take(std::mem::take(&mut *lock(&self.waiting)).told);
+        let told = self.told();
+        counted.take(told);
         !counted.pending.is_empty()
+    }
+
+    /// What waits to be counted. Nobody who tells more waits until it is.
+    fn told(&self) -> Vec<Told> {
+        std::mem::take(&mut *lock(&self.waiting)).told
     }
 
     /// What is to be written, with all that was told; none where nothing has changed.
     pub(super) fn counts(&self) -> Option<Counts> {
         let mut counted = lock(&self.counted);
-        counted.take(std::mem::take(&mut *lock(&self.waiting)).told);
+        let told = self.told();
+        counted.take(told);
         if !counted.changed && counted.pending.is_empty() {
             return None;
         }
@@ -119,7 +127,9 @@ fn size(told: &Told) -> (usize, usize) {
     let values = |settled: &Settled| {
         let others = settled.more.others.iter().map(|(.., inputs)| inputs);
         let inputs = others.chain([&settled.inputs]);
-        inputs.flatten().map(|reading| reading.values.len()).sum::<usize>()
+        let inputs = inputs.flatten().map(|reading| VALUES_BESIDE + reading.values.len());
+        let parts = settled.result.iter().flatten();
+        inputs.chain(parts.map(|part| VALUES_BESIDE * (1 + part.outputs.len()))).sum::<usize>()
     };
     (frames.len(), frames.iter().map(|(_, settled)| values(settled)).sum())
 }

@@ -257,9 +257,10 @@ impl Shared {
     /// Writes what waits, and the intervals that are open. What the disk does not take waits on,
     /// within its bound; false then.
     fn write(&self) -> bool {
+        // First of all, so that what another one has counted is on disk before this says so, and in its order.
+        let mut spool = lock(&self.spool);
         let Some(counts) = self.counting.counts() else { return true };
         let Counts { mut bodies, open, mut gave_way } = counts;
-        let mut spool = lock(&self.spool);
         gave_way += spool.gave_way();
         if bodies.iter().any(|body| matches!(body, Body::Interval(_))) {
             let resources = resources::read(&self.state_dir);

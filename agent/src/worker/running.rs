@@ -3,6 +3,7 @@
 use crate::capture::Past;
 use crate::worker::message::{self, FromWorker, ToWorker};
 use crate::worker::process::{End, Started, Starter};
+use crate::worker::task::IN_FLIGHT_OF_FRAME_MAX;
 use lineside_runtime::Reading;
 use std::io;
 use std::sync::Arc;
@@ -14,8 +15,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-/// Messages that wait for the socket. Readings on their way are bounded by their sender.
-const MESSAGES_MAX: usize = 256;
+/// Messages that wait for the socket. Readings on their way are bounded by their sender, and each may be a
+/// message of its own.
+const MESSAGES_MAX: usize = IN_FLIGHT_OF_FRAME_MAX + 16;
 /// How long a worker whose socket has closed may take to be gone.
 const END_MAX: Duration = Duration::from_secs(2);
 
@@ -103,7 +105,7 @@ impl Running {
     /// Sends a message. A worker that does not read is found by its silence.
     pub fn send(&self, message: ToWorker) {
         if self.messages.try_send(message).is_err() {
-            tracing::debug!("worker {} takes no messages", self.number);
+            tracing::warn!("worker {} takes no messages", self.number);
         }
     }
 

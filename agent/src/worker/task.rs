@@ -37,7 +37,7 @@ pub(super) const SEND_READINGS: usize = 64;
 /// Readings that may be on their way to a worker.
 pub(super) const IN_FLIGHT_MAX: usize = 128;
 /// As many where a frame has more: it need not wait for its own beginning to be taken.
-const IN_FLIGHT_OF_FRAME_MAX: usize = 512;
+pub(super) const IN_FLIGHT_OF_FRAME_MAX: usize = 512;
 /// How often deadlines are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 

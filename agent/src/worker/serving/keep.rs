@@ -5,7 +5,7 @@ use crate::worker::process::Starter;
 use crate::worker::serving::queue::Rule;
 use crate::worker::serving::served::{Counts, ServedModel, Serving};
 use crate::worker::serving::task::{TaskParts, serve};
-use lineside_bundle::ReleaseId;
+use lineside_bundle::{Digest, ReleaseId};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -69,19 +69,24 @@ pub async fn keep(
                 }
             }
         };
-        let has_failed = next.is_err() && wanted.borrow().is_some();
-        seat.send_replace(match next {
+        let failed = wanted.borrow().as_ref().filter(|_| next.is_err()).map(|it| it.release.digest);
+        let has_failed = failed.is_some();
+        match next {
             Ok(serving) => {
                 tracing::info!(%slot, "requests are answered by {}", serving.release);
-                Seat::Served(serving)
+                seat.send_replace(Seat::Served(serving));
+            }
+            // It was to be served in another engine: as it is, it is the active release all the same.
+            Err(reason) if is_served(&seat.borrow(), failed) => {
+                tracing::warn!(%slot, "requests are answered as before: {reason}");
             }
             Err(reason) => {
                 if has_failed {
                     tracing::warn!(%slot, "requests are not answered: {reason}");
                 }
-                Seat::Vacant(reason)
+                seat.send_replace(Seat::Vacant(reason));
             }
-        });
+        }
         let again = async {
             match has_failed {
                 true => sleep(AGAIN_AFTER).await,
@@ -95,6 +100,10 @@ pub async fn keep(
             () = again => {}
         }
     }
+}
+
+fn is_served(seat: &Seat, release: Option<Digest>) -> bool {
+    matches!(seat, Seat::Served(serving) if Some(serving.release.digest) == release)
 }
 
 /// Starts to serve a release; ready when its models are.

@@ -237,10 +237,18 @@ fn optimise(
     }
     let mut model = model.into_typed()?.into_decluttered()?;
     #[cfg(target_arch = "x86_64")]
-    convolution::put_in(&mut model)?;
+    put_in(&mut model, convolution::put_in);
     model.optimize()?;
-    pad::put_in(&mut model)?;
+    put_in(&mut model, pad::put_in);
     Ok(model)
+}
+
+/// Puts operators of our own in. Where that fails, tract runs the model with its own.
+fn put_in(model: &mut TypedModel, operators: impl Fn(&mut TypedModel) -> TractResult<()>) {
+    let mut ours = model.clone();
+    if operators(&mut ours).is_ok() {
+        *model = ours;
+    }
 }
 
 /// What the optimised model gives there.
