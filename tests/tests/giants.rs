@@ -1,5 +1,5 @@
 //! Models without a bound at the desk: whatever is asked of them there ends, within the time and the memory that
-//! it may have, with an error that names the model.
+//! it may have, with an error that names the model, or the check or recording that was answered.
 
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 
@@ -52,7 +52,7 @@ fn lay(folder: &Path, model: &[u8]) {
 const X: &[u8] = include_bytes!("giants.npz");
 
 #[test]
-fn whatever_is_asked_of_a_model_without_a_bound_ends_with_an_error_that_names_it() {
+fn whatever_is_asked_of_a_model_without_a_bound_ends_with_an_error_that_says_over_what() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     fs::write(here.join("x.npz"), X).unwrap();
@@ -78,6 +78,10 @@ fn whatever_is_asked_of_a_model_without_a_bound_ends_with_an_error_that_names_it
             let engines = said["engines"].as_object().unwrap();
             let runs = engines.values().any(|outcome| outcome == "ok");
             assert!(!runs, "{name}: {engines:?}");
+        } else {
+            let said = complaint(&output);
+            assert_eq!(output.status.code(), Some(1), "{name}: {said}");
+            assert!(said.contains("giant.onnx") && !said.contains("panicked"), "{name}: {said}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! How sketches are written: kind, version, and then whole numbers as short as they are.
 //!
 //! One way of writing each: equal sketches give equal bytes, and what could have been written
-//! otherwise, or by no sketch at all, is not read. Nothing is reserved that the bytes at hand do not
+//! otherwise is not read. Nothing is reserved that the bytes at hand do not
 //! fill.
 
 use crate::wide::Wide;
@@ -53,7 +53,7 @@ pub trait Sketch: Parts {
     /// Reads a sketch, to the last byte.
     ///
     /// # Errors
-    /// [`DecodeError`]: whatever [`Sketch::encode`] would not have written.
+    /// [`DecodeError`]. Not every contradiction is looked for between parts that were written apart.
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         if bytes.len() > ENCODED_BYTES_MAX {
             return Err(DecodeError::TooLong(bytes.len()));

@@ -34,14 +34,17 @@ pub struct Played {
 pub struct Said {
     /// By the line of the recording; none of what it said when an instance was started.
     pub lines: Vec<(Option<usize>, String)>,
-    /// How many lines more were dropped.
+    /// How many lines more were dropped, as a bundle drops them.
     pub dropped: u64,
+    /// How many lines more are not kept here.
+    pub left_out: u64,
 }
 
 impl Said {
     fn add(&mut self, line: Option<usize>, (lines, dropped): (Vec<String>, u64)) {
         let taken = lines.len().min(LINES_MAX.saturating_sub(self.lines.len()));
-        self.dropped = self.dropped.saturating_add(dropped + (lines.len() - taken) as u64);
+        self.dropped = self.dropped.saturating_add(dropped);
+        self.left_out += (lines.len() - taken) as u64;
         self.lines.extend(lines.into_iter().take(taken).map(|text| (line, text)));
     }
 }
@@ -204,5 +207,18 @@ impl<'a> Round<'a> {
             answers.push(answer);
         }
         Ok(answers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_a_bundle_drops_and_those_that_are_not_kept_are_counted_apart() {
+        let mut said = Said::default();
+        said.add(Some(1), (vec!["one".into()], 2));
+        said.add(Some(2), (vec!["more".into(); LINES_MAX], 0));
+        assert_eq!((said.lines.len(), said.dropped, said.left_out), (LINES_MAX, 2, 1));
     }
 }

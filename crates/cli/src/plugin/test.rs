@@ -82,6 +82,8 @@ struct Seen {
     /// What it has said, and how many lines more.
     lines: Vec<serde_json::Value>,
     lines_dropped: u64,
+    /// Lines that no bundle would drop, beyond what is told here.
+    lines_left_out: u64,
     told: String,
     times: Vec<Duration>,
     fuel: Vec<u64>,
@@ -141,6 +143,7 @@ pub fn run(test: &Test, output: &Output) -> anyhow::Result<()> {
         "memory_bytes": seen.memory_bytes, "fuel": fuel,
         "interpreted_alike": fuel.as_ref().map(|_| seen.is_alike),
         "disagreements": seen.disagreements, "lines": seen.lines, "lines_dropped": seen.lines_dropped,
+        "lines_left_out": seen.lines_left_out,
         "recorded": test.record && seen.broken == 0,
         "error": wrong });
     let mut text = format!(
@@ -236,10 +239,11 @@ impl Seen {
     /// What the plugin has said over a recording.
     fn hear(&mut self, recording: &Recording, played: &Played) {
         let file = recording.file.display();
-        let mut dropped = played.said.dropped;
+        self.lines_dropped += played.said.dropped;
+        self.lines_left_out += played.said.left_out;
         for (line, text) in &played.said.lines {
             if self.lines.len() == KEPT_MAX {
-                dropped += 1;
+                self.lines_left_out += 1;
                 continue;
             }
             if self.lines.len() < LINES_TOLD_MAX {
@@ -249,7 +253,6 @@ impl Seen {
             }
             self.lines.push(json!({ "file": recording.file, "line": line, "text": text }));
         }
-        self.lines_dropped += dropped;
     }
 
     fn count(&mut self, metered: Metered) {
@@ -278,7 +281,7 @@ impl Seen {
 
 fn costs(seen: &Seen, times: Option<&Spread<f64>>, fuel: Option<&Spread<u64>>) -> String {
     let mut text = String::new();
-    let untold = seen.lines.len().saturating_sub(LINES_TOLD_MAX) as u64;
+    let untold = seen.lines.len().saturating_sub(LINES_TOLD_MAX) as u64 + seen.lines_left_out;
     if untold + seen.lines_dropped > 0 {
         let _ = write!(text, "\nlog: … and {} lines more", untold + seen.lines_dropped);
         if seen.lines_dropped > 0 {
