@@ -140,6 +140,23 @@ impl Device {
     }
 }
 
+/// Longer than a device takes to say what it has to say.
+const QUIET: Duration = Duration::from_millis(500);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_says_nothing_before_it_hears_what_is_answered() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let _device = Device::start(listener.local_addr().unwrap().port()).await;
+    let mut visit = Visit::accept(&listener).await;
+    let (kind, subscription) = visit.next().await.unwrap();
+    assert_eq!(kind, SUBSCRIBE);
+    let early = timeout(QUIET, visit.next()).await;
+    assert!(early.is_err(), "before its subscription was confirmed it said {early:?}");
+    visit.acknowledge(SUBSCRIBE, &subscription).await;
+    let (kind, _) = visit.next().await.unwrap();
+    assert_eq!(kind, PUBLISH);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_device_that_cannot_send_hears_on_and_subscribes_again_after_each_break() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -12,7 +12,9 @@ use crate::update::driver::Updates;
 use lineside_wire::envelope::{self, Message};
 use lineside_wire::topic::{Down, Topic, Up};
 use lineside_wire::v1::{Ack, Answer, Ask, Documents, Remind, Reminder, SlotStatus};
-use rumqttc::mqttbytes::v5::{ConnectReturnCode, DisconnectReasonCode, Packet, Publish};
+use rumqttc::mqttbytes::v5::{
+    ConnectReturnCode, DisconnectReasonCode, Packet, Publish, SubAck, SubscribeReasonCode,
+};
 use rumqttc::{
     AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, PublishOptions, QoS, StateError,
 };
@@ -94,7 +96,7 @@ impl Session {
         let mut look_due = Instant::now() + STATUS_AGAIN;
         let mut said = Vec::new();
         let mut connected = false;
-        let mut connection = 0;
+        let (mut greeted, mut connection) = (0, 0);
         loop {
             tokio::select! {
                 news = linked.changed() => {
@@ -102,10 +104,15 @@ impl Session {
                         break;
                     }
                     let link = *linked.borrow_and_update();
-                    connected = link.up;
                     // A connection that has come and gone meanwhile makes the next one no less new.
-                    if connected && std::mem::replace(&mut connection, link.number) != link.number {
+                    if link.state != State::Down
+                        && std::mem::replace(&mut greeted, link.number) != link.number
+                    {
                         self.greet(&client).await;
+                    }
+                    connected = link.state == State::Heard;
+                    if connected && std::mem::replace(&mut connection, link.number) != link.number {
+                        self.telemetry.connected();
                         status_due = Instant::now();
                     }
                 }
@@ -138,15 +145,14 @@ impl Session {
         answering.abort();
     }
 
-    /// Begins anew on a new connection.
+    /// Begins anew on a new connection. Nothing else is said before the server has confirmed that it
+    /// is heard here: the client sends subscriptions and messages by ways of their own, and an answer
+    /// that comes before the subscription is in place is lost until the next status.
     async fn greet(&self, client: &AsyncClient) {
-        // Waits for its place behind what is under way: without it the device would be deaf until the
-        // connection breaks. The status goes behind it, so the server's answer finds it in place.
         let filter = Topic::all_down(&self.device.id);
         if let Err(error) = client.subscribe(filter, QoS::AtLeastOnce).await {
             tracing::error!("cannot subscribe at the server: {error}");
         }
-        self.telemetry.connected();
     }
 
     /// The next records to be sent, once there are any.
@@ -286,7 +292,18 @@ fn read<M: Message>(payload: &[u8]) -> Option<M> {
 struct Link {
     /// Which connection this is, from 1.
     number: u64,
-    up: bool,
+    state: State,
+}
+
+/// How far a connection is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Down,
+    /// It is there.
+    Up,
+    /// What the server says is heard.
+    Heard,
 }
 
 /// The side of the session that keeps the connection going. It waits for nobody: whoever cannot send
@@ -321,6 +338,7 @@ impl Polling {
             }
             match event {
                 Event::Incoming(Packet::ConnAck(_)) => self.made(),
+                Event::Incoming(Packet::SubAck(ack)) => self.subscribed(&ack),
                 Event::Incoming(Packet::Publish(publish)) => match self.heard.try_send(publish) {
                     Ok(()) if left > 0 => {
                         tracing::warn!("{left} messages of the server came too fast and were left");
@@ -337,10 +355,18 @@ impl Polling {
 
     fn made(&mut self) {
         self.connected.send_replace(true);
-        self.link.send_modify(|link| *link = Link { number: link.number + 1, up: true });
+        self.link.send_modify(|link| *link = Link { number: link.number + 1, state: State::Up });
         if self.pace.made(Instant::now()) {
             self.arrived();
         }
+    }
+
+    fn subscribed(&self, ack: &SubAck) {
+        let refused = |code: &SubscribeReasonCode| !matches!(code, SubscribeReasonCode::Success(_));
+        if let Some(code) = ack.return_codes.iter().find(|code| refused(code)) {
+            tracing::error!("the server does not let this device hear what it is told: {code:?}");
+        }
+        self.link.send_modify(|link| link.state = State::Heard);
     }
 
     fn arrived(&mut self) {
@@ -353,7 +379,7 @@ impl Polling {
     /// Returns the pause before the next attempt.
     fn broken(&mut self, error: &ConnectionError) -> Duration {
         self.connected.send_replace(false);
-        self.link.send_modify(|link| link.up = false);
+        self.link.send_modify(|link| link.state = State::Down);
         let (is_news, pause) = self.pace.broken(Instant::now());
         let end = &self.end;
         if is_taken_over(error) && !std::mem::replace(&mut self.shared, true) {
