@@ -36,12 +36,18 @@ fn answers(fleet: &Fleet) -> Vec<Value> {
     frame_findings(&fleet.device_folder("bed-3").join("findings.jsonl")).unwrap()
 }
 
+/// Waits until so many beats are answered.
+fn wait_for_beats(fleet: &Fleet, beats: usize) {
+    if let Err(error) = wait("the beats", || (answers(fleet).len() >= beats).then_some(())) {
+        let log = std::fs::read_to_string(fleet.device_folder("bed-3").join("agent.log"));
+        let (there, status) = (answers(fleet).len(), fleet.status("bed-3"));
+        panic!("{error}, {there} of {beats} are there\n{status:?}\n{}", log.unwrap_or_default());
+    }
+}
+
 /// Waits until the recording is answered to its end, and compares with the reference runtime.
 fn check_beats(fleet: &Fleet) {
-    if let Err(error) = wait("all beats", || (answers(fleet).len() >= BEATS).then_some(())) {
-        let log = std::fs::read_to_string(fleet.device_folder("bed-3").join("agent.log"));
-        panic!("{error}, {} are there\n{}", answers(fleet).len(), log.unwrap_or_default());
-    }
+    wait_for_beats(fleet, BEATS);
     check_beats_found(&answers(fleet)).unwrap();
 }
 
@@ -72,7 +78,7 @@ fn an_agent_that_is_killed_goes_on_where_it_was_without_a_server() {
     fleet.assign("bed-3", "ecg", "ecg/1").unwrap();
     fleet.start_agent("bed-3").unwrap();
     for beats in [30, 150, 300] {
-        wait("some beats", || (answers(&fleet).len() >= beats).then_some(())).unwrap();
+        wait_for_beats(&fleet, beats);
         fleet.kill_server();
         fleet.kill_agent("bed-3");
         assert!(answers(&fleet).len() < BEATS, "it was not killed in the middle");

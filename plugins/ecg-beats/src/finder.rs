@@ -3,7 +3,8 @@
 //! A burst is a run of samples with `5 * energy > level`; its beat is the first sample with the
 //! largest band-passed amplitude. A beat within 250 ms of the one before is dropped. The level is
 //! at first the largest energy of the first two seconds, then the median of the last eight beats'
-//! largest; it is halved after each 1.5 seconds without one.
+//! largest; it is halved after each 1.5 seconds without one. A burst of 1.5 seconds is none: the level
+//! is below the noise, and is learnt again from the largest energy in it.
 
 use crate::filter::{DELAY, Filter, Filtered};
 use std::collections::VecDeque;
@@ -18,7 +19,7 @@ pub const WINDOW: usize = (BEFORE + AFTER) as usize;
 const LEARN: usize = 720;
 /// Samples between two beats.
 const REFRACTORY: u64 = 90;
-/// Samples without a beat after which the level is halved.
+/// Samples without a beat after which the level is halved, and with one burst after which it is learnt again.
 const PATIENCE: u64 = 540;
 /// Beats that the level is the median of.
 const PEAKS: usize = 8;
@@ -36,6 +37,7 @@ pub struct Beat {
 
 #[derive(Debug)]
 struct Burst {
+    since: u64,
     energy: i64,
     amplitude: i64,
     peak: Candidate,
@@ -184,6 +186,7 @@ impl Judge {
         if 5 * filtered.energy > self.level {
             let amplitude = filtered.band.abs();
             let burst = self.burst.get_or_insert(Burst {
+                since: sample,
                 energy: filtered.energy,
                 amplitude,
                 peak: Candidate { sample, window: None },
@@ -195,6 +198,12 @@ impl Judge {
             }
         } else {
             beat = self.end_burst();
+        }
+        let endless = |burst: &mut Burst| sample - burst.since >= PATIENCE;
+        if let Some(burst) = self.burst.take_if(endless) {
+            self.level = burst.energy;
+            self.peaks.clear();
+            self.since = sample;
         }
         if self.burst.is_none() && sample - self.since >= PATIENCE {
             self.level /= 2;

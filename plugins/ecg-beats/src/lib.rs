@@ -144,16 +144,35 @@ mod tests {
         assert_eq!(beats(signal, (72, RATE), 0, 0..0), beats_at_once);
     }
 
+    /// Readings after which a fresh plugin finds what one does that has seen all: the bundle's warm-up.
+    const WARM_UP: i64 = 3600;
+
     #[test]
-    fn started_in_the_middle_it_soon_finds_the_same_beats_under_the_same_numbers() {
+    fn started_anywhere_it_finds_the_same_beats_under_the_same_numbers_ten_seconds_later() {
+        let signal = excerpt();
+        let whole = beats(&signal, (RATE, RATE), 0, 0..0);
+        for from in (0..signal.len() - 4 * RATE).step_by(RATE * 7) {
+            let late = beats(&signal, (RATE, RATE), from, 0..0);
+            let settled = |beats: &[i64]| -> Vec<i64> {
+                let beats = beats.iter().copied();
+                beats.filter(|sample| *sample >= from as i64 + WARM_UP).collect()
+            };
+            assert_eq!(settled(&late), settled(&whole), "started at {from}");
+        }
+    }
+
+    #[test]
+    fn after_minutes_without_a_signal_it_finds_beats_again() {
         let signal = &excerpt()[..36_000];
         let whole = beats(signal, (RATE, RATE), 0, 0..0);
-        let late = beats(signal, (RATE, RATE), 7200, 0..0);
-        // The level is the median of eight beats, so ten seconds later nothing tells them apart.
-        let settled = |beats: &[i64]| -> Vec<i64> {
-            beats.iter().copied().filter(|sample| *sample >= 10_800).collect()
+        // As long as the level takes to be halved to nothing.
+        let silence = vec![signal[0]; RATE * 3000];
+        let late = beats(&[&silence, signal].concat(), (RATE, RATE), 0, 0..0);
+        let far = |beats: &[i64], from: i64| -> Vec<i64> {
+            let beats = beats.iter().map(|sample| sample - from);
+            beats.filter(|sample| *sample >= WARM_UP).collect()
         };
-        assert_eq!(settled(&late), settled(&whole));
+        assert_eq!(far(&late, silence.len() as i64), far(&whole, 0));
     }
 
     #[test]
