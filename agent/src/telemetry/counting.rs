@@ -25,6 +25,8 @@ pub(super) enum Told {
     Frames(SlotName, Vec<(Arc<ReleaseId>, Settled)>),
     /// Readings were dropped for a reason.
     Dropped(SlotName, String, u64),
+    /// Frames were compared with those of a release beside the route, and so many agreed.
+    Compared(SlotName, u64, u64),
     /// Frames were committed twice.
     Doubled(SlotName, u64),
     /// Something that becomes a record as it is.
@@ -156,6 +158,11 @@ impl Counted {
                 Told::Dropped(slot, reason, count) => {
                     if let Some(summariser) = self.slots.get_mut(&slot) {
                         summariser.dropped(&reason, count);
+                    }
+                }
+                Told::Compared(slot, frames, agreed) => {
+                    if let Some(summariser) = self.slots.get_mut(&slot) {
+                        summariser.compared(frames, agreed);
                     }
                 }
                 Told::Doubled(slot, count) => {

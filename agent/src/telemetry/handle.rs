@@ -335,6 +335,10 @@ impl Witness for TelemetryHandle {
         })));
     }
 
+    fn compared(&self, slot: &SlotName, frames: u64, agreed: u64) {
+        self.tell(Told::Compared(slot.clone(), frames, agreed));
+    }
+
     fn dropped(&self, slot: &SlotName, reason: &str, count: u64) {
         self.tell(Told::Dropped(slot.clone(), reason.to_owned(), count));
     }

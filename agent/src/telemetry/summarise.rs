@@ -4,19 +4,20 @@ use crate::fleet::status::release_ref;
 use crate::worker::route::Settled;
 use lineside_bundle::{BundleFile, Field, ReleaseId};
 use lineside_rules::Range;
-use lineside_runtime::Span;
-use lineside_sketch::{Histogram, Moments};
-use lineside_wire::v1::{Counts, Interval, ReleaseRef, Resources, Summary};
+use lineside_runtime::{Span, Value};
+use lineside_sketch::{Edges, Histogram, TextColumn};
+use lineside_wire::v1::{
+    COLUMNS_MAX, Column, Counts, Interval, ReleaseRef, Resources, Summary, count,
+};
 use std::collections::BTreeMap;
-
-/// Reasons that are told apart in an interval; further ones are counted as `other`.
-const REASONS_MAX: usize = 32;
 
 /// A field or an output, and the values that are plausible for it.
 #[derive(Debug, Clone, PartialEq)]
-struct Column {
+struct Named {
     name: String,
     range: Option<Range>,
+    /// The edges of its profile.
+    edges: Option<Edges>,
     /// Where its summary stood when it was looked for last: most often it still does.
     place: usize,
 }
@@ -26,8 +27,10 @@ struct Column {
 struct Columns {
     release: ReleaseId,
     /// By port.
-    inputs: BTreeMap<String, Vec<Column>>,
-    outputs: Vec<Column>,
+    inputs: BTreeMap<String, Vec<Named>>,
+    outputs: Vec<Named>,
+    /// Those beyond what an interval has summaries of.
+    left_out: u64,
 }
 
 /// Summarises one slot.
@@ -42,6 +45,8 @@ pub struct Summariser {
     /// Readings that were dropped before any interval was open, and frames doubled.
     dropped: Counts,
     doubled: u64,
+    /// Frames compared with a release beside the route before any interval was open, and agreed.
+    compared: (u64, u64),
     /// The first interval of readings that were earlier than the open one by more than its length.
     behind: Option<i64>,
 }
@@ -60,6 +65,7 @@ impl Summariser {
             open,
             dropped: vec![],
             doubled: 0,
+            compared: (0, 0),
             behind: None,
         }
     }
@@ -77,16 +83,22 @@ impl Summariser {
                 true => format!("{port}.{field}"),
                 false => field.to_owned(),
             };
-            let column = |f: &Field| Column { name: name(&f.name), range: f.range, place: 0 };
-            (port.clone(), it.fields.iter().map(column).collect())
+            let named = |f: &Field| Named::new(name(&f.name), f.range);
+            (port.clone(), it.fields.iter().map(named).collect::<Vec<_>>())
         });
-        let inputs = inputs.collect();
+        let mut inputs: BTreeMap<String, Vec<Named>> = inputs.collect();
         let range = |name: &String| bundle.trial.outputs.get(name).copied();
         let outputs = bundle.outputs.keys();
-        let outputs = outputs
-            .map(|name| Column { name: name.clone(), range: range(name), place: 0 })
-            .collect();
-        self.columns = Some(Columns { release: release.clone(), inputs, outputs });
+        let mut outputs: Vec<_> =
+            outputs.map(|name| Named::new(name.clone(), range(name))).collect();
+        // Outputs first: there are few, and it is they that are judged.
+        let (mut room, mut left_out) = (COLUMNS_MAX, 0);
+        for columns in [&mut outputs].into_iter().chain(inputs.values_mut()) {
+            left_out += columns.len().saturating_sub(room) as u64;
+            columns.truncate(room);
+            room -= columns.len();
+        }
+        self.columns = Some(Columns { release: release.clone(), inputs, outputs, left_out });
     }
 
     /// Takes a frame that was accounted for. Returns the interval that it ends, if any: the frame
@@ -134,6 +146,11 @@ impl Summariser {
             latency_us: Histogram::default(),
             inputs: vec![],
             outputs: vec![],
+            left_out: 0,
+            shadow_frames: 0,
+            shadow_agreed: 0,
+            intervals: 1,
+            stands_for: vec![],
             resources: Resources::default(),
         });
         open.readings += readings;
@@ -146,7 +163,11 @@ impl Summariser {
             count(&mut open.dropped, &reason, number);
         }
         let mut columns = self.columns.as_mut().filter(|columns| columns.release == *release);
+        let (compared, agreed) = std::mem::take(&mut self.compared);
+        open.shadow_frames += compared;
+        open.shadow_agreed += agreed;
         if let Some(columns) = &mut columns {
+            open.left_out = columns.left_out;
             add_inputs(&mut open.inputs, &mut columns.inputs, settled);
         }
         match &settled.result {
@@ -157,11 +178,10 @@ impl Summariser {
                 open.latency_us.add(settled.elapsed.as_secs_f64() * 1e6);
                 let mut columns = columns.map(|columns| &mut columns.outputs);
                 for part in parts {
-                    for column in columns.iter_mut().flat_map(|columns| columns.iter_mut()) {
-                        let summary = summary_of(&mut open.outputs, column);
-                        match part.outputs.get(&column.name) {
-                            Some(value) => add(summary, value.as_f64(), column.range),
-                            None => summary.missing += 1,
+                    for named in columns.iter_mut().flat_map(|columns| columns.iter_mut()) {
+                        match part.outputs.get(&named.name) {
+                            Some(value) => named.add(&mut open.outputs, *value),
+                            None => named.add_missing(&mut open.outputs, 1),
                         }
                     }
                 }
@@ -177,15 +197,32 @@ impl Summariser {
         count(counts, reason, number);
     }
 
+    /// Counts frames that a release beside the route has answered too, and those in which it agreed.
+    pub fn compared(&mut self, frames: u64, agreed: u64) {
+        let (counted, counted_agreed) = match &mut self.open {
+            Some(open) => (&mut open.shadow_frames, &mut open.shadow_agreed),
+            None => (&mut self.compared.0, &mut self.compared.1),
+        };
+        *counted += frames;
+        *counted_agreed += agreed;
+    }
+
     /// Counts frames that more than one active release answered.
     pub fn doubled(&mut self, number: u64) {
         *self.open.as_mut().map_or(&mut self.doubled, |open| &mut open.doubled) += number;
     }
 }
 
+impl Named {
+    fn new(name: String, range: Option<Range>) -> Named {
+        // A profile's edges belong here.
+        Named { name, range, edges: None, place: 0 }
+    }
+}
+
 fn add_inputs(
     inputs: &mut Vec<Summary>,
-    ports: &mut BTreeMap<String, Vec<Column>>,
+    ports: &mut BTreeMap<String, Vec<Named>>,
     settled: &Settled,
 ) {
     let own = Span { first: settled.first, last: settled.last };
@@ -201,50 +238,84 @@ fn add_inputs(
         let readings = span.count();
         // Readings that had given way are accounted for without their values.
         let unknown = readings.saturating_sub(known.len() as u64);
-        for (place, column) in columns.into_iter().flatten().enumerate() {
-            let summary = summary_of(inputs, column);
-            summary.missing += unknown;
+        for (place, named) in columns.into_iter().flatten().enumerate() {
+            let mut missing = unknown;
             for reading in known {
                 match reading.values.get(place) {
-                    Some(value) => add(summary, *value, column.range),
-                    None => summary.missing += 1,
+                    Some(value) => named.add(inputs, Value::Number(*value)),
+                    None => missing += 1,
                 }
+            }
+            if missing > 0 {
+                named.add_missing(inputs, missing);
             }
         }
     }
 }
 
-fn summary_of<'a>(summaries: &'a mut Vec<Summary>, column: &mut Column) -> &'a mut Summary {
-    let is_of = |summary: &Summary| summary.name == column.name;
-    if summaries.get(column.place).is_some_and(is_of) {
-        return &mut summaries[column.place];
+/// What is to be counted of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Number,
+    Text,
+    /// That there is none.
+    Missing,
+}
+
+impl Named {
+    fn is_of(&self, summary: &Summary, kind: Kind) -> bool {
+        summary.name == self.name
+            && match (&summary.column, kind) {
+                (_, Kind::Missing) | (Column::Texts(_), Kind::Text) => true,
+                (Column::Numbers(column), Kind::Number) => column.has_edges(self.edges.as_ref()),
+                (Column::Numbers(_), Kind::Text) | (Column::Texts(_), Kind::Number) => false,
+            }
     }
-    let place = summaries.iter().position(is_of).unwrap_or_else(|| {
-        summaries.push(Summary {
-            name: column.name.clone(),
-            moments: Moments::default(),
-            histogram: Histogram::default(),
-            out_of_range: 0,
-            missing: 0,
-        });
+
+    /// The summary of what is named so that counts this kind. Where another start of the agent has begun
+    /// one with other edges, there is a second one.
+    fn summary<'a>(&mut self, summaries: &'a mut Vec<Summary>, kind: Kind) -> &'a mut Summary {
+        let known = summaries.get(self.place).is_some_and(|it| self.is_of(it, kind));
+        if !known {
+            let place = summaries.iter().position(|it| self.is_of(it, kind));
+            self.place = place.unwrap_or_else(|| self.begin(summaries, kind));
+        }
+        &mut summaries[self.place]
+    }
+
+    fn begin(&self, summaries: &mut Vec<Summary>, kind: Kind) -> usize {
+        let mut column = match kind {
+            Kind::Text => Column::Texts(TextColumn::default()),
+            Kind::Number | Kind::Missing => Column::numbers(self.edges.as_ref()),
+        };
+        // As long as none had a value, nobody knew the kind.
+        let is_bare = |it: &Summary| it.name == self.name && it.column.is_bare();
+        if let Some(place) = summaries.iter().position(is_bare) {
+            column.add_missing_rows(summaries[place].column.missing());
+            summaries[place].column = column;
+            return place;
+        }
+        summaries.push(Summary { name: self.name.clone(), column, out_of_range: 0 });
         summaries.len() - 1
-    });
-    column.place = place;
-    &mut summaries[place]
-}
+    }
 
-fn add(summary: &mut Summary, value: f64, range: Option<Range>) {
-    summary.moments.add(value);
-    summary.histogram.add(value);
-    summary.out_of_range += u64::from(range.is_some_and(|range| !range.contains(value)));
-}
+    fn add(&mut self, summaries: &mut Vec<Summary>, value: Value) {
+        let kind = if let Value::Bool(_) = value { Kind::Text } else { Kind::Number };
+        let summary = self.summary(summaries, kind);
+        match (&mut summary.column, value) {
+            (Column::Texts(column), Value::Bool(true)) => column.add("true"),
+            (Column::Texts(column), _) => column.add("false"),
+            (Column::Numbers(column), value) => {
+                let added = column.add(self.edges.as_ref(), value.as_f64());
+                debug_assert!(added.is_ok(), "it was looked for by its edges");
+            }
+        }
+        let is_outside = self.range.is_some_and(|range| !range.contains(value.as_f64()));
+        summary.out_of_range += u64::from(is_outside);
+    }
 
-fn count(counts: &mut Counts, reason: &str, number: u64) {
-    let known = counts.iter().position(|(known, _)| known == reason);
-    let reason = if known.is_none() && counts.len() >= REASONS_MAX { "other" } else { reason };
-    match counts.iter_mut().find(|(known, _)| known == reason) {
-        Some((_, counted)) => *counted += number,
-        None => counts.push((reason.to_owned(), number)),
+    fn add_missing(&mut self, summaries: &mut Vec<Summary>, rows: u64) {
+        self.summary(summaries, Kind::Missing).column.add_missing_rows(rows);
     }
 }
 
@@ -328,10 +399,85 @@ mod tests {
         assert_eq!(ended.dropped, [("missing".to_owned(), 3)]);
         assert_eq!((ended.latency_us.count(), ended.inputs.len()), (2, 2));
         let x = &ended.inputs[0];
-        assert_eq!((&*x.name, x.out_of_range, x.moments.range()), ("x", 3, Some((1.0, 11.0))));
-        let level = ended.outputs.iter().find(|summary| summary.name == "level").unwrap();
-        assert_eq!((level.out_of_range, level.moments.mean()), (1, Some(5.0)));
+        let Column::Numbers(column) = &x.column else { panic!("{x:?}") };
+        assert_eq!((&*x.name, x.out_of_range), ("x", 3));
+        assert_eq!(column.moments().range(), Some((1.0, 11.0)));
+        assert_eq!((column.distinct().estimate(), column.bins()), (2.0, None));
+        let level = output(&ended, "level");
+        let Column::Numbers(column) = &level.column else { panic!("{level:?}") };
+        assert_eq!((level.out_of_range, column.moments().mean()), (1, Some(5.0)));
+        let alarm = output(&ended, "alarm");
+        let Column::Texts(column) = &alarm.column else { panic!("{alarm:?}") };
+        let count = |text| column.frequent().estimate(text).low;
+        assert_eq!((count("true"), count("false"), alarm.column.missing()), (1, 1, 0));
         assert_eq!(summariser.open().unwrap().frames, 1);
+    }
+
+    fn output<'a>(interval: &'a Interval, name: &str) -> &'a Summary {
+        let mut of_name = interval.outputs.iter().filter(|summary| summary.name == name);
+        let summary = of_name.next().unwrap();
+        assert!(of_name.next().is_none(), "{name} has one summary");
+        summary
+    }
+
+    #[test]
+    fn a_column_that_begins_with_what_is_missing_is_of_the_kind_that_comes() {
+        let mut summariser = summariser();
+        for (number, level) in [None, Some(1.0), None, Some(9.0)].into_iter().enumerate() {
+            let mut frame = frame(number as u64, 101, Some(level.unwrap_or(0.0)));
+            if let (None, Ok(parts)) = (level, &mut frame.result) {
+                parts[0].outputs.clear();
+            }
+            summariser.frame(&release("1"), &frame);
+        }
+        let open = summariser.open().unwrap();
+        for (name, is_text) in [("level", false), ("alarm", true)] {
+            let column = &output(open, name).column;
+            assert_eq!((column.is_texts(), column.missing()), (is_text, 2), "{name}");
+        }
+    }
+
+    #[test]
+    fn edges_of_a_profile_that_came_meanwhile_begin_a_column_of_their_own() {
+        let mut summariser = summariser();
+        summariser.frame(&release("1"), &frame(0, 101, Some(1.0)));
+        let edges = Edges::new(vec![0.0, 5.0, 10.0]).unwrap();
+        let columns = summariser.columns.as_mut().unwrap();
+        columns.inputs.get_mut("p").unwrap()[0].edges = Some(edges);
+        summariser.frame(&release("1"), &frame(1, 102, Some(1.0)));
+        let open = summariser.open().unwrap();
+        let of_x = open.inputs.iter().filter(|summary| summary.name == "x");
+        let bins: Vec<_> = of_x
+            .map(|summary| match &summary.column {
+                Column::Numbers(column) => column.bins().map(|bins| bins.counts().to_vec()),
+                Column::Texts(_) => panic!("{summary:?}"),
+            })
+            .collect();
+        assert_eq!(bins, [None, Some(vec![1, 0])], "11 is above");
+    }
+
+    #[test]
+    fn columns_without_end_do_not_fill_the_memory_and_are_counted() {
+        let fields: Vec<String> = (0..250).map(|n| format!("{{ name = 'f{n}' }}")).collect();
+        let bundle = BundleFile::parse(&format!(
+            "format = 1\nname = 'echo'\nversion = '1'\n\
+             [inputs.p]\nrate_hz = 1.0\nfields = [{}]\n\
+             [stages.w]\nkind = 'window'\ninput = 'p'\nrows = 2\nstride = 2\n\
+             [stages.last]\nkind = 'select'\ninput = 'w'\nindex = 3\n\
+             [outputs]\nlevel = {{ from = 'last' }}\n",
+            fields.join(", ")
+        ));
+        let mut summariser = Summariser::new("line", 10_000, None);
+        summariser.placed(&release("1"), &bundle.unwrap());
+        summariser.compared(3, 2);
+        summariser.frame(&release("1"), &frame(0, 101, Some(1.0)));
+        summariser.compared(1, 1);
+        let open = summariser.open().unwrap();
+        assert_eq!(
+            (open.inputs.len(), open.outputs.len(), open.left_out),
+            (COLUMNS_MAX - 1, 1, 139)
+        );
+        assert_eq!((open.shadow_frames, open.shadow_agreed), (4, 3));
     }
 
     #[test]
@@ -410,7 +556,7 @@ mod tests {
         }
         summariser.frame(&release("1"), &frame(0, 101, Some(3.0)));
         let dropped = &summariser.open().unwrap().dropped;
-        assert_eq!(dropped.len(), REASONS_MAX + 1);
+        assert_eq!(dropped.len(), lineside_wire::v1::REASONS_MAX + 1);
         assert_eq!(dropped.iter().map(|(_, number)| number).sum::<u64>(), 1000);
     }
 }

@@ -79,6 +79,11 @@ impl Comparison {
         self.seen.gaps += 1;
     }
 
+    /// Frames that were compared so far, and those in which all agreed.
+    pub fn agreement(&self) -> (u64, u64) {
+        (self.seen.frames, self.seen.agreed)
+    }
+
     /// Takes a frame of the shadow.
     pub fn shadow(&mut self, outcome: &FrameOutcome) {
         let Some(end) = self.shadow.end(outcome.frame) else { return };

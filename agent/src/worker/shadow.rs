@@ -186,7 +186,13 @@ impl Task {
                 let honest = follower.is_some_and(|follower| follower.may_answer(&outcome));
                 if let Some((_, comparison)) = lock(&self.shared.shadow).as_mut().filter(|_| honest)
                 {
+                    let (frames, agreed) = comparison.agreement();
                     comparison.shadow(&outcome);
+                    let after = comparison.agreement();
+                    if after.0 > frames {
+                        let (more, more_agreed) = (after.0 - frames, after.1 - agreed);
+                        self.parts.witness.compared(&self.parts.slot, more, more_agreed);
+                    }
                 }
                 match honest {
                     true => Ok(()),

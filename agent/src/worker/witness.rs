@@ -14,6 +14,8 @@ pub trait Witness: Send + Sync + 'static {
     fn answered(&self, _slot: &SlotName, _settled: &Settled) {}
     /// Frames were accounted for, each with the release that had the route.
     fn frames(&self, slot: &SlotName, frames: Vec<(Arc<ReleaseId>, Settled)>);
+    /// So many frames were compared with those of a release beside the route, and so many of them agreed.
+    fn compared(&self, _slot: &SlotName, _frames: u64, _agreed: u64) {}
     /// A release has stopped to answer beside the route.
     fn shadowed(&self, slot: &SlotName, release: &ReleaseId, seen: &ShadowObservation);
     /// Rows were no readings, or readings gave way.

@@ -66,7 +66,17 @@ impl NumberColumn {
 
     /// Takes a row without a value.
     pub fn add_missing(&mut self) {
-        self.missing = self.missing.saturating_add(1);
+        self.add_missing_rows(1);
+    }
+
+    /// Takes so many rows without a value.
+    pub fn add_missing_rows(&mut self, rows: u64) {
+        self.missing = self.missing.saturating_add(rows);
+    }
+
+    /// Whether it was begun with these edges.
+    pub fn has_edges(&self, edges: Option<&Edges>) -> bool {
+        self.bins.as_ref().map(Bins::edges) == edges.map(Edges::id)
     }
 
     /// Takes what another has counted.
@@ -169,7 +179,12 @@ impl TextColumn {
 
     /// Takes a row without a text.
     pub fn add_missing(&mut self) {
-        self.missing = self.missing.saturating_add(1);
+        self.add_missing_rows(1);
+    }
+
+    /// Takes so many rows without a text.
+    pub fn add_missing_rows(&mut self, rows: u64) {
+        self.missing = self.missing.saturating_add(rows);
     }
 
     /// Takes what another has counted.

@@ -2,6 +2,7 @@
 //! and the messages in it. Opens no socket: it turns values into bytes and bytes into values.
 
 pub mod envelope;
+mod interval;
 pub mod name;
 pub mod range_set;
 pub mod topic;

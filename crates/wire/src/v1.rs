@@ -2,8 +2,12 @@
 //! new version, and the bytes in the tests below stay readable for ever.
 
 use crate::envelope::{EnvelopeError, Message, whole};
-use lineside_sketch::{Histogram, Moments};
 use serde::{Deserialize, Serialize};
+
+pub use crate::interval::{
+    COLUMNS_MAX, Column, Counts, Interval, REASONS_MAX, Resources, STANDS_FOR_MAX, StandsFor,
+    Summary, Unmergeable, count,
+};
 
 /// A release as messages name it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,74 +158,6 @@ impl Record {
             code => Ok(Body::Unknown(code)),
         }
     }
-}
-
-/// How often something happened, by reason.
-pub type Counts = Vec<(String, u64)>;
-
-/// What a slot did in a span of its readings' own time.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Interval {
-    /// The slot.
-    pub slot: String,
-    /// The release that answered.
-    pub release: ReleaseRef,
-    /// First moment, milliseconds since 1970 by the readings' own time.
-    pub start_unix_ms: i64,
-    /// Moment after the last.
-    pub end_unix_ms: i64,
-    /// Readings accounted for.
-    pub readings: u64,
-    /// Those of them that came after a later interval had begun.
-    pub late_readings: u64,
-    /// Frames.
-    pub frames: u64,
-    /// Findings.
-    pub findings: u64,
-    /// Frames with an alarm.
-    pub alarms: u64,
-    /// Frames answered by more than one active release.
-    pub doubled: u64,
-    /// Frames without an answer, by reason.
-    pub errors: Counts,
-    /// Readings dropped, by reason.
-    pub dropped: Counts,
-    /// Time a frame took, in microseconds.
-    pub latency_us: Histogram,
-    /// The port's fields.
-    pub inputs: Vec<Summary>,
-    /// The bundle's outputs.
-    pub outputs: Vec<Summary>,
-    /// What it cost.
-    pub resources: Resources,
-}
-
-/// The values of one field or output.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Summary {
-    /// Its name.
-    pub name: String,
-    /// Count, extremes, mean and spread.
-    pub moments: Moments,
-    /// Quantiles.
-    pub histogram: Histogram,
-    /// Values outside of the range that the bundle states.
-    pub out_of_range: u64,
-    /// Readings or findings without it.
-    pub missing: u64,
-}
-
-/// What the device had left at the end of an interval.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Resources {
-    /// Processor time of agent and workers since their start, in milliseconds.
-    pub cpu_ms: u64,
-    /// Resident memory of agent and workers, in KiB.
-    pub resident_kib: u64,
-    /// Free space of the state folder's disk, in MiB.
-    pub disk_free_mib: u64,
-    /// Temperature of the processor, where the machine tells it.
-    pub temperature_c: Option<f32>,
 }
 
 /// Something that happened once.
@@ -432,6 +368,7 @@ impl Message for Reminder {
 mod tests {
     use super::*;
     use crate::envelope::{EnvelopeError, decode, encode};
+    use lineside_sketch::{Edges, Histogram, NumberColumn, TextColumn};
     use proptest::prelude::*;
 
     // Every field has a value of its own, so that two that change places are found out.
@@ -467,13 +404,18 @@ mod tests {
     }
 
     fn summary(name: &str, values: &[f64], (out_of_range, missing): (u64, u64)) -> Summary {
-        let mut moments = Moments::default();
-        let mut histogram = Histogram::default();
-        for value in values {
-            moments.add(*value);
-            histogram.add(*value);
-        }
-        Summary { name: name.into(), moments, histogram, out_of_range, missing }
+        let edges = Edges::new(vec![0.0, 0.5, 1.0]).unwrap();
+        let mut column = NumberColumn::new(Some(&edges));
+        values.iter().for_each(|value| column.add(Some(&edges), *value).unwrap());
+        column.add_missing_rows(missing);
+        Summary { name: name.into(), column: Column::Numbers(Box::new(column)), out_of_range }
+    }
+
+    fn verdicts(name: &str, texts: &[&str], (out_of_range, missing): (u64, u64)) -> Summary {
+        let mut column = TextColumn::default();
+        texts.iter().for_each(|text| column.add(text));
+        column.add_missing_rows(missing);
+        Summary { name: name.into(), column: Column::Texts(column), out_of_range }
     }
 
     fn interval() -> Interval {
@@ -495,12 +437,26 @@ mod tests {
             dropped: vec![("missing".into(), 28), ("overflow".into(), 29)],
             latency_us,
             inputs: vec![summary("wind", &[1.0, -2.5, 1e300], (31, 32))],
-            outputs: vec![summary("score", &[0.0], (33, 34)), summary("none", &[], (35, 36))],
+            outputs: vec![
+                summary("score", &[0.0], (33, 34)),
+                verdicts("worn", &["true"], (35, 36)),
+            ],
+            left_out: 37,
+            shadow_frames: 39,
+            shadow_agreed: 38,
+            intervals: 5,
+            stands_for: vec![
+                StandsFor { boot: 60, first: 7, last: 8 },
+                StandsFor { boot: 61, first: 10, last: 10 },
+            ],
             resources: Resources {
                 cpu_ms: 41,
                 resident_kib: 42,
                 disk_free_mib: 43,
                 temperature_c: Some(44.5),
+                written_kib: 45,
+                device_written_kib: Some(46),
+                battery_percent: Some(47),
             },
         }
     }
@@ -650,13 +606,15 @@ mod tests {
          01320202020202020202020202020202020202020202020202020202020202020202010974757262 \
          696e652d330133030303030303030303030303030303030303030303030303030303030303030303 \
          086f6e20747269616c076e6f2077696e640b01087468652062656c74011101230d0e0f1082897a";
-    const TELEMETRY: &str = "4c53010200010038010000023d3e0001ef01046c696e650974757262696e652d3401340404040404 \
+    const TELEMETRY: &str = "4c53010200010092010000023d3e0001c902046c696e650974757262696e652d3401340404040404 \
          04040404040404040404040404040404040404040404040404040480bab70380f4ee061516171819 \
-         1a010573746167651b02076d697373696e671c086f766572666c6f771d01bc83040101010477696e \
-         64030100000000000004c09c7500883ce4377e808080f4ffffffffff0100808080808080f4808080 \
-         808080808080808001038f800401c0ff0301def10701001f20020573636f72650100000000000000 \
-         00000000000000000000000000010001002122046e6f6e650000000000000000f07f000000000000 \
-         f0ff00000000002324292a2b01000032423f4001023d046c696e6506010974757262696e652d3501 \
-         35050505050505050505050505050505050505050505050505050505050505050508697420737461 \
-         797366";
+         1a010573746167651b02076d697373696e671c086f766572666c6f771d0c020101000001be810200 \
+         0000010477696e646b07012001030100000000000004c09c7500883ce4377e08000080feffffffff \
+         100000000000d001000000000000000040000001e8ff0100000002c0ff018ef901bc8e0000033076 \
+         4f15b654b25395a3a153f1229594e4f5719c3d7be2988eafa6c406f71eb00101000201401f020573 \
+         636f7265330701220101000000000000000000000000000000000000000001000001bb1bdbcacd6a \
+         c9348eafa6c406f71eb00000000201802104776f726e1308012401087472756501014a2e144879b9 \
+         c9d72325272605023c07083d0a0a292a2b01000032422d012e012f3f4001023d046c696e65060109 \
+         74757262696e652d3501350505050505050505050505050505050505050505050505050505050505 \
+         05050508697420737461797366";
 }

@@ -82,7 +82,8 @@ pub(super) async fn add_totals(
         let slot = if room { slot } else { OTHER_SLOTS.to_owned() };
         let total = totals.entry(slot.clone()).or_insert_with(|| nothing(device, &slot));
         let add = |sum: &mut i64, count: u64| *sum = sum.saturating_add(to_row(count));
-        add(&mut total.intervals, 1);
+        // One that stands for several counts as these; what says that it is none is one.
+        add(&mut total.intervals, seen.intervals.max(1));
         add(&mut total.readings, seen.readings);
         add(&mut total.frames, seen.frames);
         add(&mut total.findings, seen.findings);

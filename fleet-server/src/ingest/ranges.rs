@@ -1,13 +1,14 @@
 //! Which numbers have been received: gaps are seen in them, and what comes under a number that is
 //! known may be a repeat.
 
-use crate::bounds::{RANGES_MAX, ROWS_AT_ONCE};
+use crate::bounds::{NUMBER_MAX, RANGES_MAX, ROWS_AT_ONCE};
 use crate::error::Error;
-use crate::ingest::record::Taken;
+use crate::ingest::record::{Taken, View};
 use crate::store::tables::received;
 use crate::store::{from_row, to_row};
 use lineside_wire::name::DeviceId;
 use lineside_wire::range_set::RangeSet;
+use lineside_wire::v1::StandsFor;
 use sea_orm::{ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,6 +46,13 @@ pub(super) async fn receive(
             new.push(record);
         }
     }
+    for StandsFor { boot, first, last } in new.iter().flat_map(stands_for) {
+        // Numbers beyond what is counted nobody has given.
+        if *boot <= NUMBER_MAX && *last <= NUMBER_MAX && first <= last {
+            sets.entry(to_row(*boot)).or_default().insert(*first, *last);
+            changed.insert(to_row(*boot));
+        }
+    }
     let given_up = bound(&mut sets, &mut changed);
     for boot in changed {
         let old = received::Entity::delete_many().filter(mine());
@@ -63,6 +71,14 @@ pub(super) async fn receive(
         }
     }
     Ok(Received { new, known, given_up })
+}
+
+/// The numbers that will not come because this record stands for them.
+fn stands_for(record: &Taken) -> &[StandsFor] {
+    match &record.view {
+        View::Interval(interval) => &interval.stands_for,
+        View::Event(_) | View::Unknown(_) | View::Unreadable { .. } => &[],
+    }
 }
 
 /// Keeps the number of ranges bounded; gives how many numbers were given up.

@@ -128,6 +128,11 @@ async fn what_a_device_drops_or_does_twice_is_seen_at_a_glance() {
         latency_us: Default::default(),
         inputs: vec![],
         outputs: vec![],
+        left_out: 0,
+        shadow_frames: 0,
+        shadow_agreed: 0,
+        intervals: 1,
+        stands_for: vec![],
         resources: v1::Resources::default(),
     };
     let (code, body) = Body::Interval(Box::new(interval)).encode().unwrap();

@@ -33,6 +33,11 @@ fn interval(boot: u64, sequence: u64) -> Record {
         latency_us,
         inputs: vec![],
         outputs: vec![],
+        left_out: 0,
+        shadow_frames: 0,
+        shadow_agreed: 0,
+        intervals: 1,
+        stands_for: vec![],
         resources: v1::Resources::default(),
     };
     record(boot, sequence, false, Body::Interval(Box::new(interval)))
@@ -111,6 +116,33 @@ async fn numbers_that_were_skipped_are_missing_until_they_come() {
     assert_eq!(missing(), 5, "1, 2, 3 of the first start and 0, 1 of the second");
     tell(&mut device, "line-3", vec![event(1, 2, ""), event(2, 0, "")]).await;
     server.wait_for("/api/v1/devices/line-3", |shown| shown["missing_records"] == 3);
+}
+
+#[tokio::test]
+async fn numbers_that_a_merged_interval_stands_for_are_not_missing_and_it_counts_as_all_of_them() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path());
+    let password = server.add_device("line-3");
+    let mut device = Client::device(&server, "line-3", &password).await;
+    let read = |record: &Record| match record.read() {
+        Ok(Body::Interval(interval)) => *interval,
+        other => panic!("{other:?}"),
+    };
+    let (one, two) = (read(&interval(1, 0)), read(&interval(2, 3)));
+    let mut merged = one.merged((1, 0), &two).unwrap().merged((2, 3), &two).unwrap();
+    // What no device has numbered is nobody's.
+    merged.stands_for.push(v1::StandsFor { boot: u64::MAX, first: 0, last: u64::MAX });
+    let merged = record(2, 4, true, Body::Interval(Box::new(merged)));
+    for _ in 0..2 {
+        let records = vec![event(1, 1, ""), event(2, 0, ""), event(2, 2, ""), merged.clone()];
+        tell(&mut device, "line-3", records).await;
+    }
+    let shown = server.get("/api/v1/devices/line-3").json();
+    assert_eq!(shown["missing_records"], 1, "number 1 of the second start");
+    assert_eq!(shown["telemetry"]["turbine"]["intervals"], 3);
+    assert_eq!(shown["telemetry"]["turbine"]["readings"], 72);
+    tell(&mut device, "line-3", vec![event(2, 1, "")]).await;
+    server.wait_for("/api/v1/devices/line-3", |shown| shown["missing_records"] == 0);
 }
 
 #[tokio::test]

@@ -34,6 +34,11 @@ fn open_interval(frames: u64) -> Interval {
         latency_us: Default::default(),
         inputs: vec![],
         outputs: vec![],
+        left_out: 0,
+        shadow_frames: 0,
+        shadow_agreed: 0,
+        intervals: 1,
+        stands_for: vec![],
         resources: Default::default(),
     }
 }
