@@ -1,10 +1,12 @@
 //! Records on disk, until the server has said that they are stored.
 //!
-//! Two tables, because events outlive intervals: where the bound is reached the oldest intervals
-//! give way first. What gave way shows as a gap in the numbers, and is told by a record of its own.
+//! Two tables, because events outlive intervals: where the bound is reached intervals that were never
+//! sent are merged, then the oldest give way, then the oldest events. What gave way shows as a gap in the
+//! numbers, and is told by a record of its own.
 
 mod carried;
 mod freed;
+mod merging;
 #[cfg(test)]
 mod tests;
 mod waiting;
@@ -19,9 +21,10 @@ use carried::{CARRIED, CARRIED_TO};
 use freed::oldest;
 use lineside_update::Report;
 use lineside_wire::v1::{Body, Event, Interval, Record, event, record};
+use merging::SENT;
 use redb::{ReadableTable, TableDefinition, TableHandle};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// Start of the device, and number of the record within it.
 pub type Key = (u64, u64);
@@ -39,6 +42,10 @@ const REPORTED: TableDefinition<&str, u64> = TableDefinition::new("spool/reporte
 const BODY_BYTES_MAX: usize = 512 << 10;
 /// Bytes that the database needs for a record besides its body, roughly.
 const RECORD_BYTES: u64 = 48;
+/// What may have been sent and wait on, as a part of all that may wait.
+const SENT_PART: u64 = 2;
+/// What is made free by merging, as a part of all that may wait: so that not every record begins it anew.
+const FREED_PART: u64 = 8;
 
 /// Why the spool does not answer.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +92,8 @@ pub struct Spool {
     bytes_max: u64,
     /// Records that gave way and of which nothing has been told yet.
     gave_way: u64,
+    /// Held by whoever notes what is sent.
+    marking: Arc<Mutex<()>>,
 }
 
 impl Spool {
@@ -94,7 +103,7 @@ impl Spool {
     /// [`SpoolError::Database`].
     pub fn open(database: Arc<Database>, boot: u64, bytes_max: u64) -> Result<Spool, SpoolError> {
         let tables = [INTERVALS.name(), EVENTS.name(), BYTES.name(), OPEN.name(), REPORTED.name()];
-        let carried = [CARRIED.name(), CARRIED_TO.name()];
+        let carried = [CARRIED.name(), CARRIED_TO.name(), SENT.name()];
         database.have_tables(&[tables.as_slice(), &carried].concat(), |transaction| {
             transaction.open_table(INTERVALS)?;
             transaction.open_table(EVENTS)?;
@@ -103,9 +112,11 @@ impl Spool {
             transaction.open_table(REPORTED)?;
             transaction.open_table(CARRIED)?;
             transaction.open_table(CARRIED_TO)?;
+            transaction.open_table(SENT)?;
             Ok(())
         })?;
-        let mut spool = Spool { database, boot, next: 0, bytes: 0, bytes_max, gave_way: 0 };
+        let (next, bytes, gave_way, marking) = (0, 0, 0, Arc::default());
+        let mut spool = Spool { database, boot, next, bytes, bytes_max, gave_way, marking };
         // A start that could not be counted may have the number of the one before.
         (spool.next, spool.bytes) = spool.count()?;
         // Nor may it use the numbers of what has gone by a receipt: that would take the new ones along.
@@ -155,7 +166,9 @@ impl Spool {
 
     /// What waits in it. Who reads it keeps nobody waiting who writes.
     pub fn waiting(&self) -> Waiting {
-        Waiting { database: self.database.clone(), boot: self.boot }
+        let marking = self.marking.clone();
+        let (database, sent_bytes_max) = (self.database.clone(), self.bytes_max / SENT_PART);
+        Waiting { database, boot: self.boot, sent_bytes_max, marking }
     }
 
     /// The number that the next record gets.
@@ -199,6 +212,7 @@ impl Spool {
         let transaction = self.database.begin_write()?;
         let (mut next, mut bytes, mut gave_way) = (self.next, self.bytes, 0);
         let mut missed = None;
+        let sent = merging::sent(&transaction)?;
         {
             let mut intervals = transaction.open_table(INTERVALS)?;
             let mut events = transaction.open_table(EVENTS)?;
@@ -223,6 +237,12 @@ impl Spool {
                     );
                     gave_way += 1;
                     continue;
+                }
+                let needed = bytes.saturating_add(size(&coded));
+                if needed > self.bytes_max {
+                    let wanted = (needed - self.bytes_max).max(self.bytes_max / FREED_PART);
+                    let freed = merging::merge(&mut intervals, sent, wanted)?;
+                    bytes = bytes.saturating_sub(freed);
                 }
                 while bytes + size(&coded) > self.bytes_max {
                     let freed = match oldest(&mut intervals)? {

@@ -45,6 +45,8 @@ impl Waiting {
         now_unix_ms: i64,
         take: impl FnMut(Vec<u8>),
     ) -> Result<Load, SpoolError> {
+        // Before anything is read: what is in a file is merged with nothing any more.
+        self.note_all()?;
         let mut writing = Writing {
             take,
             left: bytes_max,

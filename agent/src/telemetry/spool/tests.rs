@@ -4,7 +4,9 @@ use super::*;
 use crate::database::tests::in_memory;
 use lineside_update::ReportKind;
 use lineside_wire::envelope::decode;
-use lineside_wire::v1::{Ack, Event, Telemetry, event};
+use lineside_wire::v1::{Ack, Event, StandsFor, Telemetry, event};
+use proptest::prelude::*;
+use std::collections::BTreeSet;
 
 pub(super) fn event(text: &str) -> Body {
     let (slot, text) = ("line".into(), text.into());
@@ -47,8 +49,41 @@ pub(super) fn none() -> BTreeMap<String, Option<Interval>> {
     BTreeMap::new()
 }
 
+/// What waits: events first, the oldest first.
 pub(super) fn keys(spool: &Spool) -> Vec<Key> {
-    spool.waiting().batch(0, |_| Pace::Company).unwrap().map(|(_, keys)| keys).unwrap_or_default()
+    let transaction = spool.database.begin_read().unwrap();
+    let of = |table| {
+        let table = transaction.open_table(table).unwrap();
+        let keys = table.iter().unwrap().map(|entry| entry.unwrap().0.value());
+        keys.collect::<Vec<_>>()
+    };
+    [of(EVENTS), of(INTERVALS)].concat()
+}
+
+/// Sends all that waits, as if nothing of it arrived.
+fn send(spool: &Spool) {
+    let mut under_way = BTreeSet::new();
+    loop {
+        let pace = |key: &Key| if under_way.contains(key) { Pace::Wait } else { Pace::Company };
+        let Some((_, keys)) = spool.waiting().batch(0, pace).unwrap() else { break };
+        under_way.extend(keys);
+    }
+}
+
+/// The intervals that wait, with their numbers.
+fn intervals(spool: &Spool) -> Vec<(Key, Interval)> {
+    let mut all = Vec::new();
+    spool
+        .waiting()
+        .load(usize::MAX, 1, |message| {
+            all.extend(decode::<Telemetry>(&message).unwrap().records);
+        })
+        .unwrap();
+    let of = |record: Record| match record.read().unwrap() {
+        Body::Interval(interval) => Some(((record.boot, record.sequence), *interval)),
+        Body::Event(_) | Body::Unknown(_) => None,
+    };
+    all.into_iter().filter_map(of).collect()
 }
 
 #[test]
@@ -113,8 +148,10 @@ fn a_record_that_no_message_can_carry_gives_way_and_stops_no_other() {
 fn a_full_spool_gives_up_old_intervals_and_keeps_events() {
     let mut spool = Spool::open(in_memory(), 1, 4096).unwrap();
     spool.write(&[event("kept")], &none()).unwrap();
-    for frames in 0..500 {
-        spool.write(&[interval(frames)], &none()).unwrap();
+    for number in 0..500 {
+        // Each of a release of its own, so that none is merged.
+        let interval = of_release(number, 10, &number.to_string(), 60);
+        spool.write(&[written(interval)], &none()).unwrap();
         assert!(spool.bytes() <= 4096);
     }
     let kept = keys(&spool);
@@ -143,8 +180,10 @@ fn what_an_agent_has_left_that_kept_no_count_keeps_to_the_bound_as_well() {
 
     let mut spool = Spool::open(database.clone(), 2, 4096).unwrap();
     assert_eq!((spool.bytes(), keys(&spool).len()), (bytes, records));
-    spool.write(&[event("kept"), interval(1)], &none()).unwrap();
-    assert!(spool.gave_way() > 0 && spool.bytes() <= 4096);
+    while spool.gave_way() == 0 {
+        spool.write(&[event("kept"), interval(1)], &none()).unwrap();
+        assert!(spool.bytes() <= 4096);
+    }
     for boot in [1, 2] {
         spool.acked(&Ack { boot, ranges: vec![(0, u64::MAX - 1)] }).unwrap();
     }
@@ -225,4 +264,210 @@ fn a_start_that_could_not_be_counted_uses_no_number_twice() {
     let mut spool = Spool::open(database.clone(), 1, 1 << 20).unwrap();
     spool.write(&[event("a"), interval(1)], &none()).unwrap();
     assert_eq!(Spool::open(database, 1, 1 << 20).unwrap().next(), 2);
+}
+
+/// Interval `number` of `minutes` each, of a release and with so many frames.
+fn of_release(number: u64, minutes: u64, version: &str, frames: u64) -> Interval {
+    let start = i64::try_from(number * minutes * 60_000).unwrap();
+    let mut interval = open_interval(frames);
+    interval.release.version = version.into();
+    interval.readings = 3 * frames + 1;
+    interval.dropped = vec![("missing".into(), frames % 5)];
+    interval.start_unix_ms = start;
+    interval.end_unix_ms = start + i64::try_from(minutes * 60_000).unwrap();
+    (0..frames % 50).for_each(|frame| interval.latency_us.add(100.0 + frame as f64));
+    interval
+}
+
+fn written(interval: Interval) -> Body {
+    Body::Interval(Box::new(interval))
+}
+
+/// Frames, readings, dropped readings, latencies and intervals, by release.
+type Sums = BTreeMap<String, [u64; 5]>;
+
+fn add(sums: &mut Sums, interval: &Interval) {
+    let dropped = interval.dropped.iter().map(|(_, count)| count).sum();
+    let latencies = interval.latency_us.count();
+    let counts = [interval.frames, interval.readings, dropped, latencies, interval.intervals];
+    let sums = sums.entry(interval.release.version.clone()).or_default();
+    sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+}
+
+#[test]
+fn a_year_without_a_server_is_counted_within_the_budget_to_the_last_reading() {
+    const BUDGET: u64 = 64 << 10;
+    const TEN_MINUTES: u64 = 365 * 24 * 6;
+    let database = in_memory();
+    let mut spool = Spool::open(database.clone(), 1, BUDGET).unwrap();
+    let mut accepted = Sums::new();
+    let mut events = 0;
+    for hour in 0..TEN_MINUTES / 6 {
+        if hour % (30 * 24) == 7 {
+            // It is switched off and on each month.
+            let boot = 2 + hour / (30 * 24);
+            drop(spool);
+            spool = Spool::open(database.clone(), boot, BUDGET).unwrap();
+            spool.write(&[event("it is on again")], &none()).unwrap();
+            events += 1;
+        }
+        let of_number = |number| {
+            let version = if number < TEN_MINUTES / 2 { "1" } else { "2" };
+            of_release(number, 10, version, 600 + number % 7)
+        };
+        let hours: Vec<_> = (6 * hour..6 * hour + 6).map(of_number).collect();
+        hours.iter().for_each(|interval| add(&mut accepted, interval));
+        spool.write(&hours.into_iter().map(written).collect::<Vec<_>>(), &none()).unwrap();
+        assert!(spool.bytes() <= BUDGET);
+    }
+    assert_eq!(spool.gave_way(), 0);
+    let kept = intervals(&spool);
+    let mut counted = Sums::new();
+    kept.iter().for_each(|(_, interval)| add(&mut counted, interval));
+    assert_eq!(counted, accepted);
+    // Each says which span it stands for; none overlaps, and none is out of all proportion.
+    let mut spans: Vec<_> =
+        kept.iter().map(|(_, it)| (it.start_unix_ms, it.end_unix_ms, it.intervals)).collect();
+    spans.sort_unstable();
+    assert!(spans.windows(2).all(|pair| pair[0].1 <= pair[1].0));
+    let days: Vec<i64> = spans.iter().map(|(start, end, _)| (end - start) / 86_400_000).collect();
+    let longest = days.iter().max().unwrap();
+    assert!(kept.len() > 40 && *longest < 30, "{} intervals of {days:?} days", kept.len());
+    assert_eq!(keys(&spool).iter().filter(|key| key.1 == 0).count(), events, "the events");
+}
+
+#[test]
+fn what_was_sent_is_merged_with_nothing_whatever_happens_meanwhile() {
+    let database = in_memory();
+    let mut spool = Spool::open(database.clone(), 1, 4096).unwrap();
+    let write = |spool: &mut Spool, number| {
+        spool.write(&[written(of_release(number, 10, "1", 60))], &none()).unwrap();
+    };
+    (0..5).for_each(|number| write(&mut spool, number));
+    let message = spool.waiting().batch(0, |_| Pace::Company).unwrap().unwrap().0;
+    let sent = decode::<Telemetry>(&message).unwrap().records;
+    // The power fails before the server has said anything.
+    drop(spool);
+    let mut spool = Spool::open(database, 2, 4096).unwrap();
+    (5..200).for_each(|number| write(&mut spool, number));
+    assert_eq!(spool.gave_way(), 0);
+    let message = spool.waiting().batch(0, |_| Pace::Company).unwrap().unwrap().0;
+    let again = decode::<Telemetry>(&message).unwrap().records;
+    assert_eq!(
+        again[..5].iter().map(|r| &r.body).collect::<Vec<_>>(),
+        sent.iter().map(|r| &r.body).collect::<Vec<_>>()
+    );
+    let merged = intervals(&spool);
+    assert!(merged[..5].iter().all(|(_, it)| it.intervals == 1 && it.stands_for.is_empty()));
+    assert_eq!(merged.iter().map(|(_, it)| it.intervals).sum::<u64>(), 200);
+    // Each number is there, or another one stands for it.
+    let mut numbers: Vec<(u64, u64)> = Vec::new();
+    for (key, interval) in &merged {
+        numbers.push(*key);
+        for StandsFor { boot, first, last } in &interval.stands_for {
+            numbers.extend((*first..=*last).map(|number| (*boot, number)));
+        }
+    }
+    numbers.sort_unstable();
+    let all = (0..5).map(|number| (1, number)).chain((0..195).map(|number| (2, number)));
+    assert_eq!(numbers, all.collect::<Vec<_>>());
+}
+
+#[test]
+fn a_server_that_takes_messages_and_stores_nothing_leaves_room_for_what_is_merged() {
+    let mut spool = Spool::open(in_memory(), 1, 16 << 10).unwrap();
+    for number in 0..2000 {
+        spool.write(&[written(of_release(number, 10, "1", 60))], &none()).unwrap();
+        if number % 10 == 9 {
+            send(&spool);
+        }
+    }
+    assert_eq!(spool.gave_way(), 0);
+    let all = intervals(&spool);
+    assert_eq!(all.iter().map(|(_, it)| it.frames).sum::<u64>(), 2000 * 60);
+    // What waits goes on once it is heard of.
+    for _ in 0..20 {
+        let Some((_, keys)) = spool.waiting().batch(0, |_| Pace::Company).unwrap() else { break };
+        for (boot, sequence) in keys {
+            spool.acked(&Ack { boot, ranges: vec![(sequence, sequence)] }).unwrap();
+        }
+    }
+    assert_eq!(spool.bytes(), 0);
+}
+
+#[test]
+fn what_is_in_a_file_is_merged_with_nothing() {
+    let mut spool = Spool::open(in_memory(), 1, 4096).unwrap();
+    let write = |spool: &mut Spool, number| {
+        spool.write(&[written(of_release(number, 10, "1", 60))], &none()).unwrap();
+    };
+    (0..5).for_each(|number| write(&mut spool, number));
+    let before = intervals(&spool);
+    (5..100).for_each(|number| write(&mut spool, number));
+    assert_eq!(intervals(&spool)[..5], before);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn whatever_is_written_sent_and_acknowledged_is_counted_once(
+        steps in prop::collection::vec((0u8..10, 0u64..700, 0usize..3), 1..150),
+        budget in 3_000u64..12_000,
+    ) {
+        let database = in_memory();
+        let mut boot = 1;
+        let mut spool = Spool::open(database.clone(), boot, budget).unwrap();
+        let (mut accepted, mut server) = (Sums::new(), BTreeMap::<Key, Vec<u8>>::new());
+        let receive = |server: &mut BTreeMap<Key, Vec<u8>>, spool: &mut Spool, is_heard| {
+            let Some((message, _)) = spool.waiting().batch(0, |_| Pace::Company).unwrap() else {
+                return;
+            };
+            for record in decode::<Telemetry>(&message).unwrap().records {
+                let (boot, sequence) = (record.boot, record.sequence);
+                let known = server.entry((boot, sequence)).or_insert(record.body.clone());
+                assert_eq!(*known, record.body, "it says something else under a known number");
+                if is_heard {
+                    let ranges = vec![(sequence, sequence)];
+                    spool.acked(&Ack { boot, ranges }).unwrap();
+                }
+            }
+        };
+        for (step, frames, place) in steps {
+            match step {
+                0 => receive(&mut server, &mut spool, place == 0),
+                1 if place == 0 => {
+                    boot += 1;
+                    drop(spool);
+                    spool = Spool::open(database.clone(), boot, budget).unwrap();
+                }
+                _ => {
+                    let interval = of_release(frames, 10, ["1", "2", "3"][place], frames);
+                    add(&mut accepted, &interval);
+                    spool.write(&[written(interval)], &none()).unwrap();
+                }
+            }
+            prop_assert!(spool.bytes() <= budget);
+        }
+        let gave_way = spool.gave_way();
+        while !keys(&spool).is_empty() {
+            receive(&mut server, &mut spool, true);
+        }
+        let mut counted = Sums::new();
+        for ((boot, sequence), body) in server {
+            let code = record::INTERVAL;
+            let record = Record { boot, sequence, backfill: false, code, body };
+            match record.read().unwrap() {
+                Body::Interval(interval) => add(&mut counted, &interval),
+                other => panic!("{other:?}"),
+            }
+        }
+        // Where much was sent and nothing heard, the oldest give way; else all are counted, each once.
+        match gave_way {
+            0 => prop_assert_eq!(counted, accepted),
+            _ => for (version, sums) in counted {
+                let all = accepted[&version];
+                prop_assert!(sums.iter().zip(all).all(|(sum, all)| *sum <= all));
+            }
+        }
+    }
 }
