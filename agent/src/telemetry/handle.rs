@@ -247,6 +247,12 @@ impl TelemetryHandle {
         }
     }
 
+    /// Whether nothing is being done for it.
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        Arc::strong_count(&self.shared) == 1
+    }
+
     fn tell(&self, told: Told) {
         self.shared.counting.tell(told);
         self.shared.told.notify_one();

@@ -4,6 +4,8 @@
 //! faster gives the same intervals; `counting` has that done beside the slots. `spool` keeps records on disk until the server has said that
 //! they are stored. Telemetry gives way where it must; inference never waits for it.
 
+#[cfg(test)]
+mod chaos;
 mod counting;
 mod handle;
 mod resources;
