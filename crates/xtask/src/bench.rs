@@ -27,9 +27,10 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
         Some("sketch") => sketch(),
         Some("start") => start(),
         Some("swap") => program("lineside-swaps", &[]),
+        Some("telemetry") => telemetry(),
         _ => bail!(
             "usage: cargo xtask bench api | crash | delta | footprint | inference | plugin | sketch | \
-             start | swap"
+             start | swap | telemetry"
         ),
     }
 }
@@ -62,6 +63,13 @@ fn api() -> anyhow::Result<()> {
     let wanted = root().join("crates/xtask/src/bench/api.txt");
     let python = setup::python_with(&target_dir().join("bentoml"), &wanted)?;
     program("lineside-ask", &[&python])
+}
+
+/// Bytes of an interval beside the same content as JSON and as Sparkplug B.
+fn telemetry() -> anyhow::Result<()> {
+    setup::programs(&[C_COMPILER])?;
+    let run = ["run", "--workspace", "--locked", "--example", "interval_bytes"];
+    step("an interval", &mut cargo(&run))
 }
 
 /// Sketches beside those of other libraries, in a package of its own that has them.
