@@ -5,6 +5,7 @@ mod convolution;
 mod habits;
 mod meaning;
 mod pad;
+mod quantise;
 mod session;
 
 use super::error::EngineError;
@@ -240,6 +241,7 @@ fn optimise(
     put_in(&mut model, convolution::put_in);
     model.optimize()?;
     put_in(&mut model, pad::put_in);
+    put_in(&mut model, quantise::put_in);
     Ok(model)
 }
 
