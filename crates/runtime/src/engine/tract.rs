@@ -6,6 +6,7 @@ mod habits;
 mod meaning;
 mod pad;
 mod quantise;
+mod repeat;
 mod session;
 
 use super::error::EngineError;
@@ -242,6 +243,7 @@ fn optimise(
     model.optimize()?;
     put_in(&mut model, pad::put_in);
     put_in(&mut model, quantise::put_in);
+    put_in(&mut model, repeat::put_in);
     Ok(model)
 }
 
