@@ -5,11 +5,13 @@
 #![cfg(target_arch = "x86_64")]
 
 mod bounds;
+mod ending;
 mod geometry;
 mod planes;
 mod product;
 
 pub use bounds::Bounds;
+pub use ending::{Ending, Gate};
 pub use geometry::Geometry;
 pub use planes::Planes;
 pub use product::Product;

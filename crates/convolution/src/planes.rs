@@ -4,7 +4,7 @@
 //! rows is one run of numbers, moved by the tap. What such a run takes from the end of a neighbouring row
 //! instead of from beside the plane is masked.
 
-use crate::{Bounds, Geometry};
+use crate::{Ending, Geometry};
 use rten_simd::ops::{BitOps, NumOps};
 use rten_simd::{Isa, SimdOp};
 
@@ -14,6 +14,8 @@ const TOGETHER: usize = 4;
 const RUN: usize = 256;
 /// The longest vector, in numbers of 32 bits.
 const VECTOR_MAX: usize = 64;
+/// Taps of a kernel that is as the geometry has it.
+const ANY: usize = 0;
 /// A mask's bits where a number is taken and where it is not.
 const MASK: [u32; 2] = [0, u32::MAX];
 
@@ -24,7 +26,7 @@ pub struct Planes {
     /// Of each channel the kernel `[down, across]`, channel by channel.
     kernels: Vec<f32>,
     bias: Vec<f32>,
-    bounds: Bounds,
+    ending: Ending,
     /// For each step across, which places of a run it takes; none if all.
     masks: Vec<Option<Vec<f32>>>,
     /// Rows in a run.
@@ -39,7 +41,7 @@ impl PartialEq for Planes {
         self.geometry == other.geometry
             && self.kernels == other.kernels
             && self.bias == other.bias
-            && self.bounds == other.bounds
+            && self.ending == other.ending
     }
 }
 
@@ -52,7 +54,7 @@ impl Planes {
         geometry: Geometry,
         kernels: Vec<f32>,
         bias: Vec<f32>,
-        bounds: Bounds,
+        ending: Ending,
     ) -> Option<Planes> {
         let Geometry { input, output, kernel, strides, dilations, before } = &geometry;
         let taps = kernel[0] * kernel[1];
@@ -83,7 +85,7 @@ impl Planes {
         let across = (kernel[1] - 1) * dilations[1];
         let last = (down + rows) * width + across;
         let length = last.max(margin + input[0] * width) + TOGETHER * VECTOR_MAX;
-        Some(Planes { geometry, kernels, bias, bounds, masks, rows, margin, length })
+        Some(Planes { geometry, kernels, bias, ending, masks, rows, margin, length })
     }
 
     /// Numbers of a plane that goes in, and of one that comes out.
@@ -169,21 +171,38 @@ impl Planes {
     /// So many places from the first of `laid` on; behind them, `output` may be written to.
     #[inline(always)]
     fn run<I: Isa>(&self, isa: I, laid: &[f32], of: &Of<'_>, output: &mut [f32], count: usize) {
+        match self.geometry.kernel {
+            [3, 3] => self.run_of::<I, 3>(isa, laid, of, output, count),
+            [5, 5] => self.run_of::<I, 5>(isa, laid, of, output, count),
+            _ => self.run_of::<I, ANY>(isa, laid, of, output, count),
+        }
+    }
+
+    /// The same, with so many taps down and across: loops of a known length go without counting.
+    #[inline(always)]
+    fn run_of<I: Isa, const SIDE: usize>(
+        &self,
+        isa: I,
+        laid: &[f32],
+        of: &Of<'_>,
+        output: &mut [f32],
+        count: usize,
+    ) {
         let vector = isa.f32().len();
         let mut place = 0;
         while place + (TOGETHER - 1) * vector < count {
-            self.some::<I, TOGETHER>(isa, &laid[place..], of, &mut output[place..], place);
+            self.some::<I, TOGETHER, SIDE>(isa, &laid[place..], of, &mut output[place..], place);
             place += TOGETHER * vector;
         }
         while place < count {
-            self.some::<I, 1>(isa, &laid[place..], of, &mut output[place..], place);
+            self.some::<I, 1, SIDE>(isa, &laid[place..], of, &mut output[place..], place);
             place += vector;
         }
     }
 
     /// So many vectors at a place of a run.
     #[inline(always)]
-    fn some<I: Isa, const N: usize>(
+    fn some<I: Isa, const N: usize, const SIDE: usize>(
         &self,
         isa: I,
         laid: &[f32],
@@ -193,7 +212,7 @@ impl Planes {
     ) {
         let ops = isa.f32();
         let vector = ops.len();
-        let [down, across] = self.geometry.kernel;
+        let [down, across] = if SIDE == ANY { self.geometry.kernel } else { [SIDE; 2] };
         let [step_down, step_across] = self.geometry.dilations;
         let mut sums = [ops.splat(of.bias); N];
         for column in 0..across {
@@ -217,7 +236,7 @@ impl Planes {
             }
         }
         for (n, sum) in sums.into_iter().enumerate() {
-            let sum = self.bounds.apply(isa, sum);
+            let sum = self.ending.apply(isa, sum);
             match output.get_mut(n * vector..) {
                 Some(output) if output.len() >= vector => ops.store(sum, output),
                 Some(output) => {

@@ -4,7 +4,7 @@
 //! group of channels that come out takes it in one go, in registers.
 
 use crate::planes::pick;
-use crate::{Bounds, Geometry};
+use crate::{Ending, Geometry};
 use rten_simd::ops::{BitOps, NumOps};
 use rten_simd::{Isa, SimdOp};
 
@@ -25,7 +25,7 @@ pub struct Product {
     /// Group by group of channels that come out, each with zeros for those that are missing.
     weights: Vec<f32>,
     bias: Vec<f32>,
-    bounds: Bounds,
+    ending: Ending,
     /// Channels that go in, and come out.
     channels: [usize; 2],
     /// Where places lie; none where each is made of the one where it lies.
@@ -50,7 +50,7 @@ impl Product {
     pub fn new(
         weights: &[f32],
         bias: &[f32],
-        bounds: Bounds,
+        ending: Ending,
         places: usize,
         window: Option<Geometry>,
     ) -> Option<Product> {
@@ -77,7 +77,7 @@ impl Product {
             Some(of) => [of.input, of.output].map(|[down, across]| down * across),
         };
         let channels = [depth / taps, given];
-        Some(Product { weights: packed, bias, bounds, channels, window, sizes })
+        Some(Product { weights: packed, bias, ending, channels, window, sizes })
     }
 
     /// Convolves `[batch, channels in, down, across]` into `[batch, channels out, down, across]`.
@@ -179,7 +179,7 @@ impl Product {
                 }
                 let to = &mut output[channel * self.sizes[1] + place..][..count];
                 for (sum, to) in sums.into_iter().zip(to.chunks_mut(vector)) {
-                    let sum = self.bounds.apply(isa, sum);
+                    let sum = self.ending.apply(isa, sum);
                     if to.len() == vector {
                         ops.store(sum, to);
                     } else {

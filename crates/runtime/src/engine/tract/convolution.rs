@@ -1,15 +1,20 @@
 //! Convolutions of our own for x86: tract's walk over those of each channel by itself (depthwise) takes several
 //! times as long there, and its products half as long again.
 
-use lineside_convolution::{Bounds, Geometry, Planes, Product};
+use lineside_convolution::{Bounds, Ending, Gate, Geometry, Planes, Product};
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat};
 use tract_onnx::tract_core::ops::einsum::EinSum;
-use tract_onnx::tract_core::ops::nn::DataFormat;
+use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
+use tract_onnx::tract_core::ops::nn::{DataFormat, HardSwish};
 
 /// Places that a product has at least: for fewer, tract has a kernel for a matrix and a vector.
 const PLACES_MIN: usize = 12;
+
+/// As tract computes it.
+const HARD_SWISH: Gate =
+    Gate { slope: 1.0, moved: 3.0, bounds: Bounds { low: 0.0, high: 6.0 }, scale: 1.0 / 6.0 };
 
 /// The operator: one input, `[batch, channels, down, across]`, without the batch or `down` where the model has
 /// none; and one output.
@@ -28,7 +33,7 @@ enum Work {
 }
 
 /// Puts it in for the convolutions of a model that is decluttered and not optimised, with what follows where
-/// that can be computed on the way: scaling, moving and bounding.
+/// that can be computed on the way: scaling, moving, bounding and gating.
 ///
 /// # Errors
 /// What tract says.
@@ -62,7 +67,7 @@ struct Taken {
     /// Of each channel that comes out the weights, channel by channel.
     weights: Vec<f32>,
     bias: Vec<f32>,
-    bounds: Bounds,
+    ending: Ending,
     /// The axis of the channels, of how many.
     axis: usize,
     rank: usize,
@@ -134,7 +139,7 @@ impl Taken {
         let bias = if bias.len() == 1 { vec![bias[0]; channels[1]] } else { bias };
         let (axis, rank) = (data.c_axis(), shape.len());
         let input = node.inputs[0];
-        Ok(Some(Taken { input, form, weights, bias, bounds: Bounds::NONE, axis, rank }))
+        Ok(Some(Taken { input, form, weights, bias, ending: Ending::NONE, axis, rank }))
     }
 
     /// A convolution of each place by itself, as tract writes it.
@@ -184,7 +189,7 @@ impl Taken {
                 form: Form::Places(places),
                 weights: numbers,
                 bias: vec![0.0; channels],
-                bounds: Bounds::NONE,
+                ending: Ending::NONE,
                 axis: to,
                 rank,
             }));
@@ -192,23 +197,27 @@ impl Taken {
         Ok(None)
     }
 
-    /// Takes the node behind this one, if nothing else sees what comes out of this one and it can be computed
-    /// with it.
+    /// Takes the nodes behind this one, if nothing else sees what comes out of this one and it can be computed
+    /// with it. The last of them.
     fn follow(&mut self, model: &TypedModel, id: usize) -> TractResult<Option<usize>> {
         let outlet = OutletId::new(id, 0);
-        let [next] = &*model.node(id).outputs[0].successors else { return Ok(None) };
-        if model.output_outlets()?.contains(&outlet) {
+        if self.ending.gate.is_some() || model.output_outlets()?.contains(&outlet) {
             return Ok(None);
         }
-        let next = model.node(next.node);
-        let Some(TypedBinOp(operator, None)) = next.op_as::<TypedBinOp>() else { return Ok(None) };
-        let [first, second] = *next.inputs else { return Ok(None) };
-        let other = if first == outlet { second } else { first };
-        let Some(other) = model.outlet_fact(other)?.konst.as_ref() else { return Ok(None) };
-        let Some(numbers) = self.of_channels(other)? else { return Ok(None) };
-        let is_free = self.bounds == Bounds::NONE;
+        let next = match &*model.node(id).outputs[0].successors {
+            [next] => next.node,
+            [one, other] => return self.gated(model, outlet, [one.node, other.node]),
+            _ => return Ok(None),
+        };
+        if model.node(next).op_as::<ElementWiseOp>().is_some_and(|it| it.0.is::<HardSwish>()) {
+            self.ending.gate = Some(HARD_SWISH);
+            return Ok(Some(next));
+        }
+        let Some((operator, numbers)) = self.step(model, outlet, next)? else { return Ok(None) };
+        let bounds = &mut self.ending.bounds;
+        let is_free = *bounds == Bounds::NONE;
         let is_one = numbers.iter().all(|it| *it == numbers[0]);
-        match operator.name() {
+        match operator {
             "Mul" if is_free => {
                 let depth = self.weights.len() / self.bias.len();
                 let weights = self.weights.iter().enumerate();
@@ -228,15 +237,91 @@ impl Taken {
                 }
                 self.bias = bias;
             }
-            "Max" if is_one && self.bounds.high == f32::INFINITY => {
-                self.bounds.low = self.bounds.low.max(numbers[0]);
-            }
-            "Min" if is_one && numbers[0] >= self.bounds.low => {
-                self.bounds.high = self.bounds.high.min(numbers[0]);
-            }
+            _ if is_one && bounded(bounds, operator, numbers[0]) => {}
             _ => return Ok(None),
         }
-        Ok(Some(next.id))
+        Ok(Some(next))
+    }
+
+    /// Takes what multiplies a number with what slope, moving and bounds make of it. The last of those nodes.
+    fn gated(
+        &mut self,
+        model: &TypedModel,
+        outlet: OutletId,
+        behind: [usize; 2],
+    ) -> TractResult<Option<usize>> {
+        let [one, other] = behind;
+        for (begin, product) in [(one, other), (other, one)] {
+            let mut gate = Gate { slope: 1.0, moved: 0.0, bounds: Bounds::NONE, scale: 1.0 };
+            let (mut last, mut next, mut is_moved) = (outlet, begin, false);
+            while next != product {
+                let Some((operator, number)) = self.uniform(model, last, next)? else { break };
+                let is_free = gate.bounds == Bounds::NONE && !is_moved;
+                match operator {
+                    "Mul" if is_free && last == outlet => gate.slope = number,
+                    "Add" if is_free => (gate.moved, is_moved) = (number, true),
+                    _ if bounded(&mut gate.bounds, operator, number) => {}
+                    _ => break,
+                }
+                last = next.into();
+                match self.only(model, last)? {
+                    Some(behind) => next = behind,
+                    None => break,
+                }
+            }
+            let node = model.node(product);
+            let is_product =
+                node.op_as::<TypedBinOp>().is_some_and(|it| it.1.is_none() && it.0.name() == "Mul");
+            let is_whole = node.inputs[..] == [outlet, last] || node.inputs[..] == [last, outlet];
+            if next != product || last == outlet || !is_product || !is_whole {
+                continue;
+            }
+            let mut end = product;
+            if let Some(behind) = self.only(model, product.into())?
+                && let Some(("Mul", number)) = self.uniform(model, product.into(), behind)?
+            {
+                (gate.scale, end) = (number, behind);
+            }
+            self.ending.gate = Some(gate);
+            return Ok(Some(end));
+        }
+        Ok(None)
+    }
+
+    /// The node behind an outlet, if nothing else sees what comes out of it.
+    fn only(&self, model: &TypedModel, outlet: OutletId) -> TractResult<Option<usize>> {
+        let [next] = &*model.node(outlet.node).outputs[outlet.slot].successors else {
+            return Ok(None);
+        };
+        Ok((!model.output_outlets()?.contains(&outlet)).then_some(next.node))
+    }
+
+    /// What a node does to an outlet with one number for each channel.
+    fn step(
+        &self,
+        model: &TypedModel,
+        outlet: OutletId,
+        id: usize,
+    ) -> TractResult<Option<(&'static str, Vec<f32>)>> {
+        let node = model.node(id);
+        let Some(TypedBinOp(operator, None)) = node.op_as::<TypedBinOp>() else { return Ok(None) };
+        let [first, second] = *node.inputs else { return Ok(None) };
+        let other = if first == outlet { second } else { first };
+        let Some(other) = model.outlet_fact(other)?.konst.as_ref() else { return Ok(None) };
+        Ok(self.of_channels(other)?.map(|numbers| (operator.name(), numbers)))
+    }
+
+    /// What a node does to an outlet with one number for all.
+    fn uniform(
+        &self,
+        model: &TypedModel,
+        outlet: OutletId,
+        id: usize,
+    ) -> TractResult<Option<(&'static str, f32)>> {
+        let step = self.step(model, outlet, id)?;
+        Ok(step
+            .filter(|(_, numbers)| numbers.iter().all(|it| *it == numbers[0]))
+            .map(|(operator, numbers)| (operator, numbers[0])))
     }
 
     /// One number for each channel that comes out.
@@ -259,19 +344,29 @@ impl Taken {
 
     /// How it is computed; none where it cannot be so.
     fn work(self) -> Option<Work> {
-        let Taken { weights, bias, bounds, .. } = self;
+        let Taken { weights, bias, ending, .. } = self;
         Some(match self.form {
             Form::Depthwise(geometry) => {
-                Work::Planes(Planes::new(geometry, weights, bias, bounds)?)
+                Work::Planes(Planes::new(geometry, weights, bias, ending)?)
             }
             Form::Window(geometry) => {
-                Work::Product(Product::new(&weights, &bias, bounds, 0, Some(geometry))?)
+                Work::Product(Product::new(&weights, &bias, ending, 0, Some(geometry))?)
             }
             Form::Places(places) => {
-                Work::Product(Product::new(&weights, &bias, bounds, places, None)?)
+                Work::Product(Product::new(&weights, &bias, ending, places, None)?)
             }
         })
     }
+}
+
+/// Whether this narrows bounds to others.
+fn bounded(bounds: &mut Bounds, operator: &str, number: f32) -> bool {
+    match operator {
+        "Max" if number <= bounds.high => bounds.low = bounds.low.max(number),
+        "Min" if number >= bounds.low => bounds.high = bounds.high.min(number),
+        _ => return false,
+    }
+    true
 }
 
 /// The numbers of a tensor that a model has; none if they are computed, or no numbers of 32 bits.
