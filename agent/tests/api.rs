@@ -65,7 +65,6 @@ fn who_sends_a_large_body_that_is_not_wanted_hears_why() {
     let served = Served::start_with(lines, &[("token", token.as_bytes())]);
     let large = vec![b' '; 8 << 20];
     for (path, shown, status) in [
-        ("/v2/models/echo.f32/infer", "another", 401),
         ("/v2/models/echo.none/infer", token, 404),
         ("/v2/models/echo.f32/versions/7/infer", token, 404),
         ("/nothing", token, 404),
@@ -88,6 +87,48 @@ fn who_sends_a_large_body_that_is_not_wanted_hears_why() {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap_or_else(|error| panic!("{path}: {error}"));
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {answer}");
+    }
+}
+
+#[test]
+fn whoever_may_not_ask_has_little_of_a_body_read_and_who_asks_first_has_none() {
+    let token = "0123456789abcdef0123456789abcdef";
+    let lines = "address = '127.0.0.1:0'\ntoken_file = 'token'\nbody_mib_max = 64";
+    let served = Served::start_with(lines, &[("token", token.as_bytes())]);
+    let send = |path: &str, shown: &str, length: usize, more: &str| {
+        let mut stream = TcpStream::connect(served.url.trim_start_matches("http://")).unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {shown}\r\n\
+             content-length: {length}\r\n{more}\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream
+    };
+    let heard = |mut stream: TcpStream| {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let infer = "/v2/models/echo.f32/infer";
+    // A small body is let go by.
+    let mut small = send(infer, "another", 200 << 10, "connection: close\r\n");
+    small.write_all(&vec![b' '; 200 << 10]).unwrap();
+    let answer = heard(small);
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    // More than the buffers of both ends hold, and less than twice what those may send who are let in.
+    for path in [infer, "/livez"] {
+        let mut large = send(path, "another", 100 << 20, "");
+        let piece = vec![b' '; 1 << 20];
+        let is_cut = (0..100).any(|_| large.write_all(&piece).is_err());
+        assert!(is_cut, "{path}: 100 MiB were taken");
+    }
+    // Whoever waits for a word before he sends anything.
+    for (path, shown, status) in
+        [(infer, "another", 401), ("/v2/models/none.f32/infer", token, 404), ("/v2", token, 405)]
+    {
+        let answer = heard(send(path, shown, 1000, "expect: 100-continue\r\n"));
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {answer}");
+        assert!(answer.contains("connection: close\r\n"), "{path}: {answer}");
     }
 }
 

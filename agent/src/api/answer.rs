@@ -1,6 +1,6 @@
 //! `Request -> Response`: what there is, where, and what is said of what there is not.
 
-use super::body::passed_over;
+use super::body::{Rest, Sender};
 use super::packed::Coding;
 use super::room::Taken;
 use super::{Api, Found, Missing, openapi};
@@ -8,8 +8,8 @@ use crate::heavy::heavily;
 use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
-    ACCEPT_ENCODING, ALLOW, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderValue,
-    ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE,
+    ACCEPT_ENCODING, ALLOW, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HOST,
+    HeaderValue, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use hyper::http::uri::Authority;
 use hyper::{Method, Request, Response, StatusCode};
@@ -88,15 +88,22 @@ impl Api {
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<Whole> {
         let accepted = request.headers().get(ACCEPT_ENCODING);
         let accepted = accepted.and_then(|field| Coding::accepted(field.to_str().ok()?));
-        let (head, mut body) = request.into_parts();
-        let answer = match self.admitted(&Request::from_parts(head, ()), &mut body).await {
+        let (head, body) = request.into_parts();
+        let mut body = Rest::of(&head.headers, body);
+        let head = Request::from_parts(head, ());
+        let access = self.access_of(&head);
+        let sender = if access.is_ok() { Sender::Known } else { Sender::Stranger };
+        let answer = match self.admitted(&head, access, &mut body).await {
             Ok(answer) => answer,
             Err(refusal) => {
                 // What has not come in time is not waited for once more.
-                if refusal.status != 408 {
-                    passed_over(&mut body, self.config.body_bytes_max).await;
+                let is_over = refusal.status == 408
+                    || body.pass_over(sender, self.config.body_bytes_max).await;
+                let mut response = refusal.response();
+                if !is_over {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
-                refusal.response()
+                response
             }
         };
         let mut answer = match accepted {
@@ -109,18 +116,8 @@ impl Api {
         }
     }
 
-    async fn admitted(&self, request: &Head, body: &mut Incoming) -> Answer {
-        let path = request.uri().path().trim_end_matches('/').to_owned();
-        let segments: Result<Vec<Cow<'_, str>>, _> =
-            path.split('/').skip(1).map(|part| percent_decode_str(part).decode_utf8()).collect();
-        let segments = segments.map_err(|_| Refusal::of(404, "the path is no text in UTF-8"))?;
-        let segments: Vec<&str> = segments.iter().map(|part| &**part).collect();
-        // What watches whether a service runs has no secrets, and hears nothing but that.
-        match segments[..] {
-            ["livez"] => return reading(request, || Ok(plain(200, "live\n"))),
-            ["readyz"] => return reading(request, || Ok(self.readyz())),
-            _ => {}
-        }
+    /// Whether its sender may ask for more than whether there is a service.
+    fn access_of(&self, request: &Head) -> Result<(), Refusal> {
         let shown = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
         if !self.access.admits(shown) {
             let reason = "show the token of this device: authorization: Bearer TOKEN";
@@ -138,6 +135,27 @@ impl Api {
                 return Err(Refusal::of(403, reason));
             }
         }
+        Ok(())
+    }
+
+    async fn admitted(
+        &self,
+        request: &Head,
+        access: Result<(), Refusal>,
+        body: &mut Rest,
+    ) -> Answer {
+        let path = request.uri().path().trim_end_matches('/').to_owned();
+        let segments: Result<Vec<Cow<'_, str>>, _> =
+            path.split('/').skip(1).map(|part| percent_decode_str(part).decode_utf8()).collect();
+        let segments = segments.map_err(|_| Refusal::of(404, "the path is no text in UTF-8"))?;
+        let segments: Vec<&str> = segments.iter().map(|part| &**part).collect();
+        // What watches whether a service runs has no secrets, and hears nothing but that.
+        match segments[..] {
+            ["livez"] => return reading(request, || Ok(plain(200, "live\n"))),
+            ["readyz"] => return reading(request, || Ok(self.readyz())),
+            _ => {}
+        }
+        access?;
         match segments[..] {
             ["v2"] => reading(request, || Ok(json(200, &server()))),
             ["v2", "health", "live"] => reading(request, || Ok(json(200, &Live { live: true }))),

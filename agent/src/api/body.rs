@@ -6,8 +6,8 @@ use super::packed::{Coding, Unpacked};
 use super::room::Taken;
 use crate::heavy::heavily;
 use http_body_util::BodyExt;
-use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONTENT_ENCODING, HeaderMap};
+use hyper::body::{Body as _, Bytes, Frame, Incoming};
+use hyper::header::{CONTENT_ENCODING, EXPECT, HeaderMap, HeaderValue};
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -15,8 +15,74 @@ use tokio::time::timeout;
 const ARRIVAL_MAX: Duration = Duration::from_secs(30);
 /// How long the rest of a body that is refused may go by.
 const REST_MAX: Duration = Duration::from_secs(5);
+/// How much of the body of somebody who may ask nothing may go by, in bytes, and how long.
+const STRANGERS_BYTES_MAX: usize = 256 << 10;
+const STRANGERS_REST_MAX: Duration = Duration::from_secs(1);
 /// Bytes for which there is a place from the beginning, if so many are expected.
 const EXPECTED_BYTES_MAX: usize = 64 << 10;
+
+/// What is still to come of a request.
+pub(super) struct Rest {
+    body: Incoming,
+    /// Whether its sender waits until somebody wants it.
+    is_kept_back: bool,
+}
+
+impl Rest {
+    pub(super) fn of(head: &HeaderMap, body: Incoming) -> Rest {
+        let expects = head.get(EXPECT).map(HeaderValue::as_bytes);
+        let is_kept_back = expects.is_some_and(|it| it.eq_ignore_ascii_case(b"100-continue"));
+        Rest { body, is_kept_back }
+    }
+
+    /// The next piece, for which its sender is asked if he waits for that.
+    async fn next(&mut self) -> Option<Result<Bytes, hyper::Error>> {
+        self.is_kept_back = false;
+        loop {
+            match self.body.frame().await?.map(Frame::into_data) {
+                Ok(Ok(bytes)) => return Some(Ok(bytes)),
+                // Fields behind the body say nothing here.
+                Ok(Err(_)) => {}
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+
+    /// Lets what is left of the body of a request that is refused go by: who sends first and listens then hears
+    /// why only if the connection stays open until then. It may be up to twice what a request may have, and little
+    /// of those `from` whom nothing is taken. False if more may come: then the connection is to be closed.
+    pub(super) async fn pass_over(&mut self, from: Sender, bytes_max: usize) -> bool {
+        if self.body.is_end_stream() {
+            return true;
+        }
+        // Who waits for a word hears the refusal instead of it.
+        if self.is_kept_back {
+            return false;
+        }
+        let (bytes_max, time_max) = match from {
+            Sender::Known => (bytes_max.saturating_mul(2), REST_MAX),
+            Sender::Stranger => (STRANGERS_BYTES_MAX, STRANGERS_REST_MAX),
+        };
+        let rest = async {
+            let mut left = bytes_max;
+            while let Some(Ok(bytes)) = self.next().await {
+                let Some(rest) = left.checked_sub(bytes.len()) else { return false };
+                left = rest;
+            }
+            true
+        };
+        timeout(time_max, rest).await.unwrap_or(false)
+    }
+}
+
+/// Who sends a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sender {
+    /// Somebody who may ask.
+    Known,
+    /// Somebody who has shown nothing that lets him in.
+    Stranger,
+}
 
 /// A body, with the room that it takes.
 pub(super) struct Body {
@@ -26,15 +92,11 @@ pub(super) struct Body {
 
 impl Api {
     /// Takes a body, and unpacks it.
-    pub(super) async fn body(
-        &self,
-        head: &HeaderMap,
-        body: &mut Incoming,
-    ) -> Result<Body, Refusal> {
+    pub(super) async fn body(&self, head: &HeaderMap, body: &mut Rest) -> Result<Body, Refusal> {
         let coding = coding(head)?;
         let bytes_max = self.config.body_bytes_max;
         // Who says so beforehand is told beforehand.
-        if body.size_hint().lower() > bytes_max as u64 {
+        if body.body.size_hint().lower() > bytes_max as u64 {
             return Err(too_large(bytes_max));
         }
         let mut taken = self.room.begin();
@@ -65,43 +127,20 @@ impl Api {
     }
 }
 
-async fn arrived(
-    body: &mut Incoming,
-    bytes_max: usize,
-    taken: &mut Taken,
-) -> Result<Vec<u8>, Refusal> {
-    let expected = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
+async fn arrived(body: &mut Rest, bytes_max: usize, taken: &mut Taken) -> Result<Vec<u8>, Refusal> {
+    let expected = body.body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
     let mut bytes = Vec::with_capacity(expected.unwrap_or_default().min(EXPECTED_BYTES_MAX));
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Refusal::of(400, format!("the body: {error}")))?;
-        let Some(data) = frame.data_ref() else { continue };
+    while let Some(data) = body.next().await {
+        let data = data.map_err(|error| Refusal::of(400, format!("the body: {error}")))?;
         if bytes.len() + data.len() > bytes_max {
             return Err(too_large(bytes_max));
         }
         if !taken.grow(data.len()) {
             return Err(no_room());
         }
-        bytes.extend_from_slice(data);
+        bytes.extend_from_slice(&data);
     }
     Ok(bytes)
-}
-
-/// Lets the rest of the body of a request that is refused go by, up to twice what one may have: who sends first
-/// and listens then hears why only if the connection stays open until then.
-pub(super) async fn passed_over(body: &mut Incoming, bytes_max: usize) {
-    if body.is_end_stream() {
-        return;
-    }
-    let rest = async {
-        let mut left = bytes_max.saturating_mul(2);
-        while let Some(Ok(frame)) = body.frame().await {
-            let bytes = frame.data_ref().map_or(0, |data| data.len());
-            let Some(rest) = left.checked_sub(bytes) else { return };
-            left = rest;
-        }
-    };
-    // The refusal is told whether it ended in time or not.
-    let _ = timeout(REST_MAX, rest).await;
 }
 
 /// How the body says that it is packed.

@@ -1,12 +1,11 @@
 //! `POST /v2/models/{model}/infer`.
 
 use super::answer::{JSON, Refusal, Whole, metadata, typed};
-use super::body::no_room;
+use super::body::{Rest, no_room};
 use super::{Api, Found};
 use crate::heavy::heavily;
 use crate::worker::serving::{AskError, ServedModel, bytes_of};
 use hyper::Response;
-use hyper::body::Incoming;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use lineside_oip::{
     Body, Datatype, Form, InferRequest, InferResponse, RequestError, RequestedOutput,
@@ -26,7 +25,7 @@ impl Api {
         &self,
         (name, version): (&str, Option<&str>),
         head: &HeaderMap,
-        body: &mut Incoming,
+        body: &mut Rest,
     ) -> Result<Response<Whole>, Refusal> {
         let began = Instant::now();
         let found = self.served(name);
@@ -50,7 +49,7 @@ impl Api {
         name: &str,
         Found { serving, model }: Found,
         head: &HeaderMap,
-        body: &mut Incoming,
+        body: &mut Rest,
     ) -> Result<Response<Whole>, Refusal> {
         let arrived = Instant::now();
         let header_length = header_length(head)?;
