@@ -14,6 +14,7 @@ use lineside_wire::name::SlotName;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+use tokio::sync::watch;
 
 /// This agent, as far as its engines are concerned.
 pub const AGENT: &str = env!("CARGO_PKG_VERSION");
@@ -59,6 +60,7 @@ pub struct EngineChoices {
     kept: Arc<Mutex<KeptEngines>>,
     /// Held by who writes: the disk may take its time, and who starts a worker must not wait for it.
     writes: Arc<Mutex<()>>,
+    changed: watch::Sender<()>,
 }
 
 impl EngineChoices {
@@ -109,7 +111,13 @@ impl EngineChoices {
             journal.write_engines(&next)?;
         }
         *lock(&self.kept) = next;
+        self.changed.send_replace(());
         Ok(())
+    }
+
+    /// Rings when something else is kept, of whichever slot.
+    pub fn changed(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 }
 

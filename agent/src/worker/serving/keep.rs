@@ -57,7 +57,7 @@ pub async fn keep(
     loop {
         let now = wanted.borrow_and_update().clone();
         let next = match now {
-            None => Err("no release has been committed in the slot yet".to_owned()),
+            None => Err("no committed release of the slot has passed its checks here".to_owned()),
             Some(wanted_now) => {
                 let placing = place(&slot, &means, wanted_now, counts.clone());
                 tokio::select! {
