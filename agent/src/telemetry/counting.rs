@@ -7,6 +7,7 @@ use lineside_bundle::{BundleFile, ReleaseId};
 use lineside_wire::name::SlotName;
 use lineside_wire::v1::{Body, Interval};
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 
 /// Records that wait for the disk; beyond it they give way, and are counted.
@@ -142,36 +143,38 @@ impl Counted {
             self.changed |= !matches!(told, Told::Body(_));
             match told {
                 Told::Placed(slot, release, bundle) => {
-                    if let Some(summariser) = self.slots.get_mut(&slot) {
-                        summariser.placed(&release, &bundle);
-                    }
+                    self.count(&slot, |summariser| summariser.placed(&release, &bundle));
                 }
                 Told::Frames(slot, frames) => {
                     for (release, settled) in frames {
-                        let summariser = self.slots.get_mut(&slot);
-                        if let Some(ended) = summariser.and_then(|it| it.frame(&release, &settled))
-                        {
+                        let mut ended = None;
+                        self.count(&slot, |it| it.frame(&release, &settled, &mut ended));
+                        if let Some(ended) = ended {
                             self.push(Body::Interval(Box::new(ended)));
                         }
                     }
                 }
                 Told::Dropped(slot, reason, count) => {
-                    if let Some(summariser) = self.slots.get_mut(&slot) {
-                        summariser.dropped(&reason, count);
-                    }
+                    self.count(&slot, |summariser| summariser.dropped(&reason, count));
                 }
                 Told::Compared(slot, frames, agreed) => {
-                    if let Some(summariser) = self.slots.get_mut(&slot) {
-                        summariser.compared(frames, agreed);
-                    }
+                    self.count(&slot, |summariser| summariser.compared(frames, agreed));
                 }
                 Told::Doubled(slot, count) => {
-                    if let Some(summariser) = self.slots.get_mut(&slot) {
-                        summariser.doubled(count);
-                    }
+                    self.count(&slot, |summariser| summariser.doubled(count));
                 }
                 Told::Body(body) => self.push(body),
             }
+        }
+    }
+
+    /// Has one thing counted that a slot tells. Over one that cannot be, neither what waits behind it is lost nor
+    /// the agent ends, and with it the answers of all slots: telemetry gives way.
+    fn count(&mut self, slot: &SlotName, count: impl FnOnce(&mut Summariser)) {
+        let Some(summariser) = self.slots.get_mut(slot) else { return };
+        // Its sums are the best that is known, with that one thing in part or not at all.
+        if catch_unwind(AssertUnwindSafe(|| count(summariser))).is_err() {
+            tracing::error!(%slot, "something that was told could not be counted; telemetry goes on without it");
         }
     }
 
@@ -189,7 +192,7 @@ mod tests {
     use super::*;
     use crate::worker::route::Failure;
     use lineside_bundle::Digest;
-    use lineside_runtime::Reading;
+    use lineside_runtime::{Reading, Span};
     use std::time::Duration;
 
     fn slot() -> SlotName {
@@ -241,6 +244,29 @@ mod tests {
         counting.unwritten(bodies, 4);
         let again = counting.counts().unwrap();
         assert_eq!((again.bodies.len(), again.gave_way), (1, 4));
+    }
+
+    #[test]
+    fn over_what_cannot_be_counted_nothing_else_is_lost() {
+        // More readings than there are numbers for.
+        let uncountable = |number| {
+            let (release, mut settled) = frame(number, 1);
+            let span = Span { first: 0, last: u64::MAX - 1 };
+            settled.more.others = vec![("a/b".to_owned(), span, vec![]); 2];
+            (release, settled)
+        };
+        let counting = counting();
+        counting.tell(Told::Frames(slot(), vec![frame(7, 1), uncountable(8), frame(9, 1)]));
+        counting.tell(Told::Doubled(slot(), 2));
+        counting.tell(Told::Doubled(slot(), u64::MAX));
+        // It ends an interval, which is whole.
+        counting.tell(Told::Frames(slot(), vec![uncountable(10), frame(11, 1)]));
+        counting.tell(Told::Dropped(slot(), "missing".into(), 3));
+        let Counts { bodies, open, .. } = counting.counts().unwrap();
+        let [Body::Interval(ended)] = bodies.as_slice() else { panic!("{bodies:?}") };
+        assert_eq!((ended.frames, ended.readings, ended.doubled), (2, 2, 2));
+        let open = open["line"].as_ref().unwrap();
+        assert_eq!((open.frames, open.readings, &*open.dropped[0].0), (1, 1, "missing"));
     }
 
     #[test]

@@ -101,20 +101,21 @@ impl Summariser {
         self.columns = Some(Columns { release: release.clone(), inputs, outputs, left_out });
     }
 
-    /// Takes a frame that was accounted for. Returns the interval that it ends, if any: the frame
-    /// belongs to a later one, or another release has answered it.
+    /// Takes a frame that was accounted for. First of all it hands out the interval that the frame `ends`, if any,
+    /// because it belongs to a later one, or another release has answered it: should the rest panic, that frame
+    /// alone is lost.
     ///
     /// A frame of an earlier interval counts into the open one, and its readings as late. But a
     /// reading may be years ahead of its time, and nothing would come after it: so where readings
     /// stay behind and their own time enters another interval, the open one ends too.
-    pub fn frame(&mut self, release: &ReleaseId, settled: &Settled) -> Option<Interval> {
+    pub fn frame(&mut self, release: &ReleaseId, settled: &Settled, ends: &mut Option<Interval>) {
         let time_ms = settled.time_unix_ns.div_euclid(1_000_000);
         let start = time_ms - time_ms.rem_euclid(self.interval_ms);
         let answering = match &mut self.answering {
             Some((known, answering)) if known == release => answering,
             other => &mut other.insert((release.clone(), release_ref(release))).1,
         };
-        let ended = match &self.open {
+        *ends = match &self.open {
             Some(open) if start > open.start_unix_ms || open.release != *answering => {
                 self.open.take()
             }
@@ -124,13 +125,13 @@ impl Summariser {
             }
             _ => None,
         };
-        if ended.is_some() {
+        if ends.is_some() {
             self.behind = None;
         }
         let mut readings = settled.last.wrapping_add(1).saturating_sub(settled.first);
         let others = settled.more.others.iter();
         readings += others.map(|(_, span, _)| span.count()).sum::<u64>();
-        let mut open = self.open.take().unwrap_or_else(|| Interval {
+        let open = self.open.get_or_insert_with(|| Interval {
             slot: self.slot.clone(),
             release: answering.clone(),
             start_unix_ms: start,
@@ -187,8 +188,6 @@ impl Summariser {
                 }
             }
         }
-        self.open = Some(open);
-        ended
     }
 
     /// Counts readings that were dropped. They belong to the interval that is open, or to the next.
@@ -375,6 +374,14 @@ mod tests {
         }
     }
 
+    impl Summariser {
+        fn ended_by(&mut self, release: &ReleaseId, settled: &Settled) -> Option<Interval> {
+            let mut ended = None;
+            self.frame(release, settled, &mut ended);
+            ended
+        }
+    }
+
     fn summariser() -> Summariser {
         let mut summariser = Summariser::new("line", 10_000, None);
         summariser.placed(&release("1"), &bundle());
@@ -386,12 +393,12 @@ mod tests {
         let mut summariser = summariser();
         summariser.dropped("missing", 2);
         let first = release("1");
-        assert_eq!(summariser.frame(&first, &frame(0, 101, Some(3.0))), None);
-        assert_eq!(summariser.frame(&first, &frame(1, 109, Some(7.0))), None);
-        assert_eq!(summariser.frame(&first, &frame(2, 109, None)), None);
+        assert_eq!(summariser.ended_by(&first, &frame(0, 101, Some(3.0))), None);
+        assert_eq!(summariser.ended_by(&first, &frame(1, 109, Some(7.0))), None);
+        assert_eq!(summariser.ended_by(&first, &frame(2, 109, None)), None);
         summariser.dropped("missing", 1);
         summariser.doubled(4);
-        let ended = summariser.frame(&first, &frame(3, 110, Some(1.0))).unwrap();
+        let ended = summariser.ended_by(&first, &frame(3, 110, Some(1.0))).unwrap();
         assert_eq!((ended.start_unix_ms, ended.end_unix_ms), (100_000, 110_000));
         assert_eq!((ended.readings, ended.frames, ended.findings), (6, 3, 2));
         assert_eq!((ended.alarms, ended.doubled, ended.late_readings), (1, 4, 0));
@@ -428,7 +435,7 @@ mod tests {
             if let (None, Ok(parts)) = (level, &mut frame.result) {
                 parts[0].outputs.clear();
             }
-            summariser.frame(&release("1"), &frame);
+            summariser.ended_by(&release("1"), &frame);
         }
         let open = summariser.open().unwrap();
         for (name, is_text) in [("level", false), ("alarm", true)] {
@@ -440,11 +447,11 @@ mod tests {
     #[test]
     fn edges_of_a_profile_that_came_meanwhile_begin_a_column_of_their_own() {
         let mut summariser = summariser();
-        summariser.frame(&release("1"), &frame(0, 101, Some(1.0)));
+        summariser.ended_by(&release("1"), &frame(0, 101, Some(1.0)));
         let edges = Edges::new(vec![0.0, 5.0, 10.0]).unwrap();
         let columns = summariser.columns.as_mut().unwrap();
         columns.inputs.get_mut("p").unwrap()[0].edges = Some(edges);
-        summariser.frame(&release("1"), &frame(1, 102, Some(1.0)));
+        summariser.ended_by(&release("1"), &frame(1, 102, Some(1.0)));
         let open = summariser.open().unwrap();
         let of_x = open.inputs.iter().filter(|summary| summary.name == "x");
         let bins: Vec<_> = of_x
@@ -470,7 +477,7 @@ mod tests {
         let mut summariser = Summariser::new("line", 10_000, None);
         summariser.placed(&release("1"), &bundle.unwrap());
         summariser.compared(3, 2);
-        summariser.frame(&release("1"), &frame(0, 101, Some(1.0)));
+        summariser.ended_by(&release("1"), &frame(0, 101, Some(1.0)));
         summariser.compared(1, 1);
         let open = summariser.open().unwrap();
         assert_eq!(
@@ -484,9 +491,9 @@ mod tests {
     fn late_readings_are_counted_and_flagged_and_a_release_has_intervals_of_its_own() {
         let mut summariser = summariser();
         let (first, second) = (release("1"), release("2"));
-        assert_eq!(summariser.frame(&first, &frame(0, 111, Some(3.0))), None);
-        assert_eq!(summariser.frame(&first, &frame(1, 95, Some(3.0))), None);
-        let ended = summariser.frame(&second, &frame(2, 112, Some(3.0))).unwrap();
+        assert_eq!(summariser.ended_by(&first, &frame(0, 111, Some(3.0))), None);
+        assert_eq!(summariser.ended_by(&first, &frame(1, 95, Some(3.0))), None);
+        let ended = summariser.ended_by(&second, &frame(2, 112, Some(3.0))).unwrap();
         assert_eq!((ended.readings, ended.late_readings), (4, 2));
         assert_eq!(ended.release.version, "1");
         let open = summariser.open().unwrap();
@@ -506,7 +513,7 @@ mod tests {
                 restarted.placed(&first, &bundle());
             }
             let summariser = if number < 5 { &mut summariser } else { &mut restarted };
-            ended.extend(summariser.frame(&first, &frame(number as u64, second, Some(3.0))));
+            ended.extend(summariser.ended_by(&first, &frame(number as u64, second, Some(3.0))));
         }
         let starts: Vec<i64> = ended.iter().map(|interval| interval.start_unix_ms / 1000).collect();
         let whole = (110..190).step_by(10);
@@ -522,7 +529,7 @@ mod tests {
         let first = release("1");
         let seconds = [(125, false), (115, false), (119, false), (120, false), (112, false)];
         for (number, (second, ends)) in seconds.into_iter().enumerate() {
-            let ended = summariser.frame(&first, &frame(number as u64, second, Some(3.0)));
+            let ended = summariser.ended_by(&first, &frame(number as u64, second, Some(3.0)));
             assert_eq!(ended.is_some(), ends, "{second}");
         }
         assert_eq!(summariser.open().unwrap().late_readings, 6);
@@ -534,14 +541,14 @@ mod tests {
             (0..40).map(|n| frame(n, 100 + n as i64, Some(n as f64))).collect();
         let mut whole = summariser();
         let expected: Vec<_> =
-            frames.iter().filter_map(|frame| whole.frame(&release("1"), frame)).collect();
+            frames.iter().filter_map(|frame| whole.ended_by(&release("1"), frame)).collect();
         assert_eq!(expected.len(), 3);
         let mut ended = Vec::new();
         let mut open = None;
         for batch in frames.chunks(7) {
             let mut again = Summariser::new("line", 10_000, open.take());
             again.placed(&release("1"), &bundle());
-            ended.extend(batch.iter().filter_map(|frame| again.frame(&release("1"), frame)));
+            ended.extend(batch.iter().filter_map(|frame| again.ended_by(&release("1"), frame)));
             open = again.open().cloned();
         }
         assert_eq!(ended, expected);
@@ -554,7 +561,7 @@ mod tests {
         for number in 0..1000 {
             summariser.dropped(&format!("reason {number}"), 1);
         }
-        summariser.frame(&release("1"), &frame(0, 101, Some(3.0)));
+        summariser.ended_by(&release("1"), &frame(0, 101, Some(3.0)));
         let dropped = &summariser.open().unwrap().dropped;
         assert_eq!(dropped.len(), lineside_wire::v1::REASONS_MAX + 1);
         assert_eq!(dropped.iter().map(|(_, number)| number).sum::<u64>(), 1000);
