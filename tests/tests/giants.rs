@@ -7,9 +7,10 @@
 mod giants;
 
 use lineside_tests::{complaint, program};
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// What each step may take, in seconds.
@@ -103,4 +104,35 @@ fn what_takes_too_long_or_too_much_at_the_desk_is_named_with_what_helps() {
         large.contains("while loading giant.onnx: a model or a plugin needs more than"),
         "{large}"
     );
+}
+
+#[test]
+fn a_model_is_not_blamed_for_what_somebody_else_has_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let giants = giants::giants();
+    let (_, model) = giants.iter().find(|(giant, _)| *giant == "Conv").unwrap();
+    lay(folder.path(), model);
+    for (signal, name) in [(Signal::TERM, "SIGTERM"), (Signal::KILL, "SIGKILL")] {
+        let mut command = Command::new(program("lineside"));
+        command.args(["bundle", "check", ".", "--seconds", "3000"]).current_dir(folder.path());
+        let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        // Its only child does the work, and would for hours.
+        let children = format!("/proc/{0}/task/{0}/children", child.id());
+        let deadline = Instant::now() + BOUNDED;
+        let own = loop {
+            let known = fs::read_to_string(&children).unwrap();
+            if let Some(own) = known.split_whitespace().next() {
+                break own.parse::<i32>().unwrap();
+            }
+            assert!(Instant::now() < deadline, "it has no child");
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        kill_process(Pid::from_raw(own).unwrap(), signal).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let said = complaint(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(&format!("ended by {name}")), "{said}");
+        assert!(said.contains("from outside"), "{said}");
+        assert!(!said.contains("a model or a plugin needs more"), "{said}");
+    }
 }

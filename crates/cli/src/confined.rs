@@ -34,12 +34,20 @@ const TOLD_BYTES_MAX: u64 = 16 << 20;
 /// How the standard library begins what it says when there is no memory.
 const NO_MEMORY: &str = "memory allocation of ";
 /// As a shell would name them.
-const SIGNALS: [(i32, &str); 4] = [
-    (Signal::ABORT.as_raw(), "SIGABRT"),
-    (Signal::SEGV.as_raw(), "SIGSEGV"),
-    (Signal::BUS.as_raw(), "SIGBUS"),
-    (Signal::ILL.as_raw(), "SIGILL"),
+const SIGNALS: [(Signal, &str); 9] = [
+    (Signal::ABORT, "SIGABRT"),
+    (Signal::SEGV, "SIGSEGV"),
+    (Signal::BUS, "SIGBUS"),
+    (Signal::ILL, "SIGILL"),
+    (Signal::HUP, "SIGHUP"),
+    (Signal::INT, "SIGINT"),
+    (Signal::QUIT, "SIGQUIT"),
+    (Signal::KILL, "SIGKILL"),
+    (Signal::TERM, "SIGTERM"),
 ];
+/// Signals that a process does not get from what it computes.
+const FROM_OUTSIDE: [Signal; 5] =
+    [Signal::HUP, Signal::INT, Signal::QUIT, Signal::KILL, Signal::TERM];
 
 /// Has this program do something in a process of its own, and gives what it tells in JSON. Where that takes
 /// too long, `cure` is said to help.
@@ -79,6 +87,7 @@ pub fn run<T: DeserializeOwned>(
         bail!("it needs more than {} MiB of memory", allowed(MODEL_BYTES_MAX) >> 20);
     }
     match signal(status) {
+        Some(signal) if is_from_outside(status) => bail!("{}", from_outside(&signal, "")),
         Some(signal) => bail!("it crashed ({signal})"),
         None => bail!("its process ended with {status} and told nothing"),
     }
@@ -87,8 +96,23 @@ pub fn run<T: DeserializeOwned>(
 /// What has ended a process, if a signal has.
 fn signal(status: ExitStatus) -> Option<String> {
     let signal = status.signal()?;
-    let known = SIGNALS.iter().find(|(number, _)| *number == signal);
+    let known = SIGNALS.iter().find(|(known, _)| known.as_raw() == signal);
     Some(known.map_or_else(|| format!("signal {signal}"), |(_, name)| (*name).to_owned()))
+}
+
+/// Whether somebody else has ended a process: a person, or a system that has no memory left. That says nothing
+/// about what it ran.
+fn is_from_outside(status: ExitStatus) -> bool {
+    FROM_OUTSIDE.iter().any(|signal| status.signal() == Some(signal.as_raw()))
+}
+
+/// What is said of a process that somebody else has ended by a signal.
+fn from_outside(signal: &str, while_doing: &str) -> String {
+    let who = match signal {
+        "SIGKILL" => "somebody has killed it, or the system had no memory left: see what else runs",
+        _ => "somebody has ended it",
+    };
+    format!("ended by {signal}{while_doing}, from outside: {who}; it may be tried again")
 }
 
 /// Whose work it is that may take its process with it.
@@ -161,16 +185,17 @@ fn ended(
     if let Some(code) = status.code() {
         return ExitCode::from(u8::try_from(code).unwrap_or(1));
     }
-    let signal = signal(status).unwrap_or_else(|| status.to_string());
+    let by = signal(status).unwrap_or_else(|| status.to_string());
     let while_doing = if doing.is_empty() { String::new() } else { format!(" while {doing}") };
     let most = allowed(most) >> 20;
     output.fail(&match strangers {
+        _ if is_from_outside(status) => anyhow!("{}", from_outside(&by, &while_doing)),
         Strangers::Models => anyhow!(
-            "ended by {signal}{while_doing}: a model or a plugin needs more than {most} MiB of memory, or breaks an engine; \
+            "ended by {by}{while_doing}: a model or a plugin needs more than {most} MiB of memory, or breaks an engine; \
              `lineside model inspect` says what each engine makes of a model"
         ),
         Strangers::Plugin => anyhow!(
-            "ended by {signal}{while_doing}: to be compiled and run, the plugin needs more than {most} MiB of memory, or it \
+            "ended by {by}{while_doing}: to be compiled and run, the plugin needs more than {most} MiB of memory, or it \
              breaks the compiler; `lineside plugin check` says what it needs"
         ),
     });
@@ -241,4 +266,25 @@ pub fn confine(bytes_max: u64) -> anyhow::Result<()> {
         setrlimit(resource, limit).context("cannot limit the process")?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_process_did_itself_is_told_of_what_it_ran() {
+        let of = |number| ExitStatus::from_raw(number);
+        for (number, name) in
+            [(1, "SIGHUP"), (2, "SIGINT"), (3, "SIGQUIT"), (9, "SIGKILL"), (15, "SIGTERM")]
+        {
+            assert!(is_from_outside(of(number)), "{name}");
+            assert_eq!(signal(of(number)).unwrap(), name);
+            assert!(from_outside(name, " while it loads").contains("while it loads, from outside"));
+        }
+        for number in [4, 6, 7, 8, 11, 31] {
+            assert!(!is_from_outside(of(number)), "signal {number}");
+        }
+        assert!(!is_from_outside(of(9 << 8)), "an exit code");
+    }
 }
