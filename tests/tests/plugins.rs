@@ -269,7 +269,9 @@ fn what_a_stage_is_given_in_a_bundle_is_what_its_plugin_is_then_tested_on() {
     std::fs::write(folder.join(files[0]), recorded.replace("\"y\":1.0", "\"y\":2.0")).unwrap();
     let said = refused(&folder, &test);
     assert_eq!(said, "lineside: 1 of 6 calls are not as expected");
-    let said = refused(&folder, &[&run[..], &["window", "frames"]].concat());
+    let said = refused(&folder, &[&run[..], &["evil", "frames"]].concat());
+    assert!(said.contains("frames is not empty") && said.contains("name a new folder"), "{said}");
+    let said = refused(&folder, &[&run[..], &["window", "others"]].concat());
     assert!(said.ends_with("no plugin is called window in it, only [evil]"), "{said}");
 }
 

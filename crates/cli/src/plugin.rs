@@ -20,7 +20,7 @@ use clap::Subcommand;
 
 pub use build::{component, is_source};
 pub use component::accept;
-pub use taped::Taped;
+pub use taped::{Taped, free_folder};
 
 #[derive(Subcommand)]
 pub enum PluginCommand {

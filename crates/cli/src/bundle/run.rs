@@ -5,7 +5,7 @@ use crate::confined::SECONDS;
 use crate::engines::options;
 use crate::new_files::replace;
 use crate::output::{Output, Told};
-use crate::plugin::Taped;
+use crate::plugin::{Taped, free_folder};
 use crate::watch::{Watch, WatchedFiles};
 use anyhow::{Context, bail};
 use clap::{ArgAction, Args};
@@ -70,7 +70,7 @@ pub struct Run {
     /// Write the answers as expected ones; beside the recording, ending in .jsonl, unless a file is named.
     #[arg(long, value_name = "FILE", num_args = 0..=1)]
     record: Option<Option<PathBuf>>,
-    /// Write what the plugin that is this stage is given and answers into a folder, a file a stream:
+    /// Write what the plugin that is this stage is given and answers into an empty folder, a file a stream:
     /// `lineside plugin test --frames DIR` takes it.
     #[arg(long, num_args = 2, value_names = ["STAGE", "DIR"], action = ArgAction::Set)]
     record_stage: Option<Vec<String>>,
@@ -119,6 +119,9 @@ pub fn run(run: &Run, output: &Output) -> anyhow::Result<()> {
     }
     let mut agreement = run.expect.as_ref().map(|file| expected(file, run, &bundle)).transpose()?;
     let stage = run.record_stage.as_deref().and_then(|it| it.first().zip(it.get(1)));
+    if let Some((_, folder)) = stage {
+        free_folder(Path::new(folder))?;
+    }
     let mut taped = stage.map(|(stage, _)| Taped::of(stage));
     let seen = replayed(run, &bundle, &options, agreement.as_mut(), taped.as_mut(), output)?;
     let agreed = agreement.map(Agreement::finish);

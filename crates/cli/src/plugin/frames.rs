@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Recordings of one plugin.
-const FILES_MAX: usize = 1000;
+pub(super) const FILES_MAX: usize = 1000;
 /// Bytes of one recording.
 pub(super) const FILE_BYTES_MAX: u64 = 256 << 20;
 

@@ -1,9 +1,9 @@
 //! Recorded frames in the making: what a plugin in a bundle was given, and what it answered.
 
 use super::compare::expected;
-use super::frames::{FILE_BYTES_MAX, Line, Wanted, written};
+use super::frames::{FILE_BYTES_MAX, FILES_MAX, Line, Wanted, written};
 use crate::new_files::replace;
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use lineside_runtime::{Pipeline, PluginCall};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -63,6 +63,13 @@ impl Taped {
     }
 
     fn add(&mut self, call: &PluginCall) -> anyhow::Result<()> {
+        if self.streams.len() >= FILES_MAX && !self.streams.contains_key(&call.key) {
+            bail!(
+                "stage {} is given more than {FILES_MAX} streams, and no more recordings are read of a plugin: \
+                 --record-stage takes a recording with fewer keys",
+                self.stage
+            );
+        }
         let tape = self.streams.entry(call.key.clone()).or_default();
         let mut text = match tape.text.is_empty() && !self.settings.is_empty() {
             true => {
@@ -84,7 +91,7 @@ impl Taped {
         Ok(())
     }
 
-    /// Writes a file for each stream into a folder, in the place of what is called so there. Returns them.
+    /// Writes a file for each stream into a folder that was [free](free_folder). Returns them.
     ///
     /// # Errors
     /// What the file system says.
@@ -99,6 +106,25 @@ impl Taped {
             Ok(file)
         });
         files.collect()
+    }
+}
+
+/// Makes sure that recordings may be written into a folder: that it is not there yet, or has nothing in it.
+///
+/// # Errors
+/// It has, or is none: what lies there already would be taken for recordings of the same plugin.
+pub fn free_folder(folder: &Path) -> anyhow::Result<()> {
+    let name = folder.display();
+    let mut listing = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        listing => listing.with_context(|| format!("cannot list {name}"))?,
+    };
+    match listing.next() {
+        None => Ok(()),
+        Some(_) => bail!(
+            "{name} is not empty, and a plugin is tried on every recording of a folder: name a new folder for \
+             --record-stage, or remove what is in this one"
+        ),
     }
 }
 
@@ -198,6 +224,32 @@ mod tests {
             |it: &Recording| it.calls.iter().filter_map(|call| call.frame).collect::<Vec<_>>();
         let found: Vec<_> = recordings.iter().map(frames).collect();
         assert_eq!(found, [vec![(0, 0, 0)], vec![(4, 8, 99), (5, 10, 0), (5, 10, 0)]]);
+    }
+
+    #[test]
+    fn no_more_streams_are_recorded_than_are_read() {
+        let mut taped = Taped::of("judge");
+        for key in 0..FILES_MAX {
+            taped.add(&call(&key.to_string(), Some((0, 0, 0)), Ok(vec![]))).unwrap();
+        }
+        taped.add(&call("7", Some((1, 1, 0)), Ok(vec![]))).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        taped.write(folder.path()).unwrap();
+        assert_eq!(super::super::frames::read(folder.path()).unwrap().len(), FILES_MAX);
+        let error = taped.add(&call("another", Some((0, 0, 0)), Ok(vec![]))).unwrap_err();
+        assert!(error.to_string().contains("more than 1000 streams"), "{error}");
+    }
+
+    #[test]
+    fn a_folder_that_holds_something_is_not_recorded_into() {
+        let folder = tempfile::tempdir().unwrap();
+        free_folder(&folder.path().join("none yet")).unwrap();
+        free_folder(folder.path()).unwrap();
+        let file = folder.path().join("older.jsonl");
+        std::fs::write(&file, "{}").unwrap();
+        let error = free_folder(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("is not empty") && error.contains("name a new folder"), "{error}");
+        assert!(free_folder(&file).is_err(), "it is no folder");
     }
 
     #[test]
