@@ -1,6 +1,7 @@
 //! All that is kept of a column in an interval.
 
 use crate::bins::{Bins, Edges, OtherEdges};
+use crate::categories::{Categories, CategoryCounts, OtherCategories};
 use crate::distinct::Distinct;
 use crate::encoding::{DecodeError, Parts, Reader, Writer};
 use crate::frequent::Frequent;
@@ -233,5 +234,77 @@ impl Parts for TextColumn {
             return Err(DecodeError::NotCanonical("parts of different columns"));
         }
         Ok(TextColumn { missing, frequent, distinct })
+    }
+}
+
+/// What is kept of a column of texts of which a profile has named some.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CategoryColumn {
+    texts: TextColumn,
+    counts: CategoryCounts,
+}
+
+impl CategoryColumn {
+    /// A column without texts, with counts of these categories.
+    pub fn new(categories: &Categories) -> CategoryColumn {
+        CategoryColumn { texts: TextColumn::default(), counts: CategoryCounts::new(categories) }
+    }
+
+    /// Takes a text, with the categories that it was begun with. An empty one is a text.
+    ///
+    /// # Errors
+    /// [`OtherCategories`]; then nothing is counted.
+    pub fn add(&mut self, categories: &Categories, text: &str) -> Result<(), OtherCategories> {
+        self.counts.add(categories, text)?;
+        self.texts.add(text);
+        Ok(())
+    }
+
+    /// Takes a row without a text.
+    pub fn add_missing(&mut self) {
+        self.texts.add_missing();
+    }
+
+    /// Takes what another has counted.
+    ///
+    /// # Errors
+    /// [`OtherCategories`]; then nothing is counted.
+    pub fn merge(&mut self, other: &CategoryColumn) -> Result<(), OtherCategories> {
+        self.counts.merge(&other.counts)?;
+        self.texts.merge(&other.texts);
+        Ok(())
+    }
+
+    /// Rows without a text.
+    pub fn missing(&self) -> u64 {
+        self.texts.missing
+    }
+
+    /// What is kept without a profile, too.
+    pub fn texts(&self) -> &TextColumn {
+        &self.texts
+    }
+
+    /// How often each of the profile's categories came.
+    pub fn counts(&self) -> &CategoryCounts {
+        &self.counts
+    }
+}
+
+/// The texts, and the counts.
+impl Parts for CategoryColumn {
+    const KIND: u8 = 10;
+
+    fn write(&self, writer: &mut Writer) {
+        self.texts.write(writer);
+        self.counts.write(writer);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<CategoryColumn, DecodeError> {
+        let (texts, counts) = (TextColumn::read(reader)?, CategoryCounts::read(reader)?);
+        if texts.frequent.count_all() != counts.count_all() {
+            return Err(DecodeError::NotCanonical("parts of different columns"));
+        }
+        Ok(CategoryColumn { texts, counts })
     }
 }

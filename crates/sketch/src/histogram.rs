@@ -157,6 +157,35 @@ impl Histogram {
         Some(largest as f64 / (mine * theirs) as f64)
     }
 
+    /// The ranges that hold values, in rising order, with how many: from the first number on, and below the
+    /// second, which is infinite behind the last of all numbers. Exact: no value is counted elsewhere.
+    pub fn ranges(&self) -> impl Iterator<Item = (f64, f64, u64)> {
+        let is_joined = |bucket: i32| {
+            let side = if bucket < 0 { &self.below } else { &self.above };
+            side.0.len() >= BUCKETS_MAX
+                && side.0.first().is_some_and(|(nearest, _)| *nearest == bucket.unsigned_abs())
+        };
+        self.buckets().map(move |(bucket, count)| {
+            let magnitude = |bucket: u32| f64::from_bits(u64::from(bucket) << (52 - STEP_BITS));
+            // What is nearest may hold all that is nearer.
+            let nearest = if bucket == 0 || is_joined(bucket) {
+                f64::MIN_POSITIVE
+            } else {
+                magnitude(bucket.unsigned_abs())
+            };
+            let farthest = match bucket {
+                0 => f64::MIN_POSITIVE,
+                bucket => magnitude(bucket.unsigned_abs() + 1),
+            };
+            // A bucket holds its nearer end, so below nought it reaches up to the number behind it.
+            match bucket.signum() {
+                1 => (nearest, farthest, count),
+                -1 => ((-farthest).next_up(), (-nearest).next_up(), count),
+                _ => ((-farthest).next_up(), farthest, count),
+            }
+        })
+    }
+
     /// Buckets in use in rising order, with their counts.
     fn buckets(&self) -> impl Iterator<Item = (i32, u64)> {
         let below =
@@ -263,6 +292,26 @@ mod tests {
         let values = [-1e300, -2.0, -1.0, -1e-300, 0.0, 1e-300, 0.5, 1.0, 1.04, 2.0, 1e300];
         let buckets: Vec<i32> = values.iter().map(|value| bucket(*value)).collect();
         assert!(buckets.is_sorted_by(|a, b| a < b), "{buckets:?}");
+    }
+
+    #[test]
+    fn ranges_hold_the_values_that_they_count_and_no_others() {
+        let mut values =
+            vec![f64::MIN, -2.0, -1.0, -1e-310, 0.0, f64::MIN_POSITIVE, 1.0, 1.04, f64::MAX];
+        let check = |values: &[f64]| {
+            let histogram = of(values);
+            let ranges: Vec<_> = histogram.ranges().collect();
+            assert!(ranges.windows(2).all(|pair| pair[0].1 <= pair[1].0), "{ranges:?}");
+            for (from, to, count) in ranges {
+                let inside = values.iter().filter(|value| (from..to).contains(*value)).count();
+                assert_eq!(inside as u64, count, "{from} {to}");
+            }
+        };
+        check(&values);
+        // Where the nearest were joined, too.
+        values.extend((0..900).map(|i| 1.03f64.powi(i - 400)));
+        values.extend((0..900).map(|i| -1.03f64.powi(i - 400)));
+        check(&values);
     }
 
     #[test]

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 
 use lineside_sketch::{
-    BINS_MAX, BUCKETS_MAX, COLUMN_BYTES_MAX, DecodeError, ENCODED_BYTES_MAX, Edges, MergeError,
-    NumberColumn, Sketch, TextColumn, VERSION,
+    BINS_MAX, BUCKETS_MAX, CATEGORIES_MAX, COLUMN_BYTES_MAX, Categories, CategoryColumn,
+    DecodeError, ENCODED_BYTES_MAX, Edges, MergeError, NumberColumn, Sketch, TextColumn, VERSION,
 };
 use proptest::prelude::*;
 
@@ -185,6 +185,37 @@ fn the_fullest_column_of_texts_keeps_to_its_bytes() {
     let bytes = column.encode();
     assert!((3300..=COLUMN_BYTES_MAX).contains(&bytes.len()), "{}", bytes.len());
     assert_eq!(TextColumn::decode(&bytes), Ok(column));
+}
+
+#[test]
+fn the_fullest_column_of_categories_keeps_to_its_bytes() {
+    let text = |i| format!("a text of which no more than its beginning is kept, {i:04}");
+    let categories = Categories::new((0..CATEGORIES_MAX).map(text).collect()).unwrap();
+    let mut once = CategoryColumn::new(&categories);
+    for i in 0..2_000 {
+        // Each category as often as the others, and they fill half of the column.
+        for _ in 0..if i < CATEGORIES_MAX { 32 } else { 1 } {
+            once.add(&categories, &text(i)).unwrap();
+        }
+    }
+    once.add_missing();
+    let mut column = once.clone();
+    for _ in 0..20 {
+        column.merge(&column.clone()).unwrap();
+    }
+    assert!(column.texts().frequent().count_all() > 1 << 31);
+    let bytes = column.encode();
+    assert!((3500..=COLUMN_BYTES_MAX).contains(&bytes.len()), "{}", bytes.len());
+    assert_eq!(CategoryColumn::decode(&bytes), Ok(column));
+}
+
+#[test]
+fn columns_of_other_categories_do_not_merge() {
+    let of = |name: &str| Categories::new(vec![name.to_owned()]).unwrap();
+    let mut column = CategoryColumn::new(&of("ok"));
+    assert!(column.merge(&CategoryColumn::new(&of("worn"))).is_err());
+    assert!(column.add(&of("worn"), "worn").is_err());
+    assert_eq!(column, CategoryColumn::new(&of("ok")));
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Sketches: what a device sends, and what an earlier program kept.
 
 use lineside_sketch::{
-    Bins, CoMoments, Distinct, Edges, Frequent, Histogram, Moments, NumberColumn, Sketch,
-    TextColumn,
+    Bins, Categories, CategoryColumn, CoMoments, Distinct, Edges, Frequent, Histogram, Moments,
+    NumberColumn, Sketch, TextColumn,
 };
 
 /// Reads a sketch of any kind. What was read would be written alike, takes no order of merging, and
@@ -37,6 +37,9 @@ pub fn sketch(input: &[u8]) -> bool {
     }) || read(input, |column: &mut NumberColumn, other| {
         assert_eq!(column.merge(other), Ok(()));
     }) || read(input, |column: &mut TextColumn, other| column.merge(other))
+        || read(input, |column: &mut CategoryColumn, other| {
+            assert_eq!(column.merge(other), Ok(()));
+        })
 }
 
 /// Reads a sketch of one kind, and merges it with what has taken a little more, either way around.
@@ -62,6 +65,8 @@ pub(crate) fn sketches() -> Vec<Vec<u8>> {
     let edges = edges();
     let (mut bins, mut together) = (Bins::new(&edges), CoMoments::default());
     let (mut numbers, mut texts) = (NumberColumn::new(Some(&edges)), TextColumn::default());
+    let categories = Categories::new(vec!["part 1".into(), "part 2".into()]).expect("in order");
+    let mut named = CategoryColumn::new(&categories);
     let mut sketches = vec![numbers.encode(), texts.encode()];
     for i in 0..100 {
         let value = f64::from(i % 60) * 0.25 - 1.0;
@@ -69,10 +74,12 @@ pub(crate) fn sketches() -> Vec<Vec<u8>> {
         numbers.add(Some(&edges), value).expect("its own edges");
         together.add(value, f64::from(i % 7));
         texts.add(&format!("part {}", i % 40));
+        named.add(&categories, &format!("part {}", i % 40)).expect("its own categories");
         // Few values, which are kept otherwise than many, and then these.
         if [5, 99].contains(&i) {
             sketches.extend([bins.encode(), together.encode(), numbers.encode(), texts.encode()]);
             sketches.extend([numbers.moments().encode(), numbers.histogram().encode()]);
+            sketches.push(named.encode());
             sketches.extend([texts.frequent().encode(), texts.distinct().encode()]);
         }
     }
