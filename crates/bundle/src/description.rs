@@ -67,6 +67,14 @@ pub struct BundleFile {
     pub checks: Vec<Check>,
 }
 
+impl BundleFile {
+    /// What a field of a port is called in telemetry and in profiles: by itself where there is one port, else
+    /// `port.field`.
+    pub fn input_column(&self, port: &str, field: &str) -> String {
+        if self.inputs.len() > 1 { format!("{port}.{field}") } else { field.to_owned() }
+    }
+}
+
 fn asks_nothing(shadow: &ShadowLimits) -> bool {
     *shadow == ShadowLimits::default()
 }

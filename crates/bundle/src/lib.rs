@@ -31,7 +31,8 @@ pub use digest::{Digest, DigestError, Hasher};
 pub use manifest::{FileEntry, MANIFEST_BYTES_MAX, Manifest, ManifestError};
 pub use name::{BundleName, BundleVersion, NameError, ReleaseId, spoken};
 pub use oci::{
-    ARTIFACT_TYPE, CONFIG_TYPE, Descriptor, MANIFEST_TYPE, OciManifest, TITLE, VERSION, media_type,
+    ARTIFACT_TYPE, CONFIG_TYPE, Descriptor, MANIFEST_TYPE, OciManifest, PROFILE, PROFILE_TYPE,
+    TITLE, VERSION, media_type,
 };
 pub use requires::{AgentVersion, AgentVersionError, Requires, is_licence};
 pub use snapped::{Snapped, SnappedModel};

@@ -13,8 +13,16 @@ pub const ARTIFACT_TYPE: &str = "application/vnd.lineside.bundle.v1";
 /// Annotation with a layer's path within the bundle.
 pub const TITLE: &str = "org.opencontainers.image.title";
 
+/// Where a bundle's profile lies in it, if it has one.
+pub const PROFILE: &str = "profile.json";
+/// Media type of a bundle's profile.
+pub const PROFILE_TYPE: &str = "application/vnd.lineside.profile.v1+json";
+
 /// The media type of a file of a bundle, by its path.
 pub fn media_type(path: &str) -> &'static str {
+    if path == PROFILE {
+        return PROFILE_TYPE;
+    }
     match (path.split('/').next(), path.rsplit('.').next()) {
         (_, Some("onnx")) => "application/vnd.lineside.model.onnx",
         (_, Some("wasm")) => "application/wasm",

@@ -196,6 +196,39 @@ impl Column {
     }
 }
 
+/// What a cell of a table of texts looks like by itself.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Token {
+    /// The empty text, `NA`, `NaN`, `null` and their like.
+    Missing,
+    /// A whole number of 64 binary digits.
+    Integer(i64),
+    /// Any other number, an infinite one too.
+    Number(f64),
+    /// `true` or `false` in one of three spellings.
+    Boolean(bool),
+    /// Anything else.
+    Text,
+}
+
+impl Token {
+    /// Looks at a cell, by the rules of [`Column::parse`].
+    pub fn of(text: &str) -> Token {
+        if MISSING.contains(&text) {
+            return Token::Missing;
+        }
+        if let Ok(integer) = text.trim_matches(' ').parse() {
+            return Token::Integer(integer);
+        }
+        match (number(text), text) {
+            (Some(number), _) => Token::Number(number),
+            (None, "true" | "True" | "TRUE") => Token::Boolean(true),
+            (None, "false" | "False" | "FALSE") => Token::Boolean(false),
+            (None, _) => Token::Text,
+        }
+    }
+}
+
 /// What `read` makes of each text, if it reads them all.
 fn all<T>(texts: &[Option<&str>], read: impl Fn(Option<&str>) -> Option<T>) -> Option<Vec<T>> {
     texts.iter().map(|text| read(*text)).collect()

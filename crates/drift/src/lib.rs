@@ -2,18 +2,31 @@
 //! of Evidently 0.7.23 (with scipy 1.17 and numpy 2) that draw no random number and are not about text or
 //! embeddings, with its default choice of method, its thresholds and its comparisons.
 //!
-//! Opens no file or socket, reads no clock, draws no random number. It does not know the sketches that
-//! devices send: what is estimated from those is no number of this crate.
+//! And from sketches, which devices send and files need no memory for: [`SketchMethod`], under names of their own
+//! and between stated bounds. A [`Profile`] is what a bundle takes from its training data along, to be compared
+//! with.
+//!
+//! Opens no file or socket, reads no clock, draws no random number.
 
 mod column;
 mod function;
 mod method;
 mod pair;
+mod profile;
+mod sketched;
 mod sum;
 mod verdict;
 
-pub use column::{Column, INTEGER_CATEGORIES_MAX, Kind, TEXT_SHARE};
+pub use column::{Column, INTEGER_CATEGORIES_MAX, Kind, TEXT_SHARE, Token};
 pub use method::{Comparison, DEFAULT_ROWS, Method, UnknownMethod};
+pub use profile::{
+    COLUMNS_MAX, Chunk, ColumnProfile, Judged, Learnt, Limits, Observed, PROFILE_BYTES_MAX,
+    Profile, ProfileError, Role, SIGMAS, Statistic, Statistics, learn,
+};
+pub use sketched::{
+    ColumnSketch, Estimate, Marks, NoMarks, NoScore, OtherMarks, QUANTILE_BINS, SketchMethod,
+    SketchScore, Survey, VALUES_MIN, category, median, quantile_edges, score,
+};
 pub use verdict::{
     Choice, ColumnDrift, DRIFT_SHARE, DatasetDrift, MISSING_TOLERANCE, Missing, NotComputable,
     Score, Side, compare,

@@ -1,13 +1,13 @@
 //! The methods: their names, thresholds, comparisons, and which one is taken where none is named.
 
 mod anderson;
-mod counts;
+pub(crate) mod counts;
 mod cramer;
-mod distance;
+pub(crate) mod distance;
 mod epps;
-mod ks;
+pub(crate) mod ks;
 mod ranks;
-mod shares;
+pub(crate) mod shares;
 mod student;
 
 use crate::column::Kind;
@@ -102,10 +102,18 @@ use Method::{
 
 /// No method has this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no method {name}: use one of {}", Method::ALL.map(Method::name).join(", "))]
+#[error("there is no method {name}: use one of {}", .known.join(", "))]
 pub struct UnknownMethod {
     /// What was asked for.
     pub name: String,
+    /// What there is.
+    pub known: Vec<&'static str>,
+}
+
+impl UnknownMethod {
+    pub(crate) fn among(name: &str, known: impl Into<Vec<&'static str>>) -> UnknownMethod {
+        UnknownMethod { name: name.to_owned(), known: known.into() }
+    }
 }
 
 impl Method {
@@ -243,7 +251,7 @@ impl FromStr for Method {
 
     fn from_str(name: &str) -> Result<Method, UnknownMethod> {
         let method = Method::ALL.into_iter().find(|method| method.name() == name);
-        method.ok_or_else(|| UnknownMethod { name: name.to_owned() })
+        method.ok_or_else(|| UnknownMethod::among(name, Method::ALL.map(Method::name)))
     }
 }
 

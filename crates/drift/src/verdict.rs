@@ -249,7 +249,11 @@ fn numbers(reference: &Column, current: &Column) -> Result<Numbers, NotComputabl
 impl Missing {
     fn of(reference: &Column, current: &Column) -> Missing {
         let share = |column: &Column| column.missing() as f64 / column.rows().max(1) as f64;
-        let (reference, current) = (share(reference), share(current));
+        Missing::of_shares(share(reference), share(current))
+    }
+
+    /// Compares two shares of missing values (0 to 1).
+    pub fn of_shares(reference: f64, current: f64) -> Missing {
         let tolerance = (reference * MISSING_TOLERANCE).max(MISSING_TOLERANCE_ABSOLUTE);
         let drifted = current < reference - tolerance || current > reference + tolerance;
         Missing { reference, current, drifted }

@@ -36,7 +36,7 @@ pub use plugin::{
     SandboxLimits,
 };
 pub use recording::{
-    KEYS_MAX, RecordedRow, Recording, RecordingError, RowError, Sequencer, Table, columns,
+    KEYS_MAX, RecordedRow, Recording, RecordingError, RowError, Rows, Sequencer, Table, columns,
     parse_time,
 };
 pub use replay::{Replay, finish};

@@ -5,7 +5,7 @@ mod line;
 mod object;
 mod table;
 
-pub use table::Table;
+pub use table::{Rows, Table};
 
 use crate::pipeline::Reading;
 use line::{Columns, LINE_BYTES_MAX, LineError, Lines};

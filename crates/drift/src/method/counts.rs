@@ -11,7 +11,7 @@ const LARGE: f64 = 1e250;
 
 /// Pearson's test (p-value): the current counts against the reference's, brought to as many rows. A value that
 /// the reference does not have gives 0.
-pub(super) fn chi_square(tally: &Tally) -> f64 {
+pub(crate) fn chi_square(tally: &Tally) -> f64 {
     let scale = tally.rows.1 as f64 / tally.rows.0 as f64;
     let statistic = sum_of(&tally.counts, |(reference, current)| {
         let expected = *reference as f64 * scale;
@@ -42,7 +42,7 @@ pub(super) fn g_test(tally: &Tally) -> Result<f64, NotComputable> {
 ///
 /// # Errors
 /// [`NotComputable::Mixed`] where there is no order.
-pub(super) fn z(tally: &Tally) -> Result<f64, NotComputable> {
+pub(crate) fn z(tally: &Tally) -> Result<f64, NotComputable> {
     if tally.mixed {
         return Err(NotComputable::Mixed { method: Method::Z });
     }

@@ -28,7 +28,7 @@ fn divergence(of: &[f64], from: &[f64]) -> f64 {
 }
 
 /// The population stability index: Σ (r − c) ln(r / c) over bins without noughts (dimensionless).
-pub(super) fn stability_index(shares: &Shares) -> f64 {
+pub(crate) fn stability_index(shares: &Shares) -> f64 {
     let Shares { reference, current } = shares.filled();
     let terms: Vec<f64> =
         reference.iter().zip(&current).map(|(r, c)| (r - c) * (r / c).ln()).collect();
@@ -37,20 +37,20 @@ pub(super) fn stability_index(shares: &Shares) -> f64 {
 
 /// The Kullback-Leibler divergence of the reference from the current data over bins without noughts, both
 /// brought to a sum of one (nats).
-pub(super) fn kullback_leibler(shares: &Shares) -> f64 {
+pub(crate) fn kullback_leibler(shares: &Shares) -> f64 {
     let Shares { reference, current } = shares.filled();
     divergence(&normalised(&reference), &normalised(&current))
 }
 
 /// The Jensen-Shannon distance: the root of the divergence in nats, √ln 2 at most.
-pub(super) fn jensen_shannon(shares: &Shares) -> f64 {
+pub(crate) fn jensen_shannon(shares: &Shares) -> f64 {
     let (reference, current) = (normalised(&shares.reference), normalised(&shares.current));
     let middle: Vec<f64> = reference.iter().zip(&current).map(|(r, c)| (r + c) / 2.0).collect();
     ((divergence(&reference, &middle) + divergence(&current, &middle)) / 2.0).sqrt()
 }
 
 /// √(1 − Σ √(r c)) over values (0 to 1).
-pub(super) fn hellinger(tally: &Tally) -> f64 {
+pub(crate) fn hellinger(tally: &Tally) -> f64 {
     let (rows, current) = (tally.rows.0 as f64, tally.rows.1 as f64);
     let affinity =
         sum_of(&tally.counts, |(r, c)| ((*r as f64 / rows) * (*c as f64 / current)).sqrt());

@@ -10,7 +10,11 @@ const EXACT_MAX: u64 = 10_000;
 /// on the larger side, asymptotic above.
 pub(super) fn p_value(numbers: &Numbers) -> f64 {
     let (n1, n2) = (numbers.reference.sorted.len() as u64, numbers.current.sorted.len() as u64);
-    let distance = distance(numbers);
+    p_value_of(n1, n2, distance(numbers))
+}
+
+/// The p-value of this distance between samples of these sizes.
+pub(crate) fn p_value_of(n1: u64, n2: u64, distance: f64) -> f64 {
     if n1.max(n2) <= EXACT_MAX
         && let Some(exact) = exact(n1, n2, distance)
     {

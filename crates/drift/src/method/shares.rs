@@ -7,7 +7,7 @@ use crate::verdict::NotComputable;
 const DISTINCT_MAX: usize = 20;
 
 /// The share of each side's values in each bin: shape `[n_bins]` each.
-pub(super) struct Shares {
+pub(crate) struct Shares {
     pub reference: Vec<f64>,
     pub current: Vec<f64>,
 }
@@ -30,14 +30,23 @@ pub(super) fn shares(numbers: Option<&Numbers>, tally: &Tally) -> Result<Shares,
         }
         _ => tally.counts.clone(),
     };
-    let (rows, current) = (tally.rows.0 as f64, tally.rows.1 as f64);
-    Ok(Shares {
-        reference: counts.iter().map(|(count, _)| *count as f64 / rows).collect(),
-        current: counts.iter().map(|(_, count)| *count as f64 / current).collect(),
-    })
+    Ok(Shares::in_bins(&counts, tally.rows))
 }
 
 impl Shares {
+    /// One bin for each value.
+    pub(crate) fn of(tally: &Tally) -> Shares {
+        Shares::in_bins(&tally.counts, tally.rows)
+    }
+
+    fn in_bins(counts: &[(u64, u64)], rows: (u64, u64)) -> Shares {
+        let (rows, current) = (rows.0 as f64, rows.1 as f64);
+        Shares {
+            reference: counts.iter().map(|(count, _)| *count as f64 / rows).collect(),
+            current: counts.iter().map(|(_, count)| *count as f64 / current).collect(),
+        }
+    }
+
     /// With something in every bin: on each side, noughts become 1e-4, or a millionth of the smallest share
     /// where that is no larger than 1e-4. The sum is not mended.
     pub(super) fn filled(&self) -> Shares {

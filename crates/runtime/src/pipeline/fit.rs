@@ -4,6 +4,7 @@ use super::flow::Flow;
 use super::load::{LoadError, sizes};
 use super::made::{Made, window};
 use super::plugin;
+use super::profile::profile;
 use super::stages;
 use crate::engine::{Declared, Dimension, OnnxModel};
 use crate::files::Files;
@@ -20,6 +21,7 @@ use std::collections::BTreeSet;
 pub fn check_fit(manifest: &Manifest, files: &dyn Files) -> Result<(), LoadError> {
     let bundle = &manifest.bundle;
     bundle.check()?;
+    profile(manifest, files)?;
     let mut made = Made::default();
     let mut open = BTreeSet::new();
     for name in bundle.order()? {

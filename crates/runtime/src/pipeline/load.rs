@@ -5,6 +5,7 @@ use super::graph::{Opening, Outputs, Pipeline, Step, Work};
 use super::made::{Made, window};
 use super::model::Model;
 use super::plugin::{self, Plugin, Rules};
+use super::profile::profile;
 use super::stages;
 use crate::engine::{EngineError, Engines, ModelFacts, OnnxModel};
 use crate::files::{Files, FilesError};
@@ -78,6 +79,12 @@ pub enum LoadError {
         /// What does not fit what, with both shapes.
         problem: String,
     },
+    /// What the bundle says its columns looked like.
+    #[error("profile.json: {problem}")]
+    Profile {
+        /// What is wrong with it, and what helps.
+        problem: String,
+    },
     /// An output that is no single value.
     #[error("output {output}: {problem}")]
     Output {
@@ -100,6 +107,7 @@ impl Pipeline {
     ) -> Result<Pipeline, LoadError> {
         let bundle = &manifest.bundle;
         bundle.check()?;
+        profile(manifest, files)?;
         let mut sandbox = None;
         let mut made = Made::default();
         let mut steps = Vec::new();

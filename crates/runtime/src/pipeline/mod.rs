@@ -11,6 +11,7 @@ mod load;
 mod made;
 mod model;
 mod plugin;
+mod profile;
 mod said;
 mod stages;
 mod window;

@@ -18,15 +18,23 @@ pub struct Table {
     pub unreadable: u64,
 }
 
-impl Table {
-    /// Reads the beginning of a recording: at most so many rows. Of objects a line the first one has
-    /// the columns.
+/// Rows of a recording as the texts that are in it, one at a time.
+pub struct Rows<R> {
+    names: Vec<String>,
+    lines: Lines<R>,
+    first: First,
+    is_at_row: bool,
+    unreadable: u64,
+}
+
+impl<R: Read> Rows<R> {
+    /// Reads the first line. Of objects a line the first one has the columns.
     ///
     /// # Errors
     /// [`RecordingError::Header`].
-    pub fn read(source: impl Read, rows_max: usize) -> Result<Table, RecordingError> {
+    pub fn open(source: R) -> Result<Rows<R>, RecordingError> {
         let mut lines = Lines::new(source);
-        let mut first = first_line(&mut lines)?;
+        let first = first_line(&mut lines)?;
         let names: Vec<String> = match &first {
             First::Names(columns) => columns.iter().map(str::to_owned).collect(),
             First::Object => match serde_json::from_slice(lines.bytes()) {
@@ -34,41 +42,81 @@ impl Table {
                 Err(_) => return Err(RecordingError::Header("it is no JSON object".into())),
             },
         };
-        let mut table = Table { names, rows: Vec::new(), unreadable: 0 };
-        let mut is_at_row = matches!(first, First::Object);
-        while table.rows.len() < rows_max {
-            match if std::mem::take(&mut is_at_row) { Ok(true) } else { lines.advance() } {
-                Ok(false) => break,
-                Ok(true) => match table.row(&mut first, lines.bytes()) {
-                    Some(row) => table.rows.push(row),
-                    None => table.unreadable += 1,
-                },
-                Err(LineError::Long) => table.unreadable += 1,
+        let is_at_row = matches!(first, First::Object);
+        Ok(Rows { names, lines, first, is_at_row, unreadable: 0 })
+    }
+
+    /// The columns, in order.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Rows that could not be read so far, and were passed over.
+    pub fn unreadable(&self) -> u64 {
+        self.unreadable
+    }
+
+    /// Gives the next row's texts to `each` by the place of their columns, empty where there is none. False at
+    /// the end of the file.
+    ///
+    /// # Errors
+    /// [`RecordingError::Header`] if the file cannot be read on.
+    pub fn read(&mut self, mut each: impl FnMut(usize, &str)) -> Result<bool, RecordingError> {
+        loop {
+            let advanced =
+                if std::mem::take(&mut self.is_at_row) { Ok(true) } else { self.lines.advance() };
+            match advanced {
+                Ok(false) => return Ok(false),
+                Ok(true) if self.row(&mut each) => return Ok(true),
+                Ok(true) | Err(LineError::Long) => self.unreadable += 1,
                 Err(LineError::Io(error)) => {
                     return Err(RecordingError::Header(error.to_string()));
                 }
             }
         }
-        Ok(table)
     }
 
-    fn row(&self, first: &mut First, line: &[u8]) -> Option<Vec<String>> {
-        match first {
+    fn row(&mut self, each: &mut impl FnMut(usize, &str)) -> bool {
+        let line = self.lines.bytes();
+        match &mut self.first {
             First::Names(columns) => {
-                columns.split(line).ok()?;
-                let texts = (0..self.names.len()).map(|at| columns.get(at).unwrap_or_default());
-                Some(texts.map(str::to_owned).collect())
+                if columns.split(line).is_err() {
+                    return false;
+                }
+                (0..self.names.len()).for_each(|at| each(at, columns.get(at).unwrap_or_default()));
             }
             First::Object => {
-                let Ok(Value::Object(object)) = serde_json::from_slice(line) else { return None };
-                let text = |name: &String| match object.get(name) {
-                    None | Some(Value::Null) => String::new(),
-                    Some(Value::String(text)) => text.clone(),
-                    Some(other) => other.to_string(),
-                };
-                Some(self.names.iter().map(text).collect())
+                let Ok(Value::Object(object)) = serde_json::from_slice(line) else { return false };
+                for (at, name) in self.names.iter().enumerate() {
+                    match object.get(name) {
+                        None | Some(Value::Null) => each(at, ""),
+                        Some(Value::String(text)) => each(at, text),
+                        Some(other) => each(at, &other.to_string()),
+                    }
+                }
             }
         }
+        true
+    }
+}
+
+impl Table {
+    /// Reads the beginning of a recording: at most so many rows. Of objects a line the first one has
+    /// the columns.
+    ///
+    /// # Errors
+    /// [`RecordingError::Header`].
+    pub fn read(source: impl Read, rows_max: usize) -> Result<Table, RecordingError> {
+        let mut read = Rows::open(source)?;
+        let mut rows = Vec::new();
+        while rows.len() < rows_max {
+            let mut row = Vec::with_capacity(read.names.len());
+            if !read.read(|_, text| row.push(text.to_owned()))? {
+                break;
+            }
+            rows.push(row);
+        }
+        Ok(Table { names: read.names, rows, unreadable: read.unreadable })
     }
 }
 
