@@ -209,6 +209,19 @@ fn shown(id: &str, digest: &str, manifest: &Manifest) -> String {
     text
 }
 
+/// Builds the bundle in `folder` without its profile, which may be broken, and is to be made.
+///
+/// # Errors
+/// By file or stage.
+pub fn open_for_profile(folder: &Path, output: &Output) -> anyhow::Result<BuiltBundle> {
+    let name = folder.display();
+    if !folder.join("bundle.toml").is_file() {
+        bail!("{name} has no bundle.toml: name the folder that the bundle is built of");
+    }
+    let _working = output.working(format!("building {name}"));
+    source::build_without_profile(folder)
+}
+
 /// Reads a bundle from wherever `path` points to, verified.
 ///
 /// # Errors

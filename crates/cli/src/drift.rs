@@ -1,5 +1,7 @@
 //! `lineside drift`: compares the columns of two files.
 
+mod sketched;
+
 use crate::output::{Output, Usage};
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
@@ -18,6 +20,7 @@ pub const EXAMPLES: &str = "\
 Examples:
   lineside drift reference.csv current.csv
   lineside drift reference.csv current.csv --method speed=psi --kind gear=categorical
+  lineside drift reference.csv current.csv --mode sketch      files of any length, in constant memory
   lineside drift reference.csv current.csv --json | jq .dataset_drift";
 
 #[derive(Args)]
@@ -35,16 +38,18 @@ pub struct Drift {
     /// The method for a column, instead of the one that its kind and length suggest; may be given several
     /// times.
     #[arg(long = "method", value_name = "COLUMN=NAME")]
-    methods: Vec<Named<Method>>,
+    methods: Vec<Named<String>>,
     /// What a column holds, instead of what it looks like; may be given several times.
     #[arg(long = "kind", value_name = "COLUMN=numerical|categorical")]
     kinds: Vec<Named<Wanted>>,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Mode {
     /// From all values, as Evidently 0.7.23 does.
     Exact,
+    /// From what is counted of them, in constant memory, between stated bounds.
+    Sketch,
 }
 
 /// What is wanted for a column.
@@ -92,8 +97,9 @@ struct Compared {
 }
 
 pub fn run(drift: &Drift, output: &Output) -> anyhow::Result<()> {
-    // There is one mode so far.
-    let Mode::Exact = drift.mode;
+    if drift.mode == Mode::Sketch {
+        return sketched::run(drift, output);
+    }
     let working = output.working(format!("reading {}", drift.reference.display()));
     let reference = read(&drift.reference)?;
     working.tell(format!("reading {}", drift.current.display()));
@@ -130,19 +136,13 @@ impl Compared {
             );
         }
         let methods = drift.methods.iter().map(|it| &it.column);
-        let unknown = methods.chain(drift.kinds.iter().map(|it| &it.column));
-        if let Some(unknown) = unknown.into_iter().find(|column| !common.contains(column)) {
-            let names: Vec<&str> = common.iter().map(|name| name.as_str()).collect();
-            let problem = format!(
-                "there is no column {unknown} in both files: choose among {}",
-                names.join(", ")
-            );
-            return Err(Usage(problem).into());
-        }
+        let wanted = methods.chain(drift.kinds.iter().map(|it| &it.column));
+        all_known(wanted, &common)?;
+        let methods = named::<Method>(&drift.methods)?;
         let columns = common.into_iter().map(|name| {
             let choice = Choice {
                 kind: last(&drift.kinds, name).map(|Wanted(kind)| *kind),
-                method: last(&drift.methods, name).copied(),
+                method: last(&methods, name).copied(),
                 threshold: None,
             };
             (name.clone(), compare(&column(reference, name), &column(current, name), &choice))
@@ -176,17 +176,7 @@ impl Compared {
     }
 
     fn shown(&self) -> String {
-        let rows: Vec<[String; 5]> =
-            self.columns.iter().map(|(name, column)| row(name, column)).collect();
-        let width = |at: usize| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
-        let (name, kind, method, score) = (width(0), width(1), width(2), width(3));
-        let mut text = String::new();
-        for [first, second, third, fourth, fifth] in &rows {
-            let _ = writeln!(
-                text,
-                "{first:name$}  {second:kind$}  {third:method$}  {fourth:score$}  {fifth}"
-            );
-        }
+        let mut text = table(self.columns.iter().map(|(name, column)| row(name, column)).collect());
         for (side, names) in ["reference", "current data"].iter().zip(&self.alone) {
             if !names.is_empty() {
                 let _ = writeln!(text, "only in the {side}: {}", names.join(", "));
@@ -197,20 +187,63 @@ impl Compared {
                 let _ = writeln!(text, "rows of the {side} that cannot be read, left out: {rows}");
             }
         }
-        let dataset = self.dataset();
-        let verdict = match (dataset.share(), dataset.is_drift(DRIFT_SHARE)) {
-            (None, _) => "no column can be compared".into(),
-            (Some(_), is_drift) => format!(
-                "{} of {} columns that can be compared have drifted: the data {} (from a share of {} on)",
-                dataset.drifted,
-                dataset.columns,
-                if is_drift { "drift" } else { "do not drift" },
-                DRIFT_SHARE,
-            ),
-        };
-        let _ = write!(text, "{verdict}");
+        let _ = write!(text, "{}", verdict(self.dataset()));
         text
     }
+}
+
+/// Lines of what is said of columns, one below the other.
+fn table(rows: Vec<[String; 5]>) -> String {
+    let width = |at: usize| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
+    let (name, kind, method, score) = (width(0), width(1), width(2), width(3));
+    let mut text = String::new();
+    for [first, second, third, fourth, fifth] in &rows {
+        let _ = writeln!(
+            text,
+            "{first:name$}  {second:kind$}  {third:method$}  {fourth:score$}  {fifth}"
+        );
+    }
+    text
+}
+
+/// What is said of all columns together.
+fn verdict(dataset: DatasetDrift) -> String {
+    match (dataset.share(), dataset.is_drift(DRIFT_SHARE)) {
+        (None, _) => "no column can be compared".into(),
+        (Some(_), is_drift) => format!(
+            "{} of {} columns that can be compared have drifted: the data {} (from a share of {} on)",
+            dataset.drifted,
+            dataset.columns,
+            if is_drift { "drift" } else { "do not drift" },
+            DRIFT_SHARE,
+        ),
+    }
+}
+
+/// Whether each column of which something is wanted is in both files.
+fn all_known<'a>(
+    wanted: impl IntoIterator<Item = &'a String>,
+    common: &[&String],
+) -> anyhow::Result<()> {
+    match wanted.into_iter().find(|column| !common.contains(column)) {
+        None => Ok(()),
+        Some(unknown) => {
+            let names: Vec<&str> = common.iter().map(|name| name.as_str()).collect();
+            let names = names.join(", ");
+            let problem =
+                format!("there is no column {unknown} in both files: choose among {names}");
+            Err(Usage(problem).into())
+        }
+    }
+}
+
+/// What is wanted by name, by the names of this mode.
+fn named<T: FromStr<Err: ToString>>(wanted: &[Named<String>]) -> anyhow::Result<Vec<Named<T>>> {
+    let read = |it: &Named<String>| {
+        let value = it.value.parse().map_err(|error: T::Err| Usage(error.to_string()))?;
+        Ok(Named { column: it.column.clone(), value })
+    };
+    wanted.iter().map(read).collect()
 }
 
 /// The last that was said of a column.

@@ -5,6 +5,7 @@ mod assign;
 mod bundle;
 mod confined;
 mod connection;
+mod counted;
 mod device;
 mod drift;
 mod engines;
@@ -13,6 +14,7 @@ mod model;
 mod new_files;
 mod output;
 mod plugin;
+mod profile;
 mod release;
 mod role;
 mod server;
@@ -54,6 +56,9 @@ enum Command {
     /// Say how far the columns of a file are from those of another: drift.
     #[command(after_help = drift::EXAMPLES)]
     Drift(drift::Drift),
+    /// Say what known-good data look like, for a bundle to be compared with.
+    #[command(subcommand)]
+    Profile(profile::ProfileCommand),
     /// Make the keys that sign roots and releases, and the root that devices trust.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -82,9 +87,10 @@ impl Command {
         use model::ModelCommand::Run;
         use plugin::PluginCommand::Test;
         match self {
-            Command::Bundle(_) | Command::Release(_) | Command::Model(Run(_)) => {
-                Some(Strangers::Models)
-            }
+            Command::Bundle(_)
+            | Command::Profile(_)
+            | Command::Release(_)
+            | Command::Model(Run(_)) => Some(Strangers::Models),
             Command::Plugin(Test(_)) => Some(Strangers::Plugin),
             _ => None,
         }
@@ -131,6 +137,7 @@ fn main() -> ExitCode {
         Command::Model(command) => model::run(command, &output),
         Command::Plugin(command) => plugin::run(command, &output),
         Command::Drift(drift) => drift::run(&drift, &output),
+        Command::Profile(command) => profile::run(&command, &output),
         Command::Keys(command) => keys::run(command, connection, &output),
         Command::Release(release) => release::run(&release, connection, &output),
         Command::Site(command) => site::run(command, connection, &output),

@@ -4,14 +4,14 @@ use crate::engines::options;
 use crate::plugin;
 use crate::watch::{Watch, WatchedFiles};
 use anyhow::{Context, bail};
-use lineside_bundle::{BuiltBundle, BundleFile, Stage, build_with_operators, plugin_path};
+use lineside_bundle::{BuiltBundle, BundleFile, PROFILE, Stage, build_with_operators, plugin_path};
 use lineside_runtime::{CheckError, MemoryFiles, OnnxModel, check_fit, record_watched};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use toml::{Table, Value};
 
 /// Files that belong to every bundle that has them.
-const ALWAYS: [&str; 3] = ["card.md", "ORIGIN.md", "profile.json"];
+const ALWAYS: [&str; 2] = ["card.md", "ORIGIN.md"];
 
 /// What becomes of the answers that a bundle's checks expect.
 #[derive(Clone, Copy)]
@@ -29,6 +29,24 @@ pub enum Answers<'a> {
 /// # Errors
 /// By file, key, stage or check.
 pub fn build(folder: &Path, set: &[String], answers: Answers<'_>) -> anyhow::Result<BuiltBundle> {
+    build_with(folder, set, answers, &[&ALWAYS[..], &[PROFILE]].concat())
+}
+
+/// As [`build`], without the answers to checks, and without a profile.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_without_profile(folder: &Path) -> anyhow::Result<BuiltBundle> {
+    build_with(folder, &[], Answers::Unneeded, &ALWAYS)
+}
+
+/// As [`build`], with those of `besides` that are in the folder though the description does not name them.
+fn build_with(
+    folder: &Path,
+    set: &[String],
+    answers: Answers<'_>,
+    besides: &[&str],
+) -> anyhow::Result<BuiltBundle> {
     let path = folder.join("bundle.toml");
     let name = path.display();
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {name}"))?;
@@ -75,8 +93,8 @@ pub fn build(folder: &Path, set: &[String], answers: Answers<'_>) -> anyhow::Res
             files.insert(path.to_owned(), bytes);
         }
     }
-    for path in ALWAYS.into_iter().filter(|path| folder.join(path).is_file()) {
-        files.insert(path.to_owned(), read(folder, path)?);
+    for path in besides.iter().filter(|path| folder.join(path).is_file()) {
+        files.insert((*path).to_owned(), read(folder, path)?);
     }
     let used = used_operators(&bundle, &files)?;
     let built = build_with_operators(bundle.clone(), files.clone(), used.clone())?;
