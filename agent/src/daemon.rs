@@ -138,6 +138,7 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
             Some(_) => config.telemetry.spool_bytes_max.min(SPOOL_IN_MEMORY_BYTES_MAX),
             None => config.telemetry.spool_bytes_max,
         },
+        spool_days_max: config.telemetry.spool_days_max,
         slots: config.slots.keys().cloned().collect(),
     })?;
     let mut watched = Watched::default();

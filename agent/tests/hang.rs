@@ -84,6 +84,7 @@ async fn a_new_connection_does_not_wait_for_telemetry_that_is_written() {
         boot: 1,
         interval: Duration::from_secs(3600),
         spool_bytes_max: 1 << 20,
+        spool_days_max: 800,
         slots: vec![slot()],
     })
     .unwrap();

@@ -110,6 +110,7 @@ impl Device {
             boot: 1,
             interval: Duration::from_secs(60),
             spool_bytes_max: 64 << 20,
+            spool_days_max: 800,
             slots: Vec::new(),
         })
         .unwrap();

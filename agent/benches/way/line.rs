@@ -64,6 +64,7 @@ impl<'a> Line<'a> {
             boot: 1,
             interval: Duration::from_secs(60),
             spool_bytes_max: 16 << 20,
+            spool_days_max: 800,
             slots: vec![slot.clone()],
         })?;
         tokio::spawn(telemetry.clone().keep_writing());

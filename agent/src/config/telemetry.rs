@@ -11,6 +11,8 @@ pub struct TelemetryConfig {
     pub interval: Duration,
     /// Bytes that may wait on disk for the server.
     pub spool_bytes_max: u64,
+    /// Days of running that a record may wait for it.
+    pub spool_days_max: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -18,11 +20,12 @@ pub struct TelemetryConfig {
 pub(super) struct TelemetryFile {
     interval_seconds: u64,
     spool_mib_max: u64,
+    spool_days_max: u64,
 }
 
 impl Default for TelemetryFile {
     fn default() -> TelemetryFile {
-        TelemetryFile { interval_seconds: 3600, spool_mib_max: 64 }
+        TelemetryFile { interval_seconds: 3600, spool_mib_max: 64, spool_days_max: 800 }
     }
 }
 
@@ -30,12 +33,14 @@ impl TelemetryFile {
     /// Checks what was written.
     pub(super) fn check(self) -> Result<TelemetryConfig, Wrong> {
         let field = |key: &str| format!("telemetry.{key}");
-        let TelemetryFile { interval_seconds, spool_mib_max } = self;
+        let TelemetryFile { interval_seconds, spool_mib_max, spool_days_max } = self;
         let interval = within(field("interval_seconds"), interval_seconds, 1..=31_536_000)?;
         let spool = within(field("spool_mib_max"), spool_mib_max, 1..=65_536)?;
+        let spool_days_max = within(field("spool_days_max"), spool_days_max, 1..=36_500)?;
         Ok(TelemetryConfig {
             interval: Duration::from_secs(interval),
             spool_bytes_max: spool << 20,
+            spool_days_max,
         })
     }
 }

@@ -132,6 +132,7 @@ fn device(database: &Arc<Database>, folder: &TempDir, boot: u64) -> TelemetryHan
         boot,
         interval: Duration::from_secs(60),
         spool_bytes_max: SPOOL_BYTES,
+        spool_days_max: 800,
         slots: vec![slot()],
     })
     .unwrap()

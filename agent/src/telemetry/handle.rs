@@ -45,6 +45,8 @@ pub struct TelemetryParts {
     pub interval: Duration,
     /// Bytes that may wait.
     pub spool_bytes_max: u64,
+    /// Days of running that a record may wait.
+    pub spool_days_max: u64,
     /// The slots.
     pub slots: Vec<SlotName>,
 }
@@ -80,6 +82,7 @@ impl TelemetryHandle {
     /// [`SpoolError`].
     pub fn open(parts: TelemetryParts) -> Result<TelemetryHandle, SpoolError> {
         let spool = Spool::open(parts.database, parts.boot, parts.spool_bytes_max)?;
+        let spool = spool.for_days(parts.spool_days_max);
         let next = AtomicU64::new(spool.next());
         let interval_ms = i64::try_from(parts.interval.as_millis()).unwrap_or(i64::MAX);
         let mut slots = BTreeMap::new();
@@ -277,7 +280,9 @@ impl Shared {
             }
         }
         if gave_way > 0 {
-            let text = format!("{gave_way} records gave way because the spool was full");
+            let text = format!(
+                "{gave_way} records gave way: the spool was full, or they had waited for too long"
+            );
             let (slot, kind) = (String::new(), event::RECORDS_DROPPED);
             let at_unix_ms = now_unix_ms();
             bodies.push(Body::Event(Event { slot, kind, release: None, text, at_unix_ms }));
@@ -391,6 +396,7 @@ mod tests {
             boot: 1,
             interval: Duration::from_secs(3600),
             spool_bytes_max: 1 << 20,
+            spool_days_max: 800,
             slots: vec![slot.clone()],
         })
         .unwrap();

@@ -4,6 +4,7 @@
 //! sent are merged, then the oldest give way, then the oldest events. What gave way shows as a gap in the
 //! numbers, and is told by a record of its own.
 
+mod aging;
 mod carried;
 mod freed;
 mod merging;
@@ -17,6 +18,7 @@ pub use waiting::{Batch, Pace, Waiting};
 use crate::clock::now_unix_ms;
 use crate::database::Database;
 use crate::failpoint;
+use aging::{DAYS, RAN};
 use carried::{CARRIED, CARRIED_TO};
 use freed::oldest;
 use lineside_update::Report;
@@ -25,6 +27,7 @@ use merging::SENT;
 use redb::{ReadableTable, TableDefinition, TableHandle};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 /// Start of the device, and number of the record within it.
 pub type Key = (u64, u64);
@@ -92,6 +95,11 @@ pub struct Spool {
     bytes_max: u64,
     /// Records that gave way and of which nothing has been told yet.
     gave_way: u64,
+    /// Days of running that a record may wait.
+    days_max: u64,
+    /// How long the device had been running when this was opened, and when that was.
+    ran_before: Duration,
+    opened: Instant,
     /// Held by whoever notes what is sent.
     marking: Arc<Mutex<()>>,
 }
@@ -103,7 +111,7 @@ impl Spool {
     /// [`SpoolError::Database`].
     pub fn open(database: Arc<Database>, boot: u64, bytes_max: u64) -> Result<Spool, SpoolError> {
         let tables = [INTERVALS.name(), EVENTS.name(), BYTES.name(), OPEN.name(), REPORTED.name()];
-        let carried = [CARRIED.name(), CARRIED_TO.name(), SENT.name()];
+        let carried = [CARRIED.name(), CARRIED_TO.name(), SENT.name(), DAYS.name(), RAN.name()];
         database.have_tables(&[tables.as_slice(), &carried].concat(), |transaction| {
             transaction.open_table(INTERVALS)?;
             transaction.open_table(EVENTS)?;
@@ -113,10 +121,26 @@ impl Spool {
             transaction.open_table(CARRIED)?;
             transaction.open_table(CARRIED_TO)?;
             transaction.open_table(SENT)?;
+            transaction.open_table(DAYS)?;
+            transaction.open_table(RAN)?;
             Ok(())
         })?;
         let (next, bytes, gave_way, marking) = (0, 0, 0, Arc::default());
-        let mut spool = Spool { database, boot, next, bytes, bytes_max, gave_way, marking };
+        let ran_ms = database.begin_read()?.open_table(RAN)?.get(())?.map_or(0, |ms| ms.value());
+        let (ran_before, opened) = (Duration::from_millis(ran_ms), Instant::now());
+        let days_max = u64::MAX;
+        let mut spool = Spool {
+            database,
+            boot,
+            next,
+            bytes,
+            bytes_max,
+            gave_way,
+            days_max,
+            ran_before,
+            opened,
+            marking,
+        };
         // A start that could not be counted may have the number of the one before.
         (spool.next, spool.bytes) = spool.count()?;
         // Nor may it use the numbers of what has gone by a receipt: that would take the new ones along.
@@ -128,6 +152,11 @@ impl Spool {
             }
         }
         Ok(spool)
+    }
+
+    /// The same, with records giving way that have waited for more than so many days of running.
+    pub fn for_days(self, days_max: u64) -> Spool {
+        Spool { days_max, ..self }
     }
 
     /// The number after the last record of this start that is on disk, and the bytes of all.
@@ -213,6 +242,10 @@ impl Spool {
         let (mut next, mut bytes, mut gave_way) = (self.next, self.bytes, 0);
         let mut missed = None;
         let sent = merging::sent(&transaction)?;
+        let ran = self.ran_before.saturating_add(self.opened.elapsed());
+        let aged = aging::age(&transaction, ran, (self.boot, next), self.days_max)?;
+        bytes = bytes.saturating_sub(aged.bytes);
+        gave_way += aged.records;
         {
             let mut intervals = transaction.open_table(INTERVALS)?;
             let mut events = transaction.open_table(EVENTS)?;

@@ -396,6 +396,41 @@ fn a_server_that_takes_messages_and_stores_nothing_leaves_room_for_what_is_merge
 }
 
 #[test]
+fn what_has_waited_for_too_many_days_of_running_gives_way_however_often_it_was_started() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let database = in_memory();
+    let mut written_on = Vec::new();
+    for day in 0..40 {
+        // It is switched on every five days of running, and once for a moment.
+        let boot = 1 + day / 5;
+        let mut spool = Spool::open(database.clone(), boot, 1 << 20).unwrap().for_days(10);
+        assert!(spool.ran_before >= (day as u32).saturating_sub(2) * DAY, "it is on disk");
+        spool.ran_before = DAY * day as u32;
+        if day == 33 {
+            continue;
+        }
+        let before = spool.next();
+        spool.write(&[interval(day), event("x")], &none()).unwrap();
+        written_on.extend([(boot, before), (boot, before + 1)].map(|key| (key, day)));
+        let mut waits: Vec<_> =
+            written_on.iter().filter(|(_, on)| on + 10 >= day).map(|(key, _)| *key).collect();
+        let mut kept = keys(&spool);
+        kept.sort_unstable();
+        waits.sort_unstable();
+        assert_eq!(kept, waits, "day {day}");
+        // Those of the eleventh day before; on the 34th they go with those of the 33rd.
+        let gone = [(0..11, 0), (34..35, 4)].into_iter().find(|(days, _)| days.contains(&day));
+        assert_eq!(spool.gave_way(), gone.map_or(2, |(_, gone)| gone), "day {day}");
+    }
+    let mut spool = Spool::open(database, 99, 1 << 20).unwrap().for_days(10);
+    spool.ran_before = 400 * DAY;
+    spool.write(&[event("x")], &none()).unwrap();
+    assert_eq!(keys(&spool), [(99, 0)]);
+    spool.acked(&Ack { boot: 99, ranges: vec![(0, 0)] }).unwrap();
+    assert_eq!(spool.bytes(), 0);
+}
+
+#[test]
 fn what_is_in_a_file_is_merged_with_nothing() {
     let mut spool = Spool::open(in_memory(), 1, 4096).unwrap();
     let write = |spool: &mut Spool, number| {
