@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: what is measured on this machine, and printed rather than asserted.
 
 mod delta;
+mod drift;
 mod inference;
 
 use crate::setup::{self, C_COMPILER, WASM};
@@ -21,6 +22,7 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
         Some("api") => api(),
         Some("crash") => crash(arguments.get(1).map_or(CRASH_ROUNDS, String::as_str)),
         Some("delta") => delta::run(),
+        Some("drift") => drift::run(),
         Some("footprint") => program("lineside-footprint", &[]),
         Some("inference") => inference::run(),
         Some("plugin") => plugin(),
@@ -29,8 +31,8 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
         Some("swap") => program("lineside-swaps", &[]),
         Some("telemetry") => telemetry(),
         _ => bail!(
-            "usage: cargo xtask bench api | crash | delta | footprint | inference | plugin | sketch | \
-             start | swap | telemetry"
+            "usage: cargo xtask bench api | crash | delta | drift | footprint | inference | plugin | \
+             sketch | start | swap | telemetry"
         ),
     }
 }

@@ -19,7 +19,8 @@ usage: cargo xtask COMMAND
   check   format, lints, documentation, the agent for ARM, dependencies and their licences
   test    everything: unit and system tests here, the examples under emulated ARM
   demo    a server, three devices and a plant; a good release stays, bad ones go [--once]
-  bench   api | crash | delta | footprint | inference | plugin | sketch | start | swap | telemetry: measured, not tested
+  bench   api | crash | delta | drift | footprint | inference | plugin | sketch | start | swap | telemetry: measured, not
+          tested
   fuzz    TARGET [SECONDS]: tries bytes of strangers until a promise breaks or time is up
   mutants changes what is ours in the verifier here and there: does a test notice?
 ";
