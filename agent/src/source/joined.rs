@@ -118,8 +118,7 @@ impl Joined {
     fn came(&mut self, at: usize, arrival: Arrival) {
         let newest = arrival.rows.iter().map(|row| row.time_unix_ns).max();
         if let (Some(feed), Some(waiting)) = (self.feeds.get_mut(at), self.waiting.get_mut(at)) {
-            // One without a reading goes first.
-            feed.offers(Some(newest.unwrap_or(i64::MIN)), Instant::now());
+            feed.offers(Some(newest.unwrap_or(turns::NO_TIME)), Instant::now());
             *waiting = Some(arrival);
         }
     }

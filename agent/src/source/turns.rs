@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 /// Recordings are waited for at least so long: they have no clock, and only a busy machine keeps them.
 const RECORDING_PATIENCE: Duration = Duration::from_secs(10);
 
+/// What stands for the time of something without a reading, which waits for nobody.
+pub const NO_TIME: i64 = i64::MIN;
+
 /// What a source gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gives {
@@ -76,7 +79,7 @@ impl Feed {
     }
 
     fn holds_up(&self, time_ns: i64, wait: Duration, now: Instant) -> bool {
-        if self.is_over() || self.head_ns.is_some() {
+        if time_ns == NO_TIME || self.is_over() || self.head_ns.is_some() {
             return false;
         }
         // Half of it: some of its keys may be behind its newest reading.
@@ -132,6 +135,16 @@ mod tests {
         assert_eq!(next(&feeds, WAIT, now + WAIT), Some(0), "it is silent");
         feeds[1].end();
         assert_eq!(next(&feeds, WAIT, now), Some(0));
+    }
+
+    #[test]
+    fn what_has_no_reading_waits_for_nobody_even_before_there_was_one() {
+        let now = Instant::now();
+        for at in [0, 1] {
+            let mut feeds = feeds(Gives::Live, now);
+            feeds[at].offers(Some(NO_TIME), now);
+            assert_eq!(next(&feeds, WAIT, now), Some(at));
+        }
     }
 
     #[test]
