@@ -12,7 +12,7 @@ use lineside_agent::worker::process::Processes;
 use lineside_agent::worker::route::Settled;
 use lineside_agent::worker::task::{TaskParts, open};
 use lineside_agent::worker::{SlotHandle, Witness, WorkerLimits};
-use lineside_bundle::{BundleFile, Port, ReleaseId};
+use lineside_bundle::{Port, ReleaseId};
 use lineside_rules::ShadowObservation;
 use lineside_wire::name::SlotName;
 use std::collections::BTreeMap;
@@ -211,8 +211,8 @@ struct Watch {
 }
 
 impl Witness for Watch {
-    fn placed(&self, slot: &SlotName, release: &ReleaseId, bundle: &BundleFile) {
-        self.telemetry.placed(slot, release, bundle);
+    fn placed(&self, slot: &SlotName, release: &StagedRelease) {
+        self.telemetry.placed(slot, release);
     }
 
     fn answered(&self, _slot: &SlotName, settled: &Settled) {

@@ -1,9 +1,13 @@
 //! What slots tell, counted: by a thread of the telemetry and not by theirs, which have frames to answer.
 
+use crate::error::chain;
 use crate::lock::lock;
 use crate::telemetry::summarise::Summariser;
+use crate::update::StagedRelease;
 use crate::worker::route::Settled;
-use lineside_bundle::{BundleFile, ReleaseId};
+use lineside_bundle::ReleaseId;
+use lineside_drift::Profile;
+use lineside_runtime::StoreFiles;
 use lineside_wire::name::SlotName;
 use lineside_wire::v1::{Body, Interval};
 use std::collections::BTreeMap;
@@ -21,7 +25,7 @@ const VALUES_BESIDE: usize = 16;
 /// Something that a slot tells, or somebody of it.
 pub(super) enum Told {
     /// A release takes the route.
-    Placed(SlotName, ReleaseId, Box<BundleFile>),
+    Placed(SlotName, Box<StagedRelease>),
     /// Frames were accounted for.
     Frames(SlotName, Vec<(Arc<ReleaseId>, Settled)>),
     /// Readings were dropped for a reason.
@@ -125,6 +129,17 @@ impl Counting {
     }
 }
 
+/// Reads what the training data of a release looked like. Read here, because a slot has frames to answer.
+fn profile(slot: &SlotName, placed: &StagedRelease) -> Option<Profile> {
+    let manifest = placed.manifest.clone();
+    let files = StoreFiles { folder: placed.blobs.clone(), manifest };
+    lineside_runtime::profile(&placed.manifest, &files).unwrap_or_else(|error| {
+        let (release, error) = (&placed.release, chain(error));
+        tracing::warn!(%slot, "{release} is counted without its profile: {error}");
+        None
+    })
+}
+
 fn size(told: &Told) -> (usize, usize) {
     let Told::Frames(_, frames) = told else { return (1, 0) };
     let values = |settled: &Settled| {
@@ -142,8 +157,10 @@ impl Counted {
         for told in told {
             self.changed |= !matches!(told, Told::Body(_));
             match told {
-                Told::Placed(slot, release, bundle) => {
-                    self.count(&slot, |summariser| summariser.placed(&release, &bundle));
+                Told::Placed(slot, placed) => {
+                    let profile = profile(&slot, &placed);
+                    let (release, bundle) = (&placed.release, &placed.manifest.bundle);
+                    self.count(&slot, |it| it.placed(release, bundle, profile.as_ref()));
                 }
                 Told::Frames(slot, frames) => {
                     for (release, settled) in frames {

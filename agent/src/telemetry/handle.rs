@@ -11,9 +11,10 @@ use crate::telemetry::resources;
 use crate::telemetry::sending::Sending;
 use crate::telemetry::spool::{Batch, Key, Load, Pace, Spool, SpoolError, Waiting};
 use crate::telemetry::summarise::Summariser;
+use crate::update::StagedRelease;
 use crate::worker::Witness;
 use crate::worker::route::Settled;
-use lineside_bundle::{BundleFile, ReleaseId};
+use lineside_bundle::ReleaseId;
 use lineside_rules::ShadowObservation;
 use lineside_trust::TrustedReceipt;
 use lineside_update::{Report, ReportKind};
@@ -314,8 +315,8 @@ impl Shared {
 }
 
 impl Witness for TelemetryHandle {
-    fn placed(&self, slot: &SlotName, release: &ReleaseId, bundle: &BundleFile) {
-        self.tell(Told::Placed(slot.clone(), release.clone(), Box::new(bundle.clone())));
+    fn placed(&self, slot: &SlotName, release: &StagedRelease) {
+        self.tell(Told::Placed(slot.clone(), Box::new(release.clone())));
     }
 
     fn frames(&self, slot: &SlotName, frames: Vec<(Arc<ReleaseId>, Settled)>) {

@@ -3,6 +3,7 @@
 use crate::fleet::status::release_ref;
 use crate::worker::route::Settled;
 use lineside_bundle::{BundleFile, Field, ReleaseId};
+use lineside_drift::{Marks, Profile, Role};
 use lineside_rules::Range;
 use lineside_runtime::{Span, Value};
 use lineside_sketch::{Edges, Histogram, TextColumn};
@@ -76,21 +77,28 @@ impl Summariser {
     }
 
     /// Learns what the values of a release are called that takes the route.
-    pub fn placed(&mut self, release: &ReleaseId, bundle: &BundleFile) {
-        let is_joined = bundle.inputs.len() > 1;
+    /// `profile` is what they looked like in its training data.
+    pub fn placed(&mut self, release: &ReleaseId, bundle: &BundleFile, profile: Option<&Profile>) {
+        let edges = |role, name: &str| match &profile?.column(role, name)?.marks {
+            Marks::Edges(edges) => Some(edges.clone()),
+            Marks::Categories(_) => None,
+        };
         let inputs = bundle.inputs.iter().map(|(port, it)| {
-            let name = |field: &str| match is_joined {
-                true => format!("{port}.{field}"),
-                false => field.to_owned(),
+            let named = |f: &Field| {
+                let name = bundle.input_column(port, &f.name);
+                let edges = edges(Role::Input, &name);
+                Named { name, range: f.range, edges, place: 0 }
             };
-            let named = |f: &Field| Named::new(name(&f.name), f.range);
             (port.clone(), it.fields.iter().map(named).collect::<Vec<_>>())
         });
         let mut inputs: BTreeMap<String, Vec<Named>> = inputs.collect();
         let range = |name: &String| bundle.trial.outputs.get(name).copied();
         let outputs = bundle.outputs.keys();
-        let mut outputs: Vec<_> =
-            outputs.map(|name| Named::new(name.clone(), range(name))).collect();
+        let named = |name: &String| {
+            let edges = edges(Role::Output, name);
+            Named { name: name.clone(), range: range(name), edges, place: 0 }
+        };
+        let mut outputs: Vec<_> = outputs.map(named).collect();
         // Outputs first: there are few, and it is they that are judged.
         let (mut room, mut left_out) = (COLUMNS_MAX, 0);
         for columns in [&mut outputs].into_iter().chain(inputs.values_mut()) {
@@ -212,13 +220,6 @@ impl Summariser {
     }
 }
 
-impl Named {
-    fn new(name: String, range: Option<Range>) -> Named {
-        // A profile's edges belong here.
-        Named { name, range, edges: None, place: 0 }
-    }
-}
-
 fn add_inputs(
     inputs: &mut Vec<Summary>,
     ports: &mut BTreeMap<String, Vec<Named>>,
@@ -323,6 +324,7 @@ mod tests {
     use super::*;
     use crate::worker::route::Failure;
     use lineside_bundle::Digest;
+    use lineside_drift::{ColumnProfile, SketchMethod};
     use lineside_runtime::{Part, Reading, Value};
     use std::collections::BTreeMap;
     use std::sync::Arc;
@@ -384,7 +386,7 @@ mod tests {
 
     fn summariser() -> Summariser {
         let mut summariser = Summariser::new("line", 10_000, None);
-        summariser.placed(&release("1"), &bundle());
+        summariser.placed(&release("1"), &bundle(), None);
         summariser
     }
 
@@ -449,8 +451,18 @@ mod tests {
         let mut summariser = summariser();
         summariser.ended_by(&release("1"), &frame(0, 101, Some(1.0)));
         let edges = Edges::new(vec![0.0, 5.0, 10.0]).unwrap();
-        let columns = summariser.columns.as_mut().unwrap();
-        columns.inputs.get_mut("p").unwrap()[0].edges = Some(edges);
+        let marks = Marks::Edges(edges);
+        let column = ColumnProfile {
+            name: "x".into(),
+            role: Role::Input,
+            reference: marks.empty(),
+            marks,
+            method: SketchMethod::PROFILE,
+            threshold: 0.1,
+            learnt: None,
+        };
+        let profile = Profile::new(None, 30, vec![column]).unwrap();
+        summariser.placed(&release("1"), &bundle(), Some(&profile));
         summariser.ended_by(&release("1"), &frame(1, 102, Some(1.0)));
         let open = summariser.open().unwrap();
         let of_x = open.inputs.iter().filter(|summary| summary.name == "x");
@@ -475,7 +487,7 @@ mod tests {
             fields.join(", ")
         ));
         let mut summariser = Summariser::new("line", 10_000, None);
-        summariser.placed(&release("1"), &bundle.unwrap());
+        summariser.placed(&release("1"), &bundle.unwrap(), None);
         summariser.compared(3, 2);
         summariser.ended_by(&release("1"), &frame(0, 101, Some(1.0)));
         summariser.compared(1, 1);
@@ -510,7 +522,7 @@ mod tests {
         for (number, second) in [100, far].into_iter().chain(101..200).enumerate() {
             if number == 5 {
                 restarted = Summariser::new("line", 10_000, summariser.open().cloned());
-                restarted.placed(&first, &bundle());
+                restarted.placed(&first, &bundle(), None);
             }
             let summariser = if number < 5 { &mut summariser } else { &mut restarted };
             ended.extend(summariser.ended_by(&first, &frame(number as u64, second, Some(3.0))));
@@ -547,7 +559,7 @@ mod tests {
         let mut open = None;
         for batch in frames.chunks(7) {
             let mut again = Summariser::new("line", 10_000, open.take());
-            again.placed(&release("1"), &bundle());
+            again.placed(&release("1"), &bundle(), None);
             ended.extend(batch.iter().filter_map(|frame| again.ended_by(&release("1"), frame)));
             open = again.open().cloned();
         }

@@ -151,7 +151,7 @@ impl Task {
             None => Feed::again(&self.route, false),
         };
         tracing::info!(slot = %self.parts.slot, "{} has the route", release.release);
-        self.parts.witness.placed(&self.parts.slot, &release.release, bundle);
+        self.parts.witness.placed(&self.parts.slot, &release);
         self.feed = Some(feed);
         self.deaths.clear();
         self.told_vacant = None;

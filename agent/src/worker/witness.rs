@@ -1,7 +1,8 @@
 //! Who is told of every frame: the telemetry.
 
+use crate::update::StagedRelease;
 use crate::worker::route::Settled;
-use lineside_bundle::{BundleFile, ReleaseId};
+use lineside_bundle::ReleaseId;
 use lineside_rules::ShadowObservation;
 use lineside_wire::name::SlotName;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 /// Hears of frames once they are committed, and when they are answered. Must not block.
 pub trait Witness: Send + Sync + 'static {
     /// A release takes the route.
-    fn placed(&self, slot: &SlotName, release: &ReleaseId, bundle: &BundleFile);
+    fn placed(&self, slot: &SlotName, release: &StagedRelease);
     /// A frame has an answer, which is not on the disk yet. Who keeps what is committed need not hear it.
     fn answered(&self, _slot: &SlotName, _settled: &Settled) {}
     /// Frames were accounted for, each with the release that had the route.
@@ -26,7 +27,7 @@ pub trait Witness: Send + Sync + 'static {
 
 /// Nobody listens.
 impl Witness for () {
-    fn placed(&self, _slot: &SlotName, _release: &ReleaseId, _bundle: &BundleFile) {}
+    fn placed(&self, _slot: &SlotName, _release: &StagedRelease) {}
     fn frames(&self, _slot: &SlotName, _frames: Vec<(Arc<ReleaseId>, Settled)>) {}
     fn shadowed(&self, _slot: &SlotName, _release: &ReleaseId, _seen: &ShadowObservation) {}
     fn dropped(&self, _slot: &SlotName, _reason: &str, _count: u64) {}

@@ -399,7 +399,7 @@ pub struct Bench {
 pub struct Watched(pub Mutex<Vec<Settled>>, pub Mutex<Vec<(String, ShadowObservation)>>);
 
 impl Witness for Watched {
-    fn placed(&self, _slot: &SlotName, _release: &ReleaseId, _bundle: &BundleFile) {}
+    fn placed(&self, _slot: &SlotName, _release: &StagedRelease) {}
     fn frames(&self, _slot: &SlotName, frames: Vec<(Arc<ReleaseId>, Settled)>) {
         self.0.lock().unwrap().extend(frames.into_iter().map(|(_, settled)| settled));
     }

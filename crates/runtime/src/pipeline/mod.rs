@@ -24,4 +24,5 @@ pub use graph::Pipeline;
 pub use load::{LoadError, LoadOptions};
 pub(crate) use model::Seen;
 pub use plugin::PluginCall;
+pub use profile::profile;
 pub use said::Said;
