@@ -276,19 +276,6 @@ fn what_a_stage_is_given_in_a_bundle_is_what_its_plugin_is_then_tested_on() {
 }
 
 #[test]
-fn a_plugin_that_takes_and_gives_back_pieces_of_all_sizes_does_not_grow() {
-    let folder = folder("fidget");
-    let bundle = folder.join("bundle");
-    // It has half a mebibyte at a time, in pieces of one size and then of the next: three million of them, and 32 MiB
-    // if each size kept its own.
-    let limits = "plugin_memory_mib = 16, frame_ms = 30000";
-    evil::lay(&bundle, &evil::description("fidget", limits, "", ""), evil::plugin());
-    std::fs::write(folder.join("rows.csv"), "key,x\na,1\na,2\na,-3\na,4\na,-5\na,6\n").unwrap();
-    let said = json(&folder, &["bundle", "run", "bundle", "--input", "rows.csv"]);
-    assert_eq!((&said["frames"], &said["failed"]), (&json!(4), &json!({})), "{said}");
-}
-
-#[test]
 fn what_is_no_plugin_is_refused_with_what_makes_one() {
     let folder = folder("none");
     let write = |name: &str, bytes: &[u8]| std::fs::write(folder.join(name), bytes).unwrap();

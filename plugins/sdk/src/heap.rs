@@ -2,18 +2,14 @@
 //!
 //! A call takes and gives back some twenty of them, for the names and shapes of its tensors, and the
 //! standard library's allocator needs about a hundred instructions for each. Here a list of free pieces for
-//! each size needs ten. Larger ones, and new ones, are the standard library's; and where its memory has to grow,
-//! all that is kept goes back to it, so that what was one size becomes another, and no plugin needs more for having
-//! used many sizes one after the other.
+//! each size needs ten. Larger ones, and new ones, are the standard library's.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
-use std::ptr::{self, null_mut};
+use std::ptr::null_mut;
 
-/// Sizes are multiples of this many bytes.
+/// Sizes, and addresses, are multiples of this many bytes.
 const STEP: usize = 16;
-/// Addresses are multiples of this many bytes: as much as the standard library gives without leaving holes.
-const ALIGN: usize = 8;
 /// Bytes of the largest piece that is kept.
 const KEPT_MAX: usize = 1024;
 const SIZES: usize = KEPT_MAX / STEP;
@@ -37,70 +33,16 @@ impl Heap {
     /// Which list a piece belongs to; none if it is not kept.
     #[inline]
     fn list(&self, layout: Layout) -> Option<(*mut *mut u8, Layout)> {
-        if layout.size() > KEPT_MAX || layout.align() > ALIGN {
+        if layout.size() > KEPT_MAX || layout.align() > STEP {
             return None;
         }
         let steps = layout.size().saturating_sub(1) / STEP;
-        // SAFETY: there are as many lists as such sizes.
+        // SAFETY: there are as many lists as such sizes; the layout's size and alignment are in bounds.
         unsafe {
             let list = self.0.get().cast::<*mut u8>().add(steps);
-            Some((list, whole(steps)))
+            Some((list, Layout::from_size_align_unchecked((steps + 1) * STEP, STEP)))
         }
     }
-
-    /// A piece of the standard library's. Not inlined, so that what is handed out again pays nothing for it.
-    #[inline(never)]
-    unsafe fn new_piece(&self, layout: Layout) -> *mut u8 {
-        self.taken(|| unsafe { System.alloc(layout) })
-    }
-
-    /// Has the standard library `take` something. It takes what is kept back if its memory grows over it, or can
-    /// not; growing is rare, and nothing that is handed out again has to be counted for it.
-    #[inline]
-    fn taken(&self, take: impl Fn() -> *mut u8) -> *mut u8 {
-        let before = memory_pages();
-        let piece = take();
-        if !piece.is_null() && memory_pages() == before {
-            return piece;
-        }
-        self.give_back();
-        if piece.is_null() { take() } else { piece }
-    }
-
-    /// Gives all that is kept back to the standard library.
-    #[cold]
-    #[inline(never)]
-    fn give_back(&self) {
-        for steps in 0..SIZES {
-            // SAFETY: what is in a list is nobody's, and came from the standard library as this layout.
-            unsafe {
-                let list = self.0.get().cast::<*mut u8>().add(steps);
-                while let Some(piece) = ptr::NonNull::new(*list) {
-                    *list = *piece.as_ptr().cast::<*mut u8>();
-                    System.dealloc(piece.as_ptr(), whole(steps));
-                }
-            }
-        }
-    }
-}
-
-/// What the pieces of a list are.
-#[inline]
-fn whole(steps: usize) -> Layout {
-    // SAFETY: sizes and alignment are in bounds.
-    unsafe { Layout::from_size_align_unchecked((steps + 1) * STEP, ALIGN) }
-}
-
-/// Pages of 64 KiB that the memory has.
-#[cfg(target_arch = "wasm32")]
-fn memory_pages() -> usize {
-    core::arch::wasm32::memory_size(0)
-}
-
-/// Elsewhere there are tests alone.
-#[cfg(not(target_arch = "wasm32"))]
-fn memory_pages() -> usize {
-    0
 }
 
 // SAFETY: a piece is in a list only between its `dealloc` and the `alloc` that hands it out again, and is as
@@ -109,12 +51,10 @@ unsafe impl GlobalAlloc for Heap {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         unsafe {
-            let Some((list, whole)) = self.list(layout) else {
-                return self.new_piece(layout);
-            };
+            let Some((list, whole)) = self.list(layout) else { return System.alloc(layout) };
             let piece = *list;
             if piece.is_null() {
-                return self.new_piece(whole);
+                return System.alloc(whole);
             }
             *list = *piece.cast::<*mut u8>();
             piece
@@ -133,7 +73,7 @@ unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         unsafe {
             if self.list(layout).is_none() {
-                return self.taken(|| System.alloc_zeroed(layout));
+                return System.alloc_zeroed(layout);
             }
             let piece = self.alloc(layout);
             if !piece.is_null() {
@@ -148,7 +88,7 @@ unsafe impl GlobalAlloc for Heap {
             // Whoever calls has made sure that this size can be.
             let new = Layout::from_size_align_unchecked(size, layout.align());
             match (self.list(layout), self.list(new)) {
-                (None, None) => self.taken(|| System.realloc(piece, layout, size)),
+                (None, None) => System.realloc(piece, layout, size),
                 (Some((one, _)), Some((other, _))) if one == other => piece,
                 _ => {
                     let other = self.alloc(new);
@@ -181,28 +121,12 @@ mod tests {
             heap.dealloc(grown, layout(32, 4));
             let other = heap.alloc(layout(33, 4));
             assert_ne!(one, other);
-            let again = heap.alloc_zeroed(layout(17, 8));
+            let again = heap.alloc_zeroed(layout(17, 16));
             assert_eq!(one, again);
             assert!((0..17).all(|at| *again.add(at) == 0));
-            heap.dealloc(again, layout(17, 8));
+            heap.dealloc(again, layout(17, 16));
             heap.dealloc(other, layout(33, 4));
         }
-    }
-
-    #[test]
-    fn what_is_kept_goes_back_to_the_standard_library_where_that_has_no_more() {
-        let heap = Heap::new();
-        let kept =
-            || (0..SIZES).filter(|steps| unsafe { !(*heap.0.get())[*steps].is_null() }).count();
-        for size in [1, 20, 20, 1024] {
-            unsafe {
-                let pieces = [0; 3].map(|_| heap.alloc(layout(size, 4)));
-                pieces.into_iter().for_each(|piece| heap.dealloc(piece, layout(size, 4)));
-            }
-        }
-        assert_eq!(kept(), 3);
-        assert!(heap.taken(null_mut).is_null());
-        assert_eq!(kept(), 0);
     }
 
     #[test]

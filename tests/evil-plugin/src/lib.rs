@@ -67,10 +67,6 @@ impl Plugin for Evil {
                 say("I see it coming");
                 panic!("as told")
             }
-            "fidget" => {
-                fidget();
-                Ok(vec![vec![good()]])
-            }
             "dawdle" => {
                 (0..10_000_000).for_each(|turn| {
                     black_box(turn);
@@ -113,18 +109,6 @@ fn hoard() -> ! {
     loop {
         hoard.push(vec![1u8; 1 << 16]);
         black_box(&hoard);
-    }
-}
-
-/// Takes half a mebibyte in pieces of one size, and gives it back, for each small size in turn, ten times over.
-fn fidget() {
-    const BYTES: usize = 512 << 10;
-    for _ in 0..10 {
-        for size in (16..=1024).step_by(16) {
-            let mut pieces = Vec::with_capacity(BYTES / size);
-            pieces.extend((0..BYTES / size).map(|_| black_box(vec![1u8; size])));
-            black_box(&pieces);
-        }
     }
 }
 
