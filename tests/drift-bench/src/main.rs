@@ -2,8 +2,8 @@
 //!
 //! `generate FOLDER` writes both sides, eight bytes a number, row by row; `sketch FOLDER` does what `lineside
 //! profile build` and `lineside drift --mode sketch` do with them, and tells processor time and peak memory of
-//! its process; `device FOLDER` what a device does, which has its edges: it sketches the current data and scores
-//! them.
+//! its process; `device FOLDER` the time of the part that is a device's, which has edges and reference from its
+//! profile: it sketches the current data and scores them.
 
 use lineside_drift::{ColumnSketch, Marks, Method, SketchMethod, Survey, VALUES_MIN, score};
 use std::fs::File;
@@ -69,29 +69,23 @@ fn count(folder: &Path, side: &str, marks: &[Marks]) -> Vec<ColumnSketch> {
     sketches
 }
 
-/// Processor seconds, and how many features have drifted.
+/// Processor seconds, and how many features have drifted. A device has edges and reference from its profile, so what
+/// they take is left out for it.
 fn compared(folder: &Path, is_device: bool) -> (f64, usize) {
     let mut surveys = vec![Survey::default(); FEATURES];
-    let mut seen = 0;
-    read(folder, "reference", |feature, value| {
-        // What a device is given, it need not look for.
-        seen += 1;
-        if !is_device || seen <= 20_000 * FEATURES {
-            surveys[feature].add_number(value);
-        }
-    });
+    read(folder, "reference", |feature, value| surveys[feature].add_number(value));
     let marks: Vec<Marks> =
         surveys.iter().map(|survey| survey.marks(None).expect("numbers")).collect();
-    let side = if is_device { "current" } else { "reference" };
-    let begun = if is_device { seconds() } else { 0.0 };
-    let reference = count(folder, side, &marks);
-    let current = if is_device { reference.clone() } else { count(folder, "current", &marks) };
+    let reference = count(folder, "reference", &marks);
+    let before = if is_device { seconds() } else { 0.0 };
+    let current = count(folder, "current", &marks);
     let method = SketchMethod::of(Method::Wasserstein).expect("sketches know it");
-    let drifted = marks.iter().zip(reference.iter().zip(&current)).filter(|(marks, (one, other))| {
-        score(one, other, marks, method, None, VALUES_MIN).expect("a score").drifted
-    });
+    let drifted =
+        marks.iter().zip(reference.iter().zip(&current)).filter(|(marks, (one, other))| {
+            score(one, other, marks, method, None, VALUES_MIN).expect("a score").drifted
+        });
     let drifted = drifted.count();
-    (seconds() - begun, drifted)
+    (seconds() - before, drifted)
 }
 
 fn told((seconds, drifted): &(f64, usize), what: &str) {
