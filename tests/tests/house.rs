@@ -15,6 +15,7 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 24] = [
         &[
             "lineside-bundle",
             "lineside-delta",
+            "lineside-drift",
             "lineside-oip",
             "lineside-rules",
             "lineside-runtime",
