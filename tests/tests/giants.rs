@@ -6,6 +6,7 @@
 #[path = "../hostile/src/giants.rs"]
 mod giants;
 
+use lineside_tests::child::wait;
 use lineside_tests::{complaint, program};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
@@ -118,15 +119,10 @@ fn a_model_is_not_blamed_for_what_somebody_else_has_ended() {
         let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         // Its only child does the work, and would for hours.
         let children = format!("/proc/{0}/task/{0}/children", child.id());
-        let deadline = Instant::now() + BOUNDED;
-        let own = loop {
-            let known = fs::read_to_string(&children).unwrap();
-            if let Some(own) = known.split_whitespace().next() {
-                break own.parse::<i32>().unwrap();
-            }
-            assert!(Instant::now() < deadline, "it has no child");
-            std::thread::sleep(Duration::from_millis(10));
-        };
+        let own = wait("its child", || {
+            fs::read_to_string(&children).ok()?.split_whitespace().next()?.parse::<i32>().ok()
+        });
+        let own = own.unwrap();
         kill_process(Pid::from_raw(own).unwrap(), signal).unwrap();
         let output = child.wait_with_output().unwrap();
         let said = complaint(&output);

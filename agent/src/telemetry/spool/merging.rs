@@ -2,7 +2,8 @@
 //! that was counted in each. What was sent stays as it is: the server may have it.
 //!
 //! Those that stand for the fewest go first, two neighbours at a time: so old spans grow as coarse as
-//! the room demands, and all of them alike.
+//! the room demands. Only the oldest [`LOOKED_AT_MAX`] are looked at in one go; those behind them stay as
+//! they are.
 
 use super::{BODY_BYTES_MAX, CARRIED_TO, INTERVALS, Key, SpoolError, size};
 use lineside_wire::v1::{Body, Interval, Record, record};
