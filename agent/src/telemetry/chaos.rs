@@ -96,6 +96,7 @@ impl Server {
                     gave_way.push(event.text);
                 }
                 Body::Event(_) => sums.events += 1,
+                Body::Alert(_) => panic!("no rule is given"),
                 Body::Unknown(code) => panic!("nobody has sent {code}"),
             }
         }

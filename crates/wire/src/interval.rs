@@ -146,48 +146,59 @@ impl Interval {
     /// # Errors
     /// [`Unmergeable`].
     pub fn merged(&self, number: (u64, u64), later: &Interval) -> Result<Interval, Unmergeable> {
-        if (&self.slot, &self.release) != (&later.slot, &later.release) {
-            return Err(Unmergeable::Other);
-        }
         let mut whole = self.clone();
-        whole.start_unix_ms = self.start_unix_ms.min(later.start_unix_ms);
-        whole.end_unix_ms = self.end_unix_ms.max(later.end_unix_ms);
-        for (counted, more) in [
-            (&mut whole.readings, later.readings),
-            (&mut whole.late_readings, later.late_readings),
-            (&mut whole.frames, later.frames),
-            (&mut whole.findings, later.findings),
-            (&mut whole.alarms, later.alarms),
-            (&mut whole.doubled, later.doubled),
-            (&mut whole.shadow_frames, later.shadow_frames),
-            (&mut whole.shadow_agreed, later.shadow_agreed),
-            (&mut whole.intervals, later.intervals),
-        ] {
-            *counted = counted.saturating_add(more);
-        }
-        whole.left_out = self.left_out.max(later.left_out);
-        for (counts, more) in
-            [(&mut whole.errors, &later.errors), (&mut whole.dropped, &later.dropped)]
-        {
-            more.iter().for_each(|(reason, number)| count(counts, reason, *number));
-        }
-        whole.latency_us.merge(&later.latency_us);
-        for (ours, theirs) in
-            [(&mut whole.inputs, &later.inputs), (&mut whole.outputs, &later.outputs)]
-        {
-            for summary in theirs {
-                take(ours, summary)?;
-            }
-        }
-        if whole.inputs.len() + whole.outputs.len() > COLUMNS_MAX {
-            return Err(Unmergeable::Columns);
-        }
+        whole.absorb(later)?;
         let (boot, own) = number;
         whole.stands_for.push(StandsFor { boot, first: own, last: own });
         whole.stands_for.extend(&later.stands_for);
         whole.stands_for = joined(std::mem::take(&mut whole.stands_for));
-        whole.resources = later.resources;
         Ok(whole)
+    }
+
+    /// Counts in what another one has counted, of this device or of another; what it cost is what the other
+    /// one says. Numbers that the other stands for are not taken over: the whole is for looking at, and
+    /// [`Interval::merged`] is for sending.
+    ///
+    /// # Errors
+    /// [`Unmergeable`]; then nothing was counted.
+    pub fn absorb(&mut self, other: &Interval) -> Result<(), Unmergeable> {
+        if (&self.slot, &self.release) != (&other.slot, &other.release) {
+            return Err(Unmergeable::Other);
+        }
+        let (mut inputs, mut outputs) = (self.inputs.clone(), self.outputs.clone());
+        for (ours, theirs) in [(&mut inputs, &other.inputs), (&mut outputs, &other.outputs)] {
+            for summary in theirs {
+                take(ours, summary)?;
+            }
+        }
+        if inputs.len() + outputs.len() > COLUMNS_MAX {
+            return Err(Unmergeable::Columns);
+        }
+        (self.inputs, self.outputs) = (inputs, outputs);
+        self.start_unix_ms = self.start_unix_ms.min(other.start_unix_ms);
+        self.end_unix_ms = self.end_unix_ms.max(other.end_unix_ms);
+        for (counted, more) in [
+            (&mut self.readings, other.readings),
+            (&mut self.late_readings, other.late_readings),
+            (&mut self.frames, other.frames),
+            (&mut self.findings, other.findings),
+            (&mut self.alarms, other.alarms),
+            (&mut self.doubled, other.doubled),
+            (&mut self.shadow_frames, other.shadow_frames),
+            (&mut self.shadow_agreed, other.shadow_agreed),
+            (&mut self.intervals, other.intervals),
+        ] {
+            *counted = counted.saturating_add(more);
+        }
+        self.left_out = self.left_out.max(other.left_out);
+        for (counts, more) in
+            [(&mut self.errors, &other.errors), (&mut self.dropped, &other.dropped)]
+        {
+            more.iter().for_each(|(reason, number)| count(counts, reason, *number));
+        }
+        self.latency_us.merge(&other.latency_us);
+        self.resources = other.resources;
+        Ok(())
     }
 }
 
@@ -353,7 +364,7 @@ mod sketch {
 }
 
 /// Reads a list of at most so many.
-fn at_most<'de, D, T, const MAX: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
+pub(crate) fn at_most<'de, D, T, const MAX: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,
     T: Deserialize<'de>,
@@ -507,6 +518,9 @@ mod tests {
             .map(|n| Summary { name: n.to_string(), ..one.outputs[0].clone() })
             .collect();
         assert_eq!(one.merged((1, 1), &other), Err(Unmergeable::Columns));
+        let mut whole = one.clone();
+        assert_eq!(whole.absorb(&other), Err(Unmergeable::Columns));
+        assert_eq!(whole, one, "nothing was counted");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What crosses the network between a device and the fleet server: names, topics, the envelope
 //! and the messages in it. Opens no socket: it turns values into bytes and bytes into values.
 
+mod alert;
 pub mod envelope;
 mod interval;
 pub mod name;

@@ -4,6 +4,7 @@
 use crate::envelope::{EnvelopeError, Message, whole};
 use serde::{Deserialize, Serialize};
 
+pub use crate::alert::{ALERT_VALUES_MAX, Alert, EXPLAINED_MAX};
 pub use crate::interval::{
     COLUMNS_MAX, Column, Counts, Interval, REASONS_MAX, Resources, STANDS_FOR_MAX, StandsFor,
     Summary, Unmergeable, count,
@@ -117,6 +118,8 @@ pub mod record {
     pub const INTERVAL: u16 = 1;
     /// An [`Event`](super::Event).
     pub const EVENT: u16 = 2;
+    /// An [`Alert`](super::Alert).
+    pub const ALERT: u16 = 3;
 }
 
 /// What a record holds.
@@ -126,6 +129,8 @@ pub enum Body {
     Interval(Box<Interval>),
     /// Something that happened once.
     Event(Event),
+    /// What has become of a rule.
+    Alert(Box<Alert>),
     /// A kind that is not known here.
     Unknown(u16),
 }
@@ -139,6 +144,7 @@ impl Body {
         let coded = match self {
             Body::Interval(interval) => (record::INTERVAL, postcard::to_stdvec(interval)),
             Body::Event(event) => (record::EVENT, postcard::to_stdvec(event)),
+            Body::Alert(alert) => (record::ALERT, postcard::to_stdvec(alert)),
             Body::Unknown(code) => (*code, Ok(Vec::new())),
         };
         let bytes = coded.1.map_err(|error| EnvelopeError::Payload(error.to_string()))?;
@@ -155,6 +161,7 @@ impl Record {
         match self.code {
             record::INTERVAL => Ok(Body::Interval(Box::new(whole(&self.body)?))),
             record::EVENT => Ok(Body::Event(whole(&self.body)?)),
+            record::ALERT => Ok(Body::Alert(Box::new(whole(&self.body)?))),
             code => Ok(Body::Unknown(code)),
         }
     }
@@ -232,6 +239,10 @@ pub mod event {
     /// A plugin of the release on the route broke too often and is not run any more; its bundle's values
     /// are given instead, or none.
     pub const QUARANTINED: u16 = 27;
+    /// A rule of the site, or of the bundle's profile, fires.
+    pub const RULE_FIRED: u16 = 30;
+    /// It fires no longer.
+    pub const RULE_OVER: u16 = 31;
     /// Somebody beside the device holds the updates of a slot back.
     pub const HOLD_BEGAN: u16 = 40;
     /// They are held back no longer.

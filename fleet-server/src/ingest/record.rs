@@ -54,6 +54,7 @@ fn taken(record: v1::Record) -> Result<Taken, String> {
     let view = match record.read() {
         Ok(Body::Interval(interval)) => View::Interval(interval),
         Ok(Body::Event(event)) => View::Event(event),
+        Ok(Body::Alert(alert)) => View::Event(alert.event()),
         Ok(Body::Unknown(code)) => View::Unknown(code),
         Err(error) => View::Unreadable { code: record.code, problem: error.to_string() },
     };
@@ -102,6 +103,8 @@ pub(crate) fn event_word(kind: u16) -> String {
         event::STATE_LOST => "state_lost",
         event::STATE_UNWRITABLE => "state_unwritable",
         event::ENGINE => "engine",
+        event::RULE_FIRED => "rule_fired",
+        event::RULE_OVER => "rule_over",
         event::HOLD_BEGAN => "hold_began",
         event::HOLD_ENDED => "hold_ended",
         event::SHADOW_ENDED => "shadow_ended",

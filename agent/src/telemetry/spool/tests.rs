@@ -81,7 +81,7 @@ fn intervals(spool: &Spool) -> Vec<(Key, Interval)> {
         .unwrap();
     let of = |record: Record| match record.read().unwrap() {
         Body::Interval(interval) => Some(((record.boot, record.sequence), *interval)),
-        Body::Event(_) | Body::Unknown(_) => None,
+        Body::Event(_) | Body::Alert(_) | Body::Unknown(_) => None,
     };
     all.into_iter().filter_map(of).collect()
 }
@@ -227,7 +227,7 @@ fn reports_that_gave_way_before_the_disk_took_them_are_counted_and_told() {
     let (message, _) = spool.waiting().batch(0, |_| Pace::Company).unwrap().unwrap();
     let told = |record: Record| match record.read().unwrap() {
         Body::Event(event) => (event.kind, event.text),
-        Body::Interval(_) | Body::Unknown(_) => panic!("nothing else was written"),
+        Body::Interval(_) | Body::Alert(_) | Body::Unknown(_) => panic!("nothing else was written"),
     };
     let records = decode::<Telemetry>(&message).unwrap().records;
     let told: Vec<_> = records.into_iter().map(told).collect();
