@@ -52,7 +52,12 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 24] = [
     ("crates/delta", "lineside-delta", &[], &[]),
     ("crates/drift", "lineside-drift", &["lineside-sketch"], &[]),
     ("crates/oip", "lineside-oip", &[], &[]),
-    ("crates/rules", "lineside-rules", &["lineside-sketch"], &[]),
+    (
+        "crates/rules",
+        "lineside-rules",
+        &["lineside-drift", "lineside-sketch", "lineside-wire"],
+        &[],
+    ),
     (
         "crates/runtime",
         "lineside-runtime",

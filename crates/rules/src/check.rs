@@ -53,7 +53,7 @@ impl TrialLimits {
 }
 
 /// A range that is not finite could not be written down: manifests and journals are JSON.
-fn ordered(range: Range) -> Result<(), String> {
+pub(crate) fn ordered(range: Range) -> Result<(), String> {
     let Range { low, high } = range;
     if !low.is_finite() || !high.is_finite() {
         return Err(format!("{low} to {high} is no range of finite numbers"));

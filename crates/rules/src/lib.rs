@@ -2,6 +2,7 @@
 //!
 //! Evaluated alike on device and server. Reads no clock and no file.
 
+mod alert;
 mod capture;
 mod check;
 mod comparison;
@@ -12,6 +13,7 @@ mod site;
 mod staging;
 mod verdict;
 
+pub use alert::{Actions, AlertRule, Firing, Monitor, Rules, Scope, Signal, Source, rules_of};
 pub use capture::CaptureLimits;
 pub use comparison::{Agreement, ShadowObservation, judge_shadow};
 pub use distribution::{DistanceLimits, OUTPUTS_MAX, Values};

@@ -1,10 +1,18 @@
 //! What holds at a site, whatever a release or its author allows besides.
 
+use crate::alert::Rules;
 use crate::capture::CaptureLimits;
 use crate::limits::TrialLimits;
 use crate::shadow::ShadowLimits;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Rules that a slot may have.
+const RULES_MAX: usize = 32;
+/// Different lengths of spans that the rules of a slot may look at: the device keeps one span of each.
+const SPANS_MAX: usize = 6;
+/// Longest name of a rule, in bytes.
+const NAME_BYTES_MAX: usize = 64;
 
 /// Stands for every slot.
 const EVERY_SLOT: &str = "*";
@@ -35,6 +43,9 @@ pub struct SlotPolicy {
     /// Limits of what is captured.
     #[serde(default, skip_serializing_if = "is_unset")]
     pub capture: CaptureLimits,
+    /// When somebody is told of how a release behaves, and what is done then, by the rule's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rules: Rules,
 }
 
 fn is_unset<T: Default + PartialEq>(limits: &T) -> bool {
@@ -57,6 +68,11 @@ impl SitePolicy {
         CaptureLimits::strictest(self.of(slot).map(|policy| &policy.capture))
     }
 
+    /// The rules of `slot`: those of every slot and its own, which go before others of the same name.
+    pub fn rules(&self, slot: &str) -> Rules {
+        self.of(slot).flat_map(|policy| policy.rules.clone()).collect()
+    }
+
     /// Whether each limit is one that can be judged by.
     ///
     /// # Errors
@@ -69,6 +85,29 @@ impl SitePolicy {
             policy.trial.check().map_err(|wrong| within("trial", wrong))?;
             policy.shadow.check().map_err(|wrong| within("shadow", wrong))?;
             policy.capture.check().map_err(|wrong| within("capture", wrong))?;
+            for (name, rule) in &policy.rules {
+                let is_name = |text: &str| {
+                    let of_names = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+                    (1..=NAME_BYTES_MAX).contains(&text.len()) && text.chars().all(of_names)
+                };
+                if !is_name(name) {
+                    let problem = format!(
+                        "a rule's name has 1 to {NAME_BYTES_MAX} letters, digits, '-', '_' or '.'"
+                    );
+                    return Err((format!("slots.{slot}.rules.{name}"), problem));
+                }
+                rule.check().map_err(|wrong| within(&format!("rules.{name}"), wrong))?;
+            }
+            let rules = self.rules(slot);
+            let spans: BTreeSet<_> = rules.values().filter_map(|rule| rule.hours).collect();
+            if rules.len() > RULES_MAX || spans.len() > SPANS_MAX {
+                let problem = format!(
+                    "{} rules of {} different `hours`: {RULES_MAX} and {SPANS_MAX} are kept",
+                    rules.len(),
+                    spans.len()
+                );
+                return Err((format!("slots.{slot}.rules"), problem));
+            }
         }
         Ok(())
     }
@@ -88,6 +127,7 @@ mod tests {
             trial: TrialLimits { frames, crashes_max, ..TrialLimits::default() },
             shadow: ShadowLimits { frames, ..ShadowLimits::default() },
             capture: CaptureLimits { mib_max: frames, ..CaptureLimits::default() },
+            rules: Rules::new(),
         };
         let slots = [("*", slot(Some(500), Some(1))), ("line", slot(Some(200), Some(0)))];
         let slots = slots.map(|(name, policy)| (name.to_owned(), policy));
