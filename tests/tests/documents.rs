@@ -12,7 +12,8 @@ use lineside_bundle::{
     BundleFile, Check, Field, Join, Limits, OnTrap, Output, Port, Requires, Stage, Tolerance,
 };
 use lineside_rules::{
-    CaptureLimits, EVERY_OUTPUT, ShadowLimits, SitePolicy, SlotPolicy, TrialLimits,
+    Actions, AlertRule, CaptureLimits, EVERY_OUTPUT, Scope, ShadowLimits, SitePolicy, SlotPolicy,
+    TrialLimits,
 };
 use lineside_tests::child::Program;
 use lineside_tests::{complaint, program, root};
@@ -344,12 +345,53 @@ fn the_reference_of_a_sites_policy_has_every_key_and_says_the_defaults() {
     policy.check().unwrap();
     let SitePolicy { slots } = &policy;
     assert_eq!(slots.keys().collect::<Vec<_>>(), ["*", "turbine"]);
-    let SlotPolicy { trial: _, shadow, capture } = slots["turbine"].clone();
+    let SlotPolicy { trial: _, shadow, capture, rules } = slots["turbine"].clone();
     check_trial(policy.trial("turbine"));
     check_shadow(shadow);
     assert_eq!(capture.is_allowed(), CaptureLimits::default().is_allowed());
     let CaptureLimits { allowed, mib_max, hours_max } = capture;
     assert!(allowed.is_some() && mib_max.is_some() && hours_max.is_some());
+    check_rules(&slots["*"].rules["errors"], &rules["frost"]);
+}
+
+/// Between them the two rules have every key.
+fn check_rules(errors: &AlertRule, frost: &AlertRule) {
+    let AlertRule {
+        signal: _,
+        input: _, // in a comment: a signal is of an input or of an output
+        output,
+        within: _,
+        learnt,
+        clear_within: _,
+        hours,
+        intervals: _,
+        values_min: _,
+        quiet_hours: _,
+        scope,
+        then,
+    } = frost.clone();
+    assert!(output.is_some() && learnt && hours.is_some() && errors.within.is_some());
+    assert!(errors.clear_within.is_some() && errors.intervals.is_some());
+    assert!(errors.values_min.is_some() && errors.quiet_hours.is_some());
+    assert_eq!(scope, Scope::default());
+    let Actions {
+        fail_safe,
+        capture_minutes,
+        interval_seconds,
+        notify,
+        assign,
+        roll_back,
+        ask,
+        retrain,
+    } = then.clone();
+    let defaults = Actions::default();
+    assert_eq!(
+        (fail_safe, roll_back, retrain),
+        (defaults.fail_safe, defaults.roll_back, defaults.retrain)
+    );
+    assert!(capture_minutes.is_some() && interval_seconds.is_some());
+    assert!(notify.is_some() && assign.is_some());
+    assert_eq!(ask, Some(defaults.asks()));
 }
 
 #[test]
