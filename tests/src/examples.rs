@@ -57,6 +57,10 @@ pub fn build(example: &str, version: &str, folder: &Path) -> anyhow::Result<Path
     let mut arguments = vec!["bundle".into(), "build".into()];
     arguments.extend([source.display().to_string(), "--output".into(), file.display().to_string()]);
     arguments.extend(["--set".into(), format!("version={version}")]);
+    if found.set.iter().any(|change| change.contains(".onnx")) {
+        // The folder's is of another model.
+        arguments.push("--without-profile".into());
+    }
     for change in &found.set {
         arguments.extend(["--set".into(), change.clone()]);
     }

@@ -73,7 +73,8 @@ pub fn with_unknown_operators(model: &[u8]) -> Vec<u8> {
     model
 }
 
-/// Builds a bundle of `folder` with changes to its description, into `file`.
+/// Builds a bundle of `folder` with changes to its description, into `file`; without the folder's profile where
+/// another model is named, for that is not about it.
 ///
 /// # Panics
 /// With the tool's words if it refuses.
@@ -82,6 +83,9 @@ pub fn build(folder: &Path, changes: &[&str], file: &Path) -> BuiltBundle {
     let mut arguments = vec!["bundle", "build", &*folder, "--output", &*target];
     for change in changes {
         arguments.extend(["--set", change]);
+    }
+    if changes.iter().any(|change| change.contains(".onnx")) {
+        arguments.push("--without-profile");
     }
     let output = lineside(&arguments);
     assert!(output.status.success(), "{}", complaint(&output));

@@ -62,6 +62,7 @@ fn checks_recorded_from_a_wrong_model_pass_which_is_why_there_are_trials() {
     let source = turbine();
     let mut arguments =
         vec!["bundle", "build", text(&source), "-o", text(&file), "--record-checks"];
+    arguments.push("--without-profile");
     for change in &V3 {
         arguments.extend(["--set", change]);
     }
@@ -418,6 +419,7 @@ fn rounded(example: &str, changes: &[&str], more: &[&str]) -> (tempfile::TempDir
         text(&new),
         "--snap-from",
         text(&old),
+        "--without-profile",
         "--json",
     ];
     for change in changes {

@@ -9,7 +9,8 @@ use lineside_bundle::stages::{
     Resize, Scale, Select, Softmax, Spectrum, Taper, Threshold, TopK, Transpose, Unknown, Window,
 };
 use lineside_bundle::{
-    BundleFile, Check, Field, Join, Limits, OnTrap, Output, Port, Requires, Stage, Tolerance,
+    BundleFile, Check, Field, Join, Limits, Monitored, OnTrap, Output, Port, Requires, Stage,
+    Tolerance,
 };
 use lineside_rules::{
     Actions, AlertRule, CaptureLimits, EVERY_OUTPUT, Scope, ShadowLimits, SitePolicy, SlotPolicy,
@@ -228,9 +229,12 @@ fn the_reference_of_a_bundle_has_every_key_and_says_the_defaults() {
         trial,
         shadow,
         fail_safe,
+        monitor,
         checks,
     } = bundle;
     assert!(!summary.is_empty() && alarm_output.is_some() && !fail_safe.is_empty());
+    let Monitored { outputs } = monitor;
+    assert!(outputs.is_some());
     assert!(warm_up_readings > 0);
     assert!(join.is_none(), "docs/joined.toml has it");
     assert_eq!(limits, Limits::default());

@@ -242,3 +242,28 @@ fn files_are_compared_by_sketches_and_profiled_without_a_bundle() {
     let said = refused(&["profile", "build", text(&parquet)]);
     assert!(said.contains("is Parquet, which is not read here: write it as CSV"), "{said}");
 }
+
+#[test]
+fn a_profile_of_another_models_outputs_is_no_part_of_a_bundle() {
+    let folder = tempfile::tempdir().unwrap();
+    let [rows, profile, built] =
+        ["rows.csv", "profile.json", "mill.lsb"].map(|name| folder.path().join(name));
+    let recording = root().join("examples/turbine/recordings/reference.csv");
+    let recording = std::fs::read_to_string(recording).unwrap();
+    let some: Vec<&str> = recording.lines().take(1 + 2 * 144 * 4).collect();
+    std::fs::write(&rows, some.join("\n")).unwrap();
+    let turbine = root().join("examples/turbine");
+    let set = ["--set", "stages.judge.file=models/turbine-v2.onnx"];
+    let unchecked = [&set[..], &["--set", "checks.0.expected=checks/january-v2.jsonl"]].concat();
+    let build = ["bundle", "build", text(&turbine), "-o", text(&built)];
+    // The folder's own is of version 1.
+    let said = refused(&[&build[..], &unchecked].concat());
+    assert!(said.contains("other models than models/turbine-v2.onnx"), "{said}");
+    assert!(said.contains("--without-profile"), "{said}");
+    let make = ["profile", "build", text(&rows), "--bundle", text(&turbine), "-o", text(&profile)];
+    said(&[&make[..], &set].concat());
+    said(&[&build[..], &unchecked, &["--profile", text(&profile)]].concat());
+    let said = refused(&[&build[..], &["--profile", text(&profile)]].concat());
+    assert!(said.contains("other models than models/turbine-v1.onnx"), "{said}");
+    said(&[&build[..], &unchecked, &["--without-profile"]].concat());
+}

@@ -268,6 +268,9 @@ impl BundleFile {
         if let Some(name) = &self.alarm_output {
             known("alarm_output".into(), name)?;
         }
+        for name in self.monitor.outputs.iter().flatten() {
+            known("monitor.outputs".into(), name)?;
+        }
         for name in self.trial.outputs.keys() {
             known("trial.outputs".into(), name)?;
         }
@@ -608,6 +611,11 @@ alarm_share = [0.0, 0.3]
                 "alarm_output = \"alarm\"",
                 "",
                 "trial.alarm_share: [0, 0.3] needs `alarm_output`, or nothing is an alarm",
+            ),
+            (
+                "[fail_safe]\nalarm",
+                "[monitor]\noutputs = [\"alert\"]\n[fail_safe]\nalarm",
+                "monitor.outputs: there is no output alert, only [alarm, score]",
             ),
             (
                 "[fail_safe]\nalarm",

@@ -62,9 +62,29 @@ pub struct BundleFile {
     /// What a slot tells the plant when it has no answer, by output.
     #[serde(default)]
     pub fail_safe: BTreeMap<String, FailSafe>,
+    /// What is watched while it runs.
+    #[serde(default, skip_serializing_if = "Monitored::says_nothing")]
+    pub monitor: Monitored,
     /// Recordings with the answers expected, replayed on the device before activation.
     #[serde(default)]
     pub checks: Vec<Check>,
+}
+
+/// What is watched of a bundle while it runs.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Monitored {
+    /// The outputs whose medians are held against what the bundle's profile has learnt, where no rule of the
+    /// site says otherwise: those that stay where they are while the process changes, as a score does and a
+    /// quantity does not. None: all of which limits were learnt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outputs: Option<Vec<String>>,
+}
+
+impl Monitored {
+    fn says_nothing(&self) -> bool {
+        self.outputs.is_none()
+    }
 }
 
 impl BundleFile {

@@ -17,7 +17,9 @@ use lineside_bundle::{BuiltBundle, Manifest, Stage, archive};
 use lineside_runtime::{CheckError, CheckReport, MemoryFiles, run_checks_watched};
 use serde_json::json;
 use snap::SnapArguments;
-use source::Answers;
+use source::{Answers, BundleProfile};
+
+pub use source::models;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::BufReader;
@@ -35,6 +37,12 @@ pub enum BundleCommand {
         /// Change a key of bundle.toml, as in `--set version=2 --set stages.alarm.above=4.6`.
         #[arg(long = "set", value_name = "KEY=VALUE")]
         set: Vec<String>,
+        /// The bundle's profile [default: profile.json in the folder, if it is there].
+        #[arg(long, value_name = "FILE", conflicts_with = "without_profile")]
+        profile: Option<PathBuf>,
+        /// Leave the folder's profile out.
+        #[arg(long)]
+        without_profile: bool,
         /// Take what this bundle answers for the expected answers of its checks. They are in the bundle
         /// alone: the folder stays as it is.
         #[arg(long)]
@@ -69,7 +77,21 @@ pub enum BundleCommand {
 
 pub fn run(command: BundleCommand, output: &Output) -> anyhow::Result<()> {
     match command {
-        BundleCommand::Build { folder, output: file, set, record_checks, patience, snap } => {
+        BundleCommand::Build {
+            folder,
+            output: file,
+            set,
+            profile,
+            without_profile,
+            record_checks,
+            patience,
+            snap,
+        } => {
+            let profile = match profile {
+                Some(file) => BundleProfile::File(file),
+                None if without_profile => BundleProfile::None,
+                None => BundleProfile::Folder,
+            };
             let bundle = {
                 let _working = output.working(format!("building {}", folder.display()));
                 let watch = Watch::over_checks(&folder.display().to_string(), &patience, output);
@@ -77,7 +99,7 @@ pub fn run(command: BundleCommand, output: &Output) -> anyhow::Result<()> {
                     true => Answers::Recorded(&watch),
                     false => Answers::Needed,
                 };
-                source::build(&folder, &set, answers)?
+                source::build(&folder, &set, answers, &profile)?
             };
             let bundle = match snap.of(record_checks)? {
                 Some(snap) => snap.round(bundle, &patience, output)?,
@@ -209,17 +231,21 @@ fn shown(id: &str, digest: &str, manifest: &Manifest) -> String {
     text
 }
 
-/// Builds the bundle in `folder` without its profile, which may be broken, and is to be made.
+/// Builds the bundle in `folder`, with `set` changed, without its profile, which may be broken and is to be made.
 ///
 /// # Errors
 /// By file or stage.
-pub fn open_for_profile(folder: &Path, output: &Output) -> anyhow::Result<BuiltBundle> {
+pub fn open_for_profile(
+    folder: &Path,
+    set: &[String],
+    output: &Output,
+) -> anyhow::Result<BuiltBundle> {
     let name = folder.display();
     if !folder.join("bundle.toml").is_file() {
         bail!("{name} has no bundle.toml: name the folder that the bundle is built of");
     }
     let _working = output.working(format!("building {name}"));
-    source::build_without_profile(folder)
+    source::build(folder, set, Answers::Unneeded, &BundleProfile::None)
 }
 
 /// Reads a bundle from wherever `path` points to, verified.
@@ -238,7 +264,7 @@ fn open_with(path: &Path, answers: Answers<'_>, output: &Output) -> anyhow::Resu
     let name = path.display();
     if path.join("bundle.toml").is_file() {
         let _working = output.working(format!("building {name}"));
-        return source::build(path, &[], answers);
+        return source::build(path, &[], answers, &BundleProfile::Folder);
     }
     let _working = output.working(format!("reading {name}"));
     if path.is_dir() {

@@ -5,7 +5,7 @@ mod plan;
 mod written;
 
 use super::replayed;
-use super::source::{self, Answers};
+use super::source::{self, Answers, BundleProfile};
 use crate::model::facts::Trial;
 use crate::model::inspect::{Inspect, Inspected};
 use crate::model::probe::Shape;
@@ -226,10 +226,10 @@ fn checked(
     watch: &Watch,
 ) -> anyhow::Result<Option<CheckReport>> {
     let Some(expected) = expected else {
-        source::build(&new.folder, &[], Answers::Needed)?;
+        source::build(&new.folder, &[], Answers::Needed, &BundleProfile::None)?;
         return Ok(None);
     };
-    let built = source::build(&new.folder, &[], Answers::Recorded(watch))?;
+    let built = source::build(&new.folder, &[], Answers::Recorded(watch), &BundleProfile::None)?;
     let answers = built.file(expected).context("the check has no answers")?;
     put(&new.folder, expected, answers)?;
     Ok(Some(replayed(&built, watch)?))

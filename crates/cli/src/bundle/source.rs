@@ -4,10 +4,12 @@ use crate::engines::options;
 use crate::plugin;
 use crate::watch::{Watch, WatchedFiles};
 use anyhow::{Context, bail};
-use lineside_bundle::{BuiltBundle, BundleFile, PROFILE, Stage, build_with_operators, plugin_path};
+use lineside_bundle::{
+    BuiltBundle, BundleFile, Manifest, PROFILE, Stage, build_with_operators, plugin_path,
+};
 use lineside_runtime::{CheckError, MemoryFiles, OnnxModel, check_fit, record_watched};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 /// Files that belong to every bundle that has them.
@@ -24,28 +26,71 @@ pub enum Answers<'a> {
     Unneeded,
 }
 
+/// Where a bundle's profile comes from.
+#[derive(Debug, Clone, Default)]
+pub enum BundleProfile {
+    /// From its folder, if there is one.
+    #[default]
+    Folder,
+    /// From this file.
+    File(PathBuf),
+    /// It has none.
+    None,
+}
+
+impl BundleProfile {
+    fn bytes(&self, folder: &Path) -> anyhow::Result<Option<Vec<u8>>> {
+        match self {
+            BundleProfile::Folder if folder.join(PROFILE).is_file() => {
+                read(folder, PROFILE).map(Some)
+            }
+            BundleProfile::Folder | BundleProfile::None => Ok(None),
+            BundleProfile::File(file) => {
+                let bytes = std::fs::read(file);
+                bytes.with_context(|| format!("cannot read {}", file.display())).map(Some)
+            }
+        }
+    }
+}
+
+/// The models of a bundle, digests by path.
+pub fn models(manifest: &Manifest) -> BTreeMap<String, String> {
+    let models = manifest.bundle.stages.values().filter_map(|stage| match stage {
+        Stage::Model { file, .. } => Some((file.clone(), manifest.files.get(file)?.digest)),
+        _ => None,
+    });
+    models.map(|(path, digest)| (path, digest.to_string())).collect()
+}
+
+/// Whether the outputs of the profile are those of this bundle's models: those of others would raise alarms
+/// for no reason, or none where there is one.
+fn check_models(built: &BuiltBundle, folder: &Path) -> anyhow::Result<()> {
+    let Some(profile) = lineside_runtime::profile(&built.manifest, &MemoryFiles(built))? else {
+        return Ok(());
+    };
+    let models = models(&built.manifest);
+    if profile.models().is_empty() || *profile.models() == models {
+        return Ok(());
+    }
+    let names: Vec<&str> = models.keys().map(String::as_str).collect();
+    bail!(
+        "{PROFILE} has outputs of other models than {}: make it anew, `lineside profile build REFERENCE.csv \
+         --bundle {}` with the same --set, and give it by --profile FILE, or build the bundle \
+         --without-profile",
+        names.join(", "),
+        folder.display()
+    )
+}
+
 /// Builds the bundle in `folder`, with `set` (`key.path=value`) changed in its `bundle.toml`.
 ///
 /// # Errors
 /// By file, key, stage or check.
-pub fn build(folder: &Path, set: &[String], answers: Answers<'_>) -> anyhow::Result<BuiltBundle> {
-    build_with(folder, set, answers, &[&ALWAYS[..], &[PROFILE]].concat())
-}
-
-/// As [`build`], without the answers to checks, and without a profile.
-///
-/// # Errors
-/// As [`build`].
-pub fn build_without_profile(folder: &Path) -> anyhow::Result<BuiltBundle> {
-    build_with(folder, &[], Answers::Unneeded, &ALWAYS)
-}
-
-/// As [`build`], with those of `besides` that are in the folder though the description does not name them.
-fn build_with(
+pub fn build(
     folder: &Path,
     set: &[String],
     answers: Answers<'_>,
-    besides: &[&str],
+    profile: &BundleProfile,
 ) -> anyhow::Result<BuiltBundle> {
     let path = folder.join("bundle.toml");
     let name = path.display();
@@ -93,12 +138,16 @@ fn build_with(
             files.insert(path.to_owned(), bytes);
         }
     }
-    for path in besides.iter().filter(|path| folder.join(path).is_file()) {
+    for path in ALWAYS.iter().filter(|path| folder.join(path).is_file()) {
         files.insert((*path).to_owned(), read(folder, path)?);
+    }
+    if let Some(bytes) = profile.bytes(folder)? {
+        files.insert(PROFILE.to_owned(), bytes);
     }
     let used = used_operators(&bundle, &files)?;
     let built = build_with_operators(bundle.clone(), files.clone(), used.clone())?;
     check_fit(&built.manifest, &MemoryFiles(&built))?;
+    check_models(&built, folder)?;
     let Answers::Recorded(watch) = answers else { return Ok(built) };
     files.extend(recorded_checks(&built, watch)?);
     Ok(build_with_operators(bundle, files, used)?)

@@ -2,7 +2,7 @@
 
 use super::chunk;
 use super::pipeline::PipelineSource;
-use crate::bundle::open_for_profile;
+use crate::bundle::{models, open_for_profile};
 use crate::confined::SECONDS;
 use crate::counted::{Counted, FileSource, Read, Source, surveyed};
 use crate::new_files::replace;
@@ -32,6 +32,9 @@ pub struct Build {
     /// profile becomes a part of it.
     #[arg(long, value_name = "DIR")]
     bundle: Option<PathBuf>,
+    /// Change a key of bundle.toml, as `lineside bundle build` does.
+    #[arg(long = "set", value_name = "KEY=VALUE", requires = "bundle")]
+    set: Vec<String>,
     /// Where the profile is written [default: profile.json, in the bundle's folder if there is one].
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -68,10 +71,12 @@ pub fn run(build: &Build, output: &Output) -> anyhow::Result<()> {
     let name = build.reference.display();
     let built = match &build.bundle {
         Some(folder) => {
-            let bundle = open_for_profile(folder, output)?;
+            let bundle = open_for_profile(folder, &build.set, output)?;
             let _working = output.working(format!("running {name} twice"));
             let reference = build.reference.clone();
-            built(&PipelineSource::new(&bundle, reference, build.seconds, output), build)?
+            let source = PipelineSource::new(&bundle, reference, build.seconds, output);
+            let Built { profile, read, left_out } = built(&source, build)?;
+            Built { profile: profile.of_models(models(&bundle.manifest)), read, left_out }
         }
         None => {
             let _working = output.working(format!("reading {name} twice"));

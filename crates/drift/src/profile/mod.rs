@@ -8,6 +8,7 @@ pub use written::PROFILE_BYTES_MAX;
 
 use crate::sketched::{ColumnSketch, Marks, NoScore, SketchMethod, SketchScore, score};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Columns that a profile may have.
 pub const COLUMNS_MAX: usize = 512;
@@ -58,6 +59,7 @@ pub struct ColumnProfile {
 /// It is written as JSON ([`Profile::to_json`]); equal profiles give equal bytes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Profile {
+    models: BTreeMap<String, String>,
     chunk: Option<Chunk>,
     values_min: u64,
     columns: Vec<ColumnProfile>,
@@ -116,7 +118,17 @@ impl Profile {
                 .check()
                 .map_err(|problem| ProfileError::Column { name: column.name.clone(), problem })?;
         }
-        Ok(Profile { chunk, values_min, columns })
+        Ok(Profile { models: BTreeMap::new(), chunk, values_min, columns })
+    }
+
+    /// The same, of outputs that these models gave: digests by path.
+    pub fn of_models(self, models: BTreeMap<String, String>) -> Profile {
+        Profile { models, ..self }
+    }
+
+    /// The models that gave its outputs, digests by path. Of other models they say nothing.
+    pub fn models(&self) -> &BTreeMap<String, String> {
+        &self.models
     }
 
     /// What its limits were learnt from.

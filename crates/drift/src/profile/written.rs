@@ -40,6 +40,9 @@ impl<'de> Deserialize<'de> for Number {
 #[serde(deny_unknown_fields)]
 struct Written {
     format: u32,
+    /// Digests by path.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    models: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     chunk: Option<Chunk>,
     values_min: u64,
@@ -78,7 +81,8 @@ impl Profile {
     pub fn to_json(&self) -> Vec<u8> {
         let columns = self.columns.iter().map(WrittenColumn::of).collect();
         let (chunk, values_min) = (self.chunk, self.values_min);
-        let written = Written { format: FORMAT, chunk, values_min, columns };
+        let models = self.models.clone();
+        let written = Written { format: FORMAT, models, chunk, values_min, columns };
         let mut bytes = serde_json::to_vec(&written)
             .expect("a profile has only string keys and finite numbers");
         bytes.push(b'\n');
@@ -111,7 +115,9 @@ impl Profile {
             let name = column.name.clone();
             column.read().map_err(|problem| ProfileError::Column { name, problem })
         });
-        Profile::new(written.chunk, written.values_min, columns.collect::<Result<_, _>>()?)
+        let columns = columns.collect::<Result<_, _>>()?;
+        let profile = Profile::new(written.chunk, written.values_min, columns)?;
+        Ok(profile.of_models(written.models))
     }
 }
 

@@ -86,14 +86,15 @@ impl Firing {
     }
 }
 
-/// The rules that a bundle brings: the median of each output for which limits were learnt should stay within
-/// them, two spans in a row. Robust against single standstills; what comes in moves with the weather and is no
-/// fault by itself, so it explains and does not ring.
-pub fn rules_of(profile: &Profile) -> Rules {
-    let outputs = profile.columns().iter().filter(|column| column.role == Role::Output);
-    let learnt = outputs.filter(|column| {
+/// The rules that a bundle brings: the median of each of these outputs, or of all, should stay within the limits
+/// that were learnt for it, two spans in a row. Robust against single standstills; what comes in moves with the
+/// weather and is no fault by itself, so it explains and does not ring.
+pub fn rules_of(profile: &Profile, outputs: Option<&[String]>) -> Rules {
+    let columns = profile.columns().iter().filter(|column| column.role == Role::Output);
+    let learnt = columns.filter(|column| {
         let learnt = column.learnt.as_ref();
-        learnt.is_some_and(|learnt| learnt.limits.contains_key(&Statistic::Median))
+        let is_watched = outputs.is_none_or(|outputs| outputs.contains(&column.name));
+        is_watched && learnt.is_some_and(|learnt| learnt.limits.contains_key(&Statistic::Median))
     });
     let rule = |output: &str| AlertRule {
         signal: Signal::Median,

@@ -114,7 +114,9 @@ fn brief(told: &[(i64, Firing)]) -> Vec<(i64, bool)> {
 
 #[test]
 fn a_profile_brings_rules_about_its_outputs_alone() {
-    let rules = rules_of(&days());
+    let rules = rules_of(&days(), None);
+    assert!(rules_of(&days(), Some(&["power".to_owned()])).is_empty());
+    assert_eq!(rules, rules_of(&days(), Some(&["score".to_owned()])));
     assert_eq!(rules.keys().collect::<Vec<_>>(), ["profile.score"]);
     assert_eq!(rules["profile.score"].check(), Ok(()));
 }
@@ -122,7 +124,7 @@ fn a_profile_brings_rules_about_its_outputs_alone() {
 #[test]
 fn medians_of_days_outside_of_what_was_learnt_fire_after_two_in_a_row() {
     let profile = days();
-    let rules = rules_of(&profile);
+    let rules = rules_of(&profile, None);
     let medians = [3.0, 9.0, 3.0, 9.0, 9.0, 9.0, 3.0, 3.0, 3.0];
     let told = story(&mut Monitor::of_device(), &rules, Some(&profile), &medians);
     // A day ends when the next begins.
@@ -140,7 +142,7 @@ fn medians_of_days_outside_of_what_was_learnt_fire_after_two_in_a_row() {
 #[test]
 fn what_was_learnt_from_rows_is_held_against_as_many() {
     let profile = profile(Chunk::Rows(60));
-    let rules = rules_of(&profile);
+    let rules = rules_of(&profile, None);
     let told = story(&mut Monitor::of_device(), &rules, Some(&profile), &[3.0, 9.0, 9.0]);
     assert_eq!(brief(&told), [(2, true)]);
 }
