@@ -191,6 +191,31 @@ impl Fleet {
         self.set(device, settings)
     }
 
+    /// As [`Fleet::add_device`], at a site whose policy holds there.
+    ///
+    /// # Errors
+    /// The tool's words.
+    pub fn add_device_at(&self, device: &str, site: &str, settings: &str) -> anyhow::Result<()> {
+        self.json(&["device", "add", device, "-o", &format!("{device}/device"), "--site", site])?;
+        self.set(device, &format!("site = {site:?}\n{settings}"))
+    }
+
+    /// Signs a site's policy, TOML, with keys of the site, which are made and named by the release keys where
+    /// there are none.
+    ///
+    /// # Errors
+    /// The tool's words.
+    pub fn sign_policy(&self, site: &str, policy: &str) -> anyhow::Result<Value> {
+        let (key, file) = (format!("{site}.pem"), format!("{site}.toml"));
+        if !self.folder.join(&key).exists() {
+            self.json(&["keys", "generate", "-o", &key, "--owner", site])?;
+            let role = format!("site-{site}");
+            self.json(&["release", "delegate", &role, "--key", &format!("{site}.pub.json")])?;
+        }
+        fs::write(self.folder.join(&file), policy).with_context(|| file.clone())?;
+        self.json(&["site", "policy", "sign", &file, "--site", site, "--key", &key])
+    }
+
     /// Writes a device's `agent.toml`; it is read at the next start.
     ///
     /// # Errors

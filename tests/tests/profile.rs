@@ -245,6 +245,7 @@ fn files_are_compared_by_sketches_and_profiled_without_a_bundle() {
 
 #[test]
 fn a_profile_of_another_models_outputs_is_no_part_of_a_bundle() {
+    let run = said;
     let folder = tempfile::tempdir().unwrap();
     let [rows, profile, built] =
         ["rows.csv", "profile.json", "mill.lsb"].map(|name| folder.path().join(name));
@@ -261,9 +262,9 @@ fn a_profile_of_another_models_outputs_is_no_part_of_a_bundle() {
     assert!(said.contains("other models than models/turbine-v2.onnx"), "{said}");
     assert!(said.contains("--without-profile"), "{said}");
     let make = ["profile", "build", text(&rows), "--bundle", text(&turbine), "-o", text(&profile)];
-    said(&[&make[..], &set].concat());
-    said(&[&build[..], &unchecked, &["--profile", text(&profile)]].concat());
+    run(&[&make[..], &set].concat());
+    run(&[&build[..], &unchecked, &["--profile", text(&profile)]].concat());
     let said = refused(&[&build[..], &["--profile", text(&profile)]].concat());
     assert!(said.contains("other models than models/turbine-v1.onnx"), "{said}");
-    said(&[&build[..], &unchecked, &["--without-profile"]].concat());
+    run(&[&build[..], &unchecked, &["--without-profile"]].concat());
 }
