@@ -118,12 +118,25 @@ impl CategoryCounts {
     /// # Errors
     /// [`OtherCategories`]; then nothing is counted.
     pub fn add(&mut self, categories: &Categories, text: &str) -> Result<(), OtherCategories> {
+        self.add_times(categories, text, 1)
+    }
+
+    /// Takes a text that came so often.
+    ///
+    /// # Errors
+    /// As [`CategoryCounts::add`].
+    pub fn add_times(
+        &mut self,
+        categories: &Categories,
+        text: &str,
+        times: u64,
+    ) -> Result<(), OtherCategories> {
         self.check(categories.id)?;
         let counted = match categories.place(text) {
             Some(place) => &mut self.counts[place],
             None => &mut self.other,
         };
-        *counted = counted.saturating_add(1);
+        *counted = counted.saturating_add(times);
         Ok(())
     }
 

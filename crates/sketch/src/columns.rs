@@ -173,8 +173,16 @@ pub struct TextColumn {
 impl TextColumn {
     /// Takes a text. An empty one is a text.
     pub fn add(&mut self, text: &str) {
+        self.add_times(text, 1);
+    }
+
+    /// Takes a text that came so often.
+    pub fn add_times(&mut self, text: &str, times: u64) {
+        if times == 0 {
+            return;
+        }
         let hash = hash(text.as_bytes());
-        self.frequent.add_hashed(hash, text);
+        self.frequent.add_hashed(hash, text, times);
         self.distinct.add_hash(hash);
     }
 
@@ -255,14 +263,32 @@ impl CategoryColumn {
     /// # Errors
     /// [`OtherCategories`]; then nothing is counted.
     pub fn add(&mut self, categories: &Categories, text: &str) -> Result<(), OtherCategories> {
-        self.counts.add(categories, text)?;
-        self.texts.add(text);
+        self.add_times(categories, text, 1)
+    }
+
+    /// Takes a text that came so often.
+    ///
+    /// # Errors
+    /// As [`CategoryColumn::add`].
+    pub fn add_times(
+        &mut self,
+        categories: &Categories,
+        text: &str,
+        times: u64,
+    ) -> Result<(), OtherCategories> {
+        self.counts.add_times(categories, text, times)?;
+        self.texts.add_times(text, times);
         Ok(())
     }
 
     /// Takes a row without a text.
     pub fn add_missing(&mut self) {
-        self.texts.add_missing();
+        self.add_missing_rows(1);
+    }
+
+    /// Takes so many rows without a text.
+    pub fn add_missing_rows(&mut self, rows: u64) {
+        self.texts.add_missing_rows(rows);
     }
 
     /// Takes what another has counted.

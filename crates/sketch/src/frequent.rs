@@ -68,16 +68,16 @@ impl Label {
 impl Frequent {
     /// Takes a text.
     pub fn add(&mut self, text: &str) {
-        self.add_hashed(hash(text.as_bytes()), text);
+        self.add_hashed(hash(text.as_bytes()), text, 1);
     }
 
-    pub(crate) fn add_hashed(&mut self, hash: u64, text: &str) {
+    pub(crate) fn add_hashed(&mut self, hash: u64, text: &str, times: u64) {
         if self.is_beyond(hash) {
-            self.add_to_rest(hash, 1);
+            self.add_to_rest(hash, times);
         } else if let Some(counted) = self.exact.get_mut(&hash) {
-            counted.count = counted.count.saturating_add(1);
+            counted.count = counted.count.saturating_add(times);
         } else {
-            self.count(hash, &Label::of(text), 1);
+            self.count(hash, &Label::of(text), times);
         }
     }
 

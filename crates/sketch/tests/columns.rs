@@ -58,6 +58,21 @@ fn number() -> impl Strategy<Value = Option<f64>> {
     ]
 }
 
+#[test]
+fn a_text_that_came_so_often_is_so_many_texts() {
+    let categories = Categories::new(vec!["0".into(), "1".into()]).unwrap();
+    let [mut often, mut one_by_one] = [(); 2].map(|()| CategoryColumn::new(&categories));
+    for at in 0..40 {
+        let (text, times) = (at.to_string(), at % 7);
+        often.add_times(&categories, &text, times).unwrap();
+        (0..times).for_each(|_| one_by_one.add(&categories, &text).unwrap());
+    }
+    often.add_missing_rows(3);
+    (0..3).for_each(|_| one_by_one.add_missing());
+    assert_eq!(often, one_by_one);
+    assert_eq!(CategoryColumn::decode(&often.encode()), Ok(often));
+}
+
 proptest! {
     #[test]
     fn any_split_order_and_grouping_gives_the_same_bytes(

@@ -3,7 +3,7 @@
 use crate::column::Kind;
 use lineside_sketch::{
     Categories, CategoryColumn, DecodeError, Edges, MergeError, NumberColumn, OtherCategories,
-    Sketch,
+    Sketch, TextColumn,
 };
 
 /// Bins that a profile's edges make of numbers, each of which holds as much of the reference.
@@ -56,6 +56,41 @@ impl Marks {
             Marks::Edges(_) => Kind::Numerical,
             Marks::Categories(_) => Kind::Categorical,
         }
+    }
+
+    /// What a device has counted as texts, as if over these categories; its `true` and `false` are `1` and `0`
+    /// where the profile has these in their place. None over edges.
+    ///
+    /// Exact up to 32 different texts. Beyond, categories have the lower bounds of their counts, and whatever is
+    /// above them counts as no category: they are not taken for what they may not be.
+    pub fn of_texts(&self, texts: &TextColumn) -> Option<ColumnSketch> {
+        let Marks::Categories(categories) = self else { return None };
+        let names = categories.names();
+        let is_name = |text: &str| names.binary_search_by(|name| name.as_str().cmp(text)).is_ok();
+        let mut column = CategoryColumn::new(categories);
+        column.add_missing_rows(texts.missing());
+        let frequent = texts.frequent();
+        let mut counted = 0u64;
+        for name in names {
+            let stands_for = match name.as_str() {
+                "1" if !is_name("true") => Some("true"),
+                "0" if !is_name("false") => Some("false"),
+                _ => None,
+            };
+            for text in [Some(name.as_str()), stands_for].into_iter().flatten() {
+                let times = frequent.estimate(text).low;
+                column.add_times(categories, name, times).ok()?;
+                counted = counted.saturating_add(times);
+            }
+        }
+        let other = frequent.count_all().saturating_sub(counted);
+        // Nobody asks for its name: it only has to be none of theirs.
+        let mut name = "other".to_owned();
+        while is_name(&name) {
+            name.push('\'');
+        }
+        column.add_times(categories, &name, other).ok()?;
+        Some(ColumnSketch::Categories(column))
     }
 
     /// Whether a sketch was counted over them.
@@ -241,6 +276,38 @@ mod tests {
         assert_eq!(edges(&[7.5; 9]), [7.5, 7.5f64.next_up()]);
         assert_eq!(edges(&[f64::MAX; 2]), [f64::MAX.next_down(), f64::MAX]);
         assert_eq!(quantile_edges(vec![f64::NAN], (0.0, 1.0)), None);
+    }
+
+    #[test]
+    fn what_a_device_counts_as_true_and_false_is_compared_with_one_and_nought() {
+        let counts = |names: &[&str], texts: &[(&str, u64)]| {
+            let names = names.iter().map(|name| (*name).to_owned()).collect();
+            let marks = Marks::Categories(Categories::new(names).unwrap());
+            let mut column = TextColumn::default();
+            texts.iter().for_each(|(text, times)| column.add_times(text, *times));
+            column.add_missing_rows(5);
+            let sketch = marks.of_texts(&column).unwrap();
+            assert!(marks.are_of(&sketch));
+            assert_eq!((sketch.missing(), sketch.rows()), (5, column.frequent().count_all() + 5));
+            let ColumnSketch::Categories(column) = sketch else { panic!("{column:?}") };
+            (column.counts().counts().to_vec(), column.counts().other())
+        };
+        let verdicts = [("true", 7), ("false", 1_000_000)];
+        assert_eq!(counts(&["0", "1"], &verdicts), (vec![1_000_000, 7], 0));
+        // A device that has never said yes, and a profile that had never seen it.
+        assert_eq!(counts(&["0", "1"], &verdicts[1..]), (vec![1_000_000, 0], 0));
+        assert_eq!(counts(&["0"], &verdicts), (vec![1_000_000], 7));
+        // Where the profile has the words themselves, they are what they are.
+        assert_eq!(counts(&["1", "false", "true"], &verdicts), (vec![0, 1_000_000, 7], 0));
+        assert_eq!(counts(&["other", "worn"], &[("worn", 3), ("torn", 2)]), (vec![0, 3], 2));
+        // Of more texts than are counted one by one no category gets more than it certainly has.
+        let many: Vec<String> = (0..500).map(|at| format!("part {at}")).collect();
+        let many: Vec<(&str, u64)> = many.iter().map(|name| (name.as_str(), 2)).collect();
+        let (named, other) = counts(&["part 7", "part 8"], &many);
+        assert!(named.iter().all(|count| *count <= 2), "{named:?}");
+        assert_eq!(named.iter().sum::<u64>() + other, 1_000);
+        let edges = Marks::Edges(Edges::new(vec![0.0, 1.0]).unwrap());
+        assert_eq!(edges.of_texts(&TextColumn::default()), None);
     }
 
     #[test]
