@@ -54,6 +54,17 @@ pub(crate) const INTERVAL_BYTES_MAX: u64 = 64 << 20;
 pub(crate) const EVENT_BYTES_MAX: u64 = 16 << 20;
 /// Bytes of intervals and events of all devices: each has an equal share of it, if that is less.
 pub(crate) const TELEMETRY_BYTES_MAX: u64 = 32 << 30;
+/// Intervals that are merged for one question; of more than these nobody is told.
+pub(crate) const MERGED_ROWS_MAX: u64 = 100_000;
+/// Spans of a series.
+pub(crate) const MERGED_SPANS_MAX: usize = 400;
+/// Releases that are looked at at once: of each, all there is and a span are in memory.
+pub(crate) const MERGED_RELEASES_MAX: usize = 16;
+/// Questions for which intervals are merged at a time; further ones wait.
+pub(crate) const MERGED_AT_A_TIME: usize = 2;
+/// Profiles of releases that are kept in memory, and bytes of their JSON; the least asked for give way.
+pub(crate) const PROFILES_KEPT: usize = 32;
+pub(crate) const PROFILE_BYTES_KEPT: usize = 16 << 20;
 /// Slots of a device with sums of their own, and slots that are remembered of what it says.
 pub(crate) const SLOTS_MAX: usize = 32;
 /// Characters of a text for people that are kept; all of it stays in the record's body.

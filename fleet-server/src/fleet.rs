@@ -11,6 +11,7 @@ use crate::artifact::Artifacts;
 use crate::broker::{Guard, Link, Sessions};
 use crate::error::Error;
 use crate::ingest::{Ear, Pace, Telemetry, Turns};
+use crate::monitor::Overview;
 use crate::registry::{Credentials, Registry, SlotReported};
 use crate::release::{
     Assigned, Clock, Director, Questions, Repository, ServerKeys, SignedDocuments, Tried,
@@ -37,6 +38,7 @@ pub(crate) struct Fleet {
     pub director: Director,
     pub clock: Arc<Clock>,
     pub telemetry: Telemetry,
+    pub overview: Overview,
     pub guard: Guard,
     pub ear: Ear,
     pub link: Link,

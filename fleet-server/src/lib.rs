@@ -1,7 +1,7 @@
 //! The fleet server: one process with broker, database, artifacts and pages.
 //!
 //! The data's way, folder by folder: `broker` takes messages of known devices only and waits until
-//! `ingest` has turned each into facts, `store` keeps them, `registry`, `artifact` and `release` are what people bring,
+//! `ingest` has turned each into facts, `store` keeps them, `monitor` sees the fleet as a whole, `registry`, `artifact` and `release` are what people bring,
 //! `api` shows it all. It signs assignments and nothing else; releases are signed elsewhere.
 
 mod bounds;
@@ -18,6 +18,7 @@ mod api;
 mod artifact;
 mod broker;
 mod ingest;
+mod monitor;
 mod registry;
 mod release;
 mod store;

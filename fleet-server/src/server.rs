@@ -9,6 +9,7 @@ use crate::descriptors::Connections;
 use crate::fleet::Fleet;
 use crate::http::{BoundedListener, serve};
 use crate::ingest::{Ear, Pace, Telemetry, Turns};
+use crate::monitor::Overview;
 use crate::registry::Registry;
 use crate::release::{Clock, Director, Questions, Repository, ServerKeys, SignedDocuments};
 use crate::store::{DataFolder, Readers, Store};
@@ -79,6 +80,7 @@ impl Server {
         let context = broker::context().await;
         let fleet = Arc::new(Fleet {
             telemetry: Telemetry::new(store.clone()),
+            overview: Overview::new(store.clone(), artifacts.clone()),
             tokens: RoleTokens::new(store.clone()),
             ear: Ear::default(),
             link: Link::new(context.clone()),

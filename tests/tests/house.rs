@@ -30,8 +30,15 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 24] = [
     (
         "fleet-server",
         "lineside-server",
-        &["lineside-bundle", "lineside-delta", "lineside-trust", "lineside-wire"],
-        &["lineside-sketch"],
+        &[
+            "lineside-bundle",
+            "lineside-delta",
+            "lineside-drift",
+            "lineside-sketch",
+            "lineside-trust",
+            "lineside-wire",
+        ],
+        &[],
     ),
     ("crates/bundle", "lineside-bundle", &["lineside-rules"], &[]),
     (

@@ -10,6 +10,7 @@ mod extract;
 mod health;
 mod manifests;
 mod openapi;
+mod overview;
 mod page;
 mod problem;
 mod reports;
@@ -83,6 +84,8 @@ pub(crate) fn router(fleet: Arc<Fleet>) -> Router {
         .routes(routes!(reports::put_key))
         .routes(routes!(telemetry::intervals))
         .routes(routes!(telemetry::events))
+        .routes(routes!(overview::drift))
+        .routes(routes!(overview::summary))
         .routes(routes!(manifests::version))
         .routes(routes!(manifests::referrers))
         .routes(routes!(tuf::metadata))

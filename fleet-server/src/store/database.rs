@@ -328,6 +328,11 @@ fn indices() -> Vec<IndexCreateStatement> {
             .col(interval::Column::Boot)
             .col(interval::Column::Sequence)
             .take(),
+        index("interval_by_time")
+            .table(interval::Entity)
+            .col(interval::Column::Slot)
+            .col(interval::Column::StartUnixMs)
+            .take(),
         index("event_by_device")
             .table(event::Entity)
             .col(event::Column::Device)

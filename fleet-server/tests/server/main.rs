@@ -13,6 +13,7 @@ mod manners;
 mod mqtt;
 mod oci;
 mod openapi;
+mod overview;
 mod page;
 mod process;
 mod raw;

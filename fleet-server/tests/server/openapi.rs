@@ -113,6 +113,7 @@ impl House {
             ("PUT", "/v2/{name}/blobs/uploads/{upload}") => {
                 format!("{place}?digest={}", Digest::of(b""))
             }
+            ("GET", "/api/v1/drift" | "/api/v1/summary") => format!("{place}?slot=turbine"),
             _ => place,
         };
         (place, body)
@@ -153,11 +154,13 @@ fn the_document_lists_every_route_and_nothing_else() {
         "GET /api/v1/devices/{device}/documents",
         "GET /api/v1/devices/{device}/events",
         "GET /api/v1/devices/{device}/telemetry",
+        "GET /api/v1/drift",
         "GET /api/v1/health",
         "GET /api/v1/online-keys",
         "GET /api/v1/openapi.json",
         "GET /api/v1/releases",
         "GET /api/v1/root",
+        "GET /api/v1/summary",
         "GET /api/v1/targets/{role}",
         "GET /api/v1/tokens",
         "GET /tuf/metadata/{document}",
