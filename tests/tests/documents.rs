@@ -10,7 +10,7 @@ use lineside_bundle::stages::{
 };
 use lineside_bundle::{
     BundleFile, Check, Field, Join, Limits, Monitored, OnTrap, Output, Port, Requires, Stage,
-    Tolerance,
+    Tolerance, Value as Declared,
 };
 use lineside_rules::{
     Actions, AlertRule, CaptureLimits, EVERY_OUTPUT, Scope, ShadowLimits, SitePolicy, SlotPolicy,
@@ -231,7 +231,24 @@ fn the_reference_of_a_bundle_has_every_key_and_says_the_defaults() {
         fail_safe,
         monitor,
         checks,
+        value,
     } = bundle;
+    let declared = serde_json::to_value(&value).unwrap();
+    let Declared {
+        currency: _,
+        precision: _,
+        alarms_per_event: _,
+        finding_worth: _,
+        stop_minutes_avoided: _,
+        stop_minute_cost: _,
+        gigabyte_cost: _,
+        false_alarm_cost: _,
+        inference_energy_j: _,
+        kilowatt_hour_cost: _,
+        rollout_cost: _,
+        device_month_cost: _,
+    } = value;
+    assert_eq!(declared.as_object().unwrap().len(), 12, "each is in the reference");
     assert!(!summary.is_empty() && alarm_output.is_some() && !fail_safe.is_empty());
     let Monitored { outputs: watched } = monitor;
     assert!(watched.is_some());

@@ -329,6 +329,9 @@ impl BundleFile {
                 return place("limits", format!("{key} = {value} must be {least} to {most}"));
             }
         }
+        if let Err((key, problem)) = self.value.check() {
+            return place(&format!("value.{key}"), problem);
+        }
         if let Err((key, problem)) = self.requires.check() {
             return place(&format!("requires.{key}"), problem);
         }

@@ -8,6 +8,7 @@ use crate::stages::{
     NonMaximumSuppression, Normalise, OneHot, Resample, Resize, Scale, Select, Softmax, Spectrum,
     Threshold, TopK, Transpose, Window,
 };
+use crate::value::Value;
 use lineside_rules::{ShadowLimits, Tolerance, TrialLimits};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -68,6 +69,9 @@ pub struct BundleFile {
     /// Recordings with the answers expected, replayed on the device before activation.
     #[serde(default)]
     pub checks: Vec<Check>,
+    /// What its work is worth, for reports.
+    #[serde(default, skip_serializing_if = "Value::is_empty")]
+    pub value: Value,
 }
 
 /// What is watched of a bundle while it runs.

@@ -18,6 +18,7 @@ pub mod referrer;
 mod requires;
 mod snapped;
 pub mod stages;
+mod value;
 
 pub use build::{BuildError, BuiltBundle, build, build_snapped, build_with_operators, plugin_path};
 pub use check::DescriptionError;
@@ -37,3 +38,4 @@ pub use oci::{
 };
 pub use requires::{AgentVersion, AgentVersionError, Requires, is_licence};
 pub use snapped::{Snapped, SnappedModel};
+pub use value::Value;

@@ -7,6 +7,7 @@ mod overview;
 mod profiles;
 mod scope;
 mod summary;
+mod worth;
 
 pub(crate) use overview::{DriftShown, Overview, SummariesShown};
 #[cfg(test)]

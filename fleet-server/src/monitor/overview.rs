@@ -10,8 +10,9 @@ use crate::monitor::drift::{
 use crate::monitor::merged::{Counted, Merging, Part};
 use crate::monitor::profiles::Profiles;
 use crate::monitor::summary::SummaryShown;
+use crate::monitor::worth;
 use crate::store::Store;
-use lineside_bundle::Digest;
+use lineside_bundle::{Digest, Value};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use utoipa::ToSchema;
 /// The fleet as a whole.
 pub(crate) struct Overview {
     store: Arc<Store>,
+    artifacts: Artifacts,
     profiles: Profiles,
     /// Merging takes work and memory.
     at_a_time: Semaphore,
@@ -125,6 +127,9 @@ pub(crate) struct ReleaseSummaryShown {
     /// Over all of the time.
     #[serde(flatten)]
     pub whole: SummaryShown,
+    /// What it declares its work to be worth: the table `[value]` of its bundle.toml.
+    #[schema(value_type = Option<Object>)]
+    pub value: Option<Value>,
     /// The same span by span, where a step was asked for.
     pub series: Vec<SummaryShown>,
 }
@@ -140,7 +145,8 @@ impl Overview {
     /// What is in `store`, beside the profiles among `artifacts`.
     pub fn new(store: Arc<Store>, artifacts: Artifacts) -> Overview {
         let at_a_time = Semaphore::new(MERGED_AT_A_TIME);
-        Overview { store, profiles: Profiles::new(artifacts), at_a_time }
+        let profiles = Profiles::new(artifacts.clone());
+        Overview { store, artifacts, profiles, at_a_time }
     }
 
     /// How far each release's columns are from its training data.
@@ -215,6 +221,7 @@ impl Overview {
                         release: part.release(),
                         digest: Digest::from(digest).to_string(),
                         whole: shown,
+                        value: worth::declared(&self.artifacts, &part.interval.release).await?,
                         series: series.remove(&digest).unwrap_or_default(),
                     },
                 )),
