@@ -111,8 +111,21 @@ impl Telemetry {
         else {
             return Err(Error::Missing(format!("there is no device {device}")));
         };
-        let Received { mut new, known: again, given_up } =
-            ranges::receive(transaction, device, records).await?;
+        let Received { mut new, known: again, late, given_up } =
+            ranges::receive(transaction, device, known.boot, records).await?;
+        // What is not among those that are stored has never come, as long as none of them gave way.
+        let (late, uncounted): (Vec<Taken>, Vec<Taken>) =
+            repeats::conflicting(transaction, device, late).await?.into_iter().partition(
+                |record| match record.view {
+                    View::Interval(_) => known.intervals_dropped == 0,
+                    View::Event(_) | View::Unknown(_) | View::Unreadable { .. } => {
+                        known.events_dropped == 0
+                    }
+                },
+            );
+        new.extend(late);
+        // Else it may be counted already, and is not counted again. Perhaps it never was.
+        let given_up = given_up.saturating_add(to_row(uncounted.len() as u64));
         insert(transaction, device, &new).await?;
         // Only now: of two records of one message with one number, the second sees the first.
         let conflicting = repeats::conflicting(transaction, device, again).await?;
@@ -221,6 +234,7 @@ fn event_row(device: &DeviceId, record: &Taken, view: &View) -> event::ActiveMod
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounds::MESSAGE_RECORDS_MAX;
     use crate::ingest::across::Odd;
     use crate::ingest::keep::Amount;
     use crate::registry::Names;
@@ -281,6 +295,84 @@ mod tests {
         assert_eq!(row.unwrap().events_dropped, 7);
         telemetry.store_new(&device, read(vec![event(1, 7, "after")]), NOW).await.unwrap();
         assert_eq!(texts(&telemetry, &device).await, ["after"]);
+    }
+
+    /// Stores an event of each of more starts than are kept track of; gives how many.
+    async fn many_starts(telemetry: &Telemetry, device: &DeviceId) -> u64 {
+        let starts = 2 * MESSAGE_RECORDS_MAX as u64;
+        for first in [1, 1 + starts / 2] {
+            let of_start = |boot| event(boot, 0, &boot.to_string());
+            let records = (first..first + starts / 2).map(of_start).collect();
+            telemetry.store_new(device, read(records), NOW).await.unwrap();
+        }
+        starts
+    }
+
+    async fn missing(telemetry: &Telemetry) -> i64 {
+        let row = device::Entity::find_by_id("line-3").one(telemetry.store.read()).await.unwrap();
+        row.unwrap().missing_before
+    }
+
+    #[tokio::test]
+    async fn what_comes_again_of_a_start_that_was_given_up_is_counted_no_second_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut telemetry, device) = telemetry(&folder).await;
+        let starts = many_starts(&telemetry, &device).await;
+        let stored = async |telemetry: &Telemetry, record| {
+            let stored = telemetry.store_new(&device, read(vec![record]), NOW).await.unwrap();
+            (stored.records, stored.conflicting)
+        };
+        // Of an old start and of a new one.
+        for boot in [1, 7, starts] {
+            assert_eq!(
+                stored(&telemetry, event(boot, 0, &boot.to_string())).await,
+                (0, 0),
+                "{boot}"
+            );
+        }
+        // What never came is counted, once.
+        assert_eq!(stored(&telemetry, event(7, 1, "late")).await, (1, 0));
+        assert_eq!(stored(&telemetry, event(7, 1, "late")).await, (0, 0));
+        assert_eq!(missing(&telemetry).await, 0);
+        // Since the stored ones give way nobody knows: it is not counted, and told to be missing.
+        telemetry.bounds = |_| Bounds {
+            intervals: Amount::default(),
+            events: Amount { records: 1_500, bytes: 1 << 30 },
+        };
+        assert_eq!(stored(&telemetry, event(starts, 1, "new")).await, (1, 0));
+        assert_eq!(stored(&telemetry, event(1, 0, "1")).await, (0, 0));
+        assert_eq!(missing(&telemetry).await, 1);
+        assert_eq!(
+            stored(&telemetry, event(starts - 1, 0, &(starts - 1).to_string())).await,
+            (0, 0)
+        );
+        assert_eq!(missing(&telemetry).await, 1);
+    }
+
+    #[tokio::test]
+    async fn a_device_whose_starts_begin_anew_below_those_that_were_given_up_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut telemetry, device) = telemetry(&folder).await;
+        telemetry.bounds = |_| Bounds {
+            intervals: Amount::default(),
+            events: Amount { records: 5, bytes: 1 << 30 },
+        };
+        many_starts(&telemetry, &device).await;
+        let row = device::ActiveModel {
+            name: Unchanged(device.to_string()),
+            boot: Set(3),
+            ..Default::default()
+        };
+        let writing = telemetry.store.write().await.unwrap();
+        device::Entity::update(row).exec(&writing.transaction).await.unwrap();
+        writing.commit().await.unwrap();
+        for (text, records) in [("anew", 1), ("anew", 0), ("again", 1)] {
+            let sequence = u64::from(text == "again");
+            let message = read(vec![event(3, sequence, text)]);
+            let stored = telemetry.store_new(&device, message, NOW).await.unwrap();
+            assert_eq!(stored.records, records, "{text}");
+        }
+        assert_eq!(missing(&telemetry).await, 0);
     }
 
     #[tokio::test]
