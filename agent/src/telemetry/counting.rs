@@ -160,7 +160,11 @@ impl Counted {
                 Told::Placed(slot, placed) => {
                     let profile = profile(&slot, &placed);
                     let (release, bundle) = (&placed.release, &placed.manifest.bundle);
-                    self.count(&slot, |it| it.placed(release, bundle, profile.as_ref()));
+                    let mut ended = None;
+                    self.count(&slot, |it| ended = it.placed(release, bundle, profile.as_ref()));
+                    if let Some(ended) = ended {
+                        self.push(Body::Interval(Box::new(ended)));
+                    }
                 }
                 Told::Frames(slot, frames) => {
                     for (release, settled) in frames {
@@ -205,7 +209,7 @@ impl Counted {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::worker::route::Failure;
     use lineside_bundle::Digest;
@@ -222,7 +226,7 @@ mod tests {
     }
 
     /// Frame `number`, in its own second, of a reading with so many values.
-    fn frame(number: u64, values: usize) -> (Arc<ReleaseId>, Settled) {
+    pub(in crate::telemetry) fn frame(number: u64, values: usize) -> (Arc<ReleaseId>, Settled) {
         let (name, version) = ("echo".parse().unwrap(), "1".parse().unwrap());
         let release = ReleaseId { name, version, digest: Digest::of(b"1"), size: 7 };
         let values = vec![0.0; values];

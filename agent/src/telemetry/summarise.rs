@@ -34,6 +34,22 @@ struct Columns {
     left_out: u64,
 }
 
+impl Columns {
+    /// Whether what an interval has counted is counted over the edges of these.
+    fn go_on_with(&self, open: &Interval) -> bool {
+        let inputs = self.inputs.values().flatten().map(|named| (named, &open.inputs));
+        let mut all = inputs.chain(self.outputs.iter().map(|named| (named, &open.outputs)));
+        all.all(|(named, summaries)| {
+            summaries.iter().filter(|it| it.name == named.name).all(|it| match &it.column {
+                Column::Numbers(column) => {
+                    it.column.is_bare() || column.has_edges(named.edges.as_ref())
+                }
+                Column::Texts(_) => true,
+            })
+        })
+    }
+}
+
 /// Summarises one slot.
 #[derive(Debug)]
 pub struct Summariser {
@@ -78,7 +94,15 @@ impl Summariser {
 
     /// Learns what the values of a release are called that takes the route.
     /// `profile` is what they looked like in its training data.
-    pub fn placed(&mut self, release: &ReleaseId, bundle: &BundleFile, profile: Option<&Profile>) {
+    ///
+    /// Gives the interval that it ends: one of this release whose values were counted over other edges,
+    /// as where the profile could not be read when an earlier start of the agent began it.
+    pub fn placed(
+        &mut self,
+        release: &ReleaseId,
+        bundle: &BundleFile,
+        profile: Option<&Profile>,
+    ) -> Option<Interval> {
         let edges = |role, name: &str| match &profile?.column(role, name)?.marks {
             Marks::Edges(edges) => Some(edges.clone()),
             Marks::Categories(_) => None,
@@ -106,7 +130,15 @@ impl Summariser {
             columns.truncate(room);
             room -= columns.len();
         }
-        self.columns = Some(Columns { release: release.clone(), inputs, outputs, left_out });
+        let columns = Columns { release: release.clone(), inputs, outputs, left_out };
+        let is_other =
+            |open: &Interval| open.release == release_ref(release) && !columns.go_on_with(open);
+        let ended = if self.open.as_ref().is_some_and(is_other) { self.open.take() } else { None };
+        if ended.is_some() {
+            self.behind = None;
+        }
+        self.columns = Some(columns);
+        ended
     }
 
     /// Takes a frame that was accounted for. First of all it hands out the interval that the frame `ends`, if any,
@@ -272,8 +304,7 @@ impl Named {
             }
     }
 
-    /// The summary of what is named so that counts this kind. Where another start of the agent has begun
-    /// one with other edges, there is a second one.
+    /// The summary of what is named so that counts this kind.
     fn summary<'a>(&mut self, summaries: &'a mut Vec<Summary>, kind: Kind) -> &'a mut Summary {
         let known = summaries.get(self.place).is_some_and(|it| self.is_of(it, kind));
         if !known {
@@ -447,9 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn edges_of_a_profile_that_came_meanwhile_begin_a_column_of_their_own() {
-        let mut summariser = summariser();
-        summariser.ended_by(&release("1"), &frame(0, 101, Some(1.0)));
+    fn edges_of_a_profile_that_came_meanwhile_end_the_interval_and_what_is_missing_does_not() {
         let edges = Edges::new(vec![0.0, 5.0, 10.0]).unwrap();
         let marks = Marks::Edges(edges);
         let column = ColumnProfile {
@@ -462,17 +491,75 @@ mod tests {
             learnt: None,
         };
         let profile = Profile::new(None, 30, vec![column]).unwrap();
-        summariser.placed(&release("1"), &bundle(), Some(&profile));
-        summariser.ended_by(&release("1"), &frame(1, 102, Some(1.0)));
+        let first = release("1");
+        let mut without_values = frame(0, 101, None);
+        without_values.inputs.clear();
+        let mut before = summariser();
+        before.ended_by(&first, &without_values);
+        assert_eq!(before.placed(&first, &bundle(), Some(&profile)), None, "none had a value");
+        assert_eq!(before.placed(&first, &bundle(), None), None);
+
+        let mut summariser = Summariser::new("line", 10_000, before.open().cloned());
+        assert_eq!(summariser.placed(&first, &bundle(), None), None);
+        summariser.ended_by(&first, &frame(0, 101, Some(1.0)));
+        assert_eq!(summariser.placed(&release("2"), &bundle(), Some(&profile)), None);
+        let ended = summariser.placed(&first, &bundle(), Some(&profile)).unwrap();
+        assert_eq!((ended.frames, summariser.open()), (2, None));
+        assert_eq!(summariser.placed(&first, &bundle(), Some(&profile)), None);
+        summariser.ended_by(&first, &frame(1, 102, Some(1.0)));
+        assert_eq!(summariser.placed(&first, &bundle(), Some(&profile)), None, "the same");
         let open = summariser.open().unwrap();
-        let of_x = open.inputs.iter().filter(|summary| summary.name == "x");
-        let bins: Vec<_> = of_x
-            .map(|summary| match &summary.column {
+        let bins = |interval: &Interval| {
+            let mut of_x = interval.inputs.iter().filter(|summary| summary.name == "x");
+            let x = of_x.next().unwrap();
+            assert_eq!(of_x.next(), None);
+            match &x.column {
                 Column::Numbers(column) => column.bins().map(|bins| bins.counts().to_vec()),
-                Column::Texts(_) => panic!("{summary:?}"),
-            })
-            .collect();
-        assert_eq!(bins, [None, Some(vec![1, 0])], "11 is above");
+                Column::Texts(_) => panic!("{x:?}"),
+            }
+        };
+        assert_eq!((bins(&ended), bins(open)), (None, Some(vec![1, 0])), "11 is above");
+        assert_eq!((open.start_unix_ms, open.late_readings), (100_000, 0));
+        // The other way round as well.
+        assert_eq!(summariser.placed(&first, &bundle(), None).map(|ended| ended.frames), Some(1));
+    }
+
+    #[test]
+    fn an_interval_has_no_more_summaries_than_are_read_whatever_edges_come_meanwhile() {
+        let names: Vec<String> = (0..COLUMNS_MAX).map(|n| format!("f{n:03}")).collect();
+        let fields: Vec<String> =
+            names.iter().map(|name| format!("{{ name = '{name}' }}")).collect();
+        let bundle = BundleFile::parse(&format!(
+            "format = 1\nname = 'echo'\nversion = '1'\n\
+             [inputs.p]\nrate_hz = 1.0\nfields = [{}]\n\
+             [stages.w]\nkind = 'window'\ninput = 'p'\nrows = 1\nstride = 1\n\
+             [stages.last]\nkind = 'select'\ninput = 'w'\nindex = 3\n\
+             [outputs]\nlevel = {{ from = 'last' }}\n",
+            fields.join(", ")
+        ))
+        .unwrap();
+        let marks = Marks::Edges(Edges::new(vec![0.0, 5.0]).unwrap());
+        let columns = names.iter().map(|name| ColumnProfile {
+            name: name.clone(),
+            role: Role::Input,
+            reference: marks.empty(),
+            marks: marks.clone(),
+            method: SketchMethod::PROFILE,
+            threshold: 0.1,
+            learnt: None,
+        });
+        let profile = Profile::new(None, 30, columns.collect()).unwrap();
+        let mut frame = frame(0, 101, Some(1.0));
+        let values = vec![1.0; COLUMNS_MAX];
+        let reading = Reading { key: String::new(), sequence: 0, time_unix_ns: 0, values };
+        frame.inputs = vec![Arc::new(reading.clone()), Arc::new(reading)];
+        let mut summariser = Summariser::new("line", 10_000, None);
+        for profile in [None, Some(&profile), None] {
+            summariser.placed(&release("1"), &bundle, profile);
+            summariser.ended_by(&release("1"), &frame);
+            let open = summariser.open().unwrap();
+            assert_eq!(open.inputs.len() + open.outputs.len(), COLUMNS_MAX);
+        }
     }
 
     #[test]
