@@ -21,7 +21,7 @@ use lineside_update::{Report, ReportKind};
 use lineside_wire::name::SlotName;
 use lineside_wire::v1::{Ack, Body, Event, event};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -83,7 +83,8 @@ impl TelemetryHandle {
     /// [`SpoolError`].
     pub fn open(parts: TelemetryParts) -> Result<TelemetryHandle, SpoolError> {
         let spool = Spool::open(parts.database, parts.boot, parts.spool_bytes_max)?;
-        let spool = spool.for_days(parts.spool_days_max);
+        let mut spool = spool.for_days(parts.spool_days_max);
+        end_those_of_other_slots(&mut spool, &parts.slots, &parts.state_dir)?;
         let next = AtomicU64::new(spool.next());
         let interval_ms = i64::try_from(parts.interval.as_millis()).unwrap_or(i64::MAX);
         let mut slots = BTreeMap::new();
@@ -270,8 +271,9 @@ impl Shared {
         // First of all, so that what another one has counted is on disk before this says so, and in its order.
         let mut spool = lock(&self.spool);
         let Some(counts) = self.counting.counts() else { return true };
-        let Counts { mut bodies, open, mut gave_way } = counts;
-        gave_way += spool.gave_way();
+        let Counts { mut bodies, open, gave_way: in_memory } = counts;
+        let in_spool = spool.gave_way();
+        let gave_way = in_spool.saturating_add(in_memory);
         if bodies.iter().any(|body| matches!(body, Body::Interval(_))) {
             let resources = resources::read(&self.state_dir);
             for body in &mut bodies {
@@ -288,7 +290,7 @@ impl Shared {
             let at_unix_ms = now_unix_ms();
             bodies.push(Body::Event(Event { slot, kind, release: None, text, at_unix_ms }));
         }
-        let written = spool.write(&bodies, &open);
+        let written = spool.write_telling(&bodies, &open, in_spool);
         self.next.store(spool.next(), Ordering::Relaxed);
         drop(spool);
         let works = written.is_ok();
@@ -300,7 +302,7 @@ impl Shared {
             if gave_way > 0 {
                 bodies.pop();
             }
-            self.counting.unwritten(bodies, gave_way);
+            self.counting.unwritten(bodies, in_memory);
         }
         self.records.notify_one();
         works
@@ -360,6 +362,33 @@ impl Witness for TelemetryHandle {
     }
 }
 
+/// Ends the intervals that were open in slots which the device has no longer: nothing will be counted
+/// into them. Where the disk does not take that, the next start does it.
+fn end_those_of_other_slots(
+    spool: &mut Spool,
+    slots: &[SlotName],
+    state_dir: &Path,
+) -> Result<(), SpoolError> {
+    let (mut ended, mut open) = (Vec::new(), BTreeMap::new());
+    for slot in spool.open_slots()? {
+        if slots.iter().any(|known| known.as_str() == slot) {
+            continue;
+        }
+        if let Some(mut interval) = spool.open_interval(&slot)? {
+            interval.resources = resources::read(state_dir);
+            ended.push(Body::Interval(Box::new(interval)));
+        }
+        open.insert(slot, None);
+    }
+    if !open.is_empty()
+        && let Err(error) = spool.write(&ended, &open)
+    {
+        let error = chain(error);
+        tracing::warn!("what slots have counted that are no longer configured waits: {error}");
+    }
+    Ok(())
+}
+
 fn kind(kind: ReportKind) -> u16 {
     match kind {
         ReportKind::Assigned => event::ASSIGNED,
@@ -386,6 +415,39 @@ mod tests {
     use super::*;
     use crate::database::tests::in_memory;
     use tokio::time::timeout;
+
+    #[tokio::test]
+    async fn the_open_interval_of_a_slot_that_has_left_is_told_once() {
+        let (database, folder) = (in_memory(), tempfile::tempdir().unwrap());
+        let open = |boot, slots: &[&str]| {
+            TelemetryHandle::open(TelemetryParts {
+                database: database.clone(),
+                state_dir: folder.path().to_owned(),
+                boot,
+                interval: Duration::from_secs(3600),
+                spool_bytes_max: 1 << 20,
+                spool_days_max: 800,
+                slots: slots.iter().map(|slot| slot.parse().unwrap()).collect(),
+            })
+            .unwrap()
+        };
+        let telemetry = open(1, &["line", "pump"]);
+        for slot in ["line", "pump"] {
+            let (release, settled) = crate::telemetry::counting::tests::frame(1, 1);
+            telemetry.frames(&slot.parse().unwrap(), vec![(release, settled)]);
+        }
+        assert!(telemetry.flush().await);
+        drop(telemetry);
+        for boot in [2, 3] {
+            let telemetry = open(boot, &["line"]);
+            let (load, messages) = telemetry.load(1 << 20).await.unwrap();
+            assert_eq!(load.records, 1);
+            let message: lineside_wire::v1::Telemetry =
+                lineside_wire::envelope::decode(&messages[0]).unwrap();
+            let Ok(Body::Interval(told)) = message.records[0].read() else { panic!("{message:?}") };
+            assert_eq!((&*told.slot, told.frames, message.records[0].boot), ("pump", 1, 2));
+        }
+    }
 
     #[tokio::test]
     async fn a_slot_is_not_held_up_while_a_file_is_written_of_all_that_waits() {

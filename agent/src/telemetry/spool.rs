@@ -39,6 +39,8 @@ const EVENTS: Numbered = TableDefinition::new("spool/events");
 const OPEN: TableDefinition<&str, &[u8]> = TableDefinition::new("spool/open");
 /// The bytes that wait, so that a start need not read them all.
 const BYTES: TableDefinition<(), u64> = TableDefinition::new("spool/bytes");
+/// Records that gave way and of which nothing has been told yet.
+const GAVE_WAY: TableDefinition<(), u64> = TableDefinition::new("spool/gave-way");
 /// Slot: the number of the last report of the update engine that was taken.
 const REPORTED: TableDefinition<&str, u64> = TableDefinition::new("spool/reported");
 /// Largest body of a record, in bytes: a message must have room for one.
@@ -93,7 +95,7 @@ pub struct Spool {
     next: u64,
     bytes: u64,
     bytes_max: u64,
-    /// Records that gave way and of which nothing has been told yet.
+    /// As in [`GAVE_WAY`].
     gave_way: u64,
     /// Days of running that a record may wait.
     days_max: u64,
@@ -112,7 +114,8 @@ impl Spool {
     pub fn open(database: Arc<Database>, boot: u64, bytes_max: u64) -> Result<Spool, SpoolError> {
         let tables = [INTERVALS.name(), EVENTS.name(), BYTES.name(), OPEN.name(), REPORTED.name()];
         let carried = [CARRIED.name(), CARRIED_TO.name(), SENT.name(), DAYS.name(), RAN.name()];
-        database.have_tables(&[tables.as_slice(), &carried].concat(), |transaction| {
+        let more = [GAVE_WAY.name()];
+        database.have_tables(&[tables.as_slice(), &carried, &more].concat(), |transaction| {
             transaction.open_table(INTERVALS)?;
             transaction.open_table(EVENTS)?;
             transaction.open_table(BYTES)?;
@@ -123,6 +126,7 @@ impl Spool {
             transaction.open_table(SENT)?;
             transaction.open_table(DAYS)?;
             transaction.open_table(RAN)?;
+            transaction.open_table(GAVE_WAY)?;
             Ok(())
         })?;
         let (next, bytes, gave_way, marking) = (0, 0, 0, Arc::default());
@@ -142,7 +146,7 @@ impl Spool {
             marking,
         };
         // A start that could not be counted may have the number of the one before.
-        (spool.next, spool.bytes) = spool.count()?;
+        (spool.next, spool.bytes, spool.gave_way) = spool.count()?;
         // Nor may it use the numbers of what has gone by a receipt: that would take the new ones along.
         let carried_to = spool.database.begin_read()?.open_table(CARRIED_TO)?;
         for entry in carried_to.iter()? {
@@ -159,8 +163,9 @@ impl Spool {
         Spool { days_max, ..self }
     }
 
-    /// The number after the last record of this start that is on disk, and the bytes of all.
-    fn count(&self) -> Result<(u64, u64), SpoolError> {
+    /// The number after the last record of this start that is on disk, the bytes of all, and how many
+    /// gave way of which nothing has been told.
+    fn count(&self) -> Result<(u64, u64, u64), SpoolError> {
         let transaction = self.database.begin_read()?;
         let mut next = 0;
         for table in [INTERVALS, EVENTS] {
@@ -170,8 +175,9 @@ impl Spool {
                 next = next.max(last.0.value().1.saturating_add(1));
             }
         }
+        let gave_way = transaction.open_table(GAVE_WAY)?.get(())?.map_or(0, |count| count.value());
         if let Some(bytes) = transaction.open_table(BYTES)?.get(())? {
-            return Ok((next, bytes.value()));
+            return Ok((next, bytes.value(), gave_way));
         }
         // An agent before this one kept no count, and what it left counts: the next write notes it.
         let mut bytes = 0;
@@ -180,7 +186,7 @@ impl Spool {
                 bytes += size(entry?.1.value().1);
             }
         }
-        Ok((next, bytes))
+        Ok((next, bytes, gave_way))
     }
 
     /// Counts anew after a commit has failed: the disk may have taken it and not said so. Gives the
@@ -188,8 +194,8 @@ impl Spool {
     fn recount(&mut self) -> Option<u64> {
         // Only that opens a database again whose disk has failed.
         drop(self.database.begin_write());
-        let (next, bytes) = self.count().ok()?;
-        self.bytes = bytes;
+        let (next, bytes, gave_way) = self.count().ok()?;
+        (self.bytes, self.gave_way) = (bytes, gave_way);
         Some(next)
     }
 
@@ -219,7 +225,20 @@ impl Spool {
         bodies: &[Body],
         open: &BTreeMap<String, Option<Interval>>,
     ) -> Result<(), SpoolError> {
-        self.transact(bodies, open, None).map(drop)
+        self.transact(bodies, open, 0, None).map(drop)
+    }
+
+    /// The same, where the records tell of so many of those that [`Spool::gave_way`] counts.
+    ///
+    /// # Errors
+    /// [`SpoolError`]; nothing was written, and these count on.
+    pub fn write_telling(
+        &mut self,
+        bodies: &[Body],
+        open: &BTreeMap<String, Option<Interval>>,
+        told: u64,
+    ) -> Result<(), SpoolError> {
+        self.transact(bodies, open, told, None).map(drop)
     }
 
     /// Writes the event that tells of a report, unless that report was taken before. Returns whether
@@ -229,23 +248,25 @@ impl Spool {
     /// [`SpoolError`]; nothing was written.
     pub fn report(&mut self, slot: &str, report: &Report, body: &Body) -> Result<bool, SpoolError> {
         let bodies = std::slice::from_ref(body);
-        self.transact(bodies, &BTreeMap::new(), Some((slot, report.number)))
+        self.transact(bodies, &BTreeMap::new(), 0, Some((slot, report.number)))
     }
 
     fn transact(
         &mut self,
         bodies: &[Body],
         open: &BTreeMap<String, Option<Interval>>,
+        told: u64,
         report: Option<(&str, u64)>,
     ) -> Result<bool, SpoolError> {
         let transaction = self.database.begin_write()?;
-        let (mut next, mut bytes, mut gave_way) = (self.next, self.bytes, 0);
+        let (mut next, mut bytes) = (self.next, self.bytes);
+        let mut gave_way = self.gave_way.saturating_sub(told);
         let mut missed = None;
         let sent = merging::sent(&transaction)?;
         let ran = self.ran_before.saturating_add(self.opened.elapsed());
         let aged = aging::age(&transaction, ran, (self.boot, next), self.days_max)?;
         bytes = bytes.saturating_sub(aged.bytes);
-        gave_way += aged.records;
+        gave_way = gave_way.saturating_add(aged.gave_way);
         {
             let mut intervals = transaction.open_table(INTERVALS)?;
             let mut events = transaction.open_table(EVENTS)?;
@@ -268,13 +289,13 @@ impl Spool {
                         "a record of {} bytes gives way: at most {BODY_BYTES_MAX} can be sent",
                         coded.len()
                     );
-                    gave_way += 1;
+                    gave_way = gave_way.saturating_add(1);
                     continue;
                 }
                 let needed = bytes.saturating_add(size(&coded));
                 if needed > self.bytes_max {
-                    let wanted = (needed - self.bytes_max).max(self.bytes_max / FREED_PART);
-                    let freed = merging::merge(&mut intervals, sent, wanted)?;
+                    let (over, wanted) = (needed - self.bytes_max, self.bytes_max / FREED_PART);
+                    let freed = merging::merge(&mut intervals, sent, over, wanted)?;
                     bytes = bytes.saturating_sub(freed);
                 }
                 while bytes + size(&coded) > self.bytes_max {
@@ -283,8 +304,8 @@ impl Spool {
                         interval => interval,
                     };
                     let Some(freed) = freed else { break };
-                    bytes = bytes.saturating_sub(freed);
-                    gave_way += 1;
+                    bytes = bytes.saturating_sub(freed.bytes);
+                    gave_way = gave_way.saturating_add(freed.gave_way);
                 }
                 bytes += size(&coded);
                 let table = if code == record::INTERVAL { &mut intervals } else { &mut events };
@@ -292,6 +313,7 @@ impl Spool {
                 next += 1;
             }
             transaction.open_table(BYTES)?.insert((), bytes)?;
+            transaction.open_table(GAVE_WAY)?.insert((), gave_way)?;
             let mut table = transaction.open_table(OPEN)?;
             for (slot, interval) in open {
                 match interval {
@@ -320,15 +342,24 @@ impl Spool {
                 return Err(error.into());
             }
         } else {
-            self.bytes = bytes;
+            (self.bytes, self.gave_way) = (bytes, gave_way);
         }
-        self.gave_way += gave_way;
         Ok(true)
     }
 
-    /// Records that gave way since this was asked last.
-    pub fn gave_way(&mut self) -> u64 {
-        std::mem::take(&mut self.gave_way)
+    /// Records that gave way, and of which nothing has been told yet; one that others were merged into
+    /// counts as these. It is on disk with what gave way.
+    pub fn gave_way(&self) -> u64 {
+        self.gave_way
+    }
+
+    /// The slots that have an interval that was open when it was written last.
+    ///
+    /// # Errors
+    /// [`SpoolError::Database`].
+    pub fn open_slots(&self) -> Result<Vec<String>, SpoolError> {
+        let table = self.database.begin_read()?.open_table(OPEN)?;
+        table.iter()?.map(|entry| Ok(entry?.0.value().to_owned())).collect()
     }
 
     /// The interval of `slot` that was open when it was written last.

@@ -1,7 +1,8 @@
 //! What has waited for too long. Days are those that the device has been running: its clock may show
 //! anything, and it may be switched off for weeks.
 
-use super::{EVENTS, INTERVALS, Key, SpoolError, size};
+use super::freed::GaveWay;
+use super::{EVENTS, INTERVALS, Key, SpoolError};
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
 use std::time::Duration;
 
@@ -14,13 +15,6 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 /// Records that go at once. The rest goes with the next that is written.
 const GONE_AT_ONCE: usize = 4096;
 
-/// Records that have waited for too long, and the bytes that they took.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Aged {
-    pub(super) records: u64,
-    pub(super) bytes: u64,
-}
-
 /// Notes that the device has been running for `ran` in all when the record `next` is about to be written,
 /// and removes what was written more than `days_max` days of running before.
 pub(super) fn age(
@@ -28,7 +22,7 @@ pub(super) fn age(
     ran: Duration,
     next: Key,
     days_max: u64,
-) -> Result<Aged, SpoolError> {
+) -> Result<GaveWay, SpoolError> {
     let ran_ms = u64::try_from(ran.as_millis()).unwrap_or(u64::MAX);
     transaction.open_table(RAN)?.insert((), ran_ms)?;
     let mut days = transaction.open_table(DAYS)?;
@@ -36,7 +30,7 @@ pub(super) fn age(
     if days.get(today)?.is_none() {
         days.insert(today, next)?;
     }
-    let mut aged = Aged::default();
+    let mut aged = GaveWay::default();
     let Some(first_kept) = today.checked_sub(days_max) else { return Ok(aged) };
     let kept_from = days.range(first_kept..)?.next().transpose()?.map(|(_, key)| key.value());
     let (Some(kept_from), Some((oldest, _))) =
@@ -49,13 +43,12 @@ pub(super) fn age(
     }
     for table in [INTERVALS, EVENTS] {
         let mut table = transaction.open_table(table)?;
-        let room = GONE_AT_ONCE - aged.records as usize;
+        let room = GONE_AT_ONCE - aged.entries;
         for entry in table.extract_from_if(..kept_from, |_, _| true)?.take(room) {
-            aged.records += 1;
-            aged.bytes += size(entry?.1.value().1);
+            aged.add(entry?.1.value());
         }
     }
-    if aged.records < GONE_AT_ONCE as u64 {
+    if aged.entries < GONE_AT_ONCE {
         days.retain(|day, _| day >= first_kept)?;
     }
     Ok(aged)

@@ -46,7 +46,18 @@ impl Waiting {
         take: impl FnMut(Vec<u8>),
     ) -> Result<Load, SpoolError> {
         // Before anything is read: what is in a file is merged with nothing any more.
-        self.note_all()?;
+        let noted = self.note_all()?;
+        self.load_to(noted, bytes_max, now_unix_ms, take)
+    }
+
+    /// The same, of intervals up to the one that is `noted`.
+    fn load_to(
+        &self,
+        noted: Option<Key>,
+        bytes_max: usize,
+        now_unix_ms: i64,
+        take: impl FnMut(Vec<u8>),
+    ) -> Result<Load, SpoolError> {
         let mut writing = Writing {
             take,
             left: bytes_max,
@@ -55,7 +66,7 @@ impl Waiting {
             records: 0,
             taken_to: BTreeMap::new(),
         };
-        let is_whole = writing.write(self)?;
+        let is_whole = writing.write(self, noted)?;
         // Written before it is used: no two reports have one number.
         let transaction = self.database.begin_write()?;
         let number = {
@@ -91,14 +102,18 @@ struct Writing<T> {
 }
 
 impl<T: FnMut(Vec<u8>)> Writing<T> {
-    /// Goes through all that waits, once. Says whether all of it has found a place.
-    fn write(&mut self, waiting: &Waiting) -> Result<bool, SpoolError> {
+    /// Goes through all that waits, once; of intervals, up to the one that is `noted`. Says whether all of it has found a place.
+    fn write(&mut self, waiting: &Waiting, noted: Option<Key>) -> Result<bool, SpoolError> {
         const TABLES: &[Numbered] = &[EVENTS, INTERVALS];
         let transaction = waiting.database.begin_read()?;
         for table in TABLES {
             for entry in transaction.open_table(*table)?.iter()? {
                 let (key, value) = entry?;
                 let ((boot, sequence), (code, body)) = (key.value(), value.value());
+                // It was written meanwhile, and may be merged after it was read here.
+                if table.name() == INTERVALS.name() && Some((boot, sequence)) > noted {
+                    break;
+                }
                 if !self.message.has_room_for(body) && !self.hand_over()? {
                     return Ok(false);
                 }
@@ -162,6 +177,7 @@ impl Spool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::merging;
     use super::*;
     use crate::database::Database;
     use crate::database::tests::in_memory;
@@ -296,6 +312,21 @@ mod tests {
             told += spool.received(part.number, &everything).unwrap();
         }
         assert_eq!((told, spool.bytes()), (500, 0));
+    }
+
+    #[test]
+    fn an_interval_that_is_written_while_a_file_is_goes_into_the_next_one() {
+        let mut spool = Spool::open(in_memory(), 1, 1 << 20).unwrap();
+        for (before, meanwhile) in [(None, 0), (Some((1, 0)), 1), (Some((1, 1)), 2)] {
+            let noted = spool.waiting().note_all().unwrap();
+            assert_eq!(noted, before);
+            spool.write(&[interval(meanwhile)], &none()).unwrap();
+            let load = spool.waiting().load_to(noted, 1 << 20, 1, drop).unwrap();
+            assert_eq!((load.records as u64, load.more), (meanwhile, false));
+            // Nor is it taken for carried.
+            let transaction = spool.waiting().database.begin_write().unwrap();
+            assert_eq!(merging::sent(&transaction).unwrap(), noted);
+        }
     }
 
     #[test]

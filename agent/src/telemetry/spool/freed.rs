@@ -1,8 +1,9 @@
 //! What leaves the spool: records that the server has stored, and the oldest where there is no room.
 
+use super::merging::read;
 use super::{BYTES, EVENTS, INTERVALS, Key, Spool, SpoolError, size};
 use crate::failpoint;
-use lineside_wire::v1::Ack;
+use lineside_wire::v1::{Ack, record};
 use redb::{Table, WriteTransaction};
 
 /// Ranges of an acknowledgement that are looked at.
@@ -72,10 +73,34 @@ impl Freed {
     }
 }
 
-/// Removes the oldest record of a table; gives the bytes that it took.
+/// Records that gave way.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct GaveWay {
+    /// Entries that were removed.
+    pub(super) entries: usize,
+    /// What they count as: an interval that others were merged into counts as these.
+    pub(super) gave_way: u64,
+    /// The bytes that they took.
+    pub(super) bytes: u64,
+}
+
+impl GaveWay {
+    pub(super) fn add(&mut self, (code, body): (u16, &[u8])) {
+        let merged = (code == record::INTERVAL).then(|| read(body)).flatten();
+        self.entries += 1;
+        let count = merged.map_or(1, |interval| interval.intervals.max(1));
+        self.gave_way = self.gave_way.saturating_add(count);
+        self.bytes = self.bytes.saturating_add(size(body));
+    }
+}
+
+/// Removes the oldest record of a table, if it has any.
 pub(super) fn oldest(
     table: &mut Table<'_, Key, (u16, &'static [u8])>,
-) -> Result<Option<u64>, SpoolError> {
-    let first = table.pop_first()?;
-    Ok(first.map(|(_, value)| size(value.value().1)))
+) -> Result<Option<GaveWay>, SpoolError> {
+    Ok(table.pop_first()?.map(|(_, value)| {
+        let mut gone = GaveWay::default();
+        gone.add(value.value());
+        gone
+    }))
 }

@@ -34,14 +34,18 @@ pub(super) fn sent(transaction: &WriteTransaction) -> Result<Option<Key>, SpoolE
     Ok(by_message.max(by_file))
 }
 
-/// Merges intervals behind `sent` until `wanted` bytes are free, or nothing more can be merged. Gives
-/// the bytes that are free.
+/// Merges intervals behind `sent` until `wanted` bytes are free, or half of what those that are looked at
+/// take and at least `needed`, or nothing more can be merged. Gives the bytes that are free.
 pub(super) fn merge(
     intervals: &mut Intervals<'_>,
     sent: Option<Key>,
+    needed: u64,
     wanted: u64,
 ) -> Result<u64, SpoolError> {
     let mut unsent = look(intervals, sent)?;
+    // Those behind them are there for the next time: not all of these are to become one.
+    let bytes = unsent.iter().fold(0, |sum: u64, it| sum.saturating_add(it.bytes));
+    let wanted = wanted.min(bytes / 2).max(needed);
     let all = unsent.iter().fold(0, |sum: u64, it| sum.saturating_add(it.intervals));
     let mut groups = unsent.len();
     let (mut freed, mut at_most) = (0, 2);
@@ -129,7 +133,8 @@ fn join(
     Ok(Some(Unsent { key: later.key, group: later.group, intervals: count, bytes }))
 }
 
-fn read(body: &[u8]) -> Option<Interval> {
+/// An interval, unless another version of the agent has written it.
+pub(super) fn read(body: &[u8]) -> Option<Interval> {
     let (code, body) = (record::INTERVAL, body.to_vec());
     match (Record { boot: 0, sequence: 0, backfill: false, code, body }).read() {
         Ok(Body::Interval(interval)) => Some(*interval),

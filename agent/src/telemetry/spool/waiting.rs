@@ -170,19 +170,22 @@ impl Waiting {
         Ok(Noted::Yes)
     }
 
-    /// Notes that all intervals that wait may be with somebody else soon.
+    /// Notes that all intervals that wait may be with somebody else soon; gives the last of them. One
+    /// that is written later may be merged.
     ///
     /// # Errors
     /// [`SpoolError`].
-    pub(super) fn note_all(&self) -> Result<(), SpoolError> {
+    pub(super) fn note_all(&self) -> Result<Option<Key>, SpoolError> {
         let transaction = self.database.begin_write()?;
+        let noted;
         {
             let last = transaction.open_table(INTERVALS)?.last()?.map(|(key, _)| key.value());
-            let Some(last) = last.max(merging::sent(&transaction)?) else { return Ok(()) };
+            let Some(last) = last.max(merging::sent(&transaction)?) else { return Ok(None) };
             transaction.open_table(SENT)?.insert((), last)?;
+            noted = last;
         }
         transaction.commit()?;
-        Ok(())
+        Ok(Some(noted))
     }
 }
 
