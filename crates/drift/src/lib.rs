@@ -13,6 +13,7 @@ mod function;
 mod method;
 mod pair;
 mod profile;
+pub mod quality;
 mod sketched;
 mod sum;
 mod verdict;
