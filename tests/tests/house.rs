@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 /// Each member of the workspace: its folder, its name, and what it and its tests use of the others.
-const WALLS: [(&str, &str, &[&str], &[&str]); 24] = [
+const WALLS: [(&str, &str, &[&str], &[&str]); 25] = [
     (
         "agent",
         "lineside-agent",
@@ -16,6 +16,7 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 24] = [
             "lineside-bundle",
             "lineside-delta",
             "lineside-drift",
+            "lineside-exposition",
             "lineside-oip",
             "lineside-rules",
             "lineside-runtime",
@@ -34,6 +35,7 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 24] = [
             "lineside-bundle",
             "lineside-delta",
             "lineside-drift",
+            "lineside-exposition",
             "lineside-sketch",
             "lineside-trust",
             "lineside-wire",
@@ -58,6 +60,7 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 24] = [
     ("crates/convolution", "lineside-convolution", &[], &[]),
     ("crates/delta", "lineside-delta", &[], &[]),
     ("crates/drift", "lineside-drift", &["lineside-sketch"], &[]),
+    ("crates/exposition", "lineside-exposition", &[], &[]),
     ("crates/oip", "lineside-oip", &[], &[]),
     (
         "crates/rules",
@@ -113,8 +116,8 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 24] = [
 ];
 
 /// Crates that open no socket and no file, read no clock and draw no random number.
-const PURE: [&str; 9] =
-    ["wire", "bundle", "trust", "update", "delta", "drift", "sketch", "rules", "oip"];
+const PURE: [&str; 10] =
+    ["wire", "bundle", "trust", "update", "delta", "drift", "sketch", "rules", "oip", "exposition"];
 /// The libraries that they may use: such as take bytes and numbers and give values.
 const COMPUTING: [&str; 16] = [
     "half",

@@ -162,7 +162,7 @@ impl Api {
             ["v2", "health", "ready"] => reading(request, || Ok(self.ready())),
             ["metrics"] => reading(request, || {
                 let text = self.metrics.text(self);
-                Ok(typed(200, "text/plain; version=0.0.4", text.into()))
+                Ok(typed(200, lineside_exposition::CONTENT_TYPE, text.into()))
             }),
             ["openapi.json"] => reading(request, || Ok(json(200, &openapi::document(self)))),
             ["v2", "models", model, ref rest @ ..] => {

@@ -2,8 +2,9 @@
 
 use super::Api;
 use crate::lock::lock;
+use lineside_exposition::Family;
+use lineside_exposition::Kind::{Counter, Gauge, Histogram};
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -41,42 +42,28 @@ impl Metrics {
 
     /// All of it, with what `api` knows besides.
     pub(super) fn text(&self, api: &Api) -> String {
-        let mut text = Text::default();
-        {
-            let known = lock(&self.0);
-            text.head("lineside_api_requests_total", "counter", "Requests for inference answered.");
-            for ((model, status), count) in &known.answers {
-                text.line("", &[("model", model), ("code", &status.to_string())], *count as f64);
-            }
-            let name = "lineside_api_request_duration_seconds";
-            text.head(name, "histogram", "From the head of a request to its answer.");
-            for (model, (buckets, count, sum)) in &known.durations {
-                let mut below = 0;
-                for (end, own) in BUCKETS.iter().zip(buckets) {
-                    below += own;
-                    let end = end.to_string();
-                    text.line("_bucket", &[("model", model), ("le", &end)], below as f64);
-                }
-                text.line("_bucket", &[("model", model), ("le", "+Inf")], *count as f64);
-                text.line("_sum", &[("model", model)], *sum);
-                text.line("_count", &[("model", model)], *count as f64);
-            }
-        }
-        text.head("lineside_api_rows_waiting", "gauge", "Rows that wait for a model or are run.");
+        let mut families = self.of_requests();
+        let mut waiting = Family::new(
+            "lineside_api_rows_waiting",
+            Gauge,
+            "Rows that wait for a model or are run.",
+        );
         for (name, found) in api.models() {
-            text.line("", &[("model", &name)], found.model.waiting() as f64);
+            waiting.sample(&[("model", &name)], found.model.waiting() as f64);
         }
+        families.push(waiting);
         let slots = || api.slots.iter();
         for (name, help, of) in [
             ("lineside_api_batches_total", "Batches that were run.", 0),
             ("lineside_api_rows_total", "Rows of these batches.", 1),
             ("lineside_api_worker_deaths_total", "Workers for requests that died.", 2),
         ] {
-            text.head(name, "counter", help);
+            let mut family = Family::new(name, Counter, help);
             for (slot, known) in slots() {
                 let counts = [&known.counts.batches, &known.counts.rows, &known.counts.deaths];
-                text.line("", &[("slot", slot.as_str())], counts[of].load(Relaxed) as f64);
+                family.sample(&[("slot", slot.as_str())], counts[of].load(Relaxed) as f64);
             }
+            families.push(family);
         }
         for (name, help, of) in [
             ("lineside_readings_total", "Readings that the slot accepted.", 0),
@@ -85,58 +72,46 @@ impl Metrics {
             ("lineside_lost_total", "Readings that no frame accounts for.", 3),
             ("lineside_doubled_total", "Frames that were answered more than once.", 4),
         ] {
-            text.head(name, "counter", help);
+            let mut family = Family::new(name, Counter, help);
             for (slot, known) in slots() {
                 let counts = &known.view.borrow().counts;
                 let counts =
                     [counts.accepted, counts.frames, counts.findings, counts.lost, counts.doubled];
-                text.line("", &[("slot", slot.as_str())], counts[of] as f64);
+                family.sample(&[("slot", slot.as_str())], counts[of] as f64);
             }
+            families.push(family);
         }
-        text.head("lineside_slot_answering", "gauge", "Whether a worker answers readings.");
+        let help = "Whether a worker answers readings.";
+        let mut answering = Family::new("lineside_slot_answering", Gauge, help);
         for (slot, known) in slots() {
-            let answering = known.view.borrow().answering;
-            text.line("", &[("slot", slot.as_str())], f64::from(u8::from(answering)));
+            let is_answering = known.view.borrow().answering;
+            answering.sample(&[("slot", slot.as_str())], f64::from(u8::from(is_answering)));
         }
-        text.text
-    }
-}
-
-#[derive(Default)]
-struct Text {
-    text: String,
-    name: &'static str,
-}
-
-impl Text {
-    fn head(&mut self, name: &'static str, kind: &str, help: &str) {
-        self.name = name;
-        // To write into a text cannot fail.
-        let _ = write!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+        families.push(answering);
+        families.iter().map(Family::text).collect()
     }
 
-    fn line(&mut self, suffix: &str, labels: &[(&str, &str)], value: f64) {
-        let escaped =
-            |value: &str| value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-        let labels: Vec<String> =
-            labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
-        let _ = writeln!(self.text, "{}{suffix}{{{}}} {value}", self.name, labels.join(","));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn labels_are_written_as_prometheus_reads_them() {
-        let mut text = Text::default();
-        text.head("a_total", "counter", "How many.");
-        text.line("", &[("model", "a\"b\\c\nd"), ("code", "200")], 3.0);
-        assert_eq!(
-            text.text,
-            "# HELP a_total How many.\n# TYPE a_total counter\n\
-             a_total{model=\"a\\\"b\\\\c\\nd\",code=\"200\"} 3\n"
-        );
+    fn of_requests(&self) -> Vec<Family> {
+        let known = lock(&self.0);
+        let help = "Requests for inference answered.";
+        let mut requests = Family::new("lineside_api_requests_total", Counter, help);
+        for ((model, status), count) in &known.answers {
+            requests.sample(&[("model", model), ("code", &status.to_string())], *count as f64);
+        }
+        let name = "lineside_api_request_duration_seconds";
+        let mut durations =
+            Family::new(name, Histogram, "From the head of a request to its answer.");
+        for (model, (buckets, count, sum)) in &known.durations {
+            let mut below = 0;
+            for (end, own) in BUCKETS.iter().zip(buckets) {
+                below += own;
+                let end = end.to_string();
+                durations.part("_bucket", &[("model", model), ("le", &end)], below as f64);
+            }
+            durations.part("_bucket", &[("model", model), ("le", "+Inf")], *count as f64);
+            durations.part("_sum", &[("model", model)], *sum);
+            durations.part("_count", &[("model", model)], *count as f64);
+        }
+        vec![requests, durations]
     }
 }

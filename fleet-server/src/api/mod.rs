@@ -9,6 +9,7 @@ mod documents;
 mod extract;
 mod health;
 mod manifests;
+mod metrics;
 mod openapi;
 mod overview;
 mod page;
@@ -70,6 +71,7 @@ pub(crate) fn router(fleet: Arc<Fleet>) -> Router {
     let bounded = |bytes_max| Extension(BodyBytesMax(bytes_max));
     let (api, mut document) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(health::health))
+        .routes(routes!(metrics::metrics))
         .routes(routes!(openapi::openapi))
         .routes(routes!(documents::online_keys))
         .routes(routes!(devices::list, devices::add))

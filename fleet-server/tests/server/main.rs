@@ -10,6 +10,7 @@ mod credentials;
 mod crowd;
 mod devices;
 mod manners;
+mod metrics;
 mod mqtt;
 mod oci;
 mod openapi;

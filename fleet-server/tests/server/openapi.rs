@@ -163,6 +163,7 @@ fn the_document_lists_every_route_and_nothing_else() {
         "GET /api/v1/summary",
         "GET /api/v1/targets/{role}",
         "GET /api/v1/tokens",
+        "GET /metrics",
         "GET /tuf/metadata/{document}",
         "GET /tuf/targets/site/{site}/{file}",
         "GET /tuf/targets/{bundle}/{file}",

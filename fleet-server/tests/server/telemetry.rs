@@ -14,7 +14,7 @@ fn release() -> ReleaseRef {
     ReleaseRef { name: "turbine".into(), version: "2".into(), digest: [7; 32] }
 }
 
-fn interval(boot: u64, sequence: u64) -> Record {
+pub fn turbine_interval(boot: u64, sequence: u64) -> Record {
     let mut latency_us = Histogram::default();
     (1..=100).for_each(|us| latency_us.add(f64::from(us)));
     let interval = Interval {
@@ -75,13 +75,14 @@ async fn repeats_are_dropped_and_acknowledged_again() {
     let server = Running::start(data.path());
     let password = server.add_device("line-3");
     let mut device = Client::device(&server, "line-3", &password).await;
-    let records = || vec![interval(3, 0), event(3, 1, "its share of alarms was 0.74")];
+    let records = || vec![turbine_interval(3, 0), event(3, 1, "its share of alarms was 0.74")];
     for _ in 0..3 {
         let ack = tell(&mut device, "line-3", records()).await;
         assert_eq!(ack, Ack { boot: 3, ranges: vec![(0, 1)] });
     }
     // A repeat beside something new: only the new is added.
-    let ack = tell(&mut device, "line-3", vec![interval(3, 0), interval(3, 2)]).await;
+    let ack =
+        tell(&mut device, "line-3", vec![turbine_interval(3, 0), turbine_interval(3, 2)]).await;
     assert_eq!(ack.ranges, [(0, 0), (2, 2)]);
 
     let shown = server.get("/api/v1/devices/line-3").json();
@@ -128,7 +129,7 @@ async fn numbers_that_a_merged_interval_stands_for_are_not_missing_and_it_counts
         Ok(Body::Interval(interval)) => *interval,
         other => panic!("{other:?}"),
     };
-    let (one, two) = (read(&interval(1, 0)), read(&interval(2, 3)));
+    let (one, two) = (read(&turbine_interval(1, 0)), read(&turbine_interval(2, 3)));
     let mut merged = one.merged((1, 0), &two).unwrap().merged((2, 3), &two).unwrap();
     // What no device has numbered is nobody's.
     merged.stands_for.push(v1::StandsFor { boot: u64::MAX, first: 0, last: u64::MAX });
@@ -197,9 +198,13 @@ async fn a_device_that_counts_from_the_beginning_again_loses_nothing() {
     let server = Running::start(data.path());
     let password = server.add_device("line-3");
     let mut device = Client::device(&server, "line-3", &password).await;
-    tell(&mut device, "line-3", vec![interval(1, 0), event(1, 1, "before its disk was replaced")])
-        .await;
-    let afterwards = || vec![event(1, 0, "afterwards"), interval(1, 1)];
+    tell(
+        &mut device,
+        "line-3",
+        vec![turbine_interval(1, 0), event(1, 1, "before its disk was replaced")],
+    )
+    .await;
+    let afterwards = || vec![event(1, 0, "afterwards"), turbine_interval(1, 1)];
     for _ in 0..2 {
         let ack = tell(&mut device, "line-3", afterwards()).await;
         assert_eq!(ack.ranges, [(0, 1)]);
@@ -230,7 +235,7 @@ async fn slots_without_a_proper_name_are_summed_up_together() {
     let password = server.add_device("line-3");
     let mut device = Client::device(&server, "line-3", &password).await;
     let named = |sequence, slot: &str| {
-        let mut record = interval(1, sequence);
+        let mut record = turbine_interval(1, sequence);
         let Ok(Body::Interval(mut interval)) = record.read() else { panic!() };
         interval.slot = slot.into();
         (record.code, record.body) = Body::Interval(interval).encode().unwrap();
@@ -253,14 +258,14 @@ async fn what_was_acknowledged_survives_that_the_server_is_killed() {
     let password = server.add_device("line-3");
     let mut device = Client::device(&server, "line-3", &password).await;
     for sequence in 0..20 {
-        tell(&mut device, "line-3", vec![interval(1, sequence)]).await;
+        tell(&mut device, "line-3", vec![turbine_interval(1, sequence)]).await;
     }
     server.kill();
     let server = Running::start(data.path());
     let shown = server.get("/api/v1/devices/line-3").json();
     assert_eq!(shown["telemetry"]["turbine"]["intervals"], 20);
     let mut device = Client::device(&server, "line-3", &password).await;
-    tell(&mut device, "line-3", vec![interval(1, 19)]).await;
+    tell(&mut device, "line-3", vec![turbine_interval(1, 19)]).await;
     let shown = server.get("/api/v1/devices/line-3").json();
     assert_eq!(shown["telemetry"]["turbine"]["intervals"], 20, "still known as a repeat");
 }
