@@ -1,13 +1,13 @@
 //! How the fleet behaves: intervals of many devices merged over any time, and held against what releases know of
 //! their training data.
 
+mod declared;
 mod drift;
 mod merged;
 mod overview;
 mod profiles;
 mod scope;
 mod summary;
-mod worth;
 
 pub(crate) use overview::{DriftShown, Overview, SummariesShown};
 #[cfg(test)]

@@ -4,13 +4,13 @@ use crate::artifact::Artifacts;
 use crate::bounds::MERGED_AT_A_TIME;
 use crate::error::Error;
 use crate::monitor::Question;
+use crate::monitor::declared::description;
 use crate::monitor::drift::{
     ColumnDriftShown, DriftedShown, PointShown, ProfileShown, columns, no_profile, times_shown,
 };
 use crate::monitor::merged::{Counted, Merging, Part};
 use crate::monitor::profiles::Profiles;
 use crate::monitor::summary::SummaryShown;
-use crate::monitor::worth;
 use crate::store::Store;
 use lineside_bundle::{Digest, Value};
 use serde::Serialize;
@@ -80,6 +80,9 @@ pub(crate) struct ReleaseDriftShown {
     /// How many columns have drifted.
     #[serde(flatten)]
     pub drifted: DriftedShown,
+    /// The outputs that should stay where they are while the process changes, if its bundle names them: the
+    /// others, and inputs, move with what they measure.
+    pub watched_outputs: Option<Vec<String>>,
     /// Its columns over all of the time, outputs first.
     pub columns: Vec<ColumnDriftShown>,
     /// The same span by span, where a step was asked for.
@@ -187,6 +190,9 @@ impl Overview {
                         alarms,
                         profile: found.as_deref().ok().map(ProfileShown::of),
                         no_profile: no_profile(&found),
+                        watched_outputs: description(&self.artifacts, &part.interval.release)
+                            .await?
+                            .and_then(|bundle| bundle.monitor.outputs),
                         drifted,
                         columns,
                         series: series.remove(&digest).unwrap_or_default(),
@@ -221,7 +227,10 @@ impl Overview {
                         release: part.release(),
                         digest: Digest::from(digest).to_string(),
                         whole: shown,
-                        value: worth::declared(&self.artifacts, &part.interval.release).await?,
+                        value: description(&self.artifacts, &part.interval.release)
+                            .await?
+                            .map(|bundle| bundle.value)
+                            .filter(|value| !value.is_empty()),
                         series: series.remove(&digest).unwrap_or_default(),
                     },
                 )),

@@ -4,13 +4,14 @@ use crate::mqtt::Client;
 use crate::running::{As, Running};
 use crate::signers::{Artifact, Signers, artifact};
 use crate::telemetry::tell;
-use lineside_bundle::{Digest, OciManifest, PROFILE, media_type};
+use lineside_bundle::{BundleFile, PROFILE, build};
 use lineside_drift::{
     Chunk, ColumnProfile, ColumnSketch, Marks, Observed, Profile, Role, SketchMethod, learn,
 };
 use lineside_sketch::{Categories, Edges, Histogram, NumberColumn, TextColumn};
 use lineside_wire::v1::{Body, Column, Interval, Record, ReleaseRef, Resources, Summary};
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -61,21 +62,24 @@ fn profile() -> Vec<u8> {
     Profile::new(chunk, 30, vec![score, worn]).unwrap().to_json()
 }
 
-/// A release with a profile among its layers.
+/// A release with a profile.
 fn with_profile(version: &str) -> Artifact {
-    let plain = artifact("turbine", version);
-    let mut manifest: OciManifest = serde_json::from_slice(&plain.manifest).unwrap();
-    let bytes = profile();
-    let mut layer = manifest.layers[0].clone();
-    layer.media_type = media_type(PROFILE).into();
-    (layer.digest, layer.size) = (Digest::of(&bytes), bytes.len() as u64);
-    layer.annotations.values_mut().for_each(|title| *title = PROFILE.into());
-    manifest.layers.push(layer);
-    let manifest = serde_json::to_vec(&manifest).unwrap();
-    let mut id = plain.id;
-    (id.digest, id.size) = (Digest::of(&manifest), manifest.len() as u64);
-    let blobs = [plain.blobs, vec![bytes]].concat();
-    Artifact { id, manifest, blobs }
+    let text = format!(
+        "format = 1\nname = 'turbine'\nversion = '{version}'\n\
+         inputs.row = {{ time = 'time', fields = [{{ name = 'wind' }}] }}\n\
+         stages.window = {{ kind = 'window', input = 'row', rows = 1, stride = 1 }}\n\
+         stages.score = {{ kind = 'select', input = 'window', index = 0 }}\n\
+         stages.worn = {{ kind = 'threshold', input = 'score', above = 0.5 }}\n\
+         outputs = {{ score = {{ from = 'score' }}, worn = {{ from = 'worn' }} }}\n\
+         monitor.outputs = ['score']\nvalue = {{ currency = 'EUR', precision = 0.9 }}\n"
+    );
+    let files = BTreeMap::from([(PROFILE.to_owned(), profile())]);
+    let built = build(BundleFile::parse(&text).unwrap(), files).unwrap();
+    Artifact {
+        id: built.release_id(),
+        manifest: built.oci_manifest,
+        blobs: built.blobs.into_values().collect(),
+    }
 }
 
 fn record(sequence: u64, artifact: &Artifact, level: f64, worn: u64) -> Record {
@@ -161,6 +165,7 @@ async fn drift_is_judged_by_the_profile_of_each_release_over_any_time_and_scope(
     assert_eq!(worn["distribution"]["current"], serde_json::json!([393, 107, 0]));
     assert_eq!(release["outputs_drifted"], serde_json::json!(["score", "worn"]));
     assert_eq!(release["dataset_drift"], true);
+    assert_eq!(release["watched_outputs"], serde_json::json!(["score"]));
     let spans = release["series"].as_array().unwrap();
     let outside: Vec<&Value> = spans.iter().map(|span| &column(span, "score")["outside"]).collect();
     assert_eq!(outside, [false, false, true, true]);
@@ -192,6 +197,8 @@ async fn drift_is_judged_by_the_profile_of_each_release_over_any_time_and_scope(
     let p95 = release["latency_ms"]["p95"].as_f64().unwrap();
     assert!((p95 - 2.0).abs() < 2.0 / 64.0, "{p95}");
     assert_eq!(release["resources"]["cpu_seconds"], 1.5);
+    assert_eq!(release["value"], serde_json::json!({ "currency": "EUR", "precision": 0.9 }));
+    assert_eq!(summary["releases"][1]["value"], Value::Null);
     assert_eq!(release["series"][0]["frames"], 300);
 
     for (query, status, words) in [

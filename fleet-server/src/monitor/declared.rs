@@ -1,18 +1,18 @@
-//! What a release declares its work to be worth, from its manifest.
+//! What a release declares of itself, from its manifest: what is watched of it, and what its work is worth.
 
 use crate::artifact::Artifacts;
 use crate::error::Error;
-use lineside_bundle::{Digest, MANIFEST_BYTES_MAX, Manifest, OciManifest, Value};
+use lineside_bundle::{BundleFile, Digest, MANIFEST_BYTES_MAX, Manifest, OciManifest};
 use lineside_wire::v1::ReleaseRef;
 
-/// What a release declares; none where it declares nothing, or is not here any more.
+/// The description of a release's bundle; none where it is not here any more, or cannot be read.
 ///
 /// # Errors
 /// [`Error::Database`] or [`Error::File`].
-pub(super) async fn declared(
+pub(super) async fn description(
     artifacts: &Artifacts,
     release: &ReleaseRef,
-) -> Result<Option<Value>, Error> {
+) -> Result<Option<BundleFile>, Error> {
     let digest = Digest::from(release.digest).to_string();
     let manifest = match artifacts.get(&release.name, &digest).await {
         Ok(manifest) => manifest,
@@ -21,6 +21,5 @@ pub(super) async fn declared(
     };
     let Ok(parsed) = OciManifest::parse(&manifest.bytes) else { return Ok(None) };
     let bytes = artifacts.blobs.read(&parsed.config.digest, MANIFEST_BYTES_MAX).await?;
-    let manifest = bytes.and_then(|bytes| Manifest::parse(&bytes).ok());
-    Ok(manifest.map(|manifest| manifest.bundle.value).filter(|value| !value.is_empty()))
+    Ok(bytes.and_then(|bytes| Manifest::parse(&bytes).ok()).map(|manifest| manifest.bundle))
 }
