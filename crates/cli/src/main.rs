@@ -16,6 +16,7 @@ mod output;
 mod plugin;
 mod profile;
 mod release;
+mod report;
 mod role;
 mod server;
 mod site;
@@ -59,6 +60,9 @@ enum Command {
     /// Say what known-good data look like, for a bundle to be compared with.
     #[command(subcommand)]
     Profile(profile::ProfileCommand),
+    /// Write what the server knows of a slot into one file: drift, quality, value.
+    #[command(subcommand)]
+    Report(report::ReportCommand),
     /// Make the keys that sign roots and releases, and the root that devices trust.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -138,6 +142,7 @@ fn main() -> ExitCode {
         Command::Plugin(command) => plugin::run(command, &output),
         Command::Drift(drift) => drift::run(&drift, &output),
         Command::Profile(command) => profile::run(&command, &output),
+        Command::Report(command) => report::run(command, connection, &output),
         Command::Keys(command) => keys::run(command, connection, &output),
         Command::Release(release) => release::run(&release, connection, &output),
         Command::Site(command) => site::run(command, connection, &output),

@@ -334,6 +334,31 @@ impl Server {
         self.read(&self.send(Method::DELETE, &path, None)?.done()?, &path)
     }
 
+    /// What it knows of the fleet as a whole: `drift` or `summary`, asked for by a query.
+    pub fn overview(&self, what: &str, query: &str) -> anyhow::Result<Value> {
+        self.get(&format!("/api/v1/{what}?{query}"))
+    }
+
+    /// How often answers were right, if it keeps outcomes.
+    pub fn quality(&self, query: &str) -> anyhow::Result<Option<Value>> {
+        self.optional(&format!("/api/v1/quality?{query}"))
+    }
+
+    /// Alerts, the newest first, if it keeps any.
+    pub fn alerts(&self, device: Option<&str>) -> anyhow::Result<Option<Value>> {
+        let device = device.map_or(String::new(), |device| format!("&device={device}"));
+        self.optional(&format!("/api/v1/alerts?limit=1000{device}"))
+    }
+
+    /// An answer, or nothing from a server that has no such page.
+    fn optional(&self, path: &str) -> anyhow::Result<Option<Value>> {
+        let answer = self.send(Method::GET, path, None)?;
+        if answer.status == 404 && String::from_utf8_lossy(&answer.body).contains("no such page") {
+            return Ok(None);
+        }
+        self.read(&answer.done()?, path).map(Some)
+    }
+
     fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         self.read(&self.send(Method::GET, path, None)?.done()?, path)
     }

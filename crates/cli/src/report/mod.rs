@@ -1,0 +1,322 @@
+//! `lineside report`: what the server knows of a slot, as one file for people and one for programs.
+
+mod answer;
+mod chart;
+mod drift;
+mod page;
+mod quality;
+mod value;
+
+use crate::assign::ReleasePath;
+use crate::connection::Connection;
+use crate::new_files::replace;
+use crate::output::Output;
+use crate::server::Server;
+use answer::{Drift, Summaries, unix_ms};
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use lineside_wire::name::{DeviceId, SlotName};
+use page::Text;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// Spans of a series that the server tells at once.
+const SPANS_MAX: i64 = 400;
+const DAY_SECONDS: i64 = 86_400;
+const HOUR_SECONDS: i64 = 3_600;
+
+#[derive(Subcommand)]
+pub enum ReportCommand {
+    /// How far what a slot reads and answers is from the training data, release by release.
+    Drift(Report),
+    /// How often its answers were right, by the outcomes that devices were told later.
+    Quality(Report),
+    /// What its answers were worth, by the assumptions of the bundle's table [value].
+    Value(Report),
+}
+
+#[derive(Args)]
+pub struct Report {
+    /// The slot.
+    #[arg(long)]
+    slot: SlotName,
+    /// Of this device [default: the whole fleet].
+    #[arg(long, group = "scope")]
+    device: Option<DeviceId>,
+    /// Of all devices of this site.
+    #[arg(long, group = "scope")]
+    site: Option<String>,
+    /// Of all devices with this label, as in line=3.
+    #[arg(long, group = "scope", value_name = "NAME=VALUE")]
+    label: Option<String>,
+    /// What this release answered, as in turbine/2 [default: all releases].
+    #[arg(long)]
+    release: Option<ReleasePath>,
+    /// From this moment on, by the readings' own time: 2026-02-01, or 2026-02-01T06:00:00Z.
+    #[arg(long)]
+    from: Option<String>,
+    /// Before this moment.
+    #[arg(long)]
+    to: Option<String>,
+    /// Seconds of a span of the series [default: as long as the chunks of the profile, or a day].
+    #[arg(long, value_name = "SECONDS")]
+    step: Option<i64>,
+    /// The report. A file of the same name that ends in .json, for programs, is written beside it.
+    #[arg(short, long, value_name = "REPORT.html")]
+    output: PathBuf,
+}
+
+/// What a report is about.
+pub struct Asked {
+    pub slot: String,
+    scope: String,
+    release: Option<String>,
+    from: Option<String>,
+    to: Option<String>,
+    written: String,
+}
+
+/// An alert that fired.
+pub struct Alert {
+    pub at_unix_ms: i64,
+    /// The input or output that it is about.
+    pub column: Option<String>,
+    pub text: String,
+}
+
+impl Asked {
+    /// In a sentence, as HTML.
+    pub fn told(&self) -> String {
+        let release = self.release.as_deref().map_or(String::new(), |it| format!(", {it} alone"));
+        let time = match (&self.from, &self.to) {
+            (None, None) => "all that is kept".to_owned(),
+            (Some(from), None) => format!("from {from} on"),
+            (None, Some(to)) => format!("until {to}"),
+            (Some(from), Some(to)) => format!("from {from} to {to}"),
+        };
+        let said = format!(
+            "{}{release}; {time}, by the readings' own time. Written {}.",
+            self.scope, self.written
+        );
+        Text(&said).to_string()
+    }
+}
+
+pub fn run(command: ReportCommand, connection: &Connection, output: &Output) -> anyhow::Result<()> {
+    let server = Server::at(connection)?;
+    let (kind, report) = match &command {
+        ReportCommand::Drift(report) => ("drift", report),
+        ReportCommand::Quality(report) => ("quality", report),
+        ReportCommand::Value(report) => ("value", report),
+    };
+    let json_file = beside(&report.output)?;
+    let asked = report.asked()?;
+    let working = output.working(format!("asking the server about {}", report.slot));
+    let (title, body, told) = match kind {
+        "drift" => {
+            let told = report.drift(&server)?;
+            let drift: Drift = read(&told)?;
+            let alerts = alerts(&server, report)?;
+            let body = drift::body(&asked, &drift, alerts.as_ref().map(|(alerts, _)| &alerts[..]));
+            let told = json!({ "drift": told, "alerts": alerts.map(|(_, told)| told) });
+            ("Drift", body, told)
+        }
+        "value" => {
+            let told = server.overview("summary", &report.query(None))?;
+            let summaries: Summaries = read(&told)?;
+            let quality = server.quality(&report.query(None))?;
+            let worth = value::worth(&summaries, quality.as_ref());
+            let body = value::body(&asked, &summaries, &worth);
+            ("Value", body, json!({ "summary": told, "quality": quality, "value": worth }))
+        }
+        _ => {
+            let quality = server.quality(&report.query(None))?;
+            let body = quality::body(&asked, quality.as_ref());
+            ("Quality", body, json!({ "quality": quality }))
+        }
+    };
+    drop(working);
+    let mut document = json!({
+        "report": kind,
+        "slot": report.slot,
+        "scope": asked.scope,
+        "release": asked.release,
+        "from": asked.from,
+        "to": asked.to,
+        "written": asked.written,
+    });
+    if let (Some(document), Value::Object(told)) = (document.as_object_mut(), told) {
+        document.extend(told);
+    }
+    let html = page::page(&format!("{title} of {}", report.slot), &body);
+    let mut bytes = serde_json::to_vec_pretty(&document)?;
+    bytes.push(b'\n');
+    replace(&report.output, html.as_bytes())?;
+    replace(&json_file, &bytes)?;
+    let text = format!("{} is written, and {}", report.output.display(), json_file.display());
+    output.print(text, &document)
+}
+
+impl Report {
+    fn asked(&self) -> anyhow::Result<Asked> {
+        let scope = match (&self.device, &self.site, &self.label) {
+            (Some(device), ..) => format!("Device {device}"),
+            (_, Some(site), _) => format!("All devices of the site {site}"),
+            (.., Some(label)) => format!("All devices with the label {label}"),
+            _ => "The whole fleet".into(),
+        };
+        let now = OffsetDateTime::now_utc().replace_nanosecond(0)?;
+        Ok(Asked {
+            slot: self.slot.to_string(),
+            scope,
+            release: self.release.as_ref().map(ToString::to_string),
+            from: self.from.clone(),
+            to: self.to.clone(),
+            written: now.format(&Rfc3339)?,
+        })
+    }
+
+    /// The question, as it follows a path.
+    fn query(&self, step: Option<i64>) -> String {
+        let mut query = format!("slot={}", escaped(&self.slot.to_string()));
+        let texts = [
+            ("device", self.device.as_ref().map(ToString::to_string)),
+            ("site", self.site.clone()),
+            ("label", self.label.clone()),
+            ("release", self.release.as_ref().map(ToString::to_string)),
+            ("from", self.from.clone()),
+            ("to", self.to.clone()),
+            ("step", step.map(|step| step.to_string())),
+        ];
+        for (name, text) in texts {
+            if let Some(text) = text {
+                query += &format!("&{name}={}", escaped(&text));
+            }
+        }
+        query
+    }
+
+    /// Drift with a series: of spans as long as the chunks that limits were learnt from, where nobody says
+    /// otherwise.
+    fn drift(&self, server: &Server) -> anyhow::Result<Value> {
+        if self.step.is_some() {
+            return server.overview("drift", &self.query(self.step));
+        }
+        let told = server.overview("drift", &self.query(None))?;
+        let whole: Drift = read(&told)?;
+        match step(&whole) {
+            None => Ok(told),
+            step => server.overview("drift", &self.query(step)),
+        }
+    }
+}
+
+/// Seconds of a span that suit what came. None where nothing did.
+fn step(drift: &Drift) -> Option<i64> {
+    let start = drift.releases.iter().filter_map(|it| unix_ms(&it.start)).min()?;
+    let end = drift.releases.iter().filter_map(|it| unix_ms(&it.end)).max()?;
+    let seconds = (end - start).max(0) / 1_000;
+    let chunks = drift.releases.iter().filter_map(|it| it.profile.as_ref()?.chunk_seconds);
+    let chunk = chunks.map(|chunk| chunk as i64).find(|chunk| *chunk > 0);
+    let few = if seconds > 3 * DAY_SECONDS { DAY_SECONDS } else { HOUR_SECONDS };
+    let step = chunk.unwrap_or(few);
+    // Whole chunks, as many as it takes.
+    let times = seconds.div_euclid(step * SPANS_MAX) + 1;
+    Some(step * times)
+}
+
+/// Where the document for programs goes.
+fn beside(report: &Path) -> anyhow::Result<PathBuf> {
+    let json = report.with_extension("json");
+    if json == report {
+        bail!(
+            "{} is where the report for programs goes: name a file that ends in .html",
+            json.display()
+        );
+    }
+    Ok(json)
+}
+
+fn read<T: for<'de> Deserialize<'de>>(told: &Value) -> anyhow::Result<T> {
+    T::deserialize(told)
+        .context("the server answers in another form; are server and tool of one version?")
+}
+
+/// Alerts of the slot that fired, and the same as the server told them. None where it tells of none at all.
+fn alerts(server: &Server, report: &Report) -> anyhow::Result<Option<(Vec<Alert>, Value)>> {
+    let device = report.device.as_ref().map(DeviceId::as_str);
+    let Some(told) = server.alerts(device)? else { return Ok(None) };
+    let slot = report.slot.to_string();
+    let list = told.as_array().map_or(&[][..], Vec::as_slice);
+    let of_slot: Vec<Value> =
+        list.iter().filter(|alert| alert["slot"].as_str() == Some(&slot)).cloned().collect();
+    Ok(Some((of_slot.iter().filter_map(alert).collect(), Value::Array(of_slot))))
+}
+
+/// An alert as it is marked: at the end of what had fired it, by the readings' own time.
+fn alert(told: &Value) -> Option<Alert> {
+    told["fired"].as_str()?;
+    let signal = told["signal"].as_str()?;
+    let column = signal.split_once(" of ").map(|(_, column)| column.to_owned());
+    let place = ["device", "site"].iter().find_map(|name| told[name].as_str());
+    let text = told["text"].as_str().unwrap_or(signal);
+    let text = format!("{}: {text}", place.unwrap_or("the fleet"));
+    Some(Alert { at_unix_ms: unix_ms(told["end"].as_str()?)?, column, text })
+}
+
+/// A text within a query (RFC 3986): what is not unreserved is written in percent.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                escaped.push(char::from(byte));
+            }
+            byte => escaped += &format!("%{byte:02X}"),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drift(days: i64, chunk_seconds: Option<f64>) -> Drift {
+        let end = OffsetDateTime::UNIX_EPOCH + time::Duration::days(days);
+        let profile = chunk_seconds.map(|chunk| json!({ "chunk_seconds": chunk }));
+        read(&json!({
+            "merged": { "records": 1, "unmerged": 0, "unreadable": 0, "longer_than_step": 0 },
+            "releases": [{ "release": "turbine/1", "start": "1970-01-01T00:00:00Z",
+                "end": end.format(&Rfc3339).unwrap(), "devices": 1, "frames": 1, "alarms": 0,
+                "profile": profile, "no_profile": null, "columns": [], "series": [] }],
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn spans_are_as_long_as_the_chunks_of_the_profile_and_never_too_many() {
+        assert_eq!(step(&drift(14, Some(3_600.0))), Some(3_600));
+        assert_eq!(step(&drift(14, None)), Some(DAY_SECONDS));
+        assert_eq!(step(&drift(1, None)), Some(HOUR_SECONDS));
+        assert_eq!(step(&drift(365, Some(3_600.0))), Some(22 * 3_600));
+        let nothing = Drift { releases: vec![], ..drift(1, None) };
+        assert_eq!(step(&nothing), None);
+    }
+
+    #[test]
+    fn what_is_asked_goes_whole_through_a_path_and_alerts_are_marked_where_they_fired() {
+        let told = json!({ "slot": "turbine", "rule": "profile.score", "fired": "2026-03-01T00:00:00Z",
+            "device": "mill-1", "signal": "median of score", "text": "above 1.0",
+            "end": "1970-01-02T00:00:00Z" });
+        let marked = alert(&told).unwrap();
+        assert_eq!((marked.at_unix_ms, marked.column.as_deref()), (86_400_000, Some("score")));
+        assert_eq!(marked.text, "mill-1: above 1.0");
+        assert_eq!(escaped("a b+c=ü&x"), "a%20b%2Bc%3D%C3%BC%26x");
+        assert_eq!(beside(Path::new("x/report.html")).unwrap(), Path::new("x/report.json"));
+        assert!(beside(Path::new("report.json")).unwrap_err().to_string().contains(".html"));
+    }
+}
