@@ -122,8 +122,10 @@ impl ColumnProfile {
         let statistics = self.statistics(observed, values_min).into_iter();
         let judged = statistics.filter_map(|(statistic, estimate)| {
             let limits = *learnt.limits.get(&statistic)?;
-            let is_outside = limits.upper.is_some_and(|upper| estimate.low > upper)
-                || limits.lower.is_some_and(|lower| estimate.high < lower);
+            // The bucket of noughts reaches to the smallest number, and its middle is in limits that were learnt.
+            let is_more = |more: f64, less: f64| more > less && more - less > f64::MIN_POSITIVE;
+            let is_outside = limits.upper.is_some_and(|upper| is_more(estimate.low, upper))
+                || limits.lower.is_some_and(|lower| is_more(lower, estimate.high));
             Some(Judged { statistic, estimate, limits, is_outside })
         });
         judged.collect()

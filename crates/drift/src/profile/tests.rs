@@ -86,6 +86,33 @@ fn an_interval_is_held_against_what_was_learnt() {
 }
 
 #[test]
+fn an_interval_of_noughts_is_within_limits_that_noughts_have_taught() {
+    let marks = Marks::Edges(quantile_edges(vec![0.0, 1.0, 5.0], (0.0, 5.0)).unwrap());
+    let mut lost = ColumnProfile {
+        name: "lost".into(),
+        role: Role::Output,
+        reference: marks.empty(),
+        marks,
+        method: SketchMethod::PROFILE,
+        threshold: 0.1,
+        learnt: None,
+    };
+    let chunk = |large: usize| {
+        let values = (0..50).map(move |at| if at < large { 5.0 } else { 0.0 });
+        Observed { sketch: of(&lost.marks, values), out_of_range: None }
+    };
+    // Of noughts beside larger values the sketch knows that they are below the smallest number, of noughts
+    // alone that they are none.
+    let statistics: Vec<_> = (1..8).map(|large| lost.statistics(&chunk(large), 30)).collect();
+    let only = chunk(0);
+    lost.learnt = learn(&statistics, 3.0);
+    assert!(lost.learnt.as_ref().unwrap().limits[&Statistic::Median].lower > Some(0.0));
+    let judged = lost.judge(&only, 30);
+    let median = judged.iter().find(|judged| judged.statistic == Statistic::Median).unwrap();
+    assert!(!median.is_outside, "{median:?}");
+}
+
+#[test]
 fn a_profile_is_written_in_one_way_and_comes_back() {
     let profile = profile();
     let bytes = profile.to_json();
