@@ -339,9 +339,9 @@ impl Server {
         self.get(&format!("/api/v1/{what}?{query}"))
     }
 
-    /// How often answers were right, if it keeps outcomes.
-    pub fn quality(&self, query: &str) -> anyhow::Result<Option<Value>> {
-        self.optional(&format!("/api/v1/quality?{query}"))
+    /// How often the answers of a device's slot were right, span by span, if it keeps outcomes.
+    pub fn quality(&self, device: &str, slot: &str) -> anyhow::Result<Option<Value>> {
+        self.optional(&format!("/api/v1/devices/{device}/quality?slot={slot}&limit=1000"))
     }
 
     /// Alerts, the newest first, if it keeps any.

@@ -116,7 +116,6 @@ pub struct Summary {
     pub devices: u64,
     pub readings: u64,
     pub frames: u64,
-    pub findings: u64,
     pub alarms: u64,
     pub errors: BTreeMap<String, u64>,
     pub dropped: BTreeMap<String, u64>,

@@ -25,8 +25,8 @@ pub struct Shares<'a> {
     pub release: &'a str,
     /// Which release that is.
     pub at: usize,
-    /// What each bar is called, and whether that is written below it.
-    pub bars: Vec<(String, bool)>,
+    /// What each bar is called, and what is written below it.
+    pub bars: Vec<(String, Option<String>)>,
     /// Their shares in the training data (0 to 1).
     pub reference: Vec<f64>,
     /// Their shares here.
@@ -105,16 +105,19 @@ impl Shares<'_> {
                 );
             }
         }
-        for (bar, (name, is_written)) in self.bars.iter().enumerate() {
-            if *is_written {
-                let x = left + step * (bar as f64 + 0.5);
-                let _ = write!(
-                    svg,
-                    "<text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
-                    top + tall + 16.0,
-                    Text(name)
-                );
-            }
+        for (bar, (_, label)) in self.bars.iter().enumerate() {
+            let Some(label) = label else { continue };
+            let is_last = bar + 1 == self.bars.len() && self.bars.len() > 4;
+            let (x, anchor) = match is_last {
+                true => (ends, "end"),
+                false => (left + step * (bar as f64 + 0.5), "middle"),
+            };
+            let _ = write!(
+                svg,
+                "<text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{}</text>",
+                top + tall + 16.0,
+                Text(label)
+            );
         }
         svg.push_str("</svg>\n");
         svg
@@ -229,7 +232,11 @@ impl Series<'_> {
         seen.retain(|value| value.is_finite());
         let low = seen.iter().copied().fold(f64::INFINITY, f64::min);
         let high = seen.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let (low, high, step) = if low <= high { axis(low, high) } else { axis(0.0, 1.0) };
+        let is_positive = low >= 0.0;
+        let (mut low, high, step) = if low <= high { axis(low, high) } else { axis(0.0, 1.0) };
+        if is_positive {
+            low = low.max(0.0);
+        }
         let y = |value: f64| top + tall * (1.0 - ((value - low) / (high - low)).clamp(0.0, 1.0));
         let outside = points().filter(|point| point.is_outside).count();
         let mut description =
@@ -429,7 +436,7 @@ fn axis(low: f64, high: f64) -> (f64, f64, f64) {
         true => (low - spread * 0.04, high + spread * 0.06),
         false => (low - low.abs().max(1.0) * 0.1, high + high.abs().max(1.0) * 0.1),
     };
-    let rough = (high - low) / 4.0;
+    let rough = (high - low) / 5.0;
     let power = 10f64.powf(rough.log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|factor| factor * power);
     let step = step.into_iter().find(|step| *step >= rough).unwrap_or(rough);

@@ -1,8 +1,8 @@
 //! `lineside report drift`: what came beside the training data, before and after a release changed.
 
-use super::answer::{Column, Distribution, Drift, Point as Told, ReleaseDrift, unix_ms};
+use super::answer::{Column, Distribution, Drift, Estimate, Point as Told, ReleaseDrift, unix_ms};
 use super::chart::{Line, Point, Series, Shares, colour, day};
-use super::page::{Text, number, percent, table, thousands};
+use super::page::{NOTHING, Text, number, percent, table, thousands};
 use super::{Alert, Asked};
 use std::fmt::Write as _;
 
@@ -173,7 +173,12 @@ fn row(lead: String, at: usize, release: &ReleaseDrift, column: &Column) -> Vec<
     };
     let rule = match (&column.method, &column.comparison, column.threshold) {
         (Some(method), Some(sign), Some(threshold)) => {
-            format!("<code>{}</code> {} {}", Text(method), Text(sign), number(threshold))
+            format!(
+                "<span class=\"tight\"><code>{}</code> {} {}</span>",
+                Text(method),
+                Text(sign),
+                number(threshold)
+            )
         }
         _ => String::new(),
     };
@@ -274,10 +279,16 @@ fn series<'a>(
     for (at, release, column) in told {
         let learnt = column.limits.iter().find(|limit| limit.statistic == statistic);
         let constant = if is_numeric { None } else { column.threshold };
-        let limits = learnt.map_or((None, constant), |limit| (limit.lower, limit.upper));
+        let limits = learnt.map_or((None, constant), |limit| {
+            (limit.lower.map(nothing_is_nought), limit.upper.map(nothing_is_nought))
+        });
         let mut in_a_row = 0;
         let points = points(release, name).filter_map(|(start, end, told)| {
-            let estimate = if is_numeric { told.median } else { None };
+            let estimate = told.median.filter(|_| is_numeric).map(|it| Estimate {
+                value: nothing_is_nought(it.value),
+                low: nothing_is_nought(it.low),
+                high: nothing_is_nought(it.high),
+            });
             let value = estimate.map(|it| it.value).or(told.score.filter(|_| !is_numeric))?;
             let bounds = estimate.map_or((value, value), |it| (it.low, it.high));
             let is_outside = match (told.outside, limits) {
@@ -295,9 +306,13 @@ fn series<'a>(
                     format!("{IN_A_ROW} spans in a row outside of the limits, {}", day(end, true)),
                 ));
             }
+            // A span is shared by the releases that changed in it.
+            let (begun, ended) = releases[*at].time_unix_ms;
+            let (start, end) = (start.max(begun), end.min(ended.max(begun)));
             Some(Point { at_unix_ms: start + (end - start) / 2, value, bounds, is_outside })
         });
-        releases[*at].points = points.collect();
+        let points = points.collect();
+        releases[*at].points = points;
         releases[*at].limits = limits;
     }
     // What really fired, where the server tells of alerts; else what would have.
@@ -312,6 +327,11 @@ fn series<'a>(
     Series { name: name.1, releases, alerts: fired, spans }
 }
 
+/// The middle of the bucket of noughts is none that anybody measured.
+fn nothing_is_nought(value: f64) -> f64 {
+    if value.abs() < NOTHING { 0.0 } else { value }
+}
+
 fn shares<'a>(
     name: &'a str,
     at: usize,
@@ -323,26 +343,29 @@ fn shares<'a>(
         counts.iter().map(|count| *count as f64 / all.max(1) as f64).collect()
     };
     let (reference, current) = (share(&distribution.reference), share(&distribution.current));
-    let mut bars: Vec<(String, bool)> = match (&distribution.edges, &distribution.categories) {
-        (Some(edges), _) => {
-            let (first, last) = (edges.first()?, edges.last()?);
-            let every = edges.len().div_ceil(5).max(1);
-            let inner = edges.windows(2).enumerate().map(|(at, pair)| {
-                let is_written = at % every == every / 2;
-                let text = format!("{}…{}", number(pair[0]), number(pair[1]));
-                (text, is_written)
-            });
-            let mut bars = vec![(format!("below {}", number(*first)), false)];
-            bars.extend(inner);
-            bars.push((format!("above {}", number(*last)), false));
-            bars
-        }
-        (None, Some(names)) => {
-            let shown = names.iter().map(|name| (name.clone(), names.len() <= 8));
-            shown.chain([("other".to_owned(), names.len() <= 8)]).collect()
-        }
-        (None, None) => return None,
-    };
+    let mut bars: Vec<(String, Option<String>)> =
+        match (&distribution.edges, &distribution.categories) {
+            (Some(edges), _) => {
+                let (first, last) = (edges.first()?, edges.last()?);
+                // Of some bins it is told where they begin.
+                let every = edges.len().div_ceil(5).max(1);
+                let inner = edges.windows(2).enumerate().map(|(at, pair)| {
+                    let from = number(pair[0]);
+                    let label = (at % every == every / 2).then(|| format!("{from}…"));
+                    (format!("{from}…{}", number(pair[1])), label)
+                });
+                let mut bars = vec![(format!("below {}", number(*first)), Some("below".into()))];
+                bars.extend(inner);
+                bars.push((format!("above {}", number(*last)), Some("above".into())));
+                bars
+            }
+            (None, Some(names)) => {
+                let label = |name: &str| (names.len() <= 8).then(|| name.to_owned());
+                let shown = names.iter().map(|name| (name.clone(), label(name)));
+                shown.chain([("other".to_owned(), label("other"))]).collect()
+            }
+            (None, None) => return None,
+        };
     if bars.len() != reference.len() || bars.len() != current.len() {
         return None;
     }
@@ -361,12 +384,6 @@ fn shares<'a>(
         at_bar += 1;
         keep[at_bar - 1]
     });
-    if let Some(first) = bars.first_mut().filter(|(name, _)| name.starts_with("below ")) {
-        *first = ("below".into(), true);
-    }
-    if let Some(last) = bars.last_mut().filter(|(name, _)| name.starts_with("above ")) {
-        *last = ("above".into(), true);
-    }
     Some(Shares { name, release, at, bars, reference: kept(reference), current: kept(current) })
 }
 
@@ -468,7 +485,7 @@ mod tests {
             "&lt;state&gt;",
             "no value came in this time",
             "3 were counted over other edges",
-            "Largest differences to the training data: 0…0.5: −40 points; 0.5…2: +36 points; above: +4 points.",
+            "Largest differences to the training data: 0…0.5: −40 points; 0.5…2: +36 points; above 2: +4 points.",
         ] {
             assert!(html.contains(words), "{words}: {html}");
         }

@@ -17,6 +17,7 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use lineside_wire::name::{DeviceId, SlotName};
 use page::Text;
+use quality::Quality;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -98,8 +99,9 @@ impl Asked {
             (Some(from), Some(to)) => format!("from {from} to {to}"),
         };
         let said = format!(
-            "{}{release}; {time}, by the readings' own time. Written {}.",
-            self.scope, self.written
+            "{}{release}; {time}, by the readings' own time. Written {} UTC.",
+            self.scope,
+            unix_ms(&self.written).map_or_else(|| self.written.clone(), |ms| chart::day(ms, true))
         );
         Text(&said).to_string()
     }
@@ -127,13 +129,13 @@ pub fn run(command: ReportCommand, connection: &Connection, output: &Output) -> 
         "value" => {
             let told = server.overview("summary", &report.query(None))?;
             let summaries: Summaries = read(&told)?;
-            let quality = server.quality(&report.query(None))?;
+            let quality = Quality::ask(&server, report)?;
             let worth = value::worth(&summaries, quality.as_ref());
             let body = value::body(&asked, &summaries, &worth);
             ("Value", body, json!({ "summary": told, "quality": quality, "value": worth }))
         }
         _ => {
-            let quality = server.quality(&report.query(None))?;
+            let quality = Quality::ask(&server, report)?;
             let body = quality::body(&asked, quality.as_ref());
             ("Quality", body, json!({ "quality": quality }))
         }

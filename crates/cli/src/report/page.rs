@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Display, Write as _};
 
+/// Below, a number is nought.
+pub const NOTHING: f64 = 1e-300;
 /// No script, no font and no image of anybody else's.
 const STYLE: &str = include_str!("page.css");
 
@@ -63,10 +65,11 @@ pub fn number(value: f64) -> String {
     if !value.is_finite() {
         return "–".into();
     }
-    if value == 0.0 {
+    let size = value.abs();
+    // The middle of what a bucket of noughts reaches to is none that anybody measured.
+    if size < NOTHING {
         return "0".into();
     }
-    let size = value.abs();
     if !(1e-4..1e9).contains(&size) {
         return format!("{value:.2e}");
     }
@@ -120,6 +123,7 @@ mod tests {
     fn numbers_are_as_long_as_people_read_them() {
         for (value, told) in [
             (0.0, "0"),
+            (1.1e-308, "0"),
             (0.123_456, "0.123"),
             (1.5, "1.5"),
             (-2.0, "−2"),

@@ -1,81 +1,480 @@
 //! `lineside report quality`: how often answers were right, by outcomes that came later.
 
-use super::Asked;
+use super::answer::unix_ms;
+use super::chart::day;
 use super::page::{Text, number, percent, table, thousands};
+use super::{Asked, Report};
+use crate::server::Server;
+use lineside_bundle::spoken;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// The body of the page. Without `quality` the server keeps no outcomes.
-pub fn body(asked: &Asked, quality: Option<&Value>) -> String {
+const YES: &str = "true";
+const NO: &str = "false";
+
+/// What a device's outcomes of a span said, as the server tells it.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+pub struct Told {
+    release: Option<String>,
+    output: String,
+    start: String,
+    end: String,
+    outcomes: u64,
+    unknown: u64,
+    unfit: u64,
+    confusion: Vec<Met>,
+    area: Option<Area>,
+    errors: Option<Errors>,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+struct Met {
+    answered: String,
+    outcome: String,
+    count: u64,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, Serialize)]
+struct Area {
+    area: f64,
+    low: f64,
+    high: f64,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, Serialize)]
+struct Errors {
+    count: u64,
+    bias: f64,
+    mean_absolute: f64,
+    root_mean_square: f64,
+}
+
+/// How good the answers of a release were.
+#[derive(Debug, Default, Serialize)]
+pub struct OfRelease {
+    release: String,
+    output: String,
+    devices: usize,
+    outcomes: u64,
+    /// Outcomes of another kind than the answer.
+    unfit: u64,
+    confusion: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Where answers are yes and no.
+    binary: Option<Binary>,
+    /// The share of answers that were so.
+    accuracy: Option<f64>,
+    /// Where answers are numbers: answer less outcome.
+    errors: Option<Errors>,
+}
+
+/// How yeses and noes met what was so.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Binary {
+    caught: u64,
+    false_alarms: u64,
+    missed: u64,
+    rightly_silent: u64,
+}
+
+/// How good answers were, and what there is nothing to say about.
+#[derive(Debug, Default, Serialize)]
+pub struct Quality {
+    releases: Vec<OfRelease>,
+    /// Outcomes of findings that no device knew any more.
+    unknown: u64,
+    spans: Vec<(String, Told)>,
+}
+
+impl Quality {
+    /// Asks for all devices that are meant. None of a server that keeps no outcomes.
+    pub fn ask(server: &Server, report: &Report) -> anyhow::Result<Option<Quality>> {
+        let slot = report.slot.to_string();
+        let mut all = Vec::new();
+        for device in devices(server, report)? {
+            let Some(told) = server.quality(&device, &slot)? else { return Ok(None) };
+            let told: Vec<Told> = super::read(&told)?;
+            all.extend(told.into_iter().map(|told| (device.clone(), told)));
+        }
+        let from = report.from.as_deref().and_then(moment).unwrap_or(i64::MIN);
+        let to = report.to.as_deref().and_then(moment).unwrap_or(i64::MAX);
+        let release = report.release.as_ref().map(|release| {
+            let text = release.to_string();
+            text.split_once('/').map_or(text.clone(), |(name, version)| spoken(name, version))
+        });
+        all.retain(|(_, told)| {
+            unix_ms(&told.start).is_some_and(|start| (from..to).contains(&start))
+                && release.as_ref().is_none_or(|release| told.release.as_ref() == Some(release))
+        });
+        Ok(Some(Quality::of(all)))
+    }
+
+    /// The same of all these spans.
+    fn of(mut spans: Vec<(String, Told)>) -> Quality {
+        spans.sort_by(|a, b| (&a.1.start, &a.0).cmp(&(&b.1.start, &b.0)));
+        let mut by: BTreeMap<(String, String), Vec<&(String, Told)>> = BTreeMap::new();
+        for span in &spans {
+            if let Some(release) = &span.1.release {
+                by.entry((release.clone(), span.1.output.clone())).or_default().push(span);
+            }
+        }
+        let releases = by.into_iter().map(|((release, output), spans)| {
+            let devices: BTreeSet<&str> = spans.iter().map(|(device, _)| device.as_str()).collect();
+            let told = || spans.iter().map(|(_, told)| told);
+            let mut confusion: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
+            for met in told().flat_map(|told| &told.confusion) {
+                let outcomes = confusion.entry(met.answered.clone()).or_default();
+                *outcomes.entry(met.outcome.clone()).or_default() += met.count;
+            }
+            OfRelease {
+                release,
+                output,
+                devices: devices.len(),
+                outcomes: told().map(|told| told.outcomes).sum(),
+                unfit: told().map(|told| told.unfit).sum(),
+                binary: binary(&confusion),
+                accuracy: accuracy(&confusion),
+                errors: errors(told().filter_map(|told| told.errors)),
+                confusion,
+            }
+        });
+        let releases = releases.collect();
+        let unknown = spans.iter().map(|(_, told)| told.unknown).sum();
+        Quality { releases, unknown, spans }
+    }
+
+    /// So many alarms that were right, and that were not.
+    #[cfg(test)]
+    pub fn with_alarms(caught: u64, false_alarms: u64) -> Quality {
+        let binary = Some(Binary { caught, false_alarms, missed: 0, rightly_silent: 0 });
+        Quality {
+            releases: vec![OfRelease { binary, ..OfRelease::default() }],
+            ..Quality::default()
+        }
+    }
+
+    /// Alarms that were right, and that were not. None where no outcome of a yes or no has come.
+    pub fn caught(&self) -> Option<(u64, u64)> {
+        let all = self.releases.iter().filter_map(|release| release.binary);
+        all.map(|it| (it.caught, it.false_alarms)).reduce(|a, b| (a.0 + b.0, a.1 + b.1))
+    }
+}
+
+/// The devices that are meant, by name.
+fn devices(server: &Server, report: &Report) -> anyhow::Result<Vec<String>> {
+    if let Some(device) = &report.device {
+        return Ok(vec![device.to_string()]);
+    }
+    let label = report.label.as_deref().and_then(|label| label.split_once('='));
+    let is_meant = |device: &Value| {
+        let there = report.site.as_ref().is_none_or(|site| device["site"].as_str() == Some(site));
+        there && label.is_none_or(|(name, value)| device["labels"][name].as_str() == Some(value))
+    };
+    let devices = server.devices()?;
+    let names = devices.iter().filter(|device| is_meant(device));
+    Ok(names.filter_map(|device| device["name"].as_str().map(str::to_owned)).collect())
+}
+
+/// A day or a moment, as the server reads it.
+fn moment(text: &str) -> Option<i64> {
+    let is_day = text.len() == "2026-02-01".len();
+    if is_day { unix_ms(&format!("{text}T00:00:00Z")) } else { unix_ms(text) }
+}
+
+fn binary(confusion: &BTreeMap<String, BTreeMap<String, u64>>) -> Option<Binary> {
+    let mut names = confusion.keys().chain(confusion.values().flat_map(BTreeMap::keys));
+    let count = |answered: &str, outcome: &str| {
+        confusion.get(answered).and_then(|it| it.get(outcome)).copied().unwrap_or(0)
+    };
+    (!confusion.is_empty() && names.all(|name| name == YES || name == NO)).then(|| Binary {
+        caught: count(YES, YES),
+        false_alarms: count(YES, NO),
+        missed: count(NO, YES),
+        rightly_silent: count(NO, NO),
+    })
+}
+
+fn accuracy(confusion: &BTreeMap<String, BTreeMap<String, u64>>) -> Option<f64> {
+    let pairs = confusion.iter().flat_map(|(answered, it)| {
+        it.iter().map(move |(outcome, count)| (answered == outcome, *count))
+    });
+    let (right, all) = pairs.fold((0, 0), |(right, all), (is_right, count)| {
+        (right + if is_right { count } else { 0 }, all + count)
+    });
+    (all > 0).then(|| right as f64 / all as f64)
+}
+
+/// Errors of several spans as one: means by their counts.
+fn errors(all: impl Iterator<Item = Errors>) -> Option<Errors> {
+    let (mut count, mut bias, mut absolute, mut squares) = (0u64, 0.0, 0.0, 0.0);
+    for one in all {
+        let weight = one.count as f64;
+        count += one.count;
+        bias += weight * one.bias;
+        absolute += weight * one.mean_absolute;
+        squares += weight * one.root_mean_square * one.root_mean_square;
+    }
+    let mean = |sum: f64| sum / count as f64;
+    (count > 0).then(|| Errors {
+        count,
+        bias: mean(bias),
+        mean_absolute: mean(absolute),
+        root_mean_square: mean(squares).sqrt(),
+    })
+}
+
+/// The body of the page.
+pub fn body(asked: &Asked, quality: Option<&Quality>) -> String {
     let mut html = format!(
         "<h1>Quality of {}</h1>\n<p class=\"about\">{}</p>\n",
         Text(&asked.slot),
         asked.told()
     );
-    let releases: Vec<&Value> =
-        quality.and_then(|it| it["releases"].as_array()).into_iter().flatten().collect();
-    if releases.is_empty() {
+    let Some(quality) = quality.filter(|quality| !quality.releases.is_empty()) else {
         html.push_str(
-            "<p>No outcome has come for what was answered in this time, so nothing is known of how often it was \
-             right. An outcome is what turned out to be true of a finding, hours or weeks later: tell it to the \
-             device, by the finding's id, over the agent's local interface or its MQTT topic for outcomes. The \
-             device joins it with what it had answered, and tells the server sums only. docs/monitoring.md says \
-             how an outcome is sent.</p>\n\
+            "<p><strong>No outcome has come for what was answered in this time</strong>, so nothing is known of how \
+             often it was right. An outcome is what turned out to be so, hours or weeks later: tell it to the device \
+             by the finding's id, over the agent's local HTTP interface or from the plant over MQTT. The device joins \
+             it with what it had answered, and tells the server sums only. docs/monitoring.md and docs/agent.toml say \
+             how.</p>\n\
              <p>Until then <code>lineside report drift</code> says whether what is read and answered still looks \
              like the training data. That is no measure of being right, and no report here takes it for one.</p>\n",
         );
+        if let Some(unknown) = quality.map(|quality| quality.unknown).filter(|count| *count > 0) {
+            html.push_str(&format!(
+                "<p>{} outcomes came of findings that no device knew any more.</p>\n",
+                thousands(unknown as f64)
+            ));
+        }
         return html;
-    }
-    let heads = [
-        "release",
-        "outcomes",
-        "caught",
-        "false alarms",
-        "missed",
-        "rightly silent",
-        "precision",
-        "recall",
-    ];
-    let rows: Vec<Vec<String>> = releases.iter().map(|release| row(release)).collect();
-    html.push_str(&table(&heads, &[1, 2, 3, 4, 5, 6, 7], &rows));
+    };
+    yes_and_no(&mut html, quality);
+    categories(&mut html, quality);
+    numbers(&mut html, quality);
+    spans(&mut html, quality);
     html.push_str(
-        "<footer><p class=\"note\">Precision is caught / (caught + false alarms), recall caught / (caught + \
-         missed), of those findings whose outcome has come.</p></footer>\n",
+        "<footer><p class=\"note\">Precision is caught / (caught + false alarms), recall caught / (caught + missed), \
+         F1 their harmonic mean, accuracy the share of answers that were so; all of those findings alone whose \
+         outcome has come, which need not be a fair choice of all. The area under the receiver operating \
+         characteristic is told with bounds, because it is computed from histograms.</p></footer>\n",
     );
     html
 }
 
-fn row(release: &Value) -> Vec<String> {
-    let count = |name: &str| release["confusion"][name].as_u64().or_else(|| release[name].as_u64());
-    let told = |count: Option<u64>| count.map_or("–".into(), |count| thousands(count as f64));
-    let names = ["true_positives", "false_positives", "false_negatives", "true_negatives"];
-    let [caught, false_alarms, missed, silent] = names.map(count);
-    let share = |part: Option<u64>, other: Option<u64>| match (part, other) {
-        (Some(part), Some(other)) if part + other > 0 => {
-            percent(part as f64 / (part + other) as f64)
-        }
-        _ => "–".into(),
-    };
-    let outcomes = release["outcomes"].as_u64().map_or("–".into(), |count| number(count as f64));
-    vec![
-        Text(release["release"].as_str().unwrap_or("–")).to_string(),
-        outcomes,
-        told(caught),
-        told(false_alarms),
-        told(missed),
-        told(silent),
-        share(caught, false_alarms),
-        share(caught, missed),
-    ]
+fn share(part: u64, rest: u64) -> Option<f64> {
+    (part + rest > 0).then(|| part as f64 / (part + rest) as f64)
 }
 
-/// Alarms that were right, by outcomes: caught, and false. None where no outcome has come.
-pub fn caught(quality: Option<&Value>) -> Option<(u64, u64)> {
-    let releases = quality?["releases"].as_array()?;
-    let sum = |name: &str| -> Option<u64> {
-        let counts = releases.iter().filter_map(|release| {
-            release["confusion"][name].as_u64().or_else(|| release[name].as_u64())
-        });
-        counts.reduce(u64::saturating_add)
-    };
-    sum("true_positives").zip(sum("false_positives"))
+fn told(share: Option<f64>) -> String {
+    share.map_or("–".into(), percent)
+}
+
+fn count(count: u64) -> String {
+    thousands(count as f64)
+}
+
+fn yes_and_no(html: &mut String, quality: &Quality) {
+    let rows: Vec<Vec<String>> = quality
+        .releases
+        .iter()
+        .filter_map(|release| {
+            let it = release.binary?;
+            let (precision, recall) =
+                (share(it.caught, it.false_alarms), share(it.caught, it.missed));
+            let f1 = share(2 * it.caught, it.false_alarms + it.missed);
+            Some(vec![
+                Text(&release.release).to_string(),
+                Text(&release.output).to_string(),
+                count(release.outcomes),
+                count(it.caught),
+                count(it.false_alarms),
+                count(it.missed),
+                count(it.rightly_silent),
+                told(precision),
+                told(recall),
+                told(f1),
+            ])
+        })
+        .collect();
+    if !rows.is_empty() {
+        let heads = [
+            "release",
+            "output",
+            "outcomes",
+            "caught",
+            "false alarms",
+            "missed",
+            "rightly silent",
+            "precision",
+            "recall",
+            "F1",
+        ];
+        html.push_str("<h2>Yes and no</h2>\n");
+        html.push_str(&table(&heads, &[2, 3, 4, 5, 6, 7, 8, 9], &rows));
+    }
+}
+
+fn categories(html: &mut String, quality: &Quality) {
+    for release in
+        quality.releases.iter().filter(|it| it.binary.is_none() && !it.confusion.is_empty())
+    {
+        let mut outcomes: BTreeSet<&str> = BTreeSet::new();
+        outcomes.extend(release.confusion.values().flat_map(BTreeMap::keys).map(String::as_str));
+        let mut heads = vec!["answered"];
+        heads.extend(outcomes.iter().copied());
+        let numbers: Vec<usize> = (1..heads.len()).collect();
+        let rows: Vec<Vec<String>> = release
+            .confusion
+            .iter()
+            .map(|(answered, met)| {
+                let counts = outcomes.iter().map(|it| count(met.get(*it).copied().unwrap_or(0)));
+                [Text(answered).to_string()].into_iter().chain(counts).collect()
+            })
+            .collect();
+        html.push_str(&format!(
+            "<h2>{} of {}</h2>\n<p class=\"facts\">{} outcomes, {} of the answers were so. A row is what was \
+             answered, a column what was so.</p>\n",
+            Text(&release.output),
+            Text(&release.release),
+            count(release.outcomes),
+            told(release.accuracy)
+        ));
+        html.push_str(&table(&heads, &numbers, &rows));
+    }
+}
+
+fn numbers(html: &mut String, quality: &Quality) {
+    let rows: Vec<Vec<String>> = quality
+        .releases
+        .iter()
+        .filter_map(|release| {
+            let errors = release.errors?;
+            Some(vec![
+                Text(&release.release).to_string(),
+                Text(&release.output).to_string(),
+                count(errors.count),
+                number(errors.bias),
+                number(errors.mean_absolute),
+                number(errors.root_mean_square),
+            ])
+        })
+        .collect();
+    if !rows.is_empty() {
+        let heads = [
+            "release",
+            "output",
+            "outcomes",
+            "bias",
+            "mean absolute error",
+            "root mean square error",
+        ];
+        html.push_str(
+            "<h2>Numbers</h2>\n<p class=\"facts\">Answer less outcome, in the output's unit.</p>\n",
+        );
+        html.push_str(&table(&heads, &[2, 3, 4, 5], &rows));
+    }
+}
+
+fn spans(html: &mut String, quality: &Quality) {
+    let rows: Vec<Vec<String>> = quality
+        .spans
+        .iter()
+        .filter_map(|(device, span)| {
+            let release = span.release.as_deref()?;
+            let area = span.area.map_or("–".into(), |area| {
+                format!("{} ({} to {})", number(area.area), number(area.low), number(area.high))
+            });
+            let when = |text: &str| unix_ms(text).map_or("–".into(), |ms| day(ms, true));
+            Some(vec![
+                when(&span.start),
+                when(&span.end),
+                Text(device).to_string(),
+                Text(release).to_string(),
+                Text(&span.output).to_string(),
+                count(span.outcomes),
+                area,
+            ])
+        })
+        .collect();
+    if !rows.is_empty() {
+        html.push_str("<h2>Span by span</h2>\n");
+        let heads = [
+            "from",
+            "to",
+            "device",
+            "release",
+            "output",
+            "outcomes",
+            "area under the characteristic",
+        ];
+        html.push_str(&table(&heads, &[5, 6], &rows));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn span(release: Option<&str>, day: u32, confusion: Value, errors: Value) -> Told {
+        super::super::read(&json!({
+            "slot": "turbine", "release": release, "output": "alarm", "outcomes": 10, "unknown": 1, "unfit": 0,
+            "start": format!("2026-02-0{day}T00:00:00Z"), "end": format!("2026-02-0{}T00:00:00Z", day + 1),
+            "confusion": confusion, "area": { "area": 0.9, "low": 0.88, "high": 0.91 }, "errors": errors,
+        }))
+        .unwrap()
+    }
+
+    fn asked() -> Asked {
+        Asked {
+            slot: "turbine".into(),
+            scope: "The whole fleet".into(),
+            release: None,
+            from: None,
+            to: None,
+            written: "2026-03-01T00:00:00Z".into(),
+        }
+    }
+
+    #[test]
+    fn spans_of_devices_add_up_by_release() {
+        let met = |pairs: [(&str, &str, u64); 3]| {
+            json!(pairs.map(|(answered, outcome, count)| {
+                json!({ "answered": answered, "outcome": outcome, "count": count })
+            }))
+        };
+        let one = met([("true", "true", 6), ("true", "false", 2), ("false", "false", 2)]);
+        let two = met([("true", "true", 3), ("false", "true", 3), ("false", "false", 4)]);
+        let quality = Quality::of(vec![
+            ("mill-2".into(), span(Some("turbine v1"), 2, two, Value::Null)),
+            ("mill-1".into(), span(Some("turbine v1"), 1, one, Value::Null)),
+            ("mill-1".into(), span(None, 1, json!([]), Value::Null)),
+        ]);
+        assert_eq!(
+            (quality.releases.len(), quality.unknown, quality.caught()),
+            (1, 3, Some((9, 2)))
+        );
+        let html = body(&asked(), Some(&quality));
+        for words in ["81.8 %", "75 %", "78.3 %", "0.9 (0.88 to 0.91)", "2026-02-01"] {
+            assert!(html.contains(words), "{words}: {html}");
+        }
+    }
+
+    #[test]
+    fn errors_of_numbers_are_weighed_by_how_many_there_were_and_nothing_is_said_without_outcomes() {
+        let errors = |count: u64, bias: f64| {
+            json!({ "count": count, "bias": bias,
+            "mean_absolute": bias.abs(), "root_mean_square": bias.abs() })
+        };
+        let spans = [errors(10, 1.0), errors(30, -1.0)];
+        let spans = spans.map(|it| ("mill-1".to_owned(), span(Some("pump v1"), 1, json!([]), it)));
+        let quality = Quality::of(spans.to_vec());
+        let told = quality.releases[0].errors.unwrap();
+        assert_eq!((told.count, told.bias, told.root_mean_square), (40, -0.5, 1.0));
+        assert_eq!(quality.caught(), None);
+        for nothing in [None, Some(&Quality::default())] {
+            let html = body(&asked(), nothing);
+            assert!(html.contains("No outcome has come") && html.contains("MQTT"), "{html}");
+        }
+    }
 }

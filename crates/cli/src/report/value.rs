@@ -3,10 +3,9 @@
 use super::Asked;
 use super::answer::{Summaries, Summary, unix_ms};
 use super::page::{Text, bytes, number, percent, table, thousands};
-use super::quality::caught;
+use super::quality::Quality;
 use lineside_bundle::Value as Declared;
 use serde::Serialize;
-use serde_json::Value;
 use std::fmt::Write as _;
 
 /// Days of a month on the average of 400 years, divided by twelve.
@@ -101,7 +100,7 @@ fn product(name: &'static str, from: From, parts: &[(&str, Option<f64>)]) -> Fig
 }
 
 /// What the answers of these releases were worth, by the newest table of assumptions.
-pub fn worth(summaries: &Summaries, quality: Option<&Value>) -> Worth {
+pub fn worth(summaries: &Summaries, quality: Option<&Quality>) -> Worth {
     let newest = summaries.releases.iter().rev().find_map(|release| {
         let value = release.value.clone().filter(|value| !value.is_empty())?;
         Some((release.release.clone(), value))
@@ -110,7 +109,7 @@ pub fn worth(summaries: &Summaries, quality: Option<&Value>) -> Worth {
     let declared = declared.unwrap_or_default();
     let sums = Sums::of(&summaries.releases);
     let per_event = declared.alarms_per_event.unwrap_or(1.0);
-    let (events, false_alarms, from) = match caught(quality) {
+    let (events, false_alarms, from) = match quality.and_then(Quality::caught) {
         Some((right, wrong)) => {
             let told = |name, count: u64| Figure {
                 name,
@@ -138,7 +137,7 @@ pub fn worth(summaries: &Summaries, quality: Option<&Value>) -> Worth {
                 product(
                     "false alarms",
                     From::Estimate,
-                    &[(named, Some(told)), ("1 − precision", wrong)],
+                    &[(named, Some(told)), ("(1 − precision)", wrong)],
                 ),
                 From::Estimate,
             )
@@ -151,7 +150,7 @@ pub fn worth(summaries: &Summaries, quality: Option<&Value>) -> Worth {
     );
     let kept = Figure {
         name: "bytes that never left the site",
-        value: Some((sums.reading_bytes - sums.record_bytes).max(0.0)),
+        value: Some(sums.reading_bytes - sums.record_bytes),
         from: From::Measured,
         formula: format!(
             "readings × fields × 8 bytes ({}) − interval records received ({})",
@@ -370,7 +369,6 @@ fn releases(html: &mut String, summaries: &Summaries) {
         "devices",
         "readings",
         "inferences",
-        "findings",
         "alarms",
         "errors",
         "dropped",
@@ -393,7 +391,6 @@ fn releases(html: &mut String, summaries: &Summaries) {
                 count(it.devices),
                 count(it.readings),
                 count(it.frames),
-                count(it.findings),
                 count(it.alarms),
                 sum(&it.errors),
                 sum(&it.dropped),
@@ -404,7 +401,7 @@ fn releases(html: &mut String, summaries: &Summaries) {
             ]
         })
         .collect();
-    html.push_str(&table(&heads, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], &rows));
+    html.push_str(&table(&heads, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10], &rows));
 }
 
 fn assumptions(html: &mut String, worth: &Worth) {
@@ -454,7 +451,7 @@ fn assumptions(html: &mut String, worth: &Worth) {
 mod tests {
     use super::*;
     use crate::report::read;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn summaries(value: Value) -> Summaries {
         read(&json!({
@@ -490,7 +487,7 @@ mod tests {
         assert_eq!(worth.assumptions_of.as_deref(), Some("turbine/1"));
 
         // Outcomes say what was caught.
-        let quality = json!({ "releases": [{ "confusion": { "true_positives": 300, "false_positives": 200 } }] });
+        let quality = Quality::with_alarms(300, 200);
         let known = super::worth(&told, Some(&quality));
         assert_eq!((known.counts[2].value, known.counts[2].from), (Some(6.0), From::Outcomes));
 
