@@ -507,7 +507,7 @@ mod tests {
     #[test]
     fn an_axis_has_room_for_what_is_on_it_and_round_steps() {
         let (low, high, step) = axis(0.43, 1.31);
-        assert!(low <= 0.43 && high >= 1.31 && (step - 0.5).abs() < 1e-12, "{low} {high} {step}");
+        assert!(low <= 0.43 && high >= 1.31 && (step - 0.2).abs() < 1e-12, "{low} {high} {step}");
         let (low, high, _) = axis(7.0, 7.0);
         assert!(low < 7.0 && high > 7.0);
         assert_eq!(nice_above(0.37), 0.4);
