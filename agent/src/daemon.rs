@@ -14,7 +14,7 @@ mod watched;
 
 use crate::api::Access;
 use crate::clock::now_unix_ms;
-use crate::config::{Config, DownloadConfig, OutboxFull};
+use crate::config::{Config, DownloadConfig, OutboxFull, SlotConfig};
 use crate::error::chain;
 use crate::fleet::Device;
 use crate::ledger::{Ledger, OutboxLimits};
@@ -129,6 +129,8 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
     if let Err(error) = journal.write_boot(boot) {
         tracing::warn!("this start is not counted: {}", chain(error));
     }
+    let trust = trust(&journal, Device::read(&config.device_dir), config.site.clone());
+    let has_values = |slot: &SlotConfig| !slot.fail_safe.is_empty();
     let telemetry = TelemetryHandle::open(TelemetryParts {
         database: store.database(),
         state_dir: config.state_dir.clone(),
@@ -139,7 +141,11 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
             None => config.telemetry.spool_bytes_max,
         },
         spool_days_max: config.telemetry.spool_days_max,
-        slots: config.slots.keys().cloned().collect(),
+        slots: config.slots.iter().map(|(name, it)| (name.clone(), has_values(it))).collect(),
+        policy: match &trust {
+            Ok(trust) => trust.policy.clone(),
+            Err(_) => watch::Sender::default().subscribe(),
+        },
     })?;
     let mut watched = Watched::default();
     watched.task("the writing of telemetry", telemetry.clone().keep_writing());
@@ -148,7 +154,7 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
     }
     say_what_is_lost(&store, &telemetry).await;
     let name = status::name(&config, &journal)?;
-    let mut trust = trust(&journal, Device::read(&config.device_dir), config.site.clone())?;
+    let mut trust = trust?;
     if store.unwritable().is_some() {
         trust.accepted = Err("what would be installed could not be written down".to_owned());
     }
@@ -210,7 +216,8 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
             .with_context(|| format!("slot {name}"))?;
         let (slot, limits) = (opened.slot.clone(), opened.limits);
         served.insert(name.clone(), api::Served { slot, limits });
-        shown.insert(name.clone(), Shown { view: opened.slot.view(), site: opened.site });
+        let fires = house.telemetry.fires(name);
+        shown.insert(name.clone(), Shown { view: opened.slot.view(), fires, site: opened.site });
         slots.insert(name.clone(), opened.slot);
         assign.insert(name.clone(), opened.assign);
         sources.insert(name.clone(), brings);

@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::fleet::Device;
 use crate::ledger::{Ledger, Outbox, OutboxLimits, SlotCounts};
 use crate::store::Store;
+use crate::telemetry;
 use crate::update::journal::{Accepted, Journal};
 use crate::worker::SlotView;
 use lineside_bundle::Digest;
@@ -63,6 +64,9 @@ pub struct SlotReport {
     /// Which plugin of the active release broke too often and is not run any more; nothing if each is run.
     #[serde(default)]
     pub quarantined: Option<String>,
+    /// The rules on what it tells that fire.
+    #[serde(default)]
+    pub rules: Vec<String>,
     /// Readings accepted that no frame has accounted for yet.
     pub owed: u64,
     /// What it has counted since it exists.
@@ -88,6 +92,7 @@ impl SlotReport {
             held,
             answering: view.answering,
             quarantined: view.quarantined,
+            rules: Vec::new(),
             owed: view.owed,
             counts: view.counts,
         }
@@ -142,8 +147,9 @@ impl DeviceStatus {
         for name in config.slots.keys() {
             let counts = ledger.restore(name)?.record.counts;
             let view = SlotView { counts, ..SlotView::default() };
-            slots
-                .insert(name.clone(), SlotReport::of(&journal.slot(name)?, view, None, Vec::new()));
+            let report = SlotReport::of(&journal.slot(name)?, view, None, Vec::new());
+            let rules = telemetry::firing(&store.database(), name)?;
+            slots.insert(name.clone(), SlotReport { rules, ..report });
         }
         let outbox = ledger.outbox()?;
         Ok(DeviceStatus {
@@ -207,6 +213,9 @@ impl fmt::Display for DeviceStatus {
             }
             if let Some(reason) = &slot.quarantined {
                 writeln!(f, "    quarantined: {reason}")?;
+            }
+            for rule in &slot.rules {
+                writeln!(f, "    rule {rule} fires")?;
             }
             for reason in &slot.held {
                 writeln!(f, "    no update takes the route now: {reason}")?;

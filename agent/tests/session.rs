@@ -111,7 +111,8 @@ impl Device {
             interval: Duration::from_secs(60),
             spool_bytes_max: 64 << 20,
             spool_days_max: 800,
-            slots: Vec::new(),
+            slots: Default::default(),
+            policy: tokio::sync::watch::Sender::default().subscribe(),
         })
         .unwrap();
         // More messages than may be under way and wait together.

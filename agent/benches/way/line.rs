@@ -65,7 +65,8 @@ impl<'a> Line<'a> {
             interval: Duration::from_secs(60),
             spool_bytes_max: 16 << 20,
             spool_days_max: 800,
-            slots: vec![slot.clone()],
+            slots: [(slot.clone(), false)].into(),
+            policy: tokio::sync::watch::Sender::default().subscribe(),
         })?;
         tokio::spawn(telemetry.clone().keep_writing());
         let (tell, answers) = std::sync::mpsc::channel();

@@ -9,6 +9,7 @@ use crate::ledger::Ledger;
 use crate::local;
 use crate::status::{DeviceStatus, SlotReport, by_sink};
 use crate::store::Store;
+use crate::telemetry::Fires;
 use crate::update::consent::Site;
 use crate::update::driver::Updates;
 use crate::update::states::States;
@@ -24,6 +25,8 @@ use tokio::task::block_in_place;
 pub(super) struct Shown {
     /// How its readings and answers go.
     pub(super) view: watch::Receiver<SlotView>,
+    /// What its rules want that fire.
+    pub(super) fires: watch::Receiver<Fires>,
     /// Whether its route may be changed.
     pub(super) site: Site,
 }
@@ -44,10 +47,11 @@ struct Told {
 impl Told {
     fn status(&self) -> DeviceStatus {
         let reports = self.states.all().into_iter().filter_map(|(name, state)| {
-            let Shown { view, site } = self.shown.get(&name)?;
+            let Shown { view, fires, site } = self.shown.get(&name)?;
             let source = self.sources.get(&name).and_then(|problem| problem.borrow().clone());
             let held = block_in_place(|| Handle::current().block_on(site.reasons()));
-            Some((name, SlotReport::of(&state, view.borrow().clone(), source, held)))
+            let report = SlotReport::of(&state, view.borrow().clone(), source, held);
+            Some((name, SlotReport { rules: fires.borrow().rules.clone(), ..report }))
         });
         // A disk that gives no numbers must not hide the rest.
         let outbox = block_in_place(|| self.ledger.outbox()).unwrap_or_default();

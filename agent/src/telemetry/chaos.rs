@@ -134,7 +134,8 @@ fn device(database: &Arc<Database>, folder: &TempDir, boot: u64) -> TelemetryHan
         interval: Duration::from_secs(60),
         spool_bytes_max: SPOOL_BYTES,
         spool_days_max: 800,
-        slots: vec![slot()],
+        slots: BTreeMap::from([(slot(), false)]),
+        policy: tokio::sync::watch::Sender::default().subscribe(),
     })
     .unwrap()
 }

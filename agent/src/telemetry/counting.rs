@@ -2,6 +2,7 @@
 
 use crate::error::chain;
 use crate::lock::lock;
+use crate::telemetry::judging::{Fires, Judge};
 use crate::telemetry::summarise::Summariser;
 use crate::update::StagedRelease;
 use crate::worker::route::Settled;
@@ -9,10 +10,11 @@ use lineside_bundle::ReleaseId;
 use lineside_drift::Profile;
 use lineside_runtime::StoreFiles;
 use lineside_wire::name::SlotName;
-use lineside_wire::v1::{Body, Interval};
+use lineside_wire::v1::{Alert, Body, Interval};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
+use tokio::sync::watch;
 
 /// Records that wait for the disk; beyond it they give way, and are counted.
 const PENDING_MAX: usize = 1000;
@@ -26,6 +28,8 @@ const VALUES_BESIDE: usize = 16;
 pub(super) enum Told {
     /// A release takes the route.
     Placed(SlotName, Box<StagedRelease>),
+    /// Nothing has the route any more.
+    Vacated(SlotName),
     /// Frames were accounted for.
     Frames(SlotName, Vec<(Arc<ReleaseId>, Settled)>),
     /// Readings were dropped for a reason.
@@ -44,6 +48,8 @@ pub(super) struct Counts {
     pub bodies: Vec<Body>,
     /// The interval of each slot that is open.
     pub open: BTreeMap<String, Option<Interval>>,
+    /// How far the rules of each slot are where that has changed; none where nothing is to be kept.
+    pub judged: BTreeMap<String, Option<Vec<u8>>>,
     /// Records that found no place.
     pub gave_way: u64,
 }
@@ -62,8 +68,29 @@ struct Waiting {
     values: usize,
 }
 
+/// What counts a slot, and what judges it by that.
+pub(super) struct Counter {
+    summariser: Summariser,
+    judge: Judge,
+}
+
+impl Counter {
+    /// Intervals last as the judge wants them.
+    pub(super) fn new(mut summariser: Summariser, judge: Judge) -> Counter {
+        summariser.set_interval(judge.interval_ms());
+        Counter { summariser, judge }
+    }
+
+    /// Has an interval judged that has ended.
+    fn judge(&mut self, ended: &Interval) -> Vec<Alert> {
+        let alerts = self.judge.take(ended);
+        self.summariser.set_interval(self.judge.interval_ms());
+        alerts
+    }
+}
+
 struct Counted {
-    slots: BTreeMap<SlotName, Summariser>,
+    slots: BTreeMap<SlotName, Counter>,
     pending: Vec<Body>,
     gave_way: u64,
     changed: bool,
@@ -71,7 +98,7 @@ struct Counted {
 
 impl Counting {
     /// Of these slots.
-    pub(super) fn new(slots: BTreeMap<SlotName, Summariser>) -> Counting {
+    pub(super) fn new(slots: BTreeMap<SlotName, Counter>) -> Counting {
         let counted = Counted { slots, pending: vec![], gave_way: 0, changed: false };
         Counting { waiting: Mutex::default(), counted: Mutex::new(counted) }
     }
@@ -108,21 +135,38 @@ impl Counting {
         let mut counted = lock(&self.counted);
         let told = self.told();
         counted.take(told);
+        counted.look();
         if !counted.changed && counted.pending.is_empty() {
             return None;
         }
         counted.changed = false;
         let open = counted.slots.iter();
-        let open = open.map(|(slot, summariser)| (slot.to_string(), summariser.open().cloned()));
+        let open = open.map(|(slot, of)| (slot.to_string(), of.summariser.open().cloned()));
         let open = open.collect();
+        let judged = counted.slots.iter_mut();
+        let judged =
+            judged.filter_map(|(slot, of)| Some((slot.to_string(), of.judge.unwritten_bytes()?)));
+        let judged = judged.collect();
         let bodies = std::mem::take(&mut counted.pending);
-        Some(Counts { bodies, open, gave_way: std::mem::take(&mut counted.gave_way) })
+        Some(Counts { bodies, open, judged, gave_way: std::mem::take(&mut counted.gave_way) })
+    }
+
+    /// Tells the slots what their rules wanted when that was handed out last, once the disk was asked to take it.
+    pub(super) fn tell_slots(&self) {
+        lock(&self.counted).slots.values().for_each(|of| of.judge.tell());
+    }
+
+    /// What the rules of a slot want that fire.
+    pub(super) fn fires(&self, slot: &SlotName) -> Option<watch::Receiver<Fires>> {
+        lock(&self.counted).slots.get(slot).map(|of| of.judge.fires())
     }
 
     /// Takes back what could not be written; it waits before what came since.
     pub(super) fn unwritten(&self, bodies: Vec<Body>, gave_way: u64) {
         let mut counted = lock(&self.counted);
         counted.changed = true;
+        // As it was when this was counted, or newer, and then with what has come since.
+        counted.slots.values_mut().for_each(|of| of.judge.unwritten());
         counted.gave_way += gave_way;
         let newer = std::mem::take(&mut counted.pending);
         bodies.into_iter().chain(newer).for_each(|body| counted.push(body));
@@ -160,42 +204,71 @@ impl Counted {
                 Told::Placed(slot, placed) => {
                     let profile = profile(&slot, &placed);
                     let (release, bundle) = (&placed.release, &placed.manifest.bundle);
-                    let mut ended = None;
-                    self.count(&slot, |it| ended = it.placed(release, bundle, profile.as_ref()));
-                    if let Some(ended) = ended {
-                        self.push(Body::Interval(Box::new(ended)));
+                    // It may be the profile of the interval that this ends.
+                    self.count(&slot, |of| of.judge.placed(&placed, profile.clone()));
+                    let summarise =
+                        |of: &mut Counter| of.summariser.placed(release, bundle, profile.as_ref());
+                    if let Some(ended) = self.count(&slot, summarise).flatten() {
+                        self.ended(&slot, ended);
                     }
+                }
+                Told::Vacated(slot) => {
+                    let alerts = self.count(&slot, |of| of.judge.vacated());
+                    self.push_alerts(alerts);
                 }
                 Told::Frames(slot, frames) => {
                     for (release, settled) in frames {
-                        let mut ended = None;
-                        self.count(&slot, |it| it.frame(&release, &settled, &mut ended));
-                        if let Some(ended) = ended {
-                            self.push(Body::Interval(Box::new(ended)));
+                        let ended = self.count(&slot, |of| of.summariser.ends(&release, &settled));
+                        if let Some(ended) = ended.flatten() {
+                            self.ended(&slot, ended);
                         }
+                        self.count(&slot, |of| of.summariser.frame(&release, &settled));
                     }
                 }
                 Told::Dropped(slot, reason, count) => {
-                    self.count(&slot, |summariser| summariser.dropped(&reason, count));
+                    self.count(&slot, |of| of.summariser.dropped(&reason, count));
                 }
                 Told::Compared(slot, frames, agreed) => {
-                    self.count(&slot, |summariser| summariser.compared(frames, agreed));
+                    self.count(&slot, |of| of.summariser.compared(frames, agreed));
                 }
                 Told::Doubled(slot, count) => {
-                    self.count(&slot, |summariser| summariser.doubled(count));
+                    self.count(&slot, |of| of.summariser.doubled(count));
                 }
                 Told::Body(body) => self.push(body),
             }
         }
     }
 
-    /// Has one thing counted that a slot tells. Over one that cannot be, neither what waits behind it is lost nor
-    /// the agent ends, and with it the answers of all slots: telemetry gives way.
-    fn count(&mut self, slot: &SlotName, count: impl FnOnce(&mut Summariser)) {
-        let Some(summariser) = self.slots.get_mut(slot) else { return };
+    /// Takes an interval that has ended, and what is told because of it.
+    fn ended(&mut self, slot: &SlotName, ended: Interval) {
+        let alerts = self.count(slot, |of| of.judge(&ended));
+        self.push(Body::Interval(Box::new(ended)));
+        self.push_alerts(alerts);
+    }
+
+    /// Sees whether what the sites have signed wants something else by now.
+    fn look(&mut self) {
+        for of in self.slots.values_mut() {
+            self.changed |= of.judge.look();
+            of.summariser.set_interval(of.judge.interval_ms());
+        }
+    }
+
+    /// Has one thing counted that a slot tells, or judged. Over one that cannot be, neither what waits behind it is
+    /// lost nor the agent ends, and with it the answers of all slots: telemetry gives way.
+    fn count<T>(&mut self, slot: &SlotName, count: impl FnOnce(&mut Counter) -> T) -> Option<T> {
+        let counter = self.slots.get_mut(slot)?;
         // Its sums are the best that is known, with that one thing in part or not at all.
-        if catch_unwind(AssertUnwindSafe(|| count(summariser))).is_err() {
+        let counted = catch_unwind(AssertUnwindSafe(|| count(counter)));
+        if counted.is_err() {
             tracing::error!(%slot, "something that was told could not be counted; telemetry goes on without it");
+        }
+        counted.ok()
+    }
+
+    fn push_alerts(&mut self, alerts: Option<Vec<Alert>>) {
+        for alert in alerts.into_iter().flatten() {
+            self.push(Body::Alert(Box::new(alert)));
         }
     }
 
@@ -211,18 +284,23 @@ impl Counted {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::telemetry::judging::JudgeParts;
     use crate::worker::route::Failure;
     use lineside_bundle::Digest;
     use lineside_runtime::{Reading, Span};
     use std::time::Duration;
 
-    fn slot() -> SlotName {
+    pub fn slot() -> SlotName {
         "line".parse().unwrap()
     }
 
     fn counting() -> Counting {
         let summariser = Summariser::new("line", 10_000, None);
-        Counting::new(BTreeMap::from([(slot(), summariser)]))
+        let policy = watch::Sender::default().subscribe();
+        let (has_values, interval_ms) = (false, 10_000);
+        let parts = JudgeParts { slot: slot(), policy, has_values, interval_ms, written: None };
+        let counter = Counter::new(summariser, Judge::new(parts).0);
+        Counting::new(BTreeMap::from([(slot(), counter)]))
     }
 
     /// Frame `number`, in its own second, of a reading with so many values.
@@ -255,7 +333,7 @@ pub(super) mod tests {
         counting.tell(Told::Frames(slot(), vec![frame(10, 1)]));
         counting.tell(Told::Doubled(slot(), 2));
         assert!(counting.count(), "an interval has ended");
-        let Counts { bodies, open, gave_way } = counting.counts().unwrap();
+        let Counts { bodies, open, gave_way, .. } = counting.counts().unwrap();
         let [Body::Interval(ended)] = bodies.as_slice() else { panic!("{bodies:?}") };
         assert_eq!((ended.frames, ended.doubled, gave_way), (2, 0, 0));
         assert_eq!(ended.dropped, [("missing".to_owned(), 3)]);

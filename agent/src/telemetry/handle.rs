@@ -6,7 +6,8 @@ use crate::database::{Database, Trouble};
 use crate::error::chain;
 use crate::fleet::status::release_ref;
 use crate::lock::lock;
-use crate::telemetry::counting::{Counting, Counts, Told};
+use crate::telemetry::counting::{Counter, Counting, Counts, Told};
+use crate::telemetry::judging::{Fires, Judge, JudgeParts};
 use crate::telemetry::resources;
 use crate::telemetry::sending::Sending;
 use crate::telemetry::spool::{Batch, Key, Load, Pace, Spool, SpoolError, Waiting};
@@ -15,7 +16,7 @@ use crate::update::StagedRelease;
 use crate::worker::Witness;
 use crate::worker::route::Settled;
 use lineside_bundle::ReleaseId;
-use lineside_rules::ShadowObservation;
+use lineside_rules::{ShadowObservation, SitePolicy};
 use lineside_trust::TrustedReceipt;
 use lineside_update::{Report, ReportKind};
 use lineside_wire::name::SlotName;
@@ -25,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout_at;
 
@@ -48,8 +49,10 @@ pub struct TelemetryParts {
     pub spool_bytes_max: u64,
     /// Days of running that a record may wait.
     pub spool_days_max: u64,
-    /// The slots.
-    pub slots: Vec<SlotName>,
+    /// The slots, and whether the settings of each have fail-safe values.
+    pub slots: BTreeMap<SlotName, bool>,
+    /// What the site has signed.
+    pub policy: watch::Receiver<SitePolicy>,
 }
 
 /// The way to the telemetry.
@@ -87,10 +90,19 @@ impl TelemetryHandle {
         end_those_of_other_slots(&mut spool, &parts.slots, &parts.state_dir)?;
         let next = AtomicU64::new(spool.next());
         let interval_ms = i64::try_from(parts.interval.as_millis()).unwrap_or(i64::MAX);
-        let mut slots = BTreeMap::new();
-        for slot in parts.slots {
+        let (mut slots, mut troubles) = (BTreeMap::new(), vec![]);
+        for (slot, has_values) in parts.slots {
             let open = spool.open_interval(slot.as_str())?;
-            slots.insert(slot.clone(), Summariser::new(slot.as_str(), interval_ms, open));
+            let summariser = Summariser::new(slot.as_str(), interval_ms, open);
+            let (judge, trouble) = Judge::new(JudgeParts {
+                slot: slot.clone(),
+                policy: parts.policy.clone(),
+                has_values,
+                interval_ms,
+                written: spool.judged(slot.as_str())?,
+            });
+            troubles.extend(trouble.map(|trouble| (slot.clone(), trouble)));
+            slots.insert(slot, Counter::new(summariser, judge));
         }
         let shared = Shared {
             state_dir: parts.state_dir,
@@ -103,7 +115,18 @@ impl TelemetryHandle {
             trouble: Mutex::default(),
             next,
         };
-        Ok(TelemetryHandle { shared: Arc::new(shared) })
+        let handle = TelemetryHandle { shared: Arc::new(shared) };
+        for (slot, trouble) in troubles {
+            tracing::warn!("{trouble}");
+            handle.event(slot.as_str(), event::STATE_LOST, &trouble);
+        }
+        Ok(handle)
+    }
+
+    /// What the rules of a slot want that fire; nothing of one that this does not know.
+    pub fn fires(&self, slot: &SlotName) -> watch::Receiver<Fires> {
+        let fires = self.shared.counting.fires(slot);
+        fires.unwrap_or_else(|| watch::channel(Fires::default()).1)
     }
 
     /// Takes an event.
@@ -271,7 +294,7 @@ impl Shared {
         // First of all, so that what another one has counted is on disk before this says so, and in its order.
         let mut spool = lock(&self.spool);
         let Some(counts) = self.counting.counts() else { return true };
-        let Counts { mut bodies, open, gave_way: in_memory } = counts;
+        let Counts { mut bodies, open, judged, gave_way: in_memory } = counts;
         let in_spool = spool.gave_way();
         let gave_way = in_spool.saturating_add(in_memory);
         if bodies.iter().any(|body| matches!(body, Body::Interval(_))) {
@@ -290,7 +313,8 @@ impl Shared {
             let at_unix_ms = now_unix_ms();
             bodies.push(Body::Event(Event { slot, kind, release: None, text, at_unix_ms }));
         }
-        let written = spool.write_telling(&bodies, &open, in_spool);
+        let written = spool.write_telling(&bodies, (&open, &judged), in_spool);
+        self.counting.tell_slots();
         self.next.store(spool.next(), Ordering::Relaxed);
         drop(spool);
         let works = written.is_ok();
@@ -319,6 +343,10 @@ impl Shared {
 impl Witness for TelemetryHandle {
     fn placed(&self, slot: &SlotName, release: &StagedRelease) {
         self.tell(Told::Placed(slot.clone(), Box::new(release.clone())));
+    }
+
+    fn vacated(&self, slot: &SlotName) {
+        self.tell(Told::Vacated(slot.clone()));
     }
 
     fn frames(&self, slot: &SlotName, frames: Vec<(Arc<ReleaseId>, Settled)>) {
@@ -366,12 +394,12 @@ impl Witness for TelemetryHandle {
 /// into them. Where the disk does not take that, the next start does it.
 fn end_those_of_other_slots(
     spool: &mut Spool,
-    slots: &[SlotName],
+    slots: &BTreeMap<SlotName, bool>,
     state_dir: &Path,
 ) -> Result<(), SpoolError> {
     let (mut ended, mut open) = (Vec::new(), BTreeMap::new());
     for slot in spool.open_slots()? {
-        if slots.iter().any(|known| known.as_str() == slot) {
+        if slots.keys().any(|known| known.as_str() == slot) {
             continue;
         }
         if let Some(mut interval) = spool.open_interval(&slot)? {
@@ -380,8 +408,10 @@ fn end_those_of_other_slots(
         }
         open.insert(slot, None);
     }
+    // Nobody judges them any more.
+    let judged = open.keys().map(|slot| (slot.clone(), None)).collect();
     if !open.is_empty()
-        && let Err(error) = spool.write(&ended, &open)
+        && let Err(error) = spool.write_telling(&ended, (&open, &judged), 0)
     {
         let error = chain(error);
         tracing::warn!("what slots have counted that are no longer configured waits: {error}");
@@ -427,7 +457,8 @@ mod tests {
                 interval: Duration::from_secs(3600),
                 spool_bytes_max: 1 << 20,
                 spool_days_max: 800,
-                slots: slots.iter().map(|slot| slot.parse().unwrap()).collect(),
+                slots: slots.iter().map(|slot| (slot.parse().unwrap(), false)).collect(),
+                policy: watch::Sender::default().subscribe(),
             })
             .unwrap()
         };
@@ -460,7 +491,8 @@ mod tests {
             interval: Duration::from_secs(3600),
             spool_bytes_max: 1 << 20,
             spool_days_max: 800,
-            slots: vec![slot.clone()],
+            slots: BTreeMap::from([(slot.clone(), false)]),
+            policy: watch::Sender::default().subscribe(),
         })
         .unwrap();
         for _ in 0..500 {

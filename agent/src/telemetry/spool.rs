@@ -31,12 +31,16 @@ use std::time::{Duration, Instant};
 
 /// Start of the device, and number of the record within it.
 pub type Key = (u64, u64);
+/// What is written of slots; none where it is gone.
+type BySlot<T> = BTreeMap<String, Option<T>>;
 type Numbered = TableDefinition<'static, Key, (u16, &'static [u8])>;
 
 const INTERVALS: Numbered = TableDefinition::new("spool/intervals");
 const EVENTS: Numbered = TableDefinition::new("spool/events");
 /// Slot: the interval that is open.
 const OPEN: TableDefinition<&str, &[u8]> = TableDefinition::new("spool/open");
+/// Slot: how far its rules are.
+const JUDGED: TableDefinition<&str, &[u8]> = TableDefinition::new("spool/judged");
 /// The bytes that wait, so that a start need not read them all.
 const BYTES: TableDefinition<(), u64> = TableDefinition::new("spool/bytes");
 /// Records that gave way and of which nothing has been told yet.
@@ -114,8 +118,8 @@ impl Spool {
     pub fn open(database: Arc<Database>, boot: u64, bytes_max: u64) -> Result<Spool, SpoolError> {
         let tables = [INTERVALS.name(), EVENTS.name(), BYTES.name(), OPEN.name(), REPORTED.name()];
         let carried = [CARRIED.name(), CARRIED_TO.name(), SENT.name(), DAYS.name(), RAN.name()];
-        let more = [GAVE_WAY.name()];
-        database.have_tables(&[tables.as_slice(), &carried, &more].concat(), |transaction| {
+        let tables = [tables.as_slice(), &carried, &[GAVE_WAY.name(), JUDGED.name()]].concat();
+        database.have_tables(&tables, |transaction| {
             transaction.open_table(INTERVALS)?;
             transaction.open_table(EVENTS)?;
             transaction.open_table(BYTES)?;
@@ -127,6 +131,7 @@ impl Spool {
             transaction.open_table(DAYS)?;
             transaction.open_table(RAN)?;
             transaction.open_table(GAVE_WAY)?;
+            transaction.open_table(JUDGED)?;
             Ok(())
         })?;
         let (next, bytes, gave_way, marking) = (0, 0, 0, Arc::default());
@@ -225,20 +230,21 @@ impl Spool {
         bodies: &[Body],
         open: &BTreeMap<String, Option<Interval>>,
     ) -> Result<(), SpoolError> {
-        self.transact(bodies, open, 0, None).map(drop)
+        self.write_telling(bodies, (open, &BTreeMap::new()), 0)
     }
 
-    /// The same, where the records tell of so many of those that [`Spool::gave_way`] counts.
+    /// The same, where the records tell of so many of those that [`Spool::gave_way`] counts; with how far the
+    /// rules of slots are by these records: where none is named, as they were.
     ///
     /// # Errors
     /// [`SpoolError`]; nothing was written, and these count on.
     pub fn write_telling(
         &mut self,
         bodies: &[Body],
-        open: &BTreeMap<String, Option<Interval>>,
+        slots: (&BySlot<Interval>, &BySlot<Vec<u8>>),
         told: u64,
     ) -> Result<(), SpoolError> {
-        self.transact(bodies, open, told, None).map(drop)
+        self.transact(bodies, slots, told, None).map(drop)
     }
 
     /// Writes the event that tells of a report, unless that report was taken before. Returns whether
@@ -248,13 +254,14 @@ impl Spool {
     /// [`SpoolError`]; nothing was written.
     pub fn report(&mut self, slot: &str, report: &Report, body: &Body) -> Result<bool, SpoolError> {
         let bodies = std::slice::from_ref(body);
-        self.transact(bodies, &BTreeMap::new(), 0, Some((slot, report.number)))
+        let slots = (&BTreeMap::new(), &BTreeMap::new());
+        self.transact(bodies, slots, 0, Some((slot, report.number)))
     }
 
     fn transact(
         &mut self,
         bodies: &[Body],
-        open: &BTreeMap<String, Option<Interval>>,
+        (open, judged): (&BySlot<Interval>, &BySlot<Vec<u8>>),
         told: u64,
         report: Option<(&str, u64)>,
     ) -> Result<bool, SpoolError> {
@@ -328,6 +335,13 @@ impl Spool {
                     }
                 }
             }
+            let mut table = transaction.open_table(JUDGED)?;
+            for (slot, judged) in judged {
+                match judged {
+                    Some(judged) => table.insert(slot.as_str(), &**judged)?,
+                    None => table.remove(slot.as_str())?,
+                };
+            }
         }
         let committed = failpoint::pass("spool.commit")
             .map_err(redb::Error::Io)
@@ -362,6 +376,14 @@ impl Spool {
         table.iter()?.map(|entry| Ok(entry?.0.value().to_owned())).collect()
     }
 
+    /// How far the rules of `slot` were when that was written last.
+    ///
+    /// # Errors
+    /// [`SpoolError::Database`].
+    pub fn judged(&self, slot: &str) -> Result<Option<Vec<u8>>, SpoolError> {
+        judged(&self.database, slot)
+    }
+
     /// The interval of `slot` that was open when it was written last.
     ///
     /// # Errors
@@ -377,6 +399,18 @@ impl Spool {
             _ => None,
         })
     }
+}
+
+/// How far the rules of `slot` were when that was written last; nothing where there is no spool yet.
+///
+/// # Errors
+/// [`SpoolError::Database`].
+pub fn judged(database: &Database, slot: &str) -> Result<Option<Vec<u8>>, SpoolError> {
+    let table = match database.begin_read()?.open_table(JUDGED) {
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+        table => table?,
+    };
+    Ok(table.get(slot)?.map(|judged| judged.value().to_vec()))
 }
 
 /// Tells that so many reports of a slot are gone: the slot keeps a few, and the disk has taken none of

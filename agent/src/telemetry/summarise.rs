@@ -66,6 +66,8 @@ pub struct Summariser {
     compared: (u64, u64),
     /// The first interval of readings that were earlier than the open one by more than its length.
     behind: Option<i64>,
+    /// When the last interval ended.
+    ended_unix_ms: Option<i64>,
 }
 
 impl Summariser {
@@ -84,6 +86,7 @@ impl Summariser {
             doubled: 0,
             compared: (0, 0),
             behind: None,
+            ended_unix_ms: None,
         }
     }
 
@@ -141,22 +144,25 @@ impl Summariser {
         ended
     }
 
-    /// Takes a frame that was accounted for. First of all it hands out the interval that the frame `ends`, if any,
-    /// because it belongs to a later one, or another release has answered it: should the rest panic, that frame
-    /// alone is lost.
+    /// From the next interval on they last so long, in milliseconds.
+    pub fn set_interval(&mut self, interval_ms: i64) {
+        self.interval_ms = interval_ms.max(1);
+    }
+
+    /// Hands out the interval that a frame ends, if any, because it belongs to a later one, or another release has
+    /// answered it. Asked before the frame is taken: should that panic, that frame alone is lost.
     ///
     /// A frame of an earlier interval counts into the open one, and its readings as late. But a
     /// reading may be years ahead of its time, and nothing would come after it: so where readings
     /// stay behind and their own time enters another interval, the open one ends too.
-    pub fn frame(&mut self, release: &ReleaseId, settled: &Settled, ends: &mut Option<Interval>) {
-        let time_ms = settled.time_unix_ns.div_euclid(1_000_000);
-        let start = time_ms - time_ms.rem_euclid(self.interval_ms);
+    pub fn ends(&mut self, release: &ReleaseId, settled: &Settled) -> Option<Interval> {
+        let (time_ms, start) = self.start_of(settled);
         let answering = match &mut self.answering {
             Some((known, answering)) if known == release => answering,
             other => &mut other.insert((release.clone(), release_ref(release))).1,
         };
-        *ends = match &self.open {
-            Some(open) if start > open.start_unix_ms || open.release != *answering => {
+        let ended = match &self.open {
+            Some(open) if time_ms >= open.end_unix_ms || open.release != *answering => {
                 self.open.take()
             }
             Some(open) if start.saturating_add(self.interval_ms) < open.start_unix_ms => {
@@ -165,17 +171,32 @@ impl Summariser {
             }
             _ => None,
         };
-        if ends.is_some() {
-            self.behind = None;
+        if let Some(ended) = &ended {
+            (self.behind, self.ended_unix_ms) = (None, Some(ended.end_unix_ms));
         }
+        ended
+    }
+
+    /// When the interval of a frame begins, after its own time.
+    fn start_of(&self, settled: &Settled) -> (i64, i64) {
+        let time_ms = settled.time_unix_ns.div_euclid(1_000_000);
+        (time_ms, time_ms - time_ms.rem_euclid(self.interval_ms))
+    }
+
+    /// Takes a frame that was accounted for, into the interval that is open or begins.
+    pub fn frame(&mut self, release: &ReleaseId, settled: &Settled) {
+        let (time_ms, start) = self.start_of(settled);
+        let end_unix_ms = start.saturating_add(self.interval_ms);
+        // Where intervals have become longer, shorter ones have counted its beginning.
+        let counted = self.ended_unix_ms.filter(|ended| (start..=time_ms).contains(ended));
         let mut readings = settled.last.wrapping_add(1).saturating_sub(settled.first);
         let others = settled.more.others.iter();
         readings += others.map(|(_, span, _)| span.count()).sum::<u64>();
         let open = self.open.get_or_insert_with(|| Interval {
             slot: self.slot.clone(),
-            release: answering.clone(),
-            start_unix_ms: start,
-            end_unix_ms: start.saturating_add(self.interval_ms),
+            release: release_ref(release),
+            start_unix_ms: counted.unwrap_or(start),
+            end_unix_ms,
             readings: 0,
             late_readings: 0,
             frames: 0,
@@ -195,7 +216,7 @@ impl Summariser {
             resources: Resources::default(),
         });
         open.readings += readings;
-        if start < open.start_unix_ms {
+        if time_ms < open.start_unix_ms {
             open.late_readings += readings;
         }
         open.frames += 1;
@@ -409,8 +430,8 @@ mod tests {
 
     impl Summariser {
         fn ended_by(&mut self, release: &ReleaseId, settled: &Settled) -> Option<Interval> {
-            let mut ended = None;
-            self.frame(release, settled, &mut ended);
+            let ended = self.ends(release, settled);
+            self.frame(release, settled);
             ended
         }
     }
@@ -652,6 +673,39 @@ mod tests {
         }
         assert_eq!(ended, expected);
         assert_eq!(open.as_ref(), whole.open());
+    }
+
+    #[test]
+    fn intervals_that_become_shorter_and_longer_again_count_each_moment_once() {
+        let mut summariser = summariser();
+        let mut ended = Vec::new();
+        for number in 0..60 {
+            let frame = frame(number, 100 + number as i64, Some(1.0));
+            let ends = summariser.ends(&release("1"), &frame);
+            match ends.as_ref().map(|ends| ends.start_unix_ms) {
+                Some(110_000) => summariser.set_interval(4000),
+                Some(128_000) => summariser.set_interval(10_000),
+                _ => {}
+            }
+            summariser.frame(&release("1"), &frame);
+            ended.extend(ends);
+        }
+        let spans =
+            ended.iter().map(|ended| (ended.start_unix_ms, ended.end_unix_ms, ended.frames));
+        let spans: Vec<_> =
+            spans.map(|(start, end, frames)| (start / 1000, end / 1000, frames)).collect();
+        assert_eq!(
+            spans,
+            [
+                (100, 110, 10),
+                (110, 120, 10),
+                (120, 124, 4),
+                (124, 128, 4),
+                (128, 132, 4),
+                (132, 140, 8),
+                (140, 150, 10)
+            ]
+        );
     }
 
     #[test]

@@ -11,6 +11,8 @@ use std::sync::Arc;
 pub trait Witness: Send + Sync + 'static {
     /// A release takes the route.
     fn placed(&self, slot: &SlotName, release: &StagedRelease);
+    /// Nothing has the route any more.
+    fn vacated(&self, _slot: &SlotName) {}
     /// A frame has an answer, which is not on the disk yet. Who keeps what is committed need not hear it.
     fn answered(&self, _slot: &SlotName, _settled: &Settled) {}
     /// Frames were accounted for, each with the release that had the route.

@@ -177,10 +177,10 @@ fn what_gave_way_is_known_until_it_is_told_whatever_happens_meanwhile() {
     let mut spool = Spool::open(database.clone(), 2, 4096).unwrap();
     assert_eq!(spool.gave_way(), 1);
     // The record that tells of it takes the place of another one.
-    spool.write_telling(&[event("it gave way")], &none(), 1).unwrap();
+    spool.write_telling(&[event("it gave way")], (&none(), &BTreeMap::new()), 1).unwrap();
     assert_eq!(spool.gave_way(), 1);
     spool.acked(&Ack { boot: 1, ranges: vec![(0, u64::MAX)] }).unwrap();
-    spool.write_telling(&[event("another one did")], &none(), 1).unwrap();
+    spool.write_telling(&[event("another one did")], (&none(), &BTreeMap::new()), 1).unwrap();
     drop(spool);
     assert_eq!(Spool::open(database, 3, 4096).unwrap().gave_way(), 0);
 }

@@ -124,6 +124,11 @@ impl Monitor {
         Monitor { of_many: true, ..Monitor::of_device() }
     }
 
+    /// The release whose intervals it took last.
+    pub fn release(&self) -> Option<&ReleaseRef> {
+        self.release.as_ref()
+    }
+
     /// The rules that fire.
     pub fn firing(&self) -> impl Iterator<Item = &str> {
         let firing = self.watches.iter().filter(|(_, watched)| watched.watch.is_firing());

@@ -1,0 +1,237 @@
+//! The rules of a device that is started, killed and told otherwise.
+
+use super::*;
+use crate::database::tests::in_memory;
+use crate::telemetry::counting::tests::{frame, slot};
+use crate::telemetry::counting::{Counter, Counting, Counts, Told};
+use crate::telemetry::spool::Spool;
+use crate::telemetry::summarise::Summariser;
+use lineside_rules::SlotPolicy;
+use lineside_wire::envelope::decode;
+use lineside_wire::v1::{Body, Record, Telemetry};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Frames of an interval.
+const FRAMES: u64 = 10;
+
+/// More than half of the frames without an answer, in two intervals.
+fn policy(then: Actions) -> SitePolicy {
+    let rule = r#"{"signal": "error_share", "within": [0, 0.5], "values_min": 4}"#;
+    let mut rule: lineside_rules::AlertRule = serde_json::from_str(rule).unwrap();
+    rule.then = then;
+    let rules = BTreeMap::from([("errors".to_owned(), rule)]);
+    let slot = SlotPolicy { rules, ..SlotPolicy::default() };
+    SitePolicy { slots: BTreeMap::from([("*".to_owned(), slot)]) }
+}
+
+fn all() -> Actions {
+    Actions {
+        fail_safe: true,
+        interval_seconds: Some(5),
+        capture_minutes: Some(1),
+        ..Actions::default()
+    }
+}
+
+/// The telemetry of a device, started on what its disk has.
+struct Device {
+    spool: Spool,
+    counting: Counting,
+    fires: watch::Receiver<Fires>,
+}
+
+impl Device {
+    fn start(database: &Arc<Database>, boot: u64, policy: &watch::Sender<SitePolicy>) -> Device {
+        let spool = Spool::open(database.clone(), boot, 1 << 20).unwrap();
+        let interval_ms = FRAMES as i64 * 1000;
+        let open = spool.open_interval("line").unwrap();
+        let (judge, trouble) = Judge::new(JudgeParts {
+            slot: slot(),
+            policy: policy.subscribe(),
+            has_values: true,
+            interval_ms,
+            written: spool.judged("line").unwrap(),
+        });
+        assert_eq!(trouble, None);
+        let fires = judge.fires();
+        let counter = Counter::new(Summariser::new("line", interval_ms, open), judge);
+        let counting = Counting::new(BTreeMap::from([(slot(), counter)]));
+        Device { spool, counting, fires }
+    }
+
+    /// A frame of this second, with an answer or without.
+    fn takes(&self, number: u64, is_answered: bool) {
+        let (release, mut settled) = frame(number, 1);
+        if is_answered {
+            settled.result = Ok(vec![]);
+        }
+        self.counting.tell(Told::Frames(slot(), vec![(release, settled)]));
+        self.counting.count();
+    }
+
+    fn writes(&mut self) {
+        let Some(Counts { bodies, open, judged, .. }) = self.counting.counts() else { return };
+        self.spool.write_telling(&bodies, (&open, &judged), 0).unwrap();
+        self.counting.tell_slots();
+    }
+
+    fn rules(&mut self) -> Vec<String> {
+        self.writes();
+        self.fires.borrow().rules.clone()
+    }
+
+    fn instead_of(&mut self, release: &ReleaseId) -> Option<String> {
+        self.writes();
+        self.fires.borrow().instead_of(release).map(str::to_owned)
+    }
+}
+
+/// What the disk has to tell of the rules, in its order.
+fn told(database: &Arc<Database>) -> Vec<Alert> {
+    let waiting = Spool::open(database.clone(), 99, 1 << 20).unwrap().waiting();
+    let mut alerts = vec![];
+    let take = |message: Vec<u8>| {
+        let records = decode::<Telemetry>(&message).unwrap().records;
+        alerts.extend(records.iter().filter_map(|record: &Record| match record.read() {
+            Ok(Body::Alert(alert)) => Some(*alert),
+            _ => None,
+        }));
+    };
+    waiting.load(1 << 20, 1, take).unwrap();
+    alerts
+}
+
+#[test]
+fn a_restart_at_any_moment_goes_on_and_tells_each_alert_once() {
+    // Three ill intervals, three that are well, and again.
+    let is_answered = |number: u64| (number / FRAMES) % 6 >= 3;
+    let alerts = |every: Option<u64>| {
+        let (database, policy) = (in_memory(), watch::Sender::new(policy(Actions::default())));
+        let mut device = Device::start(&database, 1, &policy);
+        for number in 0..24 * FRAMES {
+            if every.is_some_and(|every| number % every == 0) {
+                device.writes();
+                drop(device);
+                device = Device::start(&database, 2 + number, &policy);
+            }
+            device.takes(number, is_answered(number));
+        }
+        device.writes();
+        let mut told = told(&database);
+        told.iter_mut().for_each(|alert| alert.at_unix_ms = 0);
+        told
+    };
+    let whole = alerts(None);
+    let brief: Vec<_> = whole.iter().map(|it| (it.fired, it.end_unix_ms / 10_000)).collect();
+    let wanted = [2, 5, 8, 11, 14, 17, 20, 23];
+    assert_eq!(brief.iter().map(|(_, at)| *at).collect::<Vec<_>>(), wanted);
+    assert!(brief.iter().enumerate().all(|(number, (fired, _))| *fired == (number % 2 == 0)));
+    for every in [1, 3, 7, 10] {
+        assert_eq!(alerts(Some(every)), whole, "{every}");
+    }
+}
+
+#[test]
+fn a_kill_leaves_what_fires_and_what_was_told_of_it_alike() {
+    let policy = watch::Sender::new(policy(all()));
+    for every in [1, 2, 3, 5, 8, 11, 13, 17, 29] {
+        let database = in_memory();
+        let mut device = Device::start(&database, 1, &policy);
+        for number in 0..24 * FRAMES {
+            device.takes(number, (number / FRAMES) % 6 >= 3);
+            match number % every {
+                // Killed: what was counted since it was written is gone.
+                0 => {
+                    let slot_knew = device.fires.borrow().clone();
+                    drop(device);
+                    device = Device::start(&database, 2 + number, &policy);
+                    assert_eq!(*device.fires.borrow(), slot_knew);
+                    let told = told(&database);
+                    assert!(told.windows(2).all(|it| it[0].fired != it[1].fired));
+                    let fires = told.last().is_some_and(|alert| alert.fired);
+                    assert_eq!(!device.fires.borrow().rules.is_empty(), fires);
+                }
+                1 | 4 => device.writes(),
+                _ => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn while_a_rule_fires_the_slot_does_what_it_wants_and_says_so() {
+    let (database, policy) = (in_memory(), watch::Sender::new(policy(all())));
+    let mut device = Device::start(&database, 1, &policy);
+    let release = frame(0, 1).0;
+    (0..=2 * FRAMES).for_each(|number| device.takes(number, false));
+    assert_eq!(device.instead_of(&release).as_deref(), Some("errors"));
+    let other = ReleaseId { digest: Digest::of(b"2"), ..ReleaseId::clone(&release) };
+    assert_eq!(device.instead_of(&other), None, "it was judged of another release");
+    // Intervals of five seconds, also after a start, from before the first frame on.
+    (21..26).for_each(|number| device.takes(number, false));
+    device.writes();
+    let done = &told(&database)[0].done;
+    assert_eq!(done[..2], ["fail_safe", "interval_seconds 5"]);
+    drop(device);
+    let mut device = Device::start(&database, 2, &policy);
+    assert_eq!(device.fires.borrow().instead_of(&release), Some("errors"));
+    (26..35).for_each(|number| device.takes(number, true));
+    assert_eq!(device.rules(), ["errors"]);
+    device.takes(35, true);
+    assert!(device.rules().is_empty());
+    device.writes();
+    let told = told(&database);
+    assert_eq!((told.len(), told[1].fired, &*told[1].done), (2, false, &[][..]));
+    assert_eq!(told[1].end_unix_ms, 35_000);
+}
+
+#[test]
+fn what_the_site_takes_back_holds_no_longer_and_a_slot_that_is_vacant_has_no_rule_that_fires() {
+    for is_vacated in [false, true] {
+        let (database, policy) = (in_memory(), watch::Sender::new(policy(all())));
+        let mut device = Device::start(&database, 1, &policy);
+        let release = frame(0, 1).0;
+        (0..=2 * FRAMES).for_each(|number| device.takes(number, false));
+        device.writes();
+        assert!(device.instead_of(&release).is_some());
+        if is_vacated {
+            device.counting.tell(Told::Vacated(slot()));
+        } else {
+            // The rule goes on to fire, until its next interval says that it is gone.
+            policy.send_replace(SitePolicy::default());
+        }
+        device.writes();
+        assert!(device.instead_of(&release).is_none());
+        if !is_vacated {
+            (21..40).for_each(|number| device.takes(number, false));
+            device.writes();
+        }
+        let told = told(&database);
+        assert!(!told.last().unwrap().fired, "{told:?}");
+        assert_eq!(device.spool.judged("line").unwrap(), None);
+    }
+}
+
+#[test]
+fn what_was_written_and_cannot_be_read_is_begun_anew_and_said() {
+    let written = |bytes: Vec<u8>| {
+        let (_, policy) = watch::channel(SitePolicy::default());
+        Judge::new(JudgeParts {
+            slot: slot(),
+            policy,
+            has_values: false,
+            interval_ms: 1000,
+            written: Some(bytes),
+        })
+    };
+    let whole = write(&Monitor::of_device()).unwrap();
+    assert_eq!(written(whole.clone()).1, None);
+    let broken =
+        [vec![], vec![FORM], [&whole[..], &[0]].concat(), [&[FORM + 1], &whole[1..]].concat()];
+    for broken in broken {
+        let (mut judge, trouble) = written(broken);
+        assert!(trouble.unwrap().contains("they begin anew"));
+        assert_eq!(judge.unwritten_bytes(), Some(None), "nobody reads it again");
+    }
+}
