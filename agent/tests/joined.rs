@@ -118,6 +118,7 @@ fn bench(folder: &Path, given: [(&str, Gives, Arc<Vec<Row>>); 2]) -> Bench {
         capture: None,
         ledger: ledger.clone(),
         witness: watched.clone(),
+        fires: tokio::sync::watch::Sender::default().subscribe(),
         arrivals: inbox,
         receipts,
     };

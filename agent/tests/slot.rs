@@ -6,6 +6,7 @@ mod bench;
 
 use bench::*;
 use lineside_agent::config::{Overflow, SlotConfig};
+use lineside_agent::telemetry::Fires;
 use lineside_agent::worker::message::{Checked, FromWorker, ToWorker, read, write};
 use lineside_agent::worker::process::{End, Life, Started, Starter};
 use lineside_agent::worker::{SlotError, SlotEvent, SwapError};
@@ -496,4 +497,70 @@ async fn who_cannot_be_started_is_refused_and_whoever_has_the_route_keeps_it() {
     let view = one.until("the recording ends", |view| view.ended).await;
     assert_eq!((view.counts.lost, view.counts.doubled, view.owed), (0, 0, 0));
     assert_eq!(view.release.map(|release| release.version.to_string()), Some("1".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_a_rule_fires_each_frame_is_told_fail_safe_once_and_what_the_release_answers_is_counted()
+ {
+    let step = 40 * KEYS;
+    let values: Arc<Vec<f64>> = Arc::new((0..4 * step).map(|n| n as f64).collect());
+    let folder = tempfile::tempdir().unwrap();
+    let [first, second] = ["1", "2"].map(|version| release(version, ""));
+    let fires = Fires {
+        rules: vec!["frost".into()],
+        release: Some(first.release.digest),
+        fail_safe: Some("frost".into()),
+        interval_ms: None,
+    };
+    let open = || bench(folder.path(), values.clone(), Overflow::Block, 50);
+    let one = open();
+    let until = async |one: &Bench, steps: u64| {
+        one.threads.orders.let_through(steps * step);
+        one.until("they are answered", |view| view.counts.frames == steps * step / 4).await;
+    };
+    one.slot.place(&first).await.unwrap();
+    until(&one, 1).await;
+    one.threads.fires.send_replace(fires.clone());
+    until(&one, 2).await;
+    one.crash().await;
+    let one = open();
+    one.threads.fires.send_replace(fires);
+    one.slot.place(&first).await.unwrap();
+    until(&one, 3).await;
+    // The rule was judged of another release.
+    one.slot.place(&second).await.unwrap();
+    one.threads.orders.let_through(u64::MAX);
+    let view = one.until("the recording ends", |view| view.ended).await;
+    let counts = &view.counts;
+    assert_eq!((counts.lost, counts.doubled, counts.alarms, counts.errors.len()), (0, 0, 0, 0));
+    let (instead, answers): (Vec<_>, Vec<_>) =
+        one.findings().into_iter().partition(|finding| finding["fail_safe"] == true);
+    let ids: BTreeSet<String> = ids(&instead).into_iter().chain(ids(&answers)).collect();
+    assert_eq!(ids.len() as u64, step);
+    // When the frame was whole, in steps.
+    let at = |finding: &serde_json::Value| {
+        let key: u64 = finding["key"].as_str().unwrap()[1..].parse().unwrap();
+        (finding["last"].as_u64().unwrap() * KEYS + key) / step
+    };
+    assert!(
+        answers
+            .iter()
+            .all(|answer| answer["outputs"]["x"].is_f64() && [0, 3].contains(&at(answer)))
+    );
+    assert_eq!(instead.len() as u64, step / 2);
+    for finding in &instead {
+        assert!([1, 2].contains(&at(finding)), "{finding}");
+        assert_eq!(finding["outputs"], serde_json::json!({"alarm": true}));
+        assert_eq!(
+            (&finding["reason"], &finding["release"]),
+            (&"rule frost".into(), &"echo v1".into())
+        );
+        assert_eq!(
+            finding["alarm"],
+            serde_json::Value::Null,
+            "what the release answers is not told"
+        );
+    }
+    let told = one.watched.0.lock().unwrap();
+    assert!(told.len() as u64 >= step / 2 && told.iter().all(|settled| settled.result.is_ok()));
 }

@@ -94,6 +94,7 @@ impl<'a> Line<'a> {
             capture: None,
             ledger,
             witness: Arc::new(Watch { telemetry, tell: Mutex::new(tell) }),
+            fires: tokio::sync::watch::Sender::default().subscribe(),
             arrivals: inbox,
             receipts,
         })?;

@@ -114,6 +114,7 @@ impl House {
             capture: capture.transpose().context("cannot start a thread for the capture")?,
             ledger: self.ledger.clone(),
             witness: Arc::new(self.telemetry.clone()),
+            fires: self.telemetry.fires(name),
             arrivals: inbox,
             receipts,
         })?;

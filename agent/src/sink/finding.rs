@@ -67,17 +67,17 @@ pub fn answer(author: Author<'_>, settled: &Settled, number: usize, part: &Part)
     json(&finding)
 }
 
-/// What a slot says about a frame that has no answer.
-pub fn failed_frame(
+/// What a slot says about a frame that has no answer, or whose answer the plant is not to have, for a reason.
+pub fn fail_safe_frame(
     author: Author<'_>,
     settled: &Settled,
-    failure: &Failure,
+    reason: &str,
     outputs: &BTreeMap<String, FailSafe>,
 ) -> String {
     let mut finding = by(author, id(author, settled, 0), outputs);
     finding.of = Some(frame(settled, 0));
     finding.fail_safe = true;
-    finding.reason = Some(&failure.text);
+    finding.reason = Some(reason);
     json(&finding)
 }
 

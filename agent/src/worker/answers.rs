@@ -49,10 +49,14 @@ impl Task {
                 {
                     let outputs = &placed.release.manifest.bundle.fail_safe;
                     if !outputs.is_empty() {
-                        found.push(finding::failed_frame(author, &settled, failure, outputs));
+                        let reason = &failure.text;
+                        found.push(finding::fail_safe_frame(author, &settled, reason, outputs));
                     }
                 }
             }
+        }
+        if let Some(instead) = self.instead(author, &settled) {
+            found = vec![instead];
         }
         for json in found {
             self.commits.find(Addressed { sinks: self.sinks.clone(), json });
@@ -71,6 +75,27 @@ impl Task {
         let key = settled.stream().to_owned();
         let span = Span { key, first: settled.first, last: settled.last };
         self.commits.account(span, release.map(|release| (release, settled)));
+    }
+
+    /// What the plant is told of a frame while a rule fires that wants the fail-safe values given: those of the
+    /// bundle, or else of the settings. None where it is to have the answer, or nothing.
+    fn instead(&self, author: Author<'_>, settled: &Settled) -> Option<String> {
+        let placed = self.placed.as_ref()?;
+        let fires = self.parts.fires.borrow();
+        let rule = fires.instead_of(&placed.id)?;
+        let is_told = settled.result.as_ref().map_or(!placed.finishing, |parts| !parts.is_empty());
+        let outputs = self.values_beside(&placed.release.manifest.bundle);
+        let reason = format!("rule {rule}");
+        (is_told && !outputs.is_empty())
+            .then(|| finding::fail_safe_frame(author, settled, &reason, outputs))
+    }
+
+    /// The fail-safe values of a bundle that has the route, or else of the settings.
+    fn values_beside<'a>(&'a self, bundle: &'a BundleFile) -> &'a BTreeMap<String, FailSafe> {
+        match bundle.fail_safe.is_empty() {
+            true => &self.parts.config.fail_safe,
+            false => &bundle.fail_safe,
+        }
     }
 
     /// Remembers what a bundle says when there is no answer. A bundle speaks for the slot that it
@@ -102,9 +127,7 @@ impl Task {
     pub(super) fn tell_outage(&mut self, reason: &str) {
         let Some(placed) = &self.placed else { return };
         let release = placed.id.clone();
-        let bundle = &placed.release.manifest.bundle.fail_safe;
-        let settings = &self.parts.config.fail_safe;
-        let outputs = if bundle.is_empty() { settings } else { bundle }.clone();
+        let outputs = self.values_beside(&placed.release.manifest.bundle).clone();
         tracing::warn!(slot = %self.parts.slot, "{release} does not answer, and the slot gives its fail-safe output: {reason}");
         let reason = format!("the release does not answer: {reason}");
         self.give_fail_safe(Some(&release), &reason, &outputs);

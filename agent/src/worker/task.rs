@@ -6,6 +6,7 @@ use crate::config::{NamedSource, SlotConfig, SlotSources};
 use crate::ledger::{Answer, Continuation, Ledger, LedgerError, Position, SlotRecord};
 use crate::lock::lock;
 use crate::source::{self, Arrival, Ports};
+use crate::telemetry::Fires;
 use crate::update::StagedRelease;
 use crate::worker::beside::Beside;
 use crate::worker::candidate::Candidate;
@@ -91,6 +92,8 @@ pub struct TaskParts {
     pub ledger: Ledger,
     /// Who is told of every frame.
     pub witness: Arc<dyn Witness>,
+    /// What the rules of the slot want that fire.
+    pub fires: watch::Receiver<Fires>,
     /// What the source brings.
     pub arrivals: mpsc::Receiver<Arrival>,
     /// Where the source hears what is committed.
@@ -292,6 +295,7 @@ impl Task {
                 self.port.send_replace(None);
                 self.ports.send_replace(None);
                 self.tell_vacant(&reason);
+                self.parts.witness.vacated(&self.parts.slot);
                 let _ = reply.send(());
             }
             Command::Shadow { release, limits, reply } => {

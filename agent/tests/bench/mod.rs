@@ -9,6 +9,7 @@ use lineside_agent::config::{NamedSource, Overflow, Pace, SlotConfig, SlotSource
 use lineside_agent::ledger::{Ledger, OutboxLimits, Position};
 use lineside_agent::source::{Arrival, Row, Step};
 use lineside_agent::store::Store;
+use lineside_agent::telemetry::Fires;
 use lineside_agent::update::blobs::Blobs;
 use lineside_agent::update::{StagedRelease, stage};
 use lineside_agent::worker::message::Bundle;
@@ -72,6 +73,8 @@ pub fn drawn(seed: u64) -> impl FnMut(u64) -> u64 + Send {
 pub struct Threads {
     pub doors: Mutex<Vec<Door>>,
     pub orders: Arc<Orders>,
+    /// What rules want of the slot.
+    pub fires: watch::Sender<Fires>,
 }
 
 /// A way to end one worker.
@@ -480,6 +483,7 @@ pub fn bench_of(
         capture: capture.transpose().unwrap(),
         ledger: ledger.clone(),
         witness: watched.clone(),
+        fires: threads.fires.subscribe(),
         arrivals: inbox,
         receipts,
     };
