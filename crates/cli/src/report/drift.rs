@@ -166,7 +166,10 @@ fn overview(html: &mut String, drift: &Drift) {
 fn row(lead: String, at: usize, release: &ReleaseDrift, column: &Column) -> Vec<String> {
     let (outside, judged) = outside(release, (&column.role, &column.name));
     let verdict = match (column.drifted, &column.not_computable) {
-        (Some(true), _) => "<span class=\"bad\">drift</span>".into(),
+        (Some(true), _) if is_watched(release, &column.role, &column.name) => {
+            "<span class=\"bad\">drift</span>".into()
+        }
+        (Some(true), _) => "drift".into(),
         (Some(false), _) => "<span class=\"good\">no drift</span>".into(),
         (None, Some(why)) => format!("<span class=\"open\">{}</span>", Text(why)),
         (None, None) => "–".into(),
@@ -189,7 +192,11 @@ fn row(lead: String, at: usize, release: &ReleaseDrift, column: &Column) -> Vec<
     };
     vec![
         lead,
-        format!("<span style=\"color:{}\">■</span> {}", colour(at), Text(&release.release)),
+        format!(
+            "<span class=\"tight\"><span style=\"color:{}\">■</span> {}</span>",
+            colour(at),
+            Text(&release.release)
+        ),
         column.score.map_or_else(|| "–".into(), number),
         rule,
         verdict,

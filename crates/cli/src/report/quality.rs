@@ -234,9 +234,9 @@ pub fn body(asked: &Asked, quality: Option<&Quality>) -> String {
         html.push_str(
             "<p><strong>No outcome has come for what was answered in this time</strong>, so nothing is known of how \
              often it was right. An outcome is what turned out to be so, hours or weeks later: tell it to the device \
-             by the finding's id, over the agent's local HTTP interface or from the plant over MQTT. The device joins \
-             it with what it had answered, and tells the server sums only. docs/monitoring.md and docs/agent.toml say \
-             how.</p>\n\
+             by the finding's id, with <code>POST /v1/outcomes</code> of the agent's local interface (docs/api.md), or \
+             from the plant over MQTT (<code>[slots.NAME.outcomes]</code> in docs/agent.toml). The device joins it \
+             with what it had answered, and tells the server sums only.</p>\n\
              <p>Until then <code>lineside report drift</code> says whether what is read and answered still looks \
              like the training data. That is no measure of being right, and no report here takes it for one.</p>\n",
         );
