@@ -65,6 +65,16 @@ pub(crate) const MERGED_AT_A_TIME: usize = 2;
 /// Profiles of releases that are kept in memory, and bytes of their JSON; the least asked for give way.
 pub(crate) const PROFILES_KEPT: usize = 32;
 pub(crate) const PROFILE_BYTES_KEPT: usize = 16 << 20;
+/// Alerts of a device, of a site or of the fleet. The oldest that are over give way first.
+pub(crate) const ALERTS_MAX: u64 = 256;
+/// Bytes of the intervals that are kept with an alert, as one. Beyond it there are none.
+pub(crate) const EVIDENCE_BYTES_MAX: usize = 256 << 10;
+/// Alerts of one place that keep their intervals: the newest.
+pub(crate) const EVIDENCES_MAX: u64 = 16;
+/// Intervals that are put together for an alert, those that came first.
+pub(crate) const EVIDENCE_INTERVALS_MAX: u64 = 1_000;
+/// Characters of what a rule is called, of what it looks at, and of what a device says that it has done.
+pub(crate) const RULE_CHARS_MAX: usize = 200;
 /// Slots of a device with sums of their own, and slots that are remembered of what it says.
 pub(crate) const SLOTS_MAX: usize = 32;
 /// Characters of a text for people that are kept; all of it stays in the record's body.

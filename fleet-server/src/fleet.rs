@@ -11,7 +11,7 @@ use crate::artifact::Artifacts;
 use crate::broker::{Guard, Link, Sessions};
 use crate::error::Error;
 use crate::ingest::{Ear, Pace, Telemetry, Turns};
-use crate::monitor::Overview;
+use crate::monitor::{Alerts, Overview};
 use crate::registry::{Credentials, Registry, SlotReported};
 use crate::release::{
     Assigned, Clock, Director, Questions, Repository, ServerKeys, SignedDocuments, Tried,
@@ -39,6 +39,7 @@ pub(crate) struct Fleet {
     pub clock: Arc<Clock>,
     pub telemetry: Telemetry,
     pub overview: Overview,
+    pub alerts: Alerts,
     pub guard: Guard,
     pub ear: Ear,
     pub link: Link,

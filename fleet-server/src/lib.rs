@@ -1,8 +1,9 @@
 //! The fleet server: one process with broker, database, artifacts and pages.
 //!
 //! The data's way, folder by folder: `broker` takes messages of known devices only and waits until
-//! `ingest` has turned each into facts, `store` keeps them, `monitor` sees the fleet as a whole, `registry`, `artifact` and `release` are what people bring,
-//! `api` shows it all. It signs assignments and nothing else; releases are signed elsewhere.
+//! `ingest` has turned each into facts, `store` keeps them, `monitor` sees the fleet as a whole and what is wrong
+//! with it, `registry`, `artifact` and `release` are what people bring, `api` shows it all. It signs assignments
+//! and nothing else; releases are signed elsewhere.
 
 mod bounds;
 mod config;

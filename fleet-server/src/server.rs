@@ -9,7 +9,7 @@ use crate::descriptors::Connections;
 use crate::fleet::Fleet;
 use crate::http::{BoundedListener, serve};
 use crate::ingest::{Ear, Pace, Telemetry, Turns};
-use crate::monitor::Overview;
+use crate::monitor::{Alerts, Overview};
 use crate::registry::Registry;
 use crate::release::{Clock, Director, Questions, Repository, ServerKeys, SignedDocuments};
 use crate::store::{DataFolder, Readers, Store};
@@ -81,6 +81,7 @@ impl Server {
         let fleet = Arc::new(Fleet {
             telemetry: Telemetry::new(store.clone()),
             overview: Overview::new(store.clone(), artifacts.clone()),
+            alerts: Alerts::new(store.clone()),
             tokens: RoleTokens::new(store.clone()),
             ear: Ear::default(),
             link: Link::new(context.clone()),

@@ -1,5 +1,6 @@
 //! `lineside`: the tool of people and build machines.
 
+mod alerts;
 mod ask;
 mod assign;
 mod bundle;
@@ -77,6 +78,8 @@ enum Command {
     Approve(assign::Approve),
     /// Say nothing any longer of what a slot shall hold; what it runs stays.
     Unassign(assign::Unassign),
+    /// List what rules have seen, show it, and say that somebody knows of it.
+    Alerts(alerts::Alerts),
     /// Make, list and take back the tokens by which vendors and sites publish what they sign.
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -149,6 +152,7 @@ fn main() -> ExitCode {
         Command::Assign(assign) => assign::run(&assign, connection, &output),
         Command::Approve(approve) => assign::approve(&approve, connection, &output),
         Command::Unassign(unassign) => assign::end(&unassign, connection, &output),
+        Command::Alerts(alerts) => alerts::run(alerts, connection, &output),
         Command::Token(command) => token::run(command, connection, &output),
         Command::Device(command) => device::run(command, connection, &output),
     };

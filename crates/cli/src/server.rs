@@ -359,6 +359,22 @@ impl Server {
         self.read(&answer.done()?, path).map(Some)
     }
 
+    /// Alerts that are not over, or all of them, as the server describes them.
+    pub fn alerts_listed(&self, all: bool) -> anyhow::Result<Value> {
+        self.get(if all { "/api/v1/alerts" } else { "/api/v1/alerts?open=true&limit=1000" })
+    }
+
+    /// One alert, as the server describes it.
+    pub fn alert(&self, id: u64) -> anyhow::Result<Value> {
+        self.get(&format!("/api/v1/alerts/{id}"))
+    }
+
+    /// Tells it what somebody has decided on an alert.
+    pub fn decide(&self, id: u64, decision: &str, by: &str) -> anyhow::Result<Value> {
+        let path = format!("/api/v1/alerts/{id}/{decision}");
+        self.ask(Method::POST, &path, &serde_json::json!({ "by": by }))
+    }
+
     fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         self.read(&self.send(Method::GET, path, None)?.done()?, path)
     }

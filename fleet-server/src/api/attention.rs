@@ -1,6 +1,7 @@
 //! What is not as it should be with a device, said once for pages, programs and the tool.
 
 use crate::api::view::{DeviceShown, SlotShown};
+use crate::monitor::AlertShown;
 use std::time::Duration;
 
 /// A sentence for each thing that people should look at. `releases_version` is the version of this
@@ -71,6 +72,12 @@ pub(super) fn attention(
         }
     }
     sentences
+}
+
+/// What is said of an alert that is not over and that nobody has acknowledged.
+pub(super) fn alert(alert: &AlertShown) -> String {
+    let AlertShown { id, slot, text, .. } = alert;
+    format!("alert {id}, slot {slot}: {text}")
 }
 
 /// What people should look at in a slot.

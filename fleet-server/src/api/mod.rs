@@ -1,5 +1,6 @@
 //! REST with its OpenAPI document, OCI distribution for artifacts, and the pages.
 
+mod alerts;
 mod ask;
 mod attention;
 mod blobs;
@@ -82,6 +83,9 @@ pub(crate) fn router(fleet: Arc<Fleet>) -> Router {
         .routes(routes!(devices::documents))
         .routes(routes!(tokens::list))
         .routes(routes!(tokens::make, tokens::remove))
+        .routes(routes!(alerts::list))
+        .routes(routes!(alerts::show))
+        .routes(routes!(alerts::acknowledge))
         .routes(routes!(ask::ask))
         .routes(routes!(reports::put_key))
         .routes(routes!(telemetry::intervals))

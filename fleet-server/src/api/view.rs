@@ -1,6 +1,6 @@
 //! What is shown of a device: what it shall hold, what it says it holds, what it measured.
 
-use crate::api::attention::attention;
+use crate::api::attention::{alert, attention};
 use crate::error::Error;
 use crate::fleet::Fleet;
 use crate::ingest::{EventShown, Totals, time_shown};
@@ -123,6 +123,7 @@ pub(crate) async fn list(fleet: &Fleet, devices: Vec<Device>) -> Result<Vec<Devi
     let missing = fleet.telemetry.missing(names).await?;
     let odd = fleet.telemetry.odd(names).await?;
     let mut events = fleet.telemetry.newest_events(names).await?;
+    let waiting = fleet.alerts.waiting(names).await?;
     let releases_version = fleet.documents.releases_version().await?;
     let now = OffsetDateTime::now_utc();
     let mut connected = BTreeSet::new();
@@ -161,6 +162,8 @@ pub(crate) async fn list(fleet: &Fleet, devices: Vec<Device>) -> Result<Vec<Devi
         };
         let silent = silent(&device, shown.connected, now);
         shown.attention = attention(&shown, releases_version, silent);
+        let alerts = waiting.get(&shown.name).into_iter().flatten();
+        shown.attention.splice(0..0, alerts.map(alert));
         if fleet.ear.twins.are(&device.id, Instant::now()) {
             shown.attention.insert(0, TWINS.into());
         }

@@ -138,7 +138,9 @@ pub(super) async fn keep(
     for record in records {
         let amount = match record.view {
             View::Interval(_) => &mut intervals,
-            View::Event(_) | View::Unknown(_) | View::Unreadable { .. } => &mut events,
+            View::Event(_) | View::Alert(_) | View::Unknown(_) | View::Unreadable { .. } => {
+                &mut events
+            }
         };
         amount.add(record.body.len() as u64);
         if let View::Unreadable { .. } = record.view {

@@ -15,5 +15,6 @@ mod twins;
 pub(crate) use carried::{Imported, import};
 pub(crate) use ear::{Ear, Heard};
 pub(crate) use pace::{Pace, Turns};
+pub(crate) use record::{Taken, View};
 pub(crate) use stored::{EventShown, IntervalShown, Totals, time_shown};
 pub(crate) use telemetry::Telemetry;

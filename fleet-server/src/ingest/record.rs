@@ -4,7 +4,7 @@ use crate::bounds::{MESSAGE_RECORDS_MAX, NAME_CHARS_MAX, NUMBER_MAX, short};
 use crate::store::to_row;
 use lineside_bundle::spoken;
 use lineside_wire::envelope::decode;
-use lineside_wire::v1::{self, Body, Counts, Event, Interval, ReleaseRef};
+use lineside_wire::v1::{self, Alert, Body, Counts, Event, Interval, ReleaseRef};
 
 /// A record whose number fits the database.
 #[derive(Debug, Clone)]
@@ -22,6 +22,7 @@ pub(crate) struct Taken {
 pub(crate) enum View {
     Interval(Box<Interval>),
     Event(Event),
+    Alert(Box<Alert>),
     /// A kind of the future, by its code.
     Unknown(u16),
     /// A kind that is known, with a body that is not what it must be. Its device would send it for
@@ -54,7 +55,7 @@ fn taken(record: v1::Record) -> Result<Taken, String> {
     let view = match record.read() {
         Ok(Body::Interval(interval)) => View::Interval(interval),
         Ok(Body::Event(event)) => View::Event(event),
-        Ok(Body::Alert(alert)) => View::Event(alert.event()),
+        Ok(Body::Alert(alert)) => View::Alert(alert),
         Ok(Body::Unknown(code)) => View::Unknown(code),
         Err(error) => View::Unreadable { code: record.code, problem: error.to_string() },
     };

@@ -8,12 +8,13 @@ use crate::ingest::keep::Bounds;
 use crate::ingest::ranges::Received;
 use crate::ingest::record::{Taken, View};
 use crate::ingest::{keep, ranges, record, repeats};
+use crate::monitor;
 use crate::registry::slot_shown;
 use crate::store::tables::{device, event, interval};
 use crate::store::{Store, from_row, to_row, unix_ms};
 use lineside_wire::name::DeviceId;
 use lineside_wire::range_set::RangeSet;
-use lineside_wire::v1::{Ack, Interval};
+use lineside_wire::v1::{Ack, Event, Interval};
 use sea_orm::ActiveValue::{NotSet, Set, Unchanged};
 use sea_orm::{DatabaseTransaction, EntityTrait, PaginatorTrait};
 use std::collections::BTreeMap;
@@ -73,7 +74,7 @@ impl Telemetry {
                 let (boot, sequence) = (record.boot, record.sequence);
                 Some(format!("record {boot}/{sequence} of kind {code} cannot be read: {problem}"))
             }
-            View::Interval(_) | View::Event(_) | View::Unknown(_) => None,
+            View::Interval(_) | View::Event(_) | View::Alert(_) | View::Unknown(_) => None,
         });
         let stored = self.store_new(device, records, now).await?;
         let odd = odd.or_else(|| {
@@ -118,9 +119,10 @@ impl Telemetry {
             repeats::conflicting(transaction, device, late).await?.into_iter().partition(
                 |record| match record.view {
                     View::Interval(_) => known.intervals_dropped == 0,
-                    View::Event(_) | View::Unknown(_) | View::Unreadable { .. } => {
-                        known.events_dropped == 0
-                    }
+                    View::Event(_)
+                    | View::Alert(_)
+                    | View::Unknown(_)
+                    | View::Unreadable { .. } => known.events_dropped == 0,
                 },
             );
         new.extend(late);
@@ -133,6 +135,7 @@ impl Telemetry {
         let mut stored = Stored { records: new.len(), conflicting: conflicting.len() };
         stored.records += stored.conflicting;
         new.extend(conflicting);
+        monitor::take(transaction, device, &new).await?;
         keep::add_totals(transaction, device, &new).await?;
         let devices = device::Entity::find().count(transaction).await?;
         let bounds = (self.bounds)(devices);
@@ -198,14 +201,18 @@ fn interval_row(device: &DeviceId, record: &Taken, seen: &Interval) -> interval:
 
 fn event_row(device: &DeviceId, record: &Taken, view: &View) -> event::ActiveModel {
     let whole_device = String::new;
-    let (slot, kind, release, text, at_unix_ms) = match view {
-        View::Event(event) => (
+    let told = |event: &Event| {
+        (
             if event.slot.is_empty() { whole_device() } else { slot_shown(&event.slot) },
             record::event_word(event.kind),
             event.release.as_ref().map(record::release_shown),
             sentence(&event.text, TEXT_CHARS_MAX),
             event.at_unix_ms,
-        ),
+        )
+    };
+    let (slot, kind, release, text, at_unix_ms) = match view {
+        View::Event(event) => told(event),
+        View::Alert(alert) => told(&alert.event()),
         // Kept as it came, so that a newer server can read it.
         View::Unknown(code) => {
             let text = "a record of a kind that this server does not know".into();
@@ -239,7 +246,7 @@ mod tests {
     use crate::ingest::keep::Amount;
     use crate::registry::Names;
     use crate::registry::{NewDevice, Registry};
-    use lineside_wire::v1::{self, Body, Event, Record};
+    use lineside_wire::v1::{self, Body, Record};
 
     const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 

@@ -1,15 +1,20 @@
 //! How the fleet behaves: intervals of many devices merged over any time, and held against what releases know of
-//! their training data.
+//! their training data; and alerts, of what rules find wrong.
 
+mod alerts;
 mod declared;
 mod drift;
+mod evidence;
 mod merged;
 mod overview;
 mod profiles;
 mod scope;
+mod shown;
 mod summary;
 
+pub(crate) use alerts::{Alerts, forget, take};
 pub(crate) use overview::{DriftShown, Overview, SummariesShown};
 #[cfg(test)]
 pub(crate) use scope::Scope;
 pub(crate) use scope::{AskedScope, Question};
+pub(crate) use shown::{AlertShown, Selection};

@@ -3,6 +3,7 @@
 use crate::access::{ADMINISTRATOR, random_hex};
 use crate::bounds::{DEVICES_MAX, SLOTS_MAX};
 use crate::error::Error;
+use crate::monitor;
 use crate::registry::credentials::hash;
 use crate::registry::{Credentials, SlotReported};
 use crate::store::tables::{assignment, device, event, interval, receipt, received, stock, total};
@@ -132,6 +133,7 @@ impl Registry {
         event::Entity::delete_many().filter(event::Column::Device.eq(name)).exec(on).await?;
         total::Entity::delete_many().filter(total::Column::Device.eq(name)).exec(on).await?;
         stock::Entity::delete_by_id(name).exec(on).await?;
+        monitor::forget(on, device).await?;
         writing.commit().await
     }
 

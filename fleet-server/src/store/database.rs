@@ -309,7 +309,7 @@ fn write_version() -> String {
 }
 
 fn indices() -> Vec<IndexCreateStatement> {
-    use tables::{event, interval, manifest};
+    use tables::{alert, event, interval, manifest};
     let index = |name: &str| Index::create().if_not_exists().name(name).to_owned();
     vec![
         index("manifest_by_subject")
@@ -343,6 +343,18 @@ fn indices() -> Vec<IndexCreateStatement> {
             .col(event::Column::Device)
             .col(event::Column::Boot)
             .col(event::Column::Sequence)
+            .take(),
+        index("alert_by_place")
+            .table(alert::Entity)
+            .col(alert::Column::Scope)
+            .col(alert::Column::Place)
+            .col(alert::Column::Id)
+            .take(),
+        // Those that are not over lie beside each other.
+        index("alert_by_end")
+            .table(alert::Entity)
+            .col(alert::Column::OverUnixMs)
+            .col(alert::Column::Id)
             .take(),
     ]
 }

@@ -16,7 +16,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// Version of the tables that this server has.
-pub(super) const TABLES_VERSION: i64 = 9;
+pub(super) const TABLES_VERSION: i64 = 10;
 /// The first version that can be taken over.
 const OLDEST: i64 = 6;
 /// Bytes of the disk that are left besides what the copy and the steps need.
@@ -28,6 +28,7 @@ async fn step(from: i64, on: &DatabaseTransaction) -> Result<(), Error> {
         6 => approvals_beside_assignments(on).await,
         7 => tokens_of_roles(on).await,
         8 => keys_of_tokens(on).await,
+        9 => alerts(on).await,
         other => unreachable!("no database of version {other} is begun with"),
     }
 }
@@ -238,6 +239,19 @@ async fn keys_of_tokens(on: &DatabaseTransaction) -> Result<(), Error> {
     Ok(())
 }
 
+/// 9 to 10: alerts.
+async fn alerts(on: &DatabaseTransaction) -> Result<(), Error> {
+    on.execute_unprepared(
+        "CREATE TABLE IF NOT EXISTS alert (id integer NOT NULL PRIMARY KEY AUTOINCREMENT, scope varchar NOT NULL, \
+         place varchar NOT NULL, slot varchar NOT NULL, rule varchar NOT NULL, bundle varchar NOT NULL, \
+         version varchar NOT NULL, digest varchar NOT NULL, fired_unix_ms integer, over_unix_ms integer, start_unix_ms integer NOT NULL, \
+         end_unix_ms integer NOT NULL, signal varchar NOT NULL, seen varchar NOT NULL, low double, high double, \
+         explained varchar NOT NULL, text varchar NOT NULL, done varchar NOT NULL, evidence varbinary_blob, acknowledged_by varchar, acknowledged_unix_ms integer)",
+    )
+    .await?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -424,7 +438,8 @@ mod tests {
         let Err(Error::TooLarge(said)) = check_room(&path, 6, needed - 1) else {
             panic!("it would fill the disk")
         };
-        for words in ["tables of version 6", "version 9", "keep a copy", "make room"] {
+        let version = format!("version {TABLES_VERSION}");
+        for words in ["tables of version 6", &version, "keep a copy", "make room"] {
             assert!(said.contains(words), "{words}: {said}");
         }
         // What was written last counts as well.
@@ -468,19 +483,22 @@ mod tests {
         let (folder, path) = version_6(&["PRAGMA user_version = 5".to_owned()]).await;
         let refused = async || Store::open(&path).await.unwrap_err().to_string();
         let said = refused().await;
-        for words in ["tables of version 5", "this server has version 9", "from 6 on"] {
+        let ours = format!("this server has version {TABLES_VERSION}");
+        for words in ["tables of version 5", &ours, "from 6 on"] {
             assert!(said.contains(words), "{words}: {said}");
         }
         let store = Store::connected(&path).await.unwrap();
-        store.read().execute_unprepared("PRAGMA user_version = 10").await.unwrap();
+        let later = TABLES_VERSION + 1;
+        let pragma = format!("PRAGMA user_version = {later}");
+        store.read().execute_unprepared(&pragma).await.unwrap();
         store.close().await;
         let before = fs::read(&path).unwrap();
         let said = refused().await;
         for words in [
-            "tables of version 10",
-            "this server has version 9",
+            &format!("tables of version {later}"),
+            &ours,
             "a later server",
-            "lineside.db.version-9",
+            &format!("lineside.db.version-{TABLES_VERSION}"),
         ] {
             assert!(said.contains(words), "{words}: {said}");
         }

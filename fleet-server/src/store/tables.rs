@@ -19,6 +19,7 @@ pub(crate) fn all(schema: &Schema) -> Vec<TableCreateStatement> {
         schema.create_table_from_entity(total::Entity),
         schema.create_table_from_entity(stock::Entity),
         schema.create_table_from_entity(role_token::Entity),
+        schema.create_table_from_entity(alert::Entity),
     ]
 }
 
@@ -315,6 +316,53 @@ pub(crate) mod stock {
         pub conflicting: i64,
         /// Records whose body could not be read.
         pub unreadable: i64,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Alerts: what a rule has seen, and who knows of it.
+pub(crate) mod alert {
+    use super::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[sea_orm(table_name = "alert")]
+    pub struct Model {
+        #[sea_orm(primary_key)]
+        pub id: i64,
+        /// `device`, `site` or `fleet`: what the rule looks at as one.
+        pub scope: String,
+        /// Name of the device or the site; empty for the fleet.
+        pub place: String,
+        pub slot: String,
+        pub rule: String,
+        pub bundle: String,
+        pub version: String,
+        /// Hex of the digest of the release's manifest.
+        pub digest: String,
+        /// None while only its end has come.
+        pub fired_unix_ms: Option<i64>,
+        pub over_unix_ms: Option<i64>,
+        /// First moment of what was seen, by the readings' own time.
+        pub start_unix_ms: i64,
+        /// Moment after the last.
+        pub end_unix_ms: i64,
+        pub signal: String,
+        /// JSON array of numbers, null where one has no JSON form.
+        pub seen: String,
+        pub low: Option<f64>,
+        pub high: Option<f64>,
+        /// JSON array of inputs with their scores.
+        pub explained: String,
+        /// What was seen, in a sentence.
+        pub text: String,
+        /// JSON array of texts: what the device did.
+        pub done: String,
+        /// The intervals of that time as one, as a record has it; none if none has come.
+        pub evidence: Option<Vec<u8>>,
+        pub acknowledged_by: Option<String>,
+        pub acknowledged_unix_ms: Option<i64>,
     }
 
     impl ActiveModelBehavior for ActiveModel {}

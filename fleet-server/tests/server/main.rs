@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 
+mod alerts;
 mod artifacts;
 mod ask;
 mod clock;

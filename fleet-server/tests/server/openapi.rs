@@ -1,5 +1,6 @@
 //! The OpenAPI document against the server that it describes.
 
+use crate::alerts;
 use crate::running::{As, Reply, Running};
 use crate::signers::{Artifact, Signers, artifact};
 use crate::tuf::site_policy;
@@ -9,6 +10,7 @@ use ring::rand::SystemRandom;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Larger than any body but a blob may be, in bytes.
 const TOO_LARGE: usize = 5 << 20;
@@ -22,6 +24,7 @@ struct House {
     signers: Signers,
     artifact: Artifact,
     document: Value,
+    reports: AtomicU64,
     _data: tempfile::TempDir,
 }
 
@@ -39,7 +42,8 @@ impl House {
         site_policy(&server, &signers, "hill", POLICY);
         server.add_device("line-3");
         let document = server.get("/api/v1/openapi.json").json();
-        House { server, signers, artifact: artifact("turbine", "1"), document, _data: data }
+        let (artifact, reports) = (artifact("turbine", "1"), AtomicU64::new(1));
+        House { server, signers, artifact, document, reports, _data: data }
     }
 
     /// Each route: method, path, and what the document says of it.
@@ -57,6 +61,7 @@ impl House {
     fn filled(&self, path: &str) -> String {
         let blob = Digest::of(&self.artifact.blobs[1]).to_string();
         let mut path = path
+            .replace("{id}", &if path.contains("{id}") { self.alert() } else { String::new() })
             .replace("{device}", "line-3")
             .replace("{slot}", "turbine")
             .replace("{name}", "turbine")
@@ -79,6 +84,27 @@ impl House {
         path.replace("{upload}", "x")
     }
 
+    /// The next report of the device.
+    fn report(&self, messages: &[Vec<u8>]) -> Vec<u8> {
+        let number = self.reports.fetch_add(1, Ordering::Relaxed);
+        seal_report(&"line-3".parse().unwrap(), number, messages, report_key())
+    }
+
+    /// The number of an alert of the device.
+    fn alert(&self) -> String {
+        let listed = || self.ask("GET", "/api/v1/alerts", b"").json()[0]["id"].as_u64();
+        if let Some(id) = listed() {
+            return id.to_string();
+        }
+        let key = serde_json::to_vec(&report_key().public()).unwrap();
+        let reply = self.ask("PUT", "/api/v1/devices/line-3/report-key", &key);
+        assert_eq!(reply.status, 204, "{}", reply.text());
+        let told = alerts::message(vec![alerts::fired(1, 0, "high", 10)]);
+        let reply = self.ask("POST", "/api/v1/reports", &self.report(&[told]));
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        listed().unwrap().to_string()
+    }
+
     /// Path and body of a request that succeeds.
     fn good(&self, method: &str, path: &str) -> (String, Vec<u8>) {
         let place = self.filled(path);
@@ -88,7 +114,8 @@ impl House {
             | ("POST", "/api/v1/devices/{device}/slots/{slot}/approve") => {
                 json!({ "release": "turbine/1" }).to_string().into_bytes()
             }
-            ("POST", "/api/v1/releases/{name}/{version}/ask") => b"{}".to_vec(),
+            ("POST", "/api/v1/releases/{name}/{version}/ask")
+            | ("POST", "/api/v1/alerts/{id}/acknowledge") => b"{}".to_vec(),
             ("PUT", "/api/v1/devices/{device}/report-key") => {
                 serde_json::to_vec(&report_key().public()).unwrap()
             }
@@ -96,7 +123,7 @@ impl House {
                 let key = serde_json::to_vec(&report_key().public()).unwrap();
                 let place = "/api/v1/devices/line-3/report-key";
                 assert_eq!(self.ask("PUT", place, &key).status, 204);
-                seal_report(&"line-3".parse().unwrap(), 1, &[], report_key())
+                self.report(&[])
             }
             ("PUT", "/api/v1/roots") => {
                 let root = String::from_utf8(self.signers.root_bytes()).unwrap();
@@ -149,6 +176,8 @@ fn the_document_lists_every_route_and_nothing_else() {
         "DELETE /api/v1/tokens/{role}",
         "DELETE /v2/{name}/blobs/uploads/{upload}",
         "DELETE /v2/{name}/manifests/{reference}",
+        "GET /api/v1/alerts",
+        "GET /api/v1/alerts/{id}",
         "GET /api/v1/devices",
         "GET /api/v1/devices/{device}",
         "GET /api/v1/devices/{device}/documents",
@@ -176,6 +205,7 @@ fn the_document_lists_every_route_and_nothing_else() {
         "HEAD /v2/{name}/blobs/{digest}",
         "HEAD /v2/{name}/manifests/{reference}",
         "PATCH /v2/{name}/blobs/uploads/{upload}",
+        "POST /api/v1/alerts/{id}/acknowledge",
         "POST /api/v1/devices",
         "POST /api/v1/devices/{device}/password",
         "POST /api/v1/devices/{device}/slots/{slot}/approve",

@@ -1,5 +1,6 @@
 //! One device: what it shall hold and holds, what it measured, what happened on it.
 
+use crate::api::page::alerts;
 use crate::api::page::html::{Column, escape, table};
 use crate::api::page::routes::Shown;
 use crate::api::page::words::{ago_and_time, event, grouped, plain, release, seen};
@@ -7,17 +8,26 @@ use crate::api::view::{self, DeviceShown, SlotShown};
 use crate::error::Error;
 use crate::fleet::Fleet;
 use crate::ingest::{IntervalShown, Totals};
+use crate::monitor::Selection;
 use std::collections::BTreeSet;
 use time::OffsetDateTime;
 
 /// Intervals that the page of a device shows.
 const INTERVALS_SHOWN: u64 = 50;
+/// Alerts that it shows.
+const ALERTS_SHOWN: u64 = 20;
 /// Events that it shows.
 const EVENTS_SHOWN: usize = 20;
 
 pub(super) async fn show(fleet: &Fleet, name: &str, now: OffsetDateTime) -> Result<Shown, Error> {
     let device = fleet.registry.get(name).await?;
     let intervals = fleet.telemetry.intervals(&device.id, None, INTERVALS_SHOWN).await?;
+    let selection = Selection {
+        device: Some(device.id.to_string()),
+        limit: Some(ALERTS_SHOWN),
+        ..Selection::default()
+    };
+    let alerts = fleet.alerts.list(&selection).await?;
     let device = view::show(fleet, device).await?;
     let mut body = facts(&device, now);
     if !device.attention.is_empty() {
@@ -27,6 +37,7 @@ pub(super) async fn show(fleet: &Fleet, name: &str, now: OffsetDateTime) -> Resu
     }
     for (head, table) in [
         ("Slots", slots(&device)),
+        ("Alerts", alerts::rows(&alerts, now)),
         ("Since it was added", totals(&device)),
         ("Events", happened(&device, now)),
         ("Intervals", measured(&intervals)),

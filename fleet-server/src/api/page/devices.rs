@@ -1,6 +1,7 @@
 //! All devices: a line each.
 
 use crate::api::devices::DEVICES;
+use crate::api::page::alerts;
 use crate::api::page::html::{Column, escape, table};
 use crate::api::page::routes::Shown;
 use crate::api::page::words::{ago, event, release, seen};
@@ -25,6 +26,7 @@ pub(super) async fn show(fleet: &Fleet, after: &str, now: OffsetDateTime) -> Res
         1 => "<p class=\"quiet\">1 device</p>".into(),
         count => format!("<p class=\"quiet\">{count} devices</p>"),
     };
+    body.push_str(&alerts::waiting(fleet).await?);
     body.push_str(&table(&columns, &rows, "No devices yet: add one with `lineside device add`."));
     if !after.is_empty() {
         body.push_str("<p><a href=\"/\">The first devices</a></p>");

@@ -1,6 +1,7 @@
 //! The pages: devices, their releases, what they measured and what happened. Rendered here, read
 //! with any browser, asked for again every few seconds.
 
+mod alerts;
 mod device;
 mod devices;
 mod html;

@@ -81,7 +81,7 @@ pub(super) fn release(release: Option<&ReleaseShown>, none: &str) -> String {
 pub(super) fn event(kind: &str) -> String {
     let class = match kind {
         "rolled_back" | "refused" | "worker_failed" | "vacant" | "documents_refused"
-        | "install_failed" | "quarantined" => "chip bad",
+        | "install_failed" | "quarantined" | "rule_fired" => "chip bad",
         "alarm" | "download_failed" | "records_dropped" | "trial_cancelled" | "held"
         | "overdue" | "worker_killed" => "chip warn",
         _ => "chip",
