@@ -75,6 +75,12 @@ pub(crate) const EVIDENCES_MAX: u64 = 16;
 pub(crate) const EVIDENCE_INTERVALS_MAX: u64 = 1_000;
 /// Characters of what a rule is called, of what it looks at, and of what a device says that it has done.
 pub(crate) const RULE_CHARS_MAX: usize = 200;
+/// Messages that wait for a channel. Of further ones it is written down that they were not told.
+pub(crate) const OUTBOX_MAX: u64 = 1_000;
+/// How long a channel is tried to be told of something. Then it is given up.
+pub(crate) const DELIVERY_AGE_MAX: Duration = Duration::from_secs(3 * 24 * 3_600);
+/// Longest pause between two attempts.
+pub(crate) const DELIVERY_PAUSE_MAX: Duration = Duration::from_secs(3_600);
 /// Slots of a device with sums of their own, and slots that are remembered of what it says.
 pub(crate) const SLOTS_MAX: usize = 32;
 /// Characters of a text for people that are kept; all of it stays in the record's body.

@@ -32,6 +32,9 @@ struct Run {
     /// Address of the MQTT broker; port 0 takes any free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:1883")]
     mqtt: String,
+    /// File of settings, as docs/server.toml has them: by which channels people are told of alerts.
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
     /// Sign by this machine's clock though it is more than 14 days ahead of the last signature and no
     /// device says the same: look at it first.
     #[arg(long)]
@@ -47,6 +50,10 @@ impl Cli {
         let Command::Run(run) = self.command;
         let clock = if run.clock_is_right { ClockSaid::Right } else { ClockSaid::Nothing };
         let config = Config::checked(run.data, &run.http, &run.mqtt)?.with_clock(clock);
+        let config = match &run.settings {
+            Some(path) => config.with_settings(path)?,
+            None => config,
+        };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()

@@ -1,7 +1,11 @@
 //! Settings, checked.
 
+use crate::monitor::{self, ChannelFile, Channels};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why the settings cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +29,30 @@ pub enum ConfigError {
         /// Its address.
         address: SocketAddr,
     },
+    /// The file of settings cannot be read.
+    #[error("the settings {}: {problem}", path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A channel that nobody could be told by.
+    #[error("channel {name}: {problem}")]
+    Channel {
+        /// Its name.
+        name: String,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+}
+
+/// The file of settings as written. Unknown keys are refused.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SettingsFile {
+    #[serde(default)]
+    channels: BTreeMap<String, ChannelFile>,
 }
 
 /// What a server is started with. Only [`Config::checked`] makes one.
@@ -34,6 +62,7 @@ pub struct Config {
     pub(crate) http: SocketAddr,
     pub(crate) mqtt: SocketAddr,
     pub(crate) clock: ClockSaid,
+    pub(crate) channels: Channels,
 }
 
 /// What the person who starts a server says of the machine's clock.
@@ -53,7 +82,20 @@ impl Config {
     /// [`ConfigError`].
     pub fn checked(data: PathBuf, http: &str, mqtt: &str) -> Result<Config, ConfigError> {
         let (http, mqtt) = (loopback("--http", http)?, loopback("--mqtt", mqtt)?);
-        Ok(Config { data, http, mqtt, clock: ClockSaid::Nothing })
+        Ok(Config { data, http, mqtt, clock: ClockSaid::Nothing, channels: Channels::new() })
+    }
+
+    /// With what a file says: by which channels people are told of alerts. Files that it names are relative
+    /// to its folder.
+    ///
+    /// # Errors
+    /// [`ConfigError::File`] and [`ConfigError::Channel`].
+    pub fn with_settings(self, path: &Path) -> Result<Config, ConfigError> {
+        let wrong = |problem: String| ConfigError::File { path: path.to_owned(), problem };
+        let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+        let file: SettingsFile = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        Ok(Config { channels: monitor::checked(file.channels, folder)?, ..self })
     }
 
     /// With what is said of the machine's clock.
@@ -90,4 +132,86 @@ mod tests {
         let error = Config::checked("x".into(), "8080", "127.0.0.1:0").unwrap_err();
         assert!(error.to_string().contains("--http \"8080\""), "{error}");
     }
+
+    /// A folder with what settings name, and these settings.
+    fn folder(settings: &str) -> (tempfile::TempDir, PathBuf) {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str, mode| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            path
+        };
+        write("hook.secret", "0123456789abcdef0123456789abcdef\n", 0o600);
+        write("short.secret", "0123456789abcde\n", 0o600);
+        write("open.secret", "0123456789abcdef0123456789abcdef\n", 0o644);
+        write("mail.password", "password\n", 0o600);
+        write("plant-ca.pem", CERTIFICATE, 0o644);
+        let path = write("server.toml", settings, 0o644);
+        (folder, path)
+    }
+
+    fn read(settings: &str) -> Result<Config, ConfigError> {
+        let (_folder, path) = folder(settings);
+        let address = "127.0.0.1:0";
+        Config::checked("x".into(), address, address).unwrap().with_settings(&path)
+    }
+
+    #[test]
+    fn the_reference_of_the_settings_holds_and_has_every_kind_of_channel() {
+        let config = read(include_str!("../../docs/server.toml")).unwrap();
+        let names: Vec<&str> = config.channels.keys().map(String::as_str).collect();
+        assert_eq!(names, ["hall", "maintenance", "shift-leader", "training"]);
+        let trains = |name: &str| config.channels[name].retrain;
+        assert!(trains("training") && !trains("maintenance"));
+        let printed = format!("{config:?}");
+        assert!(!printed.contains("0123456789abcdef"), "{printed}");
+        assert!(!printed.contains("\"password\""), "{printed}");
+    }
+
+    #[test]
+    fn a_channel_that_would_tell_secrets_or_nobody_is_refused_with_the_cure() {
+        let hook = |url: &str, secret: &str| {
+            format!("[channels.a]\nkind = \"webhook\"\nurl = {url:?}\nsecret_file = {secret:?}\n")
+        };
+        let mail = |host: &str, rest: &str| {
+            format!(
+                "[channels.a]\nkind = \"mail\"\nhost = {host:?}\nfrom = \"a@b.example\"\n\
+                 to = [\"c@d.example\"]\n{rest}\n"
+            )
+        };
+        for good in [
+            hook("https://a.example/x", "hook.secret"),
+            hook("http://localhost:8080/x", "hook.secret"),
+            hook("http://[::1]:8080/x", "hook.secret"),
+            mail("mail.example", ""),
+            mail("127.0.0.1", "starttls = false\nport = 25"),
+            String::new(),
+        ] {
+            read(&good).unwrap_or_else(|error| panic!("{good}: {error}"));
+        }
+        for (wrong, words) in [
+            (hook("http://a.example/x", "hook.secret"), "https://"),
+            (hook("https://u:p@a.example/x", "hook.secret"), "signature"),
+            (hook("/x", "hook.secret"), "name a host"),
+            (hook("https://a.example", "short.secret"), "openssl rand"),
+            (hook("https://a.example", "open.secret"), "chmod go="),
+            (hook("https://a.example", "none.secret"), "cannot read"),
+            (mail("mail.example", "starttls = false"), "starttls = true"),
+            (mail("mail.example", "user = \"x\""), "password_file"),
+            (mail("mail.example", "to_all = true"), "unknown field"),
+            (mail("mail.example", "ca_file = \"hook.secret\""), "PEM"),
+            ("[channels.a]\nkind = \"mqtt\"\ntopic = \"lineside/v1/x\"".into(), "lineside/alerts/"),
+            ("[channels.a]\nkind = \"mqtt\"\ntopic = \"lineside/alerts/#\"".into(), "wildcards"),
+            ("[channels.a]\nkind = \"fax\"".into(), "unknown variant"),
+            ("[channels.A]\nkind = \"mqtt\"\ntopic = \"lineside/alerts/a\"".into(), "a-z"),
+            ("[channel.a]".into(), "unknown field"),
+        ] {
+            let said = read(&wrong).unwrap_err().to_string();
+            assert!(said.contains(words), "{wrong}: {said}");
+        }
+    }
+
+    const CERTIFICATE: &str = include_str!("../tests/server/plant-ca.pem");
 }

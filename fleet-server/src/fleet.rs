@@ -11,12 +11,12 @@ use crate::artifact::Artifacts;
 use crate::broker::{Guard, Link, Sessions};
 use crate::error::Error;
 use crate::ingest::{Ear, Pace, Telemetry, Turns};
-use crate::monitor::{Alerts, Overview};
+use crate::monitor::{self, Alerts, Outbox, Overview};
 use crate::registry::{Credentials, Registry, SlotReported};
 use crate::release::{
     Assigned, Clock, Director, Questions, Repository, ServerKeys, SignedDocuments, Tried,
 };
-use crate::store::Store;
+use crate::store::{Store, unix_ms};
 use lineside_wire::name::{DeviceId, SlotName};
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +40,7 @@ pub(crate) struct Fleet {
     pub telemetry: Telemetry,
     pub overview: Overview,
     pub alerts: Alerts,
+    pub outbox: Outbox,
     pub guard: Guard,
     pub ear: Ear,
     pub link: Link,
@@ -153,8 +154,17 @@ impl Fleet {
             Err(Error::Conflict(_)) => {}
             Err(error) => sentences.push(error.told()),
         }
+        match self.outbox.trouble().await {
+            Ok(troubles) => sentences.extend(troubles),
+            Err(error) => sentences.push(error.told()),
+        }
         sentences.extend(self.artifacts.trouble().await);
         sentences
+    }
+
+    /// What is to be known where records are taken.
+    pub fn monitoring(&self, now: OffsetDateTime) -> monitor::Context {
+        monitor::Context { channels: self.outbox.channels.clone(), now_unix_ms: unix_ms(now) }
     }
 
     /// Says in the log what is wrong with the server itself: now, and each time that changes.

@@ -9,7 +9,7 @@ use crate::descriptors::Connections;
 use crate::fleet::Fleet;
 use crate::http::{BoundedListener, serve};
 use crate::ingest::{Ear, Pace, Telemetry, Turns};
-use crate::monitor::{Alerts, Overview};
+use crate::monitor::{Alerts, Outbox, Overview};
 use crate::registry::Registry;
 use crate::release::{Clock, Director, Questions, Repository, ServerKeys, SignedDocuments};
 use crate::store::{DataFolder, Readers, Store};
@@ -37,9 +37,9 @@ pub struct Server {
     broker: Broker,
     fleet: Arc<Fleet>,
     serving: JoinHandle<()>,
-    /// What is done beside answering: deltas are made, blobs swept, devices told what was signed, and
-    /// the log what is wrong here.
-    chores: [JoinHandle<()>; 4],
+    /// What is done beside answering: deltas are made, blobs swept, devices told what was signed, channels
+    /// what has fired, and the log what is wrong here.
+    chores: Vec<JoinHandle<()>>,
     stop: Option<oneshot::Sender<()>>,
     // Locked while the addresses in it are this server's.
     _endpoints: File,
@@ -76,12 +76,13 @@ impl Server {
             .map_err(|error| not_bound("--http", config.http, error))?;
         let http = listener.local_addr().context("the HTTP listener has no address")?;
         let connections = Connections::allowed();
-        let guard = Guard::new(registry.clone());
+        let guard = Guard::new(registry.clone(), administrator.clone());
         let context = broker::context().await;
         let fleet = Arc::new(Fleet {
             telemetry: Telemetry::new(store.clone()),
             overview: Overview::new(store.clone(), artifacts.clone()),
             alerts: Alerts::new(store.clone()),
+            outbox: Outbox::new(store.clone(), Arc::new(config.channels)),
             tokens: RoleTokens::new(store.clone()),
             ear: Ear::default(),
             link: Link::new(context.clone()),
@@ -101,12 +102,15 @@ impl Server {
             reminding: Turns::default(),
             reminded: Turns::default(),
         });
-        let chores = [
+        let mut chores = vec![
             deltas,
             sweeping,
             tokio::spawn(fleet.clone().keep_telling()),
             tokio::spawn(fleet.clone().keep_looking()),
         ];
+        for channel in fleet.outbox.channels.keys() {
+            chores.push(tokio::spawn(fleet.clone().keep_delivering(channel.clone())));
+        }
         let door = Door::new(guard, Arc::downgrade(&fleet));
         let broker = Broker::start(context, config.mqtt, connections.devices, door).await?;
 

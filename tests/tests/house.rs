@@ -36,6 +36,7 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 25] = [
             "lineside-delta",
             "lineside-drift",
             "lineside-exposition",
+            "lineside-rules",
             "lineside-sketch",
             "lineside-trust",
             "lineside-wire",

@@ -12,6 +12,7 @@ pub(crate) const ADMINISTRATOR: &str = "admin";
 pub(crate) const TOKEN_FILE: &str = "admin.token";
 
 /// Knows the administrator's token.
+#[derive(Clone)]
 pub(crate) struct Administrator {
     token: String,
     cookie_name: String,

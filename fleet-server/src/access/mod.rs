@@ -6,4 +6,4 @@ mod secret;
 
 pub(crate) use administrator::{ADMINISTRATOR, Administrator, TOKEN_FILE};
 pub(crate) use role::{Holder, Publisher, RoleTokens};
-pub(crate) use secret::{random_hex, random_number, same};
+pub(crate) use secret::{random_hex, random_number, random_uuid, same};

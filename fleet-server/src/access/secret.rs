@@ -21,6 +21,19 @@ pub(crate) fn random_number() -> Result<u64, Error> {
     Ok((u64::from_le_bytes(random()?) >> 11) + 1)
 }
 
+/// A random identifier in the usual form (RFC 9562, version 4).
+///
+/// # Errors
+/// [`Error::File`] if the machine gives no randomness.
+pub(crate) fn random_uuid() -> Result<String, Error> {
+    let mut bytes: [u8; 16] = random()?;
+    bytes[6] = (bytes[6] & 0x0f) | 0x40;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
+    Ok(parts.join("-"))
+}
+
 fn random<const N: usize>() -> Result<[u8; N], Error> {
     let mut bytes = [0; N];
     SystemRandom::new().fill(&mut bytes).map_err(|_| Error::File {
@@ -48,6 +61,16 @@ mod tests {
         assert_eq!(one.len(), 64);
         assert!(!same(&one, &other) && same(&one, &one.clone()));
         assert!(!same("", "a") && !same("a", "ab"));
+    }
+
+    #[test]
+    fn identifiers_have_the_usual_form() {
+        let (one, other) = (random_uuid().unwrap(), random_uuid().unwrap());
+        assert_ne!(one, other);
+        let lengths: Vec<usize> = one.split('-').map(str::len).collect();
+        assert_eq!(lengths, [8, 4, 4, 4, 12]);
+        assert_eq!(&one[14..15], "4");
+        assert!("89ab".contains(&one[19..20]), "{one}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::api::extract::{Json, Path, Query};
 use crate::error::Error;
 use crate::fleet::Fleet;
 use crate::monitor::{AlertShown, Selection};
+use crate::store::to_row;
 use axum::extract::State;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -41,7 +42,13 @@ pub(crate) async fn show(
     State(fleet): State<Arc<Fleet>>,
     Path(id): Path<u64>,
 ) -> Result<Json<AlertShown>, Error> {
-    Ok(Json(fleet.alerts.get(id).await?))
+    Ok(Json(one(&fleet, id).await?))
+}
+
+async fn one(fleet: &Fleet, id: u64) -> Result<AlertShown, Error> {
+    let alert = fleet.alerts.get(id).await?;
+    let deliveries = fleet.outbox.of_alert(to_row(id)).await?;
+    Ok(AlertShown { deliveries, ..alert })
 }
 
 /// Says that somebody knows of an alert. It is not shown among what is to be looked at any longer; the first
@@ -56,5 +63,5 @@ pub(crate) async fn acknowledge(
     Json(person): Json<Person>,
 ) -> Result<Json<AlertShown>, Error> {
     fleet.alerts.acknowledge(id, &person.by, OffsetDateTime::now_utc()).await?;
-    Ok(Json(fleet.alerts.get(id).await?))
+    Ok(Json(one(&fleet, id).await?))
 }

@@ -1,6 +1,8 @@
 //! Who may connect, publish and subscribe.
 
+use crate::access::{ADMINISTRATOR, Administrator};
 use crate::error::chain;
+use crate::monitor::ALERTS_TOPIC;
 use crate::quiet::Quiet;
 use crate::registry::Registry;
 use lineside_wire::name::DeviceId;
@@ -14,15 +16,16 @@ use std::time::Instant;
 #[derive(Clone)]
 pub(crate) struct Guard {
     registry: Registry,
+    administrator: Administrator,
     /// Messages that were refused, that found a queue full, or whose receiver was gone.
     dropped: Arc<AtomicU64>,
     quiet: Arc<Quiet>,
 }
 
 impl Guard {
-    /// A guard that knows the devices of `registry`.
-    pub fn new(registry: Registry) -> Guard {
-        Guard { registry, dropped: Arc::default(), quiet: Arc::default() }
+    /// A guard that knows the devices of `registry`, and the administrator.
+    pub fn new(registry: Registry, administrator: Administrator) -> Guard {
+        Guard { registry, administrator, dropped: Arc::default(), quiet: Arc::default() }
     }
 
     /// Messages that the broker has dropped since its start.
@@ -42,11 +45,25 @@ impl Guard {
         }
     }
 
-    /// Whether who connects is a device that is known here.
+    /// Whether who connects is a device that is known here, or the administrator, who hears of alerts.
     pub(super) async fn admit(&self, connect: &ConnectInfo) -> AuthResult {
         let user: &str = connect.username().map(AsRef::as_ref).unwrap_or_default();
         let password = connect.password().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-        let device = match self.registry.knows(user, &password.unwrap_or_default()).await {
+        let (password, client) = (password.unwrap_or_default(), connect.client_id());
+        if user == ADMINISTRATOR {
+            return match self.administrator.is_token(&password) {
+                // Several may listen; none of their names is a device's.
+                true if is_administrators(client) && connect.last_will().is_none() => {
+                    AuthResult::Allow(false, None)
+                }
+                true => {
+                    self.say(user, "refused: its client id is `admin`, or begins with `admin.`, and it has no last will");
+                    AuthResult::NotAuthorized
+                }
+                false => AuthResult::BadUsernameOrPassword,
+            };
+        }
+        let device = match self.registry.knows(user, &password).await {
             Ok(Some(device)) => device,
             Ok(None) => return AuthResult::BadUsernameOrPassword,
             Err(error) => {
@@ -57,7 +74,7 @@ impl Guard {
             }
         };
         // Who connects under another's client id would end the other's session.
-        if <str as AsRef<str>>::as_ref(connect.client_id()) != user {
+        if <str as AsRef<str>>::as_ref(client) != user {
             self.say(device.as_str(), "refused, because its client id is not its name");
             return AuthResult::NotAuthorized;
         }
@@ -74,7 +91,7 @@ impl Guard {
 pub(super) fn may_publish(user: &str, topic: &str) -> Option<(DeviceId, Up)> {
     match Topic::parse(topic)? {
         Topic::Up(device, up @ (Up::Status | Up::Telemetry | Up::Answer | Up::Reminder))
-            if device.as_str() == user =>
+            if device.as_str() == user && user != ADMINISTRATOR =>
         {
             Some((device, up))
         }
@@ -82,8 +99,16 @@ pub(super) fn may_publish(user: &str, topic: &str) -> Option<(DeviceId, Up)> {
     }
 }
 
-/// A device subscribes to anything below `down/` of its own branch.
+/// Whether a client id is one of the administrator's.
+fn is_administrators(client: &str) -> bool {
+    client.strip_prefix(ADMINISTRATOR).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// A device subscribes to anything below `down/` of its own branch, the administrator to alerts.
 pub(super) fn may_subscribe(user: &str, filter: &str) -> bool {
+    if user == ADMINISTRATOR {
+        return filter.starts_with(ALERTS_TOPIC);
+    }
     user.parse().is_ok_and(|device| {
         let all = Topic::all_down(&device);
         filter.starts_with(all.trim_end_matches('#'))
@@ -124,6 +149,18 @@ mod tests {
         ] {
             assert!(!may_subscribe("line-3", foreign), "{foreign}");
         }
+        for heard in ["lineside/alerts/#", "lineside/alerts/hall-2", "lineside/alerts/+"] {
+            assert!(may_subscribe(ADMINISTRATOR, heard), "{heard}");
+            assert!(!may_subscribe("line-3", heard), "{heard}");
+        }
+        for foreign in ["#", "lineside/#", "lineside/v1/admin/down/#", "lineside/v1/line-3/up/#"] {
+            assert!(!may_subscribe(ADMINISTRATOR, foreign), "{foreign}");
+        }
+        for said in ["lineside/v1/admin/up/status", "lineside/alerts/hall-2"] {
+            assert!(may_publish(ADMINISTRATOR, said).is_none(), "{said}");
+        }
+        assert!(is_administrators("admin") && is_administrators("admin.desk"));
+        assert!(!is_administrators("admin-2") && !is_administrators("line-3"));
         assert!(!may_subscribe("lineside.server", "lineside/v1/lineside.server/down/#"));
     }
 }

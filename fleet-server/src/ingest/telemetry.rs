@@ -36,6 +36,8 @@ struct Stored {
     records: usize,
     /// Those of them whose number came before with something else, or with what is gone.
     conflicting: usize,
+    /// Whether somebody is to be told of something.
+    is_news: bool,
 }
 
 impl Telemetry {
@@ -76,7 +78,11 @@ impl Telemetry {
             }
             View::Interval(_) | View::Event(_) | View::Alert(_) | View::Unknown(_) => None,
         });
-        let stored = self.store_new(device, records, now).await?;
+        let context = fleet.monitoring(now);
+        let stored = self.store_new(device, records, &context, now).await?;
+        if stored.is_news {
+            fleet.outbox.wake();
+        }
         let odd = odd.or_else(|| {
             (stored.conflicting > 0).then(|| {
                 "says other things under numbers that it used before: was its state lost, set \
@@ -104,6 +110,7 @@ impl Telemetry {
         &self,
         device: &DeviceId,
         records: Vec<Taken>,
+        context: &monitor::Context,
         now: OffsetDateTime,
     ) -> Result<Stored, Error> {
         let writing = self.store.write().await?;
@@ -132,10 +139,11 @@ impl Telemetry {
         // Only now: of two records of one message with one number, the second sees the first.
         let conflicting = repeats::conflicting(transaction, device, again).await?;
         insert(transaction, device, &conflicting).await?;
-        let mut stored = Stored { records: new.len(), conflicting: conflicting.len() };
+        let mut stored =
+            Stored { records: new.len(), conflicting: conflicting.len(), is_news: false };
         stored.records += stored.conflicting;
         new.extend(conflicting);
-        monitor::take(transaction, device, &new).await?;
+        stored.is_news = monitor::take(transaction, device, &new, context).await?;
         keep::add_totals(transaction, device, &new).await?;
         let devices = device::Entity::find().count(transaction).await?;
         let bounds = (self.bounds)(devices);
@@ -289,18 +297,27 @@ mod tests {
         };
         for sequence in 0..5 {
             let records = read(vec![event(1, sequence, &sequence.to_string())]);
-            telemetry.store_new(&device, records, NOW).await.unwrap();
+            telemetry.store_new(&device, records, &monitor::Context::default(), NOW).await.unwrap();
         }
         assert_eq!(texts(&telemetry, &device).await, ["2", "3", "4"]);
         // One that takes the room of all others, and one that has no room at all.
         let large = |sequence, bytes: usize| read(vec![event(1, sequence, &"x".repeat(bytes))]);
-        telemetry.store_new(&device, large(5, 3_500), NOW).await.unwrap();
+        telemetry
+            .store_new(&device, large(5, 3_500), &monitor::Context::default(), NOW)
+            .await
+            .unwrap();
         assert_eq!(texts(&telemetry, &device).await, ["x".repeat(TEXT_CHARS_MAX)]);
-        telemetry.store_new(&device, large(6, 9_000), NOW).await.unwrap();
+        telemetry
+            .store_new(&device, large(6, 9_000), &monitor::Context::default(), NOW)
+            .await
+            .unwrap();
         assert!(texts(&telemetry, &device).await.is_empty());
         let row = device::Entity::find_by_id("line-3").one(telemetry.store.read()).await.unwrap();
         assert_eq!(row.unwrap().events_dropped, 7);
-        telemetry.store_new(&device, read(vec![event(1, 7, "after")]), NOW).await.unwrap();
+        telemetry
+            .store_new(&device, read(vec![event(1, 7, "after")]), &monitor::Context::default(), NOW)
+            .await
+            .unwrap();
         assert_eq!(texts(&telemetry, &device).await, ["after"]);
     }
 
@@ -310,7 +327,10 @@ mod tests {
         for first in [1, 1 + starts / 2] {
             let of_start = |boot| event(boot, 0, &boot.to_string());
             let records = (first..first + starts / 2).map(of_start).collect();
-            telemetry.store_new(device, read(records), NOW).await.unwrap();
+            telemetry
+                .store_new(device, read(records), &monitor::Context::default(), NOW)
+                .await
+                .unwrap();
         }
         starts
     }
@@ -326,7 +346,10 @@ mod tests {
         let (mut telemetry, device) = telemetry(&folder).await;
         let starts = many_starts(&telemetry, &device).await;
         let stored = async |telemetry: &Telemetry, record| {
-            let stored = telemetry.store_new(&device, read(vec![record]), NOW).await.unwrap();
+            let stored = telemetry
+                .store_new(&device, read(vec![record]), &monitor::Context::default(), NOW)
+                .await
+                .unwrap();
             (stored.records, stored.conflicting)
         };
         // Of an old start and of a new one.
@@ -376,7 +399,10 @@ mod tests {
         for (text, records) in [("anew", 1), ("anew", 0), ("again", 1)] {
             let sequence = u64::from(text == "again");
             let message = read(vec![event(3, sequence, text)]);
-            let stored = telemetry.store_new(&device, message, NOW).await.unwrap();
+            let stored = telemetry
+                .store_new(&device, message, &monitor::Context::default(), NOW)
+                .await
+                .unwrap();
             assert_eq!(stored.records, records, "{text}");
         }
         assert_eq!(missing(&telemetry).await, 0);
@@ -387,7 +413,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (telemetry, device) = telemetry(&folder).await;
         let stored = async |records: Vec<Record>| {
-            let stored = telemetry.store_new(&device, read(records), NOW).await.unwrap();
+            let stored = telemetry
+                .store_new(&device, read(records), &monitor::Context::default(), NOW)
+                .await
+                .unwrap();
             (stored.records, stored.conflicting)
         };
         assert_eq!(stored(vec![event(1, 0, "a"), event(1, 1, "b")]).await, (2, 0));

@@ -6,7 +6,9 @@ use crate::bounds::{
 };
 use crate::error::Error;
 use crate::ingest::{Taken, View};
-use crate::monitor::evidence;
+use crate::monitor::channel::Channels;
+use crate::monitor::outbox::What;
+use crate::monitor::{evidence, outbox};
 use crate::registry::slot_shown;
 use crate::store::tables::alert;
 use crate::store::{Store, to_row, unix_ms};
@@ -68,7 +70,15 @@ pub(crate) struct Alerts {
     pub(super) store: Arc<Store>,
 }
 
-/// Takes what records of a device say of alerts, and what its intervals have to do with those.
+/// What is known where records are taken.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Context {
+    pub channels: Arc<Channels>,
+    pub now_unix_ms: i64,
+}
+
+/// Takes what records of a device say of alerts, and what its intervals have to do with those. Gives whether
+/// somebody is to be told of something.
 ///
 /// # Errors
 /// [`Error::Database`].
@@ -76,14 +86,32 @@ pub(crate) async fn take(
     on: &DatabaseTransaction,
     device: &DeviceId,
     records: &[Taken],
-) -> Result<(), Error> {
+    context: &Context,
+) -> Result<bool, Error> {
     // Before alerts of the same message: these look for their intervals themselves.
     evidence::gather(on, device, records).await?;
     let place = Place::Device(device.clone());
+    let mut is_news = false;
     for record in records {
-        if let View::Alert(alert) = &record.view {
-            put(on, &place, alert).await?;
+        if let View::Alert(alert) = &record.view
+            && let Some(news) = put(on, &place, alert).await?
+        {
+            tell(on, news, context).await?;
+            is_news = true;
         }
+    }
+    Ok(is_news)
+}
+
+/// Has channels told of what is new.
+async fn tell(on: &DatabaseTransaction, news: News, context: &Context) -> Result<(), Error> {
+    let (id, what) = match news {
+        News::Fired(id) => (id, What::Fired),
+        News::Over(id) => (id, What::Over),
+    };
+    let all = context.channels.iter().filter(|(_, channel)| !channel.retrain);
+    for (name, _) in all {
+        outbox::put(on, &context.channels, id, name, what, context.now_unix_ms).await?;
     }
     Ok(())
 }
@@ -226,6 +254,7 @@ async fn keep(on: &DatabaseTransaction, place: &Place) -> Result<(), Error> {
 /// Removes alerts, with whatever belongs to them.
 async fn remove(on: &DatabaseTransaction, ids: Vec<i64>) -> Result<(), Error> {
     if !ids.is_empty() {
+        outbox::forget(on, &ids).await?;
         alert::Entity::delete_many().filter(alert::Column::Id.is_in(ids)).exec(on).await?;
     }
     Ok(())

@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::ingest::time_shown;
 use crate::monitor::alerts::{Alerts, missing};
-use crate::monitor::evidence;
+use crate::monitor::{DeliveryShown, evidence};
 use crate::registry::Names;
 use crate::store::tables::alert;
 use crate::store::{from_row, to_row};
@@ -84,6 +84,9 @@ pub(crate) struct AlertShown {
     /// What was measured in that time, where one alert is asked for; null if no interval of it has come.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Evidence>,
+    /// Who was told of it, and whether he has heard it; where one alert is asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deliveries: Vec<DeliveryShown>,
 }
 
 /// What was measured in the time that an alert is about: all intervals as one.
@@ -240,6 +243,7 @@ fn shown(row: alert::Model) -> AlertShown {
         acknowledged_by: row.acknowledged_by,
         acknowledged: row.acknowledged_unix_ms.map(time_shown),
         evidence: None,
+        deliveries: vec![],
     }
 }
 

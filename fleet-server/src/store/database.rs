@@ -309,7 +309,7 @@ fn write_version() -> String {
 }
 
 fn indices() -> Vec<IndexCreateStatement> {
-    use tables::{alert, event, interval, manifest};
+    use tables::{alert, delivery, event, interval, manifest};
     let index = |name: &str| Index::create().if_not_exists().name(name).to_owned();
     vec![
         index("manifest_by_subject")
@@ -349,6 +349,13 @@ fn indices() -> Vec<IndexCreateStatement> {
             .col(alert::Column::Scope)
             .col(alert::Column::Place)
             .col(alert::Column::Id)
+            .take(),
+        index("delivery_by_alert").table(delivery::Entity).col(delivery::Column::Alert).take(),
+        index("delivery_by_channel")
+            .table(delivery::Entity)
+            .col(delivery::Column::Channel)
+            .col(delivery::Column::Ended)
+            .col(delivery::Column::NextUnixMs)
             .take(),
         // Those that are not over lie beside each other.
         index("alert_by_end")

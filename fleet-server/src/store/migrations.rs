@@ -16,7 +16,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// Version of the tables that this server has.
-pub(super) const TABLES_VERSION: i64 = 10;
+pub(super) const TABLES_VERSION: i64 = 11;
 /// The first version that can be taken over.
 const OLDEST: i64 = 6;
 /// Bytes of the disk that are left besides what the copy and the steps need.
@@ -29,6 +29,7 @@ async fn step(from: i64, on: &DatabaseTransaction) -> Result<(), Error> {
         7 => tokens_of_roles(on).await,
         8 => keys_of_tokens(on).await,
         9 => alerts(on).await,
+        10 => deliveries_of_alerts(on).await,
         other => unreachable!("no database of version {other} is begun with"),
     }
 }
@@ -247,6 +248,18 @@ async fn alerts(on: &DatabaseTransaction) -> Result<(), Error> {
          version varchar NOT NULL, digest varchar NOT NULL, fired_unix_ms integer, over_unix_ms integer, start_unix_ms integer NOT NULL, \
          end_unix_ms integer NOT NULL, signal varchar NOT NULL, seen varchar NOT NULL, low double, high double, \
          explained varchar NOT NULL, text varchar NOT NULL, done varchar NOT NULL, evidence varbinary_blob, acknowledged_by varchar, acknowledged_unix_ms integer)",
+    )
+    .await?;
+    Ok(())
+}
+
+/// 10 to 11: what channels are told of alerts.
+async fn deliveries_of_alerts(on: &DatabaseTransaction) -> Result<(), Error> {
+    on.execute_unprepared(
+        "CREATE TABLE IF NOT EXISTS delivery (id varchar NOT NULL PRIMARY KEY, alert integer NOT NULL, \
+         channel varchar NOT NULL, what varchar NOT NULL, body varchar, made_unix_ms integer NOT NULL, \
+         next_unix_ms integer NOT NULL, attempts integer NOT NULL, delivered_unix_ms integer, \
+         ended boolean NOT NULL, said varchar NOT NULL)",
     )
     .await?;
     Ok(())

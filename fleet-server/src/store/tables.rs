@@ -20,6 +20,7 @@ pub(crate) fn all(schema: &Schema) -> Vec<TableCreateStatement> {
         schema.create_table_from_entity(stock::Entity),
         schema.create_table_from_entity(role_token::Entity),
         schema.create_table_from_entity(alert::Entity),
+        schema.create_table_from_entity(delivery::Entity),
     ]
 }
 
@@ -363,6 +364,38 @@ pub(crate) mod alert {
         pub evidence: Option<Vec<u8>>,
         pub acknowledged_by: Option<String>,
         pub acknowledged_unix_ms: Option<i64>,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// What channels are to be told of alerts, and whether they have heard it.
+pub(crate) mod delivery {
+    use super::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "delivery")]
+    pub struct Model {
+        /// By which a receiver knows it again.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: String,
+        pub alert: i64,
+        pub channel: String,
+        /// `fired`, `over` or `retrain`.
+        pub what: String,
+        /// What is told; none until it is told first.
+        pub body: Option<String>,
+        pub made_unix_ms: i64,
+        /// When it is tried next.
+        pub next_unix_ms: i64,
+        /// How often that failed.
+        pub attempts: i64,
+        pub delivered_unix_ms: Option<i64>,
+        /// Whether nothing is left to do.
+        pub ended: bool,
+        /// Why it was not heard.
+        pub said: String,
     }
 
     impl ActiveModelBehavior for ActiveModel {}

@@ -103,7 +103,7 @@ async fn an_alert_that_is_told_twice_is_one_and_ends_once() {
         assert!(page.contains("median of score is 1.25, 1.5, 1.75"), "{path}: {page}");
     }
 
-    tell(&mut device, "line-3", vec![said_over(2, 1), said_over(2, 2)]).await;
+    tell(&mut device, "line-3", vec![over(2, 1), over(2, 2)]).await;
     assert_eq!(server.get("/api/v1/alerts?open=true").json(), serde_json::json!([]));
     let over = server.get("/api/v1/alerts?open=false&device=line-3").json();
     assert_eq!(over[0]["over"], "1970-01-01T00:00:30Z");
@@ -112,7 +112,8 @@ async fn an_alert_that_is_told_twice_is_one_and_ends_once() {
     assert!(!server.page("/").contains("alert 1"));
 }
 
-fn said_over(boot: u64, sequence: u64) -> Record {
+/// What it says when that rule, `high`, is over.
+pub fn over(boot: u64, sequence: u64) -> Record {
     said(boot, sequence, "high", false, 30_000)
 }
 

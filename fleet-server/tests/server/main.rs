@@ -5,6 +5,7 @@
 mod alerts;
 mod artifacts;
 mod ask;
+mod channels;
 mod clock;
 mod connections;
 mod credentials;
