@@ -81,6 +81,11 @@ pub(crate) const OUTBOX_MAX: u64 = 1_000;
 pub(crate) const DELIVERY_AGE_MAX: Duration = Duration::from_secs(3 * 24 * 3_600);
 /// Longest pause between two attempts.
 pub(crate) const DELIVERY_PAUSE_MAX: Duration = Duration::from_secs(3_600);
+/// Releases of a site, and as many of the fleet, of which rules are judged here. Those of which nothing was heard
+/// for longest give way.
+pub(crate) const MONITORS_MAX: usize = 64;
+/// Devices that are looked at at once where a rule concerns several.
+pub(crate) const DEVICES_AT_ONCE: u64 = 200;
 /// Slots of a device with sums of their own, and slots that are remembered of what it says.
 pub(crate) const SLOTS_MAX: usize = 32;
 /// Characters of a text for people that are kept; all of it stays in the record's body.

@@ -11,16 +11,17 @@ use crate::artifact::Artifacts;
 use crate::broker::{Guard, Link, Sessions};
 use crate::error::Error;
 use crate::ingest::{Ear, Pace, Telemetry, Turns};
-use crate::monitor::{self, Alerts, Outbox, Overview};
+use crate::monitor::{Alerts, Outbox, Overview, Policies};
 use crate::registry::{Credentials, Registry, SlotReported};
 use crate::release::{
     Assigned, Clock, Director, Questions, Repository, ServerKeys, SignedDocuments, Tried,
 };
-use crate::store::{Store, unix_ms};
+use crate::store::Store;
 use lineside_wire::name::{DeviceId, SlotName};
 use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
+use tokio::sync::{Mutex, Notify};
 
 /// How often the server looks whether something is wrong with itself.
 const LOOKED_EVERY: Duration = Duration::from_secs(60);
@@ -41,6 +42,11 @@ pub(crate) struct Fleet {
     pub overview: Overview,
     pub alerts: Alerts,
     pub outbox: Outbox,
+    pub policies: Policies,
+    /// Says that something is to be assigned because a rule has fired.
+    pub due: Notify,
+    /// Held while that is done.
+    pub acting: Mutex<()>,
     pub guard: Guard,
     pub ear: Ear,
     pub link: Link,
@@ -160,11 +166,6 @@ impl Fleet {
         }
         sentences.extend(self.artifacts.trouble().await);
         sentences
-    }
-
-    /// What is to be known where records are taken.
-    pub fn monitoring(&self, now: OffsetDateTime) -> monitor::Context {
-        monitor::Context { channels: self.outbox.channels.clone(), now_unix_ms: unix_ms(now) }
     }
 
     /// Says in the log what is wrong with the server itself: now, and each time that changes.

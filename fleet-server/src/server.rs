@@ -9,7 +9,7 @@ use crate::descriptors::Connections;
 use crate::fleet::Fleet;
 use crate::http::{BoundedListener, serve};
 use crate::ingest::{Ear, Pace, Telemetry, Turns};
-use crate::monitor::{Alerts, Outbox, Overview};
+use crate::monitor::{Alerts, Outbox, Overview, Policies};
 use crate::registry::Registry;
 use crate::release::{Clock, Director, Questions, Repository, ServerKeys, SignedDocuments};
 use crate::store::{DataFolder, Readers, Store};
@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -82,6 +82,9 @@ impl Server {
             telemetry: Telemetry::new(store.clone()),
             overview: Overview::new(store.clone(), artifacts.clone()),
             alerts: Alerts::new(store.clone()),
+            policies: Policies::default(),
+            due: Notify::new(),
+            acting: Mutex::default(),
             outbox: Outbox::new(store.clone(), Arc::new(config.channels)),
             tokens: RoleTokens::new(store.clone()),
             ear: Ear::default(),
@@ -107,6 +110,7 @@ impl Server {
             sweeping,
             tokio::spawn(fleet.clone().keep_telling()),
             tokio::spawn(fleet.clone().keep_looking()),
+            tokio::spawn(fleet.clone().keep_acting()),
         ];
         for channel in fleet.outbox.channels.keys() {
             chores.push(tokio::spawn(fleet.clone().keep_delivering(channel.clone())));

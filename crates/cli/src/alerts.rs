@@ -32,6 +32,10 @@ pub enum AlertsCommand {
     },
     /// Say that somebody knows of an alert. It is no longer among what is to be looked at.
     Acknowledge(Decision),
+    /// Approve what a rule has proposed: it is assigned.
+    Approve(Decision),
+    /// Decline what a rule has proposed.
+    Decline(Decision),
 }
 
 #[derive(Args)]
@@ -54,6 +58,8 @@ pub fn run(alerts: Alerts, connection: &Connection, output: &Output) -> anyhow::
             let shown = server.alert(id)?;
             output.print(paragraph(&shown)?, &shown)
         }
+        Some(AlertsCommand::Approve(decision)) => decide(&server, "approve", &decision, output),
+        Some(AlertsCommand::Decline(decision)) => decide(&server, "decline", &decision, output),
         Some(AlertsCommand::Acknowledge(Decision { id, by })) => {
             let shown = server.decide(id, "acknowledge", &by)?;
             let alert = Alert::deserialize(&shown).context(OTHER_FORM)?;
@@ -63,6 +69,19 @@ pub fn run(alerts: Alerts, connection: &Connection, output: &Output) -> anyhow::
     }
 }
 
+/// Decides on what a rule has proposed, and says what has come of it.
+fn decide(
+    server: &Server,
+    decision: &str,
+    Decision { id, by }: &Decision,
+    output: &Output,
+) -> anyhow::Result<()> {
+    let shown = server.decide(*id, decision, by)?;
+    let alert = Alert::deserialize(&shown).context(OTHER_FORM)?;
+    let told = alert.proposal.map(|proposal| proposal.told()).unwrap_or_default();
+    output.print(format!("alert {id}: {told}"), &shown)
+}
+
 /// An alert as the server describes it; what is not known here is not told.
 #[derive(Deserialize, Default)]
 #[serde(default)]
@@ -70,6 +89,7 @@ struct Alert {
     id: u64,
     device: Option<String>,
     site: Option<String>,
+    scope: String,
     slot: String,
     release: String,
     fired: Option<String>,
@@ -80,6 +100,28 @@ struct Alert {
     acknowledged_by: Option<String>,
     acknowledged: Option<String>,
     evidence: Option<Evidence>,
+    proposal: Option<Proposal>,
+    deliveries: Vec<Delivery>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Proposal {
+    release: Option<String>,
+    policy: String,
+    state: String,
+    decided_by: Option<String>,
+    text: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Delivery {
+    channel: String,
+    what: String,
+    delivered: Option<String>,
+    next: Option<String>,
+    trouble: String,
 }
 
 #[derive(Deserialize, Default)]
@@ -103,12 +145,45 @@ struct Column {
     max: Option<f64>,
 }
 
+impl Proposal {
+    /// What is proposed, and what has come of it.
+    fn told(&self) -> String {
+        let what = match &self.release {
+            Some(release) => format!("{release} is to be assigned"),
+            None => "what ran before is to be assigned".into(),
+        };
+        match (self.state.as_str(), &self.decided_by) {
+            ("asked", _) => format!("{what}, which waits for a person to approve it"),
+            ("declined", Some(by)) => format!("{what}, which {by} has declined"),
+            (_, Some(by)) if !self.text.is_empty() => {
+                format!("{}, as {by} has approved", self.text)
+            }
+            (_, None) if !self.text.is_empty() => self.text.clone(),
+            _ => format!("{what}, and will be"),
+        }
+    }
+}
+
+impl Delivery {
+    fn told(&self) -> String {
+        let Delivery { channel, what, trouble, .. } = self;
+        match (&self.delivered, &self.next) {
+            (Some(delivered), _) => format!("{channel}  {what}  told {delivered}"),
+            (None, Some(next)) if trouble.is_empty() => {
+                format!("{channel}  {what}  from {next} on")
+            }
+            (None, Some(next)) => format!("{channel}  {what}  again {next}: {trouble}"),
+            (None, None) => format!("{channel}  {what}  not told: {trouble}"),
+        }
+    }
+}
+
 impl Alert {
     fn place(&self) -> String {
         match (&self.device, &self.site) {
             (Some(device), _) => device.clone(),
-            (_, Some(site)) => format!("site {site}"),
-            (None, None) => "the fleet".into(),
+            (_, Some(site)) if self.scope == "site" => format!("site {site}"),
+            _ => "the fleet".into(),
         }
     }
 
@@ -145,6 +220,18 @@ fn paragraph(alert: &Value) -> anyhow::Result<String> {
     let _ = write!(text, "\n\nstate  {}\nfired  {fired}\nseen   {start} to {end}", alert.state());
     if let (Some(by), Some(since)) = (&alert.acknowledged_by, &alert.acknowledged) {
         let _ = write!(text, "\nknown  to {by}, since {since}");
+    }
+    if let Some(proposal) = &alert.proposal {
+        let _ = write!(text, "\n\n{}\n  by {}", proposal.told(), proposal.policy);
+        if proposal.state == "asked" {
+            let _ = write!(text, "\n  next: lineside alerts approve {id}, or decline {id}");
+        }
+    }
+    if !alert.deliveries.is_empty() {
+        text.push_str("\n\nchannels");
+        for delivery in &alert.deliveries {
+            let _ = write!(text, "\n  {}", delivery.told());
+        }
     }
     match &alert.evidence {
         None => text.push_str("\n\nno interval of that time has come"),
@@ -195,6 +282,14 @@ mod tests {
             "evidence": { "intervals": 48, "readings": 2880, "frames": 288, "inputs": {},
                 "outputs": { "score": { "values": 288, "missing": 1, "out_of_range": 0,
                     "min": 0.5, "median": 1.25, "max": 2.5 } } },
+            "proposal": { "release": "turbine/2", "policy": "rule high of the policy of site hill",
+                "state": "asked", "decided_by": null, "text": "" },
+            "deliveries": [
+                { "channel": "shift", "what": "fired", "delivered": "2026-11-24T12:00:01Z", "next": null,
+                    "trouble": "" },
+                { "channel": "plant", "what": "fired", "delivered": null, "next": "2026-11-24T13:00:00Z",
+                    "trouble": "it answers 503" },
+            ],
         })
     }
 
@@ -212,6 +307,14 @@ mod tests {
         fired  2026-11-24T12:00:00Z
         seen   2026-01-21T00:00:00Z to 2026-01-23T00:00:00Z
         known  to anna, since 2026-11-24T12:05:00Z
+
+        turbine/2 is to be assigned, which waits for a person to approve it
+          by rule high of the policy of site hill
+          next: lineside alerts approve 7, or decline 7
+
+        channels
+          shift  fired  told 2026-11-24T12:00:01Z
+          plant  fired  again 2026-11-24T13:00:00Z: it answers 503
 
         measured: 48 intervals, 2880 readings, 288 frames
           output score: 288 values, 0.5000 to 2.5000, median 1.2500, 1 missing

@@ -5,7 +5,7 @@ use crate::api::caller::Administrator;
 use crate::api::extract::{Json, Path, Query};
 use crate::error::Error;
 use crate::fleet::Fleet;
-use crate::monitor::{AlertShown, Selection};
+use crate::monitor::{AlertShown, Decision, Selection};
 use crate::store::to_row;
 use axum::extract::State;
 use serde::Deserialize;
@@ -63,5 +63,35 @@ pub(crate) async fn acknowledge(
     Json(person): Json<Person>,
 ) -> Result<Json<AlertShown>, Error> {
     fleet.alerts.acknowledge(id, &person.by, OffsetDateTime::now_utc()).await?;
+    Ok(Json(one(&fleet, id).await?))
+}
+
+/// Approves what a rule has proposed: it is assigned, as if the one who approves had done so.
+#[utoipa::path(post, path = "/api/v1/alerts/{id}/approve", params(("id" = u64, Path)),
+    security(("administrator" = [])),
+    responses((status = 200, body = AlertShown), (status = 404, body = Problem),
+        (status = 409, body = Problem)))]
+pub(crate) async fn approve(
+    _: Administrator,
+    State(fleet): State<Arc<Fleet>>,
+    Path(id): Path<u64>,
+    Json(person): Json<Person>,
+) -> Result<Json<AlertShown>, Error> {
+    fleet.decide(id, Decision::Approve, &person.by, OffsetDateTime::now_utc()).await?;
+    Ok(Json(one(&fleet, id).await?))
+}
+
+/// Declines what a rule has proposed.
+#[utoipa::path(post, path = "/api/v1/alerts/{id}/decline", params(("id" = u64, Path)),
+    security(("administrator" = [])),
+    responses((status = 200, body = AlertShown), (status = 404, body = Problem),
+        (status = 409, body = Problem)))]
+pub(crate) async fn decline(
+    _: Administrator,
+    State(fleet): State<Arc<Fleet>>,
+    Path(id): Path<u64>,
+    Json(person): Json<Person>,
+) -> Result<Json<AlertShown>, Error> {
+    fleet.decide(id, Decision::Decline, &person.by, OffsetDateTime::now_utc()).await?;
     Ok(Json(one(&fleet, id).await?))
 }

@@ -77,7 +77,7 @@ pub(super) fn attention(
 /// What is said of an alert that is not over and that nobody has acknowledged.
 pub(super) fn alert(alert: &AlertShown) -> String {
     let AlertShown { id, slot, text, .. } = alert;
-    format!("alert {id}, slot {slot}: {text}")
+    format!("alert {id}, slot {slot}: {text}{}", alert.asks())
 }
 
 /// What people should look at in a slot.

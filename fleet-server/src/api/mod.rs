@@ -86,6 +86,8 @@ pub(crate) fn router(fleet: Arc<Fleet>) -> Router {
         .routes(routes!(alerts::list))
         .routes(routes!(alerts::show))
         .routes(routes!(alerts::acknowledge))
+        .routes(routes!(alerts::approve))
+        .routes(routes!(alerts::decline))
         .routes(routes!(ask::ask))
         .routes(routes!(reports::put_key))
         .routes(routes!(telemetry::intervals))

@@ -57,7 +57,9 @@ impl Guard {
                     AuthResult::Allow(false, None)
                 }
                 true => {
-                    self.say(user, "refused: its client id is `admin`, or begins with `admin.`, and it has no last will");
+                    let wanted = "refused: its client id is `admin` or begins with `admin.`, and it has \
+                                  no last will";
+                    self.say(user, wanted);
                     AuthResult::NotAuthorized
                 }
                 false => AuthResult::BadUsernameOrPassword,

@@ -8,7 +8,7 @@ use crate::ingest::keep::Bounds;
 use crate::ingest::ranges::Received;
 use crate::ingest::record::{Taken, View};
 use crate::ingest::{keep, ranges, record, repeats};
-use crate::monitor;
+use crate::monitor::{self, Errands};
 use crate::registry::slot_shown;
 use crate::store::tables::{device, event, interval};
 use crate::store::{Store, from_row, to_row, unix_ms};
@@ -36,8 +36,8 @@ struct Stored {
     records: usize,
     /// Those of them whose number came before with something else, or with what is gone.
     conflicting: usize,
-    /// Whether somebody is to be told of something.
-    is_news: bool,
+    /// What is to be done now.
+    errands: Errands,
 }
 
 impl Telemetry {
@@ -78,10 +78,13 @@ impl Telemetry {
             }
             View::Interval(_) | View::Event(_) | View::Alert(_) | View::Unknown(_) => None,
         });
-        let context = fleet.monitoring(now);
+        let context = fleet.monitoring(device, &records, now).await?;
         let stored = self.store_new(device, records, &context, now).await?;
-        if stored.is_news {
+        if stored.errands.tell {
             fleet.outbox.wake();
+        }
+        if stored.errands.act {
+            fleet.due.notify_one();
         }
         let odd = odd.or_else(|| {
             (stored.conflicting > 0).then(|| {
@@ -139,11 +142,14 @@ impl Telemetry {
         // Only now: of two records of one message with one number, the second sees the first.
         let conflicting = repeats::conflicting(transaction, device, again).await?;
         insert(transaction, device, &conflicting).await?;
-        let mut stored =
-            Stored { records: new.len(), conflicting: conflicting.len(), is_news: false };
+        let mut stored = Stored {
+            records: new.len(),
+            conflicting: conflicting.len(),
+            errands: Errands::default(),
+        };
         stored.records += stored.conflicting;
         new.extend(conflicting);
-        stored.is_news = monitor::take(transaction, device, &new, context).await?;
+        stored.errands = monitor::take(transaction, device, &new, context).await?;
         keep::add_totals(transaction, device, &new).await?;
         let devices = device::Entity::find().count(transaction).await?;
         let bounds = (self.bounds)(devices);

@@ -8,29 +8,36 @@ use crate::error::Error;
 use crate::ingest::{Taken, View};
 use crate::monitor::channel::Channels;
 use crate::monitor::outbox::What;
-use crate::monitor::{evidence, outbox};
+use crate::monitor::policy::Policy;
+use crate::monitor::{evidence, judge, outbox, proposals};
 use crate::registry::slot_shown;
 use crate::store::tables::alert;
 use crate::store::{Store, to_row, unix_ms};
 use lineside_bundle::Digest;
+use lineside_drift::Profile;
+use lineside_rules::Scope;
 use lineside_wire::name::DeviceId;
-use lineside_wire::v1::Alert;
+use lineside_wire::v1::{Alert, Interval};
 use sea_orm::ActiveValue::{NotSet, Set, Unchanged};
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, Condition, DatabaseTransaction, EntityTrait, Order,
     PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
 };
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use time::OffsetDateTime;
 
 /// Who is said to have acknowledged what is acknowledged without a name.
-const ADMINISTRATOR: &str = "the administrator";
+pub(super) const ADMINISTRATOR: &str = "the administrator";
 
 /// What a rule looks at as one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Place {
     Device(DeviceId),
+    Site(String),
+    /// By a rule of this site's policy.
+    Fleet(String),
 }
 
 impl Place {
@@ -38,13 +45,25 @@ impl Place {
     pub fn scope(&self) -> &'static str {
         match self {
             Place::Device(_) => "device",
+            Place::Site(_) => "site",
+            Place::Fleet(_) => "fleet",
         }
     }
 
-    /// Its name; the fleet has none.
+    /// Its name; of the fleet that of the site whose policy has the rule.
     pub fn name(&self) -> &str {
         match self {
             Place::Device(device) => device.as_str(),
+            Place::Site(site) | Place::Fleet(site) => site,
+        }
+    }
+
+    /// The scope of rules that look at it.
+    fn judged_as(&self) -> Scope {
+        match self {
+            Place::Device(_) => Scope::Device,
+            Place::Site(_) => Scope::Site,
+            Place::Fleet(_) => Scope::Fleet,
         }
     }
 
@@ -74,11 +93,17 @@ pub(crate) struct Alerts {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Context {
     pub channels: Arc<Channels>,
+    /// What sites have signed.
+    pub policies: Arc<BTreeMap<String, Policy>>,
+    /// Where the device stands.
+    pub site: String,
+    /// Profiles of the releases that intervals are of, where rules are judged here.
+    pub profiles: Arc<BTreeMap<[u8; 32], Arc<Profile>>>,
     pub now_unix_ms: i64,
 }
 
-/// Takes what records of a device say of alerts, and what its intervals have to do with those. Gives whether
-/// somebody is to be told of something.
+/// Takes what records of a device say of alerts, and what its intervals have to do with those. Gives what
+/// is to be done now.
 ///
 /// # Errors
 /// [`Error::Database`].
@@ -87,33 +112,74 @@ pub(crate) async fn take(
     device: &DeviceId,
     records: &[Taken],
     context: &Context,
-) -> Result<bool, Error> {
+) -> Result<Errands, Error> {
     // Before alerts of the same message: these look for their intervals themselves.
     evidence::gather(on, device, records).await?;
     let place = Place::Device(device.clone());
-    let mut is_news = false;
+    let mut errands = Errands::default();
     for record in records {
         if let View::Alert(alert) = &record.view
-            && let Some(news) = put(on, &place, alert).await?
+            && let Some(news) = put(on, &place, alert, None).await?
         {
-            tell(on, news, context).await?;
-            is_news = true;
+            follow(on, news, alert, &place, &context.site, context, &mut errands).await?;
         }
     }
-    Ok(is_news)
+    judge::judge(on, records, context, &mut errands).await?;
+    Ok(errands)
 }
 
-/// Has channels told of what is new.
-async fn tell(on: &DatabaseTransaction, news: News, context: &Context) -> Result<(), Error> {
-    let (id, what) = match news {
-        News::Fired(id) => (id, What::Fired),
-        News::Over(id) => (id, What::Over),
+/// Writes down what follows from what is new: who is told, and what is proposed. `site` is the one whose policy
+/// has the rule.
+pub(super) async fn follow(
+    on: &DatabaseTransaction,
+    news: News,
+    said: &Alert,
+    place: &Place,
+    site: &str,
+    context: &Context,
+    errands: &mut Errands,
+) -> Result<(), Error> {
+    let Context { channels, now_unix_ms, .. } = context;
+    errands.tell = true;
+    let id = match news {
+        News::Fired(id) => id,
+        News::Over(id) => {
+            // Whoever was told that it fires.
+            for channel in outbox::told_of(on, id).await? {
+                outbox::put(on, channels, id, &channel, What::Over, *now_unix_ms).await?;
+            }
+            return Ok(());
+        }
     };
-    let all = context.channels.iter().filter(|(_, channel)| !channel.retrain);
-    for (name, _) in all {
-        outbox::put(on, &context.channels, id, name, what, context.now_unix_ms).await?;
+    let policy = context.policies.get(site);
+    // What is judged here is nothing that a device could say.
+    let rule = policy.and_then(|policy| policy.rule(&said.slot, &said.rule));
+    let rule = rule.filter(|rule| rule.scope == place.judged_as());
+    let named = rule.as_ref().and_then(|rule| rule.then.notify.clone());
+    let all = || channels.iter().filter(|(_, channel)| !channel.retrain);
+    let names = named.unwrap_or_else(|| all().map(|(name, _)| name.clone()).collect());
+    for name in names {
+        outbox::put(on, channels, id, &name, What::Fired, *now_unix_ms).await?;
+    }
+    let (Some(policy), Some(rule)) = (policy, rule) else { return Ok(()) };
+    if rule.then.retrain {
+        for (name, _) in channels.iter().filter(|(_, channel)| channel.retrain) {
+            outbox::put(on, channels, id, name, What::Retrain, *now_unix_ms).await?;
+        }
+    }
+    if rule.then.assigns() {
+        errands.act |= proposals::put(on, id, &said.rule, &rule, site, policy).await?;
     }
     Ok(())
+}
+
+/// What is to be done once what was taken is on disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Errands {
+    /// Somebody is to be told of something.
+    pub tell: bool,
+    /// Something is to be assigned.
+    pub act: bool,
 }
 
 /// Forgets the alerts of a device.
@@ -133,13 +199,15 @@ pub(crate) async fn forget(on: &DatabaseTransaction, device: &DeviceId) -> Resul
 }
 
 /// Puts what a rule says into the books. What they have already changes nothing: devices tell everything
-/// at least once. A rule's end may be told before its beginning, and is kept until that comes.
+/// at least once. A rule's end may be told before its beginning, and is kept until that comes. `seen` is what
+/// was seen, where that is known.
 pub(super) async fn put(
     on: &DatabaseTransaction,
     place: &Place,
     said: &Alert,
+    seen: Option<Interval>,
 ) -> Result<Option<News>, Error> {
-    use alert::Column::{Digest, FiredUnixMs, OverUnixMs, Rule, Slot};
+    use alert::Column::{Digest, EndUnixMs, FiredUnixMs, OverUnixMs, Rule, Slot};
     let row = row(place, said);
     let of_rule = || {
         let known = alert::Entity::find().filter(place.of_rows());
@@ -148,14 +216,17 @@ pub(super) async fn put(
         known.filter(Digest.eq(row.digest.clone().unwrap())).order_by_desc(alert::Column::Id)
     };
     let at = said.at_unix_ms;
-    let is_told = if said.fired { FiredUnixMs.eq(at) } else { OverUnixMs.eq(at) };
+    let is_told = match said.fired {
+        true => FiredUnixMs.eq(at).and(EndUnixMs.eq(said.end_unix_ms)),
+        false => OverUnixMs.eq(at),
+    };
     if of_rule().filter(is_told).count(on).await? > 0 {
         return Ok(None);
     }
     let open = of_rule().filter(OverUnixMs.is_null()).one(on).await?;
     let news = match (open, said.fired) {
         (Some(_), true) => return Ok(None),
-        (Some(open), false) if open.fired_unix_ms.is_some_and(|fired| fired <= at) => {
+        (Some(open), false) if is_end_of(said, &open) => {
             let end = alert::ActiveModel {
                 id: Unchanged(open.id),
                 over_unix_ms: Set(Some(at)),
@@ -179,12 +250,21 @@ pub(super) async fn put(
                 }
                 None => row.insert(on).await?.id,
             };
-            evidence::look_up(on, place, id, said).await?;
+            match seen {
+                Some(seen) => evidence::keep(on, id, seen).await?,
+                None => evidence::look_up(on, place, id, said).await?,
+            }
             Some(News::Fired(id))
         }
     };
     keep(on, place).await?;
     Ok(news)
+}
+
+/// Whether what is over is this alert. Of clocks that are set back the readings' own time is believed.
+fn is_end_of(over: &Alert, open: &alert::Model) -> bool {
+    open.end_unix_ms <= over.end_unix_ms
+        || open.fired_unix_ms.is_some_and(|fired| fired <= over.at_unix_ms)
 }
 
 fn row(place: &Place, said: &Alert) -> alert::ActiveModel {
@@ -255,6 +335,7 @@ async fn keep(on: &DatabaseTransaction, place: &Place) -> Result<(), Error> {
 async fn remove(on: &DatabaseTransaction, ids: Vec<i64>) -> Result<(), Error> {
     if !ids.is_empty() {
         outbox::forget(on, &ids).await?;
+        proposals::forget(on, &ids).await?;
         alert::Entity::delete_many().filter(alert::Column::Id.is_in(ids)).exec(on).await?;
     }
     Ok(())
@@ -337,7 +418,7 @@ mod tests {
             let mut news = Vec::new();
             for said in said {
                 let writing = self.alerts.store.write().await.unwrap();
-                news.push(put(&writing.transaction, &self.place, said).await.unwrap());
+                news.push(put(&writing.transaction, &self.place, said, None).await.unwrap());
                 writing.commit().await.unwrap();
             }
             news

@@ -22,7 +22,7 @@ pub(super) async fn look_up(
     id: i64,
     said: &Alert,
 ) -> Result<(), Error> {
-    let Place::Device(device) = place;
+    let Place::Device(device) = place else { return Ok(()) };
     let rows = interval::Entity::find()
         .filter(interval::Column::Device.eq(device.as_str()))
         .filter(interval::Column::Slot.eq(slot_shown(&said.slot)))
@@ -96,7 +96,7 @@ fn together(whole: Option<Interval>, one: &Interval) -> Interval {
     whole
 }
 
-async fn keep(on: &DatabaseTransaction, id: i64, whole: Interval) -> Result<(), Error> {
+pub(super) async fn keep(on: &DatabaseTransaction, id: i64, whole: Interval) -> Result<(), Error> {
     let Ok((_, bytes)) = Body::Interval(Box::new(whole)).encode() else { return Ok(()) };
     let evidence = (bytes.len() <= EVIDENCE_BYTES_MAX).then_some(bytes);
     let row =

@@ -13,7 +13,7 @@ use crate::store::{Store, from_row, unix_ms};
 use sea_orm::ActiveValue::{Set, Unchanged};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, DatabaseTransaction, EntityTrait, PaginatorTrait, QueryFilter,
-    QueryOrder,
+    QueryOrder, QuerySelect,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -185,6 +185,17 @@ pub(super) async fn put(
     };
     delivery::Entity::insert(row).exec_without_returning(on).await?;
     Ok(())
+}
+
+/// Channels that were to be told that an alert fires.
+pub(super) async fn told_of(on: &DatabaseTransaction, alert: i64) -> Result<Vec<String>, Error> {
+    let told = delivery::Entity::find()
+        .select_only()
+        .column(delivery::Column::Channel)
+        .filter(delivery::Column::Alert.eq(alert))
+        .filter(delivery::Column::What.eq(What::Fired.word()))
+        .order_by_asc(delivery::Column::Channel);
+    Ok(told.into_tuple().all(on).await?)
 }
 
 /// Forgets what was to be told of these alerts.
@@ -365,10 +376,10 @@ fn letter(id: &str, body: String) -> Letter {
     let message: Value = serde_json::from_str(&body).unwrap_or_default();
     let alert = &message["data"];
     let word = |name: &str| alert[name].as_str().unwrap_or_default();
-    let place = match (word("device"), word("site")) {
-        ("", "") => "the fleet".to_owned(),
-        ("", site) => format!("site {site}"),
-        (device, _) => device.to_owned(),
+    let place = match word("scope") {
+        "fleet" => "the fleet".to_owned(),
+        "site" => format!("site {}", word("site")),
+        _ => word("device").to_owned(),
     };
     let (number, slot, rule, release) = (&alert["id"], word("slot"), word("rule"), word("release"));
     let state = match message["action"].as_str() {

@@ -23,7 +23,7 @@ use utoipa::ToSchema;
 pub(crate) struct Overview {
     store: Arc<Store>,
     artifacts: Artifacts,
-    profiles: Profiles,
+    pub(super) profiles: Profiles,
     /// Merging takes work and memory.
     at_a_time: Semaphore,
 }

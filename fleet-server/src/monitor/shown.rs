@@ -1,11 +1,12 @@
 //! Alerts as they are shown.
 
+use crate::bounds::ROWS_AT_ONCE;
 use crate::error::Error;
 use crate::ingest::time_shown;
 use crate::monitor::alerts::{Alerts, missing};
-use crate::monitor::{DeliveryShown, evidence};
+use crate::monitor::{DeliveryShown, ProposalShown, evidence};
 use crate::registry::Names;
-use crate::store::tables::alert;
+use crate::store::tables::{alert, proposal};
 use crate::store::{from_row, to_row};
 use lineside_bundle::spoken;
 use lineside_wire::v1::{Column, Interval, Summary};
@@ -41,7 +42,7 @@ pub(crate) struct AlertShown {
     pub scope: String,
     /// The device, where it is about one.
     pub device: Option<String>,
-    /// The site, where it is about one.
+    /// The site, where it is about one; of the fleet the one whose policy has the rule.
     pub site: Option<String>,
     /// The slot.
     pub slot: String,
@@ -84,6 +85,8 @@ pub(crate) struct AlertShown {
     /// What was measured in that time, where one alert is asked for; null if no interval of it has come.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Evidence>,
+    /// What the rule wants to be assigned, and what has come of it; null if nothing.
+    pub proposal: Option<ProposalShown>,
     /// Who was told of it, and whether he has heard it; where one alert is asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub deliveries: Vec<DeliveryShown>,
@@ -162,7 +165,7 @@ impl Alerts {
         }
         let limit = selection.limit.unwrap_or(ALERTS).min(LISTED_MAX);
         let rows = query.limit(limit).all(self.store.read()).await?;
-        Ok(rows.into_iter().map(shown).collect())
+        self.with_proposals(rows).await
     }
 
     /// One alert, with what was measured.
@@ -173,7 +176,8 @@ impl Alerts {
         let row = alert::Entity::find_by_id(to_row(id)).one(self.store.read()).await?;
         let row = row.ok_or_else(|| missing(id))?;
         let evidence = row.evidence.clone().and_then(evidence::read);
-        Ok(AlertShown { evidence: evidence.as_ref().map(Evidence::of), ..shown(row) })
+        let shown = self.with_proposals(vec![row]).await?.remove(0);
+        Ok(AlertShown { evidence: evidence.as_ref().map(Evidence::of), ..shown })
     }
 
     /// Alerts that are not over and that nobody has acknowledged, by device; the newest first.
@@ -191,8 +195,9 @@ impl Alerts {
             .all(self.store.read())
             .await?;
         let mut waiting: BTreeMap<String, Vec<AlertShown>> = BTreeMap::new();
-        for row in rows {
-            waiting.entry(row.place.clone()).or_default().push(shown(row));
+        for alert in self.with_proposals(rows).await? {
+            let device = alert.device.clone().unwrap_or_default();
+            waiting.entry(device).or_default().push(alert);
         }
         Ok(waiting)
     }
@@ -205,7 +210,22 @@ impl Alerts {
         let count = unknown_to_people().count(self.store.read()).await?;
         let newest = unknown_to_people().order_by_desc(alert::Column::Id).limit(limit);
         let rows = newest.all(self.store.read()).await?;
-        Ok((rows.into_iter().map(shown).collect(), count))
+        Ok((self.with_proposals(rows).await?, count))
+    }
+
+    async fn with_proposals(&self, rows: Vec<alert::Model>) -> Result<Vec<AlertShown>, Error> {
+        let mut proposals: BTreeMap<i64, proposal::Model> = BTreeMap::new();
+        let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+        for ids in ids.chunks(ROWS_AT_ONCE) {
+            let of_them = proposal::Column::Alert.is_in(ids.iter().copied());
+            let found = proposal::Entity::find().filter(of_them).all(self.store.read()).await?;
+            proposals.extend(found.into_iter().map(|row| (row.alert, row)));
+        }
+        let with = |row: alert::Model| {
+            let proposal = proposals.remove(&row.id).map(ProposalShown::from);
+            AlertShown { proposal, ..shown(row) }
+        };
+        Ok(rows.into_iter().map(with).collect())
     }
 }
 
@@ -220,7 +240,7 @@ fn shown(row: alert::Model) -> AlertShown {
     AlertShown {
         id: from_row(row.id),
         device: of("device"),
-        site: of("site"),
+        site: of("site").or_else(|| of("fleet")),
         scope: row.scope,
         slot: row.slot,
         rule: row.rule,
@@ -243,17 +263,32 @@ fn shown(row: alert::Model) -> AlertShown {
         acknowledged_by: row.acknowledged_by,
         acknowledged: row.acknowledged_unix_ms.map(time_shown),
         evidence: None,
+        proposal: None,
         deliveries: vec![],
     }
 }
 
 impl AlertShown {
+    /// What people are asked, if they are; with how to answer.
+    pub fn asks(&self) -> String {
+        let Some(proposal) = self.proposal.as_ref().filter(|proposal| proposal.state == "asked")
+        else {
+            return String::new();
+        };
+        let what = match &proposal.release {
+            Some(release) => format!("{release} is to be assigned"),
+            None => "what ran before is to be assigned".into(),
+        };
+        let id = self.id;
+        format!("; {what}: `lineside alerts approve {id}` or `decline {id}`")
+    }
+
     /// Where it is: a device, a site or the fleet.
     pub fn place(&self) -> String {
         match (&self.device, &self.site) {
             (Some(device), _) => device.clone(),
-            (_, Some(site)) => format!("site {site}"),
-            (None, None) => "the fleet".into(),
+            (_, Some(site)) if self.scope == "site" => format!("site {site}"),
+            _ => "the fleet".into(),
         }
     }
 }

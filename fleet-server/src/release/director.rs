@@ -53,6 +53,24 @@ impl Assigned {
         named.filter(|(name, _)| name == bundle).map(|(_, digest)| digest).collect()
     }
 
+    /// The latest release of a bundle that was assigned before the one of this digest, and is earlier by its
+    /// number; as in `turbine/1`.
+    pub fn before_of(
+        &self,
+        bundle: &str,
+        active: Option<Digest>,
+        released: &Released,
+    ) -> Option<String> {
+        let find = |digest: Digest| {
+            let mut all = released.iter();
+            all.find(|one| one.id.name.as_str() == bundle && one.id.digest == digest)
+        };
+        let number = find(active?)?.number;
+        let before = self.before.iter().filter(|(name, _)| name == bundle);
+        let mut earlier = before.filter_map(|(_, digest)| find(*digest));
+        Some(earlier.find(|one| one.number < number)?.path())
+    }
+
     /// Bundles and manifests that it names.
     fn named(&self) -> Vec<(String, Digest)> {
         // Signed here, so it is of this form; anything else names nothing.

@@ -50,6 +50,17 @@ impl Released {
         self.releases.iter().chain(delegated)
     }
 
+    /// The policies of sites that have one, by site.
+    pub fn policies(&self) -> BTreeMap<String, Digest> {
+        let files = self.delegated.values().flat_map(|targets| targets.files().keys());
+        let policy = |path: &String| {
+            let site = path.strip_prefix("site/")?.strip_suffix("/policy.json")?;
+            // Several roles may sign at a path: the first of them counts.
+            Some((site.to_owned(), self.file(path)?.0))
+        };
+        files.filter_map(policy).collect()
+    }
+
     /// Digest and size of a file that is no release, from the first of the roles that may sign it.
     pub fn file(&self, path: &str) -> Option<(Digest, u64)> {
         let roles = self.releases.delegates_for(path);

@@ -309,7 +309,7 @@ fn write_version() -> String {
 }
 
 fn indices() -> Vec<IndexCreateStatement> {
-    use tables::{alert, delivery, event, interval, manifest};
+    use tables::{alert, delivery, event, interval, manifest, proposal};
     let index = |name: &str| Index::create().if_not_exists().name(name).to_owned();
     vec![
         index("manifest_by_subject")
@@ -351,6 +351,11 @@ fn indices() -> Vec<IndexCreateStatement> {
             .col(alert::Column::Id)
             .take(),
         index("delivery_by_alert").table(delivery::Entity).col(delivery::Column::Alert).take(),
+        index("proposal_by_state")
+            .table(proposal::Entity)
+            .col(proposal::Column::State)
+            .col(proposal::Column::Alert)
+            .take(),
         index("delivery_by_channel")
             .table(delivery::Entity)
             .col(delivery::Column::Channel)

@@ -16,7 +16,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// Version of the tables that this server has.
-pub(super) const TABLES_VERSION: i64 = 11;
+pub(super) const TABLES_VERSION: i64 = 13;
 /// The first version that can be taken over.
 const OLDEST: i64 = 6;
 /// Bytes of the disk that are left besides what the copy and the steps need.
@@ -30,6 +30,8 @@ async fn step(from: i64, on: &DatabaseTransaction) -> Result<(), Error> {
         8 => keys_of_tokens(on).await,
         9 => alerts(on).await,
         10 => deliveries_of_alerts(on).await,
+        11 => proposals(on).await,
+        12 => monitors(on).await,
         other => unreachable!("no database of version {other} is begun with"),
     }
 }
@@ -260,6 +262,28 @@ async fn deliveries_of_alerts(on: &DatabaseTransaction) -> Result<(), Error> {
          channel varchar NOT NULL, what varchar NOT NULL, body varchar, made_unix_ms integer NOT NULL, \
          next_unix_ms integer NOT NULL, attempts integer NOT NULL, delivered_unix_ms integer, \
          ended boolean NOT NULL, said varchar NOT NULL)",
+    )
+    .await?;
+    Ok(())
+}
+
+/// 11 to 12: what rules want to be assigned.
+async fn proposals(on: &DatabaseTransaction) -> Result<(), Error> {
+    on.execute_unprepared(
+        "CREATE TABLE IF NOT EXISTS proposal (alert integer NOT NULL PRIMARY KEY, target varchar NOT NULL, \
+         policy varchar NOT NULL, state varchar NOT NULL, decided_by varchar, decided_unix_ms integer, \
+         said varchar NOT NULL)",
+    )
+    .await?;
+    Ok(())
+}
+
+/// 12 to 13: how far rules of sites and of the fleet are.
+async fn monitors(on: &DatabaseTransaction) -> Result<(), Error> {
+    on.execute_unprepared(
+        "CREATE TABLE IF NOT EXISTS monitor (scope varchar NOT NULL, place varchar NOT NULL, slot varchar NOT NULL, \
+         digest varchar NOT NULL, state varbinary_blob NOT NULL, heard_unix_ms integer NOT NULL, \
+         CONSTRAINT \"pk-monitor\" PRIMARY KEY (scope, place, slot, digest))",
     )
     .await?;
     Ok(())

@@ -21,6 +21,8 @@ pub(crate) fn all(schema: &Schema) -> Vec<TableCreateStatement> {
         schema.create_table_from_entity(role_token::Entity),
         schema.create_table_from_entity(alert::Entity),
         schema.create_table_from_entity(delivery::Entity),
+        schema.create_table_from_entity(proposal::Entity),
+        schema.create_table_from_entity(monitor::Entity),
     ]
 }
 
@@ -396,6 +398,58 @@ pub(crate) mod delivery {
         pub ended: bool,
         /// Why it was not heard.
         pub said: String,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// What rules want to be assigned, one at most for each alert.
+pub(crate) mod proposal {
+    use super::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "proposal")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub alert: i64,
+        /// The release, as in `turbine/2`; empty for what ran before.
+        pub target: String,
+        /// Which rule of which policy says so.
+        pub policy: String,
+        /// `asked`, `due`, `done`, `failed` or `declined`.
+        pub state: String,
+        pub decided_by: Option<String>,
+        pub decided_unix_ms: Option<i64>,
+        /// What has come of it.
+        pub said: String,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// How far the rules are that are judged here: of a site or the fleet, by slot and release.
+pub(crate) mod monitor {
+    use super::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "monitor")]
+    pub struct Model {
+        /// `site` or `fleet`.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub scope: String,
+        /// The site whose policy has the rules.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub place: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub slot: String,
+        /// Hex of the digest of the release's manifest.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub digest: String,
+        pub state: Vec<u8>,
+        /// When an interval of it came last.
+        pub heard_unix_ms: i64,
     }
 
     impl ActiveModelBehavior for ActiveModel {}

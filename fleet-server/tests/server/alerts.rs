@@ -14,14 +14,32 @@ fn release() -> ReleaseRef {
 
 /// What a device says when a rule fires: of three hours, one value each.
 pub fn fired(boot: u64, sequence: u64, rule: &str, at_unix_ms: i64) -> Record {
-    said(boot, sequence, rule, true, at_unix_ms)
+    fired_of(release(), boot, sequence, rule, at_unix_ms)
 }
 
-fn said(boot: u64, sequence: u64, rule: &str, fired: bool, at_unix_ms: i64) -> Record {
+/// The same of another release.
+pub fn fired_of(
+    release: ReleaseRef,
+    boot: u64,
+    sequence: u64,
+    rule: &str,
+    at_unix_ms: i64,
+) -> Record {
+    said(release, boot, sequence, rule, true, at_unix_ms)
+}
+
+fn said(
+    release: ReleaseRef,
+    boot: u64,
+    sequence: u64,
+    rule: &str,
+    fired: bool,
+    at_unix_ms: i64,
+) -> Record {
     let alert = Alert {
         slot: "turbine".into(),
         rule: rule.into(),
-        release: release(),
+        release,
         fired,
         start_unix_ms: 3_600_000,
         end_unix_ms: 4 * 3_600_000,
@@ -38,12 +56,17 @@ fn said(boot: u64, sequence: u64, rule: &str, fired: bool, at_unix_ms: i64) -> R
 
 /// The interval of an hour of 1970, in which all of 30 scores were `score`.
 fn hour(boot: u64, sequence: u64, hour: i64, score: f64) -> Record {
+    hour_of(release(), boot, sequence, hour, score)
+}
+
+/// The same of another release.
+pub fn hour_of(release: ReleaseRef, boot: u64, sequence: u64, hour: i64, score: f64) -> Record {
     let mut column = NumberColumn::new(None);
     (0..30).for_each(|_| column.add(None, score).unwrap());
     let column = Column::Numbers(Box::new(column));
     let interval = Interval {
         slot: "turbine".into(),
-        release: release(),
+        release,
         start_unix_ms: hour * 3_600_000,
         end_unix_ms: (hour + 1) * 3_600_000,
         readings: 60,
@@ -114,7 +137,12 @@ async fn an_alert_that_is_told_twice_is_one_and_ends_once() {
 
 /// What it says when that rule, `high`, is over.
 pub fn over(boot: u64, sequence: u64) -> Record {
-    said(boot, sequence, "high", false, 30_000)
+    over_at(boot, sequence, 30_000)
+}
+
+/// The same at another time.
+pub fn over_at(boot: u64, sequence: u64, at_unix_ms: i64) -> Record {
+    said(release(), boot, sequence, "high", false, at_unix_ms)
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@ mod openapi;
 mod overview;
 mod page;
 mod process;
+mod proposals;
 mod raw;
 mod recovery;
 mod referrers;

@@ -1,6 +1,7 @@
 //! The OpenAPI document against the server that it describes.
 
 use crate::alerts;
+use crate::proposals;
 use crate::running::{As, Reply, Running};
 use crate::signers::{Artifact, Signers, artifact};
 use crate::tuf::site_policy;
@@ -16,7 +17,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const TOO_LARGE: usize = 5 << 20;
 
 /// What holds at the site.
-const POLICY: &[u8] = b"{}";
+fn policy() -> Vec<u8> {
+    proposals::policy("device", json!({ "assign": "turbine/1" }))
+}
 
 /// A server with one of everything that routes name.
 struct House {
@@ -39,7 +42,7 @@ impl House {
         let server = Running::start(data.path());
         let signers = Signers::enrolled(&server);
         signers.release(&server, "1");
-        site_policy(&server, &signers, "hill", POLICY);
+        site_policy(&server, &signers, "hill", &policy());
         server.add_device("line-3");
         let document = server.get("/api/v1/openapi.json").json();
         let (artifact, reports) = (artifact("turbine", "1"), AtomicU64::new(1));
@@ -73,7 +76,7 @@ impl House {
             .replace("{bundle}", "turbine")
             .replace("{digest}", &blob);
         let file = match path.contains("/site/") {
-            true => format!("{}.policy.json", Digest::of(POLICY).hex()),
+            true => format!("{}.policy.json", Digest::of(&policy()).hex()),
             false => format!("{}.1", self.artifact.id.digest.hex()),
         };
         path = path.replace("{file}", &file);
@@ -90,19 +93,21 @@ impl House {
         seal_report(&"line-3".parse().unwrap(), number, messages, report_key())
     }
 
-    /// The number of an alert of the device.
+    /// The number of a new alert of the device.
     fn alert(&self) -> String {
-        let listed = || self.ask("GET", "/api/v1/alerts", b"").json()[0]["id"].as_u64();
-        if let Some(id) = listed() {
-            return id.to_string();
-        }
         let key = serde_json::to_vec(&report_key().public()).unwrap();
         let reply = self.ask("PUT", "/api/v1/devices/line-3/report-key", &key);
         assert_eq!(reply.status, 204, "{}", reply.text());
-        let told = alerts::message(vec![alerts::fired(1, 0, "high", 10)]);
+        let number = self.reports.load(Ordering::Relaxed);
+        let told = alerts::message(vec![
+            // The one before is over.
+            alerts::over_at(number, 0, 2 * number.cast_signed()),
+            alerts::fired(number, 1, "high", 2 * number.cast_signed() + 1),
+        ]);
         let reply = self.ask("POST", "/api/v1/reports", &self.report(&[told]));
         assert_eq!(reply.status, 200, "{}", reply.text());
-        listed().unwrap().to_string()
+        let listed = self.ask("GET", "/api/v1/alerts?open=true", b"").json();
+        listed[0]["id"].to_string()
     }
 
     /// Path and body of a request that succeeds.
@@ -115,7 +120,8 @@ impl House {
                 json!({ "release": "turbine/1" }).to_string().into_bytes()
             }
             ("POST", "/api/v1/releases/{name}/{version}/ask")
-            | ("POST", "/api/v1/alerts/{id}/acknowledge") => b"{}".to_vec(),
+            | ("POST", "/api/v1/alerts/{id}/acknowledge" | "/api/v1/alerts/{id}/approve")
+            | ("POST", "/api/v1/alerts/{id}/decline") => b"{}".to_vec(),
             ("PUT", "/api/v1/devices/{device}/report-key") => {
                 serde_json::to_vec(&report_key().public()).unwrap()
             }
@@ -206,6 +212,8 @@ fn the_document_lists_every_route_and_nothing_else() {
         "HEAD /v2/{name}/manifests/{reference}",
         "PATCH /v2/{name}/blobs/uploads/{upload}",
         "POST /api/v1/alerts/{id}/acknowledge",
+        "POST /api/v1/alerts/{id}/approve",
+        "POST /api/v1/alerts/{id}/decline",
         "POST /api/v1/devices",
         "POST /api/v1/devices/{device}/password",
         "POST /api/v1/devices/{device}/slots/{slot}/approve",

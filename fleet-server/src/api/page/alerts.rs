@@ -33,7 +33,16 @@ fn item(alert: &AlertShown) -> String {
         None => format!("<b>{}</b>", escape(&alert.place())),
     };
     let (id, slot, text) = (alert.id, escape(&alert.slot), escape(&alert.text));
-    format!("<li>alert {id}, {place}, slot {slot}: {text}</li>")
+    format!("<li>alert {id}, {place}, slot {slot}: {text}{}</li>", escape(&alert.asks()))
+}
+
+/// What was done on the server, or is to be decided.
+fn came_of_it(alert: &AlertShown) -> String {
+    match &alert.proposal {
+        Some(proposal) if !proposal.text.is_empty() => format!("; {}", proposal.text),
+        Some(proposal) if proposal.state == "declined" => "; what it proposed was declined".into(),
+        _ => alert.asks(),
+    }
 }
 
 /// A table of alerts.
@@ -51,7 +60,7 @@ pub(super) fn rows(alerts: &[AlertShown], now: OffsetDateTime) -> String {
             state,
             format!("<span class=\"release\">{}</span>", escape(&alert.slot)),
             format!("<span class=\"release\">{}</span>", escape(&alert.release)),
-            escape(&alert.text),
+            format!("{}{}", escape(&alert.text), escape(&came_of_it(alert))),
         ]
     };
     let rows: Vec<Vec<String>> = alerts.iter().map(row).collect();
