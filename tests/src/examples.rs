@@ -52,22 +52,57 @@ pub fn version(example: &str, version: &str) -> anyhow::Result<Version> {
 /// What the tool says.
 pub fn build(example: &str, version: &str, folder: &Path) -> anyhow::Result<PathBuf> {
     let found = self::version(example, version)?;
+    // The folder's profile is of the first version's model.
+    let is_other = found.set.iter().any(|change| change.contains(".onnx"));
+    let profile: &[&str] = if is_other { &["--without-profile"] } else { &[] };
+    build_with(example, &found, profile, folder)
+}
+
+/// As [`build`], with a profile of its own, made of what it answers to `reference`.
+///
+/// # Errors
+/// What the tool says.
+pub fn build_profiled(
+    example: &str,
+    version: &str,
+    reference: &Path,
+    folder: &Path,
+) -> anyhow::Result<PathBuf> {
+    let found = self::version(example, version)?;
+    let source = root().join("examples").join(example);
+    let profile = folder.join(format!("{example}-v{version}.profile.json"));
+    let [reference, source, profile] =
+        [reference, &source, &profile].map(|path| path.display().to_string());
+    let mut arguments = vec!["profile", "build", &reference, "--bundle", &source, "-o", &profile];
+    for change in &found.set {
+        arguments.extend(["--set", change]);
+    }
+    let output = lineside_in(&root(), &arguments);
+    if !output.status.success() {
+        bail!("{example} v{version} has no profile: {}", crate::complaint(&output));
+    }
+    build_with(example, &found, &["--profile", &profile], folder)
+}
+
+fn build_with(
+    example: &str,
+    found: &Version,
+    profile: &[&str],
+    folder: &Path,
+) -> anyhow::Result<PathBuf> {
+    let version = &found.version;
     let file = folder.join(format!("{example}-v{version}.lsb"));
     let source = root().join("examples").join(example);
-    let mut arguments = vec!["bundle".into(), "build".into()];
-    arguments.extend([source.display().to_string(), "--output".into(), file.display().to_string()]);
-    arguments.extend(["--set".into(), format!("version={version}")]);
-    if found.set.iter().any(|change| change.contains(".onnx")) {
-        // The folder's is of another model.
-        arguments.push("--without-profile".into());
-    }
+    let [source, output] = [&source, &file].map(|path| path.display().to_string());
+    let numbered = format!("version={version}");
+    let mut arguments = vec!["bundle", "build", &source, "--output", &output, "--set", &numbered];
+    arguments.extend(profile);
     for change in &found.set {
-        arguments.extend(["--set".into(), change.clone()]);
+        arguments.extend(["--set", change]);
     }
     if found.record_checks {
-        arguments.push("--record-checks".into());
+        arguments.push("--record-checks");
     }
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let output = lineside_in(&root(), &arguments);
     if !output.status.success() {
         bail!("{example} v{version} is not built: {}", crate::complaint(&output));

@@ -130,7 +130,24 @@ impl Fleet {
     /// # Errors
     /// The tool's words.
     pub fn release(&self, example: &str, version: &str) -> anyhow::Result<Value> {
-        let file = examples::build(example, version, &self.folder)?;
+        self.release_file(example, version, &examples::build(example, version, &self.folder)?)
+    }
+
+    /// As [`Fleet::release`], with a profile made of what the release answers to `reference`.
+    ///
+    /// # Errors
+    /// The tool's words.
+    pub fn release_profiled(
+        &self,
+        example: &str,
+        version: &str,
+        reference: &Path,
+    ) -> anyhow::Result<Value> {
+        let file = examples::build_profiled(example, version, reference, &self.folder)?;
+        self.release_file(example, version, &file)
+    }
+
+    fn release_file(&self, example: &str, version: &str, file: &Path) -> anyhow::Result<Value> {
         let file = file.to_string_lossy();
         match examples::version(example, version)?.faulty {
             true => self.json(&["release", "--unchecked", &file]),

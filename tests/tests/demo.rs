@@ -16,7 +16,7 @@ fn the_story_ends_with_nothing_lost_and_nothing_doubled() {
     let (findings, end) = rest.split_once(' ').unwrap_or_default();
     assert_eq!(start, "demo: devices=3", "{said}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(findings.parse::<u64>().unwrap() > 400, "{last}");
-    assert_eq!(end, "committed=v2 refused=v3 rolled_back=v4 lost=0 doubled=0");
+    assert_eq!(end, "alerted=v1 committed=v2 refused=v3 rolled_back=v4 lost=0 doubled=0");
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(!said.contains('\x1b'), "colours are for terminals");
 }

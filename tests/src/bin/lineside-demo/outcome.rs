@@ -17,6 +17,8 @@ pub struct Outcome {
     pub refused: BTreeSet<String>,
     /// Versions that a device has taken back.
     pub rolled_back: BTreeSet<String>,
+    /// Versions of turbine that a rule has fired for.
+    pub alerted: BTreeSet<String>,
     /// Frames that the server has been told of as answered twice.
     pub doubled_told: u64,
     /// By device and slot.
@@ -67,6 +69,7 @@ impl Outcome {
         expect(self.devices == 3, "not all three devices were heard");
         expect(self.slots.iter().all(|slot| slot.audit.answered > 0), "a slot has found nothing");
         expect(self.committed == only("v2"), "turbine v2 does not hold everywhere");
+        expect(self.alerted == only("v1"), "a rule should fire for turbine v1, and for it alone");
         expect(self.refused == only("v3"), "turbine v3, and only it, should be refused");
         expect(self.rolled_back == only("v4"), "turbine v4, and only it, should be taken back");
         expect(self.slots.iter().map(unanswered).sum::<u64>() == 0, "frames have no answer");
@@ -89,9 +92,10 @@ impl fmt::Display for Outcome {
         };
         write!(
             f,
-            "demo: devices={} findings={} committed={} refused={} rolled_back={} lost={} doubled={}",
+            "demo: devices={} findings={} alerted={} committed={} refused={} rolled_back={} lost={} doubled={}",
             self.devices,
             self.findings(),
+            all(&self.alerted),
             all(&self.committed),
             all(&self.refused),
             all(&self.rolled_back),
@@ -153,6 +157,7 @@ mod tests {
         };
         Outcome {
             devices: 3,
+            alerted: only("v1"),
             committed: only("v2"),
             refused: only("v3"),
             rolled_back: only("v4"),
@@ -165,7 +170,8 @@ mod tests {
     fn the_last_line_says_what_was_counted_by_device_findings_and_server() {
         assert_eq!(
             right().to_string(),
-            "demo: devices=3 findings=500 committed=v2 refused=v3 rolled_back=v4 lost=0 doubled=0"
+            "demo: devices=3 findings=500 alerted=v1 committed=v2 refused=v3 rolled_back=v4 lost=0 \
+             doubled=0"
         );
         right().check().unwrap();
         let mut outcome = right();
@@ -188,6 +194,7 @@ mod tests {
         check(|outcome| outcome.devices = 2, "not all three");
         check(|outcome| outcome.slots[0].audit.answered = 0, "found nothing");
         check(|outcome| outcome.committed.clear(), "v2 does not hold");
+        check(|outcome| outcome.alerted.extend(["v2".to_owned()]), "v1, and for it alone");
         check(|outcome| outcome.refused.extend(["v2".to_owned()]), "v3, and only it");
         check(|outcome| outcome.rolled_back.clear(), "v4, and only it");
         check(|outcome| outcome.slots[0].counts.errors = 1, "no answer");

@@ -35,6 +35,11 @@ const TOO_MANY_ALARMS: f64 = 0.25;
 
 const MILLS: [&str; 2] = ["mill-1", "mill-2"];
 const BED: &str = "bed-3";
+const SITE: &str = "hill";
+/// What the site's people sign: the score of a day should stay within what the bundle has learnt, and a person
+/// is asked before another release comes for it.
+const POLICY: &str = "[slots.turbine.rules.'profile.score']\nsignal = 'median'\noutput = 'score'\n\
+                      learnt = true\nthen.assign = 'turbine/2'\n";
 
 /// The story under way.
 pub struct Story {
@@ -44,6 +49,8 @@ pub struct Story {
     heard: BTreeSet<(String, u64, u64)>,
     /// Two mild days, then days of frost over and over.
     winter: Vec<PathBuf>,
+    /// What turbine v2 is known to answer well: two mild weeks, and the first one of the next winter.
+    known_good: PathBuf,
 }
 
 impl Story {
@@ -56,11 +63,12 @@ impl Story {
         let mild = turbine_rows("reference", 0..1152, folder)?;
         // 5 to 7 February 2015: ice makes the anemometers lie.
         let frost = turbine_rows("shifted", 6336..7776, folder)?;
+        let known_good = known_good(folder)?;
         let winter = [mild].into_iter().chain(std::iter::repeat_n(frost, FROSTS)).collect();
         voice.chapter("A server, a plant and three devices on this machine");
         let fleet = Fleet::start(folder)?;
         let plant = Plant::start(folder)?;
-        let mut story = Story { fleet, plant, voice, heard: BTreeSet::new(), winter };
+        let mut story = Story { fleet, plant, voice, heard: BTreeSet::new(), winter, known_good };
         story.tell("server", "is up; it holds no key that could sign a release");
         story.voice.add(&format!("its page: {}", story.page()?));
         story.tell("plant", "has a broker of its own and knows nothing of Lineside");
@@ -106,7 +114,10 @@ impl Story {
                  [sinks.log]\nkind = 'file'\npath = 'findings.jsonl'\n\
                  [telemetry]\ninterval_seconds = {interval_seconds}\n"
             );
-            self.fleet.add_device(device, &settings)?;
+            match MILLS.contains(&device) {
+                true => self.fleet.add_device_at(device, SITE, &settings)?,
+                false => self.fleet.add_device(device, &settings)?,
+            }
             self.fleet.start_agent(device)?;
             self.tell(device, &format!("has {what}; its slot is vacant"));
         }
@@ -122,6 +133,12 @@ impl Story {
         self.fleet.release("ecg", "1")?;
         self.fleet.release("turbine", "1")?;
         self.tell("operator", "signs ecg v1 and turbine v1, and assigns them");
+        self.fleet.sign_policy(SITE, POLICY)?;
+        self.tell(
+            "site",
+            "signs a rule: the median score of each day stays within what turbine v1 has learnt from a good \
+             week, or its people are asked for turbine v2",
+        );
         self.fleet.assign(BED, "ecg", "ecg/1")?;
         self.assign("1")?;
         self.until_held("1")?;
@@ -141,7 +158,16 @@ impl Story {
                 && holds(&devices[BED], "ecg", "1")
         })?;
 
-        self.voice.chapter("2. Frost: a better model takes over between two readings");
+        self.voice.chapter(
+            "2. Frost: a rule asks for a better model, which takes over between two readings",
+        );
+        let released = self.fleet.release_profiled("turbine", "2", &self.known_good)?;
+        self.tell(
+            "operator",
+            "signs turbine v2, which learnt from frost, and assigns it to nobody",
+        );
+        self.fleet.wait_for_delta(&released)?;
+        self.tell("server", "has made a recipe: what turbine v2 is, seen from turbine v1");
         for mill in MILLS {
             let share = self.alarms(mill, "turbine v1", TOO_MANY_ALARMS)?;
             let what = format!(
@@ -149,12 +175,11 @@ impl Story {
             );
             self.voice.say(mill, &what, Tone::Bad);
         }
-        let released = self.fleet.release("turbine", "2")?;
-        self.tell("operator", "signs turbine v2, which learnt from frost");
-        self.fleet.wait_for_delta(&released)?;
-        self.tell("server", "has made a recipe: what turbine v2 is, seen from turbine v1");
-        self.tell("operator", "assigns turbine v2");
-        self.assign("2")?;
+        for mill in MILLS {
+            let id = self.alerted(mill)?;
+            self.fleet.json(&["alerts", "approve", &id.to_string()])?;
+        }
+        self.tell("operator", "approves both: turbine v2 is assigned");
         self.until("turbine v2 has come as a delta", |devices| {
             MILLS.iter().all(|mill| came_as_delta(&devices[*mill], "turbine v2"))
         })?;
@@ -172,6 +197,10 @@ impl Story {
             let what = format!("{share} of the last {WINDOWS_A_DAY} windows alarm");
             self.voice.say(mill, &what, Tone::Good);
         }
+        self.until("what fired for turbine v1 is over", |devices| {
+            MILLS.iter().all(|mill| event(&devices[*mill], "rule_over", "turbine v1"))
+        })?;
+        self.report()?;
 
         self.voice.chapter("3. A wrong model is refused by its checks");
         self.fleet.release("turbine", "3")?;
@@ -218,6 +247,37 @@ impl Story {
 
     fn approve(&self) -> anyhow::Result<()> {
         MILLS.iter().try_for_each(|mill| self.fleet.approve(mill, "turbine").map(drop))
+    }
+
+    /// Waits until the site's rule has fired for turbine v1 on a device, and tells what it has seen; gives the
+    /// number of the alert.
+    fn alerted(&mut self, device: &str) -> anyhow::Result<u64> {
+        let what = format!("a person is asked for turbine v2 on {device}");
+        let found = wait_for(CHAPTER_MAX, &what, || {
+            let alerts = self.fleet.get("/api/v1/alerts?open=true").ok()?;
+            let is_it = |alert: &&Value| {
+                alert["device"] == device
+                    && alert["release"] == "turbine v1"
+                    && alert["proposal"]["state"] == "asked"
+            };
+            alerts.as_array()?.iter().find(is_it).cloned()
+        })?;
+        self.listen()?;
+        let id = found["id"].as_u64().context("an alert has a number")?;
+        self.tell(
+            "server",
+            &format!("alert {id}: the site's rule asks for turbine v2 on {device}"),
+        );
+        Ok(id)
+    }
+
+    /// Has the report written of the days before and after turbine v2 took over, and tells what it says.
+    fn report(&mut self) -> anyhow::Result<()> {
+        let file = self.fleet.folder().join("drift.html");
+        let path = file.to_string_lossy();
+        self.fleet.json(&["report", "drift", "--slot", "turbine", "--site", SITE, "-o", &*path])?;
+        self.tell("server", &format!("has a report of before and after: {path}"));
+        Ok(())
     }
 
     /// Waits until at least this share of a device's last windows raise an alarm; gives how many.
@@ -279,7 +339,7 @@ impl Story {
             // The operator has just said so.
             "assigned" => return,
             "downloaded" | "trial_started" => Tone::Plain,
-            "committed" => Tone::Good,
+            "committed" | "rule_over" => Tone::Good,
             _ => Tone::Bad,
         };
         self.voice.say(device, event["text"].as_str().unwrap_or_default(), tone);
@@ -294,6 +354,7 @@ impl Story {
         let mut outcome = Outcome {
             devices: devices.values().filter(|device| is_heard(device)).count() as u64,
             committed: versions(&devices, "turbine", "committed", Which::Last),
+            alerted: versions(&devices, "turbine", "rule_fired", Which::All),
             refused: versions(&devices, "turbine", "refused", Which::All),
             rolled_back: versions(&devices, "turbine", "rolled_back", Which::All),
             ..Outcome::default()
@@ -351,6 +412,17 @@ impl Story {
         println!("Ctrl-C ends everything.");
         Ok(())
     }
+}
+
+/// The recording of two mild weeks, and the first week of the next winter, as one file.
+fn known_good(folder: &Path) -> anyhow::Result<PathBuf> {
+    let [mild, next] = [("reference", 0..8064), ("shifted", 0..4032)]
+        .map(|(recording, rows)| turbine_rows(recording, rows, folder));
+    let (mild, next) = (std::fs::read_to_string(mild?)?, std::fs::read_to_string(next?)?);
+    let rows = next.split_once('\n').map_or("", |(_, rows)| rows);
+    let file = folder.join("known-good.csv");
+    std::fs::write(&file, mild + rows)?;
+    Ok(file)
 }
 
 /// Whether a slot has committed this version and nothing else is under way.
