@@ -154,6 +154,8 @@ mod tests {
             // Tract's sums overflow beyond 2^31.
             -2e9..2e9f32,
             prop_oneof![Just(0.0), Just(-0.0), Just(f32::NAN), Just(-f32::NAN)],
+            // With any digits that one that is no number may have.
+            (1..0x80_0000u32).prop_map(|digits| f32::from_bits(0x7f80_0000 | digits)),
             prop_oneof![Just(f32::MIN_POSITIVE), Just(1e-45), Just(-1e-45), Just(0.499_999_97)],
         ]
     }
