@@ -28,7 +28,8 @@ pub struct Alert {
     pub end_unix_ms: i64,
     /// What was looked at, as in `median of score`.
     pub signal: String,
-    /// Its value in each span that fired it, in their order, as in the unit of the column; [`ALERT_VALUES_MAX`] at most.
+    /// Its value in each span that fired it, in their order, in the unit of the column, [`ALERT_VALUES_MAX`] at
+    /// most; in the last one where it is over. None where nothing is judged by the rule any longer.
     #[serde(deserialize_with = "at_most::<_, _, ALERT_VALUES_MAX>")]
     pub values: Vec<f64>,
     /// Below is outside; minus infinity where nothing is too low.
@@ -66,16 +67,26 @@ impl Alert {
             (true, false) => format!("at least {}", shown(self.low)),
             (false, _) => format!("at most {}", shown(self.high)),
         };
-        if !self.fired {
-            return format!("{}: {} is {range} again", self.rule, self.signal);
-        }
         let values: Vec<String> = self.values.iter().map(|value| shown(*value)).collect();
-        let mut text = format!(
-            "{}: {} is {}, where {range} is well",
-            self.rule,
-            self.signal,
-            values.join(", ")
-        );
+        let values = values.join(", ");
+        match (self.fired, values.is_empty()) {
+            (true, _) => {}
+            (false, false) => {
+                return format!(
+                    "{}: {} is {values} again, and {range} is well",
+                    self.rule, self.signal
+                );
+            }
+            (false, true) => {
+                return format!(
+                    "{}: nothing is judged by it any longer: another release answers, or none, or the rule is \
+                     another",
+                    self.rule
+                );
+            }
+        }
+        let mut text =
+            format!("{}: {} is {}, where {range} is well", self.rule, self.signal, values);
         if !self.explained.is_empty() {
             let each =
                 self.explained.iter().map(|(name, score)| format!("{name} {}", shown(*score)));
@@ -161,8 +172,13 @@ mod tests {
             "profile.score: median of score is 1.25, 1.5, where at most 1.062 is well; inputs furthest from \
              the training data: wind 0.5; done: fail_safe"
         );
-        let over = Alert { fired: false, low: 0.0, ..alert() };
-        assert_eq!(over.event().text, "profile.score: median of score is 0 to 1.062 again");
+        let over = Alert { fired: false, low: 0.0, values: vec![0.5], ..alert() };
+        assert_eq!(
+            over.event().text,
+            "profile.score: median of score is 0.5 again, and 0 to 1.062 is well"
+        );
+        let ended = Alert { values: vec![], ..over.clone() };
+        assert!(ended.sentence().contains("nothing is judged by it any longer"), "{ended:?}");
         assert_eq!(
             (over.event().kind, alert().event().kind),
             (event::RULE_OVER, event::RULE_FIRED)

@@ -51,7 +51,8 @@ pub struct Firing {
     pub end_unix_ms: i64,
     /// What was looked at, as in `median of score`.
     pub signal: String,
-    /// Its value in each span that fired it, of many the newest.
+    /// Its value in each span that fired it, of many the newest; in the last one where it is over. None where
+    /// nothing is judged by the rule any longer.
     pub values: Vec<f64>,
     /// Below is outside; minus infinity where nothing is.
     pub low: f64,
@@ -210,7 +211,11 @@ impl Monitor {
         let change = watched.watch.step(rule, limits, &seen)?;
         let over = watched.clone().over(name.to_owned(), span.release.clone(), rule.then.clone());
         Some(match change {
-            Change::Over { .. } => Firing { evidence: Some(Box::new(span.clone())), ..over },
+            Change::Over { .. } => Firing {
+                values: seen.estimate.map(|estimate| estimate.value).into_iter().collect(),
+                evidence: Some(Box::new(span.clone())),
+                ..over
+            },
             Change::Fired(evidence) => {
                 let surplus = evidence.values.len().saturating_sub(ALERT_VALUES_MAX);
                 let furthest = profile.map(|profile| furthest(span, profile, EXPLAINED_MAX));
