@@ -308,7 +308,11 @@ pub(super) struct Band {
 impl Band {
     /// Whether it lies outside for certain. What is no number does.
     pub(super) fn excludes(self, estimate: Estimate) -> bool {
-        estimate.value.is_nan() || estimate.low > self.high || estimate.high < self.low
+        // A bucket of noughts reaches to the smallest number, and limits that noughts have taught end there.
+        let is_more = |more: f64, less: f64| more > less && more - less > f64::MIN_POSITIVE;
+        estimate.value.is_nan()
+            || is_more(estimate.low, self.high)
+            || is_more(self.low, estimate.high)
     }
 
     /// Whether this value lies inside.

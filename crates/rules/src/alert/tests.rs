@@ -1,9 +1,10 @@
 //! Rules over intervals of a turbine that is well, and of one that is not.
 
+use super::rule::Band;
 use super::*;
 use crate::SitePolicy;
 use lineside_drift::{
-    Chunk, ColumnProfile, Learnt, Limits, Marks, Profile, Role, SketchMethod, Statistic,
+    Chunk, ColumnProfile, Estimate, Learnt, Limits, Marks, Profile, Role, SketchMethod, Statistic,
 };
 use lineside_sketch::{Edges, Histogram, NumberColumn};
 use lineside_wire::v1::{Column, Interval, ReleaseRef, Resources, Summary};
@@ -137,6 +138,15 @@ fn medians_of_days_outside_of_what_was_learnt_fire_after_two_in_a_row() {
     assert_eq!(fired.evidence.as_ref().unwrap().readings, 60);
     let alert = fired.alert("line", vec![], 7);
     assert_eq!((&*alert.rule, alert.fired, &alert.values), ("profile.score", true, &fired.values));
+}
+
+#[test]
+fn noughts_are_within_limits_that_noughts_have_taught() {
+    let nought = f64::MIN_POSITIVE / 2.0;
+    let within = Band { low: nought, high: nought };
+    let estimate = |value| Estimate { value, low: value, high: value };
+    assert!(!within.excludes(estimate(0.0)) && !within.excludes(estimate(-0.0)));
+    assert!(within.excludes(estimate(1e-300)) && within.excludes(estimate(f64::NAN)));
 }
 
 #[test]
