@@ -313,7 +313,7 @@ impl Sketched for Histogram {
 }
 
 /// What travels as the bytes of a sketch.
-trait Sketched: Sized {
+pub(crate) trait Sketched: Sized {
     fn bytes(&self) -> Vec<u8>;
     fn of(bytes: &[u8]) -> Result<Self, DecodeError>;
 }
@@ -331,18 +331,18 @@ impl<'de> Deserialize<'de> for Column {
 }
 
 /// A sketch as its bytes.
-mod sketch {
+pub(crate) mod sketch {
     use super::{Error, PhantomData, Sketched, Visitor, fmt};
     use serde::{Deserializer, Serializer};
 
-    pub(super) fn serialize<T: Sketched, S: Serializer>(
+    pub(crate) fn serialize<T: Sketched, S: Serializer>(
         it: &T,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         serializer.serialize_bytes(&it.bytes())
     }
 
-    pub(super) fn deserialize<'de, T: Sketched, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, T: Sketched, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<T, D::Error> {
         struct Bytes<T>(PhantomData<T>);

@@ -5,6 +5,7 @@ mod alert;
 pub mod envelope;
 mod interval;
 pub mod name;
+mod quality;
 pub mod range_set;
 pub mod topic;
 pub mod v1;

@@ -9,6 +9,7 @@ pub use crate::interval::{
     COLUMNS_MAX, Column, Counts, Interval, REASONS_MAX, Resources, STANDS_FOR_MAX, StandsFor,
     Summary, Unmergeable, count,
 };
+pub use crate::quality::{MET_MAX, Met, OUTCOME_CHARS_MAX, Quality, SCORED_MAX, Scored};
 
 /// A release as messages name it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,6 +121,8 @@ pub mod record {
     pub const EVENT: u16 = 2;
     /// An [`Alert`](super::Alert).
     pub const ALERT: u16 = 3;
+    /// A [`Quality`](super::Quality).
+    pub const QUALITY: u16 = 4;
 }
 
 /// What a record holds.
@@ -131,6 +134,8 @@ pub enum Body {
     Event(Event),
     /// What has become of a rule.
     Alert(Box<Alert>),
+    /// How good answers were.
+    Quality(Box<Quality>),
     /// A kind that is not known here.
     Unknown(u16),
 }
@@ -145,6 +150,7 @@ impl Body {
             Body::Interval(interval) => (record::INTERVAL, postcard::to_stdvec(interval)),
             Body::Event(event) => (record::EVENT, postcard::to_stdvec(event)),
             Body::Alert(alert) => (record::ALERT, postcard::to_stdvec(alert)),
+            Body::Quality(quality) => (record::QUALITY, postcard::to_stdvec(quality)),
             Body::Unknown(code) => (*code, Ok(Vec::new())),
         };
         let bytes = coded.1.map_err(|error| EnvelopeError::Payload(error.to_string()))?;
@@ -162,6 +168,7 @@ impl Record {
             record::INTERVAL => Ok(Body::Interval(Box::new(whole(&self.body)?))),
             record::EVENT => Ok(Body::Event(whole(&self.body)?)),
             record::ALERT => Ok(Body::Alert(Box::new(whole(&self.body)?))),
+            record::QUALITY => Ok(Body::Quality(Box::new(whole(&self.body)?))),
             code => Ok(Body::Unknown(code)),
         }
     }
