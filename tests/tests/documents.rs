@@ -9,8 +9,8 @@ use lineside_bundle::stages::{
     Resize, Scale, Select, Softmax, Spectrum, Taper, Threshold, TopK, Transpose, Unknown, Window,
 };
 use lineside_bundle::{
-    BundleFile, Check, Field, Join, Limits, Monitored, OnTrap, Output, Port, Requires, Stage,
-    Tolerance, Value as Declared,
+    BundleFile, Check, Field, Join, Judged, Limits, Monitored, OnTrap, Output, Port, Requires,
+    Stage, Tolerance, Value as Declared,
 };
 use lineside_rules::{
     Actions, AlertRule, CaptureLimits, EVERY_OUTPUT, Scope, ShadowLimits, SitePolicy, SlotPolicy,
@@ -221,6 +221,7 @@ fn the_reference_of_a_bundle_has_every_key_and_says_the_defaults() {
         requires,
         warm_up_readings,
         alarm_output,
+        quality,
         inputs,
         join,
         stages,
@@ -252,6 +253,7 @@ fn the_reference_of_a_bundle_has_every_key_and_says_the_defaults() {
     assert!(!summary.is_empty() && alarm_output.is_some() && !fail_safe.is_empty());
     let Monitored { outputs: watched } = monitor;
     assert!(watched.is_some());
+    assert!(quality.is_some_and(|Judged { output: _, score }| score.is_some()));
     assert!(warm_up_readings > 0);
     assert!(join.is_none(), "docs/joined.toml has it");
     assert_eq!(limits, Limits::default());

@@ -271,6 +271,12 @@ impl BundleFile {
         for name in self.monitor.outputs.iter().flatten() {
             known("monitor.outputs".into(), name)?;
         }
+        if let Some(quality) = &self.quality {
+            known("quality.output".into(), &quality.output)?;
+            if let Some(score) = &quality.score {
+                known("quality.score".into(), score)?;
+            }
+        }
         for name in self.trial.outputs.keys() {
             known("trial.outputs".into(), name)?;
         }
@@ -609,6 +615,16 @@ alarm_share = [0.0, 0.3]
                 "alarm_output = \"alarm\"",
                 "alarm_output = \"alert\"",
                 "alarm_output: there is no output alert, only [alarm, score]",
+            ),
+            (
+                "[fail_safe]",
+                "[quality]\noutput = \"alert\"\n[fail_safe]",
+                "quality.output: there is no output alert, only [alarm, score]",
+            ),
+            (
+                "[fail_safe]",
+                "[quality]\noutput = \"alarm\"\nscore = \"wear\"\n[fail_safe]",
+                "quality.score: there is no output wear, only [alarm, score]",
             ),
             (
                 "alarm_output = \"alarm\"",

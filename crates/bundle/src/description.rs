@@ -41,6 +41,9 @@ pub struct BundleFile {
     /// The output that counts as the alarm: `true`, or a number other than zero.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alarm_output: Option<String>,
+    /// What outcomes are about that a device hears of later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<Judged>,
     /// What comes in, by name. Several ports are joined by time.
     pub inputs: BTreeMap<String, Port>,
     /// How several ports are joined.
@@ -101,6 +104,18 @@ impl BundleFile {
 
 fn asks_nothing(shadow: &ShadowLimits) -> bool {
     *shadow == ShadowLimits::default()
+}
+
+/// The output that outcomes say the truth about, so that a device counts how good it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Judged {
+    /// Its name: of yes and no, of whole numbers as categories, or of numbers.
+    pub output: String,
+    /// The output whose value is the higher, the surer the other one is a yes; for the area under the
+    /// receiver operating characteristic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<String>,
 }
 
 /// A port: the shape of the readings that a device feeds into the bundle.
