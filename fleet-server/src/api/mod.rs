@@ -94,6 +94,7 @@ pub(crate) fn router(fleet: Arc<Fleet>) -> Router {
         .routes(routes!(telemetry::events))
         .routes(routes!(overview::drift))
         .routes(routes!(overview::summary))
+        .routes(routes!(telemetry::quality))
         .routes(routes!(manifests::version))
         .routes(routes!(manifests::referrers))
         .routes(routes!(tuf::metadata))

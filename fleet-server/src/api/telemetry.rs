@@ -5,7 +5,7 @@ use crate::api::caller::Administrator;
 use crate::api::extract::{Json, Path, Query};
 use crate::error::Error;
 use crate::fleet::Fleet;
-use crate::ingest::{EventShown, IntervalShown};
+use crate::ingest::{EventShown, IntervalShown, QualityShown};
 use axum::extract::State;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -59,4 +59,19 @@ pub(crate) async fn events(
     let device = fleet.registry.get(&device).await?.id;
     let slot = selection.slot.as_deref();
     Ok(Json(fleet.telemetry.events(&device, slot, selection.limit()).await?))
+}
+
+/// How good the answers of a device were, by the outcomes that it has heard of, newest first.
+#[utoipa::path(get, path = "/api/v1/devices/{device}/quality",
+    params(("device" = String, Path), Selection), security(("administrator" = [])),
+    responses((status = 200, body = Vec<QualityShown>), (status = 404, body = Problem)))]
+pub(crate) async fn quality(
+    _: Administrator,
+    State(fleet): State<Arc<Fleet>>,
+    Path(device): Path<String>,
+    Query(selection): Query<Selection>,
+) -> Result<Json<Vec<QualityShown>>, Error> {
+    let device = fleet.registry.get(&device).await?.id;
+    let slot = selection.slot.as_deref();
+    Ok(Json(fleet.telemetry.quality(&device, slot, selection.limit()).await?))
 }

@@ -6,7 +6,7 @@ use crate::bounds::{
 use crate::error::Error;
 use crate::ingest::record::{Taken, View, sum};
 use crate::registry::{OTHER_SLOTS, slot_shown};
-use crate::store::tables::{event, interval, stock, total};
+use crate::store::tables::{event, interval, quality, stock, total};
 use crate::store::{from_row, to_row};
 use lineside_wire::name::DeviceId;
 use sea_orm::sea_query::{Expr, OnConflict};
@@ -31,6 +31,7 @@ pub(super) struct Amount {
 pub(super) struct Bounds {
     pub intervals: Amount,
     pub events: Amount,
+    pub qualities: Amount,
 }
 
 impl Amount {
@@ -53,11 +54,12 @@ impl Bounds {
     /// The bounds of each of so many devices.
     pub fn of_each(devices: u64) -> Bounds {
         let share = TELEMETRY_BYTES_MAX / devices.max(1);
-        // As the bounds of a device alone: four parts of five are for intervals.
+        // As the bounds of a device alone: most is for intervals.
         let amount = |bytes: u64, share| Amount { records: RECORDS_MAX, bytes: bytes.min(share) };
         Bounds {
-            intervals: amount(INTERVAL_BYTES_MAX, share / 5 * 4),
-            events: amount(EVENT_BYTES_MAX, share / 5),
+            intervals: amount(INTERVAL_BYTES_MAX, share / 20 * 15),
+            events: amount(EVENT_BYTES_MAX, share / 20 * 4),
+            qualities: amount(EVENT_BYTES_MAX, share / 20),
         }
     }
 }
@@ -122,7 +124,7 @@ fn nothing(device: &DeviceId, slot: &str) -> total::Model {
 }
 
 /// Counts `records` in as kept, removes the oldest beyond the bounds, and gives what gave way:
-/// numbers of intervals and of events. `conflicting` of the records had a number of another.
+/// numbers of intervals, with those that tell how good answers were, and of events. `conflicting` of the records had a number of another.
 pub(super) async fn keep(
     transaction: &DatabaseTransaction,
     device: &DeviceId,
@@ -141,6 +143,7 @@ pub(super) async fn keep(
             View::Event(_) | View::Alert(_) | View::Unknown(_) | View::Unreadable { .. } => {
                 &mut events
             }
+            View::Quality(_) => continue,
         };
         amount.add(record.body.len() as u64);
         if let View::Unreadable { .. } = record.view {
@@ -158,6 +161,15 @@ pub(super) async fn keep(
         let (kept, bound) = (&mut events, bounds.events);
         drop_oldest::<event::Entity>(transaction, device, (Device, Id), kept, bound).await?
     };
+    let is_quality = |record: &Taken| matches!(record.view, View::Quality(_));
+    let qualities_gone = if records.iter().any(is_quality) {
+        use quality::Column::{Device, Id};
+        let mut kept = qualities_kept(transaction, device).await?;
+        let (kept, bound) = (&mut kept, bounds.qualities);
+        drop_oldest::<quality::Entity>(transaction, device, (Device, Id), kept, bound).await?
+    } else {
+        0
+    };
     (row.intervals, row.interval_bytes) = (to_row(intervals.records), to_row(intervals.bytes));
     (row.events, row.event_bytes) = (to_row(events.records), to_row(events.bytes));
     use stock::Column::{
@@ -168,7 +180,24 @@ pub(super) async fn keep(
         .on_conflict(OnConflict::column(Device).update_columns(columns).to_owned())
         .exec_without_returning(transaction)
         .await?;
-    Ok((intervals_gone, events_gone))
+    Ok((intervals_gone.saturating_add(qualities_gone), events_gone))
+}
+
+/// What is kept of how good answers were. Few such records come, so nothing keeps count.
+async fn qualities_kept(
+    transaction: &DatabaseTransaction,
+    device: &DeviceId,
+) -> Result<Amount, Error> {
+    let kept = quality::Entity::find()
+        .select_only()
+        .expr_as(Expr::cust("count(*)"), "records")
+        .expr_as(Expr::cust("coalesce(sum(length(body)), 0)"), "body_bytes")
+        .filter(quality::Column::Device.eq(device.as_str()))
+        .into_tuple::<(i64, i64)>()
+        .one(transaction)
+        .await?;
+    let (records, bytes) = kept.map_or((0, 0), |(n, bytes)| (from_row(n), from_row(bytes)));
+    Ok(Amount { records, bytes: bytes.saturating_add(records.saturating_mul(ROW_BYTES)) })
 }
 
 fn empty(device: &DeviceId) -> stock::Model {
@@ -237,7 +266,8 @@ mod tests {
         assert_eq!((one.intervals.bytes, one.events.bytes), (INTERVAL_BYTES_MAX, EVENT_BYTES_MAX));
         for devices in [0, 1, 100, 500, 10_000, u64::MAX] {
             let each = Bounds::of_each(devices);
-            let bytes = u128::from(each.intervals.bytes + each.events.bytes);
+            let bytes = each.intervals.bytes + each.events.bytes + each.qualities.bytes;
+            let bytes = u128::from(bytes);
             assert!(bytes * u128::from(devices) <= u128::from(TELEMETRY_BYTES_MAX), "{devices}");
         }
     }

@@ -4,7 +4,7 @@ use crate::bounds::{MESSAGE_RECORDS_MAX, NAME_CHARS_MAX, NUMBER_MAX, short};
 use crate::store::to_row;
 use lineside_bundle::spoken;
 use lineside_wire::envelope::decode;
-use lineside_wire::v1::{self, Alert, Body, Counts, Event, Interval, ReleaseRef};
+use lineside_wire::v1::{self, Alert, Body, Counts, Event, Interval, Quality, ReleaseRef};
 
 /// A record whose number fits the database.
 #[derive(Debug, Clone)]
@@ -23,6 +23,7 @@ pub(crate) enum View {
     Interval(Box<Interval>),
     Event(Event),
     Alert(Box<Alert>),
+    Quality(Box<Quality>),
     /// A kind of the future, by its code.
     Unknown(u16),
     /// A kind that is known, with a body that is not what it must be. Its device would send it for
@@ -56,6 +57,7 @@ fn taken(record: v1::Record) -> Result<Taken, String> {
         Ok(Body::Interval(interval)) => View::Interval(interval),
         Ok(Body::Event(event)) => View::Event(event),
         Ok(Body::Alert(alert)) => View::Alert(alert),
+        Ok(Body::Quality(quality)) => View::Quality(quality),
         Ok(Body::Unknown(code)) => View::Unknown(code),
         Err(error) => View::Unreadable { code: record.code, problem: error.to_string() },
     };

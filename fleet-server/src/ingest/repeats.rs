@@ -7,7 +7,7 @@
 use crate::bounds::ROWS_AT_ONCE;
 use crate::error::Error;
 use crate::ingest::record::Taken;
-use crate::store::tables::{event, interval};
+use crate::store::tables::{event, interval, quality};
 use lineside_wire::name::DeviceId;
 use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect};
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,6 +47,13 @@ pub(super) async fn conflicting(
                 .filter(event::Column::Boot.eq(boot))
                 .filter(event::Column::Sequence.is_in(sequences.iter().copied()));
             said.extend(events.into_tuple::<Said>().all(transaction).await?);
+            let qualities = quality::Entity::find()
+                .select_only()
+                .columns([quality::Column::Boot, quality::Column::Sequence, quality::Column::Body])
+                .filter(quality::Column::Device.eq(device.as_str()))
+                .filter(quality::Column::Boot.eq(boot))
+                .filter(quality::Column::Sequence.is_in(sequences.iter().copied()));
+            said.extend(qualities.into_tuple::<Said>().all(transaction).await?);
         }
     }
     let is_new = |record: &Taken| said.insert((record.boot, record.sequence, record.body.clone()));

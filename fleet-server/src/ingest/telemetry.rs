@@ -10,11 +10,11 @@ use crate::ingest::record::{Taken, View};
 use crate::ingest::{keep, ranges, record, repeats};
 use crate::monitor::{self, Errands};
 use crate::registry::slot_shown;
-use crate::store::tables::{device, event, interval};
+use crate::store::tables::{device, event, interval, quality};
 use crate::store::{Store, from_row, to_row, unix_ms};
 use lineside_wire::name::DeviceId;
 use lineside_wire::range_set::RangeSet;
-use lineside_wire::v1::{Ack, Event, Interval};
+use lineside_wire::v1::{Ack, Event, Interval, Quality};
 use sea_orm::ActiveValue::{NotSet, Set, Unchanged};
 use sea_orm::{DatabaseTransaction, EntityTrait, PaginatorTrait};
 use std::collections::BTreeMap;
@@ -76,7 +76,11 @@ impl Telemetry {
                 let (boot, sequence) = (record.boot, record.sequence);
                 Some(format!("record {boot}/{sequence} of kind {code} cannot be read: {problem}"))
             }
-            View::Interval(_) | View::Event(_) | View::Alert(_) | View::Unknown(_) => None,
+            View::Interval(_)
+            | View::Event(_)
+            | View::Alert(_)
+            | View::Quality(_)
+            | View::Unknown(_) => None,
         });
         let context = fleet.monitoring(device, &records, now).await?;
         let stored = self.store_new(device, records, &context, now).await?;
@@ -128,7 +132,7 @@ impl Telemetry {
         let (late, uncounted): (Vec<Taken>, Vec<Taken>) =
             repeats::conflicting(transaction, device, late).await?.into_iter().partition(
                 |record| match record.view {
-                    View::Interval(_) => known.intervals_dropped == 0,
+                    View::Interval(_) | View::Quality(_) => known.intervals_dropped == 0,
                     View::Event(_)
                     | View::Alert(_)
                     | View::Unknown(_)
@@ -174,10 +178,11 @@ async fn insert(
     device: &DeviceId,
     records: &[Taken],
 ) -> Result<(), Error> {
-    let (mut intervals, mut events) = (Vec::new(), Vec::new());
+    let (mut intervals, mut events, mut qualities) = (Vec::new(), Vec::new(), Vec::new());
     for record in records {
         match &record.view {
             View::Interval(seen) => intervals.push(interval_row(device, record, seen)),
+            View::Quality(seen) => qualities.push(quality_row(device, record, seen)),
             other => events.push(event_row(device, record, other)),
         }
     }
@@ -187,7 +192,22 @@ async fn insert(
     for rows in events.chunks(ROWS_AT_ONCE) {
         event::Entity::insert_many(rows.to_vec()).exec_without_returning(transaction).await?;
     }
+    for rows in qualities.chunks(ROWS_AT_ONCE) {
+        quality::Entity::insert_many(rows.to_vec()).exec_without_returning(transaction).await?;
+    }
     Ok(())
+}
+
+fn quality_row(device: &DeviceId, record: &Taken, seen: &Quality) -> quality::ActiveModel {
+    quality::ActiveModel {
+        id: NotSet,
+        device: Set(device.to_string()),
+        boot: Set(record.boot),
+        sequence: Set(record.sequence),
+        slot: Set(slot_shown(&seen.slot)),
+        start_unix_ms: Set(seen.start_unix_ms),
+        body: Set(record.body.clone()),
+    }
 }
 
 fn interval_row(device: &DeviceId, record: &Taken, seen: &Interval) -> interval::ActiveModel {
@@ -236,7 +256,7 @@ fn event_row(device: &DeviceId, record: &Taken, view: &View) -> event::ActiveMod
             let text = short(&format!("record of kind {code}: {problem}"), TEXT_CHARS_MAX);
             (whole_device(), "unreadable_record".into(), None, text, 0)
         }
-        View::Interval(_) => unreachable!("intervals have rows of their own"),
+        View::Interval(_) | View::Quality(_) => unreachable!("they have rows of their own"),
     };
     event::ActiveModel {
         id: NotSet,
@@ -300,6 +320,7 @@ mod tests {
         telemetry.bounds = |_| Bounds {
             intervals: Amount::default(),
             events: Amount { records: 3, bytes: 5_000 },
+            qualities: Amount::default(),
         };
         for sequence in 0..5 {
             let records = read(vec![event(1, sequence, &sequence.to_string())]);
@@ -374,6 +395,7 @@ mod tests {
         telemetry.bounds = |_| Bounds {
             intervals: Amount::default(),
             events: Amount { records: 1_500, bytes: 1 << 30 },
+            qualities: Amount::default(),
         };
         assert_eq!(stored(&telemetry, event(starts, 1, "new")).await, (1, 0));
         assert_eq!(stored(&telemetry, event(1, 0, "1")).await, (0, 0));
@@ -392,6 +414,7 @@ mod tests {
         telemetry.bounds = |_| Bounds {
             intervals: Amount::default(),
             events: Amount { records: 5, bytes: 1 << 30 },
+            qualities: Amount::default(),
         };
         many_starts(&telemetry, &device).await;
         let row = device::ActiveModel {
@@ -412,6 +435,42 @@ mod tests {
             assert_eq!(stored.records, records, "{text}");
         }
         assert_eq!(missing(&telemetry).await, 0);
+    }
+
+    #[tokio::test]
+    async fn how_good_answers_were_is_kept_once_within_a_bound_and_shown_by_span() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut telemetry, device) = telemetry(&folder).await;
+        telemetry.bounds = |_| Bounds {
+            intervals: Amount::default(),
+            events: Amount::default(),
+            qualities: Amount { records: 3, bytes: 1 << 20 },
+        };
+        let told = |sequence: u64, span: (i64, i64)| {
+            let release = v1::ReleaseRef { name: "a".into(), version: "1".into(), digest: [0; 32] };
+            let mut quality = Quality::of("turbine", Some(release), "alarm", span);
+            quality.meet("true", "false", Some(0.5));
+            let (code, body) = Body::Quality(Box::new(quality)).encode().unwrap();
+            Record { boot: 1, sequence, backfill: false, code, body }
+        };
+        let records = vec![told(0, (0, 10)), told(1, (0, 10)), told(2, (10, 20)), told(0, (0, 10))];
+        let none = monitor::Context::default();
+        let store = async |telemetry: &Telemetry, records: Vec<Record>| {
+            telemetry.store_new(&device, read(records), &none, NOW).await.unwrap()
+        };
+        let stored = store(&telemetry, records.clone()).await;
+        assert_eq!((stored.records, stored.conflicting), (3, 0));
+        let stored = store(&telemetry, records).await;
+        assert_eq!((stored.records, stored.conflicting), (0, 0));
+        let shown = telemetry.quality(&device, Some("turbine"), 100).await.unwrap();
+        let outcomes: Vec<_> = shown.iter().map(|it| (it.outcomes, it.accuracy)).collect();
+        assert_eq!(outcomes, [(1, Some(0.0)), (2, Some(0.0))]);
+        assert_eq!(telemetry.quality(&device, Some("pump"), 100).await.unwrap(), []);
+        assert_eq!(telemetry.quality(&device, None, 1).await.unwrap(), shown[..1]);
+        store(&telemetry, vec![told(3, (20, 30))]).await;
+        let shown = telemetry.quality(&device, None, 100).await.unwrap();
+        assert_eq!(shown.iter().map(|it| it.outcomes).collect::<Vec<_>>(), [1, 1, 1]);
+        assert!(texts(&telemetry, &device).await.is_empty());
     }
 
     #[tokio::test]

@@ -79,7 +79,11 @@ pub(super) async fn gather(
 fn interval_of(record: &Taken) -> Option<&Interval> {
     match &record.view {
         View::Interval(interval) => Some(interval),
-        View::Event(_) | View::Alert(_) | View::Unknown(_) | View::Unreadable { .. } => None,
+        View::Event(_)
+        | View::Alert(_)
+        | View::Quality(_)
+        | View::Unknown(_)
+        | View::Unreadable { .. } => None,
     }
 }
 

@@ -6,7 +6,9 @@ use crate::error::Error;
 use crate::monitor;
 use crate::registry::credentials::hash;
 use crate::registry::{Credentials, SlotReported};
-use crate::store::tables::{assignment, device, event, interval, receipt, received, stock, total};
+use crate::store::tables::{
+    assignment, device, event, interval, quality, receipt, received, stock, total,
+};
 use crate::store::{Store, from_row, to_row, unix_ms};
 use lineside_trust::PublicKey;
 use lineside_wire::name::DeviceId;
@@ -131,6 +133,7 @@ impl Registry {
         received::Entity::delete_many().filter(received::Column::Device.eq(name)).exec(on).await?;
         interval::Entity::delete_many().filter(interval::Column::Device.eq(name)).exec(on).await?;
         event::Entity::delete_many().filter(event::Column::Device.eq(name)).exec(on).await?;
+        quality::Entity::delete_many().filter(quality::Column::Device.eq(name)).exec(on).await?;
         total::Entity::delete_many().filter(total::Column::Device.eq(name)).exec(on).await?;
         stock::Entity::delete_by_id(name).exec(on).await?;
         monitor::forget(on, device).await?;

@@ -309,7 +309,7 @@ fn write_version() -> String {
 }
 
 fn indices() -> Vec<IndexCreateStatement> {
-    use tables::{alert, delivery, event, interval, manifest, proposal};
+    use tables::{alert, delivery, event, interval, manifest, proposal, quality};
     let index = |name: &str| Index::create().if_not_exists().name(name).to_owned();
     vec![
         index("manifest_by_subject")
@@ -367,6 +367,17 @@ fn indices() -> Vec<IndexCreateStatement> {
             .table(alert::Entity)
             .col(alert::Column::OverUnixMs)
             .col(alert::Column::Id)
+            .take(),
+        index("quality_by_device")
+            .table(quality::Entity)
+            .col(quality::Column::Device)
+            .col(quality::Column::Id)
+            .take(),
+        index("quality_by_number")
+            .table(quality::Entity)
+            .col(quality::Column::Device)
+            .col(quality::Column::Boot)
+            .col(quality::Column::Sequence)
             .take(),
     ]
 }

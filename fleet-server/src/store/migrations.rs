@@ -16,7 +16,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// Version of the tables that this server has.
-pub(super) const TABLES_VERSION: i64 = 13;
+pub(super) const TABLES_VERSION: i64 = 14;
 /// The first version that can be taken over.
 const OLDEST: i64 = 6;
 /// Bytes of the disk that are left besides what the copy and the steps need.
@@ -32,6 +32,7 @@ async fn step(from: i64, on: &DatabaseTransaction) -> Result<(), Error> {
         10 => deliveries_of_alerts(on).await,
         11 => proposals(on).await,
         12 => monitors(on).await,
+        13 => quality_of_answers(on).await,
         other => unreachable!("no database of version {other} is begun with"),
     }
 }
@@ -284,6 +285,17 @@ async fn monitors(on: &DatabaseTransaction) -> Result<(), Error> {
         "CREATE TABLE IF NOT EXISTS monitor (scope varchar NOT NULL, place varchar NOT NULL, slot varchar NOT NULL, \
          digest varchar NOT NULL, state varbinary_blob NOT NULL, heard_unix_ms integer NOT NULL, \
          CONSTRAINT \"pk-monitor\" PRIMARY KEY (scope, place, slot, digest))",
+    )
+    .await?;
+    Ok(())
+}
+
+/// 13 to 14: how good answers were.
+async fn quality_of_answers(on: &DatabaseTransaction) -> Result<(), Error> {
+    on.execute_unprepared(
+        "CREATE TABLE IF NOT EXISTS quality (id integer NOT NULL PRIMARY KEY AUTOINCREMENT, \
+         device varchar NOT NULL, boot integer NOT NULL, sequence integer NOT NULL, slot varchar NOT NULL, \
+         start_unix_ms integer NOT NULL, body varbinary_blob NOT NULL)",
     )
     .await?;
     Ok(())

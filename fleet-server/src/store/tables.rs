@@ -16,6 +16,7 @@ pub(crate) fn all(schema: &Schema) -> Vec<TableCreateStatement> {
         schema.create_table_from_entity(receipt::Entity),
         schema.create_table_from_entity(interval::Entity),
         schema.create_table_from_entity(event::Entity),
+        schema.create_table_from_entity(quality::Entity),
         schema.create_table_from_entity(total::Entity),
         schema.create_table_from_entity(stock::Entity),
         schema.create_table_from_entity(role_token::Entity),
@@ -266,6 +267,28 @@ pub(crate) mod event {
         pub release: Option<String>,
         pub text: String,
         pub at_unix_ms: i64,
+        pub body: Vec<u8>,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// How good answers were, as devices told.
+pub(crate) mod quality {
+    use super::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "quality")]
+    pub struct Model {
+        #[sea_orm(primary_key)]
+        pub id: i64,
+        pub device: String,
+        pub boot: i64,
+        pub sequence: i64,
+        pub slot: String,
+        /// First moment of the findings' own time.
+        pub start_unix_ms: i64,
         pub body: Vec<u8>,
     }
 

@@ -188,6 +188,7 @@ fn the_document_lists_every_route_and_nothing_else() {
         "GET /api/v1/devices/{device}",
         "GET /api/v1/devices/{device}/documents",
         "GET /api/v1/devices/{device}/events",
+        "GET /api/v1/devices/{device}/quality",
         "GET /api/v1/devices/{device}/telemetry",
         "GET /api/v1/drift",
         "GET /api/v1/health",

@@ -4,7 +4,7 @@ use crate::mqtt::Client;
 use crate::running::Running;
 use lineside_sketch::Histogram;
 use lineside_wire::envelope::{decode, encode};
-use lineside_wire::v1::{self, Ack, Body, Event, Interval, Record, ReleaseRef, Telemetry};
+use lineside_wire::v1::{self, Ack, Body, Event, Interval, Quality, Record, ReleaseRef, Telemetry};
 
 fn topic(device: &str) -> String {
     format!("lineside/v1/{device}/up/telemetry")
@@ -103,6 +103,33 @@ async fn repeats_are_dropped_and_acknowledged_again() {
     let p95 = intervals[0]["latency_ms_p95"].as_f64().unwrap();
     assert!((p95 - 0.095).abs() < 0.005, "{p95}");
     let other = server.get("/api/v1/devices/line-3/telemetry?slot=other").json();
+    assert_eq!(other.as_array().unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn how_good_answers_were_is_shown_and_a_repeat_of_it_counts_once() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path());
+    let password = server.add_device("line-3");
+    let mut device = Client::device(&server, "line-3", &password).await;
+    let mut quality = Quality::of("turbine", Some(release()), "alarm", (0, 3_600_000));
+    for (answered, outcome, score) in
+        [("true", "true", 8.0), ("true", "false", 4.0), ("false", "false", 1.0)]
+    {
+        quality.meet(answered, outcome, Some(score));
+    }
+    let (code, body) = Body::Quality(Box::new(quality)).encode().unwrap();
+    let record = |sequence| Record { boot: 1, sequence, backfill: false, code, body: body.clone() };
+    tell(&mut device, "line-3", vec![record(0), record(1)]).await;
+    tell(&mut device, "line-3", vec![record(0)]).await;
+    let shown = server.get("/api/v1/devices/line-3/quality?slot=turbine").json();
+    assert_eq!(shown.as_array().unwrap().len(), 1, "{shown}");
+    let shown = &shown[0];
+    assert_eq!((&shown["release"], &shown["outcomes"]), (&"turbine v2".into(), &6.into()));
+    assert_eq!((&shown["precision"], &shown["recall"]), (&0.5.into(), &1.0.into()));
+    assert_eq!((&shown["area"]["low"], &shown["unknown"]), (&1.0.into(), &0.into()));
+    assert_eq!(shown["confusion"].as_array().unwrap().len(), 3);
+    let other = server.get("/api/v1/devices/line-3/quality?slot=other").json();
     assert_eq!(other.as_array().unwrap().len(), 0);
 }
 
