@@ -141,6 +141,7 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
             None => config.telemetry.spool_bytes_max,
         },
         spool_days_max: config.telemetry.spool_days_max,
+        answers: config.telemetry.answers,
         slots: config.slots.iter().map(|(name, it)| (name.clone(), has_values(it))).collect(),
         policy: match &trust {
             Ok(trust) => trust.policy.clone(),

@@ -3,13 +3,20 @@
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 
 mod kit;
+#[path = "kit/plant.rs"]
+#[allow(dead_code)] // Here it has a sensor alone.
+mod plant;
 #[path = "../../tests/tuf-client/tests/python/mod.rs"]
 mod python;
 #[path = "kit/served.rs"]
 mod served;
 
 use kit::wait;
+use lineside_agent::store::Store;
+use lineside_agent::telemetry::spool::Spool;
 use lineside_oip::{Form, InferRequest, Tensor};
+use lineside_wire::v1::Quality;
+use plant::{Plant, SENSOR};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use served::{Served, agent, ask, read};
@@ -388,6 +395,61 @@ fn what_there_is_is_told_to_whoever_asks() {
     let (_, text) = served.get("/metrics");
     let line = "lineside_api_requests_total{model=\"echo.f32\",code=\"200\"} 1\n";
     assert!(text.as_str().is_some_and(|text| text.contains(line)), "{text}");
+}
+
+#[test]
+fn outcomes_are_joined_with_findings_and_counted_once() {
+    let mut served = Served::start("");
+    let ids = wait("it answers", || {
+        let findings = served.device.findings().into_iter().filter(|it| it["frame"].is_u64());
+        let ids: Vec<String> =
+            findings.map(|finding| finding["id"].as_str().unwrap().to_owned()).collect();
+        (ids.len() > 2).then_some(ids)
+    });
+    let url = format!("{}/v1/outcomes", served.url);
+    let tell = |outcomes| read(agent().post(&url).send_json(outcomes).unwrap());
+    let (first, second) = (&ids[ids.len() - 1], &ids[ids.len() - 2]);
+    let right = json!({ "finding": first, "outcome": false });
+    let heard = json!({ "counted": 1, "again": 0, "unknown": [], "unfit": [] });
+    assert_eq!(tell(right.clone()), (200, heard));
+    let none = "echo/none/0/0";
+    let several = json!([
+        right,
+        { "finding": none, "outcome": true },
+        { "finding": second, "outcome": "worn" },
+        { "finding": second, "outcome": true },
+    ]);
+    let heard = json!({ "counted": 1, "again": 1, "unknown": [none], "unfit": [second] });
+    assert_eq!(tell(several), (200, heard));
+    assert_eq!(tell(json!({ "outcome": true })).0, 400);
+    assert_eq!(served.get("/v1/outcomes").0, 405);
+
+    // It is on disk when the agent has ended.
+    served.device.stop(Signal::TERM);
+    let store = Store::look_into(&served.device.folder.path().join("state")).unwrap();
+    let told = Spool::open(store.database(), u64::MAX, u64::MAX).unwrap().qualities().unwrap();
+    let sum = |of: fn(&Quality) -> u64| told.iter().map(of).sum::<u64>();
+    assert_eq!((sum(|it| it.outcomes), sum(|it| it.unknown), sum(|it| it.unfit)), (2, 1, 1));
+    let met = told.iter().flat_map(|it| &it.met).map(|met| (&*met.answered, &*met.outcome));
+    assert_eq!(met.collect::<BTreeSet<_>>(), [("false", "false"), ("false", "true")].into());
+    let scores = told.iter().flat_map(|it| &it.scores).map(|it| it.scores.count());
+    assert_eq!(scores.sum::<u64>(), 2);
+}
+
+#[test]
+fn outcomes_are_heard_of_from_the_plant_as_well() {
+    let none = r#"[{"finding":"echo/none/0/0","outcome":true}]"#;
+    let plant = Plant::new([none, "no outcome", none].map(ToOwned::to_owned));
+    let topic = format!(
+        "[slots.echo.outcomes]\nhost = '127.0.0.1'\nport = {}\ntopic = '{SENSOR}'\n",
+        plant.port
+    );
+    let mut served = Served::vacant(&topic, &[]);
+    wait("all are acknowledged", || plant.is_read().then_some(()));
+    served.device.stop(Signal::TERM);
+    let store = Store::look_into(&served.device.folder.path().join("state")).unwrap();
+    let told = Spool::open(store.database(), u64::MAX, u64::MAX).unwrap().qualities().unwrap();
+    assert_eq!(told.iter().map(|it| it.unknown).sum::<u64>(), 2);
 }
 
 #[test]

@@ -111,6 +111,7 @@ impl Device {
             interval: Duration::from_secs(60),
             spool_bytes_max: 64 << 20,
             spool_days_max: 800,
+            answers: Default::default(),
             slots: Default::default(),
             policy: tokio::sync::watch::Sender::default().subscribe(),
         })

@@ -65,6 +65,7 @@ impl<'a> Line<'a> {
             interval: Duration::from_secs(60),
             spool_bytes_max: 16 << 20,
             spool_days_max: 800,
+            answers: Default::default(),
             slots: [(slot.clone(), false)].into(),
             policy: tokio::sync::watch::Sender::default().subscribe(),
         })?;
@@ -201,6 +202,7 @@ fn config() -> SlotConfig {
         updates: Default::default(),
         shadow: Default::default(),
         capture: None,
+        outcomes: None,
         fail_safe: BTreeMap::new(),
         engine: None,
     }

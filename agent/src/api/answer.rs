@@ -160,6 +160,10 @@ impl Api {
             ["v2"] => reading(request, || Ok(json(200, &server()))),
             ["v2", "health", "live"] => reading(request, || Ok(json(200, &Live { live: true }))),
             ["v2", "health", "ready"] => reading(request, || Ok(self.ready())),
+            ["v1", "outcomes"] if request.method() == Method::POST => {
+                self.outcomes(request.headers(), body).await
+            }
+            ["v1", "outcomes"] => Err(only("POST")),
             ["metrics"] => reading(request, || {
                 let text = self.metrics.text(self);
                 Ok(typed(200, lineside_exposition::CONTENT_TYPE, text.into()))

@@ -1,5 +1,5 @@
 //! `HTTP -> Request -> answer -> HTTP`: the models of the slots' active releases for programs beside the
-//! agent, by the Open Inference Protocol v2.
+//! agent, by the Open Inference Protocol v2; and what became of what findings are about.
 //!
 //! Everything that somebody may send has a bound: connections, heads, bodies packed and unpacked, the bytes
 //! of all bodies together, rows that wait. What is over one is refused with a status that says so.
@@ -11,6 +11,7 @@ mod infer;
 mod listen;
 mod metrics;
 mod openapi;
+mod outcomes;
 mod packed;
 mod patient;
 mod room;
@@ -18,6 +19,7 @@ mod room;
 pub use access::{Access, AccessError};
 
 use crate::config::ApiConfig;
+use crate::telemetry::TelemetryHandle;
 use crate::worker::SlotView;
 use crate::worker::serving::{Counts, Seat, ServedModel, Serving};
 use lineside_wire::name::SlotName;
@@ -45,6 +47,7 @@ struct Api {
     config: ApiConfig,
     access: Access,
     slots: BTreeMap<SlotName, ApiSlot>,
+    telemetry: TelemetryHandle,
     metrics: Metrics,
     room: Room,
 }
@@ -54,11 +57,13 @@ pub async fn serve(
     config: ApiConfig,
     access: Access,
     slots: BTreeMap<SlotName, ApiSlot>,
+    telemetry: TelemetryHandle,
     stop: watch::Receiver<bool>,
     ended: oneshot::Sender<()>,
 ) {
     let room = Room::new(config.body_bytes_max.saturating_mul(BODIES_MAX));
-    let api = Api { config, access, slots, metrics: Metrics::default(), room };
+    let metrics = Metrics::default();
+    let api = Api { config, access, slots, telemetry, metrics, room };
     listen::listen(Arc::new(api), stop).await;
     // Nobody waits for it unless the agent stops.
     let _ = ended.send(());

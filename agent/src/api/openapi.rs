@@ -22,6 +22,7 @@ pub(super) fn document(api: &Api) -> Value {
     add("/v2", reading("What the server is.", text("200", "Its name and extensions."), false));
     add("/v2/health/live", reading("Whether it lives.", text("200", "It does."), false));
     add("/v2/health/ready", reading("Whether it is ready, and why not.", ready, false));
+    add("/v1/outcomes", json!({ "post": outcomes() }));
     for (name, Found { serving, model }) in api.models() {
         let at = utf8_percent_encode(&name, NON_ALPHANUMERIC).to_string();
         // A dot needs no escape, and names have one.
@@ -57,6 +58,37 @@ fn reading(summary: &str, responses: Value, is_open: bool) -> Value {
         operation["security"] = json!([]);
     }
     json!({ "get": operation })
+}
+
+/// What became of what findings are about.
+fn outcomes() -> Value {
+    let outcome = json!({
+        "type": "object",
+        "required": ["finding", "outcome"],
+        "additionalProperties": false,
+        "properties": {
+            "finding": { "type": "string" },
+            "outcome": { "type": ["boolean", "number", "string"] },
+        },
+    });
+    let (number, ids) =
+        (json!({ "type": "integer" }), json!({ "type": "array", "items": { "type": "string" } }));
+    let heard = json!({
+        "type": "object",
+        "required": ["counted", "again", "unknown", "unfit"],
+        "properties": { "counted": number, "again": number, "unknown": ids, "unfit": ids },
+    });
+    let request = json!({ "oneOf": [outcome, { "type": "array", "items": outcome }] });
+    json!({
+        "summary": "Takes what became of what findings are about.",
+        "requestBody": { "required": true, "content": { "application/json": { "schema": request } } },
+        "responses": {
+            "200": {
+                "description": "What was counted, and what could not be.",
+                "content": { "application/json": { "schema": heard } },
+            },
+        },
+    })
 }
 
 fn infer(summary: &str, model: &ServedModel, version: &str) -> Value {

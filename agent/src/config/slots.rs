@@ -1,5 +1,6 @@
 //! The tables `[slots.NAME]`: what feeds a slot, where its findings go, and the site's own limits.
 
+use super::mqtt::{MqttEnd, mqtt_end};
 use super::sinks::SinkKind;
 use super::sources::{NamedSource, SlotSources, SourceKind};
 use super::updates::{UpdatesConfig, UpdatesFile};
@@ -38,6 +39,8 @@ pub struct SlotConfig {
     pub updates: UpdatesConfig,
     /// Bounds of the readings that are kept on the device; none: none are.
     pub capture: Option<Bounds>,
+    /// Where it hears of what became of what its findings are about.
+    pub outcomes: Option<MqttEnd>,
     /// What the slot says while it is vacant; where nothing is named, what its last bundle wants.
     pub fail_safe: BTreeMap<String, FailSafe>,
     /// The engine that runs its models, whatever bundles and measurements say.
@@ -74,9 +77,20 @@ pub(super) struct SlotFile {
     #[serde(default)]
     shadow: ShadowLimits,
     capture: Option<CaptureFile>,
+    outcomes: Option<OutcomesFile>,
     #[serde(default)]
     fail_safe: BTreeMap<String, FailSafe>,
     engine: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OutcomesFile {
+    host: String,
+    port: u16,
+    topic: String,
+    user: Option<String>,
+    password: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -156,7 +170,12 @@ impl SlotFile {
             let there = ENGINE_NAMES.join(", ");
             return wrong(field("engine"), format!("there is no engine {engine}, only {there}"));
         }
+        let outcomes = self.outcomes.map(|file| {
+            let OutcomesFile { host, port, topic, user, password } = file;
+            mqtt_end(&field("outcomes"), host, port, topic, user, password)
+        });
         Ok(SlotConfig {
+            outcomes: outcomes.transpose()?,
             sources,
             queue_readings_max: self.queue_readings_max,
             overflow: self.overflow,

@@ -60,7 +60,8 @@ impl House {
             known.insert(name, ApiSlot { seat, counts, view: slot.view() });
         }
         let (end, ended) = oneshot::channel();
-        let serving = serve(config.clone(), access, known, self.stop.clone(), end);
+        let (telemetry, stop) = (self.telemetry.clone(), self.stop.clone());
+        let serving = serve(config.clone(), access, known, telemetry, stop, end);
         watched.task("the local API", serving);
         ended
     }

@@ -11,6 +11,7 @@ use crate::source::Arrival;
 use crate::source::file::{Files, ROWS_AT_ONCE};
 use crate::source::joined::{self, Joined};
 use crate::source::mqtt::Topic;
+use crate::source::outcomes;
 use crate::source::turns::Gives;
 use crate::telemetry::TelemetryHandle;
 use crate::update::consent::Site;
@@ -44,6 +45,14 @@ pub(super) struct Opened {
 }
 
 impl House {
+    /// Hears on the topic of a slot, if it has one, what became of what its findings are about.
+    fn hear_outcomes(&self, name: &SlotName, config: &SlotConfig, watched: &mut Watched) {
+        let Some(end) = config.outcomes.clone() else { return };
+        let client = format!("lineside-{}-{name}-outcomes-{}", self.name, end.mark());
+        let hearing = outcomes::hear(name.clone(), end, client, self.telemetry.clone());
+        watched.task(format!("the outcomes of slot {name}"), hearing);
+    }
+
     /// What says whether the route of a slot may be changed, with the topic that it listens to.
     fn site(&self, name: &SlotName, config: &SlotConfig, watched: &mut Watched) -> Site {
         let updates = config.updates.clone();
@@ -135,6 +144,7 @@ impl House {
             problem,
         };
         parts.start(watched)?;
+        self.hear_outcomes(name, config, watched);
         let site = self.site(name, config, watched);
         let (assign, orders) = mpsc::channel(QUEUE_MAX);
         let driver = SlotDriver::new(DriverParts {

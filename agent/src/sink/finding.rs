@@ -60,7 +60,8 @@ fn is_false(value: &bool) -> bool {
 /// One finding of a frame. Its id is the same whenever and wherever the frame is answered again, and
 /// no other finding of the slot ever has it.
 pub fn answer(author: Author<'_>, settled: &Settled, number: usize, part: &Part) -> String {
-    let mut finding: Finding<'_, Value> = by(author, id(author, settled, number), &part.outputs);
+    let mut finding: Finding<'_, Value> =
+        by(author, id(author.slot, settled, number), &part.outputs);
     finding.of = Some(frame(settled, number));
     finding.alarm = part.alarm;
     finding.latency_us = Some(u64::try_from(settled.elapsed.as_micros()).unwrap_or(u64::MAX));
@@ -74,7 +75,7 @@ pub fn fail_safe_frame(
     reason: &str,
     outputs: &BTreeMap<String, FailSafe>,
 ) -> String {
-    let mut finding = by(author, id(author, settled, 0), outputs);
+    let mut finding = by(author, id(author.slot, settled, 0), outputs);
     finding.of = Some(frame(settled, 0));
     finding.fail_safe = true;
     finding.reason = Some(reason);
@@ -90,7 +91,8 @@ pub fn instead(
     source: StandIn,
     (number, part): (usize, &Part),
 ) -> String {
-    let mut finding: Finding<'_, Value> = by(author, id(author, settled, number), &part.outputs);
+    let mut finding: Finding<'_, Value> =
+        by(author, id(author.slot, settled, number), &part.outputs);
     finding.of = Some(frame(settled, number));
     finding.alarm = part.alarm;
     finding.held = source == StandIn::Held;
@@ -116,8 +118,8 @@ pub fn fail_safe(
 
 /// A frame is named by its first reading, which no other frame accounts for. Its number repeats when
 /// an update changes how readings are cut.
-fn id(author: Author<'_>, settled: &Settled, part: usize) -> String {
-    format!("{}/{}/{}/{part}", author.slot, settled.stream(), settled.first)
+pub fn id(slot: &SlotName, settled: &Settled, part: usize) -> String {
+    format!("{slot}/{}/{}/{part}", settled.stream(), settled.first)
 }
 
 fn by<'a, T>(author: Author<'a>, id: String, outputs: &'a BTreeMap<String, T>) -> Finding<'a, T> {

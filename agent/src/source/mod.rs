@@ -4,6 +4,7 @@ pub mod file;
 pub mod joined;
 pub mod json;
 pub mod mqtt;
+pub mod outcomes;
 pub mod turns;
 
 use crate::config::SourceKind;

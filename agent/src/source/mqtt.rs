@@ -37,7 +37,7 @@ const UNACKNOWLEDGED_MAX: u16 = 128;
 /// Largest message in bytes.
 const MESSAGE_BYTES_MAX: u32 = 1 << 20;
 /// Requests that wait for the connection: acknowledgements and a subscription.
-const REQUESTS_MAX: usize = 2 * UNACKNOWLEDGED_MAX as usize + 8;
+pub(super) const REQUESTS_MAX: usize = 2 * UNACKNOWLEDGED_MAX as usize + 8;
 /// Bad rows that are told one by one, per reason and connection; the others are only counted.
 const BAD_ROWS_TOLD: u64 = 5;
 
@@ -109,7 +109,8 @@ impl Topic {
 
     /// One stay at the broker, through any number of connections. False if nobody wants rows.
     async fn session(&mut self, mut port: Arc<Port>, stay: &mut Stay) -> bool {
-        let (client, events) = AsyncClient::builder(self.options()).capacity(REQUESTS_MAX).build();
+        let options = options(&self.end, &self.client_id);
+        let (client, events) = AsyncClient::builder(options).capacity(REQUESTS_MAX).build();
         let (tell, mut heard) = mpsc::channel(REQUESTS_MAX);
         let connection = Connection::new(events, self.end.to_string());
         let polling = tokio::spawn(poll(connection, tell));
@@ -140,7 +141,7 @@ impl Topic {
                     Some(Heard::Connected { session_kept }) => {
                         // What the last connection left open is sent again on this one.
                         open.clear();
-                        self.subscribe(&client);
+                        subscribe(&client, &self.end);
                         self.problem.send_replace(None);
                         stay.bad.clear();
                         if !session_kept && stay.known {
@@ -232,25 +233,26 @@ impl Topic {
         let arrival = Arrival { port, feed, rows, dropped, step, receipt };
         self.arrivals.send(arrival).await.is_ok()
     }
+}
 
-    fn options(&self) -> MqttOptions {
-        let mut options = plant::options(&self.end, &self.client_id);
-        options
-            .set_clean_start(false)
-            .set_session_expiry_interval(Some(u32::MAX))
-            .set_receive_maximum(Some(UNACKNOWLEDGED_MAX))
-            .set_max_packet_size(Some(MESSAGE_BYTES_MAX))
-            .set_ack_mode(AckMode::Manual)
-            .set_session_store(NothingSent { client_id: self.client_id.clone() });
-        options
-    }
+/// A session that the broker keeps while nobody is here.
+pub(super) fn options(end: &MqttEnd, client_id: &str) -> MqttOptions {
+    let mut options = plant::options(end, client_id);
+    options
+        .set_clean_start(false)
+        .set_session_expiry_interval(Some(u32::MAX))
+        .set_receive_maximum(Some(UNACKNOWLEDGED_MAX))
+        .set_max_packet_size(Some(MESSAGE_BYTES_MAX))
+        .set_ack_mode(AckMode::Manual)
+        .set_session_store(NothingSent { client_id: client_id.to_owned() });
+    options
+}
 
-    fn subscribe(&self, client: &AsyncClient) {
-        let filter = SubscribeFilterInput::new(self.end.topic.clone(), QoS::AtLeastOnce)
-            .retain_forward_rule(RetainForwardRule::Never);
-        if let Err(error) = client.try_subscribe_many([filter]) {
-            tracing::error!("{}: cannot subscribe: {error}", self.end);
-        }
+pub(super) fn subscribe(client: &AsyncClient, end: &MqttEnd) {
+    let filter = SubscribeFilterInput::new(end.topic.clone(), QoS::AtLeastOnce)
+        .retain_forward_rule(RetainForwardRule::Never);
+    if let Err(error) = client.try_subscribe_many([filter]) {
+        tracing::error!("{end}: cannot subscribe: {error}");
     }
 }
 
@@ -270,7 +272,7 @@ fn digest(publish: &Publish) -> u64 {
     u64::from_le_bytes(bytes)
 }
 
-fn acknowledge(client: &AsyncClient, publish: &Publish) {
+pub(super) fn acknowledge(client: &AsyncClient, publish: &Publish) {
     if failpoint::pass("source.mqtt.acknowledge").is_err() {
         return;
     }

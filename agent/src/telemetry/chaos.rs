@@ -97,6 +97,7 @@ impl Server {
                 }
                 Body::Event(_) => sums.events += 1,
                 Body::Alert(_) => panic!("no rule is given"),
+                Body::Quality(_) => panic!("no outcome is told"),
                 Body::Unknown(code) => panic!("nobody has sent {code}"),
             }
         }
@@ -134,6 +135,7 @@ fn device(database: &Arc<Database>, folder: &TempDir, boot: u64) -> TelemetryHan
         interval: Duration::from_secs(60),
         spool_bytes_max: SPOOL_BYTES,
         spool_days_max: 800,
+        answers: Default::default(),
         slots: BTreeMap::from([(slot(), false)]),
         policy: tokio::sync::watch::Sender::default().subscribe(),
     })

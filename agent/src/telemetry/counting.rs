@@ -3,6 +3,7 @@
 use crate::error::chain;
 use crate::lock::lock;
 use crate::telemetry::judging::{Fires, Judge};
+use crate::telemetry::outcomes::{Heard, Joining, Outcome};
 use crate::telemetry::summarise::Summariser;
 use crate::update::StagedRelease;
 use crate::worker::route::Settled;
@@ -10,10 +11,11 @@ use lineside_bundle::ReleaseId;
 use lineside_drift::Profile;
 use lineside_runtime::StoreFiles;
 use lineside_wire::name::SlotName;
-use lineside_wire::v1::{Alert, Body, Interval};
+use lineside_wire::v1::{Alert, Body, Interval, Quality};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 use tokio::sync::watch;
 
 /// Records that wait for the disk; beyond it they give way, and are counted.
@@ -50,6 +52,8 @@ pub(super) struct Counts {
     pub open: BTreeMap<String, Option<Interval>>,
     /// How far the rules of each slot are where that has changed; none where nothing is to be kept.
     pub judged: BTreeMap<String, Option<Vec<u8>>>,
+    /// What outcomes say that are not told yet.
+    pub qualities: Vec<Quality>,
     /// Records that found no place.
     pub gave_way: u64,
 }
@@ -91,6 +95,7 @@ impl Counter {
 
 struct Counted {
     slots: BTreeMap<SlotName, Counter>,
+    joinings: BTreeMap<SlotName, Joining>,
     pending: Vec<Body>,
     gave_way: u64,
     changed: bool,
@@ -98,8 +103,11 @@ struct Counted {
 
 impl Counting {
     /// Of these slots.
-    pub(super) fn new(slots: BTreeMap<SlotName, Counter>) -> Counting {
-        let counted = Counted { slots, pending: vec![], gave_way: 0, changed: false };
+    pub(super) fn new(
+        slots: BTreeMap<SlotName, Counter>,
+        joinings: BTreeMap<SlotName, Joining>,
+    ) -> Counting {
+        let counted = Counted { slots, joinings, pending: vec![], gave_way: 0, changed: false };
         Counting { waiting: Mutex::default(), counted: Mutex::new(counted) }
     }
 
@@ -125,6 +133,22 @@ impl Counting {
         !counted.pending.is_empty()
     }
 
+    /// Counts outcomes, heard at `now` by the device's clock and since, after what was told before them.
+    pub(super) fn outcomes(&self, outcomes: Vec<Outcome>, now: (i64, Instant)) -> Heard {
+        let mut counted = lock(&self.counted);
+        let told = self.told();
+        counted.take(told);
+        let mut heard = Heard::default();
+        for outcome in outcomes {
+            match outcome.slot().and_then(|slot| counted.joinings.get_mut(&slot)) {
+                Some(joining) => joining.outcome(outcome, now, &mut heard),
+                None => heard.unknown.push(outcome.finding),
+            }
+            counted.changed = true;
+        }
+        heard
+    }
+
     /// What waits to be counted. Nobody who tells more waits until it is.
     fn told(&self) -> Vec<Told> {
         std::mem::take(&mut *lock(&self.waiting)).told
@@ -136,6 +160,9 @@ impl Counting {
         let told = self.told();
         counted.take(told);
         counted.look();
+        let now = Instant::now();
+        let due: Vec<Quality> = counted.joinings.values_mut().flat_map(|it| it.due(now)).collect();
+        due.into_iter().for_each(|quality| counted.push(Body::Quality(Box::new(quality))));
         if !counted.changed && counted.pending.is_empty() {
             return None;
         }
@@ -147,8 +174,10 @@ impl Counting {
         let judged =
             judged.filter_map(|(slot, of)| Some((slot.to_string(), of.judge.unwritten_bytes()?)));
         let judged = judged.collect();
+        let qualities = counted.joinings.values().flat_map(Joining::open).cloned().collect();
         let bodies = std::mem::take(&mut counted.pending);
-        Some(Counts { bodies, open, judged, gave_way: std::mem::take(&mut counted.gave_way) })
+        let gave_way = std::mem::take(&mut counted.gave_way);
+        Some(Counts { bodies, open, judged, qualities, gave_way })
     }
 
     /// Tells the slots what their rules wanted when that was handed out last, once the disk was asked to take it.
@@ -204,6 +233,9 @@ impl Counted {
                 Told::Placed(slot, placed) => {
                     let profile = profile(&slot, &placed);
                     let (release, bundle) = (&placed.release, &placed.manifest.bundle);
+                    if let Some(joining) = self.joinings.get_mut(&slot) {
+                        joining.placed(release, bundle);
+                    }
                     // It may be the profile of the interval that this ends.
                     self.count(&slot, |of| of.judge.placed(&placed, profile.clone()));
                     let summarise =
@@ -218,6 +250,9 @@ impl Counted {
                 }
                 Told::Frames(slot, frames) => {
                     for (release, settled) in frames {
+                        if let Some(joining) = self.joinings.get_mut(&slot) {
+                            joining.frame(&release, &settled);
+                        }
                         let ended = self.count(&slot, |of| of.summariser.ends(&release, &settled));
                         if let Some(ended) = ended.flatten() {
                             self.ended(&slot, ended);
@@ -300,7 +335,7 @@ pub(super) mod tests {
         let (has_values, interval_ms) = (false, 10_000);
         let parts = JudgeParts { slot: slot(), policy, has_values, interval_ms, written: None };
         let counter = Counter::new(summariser, Judge::new(parts).0);
-        Counting::new(BTreeMap::from([(slot(), counter)]))
+        Counting::new(BTreeMap::from([(slot(), counter)]), BTreeMap::new())
     }
 
     /// Frame `number`, in its own second, of a reading with so many values.

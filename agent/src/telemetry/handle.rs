@@ -8,9 +8,10 @@ use crate::fleet::status::release_ref;
 use crate::lock::lock;
 use crate::telemetry::counting::{Counter, Counting, Counts, Told};
 use crate::telemetry::judging::{Fires, Judge, JudgeParts};
+use crate::telemetry::outcomes::{AnswersKept, Heard, Joining, Outcome};
 use crate::telemetry::resources;
 use crate::telemetry::sending::Sending;
-use crate::telemetry::spool::{Batch, Key, Load, Pace, Spool, SpoolError, Waiting};
+use crate::telemetry::spool::{Batch, Key, Load, Open, Pace, Spool, SpoolError, Waiting};
 use crate::telemetry::summarise::Summariser;
 use crate::update::StagedRelease;
 use crate::worker::Witness;
@@ -49,6 +50,8 @@ pub struct TelemetryParts {
     pub spool_bytes_max: u64,
     /// Days of running that a record may wait.
     pub spool_days_max: u64,
+    /// How much of the answers is remembered until their outcomes are heard of.
+    pub answers: AnswersKept,
     /// The slots, and whether the settings of each have fail-safe values.
     pub slots: BTreeMap<SlotName, bool>,
     /// What the site has signed.
@@ -87,11 +90,12 @@ impl TelemetryHandle {
     pub fn open(parts: TelemetryParts) -> Result<TelemetryHandle, SpoolError> {
         let spool = Spool::open(parts.database, parts.boot, parts.spool_bytes_max)?;
         let mut spool = spool.for_days(parts.spool_days_max);
-        end_those_of_other_slots(&mut spool, &parts.slots, &parts.state_dir)?;
+        end_what_is_over(&mut spool, &parts.slots, &parts.state_dir)?;
         let next = AtomicU64::new(spool.next());
         let interval_ms = i64::try_from(parts.interval.as_millis()).unwrap_or(i64::MAX);
-        let (mut slots, mut troubles) = (BTreeMap::new(), vec![]);
+        let (mut slots, mut joinings, mut troubles) = (BTreeMap::new(), BTreeMap::new(), vec![]);
         for (slot, has_values) in parts.slots {
+            joinings.insert(slot.clone(), Joining::new(&slot, interval_ms, parts.answers));
             let open = spool.open_interval(slot.as_str())?;
             let summariser = Summariser::new(slot.as_str(), interval_ms, open);
             let (judge, trouble) = Judge::new(JudgeParts {
@@ -108,7 +112,7 @@ impl TelemetryHandle {
             state_dir: parts.state_dir,
             waiting: spool.waiting(),
             spool: Mutex::new(spool),
-            counting: Counting::new(slots),
+            counting: Counting::new(slots, joinings),
             told: Notify::new(),
             records: Notify::new(),
             sending: Mutex::default(),
@@ -160,6 +164,15 @@ impl TelemetryHandle {
         let written = matches!(written.await, Ok(Ok(_)));
         self.shared.records.notify_one();
         written
+    }
+
+    /// Takes outcomes of findings, each finding's first; says what has become of them.
+    pub async fn outcomes(&self, outcomes: Vec<Outcome>) -> Heard {
+        let shared = self.shared.clone();
+        let now = (now_unix_ms(), Instant::now());
+        let heard = spawn_blocking(move || shared.counting.outcomes(outcomes, now)).await;
+        // A panic has been told where it happened.
+        heard.unwrap_or_default()
     }
 
     /// The connection is new: what was sent before may have been lost with the old one.
@@ -294,7 +307,8 @@ impl Shared {
         // First of all, so that what another one has counted is on disk before this says so, and in its order.
         let mut spool = lock(&self.spool);
         let Some(counts) = self.counting.counts() else { return true };
-        let Counts { mut bodies, open, judged, gave_way: in_memory } = counts;
+        let Counts { mut bodies, open, judged, qualities, gave_way: in_memory } = counts;
+        let open = Open { intervals: &open, judged: &judged, qualities: Some(&qualities) };
         let in_spool = spool.gave_way();
         let gave_way = in_spool.saturating_add(in_memory);
         if bodies.iter().any(|body| matches!(body, Body::Interval(_))) {
@@ -313,7 +327,7 @@ impl Shared {
             let at_unix_ms = now_unix_ms();
             bodies.push(Body::Event(Event { slot, kind, release: None, text, at_unix_ms }));
         }
-        let written = spool.write_telling(&bodies, (&open, &judged), in_spool);
+        let written = spool.write_with(&bodies, open, in_spool);
         self.counting.tell_slots();
         self.next.store(spool.next(), Ordering::Relaxed);
         drop(spool);
@@ -390,9 +404,9 @@ impl Witness for TelemetryHandle {
     }
 }
 
-/// Ends the intervals that were open in slots which the device has no longer: nothing will be counted
-/// into them. Where the disk does not take that, the next start does it.
-fn end_those_of_other_slots(
+/// Ends the intervals that were open in slots which the device has no longer, and what outcomes said: nothing
+/// will be counted into them. Where the disk does not take that, the next start does it.
+fn end_what_is_over(
     spool: &mut Spool,
     slots: &BTreeMap<SlotName, bool>,
     state_dir: &Path,
@@ -408,13 +422,13 @@ fn end_those_of_other_slots(
         }
         open.insert(slot, None);
     }
+    ended.extend(spool.qualities()?.into_iter().map(|it| Body::Quality(Box::new(it))));
+    let is_needed = !ended.is_empty() || !open.is_empty();
     // Nobody judges them any more.
     let judged = open.keys().map(|slot| (slot.clone(), None)).collect();
-    if !open.is_empty()
-        && let Err(error) = spool.write_telling(&ended, (&open, &judged), 0)
-    {
-        let error = chain(error);
-        tracing::warn!("what slots have counted that are no longer configured waits: {error}");
+    let open = Open { intervals: &open, judged: &judged, qualities: Some(&[]) };
+    if is_needed && let Err(error) = spool.write_with(&ended, open, 0) {
+        tracing::warn!("what was counted before this start waits: {}", chain(error));
     }
     Ok(())
 }
@@ -457,6 +471,7 @@ mod tests {
                 interval: Duration::from_secs(3600),
                 spool_bytes_max: 1 << 20,
                 spool_days_max: 800,
+                answers: Default::default(),
                 slots: slots.iter().map(|slot| (slot.parse().unwrap(), false)).collect(),
                 policy: watch::Sender::default().subscribe(),
             })
@@ -491,6 +506,7 @@ mod tests {
             interval: Duration::from_secs(3600),
             spool_bytes_max: 1 << 20,
             spool_days_max: 800,
+            answers: Default::default(),
             slots: BTreeMap::from([(slot.clone(), false)]),
             policy: watch::Sender::default().subscribe(),
         })

@@ -22,7 +22,7 @@ use aging::{DAYS, RAN};
 use carried::{CARRIED, CARRIED_TO};
 use freed::oldest;
 use lineside_update::Report;
-use lineside_wire::v1::{Body, Event, Interval, Record, event, record};
+use lineside_wire::v1::{Body, Event, Interval, Quality, Record, event, record};
 use merging::SENT;
 use redb::{ReadableTable, TableDefinition, TableHandle};
 use std::collections::BTreeMap;
@@ -41,6 +41,8 @@ const EVENTS: Numbered = TableDefinition::new("spool/events");
 const OPEN: TableDefinition<&str, &[u8]> = TableDefinition::new("spool/open");
 /// Slot: how far its rules are.
 const JUDGED: TableDefinition<&str, &[u8]> = TableDefinition::new("spool/judged");
+/// What outcomes say that is not told yet.
+const QUALITIES: TableDefinition<u64, &[u8]> = TableDefinition::new("spool/qualities");
 /// The bytes that wait, so that a start need not read them all.
 const BYTES: TableDefinition<(), u64> = TableDefinition::new("spool/bytes");
 /// Records that gave way and of which nothing has been told yet.
@@ -92,6 +94,17 @@ impl<E: Into<redb::Error>> From<E> for SpoolError {
     }
 }
 
+/// What is still being counted.
+#[derive(Debug, Clone, Copy)]
+pub struct Open<'a> {
+    /// The interval of each slot; none where none is open any longer.
+    pub intervals: &'a BySlot<Interval>,
+    /// How far the rules of slots are by these records; where none is named, as they were.
+    pub judged: &'a BySlot<Vec<u8>>,
+    /// What outcomes say, in place of what they said before; none where that stays.
+    pub qualities: Option<&'a [Quality]>,
+}
+
 /// The spool.
 pub struct Spool {
     database: Arc<Database>,
@@ -118,7 +131,9 @@ impl Spool {
     pub fn open(database: Arc<Database>, boot: u64, bytes_max: u64) -> Result<Spool, SpoolError> {
         let tables = [INTERVALS.name(), EVENTS.name(), BYTES.name(), OPEN.name(), REPORTED.name()];
         let carried = [CARRIED.name(), CARRIED_TO.name(), SENT.name(), DAYS.name(), RAN.name()];
-        let tables = [tables.as_slice(), &carried, &[GAVE_WAY.name(), JUDGED.name()]].concat();
+        let tables =
+            [tables.as_slice(), &carried, &[GAVE_WAY.name(), JUDGED.name(), QUALITIES.name()]]
+                .concat();
         database.have_tables(&tables, |transaction| {
             transaction.open_table(INTERVALS)?;
             transaction.open_table(EVENTS)?;
@@ -132,6 +147,7 @@ impl Spool {
             transaction.open_table(RAN)?;
             transaction.open_table(GAVE_WAY)?;
             transaction.open_table(JUDGED)?;
+            transaction.open_table(QUALITIES)?;
             Ok(())
         })?;
         let (next, bytes, gave_way, marking) = (0, 0, 0, Arc::default());
@@ -230,21 +246,22 @@ impl Spool {
         bodies: &[Body],
         open: &BTreeMap<String, Option<Interval>>,
     ) -> Result<(), SpoolError> {
-        self.write_telling(bodies, (open, &BTreeMap::new()), 0)
+        let open = Open { intervals: open, judged: &BTreeMap::new(), qualities: None };
+        self.write_with(bodies, open, 0)
     }
 
-    /// The same, where the records tell of so many of those that [`Spool::gave_way`] counts; with how far the
-    /// rules of slots are by these records: where none is named, as they were.
+    /// The same, with all that is still being counted, and where the records tell of so many of those that
+    /// [`Spool::gave_way`] counts.
     ///
     /// # Errors
     /// [`SpoolError`]; nothing was written, and these count on.
-    pub fn write_telling(
+    pub fn write_with(
         &mut self,
         bodies: &[Body],
-        slots: (&BySlot<Interval>, &BySlot<Vec<u8>>),
+        open: Open<'_>,
         told: u64,
     ) -> Result<(), SpoolError> {
-        self.transact(bodies, slots, told, None).map(drop)
+        self.transact(bodies, open, told, None).map(drop)
     }
 
     /// Writes the event that tells of a report, unless that report was taken before. Returns whether
@@ -254,14 +271,15 @@ impl Spool {
     /// [`SpoolError`]; nothing was written.
     pub fn report(&mut self, slot: &str, report: &Report, body: &Body) -> Result<bool, SpoolError> {
         let bodies = std::slice::from_ref(body);
-        let slots = (&BTreeMap::new(), &BTreeMap::new());
-        self.transact(bodies, slots, 0, Some((slot, report.number)))
+        let (intervals, judged) = (&BTreeMap::new(), &BTreeMap::new());
+        let open = Open { intervals, judged, qualities: None };
+        self.transact(bodies, open, 0, Some((slot, report.number)))
     }
 
     fn transact(
         &mut self,
         bodies: &[Body],
-        (open, judged): (&BySlot<Interval>, &BySlot<Vec<u8>>),
+        open: Open<'_>,
         told: u64,
         report: Option<(&str, u64)>,
     ) -> Result<bool, SpoolError> {
@@ -315,14 +333,25 @@ impl Spool {
                     gave_way = gave_way.saturating_add(freed.gave_way);
                 }
                 bytes += size(&coded);
-                let table = if code == record::INTERVAL { &mut intervals } else { &mut events };
+                let gives_way_first = [record::INTERVAL, record::QUALITY].contains(&code);
+                let table = if gives_way_first { &mut intervals } else { &mut events };
                 table.insert((self.boot, next), (code, &*coded))?;
                 next += 1;
             }
             transaction.open_table(BYTES)?.insert((), bytes)?;
             transaction.open_table(GAVE_WAY)?.insert((), gave_way)?;
+            if let Some(qualities) = open.qualities {
+                let mut table = transaction.open_table(QUALITIES)?;
+                table.retain(|_, _| false)?;
+                for (number, quality) in (0..).zip(qualities) {
+                    let coded = Body::Quality(Box::new(quality.clone())).encode();
+                    let (_, coded) =
+                        coded.map_err(|error| SpoolError::Record(error.to_string()))?;
+                    table.insert(number, &*coded)?;
+                }
+            }
             let mut table = transaction.open_table(OPEN)?;
-            for (slot, interval) in open {
+            for (slot, interval) in open.intervals {
                 match interval {
                     Some(interval) => {
                         let coded = Body::Interval(Box::new(interval.clone())).encode();
@@ -336,7 +365,7 @@ impl Spool {
                 }
             }
             let mut table = transaction.open_table(JUDGED)?;
-            for (slot, judged) in judged {
+            for (slot, judged) in open.judged {
                 match judged {
                     Some(judged) => table.insert(slot.as_str(), &**judged)?,
                     None => table.remove(slot.as_str())?,
@@ -365,6 +394,26 @@ impl Spool {
     /// counts as these. It is on disk with what gave way.
     pub fn gave_way(&self) -> u64 {
         self.gave_way
+    }
+
+    /// What outcomes said when it was written last.
+    ///
+    /// # Errors
+    /// [`SpoolError::Database`].
+    pub fn qualities(&self) -> Result<Vec<Quality>, SpoolError> {
+        let table = self.database.begin_read()?.open_table(QUALITIES)?;
+        let mut qualities = Vec::new();
+        for entry in table.iter()? {
+            let body = entry?.1.value().to_vec();
+            let code = record::QUALITY;
+            // As with an interval, one of another version is given up.
+            if let Ok(Body::Quality(quality)) =
+                (Record { boot: 0, sequence: 0, backfill: false, code, body }).read()
+            {
+                qualities.push(*quality);
+            }
+        }
+        Ok(qualities)
     }
 
     /// The slots that have an interval that was open when it was written last.

@@ -442,6 +442,7 @@ pub fn config(overflow: Overflow, queue: usize) -> SlotConfig {
         updates: Default::default(),
         shadow: Default::default(),
         capture: None,
+        outcomes: None,
         fail_safe: BTreeMap::from([("alarm".to_owned(), lineside_bundle::FailSafe::Number(7.0))]),
         engine: None,
     }

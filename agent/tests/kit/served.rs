@@ -54,7 +54,8 @@ fn label() -> Vec<u8> {
 /// A bundle that answers readings with the last of each window, and has a model for each datatype that gives
 /// what it is given: `f32`, `bytes` and so on, and `label`, which makes texts.
 pub fn models(version: &str) -> BuiltBundle {
-    let mut text = echo_text(version, "[trial]\nframes = 5\njudge_after = 2\n");
+    let more = "[trial]\nframes = 5\njudge_after = 2\n[quality]\noutput = 'alarm'\nscore = 'x'\n";
+    let mut text = echo_text(version, more);
     let mut files = BTreeMap::from([("label.onnx".to_owned(), label())]);
     text += "[stages.c-label]\nkind = 'constant'\nelement = 'i64'\nshape = [1, 3]\nvalues = [0, 1, 0]\n\
              [stages.label]\nkind = 'model'\nfile = 'label.onnx'\ninputs.x = 'c-label'\n";

@@ -4,7 +4,7 @@ use super::*;
 use crate::database::tests::in_memory;
 use crate::telemetry::counting::tests::{frame, slot};
 use crate::telemetry::counting::{Counter, Counting, Counts, Told};
-use crate::telemetry::spool::Spool;
+use crate::telemetry::spool::{Open, Spool};
 use crate::telemetry::summarise::Summariser;
 use lineside_rules::SlotPolicy;
 use lineside_wire::envelope::decode;
@@ -56,7 +56,7 @@ impl Device {
         assert_eq!(trouble, None);
         let fires = judge.fires();
         let counter = Counter::new(Summariser::new("line", interval_ms, open), judge);
-        let counting = Counting::new(BTreeMap::from([(slot(), counter)]));
+        let counting = Counting::new(BTreeMap::from([(slot(), counter)]), BTreeMap::new());
         Device { spool, counting, fires }
     }
 
@@ -72,7 +72,8 @@ impl Device {
 
     fn writes(&mut self) {
         let Some(Counts { bodies, open, judged, .. }) = self.counting.counts() else { return };
-        self.spool.write_telling(&bodies, (&open, &judged), 0).unwrap();
+        let open = Open { intervals: &open, judged: &judged, qualities: None };
+        self.spool.write_with(&bodies, open, 0).unwrap();
         self.counting.tell_slots();
     }
 

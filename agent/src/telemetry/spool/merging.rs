@@ -93,7 +93,10 @@ fn look(intervals: &Intervals<'_>, sent: Option<Key>) -> Result<Vec<Unsent>, Spo
     let from = sent.map_or((0, 0), |(boot, sequence)| (boot, sequence.saturating_add(1)));
     for entry in intervals.range(from..)?.take(LOOKED_AT_MAX) {
         let (key, value) = entry?;
-        let (_, body) = value.value();
+        let (code, body) = value.value();
+        if code != record::INTERVAL {
+            continue;
+        }
         // What another version of the agent has left is nobody's to change.
         let Some(interval) = read(body) else { continue };
         let release = interval.release;

@@ -81,7 +81,7 @@ fn intervals(spool: &Spool) -> Vec<(Key, Interval)> {
         .unwrap();
     let of = |record: Record| match record.read().unwrap() {
         Body::Interval(interval) => Some(((record.boot, record.sequence), *interval)),
-        Body::Event(_) | Body::Alert(_) | Body::Unknown(_) => None,
+        Body::Event(_) | Body::Alert(_) | Body::Quality(_) | Body::Unknown(_) => None,
     };
     all.into_iter().filter_map(of).collect()
 }
@@ -176,11 +176,13 @@ fn what_gave_way_is_known_until_it_is_told_whatever_happens_meanwhile() {
     drop(spool);
     let mut spool = Spool::open(database.clone(), 2, 4096).unwrap();
     assert_eq!(spool.gave_way(), 1);
+    let (intervals, judged) = (none(), BTreeMap::new());
+    let open = Open { intervals: &intervals, judged: &judged, qualities: None };
     // The record that tells of it takes the place of another one.
-    spool.write_telling(&[event("it gave way")], (&none(), &BTreeMap::new()), 1).unwrap();
+    spool.write_with(&[event("it gave way")], open, 1).unwrap();
     assert_eq!(spool.gave_way(), 1);
     spool.acked(&Ack { boot: 1, ranges: vec![(0, u64::MAX)] }).unwrap();
-    spool.write_telling(&[event("another one did")], (&none(), &BTreeMap::new()), 1).unwrap();
+    spool.write_with(&[event("another one did")], open, 1).unwrap();
     drop(spool);
     assert_eq!(Spool::open(database, 3, 4096).unwrap().gave_way(), 0);
 }
@@ -269,7 +271,7 @@ fn reports_that_gave_way_before_the_disk_took_them_are_counted_and_told() {
     let (message, _) = spool.waiting().batch(0, |_| Pace::Company).unwrap().unwrap();
     let told = |record: Record| match record.read().unwrap() {
         Body::Event(event) => (event.kind, event.text),
-        Body::Interval(_) | Body::Alert(_) | Body::Unknown(_) => panic!("nothing else was written"),
+        other => panic!("nothing else was written: {other:?}"),
     };
     let records = decode::<Telemetry>(&message).unwrap().records;
     let told: Vec<_> = records.into_iter().map(told).collect();
@@ -486,6 +488,33 @@ fn what_has_waited_for_too_many_days_of_running_gives_way_however_often_it_was_s
     assert_eq!(keys(&spool), [(99, 0)]);
     spool.acked(&Ack { boot: 99, ranges: vec![(0, 0)] }).unwrap();
     assert_eq!(spool.bytes(), 0);
+}
+
+#[test]
+fn what_outcomes_say_is_there_after_a_restart_and_gives_way_as_intervals_do_unmerged() {
+    let (database, intervals, judged) = (in_memory(), none(), BTreeMap::new());
+    let (intervals, judged) = (&intervals, &judged);
+    let mut spool = Spool::open(database.clone(), 1, 4096).unwrap();
+    let quality = |outcomes| {
+        let mut quality = Quality::of("line", None, "alarm", (0, 10));
+        quality.unknown = outcomes;
+        quality
+    };
+    let both = [quality(1), quality(2)];
+    spool.write_with(&[], Open { intervals, judged, qualities: Some(&both) }, 0).unwrap();
+    spool.write(&[event("x")], intervals).unwrap();
+    drop(spool);
+    let mut spool = Spool::open(database, 2, 4096).unwrap();
+    assert_eq!(spool.qualities().unwrap(), [quality(1), quality(2)]);
+    let (body, last) = (Body::Quality(Box::new(quality(3))), [quality(4)]);
+    spool.write_with(&[body], Open { intervals, judged, qualities: Some(&last) }, 0).unwrap();
+    assert_eq!(spool.qualities().unwrap(), [quality(4)]);
+    for number in 0..200 {
+        spool.write(&[written(of_release(number, 10, "1", 60))], intervals).unwrap();
+    }
+    assert_eq!((spool.gave_way(), keys(&spool)[..2].to_vec()), (0, vec![(1, 0), (2, 0)]));
+    spool.write(&[event(&"x".repeat(3_900))], intervals).unwrap();
+    assert!(!keys(&spool).contains(&(2, 0)) && keys(&spool).contains(&(1, 0)));
 }
 
 #[test]
