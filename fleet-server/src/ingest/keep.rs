@@ -124,7 +124,8 @@ fn nothing(device: &DeviceId, slot: &str) -> total::Model {
 }
 
 /// Counts `records` in as kept, removes the oldest beyond the bounds, and gives what gave way:
-/// numbers of intervals, with those that tell how good answers were, and of events. `conflicting` of the records had a number of another.
+/// numbers of intervals, with those that tell how good answers were, and of events. `conflicting` of the
+/// records had a number of another.
 pub(super) async fn keep(
     transaction: &DatabaseTransaction,
     device: &DeviceId,
