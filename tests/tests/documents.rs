@@ -253,7 +253,8 @@ fn the_reference_of_a_bundle_has_every_key_and_says_the_defaults() {
     assert!(!summary.is_empty() && alarm_output.is_some() && !fail_safe.is_empty());
     let Monitored { outputs: watched } = monitor;
     assert!(watched.is_some());
-    assert!(quality.is_some_and(|Judged { output: _, score }| score.is_some()));
+    let Judged { output: _, score, calibrated_above } = quality.unwrap();
+    assert!(score.is_some() && calibrated_above.is_some());
     assert!(warm_up_readings > 0);
     assert!(join.is_none(), "docs/joined.toml has it");
     assert_eq!(limits, Limits::default());

@@ -276,6 +276,17 @@ impl BundleFile {
             if let Some(score) = &quality.score {
                 known("quality.score".into(), score)?;
             }
+            match (quality.calibrated_above, &quality.score) {
+                (Some(above), _) if !(0.0..1.0).contains(&above) => {
+                    let problem = format!("{above} is no probability from 0 to below 1");
+                    return place("quality.calibrated_above", problem);
+                }
+                (Some(_), None) => {
+                    let problem = "name the output that is the probability with `score`";
+                    return place("quality.calibrated_above", problem.into());
+                }
+                _ => {}
+            }
         }
         for name in self.trial.outputs.keys() {
             known("trial.outputs".into(), name)?;

@@ -107,7 +107,7 @@ fn asks_nothing(shadow: &ShadowLimits) -> bool {
 }
 
 /// The output that outcomes say the truth about, so that a device counts how good it was.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Judged {
     /// Its name: of yes and no, of whole numbers as categories, or of numbers.
@@ -116,6 +116,10 @@ pub struct Judged {
     /// receiver operating characteristic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<String>,
+    /// That the score is a calibrated probability of a yes, and that the answer is yes above this: how good the
+    /// answers should be is then estimated before any outcome has come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibrated_above: Option<f64>,
 }
 
 /// A port: the shape of the readings that a device feeds into the bundle.

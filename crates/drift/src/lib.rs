@@ -8,6 +8,7 @@
 //!
 //! Opens no file or socket, reads no clock, draws no random number.
 
+mod calibrated;
 mod column;
 mod function;
 mod method;
@@ -18,6 +19,7 @@ mod sketched;
 mod sum;
 mod verdict;
 
+pub use calibrated::{Expected, expected};
 pub use column::{Column, INTEGER_CATEGORIES_MAX, Kind, TEXT_SHARE, Token};
 pub use method::{Comparison, DEFAULT_ROWS, Method, UnknownMethod};
 pub use profile::{

@@ -5,6 +5,7 @@ mod alerts;
 mod channel;
 mod declared;
 mod drift;
+mod estimated;
 mod evidence;
 mod judge;
 mod mail;

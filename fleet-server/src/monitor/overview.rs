@@ -8,6 +8,7 @@ use crate::monitor::declared::description;
 use crate::monitor::drift::{
     ColumnDriftShown, DriftedShown, PointShown, ProfileShown, columns, no_profile, times_shown,
 };
+use crate::monitor::estimated::EstimatedShown;
 use crate::monitor::merged::{Counted, Merging, Part};
 use crate::monitor::profiles::Profiles;
 use crate::monitor::summary::SummaryShown;
@@ -83,6 +84,9 @@ pub(crate) struct ReleaseDriftShown {
     /// The outputs that should stay where they are while the process changes, if its bundle names them: the
     /// others, and inputs, move with what they measure.
     pub watched_outputs: Option<Vec<String>>,
+    /// How good its answers should be, where its bundle says that a score is a calibrated probability.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub estimated: Option<EstimatedShown>,
     /// Its columns over all of the time, outputs first.
     pub columns: Vec<ColumnDriftShown>,
     /// The same span by span, where a step was asked for.
@@ -177,9 +181,12 @@ impl Overview {
                         SpanDriftShown { start, end, devices, frames, alarms, drifted, columns };
                     series.entry(digest).or_default().push(span);
                 }
-                None => releases.push((
-                    times(&part),
-                    ReleaseDriftShown {
+                None => {
+                    let bundle = description(&self.artifacts, &part.interval.release).await?;
+                    let estimated = bundle.as_ref();
+                    let estimated =
+                        estimated.and_then(|bundle| EstimatedShown::of(bundle, &part.interval));
+                    let shown = ReleaseDriftShown {
                         release: part.release(),
                         digest: Digest::from(digest).to_string(),
                         start,
@@ -190,14 +197,14 @@ impl Overview {
                         alarms,
                         profile: found.as_deref().ok().map(ProfileShown::of),
                         no_profile: no_profile(&found),
-                        watched_outputs: description(&self.artifacts, &part.interval.release)
-                            .await?
-                            .and_then(|bundle| bundle.monitor.outputs),
+                        watched_outputs: bundle.and_then(|bundle| bundle.monitor.outputs),
+                        estimated,
                         drifted,
                         columns,
                         series: series.remove(&digest).unwrap_or_default(),
-                    },
-                )),
+                    };
+                    releases.push((times(&part), shown));
+                }
             }
         }
         releases.sort_by_key(|(times, _)| *times);

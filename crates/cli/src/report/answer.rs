@@ -1,6 +1,6 @@
 //! What the server answers, as far as reports show it.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -31,8 +31,23 @@ pub struct ReleaseDrift {
     pub no_profile: Option<String>,
     #[serde(default)]
     pub watched_outputs: Option<Vec<String>>,
+    #[serde(default)]
+    pub estimated: Option<Estimated>,
     pub columns: Vec<Column>,
     pub series: Vec<SpanDrift>,
+}
+
+/// How good answers should be by their own probabilities.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+pub struct Estimated {
+    pub output: String,
+    pub score: String,
+    pub above: f64,
+    pub values: u64,
+    pub accuracy: Option<Estimate>,
+    pub precision: Option<Estimate>,
+    pub recall: Option<Estimate>,
+    pub f1: Option<Estimate>,
 }
 
 #[derive(Deserialize)]
@@ -64,7 +79,7 @@ pub struct Missing {
     pub drifted: Option<bool>,
 }
 
-#[derive(Deserialize, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Deserialize, Serialize)]
 pub struct Estimate {
     pub value: f64,
     pub low: f64,

@@ -20,6 +20,7 @@ use page::Text;
 use quality::Quality;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -136,8 +137,13 @@ pub fn run(command: ReportCommand, connection: &Connection, output: &Output) -> 
         }
         _ => {
             let quality = Quality::ask(&server, report)?;
-            let body = quality::body(&asked, quality.as_ref());
-            ("Quality", body, json!({ "quality": quality }))
+            let drift: Drift = read(&server.overview("drift", &report.query(None))?)?;
+            let estimated = drift.releases.into_iter();
+            let estimated: Vec<_> =
+                estimated.filter_map(|it| Some((it.release, it.estimated?))).collect();
+            let body = quality::body(&asked, quality.as_ref(), &estimated);
+            let estimated: BTreeMap<_, _> = estimated.into_iter().collect();
+            ("Quality", body, json!({ "quality": quality, "estimated": estimated }))
         }
     };
     drop(working);

@@ -1,6 +1,6 @@
 //! `lineside report quality`: how often answers were right, by outcomes that came later.
 
-use super::answer::unix_ms;
+use super::answer::{Estimate, Estimated, unix_ms};
 use super::chart::day;
 use super::page::{Text, number, percent, table, thousands};
 use super::{Asked, Report};
@@ -224,7 +224,7 @@ fn errors(all: impl Iterator<Item = Errors>) -> Option<Errors> {
 }
 
 /// The body of the page.
-pub fn body(asked: &Asked, quality: Option<&Quality>) -> String {
+pub fn body(asked: &Asked, quality: Option<&Quality>, estimated: &[(String, Estimated)]) -> String {
     let mut html = format!(
         "<h1>Quality of {}</h1>\n<p class=\"about\">{}</p>\n",
         Text(&asked.slot),
@@ -246,12 +246,14 @@ pub fn body(asked: &Asked, quality: Option<&Quality>) -> String {
                 thousands(unknown as f64)
             ));
         }
+        without_outcomes(&mut html, estimated);
         return html;
     };
     yes_and_no(&mut html, quality);
     categories(&mut html, quality);
     numbers(&mut html, quality);
     spans(&mut html, quality);
+    without_outcomes(&mut html, estimated);
     html.push_str(
         "<footer><p class=\"note\">Precision is caught / (caught + false alarms), recall caught / (caught + missed), \
          F1 their harmonic mean, accuracy the share of answers that were so; all of those findings alone whose \
@@ -259,6 +261,41 @@ pub fn body(asked: &Asked, quality: Option<&Quality>) -> String {
          characteristic is told with bounds, because it is computed from histograms.</p></footer>\n",
     );
     html
+}
+
+/// What is expected by the probabilities alone, marked as that.
+fn without_outcomes(html: &mut String, estimated: &[(String, Estimated)]) {
+    if estimated.is_empty() {
+        return;
+    }
+    let told = |it: Option<Estimate>| {
+        it.map_or("–".into(), |it| {
+            format!("{} ({} to {})", percent(it.value), percent(it.low), percent(it.high))
+        })
+    };
+    let rows: Vec<Vec<String>> = estimated
+        .iter()
+        .map(|(release, it)| {
+            vec![
+                Text(release).to_string(),
+                Text(&it.output).to_string(),
+                Text(&format!("{} > {}", it.score, number(it.above))).to_string(),
+                count(it.values),
+                told(it.accuracy),
+                told(it.precision),
+                told(it.recall),
+                told(it.f1),
+            ]
+        })
+        .collect();
+    let heads = ["release", "output", "yes is", "answers", "accuracy", "precision", "recall", "F1"];
+    html.push_str("<h2>Expected, without outcomes</h2>\n");
+    html.push_str(
+        "<p><strong>An estimate.</strong> The bundle says that the score is a calibrated probability; if it still \
+         is, so many answers should be right. It knows of no outcome, and of no change that the model does not \
+         see. In brackets what the histogram of the scores leaves open.</p>\n",
+    );
+    html.push_str(&table(&heads, &[3, 4, 5, 6, 7], &rows));
 }
 
 fn share(part: u64, rest: u64) -> Option<f64> {
@@ -437,6 +474,33 @@ mod tests {
     }
 
     #[test]
+    fn what_is_expected_without_outcomes_is_marked_as_an_estimate() {
+        let estimate = |value| Some(Estimate { value, low: value - 0.01, high: value + 0.01 });
+        let estimated = Estimated {
+            output: "worn".into(),
+            score: "p<robability".into(),
+            above: 0.5,
+            values: 1200,
+            accuracy: estimate(0.9),
+            precision: estimate(0.8),
+            recall: None,
+            f1: None,
+        };
+        let html = body(&asked(), None, &[("echo/1".into(), estimated)]);
+        let wanted = [
+            "An estimate",
+            "80 % (79 % to 81 %)",
+            "p&lt;robability",
+            "1\u{202f}200",
+            "No outcome has come",
+        ];
+        for words in wanted {
+            assert!(html.contains(words), "{words}: {html}");
+        }
+        assert!(!body(&asked(), None, &[]).contains("An estimate"));
+    }
+
+    #[test]
     fn spans_of_devices_add_up_by_release() {
         let met = |pairs: [(&str, &str, u64); 3]| {
             json!(pairs.map(|(answered, outcome, count)| {
@@ -454,7 +518,7 @@ mod tests {
             (quality.releases.len(), quality.unknown, quality.caught()),
             (1, 3, Some((9, 2)))
         );
-        let html = body(&asked(), Some(&quality));
+        let html = body(&asked(), Some(&quality), &[]);
         for words in ["81.8 %", "75 %", "78.3 %", "0.9 (0.88 to 0.91)", "2026-02-01"] {
             assert!(html.contains(words), "{words}: {html}");
         }
@@ -473,7 +537,7 @@ mod tests {
         assert_eq!((told.count, told.bias, told.root_mean_square), (40, -0.5, 1.0));
         assert_eq!(quality.caught(), None);
         for nothing in [None, Some(&Quality::default())] {
-            let html = body(&asked(), nothing);
+            let html = body(&asked(), nothing, &[]);
             assert!(html.contains("No outcome has come") && html.contains("MQTT"), "{html}");
         }
     }
