@@ -242,6 +242,10 @@ impl Judge {
                 let wanted = then.interval_seconds.map(|seconds| i64::from(seconds) * 1000);
                 fires.interval_ms = [fires.interval_ms, wanted].into_iter().flatten().min();
             }
+            if monitor.is_starved() {
+                // Short intervals that say too little would never end what fires.
+                fires.interval_ms = None;
+            }
         }
         self.wanted = fires;
     }

@@ -77,6 +77,10 @@ impl Actions {
         if self.ask.is_some() && !self.assigns() {
             return Err(("ask", "nothing is assigned: there is nothing to ask for".into()));
         }
+        if scope == Scope::Fleet && self.assigns() && !self.asks() {
+            let problem = "a rule of the fleet concerns devices of other sites: a person is asked";
+            return Err(("ask", problem.into()));
+        }
         if let Some(channels) = &self.notify {
             let is_name = |name: &String| (1..=NAME_BYTES_MAX).contains(&name.len());
             if channels.len() > CHANNELS_MAX || !channels.iter().all(is_name) {
@@ -107,7 +111,7 @@ mod tests {
         let none = Actions::default;
         let good = [
             none(),
-            Actions { assign: Some("turbine/2".into()), ask: Some(false), ..none() },
+            Actions { assign: Some("turbine/2".into()), ..none() },
             Actions { roll_back: true, notify: Some(vec!["mail".into()]), ..none() },
         ];
         for actions in good {
@@ -127,6 +131,9 @@ mod tests {
         ] {
             assert_eq!(wrong.check(Scope::Site).unwrap_err().0, field, "{wrong:?}");
         }
+        let at_once = Actions { assign: Some("turbine/2".into()), ask: Some(false), ..none() };
+        assert_eq!(at_once.check(Scope::Site), Ok(()));
+        assert_eq!(at_once.check(Scope::Fleet).unwrap_err().0, "ask");
         assert!(none().asks() && !Actions { ask: Some(false), ..none() }.asks());
     }
 }

@@ -153,6 +153,7 @@ fn sketch(summary: &Summary, column: &ColumnProfile) -> Option<ColumnSketch> {
         (Column::Numbers(numbers), Marks::Edges(_)) => {
             Some(ColumnSketch::Numbers((**numbers).clone()))
         }
-        _ => None,
+        (Column::Texts(texts), marks @ Marks::Categories(_)) => marks.of_texts(texts),
+        (Column::Numbers(_), Marks::Categories(_)) | (Column::Texts(_), Marks::Edges(_)) => None,
     }
 }

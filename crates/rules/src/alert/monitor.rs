@@ -136,6 +136,11 @@ impl Monitor {
         firing.map(|(name, _)| name.as_str())
     }
 
+    /// Whether the last span of some rule had too few values to be judged by: longer intervals may have enough.
+    pub fn is_starved(&self) -> bool {
+        self.watches.values().any(|watched| watched.watch.is_starved())
+    }
+
     /// Takes an interval, once, and gives what follows from it. Of another release it begins anew, and what
     /// fired is over.
     pub fn take(

@@ -6,7 +6,7 @@ use crate::SitePolicy;
 use lineside_drift::{
     Chunk, ColumnProfile, Estimate, Learnt, Limits, Marks, Profile, Role, SketchMethod, Statistic,
 };
-use lineside_sketch::{Edges, Histogram, NumberColumn};
+use lineside_sketch::{Categories, Edges, Histogram, NumberColumn, TextColumn};
 use lineside_wire::v1::{Column, Interval, ReleaseRef, Resources, Summary};
 use std::collections::BTreeMap;
 
@@ -189,6 +189,31 @@ fn every_signal_is_measured() {
         let [Firing { values, .. }] = told.as_slice() else { panic!("{signal}: {told:?}") };
         assert!((values[0] - value).abs() < 0.15, "{signal}: {values:?}");
     }
+}
+
+#[test]
+fn drift_of_yes_and_no_is_a_signal_too() {
+    let marks = Marks::Categories(Categories::new(vec!["0".into(), "1".into()]).unwrap());
+    let mut reference = marks.empty();
+    (0..100).for_each(|_| reference.add_text(&marks, "0").unwrap());
+    let alarm = ColumnProfile {
+        name: "alarm".into(),
+        role: Role::Output,
+        reference,
+        marks,
+        method: SketchMethod::PROFILE,
+        threshold: 0.1,
+        learnt: None,
+    };
+    let profile = Profile::new(None, 30, vec![alarm]).unwrap();
+    let mut texts = TextColumn::default();
+    (0..40).for_each(|_| texts.add("true"));
+    let mut hour = interval(1, &[1.0; 40]);
+    hour.outputs =
+        vec![Summary { name: "alarm".into(), column: Column::Texts(texts), out_of_range: 0 }];
+    let rules = rule(r#""signal": "drift", "output": "alarm", "within": [0, 0.1], "intervals": 1"#);
+    let told = Monitor::of_device().take(&hour, &rules, Some(&profile));
+    assert!(told[0].fired && told[0].values[0] > 0.8, "{told:?}");
 }
 
 #[test]

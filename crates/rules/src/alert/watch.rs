@@ -53,6 +53,9 @@ pub struct Watch {
     is_firing: bool,
     /// When it has fired last: the end of that interval.
     fired_unix_ms: Option<i64>,
+    /// Whether the last span had too few values to be judged by.
+    #[serde(skip)]
+    starved: bool,
 }
 
 impl Watch {
@@ -61,10 +64,16 @@ impl Watch {
         self.is_firing
     }
 
+    /// Whether the last span had too few values to be judged by.
+    pub(super) fn is_starved(&self) -> bool {
+        self.starved
+    }
+
     /// Takes the next span. One with too few values counts for nothing: a line that stands still is neither
     /// well nor ill, so "in a row" is of those that say something.
     pub(super) fn step(&mut self, rule: &AlertRule, limits: Band, seen: &Seen) -> Option<Change> {
-        let estimate = seen.estimate.filter(|_| seen.count >= rule.values_min())?;
+        self.starved = seen.count < rule.values_min();
+        let estimate = seen.estimate.filter(|_| !self.starved)?;
         if self.is_firing {
             self.clear(rule, limits, seen, estimate)
         } else {
@@ -115,8 +124,11 @@ impl Watch {
         seen: &Seen,
         estimate: Estimate,
     ) -> Option<Change> {
-        let clear = rule.clear_within.map_or(limits, |Range { low, high }| Band { low, high });
-        if !clear.holds(estimate.value) {
+        // What would fire it is not well, however wide `clear_within` is.
+        let is_clear = rule
+            .clear_within
+            .is_none_or(|Range { low, high }| Band { low, high }.holds(estimate.value));
+        if limits.excludes(estimate) || !is_clear {
             self.well = 0;
             return None;
         }
@@ -206,6 +218,32 @@ mod tests {
             let seen = Seen { estimate: Some(perhaps), ..seen(hour, 0.0) };
             assert_eq!(watch.step(&rule, WITHIN, &seen), None);
         }
+    }
+
+    #[test]
+    fn what_would_not_fire_it_ends_it_and_what_would_does_not() {
+        let mut watch = Watch::default();
+        let one = AlertRule { intervals: Some(1), ..rule() };
+        assert!(watch.step(&one, WITHIN, &seen(0, 2.0)).is_some());
+        // Its middle lies outside, and the values need not.
+        let perhaps = Estimate { value: 1.01, low: 1.0, high: 1.02 };
+        let perhaps = Seen { estimate: Some(perhaps), ..seen(1, 0.0) };
+        assert_eq!(
+            watch.step(&one, WITHIN, &perhaps),
+            Some(Change::Over { end_unix_ms: 2 * HOUR_MS })
+        );
+        // Learnt limits may be narrower than what somebody has signed.
+        let wide = AlertRule { clear_within: Some(Range { low: 0.0, high: 9.0 }), ..one };
+        assert_eq!(story(&wide, &[2.0, 2.0, 2.0, 0.5]), "!..+");
+    }
+
+    #[test]
+    fn it_is_known_that_a_span_had_too_few_values() {
+        let mut watch = Watch::default();
+        watch.step(&rule(), WITHIN, &Seen { count: 29, ..seen(0, 2.0) });
+        assert!(watch.is_starved());
+        watch.step(&rule(), WITHIN, &seen(1, 2.0));
+        assert!(!watch.is_starved());
     }
 
     #[test]
