@@ -168,7 +168,7 @@ pub(super) async fn follow(
         }
     }
     if rule.then.assigns() {
-        errands.act |= proposals::put(on, id, &said.rule, &rule, site, policy).await?;
+        errands.act |= proposals::put(on, id, &said.rule, &rule, place, (site, policy)).await?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use crate::bounds::{DEVICES_AT_ONCE, RULE_CHARS_MAX, TEXT_CHARS_MAX, short};
 use crate::error::{Error, chain};
 use crate::fleet::Fleet;
 use crate::ingest::time_shown;
-use crate::monitor::alerts::{ADMINISTRATOR, missing};
+use crate::monitor::alerts::{ADMINISTRATOR, Place, missing};
 use crate::monitor::policy::Policy;
 use crate::registry::Device;
 use crate::release::{Released, Tried};
@@ -74,18 +74,25 @@ impl From<proposal::Model> for ProposalShown {
     }
 }
 
-/// Writes down what a rule that has fired wants to be assigned. Gives whether it is to be done at once.
+/// Whether a person is asked before what a rule of this place wants is done. A site has no say over the devices of
+/// others: what its rules want for the fleet waits for a person always.
+fn asks(rule: &AlertRule, place: &Place) -> bool {
+    rule.then.asks() || matches!(place, Place::Fleet(_))
+}
+
+/// Writes down what a rule of the policy of `site` that has fired at `place` wants to be assigned. Gives whether it is
+/// to be done at once.
 pub(super) async fn put(
     on: &DatabaseTransaction,
     alert: i64,
     name: &str,
     rule: &AlertRule,
-    site: &str,
-    policy: &Policy,
+    place: &Place,
+    (site, policy): (&str, &Policy),
 ) -> Result<bool, Error> {
     let digest = policy.digest.hex();
     let said_by = format!("rule {name} of the policy of site {site}, sha256:{}…", &digest[..12]);
-    let state = if rule.then.asks() { ASKED } else { DUE };
+    let state = if asks(rule, place) { ASKED } else { DUE };
     let row = proposal::ActiveModel {
         alert: Set(alert),
         target: Set(rule.then.assign.clone().unwrap_or_default()),
@@ -303,5 +310,26 @@ impl Fleet {
         let digest: Option<Digest> = active.digest.parse().ok();
         let before = assigned.and_then(|it| it.before_of(&active.name, digest, released));
         Ok(Some(before.ok_or_else(|| "nothing of it was assigned there before".into())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_rule_wants_for_the_fleet_waits_for_a_person_whatever_it_says() {
+        let rule = |ask: bool| -> AlertRule {
+            let then = serde_json::json!({ "assign": "turbine/2", "ask": ask });
+            let rule = serde_json::json!({
+                "signal": "median", "output": "score", "within": [0.0, 1.0], "hours": 1, "then": then,
+            });
+            serde_json::from_value(rule).unwrap()
+        };
+        let device = Place::Device("line-3".parse().unwrap());
+        let [site, fleet] = [Place::Site("hill".into()), Place::Fleet("hill".into())];
+        assert!(!asks(&rule(false), &device) && !asks(&rule(false), &site));
+        assert!(asks(&rule(false), &fleet));
+        assert!(asks(&rule(true), &device) && asks(&rule(true), &site));
     }
 }
