@@ -3,7 +3,7 @@
 use super::answer::{Column, Distribution, Drift, Estimate, Point as Told, ReleaseDrift, unix_ms};
 use super::chart::{Line, Point, Series, Shares, colour, day};
 use super::page::{NOTHING, Text, number, percent, table, thousands};
-use super::{Alert, Asked};
+use super::{Alert, Asked, sum};
 use std::fmt::Write as _;
 
 /// Spans in a row outside of the limits that a profile's own rule wants before it fires.
@@ -346,7 +346,7 @@ fn shares<'a>(
     distribution: &Distribution,
 ) -> Option<Shares<'a>> {
     let share = |counts: &[u64]| -> Vec<f64> {
-        let all: u64 = counts.iter().sum();
+        let all = sum(counts.iter().copied());
         counts.iter().map(|count| *count as f64 / all.max(1) as f64).collect()
     };
     let (reference, current) = (share(&distribution.reference), share(&distribution.current));

@@ -20,7 +20,7 @@ use page::Text;
 use quality::Quality;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -207,6 +207,22 @@ impl Report {
         query
     }
 
+    /// Whether it is about this alert, where it is about these devices. What a rule says of a site or the fleet
+    /// as one is none of a part of it.
+    fn means(&self, alert: &Value, devices: &BTreeSet<String>) -> bool {
+        let text = |name: &str| alert[name].as_str().unwrap_or_default();
+        let is_part = self.device.is_some() || self.label.is_some();
+        let is_there = match text("scope") {
+            "fleet" => !is_part && self.site.is_none(),
+            "site" => !is_part && self.site.as_ref().is_none_or(|site| site == text("site")),
+            _ => devices.contains(text("device")),
+        };
+        let of_release = format!("{}/{}", text("bundle"), text("version"));
+        is_there
+            && text("slot") == self.slot.to_string()
+            && self.release.as_ref().is_none_or(|release| release.to_string() == of_release)
+    }
+
     /// Drift with a series: of spans as long as the chunks that limits were learnt from, where nobody says
     /// otherwise.
     fn drift(&self, server: &Server) -> anyhow::Result<Value> {
@@ -257,11 +273,11 @@ fn read<T: for<'de> Deserialize<'de>>(told: &Value) -> anyhow::Result<T> {
 fn alerts(server: &Server, report: &Report) -> anyhow::Result<Option<(Vec<Alert>, Value)>> {
     let device = report.device.as_ref().map(DeviceId::as_str);
     let Some(told) = server.alerts(device)? else { return Ok(None) };
-    let slot = report.slot.to_string();
+    let devices: BTreeSet<String> = quality::devices(server, report)?.into_iter().collect();
     let list = told.as_array().map_or(&[][..], Vec::as_slice);
-    let of_slot: Vec<Value> =
-        list.iter().filter(|alert| alert["slot"].as_str() == Some(&slot)).cloned().collect();
-    Ok(Some((of_slot.iter().filter_map(alert).collect(), Value::Array(of_slot))))
+    let meant: Vec<Value> =
+        list.iter().filter(|alert| report.means(alert, &devices)).cloned().collect();
+    Ok(Some((meant.iter().filter_map(alert).collect(), Value::Array(meant))))
 }
 
 /// An alert as it is marked: at the end of what had fired it, by the readings' own time.
@@ -273,6 +289,11 @@ fn alert(told: &Value) -> Option<Alert> {
     let text = told["text"].as_str().unwrap_or(signal);
     let text = format!("{}: {text}", place.unwrap_or("the fleet"));
     Some(Alert { at_unix_ms: unix_ms(told["end"].as_str()?)?, column, text })
+}
+
+/// What devices have counted, as one: a sum too large for a count stays the largest.
+fn sum(counts: impl Iterator<Item = u64>) -> u64 {
+    counts.fold(0, u64::saturating_add)
 }
 
 /// A text within a query (RFC 3986): what is not unreserved is written in percent.
@@ -313,6 +334,55 @@ mod tests {
         assert_eq!(step(&drift(365, Some(3_600.0))), Some(22 * 3_600));
         let nothing = Drift { releases: vec![], ..drift(1, None) };
         assert_eq!(step(&nothing), None);
+    }
+
+    #[test]
+    fn alerts_of_a_report_are_those_of_the_devices_the_site_and_the_release_that_are_meant() {
+        let fleet = || Report {
+            slot: "turbine".parse().unwrap(),
+            device: None,
+            site: None,
+            label: None,
+            release: None,
+            from: None,
+            to: None,
+            step: None,
+            output: "report.html".into(),
+        };
+        let told = |scope: &str, device: Option<&str>, site: Option<&str>, version: &str| {
+            json!({ "scope": scope, "device": device, "site": site, "slot": "turbine",
+                "bundle": "turbine", "version": version })
+        };
+        let all = [
+            told("device", Some("mill-1"), None, "1"),
+            told("device", Some("mill-2"), None, "2"),
+            told("site", None, Some("hill"), "1"),
+            told("site", None, Some("vale"), "1"),
+            told("fleet", None, Some("hill"), "2"),
+        ];
+        let meant = |report: Report, devices: &[&str]| -> Vec<usize> {
+            let devices = devices.iter().map(|it| (*it).to_owned()).collect();
+            let all = all.iter().enumerate();
+            all.filter(|(_, alert)| report.means(alert, &devices)).map(|(at, _)| at).collect()
+        };
+        let both = ["mill-1", "mill-2"];
+        assert_eq!(meant(fleet(), &both), [0, 1, 2, 3, 4]);
+        let release = Some("turbine/2".parse().unwrap());
+        assert_eq!(meant(Report { release, ..fleet() }, &both), [1, 4]);
+        let site = || Some("hill".into());
+        assert_eq!(meant(Report { site: site(), ..fleet() }, &["mill-1"]), [0, 2]);
+        let label = Some("line=3".into());
+        assert_eq!(meant(Report { label, ..fleet() }, &["mill-2"]), [1]);
+        let device = Some("mill-1".parse().unwrap());
+        assert_eq!(meant(Report { device, ..fleet() }, &["mill-1"]), [0]);
+        let slot = "other".parse().unwrap();
+        assert!(meant(Report { slot, ..fleet() }, &both).is_empty());
+    }
+
+    #[test]
+    fn sums_that_are_too_large_stay_the_largest() {
+        assert_eq!(sum([1, 2].into_iter()), 3);
+        assert_eq!(sum([u64::MAX, 1].into_iter()), u64::MAX);
     }
 
     #[test]

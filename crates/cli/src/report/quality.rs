@@ -3,7 +3,7 @@
 use super::answer::{Estimate, Estimated, unix_ms};
 use super::chart::day;
 use super::page::{Text, number, percent, table, thousands};
-use super::{Asked, Report};
+use super::{Asked, Report, sum};
 use crate::server::Server;
 use lineside_bundle::spoken;
 use serde::{Deserialize, Serialize};
@@ -124,14 +124,15 @@ impl Quality {
             let mut confusion: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
             for met in told().flat_map(|told| &told.confusion) {
                 let outcomes = confusion.entry(met.answered.clone()).or_default();
-                *outcomes.entry(met.outcome.clone()).or_default() += met.count;
+                let count = outcomes.entry(met.outcome.clone()).or_default();
+                *count = count.saturating_add(met.count);
             }
             OfRelease {
                 release,
                 output,
                 devices: devices.len(),
-                outcomes: told().map(|told| told.outcomes).sum(),
-                unfit: told().map(|told| told.unfit).sum(),
+                outcomes: sum(told().map(|told| told.outcomes)),
+                unfit: sum(told().map(|told| told.unfit)),
                 binary: binary(&confusion),
                 accuracy: accuracy(&confusion),
                 errors: errors(told().filter_map(|told| told.errors)),
@@ -139,7 +140,7 @@ impl Quality {
             }
         });
         let releases = releases.collect();
-        let unknown = spans.iter().map(|(_, told)| told.unknown).sum();
+        let unknown = sum(spans.iter().map(|(_, told)| told.unknown));
         Quality { releases, unknown, spans }
     }
 
@@ -156,12 +157,13 @@ impl Quality {
     /// Alarms that were right, and that were not. None where no outcome of a yes or no has come.
     pub fn caught(&self) -> Option<(u64, u64)> {
         let all = self.releases.iter().filter_map(|release| release.binary);
-        all.map(|it| (it.caught, it.false_alarms)).reduce(|a, b| (a.0 + b.0, a.1 + b.1))
+        let all = all.map(|it| (it.caught, it.false_alarms));
+        all.reduce(|a, b| (a.0.saturating_add(b.0), a.1.saturating_add(b.1)))
     }
 }
 
 /// The devices that are meant, by name.
-fn devices(server: &Server, report: &Report) -> anyhow::Result<Vec<String>> {
+pub fn devices(server: &Server, report: &Report) -> anyhow::Result<Vec<String>> {
     if let Some(device) = &report.device {
         return Ok(vec![device.to_string()]);
     }
@@ -195,12 +197,8 @@ fn binary(confusion: &BTreeMap<String, BTreeMap<String, u64>>) -> Option<Binary>
 }
 
 fn accuracy(confusion: &BTreeMap<String, BTreeMap<String, u64>>) -> Option<f64> {
-    let pairs = confusion.iter().flat_map(|(answered, it)| {
-        it.iter().map(move |(outcome, count)| (answered == outcome, *count))
-    });
-    let (right, all) = pairs.fold((0, 0), |(right, all), (is_right, count)| {
-        (right + if is_right { count } else { 0 }, all + count)
-    });
+    let right = sum(confusion.iter().filter_map(|(answered, it)| it.get(answered)).copied());
+    let all = sum(confusion.values().flat_map(BTreeMap::values).copied());
     (all > 0).then(|| right as f64 / all as f64)
 }
 
@@ -209,7 +207,7 @@ fn errors(all: impl Iterator<Item = Errors>) -> Option<Errors> {
     let (mut count, mut bias, mut absolute, mut squares) = (0u64, 0.0, 0.0, 0.0);
     for one in all {
         let weight = one.count as f64;
-        count += one.count;
+        count = count.saturating_add(one.count);
         bias += weight * one.bias;
         absolute += weight * one.mean_absolute;
         squares += weight * one.root_mean_square * one.root_mean_square;
@@ -299,7 +297,8 @@ fn without_outcomes(html: &mut String, estimated: &[(String, Estimated)]) {
 }
 
 fn share(part: u64, rest: u64) -> Option<f64> {
-    (part + rest > 0).then(|| part as f64 / (part + rest) as f64)
+    let all = part.saturating_add(rest);
+    (all > 0).then(|| part as f64 / all as f64)
 }
 
 fn told(share: Option<f64>) -> String {
@@ -318,7 +317,7 @@ fn yes_and_no(html: &mut String, quality: &Quality) {
             let it = release.binary?;
             let (precision, recall) =
                 (share(it.caught, it.false_alarms), share(it.caught, it.missed));
-            let f1 = share(2 * it.caught, it.false_alarms + it.missed);
+            let f1 = share(it.caught.saturating_mul(2), it.false_alarms.saturating_add(it.missed));
             Some(vec![
                 Text(&release.release).to_string(),
                 Text(&release.output).to_string(),

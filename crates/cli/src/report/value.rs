@@ -66,7 +66,7 @@ struct Sums {
 
 impl Sums {
     fn of(releases: &[Summary]) -> Sums {
-        let sum = |of: fn(&Summary) -> u64| releases.iter().map(of).sum::<u64>() as f64;
+        let sum = |of: fn(&Summary) -> u64| super::sum(releases.iter().map(of)) as f64;
         let months = releases.iter().filter_map(|it| {
             let ms = unix_ms(&it.end)? - unix_ms(&it.start)?;
             Some(it.devices as f64 * ms.max(0) as f64 / (DAY_MS * MONTH_DAYS))
@@ -378,7 +378,7 @@ fn releases(html: &mut String, summaries: &Summaries) {
         "CPU",
     ];
     let sum = |counts: &std::collections::BTreeMap<String, u64>| {
-        thousands(counts.values().sum::<u64>() as f64)
+        thousands(super::sum(counts.values().copied()) as f64)
     };
     let rows: Vec<Vec<String>> = summaries
         .releases
