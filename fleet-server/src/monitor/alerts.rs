@@ -79,6 +79,8 @@ impl Place {
 pub(super) enum News {
     /// It fires.
     Fired(i64),
+    /// It has fired, and was over before that was told.
+    Passed(i64),
     /// It is over.
     Over(i64),
 }
@@ -142,7 +144,7 @@ pub(super) async fn follow(
     let Context { channels, now_unix_ms, .. } = context;
     errands.tell = true;
     let id = match news {
-        News::Fired(id) => id,
+        News::Fired(id) | News::Passed(id) => id,
         News::Over(id) => {
             // Whoever was told that it fires.
             for channel in outbox::told_of(on, id).await? {
@@ -160,6 +162,9 @@ pub(super) async fn follow(
     let names = named.unwrap_or_else(|| all().map(|(name, _)| name.clone()).collect());
     for name in names {
         outbox::put(on, channels, id, &name, What::Fired, *now_unix_ms).await?;
+        if let News::Passed(_) = news {
+            outbox::put(on, channels, id, &name, What::Over, *now_unix_ms).await?;
+        }
     }
     let (Some(policy), Some(rule)) = (policy, rule) else { return Ok(()) };
     if rule.then.retrain {
@@ -241,20 +246,22 @@ pub(super) async fn put(
         }
         (None, true) => {
             let ended = of_rule().filter(FiredUnixMs.is_null()).filter(OverUnixMs.gte(at));
-            let id = match ended.order_by_asc(OverUnixMs).one(on).await? {
+            let (id, news) = match ended.order_by_asc(OverUnixMs).one(on).await? {
                 Some(ended) => {
-                    alert::ActiveModel { id: Unchanged(ended.id), over_unix_ms: NotSet, ..row }
-                        .update(on)
-                        .await?
-                        .id
+                    let id = Unchanged(ended.id);
+                    let whole = alert::ActiveModel { id, over_unix_ms: NotSet, ..row };
+                    (whole.update(on).await?.id, News::Passed(ended.id))
                 }
-                None => row.insert(on).await?.id,
+                None => {
+                    let id = row.insert(on).await?.id;
+                    (id, News::Fired(id))
+                }
             };
             match seen {
                 Some(seen) => evidence::keep(on, id, seen).await?,
                 None => evidence::look_up(on, place, id, said).await?,
             }
-            Some(News::Fired(id))
+            Some(news)
         }
     };
     keep(on, place).await?;
@@ -439,7 +446,7 @@ mod tests {
             [alert("high", true, 10), alert("high", false, 20), alert("high", true, 30)];
         let told = [&fired, &fired, &over, &over, &fired, &again].map(Clone::clone);
         let news = books.put(&told).await;
-        use News::{Fired, Over};
+        use News::{Fired, Over, Passed};
         assert_eq!(news, [Some(Fired(1)), None, Some(Over(1)), None, None, Some(Fired(2))]);
         assert_eq!(books.spans().await, [(Some(30), None), (Some(10), Some(20))]);
         // Another rule, another release: another alert.
@@ -451,7 +458,7 @@ mod tests {
         // Its end comes first, and that of an earlier one after it.
         let books = Books::new().await;
         let news = books.put(&[over.clone(), over, fired.clone(), again, fired]).await;
-        assert_eq!(news, [None, None, Some(Fired(1)), Some(Fired(2)), None]);
+        assert_eq!(news, [None, None, Some(Passed(1)), Some(Fired(2)), None]);
         assert_eq!(books.spans().await, [(Some(30), None), (Some(10), Some(20))]);
     }
 

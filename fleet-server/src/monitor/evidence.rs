@@ -1,6 +1,6 @@
 //! The intervals that an alert is about, put together as one.
 
-use crate::bounds::{EVIDENCE_BYTES_MAX, EVIDENCE_INTERVALS_MAX};
+use crate::bounds::{EVIDENCE_BYTES_MAX, EVIDENCE_INTERVALS_MAX, EVIDENCES_MAX};
 use crate::error::Error;
 use crate::ingest::{Taken, View};
 use crate::monitor::alerts::Place;
@@ -14,6 +14,9 @@ use sea_orm::{
     ActiveModelTrait, ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder,
     QuerySelect,
 };
+
+/// What is written down of what was too large, so that it does not begin anew.
+const GIVEN_UP: &[u8] = &[];
 
 /// Puts the intervals of an alert together that are here already.
 pub(super) async fn look_up(
@@ -43,34 +46,47 @@ pub(super) async fn look_up(
     }
 }
 
-/// Puts new intervals of a device to the alerts that are about their time: alerts come before them.
+/// Puts new intervals of a device to the newest alerts that are about their time: alerts come before them.
 pub(super) async fn gather(
     on: &DatabaseTransaction,
     device: &DeviceId,
     records: &[Taken],
 ) -> Result<(), Error> {
     let intervals: Vec<&Interval> = records.iter().filter_map(interval_of).collect();
-    let Some(first) = intervals.iter().map(|one| one.start_unix_ms).min() else { return Ok(()) };
-    let alerts = alert::Entity::find()
+    if intervals.is_empty() {
+        return Ok(());
+    }
+    use alert::Column::{Digest as OfRelease, EndUnixMs, Evidence, Id, Slot, StartUnixMs};
+    let newest = alert::Entity::find()
+        .select_only()
+        .columns([Id, StartUnixMs, EndUnixMs, Slot, OfRelease])
         .filter(Place::Device(device.clone()).of_rows())
-        .filter(alert::Column::EndUnixMs.gt(first))
         .filter(alert::Column::FiredUnixMs.is_not_null())
+        .order_by_desc(Id)
+        .limit(EVIDENCES_MAX)
+        .into_tuple::<(i64, i64, i64, String, String)>()
         .all(on)
         .await?;
-    for alert in alerts {
+    for (id, start, end, slot, digest) in newest {
         let is_about = |one: &&&Interval| {
-            alert.start_unix_ms <= one.start_unix_ms
-                && one.end_unix_ms <= alert.end_unix_ms
-                && alert.slot == slot_shown(&one.slot)
-                && alert.digest == Digest::from(one.release.digest).hex()
+            start <= one.start_unix_ms
+                && one.end_unix_ms <= end
+                && slot == slot_shown(&one.slot)
+                && digest == Digest::from(one.release.digest).hex()
         };
-        let mut whole = alert.evidence.clone().and_then(read);
-        let before = whole.clone();
-        for one in intervals.iter().filter(is_about) {
-            whole = Some(together(whole, one));
+        let mut about = intervals.iter().filter(is_about).peekable();
+        if about.peek().is_none() {
+            continue;
         }
+        let known = alert::Entity::find_by_id(id).select_only().column(Evidence);
+        let known = known.into_tuple::<Option<Vec<u8>>>().one(on).await?.flatten();
+        if known.as_deref() == Some(GIVEN_UP) {
+            continue;
+        }
+        let before = known.and_then(read);
+        let whole = about.fold(before.clone(), |whole, one| Some(together(whole, one)));
         if let Some(whole) = whole.filter(|whole| before.as_ref() != Some(whole)) {
-            keep(on, alert.id, whole).await?;
+            keep(on, id, whole).await?;
         }
     }
     Ok(())
@@ -100,9 +116,10 @@ fn together(whole: Option<Interval>, one: &Interval) -> Interval {
     whole
 }
 
+/// What is too large is given up: the rest of it alone would say something else.
 pub(super) async fn keep(on: &DatabaseTransaction, id: i64, whole: Interval) -> Result<(), Error> {
     let Ok((_, bytes)) = Body::Interval(Box::new(whole)).encode() else { return Ok(()) };
-    let evidence = (bytes.len() <= EVIDENCE_BYTES_MAX).then_some(bytes);
+    let evidence = Some(if bytes.len() <= EVIDENCE_BYTES_MAX { bytes } else { GIVEN_UP.to_vec() });
     let row =
         alert::ActiveModel { id: Unchanged(id), evidence: Set(evidence), ..Default::default() };
     row.update(on).await?;
@@ -115,5 +132,85 @@ pub(super) fn read(body: Vec<u8>) -> Option<Interval> {
     match (Record { boot: 0, sequence: 0, backfill: false, code, body }).read() {
         Ok(Body::Interval(interval)) => Some(*interval),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::alerts;
+    use crate::store::Store;
+    use lineside_wire::v1::{ReleaseRef, Resources};
+
+    fn release() -> ReleaseRef {
+        ReleaseRef { name: "turbine".into(), version: "1".into(), digest: [7; 32] }
+    }
+
+    fn hour(hour: i64) -> Taken {
+        let interval = Interval {
+            slot: "turbine".into(),
+            release: release(),
+            start_unix_ms: hour * 3_600_000,
+            end_unix_ms: (hour + 1) * 3_600_000,
+            readings: 60,
+            late_readings: 0,
+            frames: 30,
+            findings: 30,
+            alarms: 0,
+            doubled: 0,
+            errors: vec![],
+            dropped: vec![],
+            latency_us: Default::default(),
+            inputs: vec![],
+            outputs: vec![],
+            left_out: 0,
+            shadow_frames: 0,
+            shadow_agreed: 0,
+            intervals: 1,
+            stands_for: vec![],
+            resources: Resources::default(),
+        };
+        let view = View::Interval(Box::new(interval));
+        Taken { boot: 1, sequence: hour, backfill: false, body: vec![], view }
+    }
+
+    #[tokio::test]
+    async fn what_was_given_up_does_not_begin_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("lineside.db")).await.unwrap();
+        let device: DeviceId = "line-3".parse().unwrap();
+        let said = Alert {
+            slot: "turbine".into(),
+            rule: "high".into(),
+            release: release(),
+            fired: true,
+            start_unix_ms: 0,
+            end_unix_ms: 4 * 3_600_000,
+            signal: "median of score".into(),
+            values: vec![],
+            low: 0.0,
+            high: 1.0,
+            explained: vec![],
+            done: vec![],
+            at_unix_ms: 10,
+        };
+        let writing = store.write().await.unwrap();
+        let on = &writing.transaction;
+        alerts::put(on, &Place::Device(device.clone()), &said, None).await.unwrap();
+        let intervals = async || {
+            let row = alert::Entity::find_by_id(1).one(on).await.unwrap().unwrap();
+            row.evidence.map(|bytes| read(bytes).map(|whole| whole.intervals))
+        };
+        gather(on, &device, &[hour(0), hour(5)]).await.unwrap();
+        gather(on, &device, &[hour(1)]).await.unwrap();
+        assert_eq!(intervals().await, Some(Some(2)));
+        let given_up = alert::ActiveModel {
+            id: Unchanged(1),
+            evidence: Set(Some(GIVEN_UP.to_vec())),
+            ..Default::default()
+        };
+        given_up.update(on).await.unwrap();
+        gather(on, &device, &[hour(2)]).await.unwrap();
+        assert_eq!(intervals().await, Some(None));
     }
 }

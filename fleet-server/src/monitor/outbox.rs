@@ -13,7 +13,7 @@ use crate::store::{Store, from_row, unix_ms};
 use sea_orm::ActiveValue::{Set, Unchanged};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, DatabaseTransaction, EntityTrait, PaginatorTrait, QueryFilter,
-    QueryOrder, QuerySelect,
+    QueryOrder, QuerySelect, QueryTrait, Select,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -126,25 +126,32 @@ impl Outbox {
     /// # Errors
     /// [`Error::Database`].
     pub async fn trouble(&self) -> Result<Vec<String>, Error> {
-        let rows = delivery::Entity::find()
-            .filter(delivery::Column::Ended.eq(false))
-            .filter(delivery::Column::Attempts.gte(TOLD_AFTER))
-            .order_by_asc(delivery::Column::MadeUnixMs)
+        use delivery::Column::{Alert, Attempts, Channel, Ended, Id, MadeUnixMs};
+        let waiting = || {
+            let all = delivery::Entity::find().select_only();
+            all.filter(Ended.eq(false)).filter(Attempts.gte(TOLD_AFTER))
+        };
+        let counts = waiting()
+            .column(Channel)
+            .column_as(Id.count(), "waiting")
+            .group_by(Channel)
+            .order_by_asc(Channel)
+            .into_tuple::<(String, i64)>()
             .all(self.store.read())
             .await?;
-        let mut channels: BTreeMap<&str, (usize, &delivery::Model)> = BTreeMap::new();
-        for row in &rows {
-            channels.entry(&row.channel).or_insert((0, row)).0 += 1;
-        }
-        let sentence = |(name, (count, first)): (&str, (usize, &delivery::Model))| {
-            format!(
+        let mut sentences = Vec::new();
+        for (name, count) in counts {
+            let first = waiting().columns([Alert, MadeUnixMs]).filter(Channel.eq(&name));
+            let first = first.order_by_asc(MadeUnixMs).into_tuple::<(i64, i64)>();
+            // It may have been heard since.
+            let Some((alert, made)) = first.one(self.store.read()).await? else { continue };
+            sentences.push(format!(
                 "channel {name} does not take what it is told: {count} messages wait, the first since {}; \
-                 `lineside alerts show {}` says why",
-                time_shown(first.made_unix_ms),
-                first.alert
-            )
-        };
-        Ok(channels.into_iter().map(sentence).collect())
+                 `lineside alerts show {alert}` says why",
+                time_shown(made),
+            ));
+        }
+        Ok(sentences)
     }
 }
 
@@ -218,6 +225,17 @@ fn shown(row: delivery::Model) -> DeliveryShown {
     }
 }
 
+/// What a channel is to be told, the next one first. That an alert is over waits until it was told that it fires,
+/// or that was given up.
+fn next_of(channel: &str) -> Select<delivery::Entity> {
+    use delivery::Column::{Alert, Channel, Ended, MadeUnixMs, NextUnixMs, What as OfWhat};
+    use sea_orm::sea_query::ExprTrait;
+    let waiting = || delivery::Entity::find().filter(Channel.eq(channel)).filter(Ended.eq(false));
+    let fires = waiting().filter(OfWhat.eq(What::Fired.word())).select_only().column(Alert);
+    let is_first = OfWhat.ne(What::Over.word()).or(Alert.not_in_subquery(fires.into_query()));
+    waiting().filter(is_first).order_by_asc(NextUnixMs).order_by_asc(MadeUnixMs)
+}
+
 /// Pause after so many attempts that failed.
 fn pause_ms(attempts: i64) -> i64 {
     let longest = i64::try_from(DELIVERY_PAUSE_MAX.as_millis()).unwrap_or(i64::MAX);
@@ -251,13 +269,7 @@ impl Fleet {
     /// not.
     async fn deliver(&self, channel: &str) -> Result<Option<Duration>, Error> {
         let now = OffsetDateTime::now_utc();
-        let next = delivery::Entity::find()
-            .filter(delivery::Column::Channel.eq(channel))
-            .filter(delivery::Column::Ended.eq(false))
-            .order_by_asc(delivery::Column::NextUnixMs)
-            .order_by_asc(delivery::Column::MadeUnixMs)
-            .one(self.store.read())
-            .await?;
+        let next = next_of(channel).one(self.store.read()).await?;
         let Some(row) = next else { return Ok(Some(DELIVERY_PAUSE_MAX)) };
         let wait = u64::try_from(row.next_unix_ms.saturating_sub(unix_ms(now))).unwrap_or(0);
         let wait = Duration::from_millis(wait);
@@ -271,16 +283,15 @@ impl Fleet {
             && age_ms > i64::try_from(DELIVERY_AGE_MAX.as_millis()).unwrap_or(i64::MAX)
         {
             let said = format!("given up after {} attempts: {}", row.attempts, row.said);
-            let end = delivery::ActiveModel { ended: Set(true), said: Set(said), ..of(&row) };
+            let end = delivery::ActiveModel { said: Set(said), ..ended(&row) };
             return self.note(end).await.map(|()| None);
         }
         let told = self.tell_channel(channel, letter(&row.id, body), now).await;
         let done = match told {
             Ok(()) => delivery::ActiveModel {
                 delivered_unix_ms: Set(Some(unix_ms(OffsetDateTime::now_utc()))),
-                ended: Set(true),
                 said: Set(String::new()),
-                ..of(&row)
+                ..ended(&row)
             },
             Err(why) => {
                 let why = short(&why, TEXT_CHARS_MAX);
@@ -312,8 +323,7 @@ impl Fleet {
         let alert = match self.alerts.get(from_row(row.alert)).await {
             Ok(alert) => alert,
             Err(Error::Missing(_)) => {
-                let end = delivery::ActiveModel { ended: Set(true), ..of(row) };
-                return self.note(end).await.map(|()| None);
+                return self.note(ended(row)).await.map(|()| None);
             }
             Err(error) => return Err(error),
         };
@@ -366,6 +376,11 @@ impl Fleet {
     }
 }
 
+/// Nothing is left to do: nobody is told the body any longer.
+fn ended(row: &delivery::Model) -> delivery::ActiveModel {
+    delivery::ActiveModel { ended: Set(true), body: Set(None), ..of(row) }
+}
+
 fn of(row: &delivery::Model) -> delivery::ActiveModel {
     delivery::ActiveModel { id: Unchanged(row.id.clone()), ..Default::default() }
 }
@@ -402,6 +417,47 @@ fn letter(id: &str, body: String) -> Letter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn that_an_alert_is_over_waits_for_that_it_fires_and_what_was_told_takes_no_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("lineside.db")).await.unwrap();
+        let writing = store.write().await.unwrap();
+        let none = Channels::default();
+        for what in [What::Over, What::Fired] {
+            put(&writing.transaction, &none, 1, "people", what, 10).await.unwrap();
+        }
+        put(&writing.transaction, &none, 2, "people", What::Over, 10).await.unwrap();
+        writing.commit().await.unwrap();
+        let all = || delivery::Entity::find().order_by_asc(delivery::Column::Alert);
+        let rows = all().all(store.read()).await.unwrap();
+        let row = |alert: i64, what: &str| {
+            rows.iter().find(|row| row.alert == alert && row.what == what).unwrap()
+        };
+        let change = async |to: delivery::ActiveModel| {
+            let writing = store.write().await.unwrap();
+            to.update(&writing.transaction).await.unwrap();
+            writing.commit().await.unwrap();
+        };
+        for row in &rows {
+            let body = Set(Some("said".into()));
+            change(delivery::ActiveModel { ended: Set(false), body, ..of(row) }).await;
+        }
+        let later = delivery::ActiveModel { next_unix_ms: Set(99), ..of(row(1, "fired")) };
+        change(later).await;
+        let waiting = async || -> Vec<(i64, String)> {
+            let next = next_of("people").all(store.read()).await.unwrap();
+            next.into_iter().map(|row| (row.alert, row.what)).collect()
+        };
+        assert_eq!(waiting().await, [(2, "over".into()), (1, "fired".into())]);
+        change(ended(row(1, "fired"))).await;
+        let mut left = waiting().await;
+        left.sort();
+        assert_eq!(left, [(1, "over".into()), (2, "over".into())]);
+        let told = all().all(store.read()).await.unwrap();
+        let bodies = told.iter().filter(|row| row.body.is_some()).count();
+        assert_eq!(bodies, 2);
+    }
 
     #[test]
     fn pauses_double_up_to_an_hour() {

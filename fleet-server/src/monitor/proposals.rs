@@ -151,9 +151,12 @@ impl Fleet {
         };
         row.update(on).await?;
         writing.commit().await?;
-        if decision == Decision::Approve {
-            // Where it is not done now, it is later.
-            self.act().await?;
+        if decision == Decision::Approve
+            && let Err(error) = self.act().await
+        {
+            // What is decided stands; where it is not done now, it is later.
+            tracing::warn!("what is approved is assigned later: {}", chain(&error));
+            self.due.notify_one();
         }
         Ok(())
     }
@@ -175,7 +178,11 @@ impl Fleet {
         }
     }
 
-    /// Does what is due. It was written down before; doing it twice does no harm.
+    /// Does what is due. It was written down before; doing it twice does no harm. What cannot be done yet holds
+    /// nothing else up.
+    ///
+    /// # Errors
+    /// Why something is done later.
     async fn act(&self) -> Result<(), Error> {
         let _acting = self.acting.lock().await;
         let due = proposal::Entity::find()
@@ -183,6 +190,7 @@ impl Fleet {
             .order_by_asc(proposal::Column::Alert)
             .all(self.store.read())
             .await?;
+        let mut later = Ok(());
         for proposal in due {
             let now = OffsetDateTime::now_utc();
             let Some(alert) =
@@ -190,9 +198,16 @@ impl Fleet {
             else {
                 continue;
             };
-            let (state, said) = match self.carry_out(&proposal, &alert, now).await {
+            let done = match is_late(&proposal, &alert) {
+                true => Ok((FAILED, "it was over before it was done".into())),
+                false => self.carry_out(&proposal, &alert, now).await,
+            };
+            let (state, said) = match done {
                 Ok(done) => done,
-                Err(error @ (Error::Database(_) | Error::File { .. })) => return Err(error),
+                Err(error) if passes(&error) => {
+                    later = Err(error);
+                    continue;
+                }
                 Err(error) => (FAILED, error.told()),
             };
             let who = proposal.decided_by.as_deref().unwrap_or("nobody was asked");
@@ -210,7 +225,7 @@ impl Fleet {
             };
             writing.commit().await?;
         }
-        Ok(())
+        later
     }
 
     /// Assigns what is proposed to the devices of the rule's scope that run the release for which it fired.
@@ -244,7 +259,7 @@ impl Fleet {
                         let tried = Tried::Once;
                         let done = self.assign(&device.id, slot.clone(), &path, tried, now).await;
                         done.map(|_| path).map_err(|error| match error {
-                            error @ Error::Database(_) => Err(error),
+                            error if passes(&error) => Err(error),
                             error => Ok(error.told()),
                         })
                     }
@@ -270,11 +285,7 @@ impl Fleet {
             };
             return Ok((FAILED, format!("nothing was assigned: {why}")));
         }
-        let mut said = format!("assigned {}", assigned.join(", "));
-        if !refused.is_empty() {
-            said.push_str(&format!("; not to {}", refused.join("; ")));
-        }
-        Ok((DONE, said))
+        Ok((DONE, told(&assigned, &refused)))
     }
 
     /// What a device is to be assigned, or why it is not; none where it is not concerned.
@@ -313,9 +324,36 @@ impl Fleet {
     }
 }
 
+/// Whether it may be otherwise later: a list of releases is signed anew, a disk has room again.
+fn passes(error: &Error) -> bool {
+    matches!(error, Error::Database(_) | Error::File { .. } | Error::Untrusted(_))
+}
+
+/// Whether nobody wants it any longer: what was not decided by a person ends with its alert.
+fn is_late(proposal: &proposal::Model, alert: &alert::Model) -> bool {
+    proposal.decided_by.is_none() && alert.over_unix_ms.is_some()
+}
+
+/// What has come of it. What was refused stands first: it is what a person has to look at, and of a large fleet
+/// the rest is cut off.
+fn told(assigned: &[String], refused: &[String]) -> String {
+    let done = format!("assigned {}", assigned.join(", "));
+    match refused.is_empty() {
+        true => done,
+        false => format!("not to {}; {done}", refused.join("; ")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_refused_is_told_first() {
+        let [one, other] = ["turbine/2 to line-1".to_owned(), "line-2: why".to_owned()];
+        assert_eq!(told(std::slice::from_ref(&one), &[]), "assigned turbine/2 to line-1");
+        assert_eq!(told(&[one], &[other]), "not to line-2: why; assigned turbine/2 to line-1");
+    }
 
     #[test]
     fn what_a_rule_wants_for_the_fleet_waits_for_a_person_whatever_it_says() {

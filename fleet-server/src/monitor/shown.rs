@@ -10,7 +10,11 @@ use crate::store::tables::{alert, proposal};
 use crate::store::{from_row, to_row};
 use lineside_bundle::spoken;
 use lineside_wire::v1::{Column, Interval, Summary};
-use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::sea_query::Expr;
+use sea_orm::{
+    ColumnTrait, EntityTrait, Iterable, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
+    Select,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::{IntoParams, ToSchema};
@@ -151,7 +155,7 @@ impl Alerts {
     /// [`Error::Database`].
     pub async fn list(&self, selection: &Selection) -> Result<Vec<AlertShown>, Error> {
         use alert::Column::{Id, OverUnixMs, Place, Scope};
-        let mut query = alert::Entity::find().order_by_desc(Id);
+        let mut query = listed().order_by_desc(Id);
         match selection.open {
             Some(true) => query = query.filter(OverUnixMs.is_null()),
             Some(false) => query = query.filter(OverUnixMs.is_not_null()),
@@ -229,8 +233,15 @@ impl Alerts {
     }
 }
 
-fn unknown_to_people() -> sea_orm::Select<alert::Entity> {
-    alert::Entity::find()
+/// Alerts without what was measured, which is large.
+fn listed() -> Select<alert::Entity> {
+    let columns = alert::Column::iter().filter(|it| !matches!(it, alert::Column::Evidence));
+    let without = alert::Entity::find().select_only().columns(columns);
+    without.column_as(Expr::cust("NULL"), alert::Column::Evidence)
+}
+
+fn unknown_to_people() -> Select<alert::Entity> {
+    listed()
         .filter(alert::Column::OverUnixMs.is_null())
         .filter(alert::Column::AcknowledgedUnixMs.is_null())
 }
