@@ -24,7 +24,7 @@ use sea_orm::{
     ActiveModelTrait, ColumnTrait, Condition, DatabaseTransaction, EntityTrait, Order,
     PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use time::OffsetDateTime;
 
@@ -99,6 +99,8 @@ pub(crate) struct Context {
     pub policies: Arc<BTreeMap<String, Policy>>,
     /// Where the device stands.
     pub site: String,
+    /// Manifests that are or were assigned to the device.
+    pub given: Arc<BTreeSet<Digest>>,
     /// Profiles of the releases that intervals are of, where rules are judged here.
     pub profiles: Arc<BTreeMap<[u8; 32], Arc<Profile>>>,
     pub now_unix_ms: i64,

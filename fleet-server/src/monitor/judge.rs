@@ -1,7 +1,7 @@
 //! Rules that look at a site or at the fleet as one, judged here by the code that devices judge by: each interval
 //! once, in the transaction that counts it.
 
-use crate::bounds::MONITORS_MAX;
+use crate::bounds::{MESSAGE_RECORDS_MAX, MONITORS_MAX};
 use crate::error::Error;
 use crate::fleet::Fleet;
 use crate::ingest::{Taken, View};
@@ -12,11 +12,14 @@ use crate::store::tables::monitor;
 use lineside_bundle::Digest;
 use lineside_drift::Profile;
 use lineside_rules::{Firing, Monitor, Rules, Scope};
+use lineside_wire::name::DeviceId;
 use lineside_wire::v1::Interval;
 use sea_orm::ActiveValue::Set;
-use sea_orm::sea_query::OnConflict;
-use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder};
-use std::collections::BTreeMap;
+use sea_orm::sea_query::{ExprTrait, OnConflict};
+use sea_orm::{
+    ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 impl Policy {
@@ -34,17 +37,30 @@ impl Policy {
     }
 }
 
-/// Gives new intervals of a device to the rules of its site and of the fleet, and writes down what follows.
+/// Gives new intervals of a device to the rules of its site and of the fleet, and writes down what follows. Of
+/// releases that were never assigned to the device nothing is judged: whoever has its password could say anything
+/// of what nobody else runs.
 pub(super) async fn judge(
     on: &DatabaseTransaction,
     records: &[Taken],
     context: &Context,
     errands: &mut Errands,
 ) -> Result<(), Error> {
+    let intervals: Vec<&Interval> = records
+        .iter()
+        .filter_map(|record| match &record.view {
+            View::Interval(interval) => Some(&**interval),
+            _ => None,
+        })
+        .filter(|interval| context.given.contains(&Digest::from(interval.release.digest)))
+        .collect();
+    if intervals.is_empty() || context.policies.is_empty() {
+        return Ok(());
+    }
+    let mut judging = Judging::new(on, context).await?;
     // Two things may happen to one rule in a moment, and are told apart by their times.
     let mut at_unix_ms = context.now_unix_ms;
-    for record in records {
-        let View::Interval(interval) = &record.view else { continue };
+    for interval in intervals {
         for (site, policy) in context.policies.iter() {
             let scopes = [
                 (Scope::Site, Place::Site(site.clone()), *site == context.site),
@@ -55,13 +71,16 @@ pub(super) async fn judge(
                     continue;
                 }
                 let rules = policy.judged(&interval.slot, scope);
-                let firings = take(on, &place, interval, &rules, context).await?;
-                for firing in firings {
+                for firing in judging.take(&place, interval, &rules).await? {
                     at_unix_ms = at_unix_ms.saturating_add(1);
                     tell(on, &place, &interval.slot, firing, at_unix_ms, context, errands).await?;
                 }
             }
         }
+    }
+    for (place, slot, firing) in judging.end().await? {
+        at_unix_ms = at_unix_ms.saturating_add(1);
+        tell(on, &place, &slot, firing, at_unix_ms, context, errands).await?;
     }
     Ok(())
 }
@@ -82,62 +101,119 @@ async fn tell(
     }
 }
 
-/// What follows from an interval for the rules of a place.
-async fn take(
-    on: &DatabaseTransaction,
-    place: &Place,
-    interval: &Interval,
-    rules: &Rules,
-    context: &Context,
-) -> Result<Vec<Firing>, Error> {
-    let key = (
-        place.scope().to_owned(),
-        place.name().to_owned(),
-        slot_shown(&interval.slot),
-        Digest::from(interval.release.digest).hex(),
-    );
-    let known = monitor::Entity::find_by_id(key.clone()).one(on).await?;
-    if rules.is_empty() {
-        // What fired of rules that are gone is over.
-        let Some(known) = known else { return Ok(vec![]) };
-        monitor::Entity::delete_by_id(key).exec(on).await?;
-        return Ok(read(&known.state).end());
-    }
-    let profile = context.profiles.get(&interval.release.digest);
-    let begun = known.is_none();
-    let mut state = known.map_or_else(Monitor::of_many, |known| read(&known.state));
-    let mut firings = state.take(interval, rules, profile.map(Arc::as_ref));
-    let (scope, site, slot, digest) = key;
-    let row = monitor::ActiveModel {
-        scope: Set(scope),
-        place: Set(site),
-        slot: Set(slot),
-        digest: Set(digest),
-        state: Set(write(&state)),
-        heard_unix_ms: Set(context.now_unix_ms),
-    };
-    use monitor::Column::{Digest as OfRelease, HeardUnixMs, Place as OfPlace, Scope, Slot, State};
-    let again = OnConflict::columns([Scope, OfPlace, Slot, OfRelease])
-        .update_columns([State, HeardUnixMs])
-        .to_owned();
-    monitor::Entity::insert(row).on_conflict(again).exec_without_returning(on).await?;
-    if begun {
-        firings.extend(keep(on, place).await?);
-    }
-    Ok(firings)
+/// Scope, place, slot and digest, as the books have them.
+type Key = (String, String, String, String);
+
+/// Monitors over a message: each is read once, and written once at the end.
+struct Judging<'a> {
+    on: &'a DatabaseTransaction,
+    context: &'a Context,
+    /// Those there are.
+    known: BTreeSet<Key>,
+    /// Those that were looked at.
+    open: BTreeMap<Key, Monitor>,
+    /// Where one has begun.
+    begun: Vec<Place>,
 }
 
-/// Lets go of releases of which nothing was heard for longest; what fired of them is over.
-async fn keep(on: &DatabaseTransaction, place: &Place) -> Result<Vec<Firing>, Error> {
+impl Judging<'_> {
+    async fn new<'a>(
+        on: &'a DatabaseTransaction,
+        context: &'a Context,
+    ) -> Result<Judging<'a>, Error> {
+        use monitor::Column::{Digest, Place as OfPlace, Scope, Slot};
+        let of_site = Scope.eq("site").and(OfPlace.eq(&context.site));
+        let known = monitor::Entity::find()
+            .select_only()
+            .columns([Scope, OfPlace, Slot, Digest])
+            .filter(Scope.eq("fleet").or(of_site))
+            .into_tuple::<Key>()
+            .all(on)
+            .await?;
+        let known = known.into_iter().collect();
+        Ok(Judging { on, context, known, open: BTreeMap::new(), begun: vec![] })
+    }
+
+    /// What follows from an interval for the rules of a place.
+    async fn take(
+        &mut self,
+        place: &Place,
+        interval: &Interval,
+        rules: &Rules,
+    ) -> Result<Vec<Firing>, Error> {
+        let key = (
+            place.scope().to_owned(),
+            place.name().to_owned(),
+            slot_shown(&interval.slot),
+            Digest::from(interval.release.digest).hex(),
+        );
+        let is_known = self.known.contains(&key);
+        if rules.is_empty() && !is_known {
+            return Ok(vec![]);
+        }
+        let mut state = match self.open.remove(&key) {
+            Some(state) => state,
+            None if is_known => {
+                let row = monitor::Entity::find_by_id(key.clone()).one(self.on).await?;
+                row.map_or_else(Monitor::of_many, |row| read(&row.state))
+            }
+            None => Monitor::of_many(),
+        };
+        if rules.is_empty() {
+            // What fired of rules that are gone is over.
+            self.known.remove(&key);
+            monitor::Entity::delete_by_id(key).exec(self.on).await?;
+            return Ok(state.end());
+        }
+        if self.known.insert(key.clone()) && !self.begun.contains(place) {
+            self.begun.push(place.clone());
+        }
+        let profile = self.context.profiles.get(&interval.release.digest);
+        let firings = state.take(interval, rules, profile.map(Arc::as_ref));
+        self.open.insert(key, state);
+        Ok(firings)
+    }
+
+    /// Writes down what was looked at. Gives what is over because it gives way.
+    async fn end(self) -> Result<Vec<(Place, String, Firing)>, Error> {
+        for ((scope, place, slot, digest), state) in self.open {
+            let row = monitor::ActiveModel {
+                scope: Set(scope),
+                place: Set(place),
+                slot: Set(slot),
+                digest: Set(digest),
+                state: Set(write(&state)),
+                heard_unix_ms: Set(self.context.now_unix_ms),
+            };
+            use monitor::Column::{Digest, HeardUnixMs, Place, Scope, Slot, State};
+            let again = OnConflict::columns([Scope, Place, Slot, Digest])
+                .update_columns([State, HeardUnixMs])
+                .to_owned();
+            monitor::Entity::insert(row).on_conflict(again).exec_without_returning(self.on).await?;
+        }
+        let mut over = Vec::new();
+        for place in self.begun {
+            let gone = keep(self.on, &place).await?;
+            over.extend(gone.into_iter().map(|(slot, firing)| (place.clone(), slot, firing)));
+        }
+        Ok(over)
+    }
+}
+
+/// Lets go of releases of which nothing was heard for longest; what fired of them is over, in which slot.
+async fn keep(on: &DatabaseTransaction, place: &Place) -> Result<Vec<(String, Firing)>, Error> {
     let rows = monitor::Entity::find()
         .filter(monitor::Column::Scope.eq(place.scope()))
         .filter(monitor::Column::Place.eq(place.name()))
         .order_by_desc(monitor::Column::HeardUnixMs)
+        .offset(MONITORS_MAX)
+        .limit(MESSAGE_RECORDS_MAX as u64)
         .all(on)
         .await?;
     let mut over = Vec::new();
-    for row in rows.into_iter().skip(MONITORS_MAX) {
-        over.extend(read(&row.state).end());
+    for row in rows {
+        let firings = read(&row.state).end();
+        over.extend(firings.into_iter().map(|firing| (row.slot.clone(), firing)));
         let key = (row.scope, row.place, row.slot, row.digest);
         monitor::Entity::delete_by_id(key).exec(on).await?;
     }
@@ -155,11 +231,28 @@ fn write(state: &Monitor) -> Vec<u8> {
 }
 
 impl Fleet {
-    /// Profiles of the releases that intervals are of, as far as rules are judged here.
+    /// Digests of what is and was assigned to a device, as far as something of it may be judged here.
+    pub(super) async fn given(
+        &self,
+        device: &DeviceId,
+        records: &[Taken],
+        policies: &BTreeMap<String, Policy>,
+    ) -> Result<BTreeSet<Digest>, Error> {
+        let is_interval = |record: &Taken| matches!(record.view, View::Interval(_));
+        if policies.is_empty() || !records.iter().any(is_interval) {
+            return Ok(BTreeSet::new());
+        }
+        let assigned = self.director.assigned(device).await?;
+        Ok(assigned.map(|assigned| assigned.given()).unwrap_or_default())
+    }
+
+    /// Profiles of the releases that intervals are of, as far as they were given to the device and rules are judged
+    /// here.
     pub(super) async fn profiles(
         &self,
         records: &[Taken],
         policies: &BTreeMap<String, Policy>,
+        given: &BTreeSet<Digest>,
     ) -> Result<BTreeMap<[u8; 32], Arc<Profile>>, Error> {
         let mut profiles = BTreeMap::new();
         if !policies.values().any(Policy::judges) {
@@ -167,6 +260,9 @@ impl Fleet {
         }
         for record in records {
             let View::Interval(interval) = &record.view else { continue };
+            if !given.contains(&Digest::from(interval.release.digest)) {
+                continue;
+            }
             let found = self.overview.profiles.of(&interval.release).await;
             if let Some(profile) = available(found.map(Result::ok))? {
                 profiles.insert(interval.release.digest, profile);

@@ -51,10 +51,12 @@ impl Fleet {
             Err(error) => return Err(error),
         };
         let policies = self.policies(now).await?;
-        let profiles = self.profiles(records, &policies).await?;
+        let given = self.given(device, records, &policies).await?;
+        let profiles = self.profiles(records, &policies, &given).await?;
         Ok(Context {
             channels: self.outbox.channels.clone(),
             policies,
+            given: Arc::new(given),
             profiles: Arc::new(profiles),
             site,
             now_unix_ms: unix_ms(now),

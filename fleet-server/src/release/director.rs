@@ -53,6 +53,12 @@ impl Assigned {
         named.filter(|(name, _)| name == bundle).map(|(_, digest)| digest).collect()
     }
 
+    /// Digests of all manifests that are or were assigned to the device.
+    pub fn given(&self) -> BTreeSet<Digest> {
+        let named = self.named().into_iter().chain(self.before.iter().cloned());
+        named.map(|(_, digest)| digest).collect()
+    }
+
     /// The latest release of a bundle that was assigned before the one of this digest, and is earlier by its
     /// number; as in `turbine/1`.
     pub fn before_of(

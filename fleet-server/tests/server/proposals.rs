@@ -218,3 +218,23 @@ async fn a_rule_of_a_site_judges_its_devices_together_and_acts_on_all_of_them() 
     let evidence = plant.server.get("/api/v1/alerts/1").json()["evidence"].clone();
     assert!(evidence["outputs"]["score"]["values"].as_u64() >= Some(60), "{evidence}");
 }
+
+#[tokio::test]
+async fn rules_of_a_site_do_not_judge_what_was_never_assigned_to_a_device() {
+    let plant = Plant::new("", &policy("site", json!({ "assign": "turbine/2" })));
+    let mut device = plant.device("line-1", 0).await;
+    let [own, other] = plant.releases.each_ref().map(named);
+    // Released, and invented.
+    let invented = ReleaseRef { digest: [9; 32], ..own.clone() };
+    for (boot, release) in [(1, other), (2, invented)] {
+        for hour in 0_i64..4 {
+            let interval = hour_of(release.clone(), boot, hour.unsigned_abs(), hour, 1.5);
+            tell(&mut device, "line-1", vec![interval]).await;
+        }
+    }
+    assert_eq!(plant.server.get("/api/v1/alerts").json(), json!([]));
+    // In one message, too, each interval is judged.
+    let hours = (0_i64..4).map(|hour| hour_of(own.clone(), 3, hour.unsigned_abs(), hour, 1.5));
+    tell(&mut device, "line-1", hours.collect()).await;
+    assert_eq!(plant.server.get("/api/v1/alerts").json()[0]["scope"], "site");
+}
