@@ -340,8 +340,8 @@ impl Server {
     }
 
     /// How often the answers of a device's slot were right, span by span, if it keeps outcomes.
-    pub fn quality(&self, device: &str, slot: &str) -> anyhow::Result<Option<Value>> {
-        self.optional(&format!("/api/v1/devices/{device}/quality?slot={slot}&limit=1000"))
+    pub fn quality(&self, device: &str, query: &str) -> anyhow::Result<Option<Value>> {
+        self.optional(&format!("/api/v1/devices/{device}/quality?{query}&limit=1000"))
     }
 
     /// Alerts, the newest first, if it keeps any.

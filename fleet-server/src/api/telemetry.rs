@@ -5,7 +5,8 @@ use crate::api::caller::Administrator;
 use crate::api::extract::{Json, Path, Query};
 use crate::error::Error;
 use crate::fleet::Fleet;
-use crate::ingest::{EventShown, IntervalShown, QualityShown};
+use crate::ingest::{EventShown, IntervalShown, QualityShown, WhichQuality};
+use crate::monitor::{named, span};
 use axum::extract::State;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -22,6 +23,22 @@ pub(crate) struct Selection {
     /// Of this slot only.
     slot: Option<String>,
     /// At most so many, newest first; 100 unless told, 1000 at most.
+    limit: Option<u64>,
+}
+
+/// Which outcomes to show.
+#[derive(Debug, Deserialize, IntoParams)]
+pub(crate) struct AskedQuality {
+    /// Of this slot only.
+    slot: Option<String>,
+    /// What this release answered, as in `turbine/2`; all releases unless told.
+    release: Option<String>,
+    /// From this moment on, by the findings' own time: RFC 3339, or a day such as `2026-02-01`, UTC. A span
+    /// belongs to where it begins.
+    from: Option<String>,
+    /// Before this moment.
+    to: Option<String>,
+    /// At most so many spans, newest first; 100 unless told, 1000 at most.
     limit: Option<u64>,
 }
 
@@ -63,15 +80,23 @@ pub(crate) async fn events(
 
 /// How good the answers of a device were, by the outcomes that it has heard of, newest first.
 #[utoipa::path(get, path = "/api/v1/devices/{device}/quality",
-    params(("device" = String, Path), Selection), security(("administrator" = [])),
-    responses((status = 200, body = Vec<QualityShown>), (status = 404, body = Problem)))]
+    params(("device" = String, Path), AskedQuality), security(("administrator" = [])),
+    responses((status = 200, body = Vec<QualityShown>), (status = 400, body = Problem),
+        (status = 404, body = Problem)))]
 pub(crate) async fn quality(
     _: Administrator,
     State(fleet): State<Arc<Fleet>>,
     Path(device): Path<String>,
-    Query(selection): Query<Selection>,
+    Query(asked): Query<AskedQuality>,
 ) -> Result<Json<Vec<QualityShown>>, Error> {
+    let (from_unix_ms, to_unix_ms) = span(asked.from.as_deref(), asked.to.as_deref())?;
+    let which = WhichQuality {
+        release: named(asked.release.as_deref())?,
+        slot: asked.slot,
+        from_unix_ms,
+        to_unix_ms,
+        limit: asked.limit.unwrap_or(ROWS).min(ROWS_MAX),
+    };
     let device = fleet.registry.get(&device).await?.id;
-    let slot = selection.slot.as_deref();
-    Ok(Json(fleet.telemetry.quality(&device, slot, selection.limit()).await?))
+    Ok(Json(fleet.telemetry.quality(&device, &which).await?))
 }

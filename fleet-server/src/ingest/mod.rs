@@ -16,7 +16,7 @@ mod twins;
 pub(crate) use carried::{Imported, import};
 pub(crate) use ear::{Ear, Heard};
 pub(crate) use pace::{Pace, Turns};
-pub(crate) use quality::QualityShown;
+pub(crate) use quality::{QualityShown, WhichQuality};
 pub(crate) use record::{Taken, View};
 pub(crate) use stored::{EventShown, IntervalShown, Totals, time_shown};
 pub(crate) use telemetry::Telemetry;

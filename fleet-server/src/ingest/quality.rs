@@ -106,32 +106,52 @@ pub(crate) struct ErrorsShown {
     pub root_mean_square: f64,
 }
 
+/// Which spans are asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct WhichQuality {
+    /// Of this slot.
+    pub slot: Option<String>,
+    /// Of this release, as in `turbine v2`.
+    pub release: Option<String>,
+    /// Those that begin from this moment on …
+    pub from_unix_ms: i64,
+    /// … and before this one.
+    pub to_unix_ms: i64,
+    /// At most so many.
+    pub limit: u64,
+}
+
 impl Telemetry {
-    /// How good answers were, by slot, release, output and span, the newest span first; of one slot if it is
-    /// given. Of the newest 10,000 records, which is as many as are kept.
+    /// How good answers were, by slot, release, output and span, the newest span first. Of the newest 10,000
+    /// records, which is as many as are kept.
     ///
     /// # Errors
     /// [`Error::Database`].
     pub async fn quality(
         &self,
         device: &DeviceId,
-        slot: Option<&str>,
-        limit: u64,
+        which: &WhichQuality,
     ) -> Result<Vec<QualityShown>, Error> {
         let mut query = quality::Entity::find()
             .select_only()
             .column(quality::Column::Body)
             .filter(quality::Column::Device.eq(device.as_str()))
+            .filter(quality::Column::StartUnixMs.gte(which.from_unix_ms))
+            .filter(quality::Column::StartUnixMs.lt(which.to_unix_ms))
             .order_by_asc(quality::Column::Id);
-        if let Some(slot) = slot {
+        if let Some(slot) = &which.slot {
             query = query.filter(quality::Column::Slot.eq(slot));
         }
         let bodies = query.into_tuple::<Vec<u8>>().all(self.store.read()).await?;
-        let whole = merged(bodies.into_iter().filter_map(read));
+        let is_meant = |one: &Quality| match &which.release {
+            Some(release) => one.release.as_ref().map(release_shown).as_ref() == Some(release),
+            None => true,
+        };
+        let whole = merged(bodies.into_iter().filter_map(read).filter(is_meant));
         Ok(whole
             .iter()
             .rev()
-            .take(usize::try_from(limit).unwrap_or(usize::MAX))
+            .take(usize::try_from(which.limit).unwrap_or(usize::MAX))
             .map(shown)
             .collect())
     }

@@ -276,6 +276,7 @@ fn event_row(device: &DeviceId, record: &Taken, view: &View) -> event::ActiveMod
 mod tests {
     use super::*;
     use crate::bounds::MESSAGE_RECORDS_MAX;
+    use crate::ingest::WhichQuality;
     use crate::ingest::across::Odd;
     use crate::ingest::keep::Amount;
     use crate::registry::Names;
@@ -462,13 +463,20 @@ mod tests {
         assert_eq!((stored.records, stored.conflicting), (3, 0));
         let stored = store(&telemetry, records).await;
         assert_eq!((stored.records, stored.conflicting), (0, 0));
-        let shown = telemetry.quality(&device, Some("turbine"), 100).await.unwrap();
+        let which = |slot: Option<&str>, limit: u64| WhichQuality {
+            slot: slot.map(str::to_owned),
+            release: None,
+            from_unix_ms: i64::MIN,
+            to_unix_ms: i64::MAX,
+            limit,
+        };
+        let shown = telemetry.quality(&device, &which(Some("turbine"), 100)).await.unwrap();
         let outcomes: Vec<_> = shown.iter().map(|it| (it.outcomes, it.accuracy)).collect();
         assert_eq!(outcomes, [(1, Some(0.0)), (2, Some(0.0))]);
-        assert_eq!(telemetry.quality(&device, Some("pump"), 100).await.unwrap(), []);
-        assert_eq!(telemetry.quality(&device, None, 1).await.unwrap(), shown[..1]);
+        assert_eq!(telemetry.quality(&device, &which(Some("pump"), 100)).await.unwrap(), []);
+        assert_eq!(telemetry.quality(&device, &which(None, 1)).await.unwrap(), shown[..1]);
         store(&telemetry, vec![told(3, (20, 30))]).await;
-        let shown = telemetry.quality(&device, None, 100).await.unwrap();
+        let shown = telemetry.quality(&device, &which(None, 100)).await.unwrap();
         assert_eq!(shown.iter().map(|it| it.outcomes).collect::<Vec<_>>(), [1, 1, 1]);
         assert!(texts(&telemetry, &device).await.is_empty());
     }

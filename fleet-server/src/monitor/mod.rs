@@ -28,5 +28,5 @@ pub(crate) use policy::Policies;
 pub(crate) use proposals::{Decision, ProposalShown};
 #[cfg(test)]
 pub(crate) use scope::Scope;
-pub(crate) use scope::{AskedScope, Question};
+pub(crate) use scope::{AskedScope, Question, named, span};
 pub(crate) use shown::{AlertShown, Selection};

@@ -84,14 +84,6 @@ impl AskedScope {
                 ));
             }
         };
-        let release = self.release.as_deref().map(|release| {
-            let parts = release.split_once('/').filter(|(name, version)| {
-                !name.is_empty() && !version.is_empty() && !version.contains('/')
-            });
-            parts.map(|(name, version)| spoken(name, version)).ok_or_else(|| {
-                Error::Malformed("release: write bundle and version, as in turbine/2".into())
-            })
-        });
         let step_ms = match self.step {
             None => None,
             Some(seconds @ 1..=STEP_SECONDS_MAX) => Some(seconds as i64 * 1_000),
@@ -99,14 +91,38 @@ impl AskedScope {
                 return Err(Error::Malformed(format!("step: 1 to {STEP_SECONDS_MAX} seconds")));
             }
         };
-        let from_unix_ms = moment("from", self.from.as_deref())?.unwrap_or(i64::MIN);
-        let to_unix_ms = moment("to", self.to.as_deref())?.unwrap_or(i64::MAX);
-        if from_unix_ms >= to_unix_ms {
-            return Err(Error::Malformed("from has to be before to".into()));
-        }
-        let (slot, release) = (self.slot.clone(), release.transpose()?);
+        let (from_unix_ms, to_unix_ms) = span(self.from.as_deref(), self.to.as_deref())?;
+        let (slot, release) = (self.slot.clone(), named(self.release.as_deref())?);
         Ok(Question { slot, release, scope, from_unix_ms, to_unix_ms, step_ms })
     }
+}
+
+/// A release as rows have it, from `turbine/2`.
+///
+/// # Errors
+/// [`Error::Malformed`], with how to write it.
+pub(crate) fn named(release: Option<&str>) -> Result<Option<String>, Error> {
+    let Some(release) = release else { return Ok(None) };
+    let parts = release.split_once('/').filter(|(name, version)| {
+        !name.is_empty() && !version.is_empty() && !version.contains('/')
+    });
+    let (name, version) = parts.ok_or_else(|| {
+        Error::Malformed("release: write bundle and version, as in turbine/2".into())
+    })?;
+    Ok(Some(spoken(name, version)))
+}
+
+/// Milliseconds since 1970 from which on and before which, all there is unless told.
+///
+/// # Errors
+/// [`Error::Malformed`], with how to write it.
+pub(crate) fn span(from: Option<&str>, to: Option<&str>) -> Result<(i64, i64), Error> {
+    let from_unix_ms = moment("from", from)?.unwrap_or(i64::MIN);
+    let to_unix_ms = moment("to", to)?.unwrap_or(i64::MAX);
+    if from_unix_ms >= to_unix_ms {
+        return Err(Error::Malformed("from has to be before to".into()));
+    }
+    Ok((from_unix_ms, to_unix_ms))
 }
 
 fn moment(name: &str, text: Option<&str>) -> Result<Option<i64>, Error> {

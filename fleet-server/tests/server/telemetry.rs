@@ -129,6 +129,15 @@ async fn how_good_answers_were_is_shown_and_a_repeat_of_it_counts_once() {
     assert_eq!((&shown["precision"], &shown["recall"]), (&0.5.into(), &1.0.into()));
     assert_eq!((&shown["area"]["low"], &shown["unknown"]), (&1.0.into(), &0.into()));
     assert_eq!(shown["confusion"].as_array().unwrap().len(), 3);
+    let asked = |what: &str| {
+        let path = format!("/api/v1/devices/line-3/quality?slot=turbine&{what}");
+        server.get(&path).json().as_array().unwrap().len()
+    };
+    assert_eq!(asked("release=turbine/2&from=1970-01-01&to=1970-01-02&limit=1"), 1);
+    for not in ["release=turbine/1", "from=1970-01-01T00:00:01Z", "to=1970-01-01"] {
+        assert_eq!(asked(not), 0, "{not}");
+    }
+    assert_eq!(server.get("/api/v1/devices/line-3/quality?from=yesterday").status, 400);
     let other = server.get("/api/v1/devices/line-3/quality?slot=other").json();
     assert_eq!(other.as_array().unwrap().len(), 0);
 }

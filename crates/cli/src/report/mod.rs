@@ -189,22 +189,23 @@ impl Report {
 
     /// The question, as it follows a path.
     fn query(&self, step: Option<i64>) -> String {
-        let mut query = format!("slot={}", escaped(&self.slot.to_string()));
         let texts = [
             ("device", self.device.as_ref().map(ToString::to_string)),
             ("site", self.site.clone()),
             ("label", self.label.clone()),
+            ("step", step.map(|step| step.to_string())),
+        ];
+        self.query_of_any() + &query(&texts)
+    }
+
+    /// The same, whichever devices it is about.
+    fn query_of_any(&self) -> String {
+        let texts = [
             ("release", self.release.as_ref().map(ToString::to_string)),
             ("from", self.from.clone()),
             ("to", self.to.clone()),
-            ("step", step.map(|step| step.to_string())),
         ];
-        for (name, text) in texts {
-            if let Some(text) = text {
-                query += &format!("&{name}={}", escaped(&text));
-            }
-        }
-        query
+        format!("slot={}", escaped(&self.slot.to_string())) + &query(&texts)
     }
 
     /// Whether it is about this alert, where it is about these devices. What a rule says of a site or the fleet
@@ -294,6 +295,12 @@ fn alert(told: &Value) -> Option<Alert> {
 /// What devices have counted, as one: a sum too large for a count stays the largest.
 fn sum(counts: impl Iterator<Item = u64>) -> u64 {
     counts.fold(0, u64::saturating_add)
+}
+
+/// What is said of these, as it follows another part of a query.
+fn query(texts: &[(&str, Option<String>)]) -> String {
+    let said = texts.iter().filter_map(|(name, text)| text.as_ref().map(|text| (name, text)));
+    said.map(|(name, text)| format!("&{name}={}", escaped(text))).collect()
 }
 
 /// A text within a query (RFC 3986): what is not unreserved is written in percent.

@@ -5,7 +5,6 @@ use super::chart::day;
 use super::page::{Text, number, percent, table, thousands};
 use super::{Asked, Report, sum};
 use crate::server::Server;
-use lineside_bundle::spoken;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -89,23 +88,13 @@ pub struct Quality {
 impl Quality {
     /// Asks for all devices that are meant. None of a server that keeps no outcomes.
     pub fn ask(server: &Server, report: &Report) -> anyhow::Result<Option<Quality>> {
-        let slot = report.slot.to_string();
+        let query = report.query_of_any();
         let mut all = Vec::new();
         for device in devices(server, report)? {
-            let Some(told) = server.quality(&device, &slot)? else { return Ok(None) };
+            let Some(told) = server.quality(&device, &query)? else { return Ok(None) };
             let told: Vec<Told> = super::read(&told)?;
             all.extend(told.into_iter().map(|told| (device.clone(), told)));
         }
-        let from = report.from.as_deref().and_then(moment).unwrap_or(i64::MIN);
-        let to = report.to.as_deref().and_then(moment).unwrap_or(i64::MAX);
-        let release = report.release.as_ref().map(|release| {
-            let text = release.to_string();
-            text.split_once('/').map_or(text.clone(), |(name, version)| spoken(name, version))
-        });
-        all.retain(|(_, told)| {
-            unix_ms(&told.start).is_some_and(|start| (from..to).contains(&start))
-                && release.as_ref().is_none_or(|release| told.release.as_ref() == Some(release))
-        });
         Ok(Some(Quality::of(all)))
     }
 
@@ -175,12 +164,6 @@ pub fn devices(server: &Server, report: &Report) -> anyhow::Result<Vec<String>> 
     let devices = server.devices()?;
     let names = devices.iter().filter(|device| is_meant(device));
     Ok(names.filter_map(|device| device["name"].as_str().map(str::to_owned)).collect())
-}
-
-/// A day or a moment, as the server reads it.
-fn moment(text: &str) -> Option<i64> {
-    let is_day = text.len() == "2026-02-01".len();
-    if is_day { unix_ms(&format!("{text}T00:00:00Z")) } else { unix_ms(text) }
 }
 
 fn binary(confusion: &BTreeMap<String, BTreeMap<String, u64>>) -> Option<Binary> {
