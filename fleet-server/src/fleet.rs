@@ -81,6 +81,24 @@ impl Fleet {
         Ok(assigned)
     }
 
+    /// Assigns a release to a slot of a device as long as `seen` is still assigned to it, and tells the device.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] if it is not; otherwise as for [`Fleet::assign`].
+    pub async fn assign_instead_of(
+        &self,
+        device: &DeviceId,
+        slot: SlotName,
+        release: &str,
+        seen: Option<&str>,
+        now: OffsetDateTime,
+    ) -> Result<Assigned, Error> {
+        self.check_floor(device, release, now).await?;
+        let assigned = self.director.assign_instead_of(device, slot, release, seen, now).await?;
+        self.tell(device, now).await;
+        Ok(assigned)
+    }
+
     /// Says that a person approves what is assigned to a slot, and tells the device.
     ///
     /// # Errors

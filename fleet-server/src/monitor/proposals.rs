@@ -7,7 +7,7 @@ use crate::ingest::time_shown;
 use crate::monitor::alerts::{ADMINISTRATOR, Place, missing};
 use crate::monitor::policy::Policy;
 use crate::registry::Device;
-use crate::release::{Released, Tried};
+use crate::release::Released;
 use crate::store::tables::{alert, proposal};
 use crate::store::{to_row, unix_ms};
 use lineside_bundle::Digest;
@@ -72,6 +72,13 @@ impl From<proposal::Model> for ProposalShown {
             text: row.said,
         }
     }
+}
+
+/// What a device is to be assigned.
+struct Target {
+    path: String,
+    /// What was assigned there when that was looked up.
+    seen: Option<String>,
 }
 
 /// Whether a person is asked before what a rule of this place wants is done. A site has no say over the devices of
@@ -255,9 +262,9 @@ impl Fleet {
                     continue;
                 };
                 let told = match found {
-                    Ok(path) => {
-                        let tried = Tried::Once;
-                        let done = self.assign(&device.id, slot.clone(), &path, tried, now).await;
+                    Ok(Target { path, seen }) => {
+                        let (slot, seen) = (slot.clone(), seen.as_deref());
+                        let done = self.assign_instead_of(&device.id, slot, &path, seen, now).await;
                         done.map(|_| path).map_err(|error| match error {
                             error if passes(&error) => Err(error),
                             error => Ok(error.told()),
@@ -296,7 +303,7 @@ impl Fleet {
         device: &Device,
         slot: &SlotName,
         released: &Released,
-    ) -> Result<Option<Result<String, String>>, Error> {
+    ) -> Result<Option<Result<Target, String>>, Error> {
         let told = device.slots.iter().find(|told| told.slot == slot.as_str());
         let Some(active) = told.and_then(|told| told.active.as_ref()) else { return Ok(None) };
         if active.digest != format!("sha256:{}", alert.digest) {
@@ -305,22 +312,24 @@ impl Fleet {
         let assigned = self.director.assigned(&device.id).await?;
         let own = format!("{}/{}", active.name, active.version);
         let by_people = assigned.as_ref().and_then(|assigned| assigned.slots.get(slot));
+        let seen = by_people.cloned();
         let wants = |path: &String| *path != own && *path != proposal.target;
         let number = |path: &str| released.get(path).map(|release| release.number);
         if let Some(other) = by_people.filter(|path| wants(path)) {
             // It has been gone back already, and that was not written down yet.
             let is_back = number(other).is_some() && number(other) < number(&own);
             if proposal.target.is_empty() && is_back {
-                return Ok(Some(Ok(other.clone())));
+                return Ok(Some(Ok(Target { path: other.clone(), seen })));
             }
             return Ok(Some(Err(format!("{other} is assigned there since"))));
         }
         if !proposal.target.is_empty() {
-            return Ok(Some(Ok(proposal.target.clone())));
+            return Ok(Some(Ok(Target { path: proposal.target.clone(), seen })));
         }
         let digest: Option<Digest> = active.digest.parse().ok();
         let before = assigned.and_then(|it| it.before_of(&active.name, digest, released));
-        Ok(Some(before.ok_or_else(|| "nothing of it was assigned there before".into())))
+        let target = before.map(|path| Target { path, seen });
+        Ok(Some(target.ok_or_else(|| "nothing of it was assigned there before".into())))
     }
 }
 

@@ -135,9 +135,16 @@ pub(crate) enum Tried {
     Again,
 }
 
+/// What a release is assigned instead of.
+enum Instead<'a> {
+    OfAny,
+    /// Of this one alone, or of none.
+    Of(Option<&'a str>),
+}
+
 /// What is to be different in the next assignment.
 enum Change<'a> {
-    Assign(SlotName, &'a str, Tried),
+    Assign(SlotName, &'a str, Tried, Instead<'a>),
     Approve(SlotName, &'a str),
     Clear(SlotName),
     /// Nothing but its version and its date.
@@ -178,7 +185,26 @@ impl Director {
         now: OffsetDateTime,
     ) -> Result<Assigned, Error> {
         let released = self.documents.released(now).await?;
-        self.sign(device, Change::Assign(slot, path, tried), Some(&released), now).await
+        let change = Change::Assign(slot, path, tried, Instead::OfAny);
+        self.sign(device, change, Some(&released), now).await
+    }
+
+    /// Assigns the release at `path` to a slot of a device as long as `seen` is still what is assigned to it: what a
+    /// person assigns meanwhile stays.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] if it is not; otherwise as for [`Director::assign`].
+    pub async fn assign_instead_of(
+        &self,
+        device: &DeviceId,
+        slot: SlotName,
+        path: &str,
+        seen: Option<&str>,
+        now: OffsetDateTime,
+    ) -> Result<Assigned, Error> {
+        let released = self.documents.released(now).await?;
+        let change = Change::Assign(slot, path, Tried::Once, Instead::Of(seen));
+        self.sign(device, change, Some(&released), now).await
     }
 
     /// Says that a person approves the release at `path` for a slot to which it is assigned. It holds
@@ -370,7 +396,15 @@ impl Director {
                 released.is_none_or(|list| list.get(path).is_some() || list.awaits(path))
             });
         match change {
-            Change::Assign(slot, path, tried) => {
+            Change::Assign(slot, path, tried, instead) => {
+                let there = last.as_ref().and_then(|last| last.slots.get(&slot));
+                let there = there.map(String::as_str);
+                if let Instead::Of(seen) = instead
+                    && there != seen
+                {
+                    let there = there.unwrap_or("nothing");
+                    return Err(Error::Conflict(format!("{there} is assigned there since")));
+                }
                 if let Some(released) = released {
                     let release = released.get(path);
                     release.ok_or_else(|| not_released(path, &slot, released))?;
