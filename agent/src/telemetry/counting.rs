@@ -161,8 +161,7 @@ impl Counting {
         counted.take(told);
         counted.look();
         let now = Instant::now();
-        let due: Vec<Quality> = counted.joinings.values_mut().flat_map(|it| it.due(now)).collect();
-        due.into_iter().for_each(|quality| counted.push(Body::Quality(Box::new(quality))));
+        counted.push_due(now);
         if !counted.changed && counted.pending.is_empty() {
             return None;
         }
@@ -307,10 +306,26 @@ impl Counted {
         }
     }
 
+    /// Takes the sums of outcomes that are due, as many as there is room for.
+    fn push_due(&mut self, now: Instant) {
+        let mut joinings = std::mem::take(&mut self.joinings);
+        for joining in joinings.values_mut() {
+            let room = PENDING_MAX.saturating_sub(self.pending.len());
+            for quality in joining.due(now, room) {
+                self.push(Body::Quality(Box::new(quality)));
+            }
+        }
+        self.joinings = joinings;
+    }
+
+    /// Has a record wait. Beyond the bound the oldest summary gives way, as in the spool, and another record only
+    /// where there is none.
     fn push(&mut self, body: Body) {
-        if self.pending.len() < PENDING_MAX {
-            self.pending.push(body);
-        } else {
+        self.pending.push(body);
+        if self.pending.len() > PENDING_MAX {
+            let is_summary = |it: &Body| matches!(it, Body::Interval(_) | Body::Quality(_));
+            let first = self.pending.iter().position(is_summary).unwrap_or(0);
+            self.pending.remove(first);
             self.gave_way += 1;
         }
     }
@@ -323,6 +338,7 @@ pub(super) mod tests {
     use crate::worker::route::Failure;
     use lineside_bundle::Digest;
     use lineside_runtime::{Reading, Span};
+    use lineside_wire::v1::Event;
     use std::time::Duration;
 
     pub fn slot() -> SlotName {
@@ -401,6 +417,28 @@ pub(super) mod tests {
         assert_eq!((ended.frames, ended.readings, ended.doubled), (2, 2, 2));
         let open = open["line"].as_ref().unwrap();
         assert_eq!((open.frames, open.readings, &*open.dropped[0].0), (1, 1, "missing"));
+    }
+
+    #[test]
+    fn while_the_disk_takes_nothing_the_oldest_summary_gives_way_first() {
+        let counting = counting();
+        let event = |number: u64| {
+            let (slot, text) = ("line".to_owned(), number.to_string());
+            Told::Body(Body::Event(Event { slot, kind: 1, release: None, text, at_unix_ms: 0 }))
+        };
+        // Three intervals end, and then there is no room but theirs.
+        counting.tell(Told::Frames(slot(), (0..4).map(|number| frame(number * 10, 1)).collect()));
+        (0..PENDING_MAX as u64 - 1).for_each(|number| counting.tell(event(number)));
+        let Counts { bodies, gave_way, .. } = counting.counts().unwrap();
+        let [Body::Interval(left), Body::Event(first), ..] = &*bodies else { panic!("{bodies:?}") };
+        assert_eq!((bodies.len(), gave_way), (PENDING_MAX, 2));
+        assert_eq!((left.start_unix_ms, &*first.text), (20_000, "0"));
+        (0..2).for_each(|number| counting.tell(event(5000 + number)));
+        counting.unwritten(bodies, gave_way);
+        let Counts { bodies, gave_way, .. } = counting.counts().unwrap();
+        let [Body::Event(first), .., Body::Event(last)] = &*bodies else { panic!("{bodies:?}") };
+        assert_eq!((bodies.len(), gave_way), (PENDING_MAX, 4));
+        assert_eq!((&*first.text, &*last.text), ("1", "5001"));
     }
 
     #[test]

@@ -8,8 +8,10 @@ use lineside_bundle::{BundleFile, Judged, ReleaseId};
 use lineside_runtime::Value;
 use lineside_wire::name::SlotName;
 use lineside_wire::v1::{OUTCOME_CHARS_MAX, Quality, ReleaseRef};
-use serde::{Deserialize, Serialize};
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +19,11 @@ use std::time::{Duration, Instant};
 pub const OUTCOMES_MAX: usize = 10_000;
 /// Sums that are open at the same time; beyond it all of them are told.
 const OPEN_MAX: usize = 16;
+/// Sums that stay open where there is no room for them; beyond it they are handed out all the same.
+const STAY_MAX: usize = OUTCOMES_MAX;
+
+/// Whole numbers below it are exact, and so is telling them apart.
+const WHOLE_END: f64 = (1_u64 << 53) as f64;
 
 /// How much of a slot's answers is remembered. In memory: a start of the agent begins with none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,8 +51,7 @@ pub struct Outcome {
 }
 
 /// How it was.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(untagged)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Truth {
     /// Yes or no.
     Bool(bool),
@@ -68,12 +74,66 @@ pub struct Heard {
     pub unfit: Vec<String>,
 }
 
-/// One outcome, or several.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Brought {
-    One(Outcome),
-    Several(Vec<Outcome>),
+impl<'de> Deserialize<'de> for Truth {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Truth, D::Error> {
+        deserializer.deserialize_any(TruthVisitor)
+    }
+}
+
+/// Takes what can be an outcome, and nothing that would have to be kept to see what it is.
+struct TruthVisitor;
+
+impl Visitor<'_> for TruthVisitor {
+    type Value = Truth;
+
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("true, false, a number or a text")
+    }
+
+    fn visit_bool<E>(self, is_so: bool) -> Result<Truth, E> {
+        Ok(Truth::Bool(is_so))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Truth, E> {
+        Ok(Truth::Number(number as f64))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Truth, E> {
+        Ok(Truth::Number(number as f64))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Truth, E> {
+        Ok(Truth::Number(number))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Truth, E> {
+        Ok(Truth::Text(text.to_owned()))
+    }
+}
+
+/// Takes a list of outcomes, up to [`OUTCOMES_MAX`], and says how many there are.
+struct SeveralVisitor;
+
+impl<'de> Visitor<'de> for SeveralVisitor {
+    type Value = (Vec<Outcome>, usize);
+
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("a list of outcomes")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut outcomes = vec![];
+        while outcomes.len() < OUTCOMES_MAX {
+            let Some(outcome) = list.next_element()? else { break };
+            outcomes.push(outcome);
+        }
+        let mut count = outcomes.len();
+        // What is too much is counted, and kept nowhere.
+        while list.next_element::<IgnoredAny>()?.is_some() {
+            count += 1;
+        }
+        Ok((outcomes, count))
+    }
 }
 
 /// Why an outcome cannot be one.
@@ -103,14 +163,18 @@ pub enum NoOutcome {
 /// # Errors
 /// [`NoOutcome`].
 pub fn read(bytes: &[u8]) -> Result<Vec<Outcome>, NoOutcome> {
-    let outcomes = match serde_json::from_slice(bytes).map_err(|_| NoOutcome::Other)? {
-        Brought::One(outcome) => vec![outcome],
-        Brought::Several(outcomes) => outcomes,
+    let outcomes = if bytes.trim_ascii_start().first() == Some(&b'[') {
+        let mut json = serde_json::Deserializer::from_slice(bytes);
+        let several = json.deserialize_seq(SeveralVisitor);
+        let several = several.and_then(|several| json.end().map(|()| several));
+        let (outcomes, count) = several.map_err(|_| NoOutcome::Other)?;
+        if count > OUTCOMES_MAX {
+            return Err(NoOutcome::Many { count });
+        }
+        outcomes
+    } else {
+        vec![serde_json::from_slice(bytes).map_err(|_| NoOutcome::Other)?]
     };
-    let count = outcomes.len();
-    if count > OUTCOMES_MAX {
-        return Err(NoOutcome::Many { count });
-    }
     outcomes.iter().try_for_each(Outcome::check)?;
     Ok(outcomes)
 }
@@ -160,10 +224,15 @@ pub struct Joining {
     kept: AnswersKept,
     /// None where the bundle of the release on the route names no output.
     asked: Option<Arc<Asked>>,
+    /// Of the release that had the route before: answers of it may wait for their commit.
+    asked_before: Option<Arc<Asked>>,
     answers: BTreeMap<String, Answer>,
     /// Their ids, the oldest first.
     order: VecDeque<String>,
+    /// The earlier of the last two frames' times: a reading ahead of its time moves nothing alone, and a clock that
+    /// comes back leads back.
     newest_ms: i64,
+    last_ms: i64,
     /// By start of the interval and release; none for findings that are not known.
     open: BTreeMap<(i64, Option<[u8; 32]>), Quality>,
     /// When the first of the open ones was begun.
@@ -178,9 +247,11 @@ impl Joining {
             interval_ms: interval_ms.max(1),
             kept,
             asked: None,
+            asked_before: None,
             answers: BTreeMap::new(),
             order: VecDeque::new(),
             newest_ms: i64::MIN,
+            last_ms: i64::MIN,
             open: BTreeMap::new(),
             began: None,
         }
@@ -188,6 +259,9 @@ impl Joining {
 
     /// Learns what outcomes are about of a release that takes the route.
     pub fn placed(&mut self, release: &ReleaseId, bundle: &BundleFile) {
+        if self.asked.as_ref().is_some_and(|asked| asked.release != *release) {
+            self.asked_before = self.asked.take();
+        }
         self.asked = bundle.quality.clone().map(|judged| {
             let told = release_ref(release);
             Arc::new(Asked { release: release.clone(), told, judged })
@@ -196,13 +270,12 @@ impl Joining {
 
     /// Remembers what a release has answered.
     pub fn frame(&mut self, release: &ReleaseId, settled: &Settled) {
-        let Some(asked) = self.asked.as_ref().filter(|asked| asked.release == *release) else {
-            return;
-        };
-        let asked = asked.clone();
+        let mut known = self.asked.iter().chain(&self.asked_before);
+        let Some(asked) = known.find(|asked| asked.release == *release).cloned() else { return };
         let Ok(parts) = &settled.result else { return };
         let time_ms = settled.time_unix_ns.div_euclid(1_000_000);
-        self.newest_ms = self.newest_ms.max(time_ms);
+        self.newest_ms = self.last_ms.min(time_ms);
+        self.last_ms = time_ms;
         for (number, part) in parts.iter().enumerate() {
             let id = id(&self.slot, settled, number);
             let score = asked.judged.score.as_ref().and_then(|name| part.outputs.get(name));
@@ -276,15 +349,21 @@ impl Joining {
         })
     }
 
-    /// The sums that are to be told: all, once they are as old as an interval or too many.
-    pub fn due(&mut self, now: Instant) -> Vec<Quality> {
+    /// The sums that are to be told: all, once they are as old as an interval or too many. Where there is no room
+    /// for so many the newest stay open, and are due as soon as there is.
+    pub fn due(&mut self, now: Instant, room: usize) -> Vec<Quality> {
         let age = self.began.map_or(Duration::ZERO, |began| now.saturating_duration_since(began));
         let interval = Duration::from_millis(self.interval_ms.unsigned_abs());
         if self.open.len() <= OPEN_MAX && age < interval {
             return vec![];
         }
-        self.began = None;
-        std::mem::take(&mut self.open).into_values().collect()
+        let count = room.max(self.open.len().saturating_sub(STAY_MAX));
+        let due: Vec<Quality> =
+            std::iter::from_fn(|| self.open.pop_first()).take(count).map(|(_, it)| it).collect();
+        if self.open.is_empty() {
+            self.began = None;
+        }
+        due
     }
 
     /// The sums that are open.
@@ -309,8 +388,11 @@ fn met(value: Option<Value>, outcome: &Truth) -> Option<Met> {
         (Value::Integer(answered), Truth::Text(text)) => {
             category(answered.to_string(), text.clone())
         }
-        (Value::Integer(answered), Truth::Number(number)) if number.fract() == 0.0 => {
-            category(answered.to_string(), number.to_string())
+        // From there on a number may be another than was meant.
+        (Value::Integer(answered), Truth::Number(number))
+            if number.fract() == 0.0 && number.abs() < WHOLE_END =>
+        {
+            category(answered.to_string(), (*number as i64).to_string())
         }
         (Value::Number(answered), Truth::Number(outcome))
             if answered.is_finite() && outcome.is_finite() =>
@@ -453,6 +535,16 @@ mod tests {
         let pairs: Vec<_> = open[0].met.iter().map(|it| (&*it.answered, &*it.outcome)).collect();
         assert_eq!(pairs, [("3", "3"), ("4", "3")]);
         assert_eq!((open[0].error.mean(), open[0].outcomes), (Some(-0.5), 3));
+        let numbers = ["-0.0", "9007199254740991", "9007199254740993", "-1e300"];
+        for (number, told) in (10..).zip(numbers) {
+            joining.frame(&release("1"), &frame(number, &[("level", Value::Integer(0))]));
+            let heard = hear(&mut joining, &[(number, told)]);
+            assert_eq!(heard.counted, u64::from(number < 12), "{told}");
+        }
+        let outcomes = joining.open().flat_map(|it| &it.met).map(|it| &*it.outcome);
+        let outcomes: Vec<_> = outcomes.collect();
+        assert!(["0", "9007199254740991"].iter().all(|it| outcomes.contains(it)), "{outcomes:?}");
+        assert_eq!(outcomes.len(), 4);
         let long = Outcome { finding: unknown(0), outcome: Truth::Text("x".repeat(65)) };
         assert!(long.check().is_err() && outcome(0, "true").check().is_ok());
         assert_eq!(long.slot(), Some("line".parse().unwrap()));
@@ -468,12 +560,18 @@ mod tests {
         assert_eq!(truths(one), Ok(vec![Truth::Bool(true)]));
         let several = r#"[{"finding":"a//0/0","outcome":2},{"finding":"b","outcome":"worn"}]"#;
         assert_eq!(truths(several), Ok(vec![Truth::Number(2.0), Truth::Text("worn".into())]));
-        assert_eq!(truths("[]"), Ok(vec![]));
+        assert_eq!(truths(" \n[]\n"), Ok(vec![]));
         for text in [
             "",
             "{}",
             r#"{"finding":"a","outcome":null}"#,
             r#"{"finding":"a","outcome":1,"more":1}"#,
+            r#"{"finding":"a","outcome":[0]}"#,
+            r#"{"finding":"a","outcome":{"x":0}}"#,
+            r#"{"finding":"a","outcome":1} 2"#,
+            r#"[{"finding":"a","outcome":1}] 2"#,
+            r#"[{"finding":"a","outcome":1},0]"#,
+            "[0,0]",
         ] {
             assert_eq!(truths(text), Err(NoOutcome::Other), "{text}");
         }
@@ -495,28 +593,64 @@ mod tests {
         }
         assert_eq!(hear(&mut joining, &[(9, "true"), (10, "true")]).unknown, [unknown(9)]);
         joining.frame(&release("1"), &frame(90, &yes));
-        assert_eq!(joining.answers.len(), 1);
+        joining.frame(&release("1"), &frame(91, &yes));
+        assert_eq!(joining.answers.len(), 2);
         assert_eq!(hear(&mut joining, &[(59, "true"), (90, "true")]).unknown, [unknown(59)]);
         joining.placed(&release("1"), &bundle(""));
-        joining.frame(&release("1"), &frame(91, &yes));
-        assert_eq!(joining.answers.len(), 1);
+        joining.frame(&release("1"), &frame(92, &yes));
+        assert_eq!(joining.answers.len(), 2);
+    }
+
+    #[test]
+    fn readings_ahead_of_their_time_do_not_end_the_joining() {
+        let mut joining = joining("[quality]\noutput = 'alarm'\n");
+        let yes = [("alarm", Value::Bool(true))];
+        for number in [0, 1, 1_000_000, 2] {
+            joining.frame(&release("1"), &frame(number, &yes));
+        }
+        assert_eq!(hear(&mut joining, &[(0, "true"), (1, "true"), (2, "true")]).counted, 3);
+        // Two in a row are believed, until the clock comes back.
+        for number in [2_000_000, 2_000_001, 3, 4] {
+            joining.frame(&release("1"), &frame(number, &yes));
+        }
+        assert_eq!(hear(&mut joining, &[(2, "true"), (3, "true"), (4, "true")]).counted, 2);
+    }
+
+    #[test]
+    fn answers_that_wait_for_their_commit_at_a_swap_are_remembered() {
+        let quality = "[quality]\noutput = 'alarm'\n";
+        for next in [quality, ""] {
+            let mut joining = joining(quality);
+            let yes = [("alarm", Value::Bool(true))];
+            joining.placed(&release("2"), &bundle(next));
+            joining.frame(&release("1"), &frame(0, &yes));
+            joining.frame(&release("2"), &frame(1, &yes));
+            joining.frame(&release("3"), &frame(2, &yes));
+            assert_eq!(hear(&mut joining, &[(0, "true")]).counted, 1);
+            assert_eq!(hear(&mut joining, &[(1, "true")]).counted, u64::from(!next.is_empty()));
+            assert_eq!(hear(&mut joining, &[(2, "true")]).counted, 0);
+        }
     }
 
     #[test]
     fn sums_are_told_after_an_interval_or_where_they_are_too_many() {
         let mut joining = joining("[quality]\noutput = 'alarm'\n");
         let now = Instant::now();
-        assert_eq!(joining.due(now), []);
+        assert_eq!(joining.due(now, 9), []);
         joining.frame(&release("1"), &frame(0, &[("alarm", Value::Bool(true))]));
         hear(&mut joining, &[(0, "true")]);
-        assert_eq!(joining.due(now), []);
-        let due = joining.due(now + Duration::from_secs(60));
+        assert_eq!(joining.due(now, 9), []);
+        let due = joining.due(now + Duration::from_secs(60), 9);
         assert_eq!((due.len(), due[0].outcomes, joining.open().count()), (1, 1, 0));
         let mut heard = Heard::default();
         for number in 0..=OPEN_MAX as i64 {
             joining.outcome(outcome(0, "true"), (0, now), &mut heard);
             joining.outcome(outcome(7, "true"), (number * 10_000, now), &mut heard);
         }
-        assert_eq!(joining.due(now).len(), OPEN_MAX + 1);
+        let [some, none] = [9, 0].map(|room| joining.due(now + Duration::from_secs(60), room));
+        assert_eq!((some.len(), none.len(), some[8].start_unix_ms), (9, 0, 80_000));
+        let rest = joining.due(now + Duration::from_secs(60), 1000);
+        assert_eq!((rest.len(), rest[0].start_unix_ms), (OPEN_MAX + 1 - 9, 90_000));
+        assert_eq!((joining.open().count(), joining.began), (0, None));
     }
 }
