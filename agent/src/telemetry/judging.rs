@@ -70,6 +70,8 @@ pub(super) struct Judge {
     known: Vec<Known>,
     /// None while there are no rules.
     monitor: Option<Monitor>,
+    /// Nothing had the route at some time: what is committed later of a release from before is judged no more.
+    was_vacated: bool,
     is_written: bool,
     /// What is wanted by now, and what was when that was handed out to be written.
     wanted: Fires,
@@ -98,6 +100,7 @@ impl Judge {
             interval_ms,
             known,
             monitor,
+            was_vacated: false,
             is_written,
             wanted,
             handed_out,
@@ -134,6 +137,9 @@ impl Judge {
     /// Takes an interval that has ended, once, and gives what is told because of it.
     pub(super) fn take(&mut self, interval: &Interval) -> Vec<Alert> {
         let known = self.known.iter().find(|it| it.release.bytes() == interval.release.digest);
+        if self.was_vacated && known.is_none() {
+            return vec![];
+        }
         let profile = known.and_then(|known| known.profile.as_ref());
         let mut rules = known.map(|known| known.rules.clone()).unwrap_or_default();
         rules.extend(of_site(&self.policy.borrow(), &self.slot));
@@ -152,6 +158,8 @@ impl Judge {
 
     /// Nothing has the route any more: what fired is over.
     pub(super) fn vacated(&mut self) -> Vec<Alert> {
+        self.was_vacated = true;
+        self.known.clear();
         let Some(mut monitor) = self.monitor.take() else { return vec![] };
         self.is_written = false;
         self.told(monitor.end(), false)
