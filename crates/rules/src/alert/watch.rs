@@ -54,7 +54,6 @@ pub struct Watch {
     /// When it has fired last: the end of that interval.
     fired_unix_ms: Option<i64>,
     /// Whether the last span had too few values to be judged by.
-    #[serde(skip)]
     starved: bool,
 }
 
