@@ -7,7 +7,7 @@ use crate::error::chain;
 use crate::fleet::status::release_ref;
 use crate::lock::lock;
 use crate::telemetry::counting::{Counter, Counting, Counts, Told};
-use crate::telemetry::judging::{Fires, Judge, JudgeParts, over};
+use crate::telemetry::judging::{Fires, Judge, JudgeParts};
 use crate::telemetry::outcomes::{AnswersKept, Heard, Joining, Outcome};
 use crate::telemetry::resources;
 use crate::telemetry::sending::Sending;
@@ -90,10 +90,12 @@ impl TelemetryHandle {
     pub fn open(parts: TelemetryParts) -> Result<TelemetryHandle, SpoolError> {
         let spool = Spool::open(parts.database, parts.boot, parts.spool_bytes_max)?;
         let mut spool = spool.for_days(parts.spool_days_max);
+        end_what_is_over(&mut spool, &parts.slots, &parts.state_dir)?;
+        let next = AtomicU64::new(spool.next());
         let interval_ms = i64::try_from(parts.interval.as_millis()).unwrap_or(i64::MAX);
         let (mut slots, mut joinings, mut troubles) = (BTreeMap::new(), BTreeMap::new(), vec![]);
-        for (slot, &has_values) in &parts.slots {
-            joinings.insert(slot.clone(), Joining::new(slot, interval_ms, parts.answers));
+        for (slot, has_values) in parts.slots {
+            joinings.insert(slot.clone(), Joining::new(&slot, interval_ms, parts.answers));
             let open = spool.open_interval(slot.as_str())?;
             let summariser = Summariser::new(slot.as_str(), interval_ms, open);
             let (judge, trouble) = Judge::new(JudgeParts {
@@ -104,11 +106,8 @@ impl TelemetryHandle {
                 written: spool.judged(slot.as_str())?,
             });
             troubles.extend(trouble.map(|trouble| (slot.clone(), trouble)));
-            slots.insert(slot.clone(), Counter::new(summariser, judge));
+            slots.insert(slot, Counter::new(summariser, judge));
         }
-        // Last: nothing can be read, for a while, from a disk that has not taken it.
-        let unwritten = end_what_is_over(&mut spool, &parts.slots, &parts.state_dir)?;
-        let next = AtomicU64::new(spool.next());
         let shared = Shared {
             state_dir: parts.state_dir,
             waiting: spool.waiting(),
@@ -120,9 +119,6 @@ impl TelemetryHandle {
             trouble: Mutex::default(),
             next,
         };
-        if !unwritten.is_empty() {
-            shared.counting.unwritten(unwritten, 0);
-        }
         let handle = TelemetryHandle { shared: Arc::new(shared) };
         for (slot, trouble) in troubles {
             tracing::warn!("{trouble}");
@@ -408,37 +404,33 @@ impl Witness for TelemetryHandle {
     }
 }
 
-/// Ends the intervals that were open in slots which the device has no longer, what fired of their rules, and what
-/// outcomes said: nothing will be counted into them. Where the disk does not take that, the next start does it. What
-/// outcomes said is handed back then: the next write takes its place on disk, and has to tell it.
+/// Ends the intervals that were open in slots which the device has no longer, and what outcomes said: nothing
+/// will be counted into them. Where the disk does not take that, the next start does it.
 fn end_what_is_over(
     spool: &mut Spool,
     slots: &BTreeMap<SlotName, bool>,
     state_dir: &Path,
-) -> Result<Vec<Body>, SpoolError> {
-    let (mut ended, mut open, mut judged) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-    let has_left = |slot: &String| !slots.keys().any(|known| known.as_str() == slot);
-    for slot in spool.open_slots()?.into_iter().filter(has_left) {
+) -> Result<(), SpoolError> {
+    let (mut ended, mut open) = (Vec::new(), BTreeMap::new());
+    for slot in spool.open_slots()? {
+        if slots.keys().any(|known| known.as_str() == slot) {
+            continue;
+        }
         if let Some(mut interval) = spool.open_interval(&slot)? {
             interval.resources = resources::read(state_dir);
             ended.push(Body::Interval(Box::new(interval)));
         }
         open.insert(slot, None);
     }
-    for slot in spool.judged_slots()?.into_iter().filter(has_left) {
-        let written = spool.judged(&slot)?.unwrap_or_default();
-        ended.extend(over(&slot, &written).into_iter().map(|it| Body::Alert(Box::new(it))));
-        judged.insert(slot, None);
-    }
-    let others = ended.len();
     ended.extend(spool.qualities()?.into_iter().map(|it| Body::Quality(Box::new(it))));
-    let is_needed = !ended.is_empty() || !open.is_empty() || !judged.is_empty();
+    let is_needed = !ended.is_empty() || !open.is_empty();
+    // Nobody judges them any more.
+    let judged = open.keys().map(|slot| (slot.clone(), None)).collect();
     let open = Open { intervals: &open, judged: &judged, qualities: Some(&[]) };
     if is_needed && let Err(error) = spool.write_with(&ended, open, 0) {
         tracing::warn!("what was counted before this start waits: {}", chain(error));
-        return Ok(ended.split_off(others));
     }
-    Ok(vec![])
+    Ok(())
 }
 
 fn kind(kind: ReportKind) -> u16 {
@@ -466,8 +458,6 @@ fn kind(kind: ReportKind) -> u16 {
 mod tests {
     use super::*;
     use crate::database::tests::in_memory;
-    use crate::test_medium::Disk;
-    use lineside_wire::v1::Quality;
     use tokio::time::timeout;
 
     #[tokio::test]
@@ -503,44 +493,6 @@ mod tests {
             let Ok(Body::Interval(told)) = message.records[0].read() else { panic!("{message:?}") };
             assert_eq!((&*told.slot, told.frames, message.records[0].boot), ("pump", 1, 2));
         }
-    }
-
-    #[tokio::test]
-    async fn what_outcomes_said_before_a_start_on_a_full_disk_is_told_once_there_is_room() {
-        let (disk, folder) = (Disk::of(64 << 20), tempfile::tempdir().unwrap());
-        let database = disk.database();
-        let open = |boot| {
-            TelemetryHandle::open(TelemetryParts {
-                database: database.clone(),
-                state_dir: folder.path().to_owned(),
-                boot,
-                interval: Duration::from_secs(3600),
-                spool_bytes_max: 1 << 20,
-                spool_days_max: 800,
-                answers: Default::default(),
-                slots: BTreeMap::from([("line".parse().unwrap(), false)]),
-                policy: watch::Sender::default().subscribe(),
-            })
-            .unwrap()
-        };
-        let (intervals, judged) = (&BTreeMap::new(), &BTreeMap::new());
-        let qualities = [Quality::of("line", None, "", (0, 1000))];
-        let open_now = Open { intervals, judged, qualities: Some(&qualities) };
-        let mut spool = Spool::open(database.clone(), 1, 1 << 20).unwrap();
-        spool.write_with(&[], open_now, 0).unwrap();
-        disk.refuse();
-        let telemetry = open(2);
-        assert!(!telemetry.flush().await);
-        disk.resize(64 << 20);
-        // The first write finds that there is room again, and the next one has what waits.
-        assert!(telemetry.flush().await || telemetry.flush().await);
-        assert_eq!(spool.qualities().unwrap(), []);
-        let (load, messages) = telemetry.load(1 << 20).await.unwrap();
-        assert_eq!(load.records, 1);
-        let message: lineside_wire::v1::Telemetry =
-            lineside_wire::envelope::decode(&messages[0]).unwrap();
-        let Ok(Body::Quality(told)) = message.records[0].read() else { panic!("{message:?}") };
-        assert_eq!((*told, message.records[0].boot), (qualities[0].clone(), 2));
     }
 
     #[tokio::test]

@@ -425,15 +425,6 @@ impl Spool {
         table.iter()?.map(|entry| Ok(entry?.0.value().to_owned())).collect()
     }
 
-    /// The slots of whose rules something was written.
-    ///
-    /// # Errors
-    /// [`SpoolError::Database`].
-    pub fn judged_slots(&self) -> Result<Vec<String>, SpoolError> {
-        let table = self.database.begin_read()?.open_table(JUDGED)?;
-        table.iter()?.map(|entry| Ok(entry?.0.value().to_owned())).collect()
-    }
-
     /// How far the rules of `slot` were when that was written last.
     ///
     /// # Errors
