@@ -4,7 +4,6 @@
 
 mod kit;
 #[path = "kit/plant.rs"]
-#[allow(dead_code)] // Here it has a sensor alone.
 mod plant;
 #[path = "../../tests/tuf-client/tests/python/mod.rs"]
 mod python;

@@ -405,7 +405,8 @@ impl Witness for TelemetryHandle {
 }
 
 /// Ends the intervals that were open in slots which the device has no longer, and what outcomes said: nothing
-/// will be counted into them. Where the disk does not take that, the next start does it.
+/// will be counted into them. Where the disk does not take that, the next start does it for intervals; sums of
+/// outcomes are gone with the first write that it takes.
 fn end_what_is_over(
     spool: &mut Spool,
     slots: &BTreeMap<SlotName, bool>,

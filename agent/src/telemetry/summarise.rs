@@ -6,10 +6,8 @@ use lineside_bundle::{BundleFile, Field, ReleaseId};
 use lineside_drift::{Marks, Profile, Role};
 use lineside_rules::Range;
 use lineside_runtime::{Span, Value};
-use lineside_sketch::{Edges, Histogram, TextColumn};
-use lineside_wire::v1::{
-    COLUMNS_MAX, Column, Counts, Interval, ReleaseRef, Resources, Summary, count,
-};
+use lineside_sketch::{Edges, TextColumn};
+use lineside_wire::v1::{COLUMNS_MAX, Column, Counts, Interval, ReleaseRef, Summary, count};
 use std::collections::BTreeMap;
 
 /// A field or an output, and the values that are plausible for it.
@@ -192,28 +190,9 @@ impl Summariser {
         let mut readings = settled.last.wrapping_add(1).saturating_sub(settled.first);
         let others = settled.more.others.iter();
         readings += others.map(|(_, span, _)| span.count()).sum::<u64>();
-        let open = self.open.get_or_insert_with(|| Interval {
-            slot: self.slot.clone(),
-            release: release_ref(release),
-            start_unix_ms: counted.unwrap_or(start),
-            end_unix_ms,
-            readings: 0,
-            late_readings: 0,
-            frames: 0,
-            findings: 0,
-            alarms: 0,
-            doubled: 0,
-            errors: vec![],
-            dropped: vec![],
-            latency_us: Histogram::default(),
-            inputs: vec![],
-            outputs: vec![],
-            left_out: 0,
-            shadow_frames: 0,
-            shadow_agreed: 0,
-            intervals: 1,
-            stands_for: vec![],
-            resources: Resources::default(),
+        let open = self.open.get_or_insert_with(|| {
+            let span = (counted.unwrap_or(start), end_unix_ms);
+            Interval::of(&self.slot, release_ref(release), span)
         });
         open.readings += readings;
         if time_ms < open.start_unix_ms {

@@ -2,6 +2,7 @@
 //! sensor's messages until they are acknowledged, through any number of connections.
 
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
+#![allow(dead_code)] // Not every test needs all of it.
 
 use lineside_wire::envelope::{decode, encode};
 use lineside_wire::v1::{Ack, Record, Telemetry};

@@ -51,7 +51,7 @@ pub fn run(alerts: Alerts, connection: &Connection, output: &Output) -> anyhow::
     let server = Server::at(connection)?;
     match alerts.command {
         None => {
-            let listed = server.alerts_listed(alerts.all)?;
+            let listed = server.alerts(if alerts.all { "" } else { "open=true&limit=1000" })?;
             output.print(list(&listed)?, &listed)
         }
         Some(AlertsCommand::Show { id }) => {

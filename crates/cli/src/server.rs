@@ -339,29 +339,14 @@ impl Server {
         self.get(&format!("/api/v1/{what}?{query}"))
     }
 
-    /// How often the answers of a device's slot were right, span by span, if it keeps outcomes.
-    pub fn quality(&self, device: &str, query: &str) -> anyhow::Result<Option<Value>> {
-        self.optional(&format!("/api/v1/devices/{device}/quality?{query}&limit=1000"))
+    /// How often the answers of a device's slot were right, span by span.
+    pub fn quality(&self, device: &str, query: &str) -> anyhow::Result<Value> {
+        self.get(&format!("/api/v1/devices/{device}/quality?{query}&limit=1000"))
     }
 
-    /// Alerts, the newest first, if it keeps any.
-    pub fn alerts(&self, device: Option<&str>) -> anyhow::Result<Option<Value>> {
-        let device = device.map_or(String::new(), |device| format!("&device={device}"));
-        self.optional(&format!("/api/v1/alerts?limit=1000{device}"))
-    }
-
-    /// An answer, or nothing from a server that has no such page.
-    fn optional(&self, path: &str) -> anyhow::Result<Option<Value>> {
-        let answer = self.send(Method::GET, path, None)?;
-        if answer.status == 404 && String::from_utf8_lossy(&answer.body).contains("no such page") {
-            return Ok(None);
-        }
-        self.read(&answer.done()?, path).map(Some)
-    }
-
-    /// Alerts that are not over, or all of them, as the server describes them.
-    pub fn alerts_listed(&self, all: bool) -> anyhow::Result<Value> {
-        self.get(if all { "/api/v1/alerts" } else { "/api/v1/alerts?open=true&limit=1000" })
+    /// Alerts, the newest first, asked for by a query.
+    pub fn alerts(&self, query: &str) -> anyhow::Result<Value> {
+        self.get(&format!("/api/v1/alerts?{query}"))
     }
 
     /// One alert, as the server describes it.

@@ -11,5 +11,6 @@ mod tests;
 mod watch;
 
 pub use actions::Actions;
+pub use measure::sketched;
 pub use monitor::{Firing, Monitor, Rules, rules_of};
 pub use rule::{AlertRule, Scope, Signal, Source};

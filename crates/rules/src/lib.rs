@@ -13,7 +13,9 @@ mod site;
 mod staging;
 mod verdict;
 
-pub use alert::{Actions, AlertRule, Firing, Monitor, Rules, Scope, Signal, Source, rules_of};
+pub use alert::{
+    Actions, AlertRule, Firing, Monitor, Rules, Scope, Signal, Source, rules_of, sketched,
+};
 pub use capture::CaptureLimits;
 pub use comparison::{Agreement, ShadowObservation, judge_shadow};
 pub use distribution::{DistanceLimits, OUTPUTS_MAX, Values};

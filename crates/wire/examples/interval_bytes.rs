@@ -134,26 +134,15 @@ fn interval(device: &Device) -> Interval {
     let mut latency_us = lineside_sketch::Histogram::default();
     (0..frames).for_each(|_| latency_us.add(180.0 + bell.next(400) as f64));
     Interval {
-        slot: "press".into(),
-        release: ReleaseRef { name: "press-wear".into(), version: "14".into(), digest: [0xa7; 32] },
-        start_unix_ms: 1_795_752_000_000,
-        end_unix_ms: 1_795_755_600_000,
         readings: device.rows,
-        late_readings: 0,
         frames,
         findings: frames,
         alarms: frames / 50,
-        doubled: 0,
         errors: vec![("stage".into(), 2)],
         dropped: vec![("malformed".into(), 3)],
         latency_us,
         inputs,
         outputs: vec![score, alarm],
-        left_out: 0,
-        shadow_frames: 0,
-        shadow_agreed: 0,
-        intervals: 1,
-        stands_for: vec![],
         resources: Resources {
             cpu_ms: 912_340,
             resident_kib: 48_212,
@@ -163,6 +152,11 @@ fn interval(device: &Device) -> Interval {
             device_written_kib: Some(512_004),
             battery_percent: None,
         },
+        ..Interval::of(
+            "press",
+            ReleaseRef { name: "press-wear".into(), version: "14".into(), digest: [0xa7; 32] },
+            (1_795_752_000_000, 1_795_755_600_000),
+        )
     }
 }
 

@@ -139,6 +139,35 @@ pub enum Unmergeable {
 }
 
 impl Interval {
+    /// Of a span in which nothing is counted yet: its first moment and the one after the last, milliseconds since
+    /// 1970 by the readings' own time.
+    pub fn of(slot: &str, release: ReleaseRef, span: (i64, i64)) -> Interval {
+        let (start_unix_ms, end_unix_ms) = span;
+        Interval {
+            slot: slot.to_owned(),
+            release,
+            start_unix_ms,
+            end_unix_ms,
+            readings: 0,
+            late_readings: 0,
+            frames: 0,
+            findings: 0,
+            alarms: 0,
+            doubled: 0,
+            errors: vec![],
+            dropped: vec![],
+            latency_us: Histogram::default(),
+            inputs: vec![],
+            outputs: vec![],
+            left_out: 0,
+            shadow_frames: 0,
+            shadow_agreed: 0,
+            intervals: 1,
+            stands_for: vec![],
+            resources: Resources::default(),
+        }
+    }
+
     /// This one and a `later` one as one, in which everything is counted that was counted in either;
     /// what it cost is what it had cost by the later one's end. `number` is this one's start of the
     /// device and number within it: the whole goes by the later one's.

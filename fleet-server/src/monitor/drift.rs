@@ -6,6 +6,7 @@ use lineside_drift::{
     Chunk, ColumnProfile, ColumnSketch, DRIFT_SHARE, DatasetDrift, Estimate, Judged, Marks,
     Missing, Observed, Profile, Role, SketchScore, median,
 };
+use lineside_rules::sketched;
 use lineside_sketch::{Edges, NumberColumn};
 use lineside_wire::v1::{Column, Interval, Summary};
 use serde::Serialize;
@@ -297,7 +298,7 @@ fn column(
     let known = profile.and_then(|profile| profile.column(role, name));
     let of_name = || summaries.iter().filter(|it| it.name == name);
     // Where a device has counted in two ways, what compares with the profile is looked at.
-    let fits = |it: &&Summary| known.is_some_and(|known| sketch(&it.column, known).is_ok());
+    let fits = |it: &&Summary| known.is_some_and(|known| sketched(&it.column, known).is_ok());
     let summary = of_name().find(fits).or_else(|| of_name().next());
     let mut shown = ColumnDriftShown {
         name: name.to_owned(),
@@ -338,7 +339,7 @@ fn column(
     };
     let missing = Missing::of_shares(known.reference.missing_share(), shown.missing.current);
     shown.missing.drifted = Some(missing.drifted);
-    let sketch = match sketch(&summary.column, known) {
+    let sketch = match sketched(&summary.column, known) {
         Ok(sketch) => sketch,
         Err(text) => {
             shown.score = why(text);
@@ -395,29 +396,6 @@ fn edges_of<'a>(numbers: &NumberColumn, known: Option<&'a ColumnProfile>) -> Opt
     match &known?.marks {
         Marks::Edges(edges) if numbers.has_edges(Some(edges)) => Some(edges),
         _ => None,
-    }
-}
-
-/// A column as its profile counts it.
-fn sketch(column: &Column, known: &ColumnProfile) -> Result<ColumnSketch, &'static str> {
-    match (column, &known.marks) {
-        (Column::Numbers(numbers), Marks::Edges(edges)) => match numbers.has_edges(Some(edges)) {
-            true => Ok(ColumnSketch::Numbers((**numbers).clone())),
-            false => {
-                Err("it was counted without the edges of its profile, by an agent of an earlier \
-                     version: update the agent")
-            }
-        },
-        (Column::Texts(texts), marks @ Marks::Categories(_)) => {
-            marks.of_texts(texts).ok_or("its profile has no categories")
-        }
-        (Column::Numbers(_), Marks::Categories(_)) => Err(
-            "devices count it as a number, and its profile has categories: compare captured rows with \
-                 `lineside drift`",
-        ),
-        (Column::Texts(_), Marks::Edges(_)) => Err(
-            "devices count it as yes or no, and its profile has numbers: build the profile anew",
-        ),
     }
 }
 

@@ -53,8 +53,8 @@ impl EstimatedShown {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lineside_sketch::{Histogram, NumberColumn};
-    use lineside_wire::v1::{ReleaseRef, Resources, Summary};
+    use lineside_sketch::NumberColumn;
+    use lineside_wire::v1::{ReleaseRef, Summary};
 
     fn bundle(quality: &str) -> BundleFile {
         BundleFile::parse(&format!(
@@ -73,27 +73,15 @@ mod tests {
         values.iter().for_each(|value| column.add(None, *value).unwrap());
         let column = Column::Numbers(Box::new(column));
         Interval {
-            slot: "line".into(),
-            release: ReleaseRef { name: "echo".into(), version: "1".into(), digest: [1; 32] },
-            start_unix_ms: 0,
-            end_unix_ms: 1,
             readings: 1,
-            late_readings: 0,
             frames: 1,
             findings: 1,
-            alarms: 0,
-            doubled: 0,
-            errors: vec![],
-            dropped: vec![],
-            latency_us: Histogram::default(),
-            inputs: vec![],
             outputs: vec![Summary { name: "p".into(), column, out_of_range: 0 }],
-            left_out: 0,
-            shadow_frames: 0,
-            shadow_agreed: 0,
-            intervals: 1,
-            stands_for: vec![],
-            resources: Resources::default(),
+            ..Interval::of(
+                "line",
+                ReleaseRef { name: "echo".into(), version: "1".into(), digest: [1; 32] },
+                (0, 1),
+            )
         }
     }
 

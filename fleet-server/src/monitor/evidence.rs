@@ -140,7 +140,7 @@ mod tests {
     use super::*;
     use crate::monitor::alerts;
     use crate::store::Store;
-    use lineside_wire::v1::{ReleaseRef, Resources};
+    use lineside_wire::v1::ReleaseRef;
 
     fn release() -> ReleaseRef {
         ReleaseRef { name: "turbine".into(), version: "1".into(), digest: [7; 32] }
@@ -148,27 +148,10 @@ mod tests {
 
     fn hour(hour: i64) -> Taken {
         let interval = Interval {
-            slot: "turbine".into(),
-            release: release(),
-            start_unix_ms: hour * 3_600_000,
-            end_unix_ms: (hour + 1) * 3_600_000,
             readings: 60,
-            late_readings: 0,
             frames: 30,
             findings: 30,
-            alarms: 0,
-            doubled: 0,
-            errors: vec![],
-            dropped: vec![],
-            latency_us: Default::default(),
-            inputs: vec![],
-            outputs: vec![],
-            left_out: 0,
-            shadow_frames: 0,
-            shadow_agreed: 0,
-            intervals: 1,
-            stands_for: vec![],
-            resources: Resources::default(),
+            ..Interval::of("turbine", release(), (hour * 3_600_000, (hour + 1) * 3_600_000))
         };
         let view = View::Interval(Box::new(interval));
         Taken { boot: 1, sequence: hour, backfill: false, body: vec![], view }

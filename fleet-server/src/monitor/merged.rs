@@ -382,31 +382,18 @@ mod tests {
         let mut latency_us = Histogram::default();
         values.iter().for_each(|value| latency_us.add(100.0 + value));
         Interval {
-            slot: "turbine".into(),
-            release: release(version),
-            start_unix_ms: hour * HOUR_MS,
-            end_unix_ms: (hour + 1) * HOUR_MS,
             readings: values.len() as u64 + 1,
-            late_readings: 0,
             frames: values.len() as u64,
-            findings: 0,
             alarms: 1,
-            doubled: 0,
             errors: vec![("stage".into(), 2)],
-            dropped: vec![],
             latency_us,
             inputs: vec![Summary { name: "wind".into(), column, out_of_range: 1 }],
-            outputs: vec![],
-            left_out: 0,
-            shadow_frames: 0,
-            shadow_agreed: 0,
-            intervals: 1,
-            stands_for: vec![],
             resources: Resources {
                 cpu_ms: 1_000 + hour as u64 * 10,
                 temperature_c: Some(hour as f32),
                 ..Resources::default()
             },
+            ..Interval::of("turbine", release(version), (hour * HOUR_MS, (hour + 1) * HOUR_MS))
         }
     }
 

@@ -4,7 +4,7 @@ use crate::mqtt::Client;
 use crate::running::{As, Running};
 use crate::telemetry::{event, tell};
 use lineside_sketch::NumberColumn;
-use lineside_wire::v1::{Alert, Body, Column, Interval, Record, ReleaseRef, Resources, Summary};
+use lineside_wire::v1::{Alert, Body, Column, Interval, Record, ReleaseRef, Summary};
 
 pub use crate::telemetry::message;
 
@@ -65,27 +65,12 @@ pub fn hour_of(release: ReleaseRef, boot: u64, sequence: u64, hour: i64, score: 
     (0..30).for_each(|_| column.add(None, score).unwrap());
     let column = Column::Numbers(Box::new(column));
     let interval = Interval {
-        slot: "turbine".into(),
-        release,
-        start_unix_ms: hour * 3_600_000,
-        end_unix_ms: (hour + 1) * 3_600_000,
         readings: 60,
-        late_readings: 0,
         frames: 30,
         findings: 30,
-        alarms: 0,
-        doubled: 0,
         errors: vec![("model".into(), 1)],
-        dropped: vec![],
-        latency_us: Default::default(),
-        inputs: vec![],
         outputs: vec![Summary { name: "score".into(), column, out_of_range: 2 }],
-        left_out: 0,
-        shadow_frames: 0,
-        shadow_agreed: 0,
-        intervals: 1,
-        stands_for: vec![],
-        resources: Resources::default(),
+        ..Interval::of("turbine", release, (hour * 3_600_000, (hour + 1) * 3_600_000))
     };
     record(boot, sequence, Body::Interval(Box::new(interval)))
 }

@@ -94,30 +94,22 @@ fn record(sequence: u64, artifact: &Artifact, level: f64, worn: u64) -> Record {
     let start = sequence as i64 * HOUR_MS;
     let (name, version) = (artifact.id.name.to_string(), artifact.id.version.to_string());
     let interval = Interval {
-        slot: "turbine".into(),
-        release: ReleaseRef { name, version, digest: artifact.id.digest.bytes() },
-        start_unix_ms: start,
-        end_unix_ms: start + HOUR_MS,
         readings: 600,
-        late_readings: 0,
         frames: 100,
         findings: 100,
         alarms: worn,
-        doubled: 0,
         errors: vec![("stage".into(), 1)],
-        dropped: vec![],
         latency_us,
-        inputs: vec![],
         outputs: vec![
             summary("score", Column::Numbers(Box::new(score))),
             summary("worn", Column::Texts(verdicts)),
         ],
-        left_out: 0,
-        shadow_frames: 0,
-        shadow_agreed: 0,
-        intervals: 1,
-        stands_for: vec![],
         resources: Resources { cpu_ms: sequence * 500, ..Resources::default() },
+        ..Interval::of(
+            "turbine",
+            ReleaseRef { name, version, digest: artifact.id.digest.bytes() },
+            (start, start + HOUR_MS),
+        )
     };
     let (code, body) = Body::Interval(Box::new(interval)).encode().unwrap();
     Record { boot: 1, sequence, backfill: false, code, body }

@@ -4,7 +4,7 @@ use crate::mqtt::Client;
 use crate::running::{As, Running};
 use crate::signers::Signers;
 use lineside_wire::envelope::encode;
-use lineside_wire::v1::{self, Body, Interval, Record, ReleaseRef, SlotStatus, Status, Telemetry};
+use lineside_wire::v1::{Body, Interval, Record, ReleaseRef, SlotStatus, Status, Telemetry};
 
 #[test]
 fn a_page_is_shown_to_who_has_the_token() {
@@ -113,11 +113,6 @@ async fn what_a_device_drops_or_does_twice_is_seen_at_a_glance() {
     let mut device = Client::device(&server, "line-3", &password).await;
     server.assign("line-3", "turbine", "turbine/1");
     let interval = Interval {
-        slot: "turbine".into(),
-        release: ReleaseRef { name: "turbine".into(), version: "1".into(), digest: [7; 32] },
-        start_unix_ms: 1_000_000,
-        end_unix_ms: 4_600_000,
-        late_readings: 0,
         readings: 2_400,
         frames: 40,
         findings: 30,
@@ -125,15 +120,11 @@ async fn what_a_device_drops_or_does_twice_is_seen_at_a_glance() {
         doubled: 113,
         errors: vec![("model".into(), 114)],
         dropped: vec![("full".into(), 115)],
-        latency_us: Default::default(),
-        inputs: vec![],
-        outputs: vec![],
-        left_out: 0,
-        shadow_frames: 0,
-        shadow_agreed: 0,
-        intervals: 1,
-        stands_for: vec![],
-        resources: v1::Resources::default(),
+        ..Interval::of(
+            "turbine",
+            ReleaseRef { name: "turbine".into(), version: "1".into(), digest: [7; 32] },
+            (1_000_000, 4_600_000),
+        )
     };
     let (code, body) = Body::Interval(Box::new(interval)).encode().unwrap();
     let record = Record { boot: 1, sequence: 4, backfill: true, code, body };

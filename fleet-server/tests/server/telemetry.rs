@@ -18,11 +18,6 @@ pub fn turbine_interval(boot: u64, sequence: u64) -> Record {
     let mut latency_us = Histogram::default();
     (1..=100).for_each(|us| latency_us.add(f64::from(us)));
     let interval = Interval {
-        slot: "turbine".into(),
-        release: release(),
-        start_unix_ms: 1_000_000,
-        end_unix_ms: 4_600_000,
-        late_readings: 0,
         readings: 24,
         frames: 4,
         findings: 3,
@@ -31,14 +26,7 @@ pub fn turbine_interval(boot: u64, sequence: u64) -> Record {
         errors: vec![("stage".into(), 5), ("model".into(), 6)],
         dropped: vec![("full".into(), 7)],
         latency_us,
-        inputs: vec![],
-        outputs: vec![],
-        left_out: 0,
-        shadow_frames: 0,
-        shadow_agreed: 0,
-        intervals: 1,
-        stands_for: vec![],
-        resources: v1::Resources::default(),
+        ..Interval::of("turbine", release(), (1_000_000, 4_600_000))
     };
     record(boot, sequence, false, Body::Interval(Box::new(interval)))
 }

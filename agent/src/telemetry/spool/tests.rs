@@ -20,29 +20,7 @@ pub(super) fn interval(frames: u64) -> Body {
 fn open_interval(frames: u64) -> Interval {
     let release =
         lineside_wire::v1::ReleaseRef { name: "echo".into(), version: "1".into(), digest: [1; 32] };
-    Interval {
-        slot: "line".into(),
-        release,
-        start_unix_ms: 0,
-        end_unix_ms: 1,
-        readings: 0,
-        late_readings: 0,
-        frames,
-        findings: 0,
-        alarms: 0,
-        doubled: 0,
-        errors: vec![],
-        dropped: vec![],
-        latency_us: Default::default(),
-        inputs: vec![],
-        outputs: vec![],
-        left_out: 0,
-        shadow_frames: 0,
-        shadow_agreed: 0,
-        intervals: 1,
-        stands_for: vec![],
-        resources: Default::default(),
-    }
+    Interval { frames, ..Interval::of("line", release, (0, 1)) }
 }
 
 pub(super) fn none() -> BTreeMap<String, Option<Interval>> {

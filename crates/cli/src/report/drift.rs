@@ -6,11 +6,8 @@ use super::page::{NOTHING, Text, number, percent, table, thousands};
 use super::{Alert, Asked, sum};
 use std::fmt::Write as _;
 
-/// Spans in a row outside of the limits that a profile's own rule wants before it fires.
-const IN_A_ROW: usize = 2;
-
 /// The body of the page.
-pub fn body(asked: &Asked, drift: &Drift, alerts: Option<&[Alert]>) -> String {
+pub fn body(asked: &Asked, drift: &Drift, alerts: &[Alert]) -> String {
     let mut html = String::new();
     let _ = writeln!(html, "<h1>Drift of {}</h1>", Text(&asked.slot));
     let _ = writeln!(html, "<p class=\"about\">{}</p>", asked.told());
@@ -215,7 +212,7 @@ fn row(lead: String, at: usize, release: &ReleaseDrift, column: &Column) -> Vec<
 }
 
 /// One column: how it went on, and what came beside the training data.
-fn column(html: &mut String, drift: &Drift, name: (&str, &str), alerts: Option<&[Alert]>) {
+fn column(html: &mut String, drift: &Drift, name: (&str, &str), alerts: &[Alert]) {
     let _ = writeln!(html, "<section class=\"column\"><h3>{}</h3>", Text(name.1));
     let told: Vec<(usize, &ReleaseDrift, &Column)> = drift
         .releases
@@ -260,7 +257,7 @@ fn series<'a>(
     told: &[(usize, &'a ReleaseDrift, &'a Column)],
     name: (&'a str, &'a str),
     is_numeric: bool,
-    alerts: Option<&[Alert]>,
+    alerts: &[Alert],
 ) -> Series<'a> {
     let times = drift
         .releases
@@ -269,7 +266,6 @@ fn series<'a>(
     let from = times.clone().map(|(from, _)| from).min().unwrap_or(0);
     let to = times.map(|(_, to)| to).max().unwrap_or(0);
     let statistic = if is_numeric { "median" } else { "drift" };
-    let mut fired: Vec<(i64, String)> = Vec::new();
     let mut releases: Vec<Line> = drift
         .releases
         .iter()
@@ -289,7 +285,6 @@ fn series<'a>(
         let limits = learnt.map_or((None, constant), |limit| {
             (limit.lower.map(nothing_is_nought), limit.upper.map(nothing_is_nought))
         });
-        let mut in_a_row = 0;
         let points = points(release, name).filter_map(|(start, end, told)| {
             let estimate = told.median.filter(|_| is_numeric).map(|it| Estimate {
                 value: nothing_is_nought(it.value),
@@ -305,14 +300,6 @@ fn series<'a>(
                         || upper.is_some_and(|upper| bounds.0 > upper)
                 }
             };
-            in_a_row = if is_outside { in_a_row + 1 } else { 0 };
-            let is_watched = is_watched(release, name.0, name.1);
-            if in_a_row == IN_A_ROW && learnt.is_some() && is_watched {
-                fired.push((
-                    end,
-                    format!("{IN_A_ROW} spans in a row outside of the limits, {}", day(end, true)),
-                ));
-            }
             // A span is shared by the releases that changed in it.
             let (begun, ended) = releases[*at].time_unix_ms;
             let (start, end) = (start.max(begun), end.min(ended.max(begun)));
@@ -322,13 +309,11 @@ fn series<'a>(
         releases[*at].points = points;
         releases[*at].limits = limits;
     }
-    // What really fired, where the server tells of alerts; else what would have.
-    if let Some(alerts) = alerts {
-        let of_column = |alert: &&Alert| alert.column.as_deref() == Some(name.1);
-        let told = alerts.iter().filter(of_column);
-        fired = told.map(|alert| (alert.at_unix_ms, alert.text.clone())).collect();
-    }
-    fired.retain(|(at, _)| (from..=to).contains(at));
+    let is_shown = |alert: &&Alert| {
+        alert.column.as_deref() == Some(name.1) && (from..=to).contains(&alert.at_unix_ms)
+    };
+    let fired = alerts.iter().filter(is_shown);
+    let fired = fired.map(|alert| (alert.at_unix_ms, alert.text.clone())).collect();
     let spans = drift.releases.iter().flat_map(|release| &release.series);
     let spans = spans.filter_map(|span| unix_ms(&span.start).zip(unix_ms(&span.end))).collect();
     Series { name: name.1, releases, alerts: fired, spans }
@@ -405,8 +390,7 @@ fn reading(html: &mut String, drift: &Drift) {
          other; what is below the first edge or above the last has a bar of its own. Scores compare these bins, \
          and are sketches' (<code>sketch:</code>), held against a constant. Limits are those that chunks of \
          known-good data taught (green): a span is outside, and a diamond, where even the bound of what a sketch \
-         does not know is. A red triangle is where an alert fired, or, where the server tells of none, where \
-         outputs were outside in two spans in a row. Spans of which less than half of a chunk was seen are not \
+         does not know is. A red triangle is where an alert fired. Spans of which less than half of a chunk was seen are not \
          judged. docs/monitoring.md has each formula and its source.</p>\n",
     );
     let merged = &drift.merged;
@@ -482,11 +466,10 @@ mod tests {
 
     #[test]
     fn before_and_after_are_side_by_side_and_what_is_outside_shows() {
-        let html = body(&asked(), &drift(), None);
+        let html = body(&asked(), &drift(), &[]);
         for words in [
             "outside of its limits: score in 3 of 5 spans",
             "outputs are within their limits",
-            "2 spans in a row outside of the limits, 2026-02-05",
             "turbine/2 from 2026-02-06 on",
             "All devices of the site &lt;hill&gt;",
             "&lt;state&gt;",
@@ -502,16 +485,17 @@ mod tests {
     }
 
     #[test]
-    fn alerts_that_the_server_tells_of_are_marked_instead() {
+    fn alerts_of_a_column_and_of_the_time_are_marked() {
         let alert = |column: &str| Alert {
             at_unix_ms: unix_ms("2026-02-03T00:00:00Z").unwrap(),
             column: Some(column.into()),
             text: format!("mill-1: {column} is too high"),
         };
-        let html = body(&asked(), &drift(), Some(&[alert("score"), alert("wind")]));
-        assert!(html.contains("mill-1: score is too high") && !html.contains("in a row outside"));
+        let before = Alert { at_unix_ms: 0, text: "mill-1: long ago".into(), ..alert("score") };
+        let html = body(&asked(), &drift(), &[alert("score"), alert("wind"), before]);
+        assert!(html.contains("mill-1: score is too high") && !html.contains("long ago"));
         assert!(!html.contains("mill-1: wind is too high"));
         let nothing = Drift { releases: vec![], ..drift() };
-        assert!(body(&asked(), &nothing, None).contains("No interval has come"));
+        assert!(body(&asked(), &nothing, &[]).contains("No interval has come"));
     }
 }

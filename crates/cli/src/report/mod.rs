@@ -122,16 +122,16 @@ pub fn run(command: ReportCommand, connection: &Connection, output: &Output) -> 
         "drift" => {
             let told = report.drift(&server)?;
             let drift: Drift = read(&told)?;
-            let alerts = alerts(&server, report)?;
-            let body = drift::body(&asked, &drift, alerts.as_ref().map(|(alerts, _)| &alerts[..]));
-            let told = json!({ "drift": told, "alerts": alerts.map(|(_, told)| told) });
+            let (alerts, told_alerts) = alerts(&server, report)?;
+            let body = drift::body(&asked, &drift, &alerts);
+            let told = json!({ "drift": told, "alerts": told_alerts });
             ("Drift", body, told)
         }
         "value" => {
             let told = server.overview("summary", &report.query(None))?;
             let summaries: Summaries = read(&told)?;
             let quality = Quality::ask(&server, report)?;
-            let worth = value::worth(&summaries, quality.as_ref());
+            let worth = value::worth(&summaries, &quality);
             let body = value::body(&asked, &summaries, &worth);
             ("Value", body, json!({ "summary": told, "quality": quality, "value": worth }))
         }
@@ -141,7 +141,7 @@ pub fn run(command: ReportCommand, connection: &Connection, output: &Output) -> 
             let estimated = drift.releases.into_iter();
             let estimated: Vec<_> =
                 estimated.filter_map(|it| Some((it.release, it.estimated?))).collect();
-            let body = quality::body(&asked, quality.as_ref(), &estimated);
+            let body = quality::body(&asked, &quality, &estimated);
             let estimated: BTreeMap<_, _> = estimated.into_iter().collect();
             ("Quality", body, json!({ "quality": quality, "estimated": estimated }))
         }
@@ -270,15 +270,15 @@ fn read<T: for<'de> Deserialize<'de>>(told: &Value) -> anyhow::Result<T> {
         .context("the server answers in another form; are server and tool of one version?")
 }
 
-/// Alerts of the slot that fired, and the same as the server told them. None where it tells of none at all.
-fn alerts(server: &Server, report: &Report) -> anyhow::Result<Option<(Vec<Alert>, Value)>> {
-    let device = report.device.as_ref().map(DeviceId::as_str);
-    let Some(told) = server.alerts(device)? else { return Ok(None) };
+/// Alerts of the slot that fired, and the same as the server told them.
+fn alerts(server: &Server, report: &Report) -> anyhow::Result<(Vec<Alert>, Value)> {
+    let device = report.device.as_ref().map(|device| format!("&device={device}"));
+    let told = server.alerts(&format!("limit=1000{}", device.unwrap_or_default()))?;
     let devices: BTreeSet<String> = quality::devices(server, report)?.into_iter().collect();
     let list = told.as_array().map_or(&[][..], Vec::as_slice);
     let meant: Vec<Value> =
         list.iter().filter(|alert| report.means(alert, &devices)).cloned().collect();
-    Ok(Some((meant.iter().filter_map(alert).collect(), Value::Array(meant))))
+    Ok((meant.iter().filter_map(alert).collect(), Value::Array(meant)))
 }
 
 /// An alert as it is marked: at the end of what had fired it, by the readings' own time.

@@ -5,6 +5,7 @@ use super::chart::day;
 use super::page::{Text, number, percent, table, thousands};
 use super::{Asked, Report, sum};
 use crate::server::Server;
+use lineside_drift::quality::{Confusion, OneCategory};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -86,16 +87,15 @@ pub struct Quality {
 }
 
 impl Quality {
-    /// Asks for all devices that are meant. None of a server that keeps no outcomes.
-    pub fn ask(server: &Server, report: &Report) -> anyhow::Result<Option<Quality>> {
+    /// Asks for all devices that are meant.
+    pub fn ask(server: &Server, report: &Report) -> anyhow::Result<Quality> {
         let query = report.query_of_any();
         let mut all = Vec::new();
         for device in devices(server, report)? {
-            let Some(told) = server.quality(&device, &query)? else { return Ok(None) };
-            let told: Vec<Told> = super::read(&told)?;
+            let told: Vec<Told> = super::read(&server.quality(&device, &query)?)?;
             all.extend(told.into_iter().map(|told| (device.clone(), told)));
         }
-        Ok(Some(Quality::of(all)))
+        Ok(Quality::of(all))
     }
 
     /// The same of all these spans.
@@ -110,11 +110,13 @@ impl Quality {
         let releases = by.into_iter().map(|((release, output), spans)| {
             let devices: BTreeSet<&str> = spans.iter().map(|(device, _)| device.as_str()).collect();
             let told = || spans.iter().map(|(_, told)| told);
-            let mut confusion: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
+            let mut confusion = Confusion::default();
             for met in told().flat_map(|told| &told.confusion) {
-                let outcomes = confusion.entry(met.answered.clone()).or_default();
-                let count = outcomes.entry(met.outcome.clone()).or_default();
-                *count = count.saturating_add(met.count);
+                confusion.add(&met.answered, &met.outcome, met.count);
+            }
+            let mut counts: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
+            for (answered, outcome, count) in confusion.counts() {
+                counts.entry(answered.to_owned()).or_default().insert(outcome.to_owned(), count);
             }
             OfRelease {
                 release,
@@ -123,9 +125,9 @@ impl Quality {
                 outcomes: sum(told().map(|told| told.outcomes)),
                 unfit: sum(told().map(|told| told.unfit)),
                 binary: binary(&confusion),
-                accuracy: accuracy(&confusion),
+                accuracy: confusion.accuracy(),
                 errors: errors(told().filter_map(|told| told.errors)),
-                confusion,
+                confusion: counts,
             }
         });
         let releases = releases.collect();
@@ -166,23 +168,29 @@ pub fn devices(server: &Server, report: &Report) -> anyhow::Result<Vec<String>> 
     Ok(names.filter_map(|device| device["name"].as_str().map(str::to_owned)).collect())
 }
 
-fn binary(confusion: &BTreeMap<String, BTreeMap<String, u64>>) -> Option<Binary> {
-    let mut names = confusion.keys().chain(confusion.values().flat_map(BTreeMap::keys));
-    let count = |answered: &str, outcome: &str| {
-        confusion.get(answered).and_then(|it| it.get(outcome)).copied().unwrap_or(0)
-    };
-    (!confusion.is_empty() && names.all(|name| name == YES || name == NO)).then(|| Binary {
-        caught: count(YES, YES),
-        false_alarms: count(YES, NO),
-        missed: count(NO, YES),
-        rightly_silent: count(NO, NO),
-    })
+/// The same, for yes against no. None where there are other answers or outcomes, or none.
+fn binary(confusion: &Confusion) -> Option<Binary> {
+    let categories = confusion.categories();
+    let yes = confusion.of(YES);
+    (!categories.is_empty() && categories.iter().all(|name| [YES, NO].contains(name))).then_some(
+        Binary {
+            caught: yes.true_positives,
+            false_alarms: yes.false_positives,
+            missed: yes.false_negatives,
+            rightly_silent: yes.true_negatives,
+        },
+    )
 }
 
-fn accuracy(confusion: &BTreeMap<String, BTreeMap<String, u64>>) -> Option<f64> {
-    let right = sum(confusion.iter().filter_map(|(answered, it)| it.get(answered)).copied());
-    let all = sum(confusion.values().flat_map(BTreeMap::values).copied());
-    (all > 0).then(|| right as f64 / all as f64)
+impl From<Binary> for OneCategory {
+    fn from(it: Binary) -> OneCategory {
+        OneCategory {
+            true_positives: it.caught,
+            false_positives: it.false_alarms,
+            false_negatives: it.missed,
+            true_negatives: it.rightly_silent,
+        }
+    }
 }
 
 /// Errors of several spans as one: means by their counts.
@@ -205,13 +213,13 @@ fn errors(all: impl Iterator<Item = Errors>) -> Option<Errors> {
 }
 
 /// The body of the page.
-pub fn body(asked: &Asked, quality: Option<&Quality>, estimated: &[(String, Estimated)]) -> String {
+pub fn body(asked: &Asked, quality: &Quality, estimated: &[(String, Estimated)]) -> String {
     let mut html = format!(
         "<h1>Quality of {}</h1>\n<p class=\"about\">{}</p>\n",
         Text(&asked.slot),
         asked.told()
     );
-    let Some(quality) = quality.filter(|quality| !quality.releases.is_empty()) else {
+    if quality.releases.is_empty() {
         html.push_str(
             "<p><strong>No outcome has come for what was answered in this time</strong>, so nothing is known of how \
              often it was right. An outcome is what turned out to be so, hours or weeks later: tell it to the device \
@@ -221,15 +229,15 @@ pub fn body(asked: &Asked, quality: Option<&Quality>, estimated: &[(String, Esti
              <p>Until then <code>lineside report drift</code> says whether what is read and answered still looks \
              like the training data. That is no measure of being right, and no report here takes it for one.</p>\n",
         );
-        if let Some(unknown) = quality.map(|quality| quality.unknown).filter(|count| *count > 0) {
+        if quality.unknown > 0 {
             html.push_str(&format!(
                 "<p>{} outcomes came of findings that no device knew any more.</p>\n",
-                thousands(unknown as f64)
+                count(quality.unknown)
             ));
         }
         without_outcomes(&mut html, estimated);
         return html;
-    };
+    }
     yes_and_no(&mut html, quality);
     categories(&mut html, quality);
     numbers(&mut html, quality);
@@ -279,11 +287,6 @@ fn without_outcomes(html: &mut String, estimated: &[(String, Estimated)]) {
     html.push_str(&table(&heads, &[3, 4, 5, 6, 7], &rows));
 }
 
-fn share(part: u64, rest: u64) -> Option<f64> {
-    let all = part.saturating_add(rest);
-    (all > 0).then(|| part as f64 / all as f64)
-}
-
 fn told(share: Option<f64>) -> String {
     share.map_or("–".into(), percent)
 }
@@ -298,9 +301,7 @@ fn yes_and_no(html: &mut String, quality: &Quality) {
         .iter()
         .filter_map(|release| {
             let it = release.binary?;
-            let (precision, recall) =
-                (share(it.caught, it.false_alarms), share(it.caught, it.missed));
-            let f1 = share(it.caught.saturating_mul(2), it.false_alarms.saturating_add(it.missed));
+            let yes = OneCategory::from(it);
             Some(vec![
                 Text(&release.release).to_string(),
                 Text(&release.output).to_string(),
@@ -309,9 +310,9 @@ fn yes_and_no(html: &mut String, quality: &Quality) {
                 count(it.false_alarms),
                 count(it.missed),
                 count(it.rightly_silent),
-                told(precision),
-                told(recall),
-                told(f1),
+                told(yes.precision()),
+                told(yes.recall()),
+                told(yes.f1()),
             ])
         })
         .collect();
@@ -468,7 +469,7 @@ mod tests {
             recall: None,
             f1: None,
         };
-        let html = body(&asked(), None, &[("echo/1".into(), estimated)]);
+        let html = body(&asked(), &Quality::default(), &[("echo/1".into(), estimated)]);
         let wanted = [
             "An estimate",
             "80 % (79 % to 81 %)",
@@ -479,7 +480,7 @@ mod tests {
         for words in wanted {
             assert!(html.contains(words), "{words}: {html}");
         }
-        assert!(!body(&asked(), None, &[]).contains("An estimate"));
+        assert!(!body(&asked(), &Quality::default(), &[]).contains("An estimate"));
     }
 
     #[test]
@@ -500,7 +501,7 @@ mod tests {
             (quality.releases.len(), quality.unknown, quality.caught()),
             (1, 3, Some((9, 2)))
         );
-        let html = body(&asked(), Some(&quality), &[]);
+        let html = body(&asked(), &quality, &[]);
         for words in ["81.8 %", "75 %", "78.3 %", "0.9 (0.88 to 0.91)", "2026-02-01"] {
             assert!(html.contains(words), "{words}: {html}");
         }
@@ -518,9 +519,7 @@ mod tests {
         let told = quality.releases[0].errors.unwrap();
         assert_eq!((told.count, told.bias, told.root_mean_square), (40, -0.5, 1.0));
         assert_eq!(quality.caught(), None);
-        for nothing in [None, Some(&Quality::default())] {
-            let html = body(&asked(), nothing, &[]);
-            assert!(html.contains("No outcome has come") && html.contains("MQTT"), "{html}");
-        }
+        let html = body(&asked(), &Quality::default(), &[]);
+        assert!(html.contains("No outcome has come") && html.contains("MQTT"), "{html}");
     }
 }

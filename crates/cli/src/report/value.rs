@@ -100,7 +100,7 @@ fn product(name: &'static str, from: From, parts: &[(&str, Option<f64>)]) -> Fig
 }
 
 /// What the answers of these releases were worth, by the newest table of assumptions.
-pub fn worth(summaries: &Summaries, quality: Option<&Quality>) -> Worth {
+pub fn worth(summaries: &Summaries, quality: &Quality) -> Worth {
     let newest = summaries.releases.iter().rev().find_map(|release| {
         let value = release.value.clone().filter(|value| !value.is_empty())?;
         Some((release.release.clone(), value))
@@ -109,7 +109,7 @@ pub fn worth(summaries: &Summaries, quality: Option<&Quality>) -> Worth {
     let declared = declared.unwrap_or_default();
     let sums = Sums::of(&summaries.releases);
     let per_event = declared.alarms_per_event.unwrap_or(1.0);
-    let (events, false_alarms, from) = match quality.and_then(Quality::caught) {
+    let (events, false_alarms, from) = match quality.caught() {
         Some((right, wrong)) => {
             let told = |name, count: u64| Figure {
                 name,
@@ -474,7 +474,7 @@ mod tests {
             "gigabyte_cost": 0.5, "false_alarm_cost": 40.0, "inference_energy_j": 3.6,
             "kilowatt_hour_cost": 0.25, "rollout_cost": 15.0, "device_month_cost": 10.0 });
         let told = summaries(declared);
-        let worth = worth(&told, None);
+        let worth = worth(&told, &Quality::default());
         let values = |figures: &[Figure]| -> Vec<f64> {
             figures.iter().map(|it| (it.value.unwrap() * 1e4).round() / 1e4).collect()
         };
@@ -488,10 +488,10 @@ mod tests {
 
         // Outcomes say what was caught.
         let quality = Quality::with_alarms(300, 200);
-        let known = super::worth(&told, Some(&quality));
+        let known = super::worth(&told, &quality);
         assert_eq!((known.counts[2].value, known.counts[2].from), (Some(6.0), From::Outcomes));
 
-        let nothing = super::worth(&summaries(Value::Null), None);
+        let nothing = super::worth(&summaries(Value::Null), &Quality::default());
         assert_eq!((nothing.benefit, nothing.return_on_investment), (0.0, None));
         assert_eq!(nothing.counts[2].value, None);
         assert!(

@@ -40,7 +40,8 @@ pub(super) fn measure(
 pub(super) fn furthest(interval: &Interval, profile: &Profile, most: usize) -> Vec<(String, f64)> {
     let scored = interval.inputs.iter().filter_map(|summary| {
         let column = profile.column(Role::Input, &summary.name)?;
-        let score = column.score(&sketch(summary, column)?, profile.values_min()).ok()?;
+        let sketch = sketched(&summary.column, column).ok()?;
+        let score = column.score(&sketch, profile.values_min()).ok()?;
         score.score.value.is_finite().then(|| (summary.name.clone(), score.score.value))
     });
     let mut scored: Vec<(String, f64)> = scored.collect();
@@ -93,8 +94,7 @@ fn counted<'a>(
 ) -> Option<&'a Summary> {
     let mut named = summaries.iter().filter(|summary| summary.name == name);
     let fitting = column.and_then(|column| {
-        let fits =
-            |it: &&Summary| sketch(it, column).is_some_and(|sketch| column.marks.are_of(&sketch));
+        let fits = |it: &&Summary| sketched(&it.column, column).is_ok();
         named.clone().find(fits)
     });
     fitting.or_else(|| named.next_back())
@@ -121,7 +121,8 @@ fn of_column(
         }
         (Signal::Drift, _) => {
             let drift = column.and_then(|column| {
-                let observed = Observed { sketch: sketch(summary, column)?, out_of_range: None };
+                let sketch = sketched(&summary.column, column).ok()?;
+                let observed = Observed { sketch, out_of_range: None };
                 let statistics = column.statistics(&observed, values_min);
                 statistics.get(&Statistic::Drift).copied()
             });
@@ -147,13 +148,28 @@ fn values(summary: &Summary) -> u64 {
     }
 }
 
-/// What telemetry has counted of a column, as its profile counts.
-fn sketch(summary: &Summary, column: &ColumnProfile) -> Option<ColumnSketch> {
-    match (&summary.column, &column.marks) {
-        (Column::Numbers(numbers), Marks::Edges(_)) => {
-            Some(ColumnSketch::Numbers((**numbers).clone()))
+/// A column of telemetry as its profile counts it.
+///
+/// # Errors
+/// Why they do not compare, and what helps.
+pub fn sketched(column: &Column, known: &ColumnProfile) -> Result<ColumnSketch, &'static str> {
+    match (column, &known.marks) {
+        (Column::Numbers(numbers), Marks::Edges(edges)) => match numbers.has_edges(Some(edges)) {
+            true => Ok(ColumnSketch::Numbers((**numbers).clone())),
+            false => {
+                Err("it was counted without the edges of its profile, by an agent of an earlier \
+                     version: update the agent")
+            }
+        },
+        (Column::Texts(texts), marks @ Marks::Categories(_)) => {
+            marks.of_texts(texts).ok_or("its profile has no categories")
         }
-        (Column::Texts(texts), marks @ Marks::Categories(_)) => marks.of_texts(texts),
-        (Column::Numbers(_), Marks::Categories(_)) | (Column::Texts(_), Marks::Edges(_)) => None,
+        (Column::Numbers(_), Marks::Categories(_)) => Err(
+            "devices count it as a number, and its profile has categories: compare captured rows with \
+                 `lineside drift`",
+        ),
+        (Column::Texts(_), Marks::Edges(_)) => Err(
+            "devices count it as yes or no, and its profile has numbers: build the profile anew",
+        ),
     }
 }

@@ -7,7 +7,7 @@ use lineside_drift::{
     Chunk, ColumnProfile, Estimate, Learnt, Limits, Marks, Profile, Role, SketchMethod, Statistic,
 };
 use lineside_sketch::{Categories, Edges, Histogram, NumberColumn, TextColumn};
-use lineside_wire::v1::{Column, Interval, ReleaseRef, Resources, Summary};
+use lineside_wire::v1::{Column, Interval, ReleaseRef, Summary};
 use std::collections::BTreeMap;
 
 const HOUR_MS: i64 = 3_600_000;
@@ -31,27 +31,20 @@ pub(super) fn interval(hour: i64, values: &[f64]) -> Interval {
     };
     let rows = values.len() as u64;
     Interval {
-        slot: "line".into(),
-        release: ReleaseRef { name: "turbine".into(), version: "1".into(), digest: [1; 32] },
-        start_unix_ms: hour * HOUR_MS,
-        end_unix_ms: (hour + 1) * HOUR_MS,
         readings: rows,
-        late_readings: 0,
         frames: rows,
         findings: rows,
         alarms: rows / 4,
-        doubled: 0,
         errors: vec![("stage".into(), rows / 5)],
         dropped: vec![("late".into(), rows)],
         latency_us,
         inputs: vec![summary("wind")],
         outputs: vec![summary("score")],
-        left_out: 0,
-        shadow_frames: 0,
-        shadow_agreed: 0,
-        intervals: 1,
-        stands_for: vec![],
-        resources: Resources::default(),
+        ..Interval::of(
+            "line",
+            ReleaseRef { name: "turbine".into(), version: "1".into(), digest: [1; 32] },
+            (hour * HOUR_MS, (hour + 1) * HOUR_MS),
+        )
     }
 }
 
