@@ -19,6 +19,25 @@ pub enum Up {
     Reminder,
 }
 
+impl Up {
+    /// All that there are.
+    pub const ALL: [Up; 4] = [Up::Status, Up::Telemetry, Up::Answer, Up::Reminder];
+
+    /// Its topic, with whatever stands for the device where a broker is told what many of them may do.
+    pub fn topic_of(self, device: &str) -> String {
+        format!("{PREFIX}/{device}/{}", self.tail())
+    }
+
+    fn tail(self) -> &'static str {
+        match self {
+            Up::Status => "up/status",
+            Up::Telemetry => "up/telemetry",
+            Up::Answer => "up/answer",
+            Up::Reminder => "up/reminder",
+        }
+    }
+}
+
 /// What the server tells a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Down {
@@ -30,6 +49,25 @@ pub enum Down {
     Ask,
     /// A request for the assignment that it holds, which the server has forgotten.
     Remind,
+}
+
+impl Down {
+    /// All that there are.
+    pub const ALL: [Down; 4] = [Down::Assignment, Down::Ack, Down::Ask, Down::Remind];
+
+    /// Its topic, with whatever stands for the device where a broker is told what many of them may do.
+    pub fn topic_of(self, device: &str) -> String {
+        format!("{PREFIX}/{device}/{}", self.tail())
+    }
+
+    fn tail(self) -> &'static str {
+        match self {
+            Down::Assignment => "down/assignment",
+            Down::Ack => "down/ack",
+            Down::Ask => "down/ask",
+            Down::Remind => "down/remind",
+        }
+    }
 }
 
 /// A topic of the control branch.
@@ -47,16 +85,11 @@ impl Topic {
         let rest = text.strip_prefix(PREFIX)?.strip_prefix('/')?;
         let (device, rest) = rest.split_once('/')?;
         let device: DeviceId = device.parse().ok()?;
-        match rest {
-            "up/status" => Some(Topic::Up(device, Up::Status)),
-            "up/telemetry" => Some(Topic::Up(device, Up::Telemetry)),
-            "up/answer" => Some(Topic::Up(device, Up::Answer)),
-            "up/reminder" => Some(Topic::Up(device, Up::Reminder)),
-            "down/assignment" => Some(Topic::Down(device, Down::Assignment)),
-            "down/ack" => Some(Topic::Down(device, Down::Ack)),
-            "down/ask" => Some(Topic::Down(device, Down::Ask)),
-            "down/remind" => Some(Topic::Down(device, Down::Remind)),
-            _ => None,
+        let up = || Up::ALL.into_iter().find(|up| up.tail() == rest);
+        let down = || Down::ALL.into_iter().find(|down| down.tail() == rest);
+        match (up(), down()) {
+            (Some(up), _) => Some(Topic::Up(device, up)),
+            (None, down) => Some(Topic::Down(device, down?)),
         }
     }
 
@@ -68,16 +101,10 @@ impl Topic {
 
 impl fmt::Display for Topic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Topic::Up(device, Up::Status) => write!(f, "{PREFIX}/{device}/up/status"),
-            Topic::Up(device, Up::Telemetry) => write!(f, "{PREFIX}/{device}/up/telemetry"),
-            Topic::Up(device, Up::Answer) => write!(f, "{PREFIX}/{device}/up/answer"),
-            Topic::Up(device, Up::Reminder) => write!(f, "{PREFIX}/{device}/up/reminder"),
-            Topic::Down(device, Down::Assignment) => write!(f, "{PREFIX}/{device}/down/assignment"),
-            Topic::Down(device, Down::Ack) => write!(f, "{PREFIX}/{device}/down/ack"),
-            Topic::Down(device, Down::Ask) => write!(f, "{PREFIX}/{device}/down/ask"),
-            Topic::Down(device, Down::Remind) => write!(f, "{PREFIX}/{device}/down/remind"),
-        }
+        f.write_str(&match self {
+            Topic::Up(device, up) => up.topic_of(device.as_str()),
+            Topic::Down(device, down) => down.topic_of(device.as_str()),
+        })
     }
 }
 
