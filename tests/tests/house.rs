@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 /// Each member of the workspace: its folder, its name, and what it and its tests use of the others.
-const WALLS: [(&str, &str, &[&str], &[&str]); 25] = [
+const WALLS: [(&str, &str, &[&str], &[&str]); 26] = [
     (
         "agent",
         "lineside-agent",
@@ -62,6 +62,7 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 25] = [
     ("crates/delta", "lineside-delta", &[], &[]),
     ("crates/drift", "lineside-drift", &["lineside-sketch"], &[]),
     ("crates/exposition", "lineside-exposition", &[], &[]),
+    ("crates/identity", "lineside-identity", &["lineside-wire"], &[]),
     ("crates/oip", "lineside-oip", &[], &[]),
     (
         "crates/rules",
@@ -117,16 +118,30 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 25] = [
 ];
 
 /// Crates that open no socket and no file, read no clock and draw no random number.
-const PURE: [&str; 10] =
-    ["wire", "bundle", "trust", "update", "delta", "drift", "sketch", "rules", "oip", "exposition"];
+const PURE: [&str; 11] = [
+    "wire",
+    "bundle",
+    "trust",
+    "identity",
+    "update",
+    "delta",
+    "drift",
+    "sketch",
+    "rules",
+    "oip",
+    "exposition",
+];
 /// The libraries that they may use: such as take bytes and numbers and give values.
-const COMPUTING: [&str; 16] = [
+const COMPUTING: [&str; 21] = [
     "half",
     "libm",
     "pem-rfc7468",
     "percent-encoding",
     "postcard",
+    "rcgen",
     "ring",
+    "rustls-pki-types",
+    "rustls-webpki",
     "serde",
     "serde_json",
     "sigstore-crypto",
@@ -136,6 +151,8 @@ const COMPUTING: [&str; 16] = [
     "thiserror",
     "time",
     "toml",
+    "x509-parser",
+    "zeroize",
     "zstd-safe",
 ];
 /// Rooms of the agent that only `daemon` puts together.
