@@ -1,7 +1,8 @@
 //! Who a device is: its key, the token it joins with, its certificate, and what follows from them.
 //!
 //! A device's way: `JoinToken + CertificateRequest -> Pending -> Accepted -> certificate -> Peer`.
-//! An [`Authority`] makes certificates, [`Roots`] verify them.
+//! [`step`] decides on joining, renewing, revoking and copies, [`admit`] whether somebody may connect. An
+//! [`Authority`] makes certificates, [`Roots`] verify them.
 //!
 //! Values and decisions only, the same for agent and server: opens no socket and no file, reads no clock.
 //! Times are handed in, and so is randomness, as ring's `SecureRandom`: every function that draws any takes
@@ -14,6 +15,8 @@ mod key;
 mod peer;
 mod redeem;
 mod request;
+mod standing;
+mod start;
 mod token;
 mod validity;
 
@@ -23,5 +26,10 @@ pub use key::{DeviceKey, Fingerprint, FingerprintError, KeyError, PublicKey};
 pub use peer::{CHAIN_MAX, CertificateError, Peer, Roots, Serial};
 pub use redeem::{Redeemed, Spent, TokenRecord, TokenRefusal, redeem};
 pub use request::{CertificateRequest, REQUEST_BYTES_MAX, RequestError};
+pub use standing::{
+    Ask, BARRED_MAX, Effect, Event, Held, Identity, Listed, Refusal, Seen, Standing, Verdict,
+    admit, step,
+};
+pub use start::{Mark, STARTS_MAX, Sighting, Starts, sight};
 pub use token::{JoinToken, TokenError, TokenHash};
 pub use validity::{Lifetime, LifetimeError, Phase, Validity, ValidityError};
