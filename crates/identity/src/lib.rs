@@ -1,14 +1,15 @@
 //! Who a device is: its key, the token it joins with, its certificate, and what follows from them.
 //!
 //! A device's way: `JoinToken + CertificateRequest -> Pending -> Accepted -> certificate -> Peer`.
-//! [`step`] decides on joining, renewing, revoking and copies, [`admit`] whether somebody may connect. An
-//! [`Authority`] makes certificates, [`Roots`] verify them.
+//! [`step`] decides on joining, renewing, revoking and copies, [`admit`] whether somebody may connect,
+//! [`may`] what a device may do at a broker. An [`Authority`] makes certificates, [`Roots`] verify them.
 //!
 //! Values and decisions only, the same for agent and server: opens no socket and no file, reads no clock.
 //! Times are handed in, and so is randomness, as ring's `SecureRandom`: every function that draws any takes
 //! it by name. Keys are of P-256, because TPMs, tokens and plants' authorities know that curve, and few of
 //! them Ed25519.
 
+mod access;
 mod authority;
 mod claim;
 mod key;
@@ -20,6 +21,7 @@ mod start;
 mod token;
 mod validity;
 
+pub use access::{Action, may, mosquitto_acl};
 pub use authority::{Authority, AuthorityError, Issued, SERVER_NAMES_MAX, ServerName};
 pub use claim::{Claim, HardwareSerial, HardwareSerialError, Preauthorised};
 pub use key::{DeviceKey, Fingerprint, FingerprintError, KeyError, PublicKey};
