@@ -12,6 +12,7 @@
 mod access;
 mod authority;
 mod claim;
+mod exchange;
 mod key;
 mod peer;
 mod redeem;
@@ -24,8 +25,11 @@ mod validity;
 pub use access::{Action, may, mosquitto_acl};
 pub use authority::{Authority, AuthorityError, Issued, SERVER_NAMES_MAX, ServerName};
 pub use claim::{Claim, HardwareSerial, HardwareSerialError, Preauthorised};
+pub use exchange::{
+    Answer, EXCHANGE_ANSWER_BYTES_MAX, EXCHANGE_REQUEST_BYTES_MAX, JoinRequest, RenewRequest,
+};
 pub use key::{DeviceKey, Fingerprint, FingerprintError, KeyError, PublicKey};
-pub use peer::{CHAIN_MAX, CertificateError, Peer, Roots, Serial};
+pub use peer::{CHAIN_MAX, CertificateError, Peer, Roots, Serial, read_chain};
 pub use redeem::{Redeemed, Spent, TokenRecord, TokenRefusal, redeem};
 pub use request::{CertificateRequest, REQUEST_BYTES_MAX, RequestError};
 pub use standing::{

@@ -222,6 +222,15 @@ impl Roots {
         Ok(peer)
     }
 
+    /// The same for a device that was sent a certificate and may have no clock to go by: it is verified as
+    /// it will be in its last second. Whether it holds now is the server's to say.
+    ///
+    /// # Errors
+    /// [`CertificateError`].
+    pub fn verify_whenever(&self, chain: &[&[u8]]) -> Result<Peer, CertificateError> {
+        self.verify_lapsed(chain, OffsetDateTime::new_utc(time::Date::MAX, time::Time::MIDNIGHT))
+    }
+
     /// Reads a certificate that nobody has verified yet.
     fn read(&self, der: &[u8]) -> Result<Peer, CertificateError> {
         let (rest, certificate) =
@@ -290,6 +299,23 @@ const ALGORITHMS: &[&dyn rustls_pki_types::SignatureVerificationAlgorithm] = &[
     webpki::ring::RSA_PKCS1_2048_8192_SHA384,
     webpki::ring::RSA_PKCS1_2048_8192_SHA512,
 ];
+
+/// Reads the certificates of a peer from PEM, its own first, as DER.
+///
+/// # Errors
+/// [`CertificateError::Chain`], [`CertificateError::Size`], [`CertificateError::Format`].
+pub fn read_chain(pem: &str) -> Result<Vec<Vec<u8>>, CertificateError> {
+    // In base 64 a certificate is a third longer, and has two lines around it.
+    if pem.len() > CHAIN_MAX * 2 * CERTIFICATE_BYTES_MAX {
+        return Err(CertificateError::Size(pem.len()));
+    }
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+    let found = found.map_err(|_| CertificateError::Format)?;
+    if !(1..=CHAIN_MAX).contains(&found.len()) {
+        return Err(CertificateError::Chain(found.len()));
+    }
+    Ok(found.iter().map(|der| der.to_vec()).collect())
+}
 
 /// What an authority's own certificate says.
 pub(crate) struct FoundAuthority {

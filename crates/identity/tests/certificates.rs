@@ -4,7 +4,7 @@
 
 use lineside_identity::{
     Authority, AuthorityError, CHAIN_MAX, CertificateError, CertificateRequest, DeviceKey, Issued,
-    Lifetime, Peer, Roots, SERVER_NAMES_MAX, ServerName,
+    Lifetime, Peer, Roots, SERVER_NAMES_MAX, ServerName, read_chain,
 };
 use lineside_wire::name::DeviceId;
 use rcgen::{
@@ -129,6 +129,9 @@ fn a_certificate_holds_in_its_time_and_may_be_looked_at_after_it() {
     assert_eq!((lapsed.key(), lapsed.validity().not_after()), (key.fingerprint(), to));
     let early = roots.verify_lapsed(&[&der(&issued.pem)], from - second);
     assert_eq!(early, Err(CertificateError::Early(from)));
+    assert_eq!(roots.verify_whenever(&[&der(&issued.pem)]).unwrap(), lapsed);
+    let stranger = Forger::new().certify(|_| {});
+    assert_eq!(roots.verify_whenever(&[&stranger]), Err(CertificateError::Issuer));
 }
 
 #[test]
@@ -256,6 +259,22 @@ fn a_certificate_of_a_trusted_authority_is_read_strictly() {
 }
 
 #[test]
+fn a_chain_is_read_in_its_order_and_has_an_end() {
+    let (authority, key) = (authority(), DeviceKey::generate(&random()).unwrap());
+    let own = issue(&authority, "line-3", &key).pem;
+    let both = read_chain(&format!("{own}{}", authority.pem())).unwrap();
+    assert_eq!(both, [der(&own), der(authority.pem())]);
+    assert_eq!(read_chain(""), Err(CertificateError::Chain(0)));
+    // A key is no certificate, and is passed over.
+    assert_eq!(read_chain(&key.to_pem()), Err(CertificateError::Chain(0)));
+    let many = own.repeat(CHAIN_MAX + 1);
+    assert_eq!(read_chain(&many), Err(CertificateError::Chain(CHAIN_MAX + 1)));
+    let large = "x".repeat(100_000);
+    assert_eq!(read_chain(&large), Err(CertificateError::Size(large.len())));
+    assert_eq!(read_chain(&own[..own.len() / 2]), Err(CertificateError::Format));
+}
+
+#[test]
 fn what_is_no_certificate_or_too_much_of_it_is_refused() {
     let forger = Forger::new();
     let roots = Roots::of_fleet(&forger.root()).unwrap();
@@ -273,10 +292,10 @@ fn what_is_no_certificate_or_too_much_of_it_is_refused() {
     for odd in [&b""[..], b"x", &good[1..], &good[..good.len() - 1], &trailing] {
         assert!(roots.verify(&[odd], NOW).is_err());
     }
-    for at in 0..good.len() {
+    for (at, bit) in (0..good.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
         let mut changed = good.clone();
-        changed[at] ^= 1;
-        assert!(roots.verify(&[&changed], NOW).is_err(), "byte {at} may be changed");
+        changed[at] ^= 1 << bit;
+        assert!(roots.verify(&[&changed], NOW).is_err(), "bit {bit} of byte {at} may be changed");
     }
     let many = forger.root().repeat(17);
     let large = format!("{}{}", "x".repeat(128 << 10), forger.root());
