@@ -6,17 +6,17 @@ use lineside_agent::config::Config;
 use lineside_agent::daemon::{self, Until};
 use lineside_agent::fleet::carry::Receipt;
 use lineside_agent::local::{self, AskError, Delivered};
+use lineside_agent::log::{self, Format};
 use lineside_agent::status::DeviceStatus;
 use lineside_agent::worker::serve;
 use lineside_bundle::spoken;
 use lineside_wire::name::SlotName;
 use serde::Serialize;
 use std::fmt::Display;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
-use tracing_subscriber::EnvFilter;
 
 /// Where settings are looked for.
 const DEFAULT_CONFIG: &str = "agent.toml";
@@ -43,6 +43,9 @@ enum Command {
         /// Stop when all recordings are at their end and all findings are delivered.
         #[arg(long)]
         until_drained: bool,
+        /// How the log on standard error is written: for people, or as one JSON object a line.
+        #[arg(long, value_name = "FORMAT", default_value = "text")]
+        log_format: Format,
     },
     /// Tell how the device is: its releases, what they counted, what waits.
     Status {
@@ -122,16 +125,28 @@ enum Command {
     },
     /// What `run` starts for each release; not for people.
     #[command(hide = true)]
-    Worker,
+    Worker {
+        /// How a panic is written.
+        #[arg(long, value_name = "FORMAT", default_value = "text")]
+        log_format: Format,
+    },
 }
 
 /// Does what the command line says. Exit code 0 is success, 1 a failure, 2 a wrong command line.
 pub fn main() -> ExitCode {
-    let done = match Arguments::parse().command {
-        Command::Worker => serve::main().map_err(anyhow::Error::from),
-        Command::Run { config, until_drained } => {
+    let command = Arguments::parse().command;
+    let format = match command {
+        Command::Run { log_format, .. } | Command::Worker { log_format } => log_format,
+        _ => Format::Text,
+    };
+    let done = match command {
+        Command::Worker { log_format } => {
+            log::hook(log_format);
+            serve::main().map_err(anyhow::Error::from)
+        }
+        Command::Run { config, until_drained, .. } => {
             let until = if until_drained { Until::Drained } else { Until::Stopped };
-            run(config, until)
+            run(config, until, format)
         }
         Command::Status { config, json } => status(&config, json),
         Command::Install { file, config, json } => install(&file, &config, json),
@@ -144,7 +159,10 @@ pub fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("lineside-agent: {error:#}");
+            match format {
+                Format::Text => eprintln!("lineside-agent: {error:#}"),
+                Format::Json => eprintln!("{}", log::line(&format!("{error:#}"))),
+            }
             ExitCode::FAILURE
         }
     }
@@ -307,17 +325,11 @@ fn print(text: &impl Display) -> anyhow::Result<()> {
     write!(std::io::stdout(), "{text}").context("cannot write the answer")
 }
 
-fn run(config: PathBuf, until: Until) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_from_env("LINESIDE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .init();
+fn run(config: PathBuf, until: Until, format: Format) -> anyhow::Result<()> {
+    log::install(format);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build()?;
-    let done = runtime.block_on(daemon::run(&config, until));
+    let done = runtime.block_on(daemon::run(&config, until, format));
     runtime.shutdown_timeout(LEAVE);
     done
 }

@@ -18,6 +18,7 @@ use crate::config::{Config, DownloadConfig, OutboxFull, SlotConfig};
 use crate::error::chain;
 use crate::fleet::Device;
 use crate::ledger::{Ledger, OutboxLimits};
+use crate::log::Format;
 use crate::status;
 use crate::store::Store;
 use crate::telemetry::{TelemetryHandle, TelemetryParts};
@@ -86,12 +87,12 @@ struct House {
     stop: watch::Receiver<bool>,
 }
 
-/// Runs the agent with the settings in `config`.
+/// Runs the agent with the settings in `config`. Its workers write what they say as it does.
 ///
 /// # Errors
 /// Whatever keeps it from starting, naming the file and the field; and a part of it that has ended
 /// although it must not, so that whoever started the agent starts it again.
-pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
+pub async fn run(config: &Path, until: Until, format: Format) -> anyhow::Result<()> {
     let config = Config::read(config)?;
     if until == Until::Drained {
         check_drainable(&config)?;
@@ -102,8 +103,8 @@ pub async fn run(config: &Path, until: Until) -> anyhow::Result<()> {
         findings_max: config.limits.outbox_findings_max,
         block: config.limits.outbox_full == OutboxFull::Block,
     };
-    let processes =
-        Processes::new(Handle::current()).context("cannot start the thread that starts workers")?;
+    let processes = Processes::new(Handle::current(), format)
+        .context("cannot start the thread that starts workers")?;
     let starter: Arc<dyn Starter> = Arc::new(processes);
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;

@@ -26,6 +26,7 @@ mod heavy;
 pub mod ledger;
 pub mod local;
 pub mod lock;
+pub mod log;
 pub mod medium;
 pub mod plant;
 pub mod sink;

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// Longest that a run may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -173,6 +174,43 @@ fn a_recording_is_answered_to_its_end_and_a_second_run_adds_nothing() {
     let output = finish(start(&settings));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(fs::read(folder.path().join("findings.jsonl")).unwrap(), before);
+}
+
+#[test]
+fn for_programs_each_line_of_the_log_is_one_json_object_to_the_last_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = device(folder.path());
+    let json = |arguments: &[&str]| {
+        let program = Command::new(env!("CARGO_BIN_EXE_lineside-agent"))
+            .args(arguments)
+            .args(["--log-format", "json"])
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn();
+        let output = finish(program.unwrap());
+        let said = String::from_utf8(output.stderr).unwrap();
+        let line = |line: &str| -> Value {
+            let said: Value =
+                serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"));
+            let time = said["timestamp"].as_str().unwrap();
+            OffsetDateTime::parse(time, &Rfc3339).unwrap();
+            assert!(time.ends_with('Z'), "{line}");
+            assert!(["ERROR", "WARN", "INFO"].contains(&said["level"].as_str().unwrap()), "{line}");
+            assert!(said["target"].as_str().unwrap().starts_with("lineside_agent"), "{line}");
+            assert!(said["message"].is_string(), "{line}");
+            said
+        };
+        (output.status.success(), said.lines().map(line).collect::<Vec<Value>>())
+    };
+    let settings = settings.to_str().unwrap();
+    let (done, said) = json(&["run", "--until-drained", "--config", settings]);
+    let counts = said.iter().find(|it| it["message"].as_str().unwrap().contains("doubled 0"));
+    assert!(done && counts.is_some_and(|it| it["slot"] == "echo"), "{said:?}");
+    // What ends a program is a line like the others, in a worker as well.
+    for refused in [&["run", "--config", "nowhere.toml"][..], &["worker"]] {
+        let (done, said) = json(refused);
+        assert!(!done && said.len() == 1 && said[0]["level"] == "ERROR", "{said:?}");
+    }
 }
 
 #[test]

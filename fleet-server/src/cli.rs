@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::config::{ClockSaid, Config};
+use crate::log::Format;
 use crate::server::Server;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
@@ -39,9 +40,18 @@ struct Run {
     /// device says the same: look at it first.
     #[arg(long)]
     clock_is_right: bool,
+    /// How the log on standard error is written: for people, or as one JSON object a line.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    log_format: Format,
 }
 
 impl Cli {
+    /// How the log is to be written.
+    pub fn log_format(&self) -> Format {
+        let Command::Run(run) = &self.command;
+        run.log_format
+    }
+
     /// Does what was asked for.
     ///
     /// # Errors

@@ -25,6 +25,7 @@ mod release;
 mod store;
 
 pub mod cli;
+pub mod log;
 
 pub use config::{Config, ConfigError};
 pub use error::Error;

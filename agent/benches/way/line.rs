@@ -4,6 +4,7 @@ use crate::Result;
 use crate::bundles::Case;
 use lineside_agent::config::{NamedSource, Overflow, Pace, SlotConfig, SlotSources, SourceKind};
 use lineside_agent::ledger::{Ledger, OutboxLimits};
+use lineside_agent::log::Format;
 use lineside_agent::source::{Arrival, Row};
 use lineside_agent::store::Store;
 use lineside_agent::telemetry::{TelemetryHandle, TelemetryParts};
@@ -91,7 +92,7 @@ impl<'a> Line<'a> {
                 library: Default::default(),
                 plugin_traps: Default::default(),
             },
-            starter: Arc::new(Processes::new(Handle::current())?),
+            starter: Arc::new(Processes::new(Handle::current(), Format::Text)?),
             capture: None,
             ledger,
             witness: Arc::new(Watch { telemetry, tell: Mutex::new(tell) }),

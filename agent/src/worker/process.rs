@@ -1,6 +1,7 @@
 //! Starts worker processes: the same executable, with a socket as its standard input and nothing
 //! else of ours.
 
+use crate::log::Format;
 use crate::worker::serve::STACK_BYTES;
 use nix::sys::signal::{SigSet, Signal};
 use std::fmt;
@@ -67,11 +68,12 @@ pub struct Processes {
 }
 
 impl Processes {
-    /// Starts the thread. `runtime` is where ends of processes are waited for.
+    /// Starts the thread. `runtime` is where ends of processes are waited for, `format` how workers write
+    /// their last words.
     ///
     /// # Errors
     /// If the system gives no thread.
-    pub fn new(runtime: Handle) -> io::Result<Processes> {
+    pub fn new(runtime: Handle, format: Format) -> io::Result<Processes> {
         let (requests, inbox) = mpsc::channel::<Request>();
         let within = runtime.clone();
         std::thread::Builder::new().name("starter".into()).spawn(move || {
@@ -79,7 +81,8 @@ impl Processes {
             let deaf = stop_signals().thread_block();
             for (socket, answer) in inbox {
                 // Nobody waits for it any more only when the agent stops.
-                let _ = answer.send(deaf.map_err(io::Error::from).and_then(|()| spawn(socket)));
+                let _ =
+                    answer.send(deaf.map_err(io::Error::from).and_then(|()| spawn(socket, format)));
             }
         })?;
         Ok(Processes { requests, runtime })
@@ -116,11 +119,16 @@ fn stop_signals() -> SigSet {
     [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect()
 }
 
-fn spawn(socket: OwnedFd) -> io::Result<Child> {
+fn spawn(socket: OwnedFd, format: Format) -> io::Result<Child> {
+    let said: &[&str] = match format {
+        Format::Text => &[],
+        Format::Json => &["--log-format", "json"],
+    };
     // Not the path we were started by: the file there may have been replaced by another version.
     Command::new("/proc/self/exe")
         .arg0("lineside-agent")
         .arg("worker")
+        .args(said)
         .env_clear()
         // A worker has one processor, and an engine would start as many threads as there are.
         .env("RTEN_NUM_THREADS", "1")

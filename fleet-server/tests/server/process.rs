@@ -2,9 +2,13 @@
 
 use crate::running::{Running, command};
 use crate::signers::Signers;
+use serde_json::Value;
+use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// Starts a server that must not start, and gives what it says.
 fn refusal(mut command: Command) -> String {
@@ -19,6 +23,44 @@ fn a_second_server_on_the_same_folder_is_refused() {
     let _server = Running::start(data.path());
     let said = refusal(command(data.path()));
     assert!(said.contains("another server") && said.contains("--data"), "{said}");
+}
+
+/// A line of the log as programs read it: its message.
+fn message(line: &str) -> String {
+    let said: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"));
+    let text = |name: &str| said[name].as_str().unwrap_or_else(|| panic!("no {name}: {line}"));
+    OffsetDateTime::parse(text("timestamp"), &Rfc3339).unwrap();
+    assert!(text("timestamp").ends_with('Z'), "{line}");
+    assert!(["ERROR", "WARN", "INFO"].contains(&text("level")), "{line}");
+    assert!(!text("target").is_empty(), "{line}");
+    text("message").to_owned()
+}
+
+#[test]
+fn the_log_is_for_people_or_one_json_object_a_line_to_the_last_one() {
+    let data = tempfile::tempdir().unwrap();
+    let file = data.path().join("said");
+    let launch = |more: &[&str]| {
+        let mut command = command(data.path());
+        command.args(more).stderr(File::create(&file).unwrap());
+        let server = Running::launch(command, data.path());
+        let mut second = self::command(data.path());
+        second.args(more);
+        let refused = refusal(second);
+        let process = server.process_id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &process]).status().unwrap().success());
+        assert!(server.wait());
+        (fs::read_to_string(&file).unwrap(), refused)
+    };
+    let (said, refused) = launch(&["--log-format", "json"]);
+    let messages: Vec<String> = said.lines().map(message).collect();
+    assert!(messages.iter().any(|it| it.contains("the administrator's token is in")), "{said}");
+    assert!(messages.iter().any(|it| it == "stopping"), "{said}");
+    let refused: Vec<String> = refused.lines().map(message).collect();
+    assert!(refused.last().unwrap().contains("another server"), "{refused:?}");
+    let (said, refused) = launch(&[]);
+    assert!(said.contains(" INFO ") && !said.contains('{'), "{said}");
+    assert!(refused.contains("lineside-server: "), "{refused}");
 }
 
 #[test]
