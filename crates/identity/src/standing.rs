@@ -172,8 +172,8 @@ pub enum Refusal {
         "the device was removed since it joined with this token: make another with `lineside device token`"
     )]
     Removed,
-    /// Nobody has joined under the name.
-    #[error("no device of this name has joined: join with a token first")]
+    /// Nobody has joined under the name, or with another key: a stranger does not hear which.
+    #[error("no device of this name and key has joined: join with a token first")]
     Unknown,
     /// A person has still to accept it.
     #[error("the device waits to be accepted: `lineside device accept`")]
@@ -327,10 +327,10 @@ fn renews(
         | Quarantined { key: own, .. }
             if own != key =>
         {
-            (standing, vec![Refuse(Refusal::OtherKey)])
+            (standing, vec![Refuse(Refusal::Unknown)])
         }
-        Unknown => (Unknown, vec![Refuse(Refusal::Unknown)]),
-        Revoked => (Revoked, vec![Refuse(Refusal::Revoked)]),
+        // The keys that were revoked have been told.
+        Unknown | Revoked => (standing, vec![Refuse(Refusal::Unknown)]),
         Declined { .. } => (standing, vec![Refuse(Refusal::Declined)]),
         Quarantined { .. } => (standing, vec![Refuse(Refusal::Quarantined)]),
         // Accepted, and the answer that brought the certificate never came.
@@ -340,10 +340,7 @@ fn renews(
             Phase::Fresh(at) if held.seen == Seen::Yes => {
                 (Accepted { key, held: Some(held) }, vec![TooEarly(at)])
             }
-            Phase::Early if held.seen == Seen::Yes => {
-                let at = held.validity.renew_at();
-                (Accepted { key, held: Some(held) }, vec![TooEarly(at)])
-            }
+            // It was made while the server's clock was ahead, and nobody would believe it for as long.
             Phase::Early | Phase::Fresh(_) | Phase::Due | Phase::Lapsed => {
                 (Accepted { key, held: Some(held) }, vec![Issue])
             }
@@ -412,7 +409,7 @@ fn judged(identity: Identity, verdict: Verdict) -> (Identity, Vec<Effect>) {
         }
         // Said once more, it does no harm.
         (Revoked, Revokes) => (Revoked, vec![Disconnect]),
-        (Unknown, Revokes) => (Unknown, vec![Refuse(Refusal::Unknown)]),
+        (Unknown, Revokes) => (Unknown, vec![Refuse(Refusal::Changed)]),
         (Accepted { key, held }, Copied) => (Quarantined { key, held }, vec![Disconnect, Tell]),
         (Quarantined { key, held }, Copied) => (Quarantined { key, held }, vec![Disconnect]),
         (standing @ (Unknown | Pending { .. } | Declined { .. } | Revoked), Copied) => {

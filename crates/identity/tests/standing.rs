@@ -230,8 +230,7 @@ fn a_certificate_is_renewed_when_two_thirds_of_it_are_over_and_for_a_while_after
         revoked          stays              no: Revoked
         quarantined      stays              no: Quarantined
     ";
-    // Backwards, as a clock that was set does.
-    for day in [-2, 0, 5] {
+    for day in [0, 5] {
         check(
             &Event::Renews(key(0)),
             Duration::days(day),
@@ -246,7 +245,8 @@ fn a_certificate_is_renewed_when_two_thirds_of_it_are_over_and_for_a_while_after
             ),
         );
     }
-    for day in [6, 9, 10, 189] {
+    // Before it begins, because the server's clock was set back since, it is of no use.
+    for day in [-2, 6, 9, 10, 189] {
         check(
             &Event::Renews(key(0)),
             Duration::days(day),
@@ -281,14 +281,14 @@ fn a_certificate_is_renewed_when_two_thirds_of_it_are_over_and_for_a_while_after
         Duration::days(7),
         "
         unknown          stays              no: Unknown
-        pending          stays              no: OtherKey
-        pending, lapsed  stays              no: OtherKey
-        accepted         stays              no: OtherKey
-        accepted, sent   stays              no: OtherKey
-        accepted, shown  stays              no: OtherKey
-        declined         stays              no: OtherKey
-        revoked          stays              no: Revoked
-        quarantined      stays              no: OtherKey
+        pending          stays              no: Unknown
+        pending, lapsed  stays              no: Unknown
+        accepted         stays              no: Unknown
+        accepted, sent   stays              no: Unknown
+        accepted, shown  stays              no: Unknown
+        declined         stays              no: Unknown
+        revoked          stays              no: Unknown
+        quarantined      stays              no: Unknown
     ",
     );
 }
@@ -340,7 +340,7 @@ fn what_is_revoked_or_copied_is_disconnected() {
         &Event::Judged(Verdict::Revokes),
         Duration::ZERO,
         "
-        unknown          stays              no: Unknown
+        unknown          stays              no: Changed
         pending          revoked            disconnect
         pending, lapsed  revoked            disconnect
         accepted         revoked            disconnect
