@@ -106,6 +106,7 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 27] = [
         &[
             "lineside-bundle",
             "lineside-delta",
+            "lineside-identity",
             "lineside-oip",
             "lineside-runtime",
             "lineside-sketch",

@@ -6,6 +6,7 @@
 mod bundles;
 #[cfg(feature = "models")]
 mod giants;
+mod identity;
 mod journal;
 mod messages;
 #[cfg(feature = "models")]
@@ -20,6 +21,7 @@ mod sketch;
 mod trust;
 
 pub use bundles::{bundle, oci, parcel};
+pub use identity::{certificate, request};
 pub use journal::journal;
 pub use messages::envelope;
 #[cfg(feature = "models")]
@@ -44,6 +46,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "assignment", attempt: assignment, seeds: trust::assignments },
     Target { name: "bundle", attempt: bundle, seeds: bundles::bundles },
     Target { name: "canonical", attempt: canonical, seeds: trust::values },
+    Target { name: "certificate", attempt: certificate, seeds: identity::certificates },
     Target { name: "envelope", attempt: envelope, seeds: messages::messages },
     Target { name: "inference", attempt: inference, seeds: oip::bodies },
     Target { name: "journal", attempt: journal, seeds: journal::states },
@@ -53,6 +56,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "oci", attempt: oci, seeds: bundles::manifests },
     Target { name: "parcel", attempt: parcel, seeds: bundles::parcels },
     Target { name: "recipe", attempt: recipe, seeds: recipe::recipes },
+    Target { name: "request", attempt: request, seeds: identity::requests },
     Target { name: "sketch", attempt: sketch, seeds: sketch::sketches },
     #[cfg(feature = "models")]
     Target { name: "tensor", attempt: tensor, seeds: models::tensor_bytes },
