@@ -12,6 +12,7 @@
 mod access;
 mod authority;
 mod claim;
+mod errand;
 mod exchange;
 mod key;
 mod peer;
@@ -25,6 +26,7 @@ mod validity;
 pub use access::{Action, may, mosquitto_acl};
 pub use authority::{Authority, AuthorityError, Issued, SERVER_NAMES_MAX, ServerName};
 pub use claim::{Claim, HardwareSerial, HardwareSerialError, Preauthorised};
+pub use errand::{AGAIN, Deed, Errand, Occasion, Stage, TokenUse, errand};
 pub use exchange::{
     Answer, EXCHANGE_ANSWER_BYTES_MAX, EXCHANGE_REQUEST_BYTES_MAX, JoinRequest, RenewRequest,
 };
@@ -33,7 +35,7 @@ pub use peer::{CHAIN_MAX, CertificateError, Peer, Roots, Serial, read_chain};
 pub use redeem::{Redeemed, Spent, TokenRecord, TokenRefusal, redeem};
 pub use request::{CertificateRequest, REQUEST_BYTES_MAX, RequestError};
 pub use standing::{
-    Ask, BARRED_MAX, Effect, Event, Held, Identity, Listed, Refusal, Seen, Standing, Verdict,
+    Ask, BARRED_MAX, Effect, Event, Held, Identity, Listed, Refusal, Seen, Standing, Verdict, Way,
     admit, step,
 };
 pub use start::{Mark, STARTS_MAX, Sighting, Starts, sight};

@@ -112,15 +112,24 @@ pub struct Ask {
 pub enum Event {
     /// Somebody joins, or asks what became of that.
     Joins(Ask),
-    /// It wants another certificate, and has shown to hold this key: by the session, where its certificate
-    /// holds, or by the signature of its request, where it has lapsed.
-    Renews(Fingerprint),
+    /// It wants another certificate, and has shown to hold this key.
+    Renews(Fingerprint, Way),
     /// A certificate was made for it.
     Issued(Serial, Validity),
     /// It has connected with the certificate of this number.
     Connected(Serial),
     /// Somebody has judged it.
     Judged(Verdict),
+}
+
+/// How a device shows who renews.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Way {
+    /// By the certificate that it has, in mutual TLS.
+    Session,
+    /// By the signature of its request alone: its certificate has lapsed, or is lost.
+    Request,
 }
 
 /// What is decided about a device.
@@ -146,7 +155,7 @@ pub enum Effect {
     Issue,
     /// Say that a person has still to accept it.
     Wait,
-    /// Say that it is too early to renew, and from when on it is not.
+    /// Say that it is too early to renew what it shows, and from when on it is not.
     TooEarly(OffsetDateTime),
     /// Say no.
     Refuse(Refusal),
@@ -222,7 +231,7 @@ pub fn step(
 ) -> (Identity, Vec<Effect>) {
     match event {
         Event::Joins(ask) => joins(identity, ask),
-        Event::Renews(key) => renews(identity, key, now, grace),
+        Event::Renews(key, way) => renews(identity, key, way, now, grace),
         Event::Issued(serial, validity) => (issued(identity, serial, validity), vec![]),
         Event::Connected(serial) => (connected(identity, &serial), vec![]),
         Event::Judged(verdict) => judged(identity, verdict),
@@ -309,6 +318,7 @@ fn joins(identity: Identity, ask: Ask) -> (Identity, Vec<Effect>) {
 fn renews(
     identity: Identity,
     key: Fingerprint,
+    way: Way,
     now: OffsetDateTime,
     grace: Duration,
 ) -> (Identity, Vec<Effect>) {
@@ -337,7 +347,8 @@ fn renews(
         Accepted { held: None, .. } => (standing, vec![Issue]),
         Accepted { held: Some(held), .. } => match phase(&held) {
             Phase::Over => (Pending { key, lapsed: Some(held) }, vec![Wait, Tell]),
-            Phase::Fresh(at) if held.seen == Seen::Yes => {
+            // Who comes without a certificate has lost it, whatever was seen before.
+            Phase::Fresh(at) if held.seen == Seen::Yes && way == Way::Session => {
                 (Accepted { key, held: Some(held) }, vec![TooEarly(at)])
             }
             // It was made while the server's clock was ahead, and nobody would believe it for as long.

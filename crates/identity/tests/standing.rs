@@ -5,7 +5,7 @@
 use lineside_identity::{
     Ask, Authority, BARRED_MAX, CertificateRequest, Claim, DeviceKey, Effect, Event, Fingerprint,
     Held, Identity, JoinToken, Lifetime, Listed, Peer, Redeemed, Refusal, Roots, Seen, Serial,
-    Standing, TokenRecord, TokenRefusal, Validity, Verdict, admit, redeem, step,
+    Standing, TokenRecord, TokenRefusal, Validity, Verdict, Way, admit, redeem, step,
 };
 use proptest::prelude::*;
 use ring::rand::SystemRandom;
@@ -232,7 +232,7 @@ fn a_certificate_is_renewed_when_two_thirds_of_it_are_over_and_for_a_while_after
     ";
     for day in [0, 5] {
         check(
-            &Event::Renews(key(0)),
+            &Event::Renews(key(0), Way::Session),
             Duration::days(day),
             &format!(
                 "
@@ -248,7 +248,7 @@ fn a_certificate_is_renewed_when_two_thirds_of_it_are_over_and_for_a_while_after
     // Before it begins, because the server's clock was set back since, it is of no use.
     for day in [-2, 6, 9, 10, 189] {
         check(
-            &Event::Renews(key(0)),
+            &Event::Renews(key(0), Way::Session),
             Duration::days(day),
             &format!(
                 "
@@ -263,7 +263,7 @@ fn a_certificate_is_renewed_when_two_thirds_of_it_are_over_and_for_a_while_after
     }
     for day in [190, 9_999] {
         check(
-            &Event::Renews(key(0)),
+            &Event::Renews(key(0), Way::Session),
             Duration::days(day),
             &format!(
                 "
@@ -277,7 +277,7 @@ fn a_certificate_is_renewed_when_two_thirds_of_it_are_over_and_for_a_while_after
         );
     }
     check(
-        &Event::Renews(key(1)),
+        &Event::Renews(key(1), Way::Request),
         Duration::days(7),
         "
         unknown          stays              no: Unknown
@@ -291,6 +291,19 @@ fn a_certificate_is_renewed_when_two_thirds_of_it_are_over_and_for_a_while_after
         quarantined      stays              no: Unknown
     ",
     );
+}
+
+#[test]
+fn who_has_lost_a_certificate_is_given_another_by_its_key() {
+    for day in [0, 5, 9, 189] {
+        let by_request = table(&Event::Renews(key(0), Way::Request), Duration::days(day));
+        let by_session = table(&Event::Renews(key(0), Way::Session), Duration::days(9));
+        assert_eq!(by_request, by_session, "day {day}");
+    }
+    let over = Duration::days(190);
+    let [one, other] =
+        [Way::Request, Way::Session].map(|way| table(&Event::Renews(key(0), way), over));
+    assert_eq!(one, other);
 }
 
 #[test]
@@ -471,7 +484,7 @@ fn a_name_whose_keys_are_revoked_over_and_over_comes_to_an_end() {
 #[derive(Debug, Clone)]
 enum Move {
     Joins { letter: usize, token: usize, listed: bool },
-    Renews(usize),
+    Renews(usize, Way),
     Shows(usize),
     Person(usize, usize),
     Copied,
@@ -482,7 +495,9 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
     let one = prop_oneof![
         4 => (0_usize..3, 0_usize..5, any::<bool>())
             .prop_map(|(letter, token, listed)| Move::Joins { letter, token, listed }),
-        3 => (0_usize..3).prop_map(Move::Renews),
+        3 => (0_usize..3, any::<bool>()).prop_map(|(letter, shown)| {
+            Move::Renews(letter, if shown { Way::Session } else { Way::Request })
+        }),
         3 => (0_usize..3).prop_map(Move::Shows),
         4 => (0_usize..4, 0_usize..3).prop_map(|(what, letter)| Move::Person(what, letter)),
         1 => Just(Move::Copied),
@@ -508,7 +523,7 @@ proptest! {
         let mut is_copied = false;
         for next in moves {
             let asking = match next {
-                Move::Joins { letter, .. } | Move::Renews(letter) => Some(letter),
+                Move::Joins { letter, .. } | Move::Renews(letter, _) => Some(letter),
                 _ => None,
             };
             let event = match next {
@@ -520,7 +535,7 @@ proptest! {
                     let listed = if listed { Listed::Yes } else { Listed::No };
                     Event::Joins(Ask { claim, token, listed, elsewhere: false })
                 }
-                Move::Renews(letter) => Event::Renews(key(letter)),
+                Move::Renews(letter, way) => Event::Renews(key(letter), way),
                 Move::Shows(letter) => Event::Connected(KEYS[letter].serial().clone()),
                 Move::Person(0, letter) => Event::Judged(Verdict::Accepts(key(letter))),
                 Move::Person(1, letter) => Event::Judged(Verdict::Declines(key(letter))),
@@ -545,7 +560,7 @@ proptest! {
                 let by_list = before == Identity::default()
                     && matches!(&event, Event::Joins(ask) if ask.listed == Listed::Yes && ask.claim.key == now_in);
                 let again = let_in.contains(&now_in)
-                    && (event == Event::Judged(Verdict::Resets) || event == Event::Renews(now_in));
+                    && (event == Event::Judged(Verdict::Resets) || matches!(event, Event::Renews(by, _) if by == now_in));
                 prop_assert!(by_person || by_list || again, "{event:?} let {now_in} in");
                 let_in.insert(now_in);
             }
