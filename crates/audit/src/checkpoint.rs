@@ -2,7 +2,7 @@
 
 use crate::hash::Hash;
 use crate::note::{Note, NoteError, Signer, VerifierKey, is_key_name};
-use crate::tree::{self, Hashes, LOG_SIZE_MAX, ProveError, TreeError};
+use crate::tree::{self, Hashes, LOG_SIZE_MAX, ProveError};
 use std::fmt;
 
 /// What a log is at one size.
@@ -32,8 +32,8 @@ pub enum CheckpointError {
     },
     /// What was signed before would not be the beginning of it.
     #[error(
-        "the log of {new} entries does not begin with the {old} that were signed before: nothing is signed. \
-         Put back the newest copy of the log, or begin another log under another name"
+        "the log of {new} entries does not begin with the {old} that were signed before. Where this is your \
+         log, put back its newest copy, or begin another one under another name; nothing is signed until then"
     )]
     Fork {
         /// Entries signed before.
@@ -125,6 +125,21 @@ impl Checkpoint {
         Ok(Checkpoint { origin: origin.into(), size, root })
     }
 
+    /// Whether an earlier checkpoint of the same log is the beginning of this one, as the proof shows. Where it
+    /// is not and both are signed, the log was forked, and the two notes are the evidence.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Origin`] for one of another log, [`CheckpointError::Fork`].
+    pub fn follows(&self, earlier: &Checkpoint, proof: &[Hash]) -> Result<(), CheckpointError> {
+        if earlier.origin != self.origin {
+            let (origin, found) = (self.origin.clone(), earlier.origin.clone());
+            return Err(CheckpointError::Origin { origin, found });
+        }
+        let (old, new) = (earlier.size, self.size);
+        tree::verify_consistency(old, earlier.root, new, self.root, proof)
+            .map_err(|_| CheckpointError::Fork { old, new })
+    }
+
     fn verify_origin(&self, key: &VerifierKey) -> Result<(), CheckpointError> {
         if self.origin == key.name() {
             return Ok(());
@@ -157,14 +172,12 @@ pub fn sign_next<H: Hashes<Error: fmt::Display>>(
     let root = tree::root(hashes, size).map_err(store)?;
     let next = Checkpoint::new(signer.key().name(), size, root)?;
     if let Some(last) = last {
-        last.verify_origin(signer.key())?;
-        let fork = |_: TreeError| CheckpointError::Fork { old: last.size, new: size };
-        let proof =
-            tree::prove_consistency(hashes, last.size, size).map_err(|error| match error {
-                ProveError::Tree(error) => fork(error),
-                ProveError::Store(error) => store(error),
-            })?;
-        tree::verify_consistency(last.size, last.root, size, root, &proof).map_err(fork)?;
+        let (old, new) = (last.size, size);
+        let proof = tree::prove_consistency(hashes, old, new).map_err(|error| match error {
+            ProveError::Tree(_) => CheckpointError::Fork { old, new },
+            ProveError::Store(error) => store(error),
+        })?;
+        next.follows(last, &proof)?;
     }
     let note = next.sign(signer)?;
     Ok((next, note))
@@ -303,6 +316,21 @@ mod tests {
             let fork = sign_next(last.as_ref(), &other, size, &signer).unwrap_err();
             assert_eq!(fork, CheckpointError::Fork { old: 20, new: size });
         }
+        // Two that were signed are compared by a proof that anybody can bring.
+        let (whole, other) = (memory(0..30), memory((0..19).chain([99; 11])));
+        let at = |log: &Memory, size| sign_next(None, log, size, &signer).unwrap().0;
+        for (old, new) in [(0, 30), (7, 20), (19, 30), (20, 20)] {
+            let proof = tree::prove_consistency(&whole, old, new).unwrap();
+            assert_eq!(at(&whole, new).follows(&at(&whole, old), &proof), Ok(()));
+            let fork = at(&other, new).follows(&at(&whole, old), &proof);
+            assert_eq!(
+                fork,
+                if old == 0 { Ok(()) } else { Err(CheckpointError::Fork { old, new }) }
+            );
+        }
+        let stranger = Checkpoint::new("other.example", 0, Hash::empty()).unwrap();
+        let named = at(&whole, 30).follows(&stranger, &[]);
+        assert!(matches!(named, Err(CheckpointError::Origin { .. })));
         let lost = sign_next(None, &Memory(BTreeMap::new()), 3, &signer).unwrap_err();
         assert_eq!(lost, CheckpointError::Store("lost".into()));
     }

@@ -501,6 +501,39 @@ fn values_may_be_erased_and_withheld_and_never_exchanged() {
 }
 
 #[test]
+fn of_two_sealed_values_each_may_be_in_the_file_and_the_old_one_comes_first() {
+    let [old, new] = ["old", "new"].map(|text| Sealed::new(text.into(), SALT).unwrap());
+    let mut log = Log::of(2, 10);
+    let seal = |sealed: &Sealed| Some(Value::Sealed(sealed.seal()));
+    log.append(0, Change { old: seal(&old), new: seal(&new), ..change(0) });
+    log.append(0, change(3));
+    log.sign();
+    let line = |side| match side {
+        Side::Old => value_line(side, 2, &old),
+        Side::New => value_line(side, 2, &new),
+    };
+    let with = |sides: &[Side]| {
+        let mut lines = log.lines(0);
+        // Behind the header, two entries, a checkpoint and the entry itself.
+        assert!(lines[3].starts_with("{\"checkpoint\"") && lines[4].contains("\"sealed\""));
+        lines.splice(5..5, sides.iter().map(|side| line(*side)));
+        verified(&lines).map(|report| (report.opened, report.withheld.count()))
+    };
+    assert_eq!(with(&[Side::Old, Side::New]), Ok((2, 0)));
+    assert_eq!(with(&[Side::Old]), Ok((1, 1)));
+    assert_eq!(with(&[Side::New]), Ok((1, 1)));
+    assert_eq!(with(&[]), Ok((0, 1)));
+    for wrong in [[Side::New, Side::Old], [Side::Old, Side::Old], [Side::New, Side::New]] {
+        let fault = with(&wrong).unwrap_err();
+        assert!(matches!(fault.problem, Problem::Value { index: 2, .. }), "{fault}");
+    }
+    // And not behind another entry.
+    let mut lines = log.lines(0);
+    lines.insert(6, line(Side::Old));
+    assert!(told(&lines).0.contains("does not stand behind its entry"));
+}
+
+#[test]
 fn entries_of_later_forms_keep_their_place() {
     let mut log = Log::of(5, 10);
     log.push(br#"{"v":2,"what":"nobody here knows"}"#.to_vec());
@@ -592,4 +625,25 @@ fn logs_of_devices_are_anchored_and_read_back_from_the_export() {
     assert_eq!(lengths, [1, 10, 19, 28, 37, 46]);
     let chain = verify_chain("press-4", kept.entries(), &anchors).unwrap();
     assert_eq!((chain.first, chain.anchored, chain.unchecked), (30, 46, 4));
+}
+
+/// What a file of the first form looks like: entries, values sealed and withheld, erasures, checkpoints with a
+/// witness, an entry of a later form. Files that were handed out once are verified for ever.
+#[test]
+fn a_file_of_the_first_form_is_verified_for_ever() {
+    let mut log = Log::of(9, 4);
+    log.append_sealed("{\"email\":\"ada@example.com\"}\n");
+    let gone = log.append_sealed("bob@example.com");
+    log.erase(Action::EntriesErased, &[2, 3, 6]);
+    log.erase(Action::ValuesErased, &[gone]);
+    log.push(br#"{"v":2,"what":"nobody here knows"}"#.to_vec());
+    log.sign();
+    let witness = LocalSigner::from_seed("witness.example/w1", &[5; 32]).unwrap();
+    let (_, note) = log.notes.get_mut(&14).unwrap();
+    note.cosign(&witness, 1_764_240_000).unwrap();
+    let file = log.lines(0).concat();
+    assert_eq!(file, include_str!("log-v1.jsonl"), "{file}");
+    let report = verify(file.as_bytes(), &key(), &[log.checkpoint(8)], |_| {}).unwrap();
+    assert_eq!((report.entries, report.erased, report.unread, report.opened), (10, 3, 1, 1));
+    assert_eq!((report.values_erased.count(), report.withheld.count(), report.kept), (1, 0, 0));
 }

@@ -1,10 +1,9 @@
-//! Whether a file with a log is what was recorded and signed, and if not, where it begins to differ.
-//!
-//! Memory is bounded however long the file is: the right edge of the tree, the checkpoints that whoever
-//! verifies has brought, and ranges of what was erased or is withheld.
+//! A file judged line by line.
 
+use super::fault::{Fault, Problem, VerifyError};
+use super::report::Report;
 use crate::Action;
-use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::checkpoint::Checkpoint;
 use crate::entry::{Entry, EntryError, Value};
 use crate::erasure::{Erasure, LeafSum, Ranges};
 use crate::export::{self, Header, LINE_BYTES_MAX, Line, Side};
@@ -12,8 +11,7 @@ use crate::hash::Hash;
 use crate::note::{Note, VerifierKey};
 use crate::tree::Frontier;
 use std::collections::BTreeMap;
-use std::fmt;
-use std::io::{self, BufRead, Read};
+use std::io::{BufRead, Read};
 
 /// Most ranges of erased or withheld entries that are followed at once.
 pub const RANGES_FOLLOWED_MAX: usize = 65_536;
@@ -47,179 +45,6 @@ pub fn verify(
             each(&entry);
         }
     }
-}
-
-/// Why there is no report.
-#[derive(Debug, thiserror::Error)]
-pub enum VerifyError {
-    /// The file cannot be read.
-    #[error("cannot read the file")]
-    Read(#[from] io::Error),
-    /// The log does not hold.
-    #[error(transparent)]
-    Fault(#[from] Fault),
-}
-
-/// Where a log does not hold, and what does not.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
-    /// The line of the file, from 1.
-    pub line: u64,
-    /// The first entry that is not as it was signed, where that can be told.
-    pub entry: Option<u64>,
-    /// What does not hold.
-    pub problem: Problem,
-}
-
-/// What does not hold.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Problem {
-    /// No line of a file with a log.
-    #[error("the line cannot be read: {0}")]
-    Line(String),
-    /// The file is of another log than was meant.
-    #[error("the file is of the log with the key {found}, not of the one with the key {meant}")]
-    Key {
-        /// The key in the file.
-        found: String,
-        /// The key that was asked for.
-        meant: String,
-    },
-    /// An entry was changed after it was recorded.
-    #[error("entry {0} was changed: its bytes have another hash than its leaf")]
-    Changed(u64),
-    /// Entries are missing.
-    #[error("entries {first} to {last} are missing")]
-    Missing {
-        /// The first of them.
-        first: u64,
-        /// The last of them.
-        last: u64,
-    },
-    /// An entry stands where another belongs.
-    #[error(
-        "entry {found} stands where entry {index} belongs: entries were inserted, repeated or moved"
-    )]
-    Moved {
-        /// Where it stands.
-        index: u64,
-        /// The number that it has.
-        found: u64,
-    },
-    /// An entry that cannot be read.
-    #[error("entry {index}: {problem}")]
-    Entry {
-        /// Where it stands.
-        index: u64,
-        /// Why not.
-        problem: EntryError,
-    },
-    /// A checkpoint that is not to be believed.
-    #[error("the checkpoint behind entry {before}: {problem}", before = entries.saturating_sub(1))]
-    Checkpoint {
-        /// Entries before it.
-        entries: u64,
-        /// Why not.
-        problem: CheckpointError,
-    },
-    /// A checkpoint of another size than the log has where it stands.
-    #[error("{signed} entries were signed here, and {found} are before the signature")]
-    Size {
-        /// Entries in the log so far.
-        found: u64,
-        /// Entries that were signed.
-        signed: u64,
-    },
-    /// The tree over the entries is not the one that was signed.
-    #[error(
-        "entries {first} to {last} are not those that were signed: at least one of them was changed together \
-         with its hash"
-    )]
-    Root {
-        /// The first that no good checkpoint covers.
-        first: u64,
-        /// The last that this one covers.
-        last: u64,
-    },
-    /// The same key has signed two logs that differ.
-    #[error(
-        "the log was forked: the same key has signed, for {size} entries, another log than this one. One of the \
-         two was shown to you and not to others: keep both files as evidence, and ask whoever runs the server"
-    )]
-    Forked {
-        /// The size of the known checkpoint.
-        size: u64,
-    },
-    /// Entries that nobody has signed.
-    #[error("entries {first} to {last} are behind the last checkpoint: nobody has signed them")]
-    Unsigned {
-        /// The first of them.
-        first: u64,
-        /// The last of them.
-        last: u64,
-    },
-    /// The log goes on, and the file does not.
-    #[error(
-        "the file ends after {found} entries, and {signed} were there: the others were cut off"
-    )]
-    Truncated {
-        /// Entries in the file and before it.
-        found: u64,
-        /// Entries that there are, by the header or a known checkpoint.
-        signed: u64,
-    },
-    /// An entry is missing, and nothing says that it was erased.
-    #[error("entry {index} is missing, and entry {by} does not say that it was erased")]
-    Erased {
-        /// The missing one.
-        index: u64,
-        /// The one that should say so.
-        by: u64,
-    },
-    /// A value that is not the one that was sealed.
-    #[error("the {side} value of entry {index} is not the one that was sealed")]
-    Value {
-        /// Of which entry.
-        index: u64,
-        /// Which value.
-        side: &'static str,
-    },
-    /// More ranges than are followed.
-    #[error(
-        "more than {RANGES_FOLLOWED_MAX} ranges of entries are erased or withheld: verify the log in parts"
-    )]
-    Ranges,
-}
-
-/// What a file that holds is.
-#[derive(Debug, Clone)]
-pub struct Report {
-    /// The log's state at its end, as it was signed.
-    pub checkpoint: Checkpoint,
-    /// The note with it, in which witnesses can be looked for.
-    pub note: Note,
-    /// The first entry of the file.
-    pub from: u64,
-    /// Entries that were read.
-    pub entries: u64,
-    /// Entries of a form that is not known here: their hashes hold.
-    pub unread: u64,
-    /// Entries that were erased, as later ones say.
-    pub erased: u64,
-    /// Sealed values that are in the file and are those that were sealed.
-    pub opened: u64,
-    /// Entries with sealed values that are not in the file and were erased, as later entries say.
-    pub values_erased: Ranges,
-    /// Entries with sealed values that are not in the file, and nothing says why.
-    pub withheld: Ranges,
-    /// Erased, as entries say, and in the file all the same: entries, and those whose values are.
-    pub kept: u64,
-    /// Checkpoints in the file.
-    pub checkpoints: u64,
-    /// Known checkpoints that lie before the beginning of the file.
-    pub unchecked: usize,
-    /// Entries whose clock was behind that of the entry before.
-    pub clock_steps_back: u64,
 }
 
 /// Verifies a file line by line.
@@ -585,52 +410,5 @@ impl Verifier {
 
     fn fault(&self, entry: Option<u64>, problem: Problem) -> Fault {
         Fault { line: self.line, entry, problem }
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: {}", self.line, self.problem)
-    }
-}
-
-impl std::error::Error for Fault {}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (size, origin) = (self.checkpoint.size(), self.checkpoint.origin());
-        writeln!(f, "The log {origin} holds: {size} entries, root {}.", self.checkpoint.root())?;
-        if self.from > 0 {
-            writeln!(f, "The file begins with entry {}.", self.from)?;
-        }
-        let mut count = |number: u64, words: &str| match number {
-            0 => Ok(()),
-            number => writeln!(f, "{number} {words}"),
-        };
-        count(self.erased, "entries were erased, as later ones say; their hashes hold.")?;
-        count(
-            self.unread,
-            "entries are of a form that this program does not know; their hashes hold.",
-        )?;
-        count(
-            self.values_erased.count(),
-            "entries have values that were erased, as later ones say.",
-        )?;
-        count(
-            self.withheld.count(),
-            "entries have values that are not in the file, and nothing says why.",
-        )?;
-        count(
-            self.kept,
-            "entries or values are in the file though later entries say that they were erased.",
-        )?;
-        count(
-            self.clock_steps_back,
-            "entries have an earlier time than the one before: the clock was set back.",
-        )?;
-        count(
-            self.unchecked as u64,
-            "known checkpoints lie before the file and could not be compared.",
-        )
     }
 }
