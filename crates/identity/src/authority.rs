@@ -3,7 +3,7 @@
 use crate::key::{DeviceKey, PublicKey};
 use crate::peer::{CertificateError, PREFIX, Serial};
 use crate::request::CertificateRequest;
-use crate::validity::{Lifetime, Validity, ValidityError};
+use crate::validity::{Lifetime, Validity, ValidityError, shown};
 use lineside_wire::name::DeviceId;
 use pem_rfc7468::LineEnding;
 use rcgen::{
@@ -62,7 +62,7 @@ pub enum AuthorityError {
     #[error("the clock shows a time that no certificate can have")]
     Time(#[from] ValidityError),
     /// The authority has ended.
-    #[error("the authority ended at {0}: make another and install the devices with it")]
+    #[error("the authority ended at {}: make another and install the devices with it", shown(.0))]
     Ended(OffsetDateTime),
 }
 

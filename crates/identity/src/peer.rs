@@ -3,7 +3,7 @@
 use crate::authority::ServerName;
 use crate::key::{Fingerprint, hex};
 use crate::request::{COMMON_NAME, common_name};
-use crate::validity::Validity;
+use crate::validity::{Validity, shown};
 use lineside_wire::name::DeviceId;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
@@ -42,12 +42,10 @@ pub enum CertificateError {
     #[error("the certificate was issued by nobody who is trusted here")]
     Issuer,
     /// Over.
-    #[error(
-        "the certificate held until {0}: the device renews it, or joins again with a new token"
-    )]
+    #[error("the certificate held until {}: the device renews it, or joins again with a new token", shown(.0))]
     Expired(OffsetDateTime),
     /// Not begun.
-    #[error("the certificate holds from {0}: a clock is wrong")]
+    #[error("the certificate holds from {}: a clock is wrong", shown(.0))]
     Early(OffsetDateTime),
     /// For something else.
     #[error("the certificate is not for connecting as a device (clientAuth alone)")]

@@ -3,6 +3,7 @@
 use crate::claim::{Claim, HardwareSerial};
 use crate::key::Fingerprint;
 use crate::token::{JoinToken, TokenHash};
+use crate::validity::shown;
 use lineside_wire::name::DeviceId;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -71,7 +72,7 @@ pub enum TokenRefusal {
     #[error("this server does not know the token: make one with `lineside device token`")]
     Unknown,
     /// Too late.
-    #[error("the token expired at {0}: make another with `lineside device token`")]
+    #[error("the token expired at {}: make another with `lineside device token`", shown(.0))]
     Expired(OffsetDateTime),
     /// Somebody has joined with it.
     #[error("the token was used: make another with `lineside device token`, and look who used it")]
@@ -138,6 +139,8 @@ mod tests {
         }
         let expired = Err(TokenRefusal::Expired(record.expires));
         assert_eq!(redeem(Some(&record), &token, &mine, record.expires), expired);
+        let told = TokenRefusal::Expired(record.expires).to_string();
+        assert!(told.contains("at 1970-01-02T00:00:00Z: make another"), "{told}");
         let second = record.expires - Duration::seconds(1);
         assert!(redeem(Some(&record), &token, &mine, second).is_ok());
         record.device = Some("line-4".parse().unwrap());

@@ -1,6 +1,7 @@
 //! How long a certificate lasts, and what is to be done at which time of its life.
 
 use serde::{Deserialize, Serialize};
+use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
 /// Days of the shortest and the longest life of a device's certificate.
@@ -143,6 +144,11 @@ impl Validity {
             Phase::Early | Phase::Lapsed | Phase::Over => false,
         }
     }
+}
+
+/// A time as people read it in an error.
+pub(crate) fn shown(at: &OffsetDateTime) -> String {
+    at.format(&Rfc3339).unwrap_or_else(|_| at.to_string())
 }
 
 #[cfg(test)]
