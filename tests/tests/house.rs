@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 /// Each member of the workspace: its folder, its name, and what it and its tests use of the others.
-const WALLS: [(&str, &str, &[&str], &[&str]); 27] = [
+const WALLS: [(&str, &str, &[&str], &[&str]); 28] = [
     (
         "agent",
         "lineside-agent",
@@ -65,6 +65,7 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 27] = [
     ("crates/exposition", "lineside-exposition", &[], &[]),
     ("crates/identity", "lineside-identity", &["lineside-wire"], &[]),
     ("crates/oip", "lineside-oip", &[], &[]),
+    ("crates/rollout", "lineside-rollout", &[], &[]),
     (
         "crates/rules",
         "lineside-rules",
@@ -120,12 +121,13 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 27] = [
 ];
 
 /// Crates that open no socket and no file, read no clock and draw no random number.
-const PURE: [&str; 12] = [
+const PURE: [&str; 13] = [
     "wire",
     "bundle",
     "trust",
     "identity",
     "update",
+    "rollout",
     "delta",
     "drift",
     "sketch",

@@ -1,0 +1,278 @@
+//! All rollouts of a fleet, and one step of theirs.
+
+use crate::effect::{Assign, Effect, Why};
+use crate::event::Event;
+use crate::fleet::{DeviceKey, Fleet};
+use crate::member::{Member, State};
+use crate::plan::PlanError;
+use crate::rollout::{Rollout, RolloutId};
+use crate::conflict::Conflict;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Version of the state as it is written.
+pub const STATE_VERSION: u16 = 1;
+/// Most rollouts that are kept, those that are over among them.
+pub const ROLLOUTS_MAX: usize = 256;
+
+/// The fleet and its rollouts.
+///
+/// It is changed by [`Rollouts::step`] alone. Written by serde it carries a version; what is counted from
+/// it is not written, and counted anew when it is read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Written")]
+pub struct Rollouts {
+    version: u16,
+    /// Running time in milliseconds.
+    pub(crate) ran_ms: u64,
+    /// The minute of the week in UTC, as far as it was told.
+    pub(crate) utc_minute: Option<u16>,
+    pub(crate) fleet: Fleet,
+    pub(crate) rollouts: BTreeMap<RolloutId, Rollout>,
+    pub(crate) last_id: RolloutId,
+}
+
+/// The state as it is read.
+#[derive(Deserialize)]
+struct Written {
+    version: u16,
+    ran_ms: u64,
+    utc_minute: Option<u16>,
+    fleet: Fleet,
+    rollouts: BTreeMap<RolloutId, Rollout>,
+    last_id: RolloutId,
+}
+
+impl TryFrom<Written> for Rollouts {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Rollouts, String> {
+        let Written { version, ran_ms, utc_minute, mut fleet, mut rollouts, last_id } = written;
+        if version != STATE_VERSION {
+            return Err(format!(
+                "rollouts of version {version} cannot be read: this server reads {STATE_VERSION}"
+            ));
+        }
+        for (id, rollout) in &mut rollouts {
+            if rollout.waves.len() != rollout.plan.waves.len() {
+                return Err(format!("rollout {id} has more or fewer waves than its plan"));
+            }
+            rollout.recount(*id, &mut fleet);
+        }
+        Ok(Rollouts { version, ran_ms, utc_minute, fleet, rollouts, last_id })
+    }
+}
+
+impl Default for Rollouts {
+    fn default() -> Rollouts {
+        Rollouts {
+            version: STATE_VERSION,
+            ran_ms: 0,
+            utc_minute: None,
+            fleet: Fleet::default(),
+            rollouts: BTreeMap::new(),
+            last_id: 0,
+        }
+    }
+}
+
+/// Why something cannot be done. Nothing has changed.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Refused {
+    /// The device is not in the fleet.
+    #[error("there is no device {device}; enrol it")]
+    NoDevice {
+        /// The name.
+        device: String,
+    },
+    /// There is no room for it, or a name is no name.
+    #[error("{what} cannot be taken down: its name, site or labels are too long, too many or not such")]
+    NoRoom {
+        /// What.
+        what: String,
+    },
+    /// There is no such rollout.
+    #[error("there is no rollout {rollout}")]
+    NoRollout {
+        /// Its number.
+        rollout: RolloutId,
+    },
+    /// The number was given already.
+    #[error("rollout {rollout} cannot be made: numbers go on from {last}")]
+    Number {
+        /// The number.
+        rollout: RolloutId,
+        /// The last one given.
+        last: RolloutId,
+    },
+    /// There are too many.
+    #[error("{ROLLOUTS_MAX} rollouts are kept; forget one that is over")]
+    TooMany,
+    /// The plan is wrong.
+    #[error("the plan cannot be followed")]
+    Plan(#[from] PlanError),
+    /// Approvals are missing.
+    #[error("rollout {rollout} has {approved} of {needed} approvals by others than its author")]
+    Approvals {
+        /// Its number.
+        rollout: RolloutId,
+        /// Those there are.
+        approved: usize,
+        /// Those there have to be.
+        needed: usize,
+    },
+    /// Nobody approves what he has written himself.
+    #[error("{by} has written rollout {rollout}; somebody else has to approve it")]
+    OwnApproval {
+        /// Its number.
+        rollout: RolloutId,
+        /// Who.
+        by: String,
+    },
+    /// Other rollouts want the same.
+    #[error("rollout {rollout} wants what others want, too ({}); let priorities decide, or narrow its selector", told(.conflicts))]
+    Conflicts {
+        /// Its number.
+        rollout: RolloutId,
+        /// With whom.
+        conflicts: Vec<Conflict>,
+    },
+    /// It is not in a state for that.
+    #[error("rollout {rollout} is {status}: {cure}")]
+    Status {
+        /// Its number.
+        rollout: RolloutId,
+        /// Its status.
+        status: String,
+        /// What to do.
+        cure: &'static str,
+    },
+    /// The device is not in the rollout.
+    #[error("{device} is not in rollout {rollout}, or there is nothing of that kind to do for it")]
+    NotIn {
+        /// The device.
+        device: String,
+        /// The rollout.
+        rollout: RolloutId,
+    },
+}
+
+fn told(conflicts: &[Conflict]) -> String {
+    conflicts.iter().map(Conflict::to_string).collect::<Vec<_>>().join("; ")
+}
+
+impl Rollouts {
+    /// Takes the fleet and its rollouts one event further. Reads no clock, file or socket.
+    ///
+    /// The driver writes the event down, then carries the effects out; a state that is written now and then
+    /// saves replaying the log from its beginning. What is refused changes nothing.
+    ///
+    /// # Errors
+    /// [`Refused`] if the event cannot be followed.
+    pub fn step(&mut self, event: &Event) -> Result<Vec<Effect>, Refused> {
+        match event {
+            Event::Started => Ok(self.repeat()),
+            Event::Ticked(ticked) => Ok(self.tick(*ticked)),
+            Event::Device(facts) => self.enrol(facts),
+            Event::Left { device } => self.leave(device),
+            Event::Site(facts) => match self.fleet.put_site(facts) {
+                Some(()) => Ok(vec![]),
+                None => Err(Refused::NoRoom { what: facts.site.clone() }),
+            },
+            Event::Reported(report) => self.report(report),
+            Event::Measured(measured) => self.measure(measured),
+            Event::TakenOver { device, slot } => self.take_over(device, slot),
+            Event::Created { rollout, plan, by } => self.create(*rollout, plan, by),
+            Event::Person(person) => self.person(person),
+        }
+    }
+
+    /// Gives out again what was given out and not confirmed: effects may be lost with the power.
+    fn repeat(&mut self) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for (id, rollout) in &self.rollouts {
+            effects.extend(self.outstanding(*id, rollout));
+        }
+        effects
+    }
+
+    pub(crate) fn outstanding(&self, id: RolloutId, rollout: &Rollout) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if !rollout.status.returns() {
+            return effects;
+        }
+        for (_, key) in &rollout.index.undecided {
+            let Some(member) = rollout.members.get(key) else { continue };
+            match member.state {
+                State::Assigned if rollout.status.brings() => {
+                    effects.push(self.give(id, rollout, *key, member));
+                }
+                State::Returning => effects.extend(self.give_back(id, rollout, *key, member)),
+                _ => {}
+            }
+        }
+        effects
+    }
+
+    /// Has a device run the release.
+    pub(crate) fn give(
+        &self,
+        id: RolloutId,
+        rollout: &Rollout,
+        key: DeviceKey,
+        member: &Member,
+    ) -> Effect {
+        Effect::Assign(Assign {
+            rollout: id,
+            device: self.fleet.name(key).to_owned(),
+            slot: rollout.plan.slot.clone(),
+            release: Some(rollout.plan.release.clone()),
+            attempt: member.attempt,
+            why: Why::Turn(member.wave),
+        })
+    }
+
+    /// Has a device run what it had before. None where nobody knows what that was, or it is gone.
+    pub(crate) fn give_back(
+        &self,
+        id: RolloutId,
+        rollout: &Rollout,
+        key: DeviceKey,
+        member: &Member,
+    ) -> Option<Effect> {
+        use crate::fleet::ReleaseKey;
+
+        if member.before == ReleaseKey::ANOTHER || !self.fleet.is_here(key) {
+            return None;
+        }
+        Some(Effect::Assign(Assign {
+            rollout: id,
+            device: self.fleet.name(key).to_owned(),
+            slot: rollout.plan.slot.clone(),
+            release: self.fleet.release_name(member.before).map(str::to_owned),
+            attempt: member.attempt,
+            why: Why::Return,
+        }))
+    }
+
+    /// Running time in seconds.
+    pub(crate) fn now(&self) -> u32 {
+        u32::try_from(self.ran_ms / 1000).unwrap_or(u32::MAX)
+    }
+
+    /// The rollouts by their numbers.
+    pub fn rollouts(&self) -> impl Iterator<Item = (RolloutId, &Rollout)> {
+        self.rollouts.iter().map(|(id, rollout)| (*id, rollout))
+    }
+
+    /// The rollout of this number.
+    pub fn rollout(&self, id: RolloutId) -> Option<&Rollout> {
+        self.rollouts.get(&id)
+    }
+
+    /// Where a device is in a rollout, and the wave it is in (0 for none); none if it is not in it.
+    pub fn member(&self, id: RolloutId, device: &str) -> Option<(State, u8)> {
+        let member = self.rollouts.get(&id)?.members.get(&self.fleet.number(device)?)?;
+        Some((member.state, member.wave))
+    }
+}
