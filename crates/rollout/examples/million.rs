@@ -41,9 +41,7 @@ fn main() {
         found.waves.iter().map(|wave| wave.devices).collect::<Vec<_>>()
     );
 
-    rollouts
-        .step(&Event::Created { rollout: 1, plan: Box::new(plan), by: "bob".into() })
-        .unwrap();
+    rollouts.step(&Event::Created { rollout: 1, plan: Box::new(plan), by: "bob".into() }).unwrap();
     let started = Instant::now();
     let wish = Wish::Begin { conflicts: Conflicts::Refuse };
     rollouts.step(&Event::Person(Person { rollout: 1, by: "ada".into(), wish })).unwrap();
@@ -134,7 +132,8 @@ fn measured(number: u32) -> Event {
 
 fn plan() -> Plan {
     let gate = Gate { drift_max: Some(0.3), ..Gate::default() };
-    let wave = |percent| Wave { size: Size::Percent(percent), gate: gate.clone(), then: Then::Next };
+    let wave =
+        |percent| Wave { size: Size::Percent(percent), gate: gate.clone(), then: Then::Next };
     Plan {
         release: "sha256:2".into(),
         slot: "line".into(),

@@ -101,12 +101,7 @@ impl Rollouts {
 
     /// Gives devices what they had before, whatever windows and limits: it is on them already, and what
     /// they run now is not wanted.
-    fn return_devices(
-        &mut self,
-        id: RolloutId,
-        rollout: &mut Rollout,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn return_devices(&mut self, id: RolloutId, rollout: &mut Rollout, effects: &mut Vec<Effect>) {
         let due = rollout.index.to_return.iter().take(GIVEN_MAX).copied();
         for key in due.collect::<Vec<_>>() {
             let Some(member) = rollout.members.get(&key).copied() else { continue };
@@ -172,7 +167,9 @@ impl Rollout {
         let index = usize::from(self.wave).saturating_sub(1);
         let before = self.verdict(self.wave);
         let soaked = match (before, self.waves[index].soaked_ms) {
-            (Verdict::Waits(Waiting::Undecided(_) | Waiting::Filling) | Verdict::Broken(_), _) => None,
+            (Verdict::Waits(Waiting::Undecided(_) | Waiting::Filling) | Verdict::Broken(_), _) => {
+                None
+            }
             // Of the time that has just passed nobody knows how much was soaking.
             (_, None) => Some(0),
             (_, Some(soaked)) => Some(soaked.saturating_add(ran_ms)),
@@ -213,4 +210,3 @@ impl Rollout {
         [vec![passed], then].concat()
     }
 }
-

@@ -66,12 +66,7 @@ impl Rollouts {
     /// The rollout that has to be waited for before `id` may have the slot of a device: one that goes
     /// before it, whatever the device has come to there, or one that comes after it and has the device on
     /// trial or on its way back. Devices that are stuck are not waited for.
-    pub(crate) fn claimed(
-        &self,
-        id: RolloutId,
-        plan: &Plan,
-        key: DeviceKey,
-    ) -> Option<RolloutId> {
+    pub(crate) fn claimed(&self, id: RolloutId, plan: &Plan, key: DeviceKey) -> Option<RolloutId> {
         let other = self.rollouts.iter().find(|(other, rollout)| {
             if **other == id || !rollout.status.is_open() || rollout.plan.slot != plan.slot {
                 return false;

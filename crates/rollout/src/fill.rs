@@ -64,12 +64,7 @@ impl Rollouts {
     }
 
     /// Gives the release to those whose turn it is, up to the limits of the wave, the rollout and the sites.
-    pub(crate) fn fill(
-        &mut self,
-        id: RolloutId,
-        rollout: &mut Rollout,
-        effects: &mut Vec<Effect>,
-    ) {
+    pub(crate) fn fill(&mut self, id: RolloutId, rollout: &mut Rollout, effects: &mut Vec<Effect>) {
         let end = effects.len().saturating_add(GIVEN_MAX);
         for key in rollout.index.again.iter().copied().collect::<Vec<_>>() {
             let Some(wave) = rollout.members.get(&key).map(|member| member.wave) else { continue };

@@ -444,8 +444,20 @@ mod tests {
         lines[0] += " | too late |";
         lines.push(format!("{}|", "|---".repeat(reports.len() + 2)));
         for state in [
-            Waiting, Had, Assigned, Working(Phase::Staging), Stuck, Committed, Refused, RolledBack,
-            ToReturn, Returning, Returned, NotReturned, Taken, Left,
+            Waiting,
+            Had,
+            Assigned,
+            Working(Phase::Staging),
+            Stuck,
+            Committed,
+            Refused,
+            RolledBack,
+            ToReturn,
+            Returning,
+            Returned,
+            NotReturned,
+            Taken,
+            Left,
         ] {
             let wave = u8::from(!matches!(state, Waiting | Had));
             let member = Member { state, wave, before: old, ..Member::WAITING };

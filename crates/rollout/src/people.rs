@@ -180,8 +180,7 @@ impl Rollouts {
         devices: &[String],
     ) -> Result<Vec<Effect>, Refused> {
         let again = |member: &Member| {
-            let failed =
-                matches!(member.state, State::Refused | State::RolledBack | State::Stuck);
+            let failed = matches!(member.state, State::Refused | State::RolledBack | State::Stuck);
             failed && !member.excluded && member.attempt < u8::MAX
         };
         let mut keys = Vec::new();

@@ -152,7 +152,10 @@ impl Plan {
             return wrong("windows", "there are at most 64, of minutes 0 to 10079 of a week");
         }
         if self.on_trial_max == Some(0) || self.downloads_max == Some(0) {
-            return wrong("on_trial_max, downloads_max", "0 would let nothing begin; pause instead");
+            return wrong(
+                "on_trial_max, downloads_max",
+                "0 would let nothing begin; pause instead",
+            );
         }
         if self.deadline_minutes == 0 {
             return wrong("deadline_minutes", "a device needs at least a minute");
@@ -208,7 +211,10 @@ mod tests {
                 r#""waves": [{"size": {"percent": 0}}]"#,
                 "waves.1.size: a percentage is above 0 and at most 100",
             ),
-            (r#""waves": [{"size": {"count": 0}}]"#, "waves.1.size: a wave has at least one device"),
+            (
+                r#""waves": [{"size": {"count": 0}}]"#,
+                "waves.1.size: a wave has at least one device",
+            ),
             (
                 r#""waves": [{"size": {"count": 1}}, {"size": {"percent": 100}, "gate": {"failed_share_max": 2}}]"#,
                 "waves.2.gate.failed_share_max: a share is from 0 to 1",

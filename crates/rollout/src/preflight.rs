@@ -74,6 +74,8 @@ impl Rollouts {
         let release = self.fleet.known_release(&plan.release);
         let selected = self.selected(plan);
         found.conflicts = self.conflicts(id, plan, &selected);
+        let mut warned = Preflight::default();
+        warned.warn_of_sites(self, plan, &selected);
         let mut next: Vec<(u32, DeviceKey)> = Vec::new();
         for key in selected {
             match self.fleet.active(key, &plan.slot) {
@@ -88,7 +90,7 @@ impl Rollouts {
         let refusing = found.count_refusals(self, &next, refusals);
         found.count_waves(self, plan, next, &refusing);
         found.warn(plan);
-        found.warn_of_sites(self, plan);
+        found.warnings.extend(warned.warnings);
         Ok(found)
     }
 }
@@ -188,13 +190,19 @@ impl Preflight {
         }
     }
 
-    fn warn_of_sites(&mut self, rollouts: &Rollouts, plan: &Plan) {
-        let busy = |site: &&crate::site::Site| {
-            site.busy(rollouts.utc_minute, &plan.windows) == Some(SiteBusy::Frozen)
-        };
-        for site in rollouts.fleet.sites.iter().filter(busy).take(EXAMPLES_MAX) {
-            let name = &site.facts.site;
-            self.warnings.push(format!("site {name} lets no download begin"));
+    fn warn_of_sites(&mut self, rollouts: &Rollouts, plan: &Plan, devices: &[DeviceKey]) {
+        let mut frozen: BTreeMap<usize, u32> = BTreeMap::new();
+        for key in devices {
+            *frozen.entry(rollouts.fleet.site_of(*key)).or_default() += 1;
+        }
+        frozen.retain(|site, _| {
+            let site = rollouts.fleet.sites.get(*site);
+            site.and_then(|site| site.busy(rollouts.utc_minute, &plan.windows))
+                == Some(SiteBusy::Frozen)
+        });
+        for (site, devices) in frozen.into_iter().take(EXAMPLES_MAX) {
+            let name = &rollouts.fleet.sites[site].facts.site;
+            self.warnings.push(format!("{devices} devices: site {name} lets no download begin"));
         }
     }
 }

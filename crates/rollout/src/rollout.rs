@@ -58,10 +58,7 @@ impl Status {
     /// Whether it gives devices the release. One that asks because its wave is short of devices takes
     /// those that come.
     pub(crate) fn brings(self) -> bool {
-        matches!(
-            self,
-            Status::Running | Status::Standing | Status::Asking(Asked::Short(_))
-        )
+        matches!(self, Status::Running | Status::Standing | Status::Asking(Asked::Short(_)))
     }
 
     /// Whether gates are judged.

@@ -1,12 +1,12 @@
 //! All rollouts of a fleet, and one step of theirs.
 
+use crate::conflict::Conflict;
 use crate::effect::{Assign, Effect, Why};
 use crate::event::Event;
 use crate::fleet::{DeviceKey, Fleet};
 use crate::member::{Member, State};
 use crate::plan::PlanError;
 use crate::rollout::{Rollout, RolloutId};
-use crate::conflict::Conflict;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -86,7 +86,9 @@ pub enum Refused {
         device: String,
     },
     /// There is no room for it, or a name is no name.
-    #[error("{what} cannot be taken down: its name, site or labels are too long, too many or not such")]
+    #[error(
+        "{what} cannot be taken down: its name, site or labels are too long, too many or not such"
+    )]
     NoRoom {
         /// What.
         what: String,
@@ -138,7 +140,7 @@ pub enum Refused {
         conflicts: Vec<Conflict>,
     },
     /// It is not in a state for that.
-    #[error("rollout {rollout} is {status}: {cure}")]
+    #[error("rollout {rollout} ({status}): {cure}")]
     Status {
         /// Its number.
         rollout: RolloutId,

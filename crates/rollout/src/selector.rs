@@ -140,11 +140,8 @@ mod tests {
         let labels = |key: &str, values: &[&str]| BTreeMap::from([(key.into(), list(values))]);
         assert_eq!(selected(&Selector { labels: labels("line", &["b", "c"]), ..all() }), [1]);
         assert_eq!(selected(&Selector { labels: labels("line", &[]), ..all() }), [0, 1]);
-        let both = Selector {
-            labels: labels("stage", &["test"]),
-            hardware: list(&["orin"]),
-            ..all()
-        };
+        let both =
+            Selector { labels: labels("stage", &["test"]), hardware: list(&["orin"]), ..all() };
         assert_eq!(selected(&both).len(), 0);
     }
 }

@@ -138,9 +138,7 @@ impl Device {
     pub fn report(&mut self) -> Report {
         self.sequence += 1;
         let way = match (&self.candidate, &self.blocked) {
-            (Some((release, phase)), _) => {
-                Way::Working { release: release.clone(), phase: *phase }
-            }
+            (Some((release, phase)), _) => Way::Working { release: release.clone(), phase: *phase },
             (None, Some((release, true, attempt))) => {
                 Way::RolledBack { release: release.clone(), attempt: *attempt }
             }

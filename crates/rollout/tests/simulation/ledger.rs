@@ -59,7 +59,9 @@ impl Ledger {
             let outcome = match &report.way {
                 _ if report.active.as_ref() == Some(release) => Outcome::Committed,
                 Way::Refused { release, attempt } if failed(release, *attempt) => Outcome::Failed,
-                Way::RolledBack { release, attempt } if failed(release, *attempt) => Outcome::Failed,
+                Way::RolledBack { release, attempt } if failed(release, *attempt) => {
+                    Outcome::Failed
+                }
                 Way::Working { release: one, phase } if one == release => {
                     given.phase = Some(*phase);
                     given.outcome
@@ -68,10 +70,11 @@ impl Ledger {
                     given.outcome
                 }
             };
-            if outcome != given.outcome {
-                given.outcome = outcome;
+            // Who counted as stuck had decided as far as its wave is concerned.
+            if given.outcome == Outcome::Open && outcome != Outcome::Open {
                 given.decided_s = now_s;
             }
+            given.outcome = outcome;
         }
     }
 
@@ -85,7 +88,7 @@ impl Ledger {
         }
     }
 
-    /// A device is in no rollout any more: it has left, or somebody else has its slot.
+    /// A device is in no rollout any more: somebody else has its slot.
     pub fn strike(&mut self, device: &str, except: Option<RolloutId>) {
         for (id, devices) in &mut self.given {
             if Some(*id) != except {
@@ -94,7 +97,13 @@ impl Ledger {
         }
     }
 
-    pub fn forget_reports(&mut self, device: &str) {
+    /// A device has left; where it had failed, that goes on counting.
+    pub fn leave(&mut self, device: &str) {
+        for devices in self.given.values_mut() {
+            if devices.get(device).is_some_and(|given| given.outcome != Outcome::Failed) {
+                devices.remove(device);
+            }
+        }
         self.newest.remove(device);
     }
 }

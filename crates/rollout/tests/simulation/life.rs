@@ -27,7 +27,8 @@ pub fn lived(seed: u64) -> Result<World, Broken> {
 
 fn nature(world: &mut World) -> Nature {
     use Nature::*;
-    let natures = [Good, Good, Good, Good, Good, Good, Good, Good, Refuses, RollsBack, Drifts, Hangs];
+    let natures =
+        [Good, Good, Good, Good, Good, Good, Good, Good, Refuses, RollsBack, Drifts, Hangs];
     world.dice.any(&natures)
 }
 

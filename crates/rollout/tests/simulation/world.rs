@@ -100,7 +100,8 @@ impl World {
         for effect in &effects {
             let Effect::Assign(assign) = effect else { continue };
             let status = self.status(assign.rollout);
-            let may = brings(status) || (assign.why == Why::Return && status == Status::RollingBack);
+            let may =
+                brings(status) || (assign.why == Why::Return && status == Status::RollingBack);
             keep(may, Promise::Still, || format!("{status} repeats {assign:?}"))?;
         }
         self.carry_out(&effects);
@@ -148,8 +149,7 @@ impl World {
                 }
             }
             Event::Left { device } => {
-                self.ledger.strike(device, None);
-                self.ledger.forget_reports(device);
+                self.ledger.leave(device);
             }
             Event::TakenOver { device, .. } => self.ledger.strike(device, None),
             Event::Person(Person { rollout, wish, .. }) => match wish {
@@ -225,7 +225,9 @@ impl World {
         keep(!has_stopped, Promise::Still, || format!("stopped, and then {assign:?}"))?;
         self.look_at_device(id, assign)?;
         let again = self.ledger.of(id).any(|(name, given)| {
-            *name == assign.device && given.outcome == Outcome::Open && given.attempt == assign.attempt
+            *name == assign.device
+                && given.outcome == Outcome::Open
+                && given.attempt == assign.attempt
         });
         if again {
             return Ok(());
@@ -275,7 +277,10 @@ impl World {
             device.here && !self.ledger.excluded.contains(&(id, device.name.clone()))
         });
         let selected = selected.count();
-        let entered = self.ledger.of(id).filter(|(_, given)| given.wave <= wave).count();
+        let is_here = |name: &String| self.devices.iter().any(|one| one.here && one.name == *name);
+        let entered =
+            self.ledger.of(id).filter(|(name, given)| given.wave <= wave && is_here(name));
+        let entered = entered.count();
         let room = match plan.waves[usize::from(wave) - 1].size {
             Size::Percent(percent) => ((selected as f64 * percent / 100.0) as usize).max(1),
             Size::Count(count) => count as usize,
@@ -285,7 +290,9 @@ impl World {
             format!("{entered} devices up to wave {wave}, {room} of {selected} allowed: {assign:?}")
         })?;
         if let Size::List(names) = &plan.waves[usize::from(wave) - 1].size {
-            keep(names.contains(&assign.device), Promise::Wave, || format!("unlisted: {assign:?}"))?;
+            keep(names.contains(&assign.device), Promise::Wave, || {
+                format!("unlisted: {assign:?}")
+            })?;
         }
         Ok(())
     }
@@ -297,12 +304,13 @@ impl World {
         let open = self.ledger.open(id);
         let max = plan.on_trial_max.map_or(usize::MAX, |max| max as usize);
         keep(open <= max, Promise::Limits, || format!("{open} on trial, {max} allowed"))?;
-        let loading = self.plans.keys().flat_map(|id| self.ledger.of(*id)).filter(|(name, given)| {
-            let device = self.devices.iter().find(|device| device.name == **name).unwrap();
-            device.site == self.sites.iter().position(|one| one == site).unwrap()
-                && given.outcome == Outcome::Open
-                && matches!(given.phase, None | Some(Phase::Downloading))
-        });
+        let loading =
+            self.plans.keys().flat_map(|id| self.ledger.of(*id)).filter(|(name, given)| {
+                let device = self.devices.iter().find(|device| device.name == **name).unwrap();
+                device.site == self.sites.iter().position(|one| one == site).unwrap()
+                    && given.outcome == Outcome::Open
+                    && matches!(given.phase, None | Some(Phase::Downloading))
+            });
         let (loading, max) = (loading.count(), site.downloads_max.unwrap_or(u32::MAX) as usize);
         keep(loading <= max, Promise::Limits, || format!("{loading} fetch, {max} allowed"))?;
         let local = (i32::from(self.minute) + i32::from(site.offset_minutes))

@@ -40,7 +40,9 @@ impl Teller {
             ["site", site, ref options @ ..] => self.site(site, options),
             ["devices", site, from, to, hardware, release] => {
                 let numbers = from.parse::<u32>().unwrap()..=to.parse().unwrap();
-                numbers.flat_map(|n| self.enrol(&format!("{site}-{n}"), site, hardware, release)).collect()
+                numbers
+                    .flat_map(|n| self.enrol(&format!("{site}-{n}"), site, hardware, release))
+                    .collect()
             }
             ["make", id, release, by, ref options @ ..] => {
                 let (rollout, plan) = (id.parse().unwrap(), Box::new(plan(release, options)));
@@ -110,7 +112,9 @@ impl Teller {
                     };
                     let start = format!("rollout {}: {release} ({why}) for", assign.rollout);
                     match lines.last_mut() {
-                        Some(line) if line.starts_with(&start) => *line += &format!(" {}", assign.device),
+                        Some(line) if line.starts_with(&start) => {
+                            *line += &format!(" {}", assign.device)
+                        }
                         _ => lines.push(format!("{start} {}", assign.device)),
                     }
                 }
