@@ -23,6 +23,8 @@ pub enum Outcome {
     Committed,
     Failed,
     Stuck,
+    /// It is to be tried again, and has not been given the release anew.
+    Again,
 }
 
 #[derive(Default)]

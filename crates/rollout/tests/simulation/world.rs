@@ -161,9 +161,12 @@ impl World {
                     self.ledger.forgiven.insert(*rollout);
                 }
                 Wish::Retry { .. } => {
-                    for given in self.ledger.given.entry(*rollout).or_default().values_mut() {
-                        if matches!(given.outcome, Outcome::Failed | Outcome::Stuck) {
+                    let devices = &self.devices;
+                    for (name, given) in self.ledger.given.entry(*rollout).or_default() {
+                        let here = devices.iter().any(|one| one.here && one.name == *name);
+                        if here && matches!(given.outcome, Outcome::Failed | Outcome::Stuck) {
                             given.attempt += 1;
+                            given.outcome = Outcome::Again;
                         }
                     }
                 }
@@ -224,12 +227,12 @@ impl World {
         });
         keep(!has_stopped, Promise::Still, || format!("stopped, and then {assign:?}"))?;
         self.look_at_device(id, assign)?;
-        let again = self.ledger.of(id).any(|(name, given)| {
+        let is_said_again = self.ledger.of(id).any(|(name, given)| {
             *name == assign.device
                 && given.outcome == Outcome::Open
                 && given.attempt == assign.attempt
         });
-        if again {
+        if is_said_again {
             return Ok(());
         }
         let given = Given {
@@ -333,7 +336,8 @@ impl World {
         }
         let open = own.iter().filter(|given| given.outcome == Outcome::Open).count();
         let failed = own.iter().filter(|given| given.outcome == Outcome::Failed).count();
-        let decided = own.len() - open;
+        let again = own.iter().filter(|given| given.outcome == Outcome::Again).count();
+        let decided = own.len() - open - again;
         let how = || format!("{status}: wave {wave} ends with {own:?} and {gate:?}");
         keep(open == 0, Promise::Gate, how)?;
         let max = gate.failed_share_max * (decided.max(gate.devices_min as usize)) as f64;
