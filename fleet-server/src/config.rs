@@ -1,6 +1,8 @@
 //! Settings, checked.
 
 use crate::monitor::{self, ChannelFile, Channels};
+use crate::secret_file;
+use crate::store::PostgresAt;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs;
@@ -37,6 +39,14 @@ pub enum ConfigError {
         /// What is wrong.
         problem: String,
     },
+    /// The database cannot be used.
+    #[error("the address of the database, in {}: {problem}", path.display())]
+    Database {
+        /// Which file it stands in.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        problem: String,
+    },
     /// A channel that nobody could be told by.
     #[error("channel {name}: {problem}")]
     Channel {
@@ -63,6 +73,8 @@ pub struct Config {
     pub(crate) mqtt: SocketAddr,
     pub(crate) clock: ClockSaid,
     pub(crate) channels: Channels,
+    /// None for SQLite in the data folder.
+    pub(crate) database: Option<PostgresAt>,
 }
 
 /// What the person who starts a server says of the machine's clock.
@@ -82,7 +94,8 @@ impl Config {
     /// [`ConfigError`].
     pub fn checked(data: PathBuf, http: &str, mqtt: &str) -> Result<Config, ConfigError> {
         let (http, mqtt) = (loopback("--http", http)?, loopback("--mqtt", mqtt)?);
-        Ok(Config { data, http, mqtt, clock: ClockSaid::Nothing, channels: Channels::new() })
+        let (clock, channels, database) = (ClockSaid::Nothing, Channels::new(), None);
+        Ok(Config { data, http, mqtt, clock, channels, database })
     }
 
     /// With what a file says: by which channels people are told of alerts. Files that it names are relative
@@ -98,11 +111,29 @@ impl Config {
         Ok(Config { channels: monitor::checked(file.channels, folder)?, ..self })
     }
 
+    /// With the PostgreSQL database whose address a file has, instead of SQLite in the data folder. Nobody
+    /// else may read the file, for a password may stand in it.
+    ///
+    /// # Errors
+    /// [`ConfigError::Database`].
+    pub fn with_database(self, path: &Path) -> Result<Config, ConfigError> {
+        Ok(Config { database: Some(read_database(path)?), ..self })
+    }
+
     /// With what is said of the machine's clock.
     #[must_use]
     pub fn with_clock(self, clock: ClockSaid) -> Config {
         Config { clock, ..self }
     }
+}
+
+/// The address of a database, from its file.
+///
+/// # Errors
+/// [`ConfigError::Database`].
+pub(crate) fn read_database(path: &Path) -> Result<PostgresAt, ConfigError> {
+    let read = secret_file::read(path).and_then(|url| PostgresAt::parse(&url.0));
+    read.map_err(|problem| ConfigError::Database { path: path.to_owned(), problem })
 }
 
 fn loopback(setting: &'static str, text: &str) -> Result<SocketAddr, ConfigError> {

@@ -5,6 +5,7 @@
 //! with it, `registry`, `artifact` and `release` are what people bring, `api` shows it all. It signs assignments
 //! and nothing else; releases are signed elsewhere.
 
+mod backup;
 mod bounds;
 mod config;
 mod descriptors;
@@ -12,6 +13,7 @@ mod error;
 mod fleet;
 mod http;
 mod quiet;
+mod secret_file;
 mod server;
 
 mod access;

@@ -55,7 +55,10 @@ impl Server {
     /// A chain of sentences: folder in use, port in use, damaged files.
     pub async fn start(config: Config) -> anyhow::Result<Server> {
         let folder = DataFolder::open(&config.data)?;
-        let store = Arc::new(Store::open(&folder.database()?).await?);
+        let store = Arc::new(match &config.database {
+            Some(at) => Store::open_postgres(at).await?,
+            None => Store::open(&folder.database()?).await?,
+        });
         let administrator = Administrator::open(&folder)?;
         let keys = Arc::new(ServerKeys::open(&folder)?);
         let artifacts = Artifacts::new(Blobs::open(&folder).await?, store.clone());

@@ -6,6 +6,7 @@ mod demo;
 mod foreign;
 mod fuzz;
 mod mutants;
+mod postgres;
 mod setup;
 mod shell;
 mod test;

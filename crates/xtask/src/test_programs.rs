@@ -3,6 +3,7 @@
 //! Cargo runs one after the other. Many of ours wait for what they have started: for a trial to end, for a
 //! deadline to pass. Others compute meanwhile.
 
+use crate::postgres::Postgres;
 use crate::shell::{bare, cargo, root, step};
 use anyhow::{Context, bail};
 use serde_json::Value;
@@ -21,7 +22,12 @@ struct Program {
     /// The folder of its package, in which it runs, as under cargo.
     package: PathBuf,
     name: String,
+    /// The PostgreSQL server on which it tries the store, if it does.
+    postgres: Option<String>,
 }
+
+/// The package whose tests run once more, on PostgreSQL.
+const ON_POSTGRES: &str = "fleet-server";
 
 /// Builds all tests and runs them, and those in the documentation. All of them: who mends one failure
 /// wants to know of the next.
@@ -29,7 +35,12 @@ struct Program {
 /// # Errors
 /// They cannot be built; or some failed, which are named.
 pub fn run_all() -> anyhow::Result<()> {
-    let programs = build()?;
+    let mut programs = build()?;
+    let postgres = Postgres::start()?;
+    let again: Vec<Program> =
+        programs.iter().filter_map(|program| program.on_postgres(&postgres)).collect();
+    // First, as they take long.
+    programs.splice(0..0, again);
     println!("==> tests: {} programs, {AT_ONCE} at once", programs.len());
     let started = Instant::now();
     let failed = Mutex::new(Vec::new());
@@ -89,7 +100,19 @@ fn program(message: &Value) -> Option<Program> {
     let package = Path::new(message["manifest_path"].as_str()?).parent()?.to_owned();
     let of = package.strip_prefix(root()).unwrap_or(&package).display();
     let name = format!("{of}: {}", message["target"]["name"].as_str()?);
-    Some(Program { file, package, name })
+    Some(Program { file, package, name, postgres: None })
+}
+
+impl Program {
+    /// The same on PostgreSQL, if it has a store.
+    fn on_postgres(&self, postgres: &Postgres) -> Option<Program> {
+        self.package.ends_with(ON_POSTGRES).then(|| Program {
+            file: self.file.clone(),
+            package: self.package.clone(),
+            name: format!("{} on PostgreSQL", self.name),
+            postgres: Some(postgres.url()),
+        })
+    }
 }
 
 /// Runs one, and says what came of it: whole, if it failed.
@@ -98,6 +121,7 @@ fn run(program: &Program) -> bool {
     let output = bare(&program.file)
         .current_dir(&program.package)
         .env("CARGO_MANIFEST_DIR", &program.package)
+        .envs(program.postgres.iter().map(|url| ("LINESIDE_TEST_POSTGRES", url)))
         .stdin(Stdio::null())
         .output();
     let seconds = started.elapsed().as_secs_f64();

@@ -170,7 +170,7 @@ mod tests {
     use crate::access::{Holder, Publisher};
     use crate::artifact::Blobs;
     use crate::bounds::{ROLE_ROWS_PUSHED_MAX, ROWS_AT_ONCE};
-    use crate::store::{DataFolder, Store};
+    use crate::store::DataFolder;
     use axum::body::Body;
     use lineside_bundle::BundleName;
     use lineside_bundle::referrer::Referrer;
@@ -201,7 +201,7 @@ mod tests {
     async fn for_the_token_of_a_role_no_more_is_looked_at_than_is_bounded_and_he_cannot_fill_it() {
         let place = tempfile::tempdir().unwrap();
         let folder = DataFolder::open(place.path()).unwrap();
-        let store = Arc::new(Store::open(&folder.database().unwrap()).await.unwrap());
+        let store = Arc::new(crate::store::testing::store(&folder.join("")).await);
         let artifacts = Artifacts::new(Blobs::open(&folder).await.unwrap(), store);
         artifacts.blobs.put(&Digest::of(EMPTY), Body::from(EMPTY)).await.unwrap();
         let (pump, fan): (BundleName, BundleName) =

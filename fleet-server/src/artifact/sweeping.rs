@@ -34,14 +34,27 @@ impl Artifacts {
             let place = &blobs[manifest];
             return Err(Error::Conflict(format!("manifest {place} cannot be read: {why}")));
         }
-        let mut named: BTreeSet<Digest> = blobs.into_keys().collect();
-        for row in document::Entity::find().all(self.store.read()).await? {
-            named.extend(mentioned(&row.bytes));
-        }
+        let named = self.and_mentioned(blobs.into_keys().collect()).await?;
         let blobs = self.blobs.clone();
         // A folder with many files takes its time, and whoever waits for the lock waits anyhow.
         let swept = tokio::task::spawn_blocking(move || blobs.sweep_unnamed(&named, age)).await;
         swept.unwrap_or_else(|_| Ok(0))
+    }
+
+    /// Every digest that a manifest or a signed document names.
+    ///
+    /// # Errors
+    /// [`Error::Database`], [`Error::File`].
+    pub async fn wanted(&self) -> Result<BTreeSet<Digest>, Error> {
+        let named = self.named().await?.blobs;
+        self.and_mentioned(named.into_keys().collect()).await
+    }
+
+    async fn and_mentioned(&self, mut named: BTreeSet<Digest>) -> Result<BTreeSet<Digest>, Error> {
+        for row in document::Entity::find().all(self.store.read()).await? {
+            named.extend(mentioned(&row.bytes));
+        }
+        Ok(named)
     }
 
     async fn named(&self) -> Result<Named, Error> {
@@ -166,7 +179,7 @@ mod tests {
     use super::*;
     use crate::access::Publisher;
     use crate::artifact::Blobs;
-    use crate::store::{DataFolder, Store};
+    use crate::store::DataFolder;
     use axum::body::Body;
     use lineside_bundle::referrer::{EMPTY, Referrer, recipe};
     use lineside_bundle::{BundleName, ReleaseId};
@@ -183,7 +196,7 @@ mod tests {
     async fn blobs_that_no_manifest_names_are_swept_and_none_where_one_cannot_be_read() {
         let place = tempfile::tempdir().unwrap();
         let folder = DataFolder::open(place.path()).unwrap();
-        let store = Arc::new(Store::open(&folder.database().unwrap()).await.unwrap());
+        let store = Arc::new(crate::store::testing::store(&folder.join("")).await);
         let artifacts = Artifacts::new(Blobs::open(&folder).await.unwrap(), store);
         let [made, unnamed] = [put(&artifacts, b"made").await, put(&artifacts, b"unnamed").await];
         let policy = put(&artifacts, b"policy").await;

@@ -286,7 +286,7 @@ mod tests {
     const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 
     async fn telemetry(folder: &tempfile::TempDir) -> (Telemetry, DeviceId) {
-        let store = Arc::new(Store::open(&folder.path().join("lineside.db")).await.unwrap());
+        let store = Arc::new(crate::store::testing::store(folder.path()).await);
         let new = NewDevice { name: "line-3".into(), site: "".into(), labels: BTreeMap::new() };
         Registry::new(store.clone()).add(new, NOW).await.unwrap();
         (Telemetry::new(store), "line-3".parse().unwrap())

@@ -417,7 +417,7 @@ mod tests {
     impl Books {
         async fn new() -> Books {
             let folder = tempfile::tempdir().unwrap();
-            let store = Arc::new(Store::open(&folder.path().join("lineside.db")).await.unwrap());
+            let store = Arc::new(crate::store::testing::store(folder.path()).await);
             let place = Place::Device("line-3".parse().unwrap());
             Books { alerts: Alerts::new(store), place, _folder: folder }
         }

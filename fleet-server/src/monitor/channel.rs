@@ -1,15 +1,14 @@
 //! Where alerts are told: webhooks, mail, MQTT. Read from the server's settings, checked once.
 
 use crate::config::ConfigError;
+use crate::secret_file::{self, Secret};
 use lettre::message::Mailbox;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::fs;
 use std::net::IpAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use ureq::http::Uri;
@@ -105,16 +104,6 @@ pub(crate) enum Roots {
     These(Arc<Vec<CertificateDer<'static>>>),
 }
 
-/// What is not to be printed.
-#[derive(Clone)]
-pub(crate) struct Secret(pub String);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(hidden)")
-    }
-}
-
 /// Checks the channels of settings in `folder`, to which their files are relative.
 ///
 /// # Errors
@@ -153,7 +142,7 @@ impl Channel {
         match file {
             ChannelFile::Webhook { url, secret_file, ca_file, retrain } => {
                 check_url(&url)?;
-                let secret = secret(&folder.join(secret_file))?;
+                let secret = secret_file::read(&folder.join(secret_file))?;
                 if secret.0.len() < SECRET_BYTES_MIN {
                     return Err(format!(
                         "its secret has fewer than {SECRET_BYTES_MIN} characters: make one with \
@@ -174,7 +163,9 @@ impl Channel {
                     }
                 };
                 let login = match (user, password_file) {
-                    (Some(user), Some(file)) => Some((user, secret(&folder.join(file))?)),
+                    (Some(user), Some(file)) => {
+                        Some((user, secret_file::read(&folder.join(file))?))
+                    }
                     (None, None) => None,
                     _ => return Err("`user` and `password_file` go together".into()),
                 };
@@ -227,21 +218,6 @@ fn check_url(url: &str) -> Result<(), String> {
 fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-/// The text of a file that nobody but its owner may read.
-fn secret(path: &Path) -> Result<Secret, String> {
-    let shown = path.display();
-    let read = || -> std::io::Result<(String, u32)> {
-        Ok((fs::read_to_string(path)?, fs::metadata(path)?.permissions().mode()))
-    };
-    let (text, mode) = read().map_err(|error| format!("cannot read {shown}: {error}"))?;
-    if mode & 0o077 != 0 {
-        return Err(format!(
-            "{shown} is open to other users of this machine: close it with `chmod go= {shown}`"
-        ));
-    }
-    Ok(Secret(text.trim().to_owned()))
 }
 
 impl Roots {

@@ -139,7 +139,6 @@ pub(super) fn read(body: Vec<u8>) -> Option<Interval> {
 mod tests {
     use super::*;
     use crate::monitor::alerts;
-    use crate::store::Store;
     use lineside_wire::v1::ReleaseRef;
 
     fn release() -> ReleaseRef {
@@ -160,7 +159,7 @@ mod tests {
     #[tokio::test]
     async fn what_was_given_up_does_not_begin_anew() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("lineside.db")).await.unwrap();
+        let store = crate::store::testing::store(folder.path()).await;
         let device: DeviceId = "line-3".parse().unwrap();
         let said = Alert {
             slot: "turbine".into(),

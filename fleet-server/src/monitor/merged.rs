@@ -108,17 +108,21 @@ impl<'a> Merging<'a> {
         let mut query = interval::Entity::find()
             .select_only()
             .columns([interval::Column::Id, interval::Column::StartUnixMs])
-            .filter(interval::Column::Slot.eq(question.slot.as_str()))
             .filter(interval::Column::StartUnixMs.gte(question.from_unix_ms))
             .filter(interval::Column::StartUnixMs.lt(question.to_unix_ms));
-        if let Some(devices) = question.scope.devices(store).await? {
-            query = match devices.as_slice() {
-                // The plus keeps SQLite from going through the time of all devices: the rows of one are few.
-                [device] => query.filter(interval::Column::Device.eq(device.as_str())).filter(
-                    Expr::cust_with_values("+\"interval\".\"slot\" = ?", [question.slot.as_str()]),
+        let devices = question.scope.devices(store).await?;
+        query = match devices.as_deref() {
+            // Not by the slot's index, which would go through the time of all devices: the rows of one are few.
+            Some([device]) => query.filter(interval::Column::Device.eq(device.as_str())).filter(
+                sea_orm::ExprTrait::eq(
+                    Expr::cust("\"interval\".\"slot\" || ''"),
+                    question.slot.as_str(),
                 ),
-                _ => query.filter(interval::Column::Device.is_in(devices)),
-            };
+            ),
+            _ => query.filter(interval::Column::Slot.eq(question.slot.as_str())),
+        };
+        if let Some(devices) = devices.filter(|devices| devices.len() != 1) {
+            query = query.filter(interval::Column::Device.is_in(devices));
         }
         if let Some(release) = &question.release {
             query = query.filter(interval::Column::Release.eq(release.as_str()));
@@ -399,7 +403,7 @@ mod tests {
 
     async fn store() -> (TempDir, Arc<Store>) {
         let folder = tempfile::tempdir().unwrap();
-        let store = Arc::new(Store::open(&folder.path().join("lineside.db")).await.unwrap());
+        let store = Arc::new(crate::store::testing::store(folder.path()).await);
         for (name, site, line) in [("a", "hill", "1"), ("b", "hill", "2"), ("c", "vale", "2")] {
             let labels = BTreeMap::from([("line".to_owned(), line.to_owned())]);
             let new = NewDevice { name: name.into(), site: site.into(), labels };

@@ -421,7 +421,7 @@ mod tests {
     #[tokio::test]
     async fn that_an_alert_is_over_waits_for_that_it_fires_and_what_was_told_takes_no_room() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("lineside.db")).await.unwrap();
+        let store = crate::store::testing::store(folder.path()).await;
         let writing = store.write().await.unwrap();
         let none = Channels::default();
         for what in [What::Over, What::Fired] {

@@ -309,7 +309,7 @@ mod tests {
     #[tokio::test]
     async fn what_a_removed_device_still_says_is_no_failure_of_the_database() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Arc::new(Store::open(&folder.path().join("lineside.db")).await.unwrap());
+        let store = Arc::new(crate::store::testing::store(folder.path()).await);
         let registry = Registry::new(store.clone());
         let now = OffsetDateTime::UNIX_EPOCH;
         let new = NewDevice { name: "line-3".into(), site: "".into(), labels: BTreeMap::new() };

@@ -628,7 +628,7 @@ mod tests {
     async fn what_is_on_disk_is_told_wherever_he_who_brought_it_hung_up() {
         let place = tempfile::tempdir().unwrap();
         let folder = DataFolder::open(place.path()).unwrap();
-        let store = Arc::new(Store::open(&folder.database().unwrap()).await.unwrap());
+        let store = Arc::new(crate::store::testing::store(&folder.join("")).await);
         let keys = Arc::new(ServerKeys::open(&folder).unwrap());
         let artifacts = Artifacts::new(Blobs::open(&folder).await.unwrap(), store.clone());
         let documents = SignedDocuments::new(store.clone(), artifacts.clone(), keys.clone());

@@ -60,7 +60,7 @@ mod tests {
     #[tokio::test]
     async fn what_was_made_holds_until_a_document_changes_or_its_date_is_past() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("lineside.db")).await.unwrap();
+        let store = crate::store::testing::store(folder.path()).await;
         let now = datetime!(2026-11-24 12:00 UTC);
         let until = now + Duration::HOUR;
         let memo = Memo::default();

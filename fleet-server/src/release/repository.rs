@@ -336,7 +336,7 @@ mod tests {
 
     /// The repository of a server in `folder` that has a root and an empty list of releases.
     async fn repository(folder: &DataFolder, now: OffsetDateTime) -> Repository {
-        let store = Arc::new(Store::open(&folder.database().unwrap()).await.unwrap());
+        let store = Arc::new(crate::store::testing::store(&folder.join("")).await);
         let keys = Arc::new(ServerKeys::open(folder).unwrap());
         let people = KeyPair::generate(&SystemRandom::new()).unwrap();
         let root = sign_root(

@@ -1,15 +1,14 @@
-//! The database: SQLite in one file, behind SeaORM.
+//! The database, behind SeaORM: SQLite in one file, or PostgreSQL. What differs between them is in a file each.
 
 use crate::error::{Error, chain};
 use crate::store::migrations::TABLES_VERSION;
-use crate::store::tables;
-use sea_orm::sea_query::{Index, IndexCreateStatement, TableCreateStatement};
-use sea_orm::sqlx::Connection;
+use crate::store::postgres::{self, Fence, PostgresAt};
+use crate::store::{indices, sqlite, tables};
+use sea_orm::sea_query::TableCreateStatement;
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbErr,
-    Schema, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, Schema, SqliteTransactionMode,
+    TransactionOptions, TransactionTrait,
 };
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -17,18 +16,27 @@ use time::OffsetDateTime;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 /// Connections that read at the same time.
-const READERS_MAX: u32 = 4;
+pub(super) const READERS_MAX: u32 = 4;
 
 /// The database of one server.
 #[derive(Debug)]
 pub(crate) struct Store {
-    pub(super) path: PathBuf,
+    pub(super) kind: Kind,
     // Apart from the writer: a connection whose commit failed is closed, and if it was the only
     // one, a full disk would not let another be opened, not even for reading.
-    readers: DatabaseConnection,
+    pub(super) readers: DatabaseConnection,
     // SQLite has one writer at a time. Waiting here is orderly; waiting there ends in "locked".
     pub(super) writer: Arc<Mutex<DatabaseConnection>>,
     noted: Arc<Noted>,
+}
+
+/// Which database it is.
+#[derive(Debug)]
+pub(super) enum Kind {
+    /// This file.
+    Sqlite(PathBuf),
+    /// What keeps other servers from it.
+    Postgres(Fence),
 }
 
 /// What is noted of commits.
@@ -132,67 +140,91 @@ impl Writing<'_> {
 }
 
 impl Store {
-    /// Opens the database at `path`, and makes it if it is missing. One of an earlier server is taken to the
-    /// version of this one.
+    /// Opens the SQLite database at `path`, and makes it if it is missing. One of an earlier server is taken
+    /// to the version of this one.
     ///
     /// # Errors
     /// [`Error::Conflict`] if its tables are of a version that cannot be taken over, [`Error::TooLarge`] if
     /// there is no room for that; [`Error::File`], with what to do, if it cannot be used.
     pub async fn open(path: &Path) -> Result<Store, Error> {
         let unusable = |error| match error {
-            Error::Database(error) => not_usable(path, error),
+            Error::Database(error) => sqlite::not_usable(path, error),
             other => other,
         };
         let store = Store::connected(path).await.map_err(|error| unusable(error.into()))?;
         // Before anything is written to it.
-        store.touch_tables().await.map_err(|error| unusable(error.into()))?;
-        store.migrate().await.map_err(unusable)?;
-        store.make_tables().await.map_err(unusable)?;
+        sqlite::touch_tables(&store.readers).await.map_err(|error| unusable(error.into()))?;
+        store.make_usable().await.map_err(unusable)?;
+        Ok(store)
+    }
+
+    /// Opens a PostgreSQL database, and makes the tables if they are missing.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] if another server uses it, or if its tables are of a version that cannot be taken
+    /// over; [`Error::File`], with what to do, if it cannot be used.
+    pub async fn open_postgres(at: &PostgresAt) -> Result<Store, Error> {
+        let unusable = |error| match error {
+            Error::Database(error) => postgres::not_usable(at, error),
+            other => other,
+        };
+        let fence = Fence::take(at).await.map_err(unusable)?;
+        let store = Store {
+            kind: Kind::Postgres(fence),
+            writer: Arc::new(Mutex::new(at.connect(1))),
+            readers: at.connect(READERS_MAX),
+            noted: Arc::default(),
+        };
+        store.make_usable().await.map_err(unusable)?;
         Ok(store)
     }
 
     /// Opens the file, whatever is in it.
     pub(super) async fn connected(path: &Path) -> Result<Store, DbErr> {
         Ok(Store {
-            path: path.to_owned(),
-            writer: Arc::new(Mutex::new(connect(path, 1).await?)),
-            readers: connect(path, READERS_MAX).await?,
+            kind: Kind::Sqlite(path.to_owned()),
+            writer: Arc::new(Mutex::new(sqlite::connect(path, 1).await?)),
+            readers: sqlite::connect(path, READERS_MAX).await?,
             noted: Arc::default(),
         })
     }
 
-    async fn make_tables(&self) -> Result<(), Error> {
+    async fn make_usable(&self) -> Result<(), Error> {
+        self.migrate().await?;
         let writing = self.write().await?;
-        let backend = self.readers.get_database_backend();
-        let schema = Schema::new(backend);
+        let schema = Schema::new(self.readers.get_database_backend());
         for mut table in tables::all(&schema) {
             let statement: &mut TableCreateStatement = table.if_not_exists();
             writing.transaction.execute(&*statement).await?;
         }
-        for index in indices() {
+        for index in indices::all() {
             writing.transaction.execute(&index).await?;
         }
-        writing.transaction.execute_unprepared(&write_version()).await?;
+        self.write_version(&writing.transaction, TABLES_VERSION).await?;
         writing.commit().await
     }
 
-    /// Reads a row of each table, so that a file that was cut short is found out at the start.
-    async fn touch_tables(&self) -> Result<(), DbErr> {
-        let backend = self.readers.get_database_backend();
-        let ask = |sql: String| self.readers.query_all_raw(Statement::from_string(backend, sql));
-        let names = "SELECT name FROM sqlite_schema WHERE type = 'table' AND rootpage > 0";
-        for row in ask(names.into()).await? {
-            let name: String = row.try_get_by_index(0)?;
-            ask(format!("SELECT 1 FROM \"{name}\" LIMIT 1")).await?;
+    /// Version of the tables that are there; 0 for none.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub(super) async fn version(&self) -> Result<i64, Error> {
+        match &self.kind {
+            Kind::Sqlite(_) => Ok(sqlite::version(&self.readers).await?),
+            Kind::Postgres(_) => Ok(postgres::version(&self.readers).await?),
         }
-        Ok(())
     }
 
-    pub(super) async fn query_pragma(&self, name: &str) -> Result<i64, Error> {
-        let backend = self.readers.get_database_backend();
-        let statement = Statement::from_string(backend, format!("PRAGMA {name}"));
-        let row = self.readers.query_one_raw(statement).await?;
-        Ok(row.map(|row| row.try_get_by_index::<i64>(0)).transpose()?.unwrap_or(0))
+    /// Notes which version the tables are of.
+    pub(super) async fn write_version(
+        &self,
+        on: &DatabaseTransaction,
+        version: i64,
+    ) -> Result<(), DbErr> {
+        match &self.kind {
+            Kind::Sqlite(_) => sqlite::write_version(on, version).await,
+            Kind::Postgres(_) => postgres::write_version(on, version).await,
+        }
     }
 
     /// The connections for reading.
@@ -214,6 +246,9 @@ impl Store {
         };
         let begun = writer.begin_with_options(options).await;
         let transaction = begun.inspect_err(|error| self.failed(error))?;
+        if let Kind::Postgres(fence) = &self.kind {
+            fence.pass(&transaction).await.inspect_err(|error| self.failed(error))?;
+        }
         let changes_documents = AtomicBool::new(false);
         Ok(Writing { transaction, changes_documents, store: self, writer })
     }
@@ -241,11 +276,11 @@ impl Store {
     /// [`Error::Database`].
     pub async fn check(&self) -> Result<(), Error> {
         if self.trouble().last.is_none() {
-            self.query_pragma("user_version").await?;
+            self.version().await?;
             return Ok(());
         }
         let writing = self.write().await?;
-        writing.transaction.execute_unprepared(&write_version()).await?;
+        self.write_version(&writing.transaction, TABLES_VERSION).await?;
         writing.commit().await
     }
 
@@ -259,127 +294,6 @@ impl Store {
             }
         }
     }
-}
-
-async fn connect(path: &Path, connections_max: u32) -> Result<DatabaseConnection, DbErr> {
-    // The path is set below as it is: in a URL a `%` or `?` of it would mean something.
-    let mut options = ConnectOptions::new("sqlite://lineside.db");
-    options.max_connections(connections_max).sqlx_logging(false);
-    let path = path.to_owned();
-    options.map_sqlx_sqlite_opts(move |options| {
-        // FULL and not NORMAL: with NORMAL a power cut may take back the last transactions,
-        // and devices have thrown away what we told them is stored.
-        options
-            .filename(&path)
-            .create_if_missing(true)
-            .pragma("journal_mode", "WAL")
-            .pragma("synchronous", "FULL")
-            .pragma("busy_timeout", "5000")
-    });
-    options.map_sqlx_sqlite_pool_opts(|options| {
-        // Never closed for being idle or old: see `Store::readers`.
-        let options = options.idle_timeout(None).max_lifetime(None);
-        options.after_release(|connection, _| {
-            Box::pin(async move {
-                // A commit that fails for want of room is rolled back by SQLite itself. sqlx's own
-                // rollback fails then, and from there on it takes the connection to be within a
-                // transaction: what it calls committed would only be a savepoint, on no disk.
-                connection.ping().await?;
-                Ok(!connection.is_in_transaction())
-            })
-        })
-    });
-    Database::connect(options).await
-}
-
-fn not_usable(path: &Path, error: DbErr) -> Error {
-    Error::File {
-        doing: format!(
-            "use the database {}; make room if the disk is full; if the file is damaged, restore \
-             it from a copy, or move it away, add the devices again and publish with \
-             `lineside keys publish`",
-            path.display()
-        ),
-        source: io::Error::other(error),
-    }
-}
-
-fn write_version() -> String {
-    format!("PRAGMA user_version = {TABLES_VERSION}")
-}
-
-fn indices() -> Vec<IndexCreateStatement> {
-    use tables::{alert, delivery, event, interval, manifest, proposal, quality};
-    let index = |name: &str| Index::create().if_not_exists().name(name).to_owned();
-    vec![
-        index("manifest_by_subject")
-            .table(manifest::Entity)
-            .col(manifest::Column::Name)
-            .col(manifest::Column::Subject)
-            .take(),
-        index("interval_by_device")
-            .table(interval::Entity)
-            .col(interval::Column::Device)
-            .col(interval::Column::Id)
-            .take(),
-        index("interval_by_number")
-            .table(interval::Entity)
-            .col(interval::Column::Device)
-            .col(interval::Column::Boot)
-            .col(interval::Column::Sequence)
-            .take(),
-        index("interval_by_time")
-            .table(interval::Entity)
-            .col(interval::Column::Slot)
-            .col(interval::Column::StartUnixMs)
-            .take(),
-        index("event_by_device")
-            .table(event::Entity)
-            .col(event::Column::Device)
-            .col(event::Column::Id)
-            .take(),
-        index("event_by_number")
-            .table(event::Entity)
-            .col(event::Column::Device)
-            .col(event::Column::Boot)
-            .col(event::Column::Sequence)
-            .take(),
-        index("alert_by_place")
-            .table(alert::Entity)
-            .col(alert::Column::Scope)
-            .col(alert::Column::Place)
-            .col(alert::Column::Id)
-            .take(),
-        index("delivery_by_alert").table(delivery::Entity).col(delivery::Column::Alert).take(),
-        index("proposal_by_state")
-            .table(proposal::Entity)
-            .col(proposal::Column::State)
-            .col(proposal::Column::Alert)
-            .take(),
-        index("delivery_by_channel")
-            .table(delivery::Entity)
-            .col(delivery::Column::Channel)
-            .col(delivery::Column::Ended)
-            .col(delivery::Column::NextUnixMs)
-            .take(),
-        // Those that are not over lie beside each other.
-        index("alert_by_end")
-            .table(alert::Entity)
-            .col(alert::Column::OverUnixMs)
-            .col(alert::Column::Id)
-            .take(),
-        index("quality_by_device")
-            .table(quality::Entity)
-            .col(quality::Column::Device)
-            .col(quality::Column::Id)
-            .take(),
-        index("quality_by_number")
-            .table(quality::Entity)
-            .col(quality::Column::Device)
-            .col(quality::Column::Boot)
-            .col(quality::Column::Sequence)
-            .take(),
-    ]
 }
 
 /// A count as the database keeps it; SQLite has no unsigned numbers.
@@ -474,53 +388,5 @@ mod tests {
         store.check().await.unwrap();
         assert_eq!(store.trouble().words(), None);
         assert_eq!(store.trouble().failures, 2);
-    }
-
-    #[tokio::test]
-    async fn every_connection_waits_for_the_disk_before_it_calls_something_committed() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("lineside.db")).await.unwrap();
-        let mut held = Vec::new();
-        held.push(store.write().await.unwrap().transaction);
-        for _ in 0..READERS_MAX {
-            // Held, so that the next one is another connection.
-            held.push(store.read().begin().await.unwrap());
-        }
-        for transaction in held {
-            let backend = transaction.get_database_backend();
-            let ask = async |pragma: &str| {
-                let statement = Statement::from_string(backend, format!("PRAGMA {pragma}"));
-                transaction.query_one_raw(statement).await.unwrap().unwrap()
-            };
-            let synchronous: i64 = ask("synchronous").await.try_get_by_index(0).unwrap();
-            assert_eq!(synchronous, 2, "FULL");
-            let journal_mode: String = ask("journal_mode").await.try_get_by_index(0).unwrap();
-            assert_eq!(journal_mode, "wal");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_path_is_taken_as_it_is_written() {
-        let folder = tempfile::tempdir().unwrap();
-        for name in ["a%20b", "a?mode=memory", "a b#c"] {
-            let path = folder.path().join(name);
-            Store::open(&path).await.unwrap();
-            assert!(path.is_file(), "{name}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_damaged_file_is_named_with_what_to_do() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lineside.db");
-        Store::open(&path).await.unwrap().close().await;
-        let whole = std::fs::read(&path).unwrap();
-        for bytes in [&b"this was a database before its disk failed"[..], &whole[..whole.len() / 2]]
-        {
-            std::fs::write(&path, bytes).unwrap();
-            let error = chain(&Store::open(&path).await.unwrap_err());
-            assert!(error.contains(&path.display().to_string()), "{error}");
-            assert!(error.contains("restore it from a copy"), "{error}");
-        }
     }
 }

@@ -1,41 +1,21 @@
 //! From the tables of one version to those of the next. A database in the field has years of a fleet in it:
 //! a newer server takes it as it is, step by step, and leaves a copy of it as it was.
 //!
-//! Who changes a table raises [`TABLES_VERSION`] and adds a step, in words of SQL and not by way of
-//! `tables`, which goes on changing while a step stays as it is for ever.
+//! Who changes a table raises [`TABLES_VERSION`] and adds a step to `steps`.
 
 use crate::error::Error;
 use crate::store::Store;
-use crate::store::folder::{closed_file, free_bytes};
-use lineside_wire::name::SlotName;
-use sea_orm::{ConnectionTrait, DatabaseTransaction, Statement};
-use serde::Deserialize;
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io;
-use std::path::{Path, PathBuf};
+use crate::store::copy::{copy_as_it_is, copy_of};
+use crate::store::database::Kind;
+use crate::store::steps::step;
+use std::path::Path;
 
 /// Version of the tables that this server has.
 pub(super) const TABLES_VERSION: i64 = 14;
 /// The first version that can be taken over.
 const OLDEST: i64 = 6;
-/// Bytes of the disk that are left besides what the copy and the steps need.
-const RESERVE_BYTES: u64 = 64 << 20;
-
-/// Makes of the tables of version `from` those of the next.
-async fn step(from: i64, on: &DatabaseTransaction) -> Result<(), Error> {
-    match from {
-        6 => approvals_beside_assignments(on).await,
-        7 => tokens_of_roles(on).await,
-        8 => keys_of_tokens(on).await,
-        9 => alerts(on).await,
-        10 => deliveries_of_alerts(on).await,
-        11 => proposals(on).await,
-        12 => monitors(on).await,
-        13 => quality_of_answers(on).await,
-        other => unreachable!("no database of version {other} is begun with"),
-    }
-}
+/// The first that there was in PostgreSQL.
+const OLDEST_IN_POSTGRES: i64 = 14;
 
 impl Store {
     /// Takes the tables to the version of this server: each step all of it or nothing, so that whatever
@@ -45,67 +25,44 @@ impl Store {
     /// [`Error::Conflict`] if they are of a version that this server cannot take over; [`Error::TooLarge`]
     /// if the disk has no room for a copy; [`Error::File`].
     pub(super) async fn migrate(&self) -> Result<(), Error> {
-        let version = self.query_pragma("user_version").await?;
+        let version = self.version().await?;
         if version == 0 || version == TABLES_VERSION {
             return Ok(());
         }
-        check(&self.path, version)?;
-        let copy = self.copy_as_it_is(version).await?;
+        let had = format!(
+            "the database had tables of version {version} and has those of version {TABLES_VERSION} now"
+        );
+        match &self.kind {
+            Kind::Sqlite(path) => {
+                check(path, version)?;
+                let copy = copy_as_it_is(&*self.writer.lock().await, path, version).await?;
+                self.take_steps(version).await?;
+                tracing::warn!(
+                    "{had}; as it was, it is in {}: remove that when you need no way back",
+                    copy.display()
+                );
+            }
+            Kind::Postgres(_) => {
+                check_in_postgres(version)?;
+                self.take_steps(version).await?;
+                tracing::warn!("{had}; the way back is the copy of it that you have made");
+            }
+        }
+        Ok(())
+    }
+
+    async fn take_steps(&self, version: i64) -> Result<(), Error> {
         for from in version..TABLES_VERSION {
             self.take_step(from).await?;
         }
-        tracing::warn!(
-            "the database had tables of version {version} and has those of version {TABLES_VERSION} now; \
-             as it was, it is in {}: remove that when you need no way back",
-            copy.display()
-        );
         Ok(())
     }
 
     async fn take_step(&self, from: i64) -> Result<(), Error> {
         let writing = self.write().await?;
         step(from, &writing.transaction).await?;
-        let version = format!("PRAGMA user_version = {}", from + 1);
-        writing.transaction.execute_unprepared(&version).await?;
+        self.write_version(&writing.transaction, from + 1).await?;
         writing.commit().await
-    }
-
-    /// Copies the database beside itself, whole and on disk, before anything in it is changed.
-    async fn copy_as_it_is(&self, version: i64) -> Result<PathBuf, Error> {
-        let copy = copy_of(&self.path, version);
-        let part = room_for(&copy, || check_room(&self.path, version, free_bytes(&self.path)?))?;
-        let doing = || format!("copy the database to {}", copy.display());
-        let failed = |error: io::Error| Error::file(doing())(error);
-        // SQLite fills a file that is there if it is empty: one that nobody else may read.
-        closed_file(&part).map_err(failed)?;
-        let name = part.to_str().ok_or_else(|| failed(io::Error::other("its name is no text")))?;
-        let writer = self.writer.lock().await;
-        let backend = writer.get_database_backend();
-        let vacuum = Statement::from_sql_and_values(backend, "VACUUM INTO ?", [name.into()]);
-        writer.execute_raw(vacuum).await?;
-        let finish = || {
-            File::open(&part)?.sync_all()?;
-            fs::rename(&part, &copy)?;
-            File::open(copy.parent().unwrap_or(Path::new(".")))?.sync_all()
-        };
-        finish().map_err(failed)?;
-        Ok(copy)
-    }
-}
-
-fn copy_of(path: &Path, version: i64) -> PathBuf {
-    path.with_added_extension(format!("version-{version}"))
-}
-
-/// Where a copy is written until it is whole, once `check` has found room for it. What an interrupted one has
-/// left there goes first: it would take the room that is looked for.
-fn room_for(copy: &Path, check: impl FnOnce() -> Result<(), Error>) -> Result<PathBuf, Error> {
-    let part = copy.with_added_extension("part");
-    match fs::remove_file(&part) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Error::file(format!("remove {}", part.display()))(error))
-        }
-        _ => check().map(|()| part),
     }
 }
 
@@ -129,184 +86,27 @@ fn check(path: &Path, version: i64) -> Result<(), Error> {
     Ok(())
 }
 
-/// Refuses to begin where the disk, of which so much is `free`, has no room for a copy, and as much again for
-/// what is written.
-fn check_room(path: &Path, version: i64, free: u64) -> Result<(), Error> {
-    let size = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
-    // What was written last may be there still, and not in the file.
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    let bytes = size(path) + size(Path::new(&log));
-    let needed = bytes.saturating_mul(2).saturating_add(RESERVE_BYTES);
-    if needed <= free {
+/// The same of a database that we cannot copy.
+fn check_in_postgres(version: i64) -> Result<(), Error> {
+    if (OLDEST_IN_POSTGRES..=TABLES_VERSION).contains(&version) {
         return Ok(());
     }
-    Err(Error::TooLarge(format!(
-        "{} has tables of version {version}; to take them to version {TABLES_VERSION}, and keep a copy, \
-         needs {} MiB, and its disk has {} MiB left: make room",
-        path.display(),
-        needed.div_ceil(1 << 20),
-        free >> 20
+    Err(Error::Conflict(format!(
+        "the database has tables of version {version}, and this server takes over those from \
+         {OLDEST_IN_POSTGRES} to {TABLES_VERSION}: start the server that has written it, or restore a copy"
     )))
-}
-
-/// 6 to 7: approvals lie beside the assignment and not only in it, where what waits for a vendor's list is
-/// not named.
-async fn approvals_beside_assignments(on: &DatabaseTransaction) -> Result<(), Error> {
-    /// An assignment as it was signed, as far as it says who has approved what.
-    #[derive(Deserialize)]
-    struct Envelope {
-        signed: Signed,
-    }
-    #[derive(Deserialize)]
-    struct Signed {
-        targets: BTreeMap<String, Target>,
-    }
-    #[derive(Deserialize)]
-    struct Target {
-        #[serde(default)]
-        custom: Custom,
-    }
-    #[derive(Default, Deserialize)]
-    struct Custom {
-        #[serde(default)]
-        approved: BTreeSet<SlotName>,
-    }
-
-    let column = "ALTER TABLE assignment ADD COLUMN approved varchar NOT NULL DEFAULT '[]'";
-    on.execute_unprepared(column).await?;
-    let backend = on.get_database_backend();
-    let every = Statement::from_string(backend, "SELECT device, bytes FROM assignment");
-    for row in on.query_all_raw(every).await? {
-        let (device, bytes): (String, Vec<u8>) =
-            (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
-        // Signed by the server itself, so it is of this form; anything else approves nothing.
-        let Ok(envelope) = serde_json::from_slice::<Envelope>(&bytes) else { continue };
-        let targets = envelope.signed.targets.into_values();
-        let approved: BTreeSet<SlotName> =
-            targets.flat_map(|target| target.custom.approved).collect();
-        let approved = serde_json::to_string(&approved).expect("names have a JSON form");
-        let update = "UPDATE assignment SET approved = ? WHERE device = ?";
-        let values = [approved.into(), device.into()];
-        on.execute_raw(Statement::from_sql_and_values(backend, update, values)).await?;
-    }
-    Ok(())
-}
-
-/// 7 to 8: tokens of those to whom the release keys have delegated.
-async fn tokens_of_roles(on: &DatabaseTransaction) -> Result<(), Error> {
-    on.execute_unprepared(
-        "CREATE TABLE IF NOT EXISTS role_token (role varchar NOT NULL PRIMARY KEY, token_hash varchar NOT NULL, \
-         made_unix_ms integer NOT NULL)",
-    )
-    .await?;
-    Ok(())
-}
-
-/// 8 to 9: a token is of the keys that its role had when it was made. Of those that are there already, these
-/// are the ones of the newest list; where none can be read, it ends with the next.
-async fn keys_of_tokens(on: &DatabaseTransaction) -> Result<(), Error> {
-    /// A list of releases as it was signed, as far as it says which keys sign for whom.
-    #[derive(Deserialize)]
-    struct Envelope {
-        signed: Signed,
-    }
-    #[derive(Deserialize)]
-    struct Signed {
-        delegations: Delegations,
-    }
-    #[derive(Deserialize)]
-    struct Delegations {
-        roles: Vec<Role>,
-    }
-    #[derive(Deserialize)]
-    struct Role {
-        name: String,
-        keyids: BTreeSet<String>,
-    }
-
-    let column = "ALTER TABLE role_token ADD COLUMN keys varchar NOT NULL DEFAULT '[]'";
-    on.execute_unprepared(column).await?;
-    let backend = on.get_database_backend();
-    let newest = "SELECT bytes FROM document WHERE kind = 'releases' ORDER BY version DESC LIMIT 1";
-    let Some(row) = on.query_one_raw(Statement::from_string(backend, newest)).await? else {
-        return Ok(());
-    };
-    let bytes: Vec<u8> = row.try_get_by_index(0)?;
-    let Ok(envelope) = serde_json::from_slice::<Envelope>(&bytes) else { return Ok(()) };
-    for Role { name, keyids } in envelope.signed.delegations.roles {
-        let keys = serde_json::to_string(&keyids).expect("texts have a JSON form");
-        let update = "UPDATE role_token SET keys = ? WHERE role = ?";
-        let values = [keys.into(), name.into()];
-        on.execute_raw(Statement::from_sql_and_values(backend, update, values)).await?;
-    }
-    Ok(())
-}
-
-/// 9 to 10: alerts.
-async fn alerts(on: &DatabaseTransaction) -> Result<(), Error> {
-    on.execute_unprepared(
-        "CREATE TABLE IF NOT EXISTS alert (id integer NOT NULL PRIMARY KEY AUTOINCREMENT, scope varchar NOT NULL, \
-         place varchar NOT NULL, slot varchar NOT NULL, rule varchar NOT NULL, bundle varchar NOT NULL, \
-         version varchar NOT NULL, digest varchar NOT NULL, fired_unix_ms integer, over_unix_ms integer, start_unix_ms integer NOT NULL, \
-         end_unix_ms integer NOT NULL, signal varchar NOT NULL, seen varchar NOT NULL, low double, high double, \
-         explained varchar NOT NULL, text varchar NOT NULL, done varchar NOT NULL, evidence varbinary_blob, acknowledged_by varchar, acknowledged_unix_ms integer)",
-    )
-    .await?;
-    Ok(())
-}
-
-/// 10 to 11: what channels are told of alerts.
-async fn deliveries_of_alerts(on: &DatabaseTransaction) -> Result<(), Error> {
-    on.execute_unprepared(
-        "CREATE TABLE IF NOT EXISTS delivery (id varchar NOT NULL PRIMARY KEY, alert integer NOT NULL, \
-         channel varchar NOT NULL, what varchar NOT NULL, body varchar, made_unix_ms integer NOT NULL, \
-         next_unix_ms integer NOT NULL, attempts integer NOT NULL, delivered_unix_ms integer, \
-         ended boolean NOT NULL, said varchar NOT NULL)",
-    )
-    .await?;
-    Ok(())
-}
-
-/// 11 to 12: what rules want to be assigned.
-async fn proposals(on: &DatabaseTransaction) -> Result<(), Error> {
-    on.execute_unprepared(
-        "CREATE TABLE IF NOT EXISTS proposal (alert integer NOT NULL PRIMARY KEY, target varchar NOT NULL, \
-         policy varchar NOT NULL, state varchar NOT NULL, decided_by varchar, decided_unix_ms integer, \
-         said varchar NOT NULL)",
-    )
-    .await?;
-    Ok(())
-}
-
-/// 12 to 13: how far rules of sites and of the fleet are.
-async fn monitors(on: &DatabaseTransaction) -> Result<(), Error> {
-    on.execute_unprepared(
-        "CREATE TABLE IF NOT EXISTS monitor (scope varchar NOT NULL, place varchar NOT NULL, slot varchar NOT NULL, \
-         digest varchar NOT NULL, state varbinary_blob NOT NULL, heard_unix_ms integer NOT NULL, \
-         CONSTRAINT \"pk-monitor\" PRIMARY KEY (scope, place, slot, digest))",
-    )
-    .await?;
-    Ok(())
-}
-
-/// 13 to 14: how good answers were.
-async fn quality_of_answers(on: &DatabaseTransaction) -> Result<(), Error> {
-    on.execute_unprepared(
-        "CREATE TABLE IF NOT EXISTS quality (id integer NOT NULL PRIMARY KEY AUTOINCREMENT, \
-         device varchar NOT NULL, boot integer NOT NULL, sequence integer NOT NULL, slot varchar NOT NULL, \
-         start_unix_ms integer NOT NULL, body varbinary_blob NOT NULL)",
-    )
-    .await?;
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::copy::{RESERVE_BYTES, check_room, room_for};
     use crate::store::tables::{assignment, device, role_token};
-    use sea_orm::{Database, EntityTrait, PaginatorTrait};
+    use sea_orm::{ConnectionTrait, Database, EntityTrait, PaginatorTrait, Statement};
+    use std::collections::BTreeSet;
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
     use tempfile::TempDir;
 
     /// A database as a server of version 6 left it, with what `rows` puts into it.
@@ -397,7 +197,7 @@ mod tests {
         assert_eq!((device.site.as_str(), device.timestamp_version), ("hill", 7));
         assert_eq!(device.report_unix_ms, None);
         assert_eq!(role_token::Entity::find().count(store.read()).await.unwrap(), 0);
-        assert_eq!(store.query_pragma("user_version").await.unwrap(), TABLES_VERSION);
+        assert_eq!(store.version().await.unwrap(), TABLES_VERSION);
 
         let new = folder.path().join("new.db");
         let new = Store::open(&new).await.unwrap();
@@ -464,14 +264,14 @@ mod tests {
         let writing = store.write().await.unwrap();
         step(6, &writing.transaction).await.unwrap();
         drop(writing);
-        assert_eq!(store.query_pragma("user_version").await.unwrap(), 6);
+        assert_eq!(store.version().await.unwrap(), 6);
         // The power goes after the first step.
         store.take_step(6).await.unwrap();
-        assert_eq!(store.query_pragma("user_version").await.unwrap(), 7);
+        assert_eq!(store.version().await.unwrap(), 7);
         store.close().await;
 
         let store = Store::open(&path).await.unwrap();
-        assert_eq!(store.query_pragma("user_version").await.unwrap(), TABLES_VERSION);
+        assert_eq!(store.version().await.unwrap(), TABLES_VERSION);
         let row =
             assignment::Entity::find_by_id("line-1").one(store.read()).await.unwrap().unwrap();
         assert_eq!(row.approved, r#"["a"]"#);
@@ -521,7 +321,7 @@ mod tests {
         let error = Store::open(&path).await.unwrap_err();
         assert!(matches!(error, Error::File { .. }), "{error}");
         let store = Store::connected(&path).await.unwrap();
-        assert_eq!(store.query_pragma("user_version").await.unwrap(), 6);
+        assert_eq!(store.version().await.unwrap(), 6);
         assert_eq!(device::Entity::find().count(store.read()).await.unwrap(), 1);
         assert!(folder.path().join("lineside.db.version-6").exists());
     }

@@ -1,9 +1,18 @@
 //! One folder, one database, one server.
 
+mod copy;
+mod copying;
 mod database;
 mod folder;
+mod indices;
 mod migrations;
+mod postgres;
+mod sqlite;
+mod steps;
 pub(crate) mod tables;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub(crate) use database::{Store, Writing, from_row, is_full, to_row, unix_ms};
 pub(crate) use folder::{DataFolder, Readers, free_bytes};
+pub(crate) use postgres::PostgresAt;

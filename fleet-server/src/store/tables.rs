@@ -4,27 +4,40 @@ use sea_orm::Schema;
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::TableCreateStatement;
 
+/// Does something for each table: a statement of the macro that is given, with the table's module.
+macro_rules! for_each_table {
+    ($each:ident) => {
+        $each!(device);
+        $each!(document);
+        $each!(assignment);
+        $each!(manifest);
+        $each!(delta);
+        $each!(received);
+        $each!(receipt);
+        $each!(interval);
+        $each!(event);
+        $each!(quality);
+        $each!(total);
+        $each!(stock);
+        $each!(role_token);
+        $each!(alert);
+        $each!(delivery);
+        $each!(proposal);
+        $each!(monitor);
+    };
+}
+pub(super) use for_each_table;
+
 /// What each table is made by.
 pub(crate) fn all(schema: &Schema) -> Vec<TableCreateStatement> {
-    vec![
-        schema.create_table_from_entity(device::Entity),
-        schema.create_table_from_entity(document::Entity),
-        schema.create_table_from_entity(assignment::Entity),
-        schema.create_table_from_entity(manifest::Entity),
-        schema.create_table_from_entity(delta::Entity),
-        schema.create_table_from_entity(received::Entity),
-        schema.create_table_from_entity(receipt::Entity),
-        schema.create_table_from_entity(interval::Entity),
-        schema.create_table_from_entity(event::Entity),
-        schema.create_table_from_entity(quality::Entity),
-        schema.create_table_from_entity(total::Entity),
-        schema.create_table_from_entity(stock::Entity),
-        schema.create_table_from_entity(role_token::Entity),
-        schema.create_table_from_entity(alert::Entity),
-        schema.create_table_from_entity(delivery::Entity),
-        schema.create_table_from_entity(proposal::Entity),
-        schema.create_table_from_entity(monitor::Entity),
-    ]
+    let mut statements = Vec::new();
+    macro_rules! make {
+        ($table:ident) => {
+            statements.push(schema.create_table_from_entity($table::Entity))
+        };
+    }
+    for_each_table!(make);
+    statements
 }
 
 /// Devices, their credentials, and what they last said of themselves.

@@ -1,11 +1,11 @@
 //! A server whose clock is wrong, or was: what it signs by it, and what it says of it.
 
+use crate::books::change;
 use crate::mqtt::Client;
 use crate::running::{Running, command};
 use crate::signers::Signers;
 use lineside_wire::envelope::encode;
 use lineside_wire::v1::Status;
-use sea_orm::{ConnectionTrait, Database};
 use serde_json::Value;
 use std::path::Path;
 use time::{Duration, OffsetDateTime};
@@ -22,11 +22,8 @@ fn timestamp(server: &Running) -> (u64, i64) {
 /// As if the timestamp had been signed so long ago by this machine's clock.
 async fn signed_ago(data: &Path, ago: Duration) {
     let at = (OffsetDateTime::now_utc() - ago).unix_timestamp() * 1_000;
-    let database = format!("sqlite://{}", data.join("lineside.db").display());
-    let connection = Database::connect(&database).await.unwrap();
     let update = format!("UPDATE document SET accepted_unix_ms = {at} WHERE kind = 'timestamp'");
-    connection.execute_unprepared(&update).await.unwrap();
-    connection.close().await.unwrap();
+    change(data, &update).await;
 }
 
 fn attention(server: &Running) -> (Value, String) {

@@ -5,6 +5,8 @@
 mod alerts;
 mod artifacts;
 mod ask;
+mod backup;
+mod books;
 mod channels;
 mod clock;
 mod connections;

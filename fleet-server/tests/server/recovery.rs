@@ -1,5 +1,6 @@
 //! What a server does after keys were replaced, a vendor lapsed, or its disk was lost or set back.
 
+use crate::backup::copied;
 use crate::mqtt::Client;
 use crate::running::{As, Running};
 use crate::signers::{Signers, artifact, in_a_year, key};
@@ -15,7 +16,6 @@ use lineside_wire::v1::{Documents, ReleaseRef, Reminder, SlotStatus, Status, pha
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::process::Command;
 use time::{Duration, OffsetDateTime};
 
 const STATUS: &str = "lineside/v1/line-3/up/status";
@@ -221,15 +221,6 @@ fn named(release: &ReleaseId) -> ReleaseRef {
     }
 }
 
-/// The server's data as it is now, kept elsewhere; and the server, started again.
-fn copied(server: Running, data: &Path) -> (Running, tempfile::TempDir) {
-    server.kill();
-    let copy = tempfile::tempdir().unwrap();
-    let paths = [data.join("."), copy.path().to_owned()];
-    assert!(Command::new("cp").arg("-a").args(paths).status().unwrap().success());
-    (Running::start(data), copy)
-}
-
 /// The assignment of line-3 as it is signed now.
 fn signed(server: &Running) -> Vec<u8> {
     let documents = server.get("/api/v1/devices/line-3/documents").json();
@@ -292,14 +283,15 @@ async fn a_server_that_was_set_back_goes_on_from_what_devices_show() {
         server.ask("POST", path, As::Administrator, body.as_bytes()).status
     };
     assert_eq!(approve(&server, "turbine/1"), 200);
-    let (server, copy) = copied(server, data.path());
+    let place = tempfile::tempdir().unwrap();
+    let copy = copied(data.path(), place.path());
     server.assign("line-3", "a", "turbine/2");
     server.assign("line-3", "b", "turbine/3");
     server.ask("DELETE", "/api/v1/devices/line-3/slots/c", As::Administrator, b"");
     let held = signed(&server);
     server.kill();
 
-    let server = Running::start(copy.path());
+    let server = Running::start(&copy);
     let before = serde_json::json!({ "a": "turbine/1", "b": "turbine/1", "c": "turbine/1" });
     assert_eq!(assigned(&server), before);
     let mut device = Client::device(&server, "line-3", &password).await;

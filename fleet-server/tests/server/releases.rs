@@ -1,5 +1,6 @@
 //! Signed documents: what is taken, what is refused, what reaches a device.
 
+use crate::books::change;
 use crate::mqtt::Client;
 use crate::running::{As, Running};
 use crate::signers::{Signers, artifact, in_a_year, key};
@@ -12,7 +13,6 @@ use lineside_trust::{
 };
 use lineside_wire::envelope::{decode, encode};
 use lineside_wire::v1::{Documents, ReleaseRef, Remind, SlotStatus, Status, phase};
-use sea_orm::{ConnectionTrait, Database};
 use std::collections::BTreeMap;
 use time::{Duration, OffsetDateTime};
 
@@ -429,15 +429,12 @@ async fn an_assignment_is_signed_anew_a_week_before_it_expires() {
     signers.release(&server, "1");
     server.add_device("line-3");
     server.assign("line-3", "turbine", "turbine/1");
-    let database = format!("sqlite://{}", data.path().join("lineside.db").display());
     for (days_left, version) in [(8, 1), (6, 2)] {
         server.kill();
         let expires = OffsetDateTime::now_utc() + Duration::days(days_left);
         let update =
             format!("UPDATE assignment SET expires_unix_ms = {}", expires.unix_timestamp() * 1_000);
-        let connection = Database::connect(&database).await.unwrap();
-        connection.execute_unprepared(&update).await.unwrap();
-        connection.close().await.unwrap();
+        change(data.path(), &update).await;
         server = Running::start(data.path());
         assert_eq!(server.get("/api/v1/devices/line-3/documents").status, 200);
         let shown = server.get("/api/v1/devices/line-3").json();

@@ -1,5 +1,6 @@
 //! A server under test and how it is talked to.
 
+use crate::books::address_file;
 use serde_json::{Value, json};
 use std::io::Read;
 use std::path::Path;
@@ -59,6 +60,9 @@ impl Reply {
 pub fn command(data: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lineside-server"));
     command.args(["run", "--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--data"]).arg(data);
+    if let Some(file) = address_file(data) {
+        command.arg("--database").arg(file);
+    }
     command.env_remove("RUST_LOG").stdin(Stdio::null()).stderr(Stdio::null());
     command
 }

@@ -1,11 +1,12 @@
 //! The TUF repository that the server serves, as a client follows it.
 
+use crate::books::{change, opened};
 use crate::running::{As, Running};
 use crate::signers::{Signers, artifact, in_a_year, key};
 use lineside_bundle::{Digest, ReleaseId};
 use lineside_trust::repository::{Client, Fault, InMemory, Mirror, RepositoryError, Versions};
 use lineside_trust::{Delegation, KeyPair, ReleasesDraft, TargetsSpec, sign_root, sign_targets};
-use sea_orm::{ConnectionTrait, Database};
+use sea_orm::ConnectionTrait;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use time::{Duration, OffsetDateTime};
@@ -150,7 +151,6 @@ async fn snapshot_and_timestamp_are_signed_anew_a_week_before_they_expire() {
     signers.release(&server, "1");
     let password = server.add_device("line-3");
     let shelf = InMemory::default();
-    let database = format!("sqlite://{}", data.path().join("lineside.db").display());
     let mut versions = Vec::new();
     for days_old in [0, 6, 8] {
         server.kill();
@@ -160,11 +160,9 @@ async fn snapshot_and_timestamp_are_signed_anew_a_week_before_they_expire() {
             "UPDATE document SET accepted_unix_ms = {} WHERE kind IN ('snapshot', 'timestamp')",
             then.unix_timestamp() * 1_000
         );
-        let connection = Database::connect(&database).await.unwrap();
         if days_old == 8 {
-            connection.execute_unprepared(&update).await.unwrap();
+            change(data.path(), &update).await;
         }
-        connection.close().await.unwrap();
         server = Running::start(data.path());
         let shared = Arc::new(server);
         let mirror = Served { server: shared.clone(), password: password.clone() };
@@ -181,7 +179,7 @@ async fn snapshot_and_timestamp_are_signed_anew_a_week_before_they_expire() {
         signers.release(&server, &version.to_string());
     }
     server.kill();
-    let connection = Database::connect(&database).await.unwrap();
+    let connection = opened(data.path()).await;
     let count = "SELECT kind, COUNT(*) FROM document GROUP BY kind ORDER BY kind";
     let rows = connection
         .query_all_raw(sea_orm::Statement::from_string(connection.get_database_backend(), count));
