@@ -148,7 +148,12 @@ impl Moments {
 /// A finite number in whole steps: at most 2^63, so a square fits 127 binary digits.
 pub(crate) fn steps(value: f64) -> i128 {
     let bounded = value.clamp(-MAGNITUDE_MAX, MAGNITUDE_MAX);
-    (bounded * STEPS_PER_UNIT).round_ties_even() as i128
+    let whole = (bounded * STEPS_PER_UNIT).round_ties_even();
+    // 2^63 alone does not fit, and 128 digits take a call of the compiler's library.
+    match whole as i64 {
+        i64::MAX => whole as i128,
+        steps => steps.into(),
+    }
 }
 
 /// The lesser of two numbers that are not NaN; the standard's minimum may give either zero.
