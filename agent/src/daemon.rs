@@ -142,6 +142,7 @@ pub async fn run(config: &Path, until: Until, format: Format) -> anyhow::Result<
             None => config.telemetry.spool_bytes_max,
         },
         spool_days_max: config.telemetry.spool_days_max,
+        backfill_bytes_per_second: config.telemetry.backfill_bytes_per_second,
         answers: config.telemetry.answers,
         slots: config.slots.iter().map(|(name, it)| (name.clone(), has_values(it))).collect(),
         policy: match &trust {

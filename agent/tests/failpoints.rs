@@ -12,7 +12,7 @@ mod registry;
 
 use kit::{Device, PATIENCE, Vendor, check_each_frame_once, echo_with_check, wait};
 use lineside_agent::store::Store;
-use lineside_agent::telemetry::spool::{Pace, Spool};
+use lineside_agent::telemetry::spool::{Allowed, Pace, Spool};
 use lineside_bundle::BuiltBundle;
 use lineside_wire::envelope::decode;
 use lineside_wire::v1::{Body, Record, Telemetry, event};
@@ -372,10 +372,10 @@ fn spooled(state: &Path) -> BTreeMap<(u64, u64), Record> {
     let spool = Spool::open(store.database(), u64::MAX, u64::MAX).unwrap();
     let mut records = BTreeMap::new();
     let pace = |seen: bool| if seen { Pace::Wait } else { Pace::Company };
-    while let Some((message, _)) =
-        spool.waiting().batch(0, |key| pace(records.contains_key(key))).unwrap()
-    {
-        let more = decode::<Telemetry>(&message).unwrap().records;
+    loop {
+        let pace = |key: &(u64, u64)| pace(records.contains_key(key));
+        let Some(batch) = spool.waiting().batch(Allowed::all(&pace)).unwrap() else { break };
+        let more = decode::<Telemetry>(&batch.message).unwrap().records;
         records.extend(more.into_iter().map(|record| ((record.boot, record.sequence), record)));
     }
     records

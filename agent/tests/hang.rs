@@ -85,6 +85,7 @@ async fn a_new_connection_does_not_wait_for_telemetry_that_is_written() {
         interval: Duration::from_secs(3600),
         spool_bytes_max: 1 << 20,
         spool_days_max: 800,
+        backfill_bytes_per_second: 1 << 30,
         answers: Default::default(),
         slots: [(slot(), false)].into(),
         policy: tokio::sync::watch::Sender::default().subscribe(),

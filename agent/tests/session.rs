@@ -93,6 +93,7 @@ impl Visit {
 
 /// A session of device line-3 with much to tell.
 struct Device {
+    telemetry: TelemetryHandle,
     _device: kit::Device,
     _store: Store,
     connected: watch::Receiver<bool>,
@@ -111,18 +112,14 @@ impl Device {
             interval: Duration::from_secs(60),
             spool_bytes_max: 64 << 20,
             spool_days_max: 800,
+            backfill_bytes_per_second: 1 << 30,
             answers: Default::default(),
             slots: Default::default(),
             policy: tokio::sync::watch::Sender::default().subscribe(),
         })
         .unwrap();
-        // More messages than may be under way and wait together.
-        for _ in 0..60 {
-            for _ in 0..200 {
-                telemetry.event("", 0, "something has happened");
-            }
-            telemetry.flush().await;
-        }
+        telemetry.event("", 0, "something has happened");
+        telemetry.flush().await;
         let (connected, is_connected) = watch::channel(false);
         let session = Session {
             device: fleet::Device { mqtt_port: port, ..identity },
@@ -134,12 +131,22 @@ impl Device {
             ),
             updates: Updates::off("this is a test", BTreeMap::new()),
             answerer: Arc::new(|ask| Answer { id: ask.id, slots: Vec::new() }),
-            telemetry,
+            telemetry: telemetry.clone(),
             online: watch::Sender::new(()),
             connected,
         };
         tokio::spawn(session.run());
-        Device { _device: device, _store: store, connected: is_connected }
+        Device { telemetry, _device: device, _store: store, connected: is_connected }
+    }
+
+    /// Has more to say than may be under way and wait together.
+    async fn says_much(&self) {
+        for _ in 0..60 {
+            for _ in 0..200 {
+                self.telemetry.event("", 0, "something has happened");
+            }
+            self.telemetry.flush().await;
+        }
     }
 }
 
@@ -171,7 +178,13 @@ async fn a_device_that_cannot_send_hears_on_and_subscribes_again_after_each_brea
         let (kind, body) = visit.next().await.unwrap();
         match kind {
             SUBSCRIBE => visit.acknowledge(kind, &body).await,
-            PUBLISH => published += 1,
+            PUBLISH => {
+                published += 1;
+                // Not before: what waited for the connection goes bit by bit.
+                if published == 1 {
+                    device.says_much().await;
+                }
+            }
             _ => {}
         }
     }

@@ -66,6 +66,7 @@ impl<'a> Line<'a> {
             interval: Duration::from_secs(60),
             spool_bytes_max: 16 << 20,
             spool_days_max: 800,
+            backfill_bytes_per_second: 1 << 30,
             answers: Default::default(),
             slots: [(slot.clone(), false)].into(),
             policy: tokio::sync::watch::Sender::default().subscribe(),

@@ -134,10 +134,9 @@ impl Session {
                 Ok(()) = changed.changed() => status_due = Instant::now(),
                 Ok(()) = versions.changed() => status_due = Instant::now(),
                 batch = self.next_batch(), if connected => {
-                    let (message, keys) = batch;
                     // Only now: until here this branch may have been dropped for another one.
-                    self.telemetry.sent(keys);
-                    self.say(&client, Up::Telemetry, message).await;
+                    self.telemetry.sent(&batch);
+                    self.say(&client, Up::Telemetry, batch.message).await;
                 }
             }
         }

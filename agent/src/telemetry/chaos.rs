@@ -135,6 +135,7 @@ fn device(database: &Arc<Database>, folder: &TempDir, boot: u64) -> TelemetryHan
         interval: Duration::from_secs(60),
         spool_bytes_max: SPOOL_BYTES,
         spool_days_max: 800,
+        backfill_bytes_per_second: 1 << 30,
         answers: Default::default(),
         slots: BTreeMap::from([(slot(), false)]),
         policy: tokio::sync::watch::Sender::default().subscribe(),
@@ -228,8 +229,9 @@ impl World {
 
     /// Sends what there is, by a line and a broker that lose some of it.
     async fn send(&mut self) {
-        let Some((message, keys)) = self.device.next_batch().await else { return };
-        self.device.sent(keys);
+        let Some(batch) = self.device.next_batch().await else { return };
+        self.device.sent(&batch);
+        let message = batch.message;
         if !self.chance.is_lost() {
             if self.chance.is_lost() {
                 self.up.push_back(message.clone());
@@ -345,9 +347,9 @@ impl World {
             assert!(began.elapsed() < PATIENCE, "it does not come to an end");
             self.device.connected();
             match self.device.next_batch().await {
-                Some((message, keys)) => {
-                    self.device.sent(keys);
-                    for ack in self.server.store(&message) {
+                Some(batch) => {
+                    self.device.sent(&batch);
+                    for ack in self.server.store(&batch.message) {
                         self.device.acked(ack);
                     }
                     idle = 0;

@@ -11,7 +11,7 @@ use crate::telemetry::judging::{Fires, Judge, JudgeParts};
 use crate::telemetry::outcomes::{AnswersKept, Heard, Joining, Outcome};
 use crate::telemetry::resources;
 use crate::telemetry::sending::Sending;
-use crate::telemetry::spool::{Batch, Key, Load, Open, Pace, Spool, SpoolError, Waiting};
+use crate::telemetry::spool::{Allowed, Batch, Key, Load, Open, Pace, Spool, SpoolError, Waiting};
 use crate::telemetry::summarise::Summariser;
 use crate::update::StagedRelease;
 use crate::worker::Witness;
@@ -50,6 +50,8 @@ pub struct TelemetryParts {
     pub spool_bytes_max: u64,
     /// Days of running that a record may wait.
     pub spool_days_max: u64,
+    /// Bytes of what waited out an interruption that go in a second.
+    pub backfill_bytes_per_second: u64,
     /// How much of the answers is remembered until their outcomes are heard of.
     pub answers: AnswersKept,
     /// The slots, and whether the settings of each have fail-safe values.
@@ -115,7 +117,7 @@ impl TelemetryHandle {
             counting: Counting::new(slots, joinings),
             told: Notify::new(),
             records: Notify::new(),
-            sending: Mutex::default(),
+            sending: Mutex::new(Sending::new(parts.backfill_bytes_per_second)),
             trouble: Mutex::default(),
             next,
         };
@@ -188,11 +190,21 @@ impl TelemetryHandle {
         let shared = self.shared.clone();
         let batch = spawn_blocking(move || {
             let mut sending = lock(&shared.sending);
-            sending.give_up(Instant::now());
-            let (paces, fresh) = (sending.paces(), sending.fresh());
+            let now = Instant::now();
+            sending.give_up(now);
+            let (paces, fresh, room) = (sending.paces(), sending.fresh(), sending.room(now));
+            let first = sending.first();
             drop(sending);
+            let first = match first {
+                Some(first) => first,
+                None => {
+                    let first = shared.waiting.newest(fresh)?;
+                    lock(&shared.sending).set_first(first.clone(), fresh);
+                    first
+                }
+            };
             let pace = |key: &Key| paces.get(key).copied().unwrap_or(Pace::Company);
-            shared.waiting.batch(fresh, pace)
+            shared.waiting.batch(Allowed { fresh, first: &first, room, pace: &pace })
         });
         match batch.await {
             Ok(Ok(batch)) => batch,
@@ -222,13 +234,21 @@ impl TelemetryHandle {
     }
 
     /// These records are on their way.
-    pub fn sent(&self, keys: Vec<Key>) {
-        lock(&self.shared.sending).sent(keys, Instant::now());
+    pub fn sent(&self, batch: &Batch) {
+        lock(&self.shared.sending).sent(batch, Instant::now());
     }
 
     /// Waits until there may be something to send.
     pub async fn wait_for_records(&self) {
-        self.shared.records.notified().await;
+        let records = self.shared.records.notified();
+        let room_at = lock(&self.shared.sending).room_at(Instant::now());
+        match room_at {
+            Some(room_at) => {
+                // An elapsed wait has made room for what waited.
+                let _ = timeout_at(room_at.into(), records).await;
+            }
+            None => records.await,
+        }
     }
 
     /// Takes the server's word that records are stored.
@@ -472,6 +492,7 @@ mod tests {
                 interval: Duration::from_secs(3600),
                 spool_bytes_max: 1 << 20,
                 spool_days_max: 800,
+                backfill_bytes_per_second: 1 << 30,
                 answers: Default::default(),
                 slots: slots.iter().map(|slot| (slot.parse().unwrap(), false)).collect(),
                 policy: watch::Sender::default().subscribe(),
@@ -497,6 +518,45 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn after_an_interruption_news_is_not_kept_waiting_by_what_waited() {
+        let folder = tempfile::tempdir().unwrap();
+        let telemetry = TelemetryHandle::open(TelemetryParts {
+            database: in_memory(),
+            state_dir: folder.path().to_owned(),
+            boot: 1,
+            interval: Duration::from_secs(1),
+            spool_bytes_max: 1 << 20,
+            spool_days_max: 800,
+            // A message takes hours.
+            backfill_bytes_per_second: 1,
+            answers: Default::default(),
+            slots: BTreeMap::from([("line".parse().unwrap(), false)]),
+            policy: watch::Sender::default().subscribe(),
+        })
+        .unwrap();
+        for number in 0..200 {
+            let (release, settled) = crate::telemetry::counting::tests::frame(number, 1);
+            telemetry.frames(&"line".parse().unwrap(), vec![(release, settled)]);
+        }
+        assert!(telemetry.flush().await);
+        telemetry.connected();
+        let waited = telemetry.next_batch().await.expect("something waits");
+        assert_eq!(waited.keys[0], (1, 198), "the newest interval goes first");
+        assert_eq!(waited.keys[1..3], [(1, 0), (1, 1)]);
+        assert!(waited.waited_bytes <= 16 << 10 && waited.keys.len() < 199);
+        telemetry.sent(&waited);
+        telemetry.event("line", event::ALARM, "high");
+        assert!(telemetry.flush().await);
+        let news = telemetry.next_batch().await.expect("there is news");
+        assert_eq!((&*news.keys, news.waited_bytes), (&[(1, 199)][..], 0));
+        telemetry.sent(&news);
+        // A network that comes and goes is not flooded either, and nothing of this is lost.
+        telemetry.connected();
+        assert_eq!(telemetry.next_batch().await, None);
+        assert_eq!(telemetry.load(1 << 20).await.unwrap().0.records, 200);
+    }
+
+    #[tokio::test]
     async fn a_slot_is_not_held_up_while_a_file_is_written_of_all_that_waits() {
         let slot: SlotName = "line".parse().unwrap();
         let folder = tempfile::tempdir().unwrap();
@@ -507,6 +567,7 @@ mod tests {
             interval: Duration::from_secs(3600),
             spool_bytes_max: 1 << 20,
             spool_days_max: 800,
+            backfill_bytes_per_second: 1 << 30,
             answers: Default::default(),
             slots: BTreeMap::from([(slot.clone(), false)]),
             policy: watch::Sender::default().subscribe(),

@@ -6,6 +6,7 @@
 //! it. `spool` keeps records on disk until the server has said that
 //! they are stored. Telemetry gives way where it must; inference never waits for it.
 
+mod backfill;
 #[cfg(test)]
 mod chaos;
 mod counting;

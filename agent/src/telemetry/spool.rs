@@ -13,7 +13,7 @@ mod tests;
 mod waiting;
 
 pub use carried::Load;
-pub use waiting::{Batch, Pace, Waiting};
+pub use waiting::{Allowed, Batch, Pace, Waiting};
 
 use crate::clock::now_unix_ms;
 use crate::database::Database;
@@ -23,7 +23,7 @@ use carried::{CARRIED, CARRIED_TO};
 use freed::oldest;
 use lineside_update::Report;
 use lineside_wire::v1::{Body, Event, Interval, Quality, Record, event, record};
-use merging::SENT;
+use merging::{AHEAD, SENT};
 use redb::{ReadableTable, TableDefinition, TableHandle};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -134,6 +134,7 @@ impl Spool {
         let tables =
             [tables.as_slice(), &carried, &[GAVE_WAY.name(), JUDGED.name(), QUALITIES.name()]]
                 .concat();
+        let tables = [tables.as_slice(), &[AHEAD.name()]].concat();
         database.have_tables(&tables, |transaction| {
             transaction.open_table(INTERVALS)?;
             transaction.open_table(EVENTS)?;
@@ -143,6 +144,7 @@ impl Spool {
             transaction.open_table(CARRIED)?;
             transaction.open_table(CARRIED_TO)?;
             transaction.open_table(SENT)?;
+            transaction.open_table(AHEAD)?;
             transaction.open_table(DAYS)?;
             transaction.open_table(RAN)?;
             transaction.open_table(GAVE_WAY)?;
@@ -320,7 +322,8 @@ impl Spool {
                 let needed = bytes.saturating_add(size(&coded));
                 if needed > self.bytes_max {
                     let (over, wanted) = (needed - self.bytes_max, self.bytes_max / FREED_PART);
-                    let freed = merging::merge(&mut intervals, sent, over, wanted)?;
+                    let ahead = merging::ahead(&transaction)?;
+                    let freed = merging::merge(&mut intervals, (sent, &ahead), over, wanted)?;
                     bytes = bytes.saturating_sub(freed);
                 }
                 while bytes + size(&coded) > self.bytes_max {

@@ -6,7 +6,7 @@
 pub mod mount;
 
 use lineside_agent::store::Store;
-use lineside_agent::telemetry::spool::{Pace, Spool};
+use lineside_agent::telemetry::spool::{Allowed, Pace, Spool};
 use lineside_bundle::parcel::{self, Papers};
 use lineside_bundle::{BuiltBundle, BundleFile, build};
 use lineside_trust::{
@@ -379,10 +379,11 @@ impl Device {
     pub fn to_tell(&self, kind: u16) -> Vec<String> {
         let store = Store::look_into(&self.folder.path().join("state")).unwrap();
         let spool = Spool::open(store.database(), u64::MAX, u64::MAX).unwrap();
-        let Some((message, _)) = spool.waiting().batch(0, |_| Pace::Company).unwrap() else {
+        let allowed = Allowed::all(&|_| Pace::Company);
+        let Some(batch) = spool.waiting().batch(allowed).unwrap() else {
             return Vec::new();
         };
-        let records = decode::<Telemetry>(&message).unwrap().records.into_iter();
+        let records = decode::<Telemetry>(&batch.message).unwrap().records.into_iter();
         let events = records.filter_map(|record| match record.read().unwrap() {
             Body::Event(event) if event.kind == kind => Some(event.text),
             _ => None,

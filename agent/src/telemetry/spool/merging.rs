@@ -8,10 +8,12 @@
 use super::{BODY_BYTES_MAX, CARRIED_TO, INTERVALS, Key, SpoolError, size};
 use lineside_wire::v1::{Body, Interval, Record, record};
 use redb::{ReadableTable, Table, TableDefinition, TableHandle, WriteTransaction};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The last interval that may have been sent. All before it may have been too.
 pub(super) const SENT: TableDefinition<(), Key> = TableDefinition::new("spool/sent");
+/// Intervals behind it that may have been sent too: new ones go before old ones.
+pub(super) const AHEAD: TableDefinition<Key, ()> = TableDefinition::new("spool/ahead");
 /// Intervals that are looked at in one go, the oldest: it holds up who writes.
 const LOOKED_AT_MAX: usize = 4096;
 
@@ -34,15 +36,21 @@ pub(super) fn sent(transaction: &WriteTransaction) -> Result<Option<Key>, SpoolE
     Ok(by_message.max(by_file))
 }
 
-/// Merges intervals behind `sent` until `wanted` bytes are free, or half of what those that are looked at
+/// The intervals behind that one which somebody else may have by now.
+pub(super) fn ahead(transaction: &WriteTransaction) -> Result<BTreeSet<Key>, SpoolError> {
+    let ahead = transaction.open_table(AHEAD)?;
+    ahead.iter()?.map(|entry| Ok(entry?.0.value())).collect()
+}
+
+/// Merges intervals behind `sent`, but those `ahead`, until `wanted` bytes are free, or half of what those that are looked at
 /// take and at least `needed`, or nothing more can be merged. Gives the bytes that are free.
 pub(super) fn merge(
     intervals: &mut Intervals<'_>,
-    sent: Option<Key>,
+    (sent, ahead): (Option<Key>, &BTreeSet<Key>),
     needed: u64,
     wanted: u64,
 ) -> Result<u64, SpoolError> {
-    let mut unsent = look(intervals, sent)?;
+    let mut unsent = look(intervals, sent, ahead)?;
     // Those behind them are there for the next time: not all of these are to become one.
     let bytes = unsent.iter().fold(0, |sum: u64, it| sum.saturating_add(it.bytes));
     let wanted = wanted.min(bytes / 2).max(needed);
@@ -86,26 +94,33 @@ pub(super) fn merge(
     }
 }
 
-/// The oldest intervals that were never sent.
-fn look(intervals: &Intervals<'_>, sent: Option<Key>) -> Result<Vec<Unsent>, SpoolError> {
-    let mut groups = BTreeMap::new();
-    let mut unsent = Vec::new();
+/// The oldest intervals that were never sent. One that was stands between those before it and those behind it.
+fn look(
+    intervals: &Intervals<'_>,
+    sent: Option<Key>,
+    ahead: &BTreeSet<Key>,
+) -> Result<Vec<Unsent>, SpoolError> {
+    let (mut groups, mut unsent, mut next) = (BTreeMap::new(), Vec::new(), 0);
     let from = sent.map_or((0, 0), |(boot, sequence)| (boot, sequence.saturating_add(1)));
     for entry in intervals.range(from..)?.take(LOOKED_AT_MAX) {
         let (key, value) = entry?;
-        let (code, body) = value.value();
+        let (key, (code, body)) = (key.value(), value.value());
         if code != record::INTERVAL {
             continue;
         }
         // What another version of the agent has left is nobody's to change.
         let Some(interval) = read(body) else { continue };
         let release = interval.release;
-        let number = groups.len();
-        let group = *groups
-            .entry((interval.slot, release.name, release.version, release.digest))
-            .or_insert(number);
-        let (key, bytes) = (key.value(), size(body));
-        unsent.push(Unsent { key, group, intervals: interval.intervals, bytes });
+        let of = (interval.slot, release.name, release.version, release.digest);
+        if ahead.contains(&key) {
+            groups.remove(&of);
+            continue;
+        }
+        let group = *groups.entry(of).or_insert_with(|| {
+            next += 1;
+            next - 1
+        });
+        unsent.push(Unsent { key, group, intervals: interval.intervals, bytes: size(body) });
     }
     Ok(unsent)
 }

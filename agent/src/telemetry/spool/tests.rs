@@ -38,12 +38,18 @@ pub(super) fn keys(spool: &Spool) -> Vec<Key> {
     [of(EVENTS), of(INTERVALS)].concat()
 }
 
+/// The next message of all that may be sent at once, and the records in it.
+fn batch(spool: &Spool, pace: impl Fn(&Key) -> Pace) -> Option<(Vec<u8>, Vec<Key>)> {
+    let batch = spool.waiting().batch(Allowed::all(&pace)).unwrap();
+    batch.map(|batch| (batch.message, batch.keys))
+}
+
 /// Sends all that waits, as if nothing of it arrived.
 fn send(spool: &Spool) {
     let mut under_way = BTreeSet::new();
     loop {
         let pace = |key: &Key| if under_way.contains(key) { Pace::Wait } else { Pace::Company };
-        let Some((_, keys)) = spool.waiting().batch(0, pace).unwrap() else { break };
+        let Some((_, keys)) = batch(&spool, pace) else { break };
         under_way.extend(keys);
     }
 }
@@ -71,7 +77,8 @@ fn records_stay_until_they_are_acknowledged_whatever_happens_meanwhile() {
     spool.write(&[interval(1), event("a"), interval(2)], &none()).unwrap();
     assert_eq!(keys(&spool), [(1, 1), (1, 0), (1, 2)], "events come first");
     let pace = |key: &Key| if *key == (1, 2) { Pace::Wait } else { Pace::Company };
-    let (message, _) = spool.waiting().batch(1, pace).unwrap().unwrap();
+    let allowed = Allowed { fresh: 1, ..Allowed::all(&pace) };
+    let message = spool.waiting().batch(allowed).unwrap().unwrap().message;
     let records = decode::<Telemetry>(&message).unwrap().records;
     assert_eq!(records.iter().map(|r| r.backfill).collect::<Vec<_>>(), [false, true]);
     drop(spool);
@@ -86,7 +93,7 @@ fn records_stay_until_they_are_acknowledged_whatever_happens_meanwhile() {
     assert_eq!(keys(&spool), [(2, 0), (1, 2)]);
     spool.acked(&Ack { boot: 1, ranges: vec![(0, u64::MAX)] }).unwrap();
     spool.acked(&Ack { boot: 2, ranges: vec![(0, 0)] }).unwrap();
-    assert_eq!((spool.bytes(), spool.waiting().batch(0, |_| Pace::Company).unwrap()), (0, None));
+    assert_eq!((spool.bytes(), batch(&spool, |_| Pace::Company)), (0, None));
 }
 
 #[test]
@@ -99,7 +106,7 @@ fn a_record_that_went_unanswered_is_sent_by_itself_after_the_others() {
             1 => Pace::Alone,
             _ => Pace::Company,
         };
-        spool.waiting().batch(0, pace).unwrap().map(|(_, keys)| keys).unwrap_or_default()
+        batch(&spool, pace).map(|(_, keys)| keys).unwrap_or_default()
     };
     assert_eq!(sent(&[]), [(1, 0), (1, 2)]);
     assert_eq!(sent(&[0, 2]), [(1, 1)]);
@@ -114,7 +121,7 @@ fn a_record_that_no_message_can_carry_gives_way_and_stops_no_other() {
     spool.write(&[event("a"), huge, large.clone(), large, event("b")], &none()).unwrap();
     assert_eq!(spool.gave_way(), 1);
     let mut messages = 0;
-    while let Some((_, keys)) = spool.waiting().batch(0, |_| Pace::Company).unwrap() {
+    while let Some((_, keys)) = batch(&spool, |_| Pace::Company) {
         messages += 1;
         let ranges = keys.iter().map(|(_, sequence)| (*sequence, *sequence)).collect();
         spool.acked(&Ack { boot: 1, ranges }).unwrap();
@@ -246,7 +253,7 @@ fn reports_that_gave_way_before_the_disk_took_them_are_counted_and_told() {
     for number in [7, 8, 12, 14, 14, 15] {
         spool.report("line", &report(number), &event("told")).unwrap();
     }
-    let (message, _) = spool.waiting().batch(0, |_| Pace::Company).unwrap().unwrap();
+    let (message, _) = batch(&spool, |_| Pace::Company).unwrap();
     let told = |record: Record| match record.read().unwrap() {
         Body::Event(event) => (event.kind, event.text),
         other => panic!("nothing else was written: {other:?}"),
@@ -368,7 +375,7 @@ fn however_much_is_wanted_those_that_are_looked_at_do_not_all_become_one() {
         let (code, body) = written(of_release(number, 10, "1", 7)).encode().unwrap();
         intervals.insert((1, number), (code, &*body)).unwrap();
     }
-    let freed = merging::merge(&mut intervals, None, 1, u64::MAX).unwrap();
+    let freed = merging::merge(&mut intervals, (None, &BTreeSet::new()), 1, u64::MAX).unwrap();
     let left = intervals.iter().unwrap().count();
     assert!(freed > 0 && (8..64).contains(&left), "{left} are left, {freed} bytes are free");
 }
@@ -381,14 +388,14 @@ fn what_was_sent_is_merged_with_nothing_whatever_happens_meanwhile() {
         spool.write(&[written(of_release(number, 10, "1", 60))], &none()).unwrap();
     };
     (0..5).for_each(|number| write(&mut spool, number));
-    let message = spool.waiting().batch(0, |_| Pace::Company).unwrap().unwrap().0;
+    let message = batch(&spool, |_| Pace::Company).unwrap().0;
     let sent = decode::<Telemetry>(&message).unwrap().records;
     // The power fails before the server has said anything.
     drop(spool);
     let mut spool = Spool::open(database, 2, 4096).unwrap();
     (5..200).for_each(|number| write(&mut spool, number));
     assert_eq!(spool.gave_way(), 0);
-    let message = spool.waiting().batch(0, |_| Pace::Company).unwrap().unwrap().0;
+    let message = batch(&spool, |_| Pace::Company).unwrap().0;
     let again = decode::<Telemetry>(&message).unwrap().records;
     assert_eq!(
         again[..5].iter().map(|r| &r.body).collect::<Vec<_>>(),
@@ -411,6 +418,112 @@ fn what_was_sent_is_merged_with_nothing_whatever_happens_meanwhile() {
 }
 
 #[test]
+fn events_and_what_is_new_go_before_what_waited_which_goes_at_its_rate() {
+    let database = in_memory();
+    let mut spool = Spool::open(database.clone(), 1, 1 << 20).unwrap();
+    let write = |spool: &mut Spool, numbers: std::ops::Range<u64>| {
+        for number in numbers {
+            spool.write(&[written(of_release(number, 10, "1", 60))], &none()).unwrap();
+        }
+    };
+    spool.write(&[event("old")], &none()).unwrap();
+    write(&mut spool, 0..20);
+    drop(spool);
+    let mut spool = Spool::open(database, 2, 1 << 20).unwrap();
+    write(&mut spool, 20..23);
+    let fresh = spool.next();
+    let first = spool.waiting().newest(fresh).unwrap();
+    assert_eq!(first, [(2, 2)]);
+    write(&mut spool, 23..25);
+    spool.write(&[event("new")], &none()).unwrap();
+    let size = |number| size(&written(of_release(number, 10, "1", 60)).encode().unwrap().1);
+    let room = 3 * size(0);
+    let batch = |room, pace: &dyn Fn(&Key) -> Pace| {
+        let allowed = Allowed { fresh, first: &first, room, pace };
+        let batch = spool.waiting().batch(allowed).unwrap().unwrap();
+        let records = decode::<Telemetry>(&batch.message).unwrap().records;
+        let told: Vec<_> = records.iter().map(|it| ((it.boot, it.sequence), it.backfill)).collect();
+        (told, batch.waited_bytes)
+    };
+    let company = |_: &Key| Pace::Company;
+    let (old, new, newest) = ((1, 0), [(2, 3), (2, 4), (2, 5)], (2, 2));
+    // There is room for the old event and two intervals.
+    let (told, bytes) = batch(room, &company);
+    let wanted = [
+        (old, true),
+        (new[2], false),
+        (new[0], false),
+        (new[1], false),
+        (newest, true),
+        ((1, 1), true),
+    ];
+    assert_eq!(told, wanted);
+    assert!(bytes > 2 * size(0) && bytes <= room, "{bytes}");
+    // Where there is none, what is new goes by itself, but no event before an older one.
+    let (told, bytes) = batch(0, &company);
+    assert_eq!((told, bytes), (vec![(new[0], false), (new[1], false)], 0));
+    // One goes however little room there is, and what went unanswered takes room too.
+    let pace = |key: &Key| match key {
+        (1, 0) | (2, 5) => Pace::Wait,
+        (2, 3) => Pace::Again,
+        _ => Pace::Company,
+    };
+    let (told, bytes) = batch(1, &pace);
+    assert_eq!((told, bytes), (vec![(new[0], true), (new[1], false)], size(23)));
+    let alone = |key: &Key| if *key == newest { Pace::Alone } else { Pace::Wait };
+    assert_eq!(batch(1, &alone), (vec![(newest, true)], size(22)));
+    let allowed = Allowed { fresh, first: &first, room: 0, pace: &alone };
+    assert_eq!(spool.waiting().batch(allowed).unwrap(), None);
+}
+
+#[test]
+fn old_intervals_are_merged_though_new_ones_were_sent_before_them() {
+    let database = in_memory();
+    let mut spool = Spool::open(database.clone(), 1, 8192).unwrap();
+    let write = |spool: &mut Spool, number| {
+        spool.write(&[written(of_release(number, 10, "1", 60))], &none()).unwrap();
+    };
+    (0..10).for_each(|number| write(&mut spool, number));
+    let fresh = spool.next();
+    write(&mut spool, 10);
+    let new = |_: &Key| Pace::Company;
+    let allowed = Allowed { fresh, first: &[], room: 0, pace: &new };
+    let batch = spool.waiting().batch(allowed).unwrap().unwrap();
+    assert_eq!(batch.keys, [(1, 10)]);
+    let sent = decode::<Telemetry>(&batch.message).unwrap().records[0].body.clone();
+    // The power fails before the server has said anything.
+    drop(spool);
+    let mut spool = Spool::open(database.clone(), 2, 8192).unwrap();
+    (11..300).for_each(|number| write(&mut spool, number));
+    assert_eq!(spool.gave_way(), 0);
+    // Not by a file: that notes all of them.
+    let all: Vec<(Key, Interval)> = {
+        let table = database.begin_read().unwrap().open_table(INTERVALS).unwrap();
+        let entries = table.iter().unwrap().map(|entry| entry.unwrap());
+        let entries = entries.map(|(key, value)| (key.value(), merging::read(value.value().1)));
+        entries.map(|(key, interval)| (key, interval.unwrap())).collect()
+    };
+    let at = all.iter().position(|(key, _)| *key == (1, 10)).expect("it stays");
+    assert_eq!(written(all[at].1.clone()).encode().unwrap().1, sent);
+    assert!(at < 10, "those before it were merged, and not with those behind it");
+    assert_eq!(all[..at].iter().map(|(_, it)| it.intervals).sum::<u64>(), 10);
+    assert_eq!(all.iter().map(|(_, it)| it.intervals).sum::<u64>(), 300);
+    // Nothing is noted of what is gone.
+    let ahead = |spool: &Spool| {
+        let transaction = spool.database.begin_read().unwrap();
+        transaction.open_table(AHEAD).unwrap().iter().unwrap().count()
+    };
+    assert_eq!(ahead(&spool), 1);
+    while !keys(&spool).is_empty() {
+        let (_, keys) = super::tests::batch(&spool, |_| Pace::Company).unwrap();
+        for (boot, sequence) in keys {
+            spool.acked(&Ack { boot, ranges: vec![(sequence, sequence)] }).unwrap();
+        }
+    }
+    assert_eq!(ahead(&spool), 0);
+}
+
+#[test]
 fn a_server_that_takes_messages_and_stores_nothing_leaves_room_for_what_is_merged() {
     let mut spool = Spool::open(in_memory(), 1, 16 << 10).unwrap();
     for number in 0..2000 {
@@ -424,7 +537,7 @@ fn a_server_that_takes_messages_and_stores_nothing_leaves_room_for_what_is_merge
     assert_eq!(all.iter().map(|(_, it)| it.frames).sum::<u64>(), 2000 * 60);
     // What waits goes on once it is heard of.
     for _ in 0..20 {
-        let Some((_, keys)) = spool.waiting().batch(0, |_| Pace::Company).unwrap() else { break };
+        let Some((_, keys)) = batch(&spool, |_| Pace::Company) else { break };
         for (boot, sequence) in keys {
             spool.acked(&Ack { boot, ranges: vec![(sequence, sequence)] }).unwrap();
         }
@@ -518,11 +631,16 @@ proptest! {
         let mut boot = 1;
         let mut spool = Spool::open(database.clone(), boot, budget).unwrap();
         let (mut accepted, mut server) = (Sums::new(), BTreeMap::<Key, Vec<u8>>::new());
-        let receive = |server: &mut BTreeMap<Key, Vec<u8>>, spool: &mut Spool, is_heard| {
-            let Some((message, _)) = spool.waiting().batch(0, |_| Pace::Company).unwrap() else {
-                return;
+        let receive = |server: &mut BTreeMap<Key, Vec<u8>>, spool: &mut Spool, seen, is_heard| {
+            // All of it as what waited; or the newest first, and only so much of the others.
+            let fresh = spool.next().saturating_sub(seen);
+            let first = spool.waiting().newest(fresh).unwrap();
+            let allowed = match seen {
+                0 => Allowed::all(&|_| Pace::Company),
+                _ => Allowed { fresh, first: &first, room: seen * 400, pace: &|_| Pace::Company },
             };
-            for record in decode::<Telemetry>(&message).unwrap().records {
+            let Some(batch) = spool.waiting().batch(allowed).unwrap() else { return };
+            for record in decode::<Telemetry>(&batch.message).unwrap().records {
                 let (boot, sequence) = (record.boot, record.sequence);
                 let known = server.entry((boot, sequence)).or_insert(record.body.clone());
                 assert_eq!(*known, record.body, "it says something else under a known number");
@@ -534,7 +652,7 @@ proptest! {
         };
         for (step, frames, place) in steps {
             match step {
-                0 => receive(&mut server, &mut spool, place == 0),
+                0 => receive(&mut server, &mut spool, frames % 4, place == 0),
                 1 if place == 0 => {
                     boot += 1;
                     drop(spool);
@@ -550,7 +668,7 @@ proptest! {
         }
         let gave_way = spool.gave_way();
         while !keys(&spool).is_empty() {
-            receive(&mut server, &mut spool, true);
+            receive(&mut server, &mut spool, 0, true);
         }
         let mut counted = Sums::new();
         for ((boot, sequence), body) in server {
