@@ -3,7 +3,7 @@
 use crate::error::chain;
 use crate::lock::lock;
 use crate::telemetry::judging::{Fires, Judge};
-use crate::telemetry::outcomes::{Heard, Joining, Outcome};
+use crate::telemetry::outcomes::{Changes, Heard, Joining, Outcome};
 use crate::telemetry::summarise::Summariser;
 use crate::update::StagedRelease;
 use crate::worker::route::Settled;
@@ -54,6 +54,8 @@ pub(super) struct Counts {
     pub judged: BTreeMap<String, Option<Vec<u8>>>,
     /// What outcomes say that are not told yet.
     pub qualities: Vec<Quality>,
+    /// What has changed of the answers of each slot where something has.
+    pub answers: BTreeMap<String, Option<Changes>>,
     /// Records that found no place.
     pub gave_way: u64,
 }
@@ -174,9 +176,13 @@ impl Counting {
             judged.filter_map(|(slot, of)| Some((slot.to_string(), of.judge.unwritten_bytes()?)));
         let judged = judged.collect();
         let qualities = counted.joinings.values().flat_map(Joining::open).cloned().collect();
+        let answers = counted.joinings.iter_mut();
+        let answers =
+            answers.filter_map(|(slot, of)| Some((slot.to_string(), Some(of.changes()?))));
+        let answers = answers.collect();
         let bodies = std::mem::take(&mut counted.pending);
         let gave_way = std::mem::take(&mut counted.gave_way);
-        Some(Counts { bodies, open, judged, qualities, gave_way })
+        Some(Counts { bodies, open, judged, qualities, answers, gave_way })
     }
 
     /// Tells the slots what their rules wanted when that was handed out last, once the disk was asked to take it.
@@ -189,9 +195,30 @@ impl Counting {
         lock(&self.counted).slots.get(slot).map(|of| of.judge.fires())
     }
 
+    /// Has a release on the route of which outcomes are heard.
+    #[cfg(test)]
+    pub(super) fn ask(
+        &self,
+        slot: &SlotName,
+        release: &ReleaseId,
+        bundle: &lineside_bundle::BundleFile,
+    ) {
+        lock(&self.counted).joinings.get_mut(slot).unwrap().placed(release, bundle);
+    }
+
     /// Takes back what could not be written; it waits before what came since.
-    pub(super) fn unwritten(&self, bodies: Vec<Body>, gave_way: u64) {
+    pub(super) fn unwritten(
+        &self,
+        bodies: Vec<Body>,
+        answers: &BTreeMap<String, Option<Changes>>,
+        gave_way: u64,
+    ) {
         let mut counted = lock(&self.counted);
+        for (slot, joining) in &mut counted.joinings {
+            if let Some(Some(changes)) = answers.get(slot.as_str()) {
+                joining.unwritten(changes);
+            }
+        }
         counted.changed = true;
         // As it was when this was counted, or newer, and then with what has come since.
         counted.slots.values_mut().for_each(|of| of.judge.unwritten());
@@ -391,7 +418,7 @@ pub(super) mod tests {
         let open = open["line"].as_ref().unwrap();
         assert_eq!((open.frames, open.doubled, open.dropped.len()), (1, 2, 0));
         assert!(counting.counts().is_none());
-        counting.unwritten(bodies, 4);
+        counting.unwritten(bodies, &BTreeMap::new(), 4);
         let again = counting.counts().unwrap();
         assert_eq!((again.bodies.len(), again.gave_way), (1, 4));
     }
@@ -434,7 +461,7 @@ pub(super) mod tests {
         assert_eq!((bodies.len(), gave_way), (PENDING_MAX, 2));
         assert_eq!((left.start_unix_ms, &*first.text), (20_000, "0"));
         (0..2).for_each(|number| counting.tell(event(5000 + number)));
-        counting.unwritten(bodies, gave_way);
+        counting.unwritten(bodies, &BTreeMap::new(), gave_way);
         let Counts { bodies, gave_way, .. } = counting.counts().unwrap();
         let [Body::Event(first), .., Body::Event(last)] = &*bodies else { panic!("{bodies:?}") };
         assert_eq!((bodies.len(), gave_way), (PENDING_MAX, 4));

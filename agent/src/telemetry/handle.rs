@@ -7,7 +7,7 @@ use crate::error::chain;
 use crate::fleet::status::release_ref;
 use crate::lock::lock;
 use crate::telemetry::counting::{Counter, Counting, Counts, Told};
-use crate::telemetry::judging::{Fires, Judge, JudgeParts};
+use crate::telemetry::judging::{Fires, Judge, JudgeParts, over};
 use crate::telemetry::outcomes::{AnswersKept, Heard, Joining, Outcome};
 use crate::telemetry::resources;
 use crate::telemetry::sending::Sending;
@@ -35,6 +35,10 @@ use tokio::time::timeout_at;
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
 /// Longest text of an event, in characters.
 const TEXT_CHARS_MAX: usize = 1000;
+
+/// What is told where answers cannot be read.
+const ANSWERS_LOST: &str =
+    "what was answered before this start cannot be read: outcomes of it find nothing";
 
 /// What the telemetry works with.
 pub struct TelemetryParts {
@@ -92,12 +96,15 @@ impl TelemetryHandle {
     pub fn open(parts: TelemetryParts) -> Result<TelemetryHandle, SpoolError> {
         let spool = Spool::open(parts.database, parts.boot, parts.spool_bytes_max)?;
         let mut spool = spool.for_days(parts.spool_days_max);
-        end_what_is_over(&mut spool, &parts.slots, &parts.state_dir)?;
-        let next = AtomicU64::new(spool.next());
         let interval_ms = i64::try_from(parts.interval.as_millis()).unwrap_or(i64::MAX);
         let (mut slots, mut joinings, mut troubles) = (BTreeMap::new(), BTreeMap::new(), vec![]);
-        for (slot, has_values) in parts.slots {
-            joinings.insert(slot.clone(), Joining::new(&slot, interval_ms, parts.answers));
+        for (slot, &has_values) in &parts.slots {
+            let mut joining = Joining::new(slot, interval_ms, parts.answers);
+            let (asked, rows) = spool.answers(slot.as_str())?;
+            if !joining.restore(asked.as_deref(), &rows) {
+                troubles.push((slot.clone(), ANSWERS_LOST.to_owned()));
+            }
+            joinings.insert(slot.clone(), joining);
             let open = spool.open_interval(slot.as_str())?;
             let summariser = Summariser::new(slot.as_str(), interval_ms, open);
             let (judge, trouble) = Judge::new(JudgeParts {
@@ -108,8 +115,11 @@ impl TelemetryHandle {
                 written: spool.judged(slot.as_str())?,
             });
             troubles.extend(trouble.map(|trouble| (slot.clone(), trouble)));
-            slots.insert(slot, Counter::new(summariser, judge));
+            slots.insert(slot.clone(), Counter::new(summariser, judge));
         }
+        // Last: nothing can be read, for a while, from a disk that has not taken it.
+        let unwritten = end_what_is_over(&mut spool, &parts.slots, &parts.state_dir)?;
+        let next = AtomicU64::new(spool.next());
         let shared = Shared {
             state_dir: parts.state_dir,
             waiting: spool.waiting(),
@@ -121,6 +131,9 @@ impl TelemetryHandle {
             trouble: Mutex::default(),
             next,
         };
+        if !unwritten.is_empty() {
+            shared.counting.unwritten(unwritten, &BTreeMap::new(), 0);
+        }
         let handle = TelemetryHandle { shared: Arc::new(shared) };
         for (slot, trouble) in troubles {
             tracing::warn!("{trouble}");
@@ -327,8 +340,9 @@ impl Shared {
         // First of all, so that what another one has counted is on disk before this says so, and in its order.
         let mut spool = lock(&self.spool);
         let Some(counts) = self.counting.counts() else { return true };
-        let Counts { mut bodies, open, judged, qualities, gave_way: in_memory } = counts;
-        let open = Open { intervals: &open, judged: &judged, qualities: Some(&qualities) };
+        let Counts { mut bodies, open, judged, qualities, answers, gave_way: in_memory } = counts;
+        let (intervals, qualities) = (&open, Some(&*qualities));
+        let open = Open { intervals, judged: &judged, qualities, answers: &answers };
         let in_spool = spool.gave_way();
         let gave_way = in_spool.saturating_add(in_memory);
         if bodies.iter().any(|body| matches!(body, Body::Interval(_))) {
@@ -360,7 +374,7 @@ impl Shared {
             if gave_way > 0 {
                 bodies.pop();
             }
-            self.counting.unwritten(bodies, in_memory);
+            self.counting.unwritten(bodies, &answers, in_memory);
         }
         self.records.notify_one();
         works
@@ -424,34 +438,42 @@ impl Witness for TelemetryHandle {
     }
 }
 
-/// Ends the intervals that were open in slots which the device has no longer, and what outcomes said: nothing
-/// will be counted into them. Where the disk does not take that, the next start does it for intervals; sums of
-/// outcomes are gone with the first write that it takes.
+/// Ends the intervals that were open in slots which the device has no longer, what fired of their rules, what was
+/// answered there, and what outcomes said: nothing will be counted into them. Where the disk does not take that, the
+/// next start does it. What outcomes said is handed back then: the next write takes its place on disk, and has to
+/// tell it.
 fn end_what_is_over(
     spool: &mut Spool,
     slots: &BTreeMap<SlotName, bool>,
     state_dir: &Path,
-) -> Result<(), SpoolError> {
-    let (mut ended, mut open) = (Vec::new(), BTreeMap::new());
-    for slot in spool.open_slots()? {
-        if slots.keys().any(|known| known.as_str() == slot) {
-            continue;
-        }
+) -> Result<Vec<Body>, SpoolError> {
+    let (mut ended, mut open, mut judged) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+    let has_left = |slot: &String| !slots.keys().any(|known| known.as_str() == slot);
+    for slot in spool.open_slots()?.into_iter().filter(has_left) {
         if let Some(mut interval) = spool.open_interval(&slot)? {
             interval.resources = resources::read(state_dir);
             ended.push(Body::Interval(Box::new(interval)));
         }
         open.insert(slot, None);
     }
+    for slot in spool.judged_slots()?.into_iter().filter(has_left) {
+        let written = spool.judged(&slot)?.unwrap_or_default();
+        ended.extend(over(&slot, &written).into_iter().map(|it| Body::Alert(Box::new(it))));
+        judged.insert(slot, None);
+    }
+    let others = ended.len();
     ended.extend(spool.qualities()?.into_iter().map(|it| Body::Quality(Box::new(it))));
-    let is_needed = !ended.is_empty() || !open.is_empty();
-    // Nobody judges them any more.
-    let judged = open.keys().map(|slot| (slot.clone(), None)).collect();
-    let open = Open { intervals: &open, judged: &judged, qualities: Some(&[]) };
+    let answers = spool.answer_slots()?.into_iter().filter(has_left).map(|slot| (slot, None));
+    let answers: BTreeMap<_, _> = answers.collect();
+    let is_needed =
+        !(ended.is_empty() && open.is_empty() && judged.is_empty() && answers.is_empty());
+    let (intervals, judged, qualities) = (&open, &judged, Some(&[][..]));
+    let open = Open { intervals, judged, qualities, answers: &answers };
     if is_needed && let Err(error) = spool.write_with(&ended, open, 0) {
         tracing::warn!("what was counted before this start waits: {}", chain(error));
+        return Ok(ended.split_off(others));
     }
-    Ok(())
+    Ok(vec![])
 }
 
 fn kind(kind: ReportKind) -> u16 {
@@ -479,25 +501,51 @@ fn kind(kind: ReportKind) -> u16 {
 mod tests {
     use super::*;
     use crate::database::tests::in_memory;
+    use crate::test_medium::Disk;
+    use lineside_wire::v1::Quality;
     use tokio::time::timeout;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// What a device with these slots works with, and with nothing else to do.
+    fn parts(database: &Arc<Database>, folder: &Path, boot: u64, slots: &[&str]) -> TelemetryParts {
+        TelemetryParts {
+            database: database.clone(),
+            state_dir: folder.to_owned(),
+            boot,
+            interval: Duration::from_secs(3600),
+            spool_bytes_max: 1 << 20,
+            spool_days_max: 800,
+            backfill_bytes_per_second: 1 << 30,
+            answers: Default::default(),
+            slots: slots.iter().map(|slot| (slot.parse().unwrap(), false)).collect(),
+            policy: watch::Sender::default().subscribe(),
+        }
+    }
+
+    /// Waits until all that was told is on disk: one that has failed is asked once a second.
+    async fn written(telemetry: &TelemetryHandle) {
+        let began = Instant::now();
+        while !telemetry.flush().await {
+            assert!(began.elapsed() < PATIENCE, "the disk works, and nothing is written");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Ends it as a kill does, once nobody works for it any more.
+    async fn kill(telemetry: TelemetryHandle) {
+        let began = Instant::now();
+        while !telemetry.is_idle() {
+            assert!(began.elapsed() < PATIENCE, "somebody holds on to it");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
 
     #[tokio::test]
     async fn the_open_interval_of_a_slot_that_has_left_is_told_once() {
         let (database, folder) = (in_memory(), tempfile::tempdir().unwrap());
         let open = |boot, slots: &[&str]| {
-            TelemetryHandle::open(TelemetryParts {
-                database: database.clone(),
-                state_dir: folder.path().to_owned(),
-                boot,
-                interval: Duration::from_secs(3600),
-                spool_bytes_max: 1 << 20,
-                spool_days_max: 800,
-                backfill_bytes_per_second: 1 << 30,
-                answers: Default::default(),
-                slots: slots.iter().map(|slot| (slot.parse().unwrap(), false)).collect(),
-                policy: watch::Sender::default().subscribe(),
-            })
-            .unwrap()
+            TelemetryHandle::open(parts(&database, folder.path(), boot, slots)).unwrap()
         };
         let telemetry = open(1, &["line", "pump"]);
         for slot in ["line", "pump"] {
@@ -521,17 +569,10 @@ mod tests {
     async fn after_an_interruption_news_is_not_kept_waiting_by_what_waited() {
         let folder = tempfile::tempdir().unwrap();
         let telemetry = TelemetryHandle::open(TelemetryParts {
-            database: in_memory(),
-            state_dir: folder.path().to_owned(),
-            boot: 1,
             interval: Duration::from_secs(1),
-            spool_bytes_max: 1 << 20,
-            spool_days_max: 800,
             // A message takes hours.
             backfill_bytes_per_second: 1,
-            answers: Default::default(),
-            slots: BTreeMap::from([("line".parse().unwrap(), false)]),
-            policy: watch::Sender::default().subscribe(),
+            ..parts(&in_memory(), folder.path(), 1, &["line"])
         })
         .unwrap();
         for number in 0..200 {
@@ -557,22 +598,98 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_outcomes_said_before_a_start_on_a_full_disk_is_told_once_there_is_room() {
+        let (disk, folder) = (Disk::of(64 << 20), tempfile::tempdir().unwrap());
+        let database = disk.database();
+        let open =
+            |boot| TelemetryHandle::open(parts(&database, folder.path(), boot, &["line"])).unwrap();
+        let (intervals, judged, answers) = (&BTreeMap::new(), &BTreeMap::new(), &BTreeMap::new());
+        let qualities = [Quality::of("line", None, "", (0, 1000))];
+        let open_now = Open { intervals, judged, qualities: Some(&qualities), answers };
+        let mut spool = Spool::open(database.clone(), 1, 1 << 20).unwrap();
+        spool.write_with(&[], open_now, 0).unwrap();
+        disk.refuse();
+        let telemetry = open(2);
+        assert!(!telemetry.flush().await);
+        disk.resize(64 << 20);
+        written(&telemetry).await;
+        assert_eq!(spool.qualities().unwrap(), []);
+        let (load, messages) = telemetry.load(1 << 20).await.unwrap();
+        assert_eq!(load.records, 1);
+        let message: lineside_wire::v1::Telemetry =
+            lineside_wire::envelope::decode(&messages[0]).unwrap();
+        let Ok(Body::Quality(told)) = message.records[0].read() else { panic!("{message:?}") };
+        assert_eq!((*told, message.records[0].boot), (qualities[0].clone(), 2));
+    }
+
+    #[tokio::test]
+    async fn outcomes_are_joined_with_answers_before_a_kill_and_a_full_disk_and_each_counts_once() {
+        use crate::telemetry::outcomes::tests as joined;
+        use lineside_runtime::Value;
+
+        let (disk, folder) = (Disk::of(64 << 20), tempfile::tempdir().unwrap());
+        let database = disk.database();
+        let slot: SlotName = "line".parse().unwrap();
+        let open = async |boot, slots: &[&str]| {
+            let began = Instant::now();
+            loop {
+                match TelemetryHandle::open(parts(&database, folder.path(), boot, slots)) {
+                    Ok(telemetry) => return telemetry,
+                    // It is asked once a second.
+                    Err(error) => assert!(began.elapsed() < PATIENCE, "{}", chain(error)),
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let answer = |telemetry: &TelemetryHandle, number| {
+            let settled = joined::frame(number, &[("alarm", Value::Bool(true))]);
+            telemetry.frames(&slot, vec![(Arc::new(joined::release("1")), settled)]);
+        };
+        let place = |telemetry: &TelemetryHandle| {
+            let bundle = joined::bundle("[quality]\noutput = 'alarm'\n");
+            telemetry.shared.counting.ask(&slot, &joined::release("1"), &bundle);
+        };
+        let hear = async |telemetry: &TelemetryHandle, numbers: &[u64]| {
+            let outcomes = numbers.iter().map(|number| joined::outcome(*number, "true"));
+            let heard = telemetry.outcomes(outcomes.collect()).await;
+            (heard.counted, heard.again, heard.unknown.len())
+        };
+        let telemetry = open(1, &["line"]).await;
+        place(&telemetry);
+        (0..3).for_each(|number| answer(&telemetry, number));
+        written(&telemetry).await;
+        kill(telemetry).await;
+
+        let telemetry = open(2, &["line"]).await;
+        assert_eq!(hear(&telemetry, &[0, 9]).await, (1, 0, 1));
+        disk.refuse();
+        place(&telemetry);
+        answer(&telemetry, 3);
+        assert!(!telemetry.flush().await);
+        // Whatever the disk does, it goes on in memory.
+        assert_eq!(hear(&telemetry, &[0, 1, 3]).await, (2, 1, 0));
+        assert!(!telemetry.flush().await);
+        disk.resize(64 << 20);
+        written(&telemetry).await;
+        kill(telemetry).await;
+
+        // Nothing of it can be written by this start, and it is read all the same.
+        disk.refuse();
+        let telemetry = open(3, &["line"]).await;
+        assert_eq!(hear(&telemetry, &[0, 1, 2, 3]).await, (1, 3, 0));
+        kill(telemetry).await;
+        disk.resize(64 << 20);
+        written(&open(4, &[]).await).await;
+        let telemetry = open(5, &["line"]).await;
+        assert_eq!(hear(&telemetry, &[0, 1, 2, 3]).await, (0, 0, 4), "the slot had left");
+    }
+
+    #[tokio::test]
     async fn a_slot_is_not_held_up_while_a_file_is_written_of_all_that_waits() {
         let slot: SlotName = "line".parse().unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let telemetry = TelemetryHandle::open(TelemetryParts {
-            database: in_memory(),
-            state_dir: folder.path().to_owned(),
-            boot: 1,
-            interval: Duration::from_secs(3600),
-            spool_bytes_max: 1 << 20,
-            spool_days_max: 800,
-            backfill_bytes_per_second: 1 << 30,
-            answers: Default::default(),
-            slots: BTreeMap::from([(slot.clone(), false)]),
-            policy: watch::Sender::default().subscribe(),
-        })
-        .unwrap();
+        let parts = parts(&in_memory(), folder.path(), 1, &["line"]);
+        let telemetry = TelemetryHandle::open(parts).unwrap();
         for _ in 0..500 {
             telemetry.event("line", event::ALARM, "high");
         }

@@ -275,6 +275,12 @@ pub fn firing(database: &Database, slot: &SlotName) -> Result<Vec<String>, Spool
     Ok(monitor.iter().flat_map(Monitor::firing).map(str::to_owned).collect())
 }
 
+/// What is told of the rules of a slot that is judged no more, by what was written of them: what fired is over.
+pub(super) fn over(slot: &str, written: &[u8]) -> Vec<Alert> {
+    let firings = read(written).map(|mut monitor| monitor.end()).unwrap_or_default();
+    firings.iter().map(|firing| firing.alert(slot, vec![], now_unix_ms())).collect()
+}
+
 fn write(monitor: &Monitor) -> postcard::Result<Vec<u8>> {
     postcard::to_extend(monitor, vec![FORM])
 }

@@ -2,8 +2,10 @@
 //! outcomes, and gives sums.
 
 mod brought;
+mod kept;
 
 pub use brought::{NoOutcome, OUTCOMES_MAX, Outcome, Truth, read};
+pub use kept::{Changes, Row};
 
 use crate::fleet::status::release_ref;
 use crate::sink::finding::id;
@@ -13,7 +15,7 @@ use lineside_runtime::Value;
 use lineside_wire::name::SlotName;
 use lineside_wire::v1::{Quality, ReleaseRef};
 use serde::Serialize;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,7 +27,7 @@ const STAY_MAX: usize = OUTCOMES_MAX;
 /// Whole numbers below it are exact, and so is telling them apart.
 const WHOLE_END: f64 = (1_u64 << 53) as f64;
 
-/// How much of a slot's answers is remembered. In memory: a start of the agent begins with none.
+/// How much of a slot's answers is remembered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AnswersKept {
     /// Answers; the oldest give way.
@@ -56,6 +58,8 @@ pub struct Heard {
 /// What outcomes of a release are about.
 #[derive(Debug)]
 struct Asked {
+    /// Its number among those of the slot.
+    number: u64,
     release: ReleaseId,
     told: ReleaseRef,
     judged: Judged,
@@ -64,6 +68,8 @@ struct Asked {
 /// What was answered.
 #[derive(Debug)]
 struct Answer {
+    /// Its number among those of the slot.
+    number: u64,
     asked: Arc<Asked>,
     value: Option<Value>,
     score: Option<f64>,
@@ -82,9 +88,17 @@ pub struct Joining {
     asked: Option<Arc<Asked>>,
     /// Of the release that had the route before: answers of it may wait for their commit.
     asked_before: Option<Arc<Asked>>,
+    /// All that answers are remembered of, and these.
+    known: Vec<Arc<Asked>>,
+    is_asked_changed: bool,
     answers: BTreeMap<String, Answer>,
     /// Their ids, the oldest first.
     order: VecDeque<String>,
+    /// The number of the first of them, now and when changes were handed out last.
+    first: u64,
+    first_handed: u64,
+    /// Numbers of answers that have changed since.
+    changed: BTreeSet<u64>,
     /// The earlier of the last two frames' times: a reading ahead of its time moves nothing alone, and a clock that
     /// comes back leads back.
     newest_ms: i64,
@@ -104,8 +118,13 @@ impl Joining {
             kept,
             asked: None,
             asked_before: None,
+            known: Vec::new(),
+            is_asked_changed: false,
             answers: BTreeMap::new(),
             order: VecDeque::new(),
+            first: 0,
+            first_handed: 0,
+            changed: BTreeSet::new(),
             newest_ms: i64::MIN,
             last_ms: i64::MIN,
             open: BTreeMap::new(),
@@ -118,10 +137,20 @@ impl Joining {
         if self.asked.as_ref().is_some_and(|asked| asked.release != *release) {
             self.asked_before = self.asked.take();
         }
-        self.asked = bundle.quality.clone().map(|judged| {
-            let told = release_ref(release);
-            Arc::new(Asked { release: release.clone(), told, judged })
-        });
+        self.asked = bundle.quality.clone().map(|judged| self.ask(release, judged));
+    }
+
+    fn ask(&mut self, release: &ReleaseId, judged: Judged) -> Arc<Asked> {
+        let mut known = self.known.iter();
+        if let Some(asked) = known.find(|it| it.release == *release && it.judged == judged) {
+            return asked.clone();
+        }
+        let number = self.known.iter().map(|asked| asked.number + 1).max().unwrap_or(0);
+        let told = release_ref(release);
+        let asked = Arc::new(Asked { number, release: release.clone(), told, judged });
+        self.known.push(asked.clone());
+        self.is_asked_changed = true;
+        asked
     }
 
     /// Remembers what a release has answered.
@@ -135,7 +164,9 @@ impl Joining {
         for (number, part) in parts.iter().enumerate() {
             let id = id(&self.slot, settled, number);
             let score = asked.judged.score.as_ref().and_then(|name| part.outputs.get(name));
+            let next = self.first + self.order.len() as u64;
             let answer = Answer {
+                number: next,
                 value: part.outputs.get(&asked.judged.output).copied(),
                 score: score.map(|score| score.as_f64()),
                 asked: asked.clone(),
@@ -145,6 +176,7 @@ impl Joining {
             // One that is told again after a start of the worker is the same finding.
             if !self.answers.contains_key(&id) {
                 self.order.push_back(id.clone());
+                self.changed.insert(next);
                 self.answers.insert(id, answer);
             }
         }
@@ -160,7 +192,9 @@ impl Joining {
                 break;
             }
             self.answers.remove(id);
+            self.changed.remove(&self.first);
             self.order.pop_front();
+            self.first += 1;
         }
     }
 
@@ -180,6 +214,9 @@ impl Joining {
         let time_ms = answer.time_ms;
         let met = met(value, &outcome);
         answer.is_counted = met.is_some();
+        if answer.is_counted {
+            self.changed.insert(answer.number);
+        }
         let sums = self.sums(time_ms, Some(&asked), now);
         match met {
             Some(Met::Category { answered, outcome }) => sums.meet(&answered, &outcome, score),
@@ -262,19 +299,19 @@ fn met(value: Option<Value>, outcome: &Truth) -> Option<Met> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::telemetry) mod tests {
     use super::*;
     use crate::worker::route::Failure;
     use lineside_bundle::Digest;
     use lineside_runtime::Part;
 
-    fn release(version: &str) -> ReleaseId {
+    pub fn release(version: &str) -> ReleaseId {
         let digest = Digest::of(version.as_bytes());
         let (name, version) = ("echo".parse().unwrap(), version.parse().unwrap());
         ReleaseId { name, version, digest, size: 7 }
     }
 
-    fn bundle(quality: &str) -> BundleFile {
+    pub fn bundle(quality: &str) -> BundleFile {
         BundleFile::parse(&format!(
             "format = 1\nname = 'echo'\nversion = '1'\n\
              [inputs.p]\nrate_hz = 1.0\nfields = [{{ name = 'x' }}]\n\
@@ -287,7 +324,7 @@ mod tests {
     }
 
     /// Frame `number`, a second each, with these outputs.
-    fn frame(number: u64, outputs: &[(&str, Value)]) -> Settled {
+    pub fn frame(number: u64, outputs: &[(&str, Value)]) -> Settled {
         let outputs = outputs.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
         Settled {
             key: "a/b".into(),
@@ -302,19 +339,19 @@ mod tests {
         }
     }
 
-    fn outcome(number: u64, outcome: &str) -> Outcome {
+    pub fn outcome(number: u64, outcome: &str) -> Outcome {
         let text = format!(r#"{{"finding":"line/a/b/{number}/0","outcome":{outcome}}}"#);
         serde_json::from_str(&text).unwrap()
     }
 
-    fn joining(quality: &str) -> Joining {
+    pub fn joining(quality: &str) -> Joining {
         let kept = AnswersKept { number_max: 50, age_max: Duration::from_secs(30) };
         let mut joining = Joining::new(&"line".parse().unwrap(), 10_000, kept);
         joining.placed(&release("1"), &bundle(quality));
         joining
     }
 
-    fn hear(joining: &mut Joining, outcomes: &[(u64, &str)]) -> Heard {
+    pub fn hear(joining: &mut Joining, outcomes: &[(u64, &str)]) -> Heard {
         let mut heard = Heard::default();
         for (number, told) in outcomes {
             joining.outcome(outcome(*number, told), (5_000, Instant::now()), &mut heard);
@@ -322,7 +359,7 @@ mod tests {
         heard
     }
 
-    fn unknown(number: u64) -> String {
+    pub fn unknown(number: u64) -> String {
         format!("line/a/b/{number}/0")
     }
 

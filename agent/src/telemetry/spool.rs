@@ -5,6 +5,7 @@
 //! numbers, and is told by a record of its own.
 
 mod aging;
+mod answers;
 mod carried;
 mod freed;
 mod merging;
@@ -18,7 +19,9 @@ pub use waiting::{Allowed, Batch, Pace, Waiting};
 use crate::clock::now_unix_ms;
 use crate::database::Database;
 use crate::failpoint;
+use crate::telemetry::outcomes::Changes;
 use aging::{DAYS, RAN};
+use answers::{ANSWERS, ASKED};
 use carried::{CARRIED, CARRIED_TO};
 use freed::oldest;
 use lineside_update::Report;
@@ -103,6 +106,8 @@ pub struct Open<'a> {
     pub judged: &'a BySlot<Vec<u8>>,
     /// What outcomes say, in place of what they said before; none where that stays.
     pub qualities: Option<&'a [Quality]>,
+    /// What has changed of the answers of slots whose outcomes may come; none where they are forgotten.
+    pub answers: &'a BySlot<Changes>,
 }
 
 /// The spool.
@@ -134,7 +139,7 @@ impl Spool {
         let tables =
             [tables.as_slice(), &carried, &[GAVE_WAY.name(), JUDGED.name(), QUALITIES.name()]]
                 .concat();
-        let tables = [tables.as_slice(), &[AHEAD.name()]].concat();
+        let tables = [tables.as_slice(), &[AHEAD.name(), ANSWERS.name(), ASKED.name()]].concat();
         database.have_tables(&tables, |transaction| {
             transaction.open_table(INTERVALS)?;
             transaction.open_table(EVENTS)?;
@@ -145,6 +150,8 @@ impl Spool {
             transaction.open_table(CARRIED_TO)?;
             transaction.open_table(SENT)?;
             transaction.open_table(AHEAD)?;
+            transaction.open_table(ANSWERS)?;
+            transaction.open_table(ASKED)?;
             transaction.open_table(DAYS)?;
             transaction.open_table(RAN)?;
             transaction.open_table(GAVE_WAY)?;
@@ -248,7 +255,8 @@ impl Spool {
         bodies: &[Body],
         open: &BTreeMap<String, Option<Interval>>,
     ) -> Result<(), SpoolError> {
-        let open = Open { intervals: open, judged: &BTreeMap::new(), qualities: None };
+        let (judged, answers) = (&BTreeMap::new(), &BTreeMap::new());
+        let open = Open { intervals: open, judged, qualities: None, answers };
         self.write_with(bodies, open, 0)
     }
 
@@ -274,7 +282,7 @@ impl Spool {
     pub fn report(&mut self, slot: &str, report: &Report, body: &Body) -> Result<bool, SpoolError> {
         let bodies = std::slice::from_ref(body);
         let (intervals, judged) = (&BTreeMap::new(), &BTreeMap::new());
-        let open = Open { intervals, judged, qualities: None };
+        let open = Open { intervals, judged, qualities: None, answers: &BTreeMap::new() };
         self.transact(bodies, open, 0, Some((slot, report.number)))
     }
 
@@ -367,6 +375,9 @@ impl Spool {
                     }
                 }
             }
+            for (slot, changes) in open.answers {
+                answers::write(&transaction, slot, changes.as_ref())?;
+            }
             let mut table = transaction.open_table(JUDGED)?;
             for (slot, judged) in open.judged {
                 match judged {
@@ -425,6 +436,15 @@ impl Spool {
     /// [`SpoolError::Database`].
     pub fn open_slots(&self) -> Result<Vec<String>, SpoolError> {
         let table = self.database.begin_read()?.open_table(OPEN)?;
+        table.iter()?.map(|entry| Ok(entry?.0.value().to_owned())).collect()
+    }
+
+    /// The slots of whose rules something was written.
+    ///
+    /// # Errors
+    /// [`SpoolError::Database`].
+    pub fn judged_slots(&self) -> Result<Vec<String>, SpoolError> {
+        let table = self.database.begin_read()?.open_table(JUDGED)?;
         table.iter()?.map(|entry| Ok(entry?.0.value().to_owned())).collect()
     }
 

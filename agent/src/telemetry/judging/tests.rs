@@ -6,11 +6,13 @@ use crate::telemetry::counting::tests::{frame, slot};
 use crate::telemetry::counting::{Counter, Counting, Counts, Told};
 use crate::telemetry::spool::{Open, Spool};
 use crate::telemetry::summarise::Summariser;
+use crate::telemetry::{TelemetryHandle, TelemetryParts};
 use lineside_rules::SlotPolicy;
 use lineside_wire::envelope::decode;
 use lineside_wire::v1::{Body, Record, Telemetry};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Frames of an interval.
 const FRAMES: u64 = 10;
@@ -72,7 +74,8 @@ impl Device {
 
     fn writes(&mut self) {
         let Some(Counts { bodies, open, judged, .. }) = self.counting.counts() else { return };
-        let open = Open { intervals: &open, judged: &judged, qualities: None };
+        let (intervals, answers) = (&open, &BTreeMap::new());
+        let open = Open { intervals, judged: &judged, qualities: None, answers };
         self.spool.write_with(&bodies, open, 0).unwrap();
         self.counting.tell_slots();
     }
@@ -211,6 +214,35 @@ fn what_the_site_takes_back_holds_no_longer_and_a_slot_that_is_vacant_has_no_rul
         let told = told(&database);
         assert!(!told.last().unwrap().fired, "{told:?}");
         assert_eq!(device.spool.judged("line").unwrap(), None);
+    }
+}
+
+#[test]
+fn what_fires_of_a_slot_that_has_left_is_over() {
+    let (database, policy) = (in_memory(), watch::Sender::new(policy(all())));
+    let mut device = Device::start(&database, 1, &policy);
+    (0..=2 * FRAMES).for_each(|number| device.takes(number, false));
+    device.writes();
+    let open = BTreeMap::from([("line".to_owned(), None)]);
+    device.spool.write(&[], &open).unwrap();
+    drop(device);
+    let folder = tempfile::tempdir().unwrap();
+    for boot in [2, 3] {
+        drop(TelemetryHandle::open(TelemetryParts {
+            database: database.clone(),
+            state_dir: folder.path().to_owned(),
+            boot,
+            interval: Duration::from_secs(10),
+            spool_bytes_max: 1 << 20,
+            spool_days_max: 800,
+            backfill_bytes_per_second: 1 << 30,
+            answers: Default::default(),
+            slots: BTreeMap::new(),
+            policy: policy.subscribe(),
+        }));
+        let told: Vec<bool> = told(&database).iter().map(|alert| alert.fired).collect();
+        assert_eq!(told, [true, false]);
+        assert_eq!(judged(&database, "line").unwrap(), None);
     }
 }
 

@@ -162,7 +162,8 @@ fn what_gave_way_is_known_until_it_is_told_whatever_happens_meanwhile() {
     let mut spool = Spool::open(database.clone(), 2, 4096).unwrap();
     assert_eq!(spool.gave_way(), 1);
     let (intervals, judged) = (none(), BTreeMap::new());
-    let open = Open { intervals: &intervals, judged: &judged, qualities: None };
+    let answers = &BTreeMap::new();
+    let open = Open { intervals: &intervals, judged: &judged, qualities: None, answers };
     // The record that tells of it takes the place of another one.
     spool.write_with(&[event("it gave way")], open, 1).unwrap();
     assert_eq!(spool.gave_way(), 1);
@@ -583,8 +584,8 @@ fn what_has_waited_for_too_many_days_of_running_gives_way_however_often_it_was_s
 
 #[test]
 fn what_outcomes_say_is_there_after_a_restart_and_gives_way_as_intervals_do_unmerged() {
-    let (database, intervals, judged) = (in_memory(), none(), BTreeMap::new());
-    let (intervals, judged) = (&intervals, &judged);
+    let database = in_memory();
+    let (intervals, judged, answers) = (&none(), &BTreeMap::new(), &BTreeMap::new());
     let mut spool = Spool::open(database.clone(), 1, 4096).unwrap();
     let quality = |outcomes| {
         let mut quality = Quality::of("line", None, "alarm", (0, 10));
@@ -592,13 +593,15 @@ fn what_outcomes_say_is_there_after_a_restart_and_gives_way_as_intervals_do_unme
         quality
     };
     let both = [quality(1), quality(2)];
-    spool.write_with(&[], Open { intervals, judged, qualities: Some(&both) }, 0).unwrap();
+    spool.write_with(&[], Open { intervals, judged, qualities: Some(&both), answers }, 0).unwrap();
     spool.write(&[event("x")], intervals).unwrap();
     drop(spool);
     let mut spool = Spool::open(database, 2, 4096).unwrap();
     assert_eq!(spool.qualities().unwrap(), [quality(1), quality(2)]);
     let (body, last) = (Body::Quality(Box::new(quality(3))), [quality(4)]);
-    spool.write_with(&[body], Open { intervals, judged, qualities: Some(&last) }, 0).unwrap();
+    spool
+        .write_with(&[body], Open { intervals, judged, qualities: Some(&last), answers }, 0)
+        .unwrap();
     assert_eq!(spool.qualities().unwrap(), [quality(4)]);
     for number in 0..200 {
         spool.write(&[written(of_release(number, 10, "1", 60))], intervals).unwrap();
