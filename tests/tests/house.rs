@@ -49,6 +49,7 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 28] = [
         "crates/cli",
         "lineside-cli",
         &[
+            "lineside-audit",
             "lineside-bundle",
             "lineside-delta",
             "lineside-drift",

@@ -3,6 +3,7 @@
 mod alerts;
 mod ask;
 mod assign;
+mod audit;
 mod bundle;
 mod confined;
 mod connection;
@@ -86,6 +87,9 @@ enum Command {
     /// Add, list, show, supply and remove devices.
     #[command(subcommand)]
     Device(device::DeviceCommand),
+    /// Say whether a file with the audit log holds, and what it says of a slot. Needs no server.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
 }
 
 impl Command {
@@ -155,6 +159,7 @@ fn main() -> ExitCode {
         Command::Alerts(alerts) => alerts::run(alerts, connection, &output),
         Command::Token(command) => token::run(command, connection, &output),
         Command::Device(command) => device::run(command, connection, &output),
+        Command::Audit(command) => audit::run(command, &output),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

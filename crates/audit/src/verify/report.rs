@@ -43,34 +43,28 @@ impl fmt::Display for Report {
         if self.from > 0 {
             writeln!(f, "The file begins with entry {}.", self.from)?;
         }
-        let mut count = |number: u64, words: &str| match number {
+        let mut count = |words: &str, number: u64| match number {
             0 => Ok(()),
-            number => writeln!(f, "{number} {words}"),
+            number => writeln!(f, "{words}: {number}"),
         };
-        count(self.erased, "entries were erased, as later ones say; their hashes hold.")?;
+        count("Entries that were erased, as later ones say; their hashes hold", self.erased)?;
+        count("Entries of a form that this program does not know; their hashes hold", self.unread)?;
         count(
-            self.unread,
-            "entries are of a form that this program does not know; their hashes hold.",
-        )?;
-        count(
+            "Entries with values that were erased, as later ones say",
             self.values_erased.count(),
-            "entries have values that were erased, as later ones say.",
         )?;
         count(
+            "Entries with values that are not in the file; nothing says why",
             self.withheld.count(),
-            "entries have values that are not in the file, and nothing says why.",
         )?;
+        count("Said to be erased, and in the file all the same", self.kept)?;
         count(
-            self.kept,
-            "entries or values are in the file though later entries say that they were erased.",
-        )?;
-        count(
+            "Entries with an earlier time than the one before: the clock was set back",
             self.clock_steps_back,
-            "entries have an earlier time than the one before: the clock was set back.",
         )?;
         count(
+            "Known checkpoints from before the file, which nothing could be compared with",
             self.unchecked as u64,
-            "known checkpoints lie before the file and could not be compared.",
         )
     }
 }
