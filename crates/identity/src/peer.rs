@@ -209,8 +209,12 @@ impl Roots {
         let at = now.min(peer.validity.not_after()).unix_timestamp();
         let at = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(at).unwrap_or(0)));
         let own = CertificateDer::from(*own);
-        let others: Vec<CertificateDer<'_>> =
-            others.iter().map(|der| CertificateDer::from(*der)).collect();
+        // What a root says of authorities below it does not count once it is trusted (RFC 5280, 6.1.1), so
+        // that there is none below the fleet's is seen to here.
+        let others: Vec<CertificateDer<'_>> = match self.naming {
+            Naming::Fleet => Vec::new(),
+            Naming::CommonName => others.iter().map(|der| CertificateDer::from(*der)).collect(),
+        };
         let certificate =
             EndEntityCert::try_from(&own).map_err(|error| refusal(error, &peer, now))?;
         let usage = KeyUsage::client_auth();
@@ -264,7 +268,8 @@ impl Roots {
             Naming::Fleet => usage.client_auth && is_only,
             Naming::CommonName => usage.client_auth,
         };
-        if !is_fit || certificate.is_ca() {
+        // That it is no authority's own is seen when it is verified.
+        if !is_fit {
             return Err(CertificateError::Usage);
         }
         let serial = certificate.raw_serial();

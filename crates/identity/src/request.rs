@@ -202,6 +202,8 @@ mod tests {
     use ring::rand::SystemRandom;
 
     const OPENSSL_REQUEST: &str = include_str!("../tests/openssl/request.pem");
+    /// As long as a key of P-256, of another curve: `openssl ecparam -name secp256k1`.
+    const OTHER_CURVE: &str = include_str!("../tests/openssl/secp256k1.pem");
     const OPENSSL_FINGERPRINT: &str = include_str!("../tests/openssl/fingerprint.txt");
 
     fn key() -> DeviceKey {
@@ -329,6 +331,7 @@ mod tests {
             let request = parameters.serialize_request(&key).unwrap();
             assert_eq!(CertificateRequest::parse(&pem(request.der())), Err(RequestError::Key));
         }
+        assert_eq!(CertificateRequest::parse(OTHER_CURVE), Err(RequestError::Key));
         let huge = "x".repeat(REQUEST_BYTES_MAX + 1);
         assert_eq!(CertificateRequest::parse(&huge), Err(RequestError::Size(huge.len())));
         let request = OPENSSL_REQUEST;

@@ -215,6 +215,28 @@ fn strangers_are_not_believed_whatever_they_write() {
 }
 
 #[test]
+fn there_is_no_authority_below_ours() {
+    let ours = authority();
+    let issuer = |name: &str, key: &DeviceKey| {
+        let key = KeyPair::try_from(key.pkcs8()).unwrap();
+        let mut parameters = CertificateParams::default();
+        parameters.distinguished_name = named(name);
+        rcgen::Issuer::new(parameters, key)
+    };
+    let mut parameters = honest("below");
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    parameters.extended_key_usages.clear();
+    let key = DeviceKey::generate(&random()).unwrap();
+    let below_key = KeyPair::try_from(key.pkcs8()).unwrap();
+    let below = parameters.signed_by(&below_key, &issuer("Plant 4", ours.key())).unwrap();
+    let device = KeyPair::generate().unwrap();
+    let device = honest("line-3").signed_by(&device, &issuer("below", &key)).unwrap();
+    let found = Roots::of_fleet(ours.pem()).unwrap().verify(&[device.der(), below.der()], NOW);
+    assert_eq!(found, Err(CertificateError::Issuer));
+}
+
+#[test]
 fn a_certificate_of_a_trusted_authority_is_read_strictly() {
     let forger = Forger::new();
     let roots = Roots::of_fleet(&forger.root()).unwrap();
