@@ -84,6 +84,8 @@ pub(crate) const DELIVERY_PAUSE_MAX: Duration = Duration::from_secs(3_600);
 /// Releases of a site, and as many of the fleet, of which rules are judged here. Those of which nothing was heard
 /// for longest give way.
 pub(crate) const MONITORS_MAX: u64 = 64;
+/// How long nothing may have been heard of a release at a site, or in the fleet, until its rules are over there.
+pub(crate) const MONITOR_SILENCE_MS: i64 = 7 * 86_400_000;
 /// Devices that are looked at at once where a rule concerns several.
 pub(crate) const DEVICES_AT_ONCE: u64 = 200;
 /// Slots of a device with sums of their own, and slots that are remembered of what it says.

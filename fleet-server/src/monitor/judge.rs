@@ -1,7 +1,7 @@
 //! Rules that look at a site or at the fleet as one, judged here by the code that devices judge by: each interval
 //! once, in the transaction that counts it.
 
-use crate::bounds::{MESSAGE_RECORDS_MAX, MONITORS_MAX};
+use crate::bounds::{MESSAGE_RECORDS_MAX, MONITOR_SILENCE_MS, MONITORS_MAX};
 use crate::error::Error;
 use crate::fleet::Fleet;
 use crate::ingest::{Taken, View};
@@ -112,8 +112,6 @@ struct Judging<'a> {
     known: BTreeSet<Key>,
     /// Those that were looked at.
     open: BTreeMap<Key, Monitor>,
-    /// Where one has begun.
-    begun: Vec<Place>,
 }
 
 impl Judging<'_> {
@@ -131,7 +129,7 @@ impl Judging<'_> {
             .all(on)
             .await?;
         let known = known.into_iter().collect();
-        Ok(Judging { on, context, known, open: BTreeMap::new(), begun: vec![] })
+        Ok(Judging { on, context, known, open: BTreeMap::new() })
     }
 
     /// What follows from an interval for the rules of a place.
@@ -165,9 +163,7 @@ impl Judging<'_> {
             monitor::Entity::delete_by_id(key).exec(self.on).await?;
             return Ok(state.end());
         }
-        if self.known.insert(key.clone()) && !self.begun.contains(place) {
-            self.begun.push(place.clone());
-        }
+        self.known.insert(key.clone());
         let profile = self.context.profiles.get(&interval.release.digest);
         let firings = state.take(interval, rules, profile.map(Arc::as_ref));
         self.open.insert(key, state);
@@ -176,7 +172,9 @@ impl Judging<'_> {
 
     /// Writes down what was looked at. Gives what is over because it gives way.
     async fn end(self) -> Result<Vec<(Place, String, Firing)>, Error> {
+        let mut places = BTreeSet::new();
         for ((scope, place, slot, digest), state) in self.open {
+            places.insert((scope.clone(), place.clone()));
             let row = monitor::ActiveModel {
                 scope: Set(scope),
                 place: Set(place),
@@ -192,26 +190,37 @@ impl Judging<'_> {
             monitor::Entity::insert(row).on_conflict(again).exec_without_returning(self.on).await?;
         }
         let mut over = Vec::new();
-        for place in self.begun {
-            let gone = keep(self.on, &place).await?;
+        for (scope, name) in places {
+            let place = if scope == "site" { Place::Site(name) } else { Place::Fleet(name) };
+            let gone = keep(self.on, &place, self.context.now_unix_ms).await?;
             over.extend(gone.into_iter().map(|(slot, firing)| (place.clone(), slot, firing)));
         }
         Ok(over)
     }
 }
 
-/// Lets go of releases of which nothing was heard for longest; what fired of them is over, in which slot.
-async fn keep(on: &DatabaseTransaction, place: &Place) -> Result<Vec<(String, Firing)>, Error> {
-    let rows = monitor::Entity::find()
+/// Lets go of releases that nobody seems to run any more, and of those of which nothing was heard for longest
+/// where there are too many. What fired of them is over, in which slot.
+async fn keep(
+    on: &DatabaseTransaction,
+    place: &Place,
+    now_unix_ms: i64,
+) -> Result<Vec<(String, Firing)>, Error> {
+    let of_place = monitor::Entity::find()
         .filter(monitor::Column::Scope.eq(place.scope()))
         .filter(monitor::Column::Place.eq(place.name()))
         .order_by_desc(monitor::Column::HeardUnixMs)
-        .offset(MONITORS_MAX)
-        .limit(MESSAGE_RECORDS_MAX as u64)
-        .all(on)
-        .await?;
+        .limit(MESSAGE_RECORDS_MAX as u64);
+    let since = now_unix_ms.saturating_sub(MONITOR_SILENCE_MS);
+    let silent = of_place.clone().filter(monitor::Column::HeardUnixMs.lt(since)).all(on).await?;
+    let excess = of_place.offset(MONITORS_MAX).all(on).await?;
     let mut over = Vec::new();
-    for row in rows {
+    let rows: BTreeMap<_, _> = [silent, excess]
+        .concat()
+        .into_iter()
+        .map(|row| ((row.slot.clone(), row.digest.clone()), row))
+        .collect();
+    for row in rows.into_values() {
         let firings = read(&row.state).end();
         over.extend(firings.into_iter().map(|firing| (row.slot.clone(), firing)));
         let key = (row.scope, row.place, row.slot, row.digest);
@@ -220,14 +229,21 @@ async fn keep(on: &DatabaseTransaction, place: &Place) -> Result<Vec<(String, Fi
     Ok(over)
 }
 
-/// As far as it was written; what another server has written begins anew.
+/// The form in which it is written, before the rest. Whoever changes what a monitor keeps raises it.
+const FORM: u8 = 2;
+
+/// As far as it was written; what was written in another form begins anew.
 fn read(state: &[u8]) -> Monitor {
-    postcard::from_bytes(state).unwrap_or_else(|_| Monitor::of_many())
+    let written = match state {
+        [FORM, written @ ..] => postcard::from_bytes(written).ok(),
+        _ => None,
+    };
+    written.unwrap_or_else(Monitor::of_many)
 }
 
 fn write(state: &Monitor) -> Vec<u8> {
     // Where it has no form, it begins anew with the next interval.
-    postcard::to_stdvec(state).unwrap_or_default()
+    postcard::to_extend(state, vec![FORM]).unwrap_or_default()
 }
 
 impl Fleet {

@@ -50,7 +50,7 @@ impl Fleet {
             Err(Error::Missing(_)) => String::new(),
             Err(error) => return Err(error),
         };
-        let policies = self.policies(now).await?;
+        let policies = self.policies().await?;
         let given = self.given(device, records, &policies).await?;
         let profiles = self.profiles(records, &policies, &given).await?;
         Ok(Context {
@@ -63,9 +63,10 @@ impl Fleet {
         })
     }
 
-    /// The policies that hold, by site. One that cannot be read here holds on the devices all the same.
-    async fn policies(&self, now: OffsetDateTime) -> Result<Arc<BTreeMap<String, Policy>>, Error> {
-        let released = available(self.documents.released_if_any(now).await)?;
+    /// The policies, by site. A list that is past its date vouches for them as it does on devices, which have
+    /// judged its date when it came. One that cannot be read here holds on the devices all the same.
+    async fn policies(&self) -> Result<Arc<BTreeMap<String, Policy>>, Error> {
+        let released = available(self.documents.released_when_accepted().await)?;
         let signed = released.map(|released| released.policies()).unwrap_or_default();
         let known = self.policies.read.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut policies = BTreeMap::new();

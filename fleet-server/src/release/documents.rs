@@ -45,9 +45,11 @@ pub(crate) struct SignedDocuments {
     keys: Arc<ServerKeys>,
     /// Told when people have signed something that every device should hear of.
     pub news: Arc<Notify>,
-    /// What was verified last: the root, the list as it was judged when it came, and what is released now.
+    /// What was verified last: the root, the list as it was judged when it came, with what hangs on it and
+    /// without, and what is released now.
     verified_root: Memo<Root>,
     accepted: Memo<Arc<TrustedReleases>>,
+    accepted_whole: Memo<Released>,
     verified: Memo<Released>,
 }
 
@@ -71,6 +73,7 @@ impl SignedDocuments {
             news: Arc::default(),
             verified_root: Memo::default(),
             accepted: Memo::default(),
+            accepted_whole: Memo::default(),
             verified: Memo::default(),
         }
     }
@@ -554,15 +557,22 @@ impl SignedDocuments {
         Ok(self.kept.newest(Kind::Releases).await?.map(|row| row.bytes))
     }
 
-    /// The list of releases as it was judged when it came, for showing; none if there is none.
+    /// The list of releases as it was judged when it came, with what hangs on it, for what goes on past its
+    /// date: showing it, and rules. None if there is none.
     ///
     /// # Errors
     /// [`Error::Untrusted`] if its keys have been replaced since and it was not signed anew.
     pub async fn released_when_accepted(&self) -> Result<Option<Released>, Error> {
+        if let Some(released) = self.accepted_whole.get(&self.store, ALWAYS) {
+            return Ok(Some(released));
+        }
+        let state = self.store.documents_state();
         let Some(row) = self.kept.newest(Kind::Releases).await? else { return Ok(None) };
         let then = taken_at(&row);
         let releases = verify_releases(&self.root().await?, &row.bytes, None, then)?;
-        Ok(Some(self.with_delegated(releases, then).await?))
+        let released = self.with_delegated(releases, then).await?;
+        self.accepted_whole.put(state, ALWAYS, FOR_EVER, released.clone());
+        Ok(Some(released))
     }
 
     /// Version of the list of releases, 0 if there is none.

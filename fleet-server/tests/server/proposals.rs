@@ -1,6 +1,7 @@
 //! What rules want to be assigned or trained, and rules that look at several devices.
 
 use crate::alerts::{fired_of, hour_of};
+use crate::books::change;
 use crate::channels::{SECRET, hook, listener, start, webhook};
 use crate::mqtt::Client;
 use crate::running::{As, PATIENCE, Running};
@@ -11,6 +12,7 @@ use lineside_bundle::ReleaseId;
 use lineside_wire::envelope::encode;
 use lineside_wire::v1::{ReleaseRef, SlotStatus, Status, phase};
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 
 /// A policy with the rule `high` of slot `turbine`: the median of the score is at most 1.
 pub fn policy(scope: &str, then: Value) -> Vec<u8> {
@@ -28,8 +30,9 @@ fn named(id: &ReleaseId) -> ReleaseRef {
 /// A server with two releases, a policy, and devices that say which of them they run.
 struct Plant {
     server: Running,
+    signers: Signers,
     releases: [ReleaseId; 2],
-    _data: tempfile::TempDir,
+    data: tempfile::TempDir,
 }
 
 impl Plant {
@@ -39,7 +42,7 @@ impl Plant {
         let signers = Signers::enrolled(&server);
         let releases = ["1", "2"].map(|version| signers.release(&server, version));
         site_policy(&server, &signers, "hill", policy);
-        Plant { server, releases, _data: data }
+        Plant { server, signers, releases, data }
     }
 
     /// A device of the site that runs the `at`th release in its slot, which is assigned to it after those
@@ -237,4 +240,73 @@ async fn rules_of_a_site_do_not_judge_what_was_never_assigned_to_a_device() {
     let hours = (0_i64..4).map(|hour| hour_of(own.clone(), 3, hour.unsigned_abs(), hour, 1.5));
     tell(&mut device, "line-1", hours.collect()).await;
     assert_eq!(plant.server.get("/api/v1/alerts").json()[0]["scope"], "site");
+}
+
+/// Tells hours of a release, one message each, in which the score was high.
+async fn tell_high(device: &mut Client, name: &str, release: &ReleaseRef, boot: u64) {
+    for hour in 0_i64..4 {
+        let interval = hour_of(release.clone(), boot, hour.unsigned_abs(), hour, 1.5);
+        tell(device, name, vec![interval]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_rule_of_the_fleet_judges_every_site_and_waits_for_a_person() {
+    let plant = Plant::new("", &policy("fleet", json!({ "assign": "turbine/2" })));
+    let elsewhere = json!({ "name": "line-9", "site": "valley" }).to_string();
+    let reply =
+        plant.server.ask("POST", "/api/v1/devices", As::Administrator, elsewhere.as_bytes());
+    let password = reply.json()["password"].as_str().unwrap().to_owned();
+    assert_eq!(plant.server.assign("line-9", "turbine", "turbine/1").status, 200);
+    let mut other = Client::device(&plant.server, "line-9", &password).await;
+    let mut one = plant.device("line-1", 0).await;
+    let release = named(&plant.releases[0]);
+    for hour in 0_i64..4 {
+        let at = hour.unsigned_abs();
+        tell(&mut one, "line-1", vec![hour_of(release.clone(), 1, at, hour, 1.5)]).await;
+        tell(&mut other, "line-9", vec![hour_of(release.clone(), 1, at, hour, 1.25)]).await;
+    }
+    let shown = plant.server.get("/api/v1/alerts").json();
+    assert_eq!(shown.as_array().unwrap().len(), 1, "{shown}");
+    assert_eq!((&shown[0]["scope"], &shown[0]["device"]), (&"fleet".into(), &Value::Null));
+    assert_eq!(shown[0]["proposal"]["state"], "asked");
+    let evidence = plant.server.get("/api/v1/alerts/1").json()["evidence"].clone();
+    assert!(evidence["outputs"]["score"]["values"].as_u64() >= Some(60), "{evidence}");
+}
+
+#[tokio::test]
+async fn rules_go_on_where_the_list_that_vouches_for_them_is_past_its_date() {
+    let plant = Plant::new("", &policy("site", json!({ "assign": "turbine/2" })));
+    let mut device = plant.device("line-1", 0).await;
+    let soon = OffsetDateTime::now_utc() + time::Duration::seconds(2);
+    let list = plant.signers.draft(&plant.server).sign(soon, &[&plant.signers.release]);
+    assert_eq!(plant.server.put("/api/v1/releases", &list).status, 200);
+    while OffsetDateTime::now_utc() <= soon {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert!(plant.server.assign("line-1", "turbine", "turbine/2").error(422).contains("expired"));
+    tell_high(&mut device, "line-1", &named(&plant.releases[0]), 1).await;
+    assert_eq!(plant.server.get("/api/v1/alerts").json()[0]["scope"], "site");
+}
+
+#[tokio::test]
+async fn what_fires_of_a_release_that_nobody_has_run_for_a_week_is_over() {
+    let plant = Plant::new("", &policy("site", json!({ "assign": "turbine/2" })));
+    let [first, second] = plant.releases.each_ref().map(named);
+    let mut device = plant.device("line-1", 0).await;
+    tell_high(&mut device, "line-1", &first, 1).await;
+    assert_eq!(plant.server.assign("line-1", "turbine", "turbine/2").status, 200);
+    let is_over = |server: &Running| !server.get("/api/v1/alerts/1").json()["over"].is_null();
+    assert!(!is_over(&plant.server));
+    let Plant { server, data, .. } = plant;
+    server.kill();
+    let folder = data.path().join("data");
+    change(&folder, "UPDATE monitor SET heard_unix_ms = heard_unix_ms - 604800001").await;
+    let server = Running::start(&folder);
+    let path = "/api/v1/devices/line-1/password";
+    let reply = server.ask("POST", path, As::Administrator, b"").json();
+    let password = reply["password"].as_str().unwrap().to_owned();
+    let mut device = Client::device(&server, "line-1", &password).await;
+    tell(&mut device, "line-1", vec![hour_of(second, 2, 0, 9, 0.5)]).await;
+    assert!(is_over(&server));
 }
