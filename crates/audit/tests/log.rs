@@ -542,6 +542,10 @@ fn entries_of_later_forms_keep_their_place() {
     let report = verified(&log.lines(0)).unwrap();
     assert_eq!((report.entries, report.unread), (6, 1));
     assert!(report.to_string().contains("does not know; their hashes hold: 1\n"));
+    // Whether a value of it is the one that was sealed, a newer program has to say.
+    log.sealed.insert(5, Sealed::new("x".into(), SALT).unwrap());
+    let words = "entry 5: it is of a later form than this program knows: use a newer `lineside`";
+    assert_eq!(told(&log.lines(0)), (words.into(), Some(5)));
 }
 
 #[test]

@@ -63,6 +63,8 @@ pub struct Verifier {
     /// Sealed values of the entry before, which may stand in the next lines.
     sealed: Vec<(Side, Hash)>,
     has_withheld: bool,
+    /// Whether the entry before is of a form that is not known here, so that its values cannot be judged.
+    is_unread: bool,
     /// What later entries have to say was erased.
     erased: BTreeMap<u64, (Ranges, LeafSum)>,
     runs: usize,
@@ -101,6 +103,7 @@ impl Verifier {
             last: None,
             sealed: Vec::new(),
             has_withheld: false,
+            is_unread: false,
             erased: BTreeMap::new(),
             runs: 0,
             values_erased: Vec::new(),
@@ -220,6 +223,7 @@ impl Verifier {
             Err(EntryError::Version) => {
                 self.counts.unread += 1;
                 self.append(leaf)?;
+                self.is_unread = true;
                 return Ok(None);
             }
             Err(problem) => return Err(self.fault(Some(index), Problem::Entry { index, problem })),
@@ -314,6 +318,10 @@ impl Verifier {
         if of != index {
             return Err(self.line_fault("a value does not stand behind its entry"));
         }
+        if self.is_unread {
+            let problem = Problem::Entry { index, problem: EntryError::Version };
+            return Err(self.fault(Some(index), problem));
+        }
         let Some(at) = self.sealed.iter().position(|(sealed, _)| *sealed == side) else {
             return Err(self.fault(Some(index), Problem::Value { index, side: name }));
         };
@@ -343,6 +351,7 @@ impl Verifier {
             }
         }
         self.has_withheld = false;
+        self.is_unread = false;
         self.sealed.clear();
         Ok(())
     }
