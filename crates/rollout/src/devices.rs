@@ -2,7 +2,7 @@
 
 use crate::effect::Effect;
 use crate::event::{Measured, Report, Way};
-use crate::fleet::{DeviceFacts, DeviceKey};
+use crate::fleet::{DeviceFacts, DeviceKey, ReleaseKey};
 use crate::member::{Heard, HeardWay, Member, Parts, Seen, State};
 use crate::rollout::Rollout;
 use crate::rollouts::{Refused, Rollouts};
@@ -88,17 +88,14 @@ impl Rollouts {
         if self.fleet.hear(key, &report.slot, report.order, active).is_none() {
             return Ok(vec![]);
         }
+        // What is neither in a plan nor on a slot is no release that anything follows from.
+        let known = |release: &str| self.fleet.known_release(release);
+        let of = |release: &str| known(release).unwrap_or(ReleaseKey::ANOTHER);
         let way = match &report.way {
             Way::Idle => HeardWay::Idle,
-            Way::Working { release, phase } => {
-                HeardWay::Working(self.fleet.release(Some(release)), *phase)
-            }
-            Way::Refused { release, attempt } => {
-                HeardWay::Refused(self.fleet.release(Some(release)), *attempt)
-            }
-            Way::RolledBack { release, attempt } => {
-                HeardWay::RolledBack(self.fleet.release(Some(release)), *attempt)
-            }
+            Way::Working { release, phase } => HeardWay::Working(of(release), *phase),
+            Way::Refused { release, attempt } => HeardWay::Refused(of(release), *attempt),
+            Way::RolledBack { release, attempt } => HeardWay::RolledBack(of(release), *attempt),
         };
         let (heard, now) = (Heard { active, way }, self.now());
         let mut forgotten = Vec::new();

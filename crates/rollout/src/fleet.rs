@@ -5,8 +5,11 @@ use crate::site::{Site, SiteFacts};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Releases that are told apart; any other is "another one".
+/// Releases of plans and reports that are told apart.
 const RELEASES_MAX: usize = 65_536;
+/// Of them those that only devices have spoken of; any other is "another one", so that what devices make
+/// up leaves room for plans.
+const REPORTED_MAX: usize = RELEASES_MAX / 2;
 /// Slots that are told apart; reports of any other are not taken.
 const SLOTS_MAX: usize = 1024;
 
@@ -164,15 +167,22 @@ impl Fleet {
         Some(self.held.get(slot as usize)?.get(&key)?.active)
     }
 
-    /// The number of a release, given a new one where there is room.
+    /// The number of a release that a device runs, given a new one where there is room.
     pub(crate) fn release(&mut self, release: Option<&str>) -> ReleaseKey {
         let Some(release) = release else { return ReleaseKey::VACANT };
-        let number = match self.releases.number(release) {
-            Some(number) => Some(number),
-            None if self.releases.len() >= RELEASES_MAX => None,
-            None => self.releases.intern(release),
-        };
-        number.map_or(ReleaseKey::ANOTHER, |number| ReleaseKey(number + ReleaseKey::FIRST))
+        self.known_release(release)
+            .or_else(|| self.new_release(release, REPORTED_MAX))
+            .unwrap_or(ReleaseKey::ANOTHER)
+    }
+
+    /// The number of the release of a plan; none where there is no room for it.
+    pub(crate) fn planned_release(&mut self, release: &str) -> Option<ReleaseKey> {
+        self.known_release(release).or_else(|| self.new_release(release, RELEASES_MAX))
+    }
+
+    fn new_release(&mut self, release: &str, max: usize) -> Option<ReleaseKey> {
+        let number = (self.releases.len() < max).then(|| self.releases.intern(release)).flatten();
+        Some(ReleaseKey(number? + ReleaseKey::FIRST))
     }
 
     /// The number of a release that may never have been heard of.
@@ -249,5 +259,17 @@ mod tests {
         fleet.leave(key);
         assert_eq!((fleet.active(key, "line"), fleet.key("a")), (None, None));
         assert_eq!(fleet.put(&facts), Some(key));
+    }
+
+    #[test]
+    fn what_devices_make_up_leaves_room_for_plans() {
+        let mut fleet = Fleet::default();
+        let made_up = |number: usize| fleet.release(Some(&number.to_string()));
+        let keys: Vec<ReleaseKey> = (0..REPORTED_MAX + 1).map(made_up).collect();
+        assert_eq!(keys.last(), Some(&ReleaseKey::ANOTHER));
+        let planned = fleet.planned_release("sha256:1").unwrap();
+        assert_eq!(fleet.release(Some("sha256:1")), planned);
+        assert_eq!(fleet.release_name(planned), Some("sha256:1"));
+        assert_eq!(fleet.release_name(ReleaseKey::ANOTHER), None);
     }
 }

@@ -23,10 +23,9 @@ impl Rollouts {
         if self.rollouts.len() >= ROLLOUTS_MAX {
             return Err(Refused::TooMany);
         }
-        let release = self.fleet.release(Some(&plan.release));
-        if self.fleet.release_name(release).is_none() {
+        let Some(release) = self.fleet.planned_release(&plan.release) else {
             return Err(Refused::NoRoom { what: plan.release.clone() });
-        }
+        };
         self.last_id = id;
         self.rollouts.insert(id, Rollout::new(plan.clone(), by, release));
         Ok(vec![])
