@@ -487,9 +487,11 @@ mod tests {
         let [new, old] = ["new", "old"].map(|name| fleet.release(Some(name)));
         let member =
             Member { state: State::Assigned, wave: 1, attempt: 1, before: old, ..Member::WAITING };
-        let failed = |attempt| Heard { active: old, way: HeardWay::RolledBack(new, attempt) };
-        assert_eq!(member.heard(&failed(0), new, 0).state, State::Assigned);
-        assert_eq!(member.heard(&failed(1), new, 0).state, State::RolledBack);
+        let after = |way| member.heard(&Heard { active: old, way }, new, 0).state;
+        assert_eq!(after(HeardWay::RolledBack(new, 0)), State::Assigned);
+        assert_eq!(after(HeardWay::RolledBack(new, 1)), State::RolledBack);
+        assert_eq!(after(HeardWay::Refused(new, 0)), State::Assigned);
+        assert_eq!(after(HeardWay::Refused(new, 1)), State::Refused);
     }
 
     #[test]

@@ -34,7 +34,8 @@ pub struct Plan {
     /// Devices that may be between assignment and decision at once; none is as many as the wave has.
     #[serde(default)]
     pub on_trial_max: Option<u32>,
-    /// Devices that may fetch at once; none is no limit but the sites'.
+    /// Devices that may fetch at once; none is no limit but the sites'. Stuck ones that come back and fetch
+    /// are not among them.
     #[serde(default)]
     pub downloads_max: Option<u32>,
     /// What a device fetches, in bytes.

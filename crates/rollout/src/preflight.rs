@@ -143,6 +143,16 @@ impl Preflight {
             let mut devices: Vec<DeviceKey> = Vec::new();
             match &wave.size {
                 Size::List(names) => {
+                    let is_next = |name: &&String| {
+                        rollouts.fleet.key(name).is_some_and(|key| all.contains(&key))
+                    };
+                    let others = names.len() - names.iter().filter(is_next).count();
+                    if others > 0 {
+                        let number = self.waves.len() + 1;
+                        self.warnings.push(format!(
+                            "wave {number} names {others} devices that would not be given the release"
+                        ));
+                    }
                     let keys = names.iter().filter_map(|name| rollouts.fleet.key(name));
                     devices.extend(keys.filter(|key| all.contains(key) && taken.insert(*key)));
                 }
