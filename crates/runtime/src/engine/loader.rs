@@ -4,6 +4,7 @@ use super::error::EngineError;
 use super::model::OnnxModel;
 use super::onnxruntime::Onnxruntime;
 use super::operator::{Objection, Operator, Reason, Refusal, Unfit};
+use super::registers;
 use crate::tensor::{Port, Tensor};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,7 +28,9 @@ pub trait Engine: Send {
     /// Those of [`Engine::compute`], or [`EngineError::NotFinite`] for an answer nobody may act on.
     fn run(&mut self, inputs: &[&Tensor]) -> Result<Vec<Tensor>, EngineError> {
         check(self.inputs(), inputs)?;
-        let answers = self.compute(inputs)?;
+        let answers = self.compute(inputs);
+        registers::let_go();
+        let answers = answers?;
         let ports = self.outputs();
         if answers.len() != ports.len() {
             let (given, declared) = (answers.len(), ports.len());

@@ -10,6 +10,7 @@ mod nodes;
 mod onnxruntime;
 mod operator;
 mod order;
+mod registers;
 #[cfg(target_pointer_width = "64")]
 mod rten;
 mod shapes;

@@ -1,8 +1,10 @@
 //! A plan of tract's at work, in memory that is kept from run to run.
 
+use crate::engine::registers;
 use std::cell::Cell;
 use std::sync::Arc;
 use tract_onnx::prelude::{TValue, TVec, TractResult, TypedRunnableModel, TypedSimpleState};
+use tract_onnx::tract_core::plan::eval;
 
 /// Runs one plan.
 pub(super) struct Session {
@@ -26,7 +28,12 @@ impl Session {
             Some(state) => state,
             None => self.plan.spawn()?,
         };
-        let outputs = state.run(inputs)?;
+        let outputs = state.run_plan_with_eval(inputs, |context, kept, node, inputs| {
+            let outputs = eval(context, kept, node, inputs);
+            // What follows may be no kernel, and is compiled for any processor.
+            registers::let_go();
+            outputs
+        })?;
         // Operators that loop carry something on, which is to end with the run.
         if state.op_states.iter().all(Option::is_none) {
             self.kept.set(Some(state));
