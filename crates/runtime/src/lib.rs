@@ -29,7 +29,7 @@ pub use cost::ReplayCost;
 pub use files::{Files, FilesError, MemoryFiles, StoreFiles};
 pub use pipeline::{
     Fault, FrameError, FrameOutcome, Instead, LoadError, LoadOptions, Part, Pipeline, PluginCall,
-    Reading, Said, Span, StandIn, Unused, Value, check_fit, profile,
+    Reading, Said, Span, StandIn, Unused, Value, check_fit, is_same_key, profile,
 };
 pub use plugin::{
     CompiledPlugin, Instance, NOT_RUN, PluginCache, PluginError, Results, Sandbox, SandboxError,

@@ -2,6 +2,7 @@
 //! not be looked up by name.
 
 use super::StreamState;
+use lineside_runtime::is_same_key;
 use std::collections::{BTreeMap, VecDeque};
 
 /// A stream.
@@ -36,7 +37,7 @@ impl Streams {
     /// The place of a stream.
     pub(super) fn place(&self, key: &str) -> Option<usize> {
         match self.all.get(self.last) {
-            Some(stream) if stream.key == key => Some(self.last),
+            Some(stream) if is_same_key(&stream.key, key) => Some(self.last),
             _ => self.places.get(key).copied(),
         }
     }

@@ -3,9 +3,9 @@
 
 use super::frame::{FrameError, Reading, Span, Unused};
 use super::joiner::{Joined, Joiner};
+use super::streams::Streams;
 use super::window::{Broken, Cut as Counted, Window, Windower};
 use lineside_bundle::{BundleFile, Cut, TimeCut, TimeWindow};
-use std::collections::BTreeMap;
 
 /// A frame as it was cut.
 pub(super) struct Framed {
@@ -38,7 +38,7 @@ pub(super) struct Ended {
 
 /// The open windows of all streams.
 pub(super) enum Cutter {
-    Count { rows: u32, stride: u32, fields: usize, streams: BTreeMap<String, Windower> },
+    Count { rows: u32, stride: u32, fields: usize, streams: Streams<Windower> },
     Time(Box<Timed>),
 }
 
@@ -49,7 +49,7 @@ pub(super) struct Timed {
     windows: Vec<TimeWindow>,
     fields: Vec<usize>,
     ports: Vec<String>,
-    keys: BTreeMap<String, Joiner>,
+    keys: Streams<Joiner>,
 }
 
 impl Cutter {
@@ -58,7 +58,7 @@ impl Cutter {
         match bundle.cut() {
             Cut::Count { rows, stride } => {
                 let fields = bundle.port().1.fields.len();
-                Cutter::Count { rows, stride, fields, streams: BTreeMap::new() }
+                Cutter::Count { rows, stride, fields, streams: Streams::default() }
             }
             Cut::Time(cut) => Cutter::Time(Box::new(Timed {
                 bundle: bundle.clone(),
@@ -66,7 +66,7 @@ impl Cutter {
                 windows: bundle.time_windows(),
                 fields: bundle.inputs.values().map(|port| port.fields.len()).collect(),
                 ports: bundle.inputs.keys().cloned().collect(),
-                keys: BTreeMap::new(),
+                keys: Streams::default(),
             })),
         }
     }
@@ -82,7 +82,7 @@ impl Cutter {
         let timed = match self {
             Cutter::Count { rows, stride, fields, streams } => {
                 let new = || Windower::new(*rows, *stride, *fields);
-                let stream = opened(streams, &reading.key, keys_max, new);
+                let stream = streams.opened(&reading.key, keys_max, new);
                 let stride = u64::from(*stride);
                 let Some(stream) = stream else {
                     return uncounted(reading, stride, keys_max).into_iter().collect();
@@ -100,7 +100,7 @@ impl Cutter {
         match self {
             Cutter::Count { stride, streams, .. } => {
                 let stride = u64::from(*stride);
-                let (key, mut stream) = streams.pop_first()?;
+                let (key, mut stream) = streams.end_first()?;
                 let frames = stream.end().into_iter().map(|cut| counted(&key, stride, cut));
                 let frames = frames.collect();
                 let (next, time_unix_ns) = stream.position();
@@ -109,7 +109,7 @@ impl Cutter {
                 Some(Ended { key, frames, number, next, spans: vec![], time_unix_ns })
             }
             Cutter::Time(timed) => {
-                let (key, mut joiner) = timed.keys.pop_first()?;
+                let (key, mut joiner) = timed.keys.end_first()?;
                 let joined = joiner.end();
                 let (number, next) = joiner.position();
                 let time_unix_ns = joined.last().map_or_else(
@@ -131,7 +131,7 @@ impl Timed {
         // A stream of no port of ours belongs to nobody.
         let Some((port, key)) = self.bundle.place(&reading.key) else { return vec![] };
         let new = || Joiner::new(self.cut, &self.windows, &self.fields);
-        let Some(joiner) = opened(&mut self.keys, key, keys_max, new) else {
+        let Some(joiner) = self.keys.opened(key, keys_max, new) else {
             let Some(number) = self.cut.frame(reading.time_unix_ns) else { return vec![] };
             let span = Span { first: reading.sequence, last: reading.sequence };
             let joined = Joined {
@@ -195,22 +195,6 @@ fn counted(key: &str, stride: u64, cut: Counted) -> Framed {
 }
 
 /// Readings of a stream that is not kept apart still belong to frames, told apart by number alone.
-/// What is kept of a key, from now on if it is new; none if there are `keys_max` others.
-fn opened<'m, T>(
-    kept: &'m mut BTreeMap<String, T>,
-    key: &str,
-    keys_max: usize,
-    new: impl FnOnce() -> T,
-) -> Option<&'m mut T> {
-    if !kept.contains_key(key) {
-        if kept.len() >= keys_max {
-            return None;
-        }
-        kept.insert(key.to_owned(), new());
-    }
-    kept.get_mut(key)
-}
-
 fn uncounted(reading: &Reading, stride: u64, max: usize) -> Option<Framed> {
     let last = reading.sequence;
     (last % stride == stride - 1).then(|| Framed {

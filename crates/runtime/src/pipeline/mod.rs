@@ -14,6 +14,7 @@ mod plugin;
 mod profile;
 mod said;
 mod stages;
+mod streams;
 mod window;
 
 pub use fit::check_fit;
@@ -26,3 +27,4 @@ pub(crate) use model::Seen;
 pub use plugin::PluginCall;
 pub use profile::profile;
 pub use said::Said;
+pub use streams::is_same_key;
