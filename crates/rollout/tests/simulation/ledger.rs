@@ -30,6 +30,8 @@ pub enum Outcome {
 #[derive(Default)]
 pub struct Ledger {
     pub given: BTreeMap<RolloutId, BTreeMap<String, Given>>,
+    /// Devices that a rollout ever gave its release, and nobody else has since.
+    pub ever: BTreeSet<(RolloutId, String)>,
     pub excluded: BTreeSet<(RolloutId, String)>,
     /// Rollouts in which people have put up with something.
     pub forgiven: BTreeSet<RolloutId>,
@@ -97,6 +99,7 @@ impl Ledger {
                 devices.remove(device);
             }
         }
+        self.ever.retain(|(id, name)| name != device || Some(*id) == except);
     }
 
     /// A device has left; where it had failed, that goes on counting.

@@ -25,6 +25,8 @@ pub enum Promise {
     Truth,
     /// After a roll back nobody who was given the release has it.
     Back,
+    /// What was given out reaches the director, also where the server died before it was done.
+    Repeats,
     /// What was written down and is replayed, and what was written and is read, is the same state.
     Replays,
     /// What is refused has changed nothing.

@@ -86,6 +86,28 @@ impl World {
             return self.crash();
         }
         self.carry_out(&effects);
+        self.look_at_director()
+    }
+
+    /// Whatever the engine takes for given is what the director has signed last.
+    fn look_at_director(&self) -> Kept {
+        for (id, plan) in &self.plans {
+            let status = self.status(*id);
+            for device in self.devices.iter().filter(|device| device.here) {
+                let Some((state, _)) = self.rollouts.member(*id, &device.name) else { continue };
+                let signed = device.assigned.as_ref();
+                let is_signed = match state {
+                    State::Assigned | State::Working(_) if brings(status) => {
+                        signed.is_some_and(|one| one.release.as_ref() == Some(&plan.release))
+                    }
+                    State::Returning => signed.is_some_and(|one| one.why == Why::Return),
+                    _ => true,
+                };
+                keep(is_signed, Promise::Repeats, || {
+                    format!("rollout {id}, {status}: {state:?}, and signed is {signed:?}")
+                })?;
+            }
+        }
         Ok(())
     }
 
@@ -105,7 +127,7 @@ impl World {
             keep(may, Promise::Still, || format!("{status} repeats {assign:?}"))?;
         }
         self.carry_out(&effects);
-        Ok(())
+        self.look_at_director()
     }
 
     fn carry_out(&mut self, effects: &[Effect]) {
@@ -258,6 +280,7 @@ impl World {
         })?;
         self.ledger.strike(&assign.device, Some(id));
         let devices = self.ledger.given.entry(id).or_default();
+        self.ledger.ever.insert((id, assign.device.clone()));
         let is_new = devices.insert(assign.device.clone(), given).is_none();
         self.look_at_limits(id, assign)?;
         // Who is in a wave stays in it, also where it would be smaller by now.
@@ -486,7 +509,7 @@ impl World {
                 ) {
                     keep(!runs, Promise::Truth, how)?;
                 }
-                let was_given = rollout_gave(&self.log_of_gifts(), id, &device.name);
+                let was_given = self.ledger.ever.contains(&(id, device.name.clone()));
                 let excluded = self.ledger.excluded.contains(&(id, device.name.clone()));
                 if status == Status::RolledBack && was_given && !excluded && state != State::Taken {
                     keep(!runs, Promise::Back, how)?;
@@ -505,19 +528,10 @@ impl World {
         keep(replayed == self.rollouts, Promise::Replays, || "the log gives another state".into())
     }
 
-    fn log_of_gifts(&self) -> BTreeSet<(RolloutId, String)> {
-        let given = self.ledger.given.iter();
-        given.flat_map(|(id, devices)| devices.keys().map(|name| (*id, name.clone()))).collect()
-    }
-
     /// How many devices hold a release of a rollout at the end.
     pub fn committed(&self) -> usize {
         self.devices.iter().filter(|device| device.active.as_deref() != Some("r1")).count()
     }
-}
-
-fn rollout_gave(gifts: &BTreeSet<(RolloutId, String)>, id: RolloutId, device: &str) -> bool {
-    gifts.contains(&(id, device.to_owned()))
 }
 
 /// Whether a rollout is over, as far as this simulation cares.
