@@ -122,6 +122,8 @@ async fn serve(
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(head_max).max_buf_size(HEAD_BYTES_MAX);
+    // Who has said all that he has to say may close his side, and is answered all the same.
+    http.half_close(true);
     let served = watcher.watch(http.serve_connection(TokioIo::new(stream), service));
     if let Err(error) = served.await {
         tracing::debug!("api: a connection ended: {error}");

@@ -197,7 +197,19 @@ fn is_path(bundle: &BundleFile, path: &str) -> bool {
 
 fn read(folder: &Path, path: &str) -> anyhow::Result<Vec<u8>> {
     let file = folder.join(path);
-    std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))
+    let name = file.display();
+    let real = file.canonicalize().with_context(|| format!("cannot read {name}"))?;
+    let within = folder.canonicalize().with_context(|| format!("cannot read {name}"))?;
+    if !real.starts_with(&within) {
+        bail!(
+            "{name} is a link to {}, which is not in the bundle's folder: copy it there",
+            real.display()
+        );
+    }
+    if !real.is_file() {
+        bail!("{name} is no file: a bundle is made of files alone");
+    }
+    std::fs::read(&real).with_context(|| format!("cannot read {name}"))
 }
 
 /// Whether a file is a plugin that was built by somebody else.

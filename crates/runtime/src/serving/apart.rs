@@ -3,12 +3,16 @@
 
 use crate::tensor::{Data, Element, Tensor};
 
-/// How far an answer may be from the same one by itself: engines add up in another order.
+/// How far an answer may be from the same one by itself: engines add up in another order. What large numbers
+/// leave when they cancel out is as far off as these are large.
 const RELATIVE: f64 = 1e-4;
 const ABSOLUTE: f64 = 1e-5;
-/// How large the numbers of a row are, one row after the other: what saturates for small ones, or for large
-/// ones, shows what it does with others.
-const SCALES: [f64; 3] = [1.0, 4.0, 16.0];
+const OF_SCALE: f64 = 1e-6;
+/// How large the numbers of a row are, one row after the other, in each of several runs: what saturates for
+/// small ones, or for large ones, shows what it does with others, and what lets one row change another only
+/// where it is much larger has such a row. In the first the rows must be answered differently.
+const SCALES: [[f64; 3]; 4] =
+    [[1.0, 4.0, 16.0], [64.0, 256.0, 1024.0], [1e-3, 1.0, 1e3], [1e3, 1e-1, 1e6]];
 
 /// Whether `rows` rows of the shapes `single` (each of one row) of these elements are answered together as by
 /// themselves, seen from what `run` gives for some that are made up. Not where it gives nothing, nor where
@@ -17,35 +21,55 @@ pub(super) fn are_rows_apart(
     elements: &[Element],
     single: &[Vec<usize>],
     rows: usize,
-    run: impl FnMut(&[Tensor]) -> Option<Vec<Tensor>>,
+    mut run: impl FnMut(&[Tensor]) -> Option<Vec<Tensor>>,
 ) -> bool {
-    are_seen_apart(elements, single, rows, run) == Some(true)
+    let mut state = 0x9e37_79b9_7f4a_7c15;
+    let mut looks = SCALES.into_iter().map(|scales| {
+        let largest = scales.into_iter().fold(0.0, f64::max);
+        let scales = scales.into_iter().cycle().take(rows);
+        let rows: Option<Vec<Vec<Tensor>>> =
+            scales.map(|scale| made_up(elements, single, scale, &mut state)).collect();
+        look(elements.len(), &rows?, ABSOLUTE.max(largest * OF_SCALE), &mut run)
+    });
+    looks.next() == Some(Some(Seen::Apart))
+        && looks.all(|seen| matches!(seen, Some(Seen::Apart | Seen::Alike)))
 }
 
-fn are_seen_apart(
-    elements: &[Element],
-    single: &[Vec<usize>],
-    rows: usize,
-    mut run: impl FnMut(&[Tensor]) -> Option<Vec<Tensor>>,
-) -> Option<bool> {
-    let mut state = 0x9e37_79b9_7f4a_7c15;
-    let scales = SCALES.into_iter().cycle().take(rows);
-    let made_up: Option<Vec<Vec<Tensor>>> =
-        scales.map(|scale| made_up(elements, single, scale, &mut state)).collect();
-    let made_up = made_up?;
-    let joined: Option<Vec<Tensor>> =
-        (0..elements.len()).map(|place| stacked(&made_up, place)).collect();
+/// What was seen of some rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    /// Together they are answered as by themselves.
+    Apart,
+    /// So they are, and all of them alike: what one does to another does not show.
+    Alike,
+    /// One changes the answer to another.
+    Mixed,
+}
+
+/// Looks at `made_up` rows, of so many inputs each, whose answers may be so far off; nothing if there are none.
+fn look(
+    inputs: usize,
+    made_up: &[Vec<Tensor>],
+    absolute: f64,
+    run: &mut impl FnMut(&[Tensor]) -> Option<Vec<Tensor>>,
+) -> Option<Seen> {
+    let joined: Option<Vec<Tensor>> = (0..inputs).map(|place| stacked(made_up, place)).collect();
     let together = run(&joined?)?;
     let alone: Option<Vec<Vec<Tensor>>> = made_up.iter().map(|row| run(row)).collect();
     let alone = alone?;
+    let mut seen = if together.is_empty() { None } else { Some(Seen::Apart) };
     for (place, together) in together.iter().enumerate() {
         let first = alone.first()?.get(place)?;
-        let differs = |row: &Vec<Tensor>| row.get(place).is_some_and(|it| !is_close(it, first));
-        if !is_close(together, &stacked(&alone, place)?) || !alone.iter().any(differs) {
-            return Some(false);
+        let differs =
+            |row: &Vec<Tensor>| row.get(place).is_some_and(|it| !is_close(it, first, absolute));
+        if !is_close(together, &stacked(&alone, place)?, absolute) {
+            return Some(Seen::Mixed);
+        }
+        if !alone.iter().any(differs) {
+            seen = Some(Seen::Alike);
         }
     }
-    Some(!together.is_empty())
+    seen
 }
 
 /// The tensors at this place of every row, behind each other.
@@ -55,7 +79,7 @@ fn stacked(rows: &[Vec<Tensor>], place: usize) -> Option<Tensor> {
     Tensor::stacked(parts?.into_iter())
 }
 
-fn is_close(found: &Tensor, wanted: &Tensor) -> bool {
+fn is_close(found: &Tensor, wanted: &Tensor, absolute: f64) -> bool {
     if found.shape() != wanted.shape() || found.element() != wanted.element() {
         return false;
     }
@@ -63,7 +87,9 @@ fn is_close(found: &Tensor, wanted: &Tensor) -> bool {
         (Data::F16(_) | Data::F32(_) | Data::F64(_), _) => (0..found.len()).all(|place| {
             let numbers = (found.data().number(place), wanted.data().number(place));
             let (Some(found), Some(wanted)) = numbers else { return false };
-            (found - wanted).abs() <= ABSOLUTE + RELATIVE * wanted.abs()
+            // Beyond what its numbers can hold it says the same both times.
+            let is_same = found == wanted || (found.is_nan() && wanted.is_nan());
+            is_same || (found - wanted).abs() <= absolute + RELATIVE * wanted.abs()
         }),
         (found, wanted) => found == wanted,
     }
@@ -160,6 +186,16 @@ mod tests {
             sums(values).iter().map(|sum| sum / largest).collect()
         };
         assert!(!is_apart(scaled));
+        // Only where one is much larger than others.
+        for limit in [30.0, 100.0, 1e4, 1e5] {
+            let pushed = |values: &[f32]| {
+                let largest = values.iter().fold(0.0f32, |largest, value| largest.max(*value));
+                sums(values).iter().map(|sum| sum - (largest - limit).max(0.0)).collect()
+            };
+            assert!(!is_apart(pushed), "{limit}");
+        }
+        // What saturates shows itself where it does not.
+        assert!(is_apart(|values| sums(values).iter().map(|sum| sum.clamp(-50.0, 50.0)).collect()));
     }
 
     #[test]
