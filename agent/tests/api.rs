@@ -466,6 +466,50 @@ fn connections_that_say_nothing_shut_nobody_out() {
 }
 
 #[test]
+fn who_closes_his_side_once_he_has_said_all_is_answered() {
+    let served = Served::start("");
+    served.wait_for("1");
+    for (path, method, body) in [("/livez", "GET", ""), ("/v2/models/echo.f32/infer", "POST", "{}")]
+    {
+        let mut stream = TcpStream::connect(served.url.trim_start_matches("http://")).unwrap();
+        let length = body.len();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 "), "{path}: {answer:?}");
+    }
+}
+
+#[test]
+fn bodies_that_come_slowly_shut_nobody_out_and_end_soon() {
+    let served = Served::start("");
+    served.wait_for("1");
+    let address = served.url.trim_start_matches("http://");
+    let begin = |length: usize| {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let head = format!(
+            "POST /v2/models/echo.f32/infer HTTP/1.1\r\nhost: localhost\r\n\
+             content-length: {length}\r\n\r\n "
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream
+    };
+    let mut slow: Vec<TcpStream> = (0..256).map(|_| begin(1000)).collect();
+    wait("somebody is answered beside them", || {
+        let started = Instant::now();
+        let answer = agent().get(format!("{}/livez", served.url)).call();
+        (answer.is_ok() && started.elapsed() < Duration::from_secs(4)).then_some(())
+    });
+    let mut answer = String::new();
+    slow[0].read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+}
+
+#[test]
 fn names_that_somebody_makes_up_are_not_kept() {
     let served = Served::vacant("", &[]);
     let (status, answer) = served.infer("echo.made-up", &[[0.0; 3]], json!({}));

@@ -9,10 +9,13 @@ use http_body_util::BodyExt;
 use hyper::body::{Body as _, Bytes, Frame, Incoming};
 use hyper::header::{CONTENT_ENCODING, EXPECT, HeaderMap, HeaderValue};
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// How long a body may take to arrive.
 const ARRIVAL_MAX: Duration = Duration::from_secs(30);
+/// How far behind its pace one may be, and what that is in bytes a second.
+const BEHIND_MAX: Duration = Duration::from_secs(5);
+const BYTES_PER_SECOND_MIN: u32 = 64 << 10;
 /// How long the rest of a body that is refused may go by.
 const REST_MAX: Duration = Duration::from_secs(5);
 /// How much of the body of somebody who may ask nothing may go by, in bytes, and how long.
@@ -99,9 +102,12 @@ impl Api {
         if body.body.size_hint().lower() > bytes_max as u64 {
             return Err(too_large(bytes_max));
         }
+        // Who brings his slowly leaves places to those who bring none, or hear why they may not.
+        let arriving = self.arriving.try_acquire().map_err(|_| many_arrive())?;
         let mut taken = self.room.begin();
         let arrived = timeout(ARRIVAL_MAX, arrived(body, bytes_max, &mut taken)).await;
-        let packed = arrived.map_err(|_| Refusal::of(408, "the body did not arrive in time"))??;
+        drop(arriving);
+        let packed = arrived.map_err(|_| too_slow())??;
         let Some(coding) = coding else { return Ok(Body { bytes: packed, taken }) };
         let mut unpacked = self.room.begin();
         let (mut left, mut is_beyond) = (bytes_max, false);
@@ -130,7 +136,11 @@ impl Api {
 async fn arrived(body: &mut Rest, bytes_max: usize, taken: &mut Taken) -> Result<Vec<u8>, Refusal> {
     let expected = body.body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
     let mut bytes = Vec::with_capacity(expected.unwrap_or_default().min(EXPECTED_BYTES_MAX));
-    while let Some(data) = body.next().await {
+    let since = Instant::now();
+    loop {
+        let paced = Duration::from_secs(bytes.len() as u64) / BYTES_PER_SECOND_MIN;
+        let next = timeout_at(since + BEHIND_MAX + paced, body.next()).await;
+        let Some(data) = next.map_err(|_| too_slow())? else { return Ok(bytes) };
         let data = data.map_err(|error| Refusal::of(400, format!("the body: {error}")))?;
         if bytes.len() + data.len() > bytes_max {
             return Err(too_large(bytes_max));
@@ -140,7 +150,14 @@ async fn arrived(body: &mut Rest, bytes_max: usize, taken: &mut Taken) -> Result
         }
         bytes.extend_from_slice(&data);
     }
-    Ok(bytes)
+}
+
+fn too_slow() -> Refusal {
+    Refusal::of(408, "the body did not arrive in time: 64 KiB a second are wanted")
+}
+
+fn many_arrive() -> Refusal {
+    Refusal::of(429, "many requests are arriving already: ask again later").again_after(1)
 }
 
 /// How the body says that it is packed.

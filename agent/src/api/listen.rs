@@ -24,6 +24,8 @@ const HEAD_MAX: Duration = Duration::from_secs(120);
 /// Places that are kept for those that say soon what they want: connections that say nothing cannot
 /// shut everybody out.
 const PLACES_KEPT: usize = CONNECTIONS_MAX / 4;
+/// Bodies that may arrive at the same time: as many as leave those places.
+pub(super) const ARRIVING_MAX: usize = CONNECTIONS_MAX - PLACES_KEPT;
 /// How long a connection in one of these places may say nothing.
 const HEAD_SOON: Duration = Duration::from_secs(5);
 /// How long nothing of an answer may be taken.

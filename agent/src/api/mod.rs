@@ -27,7 +27,7 @@ use metrics::Metrics;
 use room::Room;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 /// Bodies of the largest size that may be held at the same time.
 const BODIES_MAX: usize = 4;
@@ -50,6 +50,8 @@ struct Api {
     telemetry: TelemetryHandle,
     metrics: Metrics,
     room: Room,
+    /// Bodies that may arrive at the same time.
+    arriving: Semaphore,
 }
 
 /// Answers until `stop` says true, and then what is under way; `ended` hears of that.
@@ -63,7 +65,8 @@ pub async fn serve(
 ) {
     let room = Room::new(config.body_bytes_max.saturating_mul(BODIES_MAX));
     let metrics = Metrics::default();
-    let api = Api { config, access, slots, telemetry, metrics, room };
+    let arriving = Semaphore::new(listen::ARRIVING_MAX);
+    let api = Api { config, access, slots, telemetry, metrics, room, arriving };
     listen::listen(Arc::new(api), stop).await;
     // Nobody waits for it unless the agent stops.
     let _ = ended.send(());
