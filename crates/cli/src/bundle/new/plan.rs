@@ -13,6 +13,8 @@ const FIELDS_MAX: usize = 256;
 const ROWS_MAX: usize = 1 << 20;
 /// Elements of a constant.
 const CONSTANTS_MAX: usize = 1024;
+/// Elements from which on a list is taken for readings of one column where there is only one.
+const SIGNAL_MIN: usize = 8;
 /// A free size of an image, and of anything else, where nobody says which.
 const IMAGE_SIZE: usize = 224;
 const STEPS: usize = 32;
@@ -119,6 +121,12 @@ impl Plan {
                 Shaped { fields, rows: 1, part: Part::Rows }
             }
         };
+        for column in columns.into_iter().flatten().filter(|column| column.odd > 0) {
+            told.port.push(format!(
+                "{}: {} of its cells hold something else, and the rows with them are left out",
+                column.name, column.odd
+            ));
+        }
         let clock = clock(columns, wishes, &mut told)?;
         let rows = port.rows;
         let warm_up_readings = if state.is_empty() { 0 } else { SETTLING * rows };
@@ -306,6 +314,21 @@ impl Shaped {
                 _ => 1,
             },
         };
+        // Many elements of one column are a signal; few may be columns that the recording lacks.
+        let is_row = inner.len() == 1
+            && input.shape.as_ref().is_some_and(|shape| {
+                shape.last().is_some_and(|size| matches!(size, Size::Fixed(2..SIGNAL_MIN)))
+            });
+        if let (Some([field]), true, true) = (there.as_deref(), is_row, wishes.fields.is_empty()) {
+            bail!(
+                "{name} is {}, and the recording has one column of measurements ({}): say `--fields {}` if \
+                 these are {elements} readings of it, one after the other; otherwise it lacks columns that \
+                 the model was trained with",
+                input.form(),
+                field.name,
+                field.name
+            );
+        }
         if count > FIELDS_MAX {
             bail!("{name} needs {count} columns, and a port has at most {FIELDS_MAX}");
         }
@@ -545,7 +568,12 @@ mod tests {
                 Some('!') => Content::Text,
                 _ => Content::Numbers { low: 0.0, high: 1.0 },
             };
-            Column { name: name.trim_start_matches(['#', '?', '@', '!']).into(), place, content }
+            Column {
+                name: name.trim_start_matches(['#', '?', '@', '!']).into(),
+                place,
+                content,
+                odd: 0,
+            }
         };
         names.split(' ').enumerate().map(column).collect()
     }
