@@ -9,8 +9,8 @@ use lineside_bundle::stages::{
     Resize, Scale, Select, Softmax, Spectrum, Taper, Threshold, TopK, Transpose, Unknown, Window,
 };
 use lineside_bundle::{
-    BundleFile, Check, Field, Join, Judged, Limits, Monitored, OnTrap, Output, Port, Requires,
-    Stage, Tolerance, Value as Declared,
+    BundleFile, Capturing, Check, Field, Join, Judged, Limits, Monitored, OnTrap, Output, Port,
+    Requires, Stage, Tolerance, Value as Declared,
 };
 use lineside_rules::{
     Actions, AlertRule, CaptureLimits, EVERY_OUTPUT, Scope, ShadowLimits, SitePolicy, SlotPolicy,
@@ -231,6 +231,7 @@ fn the_reference_of_a_bundle_has_every_key_and_says_the_defaults() {
         shadow,
         fail_safe,
         monitor,
+        capture,
         checks,
         value,
     } = bundle;
@@ -251,6 +252,8 @@ fn the_reference_of_a_bundle_has_every_key_and_says_the_defaults() {
     } = value;
     assert_eq!(declared.as_object().unwrap().len(), 12, "each is in the reference");
     assert!(!summary.is_empty() && alarm_output.is_some() && !fail_safe.is_empty());
+    let Capturing { allowed, redact } = capture;
+    assert!(allowed && !redact.is_empty() && !Capturing::default().allowed, "default");
     let Monitored { outputs: watched } = monitor;
     assert!(watched.is_some());
     let Judged { output: _, score, calibrated_above } = quality.unwrap();

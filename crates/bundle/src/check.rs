@@ -248,6 +248,25 @@ impl BundleFile {
         }
     }
 
+    fn check_capture(&self) -> Result<(), DescriptionError> {
+        if !self.capture.allowed && !self.capture.redact.is_empty() {
+            let problem = "nothing is kept without `allowed = true`".to_owned();
+            return place("capture.redact", problem);
+        }
+        let ports = self.inputs.iter();
+        let columns = ports.flat_map(|(port, it)| {
+            it.fields.iter().map(|field| self.input_column(port, &field.name))
+        });
+        let columns: Vec<_> = columns.collect();
+        match self.capture.redact.iter().find(|name| !columns.contains(name)) {
+            Some(name) => place(
+                "capture.redact",
+                format!("there is no field {name}, only [{}]", columns.join(", ")),
+            ),
+            None => Ok(()),
+        }
+    }
+
     fn check_outputs(&self) -> Result<(), DescriptionError> {
         if self.outputs.is_empty() {
             return place("outputs", "a bundle without outputs tells nobody anything".into());
@@ -271,6 +290,7 @@ impl BundleFile {
         for name in self.monitor.outputs.iter().flatten() {
             known("monitor.outputs".into(), name)?;
         }
+        self.check_capture()?;
         if let Some(quality) = &self.quality {
             known("quality.output".into(), &quality.output)?;
             if let Some(score) = &quality.score {
@@ -646,6 +666,16 @@ alarm_share = [0.0, 0.3]
                 "[fail_safe]\nalarm",
                 "[monitor]\noutputs = [\"alert\"]\n[fail_safe]\nalarm",
                 "monitor.outputs: there is no output alert, only [alarm, score]",
+            ),
+            (
+                "[fail_safe]\nalarm",
+                "[capture]\nallowed = true\nredact = [\"flaw\"]\n[fail_safe]\nalarm",
+                "capture.redact: there is no field flaw, only [flow, vibration]",
+            ),
+            (
+                "[fail_safe]\nalarm",
+                "[capture]\nredact = [\"flow\"]\n[fail_safe]\nalarm",
+                "capture.redact: nothing is kept without `allowed = true`",
             ),
             (
                 "[fail_safe]\nalarm",

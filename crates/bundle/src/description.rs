@@ -69,6 +69,9 @@ pub struct BundleFile {
     /// What is watched while it runs.
     #[serde(default, skip_serializing_if = "Monitored::says_nothing")]
     pub monitor: Monitored,
+    /// What may be kept of what comes in, because a rule of the site has fired.
+    #[serde(default, skip_serializing_if = "Capturing::says_nothing")]
+    pub capture: Capturing,
     /// Recordings with the answers expected, replayed on the device before activation.
     #[serde(default)]
     pub checks: Vec<Check>,
@@ -91,6 +94,26 @@ pub struct Monitored {
 impl Monitored {
     fn says_nothing(&self) -> bool {
         self.outputs.is_none()
+    }
+}
+
+/// What may be kept of what comes in, beyond the ring, when a rule fires that wants it (`capture_minutes`): only where
+/// the site's policy and the device's settings let readings be captured as well.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Capturing {
+    /// Whether anything may be (default false).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allowed: bool,
+    /// Fields of which no value is kept then, as telemetry names them: by themselves where there is one port, else
+    /// `port.field`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub redact: Vec<String>,
+}
+
+impl Capturing {
+    fn says_nothing(&self) -> bool {
+        *self == Capturing::default()
     }
 }
 

@@ -26,8 +26,8 @@ pub use cut::{Cut, TimeCut, TimeWindow};
 pub use lineside_rules::Tolerance;
 
 pub use description::{
-    BundleFile, Check, FailSafe, Field, Join, Judged, Limits, Monitored, OnTrap, Output, Port,
-    Stage, TensorRef,
+    BundleFile, Capturing, Check, FailSafe, Field, Join, Judged, Limits, Monitored, OnTrap, Output,
+    Port, Stage, TensorRef,
 };
 pub use digest::{Digest, DigestError, Hasher};
 pub use manifest::{FileEntry, MANIFEST_BYTES_MAX, Manifest, ManifestError};
