@@ -2,6 +2,7 @@
 
 use anyhow::{Context, anyhow, bail};
 use clap::{Parser, Subcommand};
+use lineside_agent::capture::{self, Names};
 use lineside_agent::config::Config;
 use lineside_agent::daemon::{self, Until};
 use lineside_agent::fleet::carry::Receipt;
@@ -13,7 +14,9 @@ use lineside_bundle::spoken;
 use lineside_wire::name::SlotName;
 use serde::Serialize;
 use std::fmt::Display;
-use std::io::Write;
+use std::fs::OpenOptions;
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -101,7 +104,8 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
         config: PathBuf,
     },
-    /// Tell what is captured of each slot: how much, from when to when, and what may be.
+    /// Tell what is captured of each slot: how much, from when to when, and what may be; also what is kept
+    /// because rules have fired. Or write readings of it into a file, for `lineside bundle run --input`.
     Capture {
         /// The settings.
         #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
@@ -109,6 +113,18 @@ enum Command {
         /// As JSON.
         #[arg(long)]
         json: bool,
+        /// Write the ring of a slot, as in turbine, or what is kept of a firing, as in turbine/3.
+        #[arg(long, value_name = "SLOT[/NUMBER]", requires = "output", conflicts_with = "json")]
+        export: Option<String>,
+        /// Where to: a new file.
+        #[arg(short, long, value_name = "FILE", requires = "export")]
+        output: Option<PathBuf>,
+        /// What the time is called there, as the port of the bundle names it.
+        #[arg(long, value_name = "NAME", default_value = "time")]
+        time: String,
+        /// What the stream is called.
+        #[arg(long, value_name = "NAME", default_value = "key")]
+        key: String,
     },
     /// Write what the server has not heard yet into a file, for `lineside device import`.
     Report {
@@ -153,7 +169,10 @@ pub fn main() -> ExitCode {
         Command::Hold { slot, reason, minutes, config } => hold(slot, reason, minutes, &config),
         Command::Approve { slot, release, config } => approve(slot, release.as_deref(), &config),
         Command::ReleaseHold { slot, config } => release_hold(slot, &config),
-        Command::Capture { config, json } => capture(&config, json),
+        Command::Capture { config, json: _, export: Some(what), output, time, key } => {
+            export_captured(&what, output.as_deref(), &Names { time, key }, &config)
+        }
+        Command::Capture { config, json, .. } => capture(&config, json),
         Command::Report { output, config, json } => report(&output, &config, json),
     };
     match done {
@@ -261,11 +280,41 @@ fn capture(config: &Path, json: bool) -> anyhow::Result<()> {
     for (slot, report) in &captured {
         print(&format_args!("slot {slot}: {report}\n"))?;
     }
-    // Readings are the site's: there is no way for them from here to anywhere else.
+    // Readings are the site's: they go where somebody carries them.
     print(
         &"It stays on this device and is sent nowhere. What the site's policy forbids, or agent.toml wants \
           no longer at the next start, is removed\n",
     )
+}
+
+fn export_captured(
+    what: &str,
+    output: Option<&Path>,
+    names: &Names,
+    config: &Path,
+) -> anyhow::Result<()> {
+    let config = Config::read(config)?;
+    let output = output.context("name the file: --output FILE")?;
+    let (slot, number) = match what.split_once('/') {
+        Some((slot, number)) => (slot, Some(number)),
+        None => (what, None),
+    };
+    let slot: SlotName = slot.parse()?;
+    let mut folder = capture::folder(&config.state_dir, &slot);
+    if let Some(number) = number {
+        let number = number.parse().with_context(|| {
+            format!("{number:?} is no number: `lineside-agent capture` tells them")
+        })?;
+        folder = capture::firing(&folder, number);
+    }
+    if !folder.exists() {
+        bail!("nothing is kept of {what}: `lineside-agent capture` tells what is");
+    }
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(output);
+    let file = file.with_context(|| format!("cannot make {}", output.display()))?;
+    let readings = capture::export(&folder, names, BufWriter::new(&file))?;
+    file.sync_all()?;
+    print(&format_args!("{readings} readings in {}\n", output.display()))
 }
 
 fn report(file: &Path, config: &Path, json: bool) -> anyhow::Result<()> {

@@ -132,6 +132,7 @@ pub async fn run(config: &Path, until: Until, format: Format) -> anyhow::Result<
     }
     let trust = trust(&journal, Device::read(&config.device_dir), config.site.clone());
     let has_values = |slot: &SlotConfig| !slot.fail_safe.is_empty();
+    let capturing = config.slots.iter().filter(|(_, slot)| slot.capture.is_some());
     let telemetry = TelemetryHandle::open(TelemetryParts {
         database: store.database(),
         state_dir: config.state_dir.clone(),
@@ -145,6 +146,7 @@ pub async fn run(config: &Path, until: Until, format: Format) -> anyhow::Result<
         backfill_bytes_per_second: config.telemetry.backfill_bytes_per_second,
         answers: config.telemetry.answers,
         slots: config.slots.iter().map(|(name, it)| (name.clone(), has_values(it))).collect(),
+        capturing: capturing.map(|(name, _)| name.clone()).collect(),
         policy: match &trust {
             Ok(trust) => trust.policy.clone(),
             Err(_) => watch::Sender::default().subscribe(),

@@ -88,6 +88,7 @@ async fn a_new_connection_does_not_wait_for_telemetry_that_is_written() {
         backfill_bytes_per_second: 1 << 30,
         answers: Default::default(),
         slots: [(slot(), false)].into(),
+        capturing: Default::default(),
         policy: tokio::sync::watch::Sender::default().subscribe(),
     })
     .unwrap();

@@ -115,6 +115,7 @@ impl Device {
             backfill_bytes_per_second: 1 << 30,
             answers: Default::default(),
             slots: Default::default(),
+            capturing: Default::default(),
             policy: tokio::sync::watch::Sender::default().subscribe(),
         })
         .unwrap();

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 
-use lineside_tests::examples::turbine_rows;
+use lineside_tests::examples::{build, turbine_rows};
 use lineside_tests::fleet::{Fleet, frame_findings};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -14,7 +14,7 @@ const DAY: usize = 4 * 144;
 
 /// What the site has signed. In the mild week the power is too high for the second on two days in a row.
 const POLICY: &str = "[slots.turbine.rules.frost]\nsignal = 'median'\noutput = 'score'\nlearnt = true\n\
-     [slots.turbine.rules.frost.then]\nfail_safe = true\ninterval_seconds = 3600\n\
+     [slots.turbine.rules.frost.then]\nfail_safe = true\ninterval_seconds = 3600\ncapture_minutes = 60\n\
      [slots.turbine.rules.weather]\nsignal = 'median'\noutput = 'expected_power_kw'\nhours = 24\n\
      within = [-1000.0, 700.0]\n";
 
@@ -22,7 +22,7 @@ const POLICY: &str = "[slots.turbine.rules.frost]\nsignal = 'median'\noutput = '
 fn settings(fleet: &Fleet, recording: &str, days: Range<usize>) -> String {
     let rows = turbine_rows(recording, days.start * DAY..days.end * DAY, fleet.folder()).unwrap();
     format!(
-        "[slots.turbine]\nsource = 'scada'\nsinks = ['log']\n\
+        "[slots.turbine]\nsource = 'scada'\nsinks = ['log']\n[slots.turbine.capture]\n\
          [sources.scada]\nkind = 'file'\npaths = [{rows:?}]\npace = 20000.0\n\
          [telemetry]\ninterval_seconds = 7200\n\
          [sinks.log]\nkind = 'file'\npath = 'findings.jsonl'\n"
@@ -69,7 +69,10 @@ fn frost_fires_within_seven_days_and_the_slot_is_safe_over_a_kill_while_mild_day
     let ((kind, frost), (_, profile)) = told.unwrap();
     assert_eq!(kind, "rule_fired");
     assert!(frost.contains("median of score is 1.") && frost.contains("where 0."), "{frost}");
-    assert!(frost.ends_with("done: fail_safe, interval_seconds 3600"), "{frost}");
+    assert!(
+        frost.ends_with("done: fail_safe, interval_seconds 3600, capture_minutes 60"),
+        "{frost}"
+    );
     assert!(profile.contains("median of score is 1.") && !profile.contains("done"), "{profile}");
     let whole = |rows: usize| {
         move |status: &Value| {
@@ -78,6 +81,7 @@ fn frost_fires_within_seven_days_and_the_slot_is_safe_over_a_kill_while_mild_day
         }
     };
     fleet.wait_until_says("frosty", "the frosty days are over", whole(9 * DAY)).unwrap();
+    what_came_is_kept(&fleet, "frosty");
     fleet.stop_agent("frosty").unwrap();
     let findings = frame_findings(&fleet.device_folder("frosty").join("findings.jsonl")).unwrap();
     let ids: BTreeSet<&str> = findings.iter().map(|it| it["id"].as_str().unwrap()).collect();
@@ -107,4 +111,25 @@ fn frost_fires_within_seven_days_and_the_slot_is_safe_over_a_kill_while_mild_day
     fleet.stop_agent("mild").unwrap();
     let at_rest = fleet.wait_until_says("mild", "it is gone", rests).unwrap();
     assert_eq!(at_rest["slots"]["turbine"]["rules"], serde_json::json!([]));
+}
+
+/// The ring as it stood when the rule fired and what came since, also over the kill, as the desk reads it.
+fn what_came_is_kept(fleet: &Fleet, device: &str) {
+    let told = fleet.on_device(device, &["capture", "--json"]).unwrap();
+    let told: Value = serde_json::from_slice(&told.stdout).unwrap();
+    let firing = &told["turbine"]["firings"][0];
+    assert_eq!((&firing["rule"], &firing["number"]), (&"frost".into(), &1.into()), "{told}");
+    let export = ["capture", "--export", "turbine/1", "--output", "frost.csv", "--key", "turbine"];
+    let output = fleet.on_device(device, &export).unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let path = fleet.device_folder(device).join("frost.csv");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (header, rows) = text.split_once('\n').unwrap();
+    assert_eq!(header, "time,turbine,wind_speed_m_s,power_kw,pitch_deg,vane_deg,outdoor_c");
+    let rows: BTreeSet<&str> = rows.lines().collect();
+    assert!(rows.len() > 5 * DAY && rows.len() <= 9 * DAY, "{}", rows.len());
+    let bundle = build("turbine", "1", fleet.folder()).unwrap();
+    let run = ["bundle", "run", bundle.to_str().unwrap(), "--input", path.to_str().unwrap()];
+    let output = fleet.lineside(&run);
+    assert!(output.status.success() && !output.stdout.is_empty(), "{output:?}");
 }

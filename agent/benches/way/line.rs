@@ -69,6 +69,7 @@ impl<'a> Line<'a> {
             backfill_bytes_per_second: 1 << 30,
             answers: Default::default(),
             slots: [(slot.clone(), false)].into(),
+            capturing: Default::default(),
             policy: tokio::sync::watch::Sender::default().subscribe(),
         })?;
         tokio::spawn(telemetry.clone().keep_writing());

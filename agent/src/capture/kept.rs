@@ -1,5 +1,7 @@
 //! What lies in a slot's ring, and what may: for people beside the device.
 
+use super::firings::{firing, numbers};
+use super::note::{Keep, Note};
 use super::permit::Permit;
 use super::record::Entry;
 use super::segments::{Bounds, list, name, segment};
@@ -24,6 +26,31 @@ pub struct CaptureReport {
     pub to_unix_ns: Option<i64>,
     /// Why it cannot be read; nothing where it can.
     pub problem: Option<String>,
+    /// What is kept beyond it because rules have fired, the oldest first.
+    #[serde(default)]
+    pub firings: Vec<FiringReport>,
+}
+
+/// What is kept because a rule has fired.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FiringReport {
+    /// Its number in the slot.
+    pub number: u64,
+    /// The firing.
+    #[serde(flatten)]
+    pub keep: Keep,
+    /// Since when, by the device's clock, as RFC 3339 writes it.
+    pub begun_at: String,
+    /// Seconds of running for which it goes on.
+    pub left_seconds: u64,
+    /// When it has ended, by the device's clock; none while it goes on.
+    pub until: Option<String>,
+    /// Bytes of it, also where the ring has them too.
+    pub bytes: u64,
+    /// Time of the oldest reading, by the readings themselves: nanoseconds since 1970.
+    pub from_unix_ns: Option<i64>,
+    /// Time of the newest.
+    pub to_unix_ns: Option<i64>,
 }
 
 /// What may be captured.
@@ -66,8 +93,34 @@ impl CaptureReport {
             Err(error) => (0, None, Some(chain(error))),
         };
         let (from_unix_ns, to_unix_ns) = ends.unzip();
-        CaptureReport { permit, bytes, from_unix_ns, to_unix_ns, problem }
+        let (firings, problem) = match of_firings(&place.folder) {
+            Ok(firings) => (firings, problem),
+            Err(error) => (vec![], problem.or_else(|| Some(chain(error)))),
+        };
+        CaptureReport { permit, bytes, from_unix_ns, to_unix_ns, problem, firings }
     }
+}
+
+fn of_firings(folder: &Path) -> io::Result<Vec<FiringReport>> {
+    let mut firings = vec![];
+    for number in numbers(folder)? {
+        let folder = firing(folder, number);
+        let Some(note) = Note::read(&folder)? else { continue };
+        let Note { keep, begun_at, left_seconds, until } = note;
+        let (bytes, ends) = look(&folder)?;
+        let (from_unix_ns, to_unix_ns) = ends.unzip();
+        firings.push(FiringReport {
+            number,
+            keep,
+            begun_at,
+            left_seconds,
+            until,
+            bytes,
+            from_unix_ns,
+            to_unix_ns,
+        });
+    }
+    Ok(firings)
 }
 
 /// Bytes in a folder, and the times of the first and of the last reading.
@@ -115,19 +168,38 @@ impl fmt::Display for CaptureReport {
                 )?;
             }
         }
-        // To the second.
-        let time =
-            |nanos: i64| written(nanos.div_euclid(1_000_000_000).saturating_mul(1_000_000_000));
-        match (self.from_unix_ns.map(time), self.to_unix_ns.map(time)) {
-            (Some(from), Some(to)) => write!(f, "; readings of {from} to {to}")?,
-            _ if self.bytes == 0 => write!(f, "; none lies here")?,
-            _ => {}
+        match span(self.from_unix_ns, self.to_unix_ns) {
+            Some(span) => write!(f, "; {span}")?,
+            None if self.bytes == 0 => write!(f, "; none lies here")?,
+            None => {}
         }
-        match &self.problem {
-            Some(problem) => write!(f, "; it cannot be read: {problem}"),
+        if let Some(problem) = &self.problem {
+            write!(f, "; it cannot be read: {problem}")?;
+        }
+        self.firings.iter().try_for_each(|firing| write!(f, "\n  {firing}"))
+    }
+}
+
+impl fmt::Display for FiringReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Keep { rule, release, why, .. } = &self.keep;
+        let (number, begun_at, bytes) = (self.number, &self.begun_at, self.bytes / 1024);
+        write!(f, "{number}: rule {rule} of {release}, {why}: {bytes} kB since {begun_at}, ")?;
+        match &self.until {
+            Some(until) => write!(f, "until {until}")?,
+            None => write!(f, "for {} min more", self.left_seconds.div_ceil(60))?,
+        }
+        match span(self.from_unix_ns, self.to_unix_ns) {
+            Some(span) => write!(f, "; {span}"),
             None => Ok(()),
         }
     }
+}
+
+fn span(from_unix_ns: Option<i64>, to_unix_ns: Option<i64>) -> Option<String> {
+    // To the second.
+    let time = |nanos: i64| written(nanos.div_euclid(1_000_000_000).saturating_mul(1_000_000_000));
+    Some(format!("readings of {} to {}", time(from_unix_ns?), time(to_unix_ns?)))
 }
 
 #[cfg(test)]

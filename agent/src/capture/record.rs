@@ -98,7 +98,8 @@ pub(super) fn decode(bytes: &[u8]) -> (Vec<Entry>, usize) {
     (entries, at)
 }
 
-fn first(bytes: &[u8]) -> Option<(Vec<Entry>, usize)> {
+/// The batch at the beginning of `bytes` if it is whole, and how many bytes it takes.
+pub(super) fn first(bytes: &[u8]) -> Option<(Vec<Entry>, usize)> {
     let length = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
     let end = PREFIX_BYTES.checked_add(length).filter(|_| length <= BATCH_BYTES_MAX)?;
     let batch = bytes.get(PREFIX_BYTES..end)?;

@@ -1,5 +1,7 @@
 //! The way into the ring and out of it: a thread that writes and reads. Nobody waits for it.
 
+use super::firings::Firings;
+use super::note::Keep;
 use super::permit::Permit;
 use super::record::{Answer, Entry, Head};
 use super::segments::{Bounds, Past, Ring, forget, read};
@@ -13,14 +15,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant, SystemTime};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// How long entries wait for company.
 const BATCH_EVERY: Duration = Duration::from_secs(1);
 /// Entries after which a batch is written earlier.
 const BATCH_ENTRIES: usize = 2048;
 /// Bytes after which it is, too: rows may be wide, and a batch has to fit into the smallest segment.
-const BATCH_BYTES: usize = 64 << 10;
+pub(super) const BATCH_BYTES: usize = 64 << 10;
 /// Requests that wait for the disk; what comes then is dropped.
 const REQUESTS_MAX: usize = 4;
 /// How long a disk that takes nothing is left alone.
@@ -35,6 +37,8 @@ const COMPARED: &str = "compared";
 enum Request {
     /// From here on this much may be kept, or nothing.
     Bound(Option<Bounds>),
+    /// Rules have fired that want what comes in to be kept.
+    Keep(Option<Vec<Keep>>),
     Write(Vec<Entry>),
     Read {
         readings_max: usize,
@@ -52,17 +56,23 @@ pub struct Recorder {
     since: Instant,
     head: Head,
     dropped: Arc<AtomicU64>,
+    keeps: watch::Receiver<Option<Vec<Keep>>>,
     permit: Permit,
     /// What the thread knows of the permit.
     bounds: Option<Bounds>,
 }
 
 impl Recorder {
-    /// Starts a thread that writes into the ring in `folder`, and has no more lie there than may.
+    /// Starts a thread that writes into the ring in `folder`, and has no more lie there than may. What `keeps`
+    /// names is kept beyond the ring: the last firings, none while they are not known.
     ///
     /// # Errors
     /// If the system gives no thread.
-    pub fn start(folder: &Path, permit: Permit) -> io::Result<Recorder> {
+    pub fn start(
+        folder: &Path,
+        permit: Permit,
+        mut keeps: watch::Receiver<Option<Vec<Keep>>>,
+    ) -> io::Result<Recorder> {
         let bounds = permit.bounds();
         let (requests, inbox) = sync_channel(REQUESTS_MAX);
         let dropped = Arc::new(AtomicU64::new(0));
@@ -72,19 +82,22 @@ impl Recorder {
             dropped: dropped.clone(),
             ring: None,
             failed: None,
+            firings: None,
+            wanted: keeps.borrow_and_update().clone(),
+            looked: Instant::now(),
+            told: None,
         };
         std::thread::Builder::new().name("capture".into()).spawn(move || writer.serve(&inbox))?;
         let head = Head { fields: Vec::new(), release: None };
         let (batch, batch_bytes, since) = (Vec::new(), 0, Instant::now());
-        Ok(Recorder { requests, batch, batch_bytes, since, head, dropped, permit, bounds })
+        Ok(Recorder { requests, batch, batch_bytes, since, head, dropped, keeps, permit, bounds })
     }
 
     /// What the entries from here on mean.
     pub fn head(&mut self, head: Head) {
         if self.head != head {
-            if !self.batch.is_empty() {
-                self.push(Entry::Head(head.clone()));
-            }
+            // A batch has readings of one release alone: what a bundle lets be kept is of its own.
+            self.hand_over();
             self.head = head;
         }
     }
@@ -105,6 +118,15 @@ impl Recorder {
         // Where the thread is busy it is told the next time.
         if bounds != self.bounds && self.requests.try_send(Request::Bound(bounds)).is_ok() {
             self.bounds = bounds;
+        }
+        // Only when the thread knows whether anything may be kept.
+        if bounds == self.bounds && self.keeps.has_changed().unwrap_or(false) {
+            // What came before belongs to what is in the ring.
+            self.hand_over();
+            let keeps = self.keeps.borrow_and_update().clone();
+            if self.requests.try_send(Request::Keep(keeps)).is_err() {
+                self.keeps.mark_changed();
+            }
         }
         if bounds.is_none() {
             self.batch.clear();
@@ -189,23 +211,44 @@ struct Writer {
     /// None until it could be opened.
     ring: Option<Ring>,
     failed: Option<Instant>,
+    /// None until what is kept because rules have fired could be looked at.
+    firings: Option<Firings>,
+    /// The last firings; none while they are not known.
+    wanted: Option<Vec<Keep>>,
+    /// When the time was counted last for which the device is running.
+    looked: Instant,
+    /// When it was told last that the disk does not take what rules want to be kept.
+    told: Option<Instant>,
 }
 
 impl Writer {
     fn serve(mut self, inbox: &Receiver<Request>) {
         self.keep();
         loop {
-            let request = match inbox.recv_timeout(KEEP_EVERY) {
+            let left = self.firings.as_ref().and_then(Firings::left);
+            let wait = left.map_or(KEEP_EVERY, |left| left.min(KEEP_EVERY));
+            let request = inbox.recv_timeout(wait);
+            self.count_time();
+            let request = match request {
                 Ok(request) => request,
                 Err(RecvTimeoutError::Timeout) => {
                     self.keep();
                     continue;
                 }
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.of_firings(|firings, _| firings.write());
+                    return;
+                }
             };
             match request {
                 Request::Bound(bounds) => {
                     (self.bounds, self.ring) = (bounds, None);
+                    self.keep();
+                }
+                // What has fired while nothing may be kept does not begin when it may.
+                Request::Keep(_) if self.bounds.is_none() => {}
+                Request::Keep(wanted) => {
+                    self.wanted = wanted;
                     self.keep();
                 }
                 Request::Write(batch) => self.write(&batch),
@@ -227,7 +270,7 @@ impl Writer {
             (None, _) => self.forget(),
             (Some(_), Some(ring)) => ring.give_way(SystemTime::now()),
             (Some(bounds), None) if self.folder.exists() => {
-                Ring::open(&self.folder, bounds).map(|ring| self.ring = Some(ring))
+                self.opened(bounds).map(|ring| self.ring = Some(ring))
             }
             (Some(_), None) => Ok(()),
         };
@@ -236,11 +279,68 @@ impl Writer {
             let folder = self.folder.display();
             tracing::warn!("what was captured in {folder} is not made to fit: {}", chain(error));
         }
+        let wanted = self.wanted.clone();
+        self.of_firings(|firings, bounds| {
+            let now = SystemTime::now();
+            // Whatever the disk says to what is to be kept, what lies there too long goes.
+            let gave_way = firings.give_way(bounds, wanted.as_deref(), now);
+            firings.begin(wanted.as_deref().unwrap_or_default())?;
+            firings.take(bounds)?;
+            gave_way?;
+            firings.give_way(bounds, wanted.as_deref(), now)
+        });
+    }
+
+    /// Takes up the ring. It gives no segment the number of one that is kept because a rule has fired.
+    fn opened(&mut self, bounds: Bounds) -> io::Result<Ring> {
+        let mut ring = Ring::open(&self.folder, bounds)?;
+        self.of_firings(|firings, _| {
+            ring.number_from(firings.free());
+            settle(firings, &mut ring);
+            Ok(())
+        });
+        Ok(ring)
+    }
+
+    /// Counts the time for which what comes in is kept because rules have fired.
+    fn count_time(&mut self) {
+        let now = Instant::now();
+        let ran = now.saturating_duration_since(std::mem::replace(&mut self.looked, now));
+        self.settled(|firings, bounds| firings.ran(ran, bounds));
+    }
+
+    /// As [`Writer::of_firings`]. What ends by it has nothing more written into its last segment.
+    fn settled(&mut self, change: impl FnOnce(&mut Firings, Bounds) -> io::Result<()>) {
+        let mut ring = self.ring.take();
+        self.of_firings(|firings, bounds| {
+            let changed = change(firings, bounds);
+            ring.iter_mut().for_each(|ring| settle(firings, ring));
+            changed
+        });
+        self.ring = ring;
+    }
+
+    /// Does something for what is kept because rules have fired, where anything may be. The ring does without it
+    /// where the disk does not take it; what could not be done is tried again.
+    fn of_firings(&mut self, change: impl FnOnce(&mut Firings, Bounds) -> io::Result<()>) {
+        let Some(bounds) = self.bounds else { return };
+        let changed = match &mut self.firings {
+            Some(firings) => change(firings, bounds),
+            None => Firings::open(&self.folder)
+                .and_then(|firings| change(self.firings.insert(firings), bounds)),
+        };
+        let Err(error) = changed else { return };
+        if self.told.is_none_or(|told| told.elapsed() >= KEEP_EVERY) {
+            let folder = self.folder.display();
+            tracing::warn!("what rules want to be kept of {folder} is not: {}", chain(error));
+            self.told = Some(Instant::now());
+        }
     }
 
     /// Removes what was captured.
     fn forget(&mut self) -> io::Result<()> {
-        self.ring = None;
+        (self.ring, self.firings) = (None, None);
+        self.wanted = Some(vec![]);
         if forget(&self.folder)? {
             let folder = self.folder.display();
             tracing::info!("{folder} is removed: the site's policy forbids to capture");
@@ -268,6 +368,10 @@ impl Writer {
             self.dropped.fetch_add(entries(batch), Ordering::Relaxed);
             return;
         }
+        // What was kept of another release ends: it is no firing of this one's.
+        if let Some(Entry::Head(Head { release: Some(release), .. })) = batch.first() {
+            self.settled(|firings, bounds| firings.of_release(*release, bounds));
+        }
         let written = self.try_write(batch);
         if !matches!(written, Ok(true)) {
             self.dropped.fetch_add(entries(batch), Ordering::Relaxed);
@@ -282,6 +386,16 @@ impl Writer {
             self.failed = Some(Instant::now());
         } else {
             self.failed = None;
+            let newest = self.ring.as_ref().and_then(Ring::newest);
+            let wanted = self.wanted.clone();
+            self.of_firings(|firings, bounds| match firings.follow(newest, bounds) {
+                Ok(false) => Ok(()),
+                followed => {
+                    let now = SystemTime::now();
+                    firings.give_way(bounds, wanted.as_deref(), now)?;
+                    followed.map(|_| ())
+                }
+            });
         }
     }
 
@@ -290,11 +404,18 @@ impl Writer {
         let ring = match self.ring.take() {
             Some(ring) => ring,
             None => match self.bounds {
-                Some(bounds) => Ring::open(&self.folder, bounds)?,
+                Some(bounds) => self.opened(bounds)?,
                 None => return Ok(true),
             },
         };
         self.ring.insert(ring).write(batch, SystemTime::now())
+    }
+}
+
+/// Has nothing more written into a segment that belongs to what has ended.
+fn settle(firings: &Firings, ring: &mut Ring) {
+    if ring.newest().is_some_and(|newest| firings.has_ended_with(newest)) {
+        ring.cut();
     }
 }
 
@@ -314,6 +435,10 @@ mod tests {
     /// A site that has signed nothing.
     fn allowed() -> watch::Sender<SitePolicy> {
         watch::Sender::default()
+    }
+
+    fn start(folder: &Path, permit: Permit) -> io::Result<Recorder> {
+        Recorder::start(folder, permit, watch::Sender::default().subscribe())
     }
 
     fn policy(capture: CaptureLimits) -> SitePolicy {
@@ -356,7 +481,7 @@ mod tests {
         let site = allowed();
         let never = CaptureLimits { allowed: Some(false), ..CaptureLimits::default() };
         site.send_replace(policy(never.clone()));
-        let mut recorder = Recorder::start(&folder, permit(&site)).unwrap();
+        let mut recorder = start(&folder, permit(&site)).unwrap();
         wait("it is removed at the start", || !folder.exists());
         recorder.reading(reading(0));
         recorder.look(Instant::now() + BATCH_EVERY);
@@ -387,7 +512,7 @@ mod tests {
         let own = Bounds { bytes_max: 16 << 20, ..BOUNDS };
         let site = allowed();
         let permit = Permit::new(own, "line".parse().unwrap(), site.subscribe());
-        let mut recorder = Recorder::start(&folder, permit).unwrap();
+        let mut recorder = start(&folder, permit).unwrap();
         let past = recorder.past(1000, None).blocking_recv().unwrap();
         assert_eq!(past.readings.len(), 300);
         let limits = CaptureLimits { mib_max: Some(1), ..CaptureLimits::default() };
@@ -408,7 +533,7 @@ mod tests {
     fn wide_rows_are_captured_and_never_take_more_than_the_site_has_signed() {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("ring");
-        let mut recorder = Recorder::start(&folder, permit(&allowed())).unwrap();
+        let mut recorder = start(&folder, permit(&allowed())).unwrap();
         for sequence in 0..400 {
             let values = vec![0.5; 1024];
             recorder.reading(Reading { key: "k".into(), sequence, time_unix_ns: 0, values });
@@ -425,7 +550,7 @@ mod tests {
     #[test]
     fn what_was_taken_is_in_the_past_with_the_names_that_held_then() {
         let folder = tempfile::tempdir().unwrap();
-        let mut recorder = Recorder::start(folder.path(), permit(&allowed())).unwrap();
+        let mut recorder = start(folder.path(), permit(&allowed())).unwrap();
         recorder.head(head("a"));
         recorder.reading(reading(0));
         recorder.head(head("b"));
@@ -447,7 +572,7 @@ mod tests {
     #[test]
     fn answers_are_given_once_for_a_release_that_is_compared_with_them() {
         let folder = tempfile::tempdir().unwrap();
-        let mut recorder = Recorder::start(folder.path(), permit(&allowed())).unwrap();
+        let mut recorder = start(folder.path(), permit(&allowed())).unwrap();
         let (active, next) = (Digest::of(b"active"), Digest::of(b"next"));
         recorder.head(Head { fields: vec![], release: Some(active) });
         let elapsed = Duration::ZERO;
@@ -467,7 +592,7 @@ mod tests {
         // A file stands where the folder should be.
         let path = folder.path().join("ring");
         std::fs::write(&path, "").unwrap();
-        let mut recorder = Recorder::start(&path, permit(&allowed())).unwrap();
+        let mut recorder = start(&path, permit(&allowed())).unwrap();
         for sequence in 0..10 {
             recorder.reading(reading(sequence));
         }

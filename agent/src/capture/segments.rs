@@ -1,8 +1,10 @@
 //! The segments of one slot: written one after the other, removed from the oldest on.
 
-use super::record::{Answer, BATCH_BYTES_MAX, Entry, decode, encode};
+use super::record::{Answer, BATCH_BYTES_MAX, Entry, decode, encode, first};
+use super::recorder::BATCH_BYTES;
 use lineside_bundle::Digest;
 use lineside_runtime::Reading;
+use lineside_wire::name::SlotName;
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -15,6 +17,8 @@ use std::time::{Duration, SystemTime};
 const SEGMENTS: u64 = 8;
 /// Largest segment in bytes, however large the ring may be: each is read whole.
 const SEGMENT_BYTES_MAX: u64 = 4 << 20;
+/// Longest that one is read: a batch is begun while there is room for it.
+const SEGMENT_BYTES_LONGEST: u64 = SEGMENT_BYTES_MAX + 2 * BATCH_BYTES_MAX as u64;
 /// Segments that may be smaller than they could be, because what is too old must not lie in one with
 /// what is fresh.
 const SMALL_MAX: u64 = 64;
@@ -28,6 +32,26 @@ pub struct Bounds {
     pub age_max: Duration,
 }
 
+impl Bounds {
+    /// Bytes after which a segment is full.
+    pub(super) fn segment_bytes(&self) -> u64 {
+        (self.bytes_max / SEGMENTS).clamp(1, SEGMENT_BYTES_MAX)
+    }
+
+    /// Whether a segment is fresh enough.
+    pub(super) fn holds(&self, segment: &Path, now: SystemTime) -> bool {
+        let changed = fs::metadata(segment).and_then(|metadata| metadata.modified());
+        let age = changed.ok().and_then(|changed| now.duration_since(changed).ok());
+        // A clock that went back says nothing of its age.
+        age.is_none_or(|age| age <= self.age_max)
+    }
+}
+
+/// Where the ring of a slot lies.
+pub fn folder(state_dir: &Path, slot: &SlotName) -> PathBuf {
+    state_dir.join("capture").join(slot.as_str())
+}
+
 /// A ring that is written.
 pub struct Ring {
     folder: PathBuf,
@@ -36,8 +60,13 @@ pub struct Ring {
     segments: VecDeque<(u64, u64)>,
     /// The last segment, while it is written.
     open: Option<File>,
+    /// The release whose readings it has, so that none has those of two. What comes while nothing has the route is
+    /// of the fields of the one before.
+    release: Option<Digest>,
     /// When it was begun.
     begun: SystemTime,
+    /// The number of the next one.
+    next: u64,
 }
 
 impl Ring {
@@ -49,11 +78,12 @@ impl Ring {
     pub fn open(folder: &Path, bounds: Bounds) -> io::Result<Ring> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let segments: VecDeque<(u64, u64)> = list(folder)?.into();
-        let begun = SystemTime::now();
-        let mut ring = Ring { folder: folder.to_owned(), bounds, segments, open: None, begun };
+        let (begun, next) = (SystemTime::now(), segments.back().map_or(0, |(last, _)| last + 1));
+        let (folder, release) = (folder.to_owned(), None);
+        let mut ring = Ring { folder, bounds, segments, open: None, release, begun, next };
         if let Some((number, size)) = ring.segments.back_mut() {
-            let path = folder.join(name(*number));
-            let (_, whole) = decode(&read_segment(&path)?);
+            let path = ring.folder.join(name(*number));
+            let (entries, whole) = decode(&read_segment(&path)?);
             if (whole as u64) < *size {
                 OpenOptions::new().write(true).open(&path)?.set_len(whole as u64)?;
                 *size = whole as u64;
@@ -61,6 +91,7 @@ impl Ring {
             let file = OpenOptions::new().append(true).open(&path)?;
             let metadata = file.metadata()?;
             ring.begun = metadata.created().or_else(|_| metadata.modified())?;
+            ring.release = entries.iter().rev().find_map(said);
             ring.open = Some(file);
         }
         ring.give_way(SystemTime::now())?;
@@ -81,18 +112,38 @@ impl Ring {
         let full = self.segments.back().is_none_or(|(_, size)| *size >= self.segment_bytes());
         // However little comes, what is too old must not lie in one segment with what is fresh.
         let age = now.duration_since(self.begun).unwrap_or_default();
-        if full || age >= self.bounds.age_max / SEGMENTS as u32 || self.open.is_none() {
+        let release = batch.first().and_then(said);
+        let is_other = self.release.zip(release).is_some_and(|(old, new)| old != new);
+        if full || is_other || age >= self.bounds.age_max / SEGMENTS as u32 || self.open.is_none() {
             self.begin(now)?;
         }
-        self.append(&bytes).map(|()| true)
+        self.append(&bytes)?;
+        self.release = release.or(self.release);
+        Ok(true)
+    }
+
+    /// The number of the newest segment.
+    pub(super) fn newest(&self) -> Option<u64> {
+        self.segments.back().map(|(number, _)| *number)
+    }
+
+    /// Gives no segment a smaller number from here on.
+    pub(super) fn number_from(&mut self, number: u64) {
+        self.next = self.next.max(number);
+    }
+
+    /// Writes nothing more into the segment that is open.
+    pub(super) fn cut(&mut self) {
+        self.open = None;
     }
 
     fn begin(&mut self, now: SystemTime) -> io::Result<()> {
-        let number = self.segments.back().map_or(0, |(number, _)| number + 1);
+        let number = self.next;
         let path = self.folder.join(name(number));
         let file = OpenOptions::new().create_new(true).append(true).mode(0o600).open(path)?;
         self.open = Some(file);
-        self.begun = now;
+        (self.begun, self.release) = (now, None);
+        self.next += 1;
         self.segments.push_back((number, 0));
         Ok(())
     }
@@ -122,13 +173,8 @@ impl Ring {
             let total: u64 = self.segments.iter().map(|(_, size)| size).sum();
             let path = self.folder.join(name(oldest));
             let room = total + self.segment_bytes() <= self.bounds.bytes_max;
-            let fresh = || {
-                let changed = fs::metadata(&path).and_then(|metadata| metadata.modified());
-                let age = changed.ok().and_then(|changed| now.duration_since(changed).ok());
-                // A clock that went back says nothing of its age.
-                age.is_none_or(|age| age <= self.bounds.age_max)
-            };
-            if room && self.segments.len() as u64 <= self.files_max() && fresh() {
+            let is_fresh = || self.bounds.holds(&path, now);
+            if room && self.segments.len() as u64 <= self.files_max() && is_fresh() {
                 break;
             }
             match fs::remove_file(&path) {
@@ -143,7 +189,7 @@ impl Ring {
     }
 
     fn segment_bytes(&self) -> u64 {
-        (self.bounds.bytes_max / SEGMENTS).clamp(1, SEGMENT_BYTES_MAX)
+        self.bounds.segment_bytes()
     }
 
     /// Files of the ring, however small they are.
@@ -207,17 +253,41 @@ pub fn read(folder: &Path, readings_max: usize) -> io::Result<Past> {
     Ok(past)
 }
 
-/// A segment, as far as one of ours can go: a batch is begun while there is room for it.
-fn read_segment(path: &Path) -> io::Result<Vec<u8>> {
+/// A segment, as far as one of ours can go.
+pub(super) fn read_segment(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let longest = SEGMENT_BYTES_MAX + 2 * BATCH_BYTES_MAX as u64;
-    File::open(path)?.take(longest).read_to_end(&mut bytes)?;
+    File::open(path)?.take(SEGMENT_BYTES_LONGEST).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
 /// What a segment holds, as far as it is whole.
 pub(super) fn segment(path: &Path) -> io::Result<Vec<Entry>> {
     Ok(decode(&read_segment(path)?).0)
+}
+
+/// The release that the readings of a segment are of; none where it does not say.
+pub(super) fn release_of(path: &Path) -> io::Result<Option<Digest>> {
+    // The first batch nearly always says it.
+    for longest in [2 * BATCH_BYTES as u64, SEGMENT_BYTES_LONGEST] {
+        let mut bytes = Vec::new();
+        File::open(path)?.take(longest).read_to_end(&mut bytes)?;
+        let mut rest = &*bytes;
+        while let Some((batch, length)) = first(rest) {
+            if let Some(release) = batch.iter().find_map(said) {
+                return Ok(Some(release));
+            }
+            rest = &rest[length..];
+        }
+    }
+    Ok(None)
+}
+
+/// The release that has the route by what is said here, if that is said.
+fn said(entry: &Entry) -> Option<Digest> {
+    match entry {
+        Entry::Head(head) => head.release,
+        Entry::Reading(_) | Entry::Answer(_) => None,
+    }
 }
 
 /// Removes the ring in `folder`. Whether there was one.

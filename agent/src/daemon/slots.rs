@@ -3,7 +3,7 @@
 use super::House;
 use super::hands::SlotHands;
 use super::watched::Watched;
-use crate::capture::{Permit, Place, Recorder, forget};
+use crate::capture::{Permit, Place, Recorder, folder, forget};
 use crate::config::{NamedSource, SlotConfig, SlotSources, SourceKind};
 use crate::error::chain;
 use crate::ledger::Position;
@@ -76,7 +76,7 @@ impl House {
     }
 
     fn captured(&self, slot: &SlotName) -> PathBuf {
-        self.config.state_dir.join("capture").join(slot.as_str())
+        folder(&self.config.state_dir, slot)
     }
 
     /// Opens a slot with its source and the driver of its updates. `drivers` hears when that has ended.
@@ -92,7 +92,8 @@ impl House {
         let (receipts, committed) = mpsc::unbounded_channel();
         let captured = self.captured(name);
         let capture = config.capture.map(|bounds| {
-            Recorder::start(&captured, Permit::new(bounds, name.clone(), self.site.clone()))
+            let permit = Permit::new(bounds, name.clone(), self.site.clone());
+            Recorder::start(&captured, permit, self.telemetry.keeps(name))
         });
         // Of a slot that captures no longer nothing is kept.
         if capture.is_none()

@@ -138,6 +138,7 @@ fn device(database: &Arc<Database>, folder: &TempDir, boot: u64) -> TelemetryHan
         backfill_bytes_per_second: 1 << 30,
         answers: Default::default(),
         slots: BTreeMap::from([(slot(), false)]),
+        capturing: Default::default(),
         policy: tokio::sync::watch::Sender::default().subscribe(),
     })
     .unwrap()

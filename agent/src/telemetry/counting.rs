@@ -1,5 +1,6 @@
 //! What slots tell, counted: by a thread of the telemetry and not by theirs, which have frames to answer.
 
+use crate::capture::Keep;
 use crate::error::chain;
 use crate::lock::lock;
 use crate::telemetry::judging::{Fires, Judge};
@@ -206,6 +207,11 @@ impl Counting {
         lock(&self.counted).joinings.get_mut(slot).unwrap().placed(release, bundle);
     }
 
+    /// The last firings of a slot that want what comes in to be kept.
+    pub(super) fn keeps(&self, slot: &SlotName) -> Option<watch::Receiver<Option<Vec<Keep>>>> {
+        lock(&self.counted).slots.get(slot).map(|of| of.judge.keeps())
+    }
+
     /// Takes back what could not be written; it waits before what came since.
     pub(super) fn unwritten(
         &self,
@@ -375,8 +381,14 @@ pub(super) mod tests {
     fn counting() -> Counting {
         let summariser = Summariser::new("line", 10_000, None);
         let policy = watch::Sender::default().subscribe();
-        let (has_values, interval_ms) = (false, 10_000);
-        let parts = JudgeParts { slot: slot(), policy, has_values, interval_ms, written: None };
+        let parts = JudgeParts {
+            slot: slot(),
+            policy,
+            has_values: false,
+            captures: false,
+            interval_ms: 10_000,
+            written: None,
+        };
         let counter = Counter::new(summariser, Judge::new(parts).0);
         Counting::new(BTreeMap::from([(slot(), counter)]), BTreeMap::new())
     }

@@ -1,6 +1,7 @@
 //! The way to the telemetry: takes frames and events from everywhere, and writes them when there is
 //! something to write. Nobody waits for it but the update engine, whose reports must not be lost.
 
+use crate::capture::Keep;
 use crate::clock::now_unix_ms;
 use crate::database::{Database, Trouble};
 use crate::error::chain;
@@ -22,7 +23,7 @@ use lineside_trust::TrustedReceipt;
 use lineside_update::{Report, ReportKind};
 use lineside_wire::name::SlotName;
 use lineside_wire::v1::{Ack, Body, Event, event};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -60,6 +61,8 @@ pub struct TelemetryParts {
     pub answers: AnswersKept,
     /// The slots, and whether the settings of each have fail-safe values.
     pub slots: BTreeMap<SlotName, bool>,
+    /// Those whose settings let readings be captured.
+    pub capturing: BTreeSet<SlotName>,
     /// What the site has signed.
     pub policy: watch::Receiver<SitePolicy>,
 }
@@ -111,6 +114,7 @@ impl TelemetryHandle {
                 slot: slot.clone(),
                 policy: parts.policy.clone(),
                 has_values,
+                captures: parts.capturing.contains(&slot),
                 interval_ms,
                 written: spool.judged(slot.as_str())?,
             });
@@ -146,6 +150,12 @@ impl TelemetryHandle {
     pub fn fires(&self, slot: &SlotName) -> watch::Receiver<Fires> {
         let fires = self.shared.counting.fires(slot);
         fires.unwrap_or_else(|| watch::channel(Fires::default()).1)
+    }
+
+    /// The last firings of a slot that want what comes in to be kept; none of one that this does not know.
+    pub fn keeps(&self, slot: &SlotName) -> watch::Receiver<Option<Vec<Keep>>> {
+        let keeps = self.shared.counting.keeps(slot);
+        keeps.unwrap_or_else(|| watch::channel(Some(vec![])).1)
     }
 
     /// Takes an event.
@@ -519,6 +529,7 @@ mod tests {
             backfill_bytes_per_second: 1 << 30,
             answers: Default::default(),
             slots: slots.iter().map(|slot| (slot.parse().unwrap(), false)).collect(),
+            capturing: Default::default(),
             policy: watch::Sender::default().subscribe(),
         }
     }

@@ -1,10 +1,11 @@
 //! The rules of a slot, judged by its intervals, and what they want of the slot while they fire.
 
+use crate::capture::Keep;
 use crate::clock::now_unix_ms;
 use crate::database::Database;
 use crate::telemetry::spool::{SpoolError, judged};
 use crate::update::StagedRelease;
-use lineside_bundle::{Digest, ReleaseId};
+use lineside_bundle::{BundleFile, Capturing, Digest, ReleaseId};
 use lineside_drift::Profile;
 use lineside_rules::{Actions, Firing, Monitor, Rules, Scope, SitePolicy, rules_of};
 use lineside_wire::name::SlotName;
@@ -15,6 +16,8 @@ use tokio::sync::watch;
 const KNOWN_MAX: usize = 2;
 /// How monitors are written. Another number where that changes: what is read by another form may look whole.
 const FORM: u8 = 1;
+/// The last firings that want what comes in to be kept.
+const KEEPS_MAX: usize = 64;
 
 /// What the rules of a slot want of it that fire.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -45,6 +48,8 @@ pub(super) struct JudgeParts {
     pub policy: watch::Receiver<SitePolicy>,
     /// Whether the settings of the slot have fail-safe values.
     pub has_values: bool,
+    /// Whether they let readings be captured.
+    pub captures: bool,
     /// How long intervals last unless a rule wants them shorter, in milliseconds.
     pub interval_ms: i64,
     /// How far the rules were, as it was written.
@@ -58,6 +63,8 @@ struct Known {
     /// The rules that it brings.
     rules: Rules,
     has_values: bool,
+    /// What may be kept of what comes in.
+    capture: Capturing,
 }
 
 /// Judges a slot.
@@ -65,6 +72,7 @@ pub(super) struct Judge {
     slot: SlotName,
     policy: watch::Receiver<SitePolicy>,
     has_values: bool,
+    captures: bool,
     interval_ms: i64,
     /// The newest last.
     known: Vec<Known>,
@@ -77,12 +85,16 @@ pub(super) struct Judge {
     wanted: Fires,
     handed_out: Fires,
     fires: watch::Sender<Fires>,
+    /// The last firings that want what comes in to be kept, by now and as they were handed out.
+    keeps: Vec<Keep>,
+    keeps_handed_out: Option<Vec<Keep>>,
+    tell_keeps: watch::Sender<Option<Vec<Keep>>>,
 }
 
 impl Judge {
     /// Goes on with what was written. Also says what is wrong with that; it begins anew then.
     pub(super) fn new(parts: JudgeParts) -> (Judge, Option<String>) {
-        let JudgeParts { slot, policy, has_values, interval_ms, written } = parts;
+        let JudgeParts { slot, policy, has_values, captures, interval_ms, written } = parts;
         let (monitor, trouble) = match written.as_deref().map(read) {
             None => (None, None),
             Some(Ok(monitor)) => (Some(monitor), None),
@@ -93,10 +105,12 @@ impl Judge {
         };
         let (known, is_written) = (vec![], trouble.is_none());
         let (wanted, handed_out, fires) = Default::default();
+        let (keeps, keeps_handed_out, tell_keeps) = Default::default();
         let mut judge = Judge {
             slot,
             policy,
             has_values,
+            captures,
             interval_ms,
             known,
             monitor,
@@ -105,9 +119,12 @@ impl Judge {
             wanted,
             handed_out,
             fires,
+            keeps,
+            keeps_handed_out,
+            tell_keeps,
         };
         judge.want();
-        judge.handed_out = judge.wanted.clone();
+        judge.hand_out();
         judge.tell();
         (judge, trouble)
     }
@@ -117,6 +134,11 @@ impl Judge {
         self.fires.subscribe()
     }
 
+    /// The last firings that want what comes in to be kept; none while that is not known after a start.
+    pub(super) fn keeps(&self) -> watch::Receiver<Option<Vec<Keep>>> {
+        self.tell_keeps.subscribe()
+    }
+
     /// How long intervals are to last, in milliseconds.
     pub(super) fn interval_ms(&self) -> i64 {
         self.wanted.interval_ms.map_or(self.interval_ms, |it| it.min(self.interval_ms))
@@ -124,14 +146,20 @@ impl Judge {
 
     /// Learns what a release says that takes the route.
     pub(super) fn placed(&mut self, placed: &StagedRelease, profile: Option<Profile>) {
-        let release = placed.release.digest;
+        self.knows(placed.release.digest, &placed.manifest.bundle, profile);
+    }
+
+    fn knows(&mut self, release: Digest, bundle: &BundleFile, profile: Option<Profile>) {
         self.known.retain(|known| known.release != release);
-        let has_values = !placed.manifest.bundle.fail_safe.is_empty();
-        let watched = placed.manifest.bundle.monitor.outputs.as_deref();
+        let has_values = !bundle.fail_safe.is_empty();
+        let watched = bundle.monitor.outputs.as_deref();
         let rules = profile.as_ref().map(|profile| rules_of(profile, watched)).unwrap_or_default();
-        self.known.push(Known { release, profile, rules, has_values });
+        let capture = bundle.capture.clone();
+        self.known.push(Known { release, profile, rules, has_values, capture });
         let surplus = self.known.len().saturating_sub(KNOWN_MAX);
         self.known.drain(..surplus);
+        // A rule may have fired before a start, and what its bundle lets be kept is known only now.
+        self.want();
     }
 
     /// Takes an interval that has ended, once, and gives what is told because of it.
@@ -153,7 +181,8 @@ impl Judge {
             self.monitor = None;
         }
         let has_values = self.has_values || known.is_some_and(|known| known.has_values);
-        self.told(firings, has_values)
+        let capture = known.map(|known| known.capture.clone());
+        self.told(firings, has_values, capture.as_ref())
     }
 
     /// Nothing has the route any more: what fired is over.
@@ -162,7 +191,7 @@ impl Judge {
         self.known.clear();
         let Some(mut monitor) = self.monitor.take() else { return vec![] };
         self.is_written = false;
-        self.told(monitor.end(), false)
+        self.told(monitor.end(), false, None)
     }
 
     /// Sees whether what the site has signed wants something else by now.
@@ -177,7 +206,7 @@ impl Judge {
 
     /// How far the rules are, to be written where that has changed since; none where nothing is to be kept.
     pub(super) fn unwritten_bytes(&mut self) -> Option<Option<Vec<u8>>> {
-        self.handed_out = self.wanted.clone();
+        self.hand_out();
         if std::mem::replace(&mut self.is_written, true) {
             return None;
         }
@@ -196,17 +225,25 @@ impl Judge {
         self.is_written = false;
     }
 
-    fn told(&mut self, firings: Vec<Firing>, has_values: bool) -> Vec<Alert> {
+    fn told(
+        &mut self,
+        firings: Vec<Firing>,
+        has_values: bool,
+        capture: Option<&Capturing>,
+    ) -> Vec<Alert> {
         self.want();
         let alerts = firings.iter().map(|firing| {
-            let done = if firing.fired { self.done(&firing.then, has_values) } else { vec![] };
+            let done = match firing.fired {
+                true => self.done(&firing.then, has_values, capture),
+                false => vec![],
+            };
             firing.alert(self.slot.as_str(), done, now_unix_ms())
         });
         alerts.collect()
     }
 
     /// What the device does because of a rule that fires, or why not.
-    fn done(&self, then: &Actions, has_values: bool) -> Vec<String> {
+    fn done(&self, then: &Actions, has_values: bool, capture: Option<&Capturing>) -> Vec<String> {
         let mut done = vec![];
         if then.fail_safe {
             let none = "fail_safe: no values are given for it";
@@ -219,10 +256,29 @@ impl Judge {
                 false => format!("interval_seconds {seconds}"),
             });
         }
-        if then.capture_minutes.is_some() {
-            done.push("capture_minutes: this agent keeps nothing beyond the ring".to_owned());
+        if let Some(minutes) = then.capture_minutes {
+            done.push(if !self.captures {
+                "capture_minutes: this device captures nothing".to_owned()
+            } else if !self.may_capture() {
+                "capture_minutes: the site forbids it".to_owned()
+            } else if !capture.is_some_and(|capture| capture.allowed) {
+                "capture_minutes: the bundle does not allow it".to_owned()
+            } else {
+                format!("capture_minutes {minutes}")
+            });
         }
         done
+    }
+
+    fn may_capture(&self) -> bool {
+        self.captures && self.policy.borrow().capture(self.slot.as_str()).is_allowed()
+    }
+
+    fn hand_out(&mut self) {
+        self.handed_out = self.wanted.clone();
+        // What fired before a start may still be among them.
+        let is_known = !self.known.is_empty() || self.was_vacated || self.monitor.is_none();
+        self.keeps_handed_out = is_known.then(|| self.keeps.clone());
     }
 
     /// Tells the slot what the rules want, as it was handed out last. On the disk first, so that a slot that has
@@ -233,11 +289,17 @@ impl Judge {
             now.clone_from(&self.handed_out);
             is_new
         });
+        self.tell_keeps.send_if_modified(|now| {
+            let is_new = *now != self.keeps_handed_out;
+            now.clone_from(&self.keeps_handed_out);
+            is_new
+        });
     }
 
     /// Sees what the rules want that fire.
     fn want(&mut self) {
         let mut fires = Fires::default();
+        let may_capture = self.may_capture();
         if let Some(monitor) = &self.monitor {
             let rules = of_site(&self.policy.borrow(), &self.slot);
             fires.release = monitor.release().map(|release| Digest::from(release.digest));
@@ -249,14 +311,40 @@ impl Judge {
                 }
                 let wanted = then.interval_seconds.map(|seconds| i64::from(seconds) * 1000);
                 fires.interval_ms = [fires.interval_ms, wanted].into_iter().flatten().min();
+                let minutes = then.capture_minutes.filter(|_| may_capture);
+                let keep = minutes.and_then(|minutes| keep(monitor, rule, minutes, &self.known));
+                let is_known = |keep: &Keep| self.keeps.iter().any(|known| known.is_same(keep));
+                self.keeps.extend(keep.filter(|keep| !is_known(keep)));
             }
             if monitor.is_starved() {
                 // Short intervals that say too little would never end what fires.
                 fires.interval_ms = None;
             }
         }
+        if !may_capture {
+            self.keeps.clear();
+        }
+        let surplus = self.keeps.len().saturating_sub(KEEPS_MAX);
+        self.keeps.drain(..surplus);
         self.wanted = fires;
     }
+}
+
+/// That for which what comes in is kept because `rule` fires; none where the bundle does not allow it.
+fn keep(monitor: &Monitor, rule: &str, minutes: u32, known: &[Known]) -> Option<Keep> {
+    let release = monitor.release()?;
+    let known = known.iter().find(|known| known.release.bytes() == release.digest)?;
+    let redact = known.capture.allowed.then(|| known.capture.redact.clone())?;
+    let (fired_unix_ms, why) = monitor.fired(rule)?;
+    Some(Keep {
+        rule: rule.to_owned(),
+        release: format!("{}/{}", release.name, release.version),
+        digest: release.digest.into(),
+        fired_unix_ms,
+        why,
+        minutes,
+        redact,
+    })
 }
 
 /// The rules that the site has signed for a slot and that are judged here.

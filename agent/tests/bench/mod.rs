@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 #![allow(dead_code)] // Not every test needs all of it.
 
-use lineside_agent::capture::{Permit, Recorder};
+use lineside_agent::capture::{Keep, Permit, Recorder};
 use lineside_agent::config::{NamedSource, Overflow, Pace, SlotConfig, SlotSources, SourceKind};
 use lineside_agent::ledger::{Ledger, OutboxLimits, Position};
 use lineside_agent::source::{Arrival, Row, Step};
@@ -75,6 +75,8 @@ pub struct Threads {
     pub orders: Arc<Orders>,
     /// What rules want of the slot.
     pub fires: watch::Sender<Fires>,
+    /// The last firings that want what comes in to be kept.
+    pub keeps: watch::Sender<Option<Vec<Keep>>>,
 }
 
 /// A way to end one worker.
@@ -471,7 +473,7 @@ pub fn bench_of(
     let capture = config.capture.map(|bounds| {
         let permit =
             Permit::new(bounds, "echo".parse().unwrap(), watch::Sender::default().subscribe());
-        Recorder::start(&folder.join("capture"), permit)
+        Recorder::start(&folder.join("capture"), permit, threads.keeps.subscribe())
     });
     let parts = TaskParts {
         device: "bench".parse().unwrap(),

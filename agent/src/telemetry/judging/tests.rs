@@ -41,6 +41,20 @@ struct Device {
     spool: Spool,
     counting: Counting,
     fires: watch::Receiver<Fires>,
+    keeps: watch::Receiver<Option<Vec<Keep>>>,
+}
+
+/// A bundle that lets what comes in be kept, or says nothing.
+fn bundle(allows: bool) -> BundleFile {
+    let capture = if allows { "[capture]\nallowed = true\nredact = ['x']\n" } else { "" };
+    BundleFile::parse(&format!(
+        "format = 1\nname = 'echo'\nversion = '1'\n\
+         [inputs.p]\nrate_hz = 1.0\nfields = [{{ name = 'x' }}]\n\
+         [stages.w]\nkind = 'window'\ninput = 'p'\nrows = 1\nstride = 1\n\
+         [stages.last]\nkind = 'select'\ninput = 'w'\nindex = 0\n\
+         [outputs]\nlevel = {{ from = 'last' }}\n{capture}"
+    ))
+    .unwrap()
 }
 
 impl Device {
@@ -48,18 +62,24 @@ impl Device {
         let spool = Spool::open(database.clone(), boot, 1 << 20).unwrap();
         let interval_ms = FRAMES as i64 * 1000;
         let open = spool.open_interval("line").unwrap();
-        let (judge, trouble) = Judge::new(JudgeParts {
+        let (mut judge, trouble) = Judge::new(JudgeParts {
             slot: slot(),
             policy: policy.subscribe(),
             has_values: true,
+            captures: true,
             interval_ms,
             written: spool.judged("line").unwrap(),
         });
         assert_eq!(trouble, None);
-        let fires = judge.fires();
+        let (fires, keeps) = (judge.fires(), judge.keeps());
+        let waits = keeps.borrow().is_none();
+        assert_eq!(waits, judge.monitor.is_some(), "the bundle is not known yet");
+        judge.knows(Digest::of(b"1"), &bundle(true), None);
+        judge.hand_out();
+        judge.tell();
         let counter = Counter::new(Summariser::new("line", interval_ms, open), judge);
         let counting = Counting::new(BTreeMap::from([(slot(), counter)]), BTreeMap::new());
-        Device { spool, counting, fires }
+        Device { spool, counting, fires, keeps }
     }
 
     /// A frame of this second, with an answer or without.
@@ -155,6 +175,11 @@ fn a_kill_leaves_what_fires_and_what_was_told_of_it_alike() {
                     assert!(told.windows(2).all(|it| it[0].fired != it[1].fired));
                     let fires = told.last().is_some_and(|alert| alert.fired);
                     assert_eq!(!device.fires.borrow().rules.is_empty(), fires);
+                    // What is to be kept is known again, and is the same firing.
+                    let keeps = device.keeps.borrow().clone().unwrap();
+                    assert_eq!(!keeps.is_empty(), fires);
+                    let fired = told.last().map(|alert| alert.end_unix_ms);
+                    assert!(keeps.iter().all(|keep| Some(keep.fired_unix_ms) == fired));
                 }
                 1 | 4 => device.writes(),
                 _ => {}
@@ -176,7 +201,7 @@ fn while_a_rule_fires_the_slot_does_what_it_wants_and_says_so() {
     (21..26).for_each(|number| device.takes(number, false));
     device.writes();
     let done = &told(&database)[0].done;
-    assert_eq!(done[..2], ["fail_safe", "interval_seconds 5"]);
+    assert_eq!(done[..], ["fail_safe", "interval_seconds 5", "capture_minutes 1"]);
     drop(device);
     let mut device = Device::start(&database, 2, &policy);
     assert_eq!(device.fires.borrow().instead_of(&release), Some("errors"));
@@ -238,11 +263,62 @@ fn what_fires_of_a_slot_that_has_left_is_over() {
             backfill_bytes_per_second: 1 << 30,
             answers: Default::default(),
             slots: BTreeMap::new(),
+            capturing: Default::default(),
             policy: policy.subscribe(),
         }));
         let told: Vec<bool> = told(&database).iter().map(|alert| alert.fired).collect();
         assert_eq!(told, [true, false]);
         assert_eq!(judged(&database, "line").unwrap(), None);
+    }
+}
+
+#[test]
+fn an_alert_says_whether_what_comes_in_is_kept_and_each_firing_is_told_once() {
+    let then = Actions { capture_minutes: Some(60), ..Actions::default() };
+    let mut forbids = policy(then.clone());
+    let slot_policy = forbids.slots.get_mut("*").unwrap();
+    slot_policy.capture.allowed = Some(false);
+    for (captures, policy, allows, done) in [
+        (true, policy(then.clone()), Some(true), "capture_minutes 60"),
+        (true, forbids, Some(true), "capture_minutes: the site forbids it"),
+        (true, policy(then.clone()), Some(false), "capture_minutes: the bundle does not allow it"),
+        (true, policy(then.clone()), None, "capture_minutes: the bundle does not allow it"),
+        (false, policy(then), Some(true), "capture_minutes: this device captures nothing"),
+    ] {
+        let (mut judge, _) = Judge::new(JudgeParts {
+            slot: slot(),
+            policy: watch::Sender::new(policy).subscribe(),
+            has_values: false,
+            captures,
+            interval_ms: FRAMES as i64 * 1000,
+            written: None,
+        });
+        if let Some(allows) = allows {
+            judge.knows(Digest::of(b"1"), &bundle(allows), None);
+        }
+        let (database, keeps) = (in_memory(), judge.keeps());
+        let counter = Counter::new(Summariser::new("line", FRAMES as i64 * 1000, None), judge);
+        let counting = Counting::new(BTreeMap::from([(slot(), counter)]), BTreeMap::new());
+        let spool = Spool::open(database.clone(), 1, 1 << 20).unwrap();
+        let fires = watch::channel(Fires::default()).1;
+        let mut device = Device { spool, counting, fires, keeps };
+        // Ill, well again, and ill.
+        (0..90).for_each(|number| device.takes(number, (number / FRAMES) % 5 >= 2));
+        device.writes();
+        let told = told(&database);
+        let fired: Vec<_> = told.iter().filter(|alert| alert.fired).collect();
+        assert!(fired.len() == 2 && fired.iter().all(|alert| alert.done == [done]), "{told:?}");
+        let keeps = device.keeps.borrow().clone().unwrap_or_default();
+        let ends: Vec<_> = fired.iter().map(|alert| alert.end_unix_ms).collect();
+        let kept: Vec<_> = keeps.iter().map(|keep| keep.fired_unix_ms).collect();
+        assert_eq!(kept, if done == "capture_minutes 60" { ends } else { vec![] });
+        for keep in keeps {
+            assert_eq!(
+                (&*keep.rule, keep.minutes, &*keep.redact),
+                ("errors", 60, &["x".into()][..])
+            );
+            assert!(keep.why.contains("is not within 0 to 0.5"), "{}", keep.why);
+        }
     }
 }
 
@@ -254,6 +330,7 @@ fn what_was_written_and_cannot_be_read_is_begun_anew_and_said() {
             slot: slot(),
             policy,
             has_values: false,
+            captures: false,
             interval_ms: 1000,
             written: Some(bytes),
         })

@@ -21,7 +21,7 @@ pub struct Actions {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fail_safe: bool,
     /// On the device: minutes of running for which what comes in is kept, beyond the ring and apart from it,
-    /// where bundle, device and site allow capture at all.
+    /// where the bundle allows it, and device and site let readings be captured at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capture_minutes: Option<u32>,
     /// On the device: the length of intervals, in seconds of the readings' own time, until the rule is over.

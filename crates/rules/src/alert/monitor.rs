@@ -141,6 +141,19 @@ impl Monitor {
         self.watches.values().any(|watched| watched.watch.is_starved())
     }
 
+    /// When a rule has fired that fires, milliseconds since 1970 by the readings' own time, and why: what it looks
+    /// at, and where that should lie.
+    pub fn fired(&self, rule: &str) -> Option<(i64, String)> {
+        let watched = self.watches.get(rule).filter(|watched| watched.watch.is_firing())?;
+        let Watched { signal, low, high, .. } = watched;
+        let why = match (low.is_finite(), high.is_finite()) {
+            (true, true) => format!("{signal} is not within {low} to {high}"),
+            (true, false) => format!("{signal} is below {low}"),
+            _ => format!("{signal} is above {high}"),
+        };
+        Some((watched.watch.fired_unix_ms()?, why))
+    }
+
     /// Takes an interval, once, and gives what follows from it. Of another release it begins anew, and what
     /// fired is over.
     pub fn take(

@@ -68,6 +68,11 @@ impl Watch {
         self.starved
     }
 
+    /// When it has fired last: the end of that span, milliseconds since 1970 by the readings' own time.
+    pub(super) fn fired_unix_ms(&self) -> Option<i64> {
+        self.fired_unix_ms
+    }
+
     /// Takes the next span. One with too few values counts for nothing: a line that stands still is neither
     /// well nor ill, so "in a row" is of those that say something.
     pub(super) fn step(&mut self, rule: &AlertRule, limits: Band, seen: &Seen) -> Option<Change> {
