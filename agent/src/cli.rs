@@ -375,10 +375,10 @@ fn print(text: &impl Display) -> anyhow::Result<()> {
 }
 
 fn run(config: PathBuf, until: Until, format: Format) -> anyhow::Result<()> {
-    log::install(format);
+    let log = log::install(format);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build()?;
-    let done = runtime.block_on(daemon::run(&config, until, format));
+    let done = runtime.block_on(daemon::run(&config, until, log));
     runtime.shutdown_timeout(LEAVE);
     done
 }

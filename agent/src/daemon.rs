@@ -18,7 +18,7 @@ use crate::config::{Config, DownloadConfig, OutboxFull, SlotConfig};
 use crate::error::chain;
 use crate::fleet::Device;
 use crate::ledger::{Ledger, OutboxLimits};
-use crate::log::Format;
+use crate::log::Log;
 use crate::status;
 use crate::store::Store;
 use crate::telemetry::{TelemetryHandle, TelemetryParts};
@@ -92,7 +92,7 @@ struct House {
 /// # Errors
 /// Whatever keeps it from starting, naming the file and the field; and a part of it that has ended
 /// although it must not, so that whoever started the agent starts it again.
-pub async fn run(config: &Path, until: Until, format: Format) -> anyhow::Result<()> {
+pub async fn run(config: &Path, until: Until, log: Log) -> anyhow::Result<()> {
     let config = Config::read(config)?;
     if until == Until::Drained {
         check_drainable(&config)?;
@@ -103,7 +103,7 @@ pub async fn run(config: &Path, until: Until, format: Format) -> anyhow::Result<
         findings_max: config.limits.outbox_findings_max,
         block: config.limits.outbox_full == OutboxFull::Block,
     };
-    let processes = Processes::new(Handle::current(), format)
+    let processes = Processes::new(Handle::current(), log.format)
         .context("cannot start the thread that starts workers")?;
     let starter: Arc<dyn Starter> = Arc::new(processes);
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
@@ -232,7 +232,7 @@ pub async fn run(config: &Path, until: Until, format: Format) -> anyhow::Result<
     let updates = house.updates(trust.accepted, assign);
     let (connected, is_connected) = watch::channel(false);
     if let Some(device) = trust.device {
-        let session = house.session(device, &sources, &updates, connected);
+        let session = house.session(device, &sources, &updates, connected, log.tap);
         watched.task("the session with the server", session.run());
     }
     house.open_door(&store, shown, &sources, updates, is_connected, &mut watched);

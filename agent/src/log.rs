@@ -1,4 +1,9 @@
-//! What the agent says of itself: lines on standard error, for people or for programs.
+//! What the agent says of itself: lines on standard error, for people or for programs, and those that the
+//! server has asked for.
+
+mod tap;
+
+pub use tap::Tap;
 
 use clap::ValueEnum;
 use serde_json::json;
@@ -19,8 +24,21 @@ pub enum Format {
     Json,
 }
 
+/// The target of lines that quote what a source, a person or a plugin said, or name whose it is: readings may
+/// be in them, and they are told to nobody beyond this device.
+pub const OF_READINGS: &str = "lineside_agent::of_readings";
+
+/// How the lines of this process are written, and what of them is told to the server.
+#[derive(Clone)]
+pub struct Log {
+    /// How they are written.
+    pub format: Format,
+    /// What is told.
+    pub tap: Tap,
+}
+
 /// Has the lines of this process written, those that `LINESIDE_LOG` names. Once a process.
-pub fn install(format: Format) {
+pub fn install(format: Format) -> Log {
     let filter = EnvFilter::try_from_env("LINESIDE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match format {
         Format::Text => fmt::layer()
@@ -38,8 +56,11 @@ pub fn install(format: Format) {
             .with_filter(filter)
             .boxed(),
     };
-    tracing_subscriber::registry().with(lines).init();
+    let tap = Tap::default();
+    let told = tap.clone().with_filter(tap.clone());
+    tracing_subscriber::registry().with(lines).with(told).init();
     hook(format);
+    Log { format, tap }
 }
 
 /// Has the panics of this process written like its lines: a program that reads these stops at what is none.

@@ -104,6 +104,12 @@ pub(crate) const QUESTIONS_MAX: usize = 8;
 /// Bytes of all answers to one question. Devices that answer beyond it are told of as silent.
 pub(crate) const ANSWERS_BYTES_MAX: usize = 64 << 20;
 
+/// Lines of a device's log that are kept in memory, and their bytes. The oldest give way, which is counted.
+pub(crate) const LOG_LINES_KEPT: usize = 2_000;
+pub(crate) const LOG_BYTES_KEPT: usize = 1 << 20;
+/// Devices whose lines are kept. The one that was asked first gives way.
+pub(crate) const LOG_DEVICES_KEPT: usize = 64;
+
 /// Largest blob in bytes; a larger one is refused.
 pub(crate) const BLOB_BYTES_MAX: u64 = 2 << 30;
 /// Bytes of the disk that blobs leave to the database. What would need them is refused.

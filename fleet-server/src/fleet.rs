@@ -1,9 +1,11 @@
 //! All rooms of one server together, as its interface and its ingest use them.
 
 mod asking;
+mod logs;
 mod opening;
 mod telling;
 
+pub(crate) use logs::{Kept, Known, Logs, Wanted};
 pub(crate) use opening::beyond;
 
 use crate::access::{Administrator, RoleTokens};
@@ -59,6 +61,8 @@ pub(crate) struct Fleet {
     pub sessions: Sessions,
     /// What devices have been asked.
     pub questions: Questions,
+    /// Lines of logs that devices were asked for.
+    pub logs: Logs,
 }
 
 impl Fleet {
@@ -205,6 +209,7 @@ impl Fleet {
     /// [`Error::Missing`].
     pub async fn remove(&self, device: &DeviceId) -> Result<(), Error> {
         self.registry.remove(device).await?;
+        self.logs.forget(device);
         self.sessions.end(device).await;
         Ok(())
     }

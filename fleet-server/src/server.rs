@@ -6,7 +6,7 @@ use crate::artifact::{Artifacts, Blobs, Deltas};
 use crate::broker::{self, Broker, Door, Guard, Link, Sessions, not_bound};
 use crate::config::{ClockSaid, Config};
 use crate::descriptors::Connections;
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, Logs};
 use crate::http::{BoundedListener, serve};
 use crate::ingest::{Ear, Pace, Telemetry, Turns};
 use crate::monitor::{Alerts, Outbox, Overview, Policies};
@@ -94,6 +94,7 @@ impl Server {
             link: Link::new(context.clone()),
             sessions: Sessions::of(context.clone()),
             questions: Questions::default(),
+            logs: Logs::default(),
             store,
             administrator,
             registry,

@@ -13,8 +13,8 @@ use lineside_bundle::{
     Requires, Stage, Tolerance, Value as Declared,
 };
 use lineside_rules::{
-    Actions, AlertRule, CaptureLimits, EVERY_OUTPUT, Scope, ShadowLimits, SitePolicy, SlotPolicy,
-    TrialLimits,
+    Actions, AlertRule, CaptureLimits, EVERY_OUTPUT, LogLimits, Scope, ShadowLimits, SitePolicy,
+    SlotPolicy, TrialLimits,
 };
 use lineside_tests::child::Program;
 use lineside_tests::{complaint, program, root};
@@ -370,7 +370,8 @@ fn the_settings_of_a_device_name_every_limit_that_a_site_may_set() {
 fn the_reference_of_a_sites_policy_has_every_key_and_says_the_defaults() {
     let policy: SitePolicy = toml::from_str(&document("docs/site-policy.toml")).unwrap();
     policy.check().unwrap();
-    let SitePolicy { slots } = &policy;
+    let SitePolicy { slots, log } = &policy;
+    assert_eq!(*log, LogLimits { allowed: Some(LogLimits::default().is_allowed()) });
     assert_eq!(slots.keys().collect::<Vec<_>>(), ["*", "turbine"]);
     let SlotPolicy { trial: _, shadow, capture, rules } = slots["turbine"].clone();
     check_trial(policy.trial("turbine"));

@@ -235,7 +235,10 @@ mod tests {
         assert_eq!(said, expected);
         let never = CaptureLimits { allowed: Some(false), ..CaptureLimits::default() };
         let slot = SlotPolicy { capture: never, ..SlotPolicy::default() };
-        site.send_replace(SitePolicy { slots: BTreeMap::from([("*".to_owned(), slot)]) });
+        site.send_replace(SitePolicy {
+            slots: BTreeMap::from([("*".to_owned(), slot)]),
+            ..SitePolicy::default()
+        });
         let said = CaptureReport::of(&place).to_string();
         assert!(said.starts_with("nothing is captured: the policy that the site"), "{said}");
         place.permit = None;

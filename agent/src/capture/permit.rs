@@ -59,7 +59,7 @@ mod tests {
             ("*".to_owned(), slot(None, Some(4), Some(1000))),
             ("other".to_owned(), slot(Some(false), None, None)),
         ];
-        tell.send_replace(SitePolicy { slots: BTreeMap::from(slots) });
+        tell.send_replace(SitePolicy { slots: BTreeMap::from(slots), ..SitePolicy::default() });
         assert_eq!(line.bounds(), Some(Bounds { bytes_max: 4 * MIB, age_max: 24 * HOUR }));
         assert_eq!(other.bounds(), None);
     }

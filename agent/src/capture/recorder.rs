@@ -443,7 +443,7 @@ mod tests {
 
     fn policy(capture: CaptureLimits) -> SitePolicy {
         let slot = SlotPolicy { capture, ..SlotPolicy::default() };
-        SitePolicy { slots: BTreeMap::from([("*".to_owned(), slot)]) }
+        SitePolicy { slots: BTreeMap::from([("*".to_owned(), slot)]), ..SitePolicy::default() }
     }
 
     fn wait(what: &str, mut holds: impl FnMut() -> bool) {

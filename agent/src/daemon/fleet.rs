@@ -5,6 +5,7 @@ use crate::config::SlotConfig;
 use crate::fleet::session::Session;
 use crate::fleet::status::{Reporter, Sources};
 use crate::fleet::{Device, asked};
+use crate::log::Tap;
 use crate::update::acceptance::Acceptance;
 use crate::update::driver::{Parts, Updates};
 use crate::update::slot::Order;
@@ -46,13 +47,14 @@ impl House {
     }
 
     /// The session of `device` with its server, which has still to be run. It says through `connected`
-    /// whether there is a connection.
+    /// whether there is a connection, and tells what of the `log` it is asked for.
     pub(super) fn session(
         &self,
         device: Device,
         sources: &Sources,
         updates: &Updates,
         connected: watch::Sender<bool>,
+        log: Tap,
     ) -> Session {
         let surroundings = self.surroundings.clone();
         Session {
@@ -63,6 +65,9 @@ impl House {
             telemetry: self.telemetry.clone(),
             online: self.online.clone(),
             connected,
+            log,
+            boot: self.boot,
+            policy: self.site.clone(),
         }
     }
 

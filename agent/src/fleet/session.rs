@@ -2,16 +2,21 @@
 //!
 //! One task owns it. It may be away for weeks; nothing waits for it but what it carries.
 
+use crate::error::chain;
 use crate::failpoint;
 use crate::fleet::Device;
 use crate::fleet::pace::Pace;
 use crate::fleet::status::Reporter;
+use crate::log::Tap;
 use crate::telemetry::TelemetryHandle;
 use crate::telemetry::spool::Batch;
 use crate::update::driver::Updates;
+use lineside_rules::SitePolicy;
 use lineside_wire::envelope::{self, Message};
 use lineside_wire::topic::{Down, Topic, Up};
-use lineside_wire::v1::{Ack, Answer, Ask, Documents, Remind, Reminder, SlotStatus};
+use lineside_wire::v1::{
+    Ack, Answer, Ask, AskLog, Documents, LogLines, Remind, Reminder, SlotStatus,
+};
 use rumqttc::mqttbytes::v5::{
     ConnectReturnCode, DisconnectReasonCode, Packet, Publish, SubAck, SubscribeReasonCode,
 };
@@ -42,12 +47,17 @@ const HEARD_MAX: usize = 32;
 /// Questions of the server that wait for an answer. Beyond it they are left: who asked sees that.
 const QUESTIONS_MAX: usize = 4;
 
+/// Why no lines of the log are told though the server asks for them.
+const FORBIDDEN: &str = "the policy of the device's site forbids it";
+
 /// What the server asks.
 enum Question {
     /// Whether a release would run here.
     Ask(Ask),
     /// Which assignment this device holds.
     Remind,
+    /// Lines of the log, as the director has signed it.
+    Log(Vec<u8>),
 }
 
 /// What the session works with.
@@ -66,6 +76,12 @@ pub struct Session {
     pub online: watch::Sender<()>,
     /// Whether the server is connected.
     pub connected: watch::Sender<bool>,
+    /// What of the log is told where the server asks for it.
+    pub log: Tap,
+    /// Which start of the device this is.
+    pub boot: u64,
+    /// What the site has signed: it may forbid that.
+    pub policy: watch::Receiver<SitePolicy>,
 }
 
 impl Session {
@@ -88,12 +104,18 @@ impl Session {
         let polling = tokio::spawn(polling.run(events));
         let (ask, asked) = mpsc::channel(QUESTIONS_MAX);
         let (tell_answer, mut answers) = mpsc::channel(QUESTIONS_MAX);
-        let answerer = Answering { answerer: self.answerer.clone(), updates: self.updates.clone() };
+        let answerer = Answering {
+            answerer: self.answerer.clone(),
+            updates: self.updates.clone(),
+            log: self.log.clone(),
+            policy: self.policy.clone(),
+        };
         let answering = tokio::spawn(answerer.run(asked, tell_answer));
         let mut changed = self.reporter.changed();
         let mut versions = self.updates.versions();
         let mut status_due = Instant::now();
         let mut look_due = Instant::now() + STATUS_AGAIN;
+        let mut policy = self.policy.clone();
         let mut said = Vec::new();
         let mut connected = false;
         let (mut greeted, mut connection) = (0, 0);
@@ -129,6 +151,13 @@ impl Session {
                     look_due = Instant::now() + STATUS_AGAIN;
                     if self.reporter.slots() != said {
                         status_due = Instant::now();
+                    }
+                }
+                lines = self.log.next(self.boot, connected) => self.tell_log(&client, &lines),
+                Ok(()) = policy.changed() => {
+                    let is_allowed = policy.borrow_and_update().log.is_allowed();
+                    if !is_allowed && let Some(number) = self.log.told() {
+                        self.log.end(number, FORBIDDEN);
                     }
                 }
                 Ok(()) = changed.changed() => status_due = Instant::now(),
@@ -186,6 +215,15 @@ impl Session {
         }
     }
 
+    /// Sends lines of the log where there is room: nothing else waits for them, and they wait for nothing.
+    fn tell_log(&self, client: &AsyncClient, lines: &LogLines) {
+        let Ok(bytes) = envelope::encode(lines) else { return self.log.not_sent(lines) };
+        let topic = Topic::Up(self.device.id.clone(), Up::Log).to_string();
+        if client.try_publish(topic, bytes, PublishOptions::new(QoS::AtMostOnce)).is_err() {
+            self.log.not_sent(lines);
+        }
+    }
+
     fn hear(&self, publish: &Publish, questions: &mpsc::Sender<Question>) {
         let ask = |question| {
             if questions.try_send(question).is_err() {
@@ -219,6 +257,11 @@ impl Session {
                     ask(Question::Remind);
                 }
             }
+            Some(Topic::Down(device, Down::AskLog)) if device == self.device.id => {
+                if let Some(AskLog { request }) = read(&publish.payload) {
+                    ask(Question::Log(request));
+                }
+            }
             _ => tracing::warn!("the server sent something on {topic}"),
         }
     }
@@ -244,6 +287,8 @@ impl Session {
 struct Answering {
     answerer: Arc<dyn Fn(&Ask) -> Answer + Send + Sync>,
     updates: Updates,
+    log: Tap,
+    policy: watch::Receiver<SitePolicy>,
 }
 
 impl Answering {
@@ -253,6 +298,10 @@ impl Answering {
         answers: mpsc::Sender<(Up, Vec<u8>)>,
     ) {
         while let Some(question) = questions.recv().await {
+            if let Question::Log(request) = question {
+                self.begin_log(request).await;
+                continue;
+            }
             let this = self.clone();
             // A parser that gives up costs this answer and no more.
             let Ok(Some(answer)) = spawn_blocking(move || this.answer(&question)).await else {
@@ -261,6 +310,21 @@ impl Answering {
             if answers.send(answer).await.is_err() {
                 return;
             }
+        }
+    }
+
+    /// Begins to tell lines of the log, if the director asks for them and the site lets it.
+    async fn begin_log(&self, request: Vec<u8>) {
+        match self.updates.log_request(request).await {
+            Ok(request) if !self.policy.borrow().log.is_allowed() => {
+                self.log.end(request.number(), FORBIDDEN);
+            }
+            Ok(request) => {
+                if let Err(why) = self.log.begin(&request) {
+                    tracing::warn!("the server is not told this log anew: {why}");
+                }
+            }
+            Err(error) => self.log.end(0, &chain(error)),
         }
     }
 
@@ -274,6 +338,8 @@ impl Answering {
                 });
                 (Up::Reminder, envelope::encode(&Reminder { assignment: held.ok()?? }))
             }
+            // Answered line by line, and not here.
+            Question::Log(_) => return None,
         };
         let bytes = bytes.inspect_err(|error| tracing::error!("{up:?} cannot be sent: {error}"));
         Some((up, bytes.ok()?))

@@ -2,6 +2,7 @@
 
 use crate::config::Pace;
 use crate::ledger::Position;
+use crate::log::OF_READINGS;
 use crate::source::{Arrival, Row, Step};
 use lineside_bundle::Port;
 use lineside_runtime::{Recording, RowError};
@@ -204,7 +205,7 @@ impl Files {
                 Some(Err(error)) => {
                     bad += 1;
                     if bad <= BAD_ROWS_TOLD {
-                        tracing::warn!("{}: {error}", path.display());
+                        tracing::warn!(target: OF_READINGS, "{}: {error}", path.display());
                     }
                     *dropped.entry(error.reason).or_insert(0) += 1;
                 }

@@ -18,6 +18,7 @@
 use crate::config::MqttEnd;
 use crate::failpoint;
 use crate::ledger::RECENT_PACKETS_MAX;
+use crate::log::OF_READINGS;
 use crate::plant::{self, Connection, News};
 use crate::source::{Arrival, Row, Step, json};
 use lineside_bundle::{Digest, Port};
@@ -201,7 +202,8 @@ impl Topic {
             let bad = stay.bad.entry(reason).or_insert(0);
             if *bad < BAD_ROWS_TOLD {
                 let topic = String::from_utf8_lossy(&publish.topic);
-                tracing::warn!("{}: a message on {topic:?}: {problem}", self.end);
+                let end = &self.end;
+                tracing::warn!(target: OF_READINGS, "{end}: a message on {topic:?}: {problem}");
             }
             *bad += count;
         }

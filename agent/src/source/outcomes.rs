@@ -5,6 +5,7 @@
 
 use super::mqtt::{REQUESTS_MAX, acknowledge, options, subscribe};
 use crate::config::MqttEnd;
+use crate::log::OF_READINGS;
 use crate::plant::{Connection, News};
 use crate::telemetry::TelemetryHandle;
 use crate::telemetry::outcomes::read;
@@ -32,12 +33,12 @@ pub async fn hear(slot: SlotName, end: MqttEnd, client_id: String, telemetry: Te
                 match read(&publish.payload) {
                     Ok(outcomes) => {
                         let heard = telemetry.outcomes(outcomes).await;
-                        tracing::debug!(%slot, "outcomes: {heard:?}");
+                        tracing::debug!(target: OF_READINGS, %slot, "outcomes: {heard:?}");
                     }
                     Err(error) => {
                         bad += 1;
                         if bad <= BAD_TOLD {
-                            tracing::warn!(%slot, "{end}: an outcome: {error}");
+                            tracing::warn!(target: OF_READINGS, %slot, "{end}: an outcome: {error}");
                         }
                     }
                 }

@@ -16,10 +16,14 @@ use crate::update::journal::{Accepted, Document, Good, Journal, JournalError, Ow
 use lineside_bundle::Digest;
 use lineside_rules::SitePolicy;
 use lineside_trust::repository::RepositoryError;
-use lineside_trust::{AgreeError, Listed, Root, TrustError, TrustedReceipt, verify_receipt};
+use lineside_trust::{
+    AgreeError, Listed, Root, TrustError, TrustedLogRequest, TrustedReceipt, verify_log_request,
+    verify_receipt,
+};
 use lineside_update::Target;
 use lineside_wire::name::{DeviceId, SiteName, SlotName};
 use std::collections::{BTreeMap, BTreeSet};
+use time::OffsetDateTime;
 use tokio::sync::watch;
 
 /// What the list of releases is called to people.
@@ -132,6 +136,18 @@ impl Acceptance {
     /// [`TrustError`].
     pub fn receipt(&self, bytes: &[u8]) -> Result<TrustedReceipt, TrustError> {
         verify_receipt(&self.root, bytes, &self.owner.device)
+    }
+
+    /// Verifies a request for lines of the log, by the newest root that was followed.
+    ///
+    /// # Errors
+    /// [`TrustError`].
+    pub fn log_request(
+        &self,
+        bytes: &[u8],
+        now: OffsetDateTime,
+    ) -> Result<TrustedLogRequest, TrustError> {
+        verify_log_request(&self.root, bytes, &self.owner.device, now)
     }
 
     fn write(

@@ -4,7 +4,9 @@
 mod door;
 mod listener;
 
-pub use door::{ApproveError, Broken, InstallError, Installed, ReceiptError, Updates};
+pub use door::{
+    ApproveError, Broken, InstallError, Installed, LogRequestError, ReceiptError, Updates,
+};
 
 use crate::clock::now_unix_ms;
 use crate::error::chain;
@@ -18,7 +20,7 @@ use crate::update::stage::StageError;
 use door::Request;
 use lineside_bundle::parcel::Papers;
 use lineside_bundle::{Digest, ReleaseId};
-use lineside_trust::TrustedReceipt;
+use lineside_trust::{TrustedLogRequest, TrustedReceipt};
 use lineside_wire::name::{DeviceId, SlotName};
 use lineside_wire::v1::Documents;
 use listener::{Listener, Word};
@@ -26,6 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use time::OffsetDateTime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -95,6 +98,9 @@ impl Updates {
                     }
                     Request::Receipt { reply, .. } => {
                         let _ = reply.send(Err(ReceiptError::Off(why.clone())));
+                    }
+                    Request::Log { reply, .. } => {
+                        let _ = reply.send(Err(LogRequestError::Off(why.clone())));
                     }
                     Request::Approve { reply, .. } => {
                         let _ = reply.send(Err(ApproveError::Off(why.clone())));
@@ -167,6 +173,11 @@ impl Driver {
                     let receipt = self.receipt(path).await;
                     // Whoever asked may have gone.
                     let _ = reply.send(receipt);
+                }
+                Some(Request::Log { bytes, reply }) => {
+                    let asked = self.log_request(bytes).await;
+                    // Whoever asked may have gone.
+                    let _ = reply.send(asked);
                 }
                 // Who has given up waiting takes it for not approved.
                 Some(Request::Approve { reply, .. }) if reply.is_closed() => {}
@@ -327,6 +338,12 @@ impl Driver {
         let Some(bytes) = papers.receipt else { return Ok(None) };
         let receipt = self.with_acceptance(move |acceptance| acceptance.receipt(&bytes)).await?;
         Ok(Some(receipt?))
+    }
+
+    async fn log_request(&mut self, bytes: Vec<u8>) -> Result<TrustedLogRequest, LogRequestError> {
+        let now = OffsetDateTime::now_utc();
+        let asked = self.with_acceptance(move |acceptance| acceptance.log_request(&bytes, now));
+        Ok(asked.await??)
     }
 
     /// Takes blobs out of a file. Returns the releases that are not whole then, and why.

@@ -2,6 +2,7 @@
 
 use crate::backoff;
 use crate::lock::lock;
+use crate::log::OF_READINGS;
 use crate::update::StagedRelease;
 use crate::worker::follower::Follower;
 use crate::worker::message::{FromWorker, ToWorker};
@@ -167,7 +168,7 @@ impl Task {
     /// Passes on what plugins have said.
     fn pass_on(&mut self, said: Said) {
         for (stage, line) in &said.lines {
-            tracing::info!(slot = %self.parts.slot, "stage {stage} says: {line}");
+            tracing::info!(target: OF_READINGS, slot = %self.parts.slot, "stage {stage} says: {line}");
         }
         if said.dropped > 0 {
             self.dropped("plugin_lines", said.dropped);
@@ -258,7 +259,7 @@ impl Task {
         }
         let Some((key, sequence)) = feed.suspect() else { return };
         if self.deaths.get(&(key.clone(), sequence)).is_some_and(|deaths| *deaths >= 2) {
-            tracing::error!(slot = %self.parts.slot, "reading {sequence} of {key:?} is given up: two workers died over it");
+            tracing::error!(target: OF_READINGS, slot = %self.parts.slot, "reading {sequence} of {key:?} is given up: two workers died over it");
             for settled in self.route.skip(&key, sequence) {
                 self.account(settled);
             }

@@ -1,8 +1,10 @@
-//! `lineside device`: adds and removes devices, says how they are, packs what one is to install.
+//! `lineside device`: adds and removes devices, says how they are, packs what one is to install,
+//! shows lines of its log.
 
 mod add;
 pub mod export;
 mod import;
+mod logs;
 mod shown;
 
 use crate::connection::Connection;
@@ -31,6 +33,8 @@ pub enum DeviceCommand {
         /// The device.
         device: DeviceId,
     },
+    /// Show lines of a device's log, and ask it for them for a while.
+    Logs(logs::Logs),
     /// Pack what devices are to install into one file, for `lineside-agent install` on each of them.
     Export(export::Export),
     /// Give the server what `lineside-agent report` has written on devices without a network.
@@ -58,6 +62,7 @@ pub fn run(command: DeviceCommand, connection: &Connection, output: &Output) -> 
             let paragraph = shown::paragraph(&device, OffsetDateTime::now_utc())?;
             output.print(beside(&server, &paragraph), &device)
         }
+        DeviceCommand::Logs(logs) => logs::run(&logs, connection, output),
         DeviceCommand::Export(export) => export::run(&export, connection, output),
         DeviceCommand::Import(import) => import::run(&import, connection, output),
     }

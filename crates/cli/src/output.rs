@@ -34,14 +34,20 @@ impl Output {
     /// If it cannot be written. Whoever has read enough (`| head`) closes standard output, and that is
     /// no error: the command did what it was told.
     pub fn print(&self, human: impl Display, json: &impl Serialize) -> anyhow::Result<()> {
-        let mut text =
+        let text =
             if self.json { serde_json::to_string_pretty(json)? } else { shown(&human.to_string()) };
-        text.push('\n');
-        let mut out = stdout().lock();
-        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-            written => Ok(written?),
-        }
+        write_out(text).map(drop)
+    }
+
+    /// Prints one of many results, in one line. Whether anybody still reads.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn line(&self, human: impl Display, json: &impl Serialize) -> anyhow::Result<bool> {
+        write_out(match self.json {
+            true => serde_json::to_string(json)?,
+            false => shown(&human.to_string()),
+        })
     }
 
     /// Prints an error with its causes: on standard error, and as JSON on standard output if asked.
@@ -91,6 +97,16 @@ impl Output {
             }
         }
         working
+    }
+}
+
+/// Writes to standard output; false if it was closed.
+fn write_out(mut text: String) -> anyhow::Result<bool> {
+    text.push('\n');
+    let mut out = stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        written => Ok(written.map(|()| true)?),
     }
 }
 

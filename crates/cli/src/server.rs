@@ -298,6 +298,16 @@ impl Server {
         self.get(&format!("/api/v1/devices/{name}"))
     }
 
+    /// What it knows of the log of a device: lines after the one of this number.
+    pub fn log(&self, name: &str, after: u64) -> anyhow::Result<Value> {
+        self.get(&format!("/api/v1/devices/{name}/log?after={after}"))
+    }
+
+    /// Has the server ask a device for lines of its log.
+    pub fn ask_log(&self, name: &str, question: &Value) -> anyhow::Result<Value> {
+        self.ask(Method::POST, &format!("/api/v1/devices/{name}/log"), question)
+    }
+
     /// What is signed for a device.
     pub fn documents<T: DeserializeOwned>(&self, name: &str) -> anyhow::Result<T> {
         self.get(&format!("/api/v1/devices/{name}/documents"))

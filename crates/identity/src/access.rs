@@ -35,13 +35,14 @@ pub fn may(device: &DeviceId, action: Action, topic: &str) -> bool {
     match (action, own) {
         (
             Action::Publish | Action::Will,
-            Some(Ok(Up::Status | Up::Telemetry | Up::Answer | Up::Reminder)),
+            Some(Ok(Up::Status | Up::Telemetry | Up::Answer | Up::Reminder | Up::Log)),
         ) => true,
         (Action::Retain, Some(Ok(Up::Status))) => true,
-        (Action::Retain, Some(Ok(Up::Telemetry | Up::Answer | Up::Reminder))) => false,
-        (Action::Subscribe, Some(Err(Down::Assignment | Down::Ack | Down::Ask | Down::Remind))) => {
-            true
-        }
+        (Action::Retain, Some(Ok(Up::Telemetry | Up::Answer | Up::Reminder | Up::Log))) => false,
+        (
+            Action::Subscribe,
+            Some(Err(Down::Assignment | Down::Ack | Down::Ask | Down::Remind | Down::AskLog)),
+        ) => true,
         (Action::Subscribe, None) => topic == Topic::all_down(device),
         (Action::Subscribe, Some(Ok(_))) => false,
         (Action::Publish | Action::Will | Action::Retain, Some(Err(_)) | None) => false,
@@ -101,10 +102,12 @@ mod tests {
             ("lineside/v1/line-3/up/telemetry", "pw"),
             ("lineside/v1/line-3/up/answer", "pw"),
             ("lineside/v1/line-3/up/reminder", "pw"),
+            ("lineside/v1/line-3/up/log", "pw"),
             ("lineside/v1/line-3/down/assignment", "s"),
             ("lineside/v1/line-3/down/ack", "s"),
             ("lineside/v1/line-3/down/ask", "s"),
             ("lineside/v1/line-3/down/remind", "s"),
+            ("lineside/v1/line-3/down/log", "s"),
             ("lineside/v1/line-3/down/#", "s"),
         ] {
             assert_eq!(allowed(topic), what, "{topic}");
@@ -232,20 +235,24 @@ pattern write lineside/v1/%u/up/status
 pattern write lineside/v1/%u/up/telemetry
 pattern write lineside/v1/%u/up/answer
 pattern write lineside/v1/%u/up/reminder
+pattern write lineside/v1/%u/up/log
 pattern read lineside/v1/%u/down/assignment
 pattern read lineside/v1/%u/down/ack
 pattern read lineside/v1/%u/down/ask
 pattern read lineside/v1/%u/down/remind
+pattern read lineside/v1/%u/down/log
 
 user lineside-server
 topic read lineside/v1/+/up/status
 topic read lineside/v1/+/up/telemetry
 topic read lineside/v1/+/up/answer
 topic read lineside/v1/+/up/reminder
+topic read lineside/v1/+/up/log
 topic write lineside/v1/+/down/assignment
 topic write lineside/v1/+/down/ack
 topic write lineside/v1/+/down/ask
 topic write lineside/v1/+/down/remind
+topic write lineside/v1/+/down/log
 ";
         assert_eq!(mosquitto_acl(&server), expected);
     }

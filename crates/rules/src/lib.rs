@@ -21,6 +21,6 @@ pub use comparison::{Agreement, ShadowObservation, judge_shadow};
 pub use distribution::{DistanceLimits, OUTPUTS_MAX, Values};
 pub use limits::{Range, TrialLimits};
 pub use shadow::{Decide, EVERY_OUTPUT, ShadowLimits, Since, Tolerance};
-pub use site::{SitePolicy, SlotPolicy};
+pub use site::{LogLimits, SitePolicy, SlotPolicy};
 pub use staging::{Budget, Replayed, judge_replay};
 pub use verdict::{Against, Breach, Observation, Verdict, judge};

@@ -28,6 +28,25 @@ pub struct SitePolicy {
     /// What holds in each slot.
     #[serde(default)]
     pub slots: BTreeMap<String, SlotPolicy>,
+    /// What the server may be told of the log.
+    #[serde(default, skip_serializing_if = "is_unset")]
+    pub log: LogLimits,
+}
+
+/// What the server may be told of the log of the devices. No line that may be told has a reading in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogLimits {
+    /// Whether lines may be told where they are asked for (default true).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed: Option<bool>,
+}
+
+impl LogLimits {
+    /// Whether lines may be told.
+    pub fn is_allowed(&self) -> bool {
+        self.allowed.unwrap_or(true)
+    }
 }
 
 /// What holds in a slot.
@@ -131,7 +150,7 @@ mod tests {
         };
         let slots = [("*", slot(Some(500), Some(1))), ("line", slot(Some(200), Some(0)))];
         let slots = slots.map(|(name, policy)| (name.to_owned(), policy));
-        let policy = SitePolicy { slots: BTreeMap::from(slots) };
+        let policy = SitePolicy { slots: BTreeMap::from(slots), ..SitePolicy::default() };
         let trial = policy.trial("line");
         assert_eq!((trial.frames, trial.crashes_max), (Some(500), Some(0)));
         assert_eq!(policy.trial("other").crashes_max, Some(1));
@@ -139,6 +158,15 @@ mod tests {
         assert_eq!(policy.capture("line").mib_max, Some(200));
         assert!(SitePolicy::default().capture("line").is_allowed());
         assert!(!SitePolicy::default().shadow("line").is_wanted());
+    }
+
+    #[test]
+    fn a_site_may_forbid_that_lines_of_logs_are_told() {
+        let policy = |text: &str| serde_json::from_str::<SitePolicy>(text).unwrap();
+        assert!(policy("{}").log.is_allowed());
+        assert!(policy(r#"{"log": {}}"#).log.is_allowed());
+        assert!(!policy(r#"{"log": {"allowed": false}}"#).log.is_allowed());
+        assert_eq!(serde_json::to_string(&SitePolicy::default()).unwrap(), r#"{"slots":{}}"#);
     }
 
     #[test]

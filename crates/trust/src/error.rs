@@ -104,6 +104,7 @@ pub enum TrustError {
 fn remedy(document: &str) -> &'static str {
     match document {
         "assignment" => "`lineside assign` has a new one signed",
+        "request for log lines" => "`lineside device logs --minutes` asks anew; look at the clock",
         "list of releases" => "`lineside release` signs a new one",
         "role's list" => "whoever holds the keys of the role signs a new one",
         _ => "people with root keys sign a new one",

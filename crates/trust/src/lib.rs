@@ -2,7 +2,8 @@
 //!
 //! Documents in TUF envelopes (The Update Framework specification 1.0): the *root* names the keys,
 //! *releases* say what may be installed, *snapshot* and *timestamp* which of them are the newest, an
-//! *assignment* says what one device shall install, a *receipt* what was stored of its report. Only
+//! *assignment* says what one device shall install, a *receipt* what was stored of its report, a *request* which lines of its log it
+//! shall send. Only
 //! where a [`repository`] and an assignment [`agree`] does a [`TrustedTarget`] come into being. Opens no
 //! file, reads no clock, draws no random number: bytes, times and randomness are handed in.
 
@@ -14,6 +15,7 @@ mod draft;
 mod error;
 mod freshness;
 mod key;
+mod log_request;
 mod provider;
 mod receipt;
 mod releases;
@@ -37,6 +39,10 @@ pub use freshness::{
     Listed, SnapshotSpec, TimestampSpec, sign_snapshot, sign_timestamp, signed_at,
 };
 pub use key::{KeyError, KeyKind, KeyPair, Owner, PublicKey};
+pub use log_request::{
+    LOG_MINUTES_MAX, LOG_TARGET_BYTES_MAX, LOG_TARGETS_MAX, LogRequest, TrustedLogRequest,
+    check_log_targets, sign_log_request, verify_log_request,
+};
 pub use receipt::{RECEIPT_RANGES_MAX, ReceiptSpec, TrustedReceipt, sign_receipt, verify_receipt};
 pub use releases::{ReleasesDraft, ReleasesSpec, SignedRelease, TrustedReleases, verify_releases};
 pub use report::{REPORT_BYTES_MAX, Report, ReportError, UnverifiedReport, seal_report};

@@ -4,9 +4,9 @@
 //! stored was stored, and a device that nobody visits for years may hear so late. It is no TUF document,
 //! so that nobody takes it for one.
 
-use crate::document::{DOCUMENT_BYTES_MAX, Sealed, envelope, verify_version};
+use crate::document::{DOCUMENT_BYTES_MAX, envelope, verify_version};
 use crate::error::TrustError;
-use crate::key::{KeyPair, PublicKey};
+use crate::key::KeyPair;
 use crate::root::Root;
 use lineside_wire::name::DeviceId;
 use lineside_wire::v1::Ack;
@@ -78,21 +78,8 @@ pub fn verify_receipt(
     device: &DeviceId,
 ) -> Result<TrustedReceipt, TrustError> {
     let fail = |problem: String| TrustError::Format { document: DOCUMENT, problem };
-    if bytes.len() > DOCUMENT_BYTES_MAX {
-        let (document, max) = (DOCUMENT, DOCUMENT_BYTES_MAX);
-        return Err(TrustError::Size { document, bytes: bytes.len(), max });
-    }
-    let sealed: Sealed = serde_json::from_slice(bytes).map_err(|error| fail(error.to_string()))?;
-    let role = root.director();
-    let named = role.keyids.iter().filter_map(|id| root.keys().get(id));
-    let found = sealed.signers(&named.map(PublicKey::of).collect::<Vec<_>>()).len();
-    let threshold = role.threshold;
-    if found < threshold {
-        let problem = format!("{found} of the {threshold} needed");
-        return Err(TrustError::Signature { document: DOCUMENT, problem });
-    }
-    let signed: Signed =
-        serde_json::from_value(sealed.signed).map_err(|error| fail(error.to_string()))?;
+    let signed = root.signed_by_director(DOCUMENT, bytes, DOCUMENT_BYTES_MAX)?;
+    let signed: Signed = serde_json::from_value(signed).map_err(|error| fail(error.to_string()))?;
     let Signed { _type, device: named, number, stored } = signed;
     if _type != TYPE {
         return Err(fail("it is another document".into()));

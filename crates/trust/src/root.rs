@@ -1,7 +1,7 @@
 //! The root: which keys may sign what. Pinned once, followed by the TUF rules.
 
 use crate::document::{
-    SPEC_VERSION, envelope, good_until, parse, timestamp, verify_expiry, verify_signatures,
+    SPEC_VERSION, Sealed, envelope, good_until, parse, timestamp, verify_expiry, verify_signatures,
     verify_version,
 };
 use crate::error::TrustError;
@@ -162,6 +162,28 @@ impl Root {
 
     pub(crate) fn director(&self) -> &RoleKeys {
         &self.director
+    }
+
+    /// What the director has signed in a document that is none of TUF's own, of at most `bytes_max` bytes.
+    pub(crate) fn signed_by_director(
+        &self,
+        document: &'static str,
+        bytes: &[u8],
+        bytes_max: usize,
+    ) -> Result<Value, TrustError> {
+        if bytes.len() > bytes_max {
+            return Err(TrustError::Size { document, bytes: bytes.len(), max: bytes_max });
+        }
+        let sealed: Sealed = serde_json::from_slice(bytes)
+            .map_err(|error| TrustError::Format { document, problem: error.to_string() })?;
+        let named = self.director.keyids.iter().filter_map(|id| self.keys().get(id));
+        let found = sealed.signers(&named.map(PublicKey::of).collect::<Vec<_>>()).len();
+        let threshold = self.director.threshold;
+        if found < threshold {
+            let problem = format!("{found} of the {threshold} needed");
+            return Err(TrustError::Signature { document, problem });
+        }
+        Ok(sealed.signed)
     }
 
     fn checked(signed: sigstore_tuf::Root, bytes: &[u8]) -> Result<Root, TrustError> {

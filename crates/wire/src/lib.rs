@@ -4,6 +4,7 @@
 mod alert;
 pub mod envelope;
 mod interval;
+mod log;
 pub mod name;
 mod quality;
 pub mod range_set;

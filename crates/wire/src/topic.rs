@@ -17,11 +17,13 @@ pub enum Up {
     Answer,
     /// The assignment that it holds, where the server has forgotten it.
     Reminder,
+    /// Lines of its log, where it was asked.
+    Log,
 }
 
 impl Up {
     /// All that there are.
-    pub const ALL: [Up; 4] = [Up::Status, Up::Telemetry, Up::Answer, Up::Reminder];
+    pub const ALL: [Up; 5] = [Up::Status, Up::Telemetry, Up::Answer, Up::Reminder, Up::Log];
 
     /// Its topic, with whatever stands for the device where a broker is told what many of them may do.
     pub fn topic_of(self, device: &str) -> String {
@@ -34,6 +36,7 @@ impl Up {
             Up::Telemetry => "up/telemetry",
             Up::Answer => "up/answer",
             Up::Reminder => "up/reminder",
+            Up::Log => "up/log",
         }
     }
 }
@@ -49,11 +52,13 @@ pub enum Down {
     Ask,
     /// A request for the assignment that it holds, which the server has forgotten.
     Remind,
+    /// A signed request for lines of its log.
+    AskLog,
 }
 
 impl Down {
     /// All that there are.
-    pub const ALL: [Down; 4] = [Down::Assignment, Down::Ack, Down::Ask, Down::Remind];
+    pub const ALL: [Down; 5] = [Down::Assignment, Down::Ack, Down::Ask, Down::Remind, Down::AskLog];
 
     /// Its topic, with whatever stands for the device where a broker is told what many of them may do.
     pub fn topic_of(self, device: &str) -> String {
@@ -66,6 +71,7 @@ impl Down {
             Down::Ack => "down/ack",
             Down::Ask => "down/ask",
             Down::Remind => "down/remind",
+            Down::AskLog => "down/log",
         }
     }
 }
@@ -120,10 +126,12 @@ mod tests {
             Topic::Up(device.clone(), Up::Telemetry),
             Topic::Up(device.clone(), Up::Answer),
             Topic::Up(device.clone(), Up::Reminder),
+            Topic::Up(device.clone(), Up::Log),
             Topic::Down(device.clone(), Down::Assignment),
             Topic::Down(device.clone(), Down::Ack),
             Topic::Down(device.clone(), Down::Ask),
-            Topic::Down(device, Down::Remind),
+            Topic::Down(device.clone(), Down::Remind),
+            Topic::Down(device, Down::AskLog),
         ] {
             assert_eq!(Topic::parse(&topic.to_string()), Some(topic));
         }

@@ -9,6 +9,7 @@ pub use crate::interval::{
     COLUMNS_MAX, Column, Counts, Interval, REASONS_MAX, Resources, STANDS_FOR_MAX, StandsFor,
     Summary, Unmergeable, count,
 };
+pub use crate::log::{AskLog, LOG_FIELDS_MAX, LOG_LINES_MAX, LogLevel, LogLine, LogLines};
 pub use crate::quality::{MET_MAX, Met, OUTCOME_CHARS_MAX, Quality, SCORED_MAX, Scored};
 
 /// A release as messages name it.
@@ -382,6 +383,18 @@ impl Message for Reminder {
     const BYTES_MAX: usize = 64 << 10;
 }
 
+impl Message for AskLog {
+    const KIND: u16 = 9;
+    const VERSION: u16 = 1;
+    const BYTES_MAX: usize = 64 << 10;
+}
+
+impl Message for LogLines {
+    const KIND: u16 = 10;
+    const VERSION: u16 = 1;
+    const BYTES_MAX: usize = 128 << 10;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -537,6 +550,28 @@ mod tests {
         Reminder { assignment: b"{9}".to_vec() }
     }
 
+    fn ask_log() -> AskLog {
+        AskLog { request: b"{10}".to_vec() }
+    }
+
+    fn log_lines() -> LogLines {
+        let line = LogLine {
+            at_unix_ms: 302,
+            level: LogLevel::Warn.code(),
+            target: "lineside_agent::plant".into(),
+            message: "it is away".into(),
+            fields: vec![("slot".into(), "line".into())],
+        };
+        LogLines {
+            request: 303,
+            boot: 304,
+            lines: vec![line],
+            dropped: 305,
+            left_seconds: 306,
+            ended: "the time is over".into(),
+        }
+    }
+
     fn bytes(hex: &str) -> Vec<u8> {
         let digits: Vec<char> = hex.chars().filter(|c| c.is_ascii_hexdigit()).collect();
         let byte =
@@ -550,6 +585,8 @@ mod tests {
         assert_eq!(decode::<Ask>(&bytes(ASK)), Ok(ask()));
         assert_eq!(decode::<Answer>(&bytes(ANSWER)), Ok(answer()));
         assert_eq!(decode::<Documents>(&bytes(DOCUMENTS)), Ok(documents()));
+        assert_eq!(decode::<AskLog>(&bytes(ASK_LOG)), Ok(ask_log()));
+        assert_eq!(decode::<LogLines>(&bytes(LOG_LINES)), Ok(log_lines()));
         assert_eq!(decode::<Remind>(&bytes(REMIND)), Ok(remind()));
         assert_eq!(decode::<Reminder>(&bytes(REMINDER)), Ok(reminder()));
         assert_eq!(decode::<Status>(&bytes(STATUS)), Ok(status()));
@@ -562,6 +599,8 @@ mod tests {
         assert_eq!(encode(&ask()), Ok(bytes(ASK)));
         assert_eq!(encode(&answer()), Ok(bytes(ANSWER)));
         assert_eq!(encode(&documents()), Ok(bytes(DOCUMENTS)));
+        assert_eq!(encode(&ask_log()), Ok(bytes(ASK_LOG)));
+        assert_eq!(encode(&log_lines()), Ok(bytes(LOG_LINES)));
         assert_eq!(encode(&remind()), Ok(bytes(REMIND)));
         assert_eq!(encode(&reminder()), Ok(bytes(REMINDER)));
         assert_eq!(encode(&status()), Ok(bytes(STATUS)));
@@ -617,6 +656,10 @@ mod tests {
     const ANSWER: &str = "4c53010600010012000000ac0201046c696e6501076e6f20726f6f6d01";
     const DOCUMENTS: &str = "4c53010300010022000000020b322e726f6f742e6a736f6e037b317d0161037b327d037b337d0101 \
          62037b347d";
+    const ASK_LOG: &str = "4c53010900010005000000047b31307d";
+    const LOG_LINES: &str = "4c53010a00010049000000af02b00201dc0402156c696e65736964655f6167656e743a3a706c616e \
+         740a697420697320617761790104736c6f74046c696e65b102b202107468652074696d6520697320 \
+         6f766572";
     const REMIND: &str = "4c53010700010002000000ad02";
     const REMINDER: &str = "4c53010800010004000000037b397d";
     const STATUS: &str = "4c530101000100bc0000000c05302e312e3001046c696e65010974757262696e652d310131010101 \

@@ -9,6 +9,7 @@ mod devices;
 mod documents;
 mod extract;
 mod health;
+mod logs;
 mod manifests;
 mod metrics;
 mod openapi;
@@ -90,6 +91,7 @@ pub(crate) fn router(fleet: Arc<Fleet>) -> Router {
         .routes(routes!(alerts::decline))
         .routes(routes!(ask::ask))
         .routes(routes!(reports::put_key))
+        .routes(routes!(logs::show, logs::ask))
         .routes(routes!(telemetry::intervals))
         .routes(routes!(telemetry::events))
         .routes(routes!(overview::drift))

@@ -92,11 +92,10 @@ impl Guard {
 /// Who says what, if `user` may: a device publishes below `up/` of its own branch, and nothing else.
 pub(super) fn may_publish(user: &str, topic: &str) -> Option<(DeviceId, Up)> {
     match Topic::parse(topic)? {
-        Topic::Up(device, up @ (Up::Status | Up::Telemetry | Up::Answer | Up::Reminder))
-            if device.as_str() == user && user != ADMINISTRATOR =>
-        {
-            Some((device, up))
-        }
+        Topic::Up(
+            device,
+            up @ (Up::Status | Up::Telemetry | Up::Answer | Up::Reminder | Up::Log),
+        ) if device.as_str() == user && user != ADMINISTRATOR => Some((device, up)),
         Topic::Up(..) | Topic::Down(..) => None,
     }
 }
@@ -126,9 +125,12 @@ mod tests {
         assert!(may_publish("line-3", "lineside/v1/line-3/up/status").is_some());
         assert!(may_publish("line-3", "lineside/v1/line-3/up/telemetry").is_some());
         assert!(may_publish("line-3", "lineside/v1/line-3/up/answer").is_some());
+        assert!(may_publish("line-3", "lineside/v1/line-3/up/log").is_some());
         for foreign in [
             "lineside/v1/line-33/up/status",
             "lineside/v1/line-33/up/answer",
+            "lineside/v1/line-33/up/log",
+            "lineside/v1/line-3/down/log",
             "lineside/v1/line-3/down/ack",
             "lineside/v1/line-3/down/ask",
             "lineside/v1/line-3/down/remind",

@@ -9,7 +9,7 @@ use crate::store::unix_ms;
 use lineside_wire::envelope::decode;
 use lineside_wire::name::DeviceId;
 use lineside_wire::topic::{Down, Up};
-use lineside_wire::v1::{Answer, Reminder, Status};
+use lineside_wire::v1::{Answer, LogLines, Reminder, Status};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 use time::OffsetDateTime;
@@ -52,6 +52,7 @@ impl Ear {
             Up::Status => take_status(fleet, device, payload, now).await,
             Up::Answer => take_answer(fleet, device, payload).await,
             Up::Reminder => take_reminder(fleet, device, payload, now).await,
+            Up::Log => take_log(fleet, device, payload).await,
             Up::Telemetry => take_telemetry(fleet, device, payload, now).await,
         };
         if let Err(error) = taken {
@@ -106,6 +107,7 @@ async fn take_status(
     fleet.ear.twins.hear(device, status.boot, Instant::now());
     fleet.clock.hear(status.wall_clock_unix_ms, now);
     fleet.registry.heard(device, &status, unix_ms(now), now).await?;
+    fleet.ask_log_again(device, status.boot, now).await;
     let attended = fleet.attend(device, now).await;
     said(fleet, device, "what it lacks was not sent", attended)
 }
@@ -149,6 +151,14 @@ async fn take_answer(fleet: &Fleet, device: &DeviceId, payload: &[u8]) -> Result
         Err(error) => return unreadable(fleet, device, "answer", &error.to_string()).await,
     };
     fleet.questions.answer(device, answer, payload.len());
+    Ok(())
+}
+
+async fn take_log(fleet: &Fleet, device: &DeviceId, payload: &[u8]) -> Result<(), Error> {
+    match decode::<LogLines>(payload) {
+        Ok(said) => fleet.logs.take(device, said),
+        Err(error) => return unreadable(fleet, device, "log", &error.to_string()).await,
+    }
     Ok(())
 }
 

@@ -13,6 +13,7 @@ mod connections;
 mod credentials;
 mod crowd;
 mod devices;
+mod logs;
 mod manners;
 mod metrics;
 mod mqtt;

@@ -119,7 +119,7 @@ impl House {
             | ("POST", "/api/v1/devices/{device}/slots/{slot}/approve") => {
                 json!({ "release": "turbine/1" }).to_string().into_bytes()
             }
-            ("POST", "/api/v1/releases/{name}/{version}/ask")
+            ("POST", "/api/v1/releases/{name}/{version}/ask" | "/api/v1/devices/{device}/log")
             | ("POST", "/api/v1/alerts/{id}/acknowledge" | "/api/v1/alerts/{id}/approve")
             | ("POST", "/api/v1/alerts/{id}/decline") => b"{}".to_vec(),
             ("PUT", "/api/v1/devices/{device}/report-key") => {
@@ -188,6 +188,7 @@ fn the_document_lists_every_route_and_nothing_else() {
         "GET /api/v1/devices/{device}",
         "GET /api/v1/devices/{device}/documents",
         "GET /api/v1/devices/{device}/events",
+        "GET /api/v1/devices/{device}/log",
         "GET /api/v1/devices/{device}/quality",
         "GET /api/v1/devices/{device}/telemetry",
         "GET /api/v1/drift",
@@ -216,6 +217,7 @@ fn the_document_lists_every_route_and_nothing_else() {
         "POST /api/v1/alerts/{id}/approve",
         "POST /api/v1/alerts/{id}/decline",
         "POST /api/v1/devices",
+        "POST /api/v1/devices/{device}/log",
         "POST /api/v1/devices/{device}/password",
         "POST /api/v1/devices/{device}/slots/{slot}/approve",
         "POST /api/v1/releases/{name}/{version}/ask",

@@ -3,7 +3,8 @@
 use lineside_wire::envelope::{Message, decode, encode};
 use lineside_wire::topic::Topic;
 use lineside_wire::v1::{
-    Ack, Body, Documents, Event, Record, Remind, Reminder, Status, Telemetry, event,
+    Ack, AskLog, Body, Documents, Event, LogLine, LogLines, Record, Remind, Reminder, Status,
+    Telemetry, event,
 };
 
 /// Reads a message. What was read can be sent again, and says the same.
@@ -27,6 +28,8 @@ pub fn envelope(input: &[u8]) -> bool {
         || again::<Ack>(input)
         || again::<Remind>(input)
         || again::<Reminder>(input)
+        || again::<AskLog>(input)
+        || again::<LogLines>(input)
 }
 
 fn again<M: Message>(input: &[u8]) -> bool {
@@ -52,7 +55,23 @@ pub(crate) fn messages() -> Vec<Vec<u8>> {
     let ack = encode(&Ack { boot: 7, ranges: vec![(0, 3), (9, 9)] });
     let remind = encode(&Remind { known_version: 7 });
     let reminder = encode(&Reminder { assignment: b"{}".to_vec() });
-    let messages =
-        [telemetry, ack, remind, reminder].map(|message| message.expect("it can be sent"));
+    let asked = encode(&AskLog { request: b"{}".to_vec() });
+    let line = LogLine {
+        at_unix_ms: 1,
+        level: 3,
+        target: "lineside_agent".into(),
+        message: "told to stop".into(),
+        fields: vec![("slot".into(), "turbine".into())],
+    };
+    let log = LogLines {
+        request: 1,
+        boot: 2,
+        lines: vec![line],
+        dropped: 3,
+        left_seconds: 4,
+        ended: String::new(),
+    };
+    let messages = [telemetry, ack, remind, reminder, asked, encode(&log)]
+        .map(|message| message.expect("it can be sent"));
     messages.into_iter().chain([b"lineside/v1/line-3/down/ack".to_vec()]).collect()
 }

@@ -24,7 +24,7 @@ fn policy(then: Actions) -> SitePolicy {
     rule.then = then;
     let rules = BTreeMap::from([("errors".to_owned(), rule)]);
     let slot = SlotPolicy { rules, ..SlotPolicy::default() };
-    SitePolicy { slots: BTreeMap::from([("*".to_owned(), slot)]) }
+    SitePolicy { slots: BTreeMap::from([("*".to_owned(), slot)]), ..SitePolicy::default() }
 }
 
 fn all() -> Actions {

@@ -5,7 +5,7 @@ use crate::update::acceptance::{AcceptError, Versions};
 use crate::update::journal::{Document, Good, Journal, JournalError};
 use crate::update::parcel::ParcelError;
 use lineside_bundle::{Digest, ReleaseId};
-use lineside_trust::{TrustError, TrustedReceipt};
+use lineside_trust::{TrustError, TrustedLogRequest, TrustedReceipt};
 use lineside_wire::name::SlotName;
 use lineside_wire::v1::Documents;
 use serde::{Deserialize, Serialize};
@@ -52,6 +52,17 @@ impl Updates {
         let request = Request::Receipt { path, reply };
         self.requests.send(request).await.map_err(|_| ReceiptError::Stopping)?;
         replied.await.unwrap_or(Err(ReceiptError::Stopping))
+    }
+
+    /// What the director asks of this device's log, if the director has signed it.
+    ///
+    /// # Errors
+    /// [`LogRequestError`].
+    pub async fn log_request(&self, bytes: Vec<u8>) -> Result<TrustedLogRequest, LogRequestError> {
+        let (reply, replied) = oneshot::channel();
+        let request = Request::Log { bytes, reply };
+        self.requests.send(request).await.map_err(|_| LogRequestError::Stopping)?;
+        replied.await.unwrap_or(Err(LogRequestError::Stopping))
     }
 
     /// Approves a release that is assigned to a slot, as a person beside the device. Gives its name.
@@ -102,6 +113,10 @@ pub(super) enum Request {
     Receipt {
         path: PathBuf,
         reply: oneshot::Sender<Result<Option<TrustedReceipt>, ReceiptError>>,
+    },
+    Log {
+        bytes: Vec<u8>,
+        reply: oneshot::Sender<Result<TrustedLogRequest, LogRequestError>>,
     },
     Approve {
         slot: SlotName,
@@ -172,6 +187,23 @@ pub enum ReceiptError {
     #[error(transparent)]
     Broken(#[from] Broken),
     /// This device takes no updates.
+    #[error("{0}")]
+    Off(String),
+    /// The agent stops.
+    #[error("the agent stops")]
+    Stopping,
+}
+
+/// Why a request for lines of the log was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum LogRequestError {
+    /// It is not to be trusted.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// It is none that this agent can read.
+    #[error(transparent)]
+    Broken(#[from] Broken),
+    /// This device trusts nobody.
     #[error("{0}")]
     Off(String),
     /// The agent stops.

@@ -42,7 +42,8 @@ async fn what_a_site_has_signed_is_compared_though_the_device_asks_for_none() {
     bench.store(&first);
     bench.store(&second);
     let signed = SlotPolicy { shadow: ten_frames(None), ..SlotPolicy::default() };
-    let site = SitePolicy { slots: BTreeMap::from([("*".to_owned(), signed)]) };
+    let site =
+        SitePolicy { slots: BTreeMap::from([("*".to_owned(), signed)]), ..SitePolicy::default() };
     let site = watch::channel(site).1;
     let slot = bench.drive_at("a", Played::default(), ShadowLimits::default(), site);
     slot.assign(&first, 1, 0).await;

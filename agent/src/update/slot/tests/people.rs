@@ -79,7 +79,10 @@ async fn what_is_said_of_a_slot_is_heard_while_a_candidate_gets_ready() {
     };
     slot.until("the third is tried", on_trial).await;
     let policy = SlotPolicy { shadow: ten_frames(Some(Decide::Ask)), ..SlotPolicy::default() };
-    signs.send_replace(SitePolicy { slots: BTreeMap::from([("*".to_owned(), policy)]) });
+    signs.send_replace(SitePolicy {
+        slots: BTreeMap::from([("*".to_owned(), policy)]),
+        ..SitePolicy::default()
+    });
     slot.until("it is compared", |_, play| play.beside.as_deref() == Some("echo v3")).await;
     slot.played.compare(10, 10);
     slot.until("a person is asked", |state, _| state.waits_for_approval()).await;
@@ -177,7 +180,7 @@ async fn a_site_that_becomes_stricter_reaches_an_update_that_waits_already() {
     slot.until("it waits", |state, _| state.note().contains("held back: the line runs")).await;
     let asks = |shadow| {
         let policy = SlotPolicy { shadow, ..SlotPolicy::default() };
-        SitePolicy { slots: BTreeMap::from([("*".to_owned(), policy)]) }
+        SitePolicy { slots: BTreeMap::from([("*".to_owned(), policy)]), ..SitePolicy::default() }
     };
     signs.send_replace(asks(ten_frames(Some(Decide::Ask))));
     slot.until("it is compared", |_, play| play.beside.as_deref() == Some("echo v2")).await;
