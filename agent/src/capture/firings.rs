@@ -150,7 +150,7 @@ impl Firings {
         let room = |bytes| make_room(&folders, bounds, bytes, SystemTime::now());
         let mut taken = Ok(());
         for firing in self.all.iter_mut().filter(|firing| firing.is_running() && is_meant(firing)) {
-            taken = taken.and(firing.take(&self.folder, &ring, &room));
+            taken = taken.and(firing.take(&self.folder, &ring, room));
         }
         taken.map(|()| ring.last().map(|(number, _)| *number))
     }
@@ -289,7 +289,9 @@ impl Firing {
 /// Removes what is too old in `folders`, and then from the oldest readings on until there is room for `bytes` more,
 /// beside a segment. What two firings have of one file is counted once, and given up by both.
 fn make_room(folders: &[PathBuf], bounds: Bounds, bytes: u64, now: SystemTime) -> io::Result<()> {
-    let mut segments: BTreeMap<u64, Vec<(PathBuf, (u64, u64))>> = BTreeMap::new();
+    /// Where a segment lies, and which file that is: inode and bytes.
+    type Copies = Vec<(PathBuf, (u64, u64))>;
+    let mut segments: BTreeMap<u64, Copies> = BTreeMap::new();
     for folder in folders {
         let found = match list(folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,

@@ -114,7 +114,7 @@ impl TelemetryHandle {
                 slot: slot.clone(),
                 policy: parts.policy.clone(),
                 has_values,
-                captures: parts.capturing.contains(&slot),
+                captures: parts.capturing.contains(slot),
                 interval_ms,
                 written: spool.judged(slot.as_str())?,
             });

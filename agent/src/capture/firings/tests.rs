@@ -397,7 +397,10 @@ fn a_recorder_keeps_over_a_restart_until_the_site_forbids_it() {
     assert_eq!((numbers(&folder).unwrap(), kept().last().copied()), (vec![1], Some(1999)));
     let never = CaptureLimits { allowed: Some(false), ..CaptureLimits::default() };
     let slot = SlotPolicy { capture: never, ..SlotPolicy::default() };
-    site.send_replace(SitePolicy { slots: BTreeMap::from([("*".to_owned(), slot)]) });
+    site.send_replace(SitePolicy {
+        slots: BTreeMap::from([("*".to_owned(), slot)]),
+        ..SitePolicy::default()
+    });
     let deadline = Instant::now() + MINUTE;
     while folder.exists() {
         assert!(Instant::now() < deadline, "what is kept stays although it is forbidden");
