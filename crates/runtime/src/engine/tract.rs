@@ -8,6 +8,7 @@ mod pad;
 mod quantise;
 mod repeat;
 mod session;
+mod wide;
 
 use super::error::EngineError;
 use super::guard::{Guard, Number, Watch};
@@ -231,7 +232,8 @@ fn optimise(
     inputs: &[Port],
     ignore_value_info: bool,
 ) -> TractResult<TypedModel> {
-    let onnx = tract_onnx::onnx().with_ignore_value_info(ignore_value_info);
+    let mut onnx = tract_onnx::onnx().with_ignore_value_info(ignore_value_info);
+    wide::put_in(&mut onnx);
     let mut model = onnx.model_for_proto_model(model)?;
     for (place, port) in inputs.iter().enumerate() {
         let shape: Vec<_> = port.shape().iter().map(|size| size.to_dim()).collect();
