@@ -75,7 +75,7 @@ pub(super) fn read<T: Real>(
     let index = Index::new(&listed)?;
     let ordered = Ordered::new(&listed, &index)?;
 
-    let (spans, weights) = weights(node, purpose, targets, &index)?;
+    let (spans, weights) = weights(node, purpose, targets, &listed, &index)?;
     let mut nodes = Vec::with_capacity(listed.len());
     for (at, value) in values.iter().enumerate() {
         let Some(mode) = listed.modes[at] else {
@@ -304,6 +304,7 @@ fn weights<T: Real>(
     node: &Node<'_>,
     purpose: Purpose,
     targets: usize,
+    listed: &Listed<'_>,
     index: &Index,
 ) -> Result<(Vec<u32>, Vec<Weight<T>>), String> {
     let (trees, nodes) = (node.ints(purpose.trees)?, node.ints(purpose.nodes)?);
@@ -334,5 +335,45 @@ fn weights<T: Real>(
         weights[free[*place] as usize] = Weight { target: target as u32, value };
         free[*place] += 1;
     }
-    Ok((starts, weights))
+    once(starts, weights, targets, listed)
+}
+
+/// The same weights, each leaf with one for a target.
+///
+/// ONNX does not say what several are. skl2onnx writes the number of a leaf once for each class, all alike: it
+/// counts once, as in onnxruntime.
+fn once<T: Real>(
+    starts: Vec<u32>,
+    weights: Vec<Weight<T>>,
+    targets: usize,
+    listed: &Listed<'_>,
+) -> Result<(Vec<u32>, Vec<Weight<T>>), String> {
+    let leaf = |at: usize| &weights[starts[at] as usize..starts[at + 1] as usize];
+    let mut sorted = Vec::new();
+    let mut has_several = false;
+    for at in 0..listed.len() {
+        sorted.clear();
+        sorted.extend(leaf(at).iter().map(|weight| weight.target));
+        sorted.sort_unstable();
+        let Some(several) = sorted.windows(2).find(|pair| pair[0] == pair[1]) else { continue };
+        has_several = true;
+        if targets > 1 || leaf(at).iter().any(|weight| weight.value != leaf(at)[0].value) {
+            let (node, target) = (listed.told(at), several[0]);
+            return Err(format!(
+                "{node} has several weights for number {target}, of which ONNX does not say what holds: \
+                 write one"
+            ));
+        }
+    }
+    if !has_several {
+        return Ok((starts, weights));
+    }
+    let firsts = (0..listed.len()).map(|at| leaf(at).first().copied());
+    let mut ones = Vec::new();
+    let mut begins = vec![0];
+    for first in firsts {
+        ones.extend(first);
+        begins.push(ones.len() as u32);
+    }
+    Ok((begins, ones))
 }

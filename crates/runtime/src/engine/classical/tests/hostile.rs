@@ -31,7 +31,11 @@ fn a_tree_without_an_end_is_refused() {
     // A node to which nothing leads.
     refused(&children([2, 2, 0], [2, 2, 0]), circle);
     // Several ways to one node are none: tests of membership are written so.
-    let member = children([2, 2, 0], [1, 2, 0]).with("target_nodeids", Set::Ints(vec![2, 2]));
+    let member = children([2, 2, 0], [1, 2, 0])
+        .with("target_treeids", Set::Ints(vec![0]))
+        .with("target_nodeids", Set::Ints(vec![2]))
+        .with("target_ids", Set::Ints(vec![0]))
+        .with("target_weights", Set::Floats(vec![1.0]));
     assert!(member.rows(&[&[0.0]]).is_ok());
 }
 
@@ -60,6 +64,19 @@ fn a_tree_of_half_a_million_nodes_in_one_line_is_read_and_walked_without_recursi
         .with("target_weights", Set::Floats(vec![7.0]));
     let outputs = sample.rows(&[&[1e9], &[3.0]]).unwrap();
     assert_eq!(*outputs[0].data(), Data::F32(vec![7.0, 0.0]));
+}
+
+#[test]
+fn several_weights_of_a_leaf_for_one_target_count_once_where_they_are_alike_and_are_refused_else() {
+    // As skl2onnx writes `decision_leaf`: the number of the leaf, once for each class.
+    let alike = [(1, 0, 1.0), (1, 0, 1.0), (1, 0, 1.0), (2, 0, 2.0), (2, 0, 2.0), (2, 0, 2.0)];
+    let outputs = stump("TreeEnsembleRegressor", &alike).rows(&[&[0.0], &[1.0]]).unwrap();
+    assert_eq!(*outputs[0].data(), Data::F32(vec![1.0, 2.0]));
+    let several = "node 1 of tree 0 has several weights for number 0";
+    let unlike = [(1, 0, 1.0), (1, 0, 3.0), (2, 0, 2.0)];
+    refused(&stump("TreeEnsembleRegressor", &unlike), several);
+    let two = stump("TreeEnsembleRegressor", &[(1, 0, 1.0), (1, 0, 1.0), (2, 1, 2.0)]);
+    refused(&two.with("n_targets", Set::Int(2)), several);
 }
 
 #[test]

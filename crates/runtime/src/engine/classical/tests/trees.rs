@@ -325,8 +325,9 @@ fn number() -> impl Strategy<Value = f32> {
 }
 
 fn drawn(modes: std::ops::Range<usize>, missing: bool) -> impl Strategy<Value = Drawn> {
-    let weight = (0..TARGETS, -4.0f32..4.0);
-    let leaf = proptest::collection::vec(weight, 0..3).prop_map(Drawn::Leaf);
+    let weight = -4.0f32..4.0;
+    let leaf = proptest::collection::btree_map(0..TARGETS, weight, 0..3)
+        .prop_map(|weights| Drawn::Leaf(weights.into_iter().collect()));
     leaf.prop_recursive(5, 32, 2, move |inner| {
         let value = prop_oneof![(-4i8..4).prop_map(f32::from), -4.0f32..4.0];
         let missing = any::<bool>().prop_map(move |it| it && missing);
