@@ -365,6 +365,29 @@ mod tests {
     }
 
     #[test]
+    fn what_would_be_cut_to_32_bits_in_a_cast_is_no_answer() {
+        let to = field(5, &[field(1, b"to"), vec![3 << 3, Element::I64.onnx() as u8]].concat());
+        let cast = [node("Cast", "", (&["a"], &["y"])), to].concat();
+        let graph = [
+            field(1, &node("Neg", "", (&["x"], &["a"]))),
+            field(1, &cast),
+            value(11, "x", Element::F32, &[2]),
+            value(12, "y", Element::I64, &[2]),
+        ];
+        let mut engine = load(&model(&graph.concat())).unwrap();
+        let given = |large: f32| Tensor::new(vec![2], Data::F32(vec![1.7, large])).unwrap();
+        let whole = Tensor::new(vec![2], Data::I64(vec![-1, 2_147_483_520])).unwrap();
+        assert_eq!(engine.run(&[&given(-2_147_483_520.0)]).unwrap(), [whole]);
+        for large in [2_147_483_648.0, 1e10, -3e18] {
+            let error = engine.run(&[&given(large)]).unwrap_err();
+            assert!(
+                matches!(&error, EngineError::Beyond { tensor, .. } if tensor == "a"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
     fn a_softmax_over_several_dimensions_at_once_is_refused() {
         let softmax = |shape: &[u8], axis: u8| {
             let axis = field(5, &[field(1, b"axis"), vec![3 << 3, axis]].concat());

@@ -12,8 +12,10 @@ use tract_onnx::pb::{GraphProto, NodeProto};
 
 /// The size beyond which nothing is let into an operator of which nothing is known.
 const UNKNOWN_LIMIT: f64 = 1e12;
-/// The largest whole number of 32 bits.
-const NARROW: f64 = i32::MAX as f64;
+/// The largest number of 32 bits, whole or not, that a whole number of 32 bits can be: the next one is 2^31.
+const NARROW: f64 = 2_147_483_520.0;
+/// Operators that take or give whole numbers of 64 bits by way of 32.
+const NARROWING: [&str; 2] = ["Cast", "OneHot"];
 /// Of these operators, what comes out is all that went in, perhaps in another shape.
 const RESHAPING: [&str; 6] =
     ["Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"];
@@ -124,9 +126,10 @@ impl<'w, 'a> Walk<'w, 'a> {
                 }
             }
         }
-        let to_wide = || int(node, "to") == Some(i64::from(Element::I64.onnx()));
-        if self.habits.narrow && is(node, "Cast") && to_wide() {
-            for name in taken(node) {
+        let is_wide = || int(node, "to").is_none_or(|to| to == i64::from(Element::I64.onnx()));
+        let narrows = NARROWING.iter().any(|name| is(node, name)) && is_wide();
+        if self.habits.narrow && narrows {
+            for name in taken(node).take(1) {
                 if self.range(name).size() > NARROW && !self.watch(name, Some(NARROW)) {
                     self.seen.blocked = Some(&node.op_type);
                 }

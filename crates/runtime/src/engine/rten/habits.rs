@@ -3,7 +3,7 @@
 use crate::engine::guard::{Habits, Passing};
 
 /// What is no number comes out of these as such; out of others, it may come as the lesser or larger of two
-/// numbers.
+/// numbers. Whole numbers of 64 bits are those of 32 there.
 pub(super) const HABITS: Habits = Habits {
     engine: "rten",
     passing: Passing::Only(&[
@@ -44,6 +44,6 @@ pub(super) const HABITS: Habits = Habits {
         "Unsqueeze",
         "Where",
     ]),
-    narrow: false,
+    narrow: true,
     widens: true,
 };

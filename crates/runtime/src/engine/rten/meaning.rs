@@ -72,7 +72,13 @@ impl Meaning {
     fn graph(&mut self, graph: &GraphProto, opset: i64, around: &Known, is_outer: bool) {
         let mut known = around.clone();
         let inputs = graph.input.iter();
-        known.logical.extend(inputs.filter(|input| is_bool(input)).map(|it| it.name.clone()));
+        for input in inputs {
+            match element(input) {
+                Some(Element::Bool) => drop(known.logical.insert(input.name.clone())),
+                Some(Element::I64) => drop(known.long.insert(input.name.clone())),
+                _ => {}
+            }
+        }
         graph.initializer.iter().for_each(|tensor| self.constant(&tensor.name, tensor, &mut known));
         for node in &graph.node {
             self.node(node, opset, &mut known, is_outer);
@@ -113,6 +119,10 @@ impl Meaning {
                     Some(Element::F64) => drop(self.wrong.insert("Cast to f64".into())),
                     _ => {}
                 }
+            }
+            // What it makes of larger numbers is seen of a Cast alone.
+            "CastLike" if node.input.get(1).is_some_and(|like| known.long.contains(like)) => {
+                self.wrong.insert("CastLike to whole numbers of 64 bits".into());
             }
             "Constant" => {
                 if let (Some(tensor), Some(output)) =
@@ -155,6 +165,7 @@ impl Meaning {
             Some(Element::Bool) => drop(known.logical.insert(name.to_owned())),
             Some(Element::F64) => drop(self.wrong.insert("numbers in 64 bits".into())),
             Some(Element::I64) => {
+                known.long.insert(name.to_owned());
                 let raw = tensor.raw_data.chunks_exact(8);
                 let raw = raw.map(|it| i64::from_le_bytes(it.try_into().unwrap_or_default()));
                 if raw.chain(tensor.int64_data.iter().copied()).any(|it| i32::try_from(it).is_err())
@@ -178,12 +189,15 @@ struct Known {
     counted: HashSet<String>,
     /// Those with whole numbers beyond 32 bits.
     wide: HashSet<String>,
+    /// Those of whole numbers of 64 bits.
+    long: HashSet<String>,
 }
 
-fn is_bool(info: &tract_onnx::pb::ValueInfoProto) -> bool {
+/// The type of what a graph declares.
+fn element(info: &tract_onnx::pb::ValueInfoProto) -> Option<Element> {
     let tensor = info.r#type.as_ref().and_then(|it| it.value.as_ref());
-    tensor.is_some_and(|tract_onnx::pb::type_proto::Value::TensorType(tensor)| {
-        Element::from_onnx(tensor.elem_type) == Some(Element::Bool)
+    tensor.and_then(|tract_onnx::pb::type_proto::Value::TensorType(tensor)| {
+        Element::from_onnx(tensor.elem_type)
     })
 }
 
@@ -256,6 +270,16 @@ mod tests {
         let small = constant("one", Element::I64, &1i64.to_le_bytes());
         let add = operator("Add", (&["x", "one"], &["y"]), &[]);
         assert_eq!(meaning(&[small, add], 17).0, [""; 0]);
+    }
+
+    #[test]
+    fn a_cast_to_the_type_of_whole_numbers_of_64_bits_is_told_of() {
+        let like = |element: Element| {
+            let like = constant("like", element, &[0; 8]);
+            meaning(&[like, operator("CastLike", (&["x", "like"], &["y"]), &[])], 17).0
+        };
+        assert_eq!(like(Element::I64), ["CastLike to whole numbers of 64 bits"]);
+        assert_eq!(like(Element::F32), [""; 0]);
     }
 
     #[test]
