@@ -79,6 +79,7 @@ pub fn run(probe: &Probe, output: &Output) -> anyhow::Result<()> {
     }
     let bytes = std::fs::read(&probe.file).context("cannot be read")?;
     let model = OnnxModel::read(&bytes)?;
+    model.check_sound()?;
     let given = probe.input.as_deref().map(arrays::read).transpose()?;
     if let Some(arrays) = &given {
         arrays::check(model.facts(), arrays)?;

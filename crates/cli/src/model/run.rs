@@ -59,6 +59,7 @@ pub fn run(run: &Run, output: &Output) -> anyhow::Result<()> {
     let name = run.file.display();
     let bytes = std::fs::read(&run.file).with_context(|| format!("cannot read {name}"))?;
     let model = OnnxModel::read(&bytes).with_context(|| name.to_string())?;
+    model.check_sound().with_context(|| name.to_string())?;
     let arrays = arrays::read(&run.input)?;
     let fits = arrays::check(model.facts(), &arrays);
     fits.with_context(|| run.input.display().to_string())?;

@@ -124,12 +124,13 @@ impl OnnxModel<'_> {
     /// Gives that engine's name as well.
     ///
     /// # Errors
-    /// [`EngineError::Refused`], [`EngineError::Unloaded`].
+    /// [`EngineError::Format`], [`EngineError::Refused`], [`EngineError::Unloaded`].
     pub fn load(
         &self,
         engines: &[&dyn Loader],
         inputs: &[Port],
     ) -> Result<(&'static str, Box<dyn Engine>), EngineError> {
+        self.check_sound()?;
         let fit = fit(engines, self.facts().operators.keys()).map_err(EngineError::Refused)?;
         let mut failed = Vec::new();
         for loader in fit {

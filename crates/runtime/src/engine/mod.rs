@@ -14,6 +14,7 @@ mod registers;
 #[cfg(target_pointer_width = "64")]
 mod rten;
 mod shapes;
+mod sound;
 mod thread;
 mod tract;
 
