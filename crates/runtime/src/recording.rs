@@ -32,6 +32,9 @@ pub enum RecordingError {
         /// The columns of the first line.
         found: Vec<String>,
     },
+    /// A column that a port names is there more than once.
+    #[error("column {0} is there twice: give each a name of its own")]
+    Twice(String),
     /// No first line.
     #[error("the first line cannot be read as column names: {0}")]
     Header(String),
@@ -105,8 +108,34 @@ fn first_line<R: Read>(lines: &mut Lines<R>) -> Result<First, RecordingError> {
         return Ok(First::Object);
     }
     let mut columns = Columns::new();
-    columns.split(lines.bytes()).map_err(header)?;
+    columns.name(lines.bytes()).map_err(|problem| header(unreadable(lines.bytes(), problem)))?;
+    if columns.iter().count() == 1
+        && let Some(cure) = other_form(lines.bytes())
+    {
+        return Err(header(cure.into()));
+    }
     Ok(First::Names(Box::new(columns)))
+}
+
+fn unreadable(line: &[u8], problem: String) -> String {
+    match std::str::from_utf8(line) {
+        Ok(_) => problem,
+        Err(_) => format!("{problem}: save it as UTF-8"),
+    }
+}
+
+/// What to do with a file whose first line seems to be columns of another form than here.
+fn other_form(line: &[u8]) -> Option<&'static str> {
+    let has = |byte: u8| line.contains(&byte);
+    if has(b'\r') {
+        Some("its lines end in carriage returns alone: write it with line feeds")
+    } else if has(b';') {
+        Some("its columns are separated by semicolons: write it with commas")
+    } else if has(b'\t') {
+        Some("its columns are separated by tabs: write it with commas")
+    } else {
+        None
+    }
 }
 
 /// The column, or the member, that says of which port a row is, where there are several.
@@ -149,10 +178,15 @@ impl Places {
 }
 
 fn place(name: &str, columns: &Columns) -> Result<usize, RecordingError> {
-    columns.iter().position(|column| column == name).ok_or_else(|| RecordingError::Column {
-        column: name.to_owned(),
-        found: columns.iter().take(50).map(str::to_owned).collect(),
-    })
+    let mut places = (0..).zip(columns.iter()).filter(|(_, column)| *column == name);
+    match (places.next(), places.next()) {
+        (Some((place, _)), None) => Ok(place),
+        (Some(_), Some(_)) => Err(RecordingError::Twice(name.to_owned())),
+        (None, _) => Err(RecordingError::Column {
+            column: name.to_owned(),
+            found: columns.iter().take(50).map(str::to_owned).collect(),
+        }),
+    }
 }
 
 impl<R: Read> Recording<R> {
@@ -387,7 +421,8 @@ mod tests {
                 "line 5: column wind: NaN is not finite (not_finite)",
                 "line 6: column turbine names no stream (key)",
                 "line 7: column time is no RFC 3339 time (time)",
-                "line 8: column wind is empty (missing)",
+                "line 8: it has 2 cells, the first line has 4: write all commas, also around cells \
+                 that are empty (malformed)",
                 "A 1390007400 [3.0, 4.0]",
             ]
         );
@@ -431,7 +466,8 @@ mod tests {
             by_line(&text),
             [
                 "line 3: A,1 [1.0, 2.0]",
-                "line 4: column wind: \"1,2\" is no number (malformed)",
+                "line 4: it has 3 cells, the first line has 4: write all commas, also around cells \
+                 that are empty (malformed)",
                 "line 5: it is longer than 65536 bytes (malformed)",
                 "line 6: it has more than 1024 columns (malformed)",
                 "line 7: A [7.0, 8.0]",
@@ -508,6 +544,40 @@ mod tests {
         }
         let error = Recording::open_all(&bundle, &b"t,k,c,db\n"[..]).err().unwrap();
         assert_eq!(error.to_string(), "there is no column port, only [t, k, c, db]");
+    }
+
+    #[test]
+    fn a_row_with_more_cells_than_the_first_line_is_no_reading_but_one_of_an_error() {
+        // A decimal comma, which nobody has quoted.
+        let text = "time,turbine,wind,power\n2014-01-18T00:00Z,A,12,5,100\n\
+            2014-01-18T00:10Z,A,\"12\",5\n";
+        let wanted = [
+            "line 2: it has 5 cells, the first line has 4: put cells that hold a comma in quotation \
+             marks (malformed)",
+            "line 3: A [12.0, 5.0]",
+        ];
+        assert_eq!(by_line(text), wanted);
+    }
+
+    #[test]
+    fn a_column_of_a_port_that_is_there_twice_is_refused_and_another_is_not() {
+        let open = |names: &[u8]| Recording::open(&port(), names).map(drop);
+        let error = open(b"time,turbine,wind,power,wind\n").unwrap_err().to_string();
+        assert_eq!(error, "column wind is there twice: give each a name of its own");
+        assert!(open(b",time,turbine,wind,power,remark,remark\n").is_ok());
+    }
+
+    #[test]
+    fn a_file_of_another_form_is_refused_with_the_form_that_is_read() {
+        for (bytes, cure) in [
+            (&b"time;a;b\n"[..], "separated by semicolons: write it with commas"),
+            (b"time\ta\tb\n", "separated by tabs: write it with commas"),
+            (b"time\r1\r2\r", "end in carriage returns alone: write it with line feeds"),
+            (b"\xff\xfet\0i\0m\0e\0\n\0", "it is no UTF-8 text: save it as UTF-8"),
+        ] {
+            let error = Recording::open(&port(), bytes).err().unwrap().to_string();
+            assert!(error.ends_with(cure), "{error}");
+        }
     }
 
     #[test]

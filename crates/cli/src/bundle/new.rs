@@ -201,7 +201,7 @@ fn write(
     let bytes = std::fs::read(&new.model)
         .with_context(|| format!("cannot read {}", new.model.display()))?;
     let mut files: Vec<(&str, &[u8])> = vec![("bundle.toml", text.as_bytes()), (&model, &bytes)];
-    if let Some(recording) = &recording {
+    if let Some((recording, _)) = &recording {
         files.push((&input, recording.as_bytes()));
     }
     for (path, bytes) in files {
@@ -216,7 +216,8 @@ fn write(
         })?;
     let told = &plan.told;
     let guessed = [&told.port, &told.window, &told.model, &outputs].into_iter().flatten();
-    Ok(Made { guessed: guessed.cloned().collect(), report })
+    let left_out = table.zip(recording).map(|(table, (_, others))| left_out(table, others));
+    Ok(Made { guessed: guessed.cloned().chain(left_out.into_iter().flatten()).collect(), report })
 }
 
 /// Builds what was written, with its own answers where it has a check, and replays that.
@@ -242,10 +243,26 @@ fn put(folder: &Path, path: &str, bytes: &[u8]) -> anyhow::Result<()> {
     make(&file, bytes)
 }
 
-/// The first rows of the recording, those columns of them that the port has.
+/// Which rows of the recording are not in the check, and why; `others` of those that can be read are no readings.
+fn left_out(table: &Table, others: usize) -> Vec<String> {
+    let unreadable = table.problem.as_ref().map(|problem| {
+        let rows = table.unreadable;
+        format!("{rows} rows of the recording cannot be read and are left out; {problem}")
+    });
+    let others = (others > 0).then(|| {
+        format!(
+            "{others} rows of the recording are left out of the check: a cell of them that the port needs is \
+             empty, or no number"
+        )
+    });
+    unreadable.into_iter().chain(others).collect()
+}
+
+/// The first rows of the recording, those columns of them that the port has; and how many between them are
+/// no readings.
 ///
 /// A check is for answers; what a device makes of rows that are no readings is not what it asks.
-fn recording(table: &Table, plan: &Plan) -> anyhow::Result<String> {
+fn recording(table: &Table, plan: &Plan) -> anyhow::Result<(String, usize)> {
     let names = plan.key.iter().chain(&plan.time).chain(plan.fields.iter().map(|it| &it.name));
     let names: Vec<&String> = names.collect();
     let place = |name: &&String| table.names.iter().position(|other| other == *name);
@@ -263,8 +280,12 @@ fn recording(table: &Table, plan: &Plan) -> anyhow::Result<String> {
     let mut rows = Vec::new();
     let mut streams: BTreeMap<&str, usize> = BTreeMap::new();
     // A window is of one stream.
-    let mut longest = 0;
-    for row in table.rows.iter().filter(is_reading) {
+    let (mut longest, mut others) = (0, 0);
+    for row in &table.rows {
+        if !is_reading(&row) {
+            others += 1;
+            continue;
+        }
         let readings = streams.entry(key.map_or("", |place| &*row[*place])).or_default();
         *readings += 1;
         longest = longest.max(*readings);
@@ -285,7 +306,7 @@ fn recording(table: &Table, plan: &Plan) -> anyhow::Result<String> {
     for row in rows {
         text += &line(places.iter().map(|place| &*row[*place]).collect());
     }
-    Ok(text)
+    Ok((text, others))
 }
 
 /// A cell of a CSV file (RFC 4180, section 2, rules 5 to 7).
@@ -346,7 +367,8 @@ mod tests {
             told: plan::Told::default(),
         };
         let table = Table::read(csv.as_bytes(), ROWS_MAX).unwrap();
-        recording(&table, &plan).map_err(|error| error.to_string())
+        let recorded = recording(&table, &plan).map_err(|error| error.to_string());
+        recorded.map(|(text, others)| text + &left_out(&table, others).join("\n"))
     }
 
     #[test]
@@ -354,7 +376,18 @@ mod tests {
         let csv =
             "n,\"flow, l/s\",pump\n1,0.5,\"a \"\"1\"\"\"\n2,,b\n3,nan,b\n4,x,b\n5,7,\n6,2,b\n";
         let said = recorded(csv, Some("pump"), 1).unwrap();
-        assert_eq!(said, "pump,\"flow, l/s\"\n\"a \"\"1\"\"\",0.5\nb,2\n");
+        let left_out = "4 rows of the recording are left out of the check: a cell of them that the \
+            port needs is empty, or no number";
+        let wanted = "pump,\"flow, l/s\"\n\"a \"\"1\"\"\",0.5\nb,2\n";
+        assert_eq!(said, format!("{wanted}{left_out}"));
+    }
+
+    #[test]
+    fn rows_that_cannot_be_read_are_told_of_with_the_first_and_the_cure() {
+        let said = recorded("\"flow, l/s\",n\n0.5,1\n0,5,2\n7,3\n0,9,4\n", None, 1).unwrap();
+        let wanted = "\"flow, l/s\"\n0.5\n7\n2 rows of the recording cannot be read and are left out; \
+            line 3: it has 3 cells, the first line has 2: put cells that hold a comma in quotation marks";
+        assert_eq!(said, wanted);
     }
 
     #[test]

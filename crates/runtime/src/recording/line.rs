@@ -92,6 +92,8 @@ pub struct Columns {
     text: Vec<u8>,
     ends: Vec<usize>,
     count: usize,
+    /// As many as a line must have, once that is known.
+    due: Option<usize>,
 }
 
 impl Columns {
@@ -99,7 +101,18 @@ impl Columns {
     pub fn new() -> Columns {
         // Lines come without their ends, and a carriage return within one is a character.
         let reader = ReaderBuilder::new().terminator(Terminator::Any(b'\n')).build();
-        Columns { reader, text: Vec::new(), ends: vec![0; COLUMNS_MAX], count: 0 }
+        Columns { reader, text: Vec::new(), ends: vec![0; COLUMNS_MAX], count: 0, due: None }
+    }
+
+    /// Takes the first line, which has their names: each further one must have as many, or nobody knows which is
+    /// which.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn name(&mut self, line: &[u8]) -> Result<(), String> {
+        self.split(line)?;
+        self.due = Some(self.count);
+        Ok(())
     }
 
     /// Takes the columns of a line.
@@ -123,8 +136,19 @@ impl Columns {
                 return Err(format!("it has more than {COLUMNS_MAX} columns"));
             }
         }
-        self.count = ended;
-        Ok(())
+        match self.due.filter(|due| *due != ended) {
+            Some(due) => {
+                let cure = match ended > due {
+                    true => "put cells that hold a comma in quotation marks",
+                    false => "write all commas, also around cells that are empty",
+                };
+                Err(format!("it has {ended} cells, the first line has {due}: {cure}"))
+            }
+            None => {
+                self.count = ended;
+                Ok(())
+            }
+        }
     }
 
     /// The column at `place`, from 0, without spaces around it.
