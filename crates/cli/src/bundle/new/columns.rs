@@ -83,6 +83,20 @@ pub enum Content {
     Text,
 }
 
+impl Content {
+    /// What a column is where it holds no measurements.
+    pub fn other(&self) -> Option<&'static str> {
+        match self {
+            Content::Numbers { .. } => None,
+            Content::Counter => Some("(it counts the rows)"),
+            Content::Labels => Some("(it is called like an answer)"),
+            Content::Key(_) => Some("(it tells streams apart)"),
+            Content::Time | Content::Clock { .. } => Some("(times)"),
+            Content::Text => Some("(text, or always the same)"),
+        }
+    }
+}
+
 /// Looks at every column.
 pub fn columns(table: &Table) -> Vec<Column> {
     let column = |(place, name): (usize, &String)| {

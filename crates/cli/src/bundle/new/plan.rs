@@ -270,6 +270,16 @@ struct Shaped {
     part: Part,
 }
 
+/// The columns that are taken for no measurements, and for what.
+fn others(columns: &[Column]) -> String {
+    let other = |column: &Column| Some(format!("{} {}", column.name, column.content.other()?));
+    let others: Vec<String> = columns.iter().filter_map(other).collect();
+    match others.is_empty() {
+        true => String::new(),
+        false => format!("; taken for something else are {}", others.join(", ")),
+    }
+}
+
 impl Shaped {
     /// How readings make an input of this shape: one reading with a field for each element, or several.
     fn of(
@@ -294,17 +304,19 @@ impl Shaped {
                 Some(wishes.fields.iter().map(field).collect())
             }
         };
+        let all = columns.unwrap_or_default();
         let count = match &there {
             Some(fields) if is_turned(inner, fields.len()) => fields.len(),
             Some(fields) => wide(fields.len(), inner, elements).with_context(|| {
                 let columns: Vec<&str> = fields.iter().map(|field| &*field.name).collect();
                 let sizes = if input.is_open() { ", and by --shape which sizes it has" } else { "" };
                 format!(
-                    "{name} is {}, and the recording has {} columns of measurements ({}): say by --fields \
+                    "{name} is {}, and the recording has {} columns of measurements ({}){}: say by --fields \
                      which the model was trained with{sizes}",
                     input.form(),
                     columns.len(),
-                    columns.join(", ")
+                    columns.join(", "),
+                    others(all)
                 )
             })?,
             // Without a recording a list is a row of a table, and a matrix is rows of readings.
@@ -587,6 +599,17 @@ mod tests {
         let plan = plan.map_err(|error| format!("{error:#}"))?;
         let names: Vec<&str> = plan.fields.iter().map(|field| &*field.name).collect();
         Ok((names.join(" "), plan.rows))
+    }
+
+    #[test]
+    fn columns_that_are_no_measurements_are_told_with_what_they_are_taken_for() {
+        let said = others(&columns("#n ?label @pump !note flow"));
+        assert!(
+            said.starts_with("; taken for something else are n (it counts the rows), "),
+            "{said}"
+        );
+        assert!(said.contains("pump (it tells streams apart)") && !said.contains("flow"), "{said}");
+        assert_eq!(others(&columns("flow")), "");
     }
 
     #[test]
