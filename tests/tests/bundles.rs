@@ -341,7 +341,8 @@ fn a_check_with_a_bad_row_names_file_line_and_column() {
             "R80736,2014-01-18T00:00Z,inf,1,1,1,1",
             "line 4: column wind_speed_m_s: inf is not finite",
         ),
-        ("R80736,2014-01-18T00:00Z,1", "line 4: column power_kw is empty"),
+        ("R80736,2014-01-18T00:00Z,1,,,,", "line 4: column power_kw is empty"),
+        ("R80736,2014-01-18T00:00Z,1", "line 4: it has 3 cells, the first line has 7"),
     ] {
         let said = check(row);
         assert!(said.contains(words), "{said}");
