@@ -105,7 +105,7 @@ fn a_site_forbids_it_and_who_asks_hears_why() {
     fleet.start_agent("mill").unwrap();
     fleet.assign("mill", "line", "turbine/1").unwrap();
     fleet
-        .wait_for("mill", "it runs", |it| it["slots"]["line"]["active"].is_object().then_some(()))
+        .wait_for("mill", "it runs", |it| (it["slots"]["line"]["phase"] == "trial").then_some(()))
         .unwrap();
     let asked = fleet.lineside(&["device", "logs", "mill", "--minutes", "1", "--follow"]);
     assert_eq!(asked.status.code(), Some(1));

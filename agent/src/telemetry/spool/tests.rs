@@ -49,7 +49,7 @@ fn send(spool: &Spool) {
     let mut under_way = BTreeSet::new();
     loop {
         let pace = |key: &Key| if under_way.contains(key) { Pace::Wait } else { Pace::Company };
-        let Some((_, keys)) = batch(&spool, pace) else { break };
+        let Some((_, keys)) = batch(spool, pace) else { break };
         under_way.extend(keys);
     }
 }
