@@ -120,7 +120,7 @@ pub(crate) struct WaveState {
 
 /// A rollout.
 ///
-/// Members change through [`Rollout::put`] alone, which keeps what is counted from them; a state that is
+/// Members change through `put` alone, which keeps what is counted from them; a state that is
 /// read back is counted anew.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Rollout {
