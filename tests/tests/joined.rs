@@ -19,8 +19,8 @@ const KEYS: [&str; 2] = ["a", "b"];
 const PACE: f64 = 100.0;
 
 /// A frame begins every 4 s and spans 8: `x` is what port `fast` says in the last of these seconds, `y` what
-/// `slow` says in the last but one. A port that is late, because the machine is busy, is waited for.
-const BUNDLE: &str = "format = 1\nname = 'pair'\nversion = '1'\njoin.wait_seconds = 120\n\
+/// `slow` says in the last but one. A port that is late, because the machine is busy, is waited for to the end.
+const BUNDLE: &str = "format = 1\nname = 'pair'\nversion = '1'\njoin.wait_seconds = 400\n\
      [inputs.fast]\nkey = 'k'\ntime = 't'\nfields = [{ name = 'x' }]\n\
      [inputs.slow]\nkey = 'name'\ntime = 't'\nfields = [{ name = 'y' }]\n\
      [stages.seconds]\nkind = 'resample'\ninput = 'fast'\nrate_hz = 1\ngap_seconds = 3\n\
