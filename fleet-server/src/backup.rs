@@ -6,12 +6,12 @@
 
 use crate::artifact::{Artifacts, Blobs};
 use crate::error::Error;
-use crate::store::{DataFolder, PostgresAt, Store};
+use crate::store::{DataFolder, PostgresAt, Store, make_folder};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -161,11 +161,6 @@ fn names(folder: &Path) -> Result<BTreeSet<OsString>, Error> {
     let reading = |error| Error::file(format!("read {}", folder.display()))(error);
     let entries = fs::read_dir(folder).map_err(reading)?;
     entries.map(|entry| Ok(entry.map_err(reading)?.file_name())).collect()
-}
-
-fn make_folder(path: &Path) -> Result<(), Error> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(Error::file(format!("make the folder {}", path.display())))
 }
 
 /// Copies the files of a folder; what goes meanwhile is passed over.

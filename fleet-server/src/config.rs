@@ -6,7 +6,7 @@ use crate::store::PostgresAt;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 /// Why the settings cannot be used.
@@ -134,6 +134,12 @@ impl Config {
 pub(crate) fn read_database(path: &Path) -> Result<PostgresAt, ConfigError> {
     let read = secret_file::read(path).and_then(|url| PostgresAt::parse(&url.0));
     read.map_err(|problem| ConfigError::Database { path: path.to_owned(), problem })
+}
+
+/// Whether a host, as an address names it, is this machine.
+pub(crate) fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn loopback(setting: &'static str, text: &str) -> Result<SocketAddr, ConfigError> {

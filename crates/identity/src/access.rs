@@ -56,7 +56,7 @@ pub fn may(device: &DeviceId, action: Action, topic: &str) -> bool {
 /// passes on only what may be read.
 pub fn mosquitto_acl(server: &DeviceId) -> String {
     let mut text = String::from(
-        "# Written by `lineside device broker-acl`. The listener needs: allow_anonymous false,\n\
+        "# The listener needs: allow_anonymous false,\n\
          # require_certificate true, use_identity_as_username true.\n",
     );
     for up in Up::ALL {
@@ -229,7 +229,7 @@ mod tests {
     fn mosquitto_is_told_this() {
         let server = "lineside-server".parse().unwrap();
         let expected = "\
-# Written by `lineside device broker-acl`. The listener needs: allow_anonymous false,
+# The listener needs: allow_anonymous false,
 # require_certificate true, use_identity_as_username true.
 pattern write lineside/v1/%u/up/status
 pattern write lineside/v1/%u/up/telemetry

@@ -1,6 +1,6 @@
 //! Where alerts are told: webhooks, mail, MQTT. Read from the server's settings, checked once.
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, is_loopback};
 use crate::secret_file::{self, Secret};
 use lettre::message::Mailbox;
 use rustls::pki_types::CertificateDer;
@@ -8,7 +8,6 @@ use rustls::pki_types::pem::PemObject;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use ureq::http::Uri;
@@ -213,11 +212,6 @@ fn check_url(url: &str) -> Result<(), String> {
         "http" if is_loopback(host) => Ok(()),
         _ => wrong("must begin with https://: in the clear only this machine (127.0.0.1) is told"),
     }
-}
-
-fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 impl Roots {

@@ -157,7 +157,11 @@ fn check_mode(path: &Path, forbidden: u32) -> Result<(), Error> {
     )))
 }
 
-fn make_folder(path: &Path) -> Result<(), Error> {
+/// Makes a folder, and those above it, for its owner alone.
+///
+/// # Errors
+/// [`Error::File`].
+pub(crate) fn make_folder(path: &Path) -> Result<(), Error> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)

@@ -1,7 +1,6 @@
 //! One folder, one database, one server.
 
 mod copy;
-mod copying;
 mod database;
 mod folder;
 mod indices;
@@ -12,7 +11,8 @@ mod steps;
 pub(crate) mod tables;
 #[cfg(test)]
 pub(crate) mod testing;
+mod transfer;
 
 pub(crate) use database::{Store, Writing, from_row, is_full, to_row, unix_ms};
-pub(crate) use folder::{DataFolder, Readers, free_bytes};
+pub(crate) use folder::{DataFolder, Readers, free_bytes, make_folder};
 pub(crate) use postgres::PostgresAt;

@@ -1,12 +1,12 @@
 //! PostgreSQL from version 15 on: a database, or a schema in one, of its own for each fleet.
 
+use crate::config::is_loopback;
 use crate::error::Error;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, Statement};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, query, query_scalar};
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
 use std::time::Duration;
 
 /// How long a connection is waited for.
@@ -17,6 +17,9 @@ const LOCK: &str =
 /// Which tables there are, and how many servers have used them, one after the other.
 const STATE: &str = "CREATE TABLE IF NOT EXISTS lineside_state (only_row boolean PRIMARY KEY DEFAULT true \
      CHECK (only_row), tables_version bigint NOT NULL DEFAULT 0, servers bigint NOT NULL DEFAULT 0)";
+/// A machine that lost its power holds the lock no longer than this: half a minute.
+const KEEP_ALIVE: &str = "SELECT set_config('tcp_keepalives_idle', '15', false), \
+     set_config('tcp_keepalives_interval', '5', false), set_config('tcp_keepalives_count', '3', false)";
 const STATE_ROW: &str = "INSERT INTO lineside_state DEFAULT VALUES ON CONFLICT DO NOTHING";
 /// A commit that the disk has not seen yet is none: devices throw away what we tell them is stored.
 const DURABLE: &str = "SELECT set_config('synchronous_commit', 'on', false) \
@@ -73,11 +76,6 @@ impl fmt::Debug for PostgresAt {
     }
 }
 
-fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
 /// Keeps a database to one server. Two things do: a lock that lives as long as the connection which holds
 /// it, so that a second server does not start; and a number that the next server raises, which each writing
 /// transaction looks at. Where the network breaks that connection unseen, the number keeps the first from
@@ -110,7 +108,7 @@ impl Fence {
                  another schema: `?options=-c%20search_path%3DNAME`)"
             )));
         }
-        for statement in [STATE, STATE_ROW] {
+        for statement in [KEEP_ALIVE, STATE, STATE_ROW] {
             let done = query(statement).execute(&mut connection).await;
             done.map_err(|error| failed(error.into()))?;
         }
