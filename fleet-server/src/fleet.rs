@@ -14,10 +14,11 @@ use crate::broker::{Guard, Link, Sessions};
 use crate::error::Error;
 use crate::ingest::{Ear, Pace, Telemetry, Turns};
 use crate::monitor::{Alerts, Outbox, Overview, Policies};
-use crate::registry::{Credentials, Registry, SlotReported};
+use crate::registry::{Credentials, Registry};
 use crate::release::{
     Assigned, Clock, Director, Questions, Repository, ServerKeys, SignedDocuments, Tried,
 };
+use crate::rollout::Rollouts;
 use crate::store::Store;
 use lineside_wire::name::{DeviceId, SlotName};
 use std::sync::Arc;
@@ -63,6 +64,7 @@ pub(crate) struct Fleet {
     pub questions: Questions,
     /// Lines of logs that devices were asked for.
     pub logs: Logs,
+    pub rollouts: Arc<Rollouts>,
 }
 
 impl Fleet {
@@ -80,6 +82,7 @@ impl Fleet {
         now: OffsetDateTime,
     ) -> Result<Assigned, Error> {
         self.check_floor(device, release, now).await?;
+        let _taken = self.take_over(device, &slot).await?;
         let assigned = self.director.assign(device, slot, release, tried, now).await?;
         self.tell(device, now).await;
         Ok(assigned)
@@ -98,6 +101,7 @@ impl Fleet {
         now: OffsetDateTime,
     ) -> Result<Assigned, Error> {
         self.check_floor(device, release, now).await?;
+        let _taken = self.take_over(device, &slot).await?;
         let assigned = self.director.assign_instead_of(device, slot, release, seen, now).await?;
         self.tell(device, now).await;
         Ok(assigned)
@@ -129,6 +133,7 @@ impl Fleet {
         slot: SlotName,
         now: OffsetDateTime,
     ) -> Result<Assigned, Error> {
+        let _taken = self.take_over(device, &slot).await?;
         let assigned = self.director.clear(device, slot, now).await?;
         self.tell(device, now).await;
         Ok(assigned)
@@ -136,7 +141,7 @@ impl Fleet {
 
     /// Fails where the device has told of a floor above the release: it would refuse it, whoever
     /// assigns it.
-    async fn check_floor(
+    pub(crate) async fn check_floor(
         &self,
         device: &DeviceId,
         path: &str,
@@ -145,18 +150,9 @@ impl Fleet {
         let released = self.documents.released(now).await?;
         // What is not released at all is for the director to refuse.
         let Some(release) = released.get(path) else { return Ok(()) };
-        let (name, digest) = (release.id.name.as_str(), release.id.digest.to_string());
-        let told = self.registry.get(device.as_str()).await?.slots;
-        let holds = |slot: &SlotReported| {
-            let active = slot.active.as_ref().filter(|active| active.name == name)?;
-            Some((slot.floor, active.digest == digest))
-        };
-        let held: Vec<(u64, bool)> = told.iter().filter_map(holds).collect();
-        // A floor holds for the device, in whichever slot it was signed; what runs already may stay.
-        let floor = held.iter().map(|(floor, _)| *floor).max().unwrap_or(0);
-        if release.number >= floor || held.iter().any(|(_, is_it)| *is_it) {
-            return Ok(());
-        }
+        let known = self.registry.get(device.as_str()).await?;
+        let Some(floor) = known.floor_above(release) else { return Ok(()) };
+        let name = &release.id.name;
         Err(Error::Conflict(format!(
             "{path} is number {} of {name}, and {device} may not go back below number {floor}: the \
              release keys have signed that with a release that it has kept since. Release what was in \
@@ -209,6 +205,7 @@ impl Fleet {
     /// [`Error::Missing`].
     pub async fn remove(&self, device: &DeviceId) -> Result<(), Error> {
         self.registry.remove(device).await?;
+        self.rollouts.is_stale.notify_one();
         self.logs.forget(device);
         self.sessions.end(device).await;
         Ok(())

@@ -2,8 +2,8 @@
 //!
 //! The data's way, folder by folder: `broker` takes messages of known devices only and waits until
 //! `ingest` has turned each into facts, `store` keeps them, `monitor` sees the fleet as a whole and what is wrong
-//! with it, `registry`, `artifact` and `release` are what people bring, `api` shows it all. It signs assignments
-//! and nothing else; releases are signed elsewhere.
+//! with it, `registry`, `artifact` and `release` are what people bring, `rollout` brings it to the fleet, `api`
+//! shows it all. It signs assignments and nothing else; releases are signed elsewhere.
 
 mod backup;
 mod bounds;
@@ -24,6 +24,7 @@ mod ingest;
 mod monitor;
 mod registry;
 mod release;
+mod rollout;
 mod store;
 
 pub mod cli;

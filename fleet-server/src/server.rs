@@ -12,6 +12,7 @@ use crate::ingest::{Ear, Pace, Telemetry, Turns};
 use crate::monitor::{Alerts, Outbox, Overview, Policies};
 use crate::registry::Registry;
 use crate::release::{Clock, Director, Questions, Repository, ServerKeys, SignedDocuments};
+use crate::rollout::Rollouts;
 use crate::store::{DataFolder, Readers, Store};
 use anyhow::{Context, anyhow};
 use futures::future::select_all;
@@ -95,6 +96,7 @@ impl Server {
             sessions: Sessions::of(context.clone()),
             questions: Questions::default(),
             logs: Logs::default(),
+            rollouts: Arc::new(Rollouts::new(store.clone())),
             store,
             administrator,
             registry,
@@ -115,6 +117,8 @@ impl Server {
             tokio::spawn(fleet.clone().keep_telling()),
             tokio::spawn(fleet.clone().keep_looking()),
             tokio::spawn(fleet.clone().keep_acting()),
+            tokio::spawn(fleet.clone().keep_rolling()),
+            tokio::spawn(fleet.clone().keep_giving()),
         ];
         for channel in fleet.outbox.channels.keys() {
             chores.push(tokio::spawn(fleet.clone().keep_delivering(channel.clone())));

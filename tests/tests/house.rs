@@ -36,6 +36,7 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 28] = [
             "lineside-delta",
             "lineside-drift",
             "lineside-exposition",
+            "lineside-rollout",
             "lineside-rules",
             "lineside-sketch",
             "lineside-trust",
@@ -138,7 +139,7 @@ const PURE: [&str; 13] = [
     "audit",
 ];
 /// The libraries that they may use: such as take bytes and numbers and give values.
-const COMPUTING: [&str; 22] = [
+const COMPUTING: [&str; 23] = [
     "base64",
     "half",
     "libm",
@@ -158,6 +159,7 @@ const COMPUTING: [&str; 22] = [
     "thiserror",
     "time",
     "toml",
+    "utoipa",
     "x509-parser",
     "zeroize",
     "zstd-safe",

@@ -14,6 +14,7 @@ const EXAMPLES_MAX: usize = 3;
 
 /// Another rollout that wants the same slot of some of the devices.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Conflict {
     /// The other one.
     pub rollout: RolloutId,

@@ -138,6 +138,7 @@ pub struct Person {
 
 /// What people may want of a rollout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Wish {
     /// To approve it.
@@ -179,6 +180,7 @@ pub enum Wish {
 
 /// What becomes of conflicts with rollouts that want the same slot of the same devices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Conflicts {
     /// The rollout does not begin.

@@ -190,6 +190,11 @@ impl Fleet {
         Some(ReleaseKey(self.releases.number(release)? + ReleaseKey::FIRST))
     }
 
+    /// The number by which a report of a release would be kept that may never have been heard of.
+    pub(crate) fn release_or_another(&self, release: &str) -> ReleaseKey {
+        self.known_release(release).unwrap_or(ReleaseKey::ANOTHER)
+    }
+
     /// A release's name; none for a vacant slot and for one that has no number.
     pub(crate) fn release_name(&self, release: ReleaseKey) -> Option<&str> {
         let number = release.0.checked_sub(ReleaseKey::FIRST)?;
@@ -224,6 +229,26 @@ impl Fleet {
 
     pub(crate) fn hardware_of(&self, key: DeviceKey) -> &str {
         self.hardware.name(self.devices.get(key as usize).map_or(u32::MAX, |row| row.hardware))
+    }
+
+    /// What is known of a device.
+    pub(crate) fn facts(&self, key: DeviceKey) -> Option<DeviceFacts> {
+        self.devices.get(key as usize)?;
+        let label = |line: &str| {
+            let (key, value) = line.split_once('=')?;
+            Some((key.to_owned(), value.to_owned()))
+        };
+        Some(DeviceFacts {
+            device: self.name(key).to_owned(),
+            site: self.site_name(key).to_owned(),
+            hardware: self.hardware_of(key).to_owned(),
+            labels: self.labels_of(key).filter_map(label).collect(),
+        })
+    }
+
+    /// What is known of a site.
+    pub(crate) fn site(&self, name: &str) -> Option<&SiteFacts> {
+        Some(&self.sites.get(self.site_names.number(name)? as usize)?.facts)
     }
 
     /// The labels of a device, as `key=value`.

@@ -13,6 +13,7 @@ const SOAK_MINUTES_MAX: u32 = 366 * 24 * 60;
 /// devices that have decided, and of at least `devices_min`: so one failure among the first two does
 /// not read as a half, and what can no longer come right is known early.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Gate {
     /// Devices of the wave that have to have decided.
@@ -49,6 +50,7 @@ pub struct Gate {
 
 /// What happens when a gate breaks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Otherwise {
     /// The rollout stops where it is, until somebody decides.
@@ -117,6 +119,7 @@ impl Gate {
 
 /// Devices of a wave by what has become of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Tally {
     /// Those that are in the wave.
     pub entered: u32,

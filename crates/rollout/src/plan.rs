@@ -17,6 +17,7 @@ const DEADLINE_MINUTES_DEFAULT: u32 = 24 * 60;
 /// What brings a release to devices. A plan is never changed: who wants another one makes another
 /// rollout, so that what people approved is what happens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
     /// The release, by the text of its digest; here nothing but sameness is known of it.
@@ -59,6 +60,7 @@ fn deadline_minutes() -> u32 {
 
 /// A wave and what has to hold before the next one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Wave {
     /// How many devices have the release with it.
@@ -73,6 +75,7 @@ pub struct Wave {
 
 /// How many devices have been given the release when a wave is full, those of earlier waves among them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Size {
     /// A share of those who are selected now, in percent above 0 up to 100; rounded down, and at least
@@ -105,6 +108,7 @@ impl Size {
 
 /// What follows when a gate holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Then {
     /// The next wave.

@@ -16,6 +16,7 @@ const REASONS_MAX: usize = 100;
 
 /// What a rollout would do if it began now.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Preflight {
     /// Devices that would be given the release.
     pub devices: u32,
@@ -37,6 +38,7 @@ pub struct Preflight {
 
 /// What a wave would do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct WavePlan {
     /// Devices that would be given the release in it.
     pub devices: u32,
@@ -50,6 +52,7 @@ pub struct WavePlan {
 
 /// Devices that would refuse a release for one reason.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Refusing {
     /// How many.
     pub devices: u32,

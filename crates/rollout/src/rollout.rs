@@ -72,12 +72,12 @@ impl Status {
     }
 
     /// Whether its devices are its own, as long as no rollout goes before it.
-    pub(crate) fn is_open(self) -> bool {
+    pub fn is_open(self) -> bool {
         matches!(self, Status::Paused(_) | Status::RollingBack) || self.is_watched()
     }
 
     /// Whether it is over for good.
-    pub(crate) fn is_over(self) -> bool {
+    pub fn is_over(self) -> bool {
         matches!(self, Status::RolledBack | Status::Aborted | Status::Done)
     }
 }

@@ -3,10 +3,11 @@
 use crate::conflict::Conflict;
 use crate::effect::{Assign, Effect, Why};
 use crate::event::Event;
-use crate::fleet::{DeviceKey, Fleet};
+use crate::fleet::{DeviceFacts, DeviceKey, Fleet, ReleaseKey};
 use crate::member::{Member, State};
 use crate::plan::PlanError;
-use crate::rollout::{Rollout, RolloutId};
+use crate::rollout::{Rollout, RolloutId, Status};
+use crate::site::SiteFacts;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -242,8 +243,6 @@ impl Rollouts {
         key: DeviceKey,
         member: &Member,
     ) -> Option<Effect> {
-        use crate::fleet::ReleaseKey;
-
         if member.before == ReleaseKey::ANOTHER || !self.fleet.is_here(key) {
             return None;
         }
@@ -270,6 +269,58 @@ impl Rollouts {
     /// The rollout of this number.
     pub fn rollout(&self, id: RolloutId) -> Option<&Rollout> {
         self.rollouts.get(&id)
+    }
+
+    /// The number of the rollout that was made last, 0 if there was none.
+    pub fn last_id(&self) -> RolloutId {
+        self.last_id
+    }
+
+    /// What is known of a device that is here.
+    pub fn facts(&self, device: &str) -> Option<DeviceFacts> {
+        self.fleet.facts(self.fleet.key(device)?)
+    }
+
+    /// The devices that are here, in the order in which they were first heard of.
+    pub fn devices(&self) -> impl Iterator<Item = &str> {
+        self.fleet.keys().map(|key| self.fleet.name(key))
+    }
+
+    /// What is known of a site; none if nobody has spoken of it.
+    pub fn site(&self, site: &str) -> Option<&SiteFacts> {
+        self.fleet.site(site)
+    }
+
+    /// Whether it is known already that a slot runs this release, or none.
+    pub fn knows(&self, device: &str, slot: &str, active: Option<&str>) -> bool {
+        let Some(key) = self.fleet.key(device) else { return false };
+        let Some(known) = self.fleet.active(key, slot) else { return false };
+        known == active.map_or(ReleaseKey::VACANT, |active| self.fleet.release_or_another(active))
+    }
+
+    /// The rollouts that neither were given up nor are done and that this device is in with this slot.
+    pub fn concerning(&self, device: &str, slot: &str) -> Vec<RolloutId> {
+        let Some(key) = self.fleet.key(device) else { return vec![] };
+        let concerns = |(id, rollout): (&RolloutId, &Rollout)| {
+            let is_in = rollout.plan.slot == slot && rollout.members.contains_key(&key);
+            (is_in && !matches!(rollout.status, Status::Aborted | Status::Done)).then_some(*id)
+        };
+        self.rollouts.iter().filter_map(concerns).collect()
+    }
+
+    /// The devices of a rollout that come after `after`, in the order in which they were first heard of; all of
+    /// them where it names none: name, state, wave (0 for none).
+    pub fn members(
+        &self,
+        id: RolloutId,
+        after: Option<&str>,
+    ) -> impl Iterator<Item = (&str, State, u8)> {
+        let first = after.and_then(|after| self.fleet.number(after)).map_or(0, |after| after + 1);
+        let members = self.rollouts.get(&id).map(|rollout| rollout.members.range(first..));
+        let shown = |(key, member): (&DeviceKey, &Member)| {
+            (self.fleet.name(*key), member.state, member.wave)
+        };
+        members.into_iter().flatten().map(shown)
     }
 
     /// Where a device is in a rollout, and the wave it is in (0 for none); none if it is not in it.

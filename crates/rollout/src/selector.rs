@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 /// Whether devices that begin to match later belong to it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Membership {
     /// Those that match now, and those that match later, until the rollout is closed.
@@ -17,6 +18,7 @@ pub enum Membership {
 
 /// Devices by what they are. Each table that is not empty has to hold; within one any entry does.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Selector {
     /// Labels a device has, each with the values that will do; none of them is any value.

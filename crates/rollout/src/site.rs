@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// What is known of a site.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SiteFacts {
     /// Its name.

@@ -12,6 +12,7 @@ pub const WINDOWS_MAX: usize = 64;
 /// Minute 0 is Monday 00:00. `to` below `from` goes over the end of the week; `to` equal to `from` is
 /// the whole week. In the night in which clocks change, the offset that the driver hands in decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Window {
     /// First minute, 0 to 10,079.

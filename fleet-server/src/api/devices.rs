@@ -106,6 +106,7 @@ pub(crate) async fn add(
     Json(new): Json<NewDevice>,
 ) -> Result<(StatusCode, Json<Credentials>), Error> {
     let credentials = fleet.registry.add(new, OffsetDateTime::now_utc()).await?;
+    fleet.rollouts.is_stale.notify_one();
     tracing::info!("device {} added", credentials.device);
     Ok((StatusCode::CREATED, Json(credentials)))
 }

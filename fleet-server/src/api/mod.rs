@@ -17,6 +17,7 @@ mod overview;
 mod page;
 mod problem;
 mod reports;
+mod rollouts;
 mod telemetry;
 mod tokens;
 mod tuf;
@@ -40,6 +41,8 @@ pub(crate) use problem::Problem;
 
 /// Largest JSON body in bytes.
 const JSON_BYTES_MAX: usize = 64 << 10;
+/// Largest plan of a rollout in bytes: it may name some 60,000 devices.
+const PLAN_BYTES_MAX: usize = 4 << 20;
 /// All roots there ever were, in one body.
 const ROOTS_BYTES_MAX: usize = 1 << 20;
 
@@ -128,6 +131,16 @@ pub(crate) fn router(fleet: Arc<Fleet>) -> Router {
             OpenApiRouter::new()
                 .routes(routes!(manifests::get, manifests::put, manifests::remove))
                 .layer(bounded(MANIFEST_BYTES_MAX as usize)),
+        )
+        // A plan may name its devices.
+        .merge(
+            OpenApiRouter::new()
+                .routes(routes!(rollouts::list, rollouts::plan))
+                .routes(routes!(rollouts::preflight))
+                .routes(routes!(rollouts::show, rollouts::forget))
+                .routes(routes!(rollouts::members))
+                .routes(routes!(rollouts::wish))
+                .layer(bounded(PLAN_BYTES_MAX)),
         )
         .merge(OpenApiRouter::new().routes(routes!(reports::take)).layer(bounded(REPORT_BYTES_MAX)))
         .split_for_parts();

@@ -232,6 +232,21 @@ impl Artifacts {
         Ok(parts.blobs.into_iter().map(|blob| blob.digest).collect())
     }
 
+    /// Bytes of a release, its manifest among them; 0 if that is not here or cannot be read.
+    ///
+    /// # Errors
+    /// [`Error::File`], [`Error::Database`].
+    pub async fn bytes(&self, release: &ReleaseId) -> Result<u64, Error> {
+        let stored = match self.get(release.name.as_str(), &release.digest.to_string()).await {
+            Ok(stored) => stored,
+            Err(Error::Missing(_)) => return Ok(0),
+            Err(error) => return Err(error),
+        };
+        let blobs = OciManifest::parse(&stored.bytes)
+            .map(|parsed| parsed.blobs().fold(0_u64, |sum, blob| sum.saturating_add(blob.size)));
+        Ok(blobs.map_or(0, |blobs| blobs.saturating_add(release.size)))
+    }
+
     /// Whether all of a release is here.
     ///
     /// # Errors

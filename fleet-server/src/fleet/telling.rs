@@ -62,7 +62,7 @@ impl Fleet {
         }
     }
 
-    pub(super) async fn tell(&self, device: &DeviceId, now: OffsetDateTime) {
+    pub(crate) async fn tell(&self, device: &DeviceId, now: OffsetDateTime) {
         // The assignment stands; a device that cannot be told now is told when it returns.
         if let Err(error) = self.send_documents(device, now).await {
             not_sent(device, &error);

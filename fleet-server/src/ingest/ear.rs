@@ -107,6 +107,8 @@ async fn take_status(
     fleet.ear.twins.hear(device, status.boot, Instant::now());
     fleet.clock.hear(status.wall_clock_unix_ms, now);
     fleet.registry.heard(device, &status, unix_ms(now), now).await?;
+    let heeded = fleet.heed(device).await;
+    said(fleet, device, "rollouts did not hear of it", heeded)?;
     fleet.ask_log_again(device, status.boot, now).await;
     let attended = fleet.attend(device, now).await;
     said(fleet, device, "what it lacks was not sent", attended)
@@ -172,7 +174,8 @@ async fn take_telemetry(
     for ack in acks {
         fleet.link.send(device, Down::Ack, &ack).await;
     }
-    Ok(())
+    let heeded = fleet.heed(device).await;
+    said(fleet, device, "rollouts did not hear of it", heeded)
 }
 
 /// Counts a message that cannot be read, and says why.

@@ -14,6 +14,7 @@ use crate::monitor::profiles::Profiles;
 use crate::monitor::summary::SummaryShown;
 use crate::store::Store;
 use lineside_bundle::{Digest, Value};
+use lineside_wire::v1::Interval;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -154,6 +155,17 @@ impl Overview {
         let at_a_time = Semaphore::new(MERGED_AT_A_TIME);
         let profiles = Profiles::new(artifacts.clone());
         Overview { store, artifacts, profiles, at_a_time }
+    }
+
+    /// The share of columns that have drifted from the training data of the release (0 to 1); none where nothing
+    /// can be compared.
+    ///
+    /// # Errors
+    /// [`Error::Database`], [`Error::File`].
+    pub async fn drifted_share(&self, interval: &Interval) -> Result<Option<f64>, Error> {
+        let found = self.profiles.of(&interval.release).await?;
+        let columns = columns(interval, found.as_deref().ok());
+        Ok(DriftedShown::of(&columns).drifted_share)
     }
 
     /// How far each release's columns are from its training data.

@@ -10,7 +10,7 @@ use crate::store::tables::{
     assignment, device, event, interval, quality, receipt, received, stock, total,
 };
 use crate::store::{Store, from_row, to_row, unix_ms};
-use lineside_trust::PublicKey;
+use lineside_trust::{PublicKey, SignedRelease};
 use lineside_wire::name::DeviceId;
 use lineside_wire::v1::Status;
 use sea_orm::ActiveValue::{Set, Unchanged};
@@ -228,6 +228,20 @@ impl Registry {
 }
 
 impl Device {
+    /// The number below which the device may not go back of this bundle, if the release is below it and the device
+    /// does not run it already. A floor holds for the device, in whichever slot it was signed.
+    pub fn floor_above(&self, release: &SignedRelease) -> Option<u64> {
+        let (name, digest) = (release.id.name.as_str(), release.id.digest.to_string());
+        let holds = |slot: &SlotReported| {
+            let active = slot.active.as_ref().filter(|active| active.name == name)?;
+            Some((slot.floor, active.digest == digest))
+        };
+        let held: Vec<(u64, bool)> = self.slots.iter().filter_map(holds).collect();
+        let floor = held.iter().map(|(floor, _)| *floor).max().unwrap_or(0);
+        let may = release.number >= floor || held.iter().any(|(_, is_it)| *is_it);
+        (!may).then_some(floor)
+    }
+
     /// When it was last heard of, milliseconds since 1970.
     pub fn last_seen_unix_ms(&self) -> Option<i64> {
         self.row.last_seen_unix_ms

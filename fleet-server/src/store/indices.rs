@@ -1,6 +1,8 @@
 //! By what tables are looked at besides their keys.
 
-use crate::store::tables::{alert, delivery, event, interval, manifest, proposal, quality};
+use crate::store::tables::{
+    alert, delivery, event, interval, manifest, proposal, quality, rollout_news,
+};
 use sea_orm::sea_query::{Index, IndexCreateStatement};
 
 /// What each index is made by.
@@ -38,6 +40,11 @@ pub(super) fn all() -> Vec<IndexCreateStatement> {
             .col(event::Column::Device)
             .col(event::Column::Boot)
             .col(event::Column::Sequence)
+            .take(),
+        index("rollout_news_by_rollout")
+            .table(rollout_news::Entity)
+            .col(rollout_news::Column::Rollout)
+            .col(rollout_news::Column::Id)
             .take(),
         index("alert_by_place")
             .table(alert::Entity)

@@ -24,6 +24,10 @@ macro_rules! for_each_table {
         $each!(delivery);
         $each!(proposal);
         $each!(monitor);
+        $each!(rollout_event);
+        $each!(rollout_state);
+        $each!(rollout_given);
+        $each!(rollout_news);
     };
 }
 pub(super) use for_each_table;
@@ -486,6 +490,88 @@ pub(crate) mod monitor {
         pub state: Vec<u8>,
         /// When an interval of it came last.
         pub heard_unix_ms: i64,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// What has happened to rollouts since their state was written, in order.
+pub(crate) mod rollout_event {
+    use super::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "rollout_event")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: i64,
+        /// The event as JSON, so that a newer server can read it.
+        pub body: String,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// The fleet and its rollouts as they were after an event: one row, or none.
+pub(crate) mod rollout_state {
+    use super::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "rollout_state")]
+    pub struct Model {
+        /// Always 1.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: i64,
+        /// Number of the last event that is in it.
+        pub after: i64,
+        /// Version of what follows.
+        pub version: i64,
+        /// Postcard of it.
+        pub body: Vec<u8>,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// What a rollout has given a slot last.
+pub(crate) mod rollout_given {
+    use super::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "rollout_given")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub device: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub slot: String,
+        pub rollout: i64,
+        /// The release as rollouts name it; none where its assignment was ended.
+        pub release: Option<String>,
+        pub attempt: i64,
+        /// Events of the device up to this row of theirs speak of attempts before.
+        pub events_after: i64,
+        /// Intervals up to this row of theirs are of the time before.
+        pub intervals_after: i64,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// What people were told of rollouts.
+pub(crate) mod rollout_news {
+    use super::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "rollout_news")]
+    pub struct Model {
+        #[sea_orm(primary_key)]
+        pub id: i64,
+        pub rollout: i64,
+        pub at_unix_ms: i64,
+        pub text: String,
     }
 
     impl ActiveModelBehavior for ActiveModel {}

@@ -28,6 +28,7 @@ mod recovery;
 mod referrers;
 mod releases;
 mod reports;
+mod rollouts;
 mod running;
 mod signers;
 mod storage;

@@ -21,6 +21,15 @@ fn policy() -> Vec<u8> {
     proposals::policy("device", json!({ "assign": "turbine/1" }))
 }
 
+/// Of a rollout.
+fn plan() -> Vec<u8> {
+    let (selector, wave) = (json!({ "names": ["line-*"] }), json!({ "size": { "count": 1 } }));
+    let plan = json!({
+        "release": "turbine/1", "slot": "turbine", "selector": selector, "waves": [wave],
+    });
+    plan.to_string().into_bytes()
+}
+
 /// A server with one of everything that routes name.
 struct House {
     server: Running,
@@ -65,6 +74,10 @@ impl House {
         let blob = Digest::of(&self.artifact.blobs[1]).to_string();
         let mut path = path
             .replace("{id}", &if path.contains("{id}") { self.alert() } else { String::new() })
+            .replace(
+                "{rollout}",
+                &if path.contains("{rollout}") { self.rollout() } else { String::new() },
+            )
             .replace("{device}", "line-3")
             .replace("{slot}", "turbine")
             .replace("{name}", "turbine")
@@ -110,6 +123,17 @@ impl House {
         listed[0]["id"].to_string()
     }
 
+    /// The number of a new rollout that was given up.
+    fn rollout(&self) -> String {
+        let made = self.ask("POST", "/api/v1/rollouts", &plan());
+        assert_eq!(made.status, 201, "{}", made.text());
+        let id = made.json()["id"].to_string();
+        let wishes = format!("/api/v1/rollouts/{id}/wishes");
+        let aborted = self.ask("POST", &wishes, b"{\"wish\":\"abort\"}");
+        assert_eq!(aborted.status, 200, "{}", aborted.text());
+        id
+    }
+
     /// Path and body of a request that succeeds.
     fn good(&self, method: &str, path: &str) -> (String, Vec<u8>) {
         let place = self.filled(path);
@@ -122,6 +146,7 @@ impl House {
             ("POST", "/api/v1/releases/{name}/{version}/ask" | "/api/v1/devices/{device}/log")
             | ("POST", "/api/v1/alerts/{id}/acknowledge" | "/api/v1/alerts/{id}/approve")
             | ("POST", "/api/v1/alerts/{id}/decline") => b"{}".to_vec(),
+            ("POST", "/api/v1/rollouts" | "/api/v1/rollouts/preflight") => plan(),
             ("PUT", "/api/v1/devices/{device}/report-key") => {
                 serde_json::to_vec(&report_key().public()).unwrap()
             }
@@ -141,6 +166,15 @@ impl House {
             }
             ("PUT", "/v2/{name}/manifests/{reference}") => self.artifact.manifest.clone(),
             _ => Vec::new(),
+        };
+        let (place, body) = match (method, path) {
+            // Of one that is still a draft.
+            ("POST", "/api/v1/rollouts/{rollout}/wishes") => {
+                let made = self.ask("POST", "/api/v1/rollouts", &plan()).json();
+                let place = format!("/api/v1/rollouts/{}/wishes", made["id"]);
+                (place, b"{\"wish\":\"approve\",\"by\":\"ben\"}".to_vec())
+            }
+            _ => (place, body),
         };
         let place = match (method, path) {
             ("PUT", "/v2/{name}/blobs/uploads/{upload}") => {
@@ -179,6 +213,7 @@ fn the_document_lists_every_route_and_nothing_else() {
     let expected = [
         "DELETE /api/v1/devices/{device}",
         "DELETE /api/v1/devices/{device}/slots/{slot}",
+        "DELETE /api/v1/rollouts/{rollout}",
         "DELETE /api/v1/tokens/{role}",
         "DELETE /v2/{name}/blobs/uploads/{upload}",
         "DELETE /v2/{name}/manifests/{reference}",
@@ -196,6 +231,9 @@ fn the_document_lists_every_route_and_nothing_else() {
         "GET /api/v1/online-keys",
         "GET /api/v1/openapi.json",
         "GET /api/v1/releases",
+        "GET /api/v1/rollouts",
+        "GET /api/v1/rollouts/{rollout}",
+        "GET /api/v1/rollouts/{rollout}/devices",
         "GET /api/v1/root",
         "GET /api/v1/summary",
         "GET /api/v1/targets/{role}",
@@ -222,6 +260,9 @@ fn the_document_lists_every_route_and_nothing_else() {
         "POST /api/v1/devices/{device}/slots/{slot}/approve",
         "POST /api/v1/releases/{name}/{version}/ask",
         "POST /api/v1/reports",
+        "POST /api/v1/rollouts",
+        "POST /api/v1/rollouts/preflight",
+        "POST /api/v1/rollouts/{rollout}/wishes",
         "POST /api/v1/tokens/{role}",
         "POST /v2/{name}/blobs/uploads/",
         "PUT /api/v1/devices/{device}/report-key",
