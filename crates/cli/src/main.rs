@@ -20,6 +20,7 @@ mod profile;
 mod release;
 mod report;
 mod role;
+mod rollout;
 mod server;
 mod site;
 mod token;
@@ -79,6 +80,9 @@ enum Command {
     Approve(assign::Approve),
     /// Say nothing any longer of what a slot shall hold; what it runs stays.
     Unassign(assign::Unassign),
+    /// Bring a release to many devices, in waves that stop by themselves.
+    #[command(subcommand)]
+    Rollout(rollout::RolloutCommand),
     /// List what rules have seen, show it, and say that somebody knows of it.
     Alerts(alerts::Alerts),
     /// Make, list and take back the tokens by which vendors and sites publish what they sign.
@@ -156,6 +160,7 @@ fn main() -> ExitCode {
         Command::Assign(assign) => assign::run(&assign, connection, &output),
         Command::Approve(approve) => assign::approve(&approve, connection, &output),
         Command::Unassign(unassign) => assign::end(&unassign, connection, &output),
+        Command::Rollout(command) => rollout::run(command, connection, &output),
         Command::Alerts(alerts) => alerts::run(alerts, connection, &output),
         Command::Token(command) => token::run(command, connection, &output),
         Command::Device(command) => device::run(command, connection, &output),

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::fmt::Display;
+use std::fmt::{Display, Write};
 use std::time::Duration;
 use ureq::http::{Method, Request};
 
@@ -21,6 +21,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
 /// Devices that are asked for at once. With all its slots a device takes some ten thousand bytes.
 const DEVICES_AT_ONCE: usize = 200;
+
+/// Devices of a rollout that are asked for at once.
+const ROLLOUT_DEVICES: usize = 1_000;
 
 const JSON: &str = "application/json";
 const BYTES: &str = "application/octet-stream";
@@ -368,6 +371,58 @@ impl Server {
     pub fn decide(&self, id: u64, decision: &str, by: &str) -> anyhow::Result<Value> {
         let path = format!("/api/v1/alerts/{id}/{decision}");
         self.ask(Method::POST, &path, &serde_json::json!({ "by": by }))
+    }
+
+    /// The rollouts, the newest first.
+    pub fn rollouts(&self) -> anyhow::Result<Value> {
+        self.get("/api/v1/rollouts")
+    }
+
+    /// One rollout, as the server describes it.
+    pub fn rollout(&self, id: u32) -> anyhow::Result<Value> {
+        self.get(&format!("/api/v1/rollouts/{id}"))
+    }
+
+    /// The devices of a rollout, those in one state if it is named.
+    pub fn rollout_devices(&self, id: u32, state: Option<&str>) -> anyhow::Result<Value> {
+        let mut all = Vec::new();
+        loop {
+            let mut path = format!("/api/v1/rollouts/{id}/devices?limit={ROLLOUT_DEVICES}");
+            if let Some(state) = state {
+                let _ = write!(path, "&state={state}");
+            }
+            if let Some(last) = all.last().and_then(|last: &Value| last["device"].as_str()) {
+                let _ = write!(path, "&after={last}");
+            }
+            let page: Vec<Value> = self.get(&path)?;
+            let is_last = page.len() < ROLLOUT_DEVICES;
+            all.extend(page);
+            if is_last {
+                return Ok(Value::Array(all));
+            }
+        }
+    }
+
+    /// Plans a rollout.
+    pub fn plan_rollout(&self, plan: &Value) -> anyhow::Result<Value> {
+        self.ask(Method::POST, "/api/v1/rollouts", plan)
+    }
+
+    /// What a rollout would do.
+    pub fn preflight(&self, plan: &Value) -> anyhow::Result<Value> {
+        self.ask(Method::POST, "/api/v1/rollouts/preflight", plan)
+    }
+
+    /// Tells it what somebody wants of a rollout.
+    pub fn wish(&self, id: u32, wish: &Value, by: &str) -> anyhow::Result<Value> {
+        let path = format!("/api/v1/rollouts/{id}/wishes");
+        self.ask(Method::POST, &path, &serde_json::json!({ "wish": wish, "by": by }))
+    }
+
+    /// Has it forget a rollout that is over.
+    pub fn forget_rollout(&self, id: u32) -> anyhow::Result<()> {
+        self.send(Method::DELETE, &format!("/api/v1/rollouts/{id}"), None)?.done()?;
+        Ok(())
     }
 
     fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
