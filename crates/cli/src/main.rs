@@ -25,6 +25,7 @@ mod server;
 mod site;
 mod token;
 mod watch;
+mod window;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};

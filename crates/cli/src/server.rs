@@ -25,6 +25,11 @@ const DEVICES_AT_ONCE: usize = 200;
 /// Devices of a rollout that are asked for at once.
 const ROLLOUT_DEVICES: usize = 1_000;
 
+/// A name as a part of a path.
+fn in_path(name: &str) -> impl Display + '_ {
+    percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC)
+}
+
 const JSON: &str = "application/json";
 const BYTES: &str = "application/octet-stream";
 
@@ -371,6 +376,22 @@ impl Server {
     pub fn decide(&self, id: u64, decision: &str, by: &str) -> anyhow::Result<Value> {
         let path = format!("/api/v1/alerts/{id}/{decision}");
         self.ask(Method::POST, &path, &serde_json::json!({ "by": by }))
+    }
+
+    /// The sites of which something is said.
+    pub fn sites(&self) -> anyhow::Result<Value> {
+        self.get("/api/v1/sites")
+    }
+
+    /// Says what holds at a site for rollouts.
+    pub fn set_site(&self, site: &str, settings: &Value) -> anyhow::Result<Value> {
+        self.ask(Method::PUT, &format!("/api/v1/sites/{}", in_path(site)), settings)
+    }
+
+    /// Says nothing of a site any longer.
+    pub fn unset_site(&self, site: &str) -> anyhow::Result<()> {
+        self.send(Method::DELETE, &format!("/api/v1/sites/{}", in_path(site)), None)?.done()?;
+        Ok(())
     }
 
     /// The rollouts, the newest first.

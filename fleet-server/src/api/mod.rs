@@ -18,6 +18,7 @@ mod page;
 mod problem;
 mod reports;
 mod rollouts;
+mod sites;
 mod telemetry;
 mod tokens;
 mod tuf;
@@ -92,6 +93,8 @@ pub(crate) fn router(fleet: Arc<Fleet>) -> Router {
         .routes(routes!(alerts::acknowledge))
         .routes(routes!(alerts::approve))
         .routes(routes!(alerts::decline))
+        .routes(routes!(sites::list))
+        .routes(routes!(sites::set, sites::unset))
         .routes(routes!(ask::ask))
         .routes(routes!(reports::put_key))
         .routes(routes!(logs::show, logs::ask))

@@ -90,6 +90,9 @@ impl Telemetry {
         if stored.errands.act {
             fleet.due.notify_one();
         }
+        if stored.errands.roll {
+            fleet.rollouts.is_stale.notify_one();
+        }
         let odd = odd.or_else(|| {
             (stored.conflicting > 0).then(|| {
                 "says other things under numbers that it used before: was its state lost, set \

@@ -11,6 +11,7 @@ use crate::monitor::outbox::What;
 use crate::monitor::policy::Policy;
 use crate::monitor::{evidence, judge, outbox, proposals};
 use crate::registry::slot_shown;
+use crate::rollout;
 use crate::store::tables::alert;
 use crate::store::{Store, to_row, unix_ms};
 use lineside_bundle::Digest;
@@ -174,6 +175,12 @@ pub(super) async fn follow(
             outbox::put(on, channels, id, name, What::Retrain, *now_unix_ms).await?;
         }
     }
+    if rule.then.pause_rollout {
+        let by = format!("rule {} of site {site}", said.rule);
+        let by = short(&by, TEXT_CHARS_MAX);
+        rollout::put_pause(on, &said.slot, &said.release, by).await?;
+        errands.roll = true;
+    }
     if rule.then.assigns() {
         errands.act |= proposals::put(on, id, &said.rule, &rule, place, (site, policy)).await?;
     }
@@ -187,6 +194,8 @@ pub(crate) struct Errands {
     pub tell: bool,
     /// Something is to be assigned.
     pub act: bool,
+    /// A rollout is to pause.
+    pub roll: bool,
 }
 
 /// Forgets the alerts of a device.

@@ -31,6 +31,8 @@ pub(crate) struct Rollouts {
     /// Held while something is assigned to a slot, by a rollout or by somebody else: who comes second sees what
     /// the first has done.
     pub(super) giving: Mutex<()>,
+    /// Held from the reading of what a device says until the engine has it.
+    pub(super) hearing: Mutex<()>,
     /// Says that the registry has changed.
     pub(crate) is_stale: Notify,
     /// Events after which the state is written.
@@ -59,6 +61,7 @@ impl Rollouts {
             due: std::sync::Mutex::default(),
             is_due: Notify::new(),
             giving: Mutex::default(),
+            hearing: Mutex::default(),
             is_stale: Notify::new(),
             events_max: EVENTS_MAX,
         }
@@ -161,6 +164,13 @@ impl Rollouts {
             }
         }
         Ok(Some(made))
+    }
+
+    /// What a slot says next is news, though it may be what it said last: it was given something else.
+    pub(super) async fn ask_anew(&self, device: &str, slot: &str) {
+        if let Some(engine) = self.engine.lock().await.as_mut() {
+            engine.told.remove(&(device.to_owned(), slot.to_owned()));
+        }
     }
 
     /// Whether something has happened since this was asked last.

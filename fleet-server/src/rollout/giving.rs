@@ -4,9 +4,8 @@ use crate::error::{Error, chain};
 use crate::fleet::Fleet;
 use crate::release::Tried;
 use crate::rollout::engine::report;
-use crate::rollout::{named, news};
+use crate::rollout::named;
 use crate::store::tables::{event, interval, rollout_given};
-use crate::store::unix_ms;
 use lineside_rollout::{Assign, Event, State, Way, Why};
 use lineside_wire::name::{DeviceId, SlotName};
 use sea_orm::ActiveValue::Set;
@@ -86,7 +85,9 @@ impl Fleet {
             Err(error) if may_pass(&error) => Err(error),
             Err(error) => self.cannot_be_given(assign, &error).await,
         }?;
-        // It may have given this release up before, and says nothing new of it.
+        // It may have given this release up before, or never have left what it goes back to, and says nothing new
+        // of either.
+        self.rollouts.ask_anew(&assign.device, &assign.slot).await;
         self.heed(&device).await
     }
 
@@ -181,11 +182,9 @@ impl Fleet {
     async fn cannot_be_given(&self, assign: &Assign, error: &Error) -> Result<(), Error> {
         let Assign { rollout, device, slot, release, attempt, .. } = assign;
         let text = format!("{device} cannot be given what it is to run: {}", error.told());
-        let writing = self.store.write().await?;
-        news::say(&writing.transaction, *rollout, &text, unix_ms(OffsetDateTime::now_utc()))
-            .await?;
-        writing.commit().await?;
+        self.say(*rollout, &text).await?;
         let Some(release) = release.clone() else { return Ok(()) };
+        let _hearing = self.rollouts.hearing.lock().await;
         let known = match self.registry.get(device).await {
             Ok(known) => known,
             Err(Error::Missing(_)) => return Ok(()),

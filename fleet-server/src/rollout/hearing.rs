@@ -6,14 +6,18 @@ use crate::registry::{Device, SlotReported};
 use crate::rollout::engine::report;
 use crate::rollout::named;
 use crate::store::tables::{event, rollout_given};
-use lineside_rollout::{Event, Phase, State, Way};
+use lineside_rollout::{Event, Phase, RolloutId, State, Way};
 use lineside_wire::name::DeviceId;
 use lineside_wire::v1::{self, event as kind};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 /// Events of a slot that tell of a release that was given up; among so many is looked for one.
 const OUTCOMES_MAX: u64 = 20;
-/// What of a slot is looked at.
+/// What became of a release, as events are kept.
+const REFUSED: &str = "refused";
+const ROLLED_BACK: &str = "rolled_back";
+
+/// What of a slot is told.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Heed {
     All,
@@ -21,9 +25,24 @@ enum Heed {
     Missing,
 }
 
-/// What became of a release, as events are kept.
-const REFUSED: &str = "refused";
-const ROLLED_BACK: &str = "rolled_back";
+/// What the rollouts know of a slot.
+struct Known {
+    /// What it runs.
+    is_known: bool,
+    /// A rollout is about it.
+    concerns: bool,
+    /// It is to decide on something.
+    is_waited_for: bool,
+}
+
+impl Known {
+    fn is_enough(&self, heed: Heed) -> bool {
+        match heed {
+            Heed::All => self.is_known && !self.concerns,
+            Heed::Missing => self.is_known && !self.is_waited_for,
+        }
+    }
+}
 
 impl Fleet {
     /// Tells the rollouts what a device says of its slots and how it runs what they gave it, if there is any
@@ -32,9 +51,28 @@ impl Fleet {
     /// # Errors
     /// [`Error::Database`].
     pub async fn heed(&self, device: &DeviceId) -> Result<(), Error> {
-        if self.rollouts.are_idle().await? {
-            return Ok(());
+        match self.rollouts.are_idle().await? {
+            true => Ok(()),
+            false => self.heed_now(device, Heed::All).await,
         }
+    }
+
+    /// The same, where it is not known already and somebody waits for it.
+    pub(super) async fn heed_what_is_missing(&self, device: &Device) -> Result<(), Error> {
+        for slot in &device.slots {
+            let active = slot.active.as_ref().map(named::told);
+            let found = self.known(&device.id, &slot.slot, active.as_deref()).await?;
+            if !found.is_enough(Heed::Missing) {
+                // It may have said something else since this was read.
+                return self.heed_now(&device.id, Heed::Missing).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn heed_now(&self, device: &DeviceId, heed: Heed) -> Result<(), Error> {
+        // Whoever has read earlier tells it earlier, too.
+        let _hearing = self.rollouts.hearing.lock().await;
         let device = match self.registry.get(device.as_str()).await {
             Ok(device) => device,
             // It was removed meanwhile.
@@ -42,17 +80,9 @@ impl Fleet {
             Err(error) => return Err(error),
         };
         for slot in &device.slots {
-            if self.heed_slot(&device.id, slot, Heed::All).await? {
+            if self.heed_slot(&device.id, slot, heed).await? && heed == Heed::All {
                 self.measure(&device.id, &slot.slot).await?;
             }
-        }
-        Ok(())
-    }
-
-    /// The same, where it is not known already and somebody waits for it.
-    pub(super) async fn heed_what_is_missing(&self, device: &Device) -> Result<(), Error> {
-        for slot in &device.slots {
-            self.heed_slot(&device.id, slot, Heed::Missing).await?;
         }
         Ok(())
     }
@@ -65,36 +95,44 @@ impl Fleet {
         heed: Heed,
     ) -> Result<bool, Error> {
         let active = slot.active.as_ref().map(named::told);
-        let (name, is_told) = (device.as_str(), active.as_deref());
-        let look = |state: &lineside_rollout::Rollouts| {
-            let is_known = state.knows(name, &slot.slot, is_told);
-            let concerning = state.concerning(name, &slot.slot);
-            let is_waited_for = |id| {
-                let state = state.member(id, name).map(|(state, _)| state);
-                use State::{Assigned, Returning, Stuck, Working};
-                matches!(state, Some(Assigned | Working(_) | Stuck | Returning))
-            };
-            let concerns = !concerning.is_empty();
-            (is_known, concerns, concerning.into_iter().any(is_waited_for))
-        };
-        let (is_known, concerns, is_waited_for) = self.rollouts.read(look).await?;
-        let is_enough = match heed {
-            Heed::All => is_known && !concerns,
-            Heed::Missing => is_known && !is_waited_for,
-        };
-        if is_enough {
-            return Ok(concerns);
+        let known = self.known(device, &slot.slot, active.as_deref()).await?;
+        if known.is_enough(heed) {
+            return Ok(known.concerns);
         }
-        let way = match concerns {
+        let way = match known.concerns {
             true => self.way(device, slot, active.as_deref()).await?,
             false => Way::Idle,
         };
-        let event = Event::Reported(report(name, &slot.slot, active, way));
+        let event = Event::Reported(report(device.as_str(), &slot.slot, active, way));
         match self.rollouts.apply(event).await {
             // It is not enrolled there yet, or has left.
             Err(Error::Missing(_)) => Ok(false),
-            done => done.map(|()| concerns),
+            done => done.map(|()| known.concerns),
         }
+    }
+
+    /// What the rollouts know of a slot that is said to run `active`.
+    async fn known(
+        &self,
+        device: &DeviceId,
+        slot: &str,
+        active: Option<&str>,
+    ) -> Result<Known, Error> {
+        let name = device.as_str();
+        let look = |state: &lineside_rollout::Rollouts| {
+            let concerning = state.concerning(name, slot);
+            let is_waited_for = |id: &RolloutId| {
+                use State::{Assigned, Returning, Stuck, Working};
+                let state = state.member(*id, name).map(|(state, _)| state);
+                matches!(state, Some(Assigned | Working(_) | Stuck | Returning))
+            };
+            Known {
+                is_known: state.knows(name, slot, active),
+                concerns: !concerning.is_empty(),
+                is_waited_for: concerning.iter().any(is_waited_for),
+            }
+        };
+        self.rollouts.read(look).await
     }
 
     /// What goes on in a slot that a rollout is about.

@@ -9,12 +9,16 @@ mod hearing;
 mod measuring;
 mod named;
 mod news;
+mod pausing;
 mod people;
 mod shown;
+mod sites;
 mod survey;
 mod ticking;
 
 pub(crate) use engine::Rollouts;
 pub(crate) use news::NewsShown;
+pub(crate) use pausing::put_pause;
 pub(crate) use people::NewRollout;
 pub(crate) use shown::{MemberShown, RolloutShown};
+pub(crate) use sites::{SiteSettings, SiteShown};

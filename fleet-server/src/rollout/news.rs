@@ -1,16 +1,18 @@
 //! What people are told of rollouts, as sentences.
 
 use crate::error::Error;
+use crate::fleet::Fleet;
 use crate::ingest::time_shown;
 use crate::rollout::Rollouts;
-use crate::store::from_row;
 use crate::store::tables::rollout_news;
+use crate::store::{from_row, unix_ms};
 use lineside_rollout::{Asked, Cause, Effect, News, RolloutId};
 use sea_orm::ActiveValue::{NotSet, Set};
 use sea_orm::{
     ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
 };
 use serde::Serialize;
+use time::OffsetDateTime;
 use utoipa::ToSchema;
 
 /// News of a rollout that are shown at once.
@@ -41,7 +43,7 @@ pub(super) async fn put(
 }
 
 /// Writes a sentence down.
-pub(super) async fn say(
+async fn say(
     on: &DatabaseTransaction,
     rollout: RolloutId,
     text: &str,
@@ -56,6 +58,18 @@ pub(super) async fn say(
     };
     rollout_news::Entity::insert(row).exec_without_returning(on).await?;
     Ok(())
+}
+
+impl Fleet {
+    /// Tells people something of a rollout.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub(super) async fn say(&self, rollout: RolloutId, text: &str) -> Result<(), Error> {
+        let writing = self.store.write().await?;
+        say(&writing.transaction, rollout, text, unix_ms(OffsetDateTime::now_utc())).await?;
+        writing.commit().await
+    }
 }
 
 impl Rollouts {

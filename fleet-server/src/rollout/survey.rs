@@ -5,8 +5,9 @@ use crate::bounds::DEVICES_AT_ONCE;
 use crate::error::Error;
 use crate::fleet::Fleet;
 use crate::registry::Device;
-use lineside_rollout::{DeviceFacts, Event};
+use lineside_rollout::{DeviceFacts, Event, SiteFacts};
 use std::collections::BTreeSet;
+use time::OffsetDateTime;
 
 /// The label that says what a device is.
 const HARDWARE: &str = "hardware";
@@ -17,7 +18,7 @@ impl Fleet {
     /// # Errors
     /// [`Error::Database`].
     pub(crate) async fn survey(&self) -> Result<(), Error> {
-        let mut here = BTreeSet::new();
+        let (mut here, mut sites) = (BTreeSet::new(), BTreeSet::new());
         let mut last = String::new();
         loop {
             let devices = self.registry.after(&last, DEVICES_AT_ONCE).await?;
@@ -27,6 +28,7 @@ impl Fleet {
                 self.enrol(&device).await?;
                 self.heed_what_is_missing(&device).await?;
                 here.insert(device.id.to_string());
+                sites.insert(device.row.site);
             }
         }
         let gone = |state: &lineside_rollout::Rollouts| {
@@ -38,6 +40,28 @@ impl Fleet {
             if matches!(self.registry.get(&device).await, Err(Error::Missing(_))) {
                 self.rollouts.apply(Event::Left { device }).await?;
             }
+        }
+        self.survey_sites(sites).await
+    }
+
+    async fn survey_sites(&self, mut sites: BTreeSet<String>) -> Result<(), Error> {
+        let now = OffsetDateTime::now_utc();
+        let mut facts = Vec::new();
+        for shown in self.rollouts.sites().await? {
+            sites.remove(&shown.site);
+            facts.push(shown.settings.facts(&shown.site, now));
+        }
+        // Of the others nothing is said, or is any longer.
+        facts.extend(sites.into_iter().map(|site| SiteFacts { site, ..SiteFacts::default() }));
+        for facts in facts {
+            let event = move |state: &lineside_rollout::Rollouts| {
+                let is_known = match state.site(&facts.site) {
+                    Some(known) => *known == facts,
+                    None => facts == SiteFacts { site: facts.site.clone(), ..SiteFacts::default() },
+                };
+                (!is_known).then_some((Event::Site(facts), ()))
+            };
+            self.rollouts.apply_made(event).await?;
         }
         Ok(())
     }

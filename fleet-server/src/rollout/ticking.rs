@@ -44,6 +44,9 @@ impl Fleet {
                     tracing::warn!("rollouts hear of devices later: {}", chain(&error));
                 }
             }
+            if let Err(error) = self.pause_rollouts().await {
+                tracing::warn!("rollouts pause later as a rule wants: {}", chain(&error));
+            }
             let mut events = Vec::new();
             if !is_started {
                 // What was given out before may have been lost with the power.

@@ -24,10 +24,12 @@ macro_rules! for_each_table {
         $each!(delivery);
         $each!(proposal);
         $each!(monitor);
+        $each!(site);
         $each!(rollout_event);
         $each!(rollout_state);
         $each!(rollout_given);
         $each!(rollout_news);
+        $each!(rollout_pause);
     };
 }
 pub(super) use for_each_table;
@@ -495,6 +497,23 @@ pub(crate) mod monitor {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
+/// What holds at sites for every rollout.
+pub(crate) mod site {
+    use super::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "site")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub name: String,
+        /// JSON object: time zone, windows, limits.
+        pub settings: String,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
 /// What has happened to rollouts since their state was written, in order.
 pub(crate) mod rollout_event {
     use super::*;
@@ -572,6 +591,26 @@ pub(crate) mod rollout_news {
         pub rollout: i64,
         pub at_unix_ms: i64,
         pub text: String,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Releases whose rollouts are to pause because a rule has fired for them.
+pub(crate) mod rollout_pause {
+    use super::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "rollout_pause")]
+    pub struct Model {
+        #[sea_orm(primary_key)]
+        pub id: i64,
+        pub slot: String,
+        /// The release as rollouts name it.
+        pub release: String,
+        /// Who wants it.
+        pub by: String,
     }
 
     impl ActiveModelBehavior for ActiveModel {}

@@ -146,6 +146,7 @@ impl House {
             ("POST", "/api/v1/releases/{name}/{version}/ask" | "/api/v1/devices/{device}/log")
             | ("POST", "/api/v1/alerts/{id}/acknowledge" | "/api/v1/alerts/{id}/approve")
             | ("POST", "/api/v1/alerts/{id}/decline") => b"{}".to_vec(),
+            ("PUT", "/api/v1/sites/{site}") => b"{\"time_zone\":\"Europe/Berlin\"}".to_vec(),
             ("POST", "/api/v1/rollouts" | "/api/v1/rollouts/preflight") => plan(),
             ("PUT", "/api/v1/devices/{device}/report-key") => {
                 serde_json::to_vec(&report_key().public()).unwrap()
@@ -214,6 +215,7 @@ fn the_document_lists_every_route_and_nothing_else() {
         "DELETE /api/v1/devices/{device}",
         "DELETE /api/v1/devices/{device}/slots/{slot}",
         "DELETE /api/v1/rollouts/{rollout}",
+        "DELETE /api/v1/sites/{site}",
         "DELETE /api/v1/tokens/{role}",
         "DELETE /v2/{name}/blobs/uploads/{upload}",
         "DELETE /v2/{name}/manifests/{reference}",
@@ -235,6 +237,7 @@ fn the_document_lists_every_route_and_nothing_else() {
         "GET /api/v1/rollouts/{rollout}",
         "GET /api/v1/rollouts/{rollout}/devices",
         "GET /api/v1/root",
+        "GET /api/v1/sites",
         "GET /api/v1/summary",
         "GET /api/v1/targets/{role}",
         "GET /api/v1/tokens",
@@ -269,6 +272,7 @@ fn the_document_lists_every_route_and_nothing_else() {
         "PUT /api/v1/devices/{device}/slots/{slot}",
         "PUT /api/v1/releases",
         "PUT /api/v1/roots",
+        "PUT /api/v1/sites/{site}",
         "PUT /api/v1/targets/{role}",
         "PUT /v2/{name}/blobs/uploads/{upload}",
         "PUT /v2/{name}/manifests/{reference}",
@@ -326,6 +330,7 @@ fn each_route_answers_as_documented_to_who_may_ask_and_to_who_may_not() {
         house.server.assign("line-3", "turbine", "turbine/1");
         let _ = house.ask("POST", "/api/v1/tokens/site-hill", b"");
         house.artifact.push_manifest(&house.server, "1");
+        let _ = house.ask("PUT", "/api/v1/sites/hill", b"{}");
         let (place, body) = house.good(&method, &path);
         let reply = house.ask(&method, &place, &body);
         assert!((200..300).contains(&reply.status), "{what}: {} {}", reply.status, reply.text());

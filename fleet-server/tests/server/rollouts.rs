@@ -1,9 +1,12 @@
 //! Rollouts, from the plan to what each device does with it.
 
+use crate::alerts::fired_of;
 use crate::mqtt::Client;
+use crate::proposals;
 use crate::running::{As, Reply, Running};
 use crate::signers::Signers;
 use crate::telemetry::tell;
+use crate::tuf::site_policy;
 use lineside_bundle::ReleaseId;
 use lineside_wire::envelope::encode;
 use lineside_wire::v1::{
@@ -19,6 +22,7 @@ fn named(id: &ReleaseId) -> ReleaseRef {
 /// A server with two releases, and devices that run the first.
 struct Plant {
     server: Running,
+    signers: Signers,
     releases: [ReleaseRef; 2],
     data: tempfile::TempDir,
 }
@@ -37,7 +41,7 @@ impl Plant {
         let server = Running::start(data.path());
         let signers = Signers::enrolled(&server);
         let releases = ["1", "2"].map(|version| named(&signers.release(&server, version)));
-        let plant = Plant { server, releases, data };
+        let plant = Plant { server, signers, releases, data };
         let mut devices = Vec::new();
         for name in names {
             devices.push(plant.device(name).await);
@@ -56,10 +60,10 @@ impl Plant {
 
     /// The same with the power taken from it.
     fn restarted(self) -> Plant {
-        let Plant { server, releases, data } = self;
+        let Plant { server, signers, releases, data } = self;
         server.kill();
         let server = Running::start(data.path());
-        Plant { server, releases, data }
+        Plant { server, signers, releases, data }
     }
 
     fn plan(waves: Value) -> Value {
@@ -285,6 +289,18 @@ async fn what_breaks_a_gate_is_taken_back_where_the_plan_says_so() {
 }
 
 #[tokio::test]
+async fn a_device_that_never_began_has_gone_back_as_soon_as_it_is_told_to() {
+    let (plant, _devices) = Plant::with(&["a-1", "a-2"]).await;
+    let id = plant.begin(&Plant::plan(one_then_all()));
+    let first = plant.given(id, 1).remove(0);
+    plant.until_assigned(&first, &json!("turbine/2"));
+    assert_eq!(plant.wish(id, json!("roll-back")).status, 200);
+    plant.until(id, "rolled_back");
+    plant.until_assigned(&first, &json!("turbine/1"));
+    plant.until_member(id, &first, "returned");
+}
+
+#[tokio::test]
 async fn a_rollout_goes_on_where_it_was_after_the_power_went() {
     let (plant, mut devices) = Plant::with(&["a-1", "a-2"]).await;
     let id = plant.begin(&Plant::plan(one_then_all()));
@@ -354,4 +370,48 @@ async fn what_makes_no_sense_is_refused_with_what_to_do() {
     assert_eq!(plant.wish(id, json!("abort")).json()["status"], "aborted");
     assert_eq!(plant.ask("DELETE", &forget, &Value::Null).status, 204);
     assert_eq!(plant.server.get(&forget).status, 404);
+}
+
+#[tokio::test]
+async fn a_site_that_lets_nothing_begin_is_waited_for_and_holds_nobody_else() {
+    let (plant, _devices) = Plant::with(&["a-1"]).await;
+    let frozen = json!({ "time_zone": "Asia/Kolkata", "downloads_max": 0 });
+    assert_eq!(plant.ask("PUT", "/api/v1/sites/hill", &frozen).status, 200);
+    let plan = Plant::plan(one_then_all());
+    let ahead = plant.ask("POST", "/api/v1/rollouts/preflight", &plan).json();
+    assert!(ahead["warnings"].to_string().contains("site hill lets no download begin"), "{ahead}");
+    let id = plant.begin(&plan);
+    let path = format!("/api/v1/rollouts/{id}/devices");
+    let waits =
+        |shown: &Value| shown[0]["text"].to_string().contains("its site lets nothing begin");
+    plant.server.wait_for(&path, waits);
+    let broken = plant.ask("PUT", "/api/v1/sites/hill", &json!({ "time_zone": "Mars" }));
+    assert!(broken.error(400).contains("there is no \"Mars\""));
+    assert_eq!(plant.ask("DELETE", "/api/v1/sites/hill", &Value::Null).status, 204);
+    plant.given(id, 1);
+}
+
+#[tokio::test]
+async fn a_rule_that_fires_for_a_release_pauses_the_rollout_that_brings_it() {
+    let (plant, mut devices) = Plant::with(&["a-1", "a-2"]).await;
+    let policy = proposals::policy("device", json!({ "pause_rollout": true }));
+    site_policy(&plant.server, &plant.signers, "hill", &policy);
+    let gate = json!({ "soak_minutes": 60 });
+    let waves = json!([{ "size": { "count": 1 }, "gate": gate }, { "size": { "percent": 100 } }]);
+    let id = plant.begin(&Plant::plan(waves));
+    let first = plant.given(id, 1).remove(0);
+    let (old, new) = (plant.releases[0].clone(), plant.releases[1].clone());
+    let device = find(&mut devices, &first);
+    device.runs(&new).await;
+    // For another release it may fire as it likes.
+    for (release, sequence) in [(old, 0), (new, 1)] {
+        assert_eq!(plant.server.get(&format!("/api/v1/rollouts/{id}")).json()["status"], "running");
+        let fires = fired_of(release, 1, sequence, "high", 10);
+        tell(&mut device.client, &first, vec![fires]).await;
+    }
+    plant.until(id, "paused");
+    let why = "because rule high of site hill has fired for it";
+    let path = format!("/api/v1/rollouts/{id}");
+    plant.server.wait_for(&path, |shown| shown["news"].to_string().contains(why));
+    assert_eq!(plant.wish(id, json!("resume")).json()["status"], "running");
 }

@@ -127,7 +127,7 @@ pub fn paragraph(rollout: &Value) -> anyhow::Result<String> {
     if !rollout.approved_by.is_empty() {
         let _ = write!(text, ", approved by {}", rollout.approved_by.join(", "));
     }
-    let _ = write!(text, "; {} devices are selected\n", rollout.selected);
+    let _ = writeln!(text, "; {} devices are selected", rollout.selected);
     for wave in &rollout.waves {
         let Wave { number, size, devices } = wave;
         let sign = if *number == rollout.wave { '>' } else { ' ' };

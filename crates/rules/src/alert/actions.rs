@@ -43,6 +43,10 @@ pub struct Actions {
     /// On the server: whether the hooks that begin a training anew are called, with the evidence.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub retrain: bool,
+    /// On the server: whether rollouts that bring the release that it fired for pause, until somebody resumes
+    /// them. Nobody is asked: what pauses does no harm.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pause_rollout: bool,
 }
 
 impl Actions {

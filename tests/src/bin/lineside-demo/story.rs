@@ -202,31 +202,34 @@ impl Story {
         })?;
         self.report()?;
 
-        self.voice.chapter("3. A wrong model is refused by its checks");
+        self.voice
+            .chapter("3. A wrong model is refused by its checks, on the first device of a rollout");
         self.fleet.release("turbine", "3")?;
         self.tell(
             "operator",
             "signs turbine v3 unseen: its export took the wind for km/h; it loads, has the right \
              shapes, and is wrong",
         );
-        self.assign("3")?;
+        let id = self.begin_rollout("3")?;
+        let first = self.first_of(id)?;
         self.until("turbine v3 is refused", |devices| {
-            MILLS.iter().all(|mill| event(&devices[*mill], "refused", "turbine v3"))
+            event(&devices[first], "refused", "turbine v3")
         })?;
+        self.until_stopped(id, first)?;
 
         self.voice.chapter("4. A wrong model that passes its checks is taken back");
         self.fleet.release("turbine", "4")?;
         self.tell("operator", "signs turbine v4: the same model, with checks recorded from itself");
-        self.assign("4")?;
-        self.until_held("4")?;
+        let id = self.begin_rollout("4")?;
+        let first = self.first_of(id)?;
+        self.until("turbine v4 waits for a person", |devices| is_held(&devices[first], "4"))?;
         self.tell("operator", "approves turbine v4 without a look at what it said in the shadow");
-        self.approve()?;
+        self.fleet.approve(first, "turbine")?;
         self.until("turbine v4 is taken back", |devices| {
-            MILLS.iter().all(|mill| {
-                event(&devices[*mill], "rolled_back", "turbine v4")
-                    && holds(&devices[*mill], "turbine", "2")
-            })
+            event(&devices[first], "rolled_back", "turbine v4")
+                && holds(&devices[first], "turbine", "2")
         })?;
+        self.until_stopped(id, first)?;
         self.until("telemetry of all devices has arrived", |devices| devices.values().all(is_heard))
     }
 
@@ -238,11 +241,56 @@ impl Story {
     /// Waits until a turbine release has answered beside the route and a person is asked.
     fn until_held(&mut self, version: &str) -> anyhow::Result<()> {
         self.until(&format!("turbine v{version} waits for a person"), |devices| {
-            MILLS.iter().all(|mill| {
-                let slot = &devices[*mill]["slots"]["turbine"];
-                slot["phase"] == "held" && slot["candidate"]["version"] == version
-            })
+            MILLS.iter().all(|mill| is_held(&devices[*mill], version))
         })
+    }
+
+    /// Has a turbine release brought to the site: to one device, and to the others once it has committed there.
+    fn begin_rollout(&self, version: &str) -> anyhow::Result<u64> {
+        let plan = format!(
+            "release = 'turbine/{version}'\nslot = 'turbine'\nselector.sites = ['{SITE}']\n\
+             [[waves]]\nsize = {{ count = 1 }}\n[[waves]]\nsize = {{ percent = 100 }}\n"
+        );
+        let file = format!("turbine-{version}.toml");
+        std::fs::write(self.fleet.folder().join(&file), plan).with_context(|| file.clone())?;
+        let begun = self.fleet.json(&["rollout", "begin", &file])?;
+        self.tell(
+            "operator",
+            &format!("begins a rollout of turbine v{version}: one device first, then the others"),
+        );
+        begun["id"].as_u64().context("a rollout has a number")
+    }
+
+    /// The device that a rollout comes to first.
+    fn first_of(&self, id: u64) -> anyhow::Result<&'static str> {
+        wait_for(CHAPTER_MAX, "the first device of a rollout", || {
+            let members = self.fleet.get(&format!("/api/v1/rollouts/{id}/devices")).ok()?;
+            let first = members.as_array()?.iter().find(|member| member["wave"] == 1)?;
+            MILLS.into_iter().find(|mill| first["device"] == *mill)
+        })
+    }
+
+    /// Waits until a rollout has stopped at its first device, has the operator take it back, and looks that the
+    /// other one was given nothing.
+    fn until_stopped(&mut self, id: u64, first: &str) -> anyhow::Result<()> {
+        let path = format!("/api/v1/rollouts/{id}");
+        let until = |what: &str, status: &str| {
+            let what = format!("rollout {id} {what}");
+            wait_for(CHAPTER_MAX, &what, || {
+                self.fleet.get(&path).ok().filter(|shown| shown["status"] == status)
+            })
+        };
+        let stopped = until("stops by itself", "stopped")?;
+        let other = MILLS.iter().find(|mill| **mill != first).context("there are two mills")?;
+        let known = self.fleet.get(&format!("/api/v1/devices/{other}"))?;
+        if known["slots"]["turbine"]["assigned"] == stopped["release"] {
+            anyhow::bail!("{other} was given what the gate of the first wave had stopped");
+        }
+        let why = stopped["text"].as_str().unwrap_or_default();
+        let told = format!("rollout {id} {why}; {other} was never given it");
+        self.voice.say("server", &told, Tone::Good);
+        self.fleet.json(&["rollout", "roll-back", &id.to_string()])?;
+        until("is taken back", "rolled_back").map(drop)
     }
 
     fn approve(&self) -> anyhow::Result<()> {
@@ -438,6 +486,12 @@ fn came_as_delta(device: &Value, release: &str) -> bool {
         let text = event["text"].as_str().unwrap_or_default();
         event["kind"] == "downloaded" && event["release"] == release && text.contains("by delta")
     })
+}
+
+/// Whether a turbine release has answered beside the route and waits for a person.
+fn is_held(device: &Value, version: &str) -> bool {
+    let slot = &device["slots"]["turbine"];
+    slot["phase"] == "held" && slot["candidate"]["version"] == version
 }
 
 fn event(device: &Value, kind: &str, release: &str) -> bool {
