@@ -411,11 +411,12 @@ fn check_rules(errors: &AlertRule, frost: &AlertRule) {
         roll_back,
         ask,
         retrain,
+        pause_rollout,
     } = then.clone();
     let defaults = Actions::default();
     assert_eq!(
-        (fail_safe, roll_back, retrain),
-        (defaults.fail_safe, defaults.roll_back, defaults.retrain)
+        (fail_safe, roll_back, retrain, pause_rollout),
+        (defaults.fail_safe, defaults.roll_back, defaults.retrain, defaults.pause_rollout)
     );
     assert!(capture_minutes.is_some() && interval_seconds.is_some());
     assert!(notify.is_some() && assign.is_some());

@@ -415,3 +415,37 @@ async fn a_rule_that_fires_for_a_release_pauses_the_rollout_that_brings_it() {
     plant.server.wait_for(&path, |shown| shown["news"].to_string().contains(why));
     assert_eq!(plant.wish(id, json!("resume")).json()["status"], "running");
 }
+
+/// The plan of the documentation, with what is commented out in it.
+fn documented() -> Value {
+    let text = include_str!("../../../docs/rollout.toml");
+    let lines = text.lines().map(|line| match line.strip_prefix("# ") {
+        Some(code) if code.contains(" = ") => code,
+        _ => line,
+    });
+    let plan: toml::Table = lines.collect::<Vec<_>>().join("\n").parse().unwrap();
+    serde_json::to_value(plan).unwrap()
+}
+
+#[tokio::test]
+async fn the_plan_of_the_documentation_has_every_key_and_is_one() {
+    let (plant, _devices) = Plant::with(&["a-1"]).await;
+    let mut plan = documented();
+    let schemas = plant.server.get("/api/v1/openapi.json").json()["components"]["schemas"].clone();
+    let has_all = |part: &Value, schema: &str, but: &[&str]| {
+        for key in schemas[schema]["properties"].as_object().unwrap().keys() {
+            assert!(!part[key].is_null() || but.contains(&key.as_str()), "{schema}: {key}");
+        }
+    };
+    has_all(&plan, "NewRollout", &["by"]);
+    has_all(&plan["selector"], "Selector", &[]);
+    // What is left out there is named in docs/rollouts.md.
+    let but = ["beyond_share_max", "devices_min", "rolled_back_share_max"];
+    has_all(&plan["waves"][1]["gate"], "Gate", &but);
+    let page = include_str!("../../../docs/rollouts.md");
+    assert!(but.iter().all(|key| page.contains(&format!("`{key}`"))));
+    // The command line writes windows in minutes.
+    plan["windows"] = json!([{ "from": 1320, "to": 1740 }]);
+    let ahead = plant.ask("POST", "/api/v1/rollouts/preflight", &plan);
+    assert_eq!(ahead.status, 200, "{}", ahead.text());
+}
