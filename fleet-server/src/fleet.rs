@@ -178,6 +178,10 @@ impl Fleet {
             Err(Error::Conflict(_)) => {}
             Err(error) => sentences.push(error.told()),
         }
+        match self.rollouts_trouble().await {
+            Ok(troubles) => sentences.extend(troubles),
+            Err(error) => sentences.push(error.told()),
+        }
         match self.outbox.trouble().await {
             Ok(troubles) => sentences.extend(troubles),
             Err(error) => sentences.push(error.told()),

@@ -101,6 +101,24 @@ impl Fleet {
         Ok(RolloutShown { news: self.rollouts.news(id).await?, ..shown })
     }
 
+    /// What waits for a person, a sentence for each rollout.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn rollouts_trouble(&self) -> Result<Vec<String>, Error> {
+        let waits = |state: &lineside_rollout::Rollouts| {
+            let waiting = state.rollouts().filter_map(|(id, rollout)| match rollout.status() {
+                Status::Paused(Cause::Broken(..)) => Some((id, "has stopped")),
+                Status::Asking(_) => Some((id, "asks whether to go on")),
+                _ => None,
+            });
+            waiting
+                .map(|(id, what)| format!("rollout {id} {what}: `lineside rollout show {id}`"))
+                .collect()
+        };
+        self.rollouts.read(waits).await
+    }
+
     /// Devices of a rollout that come after `after`, those in one state if it is named.
     ///
     /// # Errors

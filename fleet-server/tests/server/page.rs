@@ -11,7 +11,7 @@ fn a_page_is_shown_to_who_has_the_token() {
     let data = tempfile::tempdir().unwrap();
     let server = Running::start(data.path());
     server.add_device("line-3");
-    for path in ["/", "/devices/line-3", "/releases", "/?token=wrong"] {
+    for path in ["/", "/devices/line-3", "/rollouts", "/releases", "/?token=wrong"] {
         for cookie in ["", "lineside=", "lineside=x", "other=x"] {
             let reply = server.ask("GET", path, As::Header("cookie", cookie), b"");
             assert_eq!(reply.status, 401, "{path} {cookie}");
@@ -75,7 +75,7 @@ async fn what_a_device_says_is_shown_and_never_becomes_markup() {
     };
     device.publish("lineside/v1/line-3/up/status", encode(&status).unwrap()).await;
     server.wait_for("/api/v1/devices/line-3", |shown| shown["boot"] == 1);
-    for path in ["/", "/devices/line-3", "/releases"] {
+    for path in ["/", "/devices/line-3", "/rollouts", "/releases"] {
         let page = server.page(path);
         assert!(!page.contains("<script"), "{path}: {page}");
     }

@@ -245,6 +245,9 @@ async fn a_gate_that_breaks_stops_the_rollout_and_a_retry_is_a_new_wish() {
     let shown = plant.until(id, "stopped");
     let text = shown["text"].as_str().unwrap();
     assert_eq!(text, "stopped: wave 1: 1 of 1 devices refused it or rolled back, 10 % allowed");
+    assert!(plant.server.page("/rollouts").contains(text));
+    let waits = format!("rollout {id} has stopped: `lineside rollout show {id}`");
+    assert!(plant.server.page("/").contains(&waits));
     let given = devices.iter().filter(|one| plant.assigned(&one.name) == json!("turbine/2"));
     assert_eq!(given.count(), 1);
 

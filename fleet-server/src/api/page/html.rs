@@ -43,7 +43,9 @@ impl Page<'_> {
         }
         put(&mut text, format_args!("<title>{title} · Lineside</title><style>{STYLE}</style>"));
         text.push_str("</head><body><header><b>Lineside</b><nav>");
-        for (place, name) in [("/", "Devices"), ("/releases", "Releases")] {
+        for (place, name) in
+            [("/", "Devices"), ("/rollouts", "Rollouts"), ("/releases", "Releases")]
+        {
             let class = if place == self.place { " class=\"here\"" } else { "" };
             put(&mut text, format_args!("<a href=\"{place}\"{class}>{name}</a>"));
         }

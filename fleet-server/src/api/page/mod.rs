@@ -6,6 +6,7 @@ mod device;
 mod devices;
 mod html;
 mod releases;
+mod rollouts;
 mod routes;
 mod words;
 

@@ -3,7 +3,7 @@
 use crate::api::caller::Browser;
 use crate::api::extract::{Path, Query};
 use crate::api::page::html::{Page, escape};
-use crate::api::page::{device, devices, releases};
+use crate::api::page::{device, devices, releases, rollouts};
 use crate::bounds::HTTP_STRANGER_MAX;
 use crate::error::Error;
 use crate::fleet::Fleet;
@@ -48,6 +48,7 @@ pub(crate) fn router() -> Router<Arc<Fleet>> {
         .route("/", get(devices))
         .route("/login", post(login).layer(DefaultBodyLimit::max(TOKEN_BYTES_MAX)))
         .route("/devices/{device}", get(device))
+        .route("/rollouts", get(rollouts))
         .route("/releases", get(releases))
 }
 
@@ -112,6 +113,13 @@ async fn device(
         return ask("");
     }
     answer(&fleet, device::show(&fleet, &name, OffsetDateTime::now_utc()).await).await
+}
+
+async fn rollouts(browser: Browser, State(fleet): State<Arc<Fleet>>) -> Response {
+    if !browser.logged_in {
+        return ask("");
+    }
+    answer(&fleet, rollouts::show(&fleet, OffsetDateTime::now_utc()).await).await
 }
 
 async fn releases(browser: Browser, State(fleet): State<Arc<Fleet>>) -> Response {
