@@ -26,13 +26,14 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
         Some("footprint") => program("lineside-footprint", &[]),
         Some("inference") => inference::run(),
         Some("plugin") => plugin(),
+        Some("rollout") => rollout(),
         Some("sketch") => sketch(),
         Some("start") => start(),
         Some("swap") => program("lineside-swaps", &[]),
         Some("telemetry") => telemetry(),
         _ => bail!(
             "usage: cargo xtask bench api | crash | delta | drift | footprint | inference | plugin | \
-             sketch | start | swap | telemetry"
+             rollout | sketch | start | swap | telemetry"
         ),
     }
 }
@@ -72,6 +73,13 @@ fn telemetry() -> anyhow::Result<()> {
     setup::programs(&[C_COMPILER])?;
     let run = ["run", "--workspace", "--locked", "--example", "interval_bytes"];
     step("an interval", &mut cargo(&run))
+}
+
+/// What a million devices cost the rollout engine, optimised: it needs little else.
+fn rollout() -> anyhow::Result<()> {
+    let run =
+        ["run", "--release", "--locked", "--package", "lineside-rollout", "--example", "million"];
+    step("a million devices", &mut cargo(&run))
 }
 
 /// Sketches beside those of other libraries, in a package of its own that has them.
