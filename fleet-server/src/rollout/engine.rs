@@ -4,7 +4,9 @@ use crate::error::{Error, chain};
 use crate::rollout::news;
 use crate::store::tables::{rollout_event, rollout_state};
 use crate::store::{Store, from_row, unix_ms};
-use lineside_rollout::{Assign, Effect, Event, Order, Refused, Report, STATE_VERSION, Status, Way};
+use lineside_rollout::{
+    Assign, Effect, Event, Measured, Order, Refused, Report, STATE_VERSION, Status, Way,
+};
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
@@ -48,6 +50,8 @@ pub(super) struct Engine {
     written: i64,
     /// What was reported of slots last, since the start: who says the same again says nothing new.
     told: BTreeMap<(String, String), (Option<String>, Way)>,
+    /// How slots run what rollouts gave them, as it was measured last.
+    measured: BTreeMap<(String, String), Measured>,
     /// Whether something has happened since the last tick.
     pub has_news: bool,
 }
@@ -131,6 +135,14 @@ impl Rollouts {
             report.order = order(id);
             said = Some((slot, says));
         }
+        let mut has_measured = None;
+        if let Event::Measured(measured) = &event {
+            let slot = (measured.device.clone(), measured.slot.clone());
+            if engine.measured.get(&slot) == Some(measured) {
+                return Ok(Some(made));
+            }
+            has_measured = Some((slot, measured.clone()));
+        }
         let now = OffsetDateTime::now_utc();
         let writing = self.store.write().await?;
         let row = rollout_event::ActiveModel {
@@ -151,6 +163,7 @@ impl Rollouts {
         }
         engine.last = id;
         engine.told.extend(said);
+        engine.measured.extend(has_measured);
         engine.has_news |= !matches!(event, Event::Ticked(_)) || !effects.is_empty();
         let assign = |effect| match effect {
             Effect::Assign(assign) => Some(assign),
@@ -169,7 +182,9 @@ impl Rollouts {
     /// What a slot says next is news, though it may be what it said last: it was given something else.
     pub(super) async fn ask_anew(&self, device: &str, slot: &str) {
         if let Some(engine) = self.engine.lock().await.as_mut() {
-            engine.told.remove(&(device.to_owned(), slot.to_owned()));
+            let slot = (device.to_owned(), slot.to_owned());
+            engine.told.remove(&slot);
+            engine.measured.remove(&slot);
         }
     }
 
@@ -231,7 +246,14 @@ impl Rollouts {
                 state.step(&event).map_err(refused)?;
             }
         }
-        Ok(Engine { state, last, written, told: BTreeMap::new(), has_news: true })
+        Ok(Engine {
+            state,
+            last,
+            written,
+            told: BTreeMap::new(),
+            measured: BTreeMap::new(),
+            has_news: true,
+        })
     }
 
     /// Writes the state, and forgets the events that are in it.

@@ -19,6 +19,7 @@ impl Fleet {
     pub async fn keep_rolling(self: Arc<Fleet>) {
         let mut is_started = false;
         let (mut surveyed, mut ticked): (Option<Instant>, _) = (None, Instant::now());
+        let mut is_clock_right = true;
         loop {
             let is_stale = tokio::select! {
                 () = self.rollouts.is_stale.notified() => true,
@@ -40,6 +41,9 @@ impl Fleet {
             let is_surveyed = surveyed.is_some_and(|at| at.elapsed() < SURVEYED_EVERY);
             if is_stale || !is_surveyed {
                 surveyed = Some(Instant::now());
+                // Windows stay closed where nobody knows the time.
+                let trouble = self.repository.clock_trouble(OffsetDateTime::now_utc()).await;
+                is_clock_right = matches!(trouble, Ok(None));
                 if let Err(error) = self.survey().await {
                     tracing::warn!("rollouts hear of devices later: {}", chain(&error));
                 }
@@ -55,7 +59,7 @@ impl Fleet {
             if self.rollouts.take_news().await || ticked.elapsed() >= QUIET_TICK {
                 let ran_ms = u64::try_from(ticked.elapsed().as_millis()).unwrap_or(u64::MAX);
                 ticked = Instant::now();
-                let utc_minute = Some(minute_of_week(OffsetDateTime::now_utc()));
+                let utc_minute = is_clock_right.then(|| minute_of_week(OffsetDateTime::now_utc()));
                 events.push(Event::Ticked(Ticked { ran_ms, utc_minute }));
             }
             for event in events {
