@@ -97,12 +97,14 @@ fn what_is_missing_or_misspelt_is_named() {
     let source = turbine();
     for (change, words) in [
         ("stages.judge.file=models/none.onnx", "cannot read"),
-        ("stages.judge.fil=x", "unknown field `fil`"),
+        ("stages.judge.fil=x", "stage judge: unknown key `fil`"),
         ("stages.judge.inputs.window=windw", "stage judge: input window: there is no stage windw"),
         ("stages.lost.plugin=nobody", "there is no plugin nobody: no folder plugins/nobody"),
         ("stages.window.stride=7", "stage window: stride = 7 must be 1 to rows = 6"),
         ("trial.outputs.score=[0.0, inf]", "trial.outputs.score: 0 to inf is no range"),
         ("fail_safe.score=nan", "fail_safe.score: NaN is not finite"),
+        ("stages.window.rows=3.5", "stage window: rows = 3.5 must be a whole number from 0 to"),
+        ("warm_up_readings=4294967295", "warm_up_readings: 4294967295 must be at most 16777216"),
     ] {
         let output =
             lineside(&["bundle", "build", text(&source), "-o", text(&file), "--set", change]);

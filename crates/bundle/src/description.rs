@@ -1,6 +1,7 @@
 //! The bundle as its author describes it: the contents of `bundle.toml`, in its order.
 
 use crate::check::DescriptionError;
+use crate::misread::{self, Lines};
 use crate::name::{BundleName, BundleVersion};
 use crate::requires::Requires;
 use crate::stages::{
@@ -370,7 +371,7 @@ pub struct Output {
 
 /// What an output says when there is no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "must be true, false or a number")]
 pub enum FailSafe {
     /// Yes or no.
     Bool(bool),
@@ -476,11 +477,10 @@ impl BundleFile {
     /// Reads `bundle.toml` and checks that it holds together.
     ///
     /// # Errors
-    /// [`DescriptionError::Syntax`] with the line, or whatever [`BundleFile::check`] finds.
+    /// What is no description, by stage or place, with key and line; or whatever [`BundleFile::check`] finds.
     pub fn parse(text: &str) -> Result<BundleFile, DescriptionError> {
-        let bundle: BundleFile =
-            toml::from_str(text).map_err(|error| DescriptionError::Syntax(error.to_string()))?;
-        bundle.check()?;
+        let bundle = misread::read(text, Lines::Told)?;
+        bundle.check_written()?;
         Ok(bundle)
     }
 
@@ -489,10 +489,8 @@ impl BundleFile {
     /// # Errors
     /// As [`BundleFile::parse`], with the key and without a line: nobody has the text that it counts.
     pub fn from_table(table: toml::Table) -> Result<BundleFile, DescriptionError> {
-        let bundle: BundleFile = table
-            .try_into()
-            .map_err(|error: toml::de::Error| DescriptionError::Syntax(error.to_string()))?;
-        bundle.check()?;
+        let bundle = misread::read(&table.to_string(), Lines::Unknown)?;
+        bundle.check_written()?;
         Ok(bundle)
     }
 

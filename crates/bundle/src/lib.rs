@@ -11,6 +11,7 @@ mod cut;
 mod description;
 mod digest;
 mod manifest;
+mod misread;
 mod name;
 mod oci;
 pub mod parcel;
