@@ -280,7 +280,11 @@ fn the_reference_of_a_bundle_has_every_key_and_says_the_defaults() {
     for stage in stages.into_values() {
         match stage {
             Stage::Window(window) => {
-                assert!(window.rows.is_some() && window.stride.is_some());
+                assert!(
+                    window.rows.is_some()
+                        && window.stride.is_some()
+                        && window.gap_seconds.is_some()
+                );
                 seen.insert("window")
             }
             Stage::Model { file: _, inputs: _, units, shapes, state, engine } => {
@@ -344,8 +348,15 @@ fn the_reference_of_windows_by_time_has_every_key_and_says_the_default() {
     let mut methods = BTreeSet::new();
     for stage in bundle.stages.into_values() {
         match stage {
-            Stage::Window(Window { input: _, rows, stride, seconds, stride_seconds }) => {
-                assert!(rows.is_none() && stride.is_none());
+            Stage::Window(Window {
+                input: _,
+                rows,
+                stride,
+                seconds,
+                stride_seconds,
+                gap_seconds,
+            }) => {
+                assert!(rows.is_none() && stride.is_none() && gap_seconds.is_none());
                 assert!(seconds.is_some() && stride_seconds.is_some());
             }
             Stage::Resample(Resample { input: _, rate_hz: _, method, gap_seconds: _ }) => {

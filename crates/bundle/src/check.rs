@@ -655,6 +655,11 @@ alarm_share = [0.0, 0.3]
             ),
             ("input = \"row\"", "input = \"rows\"", "stage window: there is no port rows"),
             (
+                "stride = 3",
+                "stride = 3\ngap_seconds = 5.0",
+                "stage window: gap_seconds needs readings with a `time` of their own",
+            ),
+            (
                 "x = \"window\" }",
                 "x = \"window\" }\nunits = { y = \"mm\" }",
                 "stage judge: units.y: nothing feeds such an input",

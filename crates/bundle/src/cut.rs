@@ -97,6 +97,12 @@ impl BundleFile {
         }
     }
 
+    /// The longest time between two readings of a window by number, in nanoseconds, where one is said.
+    pub fn window_gap_ns(&self) -> Option<u64> {
+        let (_, window) = self.windows().next()?;
+        window.gap_seconds.map(ns)
+    }
+
     /// The windows by time, by name.
     pub fn time_windows(&self) -> Vec<TimeWindow> {
         let cut = self.time_cut();
@@ -396,15 +402,28 @@ impl Resample {
     }
 }
 
+/// Checks the longest time between two readings of a window by number.
+fn check_gap(gap_seconds: Option<f64>, has_time: bool) -> Result<(), String> {
+    match gap_seconds {
+        None => Ok(()),
+        Some(_) if !has_time => Err("gap_seconds needs readings with a `time` of their own".into()),
+        Some(gap) if gap > 0.0 && gap <= SECONDS_MAX => Ok(()),
+        Some(gap) => Err(format!("gap_seconds = {gap} must be above 0, up to {SECONDS_MAX}")),
+    }
+}
+
 impl Window {
     /// Checks a window by number; what concerns those by time is checked together.
     ///
     /// # Errors
     /// What is wrong, by key.
     pub(crate) fn check(&self, bundle: &BundleFile) -> Result<(), String> {
-        let Window { input, rows, stride, seconds, stride_seconds } = self;
+        let Window { input, rows, stride, seconds, stride_seconds, gap_seconds } = self;
         let (Some(rows), Some(stride)) = (rows, stride) else {
             return match (rows, stride) {
+                (None, None) if gap_seconds.is_some() => {
+                    Err("goes by time: `gap_seconds` is for its stage `resample` to say".into())
+                }
                 (None, None) => Ok(()),
                 _ => Err("needs both `rows` and `stride`".into()),
             };
@@ -420,6 +439,7 @@ impl Window {
         if !bundle.inputs.contains_key(input) {
             return Err(format!("there is no port {input}"));
         }
+        check_gap(*gap_seconds, bundle.inputs[input].time.is_some())?;
         if !(1..=WINDOW_ROWS_MAX).contains(rows) {
             return Err(format!("rows = {rows} must be 1 to {WINDOW_ROWS_MAX}"));
         }
@@ -561,6 +581,11 @@ it = { from = "last" }
                 "wait_seconds = 5",
                 "wait_seconds = 86400",
                 "stages: 8646 frames would be open at a time, 4096 may be: let windows overlap less, or `join.wait_seconds` be shorter",
+            ),
+            (
+                "seconds = 60",
+                "seconds = 60\ngap_seconds = 5",
+                "stage slow: goes by time: `gap_seconds` is for its stage `resample` to say",
             ),
             (
                 "gap_seconds = 30",

@@ -313,8 +313,8 @@ expected = 'a.jsonl'
             (
                 "rows = 6",
                 "row = 6",
-                "stage window: unknown key `row`, there are `input`, `rows`, `stride`, `seconds`, `stride_seconds` \
-                 (line 10)",
+                "stage window: unknown key `row`, there are `input`, `rows`, `stride`, `seconds`, `stride_seconds`, \
+                 `gap_seconds` (line 10)",
             ),
             ("input = 'window'\nfir", "fir", "stage smooth: `input` is missing (line 12)"),
             ("fir = [0.5, 0.5]", "fir = 0.5", "stage smooth: fir = 0.5 must be a list (line 15)"),

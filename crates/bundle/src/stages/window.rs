@@ -21,6 +21,10 @@ pub struct Window {
     /// Seconds from one frame's beginning to the next one's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stride_seconds: Option<f64>,
+    /// Of a window by number, the longest time between two of its readings, in seconds: a frame over a longer one
+    /// has no answer. Without it readings follow each other whatever lies between.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap_seconds: Option<f64>,
 }
 
 impl Window {

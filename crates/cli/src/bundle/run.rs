@@ -9,7 +9,7 @@ use crate::plugin::{Taped, free_folder};
 use crate::watch::{Watch, WatchedFiles};
 use anyhow::{Context, bail};
 use clap::{ArgAction, Args};
-use lineside_bundle::{BuiltBundle, Check, Tolerance};
+use lineside_bundle::{BuiltBundle, Check, Cut, Tolerance};
 use lineside_runtime::{
     Agreed, Agreement, ExpectedFinding, FrameOutcome, LoadOptions, MemoryFiles, Pipeline, Replay,
     RowError, finish, in_engine_thread,
@@ -32,6 +32,10 @@ const TOLD_MAX: usize = 5;
 const SIGN_EVERY: u64 = 256;
 /// How far an output may be off where neither check nor command line says: sums in another order.
 const OTHERWISE: Tolerance = Tolerance { absolute: 1e-4, relative: 1e-4 };
+
+/// What is said where rows were left out of a recording whose windows go by number alone.
+const CLOSES_OVER: &str = "\nwindows go by number and close over these rows: `gap_seconds` in the window's stage \
+                           keeps frames over a gap without an answer";
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -152,6 +156,12 @@ pub fn run(run: &Run, output: &Output) -> anyhow::Result<()> {
         "failed": seen.failed, "dropped": seen.dropped, "unused": seen.unused, "latency": latency, "agreement": agreed,
         "recorded": recorded, "recorded_stage": recorded_stage, "error": wrong });
     let mut text = shown(&id.to_string(), &seen, &latency, agreed.as_ref());
+    let description = &bundle.manifest.bundle;
+    let closes_over = matches!(description.cut(), Cut::Count { rows: 2.., .. })
+        && description.window_gap_ns().is_none();
+    if closes_over && !seen.dropped.is_empty() {
+        text.push_str(CLOSES_OVER);
+    }
     if let Some(file) = &recorded {
         let _ = write!(text, "\n{}", entry(run, file, &bundle));
     }

@@ -18,6 +18,8 @@ pub(super) struct Framed {
     pub spans: Vec<(String, Span)>,
     pub unused: Unused,
     pub time_unix_ns: i64,
+    /// What came before it is another succession, though its readings follow by number.
+    pub is_behind_gap: bool,
     /// One for each stage that is a window, by name.
     pub windows: Result<Vec<Vec<f32>>, FrameError>,
 }
@@ -38,7 +40,7 @@ pub(super) struct Ended {
 
 /// The open windows of all streams.
 pub(super) enum Cutter {
-    Count { rows: u32, stride: u32, fields: usize, streams: Streams<Windower> },
+    Count { rows: u32, stride: u32, fields: usize, gap_ns: Option<u64>, streams: Streams<Windower> },
     Time(Box<Timed>),
 }
 
@@ -58,7 +60,8 @@ impl Cutter {
         match bundle.cut() {
             Cut::Count { rows, stride } => {
                 let fields = bundle.port().1.fields.len();
-                Cutter::Count { rows, stride, fields, streams: Streams::default() }
+                let gap_ns = bundle.window_gap_ns();
+                Cutter::Count { rows, stride, fields, gap_ns, streams: Streams::default() }
             }
             Cut::Time(cut) => Cutter::Time(Box::new(Timed {
                 bundle: bundle.clone(),
@@ -80,8 +83,8 @@ impl Cutter {
     /// and this is another one, the frame that it belongs to.
     pub(super) fn push(&mut self, reading: &Reading, keys_max: usize) -> Vec<Framed> {
         let timed = match self {
-            Cutter::Count { rows, stride, fields, streams } => {
-                let new = || Windower::new(*rows, *stride, *fields);
+            Cutter::Count { rows, stride, fields, gap_ns, streams } => {
+                let new = || Windower::new(*rows, *stride, *fields).with_gap(*gap_ns);
                 let stream = streams.opened(&reading.key, keys_max, new);
                 let stride = u64::from(*stride);
                 let Some(stream) = stream else {
@@ -153,7 +156,18 @@ impl Timed {
             spans.first().map_or(Span { first: 0, last: u64::MAX }, |(_, span)| *span);
         let spans = self.named(key, spans);
         let key = key.to_owned();
-        Framed { key, number: frame, first, last, spans, unused, time_unix_ns, windows }
+        let is_behind_gap = false;
+        Framed {
+            key,
+            number: frame,
+            first,
+            last,
+            spans,
+            unused,
+            time_unix_ns,
+            is_behind_gap,
+            windows,
+        }
     }
 
     /// Spans by stream, where there are several ports.
@@ -174,8 +188,9 @@ impl Timed {
 }
 
 fn counted(key: &str, stride: u64, cut: Counted) -> Framed {
+    let is_behind_gap = matches!(cut, Counted::Whole(Window { is_behind_gap: true, .. }));
     let (first, last, time_unix_ns, windows) = match cut {
-        Counted::Whole(Window { first, time_unix_ns, values }) => {
+        Counted::Whole(Window { first, time_unix_ns, values, .. }) => {
             (first, first + (stride - 1), time_unix_ns, Ok(vec![values]))
         }
         Counted::Broken(Broken { first, last, time_unix_ns, error }) => {
@@ -190,6 +205,7 @@ fn counted(key: &str, stride: u64, cut: Counted) -> Framed {
         spans: vec![],
         unused: Unused::default(),
         time_unix_ns,
+        is_behind_gap,
         windows,
     }
 }
@@ -205,6 +221,7 @@ fn uncounted(reading: &Reading, stride: u64, max: usize) -> Option<Framed> {
         spans: vec![],
         unused: Unused::default(),
         time_unix_ns: reading.time_unix_ns,
+        is_behind_gap: false,
         windows: Err(FrameError::Streams { max }),
     })
 }

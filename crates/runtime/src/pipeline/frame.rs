@@ -252,6 +252,12 @@ pub enum FrameError {
         /// Streams that are kept apart.
         max: usize,
     },
+    /// Two readings of a window by number lie further apart in time than the bundle allows.
+    #[error("{gap_ms} ms lie between two of its readings, more than the window's gap_seconds")]
+    Gap {
+        /// The time between them.
+        gap_ms: u64,
+    },
 }
 
 /// How a stage can fail.
@@ -324,6 +330,7 @@ impl FrameError {
                 Fault::Value => "value",
             },
             FrameError::Incomplete { .. }
+            | FrameError::Gap { .. }
             | FrameError::Sparse { .. }
             | FrameError::Begins { .. } => "incomplete",
             FrameError::Clock => "clock",

@@ -172,15 +172,7 @@ impl Pipeline {
             time_unix_ns,
         };
         let (result, instead) = self.flow(&frame, None);
-        self.answered.remove(&key);
-        for step in &mut self.steps {
-            match &mut step.work {
-                Work::Model(model) => model.finish(&key),
-                Work::BuiltIn { stage, .. } => stage.finish(&key),
-                // A plugin's instance ended when it gave what it had held back.
-                Work::Plugin(_) => {}
-            }
-        }
+        self.begin_anew(&key);
         if !matches!(&result, Ok(parts) if parts.is_empty()) {
             let said = self.said();
             outcomes.push(FrameOutcome {
@@ -267,6 +259,19 @@ impl Pipeline {
         models.collect()
     }
 
+    /// What comes next of a stream follows nothing that came before. A plugin's instance ends when it gives what it
+    /// has held back, and is told the time of each frame.
+    fn begin_anew(&mut self, key: &str) {
+        self.answered.remove(key);
+        for step in &mut self.steps {
+            match &mut step.work {
+                Work::Model(model) => model.finish(key),
+                Work::BuiltIn { stage, .. } => stage.finish(key),
+                Work::Plugin(_) => {}
+            }
+        }
+    }
+
     /// The frame from which on every one of the stream was answered, up to frame `number`.
     fn since(&self, key: &str, number: u64) -> u64 {
         let answered = self.answered.get(key).filter(|answered| answered.next == number);
@@ -275,7 +280,20 @@ impl Pipeline {
 
     fn answer(&mut self, framed: Framed) -> FrameOutcome {
         let started = Instant::now();
-        let Framed { key, number, first, last, spans, unused, time_unix_ns, windows } = framed;
+        let Framed {
+            key,
+            number,
+            first,
+            last,
+            spans,
+            unused,
+            time_unix_ns,
+            is_behind_gap,
+            windows,
+        } = framed;
+        if is_behind_gap {
+            self.begin_anew(&key);
+        }
         let (result, instead) = match windows {
             Err(error) => (Err(error), None),
             Ok(windows) => {

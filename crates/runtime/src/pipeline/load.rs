@@ -353,6 +353,42 @@ mod tests {
     }
 
     #[test]
+    fn behind_a_time_without_readings_all_begins_anew_also_where_no_frame_lies_over_it() {
+        let stages = "[stages.smooth]\nkind = 'filter'\ninput = 'window'\nfir = [0.5, 0.5]\n\
+                      [stages.it]\nkind = 'select'\ninput = 'smooth'\nindex = 0\n\
+                      [outputs]\nit = { from = 'it' }";
+        let text = format!("{HEAD}{stages}").replace("rate_hz = 1.0", "time = 't'");
+        let told = |gap: &str, times: &[i64]| {
+            let text = text.replace("stride = 2\n", &format!("stride = 2\n{gap}"));
+            let bundle = BundleFile::parse(&text).unwrap();
+            let built = build(bundle, BTreeMap::new()).unwrap();
+            let options = LoadOptions::default();
+            let mut pipeline =
+                Pipeline::load(&built.manifest, &MemoryFiles(&built), &options).unwrap();
+            let readings = (0..).zip(times).map(|(sequence, time)| Reading {
+                key: "a".into(),
+                sequence,
+                time_unix_ns: time * 1_000_000_000,
+                values: vec![2.0 * sequence as f64, 0.0],
+            });
+            let frames = readings.flat_map(|reading| pipeline.push(&reading)).map(|frame| {
+                match frame.result {
+                    Ok(parts) => parts[0].outputs["it"].to_string(),
+                    Err(error) => error.to_string(),
+                }
+            });
+            frames.collect::<Vec<_>>().join(", ")
+        };
+        let gap = "gap_seconds = 5\n";
+        assert_eq!(told(gap, &[0, 5, 10, 15]), "0, 3");
+        assert_eq!(told(gap, &[0, 5, 11, 15]), "0, 4");
+        assert_eq!(told("", &[0, 5, 11, 15]), "0, 3");
+        let over =
+            "0, 6000 ms lie between two of its readings, more than the window's gap_seconds, 8";
+        assert_eq!(told(gap, &[0, 5, 9, 15, 16, 17]), over);
+    }
+
+    #[test]
     fn what_does_not_fit_is_refused_with_stage_and_input() {
         let output = "[outputs]\nit = { from = 'it' }";
         for (stage, said) in [

@@ -11,6 +11,8 @@ pub struct Window {
     pub time_unix_ns: i64,
     /// Values row by row: `rows * fields`.
     pub values: Vec<f32>,
+    /// It begins right behind a time without readings, longer than the bundle allows within a window.
+    pub is_behind_gap: bool,
 }
 
 /// A frame that will never have a window, and the readings that it accounts for all the same.
@@ -52,6 +54,10 @@ pub struct Windower {
     values: Vec<f32>,
     /// How many readings are kept.
     kept: u64,
+    /// Longest time between two readings of a window, in nanoseconds.
+    gap_ns: Option<u64>,
+    /// The last reading that came behind a longer one.
+    behind_gap: Option<u64>,
     /// A stride whose window cannot become whole, until its last reading has passed.
     spoilt: Option<Spoilt>,
 }
@@ -76,18 +82,27 @@ impl Windower {
             first: 0,
             values: Vec::new(),
             kept: 0,
+            gap_ns: None,
+            behind_gap: None,
             spoilt: None,
         }
     }
 
+    /// The same, with so many nanoseconds between two readings of a window at the most.
+    pub fn with_gap(self, gap_ns: Option<u64>) -> Windower {
+        Windower { gap_ns, ..self }
+    }
+
     /// Takes the stream's next reading; gives the frames that it completes.
     ///
-    /// A frame with a reading that is missing from the sequence or does not fit the port is broken.
+    /// A frame with a reading that is missing from the sequence or does not fit the port is broken, and so is one
+    /// over a gap in time, if there is a bound to that.
     /// A frame of which no reading came at all belongs to whoever dropped them. A reading that is
     /// older than the one before is not looked at again.
     pub fn push(&mut self, reading: &Reading) -> Vec<Cut> {
         let sequence = reading.sequence;
         let Some(after) = sequence.checked_add(1) else { return vec![] };
+        let before = self.from.map(|_| self.time_unix_ns);
         let from = match self.from {
             Some(from) => from,
             None => {
@@ -108,11 +123,17 @@ impl Windower {
             return vec![];
         }
         let mut cuts = Vec::new();
-        let before = self.values.len();
+        let kept = self.values.len();
         let fault = reading.append_values(self.fields, &mut self.values).err();
-        if dropped || fault.is_some() {
-            let own = self.values.split_off(before);
-            self.spoil(sequence, fault.as_ref(), &mut cuts);
+        let gap = before.and_then(|before| self.gap(before, reading.time_unix_ns));
+        if dropped || fault.is_some() || gap.is_some() {
+            let own = self.values.split_off(kept);
+            if gap.is_some() {
+                self.behind_gap = Some(sequence);
+            }
+            let begins = fault.is_none() && sequence.is_multiple_of(self.stride);
+            let gap = gap.filter(|_| !dropped);
+            self.spoil(sequence, begins, fault.as_ref().or(gap.as_ref()), &mut cuts);
             self.values = own;
         }
         if let Some(spoilt) = &mut self.spoilt {
@@ -129,6 +150,13 @@ impl Windower {
             cuts.extend(self.whole().map(Cut::Whole));
         }
         cuts
+    }
+
+    /// The gap between a reading and the one before it, where it is longer than may be.
+    fn gap(&self, before_ns: i64, time_unix_ns: i64) -> Option<FrameError> {
+        // What is earlier is none: a clock was set back.
+        let gap_ns = u64::try_from(time_unix_ns.saturating_sub(before_ns)).ok()?;
+        (gap_ns > self.gap_ns?).then_some(FrameError::Gap { gap_ms: gap_ns / 1_000_000 })
     }
 
     /// Ends the stream: what was open is broken.
@@ -155,6 +183,7 @@ impl Windower {
             return None;
         }
         let first = self.first;
+        let is_behind_gap = self.behind_gap == Some(first);
         self.first += self.stride;
         self.kept -= self.stride;
         let values = if self.kept == 0 {
@@ -165,14 +194,20 @@ impl Windower {
             self.values.drain(..self.stride as usize * self.fields);
             values
         };
-        Some(Window { first, time_unix_ns: self.time_unix_ns, values })
+        Some(Window { first, time_unix_ns: self.time_unix_ns, values, is_behind_gap })
     }
 
     /// Reading `sequence` cannot follow the readings before it: their windows are given up, and so
-    /// is the stride that it lies in unless it begins one.
-    fn spoil(&mut self, sequence: u64, fault: Option<&FrameError>, cuts: &mut Vec<Cut>) {
+    /// is the stride that it lies in unless it `begins` one.
+    fn spoil(
+        &mut self,
+        sequence: u64,
+        begins: bool,
+        fault: Option<&FrameError>,
+        cuts: &mut Vec<Cut>,
+    ) {
         self.give_up(sequence, fault, cuts);
-        if self.spoilt.is_none() && (fault.is_some() || !sequence.is_multiple_of(self.stride)) {
+        if self.spoilt.is_none() && !begins {
             let first = sequence - sequence % self.stride;
             self.spoilt = Some(Spoilt { first, have: 0, fault: fault.cloned() });
         }
@@ -269,6 +304,48 @@ mod tests {
         // A gap before the first boundary is nobody's frame here.
         assert_eq!(cut(6, 6, [7, 10, 12, 13, 14, 15, 16, 17]), ["12"]);
         assert_eq!(cut(6, 6, [7, 13, 14, 15, 16, 17, 18]), ["12-17 has 5", "18-18 has 1"]);
+    }
+
+    #[test]
+    fn no_window_spans_a_time_without_readings_that_is_longer_than_it_may_be() {
+        // The times of the readings in seconds; up to three may lie between two.
+        let cut = |rows, stride, times: &[i64]| {
+            let windower = Windower::new(rows, stride, 1).with_gap(Some(3_000_000_000));
+            let mut windower = windower;
+            let mut told = Vec::new();
+            for (sequence, time) in (0..).zip(times) {
+                let time_unix_ns = time * 1_000_000_000;
+                let reading = Reading { time_unix_ns, ..reading(sequence, sequence as f64) };
+                for cut in windower.push(&reading) {
+                    told.push(match cut {
+                        Cut::Whole(Window { first, is_behind_gap: true, .. }) => {
+                            format!("{first} anew")
+                        }
+                        Cut::Broken(Broken {
+                            first, error: FrameError::Gap { gap_ms }, ..
+                        }) => {
+                            format!("{first} over {gap_ms} ms")
+                        }
+                        other => self::told(other),
+                    });
+                }
+            }
+            told.join(", ")
+        };
+        assert_eq!(cut(2, 2, &[0, 3, 6, 9]), "0, 2");
+        // Within a window; between two; a clock that is set back is none.
+        assert_eq!(cut(2, 2, &[0, 1, 2, 6, 7, 8]), "0, 2 over 4000 ms, 4");
+        assert_eq!(cut(2, 2, &[0, 1, 5, 6, 7, 8]), "0, 2 anew, 4");
+        assert_eq!(cut(2, 2, &[100, 101, 0, 1]), "0, 2");
+        // Windows that overlap: those over the gap have no answer.
+        assert_eq!(
+            cut(3, 1, &[0, 1, 2, 9, 10, 11, 12]),
+            "0, 1 over 7000 ms, 2 over 7000 ms, 3 anew, 4"
+        );
+        assert_eq!(
+            cut(4, 2, &[0, 1, 2, 3, 4, 9, 10, 11, 12, 13]),
+            "0, 2 over 5000 ms, 4 over 5000 ms, 6"
+        );
     }
 
     #[test]
