@@ -45,7 +45,7 @@ pub enum RolloutCommand {
         /// The plan: docs/rollout.toml is one, with all that may stand in it.
         plan: PathBuf,
     },
-    /// Make a rollout of a plan, and have it begin unless it needs approvals.
+    /// Make a rollout of a plan, say what it will do, and have it begin unless it needs approvals.
     Begin(Begin),
     /// List rollouts, the newest first.
     List,
@@ -210,6 +210,7 @@ fn begin_wish(by_priority: bool) -> Value {
 
 fn begin(server: &Server, begin: &Begin, output: &Output) -> anyhow::Result<()> {
     let plan = plan::read(&begin.plan, &begin.by)?;
+    let ahead = told::ahead(&server.preflight(&plan)?)?;
     let made = server.plan_rollout(&plan)?;
     let id = told::id(&made)?;
     let approvals = made["plan"]["approvals"].as_u64().unwrap_or(0);
@@ -221,10 +222,11 @@ fn begin(server: &Server, begin: &Begin, output: &Output) -> anyhow::Result<()> 
                  lineside rollout start {id}"
             ),
         };
-        return output.print(format!("{}\n{next}", told::line(&made)?), &made);
+        return output.print(format!("{ahead}\n\n{}\n{next}", told::line(&made)?), &made);
     }
     let shown = server.wish(id, &begin_wish(begin.by_priority), &begin.by)?;
-    output.print(format!("{}\nnext: lineside rollout show {id}", told::line(&shown)?), &shown)
+    let next = format!("next: lineside rollout show {id}");
+    output.print(format!("{ahead}\n\n{}\n{next}", told::line(&shown)?), &shown)
 }
 
 /// Waits until a rollout does nothing more by itself.
