@@ -26,7 +26,7 @@ use carried::{CARRIED, CARRIED_TO};
 use freed::oldest;
 use lineside_update::Report;
 use lineside_wire::v1::{Body, Event, Interval, Quality, Record, event, record};
-use merging::{AHEAD, SENT};
+use merging::{AHEAD, NOTED, SENT};
 use redb::{ReadableTable, TableDefinition, TableHandle};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -38,6 +38,10 @@ pub type Key = (u64, u64);
 type BySlot<T> = BTreeMap<String, Option<T>>;
 type Numbered = TableDefinition<'static, Key, (u16, &'static [u8])>;
 
+/// Kinds of records that count things: they can be merged, and give way before events.
+const SUMMARIES: [u16; 3] = [record::INTERVAL, record::QUALITY, record::QUALITY_MERGED];
+
+/// Those of [`SUMMARIES`].
 const INTERVALS: Numbered = TableDefinition::new("spool/intervals");
 const EVENTS: Numbered = TableDefinition::new("spool/events");
 /// Slot: the interval that is open.
@@ -139,7 +143,9 @@ impl Spool {
         let tables =
             [tables.as_slice(), &carried, &[GAVE_WAY.name(), JUDGED.name(), QUALITIES.name()]]
                 .concat();
-        let tables = [tables.as_slice(), &[AHEAD.name(), ANSWERS.name(), ASKED.name()]].concat();
+        let tables =
+            [tables.as_slice(), &[AHEAD.name(), NOTED.name(), ANSWERS.name(), ASKED.name()]]
+                .concat();
         database.have_tables(&tables, |transaction| {
             transaction.open_table(INTERVALS)?;
             transaction.open_table(EVENTS)?;
@@ -157,7 +163,7 @@ impl Spool {
             transaction.open_table(GAVE_WAY)?;
             transaction.open_table(JUDGED)?;
             transaction.open_table(QUALITIES)?;
-            Ok(())
+            merging::note_those_before(transaction)
         })?;
         let (next, bytes, gave_way, marking) = (0, 0, 0, Arc::default());
         let ran_ms = database.begin_read()?.open_table(RAN)?.get(())?.map_or(0, |ms| ms.value());
@@ -344,8 +350,7 @@ impl Spool {
                     gave_way = gave_way.saturating_add(freed.gave_way);
                 }
                 bytes += size(&coded);
-                let gives_way_first = [record::INTERVAL, record::QUALITY].contains(&code);
-                let table = if gives_way_first { &mut intervals } else { &mut events };
+                let table = if SUMMARIES.contains(&code) { &mut intervals } else { &mut events };
                 table.insert((self.boot, next), (code, &*coded))?;
                 next += 1;
             }

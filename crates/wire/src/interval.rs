@@ -124,7 +124,7 @@ pub struct Resources {
     pub battery_percent: Option<u8>,
 }
 
-/// Why two intervals do not become one.
+/// Why two intervals, or two records of what outcomes say, do not become one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unmergeable {
     /// They tell of different slots or releases.
@@ -136,6 +136,11 @@ pub enum Unmergeable {
     /// Together they have too many columns.
     #[error("together they have more columns than are kept")]
     Columns,
+    /// Together they have too many answers and outcomes that are told apart.
+    #[error(
+        "together they have more pairs of answer and outcome, or outcomes with scores, than are kept"
+    )]
+    Outcomes,
 }
 
 impl Interval {
@@ -261,7 +266,7 @@ fn take(summaries: &mut Vec<Summary>, more: &Summary) -> Result<(), Unmergeable>
 }
 
 /// In rising order, those that touch as one, and the newest if they are too many.
-fn joined(mut ranges: Vec<StandsFor>) -> Vec<StandsFor> {
+pub(crate) fn joined(mut ranges: Vec<StandsFor>) -> Vec<StandsFor> {
     ranges.sort_unstable();
     let mut whole: Vec<StandsFor> = Vec::with_capacity(ranges.len());
     for range in ranges {

@@ -1,7 +1,7 @@
 //! How good answers were, by the outcomes that a device heard of later: sums alone.
 
-use crate::interval::{at_most, sketch};
-use crate::v1::ReleaseRef;
+use crate::interval::{StandsFor, Unmergeable, at_most, joined, sketch};
+use crate::v1::{ReleaseRef, STANDS_FOR_MAX};
 use lineside_sketch::{Histogram, Moments};
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +45,34 @@ pub struct Quality {
     pub error: Moments,
     /// The same without its sign.
     pub absolute_error: Moments,
+    /// Records that became this one, itself among them. It and the next are told where several have,
+    /// by a code of their own.
+    #[serde(skip, default = "one")]
+    pub records: u64,
+    /// The numbers of the others, which will not come any more.
+    #[serde(skip)]
+    pub stands_for: Vec<StandsFor>,
+}
+
+/// One that stands for several, as it is coded.
+#[derive(Serialize)]
+pub(crate) struct Several<'a> {
+    quality: &'a Quality,
+    records: u64,
+    stands_for: &'a [StandsFor],
+}
+
+/// The same, read.
+#[derive(Deserialize)]
+pub(crate) struct SeveralRead {
+    quality: Quality,
+    records: u64,
+    #[serde(deserialize_with = "at_most::<_, _, STANDS_FOR_MAX>")]
+    stands_for: Vec<StandsFor>,
+}
+
+fn one() -> u64 {
+    1
 }
 
 /// How often an answer met an outcome.
@@ -86,6 +114,8 @@ impl Quality {
             scores: vec![],
             error: Moments::default(),
             absolute_error: Moments::default(),
+            records: 1,
+            stands_for: vec![],
         }
     }
 
@@ -105,6 +135,39 @@ impl Quality {
         self.outcomes = self.outcomes.saturating_add(1);
         self.error.add(answered - outcome);
         self.absolute_error.add((answered - outcome).abs());
+    }
+
+    /// This one and a `later` one as one, in which everything is counted that was counted in either.
+    /// `number` is this one's start of the device and number within it: the whole goes by the later one's.
+    ///
+    /// # Errors
+    /// [`Unmergeable`] if they are of different slots, releases or outputs, or if pairs or scores of one of
+    /// them would have no place in the whole.
+    pub fn merged(&self, number: (u64, u64), later: &Quality) -> Result<Quality, Unmergeable> {
+        let of = |it: &Quality| (it.slot.clone(), it.release.clone(), it.output.clone());
+        if of(self) != of(later) {
+            return Err(Unmergeable::Other);
+        }
+        let mut whole = self.clone();
+        whole.merge(later);
+        let left_out = self.left_out.saturating_add(later.left_out);
+        let scored = |it: &Quality| it.scores.iter().map(|it| it.scores.count()).sum::<u64>();
+        if whole.left_out != left_out || scored(&whole) != scored(self) + scored(later) {
+            return Err(Unmergeable::Outcomes);
+        }
+        whole.records = self.records.saturating_add(later.records);
+        let (boot, own) = number;
+        whole.stands_for.push(StandsFor { boot, first: own, last: own });
+        whole.stands_for.extend(&later.stands_for);
+        whole.stands_for = joined(std::mem::take(&mut whole.stands_for));
+        Ok(whole)
+    }
+
+    /// Whether it stands for others, and is told so.
+    pub(crate) fn several(&self) -> Option<Several<'_>> {
+        let (records, stands_for) = (self.records, &*self.stands_for);
+        let is_alone = records == 1 && stands_for.is_empty();
+        (!is_alone).then_some(Several { quality: self, records, stands_for })
     }
 
     /// Takes what another has counted of the same slot, release and output.
@@ -148,6 +211,13 @@ impl Quality {
                 self.scores.push(Scored { outcome: outcome.to_owned(), scores: scores.clone() });
             }
         }
+    }
+}
+
+impl From<SeveralRead> for Quality {
+    fn from(read: SeveralRead) -> Quality {
+        let SeveralRead { quality, records, stands_for } = read;
+        Quality { records, stands_for, ..quality }
     }
 }
 
@@ -196,6 +266,45 @@ mod tests {
         assert!(whole.scores.len() == 2 && whole.scores.iter().all(|it| it.scores.count() == 2));
         assert_eq!((whole.error.count(), whole.error.mean()), (2, Some(-0.5)));
         assert_eq!(whole.absolute_error.mean(), Some(0.5));
+    }
+
+    #[test]
+    fn one_that_stands_for_several_is_told_by_a_code_of_its_own() {
+        let whole = quality().merged((7, 3), &quality()).unwrap();
+        let whole = whole.merged((7, 5), &quality()).unwrap();
+        let stands_for: Vec<_> =
+            whole.stands_for.iter().map(|it| (it.boot, it.first, it.last)).collect();
+        assert_eq!((whole.records, stands_for), (3, vec![(7, 3, 3), (7, 5, 5)]));
+        assert_eq!((whole.outcomes, whole.left_out), (12, 27));
+        let (code, body) = Body::Quality(Box::new(whole.clone())).encode().unwrap();
+        assert_eq!(code, record::QUALITY_MERGED);
+        let alone = Quality { records: 1, stands_for: vec![], ..whole.clone() };
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        assert_eq!(hex(&body), format!("{}0302070303070505", hex(&bytes(&alone))));
+        let record =
+            |code| Record { boot: 0, sequence: 0, backfill: false, code, body: body.clone() };
+        assert_eq!(record(code).read().unwrap(), Body::Quality(Box::new(whole)));
+        assert!(record(record::QUALITY).read().is_err(), "neither is taken for the other");
+        assert!(Record { body: bytes(&quality()), ..record(code) }.read().is_err());
+        let ranges = vec![StandsFor { boot: 1, first: 2, last: 2 }; STANDS_FOR_MAX + 1];
+        let more = Quality { stands_for: ranges, ..quality() };
+        let (code, body) = Body::Quality(Box::new(more)).encode().unwrap();
+        assert!(Record { code, body, ..record(code) }.read().is_err());
+    }
+
+    #[test]
+    fn two_of_which_something_would_have_no_place_stay_two() {
+        let other = Quality { output: "level".into(), ..quality() };
+        assert_eq!(quality().merged((1, 0), &other), Err(Unmergeable::Other));
+        let (mut pairs, mut scores) = (quality(), quality());
+        (0..MET_MAX - 3).for_each(|number| pairs.meet(&number.to_string(), "x", None));
+        ["a", "b"].iter().for_each(|outcome| scores.meet("true", outcome, Some(1.0)));
+        assert!(pairs.merged((1, 0), &quality()).is_ok());
+        assert!(scores.merged((1, 0), &quality()).is_ok());
+        let mut further = quality();
+        further.meet("c", "c", Some(1.0));
+        assert_eq!(pairs.merged((1, 0), &further), Err(Unmergeable::Outcomes));
+        assert_eq!(scores.merged((1, 0), &further), Err(Unmergeable::Outcomes));
     }
 
     #[test]

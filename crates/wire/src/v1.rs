@@ -2,6 +2,7 @@
 //! new version, and the bytes in the tests below stay readable for ever.
 
 use crate::envelope::{EnvelopeError, Message, whole};
+use crate::quality::SeveralRead;
 use serde::{Deserialize, Serialize};
 
 pub use crate::alert::{ALERT_VALUES_MAX, Alert, EXPLAINED_MAX};
@@ -124,6 +125,8 @@ pub mod record {
     pub const ALERT: u16 = 3;
     /// A [`Quality`](super::Quality).
     pub const QUALITY: u16 = 4;
+    /// A [`Quality`](super::Quality) that stands for several; then how many, and their numbers.
+    pub const QUALITY_MERGED: u16 = 5;
 }
 
 /// What a record holds.
@@ -151,7 +154,10 @@ impl Body {
             Body::Interval(interval) => (record::INTERVAL, postcard::to_stdvec(interval)),
             Body::Event(event) => (record::EVENT, postcard::to_stdvec(event)),
             Body::Alert(alert) => (record::ALERT, postcard::to_stdvec(alert)),
-            Body::Quality(quality) => (record::QUALITY, postcard::to_stdvec(quality)),
+            Body::Quality(quality) => match quality.several() {
+                None => (record::QUALITY, postcard::to_stdvec(quality)),
+                Some(several) => (record::QUALITY_MERGED, postcard::to_stdvec(&several)),
+            },
             Body::Unknown(code) => (*code, Ok(Vec::new())),
         };
         let bytes = coded.1.map_err(|error| EnvelopeError::Payload(error.to_string()))?;
@@ -170,6 +176,10 @@ impl Record {
             record::EVENT => Ok(Body::Event(whole(&self.body)?)),
             record::ALERT => Ok(Body::Alert(Box::new(whole(&self.body)?))),
             record::QUALITY => Ok(Body::Quality(Box::new(whole(&self.body)?))),
+            record::QUALITY_MERGED => {
+                let several: SeveralRead = whole(&self.body)?;
+                Ok(Body::Quality(Box::new(several.into())))
+            }
             code => Ok(Body::Unknown(code)),
         }
     }

@@ -157,12 +157,18 @@ impl Telemetry {
     }
 }
 
+/// A body is kept without its code. What is of one of them is never read as the other: one that stands for
+/// several goes on where another ends.
 fn read(body: Vec<u8>) -> Option<Quality> {
-    let record = Record { boot: 0, sequence: 0, backfill: false, code: record::QUALITY, body };
-    match record.read() {
-        Ok(Body::Quality(quality)) => Some(*quality),
-        _ => None,
-    }
+    let code = record::QUALITY;
+    let mut record = Record { boot: 0, sequence: 0, backfill: false, code, body };
+    [record::QUALITY, record::QUALITY_MERGED].into_iter().find_map(|code| {
+        record.code = code;
+        match record.read() {
+            Ok(Body::Quality(quality)) => Some(*quality),
+            _ => None,
+        }
+    })
 }
 
 /// What several records tell of one span as one; the spans in rising order.

@@ -98,11 +98,8 @@ pub(super) async fn receive(
 fn stands_for(record: &Taken) -> &[StandsFor] {
     match &record.view {
         View::Interval(interval) => &interval.stands_for,
-        View::Event(_)
-        | View::Alert(_)
-        | View::Quality(_)
-        | View::Unknown(_)
-        | View::Unreadable { .. } => &[],
+        View::Quality(quality) => &quality.stands_for,
+        View::Event(_) | View::Alert(_) | View::Unknown(_) | View::Unreadable { .. } => &[],
     }
 }
 

@@ -283,6 +283,7 @@ mod tests {
     use crate::ingest::across::Odd;
     use crate::ingest::keep::Amount;
     use crate::registry::Names;
+    use crate::registry::Names;
     use crate::registry::{NewDevice, Registry};
     use lineside_wire::v1::{self, Body, Record};
 
@@ -481,7 +482,22 @@ mod tests {
         store(&telemetry, vec![told(3, (20, 30))]).await;
         let shown = telemetry.quality(&device, &which(None, 100)).await.unwrap();
         assert_eq!(shown.iter().map(|it| it.outcomes).collect::<Vec<_>>(), [1, 1, 1]);
+        // One that stands for others counts what they have, and their numbers are not missed.
+        let quality = |sequence, span| match told(sequence, span).read().unwrap() {
+            Body::Quality(quality) => *quality,
+            other => panic!("{other:?}"),
+        };
+        let whole = quality(4, (30, 40)).merged((1, 4), &quality(5, (40, 50))).unwrap();
+        let (code, body) = Body::Quality(Box::new(whole)).encode().unwrap();
+        let whole = Record { boot: 1, sequence: 5, backfill: true, code, body };
+        let stored = store(&telemetry, vec![whole.clone(), whole]).await;
+        assert_eq!((stored.records, stored.conflicting), (1, 0));
+        let shown = telemetry.quality(&device, &which(None, 1)).await.unwrap();
+        let [shown] = &*shown else { panic!("{shown:?}") };
+        assert_eq!((shown.outcomes, &*shown.end), (2, "1970-01-01T00:00:00.05Z"));
         assert!(texts(&telemetry, &device).await.is_empty());
+        let names = Names { first: device.as_str(), last: device.as_str() };
+        assert_eq!(telemetry.missing(names).await.unwrap().get(device.as_str()), Some(&0));
     }
 
     #[tokio::test]

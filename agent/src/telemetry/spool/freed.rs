@@ -1,9 +1,9 @@
 //! What leaves the spool: records that the server has stored, and the oldest where there is no room.
 
-use super::merging::read;
+use super::merging;
 use super::{BYTES, EVENTS, INTERVALS, Key, Spool, SpoolError, size};
 use crate::failpoint;
-use lineside_wire::v1::{Ack, record};
+use lineside_wire::v1::Ack;
 use redb::{Table, WriteTransaction};
 
 /// Ranges of an acknowledgement that are looked at.
@@ -78,19 +78,17 @@ impl Freed {
 pub(super) struct GaveWay {
     /// Entries that were removed.
     pub(super) entries: usize,
-    /// What they count as: an interval that others were merged into counts as these.
+    /// What they count as: one that others were merged into counts as these.
     pub(super) gave_way: u64,
     /// The bytes that they took.
     pub(super) bytes: u64,
 }
 
 impl GaveWay {
-    pub(super) fn add(&mut self, (code, body): (u16, &[u8])) {
-        let merged = (code == record::INTERVAL).then(|| read(body)).flatten();
+    pub(super) fn add(&mut self, record: (u16, &[u8])) {
         self.entries += 1;
-        let count = merged.map_or(1, |interval| interval.intervals.max(1));
-        self.gave_way = self.gave_way.saturating_add(count);
-        self.bytes = self.bytes.saturating_add(size(body));
+        self.gave_way = self.gave_way.saturating_add(merging::count(record));
+        self.bytes = self.bytes.saturating_add(size(record.1));
     }
 }
 

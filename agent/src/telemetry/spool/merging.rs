@@ -1,31 +1,112 @@
-//! Intervals that were never sent become fewer and longer ones where there is no room, and count all
-//! that was counted in each. What was sent stays as it is: the server may have it.
+//! Intervals, and records of what outcomes say, that were never sent become fewer and longer ones where there
+//! is no room, and count all that was counted in each. What was sent stays as it is: the server may have it.
 //!
 //! Those that stand for the fewest go first, two neighbours at a time: so old spans grow as coarse as
 //! the room demands. Only the oldest [`LOOKED_AT_MAX`] are looked at in one go; those behind them stay as
 //! they are.
 
 use super::{BODY_BYTES_MAX, CARRIED_TO, INTERVALS, Key, SpoolError, size};
-use lineside_wire::v1::{Body, Interval, Record, record};
-use redb::{ReadableTable, Table, TableDefinition, TableHandle, WriteTransaction};
+use lineside_wire::v1::{Body, Interval, Quality, Record, record};
+use redb::{ReadableTable, Table, TableDefinition, TableError, TableHandle, WriteTransaction};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The last interval that may have been sent. All before it may have been too.
 pub(super) const SENT: TableDefinition<(), Key> = TableDefinition::new("spool/sent");
 /// Intervals behind it that may have been sent too: new ones go before old ones.
 pub(super) const AHEAD: TableDefinition<Key, ()> = TableDefinition::new("spool/ahead");
+/// There since it is noted which records of outcomes were sent. Of those before it nobody knows.
+pub(super) const NOTED: TableDefinition<(), ()> = TableDefinition::new("spool/qualities-noted");
 /// Intervals that are looked at in one go, the oldest: it holds up who writes.
 const LOOKED_AT_MAX: usize = 4096;
 
 type Intervals<'a> = Table<'a, Key, (u16, &'static [u8])>;
 
-/// An interval that may be merged.
+/// What may be merged.
+enum Sums {
+    Interval(Box<Interval>),
+    Quality(Box<Quality>),
+}
+
+/// What they are of, and how they are counted: those of one kind go together.
+type Of = (u16, String, Option<(String, String, [u8; 32])>, String);
+
+impl Sums {
+    /// Of a record, unless another version of the agent has written it.
+    fn read((code, body): (u16, &[u8])) -> Option<Sums> {
+        let body = body.to_vec();
+        match (Record { boot: 0, sequence: 0, backfill: false, code, body }).read() {
+            Ok(Body::Interval(interval)) => Some(Sums::Interval(interval)),
+            Ok(Body::Quality(quality)) => Some(Sums::Quality(quality)),
+            _ => None,
+        }
+    }
+
+    fn of(&self) -> Of {
+        let (code, slot, release, output) = match self {
+            Sums::Interval(it) => (record::INTERVAL, &it.slot, Some(&it.release), ""),
+            Sums::Quality(it) => (record::QUALITY, &it.slot, it.release.as_ref(), &*it.output),
+        };
+        let release = release.map(|it| (it.name.clone(), it.version.clone(), it.digest));
+        (code, slot.clone(), release, output.to_owned())
+    }
+
+    /// Records that it was made of.
+    fn count(&self) -> u64 {
+        match self {
+            Sums::Interval(interval) => interval.intervals,
+            Sums::Quality(quality) => quality.records,
+        }
+    }
+
+    /// Both as one; none where they do not go together.
+    fn merged(&self, number: Key, later: &Sums) -> Option<Sums> {
+        match (self, later) {
+            (Sums::Interval(one), Sums::Interval(other)) => {
+                one.merged(number, other).ok().map(|it| Sums::Interval(Box::new(it)))
+            }
+            (Sums::Quality(one), Sums::Quality(other)) => {
+                one.merged(number, other).ok().map(|it| Sums::Quality(Box::new(it)))
+            }
+            (Sums::Interval(_), Sums::Quality(_)) | (Sums::Quality(_), Sums::Interval(_)) => None,
+        }
+    }
+
+    fn body(self) -> Body {
+        match self {
+            Sums::Interval(interval) => Body::Interval(interval),
+            Sums::Quality(quality) => Body::Quality(quality),
+        }
+    }
+}
+
+/// A record that may be merged.
 struct Unsent {
     key: Key,
-    /// Slot and release, as a number.
+    /// What it is of, as a number.
     group: usize,
-    intervals: u64,
+    /// Records that it was made of.
+    count: u64,
     bytes: u64,
+}
+
+/// How many records this one was made of.
+pub(super) fn count(record: (u16, &[u8])) -> u64 {
+    Sums::read(record).map_or(1, |sums| sums.count().max(1))
+}
+
+/// Notes all records of outcomes as sent that an agent has left which did not note it.
+pub(super) fn note_those_before(transaction: &WriteTransaction) -> Result<(), TableError> {
+    if transaction.open_table(NOTED)?.insert((), ())?.is_some() {
+        return Ok(());
+    }
+    let mut ahead = transaction.open_table(AHEAD)?;
+    for entry in transaction.open_table(INTERVALS)?.iter()? {
+        let (key, value) = entry?;
+        if value.value().0 == record::QUALITY {
+            ahead.insert(key.value(), ())?;
+        }
+    }
+    Ok(())
 }
 
 /// The last interval that somebody else may have by now, by message or by file.
@@ -54,7 +135,7 @@ pub(super) fn merge(
     // Those behind them are there for the next time: not all of these are to become one.
     let bytes = unsent.iter().fold(0, |sum: u64, it| sum.saturating_add(it.bytes));
     let wanted = wanted.min(bytes / 2).max(needed);
-    let all = unsent.iter().fold(0, |sum: u64, it| sum.saturating_add(it.intervals));
+    let all = unsent.iter().fold(0, |sum: u64, it| sum.saturating_add(it.count));
     let mut groups = unsent.len();
     let (mut freed, mut at_most) = (0, 2);
     loop {
@@ -63,7 +144,7 @@ pub(super) fn merge(
         for at in 0..unsent.len() {
             let earlier = before.remove(&unsent[at].group);
             let Some(earlier) = earlier.filter(|earlier| {
-                unsent[*earlier].intervals.saturating_add(unsent[at].intervals) <= at_most
+                unsent[*earlier].count.saturating_add(unsent[at].count) <= at_most
             }) else {
                 before.insert(unsent[at].group, at);
                 continue;
@@ -104,14 +185,10 @@ fn look(
     let from = sent.map_or((0, 0), |(boot, sequence)| (boot, sequence.saturating_add(1)));
     for entry in intervals.range(from..)?.take(LOOKED_AT_MAX) {
         let (key, value) = entry?;
-        let (key, (code, body)) = (key.value(), value.value());
-        if code != record::INTERVAL {
-            continue;
-        }
+        let (key, value) = (key.value(), value.value());
         // What another version of the agent has left is nobody's to change.
-        let Some(interval) = read(body) else { continue };
-        let release = interval.release;
-        let of = (interval.slot, release.name, release.version, release.digest);
+        let Some(sums) = Sums::read(value) else { continue };
+        let of = sums.of();
         if ahead.contains(&key) {
             groups.remove(&of);
             continue;
@@ -120,42 +197,40 @@ fn look(
             next += 1;
             next - 1
         });
-        unsent.push(Unsent { key, group, intervals: interval.intervals, bytes: size(body) });
+        unsent.push(Unsent { key, group, count: sums.count(), bytes: size(value.1) });
     }
     Ok(unsent)
 }
 
-/// Has one interval in place of two, unless they do not go together or nothing is gained by it.
+/// Has one record in place of two, unless they do not go together or nothing is gained by it.
 fn join(
     intervals: &mut Intervals<'_>,
     earlier: &Unsent,
     later: &Unsent,
 ) -> Result<Option<Unsent>, SpoolError> {
-    let stored = |key: Key| -> Result<Option<Interval>, SpoolError> {
-        Ok(intervals.get(key)?.and_then(|value| read(value.value().1)))
+    let stored = |key: Key| -> Result<Option<Sums>, SpoolError> {
+        Ok(intervals.get(key)?.and_then(|value| Sums::read(value.value())))
     };
     let (Some(one), Some(other)) = (stored(earlier.key)?, stored(later.key)?) else {
         return Ok(None);
     };
-    let Ok(whole) = one.merged(earlier.key, &other) else { return Ok(None) };
-    let count = whole.intervals;
-    let (code, body) = Body::Interval(Box::new(whole))
-        .encode()
-        .map_err(|error| SpoolError::Record(error.to_string()))?;
+    let Some(whole) = one.merged(earlier.key, &other) else { return Ok(None) };
+    let count = whole.count();
+    let (code, body) =
+        whole.body().encode().map_err(|error| SpoolError::Record(error.to_string()))?;
     let bytes = size(&body);
     if body.len() > BODY_BYTES_MAX || bytes >= earlier.bytes + later.bytes {
         return Ok(None);
     }
     intervals.remove(earlier.key)?;
     intervals.insert(later.key, (code, &*body))?;
-    Ok(Some(Unsent { key: later.key, group: later.group, intervals: count, bytes }))
+    Ok(Some(Unsent { key: later.key, group: later.group, count, bytes }))
 }
 
 /// An interval, unless another version of the agent has written it.
 pub(super) fn read(body: &[u8]) -> Option<Interval> {
-    let (code, body) = (record::INTERVAL, body.to_vec());
-    match (Record { boot: 0, sequence: 0, backfill: false, code, body }).read() {
-        Ok(Body::Interval(interval)) => Some(*interval),
-        _ => None,
+    match Sums::read((record::INTERVAL, body)) {
+        Some(Sums::Interval(interval)) => Some(*interval),
+        Some(Sums::Quality(_)) | None => None,
     }
 }

@@ -70,6 +70,21 @@ fn intervals(spool: &Spool) -> Vec<(Key, Interval)> {
     all.into_iter().filter_map(of).collect()
 }
 
+/// The records of outcomes that wait, with their numbers. Nothing is noted by it.
+fn qualities(spool: &Spool) -> Vec<(Key, Quality)> {
+    let table = spool.database.begin_read().unwrap().open_table(INTERVALS).unwrap();
+    let mut all = Vec::new();
+    for entry in table.iter().unwrap() {
+        let (key, value) = entry.unwrap();
+        let (code, body) = value.value();
+        let record = Record { boot: 0, sequence: 0, backfill: false, code, body: body.to_vec() };
+        if let Body::Quality(quality) = record.read().unwrap() {
+            all.push((key.value(), *quality));
+        }
+    }
+    all
+}
+
 #[test]
 fn records_stay_until_they_are_acknowledged_whatever_happens_meanwhile() {
     let database = in_memory();
@@ -314,7 +329,24 @@ fn written(interval: Interval) -> Body {
     Body::Interval(Box::new(interval))
 }
 
-/// Frames, readings, dropped readings, latencies and intervals, by release.
+/// What outcomes of interval `number` say, of a release and with so many outcomes.
+fn quality_of(number: u64, version: &str, outcomes: u64) -> Quality {
+    let of = of_release(number, 10, version, 0);
+    let span = (of.start_unix_ms, of.end_unix_ms);
+    let mut quality = Quality::of("line", Some(of.release), "alarm", span);
+    for outcome in 0..outcomes {
+        let (answered, outcome) = (outcome % 3 == 0, outcome % 2 == 0);
+        quality.meet(&answered.to_string(), &outcome.to_string(), Some(number as f64));
+    }
+    quality.unfit = number % 5;
+    quality
+}
+
+fn told(quality: Quality) -> Body {
+    Body::Quality(Box::new(quality))
+}
+
+/// Frames, readings, dropped readings, latencies and intervals, by release; or what outcomes of it say.
 type Sums = BTreeMap<String, [u64; 5]>;
 
 fn add(sums: &mut Sums, interval: &Interval) {
@@ -323,6 +355,93 @@ fn add(sums: &mut Sums, interval: &Interval) {
     let counts = [interval.frames, interval.readings, dropped, latencies, interval.intervals];
     let sums = sums.entry(interval.release.version.clone()).or_default();
     sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+}
+
+fn add_quality(sums: &mut Sums, quality: &Quality) {
+    let met = quality.met.iter().map(|met| met.count).sum();
+    let scores = quality.scores.iter().map(|it| it.scores.count()).sum();
+    let counts = [quality.outcomes, quality.unfit, met, scores, quality.records];
+    let version = quality.release.as_ref().unwrap().version.clone();
+    let sums = sums.entry(format!("outcomes of {version}")).or_default();
+    sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+}
+
+/// Every number that is there or that another one stands for, in rising order.
+fn numbers<'a>(kept: impl Iterator<Item = (&'a Key, &'a Vec<StandsFor>)>) -> Vec<Key> {
+    let mut numbers = Vec::new();
+    for (key, stands_for) in kept {
+        numbers.push(*key);
+        for StandsFor { boot, first, last } in stands_for {
+            numbers.extend((*first..=*last).map(|number| (*boot, number)));
+        }
+    }
+    numbers.sort_unstable();
+    numbers
+}
+
+#[test]
+fn what_outcomes_say_is_merged_where_there_is_no_room_and_counts_all() {
+    let mut spool = Spool::open(in_memory(), 1, 8192).unwrap();
+    let mut accepted = Sums::new();
+    for number in 0..400 {
+        let quality = quality_of(number, if number < 150 { "1" } else { "2" }, 7 + number % 3);
+        add_quality(&mut accepted, &quality);
+        spool.write(&[told(quality)], &none()).unwrap();
+        let interval = of_release(number, 10, "1", 60);
+        add(&mut accepted, &interval);
+        spool.write(&[written(interval)], &none()).unwrap();
+        assert!(spool.bytes() <= 8192);
+    }
+    assert_eq!(spool.gave_way(), 0);
+    let (kept, intervals) = (qualities(&spool), intervals(&spool));
+    let mut counted = Sums::new();
+    kept.iter().for_each(|(_, quality)| add_quality(&mut counted, quality));
+    intervals.iter().for_each(|(_, interval)| add(&mut counted, interval));
+    assert_eq!(counted, accepted);
+    // Each says which numbers it stands for, and old spans are the coarse ones.
+    let of_qualities = kept.iter().map(|(key, it)| (key, &it.stands_for));
+    let all = of_qualities.chain(intervals.iter().map(|(key, it)| (key, &it.stands_for)));
+    assert_eq!(numbers(all), (0..800).map(|number| (1, number)).collect::<Vec<_>>());
+    let (first, last) = (&kept[0].1, &kept[kept.len() - 1].1);
+    assert!(first.records > 1 && last.records == 1, "{} and {}", first.records, last.records);
+    // What gives way counts as those that it is made of.
+    spool.write(&[event(&"x".repeat(8_000))], &none()).unwrap();
+    assert_eq!((spool.gave_way(), keys(&spool)), (800, vec![(1, 800)]));
+}
+
+#[test]
+fn outcomes_that_were_sent_are_merged_with_nothing_nor_those_of_which_nobody_knows() {
+    let database = in_memory();
+    let mut spool = Spool::open(database.clone(), 1, 4096).unwrap();
+    let write = |spool: &mut Spool, number| {
+        spool.write(&[told(quality_of(number, "1", 9))], &none()).unwrap();
+    };
+    (0..5).for_each(|number| write(&mut spool, number));
+    send(&spool);
+    let sent = qualities(&spool);
+    // The power fails before the server has said anything.
+    drop(spool);
+    let mut spool = Spool::open(database.clone(), 2, 4096).unwrap();
+    (5..100).for_each(|number| write(&mut spool, number));
+    assert_eq!((spool.gave_way(), &qualities(&spool)[..5]), (0, &*sent));
+    let all = qualities(&spool);
+    let all = numbers(all.iter().map(|(key, quality)| (key, &quality.stands_for)));
+    let wanted = (0..5).map(|number| (1, number)).chain((0..95).map(|number| (2, number)));
+    assert_eq!(all, wanted.collect::<Vec<_>>());
+
+    // An agent before this one noted nothing of them.
+    let database = in_memory();
+    let mut spool = Spool::open(database.clone(), 1, 4096).unwrap();
+    (0..5).for_each(|number| write(&mut spool, number));
+    let before = qualities(&spool);
+    drop(spool);
+    let transaction = database.begin_write().unwrap();
+    assert!(transaction.delete_table(merging::NOTED).unwrap());
+    transaction.commit().unwrap();
+    let mut spool = Spool::open(database.clone(), 2, 4096).unwrap();
+    (5..100).for_each(|number| write(&mut spool, number));
+    assert_eq!((spool.gave_way(), &qualities(&spool)[..5]), (0, &*before));
+    assert!(qualities(&spool).len() < 50, "those behind them are merged");
 }
 
 #[test]
@@ -406,14 +525,7 @@ fn what_was_sent_is_merged_with_nothing_whatever_happens_meanwhile() {
     assert!(merged[..5].iter().all(|(_, it)| it.intervals == 1 && it.stands_for.is_empty()));
     assert_eq!(merged.iter().map(|(_, it)| it.intervals).sum::<u64>(), 200);
     // Each number is there, or another one stands for it.
-    let mut numbers: Vec<(u64, u64)> = Vec::new();
-    for (key, interval) in &merged {
-        numbers.push(*key);
-        for StandsFor { boot, first, last } in &interval.stands_for {
-            numbers.extend((*first..=*last).map(|number| (*boot, number)));
-        }
-    }
-    numbers.sort_unstable();
+    let numbers = numbers(merged.iter().map(|(key, interval)| (key, &interval.stands_for)));
     let all = (0..5).map(|number| (1, number)).chain((0..195).map(|number| (2, number)));
     assert_eq!(numbers, all.collect::<Vec<_>>());
 }
@@ -583,7 +695,7 @@ fn what_has_waited_for_too_many_days_of_running_gives_way_however_often_it_was_s
 }
 
 #[test]
-fn what_outcomes_say_is_there_after_a_restart_and_gives_way_as_intervals_do_unmerged() {
+fn what_outcomes_say_is_there_after_a_restart_and_gives_way_as_intervals_do() {
     let database = in_memory();
     let (intervals, judged, answers) = (&none(), &BTreeMap::new(), &BTreeMap::new());
     let mut spool = Spool::open(database.clone(), 1, 4096).unwrap();
@@ -633,8 +745,8 @@ proptest! {
         let database = in_memory();
         let mut boot = 1;
         let mut spool = Spool::open(database.clone(), boot, budget).unwrap();
-        let (mut accepted, mut server) = (Sums::new(), BTreeMap::<Key, Vec<u8>>::new());
-        let receive = |server: &mut BTreeMap<Key, Vec<u8>>, spool: &mut Spool, seen, is_heard| {
+        let (mut accepted, mut server) = (Sums::new(), BTreeMap::<Key, Record>::new());
+        let receive = |server: &mut BTreeMap<Key, Record>, spool: &mut Spool, seen, is_heard| {
             // All of it as what waited; or the newest first, and only so much of the others.
             let fresh = spool.next().saturating_sub(seen);
             let first = spool.waiting().newest(fresh).unwrap();
@@ -645,8 +757,8 @@ proptest! {
             let Some(batch) = spool.waiting().batch(allowed).unwrap() else { return };
             for record in decode::<Telemetry>(&batch.message).unwrap().records {
                 let (boot, sequence) = (record.boot, record.sequence);
-                let known = server.entry((boot, sequence)).or_insert(record.body.clone());
-                assert_eq!(*known, record.body, "it says something else under a known number");
+                let known = server.entry((boot, sequence)).or_insert(record.clone());
+                assert_eq!(known.body, record.body, "it says something else under a known number");
                 if is_heard {
                     let ranges = vec![(sequence, sequence)];
                     spool.acked(&Ack { boot, ranges }).unwrap();
@@ -661,6 +773,11 @@ proptest! {
                     drop(spool);
                     spool = Spool::open(database.clone(), boot, budget).unwrap();
                 }
+                2..5 => {
+                    let quality = quality_of(frames, ["1", "2", "3"][place], frames % 20);
+                    add_quality(&mut accepted, &quality);
+                    spool.write(&[told(quality)], &none()).unwrap();
+                }
                 _ => {
                     let interval = of_release(frames, 10, ["1", "2", "3"][place], frames);
                     add(&mut accepted, &interval);
@@ -674,11 +791,10 @@ proptest! {
             receive(&mut server, &mut spool, 0, true);
         }
         let mut counted = Sums::new();
-        for ((boot, sequence), body) in server {
-            let code = record::INTERVAL;
-            let record = Record { boot, sequence, backfill: false, code, body };
+        for record in server.into_values() {
             match record.read().unwrap() {
                 Body::Interval(interval) => add(&mut counted, &interval),
+                Body::Quality(quality) => add_quality(&mut counted, &quality),
                 other => panic!("{other:?}"),
             }
         }

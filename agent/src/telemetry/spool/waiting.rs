@@ -4,7 +4,7 @@
 //! waiting, however much there is to read.
 
 use super::merging::{self, AHEAD, SENT};
-use super::{EVENTS, INTERVALS, Key, SpoolError, size};
+use super::{EVENTS, INTERVALS, Key, SUMMARIES, SpoolError, size};
 use crate::database::Database;
 use crate::error::chain;
 use lineside_wire::envelope::encode;
@@ -204,7 +204,8 @@ impl Waiting {
     /// Notes that the intervals of a message may have been sent, if they are still what they were.
     fn note(&self, look: &Look<'_>) -> Result<Noted, SpoolError> {
         let records = look.message.records.iter();
-        let unsent = records.filter(|it| it.code == record::INTERVAL && !look.sent.has(&key(it)));
+        let is_summary = |it: &&Record| SUMMARIES.contains(&it.code);
+        let unsent = records.filter(is_summary).filter(|it| !look.sent.has(&key(it)));
         let unsent: Vec<_> = unsent.collect();
         if unsent.is_empty() {
             return Ok(Noted::Yes);
@@ -233,13 +234,11 @@ impl Waiting {
             let mut to = before;
             let from = before.map_or((0, 0), |(boot, sequence)| (boot, sequence.saturating_add(1)));
             for entry in intervals.range(from..)? {
-                let (key, value) = entry?;
-                let is_sent =
-                    value.value().0 != record::INTERVAL || ahead.get(key.value())?.is_some();
-                if !is_sent {
+                let key = entry?.0.value();
+                if ahead.get(key)?.is_none() {
                     break;
                 }
-                to = to.max(Some(key.value()));
+                to = to.max(Some(key));
             }
             if let Some(to) = to.filter(|_| to > before) {
                 sent.insert((), to)?;
