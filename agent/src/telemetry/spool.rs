@@ -1,8 +1,8 @@
 //! Records on disk, until the server has said that they are stored.
 //!
-//! Two tables, because events outlive intervals: where the bound is reached intervals that were never
-//! sent are merged, then the oldest give way, then the oldest events. What gave way shows as a gap in the
-//! numbers, and is told by a record of its own.
+//! Three tables, because alerts are told before events and outlive them, as these do intervals: where the bound
+//! is reached intervals that were never sent are merged, then the oldest give way, then the oldest events, then
+//! alerts. What gave way shows as a gap in the numbers, and is told by a record of its own.
 
 mod aging;
 mod answers;
@@ -43,7 +43,11 @@ const SUMMARIES: [u16; 3] = [record::INTERVAL, record::QUALITY, record::QUALITY_
 
 /// Those of [`SUMMARIES`].
 const INTERVALS: Numbered = TableDefinition::new("spool/intervals");
+/// All others; an agent before this one had its alerts here as well.
 const EVENTS: Numbered = TableDefinition::new("spool/events");
+const ALERTS: Numbered = TableDefinition::new("spool/alerts");
+/// Where records wait; those that give way first come first.
+const TABLES: [Numbered; 3] = [INTERVALS, EVENTS, ALERTS];
 /// Slot: the interval that is open.
 const OPEN: TableDefinition<&str, &[u8]> = TableDefinition::new("spool/open");
 /// Slot: how far its rules are.
@@ -149,6 +153,7 @@ impl Spool {
         database.have_tables(&tables, |transaction| {
             transaction.open_table(INTERVALS)?;
             transaction.open_table(EVENTS)?;
+            transaction.open_table(ALERTS)?;
             transaction.open_table(BYTES)?;
             transaction.open_table(OPEN)?;
             transaction.open_table(REPORTED)?;
@@ -204,7 +209,7 @@ impl Spool {
     fn count(&self) -> Result<(u64, u64, u64), SpoolError> {
         let transaction = self.database.begin_read()?;
         let mut next = 0;
-        for table in [INTERVALS, EVENTS] {
+        for table in TABLES {
             let table = transaction.open_table(table)?;
             let last = table.range((self.boot, 0)..=(self.boot, u64::MAX))?.next_back();
             if let Some(last) = last.transpose()? {
@@ -217,7 +222,7 @@ impl Spool {
         }
         // An agent before this one kept no count, and what it left counts: the next write notes it.
         let mut bytes = 0;
-        for table in [INTERVALS, EVENTS] {
+        for table in TABLES {
             for entry in transaction.open_table(table)?.iter()? {
                 bytes += size(entry?.1.value().1);
             }
@@ -311,6 +316,7 @@ impl Spool {
         {
             let mut intervals = transaction.open_table(INTERVALS)?;
             let mut events = transaction.open_table(EVENTS)?;
+            let mut alerts = transaction.open_table(ALERTS)?;
             if let Some((slot, number)) = report {
                 let mut reported = transaction.open_table(REPORTED)?;
                 let last = reported.get(slot)?.map(|last| last.value());
@@ -341,16 +347,22 @@ impl Spool {
                     bytes = bytes.saturating_sub(freed);
                 }
                 while bytes + size(&coded) > self.bytes_max {
-                    let freed = match oldest(&mut intervals)? {
-                        None => oldest(&mut events)?,
-                        interval => interval,
-                    };
+                    let mut freed = None;
+                    for table in [&mut intervals, &mut events, &mut alerts] {
+                        if freed.is_none() {
+                            freed = oldest(table)?;
+                        }
+                    }
                     let Some(freed) = freed else { break };
                     bytes = bytes.saturating_sub(freed.bytes);
                     gave_way = gave_way.saturating_add(freed.gave_way);
                 }
                 bytes += size(&coded);
-                let table = if SUMMARIES.contains(&code) { &mut intervals } else { &mut events };
+                let table = match code {
+                    record::ALERT => &mut alerts,
+                    code if SUMMARIES.contains(&code) => &mut intervals,
+                    _ => &mut events,
+                };
                 table.insert((self.boot, next), (code, &*coded))?;
                 next += 1;
             }

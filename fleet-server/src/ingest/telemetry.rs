@@ -282,9 +282,7 @@ mod tests {
     use crate::ingest::WhichQuality;
     use crate::ingest::across::Odd;
     use crate::ingest::keep::Amount;
-    use crate::registry::Names;
-    use crate::registry::Names;
-    use crate::registry::{NewDevice, Registry};
+    use crate::registry::{Names, NewDevice, Registry};
     use lineside_wire::v1::{self, Body, Record};
 
     const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
@@ -494,7 +492,7 @@ mod tests {
         assert_eq!((stored.records, stored.conflicting), (1, 0));
         let shown = telemetry.quality(&device, &which(None, 1)).await.unwrap();
         let [shown] = &*shown else { panic!("{shown:?}") };
-        assert_eq!((shown.outcomes, &*shown.end), (2, "1970-01-01T00:00:00.05Z"));
+        assert_eq!((shown.outcomes, &*shown.end), (2, "1970-01-01T00:00:00Z"));
         assert!(texts(&telemetry, &device).await.is_empty());
         let names = Names { first: device.as_str(), last: device.as_str() };
         assert_eq!(telemetry.missing(names).await.unwrap().get(device.as_str()), Some(&0));
@@ -512,13 +510,20 @@ mod tests {
             (stored.records, stored.conflicting)
         };
         assert_eq!(stored(vec![event(1, 0, "a"), event(1, 1, "b")]).await, (2, 0));
+        // One that comes behind a later one is no repeat, and is known as one when it comes again.
+        assert_eq!(stored(vec![event(1, 9, "urgent")]).await, (1, 0));
+        assert_eq!(stored(vec![event(1, 8, "overtaken"), event(1, 9, "urgent")]).await, (1, 0));
+        assert_eq!(stored(vec![event(1, 8, "overtaken")]).await, (0, 0));
         assert_eq!(stored(vec![event(1, 0, "a"), event(1, 1, "other")]).await, (1, 1));
         assert_eq!(stored(vec![event(1, 0, "a"), event(1, 1, "other")]).await, (0, 0));
         assert_eq!(
             stored(vec![event(1, 1, "b"), event(1, 2, "c"), event(1, 2, "d")]).await,
             (2, 1)
         );
-        assert_eq!(texts(&telemetry, &device).await, ["a", "b", "other", "c", "d"]);
+        assert_eq!(
+            texts(&telemetry, &device).await,
+            ["a", "b", "urgent", "overtaken", "other", "c", "d"]
+        );
         let names = Names { first: "line-3", last: "line-3" };
         let odd = telemetry.odd(names).await.unwrap();
         assert_eq!(odd["line-3"], Odd { conflicting: 2, unreadable: 0 });

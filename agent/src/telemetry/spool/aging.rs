@@ -2,7 +2,7 @@
 //! anything, and it may be switched off for weeks.
 
 use super::freed::GaveWay;
-use super::{EVENTS, INTERVALS, Key, SpoolError};
+use super::{Key, SpoolError, TABLES};
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ pub(super) fn age(
     if oldest >= first_kept {
         return Ok(aged);
     }
-    for table in [INTERVALS, EVENTS] {
+    for table in TABLES {
         let mut table = transaction.open_table(table)?;
         let room = GONE_AT_ONCE - aged.entries;
         for entry in table.extract_from_if(..kept_from, |_, _| true)?.take(room) {

@@ -2,7 +2,7 @@
 
 use super::freed::Freed;
 use super::waiting::{Message, Waiting};
-use super::{EVENTS, INTERVALS, Key, Numbered, Spool, SpoolError};
+use super::{INTERVALS, Key, Spool, SpoolError, TABLES};
 use lineside_wire::v1::{Ack, Record};
 use redb::{ReadableTable, TableDefinition, TableHandle};
 use std::collections::BTreeMap;
@@ -32,7 +32,7 @@ pub struct Load {
 }
 
 impl Waiting {
-    /// Gives `take` all records for a file, events first, oldest first, in messages of at most
+    /// Gives `take` all records for a file, alerts and events first, oldest first, in messages of at most
     /// `bytes_max` together. They stay until the server says that it has stored them. `now_unix_ms` is
     /// what the device takes for the time: a device whose state was lost goes on with higher numbers by
     /// it.
@@ -104,9 +104,8 @@ struct Writing<T> {
 impl<T: FnMut(Vec<u8>)> Writing<T> {
     /// Goes through all that waits, once; of intervals, up to the one that is `noted`. Says whether all of it has found a place.
     fn write(&mut self, waiting: &Waiting, noted: Option<Key>) -> Result<bool, SpoolError> {
-        const TABLES: &[Numbered] = &[EVENTS, INTERVALS];
         let transaction = waiting.database.begin_read()?;
-        for table in TABLES {
+        for table in TABLES.iter().rev() {
             for entry in transaction.open_table(*table)?.iter()? {
                 let (key, value) = entry?;
                 let ((boot, sequence), (code, body)) = (key.value(), value.value());
@@ -160,7 +159,7 @@ impl Spool {
             }
             carried.insert(RECEIVED, number)?;
             let carried_to = transaction.open_table(CARRIED_TO)?;
-            for records in [INTERVALS, EVENTS] {
+            for records in TABLES {
                 let Some(last) = carried_to.get(records.name())?.map(|key| key.value()) else {
                     continue;
                 };

@@ -1,7 +1,7 @@
 //! What leaves the spool: records that the server has stored, and the oldest where there is no room.
 
 use super::merging;
-use super::{BYTES, EVENTS, INTERVALS, Key, Spool, SpoolError, size};
+use super::{BYTES, Key, Spool, SpoolError, TABLES, size};
 use crate::failpoint;
 use lineside_wire::v1::Ack;
 use redb::{Table, WriteTransaction};
@@ -17,7 +17,7 @@ impl Spool {
     pub fn acked(&mut self, ack: &Ack) -> Result<(), SpoolError> {
         let transaction = self.database.begin_write()?;
         let mut freed = Freed::default();
-        for table in [INTERVALS, EVENTS] {
+        for table in TABLES {
             freed.of(&mut transaction.open_table(table)?, ack, (u64::MAX, u64::MAX))?;
         }
         self.let_go(transaction, &freed)

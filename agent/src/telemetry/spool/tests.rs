@@ -27,7 +27,7 @@ pub(super) fn none() -> BTreeMap<String, Option<Interval>> {
     BTreeMap::new()
 }
 
-/// What waits: events first, the oldest first.
+/// What waits: alerts and events first, the oldest first.
 pub(super) fn keys(spool: &Spool) -> Vec<Key> {
     let transaction = spool.database.begin_read().unwrap();
     let of = |table| {
@@ -35,7 +35,7 @@ pub(super) fn keys(spool: &Spool) -> Vec<Key> {
         let keys = table.iter().unwrap().map(|entry| entry.unwrap().0.value());
         keys.collect::<Vec<_>>()
     };
-    [of(EVENTS), of(INTERVALS)].concat()
+    [of(ALERTS), of(EVENTS), of(INTERVALS)].concat()
 }
 
 /// The next message of all that may be sent at once, and the records in it.
@@ -587,6 +587,76 @@ fn events_and_what_is_new_go_before_what_waited_which_goes_at_its_rate() {
     assert_eq!(batch(1, &alone), (vec![(newest, true)], size(22)));
     let allowed = Allowed { fresh, first: &first, room: 0, pace: &alone };
     assert_eq!(spool.waiting().batch(allowed).unwrap(), None);
+}
+
+/// What a rule says: that it fires, or is over.
+fn alert(rule: &str, fired: bool) -> Body {
+    let release =
+        lineside_wire::v1::ReleaseRef { name: "echo".into(), version: "1".into(), digest: [1; 32] };
+    Body::Alert(Box::new(lineside_wire::v1::Alert {
+        slot: "line".into(),
+        release,
+        rule: rule.into(),
+        fired,
+        signal: "median of score".into(),
+        values: vec![1.5],
+        low: 0.0,
+        high: 1.0,
+        start_unix_ms: 0,
+        end_unix_ms: 1,
+        explained: vec![],
+        done: vec![],
+        at_unix_ms: 1,
+    }))
+}
+
+#[test]
+fn a_new_alert_waits_for_no_event_and_for_no_alert_but_those_of_its_rule() {
+    let database = in_memory();
+    let mut spool = Spool::open(database.clone(), 1, 1 << 20).unwrap();
+    let old: Vec<Body> = (0..300).map(|number| event(&number.to_string())).collect();
+    spool.write(&old, &none()).unwrap();
+    spool.write(&[alert("frost", true)], &none()).unwrap();
+    drop(spool);
+    let mut spool = Spool::open(database, 2, 1 << 20).unwrap();
+    let (over, high) = (alert("frost", false), alert("high", true));
+    spool.write(&[event("new"), over, high, interval(1)], &none()).unwrap();
+    let batch = |room, pace: &dyn Fn(&Key) -> Pace| {
+        let allowed = Allowed { fresh: 0, first: &[], room, pace };
+        spool.waiting().batch(allowed).unwrap().map(|batch| batch.keys).unwrap_or_default()
+    };
+    let company = |_: &Key| Pace::Company;
+    let (fired, over, high, interval) = ((1, 300), (2, 1), (2, 2), (2, 3));
+    // What waited may not go now: of what is new, all but the event and the end of what waits.
+    assert_eq!(batch(0, &company), [high, interval]);
+    // It goes first of all, and its end behind it.
+    assert_eq!(batch(1, &company), [fired, over, high, interval]);
+    let all = batch(u64::MAX, &company);
+    assert_eq!(all[..5], [fired, over, high, (1, 0), (1, 1)]);
+    // Nor does the end go before it is known that the beginning has arrived.
+    let under_way = |key: &Key| if *key == fired { Pace::Wait } else { Pace::Company };
+    assert_eq!(batch(0, &under_way), [high, interval]);
+    // What the server may not be able to read holds nothing up.
+    let poison = |key: &Key| if *key == fired { Pace::Alone } else { Pace::Company };
+    assert_eq!(batch(0, &poison), [over, high, interval]);
+
+    spool.acked(&Ack { boot: 1, ranges: vec![(300, 300)] }).unwrap();
+    assert_eq!(keys(&spool)[..3], [over, high, (1, 0)]);
+    // In a file as well; and they give way last.
+    let mut first = None;
+    spool
+        .waiting()
+        .load(usize::MAX, 1, |message| {
+            let records = decode::<Telemetry>(&message).unwrap().records;
+            first.get_or_insert((records[0].boot, records[0].sequence));
+        })
+        .unwrap();
+    assert_eq!(first, Some(over));
+    spool.bytes_max = 600;
+    spool.write(&[event("newest")], &none()).unwrap();
+    let kept = keys(&spool);
+    assert!(kept.len() < 9 && kept[..2] == [over, high], "{kept:?}");
+    assert_eq!(spool.gave_way(), 305 - kept.len() as u64);
 }
 
 #[test]

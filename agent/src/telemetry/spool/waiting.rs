@@ -4,11 +4,11 @@
 //! waiting, however much there is to read.
 
 use super::merging::{self, AHEAD, SENT};
-use super::{EVENTS, INTERVALS, Key, SUMMARIES, SpoolError, size};
+use super::{ALERTS, EVENTS, INTERVALS, Key, SUMMARIES, SpoolError, size};
 use crate::database::Database;
 use crate::error::chain;
 use lineside_wire::envelope::encode;
-use lineside_wire::v1::{Record, Telemetry, record};
+use lineside_wire::v1::{Body, Record, Telemetry, record};
 use redb::{ReadTransaction, ReadableTable};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, TryLockError};
@@ -21,6 +21,9 @@ const BATCH_BYTES_MAX: usize = 256 << 10;
 const READ_AGAIN_MAX: usize = 3;
 /// Intervals that are looked at for the newest of each slot.
 const NEWEST_LOOKED_AT_MAX: usize = 64;
+
+/// Alerts that are looked at for one message, the oldest: those behind them wait.
+const ALERTS_LOOKED_AT_MAX: usize = 1024;
 
 /// When a record is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,8 +100,9 @@ enum Noted {
 }
 
 impl Waiting {
-    /// The next records to be sent, as one message; none if there are none. Events go first, in their order; then
-    /// intervals that have not waited, then those that waited, the oldest first.
+    /// The next records to be sent, as one message; none if there are none. Alerts go first, and a new one at once
+    /// unless one of the same rule waits; then events, in their order; then intervals that have not waited, then
+    /// those that waited, the oldest first.
     ///
     /// It is on disk which intervals are in it, so that these are merged with no other from now on.
     /// Where the disk does not take that, the others of the message go without them.
@@ -156,6 +160,11 @@ impl Waiting {
             alone: None,
             waited_bytes: 0,
         };
+        let mut held = BTreeSet::new();
+        for entry in transaction.open_table(ALERTS)?.iter()?.take(ALERTS_LOOKED_AT_MAX) {
+            let (key, value) = entry?;
+            look.take_alert(key.value(), value.value(), &mut held);
+        }
         for entry in transaction.open_table(EVENTS)?.iter()? {
             let (key, value) = entry?;
             if !look.take(key.value(), value.value()) {
@@ -336,6 +345,16 @@ impl Look<'_> {
         }
     }
 
+    /// The same of an alert, where none of the same rule is `held`: a rule's end is not to be told before its
+    /// beginning, nor a new firing before the end of the last.
+    fn take_alert(&mut self, key: Key, value: (u16, &[u8]), held: &mut BTreeSet<Rule>) {
+        let rule = rule(value);
+        let is_on_its_way = (self.allowed.pace)(&key) == Pace::Wait;
+        if held.contains(&rule) || is_on_its_way || !self.take(key, value) {
+            held.insert(rule);
+        }
+    }
+
     /// The same of an interval, within what may be sent and wait on.
     fn take_interval(&mut self, key: Key, value: (u16, &[u8])) -> bool {
         if self.sent.has(&key) {
@@ -369,6 +388,17 @@ impl Look<'_> {
         let keys = self.message.records.iter().map(key).collect();
         let message = self.message.encode()?;
         Ok(Some(Batch { message, keys, waited_bytes: self.waited_bytes }))
+    }
+}
+
+/// Slot and name of a rule; none where an alert cannot be read here.
+type Rule = Option<(String, String)>;
+
+fn rule((code, body): (u16, &[u8])) -> Rule {
+    let body = body.to_vec();
+    match (Record { boot: 0, sequence: 0, backfill: false, code, body }).read() {
+        Ok(Body::Alert(alert)) => Some((alert.slot, alert.rule)),
+        _ => None,
     }
 }
 
