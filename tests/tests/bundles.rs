@@ -103,6 +103,16 @@ fn what_is_missing_or_misspelt_is_named() {
         ("stages.window.stride=7", "stage window: stride = 7 must be 1 to rows = 6"),
         ("trial.outputs.score=[0.0, inf]", "trial.outputs.score: 0 to inf is no range"),
         ("fail_safe.score=nan", "fail_safe.score: NaN is not finite"),
+        (
+            "fail_safe.score=true",
+            "output score: fail_safe.score: true is no number, and judge.score is f32",
+        ),
+        (
+            "alarm_output=score",
+            "output score: alarm_output names it, and judge.score is f32: an alarm is",
+        ),
+        ("stages.judge.engine=tensorrt", "stage judge: there is no engine tensorrt, only tract, "),
+        ("stages.judge.engine=classical", "stage judge: engine classical lacks "),
         ("stages.window.rows=3.5", "stage window: rows = 3.5 must be a whole number from 0 to"),
         ("warm_up_readings=4294967295", "warm_up_readings: 4294967295 must be at most 16777216"),
     ] {
@@ -331,8 +341,8 @@ fn a_check_with_a_bad_row_names_file_line_and_column() {
         rows[3] = row;
         std::fs::write(folder.path().join("checks/january.csv"), rows.join("\n")).unwrap();
         let file = folder.path().join("x.lsb");
-        build(folder.path(), &BUILT_PLUGIN, &file);
-        complaint(&lineside(&["bundle", "check", text(&file)]))
+        let build = ["bundle", "build", text(folder.path()), "-o", text(&file), "--set"];
+        complaint(&lineside(&[&build[..], &BUILT_PLUGIN].concat()))
     };
     for (row, words) in [
         (

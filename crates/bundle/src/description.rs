@@ -39,7 +39,7 @@ pub struct BundleFile {
     /// adaptive levels have settled.
     #[serde(default)]
     pub warm_up_readings: u64,
-    /// The output that counts as the alarm: `true`, or a number other than zero.
+    /// The output that counts as the alarm, of yes and no. Bundles of before may name a number: any but zero is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alarm_output: Option<String>,
     /// What outcomes are about that a device hears of later.

@@ -14,7 +14,10 @@ use anyhow::{Context, bail};
 use clap::Subcommand;
 use lineside_bundle::stages::BuiltIn;
 use lineside_bundle::{BuiltBundle, Manifest, Stage, archive};
-use lineside_runtime::{CheckError, CheckReport, MemoryFiles, run_checks_watched};
+use lineside_runtime::{
+    Before, CheckError, CheckReport, Expected, LoadOptions, MemoryFiles, check_recordings,
+    run_checks_watched,
+};
 use serde_json::json;
 use snap::SnapArguments;
 use source::{Answers, BundleProfile};
@@ -161,7 +164,9 @@ pub fn checked(
 /// Replays the checks of a bundle while somebody watches.
 fn replayed(bundle: &BuiltBundle, watch: &Watch) -> Result<CheckReport, CheckError> {
     let files = WatchedFiles { files: &MemoryFiles(bundle), watch };
-    run_checks_watched(&bundle.manifest, &files, &options(), &|check| watch.reading(check))
+    check_recordings(&bundle.manifest, &files, Expected::There)?;
+    let options = LoadOptions { before: Before::Refused, ..options() };
+    run_checks_watched(&bundle.manifest, &files, &options, &|check| watch.reading(check))
 }
 
 fn told(id: &str, report: &CheckReport) -> String {

@@ -7,6 +7,7 @@ use crate::pipeline::{
 };
 use crate::replay::{Replay, finish};
 use lineside_bundle::{BundleFile, Check, Manifest, Tolerance};
+use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -297,7 +298,7 @@ fn opened<'a>(
     Replay::open(bundle, bytes).map_err(|error| wrong(check, error.to_string()))
 }
 
-fn wrong(check: &Check, problem: String) -> CheckError {
+pub(crate) fn wrong(check: &Check, problem: String) -> CheckError {
     CheckError::Format { check: check.name.clone(), file: check.input.clone(), problem }
 }
 
@@ -396,7 +397,11 @@ struct Written<'a> {
 
 fn written(line: &str) -> serde_json::Result<ExpectedFinding> {
     let Written { key, frame, part, outputs } = serde_json::from_str(line)?;
-    let outputs = outputs.into_iter().map(|(name, text)| Ok((name, exactly(text)?)));
+    let outputs = outputs.into_iter().map(|(name, text)| {
+        let value = exactly(text)
+            .map_err(|error| serde_json::Error::custom(format!("output {name}: {error}")));
+        value.map(|value| (name, value))
+    });
     Ok(ExpectedFinding { key, frame, part, outputs: outputs.collect::<serde_json::Result<_>>()? })
 }
 
@@ -409,7 +414,14 @@ fn exactly(text: &RawValue) -> serde_json::Result<Value> {
     })
 }
 
-fn expected(check: &Check, files: &dyn Files) -> Result<Vec<ExpectedFinding>, CheckError> {
+/// The answers that a check expects.
+///
+/// # Errors
+/// [`CheckError::Format`], with the line.
+pub(crate) fn expected(
+    check: &Check,
+    files: &dyn Files,
+) -> Result<Vec<ExpectedFinding>, CheckError> {
     let bytes = file(check, &check.expected, files)?;
     ExpectedFinding::read(&String::from_utf8_lossy(&bytes)).map_err(|problem| CheckError::Format {
         check: check.name.clone(),
@@ -418,7 +430,7 @@ fn expected(check: &Check, files: &dyn Files) -> Result<Vec<ExpectedFinding>, Ch
     })
 }
 
-fn file(check: &Check, path: &str, files: &dyn Files) -> Result<Vec<u8>, CheckError> {
+pub(crate) fn file(check: &Check, path: &str, files: &dyn Files) -> Result<Vec<u8>, CheckError> {
     files.read(path).map_err(|source| CheckError::File { check: check.name.clone(), source })
 }
 
@@ -444,7 +456,7 @@ fn compare(
         for (output, want_value) in &want.outputs {
             let Some(value) = finding.outputs.get(output) else {
                 let got = format!("without {output}");
-                return Err(findings(check, number, got, format!("{output} = {want_value:?}")));
+                return Err(findings(check, number, got, format!("{output} = {want_value}")));
             };
             let tolerance = check.tolerance.get(output).copied().unwrap_or(Tolerance::default());
             let (value, expected) = (value.as_f64(), want_value.as_f64());

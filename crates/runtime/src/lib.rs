@@ -9,6 +9,7 @@ mod engine;
 mod files;
 mod pipeline;
 mod plugin;
+mod recorded;
 mod recording;
 mod replay;
 mod serving;
@@ -28,13 +29,14 @@ pub use choose::{Choice, Figure, Measured, are_engines, choices, faster, models,
 pub use cost::ReplayCost;
 pub use files::{Files, FilesError, MemoryFiles, StoreFiles};
 pub use pipeline::{
-    Fault, FrameError, FrameOutcome, Instead, LoadError, LoadOptions, Part, Pipeline, PluginCall,
-    Reading, Said, Span, StandIn, Unused, Value, check_fit, is_same_key, profile,
+    Before, Fault, FrameError, FrameOutcome, Instead, LoadError, LoadOptions, Part, Pipeline,
+    PluginCall, Reading, Said, Span, StandIn, Unused, Value, check_fit, is_same_key, profile,
 };
 pub use plugin::{
     CompiledPlugin, Instance, NOT_RUN, PluginCache, PluginError, Results, Sandbox, SandboxError,
     SandboxLimits,
 };
+pub use recorded::{Expected, check_recordings};
 pub use recording::{
     KEYS_MAX, RecordedRow, Recording, RecordingError, RowError, Rows, Sequencer, Table, columns,
     parse_time,

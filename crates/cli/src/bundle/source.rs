@@ -7,7 +7,9 @@ use anyhow::{Context, bail};
 use lineside_bundle::{
     BuiltBundle, BundleFile, Manifest, PROFILE, Stage, build_with_operators, plugin_path,
 };
-use lineside_runtime::{CheckError, MemoryFiles, OnnxModel, check_fit, record_watched};
+use lineside_runtime::{
+    CheckError, Expected, MemoryFiles, OnnxModel, check_fit, check_recordings, record_watched,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
@@ -148,9 +150,23 @@ pub fn build(
     let built = build_with_operators(bundle.clone(), files.clone(), used.clone())?;
     check_fit(&built.manifest, &MemoryFiles(&built))?;
     check_models(&built, folder)?;
-    let Answers::Recorded(watch) = answers else { return Ok(built) };
-    files.extend(recorded_checks(&built, watch)?);
-    Ok(build_with_operators(bundle, files, used)?)
+    let checked = |built: &BuiltBundle, answers| {
+        check_recordings(&built.manifest, &MemoryFiles(built), answers)
+    };
+    match answers {
+        Answers::Unneeded => Ok(built),
+        Answers::Needed => {
+            checked(&built, Expected::There)?;
+            Ok(built)
+        }
+        Answers::Recorded(watch) => {
+            checked(&built, Expected::ToCome)?;
+            files.extend(recorded_checks(&built, watch)?);
+            let built = build_with_operators(bundle, files, used)?;
+            checked(&built, Expected::There)?;
+            Ok(built)
+        }
+    }
 }
 
 /// What a bundle answers to its checks, by the path of the expected answers.

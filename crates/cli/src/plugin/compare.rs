@@ -44,6 +44,9 @@ fn alike(
     let mut worst = 0.0f64;
     for (number, (result, wanted)) in results.iter().zip(wanted).enumerate() {
         let of = if results.len() > 1 { format!("result {}: ", number + 1) } else { String::new() };
+        if wanted.is_empty() && !ports.is_empty() {
+            return Err(format!("{of}`expected` names no output of it: nothing would be compared"));
+        }
         for (name, value) in wanted {
             let place = ports.iter().position(|port| port.name() == name);
             let Some((port, tensor_is)) = place.and_then(|it| ports.get(it).zip(result.get(it)))
@@ -138,7 +141,10 @@ mod tests {
     fn an_answer_is_held_against_each_output_that_is_named() {
         assert_eq!(compared(json!([{ "y": [1, 100.5], "n": 7, "on": [true] }])), "0");
         assert_eq!(compared(json!([{ "y": [1.0, 100.0] }])), "0.5");
-        assert_eq!(compared(json!([{}])), "0");
+        assert_eq!(
+            compared(json!([{}])),
+            "`expected` names no output of it: nothing would be compared"
+        );
         assert_eq!(compared(json!([{ "y": [1.5, 100.5] }])), "y[0] is 1, 1.5 was expected");
         assert_eq!(compared(json!([{ "n": 8 }])), "n is 7, 8 was expected");
         assert_eq!(compared(json!([{ "on": false }])), "on is true, false was expected");

@@ -145,7 +145,7 @@ impl fmt::Display for Value {
 
 /// JSON says by itself what a value is; other formats have to be told.
 #[derive(Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a value is true, false or a number")]
 enum Plain {
     Bool(bool),
     Integer(i64),

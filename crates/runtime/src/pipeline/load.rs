@@ -26,6 +26,19 @@ pub struct LoadOptions {
     pub engines: Engines,
     /// Breaks that a plugin may survive, where somebody else than the bundle says; the fewer of both count.
     pub plugin_traps_max: Option<u32>,
+    /// What becomes of bundles that were right when they were made, and would not be made any more.
+    pub before: Before,
+}
+
+/// What becomes of a bundle whose alarm is no yes or no, or whose `[fail_safe]` has a value of another type than
+/// the output.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Before {
+    /// It runs: a device is not to lose what it has for a rule that came later.
+    #[default]
+    Runs,
+    /// It is refused, where somebody can mend it.
+    Refused,
 }
 
 impl LoadOptions {
@@ -207,6 +220,9 @@ impl Pipeline {
         for (name, output) in &bundle.outputs {
             let fail = |problem| LoadError::Output { output: name.clone(), problem };
             made.check_output(output).map_err(fail)?;
+            if options.before == Before::Refused {
+                made.check_told(bundle, name, output).map_err(fail)?;
+            }
             outputs.push((name.clone(), made.source(output.from.clone()).map_err(fail)?));
         }
         let mut opened = vec![None; made.count()];
@@ -421,5 +437,58 @@ mod tests {
         }
         let unit = "[outputs]\nit = { from = 'latest', unit = 'm3/h' }";
         assert_eq!(refused(&format!("{LATEST}{unit}")), "output it: latest is in l/s, not in m3/h");
+    }
+
+    #[test]
+    fn an_alarm_is_yes_or_no_and_the_plant_is_told_what_the_output_could_be() {
+        let stages = format!(
+            "{LATEST}[stages.alarm]\nkind = 'threshold'\ninput = 'latest'\nabove = 3\n\
+             [stages.class]\nkind = 'argmax'\ninput = 'latest'\n\
+             [outputs]\nflow.from = 'latest'\nalarm.from = 'alarm'\nclass.from = 'class'\n"
+        );
+        for (alarm, fail_safe, said) in [
+            ("alarm", "alarm = true\nflow = 0.5\nclass = 3", "accepted"),
+            (
+                "flow",
+                "",
+                "output flow: alarm_output names it, and latest is f32: an alarm is yes or no, which a stage \
+                 `threshold` makes of a number",
+            ),
+            (
+                "class",
+                "",
+                "output class: alarm_output names it, and class is i64: an alarm is yes or no, which a stage \
+                 `threshold` makes of a number",
+            ),
+            (
+                "alarm",
+                "flow = true",
+                "output flow: fail_safe.flow: true is no number, and latest is f32",
+            ),
+            (
+                "alarm",
+                "class = 0.5",
+                "output class: fail_safe.class: 0.5 is no i64, and class is i64",
+            ),
+            (
+                "alarm",
+                "alarm = 1",
+                "output alarm: fail_safe.alarm: 1 is neither true nor false, and alarm is bool",
+            ),
+        ] {
+            let head = HEAD.replacen("name =", &format!("alarm_output = '{alarm}'\nname ="), 1);
+            let text = format!("{head}{stages}[fail_safe]\n{fail_safe}\n");
+            let built = build(BundleFile::parse(&text).unwrap(), BTreeMap::new()).unwrap();
+            let files = MemoryFiles(&built);
+            let load = |before| {
+                let options = LoadOptions { before, ..LoadOptions::default() };
+                let loaded = Pipeline::load(&built.manifest, &files, &options);
+                loaded.map_or_else(|error| error.to_string(), |_| "accepted".into())
+            };
+            let at_desk = check_fit(&built.manifest, &files);
+            assert_eq!(at_desk.map_or_else(|it| it.to_string(), |()| "accepted".into()), said);
+            assert_eq!(load(Before::Refused), said);
+            assert_eq!(load(Before::Runs), "accepted", "a device has it already: {text}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::flow::Flow;
 use super::graph::Source;
+use super::plugin::elements;
 use super::stages::{self, Fitted, Input};
 use crate::tensor::{Element, Port, is_regrouped};
 use lineside_bundle::stages::Each;
@@ -144,6 +145,43 @@ impl Made {
             false => Err(format!("{from} is in {known}, not in {unit}")),
         }
     }
+
+    /// As [`check_told`], of an output whose tensor is known.
+    ///
+    /// # Errors
+    /// What it is instead.
+    pub(super) fn check_told(
+        &self,
+        bundle: &BundleFile,
+        name: &str,
+        output: &Output,
+    ) -> Result<(), String> {
+        check_told(bundle, name, output, self.flow(&output.from)?.port.element())
+    }
+}
+
+/// Checks that the alarm is yes or no, and that what the plant is told where there is no answer is a value such as
+/// the output has. Devices run what says otherwise: they have bundles of before.
+///
+/// # Errors
+/// What it is instead.
+pub(super) fn check_told(
+    bundle: &BundleFile,
+    name: &str,
+    output: &Output,
+    element: Element,
+) -> Result<(), String> {
+    let from = &output.from;
+    if bundle.alarm_output.as_deref() == Some(name) && element != Element::Bool {
+        return Err(format!(
+            "alarm_output names it, and {from} is {element}: an alarm is yes or no, which a stage `threshold` \
+             makes of a number"
+        ));
+    }
+    let Some(value) = bundle.fail_safe.get(name) else { return Ok(()) };
+    let fits = elements(element, &[*value]);
+    fits.map(drop)
+        .map_err(|problem| format!("fail_safe.{name}: {problem}, and {from} is {element}"))
 }
 
 /// Which of a frame's windows a stage is, and what it gives.

@@ -22,7 +22,7 @@ pub use frame::{
     Fault, FrameError, FrameOutcome, Instead, Part, Reading, Span, StandIn, Unused, Value,
 };
 pub use graph::Pipeline;
-pub use load::{LoadError, LoadOptions};
+pub use load::{Before, LoadError, LoadOptions};
 pub(crate) use model::Seen;
 pub use plugin::PluginCall;
 pub use profile::profile;

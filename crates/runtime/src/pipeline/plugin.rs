@@ -259,7 +259,11 @@ pub(super) fn policy(
     })
 }
 
-fn elements(element: Element, values: &[FailSafe]) -> Result<Data, String> {
+/// The values as elements of this type.
+///
+/// # Errors
+/// The first that is none.
+pub(super) fn elements(element: Element, values: &[FailSafe]) -> Result<Data, String> {
     if element == Element::Bool {
         let truth = |value: &FailSafe| match value {
             FailSafe::Bool(value) => Ok(*value),

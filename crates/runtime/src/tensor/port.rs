@@ -23,16 +23,21 @@ pub enum PortError {
     #[error("port {0:?}… has a name of more than {NAME_BYTES_MAX} bytes")]
     Name(String),
     /// Too many dimensions.
-    #[error("port {0} has more than {DIMENSIONS_MAX} dimensions")]
+    #[error("{} more than {DIMENSIONS_MAX} dimensions", has(.0))]
     Dimensions(String),
     /// Too many elements.
-    #[error("port {name} has the shape {shape:?}, more than {ELEMENTS_MAX} elements")]
+    #[error("{} the shape {shape:?}, more than {ELEMENTS_MAX} elements", has(name))]
     Elements {
         /// The port.
         name: String,
         /// Its shape.
         shape: Vec<usize>,
     },
+}
+
+/// The beginning of what is said of a port, or of a tensor that goes by its stage's name.
+fn has(name: &str) -> String {
+    if name.is_empty() { "it has".into() } else { format!("port {name} has") }
 }
 
 impl Port {
