@@ -2,7 +2,7 @@
 
 use super::facts::{Facts, Tensor};
 use super::inspect::Tried;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A kind of processor that devices have.
 pub struct Target {
@@ -79,11 +79,24 @@ pub fn advice(facts: &Facts, tried: &Tried) -> Vec<String> {
     advice
 }
 
-/// What to change in the export, for the engines that are asked about; each once.
+/// What to change in the export, for the engines that are asked about; each once. Where they need different things,
+/// a sentence says of which engines it is true: one of them is enough.
 fn cures(facts: &Facts, is_asked: impl Fn(&str) -> bool) -> Vec<String> {
-    let unfit = facts.unfit.iter().filter(|(engine, _)| is_asked(engine));
-    let cures: BTreeSet<&str> = unfit.flat_map(|(_, it)| &it.cures).map(String::as_str).collect();
-    cures.into_iter().map(sentence).collect()
+    let mut ways: BTreeMap<&BTreeSet<String>, Vec<&str>> = BTreeMap::new();
+    let unfit = facts.unfit.iter().filter(|(engine, it)| is_asked(engine) && !it.cures.is_empty());
+    for (engine, it) in unfit {
+        ways.entry(&it.cures).or_default().push(engine);
+    }
+    match ways.len() {
+        0 | 1 => ways.into_keys().flatten().map(|cure| sentence(cure)).collect(),
+        _ => ways
+            .into_iter()
+            .map(|(cures, engines)| {
+                let cures: Vec<&str> = cures.iter().map(String::as_str).collect();
+                sentence(&format!("{} (for {})", cures.join("; and "), engines.join(" or ")))
+            })
+            .collect(),
+    }
 }
 
 fn sentence(words: &str) -> String {
@@ -215,6 +228,22 @@ mod tests {
         ]);
         let said = advice(&facts, &tried(&[("tract", false), ("rten", false)]));
         assert_eq!(said, ["Quantise it in the format QDQ, not QOperator."]);
+    }
+
+    #[test]
+    fn what_helps_one_engine_is_told_as_such_where_another_needs_something_else() {
+        let zip = ("ai.onnx.ml.ZipMap", Some("export it with options={'zipmap': False}"));
+        let scan = ("Scan", Some("have onnxruntime run it"));
+        let facts = facts(&[("tract", &[zip, scan]), ("rten", &[zip]), ("classical", &[scan])]);
+        let engines = [("tract", false), ("rten", false), ("classical", false)];
+        assert_eq!(
+            advice(&facts, &tried(&engines)),
+            [
+                "Export it with options={'zipmap': False} (for rten).",
+                "Export it with options={'zipmap': False}; and have onnxruntime run it (for tract).",
+                "Have onnxruntime run it (for classical).",
+            ]
+        );
     }
 
     #[test]

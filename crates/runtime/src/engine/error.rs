@@ -12,6 +12,11 @@ pub enum EngineError {
     /// Weights outside the file. Nothing outside a bundle's file belongs to it.
     #[error("tensor {0} lies in another file: save the model in one (save_as_external_data=False)")]
     External(String),
+    /// Weights of which only those are kept that are not nought.
+    #[error(
+        "it has sparse weights, which {0} does not take: save them as plain initializers, or run it in onnxruntime"
+    )]
+    Sparse(&'static str),
     /// Operators that no engine asked has, or gets right.
     #[error("no engine here runs it: {0}")]
     Refused(Refusal),

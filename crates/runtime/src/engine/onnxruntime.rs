@@ -44,6 +44,7 @@ const HABITS: Habits = Habits {
         "ReduceMax",
         "ReduceMin",
     ]),
+    powers: false,
     narrow: false,
     widens: false,
 };

@@ -75,10 +75,15 @@ impl Operator {
             (_, name) if name.starts_with("QLinear") || name == "QGemm" => {
                 "quantise it in the format QDQ, not QOperator"
             }
+            (MICROSOFT_DOMAIN, "CDist") | ("", "Scan") => {
+                "have onnxruntime run it (and export with options={'zipmap': False}); of scikit-learn's \
+                 neighbours hummingbird-ml makes tensor operators; a loop of torch's is none where it is traced \
+                 for one number of steps"
+            }
             (MICROSOFT_DOMAIN, _) => {
                 "export it as it was before onnxruntime optimised it: its operators are its own"
             }
-            ("", "If" | "Loop" | "Scan") => {
+            ("", "If" | "Loop") => {
                 "export it so that the branch is decided there: traced, for one rate and one shape"
             }
             (
@@ -89,7 +94,11 @@ impl Operator {
                 "export it for inference (model.eval()), without what draws lots: nothing could check \
                  its answers"
             }
-            _ => return None,
+            ("" | ML_DOMAIN, _) => return None,
+            _ => {
+                "if the file defines it as a function, put its parts in its place with \
+                 onnx.inliner.inline_local_functions; else do in a plugin what it does"
+            }
         })
     }
 }

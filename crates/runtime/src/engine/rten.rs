@@ -99,6 +99,9 @@ impl Loader for Rten {
 impl Loaded {
     fn load(file: &OnnxModel<'_>, inputs: &[Port]) -> Result<Loaded, EngineError> {
         let failed = |error: &dyn std::fmt::Display| EngineError::Load(sentence(error));
+        if file.proto().graph.as_ref().is_some_and(|graph| !graph.sparse_initializer.is_empty()) {
+            return Err(EngineError::Sparse("rten"));
+        }
         let facts = file.facts();
         let ports = inputs.iter().map(|port| (port.name(), Some(port.element())));
         let given = facts.outputs.iter().map(|output| (output.name.as_str(), output.element));

@@ -127,6 +127,9 @@ pub(super) fn load(
 impl Loaded {
     fn load(model: &ModelProto, names: &[&str], inputs: &[Port]) -> Result<Loaded, EngineError> {
         let failed = |error: TractError| EngineError::Load(sentence(&error));
+        if model.graph.as_ref().is_some_and(|graph| !graph.sparse_initializer.is_empty()) {
+            return Err(EngineError::Sparse("tract"));
+        }
         if let Some(wrong) = meaning::wrong(model, inputs) {
             return Err(EngineError::Load(format!("tract gets wrong: {wrong}")));
         }

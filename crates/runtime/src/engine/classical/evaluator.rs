@@ -74,7 +74,7 @@ impl Loader for Classical {
             EngineError::Load("it has no graph".to_owned()) // The file was read, so there is one.
         })?;
         if !graph.sparse_initializer.is_empty() {
-            return Err(EngineError::Load("it has sparse constants".to_owned()));
+            return Err(EngineError::Sparse("classical"));
         }
         let plan = Plan::read(model, graph, inputs)?;
         Ok(Box::new(plan.finish(inputs)?))

@@ -42,6 +42,9 @@ pub(super) struct Habits {
     pub(super) engine: &'static str,
     /// From which operators it comes out again.
     pub(super) passing: Passing,
+    /// Whether logarithms pass it on, and powers of which the exponent is constant and nowhere nought (IEEE 754: of
+    /// exponent nought even the power of NaN is 1).
+    pub(super) powers: bool,
     /// Whether whole numbers of 64 bits are made by way of 32.
     pub(super) narrow: bool,
     /// Whether numbers of 16 bits are computed in 32.

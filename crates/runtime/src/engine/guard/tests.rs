@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 const HABITS: Habits = Habits {
     engine: "abacus",
     passing: Passing::Only(&["Add", "Concat", "Conv", "Div", "Mul", "Reshape", "Sqrt", "Sub"]),
+    powers: true,
     narrow: true,
     widens: false,
 };
@@ -40,6 +41,8 @@ fn guarded(nodes: &[u8]) -> String {
         weights("kernel", &[2, 1, 1, 2], &[0.5, -0.5, 2.0, 1.0]),
         weights("epsilon", &[], &[1e-5]),
         weights("large", &[], &[1e36]),
+        weights("lambdas", &[2], &[-0.3, 1.7]),
+        weights("noughts", &[2], &[-0.3, 0.0]),
         value(11, "x", Element::F32, &[1, 1, 1, 8]),
         value(12, "y", Element::F32, &[1, 1, 1, 8]),
     ];
@@ -82,6 +85,17 @@ fn what_may_be_divided_by_nought_is_looked_at_before_it_is_lost() {
     let scaled = ["Mul x x > s", "Add s epsilon > v", "Sqrt v > e", "Div x e > d", "Relu d > y"];
     assert_eq!(watched(&scaled), "x 1e30");
     assert_eq!(watched(&["Sub x epsilon > s", "Sqrt s > r", "Relu r > y"]), "x 1e30, r");
+}
+
+#[test]
+fn a_power_or_a_logarithm_at_the_end_passes_on_what_is_no_number() {
+    // As scikit-learn's PowerTransformer is exported: an Imputer, in another piece, takes it away again.
+    assert_eq!(watched(&["Div x x > d", "Pow d lambdas > p", "Sub p d > y"]), "");
+    assert_eq!(watched(&["Div x x > d", "Log d > p", "Mul p d > y"]), "");
+    // Anything to the power of nought is 1, and what an operator that loses it takes is looked at before.
+    assert_eq!(watched(&["Div x x > d", "Pow d noughts > y"]), "d 1e12");
+    assert_eq!(watched(&["Div x x > d", "Pow d x > y"]), "x 1e12, d 1e12");
+    assert_eq!(watched(&["Div x x > d", "Pow d lambdas > p", "Relu p > y"]), "d 1e12, p");
 }
 
 #[test]

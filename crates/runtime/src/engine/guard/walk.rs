@@ -6,7 +6,7 @@ use super::weights::Weights;
 use super::{Habits, of_declared};
 use crate::engine::nodes::{int, is};
 use crate::engine::order::order;
-use crate::tensor::Element;
+use crate::tensor::{Data, Element};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use tract_onnx::pb::{GraphProto, NodeProto};
 
@@ -102,11 +102,23 @@ impl<'w, 'a> Walk<'w, 'a> {
         for node in nodes.iter().rev() {
             let has_graph = graphs(node).next().is_some();
             let leads_on = node.output.iter().any(|output| matters.contains(output.as_str()));
-            if leads_on || has_graph || !self.habits.passes(node) {
+            if leads_on || has_graph || !self.passes(node, leads_on) {
                 matters.extend(node.input.iter().map(String::as_str));
             }
         }
         matters
+    }
+
+    /// Whether what a node makes of NaN is right. Powers and logarithms are asked only where nothing behind them
+    /// loses it: elsewhere engines have one operator for several, which a look within would take apart.
+    fn passes(&self, node: &NodeProto, leads_on: bool) -> bool {
+        let has_exponents = || {
+            let exponents = node.input.get(1).and_then(|name| self.weights.tensor(name));
+            let is_one = |at, data: &Data| data.number(at).is_some_and(|it| it != 0.0);
+            exponents.is_some_and(|it| (0..it.len()).all(|at| is_one(at, it.data())))
+        };
+        let keeps = || is(node, "Log") || (is(node, "Pow") && has_exponents());
+        self.habits.passes(node) || (self.habits.powers && !leads_on && keeps())
     }
 
     fn range(&self, name: &'a str) -> Range {
@@ -118,7 +130,8 @@ impl<'w, 'a> Walk<'w, 'a> {
     }
 
     fn node(&mut self, node: &'a NodeProto, matters: &HashSet<&'a str>) {
-        let passes = self.habits.passes(node);
+        let leads_on = node.output.iter().any(|output| matters.contains(output.as_str()));
+        let passes = self.passes(node, leads_on);
         if !passes {
             for name in taken(node) {
                 if self.range(name).nan && !self.watch(name, None) {
@@ -139,7 +152,6 @@ impl<'w, 'a> Walk<'w, 'a> {
         // comes out of all engines.
         let is_masked = MASKED.iter().any(|name| is(node, name))
             && taken(node).all(|name| self.range(name).high.is_finite());
-        let leads_on = node.output.iter().any(|output| matters.contains(output.as_str()));
         let is_hidden = |given: &Option<Vec<Range>>| {
             (!passes || leads_on)
                 && given.as_ref().is_none_or(|given| given.iter().any(|range| range.nan))

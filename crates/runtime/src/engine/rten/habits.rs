@@ -44,6 +44,7 @@ pub(super) const HABITS: Habits = Habits {
         "Unsqueeze",
         "Where",
     ]),
+    powers: false,
     narrow: true,
     widens: true,
 };

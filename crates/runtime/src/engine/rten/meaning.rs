@@ -22,6 +22,12 @@ const MOVING: [&str; 12] = [
     "Transpose",
     "Unsqueeze",
 ];
+/// Operators whose answers are whole numbers, whatever they take.
+const NUMBERING: [&str; 6] = ["ArgMax", "ArgMin", "NonMaxSuppression", "NonZero", "Shape", "Size"];
+/// Operators of which other inputs than the first say what kind of numbers comes out: which.
+const KIND_OF: [(&str, usize); 2] = [("OneHot", 2), ("Where", 1)];
+/// Operators that give numbers of 32 bits of whole ones.
+const FLOATING: [&str; 2] = ["DequantizeLinear", "EyeLike"];
 /// Operators that count.
 const COUNTING: [&str; 2] = ["Shape", "Size"];
 const TO_BOOL: &str = "Cast of numbers to bool";
@@ -78,6 +84,9 @@ impl Meaning {
                 Some(Element::I64) => drop(known.long.insert(input.name.clone())),
                 _ => {}
             }
+            if element(input).is_some_and(is_integral) {
+                known.integral.insert(input.name.clone());
+            }
         }
         graph.initializer.iter().for_each(|tensor| self.constant(&tensor.name, tensor, &mut known));
         for node in &graph.node {
@@ -105,11 +114,16 @@ impl Meaning {
                 self.wrong.insert(TO_BOOL.into());
             }
         }
+        let kind = KIND_OF.iter().find(|(name, _)| *name == operator).map_or(0, |(_, at)| *at);
+        let takes_integral = node.input.get(kind).is_some_and(|it| known.integral.contains(it));
+        let mut is_integral_answer = NUMBERING.contains(&operator)
+            || (takes_integral && !FLOATING.contains(&operator) && !LOGICAL.contains(&operator));
         let mut is_whole = COUNTING.contains(&operator);
         let mut is_logical = LOGICAL.contains(&operator);
         match operator {
             "Cast" => {
                 let to = attribute("to").and_then(|to| Element::from_onnx(to.i as i32));
+                is_integral_answer = to.is_some_and(is_integral);
                 is_logical = to == Some(Element::Bool) && known.logical.contains(first);
                 match to {
                     Some(Element::Bool) if known.whole.contains(first) => {
@@ -120,9 +134,20 @@ impl Meaning {
                     _ => {}
                 }
             }
-            // What it makes of larger numbers is seen of a Cast alone.
-            "CastLike" if node.input.get(1).is_some_and(|like| known.long.contains(like)) => {
-                self.wrong.insert("CastLike to whole numbers of 64 bits".into());
+            // What is too large goes on as another number, where other operators give up.
+            "Pow" if takes_integral => drop(self.wrong.insert("Pow of whole numbers".into())),
+            "ConstantOfShape" => {
+                let value = attribute("value").and_then(|value| value.t.as_ref());
+                let element = value.and_then(|value| Element::from_onnx(value.data_type));
+                is_integral_answer = element.is_some_and(is_integral);
+            }
+            "CastLike" => {
+                is_integral_answer =
+                    node.input.get(1).is_some_and(|like| known.integral.contains(like));
+                // What it makes of larger numbers is seen of a Cast alone.
+                if node.input.get(1).is_some_and(|like| known.long.contains(like)) {
+                    self.wrong.insert("CastLike to whole numbers of 64 bits".into());
+                }
             }
             "Constant" => {
                 if let (Some(tensor), Some(output)) =
@@ -155,12 +180,18 @@ impl Meaning {
         if is_whole {
             known.whole.extend(node.output.iter().cloned());
         }
+        if is_integral_answer {
+            known.integral.extend(node.output.iter().cloned());
+        }
         for graph in node.attribute.iter().flat_map(|it| it.g.iter().chain(&it.graphs)) {
             self.graph(graph, opset, known, false);
         }
     }
 
     fn constant(&mut self, name: &str, tensor: &TensorProto, known: &mut Known) {
+        if Element::from_onnx(tensor.data_type).is_some_and(is_integral) {
+            known.integral.insert(name.to_owned());
+        }
         match Element::from_onnx(tensor.data_type) {
             Some(Element::Bool) => drop(known.logical.insert(name.to_owned())),
             Some(Element::F64) => drop(self.wrong.insert("numbers in 64 bits".into())),
@@ -191,6 +222,13 @@ struct Known {
     wide: HashSet<String>,
     /// Those of whole numbers of 64 bits.
     long: HashSet<String>,
+    /// Those of whole numbers, as far as that can be told.
+    integral: HashSet<String>,
+}
+
+/// Whether rten computes with whole numbers of 32 bits where a file has these.
+fn is_integral(element: Element) -> bool {
+    matches!(element, Element::I32 | Element::I64)
 }
 
 /// The type of what a graph declares.
@@ -280,6 +318,23 @@ mod tests {
         };
         assert_eq!(like(Element::I64), ["CastLike to whole numbers of 64 bits"]);
         assert_eq!(like(Element::F32), [""; 0]);
+    }
+
+    #[test]
+    fn powers_of_whole_numbers_are_told_of_and_of_others_not() {
+        let cast = |to: Element| operator("Cast", (&["x"], &["n"]), &[("to", to.onnx() as u8)]);
+        let two = constant("two", Element::I64, &2i64.to_le_bytes());
+        let pow = |base| operator("Pow", (&[base, "two"], &["y"]), &[]);
+        let said = |nodes: &[Vec<u8>]| meaning(&[two.clone(), nodes.concat()], 17).0;
+        let told = ["Pow of whole numbers"];
+        assert_eq!(said(&[pow("two")]), told);
+        assert_eq!(said(&[cast(Element::I32), pow("n")]), told);
+        let sum = operator("Add", (&["n", "n"], &["s"]), &[]);
+        assert_eq!(said(&[cast(Element::I64), sum.clone(), pow("s")]), told);
+        assert_eq!(said(&[operator("ArgMax", (&["x"], &["n"]), &[]), pow("n")]), told);
+        assert_eq!(said(&[operator("Where", (&["c", "two", "two"], &["n"]), &[]), pow("n")]), told);
+        assert_eq!(said(&[pow("x")]), [""; 0]);
+        assert_eq!(said(&[cast(Element::F32), sum, pow("s")]), [""; 0]);
     }
 
     #[test]

@@ -45,6 +45,7 @@ pub(super) const HABITS: Habits = Habits {
         "Unsqueeze",
         "Where",
     ]),
+    powers: true,
     narrow: true,
     widens: false,
 };

@@ -34,7 +34,55 @@ enum Kind {
 struct Arithmetic {
     kind: Kind,
     elements: usize,
-    sides: [Repeated; 2],
+    sides: [Side; 2],
+}
+
+/// Where the elements of the result come from on one side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Side {
+    /// What it has lies together.
+    Repeated(Repeated),
+    /// Dimensions that it has lie around others that it does not have.
+    Spread(Vec<Step>),
+}
+
+/// A dimension of the result: how many elements lie within one of its places, how many places there are, and how
+/// far a place moves on in the side's own elements; not at all where it has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Step {
+    within: usize,
+    places: usize,
+    own: usize,
+}
+
+impl Side {
+    /// A side of this shape, whose dimensions are those of the result or of one.
+    fn new(shape: &[usize], result: &[usize]) -> Option<Side> {
+        if let Some(repeated) = Repeated::new(shape, result) {
+            return Some(Side::Repeated(repeated));
+        }
+        let missing = result.len().checked_sub(shape.len())?;
+        let (mut within, mut own) = (1usize, 1usize);
+        let mut steps = Vec::new();
+        for (place, size) in result.iter().enumerate().rev() {
+            let its = place.checked_sub(missing).map_or(1, |place| shape[place]);
+            if its == *size && its > 1 {
+                steps.push(Step { within, places: *size, own });
+            }
+            own = own.checked_mul(its)?;
+            within = within.checked_mul(*size)?;
+        }
+        Some(Side::Spread(steps))
+    }
+
+    fn place(&self, at: usize) -> usize {
+        match self {
+            Side::Repeated(repeated) => repeated.place(at),
+            Side::Spread(steps) => {
+                steps.iter().map(|step| at / step.within % step.places * step.own).sum()
+            }
+        }
+    }
 }
 
 /// How the elements of one side are repeated: each so many times, and all of them over and over.
@@ -88,7 +136,7 @@ fn made(node: &Node<'_>, kind: Kind) -> Result<Made, String> {
             _ => return Err(misfit()),
         });
     }
-    let side = |its: &[usize]| Repeated::new(its, &shape).ok_or_else(misfit);
+    let side = |its: &[usize]| Side::new(its, &shape).ok_or_else(misfit);
     let sides = [side(&left.shape)?, side(&right.shape)?];
     let elements = shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
     let elements = elements.ok_or_else(misfit)?;
@@ -130,7 +178,11 @@ impl Operation for Arithmetic {
 
 impl Arithmetic {
     fn each<T: Copy>(&self, left: &[T], right: &[T], compute: impl Fn(T, T) -> T) -> Vec<T> {
-        let [one, other] = self.sides;
+        let [one, other] = &self.sides;
+        if let (Side::Repeated(one), Side::Repeated(other)) = (one, other) {
+            let element = |at| compute(left[one.place(at)], right[other.place(at)]);
+            return (0..self.elements).map(element).collect();
+        }
         let element = |at| compute(left[one.place(at)], right[other.place(at)]);
         (0..self.elements).map(element).collect()
     }
@@ -143,16 +195,19 @@ mod tests {
     #[test]
     fn a_side_is_repeated_along_the_dimensions_that_it_does_not_have() {
         let places = |shape: &[usize], result: &[usize]| {
-            let repeated = Repeated::new(shape, result)?;
+            let side = Side::new(shape, result)?;
             let count = result.iter().product();
-            Some((0..count).map(|at| repeated.place(at)).collect::<Vec<_>>())
+            Some((0..count).map(|at| side.place(at)).collect::<Vec<_>>())
         };
         assert_eq!(places(&[], &[2, 2]), Some(vec![0; 4]));
         assert_eq!(places(&[2, 2], &[2, 2]), Some(vec![0, 1, 2, 3]));
         assert_eq!(places(&[2], &[2, 2]), Some(vec![0, 1, 0, 1]));
         assert_eq!(places(&[2, 1], &[2, 2]), Some(vec![0, 0, 1, 1]));
         assert_eq!(places(&[2, 1], &[2, 2, 2]), Some(vec![0, 0, 1, 1, 0, 0, 1, 1]));
-        assert_eq!(places(&[2, 1, 2], &[2, 2, 2]), None);
+        assert_eq!(places(&[2, 1, 2], &[2, 2, 2]), Some(vec![0, 1, 0, 1, 2, 3, 2, 3]));
+        // As of a free batch: [rows, 1, features] less [1, classes, features].
+        assert_eq!(places(&[2, 1, 1], &[2, 2, 1]), Some(vec![0, 0, 1, 1]));
+        assert_eq!(places(&[1, 2, 1, 2], &[2, 2, 2, 2]).unwrap()[6..10], [2, 3, 0, 1]);
         assert_eq!(places(&[1, 2], &[2]), None);
     }
 }
