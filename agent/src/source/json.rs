@@ -110,7 +110,12 @@ mod tests {
             ("\"wind\":1", "\"wind\":\"x\"", "field wind: \"x\" is no number"),
             ("\"wind\":1", "\"wind\":\"NaN\"", "field wind: NaN is not finite"),
             ("\"k\":\"A\",", "", "field k: nothing names no stream"),
-            ("2014-01-18T00:00Z", "noon", "field t: \"noon\" is no RFC 3339 time"),
+            (
+                "2014-01-18T00:00Z",
+                "noon",
+                "field t: \"noon\" is no RFC 3339 time such as 2014-01-18T00:10:00Z (Python: isoformat() of a \
+             datetime with tzinfo); or say rate_hz",
+            ),
             (good, "7", "7 is no object"),
         ] {
             let dropped = rows(&port, good.replacen(from, to, 1).as_bytes(), 7).dropped;

@@ -18,6 +18,9 @@ use time::format_description::well_known::Rfc3339;
 
 /// Streams that a slot may tell apart.
 pub const KEYS_MAX: usize = 4096;
+/// What is said of a time that is none.
+const NO_TIME: &str = "is no RFC 3339 time such as 2014-01-18T00:10:00Z (Python: isoformat() of a datetime \
+    with tzinfo); or say rate_hz";
 /// Longest key in bytes.
 pub const KEY_BYTES_MAX: usize = 255;
 
@@ -295,7 +298,10 @@ impl<R: Read> Recording<R> {
             None => by_rate_ns,
             Some(column) => match text(column).and_then(parse_time) {
                 Some(time) => time,
-                None => return fail("time", format!("column {} is no RFC 3339 time", column.0)),
+                None => {
+                    let found: String = text(column).unwrap_or_default().chars().take(40).collect();
+                    return fail("time", format!("column {}: {found:?} {NO_TIME}", column.0));
+                }
             },
         };
         if let Some(port) = named {
@@ -420,7 +426,8 @@ mod tests {
                 "line 4: column wind: \"x\" is no number (malformed)",
                 "line 5: column wind: NaN is not finite (not_finite)",
                 "line 6: column turbine names no stream (key)",
-                "line 7: column time is no RFC 3339 time (time)",
+                "line 7: column time: \"yesterday\" is no RFC 3339 time such as 2014-01-18T00:10:00Z (Python: \
+                 isoformat() of a datetime with tzinfo); or say rate_hz (time)",
                 "line 8: it has 2 cells, the first line has 4: write all commas, also around cells \
                  that are empty (malformed)",
                 "A 1390007400 [3.0, 4.0]",

@@ -252,7 +252,7 @@ fn left_out(table: &Table, others: usize) -> Vec<String> {
     let others = (others > 0).then(|| {
         format!(
             "{others} rows of the recording are left out of the check: a cell of them that the port needs is \
-             empty, or no number"
+             empty, or no number of 32 bits"
         )
     });
     unreadable.into_iter().chain(others).collect()
@@ -271,8 +271,9 @@ fn recording(table: &Table, plan: &Plan) -> anyhow::Result<(String, usize)> {
     let marks = usize::from(plan.key.is_some()) + usize::from(plan.time.is_some());
     let is_reading = |row: &&Vec<String>| {
         let mark = |place: &usize| !row[*place].is_empty();
+        // A window has numbers of 32 bits.
         let number =
-            |place: &usize| row[*place].parse::<f64>().is_ok_and(|number| number.is_finite());
+            |place: &usize| row[*place].parse::<f64>().is_ok_and(|it| (it as f32).is_finite());
         places[..marks].iter().all(mark) && places[marks..].iter().all(number)
     };
     let wanted = (plan.rows * WINDOWS).clamp(READINGS_MIN, READINGS_MAX);
@@ -373,11 +374,10 @@ mod tests {
 
     #[test]
     fn a_check_has_the_columns_of_the_port_and_rows_that_are_readings() {
-        let csv =
-            "n,\"flow, l/s\",pump\n1,0.5,\"a \"\"1\"\"\"\n2,,b\n3,nan,b\n4,x,b\n5,7,\n6,2,b\n";
+        let csv = "n,\"flow, l/s\",pump\n1,0.5,\"a \"\"1\"\"\"\n2,,b\n3,nan,b\n4,x,b\n5,7,\n6,1e39,b\n6,2,b\n";
         let said = recorded(csv, Some("pump"), 1).unwrap();
-        let left_out = "4 rows of the recording are left out of the check: a cell of them that the \
-            port needs is empty, or no number";
+        let left_out = "5 rows of the recording are left out of the check: a cell of them that the \
+            port needs is empty, or no number of 32 bits";
         let wanted = "pump,\"flow, l/s\"\n\"a \"\"1\"\"\",0.5\nb,2\n";
         assert_eq!(said, format!("{wanted}{left_out}"));
     }

@@ -1,6 +1,6 @@
 //! A JSON object as a row of a port: a message of a plant's broker, or a line of a recording.
 
-use super::{KEY_BYTES_MAX, RecordedRow, RowError, parse_time};
+use super::{KEY_BYTES_MAX, NO_TIME, RecordedRow, RowError, parse_time};
 use lineside_bundle::Port;
 use serde_json::Value;
 
@@ -74,7 +74,7 @@ impl RecordedRow {
                 Some(time) => time,
                 None => {
                     let text = value.map_or("nothing".to_owned(), found);
-                    return wrong("time", format!("field {name}: {text} is no RFC 3339 time"));
+                    return wrong("time", format!("field {name}: {text} {NO_TIME}"));
                 }
             },
         };
