@@ -249,12 +249,21 @@ def table(rows, shift):
     })
 
 
+# How the Parquet files of so many rows are packed.
+PACKED = {1000: ("snappy", None), 1001: ("zstd", "gzip"), 300: ("lz4", "snappy"), 2000: ("gzip", "zstd")}
+
+
 def files(folder):
-    """Pairs of CSV files, and what the report says of them: columns with score, threshold and verdict."""
+    """Pairs of CSV files, the same as Parquet, and what the report says of them: columns with score, threshold and verdict."""
     for rows, current, shift in ((1000, 800, 0.0), (1001, 1200, 0.0), (300, 300, 0.5), (2000, 900, 0.5)):
         names = [f"{folder}/{side}-{rows}.csv" for side in ("reference", "current")]
-        table(rows, 0.0).to_csv(names[0], index=False)
-        table(current, shift).to_csv(names[1], index=False)
+        tables = table(rows, 0.0), table(current, shift)
+        for made, name, compression in zip(tables, names, PACKED[rows]):
+            made.to_csv(name, index=False)
+            # An index of its own, which is no column; and groups of rows that end within a batch.
+            made.index = made.index[::-1]
+            packed = dict(compression=compression, row_group_size=170, use_dictionary=compression != "gzip")
+            made.to_parquet(name.replace(".csv", ".parquet"), **packed)
         read = [pd.read_csv(name, float_precision="round_trip") for name in names]
         report = Report([DataDriftPreset(columns=list(read[0]))], include_tests=True)
         told = json.loads(report.run(current_data=read[1], reference_data=read[0]).json())

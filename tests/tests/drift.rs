@@ -151,6 +151,15 @@ fn the_command_says_of_files_what_the_report_says() {
         let output = lineside(&["--json", "drift", &reference, &current]);
         assert!(output.status.success(), "{}", complaint(&output));
         let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let packed = [&reference, &current].map(|name| name.replace(".csv", ".parquet"));
+        for mode in ["exact", "sketch"] {
+            let of = |[reference, current]: [&String; 2]| {
+                let output = lineside(&["--json", "drift", reference, current, "--mode", mode]);
+                assert!(output.status.success(), "{}", complaint(&output));
+                serde_json::from_slice::<Value>(&output.stdout).unwrap()
+            };
+            assert_eq!(of(packed.each_ref()), of([&reference, &current]), "{rows} {mode}");
+        }
         let told = std::fs::read_to_string(path(format!("told-{rows}.json"))).unwrap();
         let told: Value = serde_json::from_str(&told).unwrap();
         let columns = told["columns"].as_object().unwrap();

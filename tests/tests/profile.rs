@@ -238,9 +238,11 @@ fn files_are_compared_by_sketches_and_profiled_without_a_bundle() {
     let untimed = refused(&["profile", "build", text(&good), "--time", "speed"]);
     assert!(untimed.contains("has a time as in"), "{untimed}");
     let parquet = folder.path().join("good.parquet");
-    std::fs::write(&parquet, "PAR1").unwrap();
-    let said = refused(&["profile", "build", text(&parquet)]);
-    assert!(said.contains("is Parquet, which is not read here: write it as CSV"), "{said}");
+    for (bytes, problem) in [("PAR1", "Parquet file cannot be read"), ("a,b\n1,2\n", "is none")] {
+        std::fs::write(&parquet, bytes).unwrap();
+        let said = refused(&["profile", "build", text(&parquet)]);
+        assert!(said.contains(problem), "{said}");
+    }
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Columns counted row by row, in constant memory: of a file, or of a bundle's pipeline over a file.
 
+use crate::table_file::TableFile;
 use anyhow::Context;
 use lineside_drift::{ColumnSketch, Kind, Marks, Observed, Role, Survey, Token, category};
 use lineside_rules::Range;
 use lineside_runtime::{Rows, parse_time};
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// What a row holds in a column.
@@ -111,14 +111,12 @@ impl FileSource {
     }
 }
 
-fn rows(path: &Path) -> anyhow::Result<Rows<File>> {
-    let name = path.display();
-    let form = "a CSV file with the names of its columns in the first line is needed";
-    let file = File::open(path).with_context(|| format!("cannot read {name}: {form}"))?;
-    if path.extension().is_some_and(|it| it.eq_ignore_ascii_case("parquet")) {
-        anyhow::bail!("{name} is Parquet, which is not read here: write it as CSV; {form}");
-    }
-    Rows::open(file).with_context(|| format!("{name} is no table: {form}"))
+fn rows(path: &Path) -> anyhow::Result<Rows<TableFile>> {
+    let file = TableFile::open(path)?;
+    Rows::open(file).with_context(|| {
+        let form = "a CSV file with the names of its columns in the first line is needed";
+        format!("{} is no table: {form}", path.display())
+    })
 }
 
 impl Source for FileSource {

@@ -3,6 +3,7 @@
 mod sketched;
 
 use crate::output::{Output, Usage};
+use crate::table_file::TableFile;
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use lineside_drift::{
@@ -12,7 +13,6 @@ use lineside_runtime::Table;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -21,12 +21,13 @@ Examples:
   lineside drift reference.csv current.csv
   lineside drift reference.csv current.csv --method speed=psi --kind gear=categorical
   lineside drift reference.csv current.csv --mode sketch      files of any length, in constant memory
+  lineside drift january.parquet february.parquet
   lineside drift reference.csv current.csv --json | jq .dataset_drift";
 
 #[derive(Args)]
 pub struct Drift {
-    /// What is known to be good: CSV with the names of its columns in the first line, or JSON objects, a
-    /// line each.
+    /// What is known to be good: CSV with the names of its columns in the first line, JSON objects, a line
+    /// each, or Parquet.
     #[arg(value_name = "REFERENCE.csv")]
     reference: PathBuf,
     /// What is compared with it, in the same form.
@@ -113,7 +114,7 @@ pub fn run(drift: &Drift, output: &Output) -> anyhow::Result<()> {
 fn read(path: &Path) -> anyhow::Result<Table> {
     let name = path.display();
     let form = "a CSV file with the names of its columns in the first line is needed";
-    let file = File::open(path).with_context(|| format!("cannot read {name}: {form}"))?;
+    let file = TableFile::open(path)?;
     Table::read(file, usize::MAX).with_context(|| format!("{name} is no table: {form}"))
 }
 

@@ -23,6 +23,7 @@ mod role;
 mod rollout;
 mod server;
 mod site;
+mod table_file;
 mod token;
 mod watch;
 mod window;

@@ -24,8 +24,8 @@ const CHUNKS_MAX: usize = 1000;
 
 #[derive(Args)]
 pub struct Build {
-    /// What is known to be good: CSV with the names of its columns in the first line, or JSON objects, a
-    /// line each.
+    /// What is known to be good: CSV with the names of its columns in the first line, JSON objects, a line
+    /// each, or Parquet.
     #[arg(value_name = "REFERENCE.csv")]
     reference: PathBuf,
     /// The folder of a bundle: its ports say what the columns are, and its pipeline gives the outputs. The

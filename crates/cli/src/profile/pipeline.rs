@@ -3,6 +3,7 @@
 use crate::counted::{Cell, Moment, Read, Sink, Source, SourceColumn};
 use crate::engines::options;
 use crate::output::Output;
+use crate::table_file::TableFile;
 use crate::watch::{Watch, WatchedFiles};
 use anyhow::Context;
 use lineside_bundle::BuiltBundle;
@@ -12,7 +13,6 @@ use lineside_runtime::{
     in_engine_thread,
 };
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
@@ -96,7 +96,7 @@ impl Source for PipelineSource<'_> {
 
     fn read(&self, sink: &mut Sink<'_>) -> anyhow::Result<Read> {
         let name = self.recording.display();
-        let file = File::open(&self.recording).with_context(|| format!("cannot open {name}"))?;
+        let file = TableFile::open(&self.recording)?;
         let description = &self.bundle.manifest.bundle;
         let mut recording =
             Recording::open_all(description, file).with_context(|| name.to_string())?;
