@@ -38,7 +38,8 @@ impl TableFile {
     /// It cannot be read; or it is Parquet with a column that is no column of a table.
     pub fn open(path: &Path) -> anyhow::Result<TableFile> {
         let name = path.display();
-        let form = "a CSV file with the names of its columns in the first line is needed, or Parquet";
+        let form =
+            "a CSV file with the names of its columns in the first line is needed, or Parquet";
         let cannot = || format!("cannot read {name}: {form}");
         let mut file = File::open(path).with_context(cannot)?;
         let mut begins = Vec::new();
