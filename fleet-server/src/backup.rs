@@ -5,8 +5,10 @@
 //! PostgreSQL database where that is wanted.
 
 use crate::artifact::{Artifacts, Blobs};
+use crate::audit::{By, did};
 use crate::error::Error;
 use crate::store::{DataFolder, PostgresAt, Store, make_folder};
+use lineside_audit::Action;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -136,6 +138,10 @@ async fn remake(from: &Path, part: &Path, database: Option<&PostgresAt>) -> Resu
     let file = part.join("lineside.db");
     copy_file(&from.join("lineside.db"), &file)?;
     let store = Store::open(&file).await?;
+    // What the server has recorded since the copy was taken is not in it: whoever compares finds this instead.
+    let writing = store.write().await?;
+    writing.record(did(&By::Server("restore"), Action::ServerRestored, "server", "server"));
+    writing.commit().await?;
     if let Some(at) = database {
         let filled = Store::open_postgres(at).await?;
         store.fill(&filled).await?;

@@ -10,6 +10,7 @@ pub(crate) use opening::beyond;
 
 use crate::access::{Administrator, RoleTokens};
 use crate::artifact::Artifacts;
+use crate::audit::{By, Log};
 use crate::broker::{Guard, Link, Sessions};
 use crate::error::Error;
 use crate::ingest::{Ear, Pace, Telemetry, Turns};
@@ -32,6 +33,8 @@ const LOOKED_EVERY: Duration = Duration::from_secs(60);
 /// All rooms of one server.
 pub(crate) struct Fleet {
     pub store: Arc<Store>,
+    /// Who has done what here.
+    pub audit: Arc<Log>,
     pub administrator: Administrator,
     pub tokens: RoleTokens,
     pub registry: Registry,
@@ -75,6 +78,7 @@ impl Fleet {
     /// [`Director::assign`].
     pub async fn assign(
         &self,
+        by: &By,
         device: &DeviceId,
         slot: SlotName,
         release: &str,
@@ -83,7 +87,7 @@ impl Fleet {
     ) -> Result<Assigned, Error> {
         self.check_floor(device, release, now).await?;
         let _taken = self.take_over(device, &slot).await?;
-        let assigned = self.director.assign(device, slot, release, tried, now).await?;
+        let assigned = self.director.assign(by, device, slot, release, tried, now).await?;
         self.tell(device, now).await;
         Ok(assigned)
     }
@@ -94,6 +98,7 @@ impl Fleet {
     /// [`Error::Conflict`] if it is not; otherwise as for [`Fleet::assign`].
     pub async fn assign_instead_of(
         &self,
+        by: &By,
         device: &DeviceId,
         slot: SlotName,
         release: &str,
@@ -102,7 +107,8 @@ impl Fleet {
     ) -> Result<Assigned, Error> {
         self.check_floor(device, release, now).await?;
         let _taken = self.take_over(device, &slot).await?;
-        let assigned = self.director.assign_instead_of(device, slot, release, seen, now).await?;
+        let assigned =
+            self.director.assign_instead_of(by, device, slot, release, seen, now).await?;
         self.tell(device, now).await;
         Ok(assigned)
     }
@@ -113,12 +119,13 @@ impl Fleet {
     /// As for [`Director::approve`].
     pub async fn approve(
         &self,
+        by: &By,
         device: &DeviceId,
         slot: SlotName,
         release: &str,
         now: OffsetDateTime,
     ) -> Result<Assigned, Error> {
-        let assigned = self.director.approve(device, slot, release, now).await?;
+        let assigned = self.director.approve(by, device, slot, release, now).await?;
         self.tell(device, now).await;
         Ok(assigned)
     }
@@ -129,12 +136,13 @@ impl Fleet {
     /// As for [`Director::clear`].
     pub async fn clear(
         &self,
+        by: &By,
         device: &DeviceId,
         slot: SlotName,
         now: OffsetDateTime,
     ) -> Result<Assigned, Error> {
         let _taken = self.take_over(device, &slot).await?;
-        let assigned = self.director.clear(device, slot, now).await?;
+        let assigned = self.director.clear(by, device, slot, now).await?;
         self.tell(device, now).await;
         Ok(assigned)
     }
@@ -186,6 +194,7 @@ impl Fleet {
             Ok(troubles) => sentences.extend(troubles),
             Err(error) => sentences.push(error.told()),
         }
+        sentences.extend(self.audit.trouble());
         sentences.extend(self.artifacts.trouble().await);
         sentences
     }
@@ -207,8 +216,8 @@ impl Fleet {
     ///
     /// # Errors
     /// [`Error::Missing`].
-    pub async fn remove(&self, device: &DeviceId) -> Result<(), Error> {
-        self.registry.remove(device).await?;
+    pub async fn remove(&self, by: &By, device: &DeviceId) -> Result<(), Error> {
+        self.registry.remove(by, device).await?;
         self.rollouts.is_stale.notify_one();
         self.logs.forget(device);
         self.sessions.end(device).await;
@@ -219,8 +228,8 @@ impl Fleet {
     ///
     /// # Errors
     /// [`Error::Missing`].
-    pub async fn new_password(&self, device: &DeviceId) -> Result<Credentials, Error> {
-        let credentials = self.registry.new_password(device).await?;
+    pub async fn new_password(&self, by: &By, device: &DeviceId) -> Result<Credentials, Error> {
+        let credentials = self.registry.new_password(by, device).await?;
         self.sessions.end(device).await;
         Ok(credentials)
     }

@@ -19,6 +19,7 @@ mod server;
 mod access;
 mod api;
 mod artifact;
+mod audit;
 mod broker;
 mod ingest;
 mod monitor;

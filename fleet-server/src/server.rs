@@ -3,6 +3,7 @@
 use crate::access::{Administrator, RoleTokens};
 use crate::api;
 use crate::artifact::{Artifacts, Blobs, Deltas};
+use crate::audit::Log;
 use crate::broker::{self, Broker, Door, Guard, Link, Sessions, not_bound};
 use crate::config::{ClockSaid, Config};
 use crate::descriptors::Connections;
@@ -64,6 +65,7 @@ impl Server {
         let keys = Arc::new(ServerKeys::open(&folder)?);
         let artifacts = Artifacts::new(Blobs::open(&folder).await?, store.clone());
         let registry = Registry::new(store.clone());
+        let audit = Arc::new(Log::open(store.clone(), &registry, &keys).await?);
         let documents = SignedDocuments::new(store.clone(), artifacts.clone(), keys.clone());
         let clock = Arc::new(Clock::default());
         if config.clock == ClockSaid::Right {
@@ -98,6 +100,7 @@ impl Server {
             logs: Logs::default(),
             rollouts: Arc::new(Rollouts::new(store.clone())),
             store,
+            audit,
             administrator,
             registry,
             artifacts,
@@ -116,6 +119,7 @@ impl Server {
             sweeping,
             tokio::spawn(fleet.clone().keep_telling()),
             tokio::spawn(fleet.clone().keep_looking()),
+            tokio::spawn(fleet.audit.clone().keep_signing()),
             tokio::spawn(fleet.clone().keep_acting()),
             tokio::spawn(fleet.clone().keep_rolling()),
             tokio::spawn(fleet.clone().keep_giving()),

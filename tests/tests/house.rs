@@ -32,6 +32,7 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 28] = [
         "fleet-server",
         "lineside-server",
         &[
+            "lineside-audit",
             "lineside-bundle",
             "lineside-delta",
             "lineside-drift",

@@ -117,6 +117,17 @@ impl Header {
         })
     }
 
+    /// Reads the first line of a file, with its end.
+    ///
+    /// # Errors
+    /// Why it is none, in words.
+    pub fn parse(line: &[u8]) -> Result<Header, String> {
+        match read(line)? {
+            Line::Header(header) => Ok(header),
+            _ => Err("it does not begin with the log's name and key".into()),
+        }
+    }
+
     fn read(read: HeaderLine) -> Result<Header, String> {
         let HeaderLine { log, form, key, from, size, frontier } = read;
         if form != FORM {
@@ -138,6 +149,20 @@ impl Header {
 pub fn entry_line(entry: &[u8]) -> Result<String, serde_json::Error> {
     let read: &RawValue = serde_json::from_slice(entry)?;
     Ok(line(&EntryLine { leaf: Hash::leaf(entry), entry: read }))
+}
+
+/// The line of an entry as a store has it: its leaf, and the bytes that should give it. Where somebody has
+/// changed one of the two, the line says so to whoever verifies it.
+pub fn stored_line(leaf: Hash, entry: &[u8]) -> String {
+    let text = String::from_utf8_lossy(entry);
+    match serde_json::from_str::<&RawValue>(&text) {
+        Ok(entry) => line(&EntryLine { leaf, entry }),
+        // No JSON any more: a line nevertheless, which names the entry by its place.
+        Err(_) => {
+            let text: String = text.chars().map(|c| if c == '\n' { ' ' } else { c }).collect();
+            format!("{{\"leaf\":\"{leaf}\",\"entry\":{text}}}\n")
+        }
+    }
 }
 
 /// The line of an entry that was erased, as the later entry `by` says.

@@ -64,7 +64,7 @@ pub use entry::{
 };
 pub use erasure::{Erasure, ErasureError, RANGES_MAX, Ranges};
 pub use export::{
-    Header, LINE_BYTES_MAX, Side, checkpoint_line, entry_line, erased_line, value_line,
+    Header, LINE_BYTES_MAX, Side, checkpoint_line, entry_line, erased_line, stored_line, value_line,
 };
 pub use hash::{HASH_BYTES, Hash, HashError};
 pub use history::{Approval, AsOf, Release, SlotHistory, Step};
@@ -76,7 +76,7 @@ pub use proof::{PROOF_BYTES_MAX, Proof, ProofError};
 pub use retention::{DAY_MS, Decision, Erasable, Hold, HoldScope, Retention, RetentionRule};
 pub use text::{CODE_BYTES_MAX, Code, CodeError, Text, TextError};
 pub use tree::{
-    Frontier, Hashes, LOG_SIZE_MAX, PROOF_HASHES_MAX, ProveError, Stored, TreeError,
+    Frontier, Hashes, LOG_SIZE_MAX, PROOF_HASHES_MAX, ProveError, Stored, TreeError, peaks,
     prove_consistency, prove_inclusion, root, verify_consistency, verify_inclusion,
 };
 pub use verify::{Fault, Problem, RANGES_FOLLOWED_MAX, Report, Verifier, VerifyError, verify};

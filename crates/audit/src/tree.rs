@@ -159,8 +159,8 @@ impl Frontier {
     }
 }
 
-/// The complete subtrees that a tree of this size consists of, from left to right.
-fn peaks(size: u64) -> impl Iterator<Item = (u8, u64)> {
+/// The complete subtrees that a tree of this size consists of, from left to right: level and index of each.
+pub fn peaks(size: u64) -> impl Iterator<Item = (u8, u64)> {
     let mut begin = 0;
     (0..64).rev().filter(move |level| size >> level & 1 == 1).map(move |level| {
         let index = begin >> level;

@@ -2,9 +2,11 @@
 //! publish, and nothing else. A vendor is a stranger in this house.
 
 use crate::access::secret::{random_hex, same};
+use crate::audit::{By, did};
 use crate::error::Error;
 use crate::store::tables::role_token;
 use crate::store::{Store, Writing, unix_ms};
+use lineside_audit::{Action, Reason};
 use lineside_bundle::Digest;
 use lineside_wire::name::RoleName;
 use sea_orm::sea_query::OnConflict;
@@ -48,6 +50,7 @@ impl RoleTokens {
     pub async fn make(
         &self,
         writing: &Writing<'_>,
+        by: &By,
         role: &RoleName,
         keys: &BTreeSet<&str>,
         now: OffsetDateTime,
@@ -70,6 +73,7 @@ impl RoleTokens {
             )
             .exec_without_returning(&writing.transaction)
             .await?;
+        writing.record(did(by, Action::TokenIssued, "role", role.as_str()));
         Ok(token)
     }
 
@@ -77,13 +81,14 @@ impl RoleTokens {
     ///
     /// # Errors
     /// [`Error::Missing`] if it has none.
-    pub async fn remove(&self, role: &RoleName) -> Result<(), Error> {
+    pub async fn remove(&self, by: &By, role: &RoleName) -> Result<(), Error> {
         let writing = self.store.write().await?;
         let removed =
             role_token::Entity::delete_by_id(role.as_str()).exec(&writing.transaction).await?;
         if removed.rows_affected == 0 {
             return Err(Error::Missing(format!("{role} has no token")));
         }
+        writing.record(did(by, Action::TokenRevoked, "role", role.as_str()));
         writing.commit().await
     }
 
@@ -104,7 +109,16 @@ impl RoleTokens {
             let keys = keys_of(&row.role);
             !made_for.iter().any(|key| keys.contains(key.as_str()))
         };
-        let ended = rows.into_iter().filter(ends).map(|row| row.role);
+        let ended: Vec<String> = rows.into_iter().filter(ends).map(|row| row.role).collect();
+        if ended.is_empty() {
+            return Ok(());
+        }
+        for role in &ended {
+            let change = did(&By::Server("release-list"), Action::TokenRevoked, "role", role);
+            let why =
+                Reason::lossy("none of the keys signs for the role that did when it was made");
+            writing.record(lineside_audit::Change { why, ..change });
+        }
         role_token::Entity::delete_many()
             .filter(role_token::Column::Role.is_in(ended))
             .exec(&writing.transaction)

@@ -4,6 +4,7 @@ use crate::api::Problem;
 use crate::api::caller::Administrator;
 use crate::api::extract::{Json, Path, Query};
 use crate::api::view::{self, DeviceShown};
+use crate::audit::By;
 use crate::error::Error;
 use crate::fleet::Fleet;
 use crate::registry::{Credentials, Device, NewDevice, ReleaseShown};
@@ -105,7 +106,8 @@ pub(crate) async fn add(
     State(fleet): State<Arc<Fleet>>,
     Json(new): Json<NewDevice>,
 ) -> Result<(StatusCode, Json<Credentials>), Error> {
-    let credentials = fleet.registry.add(new, OffsetDateTime::now_utc()).await?;
+    let credentials =
+        fleet.registry.add(&By::ADMINISTRATOR, new, OffsetDateTime::now_utc()).await?;
     fleet.rollouts.is_stale.notify_one();
     tracing::info!("device {} added", credentials.device);
     Ok((StatusCode::CREATED, Json(credentials)))
@@ -134,7 +136,7 @@ pub(crate) async fn remove(
     Path(device): Path<String>,
 ) -> Result<StatusCode, Error> {
     let device = fleet.registry.get(&device).await?.id;
-    fleet.remove(&device).await?;
+    fleet.remove(&By::ADMINISTRATOR, &device).await?;
     tracing::info!("device {device} removed");
     Ok(StatusCode::NO_CONTENT)
 }
@@ -150,7 +152,7 @@ pub(crate) async fn new_password(
     Path(device): Path<String>,
 ) -> Result<Json<Credentials>, Error> {
     let device = fleet.registry.get(&device).await?.id;
-    let credentials = fleet.new_password(&device).await?;
+    let credentials = fleet.new_password(&By::ADMINISTRATOR, &device).await?;
     tracing::info!("device {device} has a new password");
     Ok(Json(credentials))
 }
@@ -169,7 +171,8 @@ pub(crate) async fn assign(
     let (device, slot) = place(&fleet, &device, &slot).await?;
     let now = OffsetDateTime::now_utc();
     let tried = if again { Tried::Again } else { Tried::Once };
-    let assigned = fleet.assign(&device, slot.clone(), &release, tried, now).await?;
+    let assigned =
+        fleet.assign(&By::ADMINISTRATOR, &device, slot.clone(), &release, tried, now).await?;
     let word = if again { "assigned again" } else { "assigned" };
     tracing::info!("{device}: {release} {word} to slot {slot}");
     let told = fleet.registry.get(device.as_str()).await?;
@@ -192,7 +195,7 @@ pub(crate) async fn approve(
 ) -> Result<Json<AssignmentShown>, Error> {
     let (device, slot) = place(&fleet, &device, &slot).await?;
     let now = OffsetDateTime::now_utc();
-    let assigned = fleet.approve(&device, slot.clone(), &release, now).await?;
+    let assigned = fleet.approve(&By::ADMINISTRATOR, &device, slot.clone(), &release, now).await?;
     tracing::info!("{device}: {release} approved for slot {slot}");
     Ok(Json(assignment(&device, &slot, Some(release), assigned)))
 }
@@ -209,7 +212,8 @@ pub(crate) async fn unassign(
     Path((device, slot)): Path<(String, String)>,
 ) -> Result<Json<AssignmentShown>, Error> {
     let (device, slot) = place(&fleet, &device, &slot).await?;
-    let assigned = fleet.clear(&device, slot.clone(), OffsetDateTime::now_utc()).await?;
+    let assigned =
+        fleet.clear(&By::ADMINISTRATOR, &device, slot.clone(), OffsetDateTime::now_utc()).await?;
     tracing::info!("{device}: nothing is assigned to slot {slot} any longer");
     Ok(Json(assignment(&device, &slot, None, assigned)))
 }

@@ -4,6 +4,7 @@ use crate::access::Publisher;
 use crate::api::Problem;
 use crate::api::caller::Administrator;
 use crate::api::extract::{Bytes, Json, Query};
+use crate::audit::By;
 use crate::error::Error;
 use crate::fleet::Fleet;
 use crate::release::{OnlineKeys, ROOT_BYTES_MAX};
@@ -75,7 +76,7 @@ pub(crate) async fn put_roots(
         return Err(Error::TooLarge(format!("a root has {ROOT_BYTES_MAX} bytes at most")));
     }
     let roots = roots.into_iter().map(String::into_bytes).collect();
-    let version = fleet.documents.accept_roots(roots, now).await?;
+    let version = fleet.documents.accept_roots(&By::ADMINISTRATOR, roots, now).await?;
     fleet.repository.renew(now).await?;
     tracing::info!("root {version} accepted");
     Ok(Json(Accepted { version }))
@@ -108,7 +109,7 @@ pub(crate) async fn put_releases(
     Bytes(bytes): Bytes,
 ) -> Result<Json<Accepted>, Error> {
     let now = OffsetDateTime::now_utc();
-    let version = fleet.documents.accept_releases(bytes, now).await?;
+    let version = fleet.documents.accept_releases(&By::ADMINISTRATOR, bytes, now).await?;
     fleet.repository.renew(now).await?;
     tracing::info!("list of releases {version} accepted");
     Ok(Json(Accepted { version }))

@@ -3,6 +3,7 @@
 use crate::api::Problem;
 use crate::api::caller::Administrator;
 use crate::api::extract::{Json, Path, Query};
+use crate::audit::By;
 use crate::error::Error;
 use crate::fleet::{Fleet, Kept, Known, Wanted};
 use crate::ingest::time_shown;
@@ -120,7 +121,8 @@ pub(crate) async fn ask(
             .map_err(|problem| Error::Malformed(format!("level: {problem}")))?,
     };
     let wanted = Wanted { level, targets: new.targets, minutes: new.minutes.unwrap_or(MINUTES) };
-    let (request, connected) = fleet.ask_log(&device, wanted, OffsetDateTime::now_utc()).await?;
+    let (request, connected) =
+        fleet.ask_log(&By::ADMINISTRATOR, &device, wanted, OffsetDateTime::now_utc()).await?;
     Ok(Json(LogRequestShown { device: device.to_string(), request, connected }))
 }
 

@@ -5,6 +5,7 @@ use crate::api::Problem;
 use crate::api::blobs::parse;
 use crate::api::caller::{Administrator, Reader};
 use crate::api::extract::{Bytes, Json, Path, Query};
+use crate::audit::By;
 use crate::bounds::{DELTA_ASK_AGAIN_SECONDS, TAGS_MAX};
 use crate::error::Error;
 use crate::fleet::Fleet;
@@ -195,6 +196,6 @@ pub(crate) async fn remove(
         );
         return Err(Error::Conflict(problem));
     }
-    fleet.artifacts.remove(&name, &reference).await?;
+    fleet.artifacts.remove(&By::ADMINISTRATOR, &name, &reference).await?;
     Ok(StatusCode::ACCEPTED)
 }

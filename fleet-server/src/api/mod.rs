@@ -3,6 +3,7 @@
 mod alerts;
 mod ask;
 mod attention;
+mod audit;
 mod blobs;
 mod caller;
 mod devices;
@@ -96,6 +97,11 @@ pub(crate) fn router(fleet: Arc<Fleet>) -> Router {
         .routes(routes!(sites::list))
         .routes(routes!(sites::set, sites::unset))
         .routes(routes!(ask::ask))
+        .routes(routes!(audit::key))
+        .routes(routes!(audit::checkpoint))
+        .routes(routes!(audit::entries))
+        .routes(routes!(audit::proof))
+        .routes(routes!(audit::consistency))
         .routes(routes!(reports::put_key))
         .routes(routes!(logs::show, logs::ask))
         .routes(routes!(telemetry::intervals))

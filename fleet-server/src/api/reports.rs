@@ -3,6 +3,7 @@
 use crate::api::Problem;
 use crate::api::caller::Administrator;
 use crate::api::extract::{Bytes, Json, Path};
+use crate::audit::By;
 use crate::error::Error;
 use crate::fleet::Fleet;
 use crate::ingest::{Imported, import};
@@ -41,7 +42,7 @@ pub(crate) async fn put_key(
 ) -> Result<StatusCode, Error> {
     let device = fleet.registry.get(&device).await?.id;
     let key = PublicKey::parse(&bytes).map_err(|error| Error::Refused(error.to_string()))?;
-    fleet.registry.set_report_key(&device, &key).await?;
+    fleet.registry.set_report_key(&By::ADMINISTRATOR, &device, &key).await?;
     tracing::info!("device {device} signs reports with key {key}");
     Ok(StatusCode::NO_CONTENT)
 }

@@ -3,6 +3,7 @@
 use crate::api::Problem;
 use crate::api::caller::Administrator;
 use crate::api::extract::{Json, Path};
+use crate::audit::By;
 use crate::error::Error;
 use crate::fleet::Fleet;
 use crate::rollout::{SiteSettings, SiteShown};
@@ -30,7 +31,7 @@ pub(crate) async fn set(
     Path(site): Path<String>,
     Json(settings): Json<SiteSettings>,
 ) -> Result<Json<SiteShown>, Error> {
-    fleet.rollouts.set_site(&site, &settings).await?;
+    fleet.rollouts.set_site(&By::ADMINISTRATOR, &site, &settings).await?;
     tracing::info!("site {site} has other settings");
     Ok(Json(SiteShown { site, settings }))
 }
@@ -44,7 +45,7 @@ pub(crate) async fn unset(
     State(fleet): State<Arc<Fleet>>,
     Path(site): Path<String>,
 ) -> Result<StatusCode, Error> {
-    fleet.rollouts.unset_site(&site).await?;
+    fleet.rollouts.unset_site(&By::ADMINISTRATOR, &site).await?;
     tracing::info!("site {site} has no settings");
     Ok(StatusCode::NO_CONTENT)
 }

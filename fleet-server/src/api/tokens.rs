@@ -4,6 +4,7 @@ use crate::api::Problem;
 use crate::api::caller::Administrator;
 use crate::api::extract::{Json, Path};
 use crate::api::tuf::parse;
+use crate::audit::By;
 use crate::error::Error;
 use crate::fleet::Fleet;
 use axum::extract::State;
@@ -54,7 +55,7 @@ pub(crate) async fn make(
     Path(role): Path<String>,
 ) -> Result<(StatusCode, Json<TokenMade>), Error> {
     let role = parse(&role)?;
-    let token = fleet.make_token(&role, OffsetDateTime::now_utc()).await?;
+    let token = fleet.make_token(&By::ADMINISTRATOR, &role, OffsetDateTime::now_utc()).await?;
     tracing::info!("{role} has a new token");
     Ok((StatusCode::CREATED, Json(TokenMade { role: role.to_string(), token })))
 }
@@ -69,7 +70,7 @@ pub(crate) async fn remove(
     Path(role): Path<String>,
 ) -> Result<StatusCode, Error> {
     let role = parse(&role)?;
-    fleet.tokens.remove(&role).await?;
+    fleet.tokens.remove(&By::ADMINISTRATOR, &role).await?;
     tracing::info!("the token of {role} is taken back");
     Ok(StatusCode::NO_CONTENT)
 }

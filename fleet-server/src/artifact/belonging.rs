@@ -190,6 +190,7 @@ mod tests {
         };
         let rows: Vec<_> = numbers.map(row).collect();
         let writing = artifacts.store.write().await.unwrap();
+        writing.changes_without_entry("a test");
         for rows in rows.chunks(ROWS_AT_ONCE) {
             let insert = manifest::Entity::insert_many(rows.to_vec());
             insert.exec_without_returning(&writing.transaction).await.unwrap();

@@ -6,6 +6,7 @@
 
 use crate::access::Publisher;
 use crate::artifact::Artifacts;
+use crate::audit::By;
 use crate::bounds::{
     DELTA_ATTEMPTS_MAX, DELTA_BASES_MAX, DELTA_BLOB_BYTES_MAX, DELTA_BLOB_BYTES_MIN,
     DELTA_TARGETS_MAX, RECIPE_PERCENT_MAX,
@@ -189,7 +190,14 @@ impl Deltas {
             .expect("texts and numbers have a JSON form");
         let reference = Digest::of(&manifest).to_string();
         self.artifacts
-            .put(&Publisher::Administrator, &target.name, &reference, None, manifest)
+            .put_as(
+                &By::Server("deltas"),
+                &Publisher::Administrator,
+                &target.name,
+                &reference,
+                None,
+                manifest,
+            )
             .await?;
         Ok(Some(saved))
     }

@@ -3,11 +3,13 @@
 use crate::access::Publisher;
 use crate::artifact::parts::{Contents, parts};
 use crate::artifact::{Blobs, Outstanding};
+use crate::audit::{By, did};
 use crate::bounds::{REFERRERS_MAX, ROLE_ROWS_PUSHED_MAX};
 use crate::error::Error;
 use crate::store::tables::manifest;
 use crate::store::{Store, Writing};
 use axum::body::Body;
+use lineside_audit::{Action, Change, Hash, Value};
 use lineside_bundle::{
     BundleName, BundleVersion, Descriptor, Digest, MANIFEST_BYTES_MAX, MANIFEST_TYPE, OciManifest,
     ReleaseId,
@@ -77,6 +79,22 @@ impl Artifacts {
         signed: Option<Digest>,
         bytes: Vec<u8>,
     ) -> Result<Accepted, Error> {
+        self.put_as(&By::from(by), by, name, reference, signed, bytes).await
+    }
+
+    /// As [`Artifacts::put`], where it is another's doing than his for whom it is stored.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn put_as(
+        &self,
+        who: &By,
+        by: &Publisher,
+        name: &BundleName,
+        reference: &str,
+        signed: Option<Digest>,
+        bytes: Vec<u8>,
+    ) -> Result<Accepted, Error> {
         let digest = Digest::of(&bytes);
         match reference.parse::<Digest>() {
             Ok(expected) if expected != digest => {
@@ -124,6 +142,9 @@ impl Artifacts {
         }
         let writing = self.store.write().await?;
         set(&writing, rows).await?;
+        let change = did(who, Action::ArtifactPut, "artifact", &format!("{name}:{reference}"));
+        let new = Some(Value::Digest(Hash(digest.bytes())));
+        writing.record(Change { new, ..change });
         writing.commit().await?;
         Ok(Accepted { digest, subject: parts.subject })
     }
@@ -187,7 +208,7 @@ impl Artifacts {
     ///
     /// # Errors
     /// [`Error::Missing`].
-    pub async fn remove(&self, name: &str, reference: &str) -> Result<(), Error> {
+    pub async fn remove(&self, by: &By, name: &str, reference: &str) -> Result<(), Error> {
         let column = match reference.parse::<Digest>() {
             Ok(_) => manifest::Column::Digest,
             Err(_) => manifest::Column::Reference,
@@ -202,6 +223,8 @@ impl Artifacts {
             let shown: String = format!("{name}:{reference}").chars().take(200).collect();
             return Err(Error::Missing(format!("there is no manifest {shown}")));
         }
+        let place = format!("{name}:{reference}");
+        writing.record(did(by, Action::ArtifactRemoved, "artifact", &place));
         writing.commit().await
     }
 

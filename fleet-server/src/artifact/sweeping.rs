@@ -179,6 +179,7 @@ mod tests {
     use super::*;
     use crate::access::Publisher;
     use crate::artifact::Blobs;
+    use crate::audit::By;
     use crate::store::DataFolder;
     use axum::body::Body;
     use lineside_bundle::referrer::{EMPTY, Referrer, recipe};
@@ -207,6 +208,7 @@ mod tests {
             accepted_unix_ms: Set(0),
         };
         let writing = artifacts.store.write().await.unwrap();
+        writing.changes_without_entry("a test");
         document::Entity::insert(row).exec_without_returning(&writing.transaction).await.unwrap();
         writing.commit().await.unwrap();
         put(&artifacts, EMPTY).await;
@@ -235,7 +237,10 @@ mod tests {
         let error = artifacts.sweep(Duration::ZERO).await.unwrap_err().to_string();
         assert!(error.contains("turbine:") && error.contains("not here"), "{error}");
         assert!(artifacts.blobs.size(&made).await.is_some());
-        artifacts.remove("turbine", &accepted.digest.to_string()).await.unwrap();
+        artifacts
+            .remove(&By::ADMINISTRATOR, "turbine", &accepted.digest.to_string())
+            .await
+            .unwrap();
         assert_eq!(artifacts.sweep(Duration::ZERO).await.unwrap(), 2);
     }
 }

@@ -1,9 +1,11 @@
 //! Lines of devices' logs: asked for for a while, kept in memory, shown. What is lost with the server is asked
 //! for again.
 
+use crate::audit::{By, did, text};
 use crate::bounds::{LOG_BYTES_KEPT, LOG_DEVICES_KEPT, LOG_LINES_KEPT, TEXT_CHARS_MAX, short};
 use crate::error::Error;
 use crate::fleet::Fleet;
+use lineside_audit::{Action, Change};
 use lineside_trust::{LOG_MINUTES_MAX, LogRequest, check_log_targets, sign_log_request};
 use lineside_wire::name::DeviceId;
 use lineside_wire::topic::Down;
@@ -211,6 +213,7 @@ impl Fleet {
     /// [`Error::Malformed`] names what is out of bounds; [`Error::Conflict`] if no device would believe it.
     pub async fn ask_log(
         &self,
+        by: &By,
         device: &DeviceId,
         wanted: Wanted,
         now: OffsetDateTime,
@@ -224,6 +227,11 @@ impl Fleet {
         if let Some(trouble) = self.documents.keys_trouble().await? {
             return Err(Error::Conflict(trouble));
         }
+        let writing = self.store.write().await?;
+        let change = did(by, Action::DeviceCommanded, "device", device.as_str());
+        let command = format!("log level {} for {} minutes", wanted.level, wanted.minutes);
+        writing.record(Change { new: text(&command), ..change });
+        writing.commit().await?;
         let request = self.logs.begin(device, wanted.clone(), now);
         tracing::info!(
             "{device}: its log is asked for, {} and above, for {} minutes",

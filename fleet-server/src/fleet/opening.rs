@@ -2,6 +2,7 @@
 
 use crate::access::{Holder, Publisher};
 use crate::artifact::{Artifacts, Opened};
+use crate::audit::By;
 use crate::error::Error;
 use crate::fleet::Fleet;
 use crate::release::Own;
@@ -14,12 +15,17 @@ impl Fleet {
     ///
     /// # Errors
     /// [`Error::Missing`] if it names no such role; [`Error::Untrusted`] if no list holds.
-    pub async fn make_token(&self, role: &RoleName, now: OffsetDateTime) -> Result<String, Error> {
+    pub async fn make_token(
+        &self,
+        by: &By,
+        role: &RoleName,
+        now: OffsetDateTime,
+    ) -> Result<String, Error> {
         // While this is held no other list comes, with which the role and its token would end.
         let writing = self.store.write().await?;
         let list = self.documents.delegating_to(role, now).await?;
         let keys = list.keys_of(role.as_str());
-        let token = self.tokens.make(&writing, role, &keys, now).await?;
+        let token = self.tokens.make(&writing, by, role, &keys, now).await?;
         writing.commit().await?;
         Ok(token)
     }

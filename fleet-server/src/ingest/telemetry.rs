@@ -290,7 +290,7 @@ mod tests {
     async fn telemetry(folder: &tempfile::TempDir) -> (Telemetry, DeviceId) {
         let store = Arc::new(crate::store::testing::store(folder.path()).await);
         let new = NewDevice { name: "line-3".into(), site: "".into(), labels: BTreeMap::new() };
-        Registry::new(store.clone()).add(new, NOW).await.unwrap();
+        Registry::new(store.clone()).add(&crate::audit::By::ADMINISTRATOR, new, NOW).await.unwrap();
         (Telemetry::new(store), "line-3".parse().unwrap())
     }
 

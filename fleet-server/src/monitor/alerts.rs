@@ -1,5 +1,6 @@
 //! Alerts in the books: one for each time that a rule fires, however often it is told.
 
+use crate::audit::{By, did};
 use crate::bounds::{
     self, ALERTS_MAX, EVIDENCES_MAX, NAME_CHARS_MAX, RULE_CHARS_MAX, TEXT_CHARS_MAX, sentence,
     short,
@@ -14,6 +15,7 @@ use crate::registry::slot_shown;
 use crate::rollout;
 use crate::store::tables::alert;
 use crate::store::{Store, to_row, unix_ms};
+use lineside_audit::Action;
 use lineside_bundle::Digest;
 use lineside_drift::Profile;
 use lineside_rules::Scope;
@@ -260,7 +262,14 @@ pub(super) async fn put(
             let (id, news) = match ended.order_by_asc(OverUnixMs).one(on).await? {
                 Some(ended) => {
                     let id = Unchanged(ended.id);
-                    let whole = alert::ActiveModel { id, over_unix_ms: NotSet, ..row };
+                    // Who has acknowledged its end has acknowledged it.
+                    let whole = alert::ActiveModel {
+                        id,
+                        over_unix_ms: NotSet,
+                        acknowledged_by: NotSet,
+                        acknowledged_unix_ms: NotSet,
+                        ..row
+                    };
                     (whole.update(on).await?.id, News::Passed(ended.id))
                 }
                 None => {
@@ -376,6 +385,8 @@ impl Alerts {
         let known = alert::Entity::find_by_id(to_row(id)).one(on).await?;
         let known = known.ok_or_else(|| missing(id))?;
         if known.acknowledged_unix_ms.is_none() {
+            let who = By::named(by);
+            writing.record(did(&who, Action::AlertAcknowledged, "alert", &id.to_string()));
             let by = if by.trim().is_empty() { ADMINISTRATOR } else { by };
             let row = alert::ActiveModel {
                 id: Unchanged(known.id),

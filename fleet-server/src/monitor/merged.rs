@@ -408,7 +408,10 @@ mod tests {
             let labels = BTreeMap::from([("line".to_owned(), line.to_owned())]);
             let new = NewDevice { name: name.into(), site: site.into(), labels };
             let registry = Registry::new(store.clone());
-            registry.add(new, OffsetDateTime::UNIX_EPOCH).await.unwrap();
+            registry
+                .add(&crate::audit::By::ADMINISTRATOR, new, OffsetDateTime::UNIX_EPOCH)
+                .await
+                .unwrap();
         }
         (folder, store)
     }

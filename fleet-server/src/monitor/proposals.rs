@@ -1,5 +1,6 @@
 //! What rules want to be assigned: written down when they fire, and done at once or when a person approves it.
 
+use crate::audit::{By, did, release_name, text};
 use crate::bounds::{DEVICES_AT_ONCE, RULE_CHARS_MAX, TEXT_CHARS_MAX, short};
 use crate::error::{Error, chain};
 use crate::fleet::Fleet;
@@ -9,7 +10,8 @@ use crate::monitor::policy::Policy;
 use crate::registry::Device;
 use crate::release::Released;
 use crate::store::tables::{alert, proposal};
-use crate::store::{to_row, unix_ms};
+use crate::store::{from_row, to_row, unix_ms};
+use lineside_audit::{Action, Change, Reason};
 use lineside_bundle::Digest;
 use lineside_rules::AlertRule;
 use lineside_wire::name::SlotName;
@@ -144,6 +146,7 @@ impl Fleet {
                 "nobody is asked about alert {id}: `lineside alerts show {id}`"
             ))
         })?;
+        let who = By::named(by);
         let by = if by.trim().is_empty() { ADMINISTRATOR } else { by };
         let state = match decision {
             Decision::Approve => DUE,
@@ -157,6 +160,14 @@ impl Fleet {
             ..Default::default()
         };
         row.update(on).await?;
+        let action = match decision {
+            Decision::Approve => Action::ProposalApproved,
+            Decision::Decline => Action::ProposalDeclined,
+        };
+        let change = did(&who, action, "alert", &id.to_string());
+        let target = if asked.target.is_empty() { "what ran before" } else { &asked.target };
+        let new = text(&release_name(target));
+        writing.record(Change { new, why: Reason::lossy(&asked.policy), ..change });
         writing.commit().await?;
         if decision == Decision::Approve
             && let Err(error) = self.act().await
@@ -264,7 +275,9 @@ impl Fleet {
                 let told = match found {
                     Ok(Target { path, seen }) => {
                         let (slot, seen) = (slot.clone(), seen.as_deref());
-                        let done = self.assign_instead_of(&device.id, slot, &path, seen, now).await;
+                        let by = By::Proposal(from_row(alert.id), proposal.decided_by.clone());
+                        let done =
+                            self.assign_instead_of(&by, &device.id, slot, &path, seen, now).await;
                         done.map(|_| path).map_err(|error| match error {
                             error if passes(&error) => Err(error),
                             error => Ok(error.told()),

@@ -1,11 +1,13 @@
 //! Reports of devices that are carried here by hand: by which key they are known, and what was stored of
 //! the last one.
 
+use crate::audit::{By, did, digest};
 use crate::error::Error;
 use crate::registry::Registry;
 use crate::registry::device::missing;
 use crate::store::tables::{device, receipt};
 use crate::store::{from_row, to_row, unix_ms};
+use lineside_audit::{Action, Change, Value};
 use lineside_trust::{PublicKey, ReceiptSpec};
 use lineside_wire::name::DeviceId;
 use lineside_wire::v1::Ack;
@@ -19,8 +21,14 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::Missing`].
-    pub async fn set_report_key(&self, device: &DeviceId, key: &PublicKey) -> Result<(), Error> {
+    pub async fn set_report_key(
+        &self,
+        by: &By,
+        device: &DeviceId,
+        key: &PublicKey,
+    ) -> Result<(), Error> {
         let text = serde_json::to_string(key).expect("a key has a JSON form");
+        let new = Some(Value::Digest(digest(text.as_bytes())));
         let writing = self.store.write().await?;
         let changed = device::Entity::update_many()
             .col_expr(device::Column::ReportKey, Expr::value(text))
@@ -30,6 +38,8 @@ impl Registry {
         if changed.rows_affected == 0 {
             return Err(missing(device.as_str()));
         }
+        let change = did(by, Action::DeviceKeyed, "device", device.as_str());
+        writing.record(Change { new, ..change });
         writing.commit().await
     }
 

@@ -1,10 +1,12 @@
 //! What devices show at the door.
 
 use crate::access::{random_hex, same};
+use crate::audit::{By, did};
 use crate::error::Error;
 use crate::registry::Registry;
 use crate::registry::device::missing;
 use crate::store::tables::device;
+use lineside_audit::Action;
 use lineside_bundle::Digest;
 use lineside_wire::name::DeviceId;
 use sea_orm::sea_query::Expr;
@@ -28,7 +30,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::Missing`].
-    pub async fn new_password(&self, device: &DeviceId) -> Result<Credentials, Error> {
+    pub async fn new_password(&self, by: &By, device: &DeviceId) -> Result<Credentials, Error> {
         let password = random_hex()?;
         let writing = self.store.write().await?;
         let changed = device::Entity::update_many()
@@ -39,6 +41,7 @@ impl Registry {
         if changed.rows_affected == 0 {
             return Err(missing(device.as_str()));
         }
+        writing.record(did(by, Action::DeviceKeyed, "device", device.as_str()));
         writing.commit().await?;
         Ok(Credentials { device: device.to_string(), user: device.to_string(), password })
     }

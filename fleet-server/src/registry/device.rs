@@ -1,15 +1,17 @@
 //! Adding devices and knowing them again.
 
 use crate::access::{ADMINISTRATOR, random_hex};
+use crate::audit::{By, did, text};
 use crate::bounds::{DEVICES_MAX, SLOTS_MAX};
 use crate::error::Error;
 use crate::monitor;
 use crate::registry::credentials::hash;
-use crate::registry::{Credentials, SlotReported};
+use crate::registry::{Credentials, SlotReported, release_of};
 use crate::store::tables::{
     assignment, device, event, interval, quality, receipt, received, stock, total,
 };
 use crate::store::{Store, from_row, to_row, unix_ms};
+use lineside_audit::{Action, Change, Reason};
 use lineside_trust::{PublicKey, SignedRelease};
 use lineside_wire::name::DeviceId;
 use lineside_wire::v1::Status;
@@ -67,7 +69,12 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::Malformed`]; [`Error::Conflict`] if there is one of this name.
-    pub async fn add(&self, new: NewDevice, now: OffsetDateTime) -> Result<Credentials, Error> {
+    pub async fn add(
+        &self,
+        by: &By,
+        new: NewDevice,
+        now: OffsetDateTime,
+    ) -> Result<Credentials, Error> {
         let id: DeviceId =
             new.name.parse().map_err(|error| Error::Malformed(format!("name: {error}")))?;
         if id.as_str() == ADMINISTRATOR {
@@ -76,6 +83,8 @@ impl Registry {
         check_texts(&new)?;
         let password = random_hex()?;
         let labels = serde_json::to_string(&new.labels).expect("texts by text have a JSON form");
+        let place = format!("site {:?}, labels {labels}", new.site);
+        let enrolled = did(by, Action::DeviceEnrolled, "device", id.as_str());
         let row = device::ActiveModel {
             name: Set(id.to_string()),
             site: Set(new.site),
@@ -112,6 +121,7 @@ impl Registry {
             )));
         }
         device::Entity::insert(row).exec_without_returning(&writing.transaction).await?;
+        writing.record(Change { new: text(&place), ..enrolled });
         writing.commit().await?;
         Ok(Credentials { device: id.to_string(), user: id.to_string(), password })
     }
@@ -120,7 +130,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::Missing`].
-    pub async fn remove(&self, device: &DeviceId) -> Result<(), Error> {
+    pub async fn remove(&self, by: &By, device: &DeviceId) -> Result<(), Error> {
         let name = device.as_str();
         let writing = self.store.write().await?;
         let on = &writing.transaction;
@@ -137,6 +147,7 @@ impl Registry {
         total::Entity::delete_many().filter(total::Column::Device.eq(name)).exec(on).await?;
         stock::Entity::delete_by_id(name).exec(on).await?;
         monitor::forget(on, device).await?;
+        writing.record(did(by, Action::DeviceRetired, "device", name));
         writing.commit().await
     }
 
@@ -152,9 +163,9 @@ impl Registry {
         now: OffsetDateTime,
     ) -> Result<(), Error> {
         let slots = status.slots.iter().take(SLOTS_MAX);
-        let slots: Vec<SlotReported> =
+        let told: Vec<SlotReported> =
             slots.map(|slot| SlotReported::of(slot, said_unix_ms)).collect();
-        let slots = serde_json::to_string(&slots).expect("texts and numbers have a JSON form");
+        let slots = serde_json::to_string(&told).expect("texts and numbers have a JSON form");
         let row = device::ActiveModel {
             name: Unchanged(device.to_string()),
             last_seen_unix_ms: Set(Some(unix_ms(now))),
@@ -168,6 +179,11 @@ impl Registry {
             ..Default::default()
         };
         let writing = self.store.write().await?;
+        let known = device::Entity::find_by_id(device.to_string()).one(&writing.transaction);
+        if let Some(known) = known.await? {
+            let known: Vec<SlotReported> = serde_json::from_str(&known.slots).unwrap_or_default();
+            ran(device, &known, &told).for_each(|change| writing.record(change));
+        }
         match device::Entity::update(row).exec(&writing.transaction).await {
             Ok(_) => writing.commit().await,
             // It was removed while its message waited: that is no failure of the database.
@@ -288,6 +304,31 @@ impl Device {
     }
 }
 
+/// What a device says that its slots run since, where that is another release than before.
+fn ran<'a>(
+    device: &'a DeviceId,
+    known: &'a [SlotReported],
+    told: &'a [SlotReported],
+) -> impl Iterator<Item = Change> + 'a {
+    let by = By::Device(device.clone());
+    let none: Option<&SlotReported> = None;
+    let before = |slot: &str| known.iter().find(|known| known.slot == slot);
+    let gone = known.iter().filter(|known| told.iter().all(|told| told.slot != known.slot));
+    let told = told.iter().map(move |told| (told.slot.as_str(), before(&told.slot), Some(told)));
+    let all = told.chain(gone.map(move |known| (known.slot.as_str(), Some(known), none)));
+    all.filter_map(move |(slot, old, new)| {
+        let active = |slot: Option<&SlotReported>| slot.and_then(|slot| slot.active.clone());
+        if active(old) == active(new) {
+            return None;
+        }
+        let name = |slot: Option<&SlotReported>| slot.and_then(|slot| text(&release_of(slot)));
+        let digest = new.and_then(|new| new.active.as_ref()).map(|new| new.digest.as_str());
+        let change = did(&by, Action::SlotRan, "slot", &format!("{device}/{slot}"));
+        let why = digest.and_then(|digest| Reason::lossy(&format!("its manifest is {digest}")));
+        Some(Change { old: name(old), new: name(new), why, ..change })
+    })
+}
+
 pub(super) fn missing(name: &str) -> Error {
     let name: String = name.chars().take(63).collect();
     Error::Missing(format!("there is no device {name:?}: add it with `lineside device add`"))
@@ -327,7 +368,7 @@ mod tests {
         let registry = Registry::new(store.clone());
         let now = OffsetDateTime::UNIX_EPOCH;
         let new = NewDevice { name: "line-3".into(), site: "".into(), labels: BTreeMap::new() };
-        registry.add(new, now).await.unwrap();
+        registry.add(&By::ADMINISTRATOR, new, now).await.unwrap();
         let device = "line-3".parse().unwrap();
         let status = Status {
             boot: 1,
@@ -340,7 +381,7 @@ mod tests {
             wall_clock_unix_ms: 0,
         };
         registry.heard(&device, &status, 0, now).await.unwrap();
-        registry.remove(&device).await.unwrap();
+        registry.remove(&By::ADMINISTRATOR, &device).await.unwrap();
         let said = registry.heard(&device, &status, 0, now).await;
         assert!(matches!(said, Err(Error::Missing(_))), "{said:?}");
         assert_eq!(store.trouble().failures, 0);

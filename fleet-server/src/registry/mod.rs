@@ -10,4 +10,4 @@ pub(crate) use carried::imported_before;
 pub(crate) use credentials::Credentials;
 pub(crate) use device::{Device, NewDevice, Registry};
 pub(crate) use names::{Names, OTHER_SLOTS, slot_shown};
-pub(crate) use reported::{ReleaseShown, SlotReported};
+pub(crate) use reported::{ReleaseShown, SlotReported, release_of};

@@ -83,6 +83,12 @@ impl SlotReported {
     }
 }
 
+/// The release that answers in a slot as the log names it, as in `turbine@2`; empty for none. Where a device
+/// names what was never released so, its digest tells.
+pub(crate) fn release_of(slot: &SlotReported) -> String {
+    slot.active.as_ref().map(|is| format!("{}@{}", is.name, is.version)).unwrap_or_default()
+}
+
 /// A phase as a word.
 fn phase_word(code: u16) -> String {
     match code {

@@ -1,12 +1,15 @@
 //! The director: says which release each slot of a device shall hold, and signs it.
 
 use crate::access::random_number;
+use crate::audit::{By, digest, of_slot};
 use crate::bounds::SLOTS_MAX;
 use crate::error::Error;
 use crate::registry::{Names, SlotReported};
 use crate::release::{Released, Repository, ServerKeys, SignedDocuments};
+use crate::store::recording::approvals;
 use crate::store::tables::{assignment, device};
 use crate::store::{Store, Writing, from_row, to_row, unix_ms};
+use lineside_audit::{Action, Change as Recorded};
 use lineside_bundle::{Digest, ReleaseId};
 use lineside_trust::{
     AssignmentSpec, Root, SignedRelease, agree, recall_assignment, sign_assignment,
@@ -178,6 +181,7 @@ impl Director {
     /// releases has expired.
     pub async fn assign(
         &self,
+        by: &By,
         device: &DeviceId,
         slot: SlotName,
         path: &str,
@@ -186,7 +190,7 @@ impl Director {
     ) -> Result<Assigned, Error> {
         let released = self.documents.released(now).await?;
         let change = Change::Assign(slot, path, tried, Instead::OfAny);
-        self.sign(device, change, Some(&released), now).await
+        self.sign(by, device, change, Some(&released), now).await
     }
 
     /// Assigns the release at `path` to a slot of a device as long as `seen` is still what is assigned to it: what a
@@ -196,6 +200,7 @@ impl Director {
     /// [`Error::Conflict`] if it is not; otherwise as for [`Director::assign`].
     pub async fn assign_instead_of(
         &self,
+        by: &By,
         device: &DeviceId,
         slot: SlotName,
         path: &str,
@@ -204,7 +209,7 @@ impl Director {
     ) -> Result<Assigned, Error> {
         let released = self.documents.released(now).await?;
         let change = Change::Assign(slot, path, Tried::Once, Instead::Of(seen));
-        self.sign(device, change, Some(&released), now).await
+        self.sign(by, device, change, Some(&released), now).await
     }
 
     /// Says that a person approves the release at `path` for a slot to which it is assigned. It holds
@@ -215,13 +220,14 @@ impl Director {
     /// [`Director::assign`].
     pub async fn approve(
         &self,
+        by: &By,
         device: &DeviceId,
         slot: SlotName,
         path: &str,
         now: OffsetDateTime,
     ) -> Result<Assigned, Error> {
         let released = self.documents.released(now).await?;
-        self.sign(device, Change::Approve(slot, path), Some(&released), now).await
+        self.sign(by, device, Change::Approve(slot, path), Some(&released), now).await
     }
 
     /// Ends the assignment of a slot. What the device runs there stays. It needs no list of releases that
@@ -231,12 +237,13 @@ impl Director {
     /// [`Error::Missing`] if nothing is assigned to it; otherwise as for [`Director::assign`].
     pub async fn clear(
         &self,
+        by: &By,
         device: &DeviceId,
         slot: SlotName,
         now: OffsetDateTime,
     ) -> Result<Assigned, Error> {
         let released = self.documents.released_if_any(now).await?;
-        self.sign(device, Change::Clear(slot), released.as_ref(), now).await
+        self.sign(by, device, Change::Clear(slot), released.as_ref(), now).await
     }
 
     /// What is assigned to a device; none if nothing is.
@@ -285,7 +292,8 @@ impl Director {
         let is_good = verify_assignment(&root, &assigned.bytes, device, None, now).is_ok()
             && assigned.agrees_with(released);
         if expires_soon || !is_good || is_behind(assigned.version, held) {
-            return Ok(Some(self.sign(device, Change::Renew, Some(released), now).await?));
+            let by = By::Server("director");
+            return Ok(Some(self.sign(&by, device, Change::Renew, Some(released), now).await?));
         }
         Ok(Some(assigned))
     }
@@ -342,16 +350,19 @@ impl Director {
             before: vec![],
             expires_unix_ms: unix_ms(spec.expires),
         };
+        let before = last.as_ref().map(|last| last.slots.clone()).unwrap_or_default();
         if let Some(last) = last {
             assigned.before = last.before(&assigned.named());
         }
         put(&writing, device, &assigned).await?;
+        record(&writing, |_| By::Device(device.clone()), device, &before, &assigned, &[]);
         writing.commit().await?;
         Ok(Some(assigned))
     }
 
     async fn sign(
         &self,
+        by: &By,
         device: &DeviceId,
         change: Change<'_>,
         released: Option<&Released>,
@@ -395,6 +406,13 @@ impl Director {
             slots.into_iter().partition(|(_, path)| {
                 released.is_none_or(|list| list.get(path).is_some() || list.awaits(path))
             });
+        let said = match &change {
+            Change::Assign(slot, ..) | Change::Clear(slot) => {
+                Some((Action::SlotAssigned, slot.clone()))
+            }
+            Change::Approve(slot, _) => Some((Action::SlotApproved, slot.clone())),
+            Change::Renew => None,
+        };
         match change {
             Change::Assign(slot, path, tried, instead) => {
                 let there = last.as_ref().and_then(|last| last.slots.get(&slot));
@@ -484,10 +502,34 @@ impl Director {
             before: vec![],
             expires_unix_ms,
         };
+        let before = last.as_ref().map(|last| last.slots.clone()).unwrap_or_default();
         if let Some(last) = last {
             assigned.before = last.before(&assigned.named());
         }
         put(&writing, device, &assigned).await?;
+        let whose = |slot: &SlotName| match said.as_ref().is_some_and(|(_, meant)| meant == slot) {
+            true => by.clone(),
+            // It follows from the list of releases, or from what a restored copy lacks.
+            false => By::Server("director"),
+        };
+        let because = match by.cause() {
+            Some(subject) => approvals(&writing.transaction, &subject).await?,
+            None => Vec::new(),
+        };
+        record(&writing, whose, device, &before, &assigned, &because);
+        if let Some((action, slot)) = &said {
+            let path = assigned.slots.get(slot).map(String::as_str);
+            let is_new = before.get(slot) != assigned.slots.get(slot);
+            let change = |action| slot_change(by, action, (device, slot), (path, path), &assigned);
+            if *action == Action::SlotApproved {
+                // What was assigned is assigned from now on with this leave.
+                writing.record(change(Action::SlotApproved));
+                writing.record_therefore(change(Action::SlotAssigned));
+            } else if !is_new {
+                // Tried again, or only said once more: that, too, is somebody's doing.
+                writing.record(change(Action::SlotAssigned));
+            }
+        }
         writing.commit().await?;
         for (slot, path) in &assigned.withdrawn {
             tracing::warn!(
@@ -553,6 +595,42 @@ async fn put(writing: &Writing<'_>, device: &DeviceId, assigned: &Assigned) -> R
         .exec_without_returning(&writing.transaction)
         .await?;
     Ok(())
+}
+
+/// Records which slots are assigned something else than before, with the digest of what the director has
+/// signed. Where none is, only the dates of an assignment are new.
+fn record(
+    writing: &Writing<'_>,
+    whose: impl Fn(&SlotName) -> By,
+    device: &DeviceId,
+    before: &BTreeMap<SlotName, String>,
+    assigned: &Assigned,
+    because: &[u64],
+) {
+    writing.changes_without_entry("an assignment that is signed anew says what it said");
+    let slots: BTreeSet<&SlotName> = before.keys().chain(assigned.slots.keys()).collect();
+    for slot in slots {
+        let (old, new) = (before.get(slot), assigned.slots.get(slot));
+        if old == new {
+            continue;
+        }
+        let was_and_is = (old.map(String::as_str), new.map(String::as_str));
+        let by = whose(slot);
+        let because = if by.cause().is_some() { because.to_vec() } else { Vec::new() };
+        let change = slot_change(&by, Action::SlotAssigned, (device, slot), was_and_is, assigned);
+        writing.record(Recorded { because, ..change });
+    }
+}
+
+fn slot_change(
+    by: &By,
+    action: Action,
+    place: (&DeviceId, &SlotName),
+    (old, new): (Option<&str>, Option<&str>),
+    assigned: &Assigned,
+) -> Recorded {
+    let signed = Some(digest(&assigned.bytes));
+    Recorded { signed, ..of_slot(by, action, place, old, new) }
 }
 
 fn resolve(

@@ -2,12 +2,15 @@
 
 use crate::access::{Publisher, RoleTokens};
 use crate::artifact::Artifacts;
+use crate::audit::{By, did, digest};
 use crate::error::Error;
 use crate::release::kept::{Kept, Kind};
+use crate::release::listed::record_list;
 use crate::release::memo::Memo;
 use crate::release::{Released, ServerKeys};
 use crate::store::tables::document;
 use crate::store::{Store, from_row};
+use lineside_audit::{Action, Change, Reason, Value};
 use lineside_bundle::Digest;
 use lineside_trust::{
     ROLE_FILE_BYTES_MAX, Root, Seen, TrustError, TrustedReleases, TrustedTargets, verify_delegated,
@@ -85,6 +88,7 @@ impl SignedDocuments {
     /// [`Error::Untrusted`]; [`Error::Refused`] if the last does not name this server's keys.
     pub async fn accept_roots(
         &self,
+        by: &By,
         roots: Vec<Vec<u8>>,
         now: OffsetDateTime,
     ) -> Result<u64, Error> {
@@ -101,6 +105,10 @@ impl SignedDocuments {
                 Some(last) => last.update(&bytes)?,
                 None => Root::pin(&bytes)?,
             };
+            let change = did(by, Action::RootSet, "root", &root.version().to_string());
+            let signed = digest(&bytes);
+            let new = Some(Value::Digest(signed));
+            writing.record(Change { new, signed: Some(signed), ..change });
             Kept::put(&writing, Kind::Root, root.version(), bytes, now).await?;
             last = Some(root);
             is_new = true;
@@ -131,6 +139,10 @@ impl SignedDocuments {
         if let Some(before) = before.filter(|before| !last.honours_timestamps_of(before)) {
             for role in self.disowned(&before).await? {
                 Kept::forget(&writing, Kind::Role(&role)).await?;
+                let change = did(&By::Server("root"), Action::TargetsSet, "list", &role);
+                let why =
+                    Reason::lossy("the new root begins anew, and none of the role's keys signs");
+                writing.record(Change { why, ..change });
             }
         }
         let news = self.news.clone();
@@ -153,7 +165,12 @@ impl SignedDocuments {
     ///
     /// # Errors
     /// [`Error::Untrusted`]; [`Error::Refused`] names each blob that is missing.
-    pub async fn accept_releases(&self, bytes: Vec<u8>, now: OffsetDateTime) -> Result<u64, Error> {
+    pub async fn accept_releases(
+        &self,
+        by: &By,
+        bytes: Vec<u8>,
+        now: OffsetDateTime,
+    ) -> Result<u64, Error> {
         // Looking at every artifact takes a while, and the database is not held meanwhile.
         let releases = match self.judge(&bytes, now).await? {
             Judged::Known(version) => return Ok(version),
@@ -170,6 +187,8 @@ impl SignedDocuments {
             Judged::New(releases) => releases,
         };
         let version = releases.seen().version;
+        let last = self.kept.newest(Kind::Releases).await?.map(|row| row.bytes);
+        record_list(&writing, by, "releases", last.as_deref(), &bytes);
         if self.counting(&self.root().await?).await?.is_none() {
             Kept::forget(&writing, Kind::Releases).await?;
         }
@@ -203,7 +222,10 @@ impl SignedDocuments {
         let (targets, is_new) = self.judge_delegated(role, &bytes, now).await?;
         let version = targets.seen().version;
         if is_new {
-            Kept::put(&writing, Kind::Role(role.as_str()), version, bytes, now).await?;
+            let kind = Kind::Role(role.as_str());
+            let last = self.kept.newest(kind).await?.map(|row| row.bytes);
+            record_list(&writing, &By::from(by), role.as_str(), last.as_deref(), &bytes);
+            Kept::put(&writing, kind, version, bytes, now).await?;
             for release in targets.releases().values() {
                 self.artifacts.tag(&writing, &release.id).await?;
             }
@@ -653,7 +675,10 @@ mod tests {
             online: keys.online.public(),
             director: keys.director.public(),
         };
-        documents.accept_roots(vec![sign_root(&root, &[&people])], now).await.unwrap();
+        documents
+            .accept_roots(&By::ADMINISTRATOR, vec![sign_root(&root, &[&people])], now)
+            .await
+            .unwrap();
         assert!(documents.news.notified().now_or_never().is_some());
         let look = artifacts.deltas.next().await;
         artifacts.deltas.are_to(BTreeSet::new(), look);
@@ -665,7 +690,8 @@ mod tests {
             let mut left = polls;
             let accepted = {
                 let list = sign_targets(&spec, &[&people]);
-                let mut accepting = Box::pin(documents.accept_releases(list, now));
+                let mut accepting =
+                    Box::pin(documents.accept_releases(&By::ADMINISTRATOR, list, now));
                 poll_fn(|context| {
                     left -= 1;
                     match accepting.as_mut().poll(context) {

@@ -1,4 +1,5 @@
-//! The server's own keys: one signs assignments, one signs snapshot and timestamp. Neither can release.
+//! The server's own keys: one signs assignments, one signs snapshot and timestamp, one signs what the audit log
+//! has become. None can release.
 
 use crate::error::Error;
 use crate::store::DataFolder;
@@ -13,6 +14,8 @@ pub(crate) struct ServerKeys {
     pub director: KeyPair,
     /// Signs snapshot and timestamp.
     pub online: KeyPair,
+    /// Signs checkpoints of the audit log.
+    pub audit: KeyPair,
 }
 
 /// What the root must name, in TUF's form.
@@ -35,6 +38,7 @@ impl ServerKeys {
         Ok(ServerKeys {
             director: key(folder, "keys/director.pem")?,
             online: key(folder, "keys/online.pem")?,
+            audit: key(folder, "keys/audit.pem")?,
         })
     }
 

@@ -81,6 +81,7 @@ mod tests {
         // Somebody who has read before the change and is late with what he made of it does no harm.
         let state = store.documents_state();
         let writing = store.write().await.unwrap();
+        writing.changes_without_entry("a test");
         Kept::put(&writing, Kind::Root, 1, vec![], now).await.unwrap();
         writing.commit().await.unwrap();
         assert_eq!(made(), None);
@@ -89,6 +90,7 @@ mod tests {
         memo.put(store.documents_state(), now, until, 9);
         assert_eq!(made(), Some(9));
         let writing = store.write().await.unwrap();
+        writing.changes_without_entry("a test");
         Kept::forget(&writing, Kind::Root).await.unwrap();
         writing.commit().await.unwrap();
         assert_eq!(made(), None);

@@ -6,6 +6,7 @@ mod director;
 mod documents;
 mod kept;
 mod keys;
+mod listed;
 mod memo;
 mod own;
 mod questions;

@@ -211,6 +211,7 @@ impl Repository {
             return Ok(());
         }
         let writing = self.store.write().await?;
+        writing.changes_without_entry("snapshot and timestamp say what was signed by others");
         // Asked again: somebody else may have signed them meanwhile.
         for New { kind, version, bytes } in self.due(lowest, now).await? {
             Kept::put(&writing, kind, version, bytes, now).await?;
@@ -361,6 +362,7 @@ mod tests {
         };
         let repository = Repository::new(store.clone(), keys, Arc::default());
         let writing = store.write().await.unwrap();
+        writing.changes_without_entry("a test");
         Kept::put(&writing, Kind::Root, 1, root, now).await.unwrap();
         Kept::put(&writing, Kind::Releases, 1, list(1), now).await.unwrap();
         writing.commit().await.unwrap();
@@ -391,6 +393,7 @@ mod tests {
 
         // What is new has to be signed, and is not.
         let writing = repository.store.write().await.unwrap();
+        writing.changes_without_entry("a test");
         Kept::forget(&writing, Kind::Snapshot).await.unwrap();
         writing.commit().await.unwrap();
         assert!(matches!(repository.renew(ahead).await, Err(Error::Conflict(_))));

@@ -1,11 +1,14 @@
 //! The engine and its log. Each event is on disk before anything follows from it.
 
+use crate::audit::{By, did, digest, text};
 use crate::error::{Error, chain};
 use crate::rollout::news;
 use crate::store::tables::{rollout_event, rollout_state};
 use crate::store::{Store, from_row, unix_ms};
+use lineside_audit::{Action, Change, Reason, Value};
 use lineside_rollout::{
-    Assign, Effect, Event, Measured, Order, Refused, Report, STATE_VERSION, Status, Way,
+    Assign, Effect, Event, Measured, Order, Person, Refused, Report, STATE_VERSION, Status, Way,
+    Wish,
 };
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::OnConflict;
@@ -56,6 +59,47 @@ pub(super) struct Engine {
     pub has_news: bool,
 }
 
+/// Who wants what is done with a rollout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanting {
+    Person,
+    /// A rule of a site's policy, which the event names where it would name a person.
+    Rule,
+}
+
+/// What people do with rollouts, for the audit log: a plan by the digest of its JSON, which is in the log of
+/// rollouts until it is forgotten.
+fn recorded(event: &Event, wanting: Wanting) -> Option<Change> {
+    let (action, rollout, by, new) = match event {
+        Event::Created { rollout, plan, by } => {
+            let plan = serde_json::to_vec(plan).expect("a plan has a JSON form");
+            (Action::RolloutCreated, rollout, by, Some(Value::Digest(digest(&plan))))
+        }
+        Event::Person(Person { rollout, by, wish }) => {
+            let action = match wish {
+                Wish::Approve => Action::RolloutApproved,
+                _ => Action::RolloutMoved,
+            };
+            let wish = serde_json::to_string(wish).expect("a wish has a JSON form");
+            (action, rollout, by, text(&wish))
+        }
+        // What follows of it for slots is recorded there, and what devices say is where that is heard.
+        Event::Started
+        | Event::Ticked(_)
+        | Event::Device(_)
+        | Event::Left { .. }
+        | Event::Site(_)
+        | Event::Reported(_)
+        | Event::Measured(_)
+        | Event::TakenOver { .. } => return None,
+    };
+    let (who, why) = match wanting {
+        Wanting::Person => (By::named(by), None),
+        Wanting::Rule => (By::Server("policy"), Reason::lossy(by)),
+    };
+    Some(Change { new, why, ..did(&who, action, "rollout", &rollout.to_string()) })
+}
+
 impl Rollouts {
     /// The rollouts in `store`.
     pub fn new(store: Arc<Store>) -> Rollouts {
@@ -102,6 +146,14 @@ impl Rollouts {
         self.apply_made(|_| Some((event, ()))).await.map(|_| ())
     }
 
+    /// The same of what a rule wants, and no person.
+    ///
+    /// # Errors
+    /// As for [`Rollouts::apply`].
+    pub(super) async fn apply_by_rule(self: &Arc<Self>, event: Event) -> Result<(), Error> {
+        self.begin(|_| Some((event, ())), Wanting::Rule).await.map(|_| ())
+    }
+
     /// The same of what `make` makes of the state, and gives what it makes besides; nothing happens where it makes
     /// nothing.
     ///
@@ -111,8 +163,16 @@ impl Rollouts {
         self: &Arc<Self>,
         make: impl FnOnce(&lineside_rollout::Rollouts) -> Option<(Event, T)> + Send + 'static,
     ) -> Result<Option<T>, Error> {
+        self.begin(make, Wanting::Person).await
+    }
+
+    async fn begin<T: Send + 'static>(
+        self: &Arc<Self>,
+        make: impl FnOnce(&lineside_rollout::Rollouts) -> Option<(Event, T)> + Send + 'static,
+        wanting: Wanting,
+    ) -> Result<Option<T>, Error> {
         let rollouts = self.clone();
-        let applying = tokio::spawn(async move { rollouts.apply_now(make).await });
+        let applying = tokio::spawn(async move { rollouts.apply_now(make, wanting).await });
         let cut_off = |error| sea_orm::DbErr::Custom(format!("it was cut off: {error}"));
         applying.await.map_err(cut_off)?
     }
@@ -120,6 +180,7 @@ impl Rollouts {
     async fn apply_now<T: Send>(
         &self,
         make: impl FnOnce(&lineside_rollout::Rollouts) -> Option<(Event, T)> + Send,
+        wanting: Wanting,
     ) -> Result<Option<T>, Error> {
         let mut held = self.engine.lock().await;
         let engine = self.loaded(&mut held).await?;
@@ -151,6 +212,9 @@ impl Rollouts {
         };
         rollout_event::Entity::insert(row).exec_without_returning(&writing.transaction).await?;
         let effects = engine.state.step(&event).map_err(refused)?;
+        if let Some(change) = recorded(&event, wanting) {
+            writing.record(change);
+        }
         let told = news::put(&writing.transaction, &effects, unix_ms(now)).await;
         let committed = match told {
             Ok(()) => writing.commit().await,

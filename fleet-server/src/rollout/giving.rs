@@ -1,5 +1,6 @@
 //! Carrying out what rollouts want: assigning releases to slots.
 
+use crate::audit::By;
 use crate::error::{Error, chain};
 use crate::fleet::Fleet;
 use crate::release::Tried;
@@ -125,11 +126,13 @@ impl Fleet {
             Some(path) => {
                 self.check_floor(device, &path, now).await?;
                 let tried = if assign.attempt > 0 { Tried::Again } else { Tried::Once };
-                self.director.assign(device, slot, &path, tried, now).await?;
+                self.director
+                    .assign(&By::Rollout(assign.rollout), device, slot, &path, tried, now)
+                    .await?;
             }
             None if there.is_none() => {}
             None => {
-                self.director.clear(device, slot, now).await?;
+                self.director.clear(&By::Rollout(assign.rollout), device, slot, now).await?;
             }
         }
         self.tell(device, now).await;

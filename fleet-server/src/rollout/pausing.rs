@@ -51,7 +51,7 @@ impl Fleet {
             };
             for rollout in self.rollouts.read(is_it).await? {
                 let person = Person { rollout, by: row.by.clone(), wish: Wish::Pause };
-                match self.rollouts.apply(Event::Person(person)).await {
+                match self.rollouts.apply_by_rule(Event::Person(person)).await {
                     // Somebody was quicker.
                     Ok(()) | Err(Error::Conflict(_) | Error::Missing(_)) => {}
                     Err(error) => return Err(error),

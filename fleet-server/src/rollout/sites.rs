@@ -1,10 +1,12 @@
 //! What holds at sites for every rollout: their time, their windows, and what their lines can carry.
 
+use crate::audit::{By, did, text};
 use crate::error::Error;
 use crate::rollout::Rollouts;
 use crate::store::tables::site;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use lineside_audit::{Action, Change};
 use lineside_rollout::{SiteFacts, WEEK_MINUTES, WINDOWS_MAX, Window};
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::OnConflict;
@@ -113,23 +115,26 @@ impl Rollouts {
     ///
     /// # Errors
     /// [`Error::Malformed`] names what is wrong; [`Error::Conflict`] if there are too many sites.
-    pub async fn set_site(&self, name: &str, settings: &SiteSettings) -> Result<(), Error> {
+    pub async fn set_site(
+        &self,
+        by: &By,
+        name: &str,
+        settings: &SiteSettings,
+    ) -> Result<(), Error> {
         if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
             return Err(Error::Malformed(format!("site: 1 to {NAME_BYTES_MAX} bytes of one line")));
         }
         settings.check()?;
         let writing = self.store.write().await?;
         let on = &writing.transaction;
+        let said = serde_json::to_string(settings).expect("settings have a JSON form");
         let is_new = site::Entity::find_by_id(name).one(on).await?.is_none();
         if is_new && site::Entity::find().count(on).await? >= SITES_MAX {
             return Err(Error::Conflict(format!(
                 "something is said of {SITES_MAX} sites: `lineside site unset` makes room"
             )));
         }
-        let row = site::ActiveModel {
-            name: Set(name.to_owned()),
-            settings: Set(serde_json::to_string(settings).expect("settings have a JSON form")),
-        };
+        let row = site::ActiveModel { name: Set(name.to_owned()), settings: Set(said.clone()) };
         site::Entity::insert(row)
             .on_conflict(
                 OnConflict::column(site::Column::Name)
@@ -138,6 +143,8 @@ impl Rollouts {
             )
             .exec_without_returning(on)
             .await?;
+        let change = did(by, Action::SettingSet, "site", name);
+        writing.record(Change { new: text(&said), ..change });
         writing.commit().await?;
         self.is_stale.notify_one();
         Ok(())
@@ -147,13 +154,14 @@ impl Rollouts {
     ///
     /// # Errors
     /// [`Error::Missing`] if nothing was said.
-    pub async fn unset_site(&self, name: &str) -> Result<(), Error> {
+    pub async fn unset_site(&self, by: &By, name: &str) -> Result<(), Error> {
         let writing = self.store.write().await?;
         let gone = site::Entity::delete_by_id(name).exec(&writing.transaction).await?;
         if gone.rows_affected == 0 {
             let name: String = name.chars().take(64).collect();
             return Err(Error::Missing(format!("nothing is said of site {name:?}")));
         }
+        writing.record(did(by, Action::SettingSet, "site", name));
         writing.commit().await?;
         self.is_stale.notify_one();
         Ok(())

@@ -1,9 +1,12 @@
 //! The database, behind SeaORM: SQLite in one file, or PostgreSQL. What differs between them is in a file each.
 
 use crate::error::{Error, chain};
+use crate::store::governed::Watch;
 use crate::store::migrations::TABLES_VERSION;
 use crate::store::postgres::{self, Fence, PostgresAt};
-use crate::store::{indices, sqlite, tables};
+use crate::store::recording::{Follows, Recorded};
+use crate::store::{indices, recording, sqlite, tables};
+use lineside_audit::Change;
 use sea_orm::sea_query::TableCreateStatement;
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, Schema, SqliteTransactionMode,
@@ -13,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use time::OffsetDateTime;
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 
 /// Connections that read at the same time.
 pub(super) const READERS_MAX: u32 = 4;
@@ -28,6 +31,8 @@ pub(crate) struct Store {
     // SQLite has one writer at a time. Waiting here is orderly; waiting there ends in "locked".
     pub(super) writer: Arc<Mutex<DatabaseConnection>>,
     noted: Arc<Noted>,
+    /// What the transaction of the writer changes.
+    watch: Arc<Watch>,
 }
 
 /// Which database it is.
@@ -45,6 +50,8 @@ struct Noted {
     trouble: std::sync::Mutex<Trouble>,
     /// Rises with each change of signed documents.
     documents: AtomicU64,
+    /// Says that entries have come.
+    recorded: Notify,
 }
 
 impl Noted {
@@ -86,9 +93,14 @@ pub(crate) fn is_full(why: &str) -> bool {
 }
 
 /// A transaction that writes. Dropped without [`Writing::commit`] it leaves nothing behind.
+///
+/// It is the one door to what people and devices change: what is changed with it is committed with the entries
+/// of the audit log that say so ([`Writing::record`]), or not at all. Which tables that is about, `governed` says.
 pub(crate) struct Writing<'a> {
     pub transaction: DatabaseTransaction,
     changes_documents: AtomicBool,
+    entries: std::sync::Mutex<Vec<Recorded>>,
+    without_entry: AtomicBool,
     store: &'a Store,
     writer: OwnedMutexGuard<DatabaseConnection>,
 }
@@ -97,6 +109,49 @@ impl Writing<'_> {
     /// Notes that signed documents are changed: what was made of them before is worth nothing after it.
     pub fn changes_documents(&self) {
         self.changes_documents.store(true, Ordering::SeqCst);
+    }
+
+    /// Has it recorded who has done what. Entries are appended in their order, with the commit.
+    pub fn record(&self, change: Change) {
+        self.put(change, Follows::Nothing);
+    }
+
+    /// The same of what followed from the entry that was recorded before.
+    pub fn record_therefore(&self, change: Change) {
+        self.put(change, Follows::TheOneBefore);
+    }
+
+    fn put(&self, change: Change, follows: Follows) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.push(Recorded { change, follows });
+    }
+
+    /// Says why governed tables are written though nothing changes that anybody has done: the same is signed
+    /// anew, or is copied with its log.
+    pub fn changes_without_entry(&self, why: &'static str) {
+        tracing::trace!("nothing to record: {why}");
+        self.without_entry.store(true, Ordering::SeqCst);
+    }
+
+    /// Appends what was recorded, and refuses a change of which nothing was.
+    async fn append(&mut self) -> Result<bool, Error> {
+        let entries = self.entries.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let entries = std::mem::take(entries);
+        let mut changed = self.store.watch.changed();
+        let breaks_in = changed.remove("audit_entry") | changed.remove("audit_hash");
+        let is_forgotten = entries.is_empty() && !changed.is_empty();
+        if (breaks_in || is_forgotten) && !self.without_entry.load(Ordering::SeqCst) {
+            return Err(DbErr::Custom(format!(
+                "{changed:?} would change without an entry in the audit log, or the log by another door: \
+                 nothing of it is done"
+            ))
+            .into());
+        }
+        if entries.is_empty() {
+            return Ok(false);
+        }
+        recording::append(&self.transaction, entries, OffsetDateTime::now_utc()).await?;
+        Ok(true)
     }
 
     /// Puts what was written on disk, all of it or nothing. Once begun it goes on to its end, though nobody
@@ -114,8 +169,9 @@ impl Writing<'_> {
     ///
     /// # Errors
     /// [`Error::Database`].
-    pub async fn commit_then(self, then: impl FnOnce() + Send + 'static) -> Result<(), Error> {
-        let Writing { transaction, changes_documents, store, writer } = self;
+    pub async fn commit_then(mut self, then: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+        let records = self.append().await?;
+        let Writing { transaction, changes_documents, store, writer, .. } = self;
         let noted = store.noted.clone();
         let committing = tokio::spawn(async move {
             let committed = transaction.commit().await;
@@ -126,6 +182,9 @@ impl Writing<'_> {
             match &committed {
                 Ok(()) => {
                     noted.worked();
+                    if records {
+                        noted.recorded.notify_one();
+                    }
                     then();
                 }
                 Err(error) => noted.failed(error),
@@ -169,11 +228,13 @@ impl Store {
             other => other,
         };
         let fence = Fence::take(at).await.map_err(unusable)?;
+        let (writer, watch) = watched(at.connect(1));
         let store = Store {
             kind: Kind::Postgres(fence),
-            writer: Arc::new(Mutex::new(at.connect(1))),
+            writer,
             readers: at.connect(READERS_MAX),
             noted: Arc::default(),
+            watch,
         };
         store.make_usable().await.map_err(unusable)?;
         Ok(store)
@@ -181,11 +242,13 @@ impl Store {
 
     /// Opens the file, whatever is in it.
     pub(super) async fn connected(path: &Path) -> Result<Store, DbErr> {
+        let (writer, watch) = watched(sqlite::connect(path, 1).await?);
         Ok(Store {
             kind: Kind::Sqlite(path.to_owned()),
-            writer: Arc::new(Mutex::new(sqlite::connect(path, 1).await?)),
+            writer,
             readers: sqlite::connect(path, READERS_MAX).await?,
             noted: Arc::default(),
+            watch,
         })
     }
 
@@ -249,8 +312,20 @@ impl Store {
         if let Kind::Postgres(fence) = &self.kind {
             fence.pass(&transaction).await.inspect_err(|error| self.failed(error))?;
         }
-        let changes_documents = AtomicBool::new(false);
-        Ok(Writing { transaction, changes_documents, store: self, writer })
+        self.watch.begin();
+        Ok(Writing {
+            transaction,
+            changes_documents: AtomicBool::new(false),
+            entries: std::sync::Mutex::default(),
+            without_entry: AtomicBool::new(false),
+            store: self,
+            writer,
+        })
+    }
+
+    /// Waits until entries of the audit log have come since it was asked last.
+    pub async fn recorded(&self) {
+        self.noted.recorded.notified().await;
     }
 
     /// The state of signed documents: asked for before they are read, it says later whether what was made of
@@ -296,6 +371,14 @@ impl Store {
     }
 }
 
+/// A connection that writes, and the watch over what it changes.
+fn watched(mut writer: DatabaseConnection) -> (Arc<Mutex<DatabaseConnection>>, Arc<Watch>) {
+    let watch = Arc::new(Watch::default());
+    let seen = watch.clone();
+    writer.set_metric_callback(move |info| seen.see(&info.statement.sql));
+    (Arc::new(Mutex::new(writer)), watch)
+}
+
 /// A count as the database keeps it; SQLite has no unsigned numbers.
 pub(crate) fn to_row(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
@@ -314,7 +397,9 @@ pub(crate) fn unix_ms(time: OffsetDateTime) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::tables::document;
+    use crate::audit::{By, did};
+    use crate::store::tables::{audit_entry, document};
+    use lineside_audit::Action;
     use sea_orm::{ActiveValue::Set, EntityTrait, PaginatorTrait};
     use std::task::{Context, Waker};
 
@@ -325,6 +410,7 @@ mod tests {
             bytes: Set(vec![]),
             accepted_unix_ms: Set(0),
         };
+        writing.changes_without_entry("a test");
         let insert = document::Entity::insert(row);
         insert.exec_without_returning(&writing.transaction).await.unwrap();
     }
@@ -374,6 +460,69 @@ mod tests {
         drop(store.write().await.unwrap());
         assert_eq!(document::Entity::find().count(store.read()).await.unwrap(), 1);
         assert_ne!(store.documents_state(), before);
+    }
+
+    #[tokio::test]
+    async fn what_people_change_is_committed_with_its_entry_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = crate::store::testing::store(folder.path()).await;
+        let entries = async || recording::size(store.read()).await.unwrap();
+        let put = async |writing: &Writing<'_>, version: i64| {
+            let row = document::ActiveModel {
+                kind: Set("root".into()),
+                version: Set(version),
+                bytes: Set(vec![]),
+                accepted_unix_ms: Set(0),
+            };
+            document::Entity::insert(row)
+                .exec_without_returning(&writing.transaction)
+                .await
+                .unwrap();
+        };
+        let documents = async || document::Entity::find().count(store.read()).await.unwrap();
+        let change = || did(&By::ADMINISTRATOR, Action::RootSet, "root", "1");
+
+        // Forgotten.
+        let writing = store.write().await.unwrap();
+        put(&writing, 1).await;
+        let said = chain(&writing.commit().await.unwrap_err());
+        assert!(said.contains("see the server's log"), "{said}");
+        assert_eq!((documents().await, entries().await), (0, 0));
+        // Given up before its commit, as when the server is killed.
+        let writing = store.write().await.unwrap();
+        put(&writing, 1).await;
+        writing.record(change());
+        drop(writing);
+        assert_eq!((documents().await, entries().await), (0, 0));
+        // As it should be: there is no gap.
+        for version in 1..4 {
+            let writing = store.write().await.unwrap();
+            put(&writing, version).await;
+            writing.record(change());
+            writing.commit().await.unwrap();
+        }
+        assert_eq!((documents().await, entries().await), (3, 3));
+        let edge = recording::frontier(store.read(), 3).await.unwrap();
+        assert_eq!(edge.peaks().len(), 2);
+        // By the window, with an entry that says something else.
+        let writing = store.write().await.unwrap();
+        let row = audit_entry::ActiveModel {
+            seq: Set(1),
+            subject: Set(String::new()),
+            entry: Set(Some(b"{}".to_vec())),
+            erased_by: Set(None),
+        };
+        audit_entry::Entity::update(row).exec(&writing.transaction).await.unwrap();
+        writing.record(change());
+        assert!(writing.commit().await.is_err());
+        // An entry that cannot be appended: its change is not made either.
+        let writing = store.write().await.unwrap();
+        put(&writing, 9).await;
+        let change = Change { because: vec![99], ..change() };
+        writing.record(change);
+        let said = writing.commit().await.unwrap_err().to_string();
+        assert!(said.contains("nothing is done that cannot be recorded"), "{said}");
+        assert_eq!((documents().await, entries().await), (3, 3));
     }
 
     #[tokio::test]

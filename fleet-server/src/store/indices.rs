@@ -1,7 +1,7 @@
 //! By what tables are looked at besides their keys.
 
 use crate::store::tables::{
-    alert, delivery, event, interval, manifest, proposal, quality, rollout_news,
+    alert, audit_entry, delivery, event, interval, manifest, proposal, quality, rollout_news,
 };
 use sea_orm::sea_query::{Index, IndexCreateStatement};
 
@@ -45,6 +45,11 @@ pub(super) fn all() -> Vec<IndexCreateStatement> {
             .table(rollout_news::Entity)
             .col(rollout_news::Column::Rollout)
             .col(rollout_news::Column::Id)
+            .take(),
+        index("audit_entry_by_subject")
+            .table(audit_entry::Entity)
+            .col(audit_entry::Column::Subject)
+            .col(audit_entry::Column::Seq)
             .take(),
         index("alert_by_place")
             .table(alert::Entity)

@@ -3,9 +3,11 @@
 mod copy;
 mod database;
 mod folder;
+mod governed;
 mod indices;
 mod migrations;
 mod postgres;
+pub(crate) mod recording;
 mod sqlite;
 mod steps;
 pub(crate) mod tables;

@@ -30,6 +30,9 @@ macro_rules! for_each_table {
         $each!(rollout_given);
         $each!(rollout_news);
         $each!(rollout_pause);
+        $each!(audit_entry);
+        $each!(audit_hash);
+        $each!(audit_checkpoint);
     };
 }
 pub(super) use for_each_table;
@@ -611,6 +614,65 @@ pub(crate) mod rollout_pause {
         pub release: String,
         /// Who wants it.
         pub by: String,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// What was done here and by whom, as it was recorded: rows are added and never changed.
+pub(crate) mod audit_entry {
+    use super::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "audit_entry")]
+    pub struct Model {
+        /// Its place in the log, from 0.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub seq: i64,
+        /// What it is about, to be found by: the entry itself says it, and counts.
+        pub subject: String,
+        /// The bytes that its leaf is the hash of; none once it is erased.
+        pub entry: Option<Vec<u8>>,
+        /// Number of the entry which says that it was.
+        pub erased_by: Option<i64>,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Hashes of the complete subtrees over the entries; those of level 0 are the leaves.
+pub(crate) mod audit_hash {
+    use super::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "audit_hash")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub level: i64,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub place: i64,
+        pub hash: Vec<u8>,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// What was signed of the log.
+pub(crate) mod audit_checkpoint {
+    use super::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "audit_checkpoint")]
+    pub struct Model {
+        /// Entries that the log had.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub size: i64,
+        /// The signed note.
+        pub note: String,
+        pub signed_unix_ms: i64,
     }
 
     impl ActiveModelBehavior for ActiveModel {}

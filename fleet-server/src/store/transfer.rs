@@ -44,6 +44,7 @@ impl Store {
         }
         let from = self.write().await?;
         let writing = to.write().await?;
+        writing.changes_without_entry("a copy, with the log of what it is a copy of");
         copy_tables(&from.transaction, &writing.transaction).await?;
         writing.commit().await
     }
@@ -69,6 +70,7 @@ impl PostgresAt {
         closed_file(to).map_err(Error::file(format!("make {}", to.display())))?;
         let store = Store::open(to).await?;
         let writing = store.write().await?;
+        writing.changes_without_entry("a copy, with the log of what it is a copy of");
         copy_tables(&from, &writing.transaction).await?;
         writing.commit().await?;
         store.close().await;

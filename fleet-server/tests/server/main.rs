@@ -5,6 +5,7 @@
 mod alerts;
 mod artifacts;
 mod ask;
+mod audit;
 mod backup;
 mod books;
 mod channels;

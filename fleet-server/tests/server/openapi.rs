@@ -31,8 +31,8 @@ fn plan() -> Vec<u8> {
 }
 
 /// A server with one of everything that routes name.
-struct House {
-    server: Running,
+pub struct House {
+    pub server: Running,
     signers: Signers,
     artifact: Artifact,
     document: Value,
@@ -46,7 +46,7 @@ fn report_key() -> &'static KeyPair {
 }
 
 impl House {
-    fn new() -> House {
+    pub fn new() -> House {
         let data = tempfile::tempdir().unwrap();
         let server = Running::start(data.path());
         let signers = Signers::enrolled(&server);
@@ -59,7 +59,7 @@ impl House {
     }
 
     /// Each route: method, path, and what the document says of it.
-    fn routes(&self) -> Vec<(String, String, Value)> {
+    pub fn routes(&self) -> Vec<(String, String, Value)> {
         let mut routes = Vec::new();
         for (path, item) in self.document["paths"].as_object().unwrap() {
             for (method, operation) in item.as_object().unwrap() {
@@ -79,6 +79,7 @@ impl House {
                 &if path.contains("{rollout}") { self.rollout() } else { String::new() },
             )
             .replace("{device}", "line-3")
+            .replace("{seq}", "0")
             .replace("{slot}", "turbine")
             .replace("{name}", "turbine")
             .replace("{version}", "1")
@@ -134,8 +135,17 @@ impl House {
         id
     }
 
+    /// Brings back what later routes need, whatever earlier ones took away.
+    pub fn make_whole(&self) {
+        let _ = self.ask("POST", "/api/v1/devices", b"{\"name\":\"line-3\"}");
+        self.server.assign("line-3", "turbine", "turbine/1");
+        let _ = self.ask("POST", "/api/v1/tokens/site-hill", b"");
+        self.artifact.push_manifest(&self.server, "1");
+        let _ = self.ask("PUT", "/api/v1/sites/hill", b"{}");
+    }
+
     /// Path and body of a request that succeeds.
-    fn good(&self, method: &str, path: &str) -> (String, Vec<u8>) {
+    pub fn good(&self, method: &str, path: &str) -> (String, Vec<u8>) {
         let place = self.filled(path);
         let body = match (method, path) {
             ("POST", "/api/v1/devices") => json!({ "name": "line-9" }).to_string().into_bytes(),
@@ -182,16 +192,17 @@ impl House {
                 format!("{place}?digest={}", Digest::of(b""))
             }
             ("GET", "/api/v1/drift" | "/api/v1/summary") => format!("{place}?slot=turbine"),
+            ("GET", "/api/v1/audit/consistency") => format!("{place}?old=0&new=1"),
             _ => place,
         };
         (place, body)
     }
 
-    fn ask(&self, method: &str, path: &str, body: &[u8]) -> Reply {
+    pub fn ask(&self, method: &str, path: &str, body: &[u8]) -> Reply {
         self.ask_as(method, path, As::Administrator, body)
     }
 
-    fn ask_as(&self, method: &str, path: &str, who: As<'_>, body: &[u8]) -> Reply {
+    pub fn ask_as(&self, method: &str, path: &str, who: As<'_>, body: &[u8]) -> Reply {
         let kind = if path.contains("/manifests/") { MANIFEST_TYPE } else { "application/json" };
         self.server.ask_with(method, path, who, &[("content-type", kind)], body)
     }
@@ -221,6 +232,11 @@ fn the_document_lists_every_route_and_nothing_else() {
         "DELETE /v2/{name}/manifests/{reference}",
         "GET /api/v1/alerts",
         "GET /api/v1/alerts/{id}",
+        "GET /api/v1/audit/checkpoint",
+        "GET /api/v1/audit/consistency",
+        "GET /api/v1/audit/entries",
+        "GET /api/v1/audit/entries/{seq}/proof",
+        "GET /api/v1/audit/key",
         "GET /api/v1/devices",
         "GET /api/v1/devices/{device}",
         "GET /api/v1/devices/{device}/documents",
@@ -325,12 +341,7 @@ fn each_route_answers_as_documented_to_who_may_ask_and_to_who_may_not() {
                 check(&reply, &operation, &what);
             }
         }
-        // What later routes need, whatever earlier ones took away.
-        let _ = house.ask("POST", "/api/v1/devices", b"{\"name\":\"line-3\"}");
-        house.server.assign("line-3", "turbine", "turbine/1");
-        let _ = house.ask("POST", "/api/v1/tokens/site-hill", b"");
-        house.artifact.push_manifest(&house.server, "1");
-        let _ = house.ask("PUT", "/api/v1/sites/hill", b"{}");
+        house.make_whole();
         let (place, body) = house.good(&method, &path);
         let reply = house.ask(&method, &place, &body);
         assert!((200..300).contains(&reply.status), "{what}: {} {}", reply.status, reply.text());
