@@ -10,8 +10,8 @@ use ring::hmac;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
@@ -35,7 +35,7 @@ impl Told {
     }
 
     /// Whether it was signed with this secret, as a receiver looks at it.
-    fn is_signed_with(&self, secret: &str) -> bool {
+    pub fn is_signed_with(&self, secret: &str) -> bool {
         let Some(tag) = self.headers["x-mlflow-signature"].strip_prefix("v1,") else {
             return false;
         };
@@ -51,7 +51,7 @@ pub fn hook(listener: TcpListener, secret: &'static str) -> Receiver<Told> {
     thread::spawn(move || {
         for stream in listener.incoming() {
             let stream = stream.unwrap();
-            let heard = hear(&stream);
+            let heard = hear(&mut BufReader::new(&stream));
             let status = match heard.is_signed_with(secret) {
                 true => "204 No Content",
                 false => "401 Unauthorized",
@@ -67,8 +67,7 @@ pub fn hook(listener: TcpListener, secret: &'static str) -> Receiver<Told> {
     told
 }
 
-fn hear(stream: &TcpStream) -> Told {
-    let mut reader = BufReader::new(stream);
+pub fn hear(reader: &mut impl BufRead) -> Told {
     let (mut line, mut headers) = (String::new(), BTreeMap::new());
     reader.read_line(&mut line).unwrap();
     loop {

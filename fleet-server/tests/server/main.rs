@@ -14,6 +14,8 @@ mod connections;
 mod credentials;
 mod crowd;
 mod devices;
+mod encrypted;
+mod learnt;
 mod logs;
 mod manners;
 mod metrics;

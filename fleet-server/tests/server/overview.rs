@@ -63,7 +63,7 @@ fn profile() -> Vec<u8> {
 }
 
 /// A release with a profile.
-fn with_profile(version: &str) -> Artifact {
+pub fn with_profile(version: &str) -> Artifact {
     let text = format!(
         "format = 1\nname = 'turbine'\nversion = '{version}'\n\
          inputs.row = {{ time = 'time', fields = [{{ name = 'wind' }}] }}\n\
@@ -82,7 +82,8 @@ fn with_profile(version: &str) -> Artifact {
     }
 }
 
-fn record(sequence: u64, artifact: &Artifact, level: f64, worn: u64) -> Record {
+/// An hour whose number is `sequence`, in which scores were around this level and so many of a hundred were worn.
+pub fn record(sequence: u64, artifact: &Artifact, level: f64, worn: u64) -> Record {
     let mut score = NumberColumn::new(Some(&edges()));
     scores(level).for_each(|value| score.add(Some(&edges()), value).unwrap());
     let mut verdicts = TextColumn::default();
