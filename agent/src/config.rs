@@ -10,6 +10,7 @@ mod sinks;
 mod slots;
 mod sources;
 mod telemetry;
+mod traces;
 mod updates;
 mod windows;
 
@@ -29,6 +30,7 @@ use download::DownloadFile;
 use limits::LimitsFile;
 use lineside_bundle::is_licence;
 use lineside_runtime::SharedLibrary;
+use lineside_trace::Tracer;
 use lineside_wire::name::{SiteName, SlotName};
 use onnxruntime::OnnxruntimeFile;
 use serde::Deserialize;
@@ -40,6 +42,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use telemetry::TelemetryFile;
+use traces::TracesFile;
 
 /// Slots that a device may have: its status and its answers have room for as many.
 pub const SLOTS_MAX: usize = 32;
@@ -102,6 +105,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// Requests of other programs to the models; none where nobody asks.
     pub api: Option<ApiConfig>,
+    /// What makes spans of installations; off where no collector is named.
+    pub traces: Tracer,
 }
 
 /// `agent.toml` as written.
@@ -126,6 +131,7 @@ struct ConfigFile {
     #[serde(default)]
     limits: LimitsFile,
     api: Option<ApiFile>,
+    traces: Option<TracesFile>,
 }
 
 impl Config {
@@ -196,6 +202,7 @@ fn check(file: ConfigFile, folder: &Path) -> Result<Config, Wrong> {
         download: file.download.check(folder)?,
         limits: file.limits.check()?,
         api: file.api.map(|file| file.check(folder)).transpose()?,
+        traces: file.traces.map(TracesFile::check).transpose()?.unwrap_or_default(),
     })
 }
 
@@ -324,6 +331,16 @@ mod tests {
             ("policy.alarm_share", "shadow.agreement = 1\n        policy.alarm_share", "agreement"),
             ("[sinks.log]", "[limits]\ncommits = 1\n[sinks.log]", "commits"),
             ("[sinks.log]", "[telemetry]\nevery = 1\n[sinks.log]", "every"),
+            (
+                "[sinks.log]",
+                "[traces]\nendpoint = 'http://127.0.0.1:4318'\nall = true\n[sinks.log]",
+                "all",
+            ),
+            (
+                "[sinks.log]",
+                "[traces]\nendpoint = 'http://far.example:4318'\n[sinks.log]",
+                "traces.endpoint",
+            ),
         ] {
             let error = error(from, to);
             assert!(error.contains(name), "{error}");

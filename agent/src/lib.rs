@@ -34,5 +34,6 @@ pub mod source;
 pub mod status;
 pub mod store;
 pub mod telemetry;
+pub mod traces;
 pub mod update;
 pub mod worker;

@@ -3,6 +3,7 @@
 use crate::monitor::{self, ChannelFile, Channels};
 use crate::secret_file;
 use crate::store::PostgresAt;
+use lineside_trace::Tracer;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs;
@@ -63,6 +64,15 @@ pub enum ConfigError {
 struct SettingsFile {
     #[serde(default)]
     channels: BTreeMap<String, ChannelFile>,
+    #[serde(default)]
+    traces: Option<TracesFile>,
+}
+
+/// Whom spans are told to.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TracesFile {
+    endpoint: String,
 }
 
 /// What a server is started with. Only [`Config::checked`] makes one.
@@ -75,6 +85,7 @@ pub struct Config {
     pub(crate) channels: Channels,
     /// None for SQLite in the data folder.
     pub(crate) database: Option<PostgresAt>,
+    pub(crate) traces: Tracer,
 }
 
 /// What the person who starts a server says of the machine's clock.
@@ -95,11 +106,12 @@ impl Config {
     pub fn checked(data: PathBuf, http: &str, mqtt: &str) -> Result<Config, ConfigError> {
         let (http, mqtt) = (loopback("--http", http)?, loopback("--mqtt", mqtt)?);
         let (clock, channels, database) = (ClockSaid::Nothing, Channels::new(), None);
-        Ok(Config { data, http, mqtt, clock, channels, database })
+        let traces = Tracer::off();
+        Ok(Config { data, http, mqtt, clock, channels, database, traces })
     }
 
-    /// With what a file says: by which channels people are told of alerts. Files that it names are relative
-    /// to its folder.
+    /// With what a file says: by which channels people are told of alerts, and whom spans are told to. Files that
+    /// it names are relative to its folder.
     ///
     /// # Errors
     /// [`ConfigError::File`] and [`ConfigError::Channel`].
@@ -108,7 +120,17 @@ impl Config {
         let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
         let file: SettingsFile = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        Ok(Config { channels: monitor::checked(file.channels, folder)?, ..self })
+        let traces = match file.traces {
+            None => Tracer::off(),
+            Some(TracesFile { endpoint }) => {
+                let version = env!("CARGO_PKG_VERSION").to_owned();
+                let name = env!("CARGO_PKG_NAME").to_owned();
+                let resource = vec![("service.name", name), ("service.version", version)];
+                let tracer = Tracer::to(&endpoint, resource);
+                tracer.map_err(|problem| wrong(format!("traces.endpoint: {problem}")))?
+            }
+        };
+        Ok(Config { channels: monitor::checked(file.channels, folder)?, traces, ..self })
     }
 
     /// With the PostgreSQL database whose address a file has, instead of SQLite in the data folder. Nobody

@@ -21,6 +21,7 @@ use crate::release::{
 };
 use crate::rollout::Rollouts;
 use crate::store::Store;
+use lineside_trace::Tracer;
 use lineside_wire::name::{DeviceId, SlotName};
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,6 +69,7 @@ pub(crate) struct Fleet {
     /// Lines of logs that devices were asked for.
     pub logs: Logs,
     pub rollouts: Arc<Rollouts>,
+    pub traces: Tracer,
 }
 
 impl Fleet {

@@ -15,6 +15,7 @@ mod http;
 mod quiet;
 mod secret_file;
 mod server;
+mod traces;
 
 mod access;
 mod api;

@@ -74,6 +74,7 @@ impl Server {
         let repository = Repository::new(store.clone(), keys.clone(), clock.clone());
         let director =
             Director::new(store.clone(), documents.clone(), repository.clone(), keys.clone());
+        let director = director.traced(config.traces.clone());
         let deltas = Deltas::start(artifacts.clone(), documents.clone(), store.clone());
         let sweeping = artifacts.clone().keep_swept();
 
@@ -99,6 +100,7 @@ impl Server {
             questions: Questions::default(),
             logs: Logs::default(),
             rollouts: Arc::new(Rollouts::new(store.clone())),
+            traces: config.traces.clone(),
             store,
             audit,
             administrator,

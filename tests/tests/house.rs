@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 /// Each member of the workspace: its folder, its name, and what it and its tests use of the others.
-const WALLS: [(&str, &str, &[&str], &[&str]); 28] = [
+const WALLS: [(&str, &str, &[&str], &[&str]); 29] = [
     (
         "agent",
         "lineside-agent",
@@ -21,6 +21,7 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 28] = [
             "lineside-rules",
             "lineside-runtime",
             "lineside-sketch",
+            "lineside-trace",
             "lineside-trust",
             "lineside-update",
             "lineside-wire",
@@ -40,6 +41,7 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 28] = [
             "lineside-rollout",
             "lineside-rules",
             "lineside-sketch",
+            "lineside-trace",
             "lineside-trust",
             "lineside-wire",
         ],
@@ -82,6 +84,7 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 28] = [
         &[],
     ),
     ("crates/sketch", "lineside-sketch", &[], &[]),
+    ("crates/trace", "lineside-trace", &[], &[]),
     ("crates/trust", "lineside-trust", &["lineside-bundle", "lineside-wire"], &[]),
     ("crates/update", "lineside-update", &["lineside-bundle", "lineside-rules"], &[]),
     ("crates/wire", "lineside-wire", &["lineside-sketch"], &[]),

@@ -2,6 +2,7 @@
 
 use crate::lock::lock;
 use crate::telemetry::TelemetryHandle;
+use crate::traces::Installing;
 use crate::update::StagedRelease;
 use crate::update::consent::Site;
 use crate::update::engines::Kept;
@@ -36,6 +37,7 @@ pub(super) struct SlotHands {
     pub(super) starter: Arc<dyn Starter>,
     pub(super) limits: WorkerLimits,
     pub(super) telemetry: TelemetryHandle,
+    pub(super) installing: Installing,
     pub(super) name: SlotName,
     pub(super) site: Site,
     /// Rung when what is being placed is given up.
@@ -262,7 +264,11 @@ impl Hands for SlotHands {
     }
 
     async fn report(&self, report: &Report) -> bool {
-        self.telemetry.report(&self.name, report).await
+        let is_taken = self.telemetry.report(&self.name, report).await;
+        if is_taken {
+            self.installing.report(report);
+        }
+        is_taken
     }
 }
 

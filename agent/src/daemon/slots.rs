@@ -14,6 +14,7 @@ use crate::source::mqtt::Topic;
 use crate::source::outcomes;
 use crate::source::turns::Gives;
 use crate::telemetry::TelemetryHandle;
+use crate::traces::Installing;
 use crate::update::consent::Site;
 use crate::update::consent::topic::{Used, listen};
 use crate::update::slot::{DriverParts, Order, QUEUE_MAX, SlotDriver};
@@ -163,6 +164,7 @@ impl House {
                 starter: self.starter.clone(),
                 limits: limits.clone(),
                 telemetry: self.telemetry.clone(),
+                installing: Installing::new(name.clone(), self.config.traces.clone()),
                 name: name.clone(),
                 site: site.clone(),
                 given_up: Notify::new(),

@@ -28,6 +28,7 @@ mod view;
 
 use crate::fleet::Fleet;
 use crate::release::{RELEASES_BYTES_MAX, ROLE_BYTES_MAX};
+use crate::traces;
 use axum::http::{HeaderValue, header};
 use axum::{Extension, Router};
 use extract::BodyBytesMax;
@@ -173,5 +174,6 @@ pub(crate) fn router(fleet: Arc<Fleet>) -> Router {
         ))
         .layer(axum::middleware::from_fn(problem::as_oci_wants))
         .layer(axum::middleware::from_fn(unread::read_first))
+        .layer(axum::middleware::from_fn_with_state(fleet.clone(), traces::request))
         .with_state(fleet)
 }

@@ -6,6 +6,8 @@ use crate::fleet::Fleet;
 use crate::ingest::twins::Twins;
 use crate::quiet::Quiet;
 use crate::store::unix_ms;
+use crate::traces::during;
+use lineside_trace::Kind;
 use lineside_wire::envelope::decode;
 use lineside_wire::name::DeviceId;
 use lineside_wire::topic::{Down, Up};
@@ -43,19 +45,26 @@ impl Ear {
         let Some(_waiting) = Waiting::with(&self.waiting_bytes, payload.len()) else {
             return Heard::NotNow("too many messages wait to be stored");
         };
+        let mut span = fleet.traces.begin("message", Kind::Consumer, None);
+        span.set("lineside.device", device.as_str());
+        span.set("lineside.topic", &*format!("{up:?}").to_lowercase());
+        span.set("messaging.message.body.size", payload.len() as i64);
         let _turn = self.turn.lock().await;
         if self.closed.load(Ordering::Acquire) {
             return Heard::NotNow("the server is stopping");
         }
         let now = OffsetDateTime::now_utc();
-        let taken = match up {
-            Up::Status => take_status(fleet, device, payload, now).await,
-            Up::Answer => take_answer(fleet, device, payload).await,
-            Up::Reminder => take_reminder(fleet, device, payload, now).await,
-            Up::Log => take_log(fleet, device, payload).await,
-            Up::Telemetry => take_telemetry(fleet, device, payload, now).await,
-        };
-        if let Err(error) = taken {
+        let taken = during(&span, async {
+            match up {
+                Up::Status => take_status(fleet, device, payload, now).await,
+                Up::Answer => take_answer(fleet, device, payload).await,
+                Up::Reminder => take_reminder(fleet, device, payload, now).await,
+                Up::Log => take_log(fleet, device, payload).await,
+                Up::Telemetry => take_telemetry(fleet, device, payload, now).await,
+            }
+        });
+        if let Err(error) = taken.await {
+            span.fail(&chain(&error));
             if let Error::Database(cause) = &error {
                 fleet.store.failed(cause);
             }

@@ -3,14 +3,16 @@
 use crate::access::random_number;
 use crate::audit::{By, digest, of_slot};
 use crate::bounds::SLOTS_MAX;
-use crate::error::Error;
+use crate::error::{Error, chain};
 use crate::registry::{Names, SlotReported};
 use crate::release::{Released, Repository, ServerKeys, SignedDocuments};
 use crate::store::recording::approvals;
 use crate::store::tables::{assignment, device};
 use crate::store::{Store, Writing, from_row, to_row, unix_ms};
+use crate::traces::within;
 use lineside_audit::{Action, Change as Recorded};
 use lineside_bundle::{Digest, ReleaseId};
+use lineside_trace::{Kind, Tracer};
 use lineside_trust::{
     AssignmentSpec, Root, SignedRelease, agree, recall_assignment, sign_assignment,
     verify_assignment,
@@ -154,6 +156,25 @@ enum Change<'a> {
     Renew,
 }
 
+impl Change<'_> {
+    /// As traces have it.
+    fn word(&self) -> &'static str {
+        match self {
+            Change::Assign(..) => "assign",
+            Change::Approve(..) => "approve",
+            Change::Clear(_) => "unassign",
+            Change::Renew => "renew",
+        }
+    }
+
+    fn slot(&self) -> Option<&SlotName> {
+        match self {
+            Change::Assign(slot, ..) | Change::Approve(slot, _) | Change::Clear(slot) => Some(slot),
+            Change::Renew => None,
+        }
+    }
+}
+
 /// Signs assignments. One at a time, so that versions rise.
 #[derive(Clone)]
 pub(crate) struct Director {
@@ -161,6 +182,7 @@ pub(crate) struct Director {
     documents: SignedDocuments,
     repository: Repository,
     keys: Arc<ServerKeys>,
+    traces: Tracer,
 }
 
 impl Director {
@@ -171,7 +193,12 @@ impl Director {
         repository: Repository,
         keys: Arc<ServerKeys>,
     ) -> Director {
-        Director { store, documents, repository, keys }
+        Director { store, documents, repository, keys, traces: Tracer::off() }
+    }
+
+    /// The same, with its decisions traced.
+    pub fn traced(self, traces: Tracer) -> Director {
+        Director { traces, ..self }
     }
 
     /// Assigns the release at `path` (`turbine/2`) to a slot of a device.
@@ -361,6 +388,30 @@ impl Director {
     }
 
     async fn sign(
+        &self,
+        by: &By,
+        device: &DeviceId,
+        change: Change<'_>,
+        released: Option<&Released>,
+        now: OffsetDateTime,
+    ) -> Result<Assigned, Error> {
+        let mut span = self.traces.begin(change.word(), Kind::Internal, within());
+        span.set("lineside.device", device.as_str());
+        if let Some(slot) = change.slot() {
+            span.set("lineside.slot", slot.as_str());
+        }
+        if let Change::Assign(_, path, ..) | Change::Approve(_, path) = &change {
+            span.set("lineside.release", *path);
+        }
+        let signed = self.sign_within(by, device, change, released, now).await;
+        match &signed {
+            Ok(assigned) => span.set("lineside.assignment", to_row(assigned.version)),
+            Err(error) => span.fail(&chain(error)),
+        }
+        signed
+    }
+
+    async fn sign_within(
         &self,
         by: &By,
         device: &DeviceId,

@@ -37,4 +37,5 @@ mod signers;
 mod storage;
 mod telemetry;
 mod tokens;
+mod traces;
 mod tuf;
