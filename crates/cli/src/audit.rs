@@ -1,20 +1,28 @@
-//! `lineside audit`: whether a file with an audit log holds, and what it says. Needs no server.
+//! `lineside audit`: whether an audit log holds, in a file or at a server, and what it says.
 
+use crate::connection::Connection;
+use crate::new_files;
 use crate::output::{Output, Usage};
-use anyhow::{Context, anyhow};
+use crate::server::Server;
+use anyhow::{Context, anyhow, bail};
 use clap::{Args, Subcommand};
 use lineside_audit::{
-    AsOf, Checkpoint, Entry, Note, Report, SlotHistory, Step, VerifierKey, VerifyError, verify,
+    AsOf, Checkpoint, Entry, Header, LINE_BYTES_MAX, Note, Report, SlotHistory, Step, Verifier,
+    VerifierKey, VerifyError, verify,
 };
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 pub const EXAMPLES: &str = "\
 Examples:
+  lineside audit export -o log.jsonl --key log.key
+  lineside audit verify --key log.key --checkpoint kept-in-march.txt
+  lineside audit as-of press-4 2026-03-01T12:00:00Z
   lineside audit verify log.jsonl --key fleet.example/audit+4bca47d7+Ae1JKM...
   lineside audit verify log.jsonl --key log.key --checkpoint kept-in-march.txt
   lineside audit slot log.jsonl press-4/main --at 2026-03-01T12:00:00Z --key log.key";
@@ -24,9 +32,17 @@ const SMALL_FILE_BYTES_MAX: u64 = 256 * 1024;
 
 #[derive(Subcommand)]
 pub enum AuditCommand {
-    /// Say whether a log is as it was recorded and signed, and if not, from which entry on.
+    /// Say whether a log is as it was recorded and signed, and if not, from which entry on: the server's, or the
+    /// one in a file, which needs no server.
     #[command(after_help = EXAMPLES)]
     Verify(Verify),
+    /// Write the server's log into a file, verified. Where the file is there already, what has come since is
+    /// added, and only if it continues what the file had.
+    #[command(after_help = EXAMPLES)]
+    Export(Export),
+    /// Say which releases the slots of a device were assigned and ran at some time, and who gave leave.
+    #[command(name = "as-of", after_help = EXAMPLES)]
+    AsOf(OfDevice),
     /// Say which release a slot was assigned and ran at some time, and who gave leave.
     #[command(after_help = EXAMPLES)]
     Slot(Slot),
@@ -34,61 +50,235 @@ pub enum AuditCommand {
 
 #[derive(Args)]
 pub struct Verify {
+    /// The exported log: JSON, a line each [default: the server's].
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
     #[command(flatten)]
-    log: Log,
+    trust: Trust,
+}
+
+#[derive(Args)]
+pub struct Export {
+    /// The file.
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    #[command(flatten)]
+    trust: Trust,
 }
 
 #[derive(Args)]
 pub struct Slot {
-    #[command(flatten)]
-    log: Log,
+    /// The exported log: JSON, a line each.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
     /// Which slot.
     #[arg(value_name = "DEVICE/SLOT")]
     slot: String,
     /// When, for example 2026-03-01T12:00:00Z.
     #[arg(long, value_name = "TIME", value_parser = milliseconds)]
     at: u64,
+    #[command(flatten)]
+    trust: Trust,
 }
 
 #[derive(Args)]
-struct Log {
-    /// The exported log: JSON, a line each.
+pub struct OfDevice {
+    /// Which device.
+    #[arg(value_name = "DEVICE")]
+    device: String,
+    /// When, for example 2026-03-01T12:00:00Z.
+    #[arg(value_name = "TIME", value_parser = milliseconds)]
+    at: u64,
+    /// The exported log: JSON, a line each [default: the server's].
     #[arg(value_name = "FILE")]
-    file: PathBuf,
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    trust: Trust,
+}
+
+/// What a log is compared with.
+#[derive(Args)]
+struct Trust {
     /// The log's key, as its owner gave it to you and not as it stands in the file: name+id+base64, or a file
-    /// with that.
+    /// with that. A server is asked for its own where none is given, and believed.
     #[arg(long, value_name = "KEY")]
-    key: String,
+    key: Option<String>,
     /// A checkpoint that you have kept: it shows that nothing of what was there then was cut off or replaced.
     /// May be given several times.
     #[arg(long = "checkpoint", value_name = "FILE")]
     checkpoints: Vec<PathBuf>,
 }
 
-pub fn run(command: AuditCommand, output: &Output) -> anyhow::Result<()> {
+/// Where a log is read.
+enum Log {
+    File(PathBuf),
+    Server(Server),
+}
+
+pub fn run(command: AuditCommand, connection: &Connection, output: &Output) -> anyhow::Result<()> {
     match command {
-        AuditCommand::Verify(Verify { log }) => {
-            let report = log.verify(output, |_| {})?;
+        AuditCommand::Verify(Verify { file, trust }) => {
+            let report = Log::of(file, connection)?.verify(&trust, output, |_| {})?;
             output.print(report.to_string().trim_end(), &told(&report))
         }
-        AuditCommand::Slot(Slot { log, slot, at }) => {
+        AuditCommand::Export(Export { output: file, trust }) => {
+            export(&Server::at(connection)?, &file, &trust, output)
+        }
+        AuditCommand::Slot(Slot { file, slot, at, trust }) => {
             let mut history = SlotHistory::new(&slot);
-            let report = log.verify(output, |entry| history.take(entry))?;
+            let log = Log::File(file);
+            let report = log.verify(&trust, output, |entry| history.take(entry))?;
             let as_of = history.as_of(at);
             output.print(shown(&report, &slot, &as_of), &slot_told(&report, &slot, &as_of))
+        }
+        AuditCommand::AsOf(OfDevice { device, at, file, trust }) => {
+            as_of(&Log::of(file, connection)?, &device, at, &trust, output)
         }
     }
 }
 
+/// What all slots of a device had. The log is read twice: which slots there are has to be known before an
+/// approval is met that is about one of them.
+fn as_of(log: &Log, device: &str, at: u64, trust: &Trust, output: &Output) -> anyhow::Result<()> {
+    let mut slots: BTreeMap<String, SlotHistory> = BTreeMap::new();
+    let is_of_device = |entry: &Entry| {
+        let of = entry.subject.id.as_str().split_once('/');
+        entry.subject.kind.as_str() == "slot" && of.is_some_and(|(name, _)| name == device)
+    };
+    log.verify(trust, output, |entry| {
+        if is_of_device(entry) {
+            let slot = entry.subject.id.as_str();
+            slots.entry(slot.to_owned()).or_insert_with(|| SlotHistory::new(slot));
+        }
+    })?;
+    let report = log.verify(trust, output, |entry| {
+        slots.values_mut().for_each(|history| history.take(entry));
+    })?;
+    let histories = || slots.iter().map(|(slot, history)| (slot, history.as_of(at)));
+    let lines: Vec<String> =
+        histories().map(|(slot, as_of)| shown(&report, slot, &as_of)).collect();
+    let text = match lines.is_empty() {
+        true => format!("The log says nothing of a slot of {device}."),
+        false => lines.join("\n"),
+    };
+    let told: Vec<Value> =
+        histories().map(|(slot, as_of)| slot_told(&report, slot, &as_of)).collect();
+    output.print(text, &json!({ "device": device, "slots": told }))
+}
+
+/// Writes the log, or what has come since, and nothing unless all of it holds together.
+fn export(server: &Server, file: &Path, trust: &Trust, output: &Output) -> anyhow::Result<()> {
+    let key = trust.key(Some(server))?;
+    let mut known = trust.known(&key)?;
+    let name = file.display();
+    let (mut kept, mut from) = (None, 0);
+    if file.exists() {
+        let log = Log::File(file.to_owned());
+        let report = log.verify_with(&key, &known, output, |_| {}).with_context(|| {
+            format!(
+                "{name} is left as it is; name another file, and keep this one: it may be evidence"
+            )
+        })?;
+        from = report.checkpoint.size();
+        known.push(report.checkpoint);
+        kept = Some(BufReader::new(File::open(file)?));
+    }
+    let _working = output.working(format!("fetching the log of {}", server.url()));
+    let mut news = server.audit_log(from)?;
+    let mut verifier = Verifier::new(key.clone(), &known);
+    new_files::replace_with(file, |out| {
+        let mut put = |line: &[u8]| -> io::Result<()> {
+            verifier.line(line).map_err(io::Error::other)?;
+            out.write_all(line)
+        };
+        let mut line = Vec::new();
+        if read_line(&mut news, &mut line)? == 0 {
+            return Err(io::Error::other("the server gives no log"));
+        }
+        let header = Header::parse(&line).map_err(io::Error::other)?;
+        match &mut kept {
+            None => put(&line)?,
+            Some(kept) => {
+                // The file begins where it began, and ends where the news end.
+                read_line(kept, &mut line)?;
+                let before = Header::parse(&line).map_err(io::Error::other)?;
+                put(Header { size: header.size, ..before }.to_line().as_bytes())?;
+                // With nothing new both end with the same checkpoint.
+                let has_news = header.size > from;
+                let mut held: Vec<u8> = Vec::new();
+                while read_line(kept, &mut line)? > 0 {
+                    if !held.is_empty() {
+                        put(&held)?;
+                    }
+                    held.clone_from(&line);
+                }
+                if has_news {
+                    put(&held)?;
+                }
+            }
+        }
+        while read_line(&mut news, &mut line)? > 0 {
+            put(&line)?;
+        }
+        Ok(())
+    })
+    .with_context(|| format!("the log of {} is not kept", server.url()))?;
+    let report = verifier.finish().map_err(|fault| anyhow!(fault))?;
+    let (size, new) = (report.checkpoint.size(), report.checkpoint.size() - from);
+    let text =
+        format!("{name} has the log of {size} entries, {new} of them new; it holds (key {key})");
+    output.print(
+        text,
+        &json!({ "file": file, "new": new, "key": key.to_string(), "log": told(&report) }),
+    )
+}
+
+fn read_line(from: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<usize> {
+    line.clear();
+    from.by_ref().take(LINE_BYTES_MAX as u64 + 1).read_until(b'\n', line)
+}
+
 impl Log {
-    fn verify(&self, output: &Output, each: impl FnMut(&Entry)) -> anyhow::Result<Report> {
-        let key = self.key()?;
-        let known = self.checkpoints.iter().map(|path| checkpoint(path, &key));
-        let known: Vec<Checkpoint> = known.collect::<anyhow::Result<_>>()?;
-        let name = self.file.display();
-        let file = File::open(&self.file).with_context(|| format!("cannot read {name}"))?;
+    fn of(file: Option<PathBuf>, connection: &Connection) -> anyhow::Result<Log> {
+        Ok(match file {
+            Some(file) => Log::File(file),
+            None => Log::Server(Server::at(connection)?),
+        })
+    }
+
+    fn verify(
+        &self,
+        trust: &Trust,
+        output: &Output,
+        each: impl FnMut(&Entry),
+    ) -> anyhow::Result<Report> {
+        let server = match self {
+            Log::File(_) => None,
+            Log::Server(server) => Some(server),
+        };
+        let key = trust.key(server)?;
+        self.verify_with(&key, &trust.known(&key)?, output, each)
+    }
+
+    fn verify_with(
+        &self,
+        key: &VerifierKey,
+        known: &[Checkpoint],
+        output: &Output,
+        each: impl FnMut(&Entry),
+    ) -> anyhow::Result<Report> {
+        let (name, lines): (String, Box<dyn BufRead>) = match self {
+            Log::File(path) => {
+                let name = path.display().to_string();
+                let file = File::open(path).with_context(|| format!("cannot read {name}"))?;
+                (name, Box::new(BufReader::new(file)))
+            }
+            Log::Server(server) => {
+                (format!("the log of {}", server.url()), Box::new(server.audit_log(0)?))
+            }
+        };
         let _working = output.working(format!("verifying {name}"));
-        verify(BufReader::new(file), &key, &known, each).map_err(|error| match error {
+        verify(lines, key, known, each).map_err(|error| match error {
             VerifyError::Read(error) => {
                 anyhow::Error::new(error).context(format!("cannot read {name}"))
             }
@@ -98,14 +288,28 @@ impl Log {
             }
         })
     }
+}
 
-    fn key(&self) -> anyhow::Result<VerifierKey> {
-        if let Ok(key) = self.key.parse() {
+impl Trust {
+    fn known(&self, key: &VerifierKey) -> anyhow::Result<Vec<Checkpoint>> {
+        self.checkpoints.iter().map(|path| checkpoint(path, key)).collect()
+    }
+
+    /// The key that was given, or else the server's own.
+    fn key(&self, server: Option<&Server>) -> anyhow::Result<VerifierKey> {
+        let Some(given) = &self.key else {
+            let Some(server) = server else {
+                bail!(Usage("--key: give the log's key, which its owner gave you".into()));
+            };
+            let text = server.audit_key()?;
+            return text.trim().parse().context("the server's key for its audit log");
+        };
+        if let Ok(key) = given.parse() {
             return Ok(key);
         }
-        let path = Path::new(&self.key);
+        let path = Path::new(given);
         // Where there is no such file, it was meant as a key.
-        let text = if path.is_file() { small_file(path)? } else { self.key.clone() };
+        let text = if path.is_file() { small_file(path)? } else { given.clone() };
         text.trim().parse().map_err(|error| Usage(format!("--key: {error}")).into())
     }
 }
@@ -224,8 +428,8 @@ mod tests {
 
     fn verified(log: &str, key: &str, checkpoints: Vec<PathBuf>) -> Result<String, String> {
         let (_folder, file) = folder(log);
-        let log = Log { file: file.clone(), key: key.into(), checkpoints };
-        let done = log.verify(&Output { json: true }, |_| {});
+        let trust = Trust { key: Some(key.into()), checkpoints };
+        let done = Log::File(file.clone()).verify(&trust, &Output { json: true }, |_| {});
         let name = file.display().to_string();
         done.map(|report| report.to_string())
             .map_err(|error| format!("{error:#}").replace(&name, "LOG"))

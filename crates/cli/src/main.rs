@@ -93,7 +93,7 @@ enum Command {
     /// Add, list, show, supply and remove devices.
     #[command(subcommand)]
     Device(device::DeviceCommand),
-    /// Say whether a file with the audit log holds, and what it says of a slot. Needs no server.
+    /// Say whether the audit log holds, of a server or in a file, keep a copy, and say what ran where and when.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
 }
@@ -166,7 +166,7 @@ fn main() -> ExitCode {
         Command::Alerts(alerts) => alerts::run(alerts, connection, &output),
         Command::Token(command) => token::run(command, connection, &output),
         Command::Device(command) => device::run(command, connection, &output),
-        Command::Audit(command) => audit::run(command, &output),
+        Command::Audit(command) => audit::run(command, connection, &output),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
+use std::io::{BufRead, BufReader};
 use std::time::Duration;
 use ureq::http::{Method, Request};
 
@@ -224,6 +225,23 @@ impl Server {
             );
         }
         Ok(bytes)
+    }
+
+    /// The key that the server signs its audit log with.
+    pub fn audit_key(&self) -> anyhow::Result<String> {
+        let answer = self.send(Method::GET, "/api/v1/audit/key", None)?.done()?;
+        String::from_utf8(answer).context("the server's audit key is no text")
+    }
+
+    /// The audit log from an entry on, as it comes.
+    pub fn audit_log(&self, from: u64) -> anyhow::Result<impl BufRead + use<>> {
+        let path = format!("/api/v1/audit/entries?from={from}");
+        let (status, body) = self.begin(Method::GET, &path, None)?;
+        if status != 200 {
+            let body = body.into_with_config().limit(ANSWER_BYTES_MAX).read_to_vec()?;
+            return Err(Answer { status, body }.done().err().context("no log")?);
+        }
+        Ok(BufReader::new(body.into_with_config().limit(u64::MAX).reader()))
     }
 
     /// Who has a token.
@@ -507,6 +525,28 @@ impl Server {
         body: Option<(&str, &[u8])>,
         bytes_max: u64,
     ) -> anyhow::Result<Answer> {
+        let url = &self.url;
+        let (status, mut body) = self.begin(method, path, body)?;
+        let body = match body.with_config().limit(bytes_max).read_to_vec() {
+            Ok(body) => body,
+            Err(ureq::Error::BodyExceedsLimit(_)) => bail!(
+                "the answer of {url}{path} has more than the {bytes_max} bytes that are read of one"
+            ),
+            Err(error) => {
+                let problem = format!("the server at {url} stopped in the middle of an answer");
+                return Err(error).context(problem);
+            }
+        };
+        Ok(Answer { status, body })
+    }
+
+    /// Asks, and has the answer begin.
+    fn begin(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<(&str, &[u8])>,
+    ) -> anyhow::Result<(u16, ureq::Body)> {
         let Server { url, token, agent } = self;
         let request = Request::builder()
             .method(method)
@@ -523,17 +563,6 @@ impl Server {
             )
         })?;
         let status = answer.status().as_u16();
-        let mut body = answer.into_body();
-        let body = match body.with_config().limit(bytes_max).read_to_vec() {
-            Ok(body) => body,
-            Err(ureq::Error::BodyExceedsLimit(_)) => bail!(
-                "the answer of {url}{path} has more than the {bytes_max} bytes that are read of one"
-            ),
-            Err(error) => {
-                let problem = format!("the server at {url} stopped in the middle of an answer");
-                return Err(error).context(problem);
-            }
-        };
         if status == 401 {
             bail!(
                 "the server at {url} does not accept the token of {}; \
@@ -543,7 +572,7 @@ impl Server {
                 token.origin
             );
         }
-        Ok(Answer { status, body })
+        Ok((status, answer.into_body()))
     }
 }
 
