@@ -12,7 +12,7 @@ use crate::access::{Administrator, RoleTokens};
 use crate::artifact::Artifacts;
 use crate::audit::{By, Log};
 use crate::broker::{Guard, Link, Sessions};
-use crate::error::Error;
+use crate::error::{Error, chain};
 use crate::ingest::{Ear, Pace, Telemetry, Turns};
 use crate::monitor::{Alerts, Outbox, Overview, Policies};
 use crate::registry::{Credentials, Registry};
@@ -88,6 +88,7 @@ impl Fleet {
         now: OffsetDateTime,
     ) -> Result<Assigned, Error> {
         self.check_floor(device, release, now).await?;
+        self.director.check(device, &slot, release, None, now).await?;
         let _taken = self.take_over(device, &slot).await?;
         let assigned = self.director.assign(by, device, slot, release, tried, now).await?;
         self.tell(device, now).await;
@@ -108,6 +109,7 @@ impl Fleet {
         now: OffsetDateTime,
     ) -> Result<Assigned, Error> {
         self.check_floor(device, release, now).await?;
+        self.director.check(device, &slot, release, Some(seen), now).await?;
         let _taken = self.take_over(device, &slot).await?;
         let assigned =
             self.director.assign_instead_of(by, device, slot, release, seen, now).await?;
@@ -220,7 +222,14 @@ impl Fleet {
     /// [`Error::Missing`].
     pub async fn remove(&self, by: &By, device: &DeviceId) -> Result<(), Error> {
         self.registry.remove(by, device).await?;
-        self.rollouts.is_stale.notify_one();
+        let left = lineside_rollout::Event::Left { device: device.to_string() };
+        match self.rollouts.apply(left).await {
+            // No rollout has heard of it; or none can be read, and it leaves when they can.
+            Ok(()) | Err(Error::Missing(_) | Error::Conflict(_)) => {}
+            Err(error) => {
+                tracing::warn!("rollouts hear later that {device} left: {}", chain(&error))
+            }
+        }
         self.logs.forget(device);
         self.sessions.end(device).await;
         Ok(())

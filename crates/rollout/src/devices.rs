@@ -122,7 +122,7 @@ impl Rollouts {
         Ok(again.collect())
     }
 
-    /// Takes down how a device runs a release. Frames only grow, so what is of fewer is old.
+    /// Takes down how a device runs a release, instead of what was known.
     pub(crate) fn measure(&mut self, measured: &Measured) -> Result<Vec<Effect>, Refused> {
         let key = self.here(&measured.device)?;
         let frames = u32::try_from(measured.frames).unwrap_or(u32::MAX);
@@ -138,7 +138,7 @@ impl Rollouts {
         };
         for (id, rollout) in &mut self.rollouts {
             let Some(member) = rollout.members.get(&key).copied() else { continue };
-            if is_of(rollout) && member.given && member.seen.frames <= frames {
+            if is_of(rollout) && member.given {
                 let member = Member { seen, ..member };
                 rollout.put(*id, &mut self.fleet, key, Some(member));
             }

@@ -104,7 +104,7 @@ pub enum Way {
     },
 }
 
-/// How a device runs a release, over all it has done since it got it.
+/// How a device runs a release, of late since it got it; the driver hands the newest in last.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
     /// The device.
@@ -113,7 +113,7 @@ pub struct Measured {
     pub slot: String,
     /// The release.
     pub release: String,
-    /// Frames that it is of. What is of fewer than is known already is old and not taken.
+    /// Frames that it is of.
     pub frames: u64,
     /// Share of them that ended in an error, 0 to 1.
     pub error_share: Option<f64>,

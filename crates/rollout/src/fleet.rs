@@ -13,6 +13,9 @@ const REPORTED_MAX: usize = RELEASES_MAX / 2;
 /// Slots that are told apart; reports of any other are not taken.
 const SLOTS_MAX: usize = 1024;
 
+/// Longest text of all labels of a device together, in bytes.
+const LABELS_BYTES_MAX: usize = 16 << 10;
+
 /// The number of a device. It keeps it, also when it leaves and comes back.
 pub(crate) type DeviceKey = u32;
 
@@ -96,7 +99,7 @@ impl Fleet {
         let device = Device {
             site: self.intern_site(&facts.site)?,
             hardware: self.hardware.intern(&facts.hardware)?,
-            labels: self.labels.intern(&labels)?,
+            labels: self.labels.intern_within(&labels, LABELS_BYTES_MAX)?,
             is_here: true,
         };
         let key = self.names.intern(&facts.device)?;

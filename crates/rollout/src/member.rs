@@ -241,6 +241,12 @@ impl Member {
 
     fn evidence(&self, heard: &Heard, release: ReleaseKey) -> Evidence {
         let Heard { active, way } = *heard;
+        if self.state == State::Returning
+            && active != self.before
+            && matches!(way, HeardWay::Refused(one, _) | HeardWay::RolledBack(one, _) if one == self.before)
+        {
+            return Evidence::BeforeRefused;
+        }
         if active == release {
             return Evidence::Runs;
         }

@@ -24,10 +24,15 @@ pub(crate) struct Names {
 impl Names {
     /// The number of `name`, a new one if it was never heard of. None where there is no room for it.
     pub(crate) fn intern(&mut self, name: &str) -> Option<u32> {
+        self.intern_within(name, NAME_BYTES_MAX)
+    }
+
+    /// The same of a text of up to `bytes_max`.
+    pub(crate) fn intern_within(&mut self, name: &str, bytes_max: usize) -> Option<u32> {
         if let Some(number) = self.numbers.get(name) {
             return Some(*number);
         }
-        if self.ends.len() >= NAMES_MAX || name.len() > NAME_BYTES_MAX {
+        if self.ends.len() >= NAMES_MAX || name.len() > bytes_max {
             return None;
         }
         let number = self.ends.len() as u32;

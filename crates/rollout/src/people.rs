@@ -93,7 +93,9 @@ impl Rollouts {
             (Wish::Resume, _) => not("only what pauses is resumed"),
 
             (Wish::Proceed { wave }, Status::Asking(_)) if *wave == rollout.wave => {
-                Ok(rollout.go_on(id))
+                let news = rollout.go_on(id);
+                // What was given out while it asked was not carried out.
+                Ok([self.outstanding(id, rollout), news].concat())
             }
             (Wish::Proceed { .. }, Status::Asking(_)) => not("it asks after another wave"),
             (Wish::Proceed { .. }, _) => not("it does not ask"),

@@ -308,6 +308,27 @@ impl Rollouts {
         self.rollouts.iter().filter_map(concerns).collect()
     }
 
+    /// Whether any rollout that is kept has this device in it with this slot, however far it is: one that is over
+    /// may still be taken back.
+    pub fn has(&self, device: &str, slot: &str) -> bool {
+        let Some(key) = self.fleet.number(device) else { return false };
+        let has =
+            |rollout: &Rollout| rollout.plan.slot == slot && rollout.members.contains_key(&key);
+        self.rollouts.values().any(has)
+    }
+
+    /// Whether a rollout still wants what it wanted: it may have paused, been given up or tried again since.
+    pub fn wants(&self, assign: &Assign) -> bool {
+        let Some(rollout) = self.rollouts.get(&assign.rollout) else { return false };
+        let Some(key) = self.fleet.key(&assign.device) else { return false };
+        let Some(member) = rollout.members.get(&key) else { return false };
+        let is_due = match assign.why {
+            Why::Turn(_) => rollout.status.brings() && member.state == State::Assigned,
+            Why::Return => rollout.status.returns() && member.state == State::Returning,
+        };
+        is_due && member.attempt == assign.attempt
+    }
+
     /// The devices of a rollout that come after `after`, in the order in which they were first heard of; all of
     /// them where it names none: name, state, wave (0 for none).
     pub fn members(
@@ -327,5 +348,67 @@ impl Rollouts {
     pub fn member(&self, id: RolloutId, device: &str) -> Option<(State, u8)> {
         let member = self.rollouts.get(&id)?.members.get(&self.fleet.number(device)?)?;
         Some((member.state, member.wave))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Conflicts, Person, Report, Ticked, Way, Wish};
+    use crate::fleet::Order;
+    use crate::member::Phase;
+    use crate::plan::Plan;
+
+    fn says(sequence: u32, way: Way) -> Event {
+        Event::Reported(Report {
+            device: "a".into(),
+            slot: "line".into(),
+            order: Order { boot: 1, sequence },
+            active: Some("1".into()),
+            way,
+        })
+    }
+
+    #[test]
+    fn what_was_wanted_is_wanted_as_long_as_the_rollout_brings_it_and_the_device_has_not_begun() {
+        let mut rollouts = Rollouts::default();
+        let facts = DeviceFacts { device: "a".into(), ..DeviceFacts::default() };
+        let plan: Plan = serde_json::from_str(
+            r#"{"release": "2", "slot": "line", "selector": {"names": ["*"]},
+                "waves": [{"size": {"percent": 100}}]}"#,
+        )
+        .unwrap();
+        let wish = |wish| Event::Person(Person { rollout: 1, by: "ada".into(), wish });
+        for event in [
+            Event::Device(facts),
+            says(1, Way::Idle),
+            Event::Created { rollout: 1, plan: Box::new(plan), by: "ada".into() },
+            wish(Wish::Begin { conflicts: Conflicts::Refuse }),
+        ] {
+            rollouts.step(&event).unwrap();
+        }
+        let ticked = Event::Ticked(Ticked { ran_ms: 1_000, utc_minute: None });
+        let effects = rollouts.step(&ticked).unwrap();
+        let find = |effect: &Effect| match effect {
+            Effect::Assign(assign) => Some(assign.clone()),
+            Effect::Tell { .. } => None,
+        };
+        let assign = effects.iter().find_map(find).unwrap();
+        assert!(rollouts.wants(&assign));
+        assert!(!rollouts.wants(&Assign { attempt: 1, ..assign.clone() }));
+        rollouts.step(&wish(Wish::Pause)).unwrap();
+        assert!(!rollouts.wants(&assign));
+        // Resumed, it says so again, for what was not wanted was not done.
+        assert_eq!(
+            rollouts.step(&wish(Wish::Resume)).unwrap().iter().find_map(find),
+            Some(assign.clone())
+        );
+        assert!(rollouts.wants(&assign));
+        let (release, phase) = ("2".into(), Phase::Downloading);
+        rollouts.step(&says(2, Way::Working { release, phase })).unwrap();
+        assert!(!rollouts.wants(&assign));
+        rollouts.step(&wish(Wish::Abort)).unwrap();
+        assert!(!rollouts.wants(&assign));
+        assert!(rollouts.has("a", "line") && rollouts.concerning("a", "line").is_empty());
     }
 }

@@ -177,7 +177,7 @@ pub(super) async fn follow(
             outbox::put(on, channels, id, name, What::Retrain, *now_unix_ms).await?;
         }
     }
-    if rule.then.pause_rollout {
+    if rule.then.pause_rollout && is_believed(on, place, said).await? {
         let by = format!("rule {} of site {site}", said.rule);
         let by = short(&by, TEXT_CHARS_MAX);
         rollout::put_pause(on, &said.slot, &said.release, by).await?;
@@ -187,6 +187,14 @@ pub(super) async fn follow(
         errands.act |= proposals::put(on, id, &said.rule, &rule, place, (site, policy)).await?;
     }
     Ok(())
+}
+
+/// Whether what a rule says of a release may pause its rollout: a device speaks of what it was given.
+async fn is_believed(on: &DatabaseTransaction, place: &Place, said: &Alert) -> Result<bool, Error> {
+    match place {
+        Place::Device(device) => rollout::was_given(on, device, &said.slot, &said.release).await,
+        Place::Site(_) | Place::Fleet(_) => Ok(true),
+    }
 }
 
 /// What is to be done once what was taken is on disk.

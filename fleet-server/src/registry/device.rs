@@ -8,7 +8,7 @@ use crate::monitor;
 use crate::registry::credentials::hash;
 use crate::registry::{Credentials, SlotReported, release_of};
 use crate::store::tables::{
-    assignment, device, event, interval, quality, receipt, received, stock, total,
+    assignment, device, event, interval, quality, receipt, received, rollout_given, stock, total,
 };
 use crate::store::{Store, from_row, to_row, unix_ms};
 use lineside_audit::{Action, Change, Reason};
@@ -140,6 +140,10 @@ impl Registry {
         }
         assignment::Entity::delete_by_id(name).exec(on).await?;
         receipt::Entity::delete_by_id(name).exec(on).await?;
+        rollout_given::Entity::delete_many()
+            .filter(rollout_given::Column::Device.eq(name))
+            .exec(on)
+            .await?;
         received::Entity::delete_many().filter(received::Column::Device.eq(name)).exec(on).await?;
         interval::Entity::delete_many().filter(interval::Column::Device.eq(name)).exec(on).await?;
         event::Entity::delete_many().filter(event::Column::Device.eq(name)).exec(on).await?;

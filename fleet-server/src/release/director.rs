@@ -239,6 +239,29 @@ impl Director {
         self.sign(by, device, change, Some(&released), now).await
     }
 
+    /// Whether a release would be assigned now, as long as `seen` is what is assigned there, if that matters.
+    ///
+    /// # Errors
+    /// Why it would not be, as for [`Director::assign_instead_of`].
+    pub async fn check(
+        &self,
+        device: &DeviceId,
+        slot: &SlotName,
+        path: &str,
+        seen: Option<Option<&str>>,
+        now: OffsetDateTime,
+    ) -> Result<(), Error> {
+        let released = self.documents.released(now).await?;
+        released.get(path).ok_or_else(|| not_released(path, slot, &released))?;
+        self.repository.follow(&released, now).await?;
+        let assigned = self.assigned(device).await?;
+        let there = assigned.as_ref().and_then(|assigned| assigned.slots.get(slot));
+        match (seen, there.map(String::as_str)) {
+            (Some(seen), there) if seen != there => Err(assigned_since(there.unwrap_or("nothing"))),
+            _ => Ok(()),
+        }
+    }
+
     /// Says that a person approves the release at `path` for a slot to which it is assigned. It holds
     /// until another one is assigned to it.
     ///
@@ -471,8 +494,7 @@ impl Director {
                 if let Instead::Of(seen) = instead
                     && there != seen
                 {
-                    let there = there.unwrap_or("nothing");
-                    return Err(Error::Conflict(format!("{there} is assigned there since")));
+                    return Err(assigned_since(there.unwrap_or("nothing")));
                 }
                 if let Some(released) = released {
                     let release = released.get(path);
@@ -691,6 +713,10 @@ fn resolve(
     let find =
         |(slot, path): (&SlotName, &String)| Some((slot.clone(), released.get(path)?.id.clone()));
     slots.iter().filter_map(find).collect()
+}
+
+fn assigned_since(there: &str) -> Error {
+    Error::Conflict(format!("{there} is assigned there since"))
 }
 
 fn not_released(path: &str, slot: &SlotName, released: &Released) -> Error {

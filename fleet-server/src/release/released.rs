@@ -44,6 +44,11 @@ impl Released {
         self.get(path).is_none() && roles.into_iter().any(|role| self.lapsed.contains(role))
     }
 
+    /// Whether nobody's list is waited for.
+    pub fn is_whole(&self) -> bool {
+        self.lapsed.is_empty()
+    }
+
     /// All releases: those of the release keys, then those of the roles.
     pub fn iter(&self) -> impl Iterator<Item = &SignedRelease> {
         let delegated = self.delegated.values().flat_map(|targets| targets.releases().values());

@@ -13,7 +13,7 @@ use lineside_rollout::{
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use time::OffsetDateTime;
 use tokio::sync::{Mutex, Notify};
@@ -30,8 +30,8 @@ pub(crate) struct Rollouts {
     pub(super) store: Arc<Store>,
     /// None until it was read, and after something could not be written: it is read anew then.
     engine: Mutex<Option<Engine>>,
-    /// What is to be assigned, in the order in which it came up.
-    due: std::sync::Mutex<VecDeque<Assign>>,
+    /// What is to be assigned.
+    due: std::sync::Mutex<BTreeSet<Assign>>,
     pub(super) is_due: Notify,
     /// Held while something is assigned to a slot, by a rollout or by somebody else: who comes second sees what
     /// the first has done.
@@ -227,12 +227,13 @@ impl Rollouts {
         }
         engine.last = id;
         engine.told.extend(said);
+        if let Event::Left { device } = &event {
+            // One of the same name that comes later is another.
+            engine.told.retain(|(told, _), _| told != device);
+            engine.measured.retain(|(told, _), _| told != device);
+        }
         engine.measured.extend(has_measured);
         engine.has_news |= !matches!(event, Event::Ticked(_)) || !effects.is_empty();
-        let assign = |effect| match effect {
-            Effect::Assign(assign) => Some(assign),
-            Effect::Tell { .. } => None,
-        };
         self.put_due(effects.into_iter().filter_map(assign));
         if engine.last - engine.written >= self.events_max {
             // The event stands; the log is longer until it can be written.
@@ -269,17 +270,21 @@ impl Rollouts {
 
     /// What is to be assigned next.
     pub(super) fn next_due(&self) -> Option<Assign> {
-        self.due().pop_front()
+        self.due().pop_first()
     }
 
-    fn due(&self) -> MutexGuard<'_, VecDeque<Assign>> {
+    fn due(&self) -> MutexGuard<'_, BTreeSet<Assign>> {
         self.due.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The engine, read from disk where it is not in memory.
     async fn loaded<'a>(&self, held: &'a mut Option<Engine>) -> Result<&'a mut Engine, Error> {
         if held.is_none() {
-            *held = Some(self.load().await?);
+            let mut engine = self.load().await?;
+            // What was given out may not have been carried out: the power went, or nobody heard of the commit.
+            let effects = engine.state.step(&Event::Started).map_err(refused)?;
+            self.put_due(effects.into_iter().filter_map(assign));
+            *held = Some(engine);
         }
         Ok(held.as_mut().expect("it was just put there"))
     }
@@ -356,6 +361,13 @@ fn read_state(row: &rollout_state::Model) -> Result<lineside_rollout::Rollouts, 
     }
     postcard::from_bytes(&row.body)
         .map_err(|error| Error::Conflict(format!("the rollouts cannot be read: {error}")))
+}
+
+fn assign(effect: Effect) -> Option<Assign> {
+    match effect {
+        Effect::Assign(assign) => Some(assign),
+        Effect::Tell { .. } => None,
+    }
 }
 
 /// Of two reports the one that came later is the newer one.

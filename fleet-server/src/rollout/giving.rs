@@ -7,7 +7,7 @@ use crate::release::Tried;
 use crate::rollout::engine::report;
 use crate::rollout::named;
 use crate::store::tables::{event, interval, rollout_given};
-use lineside_rollout::{Assign, Event, State, Way, Why};
+use lineside_rollout::{Assign, Event, Way};
 use lineside_wire::name::{DeviceId, SlotName};
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::OnConflict;
@@ -22,19 +22,26 @@ const TROUBLE_PAUSE: Duration = Duration::from_secs(5);
 impl Fleet {
     /// Assigns what rollouts want, for as long as the server runs.
     pub async fn keep_giving(self: Arc<Fleet>) {
+        let mut later = Vec::new();
         loop {
-            let Some(assign) = self.rollouts.next_due() else {
-                self.rollouts.is_due.notified().await;
+            if let Some(assign) = self.rollouts.next_due() {
+                if let Err(error) = self.give(&assign).await {
+                    if later.is_empty() {
+                        let Assign { rollout, device, slot, .. } = &assign;
+                        tracing::warn!(
+                            "rollout {rollout}: {device} is given what it is to run in {slot} later: {}",
+                            chain(&error)
+                        );
+                    }
+                    later.push(assign);
+                }
                 continue;
-            };
-            if let Err(error) = self.give(&assign).await {
-                let Assign { rollout, device, slot, .. } = &assign;
-                let told = chain(&error);
-                tracing::warn!(
-                    "rollout {rollout}: {device} is given what it is to run in {slot} later: {told}"
-                );
-                self.rollouts.put_due([assign]);
+            }
+            if later.is_empty() {
+                self.rollouts.is_due.notified().await;
+            } else {
                 tokio::time::sleep(TROUBLE_PAUSE).await;
+                self.rollouts.put_due(later.drain(..));
             }
         }
     }
@@ -52,10 +59,13 @@ impl Fleet {
         let giving = self.rollouts.giving.lock().await;
         let (device, slot) = (device.to_string(), slot.to_string());
         let event = |state: &lineside_rollout::Rollouts| {
-            let concerned = !state.concerning(&device, &slot).is_empty();
-            concerned.then_some((Event::TakenOver { device, slot }, ()))
+            state.has(&device, &slot).then_some((Event::TakenOver { device, slot }, ()))
         };
-        self.rollouts.apply_made(event).await?;
+        match self.rollouts.apply_made(event).await {
+            // Rollouts that cannot be read do not keep people from what they have to do now.
+            Err(Error::Conflict(why)) => tracing::error!("rollouts do not hear of it: {why}"),
+            done => drop(done?),
+        }
         Ok(giving)
     }
 
@@ -65,14 +75,7 @@ impl Fleet {
     /// Why it is done later.
     async fn give(&self, assign: &Assign) -> Result<(), Error> {
         let _giving = self.rollouts.giving.lock().await;
-        let state =
-            self.rollouts.read(|state| state.member(assign.rollout, &assign.device)).await?;
-        let is_wanted = match (state, assign.why) {
-            (Some((State::Assigned | State::Working(_), _)), Why::Turn(_)) => true,
-            (Some((State::Returning, _)), Why::Return) => true,
-            (None | Some(_), Why::Turn(_) | Why::Return) => false,
-        };
-        if !is_wanted {
+        if !self.rollouts.read(|state| state.wants(assign)).await? {
             return Ok(());
         }
         let (device, slot): (DeviceId, SlotName) =
@@ -81,33 +84,41 @@ impl Fleet {
                 // The registry knows neither.
                 _ => return Ok(()),
             };
-        match self.assign_wanted(assign, &device, slot).await {
-            Ok(()) => Ok(()),
-            Err(error) if may_pass(&error) => Err(error),
-            Err(error) => self.cannot_be_given(assign, &error).await,
-        }?;
+        if let Some(why) = self.assign_wanted(assign, &device, slot).await? {
+            self.cannot_be_given(assign, &why).await?;
+        }
         // It may have given this release up before, or never have left what it goes back to, and says nothing new
         // of either.
         self.rollouts.ask_anew(&assign.device, &assign.slot).await;
         self.heed(&device).await
     }
 
+    /// Gives why the device will never be assigned it, where that is so. Whatever else stands in the way is no
+    /// word on the device, and passes: the clock, a list that nobody has signed anew, the disk.
+    ///
+    /// # Errors
+    /// Why it is done later.
     async fn assign_wanted(
         &self,
         assign: &Assign,
         device: &DeviceId,
         slot: SlotName,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<String>, Error> {
         let now = OffsetDateTime::now_utc();
         let released = self.documents.released(now).await?;
         let path = match &assign.release {
             None => None,
-            Some(release) => {
-                let found = named::find(release, &released);
-                let found = found
-                    .ok_or_else(|| Error::Missing(format!("{release} is not released any more")))?;
-                Some(found.path())
-            }
+            Some(release) => match named::find(release, &released) {
+                Some(found) => Some(found.path()),
+                None if released.is_whole() => {
+                    return Ok(Some(format!("{release} is not released any more")));
+                }
+                None => {
+                    return Err(Error::Conflict(format!(
+                        "{release} may be in a list that nobody has signed anew"
+                    )));
+                }
+            },
         };
         let key = (device.to_string(), slot.to_string());
         let before = rollout_given::Entity::find_by_id(key).one(self.store.read()).await?;
@@ -119,12 +130,20 @@ impl Fleet {
         let there = assigned.as_ref().and_then(|assigned| assigned.slots.get(&slot));
         if before.as_ref().is_some_and(same) && there == path.as_ref() {
             self.tell(device, now).await;
-            return Ok(());
+            return Ok(None);
         }
-        self.note_given(assign, device).await?;
+        if let Some(path) = &path {
+            match self.check_floor(device, path, now).await {
+                Ok(()) => {}
+                Err(Error::Conflict(why)) => return Ok(Some(why)),
+                // It was removed, and leaves the rollout.
+                Err(Error::Missing(_)) => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+        self.note_given(assign, device, there == path.as_ref()).await?;
         match path {
             Some(path) => {
-                self.check_floor(device, &path, now).await?;
                 let tried = if assign.attempt > 0 { Tried::Again } else { Tried::Once };
                 self.director
                     .assign(&By::Rollout(assign.rollout), device, slot, &path, tried, now)
@@ -136,11 +155,17 @@ impl Fleet {
             }
         }
         self.tell(device, now).await;
-        Ok(())
+        Ok(None)
     }
 
-    /// Writes down what is about to be given. What devices said before is not of this attempt.
-    async fn note_given(&self, assign: &Assign, device: &DeviceId) -> Result<(), Error> {
+    /// Writes down what is about to be given. What devices said before is not of this attempt; but where the same
+    /// `is_assigned` already, it hears of nothing new, and what it has given up it does not try again.
+    async fn note_given(
+        &self,
+        assign: &Assign,
+        device: &DeviceId,
+        is_assigned: bool,
+    ) -> Result<(), Error> {
         let last_event = event::Entity::find()
             .select_only()
             .column(event::Column::Id)
@@ -155,9 +180,8 @@ impl Fleet {
             .into_tuple::<i64>();
         let writing = self.store.write().await?;
         let on = &writing.transaction;
-        // What it has given up before it does not try again, unless it is told to.
-        let events_after = match assign.attempt {
-            0 => 0,
+        let events_after = match (assign.attempt, is_assigned) {
+            (0, true) => 0,
             _ => last_event.one(on).await?.unwrap_or(0),
         };
         let row = rollout_given::ActiveModel {
@@ -182,9 +206,9 @@ impl Fleet {
 
     /// Takes what this server would not assign, whoever wanted it, for refused by the device, so that the rollout
     /// does not wait for it.
-    async fn cannot_be_given(&self, assign: &Assign, error: &Error) -> Result<(), Error> {
+    async fn cannot_be_given(&self, assign: &Assign, why: &str) -> Result<(), Error> {
         let Assign { rollout, device, slot, release, attempt, .. } = assign;
-        let text = format!("{device} cannot be given what it is to run: {}", error.told());
+        let text = format!("{device} cannot be given what it is to run: {why}");
         self.say(*rollout, &text).await?;
         let Some(release) = release.clone() else { return Ok(()) };
         let _hearing = self.rollouts.hearing.lock().await;
@@ -198,12 +222,4 @@ impl Fleet {
         let way = Way::Refused { release, attempt: *attempt };
         self.rollouts.apply(Event::Reported(report(device, slot, active, way))).await
     }
-}
-
-/// Whether it may be done later.
-fn may_pass(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::Database(_) | Error::File { .. } | Error::Untrusted(_) | Error::Repository(_)
-    )
 }

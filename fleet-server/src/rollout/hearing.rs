@@ -19,14 +19,16 @@ const ROLLED_BACK: &str = "rolled_back";
 
 /// What of a slot is told.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Heed {
+enum Heed<'a> {
     All,
-    /// What is known already and nobody waits for is not.
-    Missing,
+    /// What is known already and nobody waits for is not. The slot may be in a plan soon.
+    Missing(Option<&'a str>),
 }
 
 /// What the rollouts know of a slot.
 struct Known {
+    /// A plan names it. Of others nothing is taken down: devices may make up what they like.
+    is_planned: bool,
     /// What it runs.
     is_known: bool,
     /// A rollout is about it.
@@ -36,10 +38,12 @@ struct Known {
 }
 
 impl Known {
-    fn is_enough(&self, heed: Heed) -> bool {
+    fn is_enough(&self, heed: Heed<'_>, slot: &str) -> bool {
         match heed {
-            Heed::All => self.is_known && !self.concerns,
-            Heed::Missing => self.is_known && !self.is_waited_for,
+            Heed::All => !self.is_planned || (self.is_known && !self.concerns),
+            Heed::Missing(also) => {
+                !(self.is_planned || also == Some(slot)) || (self.is_known && !self.is_waited_for)
+            }
         }
     }
 }
@@ -58,19 +62,24 @@ impl Fleet {
     }
 
     /// The same, where it is not known already and somebody waits for it.
-    pub(super) async fn heed_what_is_missing(&self, device: &Device) -> Result<(), Error> {
+    pub(super) async fn heed_what_is_missing(
+        &self,
+        device: &Device,
+        also: Option<&str>,
+    ) -> Result<(), Error> {
+        let heed = Heed::Missing(also);
         for slot in &device.slots {
             let active = slot.active.as_ref().map(named::told);
             let found = self.known(&device.id, &slot.slot, active.as_deref()).await?;
-            if !found.is_enough(Heed::Missing) {
+            if !found.is_enough(heed, &slot.slot) {
                 // It may have said something else since this was read.
-                return self.heed_now(&device.id, Heed::Missing).await;
+                return self.heed_now(&device.id, heed).await;
             }
         }
         Ok(())
     }
 
-    async fn heed_now(&self, device: &DeviceId, heed: Heed) -> Result<(), Error> {
+    async fn heed_now(&self, device: &DeviceId, heed: Heed<'_>) -> Result<(), Error> {
         // Whoever has read earlier tells it earlier, too.
         let _hearing = self.rollouts.hearing.lock().await;
         let device = match self.registry.get(device.as_str()).await {
@@ -92,11 +101,11 @@ impl Fleet {
         &self,
         device: &DeviceId,
         slot: &SlotReported,
-        heed: Heed,
+        heed: Heed<'_>,
     ) -> Result<bool, Error> {
         let active = slot.active.as_ref().map(named::told);
         let known = self.known(device, &slot.slot, active.as_deref()).await?;
-        if known.is_enough(heed) {
+        if known.is_enough(heed, &slot.slot) {
             return Ok(known.concerns);
         }
         let way = match known.concerns {
@@ -127,6 +136,7 @@ impl Fleet {
                 matches!(state, Some(Assigned | Working(_) | Stuck | Returning))
             };
             Known {
+                is_planned: state.rollouts().any(|(_, rollout)| rollout.plan().slot == slot),
                 is_known: state.knows(name, slot, active),
                 concerns: !concerning.is_empty(),
                 is_waited_for: concerning.iter().any(is_waited_for),

@@ -18,7 +18,7 @@ mod ticking;
 
 pub(crate) use engine::Rollouts;
 pub(crate) use news::NewsShown;
-pub(crate) use pausing::put_pause;
+pub(crate) use pausing::{put_pause, was_given};
 pub(crate) use people::NewRollout;
 pub(crate) use shown::{MemberShown, RolloutShown};
 pub(crate) use sites::{SiteSettings, SiteShown};

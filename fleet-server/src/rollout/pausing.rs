@@ -4,8 +4,9 @@
 use crate::error::Error;
 use crate::fleet::Fleet;
 use crate::rollout::named;
-use crate::store::tables::rollout_pause;
+use crate::store::tables::{rollout_given, rollout_pause};
 use lineside_rollout::{Event, Person, RolloutId, Status, Wish};
+use lineside_wire::name::DeviceId;
 use lineside_wire::v1::ReleaseRef;
 use sea_orm::ActiveValue::{NotSet, Set};
 use sea_orm::{DatabaseTransaction, EntityTrait, QueryOrder};
@@ -25,6 +26,18 @@ pub(crate) async fn put_pause(
     };
     rollout_pause::Entity::insert(row).exec_without_returning(on).await?;
     Ok(())
+}
+
+/// Whether a rollout has given this release to a slot of a device, and nothing else since.
+pub(crate) async fn was_given(
+    on: &DatabaseTransaction,
+    device: &DeviceId,
+    slot: &str,
+    release: &ReleaseRef,
+) -> Result<bool, Error> {
+    let key = (device.to_string(), slot.to_owned());
+    let given = rollout_given::Entity::find_by_id(key).one(on).await?;
+    Ok(given.and_then(|row| row.release) == Some(named::spoken_of(release)))
 }
 
 impl Fleet {

@@ -10,6 +10,7 @@ use crate::store::tables::rollout_news;
 use lineside_rollout::{
     Event, Person, Plan, Preflight, RolloutId, Selector, VACANT, Wave, Window, Wish,
 };
+use lineside_wire::name::SlotName;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -67,7 +68,7 @@ impl Fleet {
     ) -> Result<RolloutId, Error> {
         let by = person(&new.by);
         let plan = Box::new(self.plan(new, now).await?);
-        self.survey().await?;
+        self.survey_for(&plan.slot).await?;
         let event = move |state: &lineside_rollout::Rollouts| {
             let rollout = state.last_id().saturating_add(1);
             Some((Event::Created { rollout, plan, by }, rollout))
@@ -86,7 +87,7 @@ impl Fleet {
     ) -> Result<Preflight, Error> {
         let path = new.release.clone();
         let plan = self.plan(new, now).await?;
-        self.survey().await?;
+        self.survey_for(&plan.slot).await?;
         let refusals = self.refusals(&path, now).await?;
         let refusals = refusals.iter().map(|(device, why)| (device.as_str(), why.as_str()));
         let look = |state: &lineside_rollout::Rollouts| {
@@ -131,6 +132,8 @@ impl Fleet {
             approvals,
             by: _,
         } = new;
+        // No device has another, so it would be waited for.
+        slot.parse::<SlotName>().map_err(|error| Error::Malformed(format!("slot: {error}")))?;
         for release in selector.releases.iter_mut().filter(|release| *release != VACANT) {
             *release = named::released(release, &released)?;
         }

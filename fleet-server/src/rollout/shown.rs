@@ -130,6 +130,11 @@ impl Fleet {
         wanted: Option<&str>,
         limit: usize,
     ) -> Result<Vec<MemberShown>, Error> {
+        if let Some(wanted) = wanted.filter(|wanted| !STATES.contains(wanted)) {
+            let wanted: String = wanted.chars().take(64).collect();
+            let known = STATES.join(", ");
+            return Err(Error::Malformed(format!("state: {wanted:?} is none: {known}")));
+        }
         let look = |state: &lineside_rollout::Rollouts| {
             state.rollout(id)?;
             let members = state
@@ -189,6 +194,28 @@ fn status_word(status: Status) -> &'static str {
         Status::Done => "done",
     }
 }
+
+/// What a device may be doing.
+const STATES: [&str; 18] = [
+    "waiting",
+    "had",
+    "assigned",
+    "downloading",
+    "staging",
+    "shadow",
+    "held",
+    "trial",
+    "stuck",
+    "committed",
+    "refused",
+    "rolled_back",
+    "to_return",
+    "returning",
+    "returned",
+    "not_returned",
+    "taken",
+    "left",
+];
 
 fn state_word(state: State) -> &'static str {
     match state {

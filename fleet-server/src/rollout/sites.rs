@@ -55,6 +55,12 @@ fn utc() -> String {
 }
 
 impl SiteSettings {
+    /// Nothing begins.
+    fn frozen() -> SiteSettings {
+        let (windows, downloads_max) = (vec![], Some(0));
+        SiteSettings { time_zone: utc(), windows, downloads_max, bytes_per_second_max: None }
+    }
+
     fn check(&self) -> Result<(), Error> {
         zone(&self.time_zone)?;
         let is_of_a_week = |window: &Window| window.from < WEEK_MINUTES && window.to < WEEK_MINUTES;
@@ -104,11 +110,13 @@ impl Rollouts {
     /// [`Error::Database`].
     pub async fn sites(&self) -> Result<Vec<SiteShown>, Error> {
         let rows = site::Entity::find().order_by_asc(site::Column::Name).all(self.store.read());
-        let shown = |row: site::Model| {
-            let settings = serde_json::from_str(&row.settings).ok()?;
-            Some(SiteShown { site: row.name, settings })
+        let shown = |row: site::Model| SiteShown {
+            // What cannot be read may have said that nothing is to begin.
+            settings: serde_json::from_str(&row.settings)
+                .unwrap_or_else(|_| SiteSettings::frozen()),
+            site: row.name,
         };
-        Ok(rows.await?.into_iter().filter_map(shown).collect())
+        Ok(rows.await?.into_iter().map(shown).collect())
     }
 
     /// Says what holds at a site, instead of what was said before.

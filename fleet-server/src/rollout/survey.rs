@@ -18,6 +18,18 @@ impl Fleet {
     /// # Errors
     /// [`Error::Database`].
     pub(crate) async fn survey(&self) -> Result<(), Error> {
+        self.survey_with(None).await
+    }
+
+    /// The same, with a slot of which there is no plan yet.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub(super) async fn survey_for(&self, slot: &str) -> Result<(), Error> {
+        self.survey_with(Some(slot)).await
+    }
+
+    async fn survey_with(&self, slot: Option<&str>) -> Result<(), Error> {
         let (mut here, mut sites) = (BTreeSet::new(), BTreeSet::new());
         let mut last = String::new();
         loop {
@@ -26,7 +38,7 @@ impl Fleet {
             last = one.id.to_string();
             for device in devices {
                 self.enrol(&device).await?;
-                self.heed_what_is_missing(&device).await?;
+                self.heed_what_is_missing(&device, slot).await?;
                 here.insert(device.id.to_string());
                 sites.insert(device.row.site);
             }

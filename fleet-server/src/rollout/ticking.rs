@@ -17,20 +17,26 @@ const SURVEYED_EVERY: Duration = Duration::from_secs(60);
 impl Fleet {
     /// Has rollouts move on, for as long as the server runs.
     pub async fn keep_rolling(self: Arc<Fleet>) {
-        let mut is_started = false;
         let (mut surveyed, mut ticked): (Option<Instant>, _) = (None, Instant::now());
-        let mut is_clock_right = true;
+        let (mut is_clock_right, mut looked) = (true, None);
         loop {
             let is_stale = tokio::select! {
                 () = self.rollouts.is_stale.notified() => true,
                 () = tokio::time::sleep(TICK) => false,
             };
+            let is_looked = looked.is_some_and(|at: Instant| at.elapsed() < SURVEYED_EVERY);
+            if is_stale || !is_looked {
+                looked = Some(Instant::now());
+                // Also while there is nothing to pause: what a rule wants now is not for what begins later.
+                if let Err(error) = self.pause_rollouts().await {
+                    tracing::warn!("rollouts pause later as a rule wants: {}", chain(&error));
+                }
+            }
             match self.rollouts.are_idle().await {
                 Ok(false) => {}
                 Ok(true) => {
                     // Time in which there was none counts for none.
                     ticked = Instant::now();
-                    is_started = true;
                     continue;
                 }
                 Err(error) => {
@@ -48,24 +54,13 @@ impl Fleet {
                     tracing::warn!("rollouts hear of devices later: {}", chain(&error));
                 }
             }
-            if let Err(error) = self.pause_rollouts().await {
-                tracing::warn!("rollouts pause later as a rule wants: {}", chain(&error));
-            }
-            let mut events = Vec::new();
-            if !is_started {
-                // What was given out before may have been lost with the power.
-                events.push(Event::Started);
-            }
             if self.rollouts.take_news().await || ticked.elapsed() >= QUIET_TICK {
                 let ran_ms = u64::try_from(ticked.elapsed().as_millis()).unwrap_or(u64::MAX);
                 ticked = Instant::now();
                 let utc_minute = is_clock_right.then(|| minute_of_week(OffsetDateTime::now_utc()));
-                events.push(Event::Ticked(Ticked { ran_ms, utc_minute }));
-            }
-            for event in events {
-                match self.rollouts.apply(event).await {
-                    Ok(()) => is_started = true,
-                    Err(error) => tracing::error!("rollouts stand still: {}", chain(&error)),
+                let event = Event::Ticked(Ticked { ran_ms, utc_minute });
+                if let Err(error) = self.rollouts.apply(event).await {
+                    tracing::error!("rollouts stand still: {}", chain(&error));
                 }
             }
         }

@@ -11,7 +11,7 @@ use lineside_audit::{
 };
 use lineside_wire::envelope::encode;
 use lineside_wire::v1;
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// What each route that is no question leaves in the log, of who calls it as `House` does. A route that is not
 /// here is one that nobody has thought about.
@@ -355,6 +355,6 @@ fn what_is_pushed_by_digest_is_named_so() {
     assert_eq!(last.subject.id.as_str(), format!("turbine:{digest}"));
     assert_eq!(
         serde_json::to_value(last.new).unwrap(),
-        Value::from(json!({ "digest": pushed.id.digest.hex() }))
+        json!({ "digest": pushed.id.digest.hex() })
     );
 }

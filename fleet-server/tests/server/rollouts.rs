@@ -1,6 +1,7 @@
 //! Rollouts, from the plan to what each device does with it.
 
 use crate::alerts::fired_of;
+use crate::books::change;
 use crate::mqtt::Client;
 use crate::proposals;
 use crate::running::{As, Reply, Running};
@@ -33,6 +34,8 @@ struct Device {
     password: String,
     client: Client,
     records: u64,
+    floor: u64,
+    wall_clock_unix_ms: i64,
 }
 
 impl Plant {
@@ -53,7 +56,14 @@ impl Plant {
     async fn device(&self, name: &str) -> Device {
         let password = self.server.add_device(name);
         let client = Client::device(&self.server, name, &password).await;
-        let mut device = Device { name: name.into(), password, client, records: 0 };
+        let mut device = Device {
+            name: name.into(),
+            password,
+            client,
+            records: 0,
+            floor: 0,
+            wall_clock_unix_ms: 0,
+        };
         device.runs(&self.releases[0]).await;
         device
     }
@@ -137,7 +147,7 @@ impl Device {
             phase,
             note: String::new(),
             trouble: String::new(),
-            floor: 0,
+            floor: self.floor,
             hold: None,
             hold_left_seconds: None,
             deadline_left_seconds: None,
@@ -150,7 +160,7 @@ impl Device {
             releases_version: 0,
             root_version: 1,
             timestamp_version: 0,
-            wall_clock_unix_ms: 0,
+            wall_clock_unix_ms: self.wall_clock_unix_ms,
         };
         let topic = format!("lineside/v1/{}/up/status", self.name);
         self.client.publish(&topic, encode(&status).unwrap()).await;
@@ -161,11 +171,17 @@ impl Device {
     }
 
     async fn tells(&mut self, body: Body) {
-        let (code, body) = body.encode().unwrap();
-        let sequence = self.records;
-        self.records += 1;
-        let record = Record { boot: 1, sequence, backfill: false, code, body };
-        tell(&mut self.client, &self.name, vec![record]).await;
+        self.tells_all(vec![body]).await;
+    }
+
+    async fn tells_all(&mut self, bodies: Vec<Body>) {
+        let record = |(sequence, body): (u64, Body)| {
+            let (code, body) = body.encode().unwrap();
+            Record { boot: 1, sequence, backfill: false, code, body }
+        };
+        let records: Vec<Record> = (self.records..).zip(bodies).map(record).collect();
+        self.records += records.len() as u64;
+        tell(&mut self.client, &self.name, records).await;
     }
 
     /// Says what became of a release.
@@ -417,6 +433,159 @@ async fn a_rule_that_fires_for_a_release_pauses_the_rollout_that_brings_it() {
     let path = format!("/api/v1/rollouts/{id}");
     plant.server.wait_for(&path, |shown| shown["news"].to_string().contains(why));
     assert_eq!(plant.wish(id, json!("resume")).json()["status"], "running");
+}
+
+#[tokio::test]
+async fn an_assignment_that_is_refused_takes_nothing_from_a_rollout() {
+    let (plant, _devices) = Plant::with(&["a-1"]).await;
+    let id = plant.begin(&Plant::plan(json!([{ "size": { "percent": 100 } }])));
+    plant.until_assigned("a-1", &json!("turbine/2"));
+    assert_eq!(plant.server.assign("a-1", "turbine", "turbine/22").status, 404);
+    plant.given(id, 1);
+    assert_eq!(plant.server.assign("a-1", "turbine", "turbine/1").status, 200);
+    plant.until_member(id, "a-1", "taken");
+}
+
+#[tokio::test]
+async fn what_may_not_go_back_so_far_does_not_hold_the_others_up() {
+    let (plant, mut devices) = Plant::with(&["a-1"]).await;
+    let id = plant.begin(&Plant::plan(json!([{ "size": { "percent": 100 } }])));
+    plant.until_assigned("a-1", &json!("turbine/2"));
+    let new = plant.releases[1].clone();
+    devices[0].floor = 2;
+    devices[0].runs(&new).await;
+    plant.until(id, "standing");
+    assert_eq!(plant.wish(id, json!("roll-back")).status, 200);
+    let shown = plant.until(id, "rolled_back");
+    let news = shown["news"].to_string();
+    for words in ["a-1 cannot be given what it is to run", "below number 2", "except 1 devices"] {
+        assert!(news.contains(words), "{words}: {news}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_refused_and_forgotten_since_is_not_held_against_a_device() {
+    let (plant, mut devices) = Plant::with(&["a-1"]).await;
+    let waves = json!([{ "size": { "percent": 100 } }]);
+    let id = plant.begin(&Plant::plan(waves.clone()));
+    plant.until_assigned("a-1", &json!("turbine/2"));
+    let (old, new) = (plant.releases[0].clone(), plant.releases[1].clone());
+    devices[0].ends(event::REFUSED, &new).await;
+    plant.until(id, "stopped");
+    assert_eq!(plant.wish(id, json!("roll-back")).status, 200);
+    plant.until_assigned("a-1", &json!("turbine/1"));
+    // An agent forgets what it has given up as soon as something else is assigned.
+    devices[0].runs(&old).await;
+    plant.until(id, "rolled_back");
+    let id = plant.begin(&Plant::plan(waves));
+    plant.until_assigned("a-1", &json!("turbine/2"));
+    devices[0].says(&old, Some(&new), phase::STAGING).await;
+    plant.until_member(id, "a-1", "staging");
+    devices[0].runs(&new).await;
+    plant.until(id, "standing");
+}
+
+#[tokio::test]
+async fn what_people_assign_after_a_rollout_is_done_is_not_taken_back_with_it() {
+    let (plant, mut devices) = Plant::with(&["a-1", "a-2"]).await;
+    let id = plant.begin(&Plant::plan(json!([{ "size": { "percent": 100 } }])));
+    let (old, new) = (plant.releases[0].clone(), plant.releases[1].clone());
+    for device in &mut devices {
+        plant.until_assigned(&device.name, &json!("turbine/2"));
+        device.runs(&new).await;
+    }
+    plant.until(id, "standing");
+    assert_eq!(plant.wish(id, json!("close")).json()["status"], "done");
+    let third = named(&plant.signers.release(&plant.server, "3"));
+    assert_eq!(plant.server.assign("a-1", "turbine", "turbine/3").status, 200);
+    devices[0].runs(&third).await;
+    assert_eq!(plant.wish(id, json!("roll-back")).status, 200);
+    plant.until_assigned("a-2", &json!("turbine/1"));
+    devices[1].runs(&old).await;
+    plant.until(id, "rolled_back");
+    plant.until_member(id, "a-1", "taken");
+    assert_eq!(plant.assigned("a-1"), json!("turbine/3"));
+}
+
+#[tokio::test]
+async fn a_device_that_fails_while_it_slows_down_is_seen() {
+    let (plant, mut devices) = Plant::with(&["a-1"]).await;
+    let gate = json!({ "error_share_max": 0.1, "frames_min": 10, "soak_minutes": 600 });
+    let id = plant.begin(&Plant::plan(json!([{ "size": { "percent": 100 }, "gate": gate }])));
+    let new = plant.releases[1].clone();
+    plant.until_assigned("a-1", &json!("turbine/2"));
+    devices[0].runs(&new).await;
+    plant.until_member(id, "a-1", "committed");
+    // As many as are looked at, well; then as many that fail, of half as many frames.
+    for (frames, failed) in [(100, 0), (50, 40)] {
+        let interval = Interval {
+            frames,
+            errors: vec![("the model failed".into(), failed)],
+            ..Interval::of("turbine", new.clone(), (0, 60_000))
+        };
+        for _ in 0..5 {
+            devices[0].tells_all(vec![Body::Interval(Box::new(interval.clone())); 100]).await;
+        }
+    }
+    plant.until(id, "stopped");
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_believe_its_clock_holds_that_against_no_device() {
+    let (plant, mut devices) = Plant::with(&["a-1"]).await;
+    let frozen = json!({ "downloads_max": 0 });
+    assert_eq!(plant.ask("PUT", "/api/v1/sites/hill", &frozen).status, 200);
+    let gate = json!({ "otherwise": "roll-back" });
+    let id = plant.begin(&Plant::plan(json!([{ "size": { "percent": 100 }, "gate": gate }])));
+    let Plant { server, signers, releases, data } = plant;
+    server.kill();
+    let now = time::OffsetDateTime::now_utc();
+    let before = (now - time::Duration::days(700)).unix_timestamp() * 1_000;
+    let update =
+        format!("UPDATE document SET accepted_unix_ms = {before} WHERE kind = 'timestamp'");
+    change(data.path(), &update).await;
+    let server = Running::start(data.path());
+    let plant = Plant { server, signers, releases, data };
+    assert_eq!(plant.ask("DELETE", "/api/v1/sites/hill", &Value::Null).status, 204);
+    plant.given(id, 1);
+    // A device that says the same of the time is enough: it is given what it was to be given.
+    devices[0].connects_again(&plant).await;
+    devices[0].wall_clock_unix_ms = now.unix_timestamp() * 1_000;
+    let (old, new) = (plant.releases[0].clone(), plant.releases[1].clone());
+    devices[0].runs(&old).await;
+    plant.until_assigned("a-1", &json!("turbine/2"));
+    devices[0].runs(&new).await;
+    plant.until(id, "standing");
+}
+
+#[tokio::test]
+async fn a_device_that_is_removed_and_added_again_is_another() {
+    let (plant, mut devices) = Plant::with(&["a-1", "a-2"]).await;
+    let gate = json!({ "otherwise": "roll-back" });
+    let id = plant.begin(&Plant::plan(json!([{ "size": { "percent": 100 }, "gate": gate }])));
+    let new = plant.releases[1].clone();
+    for device in &mut devices {
+        plant.until_assigned(&device.name, &json!("turbine/2"));
+        device.runs(&new).await;
+    }
+    plant.until(id, "standing");
+    assert_eq!(plant.ask("DELETE", "/api/v1/devices/a-2", &Value::Null).status, 204);
+    let mut again = plant.device("a-2").await;
+    plant.until_assigned("a-2", &json!("turbine/2"));
+    again.runs(&new).await;
+    plant.until_member(id, "a-2", "committed");
+    assert_eq!(plant.server.get(&format!("/api/v1/rollouts/{id}")).json()["status"], "standing");
+}
+
+#[tokio::test]
+async fn what_is_asked_wrongly_is_told_in_words() {
+    let (plant, _devices) = Plant::with(&["a-1"]).await;
+    let mut plan = Plant::plan(one_then_all());
+    plan["slot"] = json!("Turbine One");
+    assert!(plant.ask("POST", "/api/v1/rollouts", &plan).error(400).starts_with("slot: "));
+    let id = plant.begin(&Plant::plan(one_then_all()));
+    let path = format!("/api/v1/rollouts/{id}/devices?state=bogus");
+    assert!(plant.server.get(&path).error(400).contains("\"bogus\" is none: waiting"));
 }
 
 /// The plan of the documentation, with what is commented out in it.
