@@ -48,6 +48,8 @@ const EVENTS: Numbered = TableDefinition::new("spool/events");
 const ALERTS: Numbered = TableDefinition::new("spool/alerts");
 /// Where records wait; those that give way first come first.
 const TABLES: [Numbered; 3] = [INTERVALS, EVENTS, ALERTS];
+/// The start that wrote last, and the number after its last record, which may be gone by now.
+const NEXT: TableDefinition<(), (u64, u64)> = TableDefinition::new("spool/next");
 /// Slot: the interval that is open.
 const OPEN: TableDefinition<&str, &[u8]> = TableDefinition::new("spool/open");
 /// Slot: how far its rules are.
@@ -155,6 +157,7 @@ impl Spool {
             transaction.open_table(EVENTS)?;
             transaction.open_table(ALERTS)?;
             transaction.open_table(BYTES)?;
+            transaction.open_table(NEXT)?;
             transaction.open_table(OPEN)?;
             transaction.open_table(REPORTED)?;
             transaction.open_table(CARRIED)?;
@@ -204,7 +207,7 @@ impl Spool {
         Spool { days_max, ..self }
     }
 
-    /// The number after the last record of this start that is on disk, the bytes of all, and how many
+    /// The number after the last record of this start that was on disk, the bytes of all, and how many
     /// gave way of which nothing has been told.
     fn count(&self) -> Result<(u64, u64, u64), SpoolError> {
         let transaction = self.database.begin_read()?;
@@ -215,6 +218,12 @@ impl Spool {
             if let Some(last) = last.transpose()? {
                 next = next.max(last.0.value().1.saturating_add(1));
             }
+        }
+        // The server may have stored the last ones, and they are gone: it knows their numbers.
+        if let Some(noted) = transaction.open_table(NEXT)?.get(())?
+            && noted.value().0 == self.boot
+        {
+            next = next.max(noted.value().1);
         }
         let gave_way = transaction.open_table(GAVE_WAY)?.get(())?.map_or(0, |count| count.value());
         if let Some(bytes) = transaction.open_table(BYTES)?.get(())? {
@@ -367,6 +376,7 @@ impl Spool {
                 next += 1;
             }
             transaction.open_table(BYTES)?.insert((), bytes)?;
+            transaction.open_table(NEXT)?.insert((), (self.boot, next))?;
             transaction.open_table(GAVE_WAY)?.insert((), gave_way)?;
             if let Some(qualities) = open.qualities {
                 let mut table = transaction.open_table(QUALITIES)?;

@@ -309,7 +309,11 @@ fn a_start_that_could_not_be_counted_uses_no_number_twice() {
     let database = in_memory();
     let mut spool = Spool::open(database.clone(), 1, 1 << 20).unwrap();
     spool.write(&[event("a"), interval(1)], &none()).unwrap();
-    assert_eq!(Spool::open(database, 1, 1 << 20).unwrap().next(), 2);
+    assert_eq!(Spool::open(database.clone(), 1, 1 << 20).unwrap().next(), 2);
+    // Nor the numbers of what the server has stored since.
+    spool.acked(&Ack { boot: 1, ranges: vec![(0, 1)] }).unwrap();
+    assert_eq!(Spool::open(database.clone(), 1, 1 << 20).unwrap().next(), 2);
+    assert_eq!(Spool::open(database, 2, 1 << 20).unwrap().next(), 0);
 }
 
 /// Interval `number` of `minutes` each, of a release and with so many frames.
