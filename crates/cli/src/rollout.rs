@@ -16,28 +16,6 @@ use std::time::{Duration, Instant};
 /// How often the server is asked how far a rollout is.
 const ASKED_EVERY: Duration = Duration::from_secs(1);
 
-/// What a device may be doing.
-const STATES: [&str; 18] = [
-    "waiting",
-    "had",
-    "assigned",
-    "downloading",
-    "staging",
-    "shadow",
-    "held",
-    "trial",
-    "stuck",
-    "committed",
-    "refused",
-    "rolled_back",
-    "to_return",
-    "returning",
-    "returned",
-    "not_returned",
-    "taken",
-    "left",
-];
-
 #[derive(Subcommand)]
 pub enum RolloutCommand {
     /// Say what a plan would do if it began now, wave by wave. Nothing is made.
@@ -59,7 +37,7 @@ pub enum RolloutCommand {
         /// Its number.
         id: u32,
         /// Those in this state, as in `stuck`.
-        #[arg(long, value_parser = STATES)]
+        #[arg(long)]
         state: Option<String>,
     },
     /// Wait until a rollout is through, stops, asks or is over. Exit code 0 if it is through or done.

@@ -26,7 +26,7 @@ const DEVICES_AT_ONCE: usize = 200;
 /// Devices of a rollout that are asked for at once.
 const ROLLOUT_DEVICES: usize = 1_000;
 
-/// A name as a part of a path.
+/// A name as a part of a path or of a query.
 fn in_path(name: &str) -> impl Display + '_ {
     percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC)
 }
@@ -428,7 +428,7 @@ impl Server {
         loop {
             let mut path = format!("/api/v1/rollouts/{id}/devices?limit={ROLLOUT_DEVICES}");
             if let Some(state) = state {
-                let _ = write!(path, "&state={state}");
+                let _ = write!(path, "&state={}", in_path(state));
             }
             if let Some(last) = all.last().and_then(|last: &Value| last["device"].as_str()) {
                 let _ = write!(path, "&after={last}");

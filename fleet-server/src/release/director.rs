@@ -5,6 +5,7 @@ use crate::audit::{By, digest, of_slot};
 use crate::bounds::SLOTS_MAX;
 use crate::error::{Error, chain};
 use crate::registry::{Names, SlotReported};
+use crate::release::listed::targets;
 use crate::release::{Released, Repository, ServerKeys, SignedDocuments};
 use crate::store::recording::approvals;
 use crate::store::tables::{assignment, device};
@@ -20,7 +21,6 @@ use lineside_trust::{
 use lineside_wire::name::{DeviceId, SlotName};
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter};
-use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use time::{Duration, OffsetDateTime};
@@ -85,14 +85,9 @@ impl Assigned {
     /// Bundles and manifests that it names.
     fn named(&self) -> Vec<(String, Digest)> {
         // Signed here, so it is of this form; anything else names nothing.
-        let envelope = serde_json::from_slice::<Envelope>(&self.bytes);
-        let targets = envelope.map(|envelope| envelope.signed.targets).unwrap_or_default();
-        let named = |(path, target): (String, Target)| {
-            let (bundle, _) = path.split_once('/')?;
-            let digest = format!("sha256:{}", target.hashes.get("sha256")?).parse().ok()?;
-            Some((bundle.to_owned(), digest))
-        };
-        targets.into_iter().filter_map(named).collect()
+        let named =
+            |(path, digest): (String, Digest)| Some((path.split_once('/')?.0.to_owned(), digest));
+        targets(&self.bytes).into_iter().filter_map(named).collect()
     }
 
     /// What was assigned up to and with this, the latest first, without what `next` names.
@@ -113,22 +108,6 @@ impl Assigned {
         }
         self.named().into_iter().collect::<BTreeSet<_>>() == wanted
     }
-}
-
-/// An assignment as it was signed, as far as it is looked at here.
-#[derive(Deserialize)]
-struct Envelope {
-    signed: Signed,
-}
-
-#[derive(Deserialize)]
-struct Signed {
-    targets: BTreeMap<String, Target>,
-}
-
-#[derive(Deserialize)]
-struct Target {
-    hashes: BTreeMap<String, String>,
 }
 
 /// Whether a release that a device may have given up is to be tried again there.

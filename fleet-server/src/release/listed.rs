@@ -1,4 +1,4 @@
-//! What a signed list says now that it did not say before, for the audit log.
+//! What a signed document names, and what a list says now that it did not say before, for the audit log.
 
 use crate::audit::{By, did, digest, release_name};
 use crate::store::Writing;
@@ -39,10 +39,11 @@ pub(super) fn record_list(
         signed: Some(new),
         ..change
     });
-    let (before, after) = (last.map(named).unwrap_or_default(), named(bytes));
+    let (before, after) = (last.map(targets).unwrap_or_default(), targets(bytes));
     let paths: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     for path in paths {
-        let (old, new) = (before.get(path).copied(), after.get(path).copied());
+        let hash = |list: &BTreeMap<String, Digest>| Some(Hash(list.get(path)?.bytes()));
+        let (old, new) = (hash(&before), hash(&after));
         if old == new {
             continue;
         }
@@ -59,12 +60,11 @@ pub(super) fn record_list(
     }
 }
 
-/// What a list names, with its SHA-256.
-fn named(bytes: &[u8]) -> BTreeMap<String, Hash> {
+/// What a signed document names, with its SHA-256; nothing where it is of another form.
+pub(super) fn targets(bytes: &[u8]) -> BTreeMap<String, Digest> {
     let targets = serde_json::from_slice::<Envelope>(bytes).map(|list| list.signed.targets);
-    let hash = |(path, target): (String, Target)| {
-        let digest: Digest = format!("sha256:{}", target.hashes.get("sha256")?).parse().ok()?;
-        Some((path, Hash(digest.bytes())))
+    let digest = |(path, target): (String, Target)| {
+        Some((path, format!("sha256:{}", target.hashes.get("sha256")?).parse().ok()?))
     };
-    targets.unwrap_or_default().into_iter().filter_map(hash).collect()
+    targets.unwrap_or_default().into_iter().filter_map(digest).collect()
 }

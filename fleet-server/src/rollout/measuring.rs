@@ -52,6 +52,8 @@ impl Fleet {
             .all(self.store.read())
             .await?;
         let mut whole: Option<Interval> = None;
+        // In the shadow it is compared by what answers meanwhile, and that has it in its own intervals.
+        let (mut compared, mut agreed) = (0_u64, 0_u64);
         for row in rows.into_iter().rev() {
             let record = v1::Record {
                 boot: 0,
@@ -62,6 +64,8 @@ impl Fleet {
             };
             let Ok(v1::Body::Interval(read)) = record.read() else { continue };
             if named::spoken_of(&read.release) != asked.release {
+                compared = compared.saturating_add(read.shadow_frames);
+                agreed = agreed.saturating_add(read.shadow_agreed);
                 continue;
             }
             match &mut whole {
@@ -75,7 +79,8 @@ impl Fleet {
             true => self.overview.drifted_share(&whole).await?,
             false => None,
         };
-        Ok(Some(asked.of(device, slot, &whole, drift)))
+        let agreement = share(agreed, compared);
+        Ok(Some(Measured { agreement, ..asked.of(device, slot, &whole, drift) }))
     }
 }
 
@@ -98,7 +103,6 @@ impl Asked {
 
     fn of(&self, device: &DeviceId, slot: &str, whole: &Interval, drift: Option<f64>) -> Measured {
         let errors = whole.errors.iter().fold(0_u64, |sum, (_, count)| sum.saturating_add(*count));
-        let share = |part: u64, all: u64| (all > 0).then(|| part as f64 / all as f64);
         let latency_us = whole.latency_us.quantile(0.95).filter(|value| value.is_finite());
         Measured {
             device: device.to_string(),
@@ -108,7 +112,11 @@ impl Asked {
             error_share: share(errors, whole.frames),
             latency_p95_ms: latency_us.map(|us| us / 1_000.0),
             drift,
-            agreement: share(whole.shadow_agreed, whole.shadow_frames),
+            agreement: None,
         }
     }
+}
+
+fn share(part: u64, all: u64) -> Option<f64> {
+    (all > 0).then(|| part as f64 / all as f64)
 }

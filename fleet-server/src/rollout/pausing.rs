@@ -65,8 +65,9 @@ impl Fleet {
             for rollout in self.rollouts.read(is_it).await? {
                 let person = Person { rollout, by: row.by.clone(), wish: Wish::Pause };
                 match self.rollouts.apply_by_rule(Event::Person(person)).await {
+                    Ok(()) => {}
                     // Somebody was quicker.
-                    Ok(()) | Err(Error::Conflict(_) | Error::Missing(_)) => {}
+                    Err(Error::Conflict(_) | Error::Missing(_)) => continue,
                     Err(error) => return Err(error),
                 }
                 self.say(rollout, &format!("pauses, because {} has fired for it", row.by)).await?;

@@ -531,6 +531,24 @@ async fn a_device_that_fails_while_it_slows_down_is_seen() {
 }
 
 #[tokio::test]
+async fn what_disagreed_in_the_shadow_stops_a_rollout_though_the_other_release_has_counted_it() {
+    let (plant, mut devices) = Plant::with(&["a-1"]).await;
+    let gate = json!({ "agreement_min": 0.9, "frames_min": 10, "soak_minutes": 600 });
+    let id = plant.begin(&Plant::plan(json!([{ "size": { "percent": 100 }, "gate": gate }])));
+    let (old, new) = (plant.releases[0].clone(), plant.releases[1].clone());
+    plant.until_assigned("a-1", &json!("turbine/2"));
+    let interval = |release: ReleaseRef| Interval::of("turbine", release, (0, 60_000));
+    let shadow = Interval { frames: 100, shadow_frames: 100, shadow_agreed: 80, ..interval(old) };
+    devices[0].tells(Body::Interval(Box::new(shadow))).await;
+    devices[0].runs(&new).await;
+    plant.until_member(id, "a-1", "committed");
+    let own = Interval { frames: 100, ..interval(new) };
+    devices[0].tells(Body::Interval(Box::new(own))).await;
+    let text = plant.until(id, "stopped")["text"].to_string();
+    assert!(text.contains("agree too little with the release before"), "{text}");
+}
+
+#[tokio::test]
 async fn a_server_that_does_not_believe_its_clock_holds_that_against_no_device() {
     let (plant, mut devices) = Plant::with(&["a-1"]).await;
     let frozen = json!({ "downloads_max": 0 });
