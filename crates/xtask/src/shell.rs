@@ -2,13 +2,15 @@
 
 use anyhow::{Context, bail};
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-/// The folder of the workspace.
+/// The folder of the workspace: as cargo says when it runs this, for clones that share a build folder share this
+/// program, too.
 pub fn root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let here = std::env::var_os("CARGO_MANIFEST_DIR");
+    let here = here.map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     here.ancestors().nth(2).expect("this crate lies two folders below the workspace").to_owned()
 }
 
