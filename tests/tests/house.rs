@@ -38,6 +38,7 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 29] = [
             "lineside-delta",
             "lineside-drift",
             "lineside-exposition",
+            "lineside-identity",
             "lineside-rollout",
             "lineside-rules",
             "lineside-sketch",

@@ -5,6 +5,7 @@ use crate::error::chain;
 use crate::monitor::ALERTS_TOPIC;
 use crate::quiet::Quiet;
 use crate::registry::Registry;
+use lineside_identity::{Action, may};
 use lineside_wire::name::DeviceId;
 use lineside_wire::topic::{Topic, Up};
 use rmqtt::types::{AuthResult, ConnectInfo};
@@ -89,13 +90,11 @@ impl Guard {
     }
 }
 
-/// Who says what, if `user` may: a device publishes below `up/` of its own branch, and nothing else.
+/// Who says what, if `user` may. Nobody retains anything here.
 pub(super) fn may_publish(user: &str, topic: &str) -> Option<(DeviceId, Up)> {
+    let device: DeviceId = user.parse().ok().filter(|_| user != ADMINISTRATOR)?;
     match Topic::parse(topic)? {
-        Topic::Up(
-            device,
-            up @ (Up::Status | Up::Telemetry | Up::Answer | Up::Reminder | Up::Log),
-        ) if device.as_str() == user && user != ADMINISTRATOR => Some((device, up)),
+        Topic::Up(_, up) if may(&device, Action::Publish, topic) => Some((device, up)),
         Topic::Up(..) | Topic::Down(..) => None,
     }
 }
@@ -105,15 +104,12 @@ fn is_administrators(client: &str) -> bool {
     client.strip_prefix(ADMINISTRATOR).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// A device subscribes to anything below `down/` of its own branch, the administrator to alerts.
+/// A device subscribes to what it may, the administrator to alerts.
 pub(super) fn may_subscribe(user: &str, filter: &str) -> bool {
     if user == ADMINISTRATOR {
         return filter.starts_with(ALERTS_TOPIC);
     }
-    user.parse().is_ok_and(|device| {
-        let all = Topic::all_down(&device);
-        filter.starts_with(all.trim_end_matches('#'))
-    })
+    user.parse().is_ok_and(|device| may(&device, Action::Subscribe, filter))
 }
 
 #[cfg(test)]
@@ -149,6 +145,8 @@ mod tests {
             "lineside/v1/line-33/down/#",
             "lineside/v1/line-3/#",
             "lineside/v1/line-3/down",
+            "lineside/v1/line-3/down/+",
+            "$share/all/lineside/v1/line-3/down/#",
             "lineside/v1/line-3/up/#",
         ] {
             assert!(!may_subscribe("line-3", foreign), "{foreign}");
