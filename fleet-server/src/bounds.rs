@@ -18,6 +18,8 @@ pub(crate) const HTTP_BYTES_PER_SECOND_MIN: u64 = 1 << 10;
 /// How long an HTTP connection may take to the end of its next request's headers. Until then nobody
 /// knows who it is, and it takes the place of somebody who is known.
 pub(crate) const HTTP_HEADERS_MAX: Duration = Duration::from_secs(30);
+/// How long a connection may take until it is encrypted.
+pub(crate) const HTTP_HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// How long is waited for the rest of a request that was refused, and for the token that somebody enters:
 /// he has not shown yet who he is, and takes the place of somebody who has.
 pub(crate) const HTTP_STRANGER_MAX: Duration = Duration::from_secs(10);
@@ -99,6 +101,10 @@ pub(crate) const NAME_CHARS_MAX: usize = 63;
 
 /// Devices of one server.
 pub(crate) const DEVICES_MAX: u64 = 10_000;
+/// Tokens that devices may join with. Those that nobody can join with any more give way.
+pub(crate) const JOIN_TOKENS_MAX: u64 = 10_000;
+/// Devices that are listed as such that need not wait for a person.
+pub(crate) const PREAUTHORISED_MAX: usize = 10_000;
 /// Questions to devices that may be open at a time; further ones are refused.
 pub(crate) const QUESTIONS_MAX: usize = 8;
 /// Bytes of all answers to one question. Devices that answer beyond it are told of as silent.

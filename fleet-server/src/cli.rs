@@ -43,7 +43,8 @@ struct Run {
     /// database is SQLite, in the data folder.
     #[arg(long, value_name = "FILE")]
     database: Option<PathBuf>,
-    /// File of settings, as docs/server.toml has them: by which channels people are told of alerts.
+    /// File of settings, as docs/server.toml has them: by which channels people are told of alerts, and how
+    /// others than this machine are served.
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
     /// Sign by this machine's clock though it is more than 14 days ahead of the last signature and no
@@ -133,6 +134,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let mut server = Server::start(config).await?;
     println!("http http://{}", server.http());
     println!("mqtt {}", server.mqtt());
+    if let Some(https) = server.https() {
+        println!("https {https}");
+    }
     tracing::info!("the administrator's token is in {}", server.token_file().display());
     let ended = tokio::select! {
         _ = terminate.recv() => Ok(()),

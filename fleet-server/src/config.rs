@@ -1,5 +1,6 @@
 //! Settings, checked.
 
+use crate::identity::{self, TlsConfig, TlsFile};
 use crate::monitor::{self, ChannelFile, Channels};
 use crate::secret_file;
 use crate::store::PostgresAt;
@@ -23,8 +24,9 @@ pub enum ConfigError {
     },
     /// Reachable by others, without encryption.
     #[error(
-        "{setting} {address} can be reached from other machines, and this server has no TLS yet: \
-         use a loopback address (127.0.0.1 or [::1]), and a tunnel or a proxy with TLS for others"
+        "{setting} {address} can be reached from other machines, and has no TLS: use a loopback address \
+         (127.0.0.1 or [::1]); others are served at `http` below [tls] in the settings, or through a tunnel \
+         or a proxy with TLS"
     )]
     Exposed {
         /// The setting.
@@ -48,6 +50,9 @@ pub enum ConfigError {
         /// What is wrong with it, and what to do.
         problem: String,
     },
+    /// TLS that cannot be served.
+    #[error("tls: {0}")]
+    Tls(String),
     /// A channel that nobody could be told by.
     #[error("channel {name}: {problem}")]
     Channel {
@@ -64,6 +69,7 @@ pub enum ConfigError {
 struct SettingsFile {
     #[serde(default)]
     channels: BTreeMap<String, ChannelFile>,
+    tls: Option<TlsFile>,
     #[serde(default)]
     traces: Option<TracesFile>,
 }
@@ -83,6 +89,8 @@ pub struct Config {
     pub(crate) mqtt: SocketAddr,
     pub(crate) clock: ClockSaid,
     pub(crate) channels: Channels,
+    /// How others than this machine are served; none where they are not.
+    pub(crate) tls: Option<TlsConfig>,
     /// None for SQLite in the data folder.
     pub(crate) database: Option<PostgresAt>,
     pub(crate) traces: Tracer,
@@ -105,16 +113,16 @@ impl Config {
     /// [`ConfigError`].
     pub fn checked(data: PathBuf, http: &str, mqtt: &str) -> Result<Config, ConfigError> {
         let (http, mqtt) = (loopback("--http", http)?, loopback("--mqtt", mqtt)?);
-        let (clock, channels, database) = (ClockSaid::Nothing, Channels::new(), None);
-        let traces = Tracer::off();
-        Ok(Config { data, http, mqtt, clock, channels, database, traces })
+        let (clock, channels) = (ClockSaid::Nothing, Channels::new());
+        let (tls, database, traces) = (None, None, Tracer::off());
+        Ok(Config { data, http, mqtt, clock, channels, tls, database, traces })
     }
 
-    /// With what a file says: by which channels people are told of alerts, and whom spans are told to. Files that
-    /// it names are relative to its folder.
+    /// With what a file says: by which channels people are told of alerts, how others than this machine are served,
+    /// and whom spans are told to. Files that it names are relative to its folder.
     ///
     /// # Errors
-    /// [`ConfigError::File`] and [`ConfigError::Channel`].
+    /// [`ConfigError::File`], [`ConfigError::Tls`] and [`ConfigError::Channel`].
     pub fn with_settings(self, path: &Path) -> Result<Config, ConfigError> {
         let wrong = |problem: String| ConfigError::File { path: path.to_owned(), problem };
         let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
@@ -130,7 +138,8 @@ impl Config {
                 tracer.map_err(|problem| wrong(format!("traces.endpoint: {problem}")))?
             }
         };
-        Ok(Config { channels: monitor::checked(file.channels, folder)?, traces, ..self })
+        let tls = file.tls.map(identity::checked).transpose().map_err(ConfigError::Tls)?;
+        Ok(Config { channels: monitor::checked(file.channels, folder)?, tls, traces, ..self })
     }
 
     /// With the PostgreSQL database whose address a file has, instead of SQLite in the data folder. Nobody
@@ -224,6 +233,7 @@ mod tests {
         assert_eq!(names, ["hall", "maintenance", "shift-leader", "training"]);
         let trains = |name: &str| config.channels[name].retrain;
         assert!(trains("training") && !trains("maintenance"));
+        assert!(config.tls.is_some());
         let printed = format!("{config:?}");
         assert!(!printed.contains("0123456789abcdef"), "{printed}");
         assert!(!printed.contains("\"password\""), "{printed}");

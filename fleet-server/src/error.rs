@@ -57,6 +57,9 @@ pub enum Error {
         /// When to ask again.
         seconds: u64,
     },
+    /// Somebody asks too often.
+    #[error("{0}")]
+    TooOften(String),
     /// The database failed. Its cause is for the log alone: it may quote what is in a row.
     #[error("the database failed, see the server's log")]
     Database(#[from] DbErr),

@@ -13,6 +13,7 @@ use crate::artifact::Artifacts;
 use crate::audit::{By, Log};
 use crate::broker::{Guard, Link, Sessions};
 use crate::error::{Error, chain};
+use crate::identity::Identities;
 use crate::ingest::{Ear, Pace, Telemetry, Turns};
 use crate::monitor::{Alerts, Outbox, Overview, Policies};
 use crate::registry::{Credentials, Registry};
@@ -39,6 +40,8 @@ pub(crate) struct Fleet {
     pub administrator: Administrator,
     pub tokens: RoleTokens,
     pub registry: Registry,
+    /// Who devices are that have joined by their keys.
+    pub identities: Identities,
     pub artifacts: Artifacts,
     pub keys: Arc<ServerKeys>,
     pub documents: SignedDocuments,

@@ -1,13 +1,20 @@
 //! Connections to the HTTP interface: so many at a time, none that is silent for ever, none that never says
 //! what it wants, and none that takes for ever what it is given.
 
-use crate::bounds::{HTTP_BYTES_PER_SECOND_MIN, HTTP_HEADERS_MAX, HTTP_SILENCE_MAX};
+use crate::bounds::{
+    HTTP_BYTES_PER_SECOND_MIN, HTTP_HANDSHAKE_MAX, HTTP_HEADERS_MAX, HTTP_SILENCE_MAX,
+};
+use crate::identity::Tls;
 use axum::Router;
 use axum::serve::Listener;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
+use lineside_identity::Peer;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -17,20 +24,39 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
-/// Serves `router` until `stopped`, and then what is under way.
+/// How a connection came about: an extension of its requests.
+#[derive(Debug, Clone)]
+pub(crate) struct Connection {
+    /// The address at the other end.
+    pub address: SocketAddr,
+    pub way: Way,
+}
+
+/// By what a connection came.
+#[derive(Debug, Clone)]
+pub(crate) enum Way {
+    /// In the clear, from this machine.
+    Plain,
+    /// By TLS, and who has shown a certificate on it.
+    Tls(Option<Arc<Peer>>),
+}
+
+/// Serves `router` until `stopped`, and then what is under way: by TLS where it is given.
 pub(crate) async fn serve(
     listener: BoundedListener,
+    tls: Option<Arc<Tls>>,
     router: Router,
     stopped: impl Future<Output = ()>,
 ) {
-    serve_within(HTTP_HEADERS_MAX, listener, router, stopped).await;
+    serve_within(HTTP_HEADERS_MAX, listener, tls, router, stopped).await;
 }
 
 async fn serve_within(
     headers_max: Duration,
     mut listener: BoundedListener,
+    tls: Option<Arc<Tls>>,
     router: Router,
     stopped: impl Future<Output = ()>,
 ) {
@@ -39,20 +65,48 @@ async fn serve_within(
     http.timer(TokioTimer::new()).header_read_timeout(headers_max);
     let mut stopped = std::pin::pin!(stopped);
     loop {
-        let (stream, _) = tokio::select! {
+        let (stream, address) = tokio::select! {
             accepted = listener.accept() => accepted,
             () = &mut stopped => break,
         };
-        let service = TowerToHyperService::new(router.clone());
-        let served = under_way.watch(http.serve_connection(TokioIo::new(stream), service));
+        let (http, router, watcher) = (http.clone(), router.clone(), under_way.watcher());
+        let Some(tls) = tls.clone() else {
+            let connection = Connection { address, way: Way::Plain };
+            tokio::spawn(serve_one(http, stream, connection, router, watcher));
+            continue;
+        };
+        // Whoever is slow at it keeps nobody else from coming.
         tokio::spawn(async move {
-            if let Err(error) = served.await {
-                tracing::debug!("a connection ended: {error}");
+            match timeout(HTTP_HANDSHAKE_MAX, tls.accept(stream)).await {
+                Ok(Ok((stream, peer))) => {
+                    let way = Way::Tls(peer.map(Arc::new));
+                    serve_one(http, stream, Connection { address, way }, router, watcher).await;
+                }
+                Ok(Err(error)) => tracing::debug!("{address}: no connection by TLS: {error}"),
+                Err(_) => tracing::debug!("{address}: the handshake took too long"),
             }
         });
     }
     drop(listener);
     under_way.shutdown().await;
+}
+
+async fn serve_one(
+    http: http1::Builder,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    connection: Connection,
+    router: Router,
+    watcher: Watcher,
+) {
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(connection.clone());
+        router.call(request)
+    });
+    let served = watcher.watch(http.serve_connection(TokioIo::new(stream), service));
+    if let Err(error) = served.await {
+        tracing::debug!("a connection ended: {error}");
+    }
 }
 
 /// Accepts a connection when there is room for it. Those that wait do so in the system's queue.
@@ -259,7 +313,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let router = Router::new().route("/", axum::routing::get(async || "served"));
         let stopped = std::future::pending();
-        tokio::spawn(serve_within(Duration::from_millis(200), listener, router, stopped));
+        tokio::spawn(serve_within(Duration::from_millis(200), listener, None, router, stopped));
         // It is never silent, and never done.
         let mut endless = TcpStream::connect(address).await.unwrap();
         endless.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: ").await.unwrap();

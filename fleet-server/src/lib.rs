@@ -22,6 +22,7 @@ mod api;
 mod artifact;
 mod audit;
 mod broker;
+mod identity;
 mod ingest;
 mod monitor;
 mod registry;

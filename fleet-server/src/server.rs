@@ -9,6 +9,7 @@ use crate::config::{ClockSaid, Config};
 use crate::descriptors::Connections;
 use crate::fleet::{Fleet, Logs};
 use crate::http::{BoundedListener, serve};
+use crate::identity::{Identities, Issuing, ServerCertificate, Tls, TlsConfig, open_authority};
 use crate::ingest::{Ear, Pace, Telemetry, Turns};
 use crate::monitor::{Alerts, Outbox, Overview, Policies};
 use crate::registry::Registry;
@@ -16,7 +17,8 @@ use crate::release::{Clock, Director, Questions, Repository, ServerKeys, SignedD
 use crate::rollout::Rollouts;
 use crate::store::{DataFolder, Readers, Store};
 use anyhow::{Context, anyhow};
-use futures::future::select_all;
+use futures::FutureExt;
+use futures::future::{join, select_all};
 use serde_json::json;
 use std::fs::File;
 use std::net::SocketAddr;
@@ -35,6 +37,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// A server under way.
 pub struct Server {
     http: SocketAddr,
+    https: Option<SocketAddr>,
     token_file: PathBuf,
     broker: Broker,
     fleet: Arc<Fleet>,
@@ -83,6 +86,12 @@ impl Server {
             .map_err(|error| not_bound("--http", config.http, error))?;
         let http = listener.local_addr().context("the HTTP listener has no address")?;
         let connections = Connections::allowed();
+        let for_others = match config.tls {
+            Some(tls) => Some(ForOthers::open(&folder, tls, OffsetDateTime::now_utc()).await?),
+            None => None,
+        };
+        let issuing = for_others.as_ref().map(|others| others.issuing.clone());
+        let identities = Identities::new(store.clone(), issuing);
         let guard = Guard::new(registry.clone(), administrator.clone());
         let context = broker::context().await;
         let fleet = Arc::new(Fleet {
@@ -105,6 +114,7 @@ impl Server {
             audit,
             administrator,
             registry,
+            identities,
             artifacts,
             keys,
             documents,
@@ -133,21 +143,35 @@ impl Server {
         let broker = Broker::start(context, config.mqtt, connections.devices, door).await?;
 
         let (stop, stopped) = oneshot::channel::<()>();
+        // Dropping the sender means to stop, too.
+        let stopped = stopped.map(|_| ()).shared();
         let router = api::router(fleet.clone());
-        let listener = BoundedListener::new(listener, connections.http);
-        let serving = tokio::spawn(async move {
-            let stopped = async {
-                // Dropping the sender means to stop, too.
-                let _ = stopped.await;
-            };
-            serve(listener, router, stopped).await;
-        });
-        let endpoints =
+        let mut endpoints =
             json!({ "http": format!("http://{http}"), "mqtt": broker.address().to_string() });
+        // Others cannot take the places of those who sit at this machine.
+        let (mine, theirs) = match for_others {
+            Some(_) => (connections.http / 4, connections.http - connections.http / 4),
+            None => (connections.http, 0),
+        };
+        let listener = BoundedListener::new(listener, mine);
+        let serving = serve(listener, None, router.clone(), stopped.clone());
+        let mut https = None;
+        let serving = match for_others {
+            Some(others) => {
+                https = Some(others.address);
+                endpoints["https"] = others.url.into();
+                chores.push(tokio::spawn(others.certificate.keep_fresh()));
+                let listener = BoundedListener::new(others.listener, theirs);
+                let theirs = serve(listener, Some(others.tls), router, stopped);
+                tokio::spawn(join(serving, theirs).map(|_| ()))
+            }
+            None => tokio::spawn(serving),
+        };
         let endpoints = format!("{endpoints}\n");
         let endpoints = folder.write_held("endpoints.json", endpoints.as_bytes(), Readers::All)?;
         Ok(Server {
             http,
+            https,
             token_file: folder.join(crate::access::TOKEN_FILE),
             broker,
             fleet,
@@ -162,6 +186,11 @@ impl Server {
     /// Where pages and HTTP interface are.
     pub fn http(&self) -> SocketAddr {
         self.http
+    }
+
+    /// Where they are for others than this machine, if they are.
+    pub fn https(&self) -> Option<SocketAddr> {
+        self.https
     }
 
     /// Where the broker is.
@@ -205,5 +234,38 @@ impl Server {
         self.chores.iter().for_each(JoinHandle::abort);
         self.fleet.ear.close().await;
         self.fleet.store.close().await;
+    }
+}
+
+/// How others than this machine are served.
+struct ForOthers {
+    address: SocketAddr,
+    /// By the first of the server's names.
+    url: String,
+    listener: TcpListener,
+    tls: Arc<Tls>,
+    certificate: Arc<ServerCertificate>,
+    issuing: Arc<Issuing>,
+}
+
+impl ForOthers {
+    async fn open(
+        folder: &DataFolder,
+        config: TlsConfig,
+        now: OffsetDateTime,
+    ) -> anyhow::Result<ForOthers> {
+        let authority = Arc::new(open_authority(folder, now)?);
+        let certificate = Arc::new(ServerCertificate::make(authority.clone(), &config, now)?);
+        let tls = Arc::new(Tls::new(&authority, certificate.clone())?);
+        let listener = TcpListener::bind(config.http)
+            .await
+            .map_err(|error| not_bound("[tls] http", config.http, error))?;
+        let address = listener.local_addr().context("the HTTPS listener has no address")?;
+        let (lifetime, grace) = (config.lifetime, config.grace);
+        let name = config.names.first().map(ToString::to_string).unwrap_or_default();
+        let name = if name.contains(':') { format!("[{name}]") } else { name };
+        let url = format!("https://{name}:{}", address.port());
+        let issuing = Arc::new(Issuing { authority, lifetime, grace });
+        Ok(ForOthers { address, url, listener, tls, certificate, issuing })
     }
 }

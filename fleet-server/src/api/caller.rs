@@ -3,6 +3,7 @@
 use crate::access::{ADMINISTRATOR, Holder, Publisher};
 use crate::error::Error;
 use crate::fleet::{Fleet, beyond};
+use crate::http::{Connection, Way};
 use axum::extract::FromRequestParts;
 use axum::http::header::{AUTHORIZATION, COOKIE};
 use axum::http::request::Parts;
@@ -12,6 +13,7 @@ use lineside_bundle::Digest;
 use lineside_bundle::referrer::Listed;
 use lineside_wire::name::DeviceId;
 use std::sync::Arc;
+use time::OffsetDateTime;
 
 /// The administrator calls: by `Authorization: Bearer TOKEN`, or by Basic as `admin`.
 pub(crate) struct Administrator;
@@ -210,7 +212,15 @@ fn is_administrator(parts: &Parts, fleet: &Fleet) -> bool {
     }
 }
 
+/// The device that calls: by the certificate that it has shown, which is looked at for each request, or by its
+/// password.
 async fn device(parts: &Parts, fleet: &Fleet) -> Result<Option<DeviceId>, Error> {
+    if let Some(Connection { way: Way::Tls(Some(peer)), .. }) = parts.extensions.get() {
+        return match fleet.identities.admits(peer, OffsetDateTime::now_utc()).await? {
+            Ok(()) => Ok(Some(peer.device().clone())),
+            Err(refusal) => Err(Error::Stranger(refusal.to_string())),
+        };
+    }
     let Some((user, password)) = basic(parts) else { return Ok(None) };
     fleet.registry.knows(&user, &password).await
 }

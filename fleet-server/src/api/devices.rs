@@ -135,7 +135,11 @@ pub(crate) async fn remove(
     State(fleet): State<Arc<Fleet>>,
     Path(device): Path<String>,
 ) -> Result<StatusCode, Error> {
-    let device = fleet.registry.get(&device).await?.id;
+    // It may have joined, and not have been accepted.
+    let device = match device.parse() {
+        Ok(device) => device,
+        Err(_) => fleet.registry.get(&device).await?.id,
+    };
     fleet.remove(&By::ADMINISTRATOR, &device).await?;
     tracing::info!("device {device} removed");
     Ok(StatusCode::NO_CONTENT)

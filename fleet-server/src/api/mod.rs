@@ -10,6 +10,7 @@ mod devices;
 mod documents;
 mod extract;
 mod health;
+mod identity;
 mod logs;
 mod manifests;
 mod metrics;
@@ -30,9 +31,11 @@ use crate::fleet::Fleet;
 use crate::release::{RELEASES_BYTES_MAX, ROLE_BYTES_MAX};
 use crate::traces;
 use axum::http::{HeaderValue, header};
+use axum::routing::any;
 use axum::{Extension, Router};
 use extract::BodyBytesMax;
 use lineside_bundle::MANIFEST_BYTES_MAX;
+use lineside_identity::EXCHANGE_REQUEST_BYTES_MAX;
 use lineside_trust::REPORT_BYTES_MAX;
 use std::sync::Arc;
 use tower_http::set_header::SetResponseHeaderLayer;
@@ -46,6 +49,8 @@ pub(crate) use problem::Problem;
 const JSON_BYTES_MAX: usize = 64 << 10;
 /// Largest plan of a rollout in bytes: it may name some 60,000 devices.
 const PLAN_BYTES_MAX: usize = 4 << 20;
+/// Largest list of devices that need not wait, in bytes: it may name 10,000.
+const LISTED_BYTES_MAX: usize = 4 << 20;
 /// All roots there ever were, in one body.
 const ROOTS_BYTES_MAX: usize = 1 << 20;
 
@@ -153,6 +158,7 @@ pub(crate) fn router(fleet: Arc<Fleet>) -> Router {
                 .layer(bounded(PLAN_BYTES_MAX)),
         )
         .merge(OpenApiRouter::new().routes(routes!(reports::take)).layer(bounded(REPORT_BYTES_MAX)))
+        .merge(identities(&fleet))
         .split_for_parts();
     openapi::add_usual_errors(&mut document);
     let document = Arc::new(document);
@@ -176,4 +182,27 @@ pub(crate) fn router(fleet: Arc<Fleet>) -> Router {
         .layer(axum::middleware::from_fn(unread::read_first))
         .layer(axum::middleware::from_fn_with_state(fleet.clone(), traces::request))
         .with_state(fleet)
+}
+
+/// What there is where devices join by their keys.
+fn identities(fleet: &Fleet) -> OpenApiRouter<Arc<Fleet>> {
+    if fleet.identities.issuing().is_err() {
+        return OpenApiRouter::new().route("/api/v1/identity/{*rest}", any(identity::closed));
+    }
+    let bounded = |bytes_max| Extension(BodyBytesMax(bytes_max));
+    let people = OpenApiRouter::new()
+        .routes(routes!(identity::tokens, identity::make_token))
+        .routes(routes!(identity::take_token_back))
+        .routes(routes!(identity::devices))
+        .routes(routes!(identity::show, identity::judge))
+        .layer(bounded(JSON_BYTES_MAX));
+    let lists = OpenApiRouter::new()
+        .routes(routes!(identity::listed, identity::list))
+        .layer(bounded(LISTED_BYTES_MAX));
+    OpenApiRouter::new()
+        .routes(routes!(identity::join))
+        .routes(routes!(identity::renew))
+        .layer(bounded(EXCHANGE_REQUEST_BYTES_MAX))
+        .merge(people)
+        .merge(lists)
 }

@@ -103,6 +103,7 @@ impl Error {
             Error::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Error::Range { .. } | Error::OutOfPlace { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Error::NotYet { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Error::TooOften(_) => StatusCode::TOO_MANY_REQUESTS,
             Error::Database(_) | Error::File { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

@@ -112,7 +112,7 @@ mod tests {
             .route("/refused", post(async || StatusCode::UNAUTHORIZED))
             .layer(from_fn(move |request, next| read_first_within(patience, request, next)));
         let stopped = std::future::pending();
-        tokio::spawn(serve(BoundedListener::new(listener, 1), router, stopped));
+        tokio::spawn(serve(BoundedListener::new(listener, 1), None, router, stopped));
         // It is never silent, and never done.
         let mut endless = TcpStream::connect(address).await.unwrap();
         let head = b"POST /refused HTTP/1.1\r\nHost: x\r\nContent-Length: 8000000\r\n\r\n";

@@ -5,6 +5,7 @@ use crate::audit::{By, did};
 use crate::error::Error;
 use crate::registry::Registry;
 use crate::registry::device::missing;
+use crate::store::Writing;
 use crate::store::tables::device;
 use lineside_audit::Action;
 use lineside_bundle::Digest;
@@ -44,6 +45,20 @@ impl Registry {
         writing.record(did(by, Action::DeviceKeyed, "device", device.as_str()));
         writing.commit().await?;
         Ok(Credentials { device: device.to_string(), user: device.to_string(), password })
+    }
+
+    /// Takes the password of a device away, if it has one.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn end_password(writing: &Writing<'_>, device: &DeviceId) -> Result<(), Error> {
+        device::Entity::update_many()
+            // No digest is empty, so nobody has the password that belongs to this.
+            .col_expr(device::Column::PasswordHash, Expr::value(String::new()))
+            .filter(device::Column::Name.eq(device.as_str()))
+            .exec(&writing.transaction)
+            .await?;
+        Ok(())
     }
 
     /// Whether `password` is the device's. A device that does not exist has none.

@@ -4,13 +4,14 @@ use crate::access::{ADMINISTRATOR, random_hex};
 use crate::audit::{By, did, text};
 use crate::bounds::{DEVICES_MAX, SLOTS_MAX};
 use crate::error::Error;
+use crate::identity;
 use crate::monitor;
 use crate::registry::credentials::hash;
 use crate::registry::{Credentials, SlotReported, release_of};
 use crate::store::tables::{
     assignment, device, event, interval, quality, receipt, received, rollout_given, stock, total,
 };
-use crate::store::{Store, from_row, to_row, unix_ms};
+use crate::store::{Store, Writing, from_row, to_row, unix_ms};
 use lineside_audit::{Action, Change, Reason};
 use lineside_trust::{PublicKey, SignedRelease};
 use lineside_wire::name::DeviceId;
@@ -82,31 +83,8 @@ impl Registry {
         }
         check_texts(&new)?;
         let password = random_hex()?;
-        let labels = serde_json::to_string(&new.labels).expect("texts by text have a JSON form");
-        let place = format!("site {:?}, labels {labels}", new.site);
-        let enrolled = did(by, Action::DeviceEnrolled, "device", id.as_str());
-        let row = device::ActiveModel {
-            name: Set(id.to_string()),
-            site: Set(new.site),
-            labels: Set(labels),
-            password_hash: Set(hash(&password)),
-            added_unix_ms: Set(unix_ms(now)),
-            last_seen_unix_ms: Set(None),
-            agent_version: Set(String::new()),
-            boot: Set(0),
-            assignment_version: Set(0),
-            releases_version: Set(0),
-            root_version: Set(0),
-            timestamp_version: Set(0),
-            slots: Set("[]".into()),
-            unreadable: Set(0),
-            intervals_dropped: Set(0),
-            events_dropped: Set(0),
-            missing_before: Set(0),
-            report_key: Set(String::new()),
-            report_number: Set(0),
-            report_unix_ms: Set(None),
-        };
+        let enrolled = enrolled(by, &id, &new);
+        let row = added(new, hash(&password), now);
         let writing = self.store.write().await?;
         let known = device::Entity::find_by_id(id.to_string()).one(&writing.transaction).await?;
         if known.is_some() {
@@ -115,18 +93,34 @@ impl Registry {
                  name, or give it a new password with `lineside device reissue {id}`"
             )));
         }
-        if device::Entity::find().count(&writing.transaction).await? >= DEVICES_MAX {
-            return Err(Error::Conflict(format!(
-                "this server takes {DEVICES_MAX} devices: make room with `lineside device remove`"
-            )));
-        }
-        device::Entity::insert(row).exec_without_returning(&writing.transaction).await?;
-        writing.record(Change { new: text(&place), ..enrolled });
+        insert(&writing, row).await?;
+        writing.record(enrolled);
         writing.commit().await?;
         Ok(Credentials { device: id.to_string(), user: id.to_string(), password })
     }
 
-    /// Forgets a device and all it told: its name may be given to another.
+    /// Adds a device that has joined by its key, if there is none of its name. It has no password.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] if there are too many.
+    pub async fn ensure(
+        by: &By,
+        writing: &Writing<'_>,
+        device: &DeviceId,
+        now: OffsetDateTime,
+    ) -> Result<(), Error> {
+        let known = device::Entity::find_by_id(device.to_string()).one(&writing.transaction);
+        if known.await?.is_some() {
+            return Ok(());
+        }
+        let new =
+            NewDevice { name: device.to_string(), site: String::new(), labels: BTreeMap::new() };
+        // No digest is empty, so nobody has the password that belongs to this.
+        writing.record(enrolled(by, device, &new));
+        insert(writing, added(new, String::new(), now)).await
+    }
+
+    /// Forgets a device and all it told, its key among it: its name may be given to another.
     ///
     /// # Errors
     /// [`Error::Missing`].
@@ -135,7 +129,9 @@ impl Registry {
         let writing = self.store.write().await?;
         let on = &writing.transaction;
         let gone = device::Entity::delete_by_id(name).exec(on).await?;
-        if gone.rows_affected == 0 {
+        // Somebody may have joined under the name who was never accepted.
+        let had_joined = identity::forget(on, device).await?;
+        if gone.rows_affected == 0 && !had_joined {
             return Err(missing(name));
         }
         assignment::Entity::delete_by_id(name).exec(on).await?;
@@ -343,6 +339,50 @@ fn read(row: device::Model) -> Option<Device> {
     let labels = serde_json::from_str(&row.labels).unwrap_or_default();
     let slots = serde_json::from_str(&row.slots).unwrap_or_default();
     Some(Device { id, labels, slots, row })
+}
+
+/// That a device was added, and where it stands.
+fn enrolled(by: &By, device: &DeviceId, new: &NewDevice) -> Change {
+    let labels = serde_json::to_string(&new.labels).expect("texts by text have a JSON form");
+    let place = text(&format!("site {:?}, labels {labels}", new.site));
+    Change { new: place, ..did(by, Action::DeviceEnrolled, "device", device.as_str()) }
+}
+
+/// The row of a device that has told nothing yet.
+fn added(new: NewDevice, password_hash: String, now: OffsetDateTime) -> device::ActiveModel {
+    let labels = serde_json::to_string(&new.labels).expect("texts by text have a JSON form");
+    device::ActiveModel {
+        name: Set(new.name),
+        site: Set(new.site),
+        labels: Set(labels),
+        password_hash: Set(password_hash),
+        added_unix_ms: Set(unix_ms(now)),
+        last_seen_unix_ms: Set(None),
+        agent_version: Set(String::new()),
+        boot: Set(0),
+        assignment_version: Set(0),
+        releases_version: Set(0),
+        root_version: Set(0),
+        timestamp_version: Set(0),
+        slots: Set("[]".into()),
+        unreadable: Set(0),
+        intervals_dropped: Set(0),
+        events_dropped: Set(0),
+        missing_before: Set(0),
+        report_key: Set(String::new()),
+        report_number: Set(0),
+        report_unix_ms: Set(None),
+    }
+}
+
+async fn insert(writing: &Writing<'_>, row: device::ActiveModel) -> Result<(), Error> {
+    if device::Entity::find().count(&writing.transaction).await? >= DEVICES_MAX {
+        return Err(Error::Conflict(format!(
+            "this server takes {DEVICES_MAX} devices: make room with `lineside device remove`"
+        )));
+    }
+    device::Entity::insert(row).exec_without_returning(&writing.transaction).await?;
+    Ok(())
 }
 
 fn check_texts(new: &NewDevice) -> Result<(), Error> {

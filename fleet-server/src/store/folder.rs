@@ -107,6 +107,14 @@ impl DataFolder {
         }
     }
 
+    /// Writes a file of the folder as a whole.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn write(&self, name: &str, bytes: &[u8], readers: Readers) -> Result<(), Error> {
+        write(&self.join(name), bytes, readers)
+    }
+
     /// Writes a file of the folder as a whole, and locks it for as long as the result lives: who
     /// reads it can tell by the lock whether the one who wrote it is still there.
     ///

@@ -1,7 +1,8 @@
 //! By what tables are looked at besides their keys.
 
 use crate::store::tables::{
-    alert, audit_entry, delivery, event, interval, manifest, proposal, quality, rollout_news,
+    alert, audit_entry, delivery, device_key, event, interval, manifest, proposal, quality,
+    rollout_news,
 };
 use sea_orm::sea_query::{Index, IndexCreateStatement};
 
@@ -74,6 +75,10 @@ pub(super) fn all() -> Vec<IndexCreateStatement> {
             .table(alert::Entity)
             .col(alert::Column::OverUnixMs)
             .col(alert::Column::Id)
+            .take(),
+        index("device_key_by_device")
+            .table(device_key::Entity)
+            .col(device_key::Column::Device)
             .take(),
         index("quality_by_device")
             .table(quality::Entity)

@@ -11,7 +11,7 @@ use crate::store::steps::step;
 use std::path::Path;
 
 /// Version of the tables that this server has.
-pub(super) const TABLES_VERSION: i64 = 16;
+pub(super) const TABLES_VERSION: i64 = 17;
 /// The first version that can be taken over.
 const OLDEST: i64 = 6;
 /// The first that there was in PostgreSQL.

@@ -22,6 +22,8 @@ pub(super) async fn step(from: i64, on: &DatabaseTransaction) -> Result<(), Erro
         14 => Ok(()),
         // So has the audit log.
         15 => Ok(()),
+        // And so have identities.
+        16 => Ok(()),
         other => unreachable!("no database of version {other} is begun with"),
     }
 }

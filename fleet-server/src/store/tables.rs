@@ -33,6 +33,10 @@ macro_rules! for_each_table {
         $each!(audit_entry);
         $each!(audit_hash);
         $each!(audit_checkpoint);
+        $each!(identity);
+        $each!(device_key);
+        $each!(join_token);
+        $each!(preauthorised);
     };
 }
 pub(super) use for_each_table;
@@ -673,6 +677,89 @@ pub(crate) mod audit_checkpoint {
         /// The signed note.
         pub note: String,
         pub signed_unix_ms: i64,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Who devices are: how each stands with its key.
+pub(crate) mod identity {
+    use super::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "identity")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub device: String,
+        /// JSON of its standing and of its keys that were revoked.
+        pub identity: String,
+        /// The serial number that it said it has when it joined.
+        pub serial: Option<String>,
+        /// When this changed last.
+        pub changed_unix_ms: i64,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Keys that devices have, and those of theirs that were revoked: none is of two.
+pub(crate) mod device_key {
+    use super::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "device_key")]
+    pub struct Model {
+        /// Its fingerprint.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub key: String,
+        pub device: String,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Tokens with which devices join.
+pub(crate) mod join_token {
+    use super::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "join_token")]
+    pub struct Model {
+        /// Hex of the SHA-256 of its secret.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub hash: String,
+        /// The only device that may join with it, where there is only one.
+        pub device: Option<String>,
+        /// The only serial number that may, where there is only one.
+        pub serial: Option<String>,
+        pub made_unix_ms: i64,
+        /// In whole seconds.
+        pub expires_unix_ms: i64,
+        /// Who has joined with it, and by which key.
+        pub spent_device: Option<String>,
+        pub spent_key: Option<String>,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Devices that need not wait for a person when they join.
+pub(crate) mod preauthorised {
+    use super::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "preauthorised")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub device: String,
+        /// The only key that may, where it was known.
+        pub key: Option<String>,
+        /// The only serial number that may, where it was known.
+        pub serial: Option<String>,
     }
 
     impl ActiveModelBehavior for ActiveModel {}

@@ -15,6 +15,7 @@ mod credentials;
 mod crowd;
 mod devices;
 mod encrypted;
+mod identity;
 mod learnt;
 mod logs;
 mod manners;
