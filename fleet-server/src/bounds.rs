@@ -18,8 +18,12 @@ pub(crate) const HTTP_BYTES_PER_SECOND_MIN: u64 = 1 << 10;
 /// How long an HTTP connection may take to the end of its next request's headers. Until then nobody
 /// knows who it is, and it takes the place of somebody who is known.
 pub(crate) const HTTP_HEADERS_MAX: Duration = Duration::from_secs(30);
-/// How long a connection may take until it is encrypted.
-pub(crate) const HTTP_HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+/// How long a connection may take until it is encrypted, and one to the broker then until it says whose it is.
+pub(crate) const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+/// How long who is done with has to take the last that was said to him.
+pub(crate) const LEAVING_MAX: Duration = Duration::from_secs(5);
+/// Largest packet by which somebody connects to the broker, in bytes.
+pub(crate) const CONNECT_BYTES_MAX: u32 = 4 << 10;
 /// How long is waited for the rest of a request that was refused, and for the token that somebody enters:
 /// he has not shown yet who he is, and takes the place of somebody who has.
 pub(crate) const HTTP_STRANGER_MAX: Duration = Duration::from_secs(10);

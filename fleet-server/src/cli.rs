@@ -6,6 +6,7 @@ use crate::log::Format;
 use crate::server::Server;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -132,11 +133,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen to signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen to signals")?;
     let mut server = Server::start(config).await?;
-    println!("http http://{}", server.http());
-    println!("mqtt {}", server.mqtt());
-    if let Some(https) = server.https() {
-        println!("https {https}");
-    }
+    // In one go; whoever started it may have read what he wanted, and be gone.
+    let _ = io::stdout().lock().write_all(server.places().as_bytes());
     tracing::info!("the administrator's token is in {}", server.token_file().display());
     let ended = tokio::select! {
         _ = terminate.recv() => Ok(()),

@@ -25,8 +25,8 @@ pub enum ConfigError {
     /// Reachable by others, without encryption.
     #[error(
         "{setting} {address} can be reached from other machines, and has no TLS: use a loopback address \
-         (127.0.0.1 or [::1]); others are served at `http` below [tls] in the settings, or through a tunnel \
-         or a proxy with TLS"
+         (127.0.0.1 or [::1]); others are served as the settings say below [tls], or through a tunnel or a \
+         proxy with TLS"
     )]
     Exposed {
         /// The setting.

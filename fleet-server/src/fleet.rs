@@ -22,6 +22,7 @@ use crate::release::{
 };
 use crate::rollout::Rollouts;
 use crate::store::Store;
+use lineside_identity::{Mark, Sighting};
 use lineside_trace::Tracer;
 use lineside_wire::name::{DeviceId, SlotName};
 use std::sync::Arc;
@@ -201,6 +202,10 @@ impl Fleet {
             Ok(troubles) => sentences.extend(troubles),
             Err(error) => sentences.push(error.told()),
         }
+        match self.identities.attention().await {
+            Ok(troubles) => sentences.extend(troubles),
+            Err(error) => sentences.push(error.told()),
+        }
         sentences.extend(self.audit.trouble());
         sentences.extend(self.artifacts.trouble().await);
         sentences
@@ -236,6 +241,33 @@ impl Fleet {
         self.logs.forget(device);
         self.sessions.end(device).await;
         Ok(())
+    }
+
+    /// Whether a device that has connected is not one of two with its key. If it is, both are out.
+    pub async fn sighted(&self, device: &DeviceId, mark: Mark, now: OffsetDateTime) -> bool {
+        match self.identities.sighted(device, mark, now).await {
+            Ok(Sighting::Goes) => true,
+            Ok(Sighting::SetBack) => {
+                tracing::warn!(
+                    "{device} counts its starts from {} again: its state was lost or set back, or it was copied",
+                    mark.boot
+                );
+                true
+            }
+            Ok(Sighting::Copied) => {
+                tracing::error!(
+                    "{device}: two machines have its key, and neither is let in: find the copy, then \
+                     `lineside device reset`, or revoke the key"
+                );
+                self.sessions.end(device).await;
+                false
+            }
+            Err(error) => {
+                // A copy comes again, and so does who is none.
+                tracing::error!("{device}: its start is not taken note of: {}", chain(&error));
+                true
+            }
+        }
     }
 
     /// Makes a new password for a device. The old one opens nothing from now on.

@@ -1,9 +1,7 @@
 //! Connections to the HTTP interface: so many at a time, none that is silent for ever, none that never says
 //! what it wants, and none that takes for ever what it is given.
 
-use crate::bounds::{
-    HTTP_BYTES_PER_SECOND_MIN, HTTP_HANDSHAKE_MAX, HTTP_HEADERS_MAX, HTTP_SILENCE_MAX,
-};
+use crate::bounds::{HANDSHAKE_MAX, HTTP_BYTES_PER_SECOND_MIN, HTTP_HEADERS_MAX, HTTP_SILENCE_MAX};
 use crate::identity::Tls;
 use axum::Router;
 use axum::serve::Listener;
@@ -77,7 +75,7 @@ async fn serve_within(
         };
         // Whoever is slow at it keeps nobody else from coming.
         tokio::spawn(async move {
-            match timeout(HTTP_HANDSHAKE_MAX, tls.accept(stream)).await {
+            match timeout(HANDSHAKE_MAX, tls.accept(stream)).await {
                 Ok(Ok((stream, peer))) => {
                     let way = Way::Tls(peer.map(Arc::new));
                     serve_one(http, stream, Connection { address, way }, router, watcher).await;

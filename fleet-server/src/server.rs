@@ -4,12 +4,14 @@ use crate::access::{Administrator, RoleTokens};
 use crate::api;
 use crate::artifact::{Artifacts, Blobs, Deltas};
 use crate::audit::Log;
-use crate::broker::{self, Broker, Door, Guard, Link, Sessions, not_bound};
+use crate::broker::{self, Broker, Door, Gate, Guard, Link, Sessions, Tickets, not_bound};
 use crate::config::{ClockSaid, Config};
-use crate::descriptors::Connections;
+use crate::descriptors::{Connections, Encrypted};
 use crate::fleet::{Fleet, Logs};
 use crate::http::{BoundedListener, serve};
-use crate::identity::{Identities, Issuing, ServerCertificate, Tls, TlsConfig, open_authority};
+use crate::identity::{
+    Identities, Issuing, Reached, ServerCertificate, Tls, TlsConfig, open_authority,
+};
 use crate::ingest::{Ear, Pace, Telemetry, Turns};
 use crate::monitor::{Alerts, Outbox, Overview, Policies};
 use crate::registry::Registry;
@@ -37,7 +39,8 @@ const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// A server under way.
 pub struct Server {
     http: SocketAddr,
-    https: Option<SocketAddr>,
+    /// Where both are for others than this machine, if they are.
+    reached: Option<Reached>,
     token_file: PathBuf,
     broker: Broker,
     fleet: Arc<Fleet>,
@@ -81,18 +84,22 @@ impl Server {
         let deltas = Deltas::start(artifacts.clone(), documents.clone(), store.clone());
         let sweeping = artifacts.clone().keep_swept();
 
-        let listener = TcpListener::bind(config.http)
-            .await
-            .map_err(|error| not_bound("--http", config.http, error))?;
-        let http = listener.local_addr().context("the HTTP listener has no address")?;
-        let connections = Connections::allowed();
+        let (listener, http) = bound("--http", config.http).await?;
+        let way = if config.tls.is_some() { Encrypted::Yes } else { Encrypted::No };
+        let connections = Connections::allowed(way);
         let for_others = match config.tls {
             Some(tls) => Some(ForOthers::open(&folder, tls, OffsetDateTime::now_utc()).await?),
             None => None,
         };
         let issuing = for_others.as_ref().map(|others| others.issuing.clone());
         let identities = Identities::new(store.clone(), issuing);
-        let guard = Guard::new(registry.clone(), administrator.clone());
+        let tickets = Tickets::default();
+        let guard = Guard::new(
+            registry.clone(),
+            identities.clone(),
+            tickets.clone(),
+            administrator.clone(),
+        );
         let context = broker::context().await;
         let fleet = Arc::new(Fleet {
             telemetry: Telemetry::new(store.clone()),
@@ -155,12 +162,17 @@ impl Server {
         };
         let listener = BoundedListener::new(listener, mine);
         let serving = serve(listener, None, router.clone(), stopped.clone());
-        let mut https = None;
+        let mut reached = None;
         let serving = match for_others {
             Some(others) => {
-                https = Some(others.address);
-                endpoints["https"] = others.url.into();
+                let places = &others.issuing.reached;
+                endpoints["https"] = places.https.as_str().into();
+                endpoints["mqtts"] = places.mqtts.as_str().into();
+                reached = Some(places.clone());
                 chores.push(tokio::spawn(others.certificate.keep_fresh()));
+                let (tls, weak) = (others.tls.clone(), Arc::downgrade(&fleet));
+                let gate = Gate::new(tls, broker.address(), tickets, weak);
+                chores.push(tokio::spawn(gate.keep_open(others.broker, connections.devices)));
                 let listener = BoundedListener::new(others.listener, theirs);
                 let theirs = serve(listener, Some(others.tls), router, stopped);
                 tokio::spawn(join(serving, theirs).map(|_| ()))
@@ -171,7 +183,7 @@ impl Server {
         let endpoints = folder.write_held("endpoints.json", endpoints.as_bytes(), Readers::All)?;
         Ok(Server {
             http,
-            https,
+            reached,
             token_file: folder.join(crate::access::TOKEN_FILE),
             broker,
             fleet,
@@ -183,19 +195,14 @@ impl Server {
         })
     }
 
-    /// Where pages and HTTP interface are.
-    pub fn http(&self) -> SocketAddr {
-        self.http
-    }
-
-    /// Where they are for others than this machine, if they are.
-    pub fn https(&self) -> Option<SocketAddr> {
-        self.https
-    }
-
-    /// Where the broker is.
-    pub fn mqtt(&self) -> SocketAddr {
-        self.broker.address()
+    /// A line for each way to reach it: what it is, and where.
+    pub fn places(&self) -> String {
+        let mine = format!("http http://{}\nmqtt {}\n", self.http, self.broker.address());
+        let others = self.reached.as_ref();
+        let others = others
+            .map(|at| format!("https {}\nmqtts {}\n", at.https, at.mqtts))
+            .unwrap_or_default();
+        mine + &others
     }
 
     /// The file with the administrator's token.
@@ -239,10 +246,9 @@ impl Server {
 
 /// How others than this machine are served.
 struct ForOthers {
-    address: SocketAddr,
-    /// By the first of the server's names.
-    url: String,
     listener: TcpListener,
+    /// Where those come who want to the broker.
+    broker: TcpListener,
     tls: Arc<Tls>,
     certificate: Arc<ServerCertificate>,
     issuing: Arc<Issuing>,
@@ -257,15 +263,22 @@ impl ForOthers {
         let authority = Arc::new(open_authority(folder, now)?);
         let certificate = Arc::new(ServerCertificate::make(authority.clone(), &config, now)?);
         let tls = Arc::new(Tls::new(&authority, certificate.clone())?);
-        let listener = TcpListener::bind(config.http)
-            .await
-            .map_err(|error| not_bound("[tls] http", config.http, error))?;
-        let address = listener.local_addr().context("the HTTPS listener has no address")?;
+        let (listener, address) = bound("[tls] http", config.http).await?;
+        let (broker, broker_address) = bound("[tls] mqtt", config.mqtt).await?;
         let (lifetime, grace) = (config.lifetime, config.grace);
         let name = config.names.first().map(ToString::to_string).unwrap_or_default();
         let name = if name.contains(':') { format!("[{name}]") } else { name };
-        let url = format!("https://{name}:{}", address.port());
-        let issuing = Arc::new(Issuing { authority, lifetime, grace });
-        Ok(ForOthers { address, url, listener, tls, certificate, issuing })
+        let reached = Reached {
+            https: format!("https://{name}:{}", address.port()),
+            mqtts: format!("{name}:{}", broker_address.port()),
+        };
+        let issuing = Arc::new(Issuing { authority, lifetime, grace, reached });
+        Ok(ForOthers { listener, broker, tls, certificate, issuing })
     }
+}
+
+async fn bound(setting: &str, at: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(at).await.map_err(|error| not_bound(setting, at, error))?;
+    let address = listener.local_addr().context("a listener has no address")?;
+    Ok((listener, address))
 }

@@ -8,11 +8,13 @@ use crate::audit::By;
 use crate::error::Error;
 use crate::fleet::Fleet;
 use crate::http::{Connection, Way};
-use crate::identity::{Entry, Judgement, Known, NewToken, TokenKept, TokenMade, key_of};
+use crate::identity::{
+    Entry, Judgement, Known, NewToken, TokenKept, TokenMade, held_of, key_of, word,
+};
 use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
-use lineside_identity::{Answer, Held, JoinRequest, Peer, RenewRequest, Standing};
+use lineside_identity::{Answer, Held, JoinRequest, Peer, RenewRequest};
 use lineside_wire::name::DeviceId;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -241,20 +243,12 @@ pub(crate) async fn judge(
 fn shown(known: Known) -> IdentityShown {
     let Known { device, identity, serial, changed_unix_ms } = known;
     let ends = |held: &Held| held.validity.not_after().unix_timestamp().saturating_mul(1_000);
-    let (standing, held) = match &identity.standing {
-        Standing::Unknown => ("unknown", None),
-        Standing::Pending { lapsed, .. } => ("pending", lapsed.as_ref()),
-        Standing::Accepted { held, .. } => ("accepted", held.as_ref()),
-        Standing::Declined { .. } => ("declined", None),
-        Standing::Revoked => ("revoked", None),
-        Standing::Quarantined { held, .. } => ("quarantined", held.as_ref()),
-    };
     IdentityShown {
         device: device.to_string(),
-        standing,
+        standing: word(&identity.standing),
         key: key_of(&identity.standing).map(|key| key.to_string()),
         serial: serial.map(|serial| serial.to_string()),
-        certificate_ends_unix_ms: held.map(ends),
+        certificate_ends_unix_ms: held_of(&identity.standing).map(ends),
         revoked_keys: identity.barred.iter().map(ToString::to_string).collect(),
         changed_unix_ms,
     }

@@ -1,22 +1,28 @@
 //! Who may connect, publish and subscribe.
 
 use crate::access::{ADMINISTRATOR, Administrator};
-use crate::error::chain;
+use crate::broker::Tickets;
+use crate::error::{Error, chain};
+use crate::identity::Identities;
 use crate::monitor::ALERTS_TOPIC;
 use crate::quiet::Quiet;
 use crate::registry::Registry;
-use lineside_identity::{Action, may};
+use lineside_identity::{Action, Peer, may};
 use lineside_wire::name::DeviceId;
 use lineside_wire::topic::{Topic, Up};
 use rmqtt::types::{AuthResult, ConnectInfo};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
+use time::OffsetDateTime;
 
 /// Decides on connections, publications and subscriptions.
 #[derive(Clone)]
 pub(crate) struct Guard {
     registry: Registry,
+    identities: Identities,
+    /// Of those who have shown a certificate at the gate.
+    tickets: Tickets,
     administrator: Administrator,
     /// Messages that were refused, that found a queue full, or whose receiver was gone.
     dropped: Arc<AtomicU64>,
@@ -24,9 +30,15 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
-    /// A guard that knows the devices of `registry`, and the administrator.
-    pub fn new(registry: Registry, administrator: Administrator) -> Guard {
-        Guard { registry, administrator, dropped: Arc::default(), quiet: Arc::default() }
+    /// A guard that knows devices by their passwords and by their keys, and the administrator.
+    pub fn new(
+        registry: Registry,
+        identities: Identities,
+        tickets: Tickets,
+        administrator: Administrator,
+    ) -> Guard {
+        let (dropped, quiet) = (Arc::default(), Arc::default());
+        Guard { registry, identities, tickets, administrator, dropped, quiet }
     }
 
     /// Messages that the broker has dropped since its start.
@@ -66,7 +78,11 @@ impl Guard {
                 false => AuthResult::BadUsernameOrPassword,
             };
         }
-        let device = match self.registry.knows(user, &password).await {
+        let known = match self.tickets.take(&password) {
+            Some(peer) => self.knows_by_key(&peer).await,
+            None => self.registry.knows(user, &password).await,
+        };
+        let device = match known {
             Ok(Some(device)) => device,
             Ok(None) => return AuthResult::BadUsernameOrPassword,
             Err(error) => {
@@ -87,6 +103,15 @@ impl Guard {
             return AuthResult::NotAuthorized;
         }
         AuthResult::Allow(false, None)
+    }
+
+    /// Who has shown a certificate, if he is one of the fleet now.
+    async fn knows_by_key(&self, peer: &Peer) -> Result<Option<DeviceId>, Error> {
+        let admitted = self.identities.admits(peer, OffsetDateTime::now_utc()).await?;
+        if let Err(refusal) = &admitted {
+            self.say(peer.device().as_str(), &format!("not let in by its certificate: {refusal}"));
+        }
+        Ok(admitted.is_ok().then(|| peer.device().clone()))
     }
 }
 

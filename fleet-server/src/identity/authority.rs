@@ -196,6 +196,7 @@ mod tests {
         let (_place, folder) = folder();
         let config = TlsConfig {
             http: "127.0.0.1:0".parse().unwrap(),
+            mqtt: "127.0.0.1:0".parse().unwrap(),
             names: vec!["server.plant".parse().unwrap()],
             lifetime: lineside_identity::Lifetime::of_days(7).unwrap(),
             grace: time::Duration::ZERO,

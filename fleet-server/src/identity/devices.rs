@@ -41,6 +41,17 @@ pub(crate) struct Issuing {
     pub lifetime: Lifetime,
     /// How long after its end it may still be renewed.
     pub grace: Duration,
+    /// Where devices reach the server.
+    pub reached: Reached,
+}
+
+/// Where others than this machine reach the server: by the first of its names.
+#[derive(Debug, Clone)]
+pub(crate) struct Reached {
+    /// Base URL of pages and HTTP interface.
+    pub https: String,
+    /// Host and port of the broker.
+    pub mqtts: String,
 }
 
 /// Who asks, and for what.
@@ -354,6 +365,7 @@ mod tests {
             authority: authority.clone(),
             lifetime: Lifetime::of_days(9).unwrap(),
             grace: Duration::days(180),
+            reached: Reached { https: "https://a:1".into(), mqtts: "a:2".into() },
         };
         let registry = Registry::new(store.clone());
         let identities = Identities::new(store, Some(Arc::new(issuing)));
@@ -561,7 +573,7 @@ mod tests {
             async |new: NewToken| house.identities.make_token(&By::ADMINISTRATOR, &new, NOW).await;
         let new =
             NewToken { device: Some("line-3".into()), serial: Some("A-1".into()), hours: Some(1) };
-        let TokenMade { token, hash, expires_unix_ms } = make(new).await.unwrap();
+        let TokenMade { token, hash, expires_unix_ms, .. } = make(new).await.unwrap();
         assert_eq!(expires_unix_ms, (NOW.unix_timestamp() + 3_600) * 1_000);
         let mine = key();
         let other = refused(Refusal::Token(TokenRefusal::OtherDevice));

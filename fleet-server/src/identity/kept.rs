@@ -3,6 +3,7 @@
 use crate::audit::{By, did, text};
 use crate::bounds::DEVICES_MAX;
 use crate::error::Error;
+use crate::identity::copies::begin_anew;
 use crate::store::tables::{device_key, identity};
 use crate::store::unix_ms;
 use lineside_audit::{Action, Change};
@@ -73,11 +74,16 @@ pub(super) async fn keep(
     let row = identity::ActiveModel {
         device: Set(device.to_string()),
         identity: Set(serde_json::to_string(kept).expect("an identity has a JSON form")),
+        standing: Set(word(&kept.standing).into()),
         serial: Set(serial.map(ToString::to_string)),
         changed_unix_ms: Set(unix_ms(now)),
     };
-    let columns =
-        [identity::Column::Identity, identity::Column::Serial, identity::Column::ChangedUnixMs];
+    let columns = [
+        identity::Column::Identity,
+        identity::Column::Standing,
+        identity::Column::Serial,
+        identity::Column::ChangedUnixMs,
+    ];
     let again = OnConflict::column(identity::Column::Device).update_columns(columns).to_owned();
     identity::Entity::insert(row).on_conflict(again).exec_without_returning(on).await?;
     delete_keys(on, device).await?;
@@ -106,6 +112,7 @@ pub(super) async fn owner(
 /// [`Error::Database`].
 pub(crate) async fn forget(on: &DatabaseTransaction, device: &DeviceId) -> Result<bool, Error> {
     delete_keys(on, device).await?;
+    begin_anew(on, device).await?;
     let gone = identity::Entity::delete_by_id(device.as_str()).exec(on).await?;
     Ok(gone.rows_affected > 0)
 }
@@ -122,21 +129,33 @@ pub(super) fn changed(by: &By, device: &DeviceId, before: &Identity, after: &Ide
     Change { old, new, ..did(by, Action::DeviceKeyed, "device", device.as_str()) }
 }
 
+/// How a device stands, in a word.
+pub(crate) fn word(standing: &Standing) -> &'static str {
+    match standing {
+        Standing::Unknown => "unknown",
+        Standing::Pending { .. } => "pending",
+        Standing::Accepted { .. } => "accepted",
+        Standing::Declined { .. } => "declined",
+        Standing::Revoked => "revoked",
+        Standing::Quarantined { .. } => "quarantined",
+    }
+}
+
 /// A standing with its key and the number of its certificate.
 fn words(standing: &Standing) -> String {
-    let certificate = |held: &Option<Held>| {
-        let certificate = held.as_ref().map(|held| format!(", certificate {}", held.serial));
-        certificate.unwrap_or_default()
-    };
+    let key = key_of(standing).map(|key| format!(", key {key}")).unwrap_or_default();
+    let certificate =
+        held_of(standing).map(|held| format!(", certificate {}", held.serial)).unwrap_or_default();
+    format!("{}{key}{certificate}", word(standing))
+}
+
+/// The certificate that was made last for one who stands so.
+pub(crate) fn held_of(standing: &Standing) -> Option<&Held> {
     match standing {
-        Standing::Unknown => "nobody".into(),
-        Standing::Pending { key, lapsed } => format!("pending, key {key}{}", certificate(lapsed)),
-        Standing::Accepted { key, held } => format!("accepted, key {key}{}", certificate(held)),
-        Standing::Declined { key } => format!("declined, key {key}"),
-        Standing::Revoked => "revoked".into(),
-        Standing::Quarantined { key, held } => {
-            format!("quarantined, key {key}{}", certificate(held))
-        }
+        Standing::Pending { lapsed: held, .. }
+        | Standing::Accepted { held, .. }
+        | Standing::Quarantined { held, .. } => held.as_ref(),
+        Standing::Unknown | Standing::Declined { .. } | Standing::Revoked => None,
     }
 }
 

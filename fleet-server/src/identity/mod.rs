@@ -3,6 +3,7 @@
 
 mod asking;
 mod authority;
+mod copies;
 mod devices;
 mod kept;
 mod listed;
@@ -12,8 +13,8 @@ mod tls;
 mod tokens;
 
 pub(crate) use authority::{ServerCertificate, open as open_authority};
-pub(crate) use devices::{Identities, Issuing};
-pub(crate) use kept::{Known, forget, key_of};
+pub(crate) use devices::{Identities, Issuing, Reached};
+pub(crate) use kept::{Known, forget, held_of, key_of, word};
 pub(crate) use listed::Entry;
 pub(crate) use people::Judgement;
 pub(crate) use settings::{TlsConfig, TlsFile, checked};

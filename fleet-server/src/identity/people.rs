@@ -3,6 +3,7 @@
 use crate::audit::By;
 use crate::error::Error;
 use crate::identity::Identities;
+use crate::identity::copies::begin_anew;
 use crate::identity::devices::name;
 use crate::identity::kept::{Known, changed, find, keep, key_of, read};
 use crate::identity::listed::fingerprint;
@@ -10,7 +11,7 @@ use crate::registry::Registry;
 use crate::store::tables::identity;
 use lineside_identity::{Effect, Event, Fingerprint, Identity, Refusal, Standing, Verdict, step};
 use lineside_wire::name::DeviceId;
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
@@ -67,6 +68,9 @@ impl Identities {
         if after != before {
             keep(&writing.transaction, device, &after, known.serial.as_ref(), now).await?;
             writing.record(changed(by, device, &before, &after));
+            if judgement == Judgement::Reset {
+                begin_anew(&writing.transaction, device).await?;
+            }
             match after.standing {
                 Standing::Accepted { .. } => Registry::ensure(by, &writing, device, now).await?,
                 // Whoever has its key may have the password that it had before.
@@ -102,6 +106,29 @@ impl Identities {
             .all(self.store.read())
             .await?;
         rows.into_iter().map(read).collect()
+    }
+}
+
+impl Identities {
+    /// What people have to decide, a sentence each.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn attention(&self) -> Result<Vec<String>, Error> {
+        let mut sentences = Vec::new();
+        for (standing, one, many) in [
+            ("pending", "device waits to be accepted", "devices wait to be accepted"),
+            ("quarantined", "device is in quarantine", "devices are in quarantine"),
+        ] {
+            let of = identity::Entity::find().filter(identity::Column::Standing.eq(standing));
+            let words = match of.count(self.store.read()).await? {
+                0 => continue,
+                1 => format!("1 {one}"),
+                count => format!("{count} {many}"),
+            };
+            sentences.push(format!("{words}: see `lineside device joined`"));
+        }
+        Ok(sentences)
     }
 }
 

@@ -13,6 +13,7 @@ const GRACE_DAYS_MAX: u16 = 3_650;
 #[serde(deny_unknown_fields)]
 pub(crate) struct TlsFile {
     http: String,
+    mqtt: String,
     names: Vec<String>,
     #[serde(default = "lifetime_days")]
     lifetime_days: u8,
@@ -33,6 +34,8 @@ fn grace_days() -> u16 {
 pub(crate) struct TlsConfig {
     /// Where pages and HTTP interface are for others.
     pub http: SocketAddr,
+    /// Where the broker is for others.
+    pub mqtt: SocketAddr,
     /// By what the server is reached.
     pub names: Vec<ServerName>,
     /// How long a device's certificate lasts.
@@ -46,9 +49,7 @@ pub(crate) struct TlsConfig {
 /// # Errors
 /// A sentence: what is wrong, and what to do.
 pub(crate) fn checked(file: TlsFile) -> Result<TlsConfig, String> {
-    let http = file.http.parse().map_err(|_| {
-        format!("http: {:?} is no address with a port, as in 0.0.0.0:8443 or [::]:8443", file.http)
-    })?;
+    let (http, mqtt) = (address("http", &file.http, 8443)?, address("mqtt", &file.mqtt, 8883)?);
     if !(1..=SERVER_NAMES_MAX).contains(&file.names.len()) {
         return Err(format!(
             "names: 1 to {SERVER_NAMES_MAX} host names or addresses by which devices reach this server"
@@ -60,10 +61,17 @@ pub(crate) fn checked(file: TlsFile) -> Result<TlsConfig, String> {
     }
     Ok(TlsConfig {
         http,
+        mqtt,
         names: names.map_err(|error| format!("names: {error}"))?,
         lifetime: Lifetime::of_days(file.lifetime_days)
             .map_err(|error| format!("lifetime_days: {error}"))?,
         grace: Duration::days(file.grace_days.into()),
+    })
+}
+
+fn address(key: &str, text: &str, port: u16) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        format!("{key}: {text:?} is no address with a port, as in 0.0.0.0:{port} or [::]:{port}")
     })
 }
 
@@ -77,14 +85,16 @@ mod tests {
 
     #[test]
     fn what_nobody_could_be_served_by_is_refused_with_the_cure() {
-        let good = "http = \"0.0.0.0:8443\"\nnames = [\"server.plant\", \"10.0.0.5\"]\n";
+        let good = "http = \"0.0.0.0:8443\"\nmqtt = \"0.0.0.0:8883\"\nnames = [\"server.plant\", \"10.0.0.5\"]\n";
         let config = read(good).unwrap();
         assert_eq!(config.lifetime.span(), Duration::days(14));
         assert_eq!((config.names.len(), config.grace), (2, Duration::days(180)));
         for (wrong, words) in [
-            ("http = \"8443\"\nnames = [\"a\"]", "0.0.0.0:8443"),
-            ("http = \"[::]:1\"\nnames = []", "1 to 16"),
-            ("http = \"[::]:1\"\nnames = [\"https://a\"]", "host name"),
+            ("http = \"8443\"\nmqtt = \"[::]:1\"\nnames = [\"a\"]", "0.0.0.0:8443"),
+            ("http = \"[::]:1\"\nmqtt = \"[::]\"\nnames = [\"a\"]", "0.0.0.0:8883"),
+            ("http = \"[::]:1\"\nmqtt = \"[::]:2\"\nnames = []", "1 to 16"),
+            ("http = \"[::]:1\"\nmqtt = \"[::]:2\"\nnames = [\"https://a\"]", "host name"),
+            ("http = \"[::]:1\"\nnames = [\"a\"]", "missing field"),
             ("names = [\"a\"]", "missing field"),
             (&format!("{good}lifetime_days = 1"), "7 to 30 days"),
             (&format!("{good}grace_days = 4000"), "at most 3650"),

@@ -50,6 +50,12 @@ pub(crate) struct TokenMade {
     pub hash: String,
     /// From when on it is not taken any more: milliseconds since 1970.
     pub expires_unix_ms: i64,
+    /// Where the device finds the HTTP interface.
+    pub https: String,
+    /// Where it finds the broker: host and port.
+    pub mqtts: String,
+    /// The certificate by which it knows both, as PEM.
+    pub authority: String,
 }
 
 /// A token as it is known here.
@@ -80,6 +86,7 @@ impl Identities {
         new: &NewToken,
         now: OffsetDateTime,
     ) -> Result<TokenMade, Error> {
+        let issuing = self.issuing()?;
         let hours = new.hours.unwrap_or(HOURS);
         if !(1..=HOURS_MAX).contains(&hours) {
             return Err(Error::Malformed(format!("hours: 1 to {HOURS_MAX}, not {hours}")));
@@ -121,7 +128,14 @@ impl Identities {
         let issued = did(by, Action::TokenIssued, "token", &hash);
         writing.record(Change { new: text(&format!("to join with, for {whose}")), ..issued });
         writing.commit().await?;
-        Ok(TokenMade { token: token.reveal().to_string(), hash, expires_unix_ms })
+        Ok(TokenMade {
+            token: token.reveal().to_string(),
+            hash,
+            expires_unix_ms,
+            https: issuing.reached.https.clone(),
+            mqtts: issuing.reached.mqtts.clone(),
+            authority: issuing.authority.pem().to_owned(),
+        })
     }
 
     /// Tokens by their hashes: at most `limit` of those whose hashes come after `after`.

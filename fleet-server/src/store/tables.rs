@@ -35,6 +35,7 @@ macro_rules! for_each_table {
         $each!(audit_checkpoint);
         $each!(identity);
         $each!(device_key);
+        $each!(device_start);
         $each!(join_token);
         $each!(preauthorised);
     };
@@ -694,6 +695,8 @@ pub(crate) mod identity {
         pub device: String,
         /// JSON of its standing and of its keys that were revoked.
         pub identity: String,
+        /// How it stands, in a word.
+        pub standing: String,
         /// The serial number that it said it has when it joined.
         pub serial: Option<String>,
         /// When this changed last.
@@ -715,6 +718,23 @@ pub(crate) mod device_key {
         #[sea_orm(primary_key, auto_increment = false)]
         pub key: String,
         pub device: String,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Which of their starts devices have connected by.
+pub(crate) mod device_start {
+    use super::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "device_start")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub device: String,
+        /// JSON of what is remembered of them.
+        pub starts: String,
     }
 
     impl ActiveModelBehavior for ActiveModel {}

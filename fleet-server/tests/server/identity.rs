@@ -2,56 +2,85 @@
 
 use crate::channels;
 use crate::running::{As, PATIENCE, Running};
-use lineside_identity::{CertificateRequest, DeviceKey, read_chain};
+use lineside_identity::{Authority, CertificateRequest, DeviceKey, read_chain};
 use ring::rand::SystemRandom;
 use serde_json::{Value, json};
+use std::fs::Permissions;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
+use time::OffsetDateTime;
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 
-const SETTINGS: &str = "[tls]\nhttp = \"127.0.0.1:0\"\nnames = [\"127.0.0.1\"]\n";
+const SETTINGS: &str =
+    "[tls]\nhttp = \"127.0.0.1:0\"\nmqtt = \"127.0.0.1:0\"\nnames = [\"127.0.0.1\"]\n";
 
 /// A server with TLS, and where that is.
-struct Served {
-    server: Running,
+pub struct Served {
+    pub server: Running,
     url: String,
+    /// Host and port of the broker.
+    pub mqtts: String,
+    /// The authority's certificate, as PEM.
+    pub authority: String,
     roots: RootCerts,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
-fn served() -> Served {
+pub fn served() -> Served {
+    served_from(tempfile::tempdir().unwrap())
+}
+
+/// A server with the authority that it made so many days ago.
+pub fn served_since(days: i64) -> Served {
     let folder = tempfile::tempdir().unwrap();
-    let server = channels::start(folder.path(), SETTINGS);
-    let (url, authority) = shown(&folder.path().join("data"));
-    let root = Certificate::from_pem(authority.as_bytes()).unwrap();
-    let roots = RootCerts::new_with_certs(&[root]);
-    Served { server, url, roots, _folder: folder }
+    let keys = folder.path().join("data/keys");
+    std::fs::create_dir_all(&keys).unwrap();
+    let (then, random) =
+        (OffsetDateTime::now_utc() - time::Duration::days(days), SystemRandom::new());
+    let authority = Authority::make("Plant 4", &[], then, &random).unwrap();
+    for (name, text) in [("key", authority.key().to_pem().as_str()), ("pem", authority.pem())] {
+        let path = keys.join(format!("authority.{name}"));
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    }
+    served_from(folder)
 }
 
-fn shown(data: &Path) -> (String, String) {
+fn served_from(folder: tempfile::TempDir) -> Served {
+    let server = channels::start(folder.path(), SETTINGS);
+    let data = folder.path().join("data");
     let endpoints = std::fs::read_to_string(data.join("endpoints.json")).unwrap();
     let endpoints: Value = serde_json::from_str(&endpoints).unwrap();
-    let authority = std::fs::read_to_string(data.join("authority.pem")).unwrap();
-    (endpoints["https"].as_str().unwrap().to_owned(), authority)
+    let endpoint = |key: &str| endpoints[key].as_str().unwrap().to_owned();
+    let authority = shown(&data);
+    let root = Certificate::from_pem(authority.as_bytes()).unwrap();
+    let roots = RootCerts::new_with_certs(&[root]);
+    let (url, mqtts) = (endpoint("https"), endpoint("mqtts"));
+    Served { server, url, mqtts, authority, roots, folder }
+}
+
+fn shown(data: &Path) -> String {
+    std::fs::read_to_string(data.join("authority.pem")).unwrap()
 }
 
 /// A device with its key, and the certificate that it has.
-struct Device {
-    name: &'static str,
-    key: DeviceKey,
-    certificate: Option<String>,
+pub struct Device {
+    pub name: &'static str,
+    pub key: DeviceKey,
+    pub certificate: Option<String>,
 }
 
 impl Device {
-    fn new(name: &'static str) -> Device {
+    pub fn new(name: &'static str) -> Device {
         let key = DeviceKey::generate(&SystemRandom::new()).unwrap();
         Device { name, key, certificate: None }
     }
 
-    fn request(&self) -> String {
+    pub fn request(&self) -> String {
         let random = SystemRandom::new();
         CertificateRequest::sign(&self.name.parse().unwrap(), &self.key, &random).unwrap()
     }
@@ -115,9 +144,14 @@ impl Served {
         answer
     }
 
-    fn people(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+    pub fn people(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
         let reply = self.server.ask(method, path, As::Administrator, body.to_string().as_bytes());
         (reply.status, serde_json::from_slice(&reply.body).unwrap_or(Value::Null))
+    }
+
+    /// The folder of its data.
+    pub fn data(&self) -> std::path::PathBuf {
+        self.folder.path().join("data")
     }
 
     fn token(&self) -> String {
@@ -126,14 +160,14 @@ impl Served {
         made["token"].as_str().unwrap().to_owned()
     }
 
-    fn judge(&self, device: &Device, judgement: &str) -> (u16, Value) {
+    pub fn judge(&self, device: &Device, judgement: &str) -> (u16, Value) {
         let path = format!("/api/v1/identity/devices/{}", device.name);
         let key = device.key.fingerprint().to_string();
         self.people("POST", &path, &json!({ "judgement": judgement, "key": key }))
     }
 
     /// Joins and is accepted.
-    fn accepted(&self, name: &'static str) -> Device {
+    pub fn accepted(&self, name: &'static str) -> Device {
         let mut device = Device::new(name);
         assert_eq!(self.join(&device, Some(&self.token()))["answer"], "wait");
         assert_eq!(self.judge(&device, "accept").0, 200);
@@ -150,6 +184,10 @@ fn a_device_joins_waits_is_accepted_and_comes_by_its_key_until_it_is_revoked() {
     let (status, made) =
         served.people("POST", "/api/v1/identity/tokens", &json!({ "device": "line-3" }));
     assert_eq!(status, 201, "{made}");
+    // With it goes all that the device is to know of the server.
+    assert_eq!(made["https"], *served.url);
+    assert_eq!(made["mqtts"], *served.mqtts);
+    assert_eq!(made["authority"], *served.authority);
     let token = made["token"].as_str().unwrap();
     assert_eq!(served.join(&device, None)["answer"], "refused");
     assert_eq!(served.join(&device, Some(token)), json!({ "answer": "wait", "after": 60 }));
@@ -233,7 +271,7 @@ fn the_authority_outlives_the_server_and_what_is_for_people_is_for_them_alone() 
     let folder = tempfile::tempdir().unwrap();
     let server = channels::start(folder.path(), SETTINGS);
     let data = folder.path().join("data");
-    let (_, authority) = shown(&data);
+    let authority = shown(&data);
     let document = server.get("/api/v1/openapi.json").json();
     let routes: Vec<(&String, &Value)> = document["paths"]
         .as_object()
@@ -269,7 +307,7 @@ fn the_authority_outlives_the_server_and_what_is_for_people_is_for_them_alone() 
     drop(server);
 
     let server = channels::start(folder.path(), SETTINGS);
-    assert_eq!(shown(&data).1, authority);
+    assert_eq!(shown(&data), authority);
     drop(server);
     // Without TLS nobody joins, and all of this is not there.
     let server = channels::start(folder.path(), "");

@@ -15,6 +15,7 @@ mod credentials;
 mod crowd;
 mod devices;
 mod encrypted;
+mod gate;
 mod identity;
 mod learnt;
 mod logs;

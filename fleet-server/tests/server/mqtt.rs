@@ -28,17 +28,21 @@ impl Client {
             .set_clean_start(true)
             .set_max_packet_size(Some(4 << 20))
             .set_credentials(user.to_owned(), password.to_owned().into_bytes());
+        Client::with(options, user).await.map_err(|error| match error {
+            ConnectionError::ConnectionRefused(code) => code,
+            error => panic!("{error}"),
+        })
+    }
+
+    /// Connects by these options; or says what comes of it.
+    pub async fn with(options: MqttOptions, name: &str) -> Result<Client, ConnectionError> {
         let (client, mut events) = AsyncClient::builder(options).capacity(64).build();
         loop {
-            match timeout(PATIENCE, events.poll()).await.expect("the broker answers") {
-                Ok(Event::Incoming(Packet::ConnAck(ack))) => {
-                    assert_eq!(ack.code, ConnectReturnCode::Success);
-                    let (name, messages) = (user.to_owned(), VecDeque::new());
-                    return Ok(Client { name, client, events, messages });
-                }
-                Ok(_) => {}
-                Err(ConnectionError::ConnectionRefused(code)) => return Err(code),
-                Err(error) => panic!("{error}"),
+            let event = timeout(PATIENCE, events.poll()).await.expect("the broker answers")?;
+            if let Event::Incoming(Packet::ConnAck(ack)) = event {
+                assert_eq!(ack.code, ConnectReturnCode::Success);
+                let (name, messages) = (name.to_owned(), VecDeque::new());
+                return Ok(Client { name, client, events, messages });
             }
         }
     }
@@ -71,6 +75,11 @@ impl Client {
                 return ack.reason;
             }
         }
+    }
+
+    /// Publishes, and waits for no answer.
+    pub async fn say(&mut self, topic: &str) {
+        self.client.publish(topic, b"x".to_vec(), PublishOptions::at_least_once()).await.unwrap();
     }
 
     /// Publishes a message many times without waiting, until the broker has answered all of them.
