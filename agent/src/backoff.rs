@@ -8,7 +8,7 @@ use std::time::Duration;
 /// [`doubled`] says and all of it.
 pub fn pause(first: Duration, longest: Duration, attempts: u32) -> Duration {
     let whole = doubled(first, longest, attempts);
-    whole / 2 + (whole / 2).mul_f64(jitter())
+    whole / 2 + (whole / 2).mul_f64(share())
 }
 
 /// `first` × 2^`attempts`, never above `longest`: for who waits for nobody else.
@@ -17,7 +17,7 @@ pub fn doubled(first: Duration, longest: Duration, attempts: u32) -> Duration {
 }
 
 /// A random share, 0 to 1.
-fn jitter() -> f64 {
+pub fn share() -> f64 {
     let mut bytes = [0; 4];
     // Without randomness every device waits equally long: unfortunate, not wrong.
     if SystemRandom::new().fill(&mut bytes).is_err() {

@@ -16,7 +16,8 @@ use crate::api::Access;
 use crate::clock::now_unix_ms;
 use crate::config::{Config, DownloadConfig, OutboxFull, SlotConfig};
 use crate::error::chain;
-use crate::fleet::Device;
+use crate::fleet::identity::Renewal;
+use crate::fleet::{Device, Proof};
 use crate::ledger::{Ledger, OutboxLimits};
 use crate::log::Log;
 use crate::status;
@@ -231,11 +232,18 @@ pub async fn run(config: &Path, until: Until, log: Log) -> anyhow::Result<()> {
     watched.task("the upkeep of compiled plugins", compiled);
     let updates = house.updates(trust.accepted, assign);
     let (connected, is_connected) = watch::channel(false);
+    let mut identity = None;
     if let Some(device) = trust.device {
+        if let Proof::Key(own) = &device.proof {
+            let renewal = Renewal::new(own.clone(), device.server_http.clone());
+            watched.task("the renewal of the device's certificate", renewal.run());
+            identity = Some(own.clone());
+        }
         let session = house.session(device, &sources, &updates, connected, log.tap);
         watched.task("the session with the server", session.run());
     }
-    house.open_door(&store, shown, &sources, updates, is_connected, &mut watched);
+    let known = people::Known { identity, connected: is_connected };
+    house.open_door(&store, shown, &sources, updates, known, &mut watched);
     house.start_sinks(&mut watched)?;
     if let Some((config, access)) = house.config.api.as_ref().zip(access) {
         drivers.push(house.open_api(config, access, served, &mut watched));

@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::fleet::Device;
+use crate::fleet::identity::IdentityReport;
 use crate::ledger::{Ledger, Outbox, OutboxLimits, SlotCounts};
 use crate::store::Store;
 use crate::telemetry;
@@ -23,6 +24,9 @@ pub struct DeviceStatus {
     pub running: bool,
     /// Whether the server is connected.
     pub connected: bool,
+    /// By which key the server knows it; nothing where it comes by a password, or does not run.
+    #[serde(default)]
+    pub identity: Option<IdentityReport>,
     /// What keeps updates from coming; nothing while they come.
     pub trouble: Option<String>,
     /// What has become of what the device had written down: what is lost, and why nothing can be written.
@@ -156,6 +160,7 @@ impl DeviceStatus {
             device,
             running: false,
             connected: false,
+            identity: None,
             trouble: None,
             state: store.told().map(str::to_owned).into_iter().collect(),
             assignment: version(accepted.assignment),
@@ -190,6 +195,14 @@ impl fmt::Display for DeviceStatus {
             (true, true) => "running, connected to the server",
         };
         writeln!(f, "{}: {state}", self.device)?;
+        if let Some(identity) = &self.identity {
+            let ends = identity.certificate_ends.as_ref();
+            let ends = ends.map_or_else(|| "none yet".to_owned(), |day| format!("until {day}"));
+            writeln!(f, "  key {}, certificate {ends}", identity.key)?;
+            if let Some(trouble) = &identity.trouble {
+                writeln!(f, "  {trouble}")?;
+            }
+        }
         if let Some(trouble) = &self.trouble {
             writeln!(f, "  {trouble}")?;
         }

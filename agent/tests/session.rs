@@ -16,18 +16,28 @@ use lineside_agent::update::blobs::Blobs;
 use lineside_agent::update::driver::{Parts, Updates};
 use lineside_agent::update::journal::Journal;
 use lineside_agent::update::states::States;
+use lineside_identity::{
+    Authority, CertificateRequest, DeviceKey, Lifetime, ServerName, read_chain,
+};
 use lineside_rules::{LogLimits, SitePolicy};
 use lineside_trust::{KeyPair, LogRequest, sign_log_request};
 use lineside_wire::envelope::{decode, encode};
 use lineside_wire::v1::{Answer, AskLog, LogLevel, LogLines};
 use ring::rand::SystemRandom;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use time::OffsetDateTime;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 
 // MQTT 5 (OASIS standard), section 2.1.2: types of packets.
 const CONNECT: u8 = 1;
@@ -36,18 +46,23 @@ const PUBACK: u8 = 4;
 const SUBSCRIBE: u8 = 8;
 
 /// A connection of the device, seen from the broker.
-struct Visit(TcpStream);
+struct Visit<S = TcpStream>(S);
 
 impl Visit {
     /// Takes the next connection, and accepts it with nothing more to say.
     async fn accept(listener: &TcpListener) -> Visit {
-        let (stream, _) = timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
-        let mut visit = Visit(stream);
+        let mut visit = Visit(connected(listener).await);
         assert_eq!(visit.next().await.unwrap().0, CONNECT);
         visit.0.write_all(&[0x20, 3, 0, 0, 0]).await.unwrap();
         visit
     }
+}
 
+async fn connected(listener: &TcpListener) -> TcpStream {
+    timeout(PATIENCE, listener.accept()).await.unwrap().unwrap().0
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Visit<S> {
     /// The next packet: its type and its body. None when the device has gone.
     async fn next(&mut self) -> Option<(u8, Vec<u8>)> {
         let read = async {
@@ -145,8 +160,21 @@ impl Device {
     }
 
     async fn of(vendor: &Vendor, port: u16, log: Tap) -> Device {
+        let read = |folder: &Path| fleet::Device {
+            mqtt_port: port,
+            ..fleet::Device::read(folder).unwrap()
+        };
+        Device::installed(vendor, log, read).await
+    }
+
+    /// What `read` makes of the folder that it was installed with.
+    async fn installed(
+        vendor: &Vendor,
+        log: Tap,
+        read: impl FnOnce(&Path) -> fleet::Device,
+    ) -> Device {
         let device = kit::Device::new(vendor, 0);
-        let identity = fleet::Device::read(&device.folder.path().join("device")).unwrap();
+        let identity = read(&device.folder.path().join("device"));
         let state_dir = device.folder.path().join("state");
         let store = Store::open(&state_dir).unwrap();
         let journal = Journal::open(store.database()).unwrap();
@@ -176,7 +204,7 @@ impl Device {
         telemetry.flush().await;
         let (connected, is_connected) = watch::channel(false);
         let session = Session {
-            device: fleet::Device { mqtt_port: port, ..identity },
+            device: identity,
             reporter: Reporter::new(
                 Arc::new(States::default()),
                 BTreeMap::new(),
@@ -320,4 +348,78 @@ async fn lines_of_the_log_are_told_to_the_director_alone_and_as_long_as_the_site
     let said = visit.log().await;
     assert!(said.request == 3 && said.ended.contains("policy"), "{said:?}");
     assert_eq!(tap.told(), None);
+}
+
+/// A fleet's authority, and a broker of that fleet on this machine, which wants to see certificates.
+fn fleet_of_keys() -> (Authority, TlsAcceptor) {
+    let (random, now) = (SystemRandom::new(), OffsetDateTime::now_utc());
+    let authority = Authority::make("plant", &[], now, &random).unwrap();
+    let key = DeviceKey::generate(&random).unwrap();
+    let names: [ServerName; 1] = ["127.0.0.1".parse().unwrap()];
+    let own = authority.issue_server(&names, key.public(), now, &random).unwrap();
+    let der = |pem: &str| CertificateDer::from(read_chain(pem).unwrap().remove(0));
+    let mut roots = RootCertStore::empty();
+    roots.add(der(authority.pem())).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(clients.build().unwrap())
+        .with_single_cert(
+            vec![der(&own.pem)],
+            PrivatePkcs8KeyDer::from(key.pkcs8().to_vec()).into(),
+        )
+        .unwrap();
+    (authority, TlsAcceptor::from(Arc::new(config)))
+}
+
+/// A device of that fleet with a key that it makes, and a certificate for it.
+fn by_key(folder: &Path, port: u16, authority: &Authority) -> fleet::Device {
+    let file = format!(
+        "device = 'line-3'\nserver_http = 'https://127.0.0.1:1'\nmqtt_host = '127.0.0.1'\n\
+         mqtt_port = {port}\nmqtt_tls = true\n"
+    );
+    fs::write(folder.join("device.toml"), file).unwrap();
+    fs::write(folder.join("authority.pem"), authority.pem()).unwrap();
+    let device = fleet::Device::read(folder).unwrap();
+    let random = SystemRandom::new();
+    let key = fs::read_to_string(folder.join("identity.pem")).unwrap();
+    let key = DeviceKey::from_pem(&key, &random).unwrap();
+    let request = CertificateRequest::sign(&device.id, &key, &random).unwrap();
+    let request = CertificateRequest::parse(&request).unwrap();
+    let (lifetime, now) = (Lifetime::of_days(14).unwrap(), OffsetDateTime::now_utc());
+    let issued = authority.issue(&request, lifetime, now, &random).unwrap();
+    fs::write(folder.join("certificate.pem"), issued.pem).unwrap();
+    fleet::Device::read(folder).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_by_key_shows_its_certificate_and_says_which_connection_of_which_start_it_is() {
+    let (authority, broker) = fleet_of_keys();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let read = |folder: &Path| by_key(folder, port, &authority);
+    let mut device = Device::installed(&Vendor::new(), Tap::default(), read).await;
+    for attempt in 1..=2 {
+        let mut visit = Visit(broker.accept(connected(&listener).await).await.unwrap());
+        let (kind, connect) = visit.next().await.unwrap();
+        assert_eq!(kind, CONNECT);
+        // MQTT 5, section 3.1.2.3: neither user name nor password.
+        assert_eq!(connect[7] & 0xc0, 0, "{connect:?}");
+        let start =
+            [&b"\0\x0elineside-start\0\x03"[..], format!("1.{attempt}").as_bytes()].concat();
+        assert!(connect.windows(start.len()).any(|bytes| bytes == start), "{connect:?}");
+        if attempt == 1 {
+            // Not authorized (0x87).
+            visit.0.write_all(&[0x20, 3, 0, 0x87, 0]).await.unwrap();
+            continue;
+        }
+        visit.0.write_all(&[0x20, 3, 0, 0, 0]).await.unwrap();
+        let (kind, body) = visit.next().await.unwrap();
+        assert_eq!(kind, SUBSCRIBE);
+        visit.acknowledge(SUBSCRIBE, &body).await;
+        timeout(PATIENCE, device.connected.wait_for(|is| *is)).await.unwrap().unwrap();
+        assert_eq!(visit.next().await.unwrap().0, PUBLISH);
+    }
 }

@@ -17,6 +17,7 @@ const WALLS: [(&str, &str, &[&str], &[&str]); 29] = [
             "lineside-delta",
             "lineside-drift",
             "lineside-exposition",
+            "lineside-identity",
             "lineside-oip",
             "lineside-rules",
             "lineside-runtime",

@@ -4,6 +4,7 @@ use super::House;
 use super::watched::Watched;
 use crate::capture::CaptureReport;
 use crate::fleet::carry::Carrier;
+use crate::fleet::identity::{Identity, IdentityReport};
 use crate::fleet::status::Sources;
 use crate::ledger::Ledger;
 use crate::local;
@@ -31,6 +32,14 @@ pub(super) struct Shown {
     pub(super) site: Site,
 }
 
+/// How the device is known to its server.
+pub(super) struct Known {
+    /// By which key; none where it comes by a password, or not at all.
+    pub(super) identity: Option<Identity>,
+    /// Whether it is connected.
+    pub(super) connected: watch::Receiver<bool>,
+}
+
 /// Where a status of the device comes from.
 struct Told {
     device: DeviceId,
@@ -41,7 +50,7 @@ struct Told {
     sources: Sources,
     ledger: Ledger,
     updates: Updates,
-    connected: watch::Receiver<bool>,
+    known: Known,
 }
 
 impl Told {
@@ -59,7 +68,8 @@ impl Told {
         DeviceStatus {
             device: self.device.clone(),
             running: true,
-            connected: *self.connected.borrow(),
+            connected: *self.known.connected.borrow(),
+            identity: self.known.identity.as_ref().map(IdentityReport::of),
             trouble: self.updates.trouble(),
             state: self.state.clone(),
             assignment: versions.assignment,
@@ -80,7 +90,7 @@ impl House {
         shown: BTreeMap<SlotName, Shown>,
         sources: &Sources,
         updates: Updates,
-        connected: watch::Receiver<bool>,
+        known: Known,
         watched: &mut Watched,
     ) {
         let state = store.lost().iter().map(String::as_str).chain(store.unwritable());
@@ -92,7 +102,7 @@ impl House {
             sources: sources.clone(),
             ledger: self.ledger.clone(),
             updates: updates.clone(),
-            connected,
+            known,
         };
         let places = self.captures();
         let captured = move || {

@@ -1,5 +1,8 @@
-//! Who this device is and how it reaches its server: the folder that `lineside device add` made.
+//! Who this device is and how it reaches its server: the folder that `lineside device add` or `device token`
+//! made.
 
+use crate::fleet::identity::{Identity, IdentityError};
+use lineside_identity::HardwareSerial;
 use lineside_trust::{KeyError, KeyPair};
 use lineside_wire::name::DeviceId;
 use serde::Deserialize;
@@ -54,12 +57,17 @@ pub enum DeviceError {
         /// Why.
         source: KeyError,
     },
-    /// Something that is not built yet.
-    #[error("{}: mqtt_tls = true is not supported yet; the server must be on loopback", path.display())]
-    Tls {
+    /// Settings that do not belong together.
+    #[error("{}: {problem}", path.display())]
+    Settings {
         /// The file.
         path: PathBuf,
+        /// What is wrong, and what to do.
+        problem: &'static str,
     },
+    /// Its key and what belongs to that.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
 }
 
 /// `device.toml` as written.
@@ -72,8 +80,9 @@ struct DeviceFile {
     mqtt_port: u16,
     #[serde(default)]
     mqtt_tls: bool,
-    user: String,
-    password: String,
+    user: Option<String>,
+    password: Option<String>,
+    serial: Option<HardwareSerial>,
 }
 
 /// The part of `device.toml` that names the device.
@@ -104,6 +113,20 @@ impl fmt::Debug for Password {
     }
 }
 
+/// How a device shows the server who it is.
+#[derive(Debug, Clone)]
+pub enum Proof {
+    /// By a password, without TLS: server and agent are on one machine, or at the ends of a tunnel.
+    Password {
+        /// User name at broker and HTTP interface.
+        user: String,
+        /// Password at broker and HTTP interface.
+        password: Password,
+    },
+    /// By a key of its own, over TLS.
+    Key(Identity),
+}
+
 /// What a device is installed with.
 #[derive(Debug, Clone)]
 pub struct Device {
@@ -115,19 +138,18 @@ pub struct Device {
     pub mqtt_host: String,
     /// Port of the server's broker.
     pub mqtt_port: u16,
-    /// User name at broker and HTTP interface.
-    pub user: String,
-    /// Password at broker and HTTP interface.
-    pub password: Password,
+    /// How it shows who it is.
+    pub proof: Proof,
     /// The root document that the device was installed with, as received.
     pub root: Vec<u8>,
 }
 
 impl Device {
-    /// Reads `device.toml` and `root.json` from `folder`.
+    /// Reads `device.toml` and `root.json` from `folder`, and what belongs to its key, if it has one. The key
+    /// is made if it is not there yet.
     ///
     /// # Errors
-    /// [`DeviceError`]; a password that others may read is refused.
+    /// [`DeviceError`]; a password or a key that others may read is refused.
     pub fn read(folder: &Path) -> Result<Device, DeviceError> {
         let path = folder.join("device.toml");
         let (text, mode) = read(&path)?;
@@ -138,17 +160,14 @@ impl Device {
             Ok(file) => file,
             Err(source) => return Err(DeviceError::Contents { path, source }),
         };
-        if file.mqtt_tls {
-            return Err(DeviceError::Tls { path });
-        }
-        let (root, _) = read(&folder.join("root.json"))?;
+        let root = read(&folder.join("root.json"))?.0;
+        let proof = proof(folder, &path, &file)?;
         Ok(Device {
             id: file.device,
             server_http: file.server_http.trim_end_matches('/').to_owned(),
             mqtt_host: file.mqtt_host,
             mqtt_port: file.mqtt_port,
-            user: file.user,
-            password: Password(file.password),
+            proof,
             root,
         })
     }
@@ -184,6 +203,28 @@ impl Device {
     /// Host and port of the server's broker, for people.
     pub fn mqtt_end(&self) -> String {
         format!("{}:{}", self.mqtt_host, self.mqtt_port)
+    }
+}
+
+/// How the device shows who it is: passwords go where nobody listens, keys by TLS.
+fn proof(folder: &Path, path: &Path, file: &DeviceFile) -> Result<Proof, DeviceError> {
+    let wrong = |problem| Err(DeviceError::Settings { path: path.to_owned(), problem });
+    let is_https = file.server_http.starts_with("https://");
+    match (&file.user, &file.password) {
+        (Some(_), Some(_)) if file.mqtt_tls || is_https => wrong(
+            "a device comes by TLS with a key and not with a password: make its folder with \
+             `lineside device token NAME -o DIR`, or leave out mqtt_tls and name the server by http:// where it \
+             is on this machine",
+        ),
+        (Some(user), Some(password)) => {
+            Ok(Proof::Password { user: user.clone(), password: Password::of(password.clone()) })
+        }
+        (None, None) if !file.mqtt_tls || !is_https => wrong(
+            "a device without user and password comes by its key, over TLS alone: mqtt_tls = true and a \
+             server_http of https:// are needed, as `lineside device token NAME -o DIR` writes them",
+        ),
+        (None, None) => Ok(Proof::Key(Identity::open(folder, &file.device, file.serial.clone())?)),
+        _ => wrong("user and password belong together, or neither is there"),
     }
 }
 
@@ -226,7 +267,8 @@ mod tests {
         let device = Device::read(folder(FILE, 0o600).path()).unwrap();
         assert_eq!(device.id.as_str(), "line-3");
         assert_eq!(device.server_http, "http://127.0.0.1:8080");
-        assert_eq!(device.password.reveal(), "secret");
+        let Proof::Password { user, password } = &device.proof else { panic!("{device:?}") };
+        assert_eq!((user.as_str(), password.reveal()), ("line-3", "secret"));
         assert!(!format!("{device:?}").contains("secret"));
     }
 
@@ -239,8 +281,33 @@ mod tests {
     }
 
     #[test]
-    fn unknown_keys_are_named_and_tls_is_not_ignored() {
+    fn unknown_keys_are_named_and_tls_and_passwords_exclude_each_other() {
         assert!(error(&format!("{FILE}colour = 1\n"), 0o600).contains("colour"));
-        assert!(error(&format!("{FILE}mqtt_tls = true\n"), 0o600).contains("not supported yet"));
+        let said = error(&format!("{FILE}mqtt_tls = true\n"), 0o600);
+        assert!(said.contains("lineside device token"), "{said}");
+        let said = error(&FILE.replace("http://", "https://"), 0o600);
+        assert!(said.contains("lineside device token"), "{said}");
+        let half = FILE.replace("password = \"secret\"\n", "");
+        assert!(error(&half, 0o600).contains("belong together"));
+        let neither = half.replace("user = \"line-3\"\n", "");
+        assert!(error(&neither, 0o600).contains("mqtt_tls = true"));
+        assert!(error(&format!("{neither}mqtt_tls = true\n"), 0o600).contains("https://"));
+    }
+
+    #[test]
+    fn a_device_by_key_needs_the_authority_to_know_its_server_by() {
+        let file = "device = \"line-3\"\nserver_http = \"https://mill:8443\"\nmqtt_host = \"mill\"\n\
+                    mqtt_port = 8883\nmqtt_tls = true\nserial = \"A-1\"\n";
+        let said = error(file, 0o600);
+        assert!(
+            said.contains("authority.pem is missing") && said.contains("device token -o"),
+            "{said}"
+        );
+        let folder = folder(file, 0o600);
+        std::fs::write(folder.path().join("authority.pem"), "nothing").unwrap();
+        let said = Device::read(folder.path()).unwrap_err().to_string();
+        assert!(said.contains("authority.pem cannot be used"), "{said}");
+        // Nothing was made for a device that cannot come.
+        assert!(!folder.path().join("identity.pem").exists());
     }
 }

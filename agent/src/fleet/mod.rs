@@ -3,8 +3,9 @@
 pub mod asked;
 pub mod carry;
 pub mod device;
+pub mod identity;
 pub mod pace;
 pub mod session;
 pub mod status;
 
-pub use device::Device;
+pub use device::{Device, Proof};

@@ -4,9 +4,10 @@
 
 use crate::error::chain;
 use crate::failpoint;
-use crate::fleet::Device;
+use crate::fleet::identity::{is_unbelieved, tls_error};
 use crate::fleet::pace::Pace;
 use crate::fleet::status::Reporter;
+use crate::fleet::{Device, Proof};
 use crate::log::Tap;
 use crate::telemetry::TelemetryHandle;
 use crate::telemetry::spool::Batch;
@@ -22,6 +23,7 @@ use rumqttc::mqttbytes::v5::{
 };
 use rumqttc::{
     AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, PublishOptions, QoS, StateError,
+    TlsConfiguration, Transport,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,6 +100,9 @@ impl Session {
             online: self.online.clone(),
             heard: tell,
             pace: Pace::default(),
+            proof: self.device.proof.clone(),
+            boot: self.boot,
+            attempts: 0,
             shared: false,
             refused: false,
         };
@@ -276,8 +281,10 @@ impl Session {
             .set_clean_start(true)
             .set_max_packet_size(Some(MESSAGE_BYTES_MAX))
             .set_connect_timeout(Duration::from_secs(10))
-            .set_outgoing_inflight_upper_limit(IN_FLIGHT_MAX)
-            .set_credentials(device.user.clone(), device.password.reveal().as_bytes().to_vec());
+            .set_outgoing_inflight_upper_limit(IN_FLIGHT_MAX);
+        if let Proof::Password { user, password } = &device.proof {
+            options.set_credentials(user.clone(), password.reveal().as_bytes().to_vec());
+        }
         options
     }
 }
@@ -380,21 +387,28 @@ struct Polling {
     online: watch::Sender<()>,
     heard: mpsc::Sender<Publish>,
     pace: Pace,
+    proof: Proof,
+    /// Which start of the device this is.
+    boot: u64,
+    /// Attempts at a connection since then.
+    attempts: u64,
     /// Whether it has been said that another agent uses the same name.
     shared: bool,
-    /// Whether it has been said that the server does not take the password.
+    /// Whether it has been said that the server does not let this device in.
     refused: bool,
 }
 
 impl Polling {
     async fn run(mut self, mut events: EventLoop) {
         let mut left = 0_u64;
+        self.prepare(&mut events.options).await;
         loop {
             let event = match events.poll().await {
                 Ok(event) => event,
                 Err(error) => {
                     let pause = self.broken(&error);
                     sleep(pause).await;
+                    self.prepare(&mut events.options).await;
                     continue;
                 }
             };
@@ -418,7 +432,22 @@ impl Polling {
         }
     }
 
+    /// Has the next connection show the newest certificate, once there is one, and say which connection of
+    /// which start it is: of two devices with one key, one says what the other has said before.
+    async fn prepare(&mut self, options: &mut MqttOptions) {
+        let Proof::Key(identity) = &self.proof else { return };
+        let config = identity.certified().await;
+        self.attempts += 1;
+        let start = format!("{}.{}", self.boot, self.attempts);
+        options
+            .set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(config)))
+            .set_user_properties(vec![("lineside-start".to_owned(), start)]);
+    }
+
     fn made(&mut self) {
+        if let Proof::Key(identity) = &self.proof {
+            identity.was_let_in();
+        }
         self.connected.send_replace(true);
         self.link.send_modify(|link| *link = Link { number: link.number + 1, state: State::Up });
         if self.pace.made(Instant::now()) {
@@ -453,12 +482,23 @@ impl Polling {
                  of this device copied to another one?"
             );
         } else if is_refused(error) {
-            if !std::mem::replace(&mut self.refused, true) {
-                tracing::error!(
+            let is_said = std::mem::replace(&mut self.refused, true);
+            match &self.proof {
+                // Why is what the server says to who asks it for another certificate.
+                Proof::Key(identity) => {
+                    identity.was_not_believed();
+                    if !is_said {
+                        tracing::warn!(
+                            "the server at {end} does not let this device in; all goes on without it"
+                        );
+                    }
+                }
+                Proof::Password { .. } if is_said => {}
+                Proof::Password { .. } => tracing::error!(
                     "the server at {end} does not let this device in: it was given a new password or \
                      removed there; next, at the desk: `lineside device reissue` or `device add`, and \
                      bring the new device.toml here. All goes on without the server"
-                );
+                ),
             }
         } else if is_news {
             tracing::warn!("the server at {end} is away ({error}); all goes on without it");
@@ -470,6 +510,7 @@ impl Polling {
 fn is_refused(error: &ConnectionError) -> bool {
     use ConnectReturnCode::{BadUserNamePassword, NotAuthorized};
     matches!(error, ConnectionError::ConnectionRefused(BadUserNamePassword | NotAuthorized))
+        || tls_error(error).is_some_and(is_unbelieved)
 }
 
 fn is_taken_over(error: &ConnectionError) -> bool {

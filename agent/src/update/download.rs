@@ -7,7 +7,7 @@
 
 use crate::config::{Credentials, DownloadConfig};
 use crate::error::chain;
-use crate::fleet::Device;
+use crate::fleet::{Device, Proof};
 use crate::update::blobs::{BlobError, Blobs};
 use crate::update::deltas::{self, BaseFile, Misfits, Offer, Offers};
 use crate::update::limits::Limits;
@@ -130,18 +130,22 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// The registry that the settings name, or else the fleet server of `device` with the device's own
-    /// credentials.
+    /// The registry that the settings name, or else the fleet server of `device`, with the device's own
+    /// password or certificate.
     pub fn of(device: &Device, settings: &DownloadConfig, limits: Limits) -> Registry {
         let basic = |user: &str, password: &str| {
             format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
         };
         let server = match &settings.registry {
             None => {
-                let authorization = basic(&device.user, device.password.reveal());
                 let base = device.server_http.clone();
-                let shown = Shown::Always(authorization);
-                Ok(Server::new(base, shown, Vec::new(), limits))
+                Ok(match &device.proof {
+                    Proof::Password { user, password } => {
+                        let shown = Shown::Always(basic(user, password.reveal()));
+                        Server::new(base, shown, Vec::new(), limits)
+                    }
+                    Proof::Key(identity) => Server::by_key(base, identity.clone(), limits),
+                })
             }
             Some(registry) => {
                 let shown = match &registry.credentials {

@@ -1,5 +1,6 @@
 //! A server as a download asks it: by the pull half of OCI distribution 1.1, with ranges.
 
+use crate::fleet::identity::{Identity, Shows, https};
 use crate::update::bearer::{Challenge, Tokens};
 use crate::update::blobs::{BlobError, Blobs};
 use crate::update::download::DownloadError;
@@ -9,9 +10,11 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use ureq::Body;
+use ureq::config::ConfigBuilder;
 use ureq::http::header::{AUTHORIZATION, CONTENT_RANGE, LOCATION, RETRY_AFTER};
 use ureq::http::{Response, Uri};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::typestate::AgentScope;
 
 /// Longest silence of a server in the middle of an answer.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
@@ -44,6 +47,8 @@ pub(super) struct Server {
 /// What a server is shown, as it stands in `Authorization`.
 #[derive(Clone)]
 pub(super) enum Shown {
+    /// Nothing: the certificate of the connection says who asks.
+    Nothing,
     /// This, and nobody else is shown it.
     Always(String),
     /// This if anything; or a token, where the server names a service which gives some for it.
@@ -53,6 +58,7 @@ pub(super) enum Shown {
 impl Shown {
     fn itself(&self) -> Option<&str> {
         match self {
+            Shown::Nothing => None,
             Shown::Always(authorization) => Some(authorization),
             Shown::OrToken(authorization) => authorization.as_deref(),
         }
@@ -72,19 +78,14 @@ impl Server {
             .root_certs(RootCerts::Specific(Arc::new(roots)))
             .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .build();
-        let agent = ureq::Agent::config_builder()
-            .tls_config(tls)
-            .http_status_as_error(false)
-            .timeout_connect(Some(CONNECT_MAX))
-            .timeout_recv_response(Some(SILENCE_MAX))
-            .timeout_per_read(Some(SILENCE_MAX))
-            .accept_encoding("identity")
-            // Followed here, where it is known whom the credentials belong to.
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .build()
-            .new_agent();
+        let agent = patience_with_servers().tls_config(tls).build().new_agent();
         Server { base, shown, tokens: Arc::default(), limits, agent }
+    }
+
+    /// The fleet server at `base`, which is shown the device's certificate.
+    pub(super) fn by_key(base: String, identity: Identity, limits: Limits) -> Server {
+        let agent = https::client(patience_with_servers().build(), identity, Shows::Certificate);
+        Server { base, shown: Shown::Nothing, tokens: Arc::default(), limits, agent }
     }
 
     /// A small document; none if the server has none.
@@ -284,6 +285,19 @@ impl Server {
     fn unreachable(&self, source: ureq::Error) -> DownloadError {
         DownloadError::Unreachable { http: self.base.clone(), source: Box::new(source) }
     }
+}
+
+/// How long servers may take, and what of them is seen to here.
+fn patience_with_servers() -> ConfigBuilder<AgentScope> {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_connect(Some(CONNECT_MAX))
+        .timeout_recv_response(Some(SILENCE_MAX))
+        .timeout_per_read(Some(SILENCE_MAX))
+        .accept_encoding("identity")
+        // Followed here, where it is known whom the credentials belong to.
+        .max_redirects(0)
+        .max_redirects_will_error(false)
 }
 
 /// A reader that gives up a source which drips: a byte now and then is no silence, and would keep its

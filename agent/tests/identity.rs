@@ -1,0 +1,396 @@
+//! A device that joins, waits, is accepted and renews, against a server that says what the test tells it.
+
+#![allow(clippy::unwrap_used)] // A test stops at what does not hold.
+
+use lineside_agent::fleet::identity::{
+    Identity, IdentityReport, News, Renewal, Shows, Standing, https,
+};
+use lineside_agent::fleet::{Device, Proof};
+use lineside_identity::{
+    Answer, Authority, CertificateRequest, DeviceKey, EXCHANGE_ANSWER_BYTES_MAX, JoinRequest,
+    Lifetime, RenewRequest, ServerName, read_chain,
+};
+use ring::rand::SystemRandom;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+use time::OffsetDateTime;
+
+const DAY: i64 = 24 * 3_600;
+/// Longer than an answer takes to come.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a device asked.
+#[derive(Debug)]
+struct Asked {
+    path: String,
+    body: Vec<u8>,
+    /// Whether it has shown a certificate.
+    shows: bool,
+}
+
+impl Asked {
+    fn join(&self) -> JoinRequest {
+        assert_eq!(self.path, "/api/v1/identity/join");
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    fn renew(&self) -> RenewRequest {
+        assert_eq!(self.path, "/api/v1/identity/renew");
+        serde_json::from_slice(&self.body).unwrap()
+    }
+}
+
+/// A server that answers as it is told, by TLS.
+struct Server {
+    authority: Authority,
+    url: String,
+    asked: mpsc::Receiver<Asked>,
+    /// What it says next: status and body.
+    says: Arc<Mutex<(u16, Vec<u8>)>>,
+}
+
+impl Server {
+    fn start() -> Server {
+        let random = SystemRandom::new();
+        let now = OffsetDateTime::now_utc();
+        let authority = Authority::make("plant", &[], now, &random).unwrap();
+        let key = DeviceKey::generate(&random).unwrap();
+        let names: [ServerName; 1] = ["127.0.0.1".parse().unwrap()];
+        let own = authority.issue_server(&names, key.public(), now, &random).unwrap();
+        let config = Arc::new(config(&authority, &own.pem, &key));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("https://{}", listener.local_addr().unwrap());
+        let (tell, asked) = mpsc::channel();
+        let says = Arc::new(Mutex::new((500, Vec::new())));
+        let said = says.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let connection = ServerConnection::new(config.clone()).unwrap();
+                // Who does not believe the server goes away.
+                let Some(asked) = answer(StreamOwned::new(connection, stream.unwrap()), &said)
+                else {
+                    continue;
+                };
+                if tell.send(asked).is_err() {
+                    return;
+                }
+            }
+        });
+        Server { authority, url, asked, says }
+    }
+
+    fn says(&self, answer: &Answer) {
+        self.says_bytes(200, &serde_json::to_vec(answer).unwrap());
+    }
+
+    fn says_bytes(&self, status: u16, body: &[u8]) {
+        *self.says.lock().unwrap() = (status, body.to_vec());
+    }
+
+    fn issues(&self, request: &str) {
+        let now = OffsetDateTime::now_utc();
+        let request = CertificateRequest::parse(request).unwrap();
+        let lifetime = Lifetime::of_days(14).unwrap();
+        let issued = self.authority.issue(&request, lifetime, now, &SystemRandom::new()).unwrap();
+        let now = now.unix_timestamp();
+        self.says(&Answer::Issued { certificates: issued.pem, renew_at: now + 9 * DAY, now });
+    }
+
+    fn asked(&self) -> Asked {
+        self.asked.recv_timeout(PATIENCE).unwrap()
+    }
+
+    fn nobody_asked(&self) {
+        assert!(self.asked.try_recv().is_err());
+    }
+
+    /// A device with what `lineside device token -o` has written for it.
+    fn device(&self) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let file = format!(
+            "device = 'line-3'\nserver_http = '{}'\nmqtt_host = '127.0.0.1'\nmqtt_port = 1\n\
+             mqtt_tls = true\nserial = 'A-1'\n",
+            self.url
+        );
+        for (name, text, mode) in [
+            ("device.toml", file.as_str(), 0o600),
+            ("root.json", "{}", 0o644),
+            ("authority.pem", self.authority.pem(), 0o644),
+            ("join-token", "lsjoin_x\n", 0o600),
+        ] {
+            let path = folder.path().join(name);
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        folder
+    }
+}
+
+fn config(authority: &Authority, own: &str, key: &DeviceKey) -> ServerConfig {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let der = |pem: &str| -> Vec<CertificateDer<'static>> {
+        read_chain(pem).unwrap().into_iter().map(CertificateDer::from).collect()
+    };
+    let mut roots = RootCertStore::empty();
+    for root in der(authority.pem()) {
+        roots.add(root).unwrap();
+    }
+    let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+        .allow_unauthenticated()
+        .build()
+        .unwrap();
+    ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(clients)
+        .with_single_cert(der(own), PrivatePkcs8KeyDer::from(key.pkcs8().to_vec()).into())
+        .unwrap()
+}
+
+/// Reads one request, and says what is to be said.
+fn answer(
+    mut stream: StreamOwned<ServerConnection, TcpStream>,
+    says: &Mutex<(u16, Vec<u8>)>,
+) -> Option<Asked> {
+    let mut reader = BufReader::new(&mut stream);
+    let (mut first, mut length) = (String::new(), 0);
+    reader.read_line(&mut first).ok()?;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        let line = line.trim().to_ascii_lowercase();
+        if let Some(bytes) = line.strip_prefix("content-length:") {
+            length = bytes.trim().parse().unwrap();
+        }
+        if line.is_empty() {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    drop(reader);
+    let path = first.split(' ').nth(1)?.to_owned();
+    let shows = stream.conn.peer_certificates().is_some_and(|chain| !chain.is_empty());
+    let (status, said) = says.lock().unwrap().clone();
+    let head = format!(
+        "HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        said.len()
+    );
+    // It may have heard enough.
+    let _ = stream.write_all(&[head.as_bytes(), &said].concat()).and_then(|()| stream.flush());
+    stream.conn.send_close_notify();
+    let _ = stream.flush();
+    Some(Asked { path, body, shows })
+}
+
+fn opened(folder: &Path) -> (Identity, Renewal) {
+    let device = Device::read(folder).unwrap();
+    let Proof::Key(identity) = device.proof else { panic!("it has a key") };
+    let renewal = Renewal::new(identity.clone(), device.server_http);
+    (identity, renewal)
+}
+
+/// Lets as much time go by as is left, and asks.
+async fn asks(renewal: &mut Renewal) {
+    renewal.go_on(renewal.left(), News::None).await;
+}
+
+fn trouble(identity: &Identity) -> String {
+    IdentityReport::of(identity).trouble.unwrap_or_default()
+}
+
+/// A device that has a certificate.
+async fn accepted(server: &Server) -> (tempfile::TempDir, Identity, Renewal) {
+    let folder = server.device();
+    let (identity, mut renewal) = opened(folder.path());
+    server.says(&Answer::Wait { after: 60 });
+    asks(&mut renewal).await;
+    server.issues(&server.asked().join().request);
+    asks(&mut renewal).await;
+    server.asked();
+    assert_eq!(identity.standing(), Standing::Accepted);
+    (folder, identity, renewal)
+}
+
+#[tokio::test]
+async fn a_device_joins_with_its_token_once_waits_and_is_accepted() {
+    let server = Server::start();
+    let folder = server.device();
+    let file = |name: &str| folder.path().join(name);
+    let (identity, mut renewal) = opened(folder.path());
+    assert!(identity.config(Shows::Certificate).unwrap_err().to_string().contains("status"));
+
+    // The server is being set up.
+    server.says_bytes(409, br#"{"error":"this server has no TLS"}"#);
+    asks(&mut renewal).await;
+    assert_eq!(server.asked().join().token.as_deref(), Some("lsjoin_x"));
+    assert!(trouble(&identity).contains("this server has no TLS"), "{}", trouble(&identity));
+    assert_eq!(fs::read_to_string(file("join-token")).unwrap(), "lsjoin_x\n");
+
+    server.says(&Answer::Wait { after: 60 });
+    asks(&mut renewal).await;
+    let asked = server.asked();
+    assert!(!asked.shows);
+    let join = asked.join();
+    assert_eq!(join.token.as_deref(), Some("lsjoin_x"));
+    assert_eq!(join.serial.unwrap().to_string(), "A-1");
+    let request = CertificateRequest::parse(&join.request).unwrap();
+    assert_eq!(request.key().fingerprint(), identity.fingerprint());
+    assert!(!file("join-token").exists());
+    let accept = format!("lineside device accept line-3 {}", identity.fingerprint());
+    assert!(trouble(&identity).contains(&accept), "{}", trouble(&identity));
+    // It does not ask before its time.
+    assert!(renewal.left() >= Duration::from_secs(50) && renewal.left() <= Duration::from_secs(60));
+    renewal.go_on(Duration::from_secs(1), News::None).await;
+    server.nobody_asked();
+
+    server.issues(&join.request);
+    asks(&mut renewal).await;
+    assert_eq!(server.asked().join().token, None);
+    let report = IdentityReport::of(&identity);
+    assert_eq!((report.trouble, report.certificate_ends.is_some()), (None, true));
+    assert!(identity.config(Shows::Certificate).is_ok());
+    let nine_days = Duration::from_secs(9 * DAY as u64);
+    assert!(renewal.left() <= nine_days && renewal.left() >= nine_days.mul_f64(0.9));
+    let mode = |name| fs::metadata(file(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("identity.pem"), mode("certificate.pem")), (0o600, 0o644));
+
+    // The agent is started again: the same key, and its certificate is shown.
+    let (again, mut renewal) = opened(folder.path());
+    assert_eq!(again.fingerprint(), identity.fingerprint());
+    assert!(renewal.left() <= Duration::from_secs(60));
+    let now = OffsetDateTime::now_utc().unix_timestamp();
+    server.says(&Answer::TooEarly { renew_at: now + 9 * DAY, now });
+    asks(&mut renewal).await;
+    let asked = server.asked();
+    asked.renew();
+    assert!(asked.shows);
+    assert!(renewal.left() >= nine_days.mul_f64(0.9));
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_lost_or_not_believed_is_had_again_by_the_key_alone() {
+    let server = Server::start();
+    let (folder, identity, mut renewal) = accepted(&server).await;
+    let path = folder.path().join("certificate.pem");
+    let first = fs::read_to_string(&path).unwrap();
+    for news in [News::None, News::Unbelieved] {
+        if news == News::None {
+            fs::remove_file(&path).unwrap();
+        }
+        server.issues(
+            &CertificateRequest::sign(
+                identity.device(),
+                &key_of(folder.path()),
+                &SystemRandom::new(),
+            )
+            .unwrap(),
+        );
+        renewal.go_on(Duration::from_secs(10), news).await;
+        let asked = server.asked();
+        asked.renew();
+        assert!(!asked.shows, "{news:?}");
+        assert_ne!(fs::read_to_string(&path).unwrap(), first);
+    }
+    // A broker that does not believe what the server makes is not asked about for ever.
+    renewal.go_on(Duration::from_secs(10), News::Unbelieved).await;
+    server.nobody_asked();
+    // It is gone while the agent is not running, and there is another's in its place.
+    fs::remove_file(&path).unwrap();
+    drop(renewal);
+    let (identity, mut renewal) = opened(folder.path());
+    assert_eq!(renewal.left(), Duration::ZERO);
+    let stranger = DeviceKey::generate(&SystemRandom::new()).unwrap();
+    let random = SystemRandom::new();
+    server.issues(&CertificateRequest::sign(identity.device(), &stranger, &random).unwrap());
+    asks(&mut renewal).await;
+    server.asked().renew();
+    assert!(trouble(&identity).contains("for another key"), "{}", trouble(&identity));
+    assert!(!path.exists() && renewal.left() > Duration::from_secs(20));
+    // Nor is another's believed that somebody puts there.
+    fs::write(&path, "no certificate").unwrap();
+    assert!(opened(folder.path()).0.certificate().is_none());
+}
+
+fn key_of(folder: &Path) -> DeviceKey {
+    let pem = fs::read_to_string(folder.join("identity.pem")).unwrap();
+    DeviceKey::from_pem(&pem, &SystemRandom::new()).unwrap()
+}
+
+#[tokio::test]
+async fn why_a_device_is_refused_is_told_and_it_goes_on_asking() {
+    let server = Server::start();
+    let (_folder, identity, mut renewal) = accepted(&server).await;
+    server.says(&Answer::Refused { reason: "the device's key was revoked".into() });
+    renewal.go_on(Duration::from_secs(61), News::Unbelieved).await;
+    server.asked().renew();
+    assert!(trouble(&identity).contains("key was revoked"), "{}", trouble(&identity));
+    let hour = Duration::from_secs(3_600);
+    assert!(renewal.left() <= hour && renewal.left() >= hour.mul_f64(0.9));
+    // It is let in again: that is news before the hour is over.
+    identity.was_let_in();
+    assert_eq!(trouble(&identity), "");
+}
+
+#[tokio::test]
+async fn an_answer_without_an_end_and_one_that_is_none_are_no_answers() {
+    let server = Server::start();
+    let folder = server.device();
+    let (identity, mut renewal) = opened(folder.path());
+    server.says_bytes(200, &vec![b' '; EXCHANGE_ANSWER_BYTES_MAX + 1]);
+    asks(&mut renewal).await;
+    let standing = identity.standing();
+    assert!(matches!(&standing, Standing::Away(why) if why.contains("limit")), "{standing:?}");
+    server.says_bytes(200, b"<html>");
+    asks(&mut renewal).await;
+    let standing = identity.standing();
+    assert!(matches!(&standing, Standing::Away(why) if why.contains("no answer")), "{standing:?}");
+    assert!(renewal.left() > Duration::from_secs(50), "{:?}", renewal.left());
+    assert!(folder.path().join("join-token").exists());
+}
+
+#[tokio::test]
+async fn a_server_of_another_authority_hears_neither_token_nor_certificate() {
+    let (ours, theirs) = (Server::start(), Server::start());
+    let folder = ours.device();
+    let file = folder.path().join("device.toml");
+    let text = fs::read_to_string(&file).unwrap().replace(&ours.url, &theirs.url);
+    fs::write(&file, text).unwrap();
+    let (identity, mut renewal) = opened(folder.path());
+    asks(&mut renewal).await;
+    assert!(trouble(&identity).contains("was installed for"), "{}", trouble(&identity));
+    theirs.nobody_asked();
+}
+
+#[test]
+fn what_is_fetched_from_the_server_is_asked_for_with_the_newest_certificate() {
+    let server = Server::start();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let folder = server.device();
+    let (identity, mut renewal) = opened(folder.path());
+    let config = ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).build();
+    let client = https::client(config, identity.clone(), Shows::Certificate);
+    let url = format!("{}/v2/", server.url);
+    let error = client.get(&url).call().unwrap_err().to_string();
+    assert!(error.contains("no certificate yet"), "{error}");
+    runtime.block_on(async {
+        server.says(&Answer::Wait { after: 60 });
+        asks(&mut renewal).await;
+        server.issues(&server.asked().join().request);
+        asks(&mut renewal).await;
+        server.asked();
+    });
+    server.says_bytes(200, b"blob");
+    let mut answer = client.get(&url).call().unwrap();
+    assert_eq!(answer.body_mut().read_to_vec().unwrap(), b"blob");
+    let asked = server.asked();
+    assert!(asked.shows && asked.path == "/v2/");
+}
