@@ -3,7 +3,9 @@
 
 mod add;
 pub mod export;
+mod folder;
 mod import;
+mod joining;
 mod logs;
 mod shown;
 
@@ -35,6 +37,19 @@ pub enum DeviceCommand {
     },
     /// Show lines of a device's log, and ask it for them for a while.
     Logs(logs::Logs),
+    /// Make what a device is installed with that joins by a key of its own, or only its token, which is told
+    /// this once; the server needs TLS for that.
+    Token(joining::Token),
+    /// List who has joined by a key, or wants to, and how each stands.
+    Joined,
+    /// Accept a device that waits, having compared its key.
+    Accept(joining::Judged),
+    /// Decline a device that waits.
+    Decline(joining::Judged),
+    /// Revoke the key of a device: it is let in nowhere with that any more, and joins again by another.
+    Revoke(joining::Judged),
+    /// Let a device in again of which there was a copy, once that is dealt with.
+    Reset(joining::Judged),
     /// Pack what devices are to install into one file, for `lineside-agent install` on each of them.
     Export(export::Export),
     /// Give the server what `lineside-agent report` has written on devices without a network.
@@ -63,6 +78,12 @@ pub fn run(command: DeviceCommand, connection: &Connection, output: &Output) -> 
             output.print(beside(&server, &paragraph), &device)
         }
         DeviceCommand::Logs(logs) => logs::run(&logs, connection, output),
+        DeviceCommand::Token(token) => joining::token(&token, connection, output),
+        DeviceCommand::Joined => joining::list(connection, output),
+        DeviceCommand::Accept(judged) => joining::judge(&judged, "accept", connection, output),
+        DeviceCommand::Decline(judged) => joining::judge(&judged, "decline", connection, output),
+        DeviceCommand::Revoke(judged) => joining::judge(&judged, "revoke", connection, output),
+        DeviceCommand::Reset(judged) => joining::judge(&judged, "reset", connection, output),
         DeviceCommand::Export(export) => export::run(&export, connection, output),
         DeviceCommand::Import(import) => import::run(&import, connection, output),
     }

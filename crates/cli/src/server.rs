@@ -298,13 +298,17 @@ impl Server {
 
     /// All devices, as the server describes them.
     pub fn devices(&self) -> anyhow::Result<Vec<Value>> {
-        let mut devices: Vec<Value> = Vec::new();
+        self.pages("/api/v1/devices", "name")
+    }
+
+    /// All of a list that comes page by page, in the order of what `key` names.
+    fn pages(&self, list: &str, key: &str) -> anyhow::Result<Vec<Value>> {
+        let mut rows: Vec<Value> = Vec::new();
         loop {
-            let last = devices.last().and_then(|device| device["name"].as_str());
-            let after = last.unwrap_or_default();
-            let path = format!("/api/v1/devices?limit={DEVICES_AT_ONCE}&after={after}");
+            let after = rows.last().and_then(|row| row[key].as_str()).unwrap_or_default();
+            let path = format!("{list}?limit={DEVICES_AT_ONCE}&after={after}");
             let page: Vec<Value> = self.get(&path)?;
-            let next = page.first().and_then(|device| device["name"].as_str());
+            let next = page.first().and_then(|row| row[key].as_str());
             if next.is_some_and(|next| next <= after) {
                 bail!(
                     "{}{path} lists devices again; are server and tool of one version?",
@@ -312,9 +316,9 @@ impl Server {
                 );
             }
             let is_last = page.len() < DEVICES_AT_ONCE;
-            devices.extend(page);
+            rows.extend(page);
             if is_last {
-                return Ok(devices);
+                return Ok(rows);
             }
         }
     }
@@ -322,6 +326,21 @@ impl Server {
     /// One device, as the server describes it.
     pub fn device(&self, name: &str) -> anyhow::Result<Value> {
         self.get(&format!("/api/v1/devices/{name}"))
+    }
+
+    /// Has it make a token with which a device joins.
+    pub fn new_join_token(&self, question: &Value) -> anyhow::Result<Value> {
+        self.ask(Method::POST, "/api/v1/identity/tokens", question)
+    }
+
+    /// All devices that have joined by a key, or want to.
+    pub fn joined(&self) -> anyhow::Result<Vec<Value>> {
+        self.pages("/api/v1/identity/devices", "device")
+    }
+
+    /// Tells it what a person decides about a device that has joined.
+    pub fn judge(&self, name: &str, question: &Value) -> anyhow::Result<Value> {
+        self.ask(Method::POST, &format!("/api/v1/identity/devices/{name}"), question)
     }
 
     /// What it knows of the log of a device: lines after the one of this number.

@@ -1,6 +1,7 @@
 //! `lineside device add` and `device reissue`: a folder that only this device is installed with.
 
 use crate::connection::Connection;
+use crate::device::folder::{DEVICE, DeviceFile, MQTT_PORT, host_and_port};
 use crate::keys::KEYS;
 use crate::keys::folder::{KeyFolder, ROOT};
 use crate::new_files::{NewFiles, Readers};
@@ -11,18 +12,13 @@ use clap::Args;
 use lineside_trust::KeyPair;
 use lineside_wire::name::DeviceId;
 use ring::rand::SystemRandom;
-use serde::Serialize;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use ureq::http::uri::Authority;
 
-/// Identity, credentials and addresses, as the agent reads them.
-const DEVICE: &str = "device.toml";
 /// The key that signs what is carried from the device to the server.
 const REPORT_KEY: &str = "report.pem";
-/// Where a broker listens that nobody told otherwise.
-const MQTT_PORT: u16 = 1883;
 
 #[derive(Args)]
 pub struct Add {
@@ -58,17 +54,6 @@ struct Place {
     /// Where the device finds the broker [default: as in --data, or port 1883 of the server].
     #[arg(long, value_name = "HOST:PORT", value_parser = broker_end)]
     mqtt: Option<Authority>,
-}
-
-/// `device.toml`.
-#[derive(Serialize)]
-struct DeviceFile<'a> {
-    device: &'a str,
-    server_http: &'a str,
-    mqtt_host: &'a str,
-    mqtt_port: u16,
-    user: &'a str,
-    password: &'a str,
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
@@ -135,11 +120,11 @@ fn make(
         server_http: server.url(),
         mqtt_host: &mqtt_host,
         mqtt_port,
-        user: &credentials.user,
-        password: &credentials.password,
+        user: Some(&credentials.user),
+        password: Some(&credentials.password),
+        ..DeviceFile::default()
     };
-    let text = toml::to_string(&file).context("what the server told fits no device.toml")?;
-    files.fill(DEVICE, text.as_bytes())?;
+    files.fill(DEVICE, file.written()?.as_bytes())?;
     files.keep();
     server.put_report_key(name.as_str(), &report_key.public()).with_context(|| {
         format!(
@@ -173,11 +158,7 @@ fn broker(
             format!("{host}:{MQTT_PORT}")
         }
     };
-    let authority: Authority = written
-        .parse()
-        .with_context(|| format!("{written:?} is no address of a broker; write HOST:PORT"))?;
-    let port = authority.port_u16().unwrap_or(MQTT_PORT);
-    Ok((authority.host().trim_start_matches('[').trim_end_matches(']').to_owned(), port))
+    host_and_port(&written)
 }
 
 #[cfg(test)]
