@@ -10,6 +10,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+/// The server's settings, where it has any.
+const SETTINGS: &str = "server.toml";
+
 /// A server with its operator, and devices. All of it ends when this is dropped.
 pub struct Fleet {
     folder: PathBuf,
@@ -17,6 +20,8 @@ pub struct Fleet {
     agents: BTreeMap<String, Program>,
     http: String,
     mqtt: String,
+    /// Whether the server has settings.
+    is_set: bool,
 }
 
 impl Fleet {
@@ -30,11 +35,26 @@ impl Fleet {
         Ok(fleet)
     }
 
+    /// As [`Fleet::start`], with `settings`, a `server.toml`.
+    ///
+    /// # Errors
+    /// What the programs say.
+    pub fn start_set(folder: &Path, settings: &str) -> anyhow::Result<Fleet> {
+        fs::write(folder.join(SETTINGS), settings).context("cannot write the server's settings")?;
+        let fleet = Fleet::begin(folder, true)?;
+        fleet.json(&["keys", "new", "-o", "keys"])?;
+        Ok(fleet)
+    }
+
     /// Starts a server that follows no root yet.
     ///
     /// # Errors
     /// What the program says.
     pub fn without_keys(folder: &Path) -> anyhow::Result<Fleet> {
+        Fleet::begin(folder, false)
+    }
+
+    fn begin(folder: &Path, is_set: bool) -> anyhow::Result<Fleet> {
         let any = "127.0.0.1:0".to_owned();
         let mut fleet = Fleet {
             folder: folder.to_owned(),
@@ -42,6 +62,7 @@ impl Fleet {
             agents: BTreeMap::new(),
             http: any.clone(),
             mqtt: any,
+            is_set,
         };
         fleet.start_server()?;
         Ok(fleet)
@@ -65,6 +86,9 @@ impl Fleet {
         let mut command = Command::new(program("lineside-server"));
         command.current_dir(&self.folder).args(["run", "--data", "server"]);
         command.args(["--http", &self.http, "--mqtt", &self.mqtt]);
+        if self.is_set {
+            command.args(["--settings", SETTINGS]);
+        }
         let mut server = Program::start("server", &self.folder, &mut command)?;
         let http = server.says("http ")?;
         self.http = http.trim_start_matches("http://").trim_end_matches('/').to_owned();
@@ -206,6 +230,16 @@ impl Fleet {
     pub fn add_device(&self, device: &str, settings: &str) -> anyhow::Result<()> {
         self.json(&["device", "add", device, "-o", &format!("{device}/device")])?;
         self.set(device, settings)
+    }
+
+    /// Makes the folder of a device that joins by a key of its own, whose agent has `settings`.
+    ///
+    /// # Errors
+    /// The tool's words.
+    pub fn invite_device(&self, device: &str, settings: &str) -> anyhow::Result<Value> {
+        let made = self.json(&["device", "token", device, "-o", &format!("{device}/device")])?;
+        self.set(device, settings)?;
+        Ok(made)
     }
 
     /// As [`Fleet::add_device`], at a site whose policy holds there.
