@@ -202,6 +202,43 @@ impl Parts for Bins {
     }
 }
 
+impl Bins {
+    /// Finite values, wherever they lie.
+    pub(crate) fn count(&self) -> u64 {
+        let inside = self.counts.iter().fold(0, |sum, count| u64::saturating_add(sum, *count));
+        inside.saturating_add(self.below).saturating_add(self.above)
+    }
+
+    /// Writes what does not follow from how many finite values there are, and how many others.
+    pub(crate) fn write_of(&self, count: u64, writer: &mut Writer) {
+        writer.bytes(&self.edges.0);
+        writer.number(self.below);
+        writer.number(self.above);
+        writer.number(self.counts.len() as u64);
+        let inside = count.saturating_sub(self.below).saturating_sub(self.above);
+        writer.numbers_of(inside, &self.counts);
+    }
+
+    /// Reads what [`Bins::write_of`] has written.
+    pub(crate) fn read_of(
+        count: u64,
+        not_finite: u64,
+        reader: &mut Reader<'_>,
+    ) -> Result<Bins, DecodeError> {
+        let edges = EdgesId(reader.eight()?);
+        let (below, above) = (reader.count()?, reader.count()?);
+        let inside = count.checked_sub(below).and_then(|count| count.checked_sub(above));
+        let inside =
+            inside.ok_or(DecodeError::NotCanonical("more values beyond than there are"))?;
+        let length = reader.length(BINS_MAX)?;
+        if length == 0 {
+            return Err(DecodeError::NotCanonical("no bins"));
+        }
+        let counts = reader.numbers_of(inside, length)?;
+        Ok(Bins { edges, below, above, not_finite, counts })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,9 +1,10 @@
 //! All that is kept of a column in an interval.
 
+mod encoded;
+
 use crate::bins::{Bins, Edges, OtherEdges};
 use crate::categories::{Categories, CategoryCounts, OtherCategories};
 use crate::distinct::Distinct;
-use crate::encoding::{DecodeError, Parts, Reader, Writer};
 use crate::frequent::Frequent;
 use crate::hash::hash;
 use crate::histogram::Histogram;
@@ -123,45 +124,6 @@ impl NumberColumn {
     }
 }
 
-/// Rows without a value, whether there are bins, and the parts.
-impl Parts for NumberColumn {
-    const KIND: u8 = 7;
-
-    fn write(&self, writer: &mut Writer) {
-        writer.number(self.missing);
-        writer.number(u64::from(self.bins.is_some()));
-        self.moments.write(writer);
-        self.histogram.write(writer);
-        self.distinct.write(writer);
-        if let Some(bins) = &self.bins {
-            bins.write(writer);
-        }
-    }
-
-    fn read(reader: &mut Reader<'_>) -> Result<NumberColumn, DecodeError> {
-        let missing = reader.count()?;
-        let has_bins = reader.length(1)? == 1;
-        let moments = Moments::read(reader)?;
-        let histogram = Histogram::read(reader)?;
-        let distinct = Distinct::read(reader)?;
-        let bins = has_bins.then(|| Bins::read(reader)).transpose()?;
-        let count = moments.count();
-        let binned = bins.as_ref().map(|bins| {
-            let inside =
-                bins.counts().iter().fold(0, |sum, count| u64::saturating_add(sum, *count));
-            (inside.saturating_add(bins.below()).saturating_add(bins.above()), bins.not_finite())
-        });
-        if histogram.count() != count
-            || binned.is_some_and(|binned| binned != (count, histogram.not_finite()))
-            || (distinct == Distinct::default()) != (count == 0)
-            || (distinct.is_exact() && distinct.estimate() > count as f64)
-        {
-            return Err(DecodeError::NotCanonical("parts of different columns"));
-        }
-        Ok(NumberColumn { missing, moments, histogram, distinct, bins })
-    }
-}
-
 /// What is kept of a column of texts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TextColumn {
@@ -216,32 +178,6 @@ impl TextColumn {
     /// The number of different texts.
     pub fn distinct(&self) -> &Distinct {
         &self.distinct
-    }
-}
-
-/// Rows without a text, and the parts.
-impl Parts for TextColumn {
-    const KIND: u8 = 8;
-
-    fn write(&self, writer: &mut Writer) {
-        writer.number(self.missing);
-        self.frequent.write(writer);
-        self.distinct.write(writer);
-    }
-
-    fn read(reader: &mut Reader<'_>) -> Result<TextColumn, DecodeError> {
-        let missing = reader.count()?;
-        let (frequent, distinct) = (Frequent::read(reader)?, Distinct::read(reader)?);
-        let listed = frequent.exact().len() as f64;
-        let agree = match distinct.is_exact() {
-            true if frequent.rest() == 0 => distinct.estimate() == listed,
-            true => distinct.estimate() > listed,
-            false => frequent.rest() > 0,
-        };
-        if !agree {
-            return Err(DecodeError::NotCanonical("parts of different columns"));
-        }
-        Ok(TextColumn { missing, frequent, distinct })
     }
 }
 
@@ -314,23 +250,5 @@ impl CategoryColumn {
     /// How often each of the profile's categories came.
     pub fn counts(&self) -> &CategoryCounts {
         &self.counts
-    }
-}
-
-/// The texts, and the counts.
-impl Parts for CategoryColumn {
-    const KIND: u8 = 10;
-
-    fn write(&self, writer: &mut Writer) {
-        self.texts.write(writer);
-        self.counts.write(writer);
-    }
-
-    fn read(reader: &mut Reader<'_>) -> Result<CategoryColumn, DecodeError> {
-        let (texts, counts) = (TextColumn::read(reader)?, CategoryCounts::read(reader)?);
-        if texts.frequent.count_all() != counts.count_all() {
-            return Err(DecodeError::NotCanonical("parts of different columns"));
-        }
-        Ok(CategoryColumn { texts, counts })
     }
 }

@@ -1,6 +1,7 @@
 //! How many different values there were.
 
-use crate::encoding::{DecodeError, Parts, Reader, Writer};
+mod encoded;
+
 use crate::hash::hash;
 use std::collections::BTreeSet;
 
@@ -13,11 +14,17 @@ const INDEX_BITS: u32 = 9;
 const REGISTERS: usize = 1 << INDEX_BITS;
 /// Largest register: no digit of the rest of a hash is set.
 const REGISTER_MAX: u8 = (64 - INDEX_BITS + 1) as u8;
+/// Highest digits of a hash that are kept of one of few.
+const TOP_BITS: u32 = 21;
+/// Digits of a rank.
+const RANK_BITS: u32 = 6;
 
 /// The number of different values: exact for the first [`DISTINCT_EXACT_MAX`], then estimated.
 ///
-/// Up to there their hashes are kept (64 digits, so two values are taken for one with a probability of
-/// 1e-16). Beyond, a HyperLogLog of 512 registers (P. Flajolet et al., 2007), each the largest rank of
+/// Up to there what is needed of their hashes is kept: the register, the rank, and the 21 highest
+/// digits of each, 32 digits on average. Two values are taken for one with a probability of 3.1e-10, so
+/// that of 48 different ones any two are has one of 3.5e-7: against an error of 4.6 percent from the
+/// 49th on. Beyond, a HyperLogLog of 512 registers (P. Flajolet et al., 2007), each the largest rank of
 /// the hashes that it was shown: which form it has and what is in it follows from the set of values
 /// alone. The estimate is the one of O. Ertl (New cardinality estimation algorithms for HyperLogLog
 /// sketches, 2017, algorithm 6), which is unbiased over the whole range and takes no logarithm, so it
@@ -27,6 +34,7 @@ pub struct Distinct(State);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
+    /// What is kept of each hash, as [`key`] has it.
     Few(BTreeSet<u64>),
     Many(Box<[u8; REGISTERS]>),
 }
@@ -53,7 +61,7 @@ impl Distinct {
     /// Takes what another has seen.
     pub fn merge(&mut self, other: &Distinct) {
         match &other.0 {
-            State::Few(hashes) => hashes.iter().for_each(|hash| self.add_hash(*hash)),
+            State::Few(keys) => keys.iter().for_each(|key| self.add_key(*key)),
             State::Many(theirs) => {
                 let ours = self.registers();
                 ours.iter_mut()
@@ -67,7 +75,7 @@ impl Distinct {
     /// [`DISTINCT_RELATIVE_ERROR`].
     pub fn estimate(&self) -> f64 {
         match &self.0 {
-            State::Few(hashes) => hashes.len() as f64,
+            State::Few(keys) => keys.len() as f64,
             State::Many(registers) => estimate(registers),
         }
     }
@@ -79,21 +87,31 @@ impl Distinct {
 
     pub(crate) fn add_hash(&mut self, hash: u64) {
         match &mut self.0 {
-            State::Few(hashes) => {
-                hashes.insert(hash);
-                if hashes.len() > DISTINCT_EXACT_MAX {
+            State::Few(_) => self.add_key(key(hash)),
+            State::Many(registers) => {
+                let (register, rank) = place(hash);
+                registers[register] = rank.max(registers[register]);
+            }
+        }
+    }
+
+    fn add_key(&mut self, key: u64) {
+        match &mut self.0 {
+            State::Few(keys) => {
+                keys.insert(key);
+                if keys.len() > DISTINCT_EXACT_MAX {
                     self.registers();
                 }
             }
-            State::Many(registers) => show(registers, hash),
+            State::Many(registers) => show(registers, key),
         }
     }
 
     /// The registers, which it has from now on.
     fn registers(&mut self) -> &mut [u8; REGISTERS] {
-        if let State::Few(hashes) = &self.0 {
+        if let State::Few(keys) = &self.0 {
             let mut registers = Box::new([0; REGISTERS]);
-            hashes.iter().for_each(|hash| show(&mut registers, *hash));
+            keys.iter().for_each(|key| show(&mut registers, *key));
             self.0 = State::Many(registers);
         }
         match &mut self.0 {
@@ -103,10 +121,24 @@ impl Distinct {
     }
 }
 
-fn show(registers: &mut [u8; REGISTERS], hash: u64) {
-    let register = &mut registers[hash as usize % REGISTERS];
+/// The register of a hash, and the rank that it shows: 1 to [`REGISTER_MAX`].
+fn place(hash: u64) -> (usize, u8) {
     // A digit beyond the last one, so that there is a first one.
     let rank = (hash >> INDEX_BITS | 1 << (64 - INDEX_BITS)).trailing_zeros() as u8 + 1;
+    (hash as usize % REGISTERS, rank)
+}
+
+/// What is kept of a hash: from the highest digit on, its [`TOP_BITS`] highest ones, its register, and its
+/// rank less one.
+fn key(hash: u64) -> u64 {
+    let (register, rank) = place(hash);
+    let address = hash >> (64 - TOP_BITS) << INDEX_BITS | register as u64;
+    address << RANK_BITS | u64::from(rank - 1)
+}
+
+fn show(registers: &mut [u8; REGISTERS], key: u64) {
+    let register = &mut registers[(key >> RANK_BITS) as usize % REGISTERS];
+    let rank = (key % (1 << RANK_BITS)) as u8 + 1;
     *register = rank.max(*register);
 }
 
@@ -156,61 +188,6 @@ fn tau(mut x: f64) -> f64 {
         if z == before {
             return z / 3.0;
         }
-    }
-}
-
-/// How many hashes follow, and these in rising order; or one more than there may be, and registers of
-/// six digits each.
-impl Parts for Distinct {
-    const KIND: u8 = 5;
-
-    fn write(&self, writer: &mut Writer) {
-        match &self.0 {
-            State::Few(hashes) => {
-                writer.number(hashes.len() as u64);
-                hashes.iter().for_each(|hash| writer.bytes(&hash.to_le_bytes()));
-            }
-            State::Many(registers) => {
-                writer.number(DISTINCT_EXACT_MAX as u64 + 1);
-                for four in registers.as_chunks::<4>().0 {
-                    let [a, b, c, d] = four.map(u32::from);
-                    writer.bytes(&(a | b << 6 | c << 12 | d << 18).to_le_bytes()[..3]);
-                }
-            }
-        }
-    }
-
-    fn read(reader: &mut Reader<'_>) -> Result<Distinct, DecodeError> {
-        let length = reader.length(DISTINCT_EXACT_MAX + 1)?;
-        if length <= DISTINCT_EXACT_MAX {
-            let mut hashes = BTreeSet::new();
-            for _ in 0..length {
-                let hash = u64::from_le_bytes(reader.eight()?);
-                if hashes.last().is_some_and(|last| hash <= *last) {
-                    return Err(DecodeError::NotCanonical("hashes out of order"));
-                }
-                hashes.insert(hash);
-            }
-            return Ok(Distinct(State::Few(hashes)));
-        }
-        let mut registers = Box::new([0; REGISTERS]);
-        for (four, bytes) in registers
-            .as_chunks_mut::<4>()
-            .0
-            .iter_mut()
-            .zip(reader.bytes(REGISTERS / 4 * 3)?.chunks(3))
-        {
-            let packed =
-                bytes.iter().rev().fold(0u32, |packed, byte| packed << 8 | u32::from(*byte));
-            *four = [0, 6, 12, 18].map(|shift| (packed >> shift & 63) as u8);
-        }
-        if registers.iter().any(|register| *register > REGISTER_MAX) {
-            return Err(DecodeError::NotCanonical("a register that no hash fills"));
-        }
-        if registers.iter().all(|register| *register == 0) {
-            return Err(DecodeError::NotCanonical("registers that have seen nothing"));
-        }
-        Ok(Distinct(State::Many(registers)))
     }
 }
 

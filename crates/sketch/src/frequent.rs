@@ -134,6 +134,11 @@ impl Frequent {
         most.copied().unwrap_or(0)
     }
 
+    /// The hashes of the texts that are counted exactly, in rising order.
+    pub(crate) fn hashes(&self) -> impl Iterator<Item = u64> {
+        self.exact.keys().copied()
+    }
+
     /// Whether a hash is larger than all of as many as are counted exactly.
     fn is_beyond(&self, hash: u64) -> bool {
         self.exact.len() >= FREQUENT_EXACT_MAX

@@ -8,7 +8,7 @@
 //! | [`Bins`] | counts between the profile's edges, below and above | exact |
 //! | [`CategoryCounts`] | counts of the profile's categories, and of all other texts together | exact |
 //! | [`Frequent`] | the 32 texts of the smallest hashes; 3 rows of 128 counters for all others | exact up to 32 texts; then upper bounds, 2.2 percent of the rest too high for 1 of 20 texts |
-//! | [`Distinct`] | 48 hashes, or 512 registers | exact up to 48, then a standard error of 4.6 percent |
+//! | [`Distinct`] | 32 digits of 48 hashes, or 512 registers | exact up to 48, then a standard error of 4.6 percent |
 //! | [`CoMoments`] | sums, squares and products of two columns | exact for values rounded to 2^-23 |
 //!
 //! [`NumberColumn`], [`TextColumn`] and [`CategoryColumn`] are what is kept of a column in an interval, at

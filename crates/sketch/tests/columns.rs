@@ -107,7 +107,8 @@ proptest! {
         byte: u8,
     ) {
         let mut bytes = numbers(&values).encode();
-        let at = at.index(bytes.len());
+        // Behind its version: what is read of one before is written in the newest.
+        let at = 2 + at.index(bytes.len() - 2);
         bytes[at] = byte;
         if let Ok(column) = NumberColumn::decode(&bytes) {
             prop_assert_eq!(column.encode(), bytes);
@@ -139,7 +140,10 @@ fn what_a_later_program_wrote_and_what_is_too_long_is_said_to_be_so() {
     bytes.truncate(bytes.len() - 2);
     assert_eq!(NumberColumn::decode(&bytes), Err(DecodeError::CutShort));
     bytes[1] = VERSION + 1;
-    assert_eq!(NumberColumn::decode(&bytes), Err(DecodeError::UnknownVersion(VERSION + 1)));
+    assert_eq!(
+        NumberColumn::decode(&bytes),
+        Err(DecodeError::UnknownVersion { found: 3, known: 2 })
+    );
     let long = vec![7; ENCODED_BYTES_MAX + 1];
     assert_eq!(NumberColumn::decode(&long), Err(DecodeError::TooLong(ENCODED_BYTES_MAX + 1)));
 }
@@ -180,7 +184,7 @@ fn the_fullest_column_of_numbers_keeps_to_its_bytes() {
     column.merge(&once).unwrap();
     assert!(column.moments().count() > 1 << 32 && column.moments().clamped() > 0);
     let bytes = column.encode();
-    assert!((3900..=COLUMN_BYTES_MAX).contains(&bytes.len()), "{}", bytes.len());
+    assert!((3600..=COLUMN_BYTES_MAX).contains(&bytes.len()), "{}", bytes.len());
     assert_eq!(NumberColumn::decode(&bytes), Ok(column));
 }
 
@@ -198,7 +202,7 @@ fn the_fullest_column_of_texts_keeps_to_its_bytes() {
     column.merge(&once);
     assert!(column.frequent().count_all() > 1 << 31 && !column.distinct().is_exact());
     let bytes = column.encode();
-    assert!((3300..=COLUMN_BYTES_MAX).contains(&bytes.len()), "{}", bytes.len());
+    assert!((3100..=COLUMN_BYTES_MAX).contains(&bytes.len()), "{}", bytes.len());
     assert_eq!(TextColumn::decode(&bytes), Ok(column));
 }
 
@@ -220,7 +224,7 @@ fn the_fullest_column_of_categories_keeps_to_its_bytes() {
     }
     assert!(column.texts().frequent().count_all() > 1 << 31);
     let bytes = column.encode();
-    assert!((3500..=COLUMN_BYTES_MAX).contains(&bytes.len()), "{}", bytes.len());
+    assert!((3300..=COLUMN_BYTES_MAX).contains(&bytes.len()), "{}", bytes.len());
     assert_eq!(CategoryColumn::decode(&bytes), Ok(column));
 }
 

@@ -216,9 +216,9 @@ fn histogram_json(histogram: &lineside_sketch::Histogram) -> Value {
     json!({ "buckets": each(0), "counts": each(1), "not_finite": written["not_finite"] })
 }
 
-/// Base64 of the hashes, or of a byte for each of the registers.
+/// Base64 of what is kept of the hashes, 32 digits each on average, or of a byte for each of the registers.
 fn distinct_json(distinct: &Distinct) -> String {
-    let bytes = if distinct.is_exact() { 8 * distinct.estimate() as usize } else { 512 };
+    let bytes = if distinct.is_exact() { 4 * distinct.estimate() as usize } else { 512 };
     "A".repeat(bytes.div_ceil(3) * 4)
 }
 

@@ -48,7 +48,10 @@ where
     T: Sketch + Clone + PartialEq + std::fmt::Debug,
 {
     let Ok(sketch) = T::decode(input) else { return false };
-    assert_eq!(sketch.encode(), input, "it could be written otherwise");
+    match input[1] {
+        1 => assert_eq!(T::decode(&sketch.encode()).as_ref(), Ok(&sketch)),
+        _ => assert_eq!(sketch.encode(), input, "it could be written otherwise"),
+    }
     let (mut once, mut twice) = (sketch.clone(), sketch.clone());
     merge(&mut once, &sketch);
     merge(&mut twice, &once);

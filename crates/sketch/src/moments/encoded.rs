@@ -35,11 +35,51 @@ impl Parts for Moments {
     }
 }
 
+/// Lengths of a float, nought to eight bytes.
+const LENGTHS: u8 = 9;
+const IS_BELOW: u8 = 128;
+
 impl Moments {
+    /// Writes, unless there is no value, what does not follow from count and clamped ones: how many bytes of
+    /// the extremes there are, 9 times those of the least and those of the greatest, and 128 more if the sum is
+    /// below nought; these bytes, the highest first, without the lowest ones that are noughts; sum without its
+    /// sign, and sum of squares.
+    pub(crate) fn write_sums(&self, writer: &mut Writer) {
+        if self.count == 0 {
+            return;
+        }
+        let extremes = [self.min, self.max].map(|value| value.to_bits().to_be_bytes());
+        let [least, greatest] = extremes
+            .map(|bytes| bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1));
+        let below = if self.sum < 0 { IS_BELOW } else { 0 };
+        writer.bytes(&[below | (least as u8 * LENGTHS + greatest as u8)]);
+        writer.bytes(&extremes[0][..least]);
+        writer.bytes(&extremes[1][..greatest]);
+        writer.wide_of_round(Wide::from(self.sum.unsigned_abs()));
+        writer.wide_of_round(self.squares);
+    }
+
+    /// Reads what [`Moments::write_sums`] has written.
+    pub(crate) fn read_sums(
+        reader: &mut Reader<'_>,
+        count: u64,
+        clamped: u64,
+    ) -> Result<Moments, DecodeError> {
+        let nothing = Moments { clamped, ..Moments::default() };
+        let moments = if count == 0 { nothing } else { read_some(reader, count, clamped)? };
+        if !moments.can_be() {
+            return Err(DecodeError::NotCanonical("moments of no values"));
+        }
+        Ok(moments)
+    }
+
     /// Whether there may be values of which these are the moments: whatever was read otherwise would
     /// give deviations of its own making.
     fn can_be(&self) -> bool {
         let Moments { count, clamped, min, max, sum, squares } = *self;
+        if count == 0 {
+            return *self == Moments::default();
+        }
         let beyond = min < -MAGNITUDE_MAX || max > MAGNITUDE_MAX;
         if min > max || clamped > count || (clamped > 0) != beyond {
             return false;
@@ -52,6 +92,24 @@ impl Moments {
             && squares <= Wide::product(count, largest.pow(2))
             && squares.times(count) >= sum_squared
     }
+}
+
+fn read_some(reader: &mut Reader<'_>, count: u64, clamped: u64) -> Result<Moments, DecodeError> {
+    let lengths = reader.byte()?;
+    let is_below = lengths >= IS_BELOW;
+    let lengths = lengths & (IS_BELOW - 1);
+    if lengths >= LENGTHS * LENGTHS {
+        return Err(DecodeError::NotCanonical("a value of more than eight bytes"));
+    }
+    let min = reader.float_of_round(usize::from(lengths / LENGTHS))?;
+    let max = reader.float_of_round(usize::from(lengths % LENGTHS))?;
+    let sum = reader.wide_of_round()?.to_u128().and_then(|sum| i128::try_from(sum).ok());
+    let sum = sum.ok_or(DecodeError::NotCanonical("a sum of more than 127 digits"))?;
+    if is_below && sum == 0 {
+        return Err(DecodeError::NotCanonical("a nought below nought"));
+    }
+    let sum = if is_below { -sum } else { sum };
+    Ok(Moments { count, clamped, min, max, sum, squares: reader.wide_of_round()? })
 }
 
 #[cfg(test)]
