@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 
+#[path = "kit/authority.rs"]
+mod authority;
 mod kit;
 #[path = "kit/plant.rs"]
 mod plant;
@@ -51,6 +53,8 @@ enum Scene {
     Rotation,
     /// The plant's broker and the server speak.
     Spoken,
+    /// A device joins by a key of its own.
+    Joins,
 }
 
 /// What leads past each place. One that is not named here has no test yet.
@@ -77,6 +81,8 @@ fn scene(place: &str) -> Scene {
         | "session.ack"
         | "spool.ack"
         | "spool.acked" => Scene::Spoken,
+        "identity.write" | "identity.sync" | "identity.rename" | "identity.folder"
+        | "identity.remove" => Scene::Joins,
         _ => panic!("nothing in this test leads past {place}"),
     }
 }
@@ -145,13 +151,14 @@ const CHANGES: [&str; 11] = [
 const LINES_ABOVE: usize = 3;
 /// Files and lines without one: the disk itself, sockets and memory, what is given up if it does not work, and what
 /// a person is told of who then asks again.
-const WITHOUT: [(&str, &str); 25] = [
+const WITHOUT: [(&str, &str); 26] = [
     ("api/packed.rs", "packer.write_all("),
     ("capture/firings.rs", ""),
     ("capture/note.rs", ""),
     ("capture/segments.rs", ""),
     ("cli.rs", ""),
     ("database/copy.rs", "let _ = self.disk.remove(&part);"),
+    ("fleet/identity/https.rs", "self.stream.write_all("),
     ("medium.rs", ""),
     ("store/state.rs", "  transaction.commit()?;"),
     ("telemetry/spool/carried.rs", "  transaction.commit()?;"),
@@ -443,6 +450,39 @@ fn a_start_that_fails_is_made_good_by_the_next_one() {
         house.meet(&place, mode);
         house.update();
         house.check_all(&files, BTreeMap::new());
+    }
+}
+
+#[test]
+fn a_device_that_joins_has_one_key_and_a_certificate_for_it_whatever_fails_on_the_way() {
+    for (place, mode) in rounds(&[Scene::Joins]) {
+        eprintln!("{place}: {mode}");
+        let server = authority::Server::start();
+        server.accepts();
+        let mut device = Device::new(&Vendor::new(), ROWS);
+        let folder = device.folder.path().join("device");
+        server.install(&folder);
+        let armed = device.failpoints().join(&place);
+        fs::create_dir_all(device.failpoints()).unwrap();
+        fs::write(&armed, mode).unwrap();
+        device.spawn();
+        wait("the agent comes by", || (!armed.exists()).then_some(()));
+        // As at a power cut, or when whoever reads of it in the log starts it again.
+        device.kill();
+        let key = || fs::read_to_string(folder.join("identity.pem")).ok();
+        let before = key();
+        device.start();
+        let status = wait("it is accepted", || {
+            let status = device.status()?;
+            status["identity"]["certificate_ends"].is_string().then_some(status)
+        });
+        assert!(before.is_none() || before == key(), "{place}: a key is made once");
+        assert!(!folder.join("join-token").exists(), "{place}");
+        device.kill();
+        let read = lineside_agent::fleet::Device::read(&folder).unwrap();
+        let lineside_agent::fleet::Proof::Key(identity) = read.proof else { panic!() };
+        assert!(identity.certificate().is_some(), "{place}: it is kept, and for this key");
+        assert_eq!(status["identity"]["key"], identity.fingerprint().to_string());
     }
 }
 

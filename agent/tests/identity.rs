@@ -2,194 +2,24 @@
 
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 
+#[path = "kit/authority.rs"]
+mod authority;
+
+use authority::{DAY, Server};
 use lineside_agent::fleet::identity::{
     Identity, IdentityReport, News, Renewal, Shows, Standing, https,
 };
 use lineside_agent::fleet::{Device, Proof};
-use lineside_identity::{
-    Answer, Authority, CertificateRequest, DeviceKey, EXCHANGE_ANSWER_BYTES_MAX, JoinRequest,
-    Lifetime, RenewRequest, ServerName, read_chain,
-};
+use lineside_identity::{Answer, CertificateRequest, DeviceKey, EXCHANGE_ANSWER_BYTES_MAX};
 use ring::rand::SystemRandom;
-use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 use time::OffsetDateTime;
 
-const DAY: i64 = 24 * 3_600;
 /// Longer than an answer takes to come.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// What a device asked.
-#[derive(Debug)]
-struct Asked {
-    path: String,
-    body: Vec<u8>,
-    /// Whether it has shown a certificate.
-    shows: bool,
-}
-
-impl Asked {
-    fn join(&self) -> JoinRequest {
-        assert_eq!(self.path, "/api/v1/identity/join");
-        serde_json::from_slice(&self.body).unwrap()
-    }
-
-    fn renew(&self) -> RenewRequest {
-        assert_eq!(self.path, "/api/v1/identity/renew");
-        serde_json::from_slice(&self.body).unwrap()
-    }
-}
-
-/// A server that answers as it is told, by TLS.
-struct Server {
-    authority: Authority,
-    url: String,
-    asked: mpsc::Receiver<Asked>,
-    /// What it says next: status and body.
-    says: Arc<Mutex<(u16, Vec<u8>)>>,
-}
-
-impl Server {
-    fn start() -> Server {
-        let random = SystemRandom::new();
-        let now = OffsetDateTime::now_utc();
-        let authority = Authority::make("plant", &[], now, &random).unwrap();
-        let key = DeviceKey::generate(&random).unwrap();
-        let names: [ServerName; 1] = ["127.0.0.1".parse().unwrap()];
-        let own = authority.issue_server(&names, key.public(), now, &random).unwrap();
-        let config = Arc::new(config(&authority, &own.pem, &key));
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("https://{}", listener.local_addr().unwrap());
-        let (tell, asked) = mpsc::channel();
-        let says = Arc::new(Mutex::new((500, Vec::new())));
-        let said = says.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let connection = ServerConnection::new(config.clone()).unwrap();
-                // Who does not believe the server goes away.
-                let Some(asked) = answer(StreamOwned::new(connection, stream.unwrap()), &said)
-                else {
-                    continue;
-                };
-                if tell.send(asked).is_err() {
-                    return;
-                }
-            }
-        });
-        Server { authority, url, asked, says }
-    }
-
-    fn says(&self, answer: &Answer) {
-        self.says_bytes(200, &serde_json::to_vec(answer).unwrap());
-    }
-
-    fn says_bytes(&self, status: u16, body: &[u8]) {
-        *self.says.lock().unwrap() = (status, body.to_vec());
-    }
-
-    fn issues(&self, request: &str) {
-        let now = OffsetDateTime::now_utc();
-        let request = CertificateRequest::parse(request).unwrap();
-        let lifetime = Lifetime::of_days(14).unwrap();
-        let issued = self.authority.issue(&request, lifetime, now, &SystemRandom::new()).unwrap();
-        let now = now.unix_timestamp();
-        self.says(&Answer::Issued { certificates: issued.pem, renew_at: now + 9 * DAY, now });
-    }
-
-    fn asked(&self) -> Asked {
-        self.asked.recv_timeout(PATIENCE).unwrap()
-    }
-
-    fn nobody_asked(&self) {
-        assert!(self.asked.try_recv().is_err());
-    }
-
-    /// A device with what `lineside device token -o` has written for it.
-    fn device(&self) -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        let file = format!(
-            "device = 'line-3'\nserver_http = '{}'\nmqtt_host = '127.0.0.1'\nmqtt_port = 1\n\
-             mqtt_tls = true\nserial = 'A-1'\n",
-            self.url
-        );
-        for (name, text, mode) in [
-            ("device.toml", file.as_str(), 0o600),
-            ("root.json", "{}", 0o644),
-            ("authority.pem", self.authority.pem(), 0o644),
-            ("join-token", "lsjoin_x\n", 0o600),
-        ] {
-            let path = folder.path().join(name);
-            fs::write(&path, text).unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        }
-        folder
-    }
-}
-
-fn config(authority: &Authority, own: &str, key: &DeviceKey) -> ServerConfig {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let der = |pem: &str| -> Vec<CertificateDer<'static>> {
-        read_chain(pem).unwrap().into_iter().map(CertificateDer::from).collect()
-    };
-    let mut roots = RootCertStore::empty();
-    for root in der(authority.pem()) {
-        roots.add(root).unwrap();
-    }
-    let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
-        .allow_unauthenticated()
-        .build()
-        .unwrap();
-    ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_client_cert_verifier(clients)
-        .with_single_cert(der(own), PrivatePkcs8KeyDer::from(key.pkcs8().to_vec()).into())
-        .unwrap()
-}
-
-/// Reads one request, and says what is to be said.
-fn answer(
-    mut stream: StreamOwned<ServerConnection, TcpStream>,
-    says: &Mutex<(u16, Vec<u8>)>,
-) -> Option<Asked> {
-    let mut reader = BufReader::new(&mut stream);
-    let (mut first, mut length) = (String::new(), 0);
-    reader.read_line(&mut first).ok()?;
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).ok()?;
-        let line = line.trim().to_ascii_lowercase();
-        if let Some(bytes) = line.strip_prefix("content-length:") {
-            length = bytes.trim().parse().unwrap();
-        }
-        if line.is_empty() {
-            break;
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).ok()?;
-    drop(reader);
-    let path = first.split(' ').nth(1)?.to_owned();
-    let shows = stream.conn.peer_certificates().is_some_and(|chain| !chain.is_empty());
-    let (status, said) = says.lock().unwrap().clone();
-    let head = format!(
-        "HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-        said.len()
-    );
-    // It may have heard enough.
-    let _ = stream.write_all(&[head.as_bytes(), &said].concat()).and_then(|()| stream.flush());
-    stream.conn.send_close_notify();
-    let _ = stream.flush();
-    Some(Asked { path, body, shows })
-}
 
 fn opened(folder: &Path) -> (Identity, Renewal) {
     let device = Device::read(folder).unwrap();
@@ -318,6 +148,27 @@ async fn a_certificate_that_is_lost_or_not_believed_is_had_again_by_the_key_alon
     // Nor is another's believed that somebody puts there.
     fs::write(&path, "no certificate").unwrap();
     assert!(opened(folder.path()).0.certificate().is_none());
+}
+
+#[tokio::test]
+async fn a_certificate_that_cannot_be_kept_is_shown_all_the_same_and_asked_for_once() {
+    let server = Server::start();
+    let (folder, identity, mut renewal) = accepted(&server).await;
+    let path = folder.path().join("certificate.pem");
+    fs::remove_file(&path).unwrap();
+    // Whatever is to be written beside it has no place: not even its owner may write into a folder's name.
+    fs::create_dir(folder.path().join("certificate.pem.part")).unwrap();
+    let random = SystemRandom::new();
+    let key = key_of(folder.path());
+    server.issues(&CertificateRequest::sign(identity.device(), &key, &random).unwrap());
+    renewal.go_on(Duration::from_secs(10), News::None).await;
+    server.asked().renew();
+    assert!(!path.exists() && identity.certificate().is_some());
+    assert_eq!(identity.standing(), Standing::Accepted);
+    for _ in 0..10 {
+        renewal.go_on(Duration::from_secs(10), News::None).await;
+    }
+    server.nobody_asked();
 }
 
 fn key_of(folder: &Path) -> DeviceKey {

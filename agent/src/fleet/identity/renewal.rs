@@ -41,6 +41,8 @@ pub struct Renewal {
     /// Base URL of the server.
     server: String,
     errand: Errand,
+    /// Whether the certificate is in its file, as far as that was seen.
+    is_kept: bool,
     /// Running time since a certificate was last heard not to be believed.
     heeded: Duration,
 }
@@ -58,8 +60,13 @@ impl Renewal {
             Stage::Renews(Way::Session) => FIRST_WITHIN.mul_f64(share()),
             Stage::Joins(_) | Stage::Renews(Way::Request) => Duration::ZERO,
         };
+        let is_kept = stage == Stage::Renews(Way::Session);
+        if is_kept {
+            // It has done its work, and the power has failed before it was removed.
+            identity.token().remove();
+        }
         let errand = Errand { stage, left, unanswered: 0 };
-        Renewal { identity, server, errand, heeded: HEED_EVERY }
+        Renewal { identity, server, errand, is_kept, heeded: HEED_EVERY }
     }
 
     /// Goes on for ever.
@@ -92,7 +99,8 @@ impl Renewal {
             self.heeded = Duration::ZERO;
             self.happens(&Occasion::Unbelieved, Duration::ZERO);
         }
-        if renews && !self.identity.file().is_there() {
+        if self.is_kept && !self.identity.file().is_there() {
+            self.is_kept = false;
             let path = self.identity.file().path().display();
             tracing::warn!("{path} is gone: the server is asked for another");
             self.happens(&Occasion::Lost, Duration::ZERO);
@@ -108,7 +116,7 @@ impl Renewal {
     }
 
     /// Asks, keeps what comes, and says how the device stands.
-    async fn carry_out(&self, deed: Deed) -> Occasion {
+    async fn carry_out(&mut self, deed: Deed) -> Occasion {
         let (identity, server) = (self.identity.clone(), self.server.clone());
         let asked = spawn_blocking(move || asked(&identity, &server, deed)).await;
         // One that broke down has been told of where it did.
@@ -127,7 +135,7 @@ impl Renewal {
         }
     }
 
-    fn hear(&self, answer: Answer) -> Occasion {
+    fn hear(&mut self, answer: Answer) -> Occasion {
         match &answer {
             Answer::Issued { certificates, now, .. } => {
                 self.identity.is_later_than(*now);
@@ -137,8 +145,10 @@ impl Renewal {
                     return Occasion::Unanswered;
                 }
                 self.identity.token().remove();
+                let written = self.identity.file().write(certificates);
+                self.is_kept = written.is_ok();
                 // It is shown until the agent ends, even so.
-                if let Err(error) = self.identity.file().write(certificates) {
+                if let Err(error) = written {
                     tracing::error!("the device's certificate is not kept: {}", chain(error));
                 }
                 self.stands(Standing::Accepted);
@@ -166,13 +176,9 @@ impl Renewal {
         if !is_news {
             return;
         }
-        let has_certificate = self.identity.certificate().is_some();
-        match (standing, trouble(&self.identity, has_certificate)) {
-            (Standing::Away(why), None) => {
-                tracing::warn!("the device's certificate is not renewed yet: {why}");
-            }
-            (_, Some(trouble)) => tracing::warn!("{trouble}; all goes on without the server"),
-            (_, None) => tracing::info!("the server has accepted this device"),
+        match trouble(&self.identity) {
+            Some(trouble) => tracing::warn!("{trouble}; all goes on without the server"),
+            None => tracing::info!("the server has accepted this device"),
         }
     }
 }

@@ -39,24 +39,27 @@ impl IdentityReport {
         IdentityReport {
             key: identity.fingerprint().to_string(),
             certificate_ends: certificate.as_ref().and_then(|it| it.ends.format(day).ok()),
-            trouble: trouble(identity, certificate.is_some()),
+            trouble: trouble(identity),
         }
     }
 }
 
-/// What keeps the device from its server, as far as that is its certificate. One that still has a certificate
-/// and could not renew it yet has no trouble: it has been said in the log.
-pub(super) fn trouble(identity: &Identity, has_certificate: bool) -> Option<String> {
+/// What keeps the device from its server, as far as that is its certificate.
+pub(super) fn trouble(identity: &Identity) -> Option<String> {
     let (device, key) = (identity.device(), identity.fingerprint());
+    let has_certificate = identity.certificate().is_some();
     match identity.standing() {
         Standing::Accepted => None,
-        Standing::Asks | Standing::Away(_) if has_certificate => None,
+        Standing::Asks if has_certificate => None,
         Standing::Asks => Some("it asks the server for a certificate".to_owned()),
         Standing::Waits => Some(format!(
             "the server waits for a person to accept this device; compare the key, then at the desk: \
              lineside device accept {device} {key}"
         )),
         Standing::Refused(reason) => Some(format!("the server does not let it in: {reason}")),
+        Standing::Away(why) if has_certificate => {
+            Some(format!("it cannot ask the server about its certificate: {why}"))
+        }
         Standing::Away(why) => {
             Some(format!("it has no certificate, and cannot ask the server for one: {why}"))
         }

@@ -1,10 +1,11 @@
 //! Small files that are whole or not there, whenever the power fails.
 
+use crate::failpoint;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Largest file that is read, in bytes: the longest list of authorities.
 const FILE_BYTES_MAX: u64 = 128 << 10;
@@ -28,12 +29,12 @@ pub(super) fn read(path: &Path) -> io::Result<Option<(String, u32)>> {
 /// # Errors
 /// It is there, or what the file system says.
 pub(super) fn make(path: &Path, text: &str) -> io::Result<()> {
-    let part = written_beside(path, text, 0o600)?;
-    // Another name for what is written: it fails where the name is taken, as renaming does not.
-    let made = fs::hard_link(&part, path);
-    fs::remove_file(&part)?;
-    made?;
-    sync_folder(path)
+    write(path, text, 0o600, |part| {
+        // Another name for what is written: it fails where the name is taken, as renaming does not.
+        let made = fs::hard_link(part, path);
+        fs::remove_file(part)?;
+        made
+    })
 }
 
 /// Puts a file that everybody may read in the place of the one that is there, if there is one.
@@ -41,9 +42,10 @@ pub(super) fn make(path: &Path, text: &str) -> io::Result<()> {
 /// # Errors
 /// What the file system says.
 pub(super) fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let part = written_beside(path, text, 0o644)?;
-    fs::rename(&part, path)?;
-    sync_folder(path)
+    write(path, text, 0o644, |part| {
+        failpoint::pass("identity.rename")?;
+        fs::rename(part, path)
+    })
 }
 
 /// Removes a file, if it is there.
@@ -51,30 +53,43 @@ pub(super) fn replace(path: &Path, text: &str) -> io::Result<()> {
 /// # Errors
 /// What the file system says.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
+    failpoint::pass("identity.remove")?;
     match fs::remove_file(path) {
-        Ok(()) => sync_folder(path),
+        Ok(()) => folder_of(path)?.sync_all(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-/// Writes the text to a file of this name with `.part` after it, and has it on the medium.
-fn written_beside(path: &Path, text: &str, mode: u32) -> io::Result<PathBuf> {
+/// Writes the text to a file of this name with `.part` after it, which `settle` then gives its name.
+fn write(
+    path: &Path,
+    text: &str,
+    mode: u32,
+    settle: impl FnOnce(&Path) -> io::Result<()>,
+) -> io::Result<()> {
     let mut name = OsString::from(path.file_name().unwrap_or_default());
     name.push(".part");
     let part = path.with_file_name(name);
     // What a power cut has left of the last attempt.
-    remove(&part)?;
+    match fs::remove_file(&part) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&part)?;
+    failpoint::pass("identity.write")?;
     file.write_all(text.as_bytes())?;
+    failpoint::pass("identity.sync")?;
     file.sync_all()?;
-    Ok(part)
+    settle(&part)?;
+    // The name of a file is on the medium only with its folder.
+    failpoint::pass("identity.folder")?;
+    folder_of(path)?.sync_all()
 }
 
-/// The name of a file is on the medium only with its folder.
-fn sync_folder(path: &Path) -> io::Result<()> {
+fn folder_of(path: &Path) -> io::Result<File> {
     let folder = path.parent().filter(|folder| *folder != Path::new(""));
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    File::open(folder.unwrap_or(Path::new(".")))
 }
 
 #[cfg(test)]
