@@ -8,7 +8,7 @@ mod telling;
 pub(crate) use logs::{Kept, Known, Logs, Wanted};
 pub(crate) use opening::beyond;
 
-use crate::access::{Administrator, RoleTokens};
+use crate::access::{Administrator, People, RoleTokens};
 use crate::artifact::Artifacts;
 use crate::audit::{By, Log};
 use crate::broker::{Guard, Link, Sessions};
@@ -22,6 +22,7 @@ use crate::release::{
 };
 use crate::rollout::Rollouts;
 use crate::store::Store;
+use crate::strangers::Strangers;
 use lineside_identity::{Mark, Sighting};
 use lineside_trace::Tracer;
 use lineside_wire::name::{DeviceId, SlotName};
@@ -39,6 +40,10 @@ pub(crate) struct Fleet {
     /// Who has done what here.
     pub audit: Arc<Log>,
     pub administrator: Administrator,
+    /// Who logs in here.
+    pub people: People,
+    /// How often they try to.
+    pub strangers: Strangers,
     pub tokens: RoleTokens,
     pub registry: Registry,
     /// Who devices are that have joined by their keys.

@@ -29,6 +29,7 @@ mod registry;
 mod release;
 mod rollout;
 mod store;
+mod strangers;
 
 pub mod cli;
 pub mod log;

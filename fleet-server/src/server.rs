@@ -1,6 +1,6 @@
 //! One server: put together, started, stopped.
 
-use crate::access::{Administrator, RoleTokens};
+use crate::access::{Administrator, People, RoleTokens};
 use crate::api;
 use crate::artifact::{Artifacts, Blobs, Deltas};
 use crate::audit::Log;
@@ -18,6 +18,7 @@ use crate::registry::Registry;
 use crate::release::{Clock, Director, Questions, Repository, ServerKeys, SignedDocuments};
 use crate::rollout::Rollouts;
 use crate::store::{DataFolder, Readers, Store};
+use crate::strangers::Strangers;
 use anyhow::{Context, anyhow};
 use futures::FutureExt;
 use futures::future::{join, select_all};
@@ -110,6 +111,8 @@ impl Server {
             acting: Mutex::default(),
             outbox: Outbox::new(store.clone(), Arc::new(config.channels)),
             tokens: RoleTokens::new(store.clone()),
+            people: People::new(store.clone()),
+            strangers: Strangers::default(),
             ear: Ear::default(),
             link: Link::new(context.clone()),
             sessions: Sessions::of(context.clone()),

@@ -63,7 +63,12 @@ actions! {
     KeysSet = "keys.set", "keys of the server were changed";
     TokenIssued = "token.issue", "a token was issued";
     TokenRevoked = "token.revoke", "a token was revoked";
+    PersonAdded = "person.add", "the person was added";
     PersonSet = "person.set", "a person's roles were changed";
+    PersonRemoved = "person.remove", "the person was removed";
+    PasswordSet = "person.password", "the person's password or authenticator app was changed";
+    SessionBegun = "session.begin", "the person logged in";
+    SessionRefused = "session.refuse", "wrong passwords were tried, and the next has to wait";
     SettingSet = "setting.set", "a setting of the server was changed";
     ArtifactPut = "artifact.put", "an artifact was stored";
     ArtifactRemoved = "artifact.remove", "an artifact was removed";

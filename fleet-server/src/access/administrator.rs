@@ -46,14 +46,19 @@ impl Administrator {
         same(&self.token, text.trim())
     }
 
-    /// Name and value of what a browser shows after it showed the token once.
-    pub fn cookie(&self) -> (&str, &str) {
-        (&self.cookie_name, &self.cookie)
+    /// What a browser shows after it showed the token once.
+    pub fn cookie(&self) -> &str {
+        &self.cookie
+    }
+
+    /// Name of what a browser shows, of people who have logged in as well.
+    pub fn cookie_name(&self) -> &str {
+        &self.cookie_name
     }
 
     /// Whether a browser has shown the token before.
-    pub fn is_cookie(&self, name: &str, value: &str) -> bool {
-        name == self.cookie_name && same(&self.cookie, value)
+    pub fn is_cookie(&self, value: &str) -> bool {
+        same(&self.cookie, value)
     }
 }
 

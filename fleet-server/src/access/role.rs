@@ -15,10 +15,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use time::OffsetDateTime;
 
-/// Who brings artifacts and lists: the administrator, or a role by its token.
+/// Who brings artifacts and lists: somebody of the house, or a role by its token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Publisher {
-    Administrator,
+    House(By),
     Role(Holder),
 }
 

@@ -34,7 +34,11 @@ pub(crate) fn random_uuid() -> Result<String, Error> {
     Ok(parts.join("-"))
 }
 
-fn random<const N: usize>() -> Result<[u8; N], Error> {
+/// So many random bytes.
+///
+/// # Errors
+/// [`Error::File`] if the machine gives no randomness.
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], Error> {
     let mut bytes = [0; N];
     SystemRandom::new().fill(&mut bytes).map_err(|_| Error::File {
         doing: "read random bytes from the system".into(),

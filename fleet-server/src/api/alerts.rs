@@ -1,11 +1,11 @@
 //! Alerts: what rules have seen, and who knows of it.
 
 use crate::api::Problem;
-use crate::api::caller::Administrator;
 use crate::api::extract::{Json, Path, Query};
+use crate::api::may::{Approve, IsRight, Look, May, Operate, name};
 use crate::error::Error;
 use crate::fleet::Fleet;
-use crate::monitor::{AlertShown, Decision, Selection};
+use crate::monitor::{AlertShown, Decision, Selection, no_alert};
 use crate::store::to_row;
 use axum::extract::State;
 use serde::Deserialize;
@@ -17,36 +17,67 @@ use utoipa::ToSchema;
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Person {
-    /// His name, which is written down; empty for the administrator.
+    /// Who has the administrator's token says here who he is, which is written down; people who have logged in are
+    /// known.
     #[serde(default)]
     by: String,
 }
 
 /// Alerts, newest first.
-#[utoipa::path(get, path = "/api/v1/alerts", params(Selection), security(("administrator" = [])),
+#[utoipa::path(get, path = "/api/v1/alerts", params(Selection), security(("person" = ["look"])),
     responses((status = 200, body = Vec<AlertShown>)))]
 pub(crate) async fn list(
-    _: Administrator,
+    who: May<Look>,
     State(fleet): State<Arc<Fleet>>,
     Query(selection): Query<Selection>,
 ) -> Result<Json<Vec<AlertShown>>, Error> {
-    Ok(Json(fleet.alerts.list(&selection).await?))
+    let mut alerts = Vec::new();
+    for alert in fleet.alerts.list(&selection).await? {
+        if concerns(&who, &fleet, &alert).await? {
+            alerts.push(alert);
+        }
+    }
+    Ok(Json(alerts))
+}
+
+/// Whether somebody has to do with what an alert is about.
+async fn concerns<R: IsRight>(
+    who: &May<R>,
+    fleet: &Fleet,
+    alert: &AlertShown,
+) -> Result<bool, Error> {
+    if who.is_everywhere() {
+        return Ok(true);
+    }
+    match (&*alert.scope, &alert.device, &alert.site) {
+        (_, Some(device), _) => match who.device(fleet, device).await {
+            Ok(_) => Ok(true),
+            Err(Error::Missing(_)) => Ok(false),
+            Err(error) => Err(error),
+        },
+        ("site", None, Some(site)) => Ok(who.covers_site(site)),
+        _ => Ok(false),
+    }
 }
 
 /// One alert, with what was measured in its time.
 #[utoipa::path(get, path = "/api/v1/alerts/{id}", params(("id" = u64, Path)),
-    security(("administrator" = [])),
+    security(("person" = ["look"])),
     responses((status = 200, body = AlertShown), (status = 404, body = Problem)))]
 pub(crate) async fn show(
-    _: Administrator,
+    who: May<Look>,
     State(fleet): State<Arc<Fleet>>,
     Path(id): Path<u64>,
 ) -> Result<Json<AlertShown>, Error> {
-    Ok(Json(one(&fleet, id).await?))
+    Ok(Json(one(&who, &fleet, id).await?))
 }
 
-async fn one(fleet: &Fleet, id: u64) -> Result<AlertShown, Error> {
+/// An alert, if somebody has to do with it. Of others he is told that there are none.
+async fn one<R: IsRight>(who: &May<R>, fleet: &Fleet, id: u64) -> Result<AlertShown, Error> {
     let alert = fleet.alerts.get(id).await?;
+    if !concerns(who, fleet, &alert).await? {
+        return Err(no_alert(id));
+    }
     let deliveries = fleet.outbox.of_alert(to_row(id)).await?;
     Ok(AlertShown { deliveries, ..alert })
 }
@@ -54,44 +85,50 @@ async fn one(fleet: &Fleet, id: u64) -> Result<AlertShown, Error> {
 /// Says that somebody knows of an alert. It is not shown among what is to be looked at any longer; the first
 /// who has said so stays written down.
 #[utoipa::path(post, path = "/api/v1/alerts/{id}/acknowledge", params(("id" = u64, Path)),
-    security(("administrator" = [])),
+    security(("person" = ["operate"])),
     responses((status = 200, body = AlertShown), (status = 404, body = Problem)))]
 pub(crate) async fn acknowledge(
-    _: Administrator,
+    who: May<Operate>,
     State(fleet): State<Arc<Fleet>>,
     Path(id): Path<u64>,
     Json(person): Json<Person>,
 ) -> Result<Json<AlertShown>, Error> {
-    fleet.alerts.acknowledge(id, &person.by, OffsetDateTime::now_utc()).await?;
-    Ok(Json(one(&fleet, id).await?))
+    one(&who, &fleet, id).await?;
+    let by = name(&who.by, &fleet, &person.by).await?;
+    fleet.alerts.acknowledge(id, &by, OffsetDateTime::now_utc()).await?;
+    Ok(Json(one(&who, &fleet, id).await?))
 }
 
 /// Approves what a rule has proposed: it is assigned, as if the one who approves had done so.
 #[utoipa::path(post, path = "/api/v1/alerts/{id}/approve", params(("id" = u64, Path)),
-    security(("administrator" = [])),
+    security(("person" = ["approve"])),
     responses((status = 200, body = AlertShown), (status = 404, body = Problem),
         (status = 409, body = Problem)))]
 pub(crate) async fn approve(
-    _: Administrator,
+    who: May<Approve>,
     State(fleet): State<Arc<Fleet>>,
     Path(id): Path<u64>,
     Json(person): Json<Person>,
 ) -> Result<Json<AlertShown>, Error> {
-    fleet.decide(id, Decision::Approve, &person.by, OffsetDateTime::now_utc()).await?;
-    Ok(Json(one(&fleet, id).await?))
+    one(&who, &fleet, id).await?;
+    let by = name(&who.by, &fleet, &person.by).await?;
+    fleet.decide(id, Decision::Approve, &by, OffsetDateTime::now_utc()).await?;
+    Ok(Json(one(&who, &fleet, id).await?))
 }
 
 /// Declines what a rule has proposed.
 #[utoipa::path(post, path = "/api/v1/alerts/{id}/decline", params(("id" = u64, Path)),
-    security(("administrator" = [])),
+    security(("person" = ["approve"])),
     responses((status = 200, body = AlertShown), (status = 404, body = Problem),
         (status = 409, body = Problem)))]
 pub(crate) async fn decline(
-    _: Administrator,
+    who: May<Approve>,
     State(fleet): State<Arc<Fleet>>,
     Path(id): Path<u64>,
     Json(person): Json<Person>,
 ) -> Result<Json<AlertShown>, Error> {
-    fleet.decide(id, Decision::Decline, &person.by, OffsetDateTime::now_utc()).await?;
-    Ok(Json(one(&fleet, id).await?))
+    one(&who, &fleet, id).await?;
+    let by = name(&who.by, &fleet, &person.by).await?;
+    fleet.decide(id, Decision::Decline, &by, OffsetDateTime::now_utc()).await?;
+    Ok(Json(one(&who, &fleet, id).await?))
 }

@@ -1,8 +1,8 @@
 //! Whether a release would run on devices, as they say themselves.
 
 use crate::api::Problem;
-use crate::api::caller::Administrator;
 use crate::api::extract::{Json, Path};
+use crate::api::may::{May, Operate};
 use crate::bounds::{DEVICES_MAX, SLOTS_MAX, TEXT_CHARS_MAX, short};
 use crate::error::Error;
 use crate::fleet::Fleet;
@@ -78,11 +78,11 @@ pub(crate) struct ObjectionShown {
 /// answered, or when the time is over. Nothing is fetched, assigned or changed by it.
 #[utoipa::path(post, path = "/api/v1/releases/{name}/{version}/ask",
     params(("name" = String, Path), ("version" = String, Path)),
-    security(("administrator" = [])),
+    security(("person" = ["operate"])),
     responses((status = 200, body = AnswersShown), (status = 404, body = Problem),
         (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub(crate) async fn ask(
-    _: Administrator,
+    who: May<Operate>,
     State(fleet): State<Arc<Fleet>>,
     Path((name, version)): Path<(String, String)>,
     Json(question): Json<Question>,
@@ -99,7 +99,7 @@ pub(crate) async fn ask(
         let problem = format!("wait_seconds is {wait}, {WAIT_SECONDS_MAX} at most are waited");
         return Err(Error::Malformed(problem));
     }
-    let devices = devices(&fleet, &question.devices).await?;
+    let devices = devices(&who, &fleet, &question.devices).await?;
     let now = OffsetDateTime::now_utc();
     let (connected, answers) =
         fleet.ask(&release, slot, &devices, Duration::from_secs(wait), now).await?;
@@ -114,15 +114,19 @@ pub(crate) async fn ask(
     Ok(Json(AnswersShown { release, devices: shown.collect() }))
 }
 
-/// The devices by these names, or all.
-async fn devices(fleet: &Fleet, names: &BTreeSet<String>) -> Result<BTreeSet<DeviceId>, Error> {
+/// The devices by these names, or all that somebody operates.
+async fn devices(
+    who: &May<Operate>,
+    fleet: &Fleet,
+    names: &BTreeSet<String>,
+) -> Result<BTreeSet<DeviceId>, Error> {
     if names.is_empty() {
-        let all = fleet.registry.after("", DEVICES_MAX).await?;
+        let all = fleet.registry.those_after("", DEVICES_MAX, |device| who.covers(device)).await?;
         return Ok(all.into_iter().map(|device| device.id).collect());
     }
     let mut devices = BTreeSet::new();
     for name in names {
-        devices.insert(fleet.registry.get(name).await?.id);
+        devices.insert(who.device(fleet, name).await?.id);
     }
     Ok(devices)
 }

@@ -1,8 +1,8 @@
 //! The audit log, for whoever keeps a copy of it or a proof of a part.
 
 use crate::api::Problem;
-use crate::api::caller::Administrator;
 use crate::api::extract::{Json, Path, Query};
+use crate::api::may::{Look, Throughout};
 use crate::error::Error;
 use crate::fleet::Fleet;
 use axum::body::Body;
@@ -44,18 +44,18 @@ pub(crate) struct Consistency {
 }
 
 /// The key that the log is signed with, as `name+id+base64`; its name is the log's.
-#[utoipa::path(get, path = "/api/v1/audit/key", security(("administrator" = [])),
+#[utoipa::path(get, path = "/api/v1/audit/key", security(("person" = ["look"])),
     responses((status = 200, description = "a key as of signed-note", content_type = "text/plain")))]
-pub(crate) async fn key(_: Administrator, State(fleet): State<Arc<Fleet>>) -> impl IntoResponse {
+pub(crate) async fn key(_: Throughout<Look>, State(fleet): State<Arc<Fleet>>) -> impl IntoResponse {
     ([(CONTENT_TYPE, TEXT)], format!("{}\n", fleet.audit.key()))
 }
 
 /// What is signed of all entries that there are.
-#[utoipa::path(get, path = "/api/v1/audit/checkpoint", security(("administrator" = [])),
+#[utoipa::path(get, path = "/api/v1/audit/checkpoint", security(("person" = ["look"])),
     responses((status = 200, description = "a checkpoint as of tlog-checkpoint",
         content_type = "text/plain"), (status = 409, body = Problem)))]
 pub(crate) async fn checkpoint(
-    _: Administrator,
+    _: Throughout<Look>,
     State(fleet): State<Arc<Fleet>>,
 ) -> Result<impl IntoResponse, Error> {
     let signed = fleet.audit.checkpoint().await?;
@@ -64,11 +64,11 @@ pub(crate) async fn checkpoint(
 
 /// The log from an entry on up to what is signed now: a file that proves itself, a line in JSON each. Who has
 /// the beginning asks for the rest.
-#[utoipa::path(get, path = "/api/v1/audit/entries", params(From), security(("administrator" = [])),
+#[utoipa::path(get, path = "/api/v1/audit/entries", params(From), security(("person" = ["look"])),
     responses((status = 200, description = "JSON, a line each", content_type = "application/jsonl"),
         (status = 404, body = Problem), (status = 409, body = Problem)))]
 pub(crate) async fn entries(
-    _: Administrator,
+    _: Throughout<Look>,
     State(fleet): State<Arc<Fleet>>,
     Query(wanted): Query<From>,
 ) -> Result<impl IntoResponse, Error> {
@@ -78,11 +78,11 @@ pub(crate) async fn entries(
 
 /// The proof that an entry is in the log, for who has the entry and not the log.
 #[utoipa::path(get, path = "/api/v1/audit/entries/{seq}/proof", params(("seq" = u64, Path)),
-    security(("administrator" = [])),
+    security(("person" = ["look"])),
     responses((status = 200, description = "a proof as of tlog-proof", content_type = "text/plain"),
         (status = 404, body = Problem), (status = 409, body = Problem)))]
 pub(crate) async fn proof(
-    _: Administrator,
+    _: Throughout<Look>,
     State(fleet): State<Arc<Fleet>>,
     Path(seq): Path<u64>,
 ) -> Result<impl IntoResponse, Error> {
@@ -91,11 +91,11 @@ pub(crate) async fn proof(
 
 /// The proof that the log as it was is the beginning of the log as it was later.
 #[utoipa::path(get, path = "/api/v1/audit/consistency", params(Sizes),
-    security(("administrator" = [])),
+    security(("person" = ["look"])),
     responses((status = 200, body = Consistency), (status = 404, body = Problem),
         (status = 409, body = Problem)))]
 pub(crate) async fn consistency(
-    _: Administrator,
+    _: Throughout<Look>,
     State(fleet): State<Arc<Fleet>>,
     Query(Sizes { old, new }): Query<Sizes>,
 ) -> Result<Json<Consistency>, Error> {

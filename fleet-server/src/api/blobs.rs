@@ -39,7 +39,7 @@ pub(crate) struct Expected {
 /// A blob, or the part of it that `Range: bytes=FIRST-LAST` asks for.
 #[utoipa::path(method(get, head), path = "/v2/{name}/blobs/{digest}",
     params(("name" = String, Path), ("digest" = String, Path)),
-    security(("administrator" = []), ("device" = []), ("role" = [])),
+    security(("person" = ["look"]), ("device" = []), ("role" = [])),
     responses((status = 200, description = "all of it"), (status = 206, description = "a part"),
         (status = 403, body = Problem), (status = 404, body = Problem),
         (status = 416, body = Problem)))]
@@ -55,7 +55,7 @@ pub(crate) async fn get(
     let Some(OpenBlob { mut file, size }) = fleet.artifacts.blobs.get(&digest).await? else {
         return Err(Error::Missing(format!("there is no blob {digest}")));
     };
-    if matches!(reader, Reader::Administrator | Reader::Role(_)) && method == Method::HEAD {
+    if matches!(reader, Reader::House | Reader::Role(_)) && method == Method::HEAD {
         // Who asks for it so may count on it, and push a manifest that names it.
         fleet.artifacts.blobs.is_wanted(&digest).await;
     }
@@ -135,7 +135,7 @@ pub(crate) struct Beginning {
 /// Begins an upload; with `digest` takes the whole blob at once, with `mount` none at all if it is
 /// here.
 #[utoipa::path(post, path = "/v2/{name}/blobs/uploads/",
-    params(("name" = String, Path), Beginning), security(("administrator" = []), ("role" = [])),
+    params(("name" = String, Path), Beginning), security(("person" = ["release"]), ("role" = [])),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses((status = 201, description = "stored"), (status = 202, description = "begun"),
         (status = 422, body = Problem)))]
@@ -151,7 +151,7 @@ pub(crate) async fn begin(
         let digest = parse(&digest)?;
         // A digest that he has only heard of gives a vendor nothing: he is told to push it, here or not.
         let is_his = match &publisher {
-            Publisher::Administrator => true,
+            Publisher::House(_) => true,
             Publisher::Role(holder) => fleet.is_of(holder, &name, &digest).await?,
         };
         if is_his && fleet.artifacts.blobs.is_wanted(&digest).await {
@@ -173,7 +173,7 @@ pub(crate) async fn begin(
 
 /// How far an upload has come: the header `Range` says it.
 #[utoipa::path(get, path = "/v2/{name}/blobs/uploads/{upload}",
-    params(("name" = String, Path), ("upload" = String, Path)), security(("administrator" = []), ("role" = [])),
+    params(("name" = String, Path), ("upload" = String, Path)), security(("person" = ["release"]), ("role" = [])),
     responses((status = 204, description = "as far as that"), (status = 404, body = Problem)))]
 pub(crate) async fn progress(
     publisher: Publisher,
@@ -188,7 +188,7 @@ pub(crate) async fn progress(
 /// Adds a piece to an upload; with `Content-Range: FIRST-LAST` only if the piece belongs there, so
 /// that one that is sent twice is not added twice.
 #[utoipa::path(patch, path = "/v2/{name}/blobs/uploads/{upload}",
-    params(("name" = String, Path), ("upload" = String, Path)), security(("administrator" = []), ("role" = [])),
+    params(("name" = String, Path), ("upload" = String, Path)), security(("person" = ["release"]), ("role" = [])),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses((status = 202, description = "added"), (status = 404, body = Problem),
         (status = 416, body = Problem)))]
@@ -212,7 +212,7 @@ async fn check_name(fleet: &Fleet, publisher: &Publisher, name: &str) -> Result<
         return Err(Error::Malformed(problem.to_string()));
     }
     match publisher {
-        Publisher::Administrator => Ok(()),
+        Publisher::House(_) => Ok(()),
         Publisher::Role(holder) => fleet.check_name(holder, name).await,
     }
 }
@@ -220,7 +220,7 @@ async fn check_name(fleet: &Fleet, publisher: &Publisher, name: &str) -> Result<
 /// Ends an upload, with a last piece if there is one.
 #[utoipa::path(put, path = "/v2/{name}/blobs/uploads/{upload}",
     params(("name" = String, Path), ("upload" = String, Path), Expected),
-    security(("administrator" = []), ("role" = [])),
+    security(("person" = ["release"]), ("role" = [])),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses((status = 201, description = "stored"), (status = 404, body = Problem),
         (status = 416, body = Problem), (status = 422, body = Problem)))]
@@ -242,7 +242,7 @@ pub(crate) async fn finish(
 
 /// Gives an upload up.
 #[utoipa::path(delete, path = "/v2/{name}/blobs/uploads/{upload}",
-    params(("name" = String, Path), ("upload" = String, Path)), security(("administrator" = []), ("role" = [])),
+    params(("name" = String, Path), ("upload" = String, Path)), security(("person" = ["release"]), ("role" = [])),
     responses((status = 204, description = "gone"), (status = 404, body = Problem)))]
 pub(crate) async fn cancel(
     publisher: Publisher,

@@ -1,10 +1,13 @@
-//! Who calls: the administrator, a device, or somebody who publishes by the token of a role.
+//! Who calls where not only people do: devices, and vendors by the tokens of their roles.
 
-use crate::access::{ADMINISTRATOR, Holder, Publisher};
+use crate::access::{Holder, Publisher};
+use crate::api::may::{IsRight, Look, Release, by_token, caller};
+use crate::audit::By;
 use crate::error::Error;
 use crate::fleet::{Fleet, beyond};
 use crate::http::{Connection, Way};
 use axum::extract::FromRequestParts;
+use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, COOKIE};
 use axum::http::request::Parts;
 use base64::Engine;
@@ -15,19 +18,16 @@ use lineside_wire::name::DeviceId;
 use std::sync::Arc;
 use time::OffsetDateTime;
 
-/// The administrator calls: by `Authorization: Bearer TOKEN`, or by Basic as `admin`.
-pub(crate) struct Administrator;
-
-/// Somebody calls who may follow the repository: the administrator, or a device by Basic.
+/// Somebody calls who may follow the repository: a device, or who may look at everything here.
 pub(crate) enum Follower {
-    Administrator,
+    House,
     Device(DeviceId),
 }
 
-/// Somebody calls who may read artifacts: the administrator, a device by Basic, or who holds the token of a
+/// Somebody calls who may read artifacts: a device, who may look at everything here, or who holds the token of a
 /// role, by `Authorization: Bearer TOKEN`, or by Basic as the role is called.
 pub(crate) enum Reader {
-    Administrator,
+    House,
     Device(DeviceId),
     Role(Holder),
 }
@@ -49,7 +49,7 @@ impl Reader {
     /// [`Error::Forbidden`]; to a vendor [`Error::Missing`], as of what is not here: he pushes it then.
     pub async fn check(&self, fleet: &Fleet, bundle: &str, digest: &Digest) -> Result<(), Error> {
         match self {
-            Reader::Administrator => Ok(()),
+            Reader::House => Ok(()),
             Reader::Device(device) if is_for(fleet, device, bundle, digest).await? => Ok(()),
             Reader::Device(device) => Err(not_for(device)),
             Reader::Role(holder) if fleet.is_of(holder, bundle, digest).await? => Ok(()),
@@ -68,7 +68,7 @@ impl Reader {
         referrers: &mut Vec<Listed>,
     ) -> Result<(), Error> {
         match self {
-            Reader::Administrator => {}
+            Reader::House => {}
             Reader::Device(device) => {
                 let opened = fleet.opened_for(device, bundle).await?;
                 referrers.retain(|one| opened.contains(&one.digest));
@@ -92,7 +92,7 @@ impl Follower {
             Follower::Device(device) if !is_for(fleet, device, bundle, digest).await? => {
                 Err(not_for(device))
             }
-            Follower::Administrator | Follower::Device(_) => Ok(()),
+            Follower::House | Follower::Device(_) => Ok(()),
         }
     }
 }
@@ -115,35 +115,20 @@ fn not_for(device: &DeviceId) -> Error {
     Error::Forbidden(format!("{device} may read what is or was assigned to it, and nothing else"))
 }
 
-/// Whether a browser has shown the token.
+/// Somebody calls who reads what publishers do: who may look at everything here, or who holds the token of a role.
+pub(crate) struct Consults(pub Publisher);
+
+/// Whether a browser is that of somebody who may look at everything here.
 pub(crate) struct Browser {
     pub logged_in: bool,
-}
-
-impl FromRequestParts<Arc<Fleet>> for Administrator {
-    type Rejection = Error;
-
-    async fn from_request_parts(parts: &mut Parts, fleet: &Arc<Fleet>) -> Result<Self, Error> {
-        if is_administrator(parts, fleet) {
-            return Ok(Administrator);
-        }
-        if let Some(holder) = holder(parts, fleet).await? {
-            return Err(beyond(&holder, "what the administrator does"));
-        }
-        Err(Error::Stranger(
-            "this needs the administrator's token: `Authorization: Bearer …`, \
-             with the text of admin.token in the server's data folder"
-                .into(),
-        ))
-    }
 }
 
 impl FromRequestParts<Arc<Fleet>> for Reader {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, fleet: &Arc<Fleet>) -> Result<Self, Error> {
-        if is_administrator(parts, fleet) {
-            return Ok(Reader::Administrator);
+        if of_the_house::<Look>(parts, fleet).await?.is_some() {
+            return Ok(Reader::House);
         }
         if let Some(device) = device(parts, fleet).await? {
             return Ok(Reader::Device(device));
@@ -159,8 +144,8 @@ impl FromRequestParts<Arc<Fleet>> for Follower {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, fleet: &Arc<Fleet>) -> Result<Self, Error> {
-        if is_administrator(parts, fleet) {
-            return Ok(Follower::Administrator);
+        if of_the_house::<Look>(parts, fleet).await?.is_some() {
+            return Ok(Follower::House);
         }
         if let Some(device) = device(parts, fleet).await? {
             return Ok(Follower::Device(device));
@@ -176,40 +161,64 @@ impl FromRequestParts<Arc<Fleet>> for Publisher {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, fleet: &Arc<Fleet>) -> Result<Self, Error> {
-        if is_administrator(parts, fleet) {
-            return Ok(Publisher::Administrator);
-        }
-        match holder(parts, fleet).await? {
-            Some(holder) => Ok(Publisher::Role(holder)),
-            None => Err(Error::Stranger(
-                "this needs the administrator's token, `Authorization: Bearer …` with the text of \
-                 admin.token in the server's data folder; or the token of a role"
-                    .into(),
-            )),
-        }
+        publisher::<Release>(parts, fleet).await
     }
+}
+
+impl FromRequestParts<Arc<Fleet>> for Consults {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, fleet: &Arc<Fleet>) -> Result<Self, Error> {
+        Ok(Consults(publisher::<Look>(parts, fleet).await?))
+    }
+}
+
+async fn publisher<R: IsRight>(parts: &Parts, fleet: &Fleet) -> Result<Publisher, Error> {
+    if let Some(by) = of_the_house::<R>(parts, fleet).await? {
+        return Ok(Publisher::House(by));
+    }
+    match holder(parts, fleet).await? {
+        Some(holder) => Ok(Publisher::Role(holder)),
+        None => Err(Error::Stranger(
+            "this needs somebody who is known here, `Authorization: Bearer …` with a token of `lineside login` or the \
+             text of admin.token in the server's data folder; or the token of a role"
+                .into(),
+        )),
+    }
+}
+
+/// Who of the people and programs calls, if it is one of them; refused if he does not have the right everywhere.
+async fn of_the_house<R: IsRight>(parts: &Parts, fleet: &Fleet) -> Result<Option<By>, Error> {
+    let Some(caller) = caller(parts, fleet).await? else { return Ok(None) };
+    caller.check::<R>(OffsetDateTime::now_utc())?;
+    caller.everywhere::<R>()?;
+    Ok(Some(caller.by))
 }
 
 impl FromRequestParts<Arc<Fleet>> for Browser {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, fleet: &Arc<Fleet>) -> Result<Self, Error> {
-        let cookies = parts.headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-        let logged_in = cookies
-            .flat_map(|value| value.split(';'))
-            .filter_map(|pair| pair.trim().split_once('='))
-            .any(|(name, value)| fleet.administrator.is_cookie(name, value));
+        let shown = cookie(&parts.headers, fleet.administrator.cookie_name());
+        let Some(value) = shown else { return Ok(Browser { logged_in: false }) };
+        if fleet.administrator.is_cookie(value) {
+            return Ok(Browser { logged_in: true });
+        }
+        let caller = by_token(value, fleet).await?.filter(|caller| caller.session.is_some());
+        let logged_in = caller.is_some_and(|caller| {
+            caller.check::<Look>(OffsetDateTime::now_utc()).is_ok()
+                && caller.everywhere::<Look>().is_ok()
+        });
         Ok(Browser { logged_in })
     }
 }
 
-fn is_administrator(parts: &Parts, fleet: &Fleet) -> bool {
-    match bearer(parts) {
-        Some(token) => fleet.administrator.is_token(token),
-        None => basic(parts).is_some_and(|(user, password)| {
-            user == ADMINISTRATOR && fleet.administrator.is_token(&password)
-        }),
-    }
+/// What a browser shows under this name.
+pub(super) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs =
+        cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(shown, _)| *shown == name).map(|(_, value)| value)
 }
 
 /// The device that calls: by the certificate that it has shown, which is looked at for each request, or by its
@@ -226,7 +235,7 @@ async fn device(parts: &Parts, fleet: &Fleet) -> Result<Option<DeviceId>, Error>
 }
 
 /// Who holds the token that is shown, if the list of releases names the role for which it was made.
-async fn holder(parts: &Parts, fleet: &Fleet) -> Result<Option<Holder>, Error> {
+pub(super) async fn holder(parts: &Parts, fleet: &Fleet) -> Result<Option<Holder>, Error> {
     let (user, token) = match (bearer(parts), basic(parts)) {
         (Some(token), _) => (None, token.to_owned()),
         (None, Some((user, password))) => (Some(user), password),
@@ -241,7 +250,9 @@ async fn holder(parts: &Parts, fleet: &Fleet) -> Result<Option<Holder>, Error> {
 }
 
 fn stranger() -> Error {
-    Error::Stranger("this needs a device's user and password, or the administrator's token".into())
+    Error::Stranger(
+        "this needs a device's certificate or password, or somebody who is known here".into(),
+    )
 }
 
 fn authorization<'a>(parts: &'a Parts, scheme: &str) -> Option<&'a str> {
@@ -249,11 +260,11 @@ fn authorization<'a>(parts: &'a Parts, scheme: &str) -> Option<&'a str> {
     found.eq_ignore_ascii_case(scheme).then_some(rest.trim())
 }
 
-fn bearer(parts: &Parts) -> Option<&str> {
+pub(super) fn bearer(parts: &Parts) -> Option<&str> {
     authorization(parts, "bearer")
 }
 
-fn basic(parts: &Parts) -> Option<(String, String)> {
+pub(super) fn basic(parts: &Parts) -> Option<(String, String)> {
     let bytes = STANDARD.decode(authorization(parts, "basic")?).ok()?;
     let text = String::from_utf8(bytes).ok()?;
     let (user, password) = text.split_once(':')?;

@@ -1,10 +1,9 @@
 //! Devices: adding, listing, assigning.
 
 use crate::api::Problem;
-use crate::api::caller::Administrator;
 use crate::api::extract::{Json, Path, Query};
+use crate::api::may::{Approve, Enrol, IsRight, Look, May, Operate};
 use crate::api::view::{self, DeviceShown};
-use crate::audit::By;
 use crate::error::Error;
 use crate::fleet::Fleet;
 use crate::registry::{Credentials, Device, NewDevice, ReleaseShown};
@@ -86,28 +85,31 @@ pub(crate) struct Page {
 }
 
 /// Devices by name, page by page.
-#[utoipa::path(get, path = "/api/v1/devices", params(Page), security(("administrator" = [])),
+#[utoipa::path(get, path = "/api/v1/devices", params(Page), security(("person" = ["look"])),
     responses((status = 200, body = Vec<DeviceShown>)))]
 pub(crate) async fn list(
-    _: Administrator,
+    who: May<Look>,
     State(fleet): State<Arc<Fleet>>,
     Query(page): Query<Page>,
 ) -> Result<Json<Vec<DeviceShown>>, Error> {
     let limit = page.limit.unwrap_or(DEVICES).min(DEVICES_MAX);
-    let devices = fleet.registry.after(page.after.as_deref().unwrap_or_default(), limit).await?;
+    let after = page.after.as_deref().unwrap_or_default();
+    let devices = fleet.registry.those_after(after, limit, |device| who.covers(device)).await?;
     Ok(Json(view::list(&fleet, devices).await?))
 }
 
 /// Adds a device. Its password is told this once.
-#[utoipa::path(post, path = "/api/v1/devices", security(("administrator" = [])),
+#[utoipa::path(post, path = "/api/v1/devices", security(("person" = ["enrol"])),
     responses((status = 201, body = Credentials), (status = 409, body = Problem)))]
 pub(crate) async fn add(
-    _: Administrator,
+    who: May<Enrol>,
     State(fleet): State<Arc<Fleet>>,
     Json(new): Json<NewDevice>,
 ) -> Result<(StatusCode, Json<Credentials>), Error> {
-    let credentials =
-        fleet.registry.add(&By::ADMINISTRATOR, new, OffsetDateTime::now_utc()).await?;
+    if !who.covers_place(&new.site, &new.labels) {
+        return Err(Error::Forbidden("a device is added by those who enrol at its site".into()));
+    }
+    let credentials = fleet.registry.add(&who.by, new, OffsetDateTime::now_utc()).await?;
     fleet.rollouts.is_stale.notify_one();
     tracing::info!("device {} added", credentials.device);
     Ok((StatusCode::CREATED, Json(credentials)))
@@ -115,32 +117,32 @@ pub(crate) async fn add(
 
 /// One device, with what happened on it.
 #[utoipa::path(get, path = "/api/v1/devices/{device}", params(("device" = String, Path)),
-    security(("administrator" = [])),
+    security(("person" = ["look"])),
     responses((status = 200, body = DeviceShown), (status = 404, body = Problem)))]
 pub(crate) async fn show(
-    _: Administrator,
+    who: May<Look>,
     State(fleet): State<Arc<Fleet>>,
     Path(device): Path<String>,
 ) -> Result<Json<DeviceShown>, Error> {
-    let device = fleet.registry.get(&device).await?;
+    let device = who.device(&fleet, &device).await?;
     Ok(Json(view::show(&fleet, device).await?))
 }
 
 /// Forgets a device: it is not let in any longer, and what it told is gone.
 #[utoipa::path(delete, path = "/api/v1/devices/{device}", params(("device" = String, Path)),
-    security(("administrator" = [])),
+    security(("person" = ["enrol"])),
     responses((status = 204, description = "gone"), (status = 404, body = Problem)))]
 pub(crate) async fn remove(
-    _: Administrator,
+    who: May<Enrol>,
     State(fleet): State<Arc<Fleet>>,
     Path(device): Path<String>,
 ) -> Result<StatusCode, Error> {
-    // It may have joined, and not have been accepted.
     let device = match device.parse() {
-        Ok(device) => device,
-        Err(_) => fleet.registry.get(&device).await?.id,
+        // It may have joined, and not have been accepted.
+        Ok(device) if who.is_everywhere() => device,
+        _ => who.device(&fleet, &device).await?.id,
     };
-    fleet.remove(&By::ADMINISTRATOR, &device).await?;
+    fleet.remove(&who.by, &device).await?;
     tracing::info!("device {device} removed");
     Ok(StatusCode::NO_CONTENT)
 }
@@ -148,35 +150,34 @@ pub(crate) async fn remove(
 /// Makes a new password for a device. It is told this once, and the old one opens nothing from now
 /// on.
 #[utoipa::path(post, path = "/api/v1/devices/{device}/password",
-    params(("device" = String, Path)), security(("administrator" = [])),
+    params(("device" = String, Path)), security(("person" = ["enrol"])),
     responses((status = 200, body = Credentials), (status = 404, body = Problem)))]
 pub(crate) async fn new_password(
-    _: Administrator,
+    who: May<Enrol>,
     State(fleet): State<Arc<Fleet>>,
     Path(device): Path<String>,
 ) -> Result<Json<Credentials>, Error> {
-    let device = fleet.registry.get(&device).await?.id;
-    let credentials = fleet.new_password(&By::ADMINISTRATOR, &device).await?;
+    let device = who.device(&fleet, &device).await?.id;
+    let credentials = fleet.new_password(&who.by, &device).await?;
     tracing::info!("device {device} has a new password");
     Ok(Json(credentials))
 }
 
 /// Assigns a release to a slot: signs the device's next assignment and sends it.
 #[utoipa::path(put, path = "/api/v1/devices/{device}/slots/{slot}",
-    params(("device" = String, Path), ("slot" = String, Path)), security(("administrator" = [])),
+    params(("device" = String, Path), ("slot" = String, Path)), security(("person" = ["operate"])),
     responses((status = 200, body = AssignmentShown), (status = 404, body = Problem),
         (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub(crate) async fn assign(
-    _: Administrator,
+    who: May<Operate>,
     State(fleet): State<Arc<Fleet>>,
     Path((device, slot)): Path<(String, String)>,
     Json(NewAssignment { release, again }): Json<NewAssignment>,
 ) -> Result<Json<AssignmentShown>, Error> {
-    let (device, slot) = place(&fleet, &device, &slot).await?;
+    let (device, slot) = place(&who, &fleet, &device, &slot).await?;
     let now = OffsetDateTime::now_utc();
     let tried = if again { Tried::Again } else { Tried::Once };
-    let assigned =
-        fleet.assign(&By::ADMINISTRATOR, &device, slot.clone(), &release, tried, now).await?;
+    let assigned = fleet.assign(&who.by, &device, slot.clone(), &release, tried, now).await?;
     let word = if again { "assigned again" } else { "assigned" };
     tracing::info!("{device}: {release} {word} to slot {slot}");
     let told = fleet.registry.get(device.as_str()).await?;
@@ -188,18 +189,18 @@ pub(crate) async fn assign(
 /// Says that a person approves the release that is assigned to a slot: signs the device's next
 /// assignment with that mark and sends it. It ends with the next release that is assigned there.
 #[utoipa::path(post, path = "/api/v1/devices/{device}/slots/{slot}/approve",
-    params(("device" = String, Path), ("slot" = String, Path)), security(("administrator" = [])),
+    params(("device" = String, Path), ("slot" = String, Path)), security(("person" = ["approve"])),
     responses((status = 200, body = AssignmentShown), (status = 404, body = Problem),
         (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub(crate) async fn approve(
-    _: Administrator,
+    who: May<Approve>,
     State(fleet): State<Arc<Fleet>>,
     Path((device, slot)): Path<(String, String)>,
     Json(Approval { release }): Json<Approval>,
 ) -> Result<Json<AssignmentShown>, Error> {
-    let (device, slot) = place(&fleet, &device, &slot).await?;
+    let (device, slot) = place(&who, &fleet, &device, &slot).await?;
     let now = OffsetDateTime::now_utc();
-    let assigned = fleet.approve(&By::ADMINISTRATOR, &device, slot.clone(), &release, now).await?;
+    let assigned = fleet.approve(&who.by, &device, slot.clone(), &release, now).await?;
     tracing::info!("{device}: {release} approved for slot {slot}");
     Ok(Json(assignment(&device, &slot, Some(release), assigned)))
 }
@@ -207,23 +208,27 @@ pub(crate) async fn approve(
 /// Ends the assignment of a slot: signs the device's next assignment without it and sends that. What
 /// the device runs there stays.
 #[utoipa::path(delete, path = "/api/v1/devices/{device}/slots/{slot}",
-    params(("device" = String, Path), ("slot" = String, Path)), security(("administrator" = [])),
+    params(("device" = String, Path), ("slot" = String, Path)), security(("person" = ["operate"])),
     responses((status = 200, body = AssignmentShown), (status = 404, body = Problem),
         (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub(crate) async fn unassign(
-    _: Administrator,
+    who: May<Operate>,
     State(fleet): State<Arc<Fleet>>,
     Path((device, slot)): Path<(String, String)>,
 ) -> Result<Json<AssignmentShown>, Error> {
-    let (device, slot) = place(&fleet, &device, &slot).await?;
-    let assigned =
-        fleet.clear(&By::ADMINISTRATOR, &device, slot.clone(), OffsetDateTime::now_utc()).await?;
+    let (device, slot) = place(&who, &fleet, &device, &slot).await?;
+    let assigned = fleet.clear(&who.by, &device, slot.clone(), OffsetDateTime::now_utc()).await?;
     tracing::info!("{device}: nothing is assigned to slot {slot} any longer");
     Ok(Json(assignment(&device, &slot, None, assigned)))
 }
 
-async fn place(fleet: &Fleet, device: &str, slot: &str) -> Result<(DeviceId, SlotName), Error> {
-    let device = fleet.registry.get(device).await?.id;
+async fn place<R: IsRight>(
+    who: &May<R>,
+    fleet: &Fleet,
+    device: &str,
+    slot: &str,
+) -> Result<(DeviceId, SlotName), Error> {
+    let device = who.device(fleet, device).await?.id;
     let slot = slot.parse().map_err(|error| Error::Malformed(format!("slot: {error}")))?;
     Ok((device, slot))
 }
@@ -271,15 +276,15 @@ fn assignment(
 
 /// The documents of a device, for a file that is carried to it.
 #[utoipa::path(get, path = "/api/v1/devices/{device}/documents",
-    params(("device" = String, Path)), security(("administrator" = [])),
+    params(("device" = String, Path)), security(("person" = ["operate"])),
     responses((status = 200, body = DocumentsShown), (status = 404, body = Problem),
         (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub(crate) async fn documents(
-    _: Administrator,
+    who: May<Operate>,
     State(fleet): State<Arc<Fleet>>,
     Path(device): Path<String>,
 ) -> Result<Json<DocumentsShown>, Error> {
-    let device = fleet.registry.get(&device).await?.id;
+    let device = who.device(&fleet, &device).await?.id;
     let now = OffsetDateTime::now_utc();
     let documents = fleet.documents_by_hand(&device, now).await?;
     let text = |bytes: Vec<u8>| {

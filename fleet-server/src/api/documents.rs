@@ -1,10 +1,9 @@
 //! Signed documents: root, releases, and the keys that the root must name.
 
-use crate::access::Publisher;
 use crate::api::Problem;
-use crate::api::caller::Administrator;
+use crate::api::caller::Consults;
 use crate::api::extract::{Bytes, Json, Query};
-use crate::audit::By;
+use crate::api::may::{Look, Release, Throughout};
 use crate::error::Error;
 use crate::fleet::Fleet;
 use crate::release::{OnlineKeys, ROOT_BYTES_MAX};
@@ -31,10 +30,10 @@ pub(crate) struct Which {
 }
 
 /// The server's public keys, for the root.
-#[utoipa::path(get, path = "/api/v1/online-keys", security(("administrator" = [])),
+#[utoipa::path(get, path = "/api/v1/online-keys", security(("person" = ["look"])),
     responses((status = 200, body = OnlineKeys)))]
 pub(crate) async fn online_keys(
-    _: Administrator,
+    _: Throughout<Look>,
     State(fleet): State<Arc<Fleet>>,
 ) -> Json<OnlineKeys> {
     Json(fleet.keys.public())
@@ -42,10 +41,10 @@ pub(crate) async fn online_keys(
 
 /// A root, byte for byte as it was signed.
 #[utoipa::path(get, path = "/api/v1/root", params(Which),
-    security(("administrator" = []), ("role" = [])),
+    security(("person" = ["look"]), ("role" = [])),
     responses((status = 200, description = "TUF root"), (status = 404, body = Problem)))]
 pub(crate) async fn root(
-    _: Publisher,
+    _: Consults,
     State(fleet): State<Arc<Fleet>>,
     Query(which): Query<Which>,
 ) -> Result<impl IntoResponse, Error> {
@@ -63,11 +62,11 @@ pub(crate) async fn root(
 /// here. A server without a root begins with the first of them on the administrator's word, and the last
 /// must name its keys: so the people with root keys have a server followed that stands in for one that is
 /// lost.
-#[utoipa::path(put, path = "/api/v1/roots", security(("administrator" = [])),
+#[utoipa::path(put, path = "/api/v1/roots", security(("person" = ["release"])),
     request_body = Vec<String>,
     responses((status = 200, body = Accepted), (status = 422, body = Problem)))]
 pub(crate) async fn put_roots(
-    _: Administrator,
+    who: Throughout<Release>,
     State(fleet): State<Arc<Fleet>>,
     Json(roots): Json<Vec<String>>,
 ) -> Result<Json<Accepted>, Error> {
@@ -76,7 +75,7 @@ pub(crate) async fn put_roots(
         return Err(Error::TooLarge(format!("a root has {ROOT_BYTES_MAX} bytes at most")));
     }
     let roots = roots.into_iter().map(String::into_bytes).collect();
-    let version = fleet.documents.accept_roots(&By::ADMINISTRATOR, roots, now).await?;
+    let version = fleet.documents.accept_roots(&who.by, roots, now).await?;
     fleet.repository.renew(now).await?;
     tracing::info!("root {version} accepted");
     Ok(Json(Accepted { version }))
@@ -84,10 +83,10 @@ pub(crate) async fn put_roots(
 
 /// The list of releases, byte for byte as it was signed.
 #[utoipa::path(get, path = "/api/v1/releases",
-    security(("administrator" = []), ("role" = [])),
+    security(("person" = ["look"]), ("role" = [])),
     responses((status = 200, description = "TUF targets"), (status = 404, body = Problem)))]
 pub(crate) async fn releases(
-    _: Publisher,
+    _: Consults,
     State(fleet): State<Arc<Fleet>>,
 ) -> Result<impl IntoResponse, Error> {
     // Not verified here: after the release keys were replaced it does not hold until it is signed
@@ -99,17 +98,17 @@ pub(crate) async fn releases(
 }
 
 /// Takes a list of releases that enough release keys have signed and whose artifacts are here.
-#[utoipa::path(put, path = "/api/v1/releases", security(("administrator" = [])),
+#[utoipa::path(put, path = "/api/v1/releases", security(("person" = ["release"])),
     request_body(content = Object, content_type = "application/json"),
     responses((status = 200, body = Accepted), (status = 409, body = Problem),
         (status = 422, body = Problem)))]
 pub(crate) async fn put_releases(
-    _: Administrator,
+    who: Throughout<Release>,
     State(fleet): State<Arc<Fleet>>,
     Bytes(bytes): Bytes,
 ) -> Result<Json<Accepted>, Error> {
     let now = OffsetDateTime::now_utc();
-    let version = fleet.documents.accept_releases(&By::ADMINISTRATOR, bytes, now).await?;
+    let version = fleet.documents.accept_releases(&who.by, bytes, now).await?;
     fleet.repository.renew(now).await?;
     tracing::info!("list of releases {version} accepted");
     Ok(Json(Accepted { version }))

@@ -1,10 +1,9 @@
 //! Who devices are: they join and renew by their keys, over TLS; people give them tokens and decide about them.
 
 use crate::api::Problem;
-use crate::api::caller::Administrator;
 use crate::api::devices::DEVICES;
 use crate::api::extract::{Json, Path, Query};
-use crate::audit::By;
+use crate::api::may::{Caller, Enrol, Look, Throughout};
 use crate::error::Error;
 use crate::fleet::Fleet;
 use crate::http::{Connection, Way};
@@ -107,7 +106,7 @@ pub(crate) async fn renew(
 
 /// Why there is nothing of this where there is no TLS.
 pub(crate) async fn closed(
-    _: Administrator,
+    _: Caller,
     State(fleet): State<Arc<Fleet>>,
 ) -> Result<StatusCode, Error> {
     fleet.identities.issuing().map(|_| StatusCode::NO_CONTENT)
@@ -132,9 +131,9 @@ fn told(fleet: &Fleet, answer: &Answer) {
 
 /// Tokens with which devices join, by their hashes, page by page.
 #[utoipa::path(get, path = "/api/v1/identity/tokens", params(Page),
-    security(("administrator" = [])), responses((status = 200, body = Vec<TokenKept>)))]
+    security(("person" = ["enrol"])), responses((status = 200, body = Vec<TokenKept>)))]
 pub(crate) async fn tokens(
-    _: Administrator,
+    _: Throughout<Enrol>,
     State(fleet): State<Arc<Fleet>>,
     Query(page): Query<Page>,
 ) -> Result<Json<Vec<TokenKept>>, Error> {
@@ -143,62 +142,61 @@ pub(crate) async fn tokens(
 }
 
 /// Makes a token with which one device joins. It is told this once.
-#[utoipa::path(post, path = "/api/v1/identity/tokens", security(("administrator" = [])),
+#[utoipa::path(post, path = "/api/v1/identity/tokens", security(("person" = ["enrol"])),
     responses((status = 201, body = TokenMade), (status = 409, body = Problem)))]
 pub(crate) async fn make_token(
-    _: Administrator,
+    who: Throughout<Enrol>,
     State(fleet): State<Arc<Fleet>>,
     Json(new): Json<NewToken>,
 ) -> Result<(StatusCode, Json<TokenMade>), Error> {
-    let made =
-        fleet.identities.make_token(&By::ADMINISTRATOR, &new, OffsetDateTime::now_utc()).await?;
+    let made = fleet.identities.make_token(&who.by, &new, OffsetDateTime::now_utc()).await?;
     tracing::info!("a device may join with token {}", made.hash);
     Ok((StatusCode::CREATED, Json(made)))
 }
 
 /// Takes a token back: nobody joins with it any more.
 #[utoipa::path(delete, path = "/api/v1/identity/tokens/{hash}", params(("hash" = String, Path)),
-    security(("administrator" = [])),
+    security(("person" = ["enrol"])),
     responses((status = 204, description = "gone"), (status = 404, body = Problem)))]
 pub(crate) async fn take_token_back(
-    _: Administrator,
+    who: Throughout<Enrol>,
     State(fleet): State<Arc<Fleet>>,
     Path(hash): Path<String>,
 ) -> Result<StatusCode, Error> {
-    fleet.identities.take_token_back(&By::ADMINISTRATOR, &hash).await?;
+    fleet.identities.take_token_back(&who.by, &hash).await?;
     tracing::info!("token {hash} is taken back");
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Devices that need not wait for a person when they join with a token.
-#[utoipa::path(get, path = "/api/v1/identity/preauthorised", security(("administrator" = [])),
+#[utoipa::path(get, path = "/api/v1/identity/preauthorised", security(("person" = ["enrol"])),
     responses((status = 200, body = Vec<Entry>)))]
 pub(crate) async fn listed(
-    _: Administrator,
+    _: Throughout<Enrol>,
     State(fleet): State<Arc<Fleet>>,
 ) -> Result<Json<Vec<Entry>>, Error> {
     Ok(Json(fleet.identities.listed().await?))
 }
 
 /// Lists these devices, in the place of those that were listed.
-#[utoipa::path(put, path = "/api/v1/identity/preauthorised", security(("administrator" = [])),
+#[utoipa::path(put, path = "/api/v1/identity/preauthorised", security(("person" = ["enrol"])),
     responses((status = 204, description = "listed")))]
 pub(crate) async fn list(
-    _: Administrator,
+    who: Throughout<Enrol>,
     State(fleet): State<Arc<Fleet>>,
     Json(entries): Json<Vec<Entry>>,
 ) -> Result<StatusCode, Error> {
     let count = entries.len();
-    fleet.identities.list(&By::ADMINISTRATOR, entries).await?;
+    fleet.identities.list(&who.by, entries).await?;
     tracing::info!("{count} devices need not wait when they join");
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Devices that have joined, or want to, by name, page by page.
 #[utoipa::path(get, path = "/api/v1/identity/devices", params(Page),
-    security(("administrator" = [])), responses((status = 200, body = Vec<IdentityShown>)))]
+    security(("person" = ["look"])), responses((status = 200, body = Vec<IdentityShown>)))]
 pub(crate) async fn devices(
-    _: Administrator,
+    _: Throughout<Look>,
     State(fleet): State<Arc<Fleet>>,
     Query(page): Query<Page>,
 ) -> Result<Json<Vec<IdentityShown>>, Error> {
@@ -208,10 +206,10 @@ pub(crate) async fn devices(
 
 /// How one device stands.
 #[utoipa::path(get, path = "/api/v1/identity/devices/{device}", params(("device" = String, Path)),
-    security(("administrator" = [])),
+    security(("person" = ["look"])),
     responses((status = 200, body = IdentityShown), (status = 404, body = Problem)))]
 pub(crate) async fn show(
-    _: Administrator,
+    _: Throughout<Look>,
     State(fleet): State<Arc<Fleet>>,
     Path(device): Path<String>,
 ) -> Result<Json<IdentityShown>, Error> {
@@ -221,18 +219,18 @@ pub(crate) async fn show(
 /// Decides about a device of which a person has seen the key. Who is revoked is not let in any longer, by any
 /// connection.
 #[utoipa::path(post, path = "/api/v1/identity/devices/{device}", params(("device" = String, Path)),
-    security(("administrator" = [])),
+    security(("person" = ["enrol"])),
     responses((status = 200, body = IdentityShown), (status = 404, body = Problem),
         (status = 409, body = Problem)))]
 pub(crate) async fn judge(
-    _: Administrator,
+    who: Throughout<Enrol>,
     State(fleet): State<Arc<Fleet>>,
     Path(device): Path<String>,
     Json(NewJudgement { judgement, key }): Json<NewJudgement>,
 ) -> Result<Json<IdentityShown>, Error> {
     let now = OffsetDateTime::now_utc();
     let device: DeviceId = fleet.identities.get(&device).await?.device;
-    if fleet.identities.judge(&By::ADMINISTRATOR, &device, judgement, &key, now).await? {
+    if fleet.identities.judge(&who.by, &device, judgement, &key, now).await? {
         fleet.sessions.end(&device).await;
     }
     fleet.rollouts.is_stale.notify_one();

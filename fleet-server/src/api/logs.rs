@@ -1,9 +1,8 @@
 //! Lines of a device's log, which it sends for as long as somebody has asked.
 
 use crate::api::Problem;
-use crate::api::caller::Administrator;
 use crate::api::extract::{Json, Path, Query};
-use crate::audit::By;
+use crate::api::may::{Look, May, Operate};
 use crate::error::Error;
 use crate::fleet::{Fleet, Kept, Known, Wanted};
 use crate::ingest::time_shown;
@@ -104,16 +103,16 @@ pub(crate) struct LogLineShown {
 /// Asks a device for lines of its log. It sends them until the time is over, and stops by itself; what was
 /// asked before ends with it. The site of the device may forbid it.
 #[utoipa::path(post, path = "/api/v1/devices/{device}/log", params(("device" = String, Path)),
-    security(("administrator" = [])),
+    security(("person" = ["operate"])),
     responses((status = 200, body = LogRequestShown), (status = 404, body = Problem),
         (status = 409, body = Problem)))]
 pub(crate) async fn ask(
-    _: Administrator,
+    who: May<Operate>,
     State(fleet): State<Arc<Fleet>>,
     Path(device): Path<String>,
     Json(new): Json<NewLogRequest>,
 ) -> Result<Json<LogRequestShown>, Error> {
-    let device = fleet.registry.get(&device).await?.id;
+    let device = who.device(&fleet, &device).await?.id;
     let level = match new.level {
         None => LogLevel::Info,
         Some(level) => level
@@ -122,22 +121,22 @@ pub(crate) async fn ask(
     };
     let wanted = Wanted { level, targets: new.targets, minutes: new.minutes.unwrap_or(MINUTES) };
     let (request, connected) =
-        fleet.ask_log(&By::ADMINISTRATOR, &device, wanted, OffsetDateTime::now_utc()).await?;
+        fleet.ask_log(&who.by, &device, wanted, OffsetDateTime::now_utc()).await?;
     Ok(Json(LogRequestShown { device: device.to_string(), request, connected }))
 }
 
 /// The lines that a device has sent. They are in memory: a bounded number of each device, the newest, until
 /// the server stops.
 #[utoipa::path(get, path = "/api/v1/devices/{device}/log",
-    params(("device" = String, Path), After), security(("administrator" = [])),
+    params(("device" = String, Path), After), security(("person" = ["look"])),
     responses((status = 200, body = LogShown), (status = 404, body = Problem)))]
 pub(crate) async fn show(
-    _: Administrator,
+    who: May<Look>,
     State(fleet): State<Arc<Fleet>>,
     Path(device): Path<String>,
     Query(after): Query<After>,
 ) -> Result<Json<LogShown>, Error> {
-    let device = fleet.registry.get(&device).await?.id;
+    let device = who.device(&fleet, &device).await?.id;
     let lines_max = after.limit.unwrap_or(LINES_MAX).min(LINES_MAX);
     let known = fleet.logs.known(&device, after.after.unwrap_or(0), lines_max);
     Ok(Json(shown(device.to_string(), known, OffsetDateTime::now_utc())))

@@ -3,9 +3,9 @@
 use crate::access::Publisher;
 use crate::api::Problem;
 use crate::api::blobs::parse;
-use crate::api::caller::{Administrator, Reader};
+use crate::api::caller::Reader;
 use crate::api::extract::{Bytes, Json, Path, Query};
-use crate::audit::By;
+use crate::api::may::{Look, Release, Throughout};
 use crate::bounds::{DELTA_ASK_AGAIN_SECONDS, TAGS_MAX};
 use crate::error::Error;
 use crate::fleet::Fleet;
@@ -26,7 +26,7 @@ pub(crate) const DIGEST_HEADER: &str = "docker-content-digest";
 const SUBJECT_HEADER: &str = "oci-subject";
 
 /// Whether this is an OCI registry, and the caller may read it.
-#[utoipa::path(get, path = "/v2/", security(("administrator" = []), ("device" = []), ("role" = [])),
+#[utoipa::path(get, path = "/v2/", security(("person" = ["look"]), ("device" = []), ("role" = [])),
     responses((status = 200, description = "it is")))]
 pub(crate) async fn version(_: Reader) -> impl IntoResponse {
     ([("docker-distribution-api-version", "registry/2.0")], Json(serde_json::json!({})))
@@ -35,7 +35,7 @@ pub(crate) async fn version(_: Reader) -> impl IntoResponse {
 /// A manifest by tag (the bundle's version) or digest.
 #[utoipa::path(method(get, head), path = "/v2/{name}/manifests/{reference}",
     params(("name" = String, Path), ("reference" = String, Path)),
-    security(("administrator" = []), ("device" = []), ("role" = [])),
+    security(("person" = ["look"]), ("device" = []), ("role" = [])),
     responses((status = 200, description = "OCI image manifest"), (status = 403, body = Problem),
         (status = 404, body = Problem)))]
 pub(crate) async fn get(
@@ -54,7 +54,7 @@ pub(crate) async fn get(
 /// Takes a manifest whose blobs are here. The version of a release as a tag means what was signed.
 #[utoipa::path(put, path = "/v2/{name}/manifests/{reference}",
     params(("name" = String, Path), ("reference" = String, Path)),
-    security(("administrator" = []), ("role" = [])),
+    security(("person" = ["release"]), ("role" = [])),
     request_body(content = Object, content_type = "application/vnd.oci.image.manifest.v1+json"),
     responses((status = 201, description = "stored"), (status = 409, body = Problem),
         (status = 422, body = Problem)))]
@@ -100,7 +100,7 @@ pub(crate) struct Wanted {
 /// What refers to a manifest, such as deltas to it: an OCI image index, empty where nothing does.
 #[utoipa::path(get, path = "/v2/{name}/referrers/{digest}",
     params(("name" = String, Path), ("digest" = String, Path), Wanted),
-    security(("administrator" = []), ("device" = []), ("role" = [])),
+    security(("person" = ["look"]), ("device" = []), ("role" = [])),
     responses((status = 200, description = "OCI image index"), (status = 403, body = Problem),
         (status = 503, body = Problem, description = "deltas are being made")))]
 pub(crate) async fn referrers(
@@ -152,10 +152,10 @@ pub(crate) struct Tags {
 /// The tags of a bundle, which are its versions, in the order of their letters; where there are more,
 /// the header `Link` says where.
 #[utoipa::path(get, path = "/v2/{name}/tags/list",
-    params(("name" = String, Path), TagsWanted), security(("administrator" = [])),
+    params(("name" = String, Path), TagsWanted), security(("person" = ["look"])),
     responses((status = 200, body = Tags), (status = 404, body = Problem)))]
 pub(crate) async fn tags(
-    _: Administrator,
+    _: Throughout<Look>,
     State(fleet): State<Arc<Fleet>>,
     Path(name): Path<String>,
     Query(wanted): Query<TagsWanted>,
@@ -178,11 +178,11 @@ pub(crate) async fn tags(
 /// Takes away a tag, or a manifest by its digest; not one that is released.
 #[utoipa::path(delete, path = "/v2/{name}/manifests/{reference}",
     params(("name" = String, Path), ("reference" = String, Path)),
-    security(("administrator" = [])),
+    security(("person" = ["release"])),
     responses((status = 202, description = "gone"), (status = 404, body = Problem),
         (status = 409, body = Problem)))]
 pub(crate) async fn remove(
-    _: Administrator,
+    who: Throughout<Release>,
     State(fleet): State<Arc<Fleet>>,
     Path((name, reference)): Path<(String, String)>,
 ) -> Result<StatusCode, Error> {
@@ -196,6 +196,6 @@ pub(crate) async fn remove(
         );
         return Err(Error::Conflict(problem));
     }
-    fleet.artifacts.remove(&By::ADMINISTRATOR, &name, &reference).await?;
+    fleet.artifacts.remove(&who.by, &name, &reference).await?;
     Ok(StatusCode::ACCEPTED)
 }

@@ -1,6 +1,6 @@
 //! What is known of the fleet, as Prometheus reads it.
 
-use crate::api::caller::Administrator;
+use crate::api::may::{Look, Throughout};
 use crate::api::view::{self, DeviceShown};
 use crate::error::Error;
 use crate::fleet::Fleet;
@@ -44,10 +44,10 @@ struct Families {
 }
 
 /// What is known of the fleet, in the text format of Prometheus.
-#[utoipa::path(get, path = "/metrics", security(("administrator" = [])),
+#[utoipa::path(get, path = "/metrics", security(("person" = ["look"])),
     responses((status = 200, body = String, content_type = "text/plain")))]
 pub(crate) async fn metrics(
-    _: Administrator,
+    _: Throughout<Look>,
     State(fleet): State<Arc<Fleet>>,
 ) -> Result<Response, Error> {
     let mut families = Families::new();

@@ -13,13 +13,16 @@ mod health;
 mod identity;
 mod logs;
 mod manifests;
+mod may;
 mod metrics;
 mod openapi;
 mod overview;
 mod page;
+mod people;
 mod problem;
 mod reports;
 mod rollouts;
+mod sessions;
 mod sites;
 mod telemetry;
 mod tokens;
@@ -73,7 +76,7 @@ impl utoipa::Modify for Security {
         use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
         let components = document.components.get_or_insert_default();
         let scheme = |scheme| SecurityScheme::Http(Http::new(scheme));
-        components.add_security_scheme("administrator", scheme(HttpAuthScheme::Bearer));
+        components.add_security_scheme("person", scheme(HttpAuthScheme::Bearer));
         components.add_security_scheme("device", scheme(HttpAuthScheme::Basic));
         components.add_security_scheme("role", scheme(HttpAuthScheme::Bearer));
     }
@@ -93,6 +96,15 @@ pub(crate) fn router(fleet: Arc<Fleet>) -> Router {
         .routes(routes!(devices::assign, devices::unassign))
         .routes(routes!(devices::approve))
         .routes(routes!(devices::documents))
+        .routes(routes!(sessions::enter, sessions::show, sessions::leave))
+        .routes(routes!(sessions::show_again))
+        .routes(routes!(sessions::set_password))
+        .routes(routes!(sessions::new_code, sessions::confirm_code))
+        .routes(routes!(people::list, people::add))
+        .routes(routes!(people::show, people::grant, people::remove))
+        .routes(routes!(people::new_password))
+        .routes(routes!(people::services))
+        .routes(routes!(people::make_service, people::remove_service))
         .routes(routes!(tokens::list))
         .routes(routes!(tokens::make, tokens::remove))
         .routes(routes!(alerts::list))

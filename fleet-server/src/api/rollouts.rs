@@ -1,8 +1,8 @@
 //! Rollouts: planning, looking ahead, beginning, and what becomes of them.
 
 use crate::api::Problem;
-use crate::api::caller::Administrator;
 use crate::api::extract::{Json, Path, Query};
+use crate::api::may::{Approve, Caller, Look, Operate, Throughout, name};
 use crate::error::Error;
 use crate::fleet::Fleet;
 use crate::rollout::{MemberShown, NewRollout, RolloutShown};
@@ -25,7 +25,8 @@ const MEMBERS_MAX: usize = 1_000;
 pub(crate) struct Wanted {
     /// What.
     wish: Wish,
-    /// Who, which is written down; empty for the administrator.
+    /// Who has the administrator's token says here who he is, which is written down; people who have logged in are
+    /// known.
     #[serde(default)]
     by: String,
 }
@@ -42,35 +43,36 @@ pub(crate) struct Members {
 }
 
 /// All rollouts that are kept, the newest first.
-#[utoipa::path(get, path = "/api/v1/rollouts", security(("administrator" = [])),
+#[utoipa::path(get, path = "/api/v1/rollouts", security(("person" = ["look"])),
     responses((status = 200, body = Vec<RolloutShown>)))]
 pub(crate) async fn list(
-    _: Administrator,
+    _: Throughout<Look>,
     State(fleet): State<Arc<Fleet>>,
 ) -> Result<Json<Vec<RolloutShown>>, Error> {
     Ok(Json(fleet.rollouts_shown(OffsetDateTime::now_utc()).await?))
 }
 
 /// Plans a rollout: it is a draft, and does nothing until somebody has it begin.
-#[utoipa::path(post, path = "/api/v1/rollouts", security(("administrator" = [])),
+#[utoipa::path(post, path = "/api/v1/rollouts", security(("person" = ["operate"])),
     responses((status = 201, body = RolloutShown), (status = 404, body = Problem),
         (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub(crate) async fn plan(
-    _: Administrator,
+    who: Throughout<Operate>,
     State(fleet): State<Arc<Fleet>>,
     Json(new): Json<NewRollout>,
 ) -> Result<(StatusCode, Json<RolloutShown>), Error> {
     let now = OffsetDateTime::now_utc();
+    let new = NewRollout { by: name(&who.by, &fleet, &new.by).await?, ..new };
     let id = fleet.plan_rollout(new, now).await?;
     Ok((StatusCode::CREATED, Json(fleet.rollout_shown(id, now).await?)))
 }
 
 /// What a rollout would do if it began now, device by device and wave by wave. Nothing is made.
-#[utoipa::path(post, path = "/api/v1/rollouts/preflight", security(("administrator" = [])),
+#[utoipa::path(post, path = "/api/v1/rollouts/preflight", security(("person" = ["operate"])),
     responses((status = 200, body = Preflight), (status = 404, body = Problem),
         (status = 422, body = Problem)))]
 pub(crate) async fn preflight(
-    _: Administrator,
+    _: Throughout<Operate>,
     State(fleet): State<Arc<Fleet>>,
     Json(new): Json<NewRollout>,
 ) -> Result<Json<Preflight>, Error> {
@@ -79,10 +81,10 @@ pub(crate) async fn preflight(
 
 /// One rollout, with what people were told of it.
 #[utoipa::path(get, path = "/api/v1/rollouts/{rollout}", params(("rollout" = u32, Path)),
-    security(("administrator" = [])),
+    security(("person" = ["look"])),
     responses((status = 200, body = RolloutShown), (status = 404, body = Problem)))]
 pub(crate) async fn show(
-    _: Administrator,
+    _: Throughout<Look>,
     State(fleet): State<Arc<Fleet>>,
     Path(id): Path<RolloutId>,
 ) -> Result<Json<RolloutShown>, Error> {
@@ -91,10 +93,10 @@ pub(crate) async fn show(
 
 /// The devices of a rollout, page by page, in the order in which the fleet got to know them.
 #[utoipa::path(get, path = "/api/v1/rollouts/{rollout}/devices", params(("rollout" = u32, Path), Members),
-    security(("administrator" = [])),
+    security(("person" = ["look"])),
     responses((status = 200, body = Vec<MemberShown>), (status = 404, body = Problem)))]
 pub(crate) async fn members(
-    _: Administrator,
+    _: Throughout<Look>,
     State(fleet): State<Arc<Fleet>>,
     Path(id): Path<RolloutId>,
     Query(Members { after, state, limit }): Query<Members>,
@@ -106,29 +108,41 @@ pub(crate) async fn members(
 /// Does with a rollout what somebody wants: approve, begin, pause, resume, proceed, retry, exclude, roll back,
 /// abort, close.
 #[utoipa::path(post, path = "/api/v1/rollouts/{rollout}/wishes", params(("rollout" = u32, Path)),
-    security(("administrator" = [])),
+    security(("person" = ["operate"])),
     responses((status = 200, body = RolloutShown), (status = 404, body = Problem),
         (status = 409, body = Problem)))]
 pub(crate) async fn wish(
-    _: Administrator,
+    who: Caller,
     State(fleet): State<Arc<Fleet>>,
     Path(id): Path<RolloutId>,
     Json(Wanted { wish, by }): Json<Wanted>,
 ) -> Result<Json<RolloutShown>, Error> {
+    match wish {
+        Wish::Approve => {
+            who.check::<Approve>(OffsetDateTime::now_utc())?;
+            who.everywhere::<Approve>()?;
+        }
+        _ => {
+            who.check::<Operate>(OffsetDateTime::now_utc())?;
+            who.everywhere::<Operate>()?;
+        }
+    }
+    let by = who.name(&fleet, &by).await?;
     fleet.wish(id, &by, wish).await?;
     Ok(Json(fleet.rollout_shown(id, OffsetDateTime::now_utc()).await?))
 }
 
 /// Forgets a rollout that is over.
 #[utoipa::path(delete, path = "/api/v1/rollouts/{rollout}", params(("rollout" = u32, Path)),
-    security(("administrator" = [])),
+    security(("person" = ["operate"])),
     responses((status = 204, description = "gone"), (status = 404, body = Problem),
         (status = 409, body = Problem)))]
 pub(crate) async fn forget(
-    _: Administrator,
+    who: Throughout<Operate>,
     State(fleet): State<Arc<Fleet>>,
     Path(id): Path<RolloutId>,
 ) -> Result<StatusCode, Error> {
-    fleet.wish(id, "", Wish::Forget).await?;
+    let by = name(&who.by, &fleet, "").await?;
+    fleet.wish(id, &by, Wish::Forget).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,8 +1,8 @@
 //! What devices measured and what happened on them.
 
 use crate::api::Problem;
-use crate::api::caller::Administrator;
 use crate::api::extract::{Json, Path, Query};
+use crate::api::may::{Look, May};
 use crate::error::Error;
 use crate::fleet::Fleet;
 use crate::ingest::{EventShown, IntervalShown, QualityShown, WhichQuality};
@@ -50,41 +50,41 @@ impl Selection {
 
 /// Intervals of a device, newest first.
 #[utoipa::path(get, path = "/api/v1/devices/{device}/telemetry",
-    params(("device" = String, Path), Selection), security(("administrator" = [])),
+    params(("device" = String, Path), Selection), security(("person" = ["look"])),
     responses((status = 200, body = Vec<IntervalShown>), (status = 404, body = Problem)))]
 pub(crate) async fn intervals(
-    _: Administrator,
+    who: May<Look>,
     State(fleet): State<Arc<Fleet>>,
     Path(device): Path<String>,
     Query(selection): Query<Selection>,
 ) -> Result<Json<Vec<IntervalShown>>, Error> {
-    let device = fleet.registry.get(&device).await?.id;
+    let device = who.device(&fleet, &device).await?.id;
     let slot = selection.slot.as_deref();
     Ok(Json(fleet.telemetry.intervals(&device, slot, selection.limit()).await?))
 }
 
 /// Events of a device, newest first.
 #[utoipa::path(get, path = "/api/v1/devices/{device}/events",
-    params(("device" = String, Path), Selection), security(("administrator" = [])),
+    params(("device" = String, Path), Selection), security(("person" = ["look"])),
     responses((status = 200, body = Vec<EventShown>), (status = 404, body = Problem)))]
 pub(crate) async fn events(
-    _: Administrator,
+    who: May<Look>,
     State(fleet): State<Arc<Fleet>>,
     Path(device): Path<String>,
     Query(selection): Query<Selection>,
 ) -> Result<Json<Vec<EventShown>>, Error> {
-    let device = fleet.registry.get(&device).await?.id;
+    let device = who.device(&fleet, &device).await?.id;
     let slot = selection.slot.as_deref();
     Ok(Json(fleet.telemetry.events(&device, slot, selection.limit()).await?))
 }
 
 /// How good the answers of a device were, by the outcomes that it has heard of, newest first.
 #[utoipa::path(get, path = "/api/v1/devices/{device}/quality",
-    params(("device" = String, Path), AskedQuality), security(("administrator" = [])),
+    params(("device" = String, Path), AskedQuality), security(("person" = ["look"])),
     responses((status = 200, body = Vec<QualityShown>), (status = 400, body = Problem),
         (status = 404, body = Problem)))]
 pub(crate) async fn quality(
-    _: Administrator,
+    who: May<Look>,
     State(fleet): State<Arc<Fleet>>,
     Path(device): Path<String>,
     Query(asked): Query<AskedQuality>,
@@ -97,6 +97,6 @@ pub(crate) async fn quality(
         to_unix_ms,
         limit: asked.limit.unwrap_or(ROWS).min(ROWS_MAX),
     };
-    let device = fleet.registry.get(&device).await?.id;
+    let device = who.device(&fleet, &device).await?.id;
     Ok(Json(fleet.telemetry.quality(&device, &which).await?))
 }

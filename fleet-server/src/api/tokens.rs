@@ -1,10 +1,9 @@
 //! Tokens of those to whom the release keys have delegated: made and taken back by the administrator.
 
 use crate::api::Problem;
-use crate::api::caller::Administrator;
 use crate::api::extract::{Json, Path};
+use crate::api::may::{Release, Throughout};
 use crate::api::tuf::parse;
-use crate::audit::By;
 use crate::error::Error;
 use crate::fleet::Fleet;
 use axum::extract::State;
@@ -33,10 +32,10 @@ pub(crate) struct TokenShown {
 }
 
 /// Tokens, by the roles that hold them.
-#[utoipa::path(get, path = "/api/v1/tokens", security(("administrator" = [])),
+#[utoipa::path(get, path = "/api/v1/tokens", security(("person" = ["release"])),
     responses((status = 200, body = Vec<TokenShown>)))]
 pub(crate) async fn list(
-    _: Administrator,
+    _: Throughout<Release>,
     State(fleet): State<Arc<Fleet>>,
 ) -> Result<Json<Vec<TokenShown>>, Error> {
     let tokens = fleet.tokens.all().await?.into_iter();
@@ -46,31 +45,31 @@ pub(crate) async fn list(
 /// Makes the token of a role that the list of releases names, in the place of the one before, which opens
 /// nothing from now on. It ends with the role, and with the last of the keys that sign for the role now.
 #[utoipa::path(post, path = "/api/v1/tokens/{role}", params(("role" = String, Path)),
-    security(("administrator" = [])),
+    security(("person" = ["release"])),
     responses((status = 201, body = TokenMade), (status = 404, body = Problem),
         (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub(crate) async fn make(
-    _: Administrator,
+    who: Throughout<Release>,
     State(fleet): State<Arc<Fleet>>,
     Path(role): Path<String>,
 ) -> Result<(StatusCode, Json<TokenMade>), Error> {
     let role = parse(&role)?;
-    let token = fleet.make_token(&By::ADMINISTRATOR, &role, OffsetDateTime::now_utc()).await?;
+    let token = fleet.make_token(&who.by, &role, OffsetDateTime::now_utc()).await?;
     tracing::info!("{role} has a new token");
     Ok((StatusCode::CREATED, Json(TokenMade { role: role.to_string(), token })))
 }
 
 /// Takes the token of a role back.
 #[utoipa::path(delete, path = "/api/v1/tokens/{role}", params(("role" = String, Path)),
-    security(("administrator" = [])),
+    security(("person" = ["release"])),
     responses((status = 204, description = "gone"), (status = 404, body = Problem)))]
 pub(crate) async fn remove(
-    _: Administrator,
+    who: Throughout<Release>,
     State(fleet): State<Arc<Fleet>>,
     Path(role): Path<String>,
 ) -> Result<StatusCode, Error> {
     let role = parse(&role)?;
-    fleet.tokens.remove(&By::ADMINISTRATOR, &role).await?;
+    fleet.tokens.remove(&who.by, &role).await?;
     tracing::info!("the token of {role} is taken back");
     Ok(StatusCode::NO_CONTENT)
 }

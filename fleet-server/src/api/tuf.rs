@@ -6,7 +6,7 @@
 
 use crate::access::Publisher;
 use crate::api::Problem;
-use crate::api::caller::Follower;
+use crate::api::caller::{Consults, Follower};
 use crate::api::documents::{Accepted, json_bytes};
 use crate::api::extract::{Bytes, Json, Path, Query};
 use crate::error::Error;
@@ -25,7 +25,7 @@ use utoipa::IntoParams;
 /// A document of the repository: `timestamp.json`, `2.root.json`, `7.snapshot.json`,
 /// `3.targets.json`, `1.site-mill.json`.
 #[utoipa::path(get, path = "/tuf/metadata/{document}", params(("document" = String, Path)),
-    security(("administrator" = []), ("device" = [])),
+    security(("person" = ["look"]), ("device" = [])),
     responses((status = 200, description = "TUF metadata"), (status = 404, body = Problem),
         (status = 409, body = Problem)))]
 pub(crate) async fn metadata(
@@ -40,7 +40,7 @@ pub(crate) async fn metadata(
 /// The manifest of a release, which the list of releases names by its digest: `HEX.VERSION`.
 #[utoipa::path(get, path = "/tuf/targets/{bundle}/{file}",
     params(("bundle" = String, Path), ("file" = String, Path)),
-    security(("administrator" = []), ("device" = [])),
+    security(("person" = ["look"]), ("device" = [])),
     responses((status = 200, description = "OCI image manifest"), (status = 403, body = Problem),
         (status = 404, body = Problem)))]
 pub(crate) async fn release(
@@ -57,7 +57,7 @@ pub(crate) async fn release(
 /// What holds at a site, which a delegated role has signed: `HEX.policy.json`.
 #[utoipa::path(get, path = "/tuf/targets/site/{site}/{file}",
     params(("site" = String, Path), ("file" = String, Path)),
-    security(("administrator" = []), ("device" = [])),
+    security(("person" = ["look"]), ("device" = [])),
     responses((status = 200, description = "a file as it was signed"),
         (status = 403, body = Problem), (status = 404, body = Problem),
         (status = 409, body = Problem), (status = 422, body = Problem)))]
@@ -91,10 +91,10 @@ pub(crate) struct Beside {
 
 /// What a delegated role has signed, byte for byte.
 #[utoipa::path(get, path = "/api/v1/targets/{role}", params(("role" = String, Path), Beside),
-    security(("administrator" = []), ("role" = [])),
+    security(("person" = ["look"]), ("role" = [])),
     responses((status = 200, description = "TUF targets"), (status = 404, body = Problem)))]
 pub(crate) async fn role(
-    publisher: Publisher,
+    Consults(publisher): Consults,
     State(fleet): State<Arc<Fleet>>,
     Path(role): Path<String>,
     Query(beside): Query<Beside>,
@@ -110,7 +110,7 @@ pub(crate) async fn role(
 /// Takes what a role has signed that the list of releases names. The files that it speaks of must be
 /// here: bundles as they are pushed, others as blobs.
 #[utoipa::path(put, path = "/api/v1/targets/{role}", params(("role" = String, Path)),
-    security(("administrator" = []), ("role" = [])),
+    security(("person" = ["release"]), ("role" = [])),
     request_body(content = Object, content_type = "application/json"),
     responses((status = 200, body = Accepted), (status = 404, body = Problem),
         (status = 409, body = Problem), (status = 422, body = Problem)))]
@@ -124,7 +124,7 @@ pub(crate) async fn put_role(
     let by = match &publisher {
         Publisher::Role(holder) if holder.role == role => "by its token",
         Publisher::Role(holder) => return Err(beyond(holder, &format!("the list of {role}"))),
-        Publisher::Administrator => "by the administrator",
+        Publisher::House(_) => "by hand",
     };
     let version = fleet.documents.accept_delegated(&publisher, &role, bytes, now).await?;
     fleet.repository.renew(now).await?;

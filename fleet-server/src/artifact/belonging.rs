@@ -169,6 +169,7 @@ mod tests {
     use super::*;
     use crate::access::{Holder, Publisher};
     use crate::artifact::Blobs;
+    use crate::audit::By;
     use crate::bounds::{ROLE_ROWS_PUSHED_MAX, ROWS_AT_ONCE};
     use crate::store::DataFolder;
     use axum::body::Body;
@@ -222,7 +223,7 @@ mod tests {
         assert!(matches!(refused, Error::TooLarge(_)), "{refused}");
         push(&acme, &pump, "acme-1").await.expect("the same again takes no more room");
         push(&acme, &fan, "acme-2").await.expect("another bundle is no fuller");
-        push(&Publisher::Administrator, &pump, "2").await.unwrap();
+        push(&Publisher::House(By::ADMINISTRATOR), &pump, "2").await.unwrap();
         assert_eq!(artifacts.versions("pump", |_| true).await.unwrap(), BTreeSet::new());
 
         add(&artifacts, ROLE_ROWS_PUSHED_MAX..ROLE_ROWS_MAX).await;

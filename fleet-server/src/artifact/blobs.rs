@@ -3,6 +3,7 @@
 
 use crate::access::{Holder, Publisher, random_hex};
 use crate::artifact::brought::Brought;
+use crate::audit::By;
 use crate::bounds::{
     BLOB_BYTES_MAX, DISK_RESERVE_BYTES, ROLE_UPLOADS_MAX, UPLOAD_SILENCE_MAX, UPLOADS_MAX,
 };
@@ -190,7 +191,7 @@ impl Blobs {
             begun.push(Upload { id: id.clone(), by: by.clone(), heard, busy });
             // Each has room of his own: whoever begins many takes it from himself.
             let max = match by {
-                Publisher::Administrator => UPLOADS_MAX,
+                Publisher::House(_) => UPLOADS_MAX,
                 Publisher::Role(_) => ROLE_UPLOADS_MAX,
             };
             let own: Vec<&Upload> = begun.iter().filter(|upload| upload.by == *by).collect();
@@ -269,7 +270,7 @@ impl Blobs {
     /// # Errors
     /// As for [`Blobs::finish`].
     pub async fn put(&self, expected: &Digest, body: Body) -> Result<(), Error> {
-        self.put_by(&Publisher::Administrator, expected, body).await
+        self.put_by(&Publisher::House(By::ADMINISTRATOR), expected, body).await
     }
 
     /// Takes a blob in one piece.
@@ -419,16 +420,19 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let (folder, blobs) = blobs(&place).await;
         let (left, busy) = (
-            blobs.begin(&Publisher::Administrator).await.unwrap(),
-            blobs.begin(&Publisher::Administrator).await.unwrap(),
+            blobs.begin(&Publisher::House(By::ADMINISTRATOR)).await.unwrap(),
+            blobs.begin(&Publisher::House(By::ADMINISTRATOR)).await.unwrap(),
         );
         blobs.sweep(UPLOAD_SILENCE_MAX);
         assert_eq!(files(&folder), 2);
-        let upload = blobs.find(&busy, &Publisher::Administrator).unwrap();
+        let upload = blobs.find(&busy, &Publisher::House(By::ADMINISTRATOR)).unwrap();
         let _writes = upload.busy.lock().await;
         blobs.sweep(Duration::ZERO);
-        assert!(matches!(blobs.find(&left, &Publisher::Administrator), Err(Error::Missing(_))));
-        assert!(blobs.find(&busy, &Publisher::Administrator).is_ok());
+        assert!(matches!(
+            blobs.find(&left, &Publisher::House(By::ADMINISTRATOR)),
+            Err(Error::Missing(_))
+        ));
+        assert!(blobs.find(&busy, &Publisher::House(By::ADMINISTRATOR)).is_ok());
         assert_eq!(files(&folder), 1);
     }
 
@@ -436,12 +440,12 @@ mod tests {
     async fn the_upload_that_was_begun_first_gives_way_to_one_too_many() {
         let place = tempfile::tempdir().unwrap();
         let (folder, blobs) = blobs(&place).await;
-        let first = blobs.begin(&Publisher::Administrator).await.unwrap();
+        let first = blobs.begin(&Publisher::House(By::ADMINISTRATOR)).await.unwrap();
         for _ in 0..UPLOADS_MAX {
-            blobs.begin(&Publisher::Administrator).await.unwrap();
+            blobs.begin(&Publisher::House(By::ADMINISTRATOR)).await.unwrap();
         }
         assert_eq!(files(&folder), UPLOADS_MAX);
-        let by = Publisher::Administrator;
+        let by = Publisher::House(By::ADMINISTRATOR);
         let error = blobs.append(&first, &by, None, Body::from("x")).await.unwrap_err();
         assert!(error.to_string().contains("begin it again"), "{error}");
     }
@@ -455,9 +459,9 @@ mod tests {
             Publisher::Role(Holder { role, token })
         };
         let (acme, before) = (role("new"), role("old"));
-        let others = blobs.begin(&Publisher::Administrator).await.unwrap();
+        let others = blobs.begin(&Publisher::House(By::ADMINISTRATOR)).await.unwrap();
         let first = blobs.begin(&acme).await.unwrap();
-        for stranger in [&before, &Publisher::Administrator] {
+        for stranger in [&before, &Publisher::House(By::ADMINISTRATOR)] {
             let error = blobs.append(&first, stranger, None, Body::from("x")).await.unwrap_err();
             assert!(matches!(error, Error::Missing(_)), "{error}");
             let digest = Digest::of(b"");
@@ -472,7 +476,7 @@ mod tests {
             blobs.begin(&acme).await.unwrap();
         }
         assert!(blobs.find(&first, &acme).is_err(), "his oldest gives way");
-        assert!(blobs.find(&others, &Publisher::Administrator).is_ok());
+        assert!(blobs.find(&others, &Publisher::House(By::ADMINISTRATOR)).is_ok());
         assert_eq!(files(&folder), ROLE_UPLOADS_MAX + 1);
 
         let digest = Digest::of(b"model");

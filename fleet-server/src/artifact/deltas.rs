@@ -192,7 +192,7 @@ impl Deltas {
         self.artifacts
             .put_as(
                 &By::Server("deltas"),
-                &Publisher::Administrator,
+                &Publisher::House(By::ADMINISTRATOR),
                 &target.name,
                 &reference,
                 None,

@@ -222,8 +222,10 @@ mod tests {
         // What a manifest refers to it does not keep: that has to have a name of its own.
         let layers = vec![recipe(made, 4, &made, &made)];
         let bytes = serde_json::to_vec(&Referrer::delta(&release, &release, layers)).unwrap();
-        let accepted =
-            artifacts.put(&Publisher::Administrator, &name, "delta", None, bytes).await.unwrap();
+        let accepted = artifacts
+            .put(&Publisher::House(By::ADMINISTRATOR), &name, "delta", None, bytes)
+            .await
+            .unwrap();
         assert_eq!(artifacts.sweep(Duration::from_secs(1_000)).await.unwrap(), 0);
         assert_eq!(artifacts.sweep(Duration::ZERO).await.unwrap(), 1);
         let kept =

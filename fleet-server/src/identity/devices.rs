@@ -4,13 +4,13 @@
 use crate::access::ADMINISTRATOR;
 use crate::audit::By;
 use crate::error::Error;
-use crate::identity::asking::Asking;
 use crate::identity::kept::{changed, find, keep, owner};
 use crate::identity::listed::is_listed;
 use crate::identity::tokens::{said_of, spend};
 use crate::quiet::Quiet;
 use crate::registry::Registry;
 use crate::store::{Store, Writing};
+use crate::strangers::Strangers;
 use lineside_identity::{
     Answer, Ask, Authority, AuthorityError, CertificateRequest, Claim, Effect, Event,
     HardwareSerial, Identity, JoinRequest, JoinToken, Lifetime, Listed, Peer, Refusal, Seen,
@@ -30,7 +30,7 @@ pub(crate) struct Identities {
     pub(super) store: Arc<Store>,
     /// By what certificates are made. None where there is no TLS: nobody joins.
     issuing: Option<Arc<Issuing>>,
-    asking: Arc<Asking>,
+    asking: Arc<Strangers>,
     quiet: Arc<Quiet>,
 }
 

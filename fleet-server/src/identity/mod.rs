@@ -1,7 +1,6 @@
 //! Who devices are: the tokens that they join with, how each stands, and the certificates that they are sent.
 //! Decisions are those of `lineside_identity::step`; here they are kept, in one transaction each.
 
-mod asking;
 mod authority;
 mod copies;
 mod devices;

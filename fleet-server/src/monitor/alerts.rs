@@ -408,7 +408,7 @@ impl Alerts {
     }
 }
 
-pub(super) fn missing(id: u64) -> Error {
+pub(crate) fn missing(id: u64) -> Error {
     Error::Missing(format!("there is no alert {id}: `lineside alerts --all` lists those there are"))
 }
 

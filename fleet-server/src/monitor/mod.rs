@@ -20,13 +20,12 @@ mod shown;
 mod summary;
 mod webhook;
 
-pub(crate) use alerts::{Alerts, Context, Errands, forget, take};
+pub(crate) use alerts::{Alerts, Context, Errands, forget, missing as no_alert, take};
 pub(crate) use channel::{ALERTS_TOPIC, ChannelFile, Channels, checked};
 pub(crate) use outbox::{DeliveryShown, Outbox};
 pub(crate) use overview::{DriftShown, Overview, SummariesShown};
 pub(crate) use policy::Policies;
 pub(crate) use proposals::{Decision, ProposalShown};
-#[cfg(test)]
-pub(crate) use scope::Scope;
-pub(crate) use scope::{AskedScope, Question, named, span};
+
+pub(crate) use scope::{AskedScope, Question, Scope, named, span};
 pub(crate) use shown::{AlertShown, Selection};

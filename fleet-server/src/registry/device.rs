@@ -233,6 +233,28 @@ impl Registry {
         Ok(rows.into_iter().filter_map(read).collect())
     }
 
+    /// As [`Registry::after`], of those that are `wanted`.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn those_after(
+        &self,
+        after: &str,
+        limit: u64,
+        wanted: impl Fn(&Device) -> bool,
+    ) -> Result<Vec<Device>, Error> {
+        let wanting = usize::try_from(limit).unwrap_or(usize::MAX);
+        let (mut found, mut last) = (Vec::new(), after.to_owned());
+        while found.len() < wanting {
+            let page = self.after(&last, limit).await?;
+            let Some(next) = page.last() else { break };
+            last = next.id.to_string();
+            found.extend(page.into_iter().filter(|device| wanted(device)));
+        }
+        found.truncate(wanting);
+        Ok(found)
+    }
+
     /// One device.
     ///
     /// # Errors
@@ -329,7 +351,7 @@ fn ran<'a>(
     })
 }
 
-pub(super) fn missing(name: &str) -> Error {
+pub(crate) fn missing(name: &str) -> Error {
     let name: String = name.chars().take(63).collect();
     Error::Missing(format!("there is no device {name:?}: add it with `lineside device add`"))
 }

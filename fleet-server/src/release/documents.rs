@@ -282,7 +282,7 @@ impl SignedDocuments {
             return Ok(());
         }
         let own = match by {
-            Publisher::Administrator => None,
+            Publisher::House(_) => None,
             Publisher::Role(holder) => Some(self.own(holder, role.as_str()).await?),
         };
         let signed = self.signed(role).await?;

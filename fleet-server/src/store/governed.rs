@@ -17,6 +17,8 @@ const GOVERNED: &[(&str, Rows, &[&str])] = &[
     ("identity", Rows::Counted, &["identity"]),
     ("join_token", Rows::Counted, &[]),
     ("preauthorised", Rows::Counted, &[]),
+    ("person", Rows::Counted, &["password_hash", "totp", "grants"]),
+    ("service_token", Rows::Counted, &[]),
     ("site", Rows::Counted, &[]),
     ("alert", Rows::Free, &["acknowledged_by"]),
     ("proposal", Rows::Free, &["decided_by"]),

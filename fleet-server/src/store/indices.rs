@@ -2,7 +2,7 @@
 
 use crate::store::tables::{
     alert, audit_entry, delivery, device_key, event, interval, manifest, proposal, quality,
-    rollout_news,
+    rollout_news, service_token, session,
 };
 use sea_orm::sea_query::{Index, IndexCreateStatement};
 
@@ -80,6 +80,11 @@ pub(super) fn all() -> Vec<IndexCreateStatement> {
             .table(device_key::Entity)
             .col(device_key::Column::Device)
             .take(),
+        index("service_token_by_hash")
+            .table(service_token::Entity)
+            .col(service_token::Column::Hash)
+            .take(),
+        index("session_by_person").table(session::Entity).col(session::Column::Person).take(),
         index("quality_by_device")
             .table(quality::Entity)
             .col(quality::Column::Device)

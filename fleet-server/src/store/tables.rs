@@ -38,6 +38,9 @@ macro_rules! for_each_table {
         $each!(device_start);
         $each!(join_token);
         $each!(preauthorised);
+        $each!(person);
+        $each!(session);
+        $each!(service_token);
     };
 }
 pub(super) use for_each_table;
@@ -766,7 +769,79 @@ pub(crate) mod join_token {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-/// Devices that need not wait for a person when they join.
+/// People who log in.
+pub(crate) mod person {
+    use super::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "person")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub name: String,
+        /// In PHC's form.
+        pub password_hash: String,
+        /// Somebody else knows the password: another has to be set.
+        pub must_set_password: bool,
+        /// Secret of the authenticator app, in base 32, and of one that was not shown to work yet.
+        pub totp: Option<String>,
+        pub totp_new: Option<String>,
+        /// The span of the last code that was taken.
+        pub totp_last: i64,
+        /// JSON of what he may do, and where.
+        pub grants: String,
+        /// JSON of wrong tries in a row.
+        pub tries: String,
+        pub added_unix_ms: i64,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Sessions of people.
+pub(crate) mod session {
+    use super::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "session")]
+    pub struct Model {
+        /// Hex of the SHA-256 of its token.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub hash: String,
+        pub person: String,
+        pub begun_unix_ms: i64,
+        /// When somebody came by it last, to the minute.
+        pub seen_unix_ms: i64,
+        /// When the password was shown last.
+        pub shown_unix_ms: i64,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Tokens of programs.
+pub(crate) mod service_token {
+    use super::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "service_token")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub name: String,
+        /// Hex of the SHA-256 of the token.
+        pub hash: String,
+        /// JSON of what it may do, and where.
+        pub grants: String,
+        pub made_unix_ms: i64,
+        pub expires_unix_ms: i64,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Devices that need not wait for a person
 pub(crate) mod preauthorised {
     use super::*;
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 
+mod access;
 mod alerts;
 mod artifacts;
 mod ask;

@@ -7,11 +7,13 @@ use crate::signers::{Artifact, Signers, artifact};
 use crate::tuf::site_policy;
 use lineside_bundle::{Digest, MANIFEST_TYPE};
 use lineside_trust::{KeyPair, seal_report};
+use ring::hmac;
 use ring::rand::SystemRandom;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
+use time::OffsetDateTime;
 
 /// Larger than any body but a blob may be, in bytes.
 const TOO_LARGE: usize = 5 << 20;
@@ -37,7 +39,17 @@ pub struct House {
     artifact: Artifact,
     document: Value,
     reports: AtomicU64,
+    people: AtomicU64,
+    /// Somebody who has logged in, for what everybody does about himself.
+    somebody: Mutex<Somebody>,
     _data: tempfile::TempDir,
+}
+
+#[derive(Clone, Default)]
+struct Somebody {
+    name: String,
+    password: String,
+    token: String,
 }
 
 fn report_key() -> &'static KeyPair {
@@ -55,7 +67,8 @@ impl House {
         server.add_device("line-3");
         let document = server.get("/api/v1/openapi.json").json();
         let (artifact, reports) = (artifact("turbine", "1"), AtomicU64::new(1));
-        House { server, signers, artifact, document, reports, _data: data }
+        let (people, somebody) = (AtomicU64::new(1), Mutex::default());
+        House { server, signers, artifact, document, reports, people, somebody, _data: data }
     }
 
     /// Each route: method, path, and what the document says of it.
@@ -78,6 +91,11 @@ impl House {
                 "{rollout}",
                 &if path.contains("{rollout}") { self.rollout() } else { String::new() },
             )
+            .replace(
+                "{person}",
+                &if path.contains("{person}") { self.person("viewer").name } else { String::new() },
+            )
+            .replace("{program}", "robot")
             .replace("{device}", "line-3")
             .replace("{seq}", "0")
             .replace("{slot}", "turbine")
@@ -94,11 +112,41 @@ impl House {
             false => format!("{}.1", self.artifact.id.digest.hex()),
         };
         path = path.replace("{file}", &file);
+        if path.starts_with("/api/v1/session") {
+            self.log_in("viewer");
+        }
         if path.contains("{upload}") {
             let begun = self.ask("POST", "/v2/turbine/blobs/uploads/", b"");
             path = path.replace("/v2/turbine/blobs/uploads/{upload}", begun.header("location"));
         }
         path.replace("{upload}", "x")
+    }
+
+    /// Somebody new, with the password that he enters with the first time.
+    fn person(&self, role: &str) -> Somebody {
+        let name = format!("somebody-{}", self.people.fetch_add(1, Ordering::Relaxed));
+        let new = json!({ "name": name, "grants": [{ "role": role }] }).to_string();
+        let made = self.ask("POST", "/api/v1/people", new.as_bytes());
+        assert_eq!(made.status, 201, "{}", made.text());
+        let password = made.json()["password"].as_str().unwrap().to_owned();
+        Somebody { name, password, token: String::new() }
+    }
+
+    /// Somebody new who has logged in and set a password of his own. His token.
+    pub fn log_in(&self, role: &str) -> String {
+        let mut somebody = self.person(role);
+        let entering = json!({ "name": somebody.name, "password": somebody.password }).to_string();
+        let begun = self.server.ask("POST", "/api/v1/session", As::Nobody, entering.as_bytes());
+        assert_eq!(begun.status, 201, "{}", begun.text());
+        somebody.token = begun.json()["token"].as_str().unwrap().to_owned();
+        let own = "a password of my own";
+        let change = json!({ "old": somebody.password, "new": own }).to_string();
+        let place = "/api/v1/session/password";
+        let set = self.server.ask("PUT", place, As::Token(&somebody.token), change.as_bytes());
+        assert_eq!(set.status, 204, "{}", set.text());
+        somebody.password = own.into();
+        *self.somebody.lock().unwrap() = somebody.clone();
+        somebody.token
     }
 
     /// The next report of the device.
@@ -142,13 +190,28 @@ impl House {
         let _ = self.ask("POST", "/api/v1/tokens/site-hill", b"");
         self.artifact.push_manifest(&self.server, "1");
         let _ = self.ask("PUT", "/api/v1/sites/hill", b"{}");
+        let _ = self.ask("POST", "/api/v1/programs/robot", b"{\"grants\":[]}");
     }
 
     /// Path and body of a request that succeeds.
     pub fn good(&self, method: &str, path: &str) -> (String, Vec<u8>) {
         let place = self.filled(path);
         let body = match (method, path) {
-            ("POST", "/api/v1/devices") => json!({ "name": "line-9" }).to_string().into_bytes(),
+            ("POST", "/api/v1/people") => {
+                let name = format!("somebody-{}", self.people.fetch_add(1, Ordering::Relaxed));
+                json!({ "name": name }).to_string().into_bytes()
+            }
+            ("PUT", "/api/v1/people/{person}") | ("POST", "/api/v1/programs/{program}") => {
+                json!({ "grants": [{ "role": "viewer", "sites": ["hill"] }] })
+                    .to_string()
+                    .into_bytes()
+            }
+            ("POST", "/api/v1/people/{person}/password") => b"{}".to_vec(),
+            ("POST" | "PUT", path) if path.starts_with("/api/v1/session") => self.of_somebody(path),
+            ("POST", "/api/v1/devices") => {
+                let name = format!("line-9-{}", self.people.fetch_add(1, Ordering::Relaxed));
+                json!({ "name": name }).to_string().into_bytes()
+            }
             ("PUT", "/api/v1/devices/{device}/slots/{slot}")
             | ("POST", "/api/v1/devices/{device}/slots/{slot}/approve") => {
                 json!({ "release": "turbine/1" }).to_string().into_bytes()
@@ -183,7 +246,8 @@ impl House {
             ("POST", "/api/v1/rollouts/{rollout}/wishes") => {
                 let made = self.ask("POST", "/api/v1/rollouts", &plan()).json();
                 let place = format!("/api/v1/rollouts/{}/wishes", made["id"]);
-                (place, b"{\"wish\":\"approve\",\"by\":\"ben\"}".to_vec())
+                self.log_in("admin");
+                (place, b"{\"wish\":\"approve\"}".to_vec())
             }
             _ => (place, body),
         };
@@ -198,14 +262,48 @@ impl House {
         (place, body)
     }
 
+    /// What somebody who has logged in says about himself.
+    fn of_somebody(&self, path: &str) -> Vec<u8> {
+        let Somebody { name, password, token } = self.somebody.lock().unwrap().clone();
+        let body = match path {
+            "/api/v1/session" => json!({ "name": name, "password": password }),
+            "/api/v1/session/again" => json!({ "password": password }),
+            "/api/v1/session/password" => json!({ "old": password, "new": "another of my own" }),
+            "/api/v1/session/authenticator" => {
+                let made = self.server.ask("POST", path, As::Token(&token), b"");
+                let secret = made.json()["secret"].as_str().unwrap().to_owned();
+                json!({ "code": code(&secret) })
+            }
+            other => panic!("what does somebody say to {other}?"),
+        };
+        body.to_string().into_bytes()
+    }
+
+    /// Asks as whoever may do all of it: the administrator, or somebody who does something about himself, or who
+    /// approves what the administrator has planned.
     pub fn ask(&self, method: &str, path: &str, body: &[u8]) -> Reply {
-        self.ask_as(method, path, As::Administrator, body)
+        let is_own = path.starts_with("/api/v1/session");
+        let approves = path.ends_with("/wishes") && body.ends_with(b"\"approve\"}");
+        let token = self.somebody.lock().unwrap().token.clone();
+        let who = if is_own || approves { As::Token(&token) } else { As::Administrator };
+        self.ask_as(method, path, who, body)
     }
 
     pub fn ask_as(&self, method: &str, path: &str, who: As<'_>, body: &[u8]) -> Reply {
         let kind = if path.contains("/manifests/") { MANIFEST_TYPE } else { "application/json" };
         self.server.ask_with(method, path, who, &[("content-type", kind)], body)
     }
+}
+
+/// What an authenticator app shows now (RFC 6238).
+pub fn code(secret: &str) -> String {
+    let key = data_encoding::BASE32_NOPAD.decode(secret.as_bytes()).unwrap();
+    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &key);
+    let span = OffsetDateTime::now_utc().unix_timestamp() / 30;
+    let tag = hmac::sign(&key, &span.to_be_bytes());
+    let at = usize::from(tag.as_ref()[19] & 15);
+    let four: [u8; 4] = tag.as_ref()[at..at + 4].try_into().unwrap();
+    format!("{:06}", (u32::from_be_bytes(four) & 0x7fff_ffff) % 1_000_000)
 }
 
 /// Checks that the document has this answer, and that an error is told as all errors are.
@@ -225,7 +323,10 @@ fn the_document_lists_every_route_and_nothing_else() {
     let expected = [
         "DELETE /api/v1/devices/{device}",
         "DELETE /api/v1/devices/{device}/slots/{slot}",
+        "DELETE /api/v1/people/{person}",
+        "DELETE /api/v1/programs/{program}",
         "DELETE /api/v1/rollouts/{rollout}",
+        "DELETE /api/v1/session",
         "DELETE /api/v1/sites/{site}",
         "DELETE /api/v1/tokens/{role}",
         "DELETE /v2/{name}/blobs/uploads/{upload}",
@@ -248,11 +349,15 @@ fn the_document_lists_every_route_and_nothing_else() {
         "GET /api/v1/health",
         "GET /api/v1/online-keys",
         "GET /api/v1/openapi.json",
+        "GET /api/v1/people",
+        "GET /api/v1/people/{person}",
+        "GET /api/v1/programs",
         "GET /api/v1/releases",
         "GET /api/v1/rollouts",
         "GET /api/v1/rollouts/{rollout}",
         "GET /api/v1/rollouts/{rollout}/devices",
         "GET /api/v1/root",
+        "GET /api/v1/session",
         "GET /api/v1/sites",
         "GET /api/v1/summary",
         "GET /api/v1/targets/{role}",
@@ -277,17 +382,26 @@ fn the_document_lists_every_route_and_nothing_else() {
         "POST /api/v1/devices/{device}/log",
         "POST /api/v1/devices/{device}/password",
         "POST /api/v1/devices/{device}/slots/{slot}/approve",
+        "POST /api/v1/people",
+        "POST /api/v1/people/{person}/password",
+        "POST /api/v1/programs/{program}",
         "POST /api/v1/releases/{name}/{version}/ask",
         "POST /api/v1/reports",
         "POST /api/v1/rollouts",
         "POST /api/v1/rollouts/preflight",
         "POST /api/v1/rollouts/{rollout}/wishes",
+        "POST /api/v1/session",
+        "POST /api/v1/session/again",
+        "POST /api/v1/session/authenticator",
         "POST /api/v1/tokens/{role}",
         "POST /v2/{name}/blobs/uploads/",
         "PUT /api/v1/devices/{device}/report-key",
         "PUT /api/v1/devices/{device}/slots/{slot}",
+        "PUT /api/v1/people/{person}",
         "PUT /api/v1/releases",
         "PUT /api/v1/roots",
+        "PUT /api/v1/session/authenticator",
+        "PUT /api/v1/session/password",
         "PUT /api/v1/sites/{site}",
         "PUT /api/v1/targets/{role}",
         "PUT /v2/{name}/blobs/uploads/{upload}",
@@ -302,8 +416,12 @@ fn a_client_made_of_the_document_knows_each_body() {
     for (method, path, operation) in house.routes() {
         let takes_body = match method.as_str() {
             "POST" | "PUT" | "PATCH" => {
-                !["/api/v1/devices/{device}/password", "/api/v1/tokens/{role}"]
-                    .contains(&path.as_str())
+                let without = [
+                    "/api/v1/devices/{device}/password",
+                    "/api/v1/tokens/{role}",
+                    "/api/v1/session/authenticator",
+                ];
+                !without.contains(&path.as_str()) || method == "PUT"
             }
             _ => false,
         };

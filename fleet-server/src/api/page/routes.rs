@@ -1,18 +1,20 @@
 //! Which page is where, and who may see it.
 
-use crate::api::caller::Browser;
+use crate::api::caller::{Browser, cookie};
 use crate::api::extract::{Path, Query};
 use crate::api::page::html::{Page, escape};
 use crate::api::page::{device, devices, releases, rollouts};
+use crate::api::sessions::hear;
 use crate::bounds::HTTP_STRANGER_MAX;
 use crate::error::Error;
 use crate::fleet::Fleet;
-use axum::Router;
+use crate::http::{Connection, Way};
 use axum::extract::{DefaultBodyLimit, Form, FromRequest, Request, State};
 use axum::http::header::{LOCATION, SET_COOKIE};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use serde::Deserialize;
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -21,9 +23,14 @@ use tokio::time::timeout;
 /// Pause before a page asks for itself again.
 const REFRESH_SECONDS: u32 = 5;
 
-#[derive(Deserialize)]
-struct Token {
-    token: Option<String>,
+/// The administrator's token; or name, password and code.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Entering {
+    token: String,
+    name: String,
+    password: String,
+    code: String,
 }
 
 #[derive(Deserialize)]
@@ -47,27 +54,66 @@ pub(crate) fn router() -> Router<Arc<Fleet>> {
     Router::new()
         .route("/", get(devices))
         .route("/login", post(login).layer(DefaultBodyLimit::max(TOKEN_BYTES_MAX)))
+        .route("/logout", post(logout))
         .route("/devices/{device}", get(device))
         .route("/rollouts", get(rollouts))
         .route("/releases", get(releases))
 }
 
-async fn login(State(fleet): State<Arc<Fleet>>, request: Request) -> Response {
-    // Whoever has a token has it at hand.
-    let given = timeout(HTTP_STRANGER_MAX, Form::<Token>::from_request(request, &fleet)).await;
-    match given {
-        Ok(Ok(Form(given))) => enter(&fleet, given.token.as_deref().unwrap_or_default()),
-        _ => ask("That is no token."),
+async fn login(
+    State(fleet): State<Arc<Fleet>>,
+    Extension(connection): Extension<Connection>,
+    request: Request,
+) -> Response {
+    // Whoever has a token or a password has it at hand.
+    let given = timeout(HTTP_STRANGER_MAX, Form::<Entering>::from_request(request, &fleet)).await;
+    let Ok(Ok(Form(given))) = given else { return ask("Nothing was given to enter with.") };
+    if given.name.is_empty() {
+        return enter(&fleet, &given.token, &connection);
+    }
+    if let Err(error) = hear(&fleet, connection.address.ip()) {
+        return ask(&error.told());
+    }
+    let (code, now) = (Some(given.code.as_str()), OffsetDateTime::now_utc());
+    match fleet.people.enter(&given.name, &given.password, code, now).await {
+        Ok(begun) if begun.must_set_password => {
+            ask("Set a password of your own first: lineside login")
+        }
+        Ok(begun) => let_in(&fleet, &begun.token, &connection),
+        Err(error) => ask(&error.told()),
     }
 }
 
+/// Ends the session, and has the browser forget it.
+async fn logout(State(fleet): State<Arc<Fleet>>, headers: HeaderMap) -> Response {
+    let name = fleet.administrator.cookie_name();
+    if let Some(token) = cookie(&headers, name)
+        && let Ok(Some(session)) = fleet.people.session(token, OffsetDateTime::now_utc()).await
+        && let Err(error) = fleet.people.leave(&session).await
+    {
+        return ask(&error.told());
+    }
+    let gone = format!("{name}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict");
+    let Ok(gone) = HeaderValue::from_str(&gone) else { return ask("") };
+    let location = (LOCATION, HeaderValue::from_static("/"));
+    (StatusCode::SEE_OTHER, [location, (SET_COOKIE, gone)]).into_response()
+}
+
 /// Gives the browser its cookie and sends it to the devices, so that no token stays in the address.
-fn enter(fleet: &Fleet, token: &str) -> Response {
+fn enter(fleet: &Fleet, token: &str, connection: &Connection) -> Response {
     if !fleet.administrator.is_token(token) {
         return ask("That is not the administrator's token.");
     }
-    let (name, value) = fleet.administrator.cookie();
-    let cookie = format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax");
+    let_in(fleet, fleet.administrator.cookie(), connection)
+}
+
+fn let_in(fleet: &Fleet, value: &str, connection: &Connection) -> Response {
+    let name = fleet.administrator.cookie_name();
+    let secure = match connection.way {
+        Way::Plain => "",
+        Way::Tls(_) => "; Secure",
+    };
+    let cookie = format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax{secure}");
     let Ok(cookie) = HeaderValue::from_str(&cookie) else { return ask("") };
     let location = (LOCATION, HeaderValue::from_static("/"));
     (StatusCode::SEE_OTHER, [location, (SET_COOKIE, cookie)]).into_response()
@@ -78,11 +124,19 @@ fn ask(problem: &str) -> Response {
         "" => String::new(),
         problem => format!("<ul class=\"troubles\"><li>{}</li></ul>", escape(problem)),
     };
+    let field = |name: &str, kind: &str, label: &str| {
+        format!("<label>{label} <input name=\"{name}\" type=\"{kind}\"></label>")
+    };
+    let (name, password) =
+        (field("name", "text", "Name"), field("password", "password", "Password"));
+    let (code, token) =
+        (field("code", "text", "Code, if you have one"), field("token", "password", "Token"));
+    let form = "<form class=\"login\" method=\"post\" action=\"/login\">";
+    let button = "<button>Show the fleet</button></form>";
     let body = format!(
-        "{problem}<p>The administrator's token stands in <code>admin.token</code> in the server's \
-         data folder.</p><form method=\"post\" action=\"/login\">\
-         <input name=\"token\" type=\"password\" aria-label=\"Token\" autofocus>\
-         <button>Show the fleet</button></form>"
+        "{problem}{form}{name}{password}{code}{button}\
+         <p>Or the administrator's token, which stands in <code>admin.token</code> in the server's data folder:</p>\
+         {form}{token}{button}"
     );
     let title = "Who are you?";
     let page = Page { title, place: "", body: &body, footer: "", refresh_seconds: None };
@@ -92,10 +146,11 @@ fn ask(problem: &str) -> Response {
 async fn devices(
     browser: Browser,
     State(fleet): State<Arc<Fleet>>,
+    Extension(connection): Extension<Connection>,
     Query(asked): Query<Asked>,
 ) -> Response {
     if let Some(token) = asked.token {
-        return enter(&fleet, &token);
+        return enter(&fleet, &token, &connection);
     }
     if !browser.logged_in {
         return ask("");

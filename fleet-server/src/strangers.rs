@@ -1,5 +1,5 @@
-//! How often somebody may ask to join or to renew, before it is known who he is: a request that was seen can be
-//! sent again by anybody, and costs a signature.
+//! How often somebody may ask before it is known who he is. To join and to renew costs a signature, and a request
+//! that was seen can be sent again by anybody; to look at a password costs more.
 
 use lineside_identity::Fingerprint;
 use std::collections::BTreeMap;
@@ -11,13 +11,15 @@ use std::time::{Duration, Instant};
 const OF_ADDRESS_MAX: u32 = 1_200;
 /// Requests in [`SPAN`] by one key.
 const OF_KEY_MAX: u32 = 20;
+/// Passwords in [`SPAN`] from one address.
+const PASSWORDS_MAX: u32 = 120;
 /// Addresses and keys that are counted in [`SPAN`]. Nobody else is heard then.
 const COUNTED_MAX: usize = 50_000;
 const SPAN: Duration = Duration::from_secs(60);
 
 /// Who has asked, and how often.
 #[derive(Debug, Default)]
-pub(crate) struct Asking {
+pub(crate) struct Strangers {
     counted: Mutex<Counted>,
 }
 
@@ -30,18 +32,19 @@ struct Counted {
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Who {
     Address(IpAddr),
+    Password(IpAddr),
     Key(Fingerprint),
 }
 
-impl Asking {
+impl Strangers {
     /// Whether somebody at this address may ask `now`; if so, he has.
     pub fn allows_address(&self, address: IpAddr, now: Instant) -> bool {
-        let network = match address.to_canonical() {
-            // Whoever has one address of version 6 has these 2^64.
-            IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
-            address => address,
-        };
-        self.allows(Who::Address(network), OF_ADDRESS_MAX, now)
+        self.allows(Who::Address(network(address)), OF_ADDRESS_MAX, now)
+    }
+
+    /// Whether a password from this address is looked at `now`; if so, it has been.
+    pub fn allows_password(&self, address: IpAddr, now: Instant) -> bool {
+        self.allows(Who::Password(network(address)), PASSWORDS_MAX, now)
     }
 
     /// Whether who holds this key may ask `now`; if so, he has.
@@ -66,13 +69,21 @@ impl Asking {
     }
 }
 
+/// Whoever has one address of version 6 has 2^64 of them.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
+        address => address,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn who_asks_too_often_waits_and_keeps_nobody_else_from_asking() {
-        let (asking, start) = (Asking::default(), Instant::now());
+        let (asking, start) = (Strangers::default(), Instant::now());
         let [one, other]: [IpAddr; 2] = [[10, 0, 0, 1].into(), [10, 0, 0, 2].into()];
         let mapped: IpAddr = "::ffff:10.0.0.1".parse().unwrap();
         for _ in 0..OF_ADDRESS_MAX {
