@@ -14,6 +14,7 @@ pub const BINS_MAX: usize = 64;
 pub struct Edges {
     edges: Vec<f64>,
     id: EdgesId,
+    cells: Cells,
 }
 
 /// Names edges: XXH64 of their numbers. So counts need not carry their edges.
@@ -78,7 +79,8 @@ impl Edges {
         edges.iter_mut().for_each(|edge| *edge += 0.0);
         let bytes: Vec<u8> = edges.iter().flat_map(|edge| edge.to_bits().to_le_bytes()).collect();
         let id = EdgesId(hash(&bytes).to_le_bytes());
-        Ok(Edges { edges, id })
+        let cells = Cells::of(&edges);
+        Ok(Edges { edges, id, cells })
     }
 
     /// The edges: shape `[n_bins + 1]`.
@@ -93,6 +95,78 @@ impl Edges {
 
     fn bins(&self) -> usize {
         self.edges.len() - 1
+    }
+
+    /// How many edges are not above a finite value.
+    #[inline]
+    fn passed(&self, value: f64) -> usize {
+        match self.cells.edges_max {
+            1 => self.passed_within::<1>(value),
+            2 => self.passed_within::<2>(value),
+            _ => {
+                let cell = self.cells.cell(value);
+                let [from, to] = [cell, cell + 1].map(|at| usize::from(self.cells.passed[at]));
+                from + self.edges[from..to].partition_point(|edge| *edge <= value)
+            }
+        }
+    }
+
+    /// The same, where no cell holds more edges than these.
+    #[inline]
+    fn passed_within<const EDGES: usize>(&self, value: f64) -> usize {
+        let from = usize::from(self.cells.passed[self.cells.cell(value)]);
+        // Edges of later cells are above the value, so it does not matter how many are its cell's.
+        let is_passed = |at: usize| self.edges.get(at).is_some_and(|edge| *edge <= value);
+        from + (0..EDGES).map(|at| usize::from(is_passed(from + at))).sum::<usize>()
+    }
+}
+
+/// Cells of a table of edges.
+const CELLS: usize = 128;
+
+/// Where to look for a value: the range of the edges in cells of equal width.
+#[derive(Clone, PartialEq)]
+struct Cells {
+    least: f64,
+    per_unit: f64,
+    /// Edges in the cells before each.
+    passed: Box<[u8; CELLS + 1]>,
+    /// Edges in the cell that holds the most.
+    edges_max: usize,
+}
+
+impl std::fmt::Debug for Cells {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} a unit from {}", self.per_unit, self.least)
+    }
+}
+
+impl Cells {
+    fn of(edges: &[f64]) -> Cells {
+        let (least, greatest) = (edges[0], edges[edges.len() - 1]);
+        let per_unit = CELLS as f64 / (greatest - least);
+        let mut cells = Cells { least, per_unit, passed: Box::new([0; CELLS + 1]), edges_max: 0 };
+        let mut held = [0u8; CELLS];
+        edges.iter().for_each(|edge| held[cells.cell(*edge)] += 1);
+        for (cell, held) in held.iter().enumerate() {
+            cells.passed[cell + 1] = cells.passed[cell] + held;
+        }
+        cells.edges_max = usize::from(held.into_iter().max().unwrap_or(0));
+        cells
+    }
+
+    /// The cell of a finite value. No value has a cell before that of a lesser one, however its distance is
+    /// rounded, and even where that is infinite: so what passes the edges is exact.
+    #[inline]
+    fn cell(&self, value: f64) -> usize {
+        /// 2^52: the lowest digits of what is as far above it are those of a whole number.
+        const WHOLE: f64 = 4_503_599_627_370_496.0;
+        const LAST: f64 = (CELLS - 1) as f64;
+        let cell = (value - self.least) * self.per_unit;
+        // What is below the first edge, or no number, is in the first cell.
+        let cell = if cell > 0.0 { cell } else { 0.0 };
+        let cell = if cell < LAST { cell } else { LAST };
+        (cell + WHOLE).to_bits() as usize % CELLS
     }
 }
 
@@ -118,19 +192,48 @@ impl Bins {
     /// [`OtherEdges`]; then nothing is counted.
     pub fn add(&mut self, edges: &Edges, value: f64) -> Result<(), OtherEdges> {
         self.check(edges.id)?;
-        let last = edges.bins() - 1;
         let counted = if !value.is_finite() {
             &mut self.not_finite
-        } else if value > edges.edges[last + 1] {
-            &mut self.above
         } else {
-            match edges.edges.partition_point(|edge| *edge <= value) {
-                0 => &mut self.below,
-                passed => &mut self.counts[(passed - 1).min(last)],
+            let passed = edges.passed(value);
+            // The last bin holds its upper edge, too.
+            let is_last = passed > edges.bins() && value == edges.edges[passed - 1];
+            match passed.checked_sub(1) {
+                None => &mut self.below,
+                Some(bin) => match self.counts.get_mut(bin - usize::from(is_last)) {
+                    Some(counted) => counted,
+                    None => &mut self.above,
+                },
             }
         };
         *counted = counted.saturating_add(1);
         Ok(())
+    }
+
+    /// Takes finite values, fewer than 2^32, with the edges that it was begun with.
+    pub(crate) fn add_finite(&mut self, edges: &Edges, values: &[f64]) {
+        match edges.cells.edges_max {
+            1 => self.add_by(edges, values, |value| edges.passed_within::<1>(value)),
+            2 => self.add_by(edges, values, |value| edges.passed_within::<2>(value)),
+            _ => self.add_by(edges, values, |value| edges.passed(value)),
+        }
+    }
+
+    fn add_by(&mut self, edges: &Edges, values: &[f64], passed: impl Fn(f64) -> usize) {
+        let last = edges.edges[edges.bins()];
+        // By edges passed, which are no more than these.
+        let (mut by_passed, mut at_last) = ([0u32; 128], 0u32);
+        for value in values {
+            by_passed[passed(*value) % 128] += 1;
+            at_last += u32::from(*value == last);
+        }
+        let add = |counted: &mut u64, more: u32| *counted = counted.saturating_add(more.into());
+        let [below, passed @ ..] = by_passed;
+        add(&mut self.below, below);
+        self.counts.iter_mut().zip(passed).for_each(|(counted, more)| add(counted, more));
+        // The last bin holds its upper edge, too.
+        add(&mut self.counts[edges.bins() - 1], at_last);
+        add(&mut self.above, passed[edges.bins()] - at_last);
     }
 
     /// Takes what another has counted.
@@ -284,7 +387,46 @@ mod tests {
         assert!(matches!(refused(&[f64::NAN, 1.0]), EdgesError::NotFinite(0, _)));
     }
 
+    /// Finite numbers of all magnitudes, many of them near each other.
+    fn anywhere() -> impl Strategy<Value = f64> {
+        let bits = any::<u64>().prop_map(f64::from_bits);
+        let any = bits.prop_filter("finite", |value| value.is_finite());
+        prop_oneof![
+            3 => any,
+            3 => -3f64..3.0,
+            2 => (0i32..60).prop_map(|power| 1.0 + 0.5f64.powi(power)),
+            1 => (-40i32..40).prop_map(|power| 2f64.powi(power)),
+            1 => prop::sample::select(vec![0.0, -0.0, f64::MAX, f64::MIN, f64::MIN_POSITIVE, 5e-324]),
+        ]
+    }
+
     proptest! {
+        #[test]
+        fn a_value_falls_where_a_search_of_all_edges_puts_it(
+            edges in prop::collection::vec(anywhere(), 2..BINS_MAX + 2),
+            values in prop::collection::vec(anywhere(), 0..40),
+        ) {
+            let mut edges: Vec<f64> = edges.into_iter().map(|edge| edge + 0.0).collect();
+            edges.sort_by(f64::total_cmp);
+            edges.dedup();
+            prop_assume!(edges.len() > 1);
+            let near = edges.iter().flat_map(|edge| [edge.next_down(), *edge, edge.next_up()]);
+            let values: Vec<f64> = near.chain(values).filter(|value| value.is_finite()).collect();
+            let edges = Edges::new(edges).unwrap();
+            let mut bins = Bins::new(&edges);
+            let (mut below, mut above, mut counts) = (0, 0, vec![0u64; edges.bins()]);
+            for value in &values {
+                bins.add(&edges, *value).unwrap();
+                let last = edges.bins() - 1;
+                match edges.edges.partition_point(|edge| edge <= value) {
+                    _ if *value > edges.edges[last + 1] => above += 1,
+                    0 => below += 1,
+                    passed => counts[(passed - 1).min(last)] += 1,
+                }
+            }
+            prop_assert_eq!((bins.below(), bins.counts(), bins.above()), (below, &*counts, above));
+        }
+
         #[test]
         fn order_and_grouping_do_not_show(
             values in prop::collection::vec(-3f64..3.0, 0..60),

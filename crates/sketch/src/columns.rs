@@ -15,6 +15,11 @@ use crate::moments::Moments;
 /// buckets and bins.
 pub const COLUMN_BYTES_MAX: usize = 4096;
 
+/// Values that one sketch after the other takes: they stay in the nearest memory.
+const VALUES_AT_ONCE: usize = 256;
+/// Fewer are faster one by one: what a sketch makes ready for many is then for nothing.
+const VALUES_MANY: usize = 32;
+
 /// What is kept of a column of numbers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NumberColumn {
@@ -63,6 +68,32 @@ impl NumberColumn {
         self.moments.add(value);
         self.histogram.add(value);
         self.distinct.add(value);
+        Ok(())
+    }
+
+    /// Takes values, as [`NumberColumn::add`] takes each, in a fraction of the time.
+    ///
+    /// # Errors
+    /// [`MergeError`]; then nothing is counted.
+    pub fn add_all(&mut self, edges: Option<&Edges>, values: &[f64]) -> Result<(), MergeError> {
+        match (&self.bins, edges) {
+            (Some(bins), Some(edges)) => bins.check(edges.id())?,
+            (None, None) => {}
+            (Some(_), None) | (None, Some(_)) => return Err(MergeError::OneHasNoEdges),
+        }
+        for values in values.chunks(VALUES_AT_ONCE) {
+            let are_many = values.len() >= VALUES_MANY;
+            if !(are_many && values.iter().all(|value| value.is_finite())) {
+                values.iter().try_for_each(|value| self.add(edges, *value))?;
+                continue;
+            }
+            if let (Some(bins), Some(edges)) = (&mut self.bins, edges) {
+                bins.add_finite(edges, values);
+            }
+            self.moments.add_finite(values);
+            values.iter().for_each(|value| self.histogram.add(*value));
+            self.distinct.add_finite(values);
+        }
         Ok(())
     }
 

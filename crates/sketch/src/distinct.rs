@@ -2,7 +2,7 @@
 
 mod encoded;
 
-use crate::hash::hash;
+use crate::hash::{hash, hash_of_eight};
 use std::collections::BTreeSet;
 
 /// Different values that are counted exactly.
@@ -47,10 +47,29 @@ impl Default for Distinct {
 
 impl Distinct {
     /// Takes a number. The two noughts are one value; what is no finite number is none.
+    #[inline]
     pub fn add(&mut self, value: f64) {
         if value.is_finite() {
-            self.add_hash(hash(&(value + 0.0).to_bits().to_le_bytes()));
+            self.add_hash(hash_of_eight((value + 0.0).to_bits()));
         }
+    }
+
+    /// Takes numbers, as [`Distinct::add`] takes each.
+    pub fn add_all(&mut self, values: &[f64]) {
+        match values.iter().all(|value| value.is_finite()) {
+            true => self.add_finite(values),
+            false => values.iter().for_each(|value| self.add(*value)),
+        }
+    }
+
+    /// Takes finite numbers.
+    pub(crate) fn add_finite(&mut self, values: &[f64]) {
+        let mut values = values.iter();
+        while !matches!(self.0, State::Many(_)) {
+            let Some(value) = values.next() else { return };
+            self.add(*value);
+        }
+        values.for_each(|value| self.add_hash(hash_of_eight((value + 0.0).to_bits())));
     }
 
     /// Takes a text.
@@ -85,12 +104,15 @@ impl Distinct {
         matches!(self.0, State::Few(_))
     }
 
+    #[inline]
     pub(crate) fn add_hash(&mut self, hash: u64) {
         match &mut self.0 {
             State::Few(_) => self.add_key(key(hash)),
             State::Many(registers) => {
                 let (register, rank) = place(hash);
-                registers[register] = rank.max(registers[register]);
+                if rank > registers[register] {
+                    registers[register] = rank;
+                }
             }
         }
     }
@@ -122,6 +144,7 @@ impl Distinct {
 }
 
 /// The register of a hash, and the rank that it shows: 1 to [`REGISTER_MAX`].
+#[inline]
 fn place(hash: u64) -> (usize, u8) {
     // A digit beyond the last one, so that there is a first one.
     let rank = (hash >> INDEX_BITS | 1 << (64 - INDEX_BITS)).trailing_zeros() as u8 + 1;

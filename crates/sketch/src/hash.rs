@@ -42,18 +42,39 @@ pub(crate) fn hash(bytes: &[u8]) -> u64 {
         mixed ^= u64::from(*byte).wrapping_mul(PRIMES[4]);
         mixed = mixed.rotate_left(11).wrapping_mul(PRIMES[0]);
     }
+    finished(mixed)
+}
+
+/// The hash of eight bytes, those of a number from the lowest on.
+#[inline]
+pub(crate) fn hash_of_eight(word: u64) -> u64 {
+    let mixed = (PRIMES[4].wrapping_add(8)) ^ round(0, word);
+    finished(mixed.rotate_left(27).wrapping_mul(PRIMES[0]).wrapping_add(PRIMES[3]))
+}
+
+#[inline]
+fn finished(mut mixed: u64) -> u64 {
     mixed = (mixed ^ mixed >> 33).wrapping_mul(PRIMES[1]);
     mixed = (mixed ^ mixed >> 29).wrapping_mul(PRIMES[2]);
     mixed ^ mixed >> 32
 }
 
+#[inline]
 fn round(lane: u64, word: u64) -> u64 {
     lane.wrapping_add(word.wrapping_mul(PRIMES[1])).rotate_left(31).wrapping_mul(PRIMES[0])
 }
 
 #[cfg(test)]
 mod tests {
-    use super::hash;
+    use super::{hash, hash_of_eight};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn eight_bytes_are_hashed_like_any(word: u64) {
+            prop_assert_eq!(hash_of_eight(word), hash(&word.to_le_bytes()));
+        }
+    }
 
     #[test]
     fn it_is_what_the_reference_implementation_gives() {

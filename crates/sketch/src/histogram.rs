@@ -80,9 +80,15 @@ impl TryFrom<Written> for Histogram {
 
 impl Histogram {
     /// Takes a value.
+    #[inline]
     pub fn add(&mut self, value: f64) {
-        if value.is_finite() {
-            self.count_in(bucket(value), 1);
+        // Exponent and first digits, without the sign.
+        let magnitude = (value.to_bits() << 1 >> (53 - STEP_BITS)) as u32;
+        if (BUCKET_FIRST as u32..=BUCKET_LAST as u32).contains(&magnitude) {
+            let side = if value < 0.0 { &mut self.below } else { &mut self.above };
+            side.count_in(magnitude, 1);
+        } else if value.is_finite() {
+            self.noughts = self.noughts.saturating_add(1);
         } else {
             self.not_finite = self.not_finite.saturating_add(1);
         }
@@ -205,19 +211,32 @@ impl Histogram {
 }
 
 impl Side {
+    #[inline]
+    fn count_in(&mut self, magnitude: u32, count: u64) {
+        // Where they lie side by side, which many do, it need not be looked for; beyond a gap they often do
+        // up to the farthest.
+        if let [(nearest, _), .., (farthest, _)] = *self.0 {
+            let from_nearest = magnitude.wrapping_sub(nearest) as usize;
+            let from_farthest =
+                (self.0.len() - 1).wrapping_sub(farthest.wrapping_sub(magnitude) as usize);
+            for at in [from_nearest, from_farthest] {
+                if let Some((ours, counted)) = self.0.get_mut(at)
+                    && *ours == magnitude
+                {
+                    return add_to(counted, count);
+                }
+            }
+        }
+        self.count_where_it_belongs(magnitude, count);
+    }
+
     /// Which buckets are left depends on all values together, never on their order: the largest
     /// magnitudes ever seen, the nearest of which holds all that are nearer as well.
-    fn count_in(&mut self, magnitude: u32, count: u64) {
+    #[inline(never)]
+    fn count_where_it_belongs(&mut self, magnitude: u32, count: u64) {
         let is_full = self.0.len() >= BUCKETS_MAX;
-        let nearest = self.0.first().map_or(0, |(nearest, _)| *nearest);
-        if is_full && magnitude <= nearest {
+        if is_full && magnitude <= self.0[0].0 {
             return add_to(&mut self.0[0].1, count);
-        }
-        // Where they lie side by side, which many do, it need not be looked for.
-        if let Some((ours, counted)) = self.0.get_mut(magnitude.wrapping_sub(nearest) as usize)
-            && *ours == magnitude
-        {
-            return add_to(counted, count);
         }
         match self.0.binary_search_by_key(&magnitude, |(magnitude, _)| *magnitude) {
             Ok(at) => add_to(&mut self.0[at].1, count),
@@ -259,6 +278,7 @@ fn joined_up_to(one: &Side, other: &Side) -> Option<i32> {
     full.filter_map(|side| side.0.first()).map(|(nearest, _)| *nearest as i32).max()
 }
 
+#[cfg(test)]
 fn bucket(value: f64) -> i32 {
     if !value.is_normal() {
         return 0;

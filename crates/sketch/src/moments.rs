@@ -76,6 +76,7 @@ impl Default for Moments {
 
 impl Moments {
     /// Takes a value. NaN and infinities are nobody's mean: count them elsewhere.
+    #[inline]
     pub fn add(&mut self, value: f64) {
         if !value.is_finite() {
             return;
@@ -85,6 +86,45 @@ impl Moments {
         let value = value + 0.0;
         self.min = lesser(self.min, value);
         self.max = -lesser(-self.max, -value);
+        if let Some(steps) = few_steps(value) {
+            self.sum = self.sum.saturating_add(steps.into());
+            let magnitude = u128::from(steps.unsigned_abs());
+            self.squares = self.squares.saturating_add(Wide::from(magnitude * magnitude));
+        } else {
+            self.add_many_steps(value);
+        }
+    }
+
+    /// Takes finite values.
+    pub(crate) fn add_finite(&mut self, values: &[f64]) {
+        // So many sums of so many steps and of their squares fit 64 and 128 digits.
+        for values in values.chunks(256) {
+            let (mut sum, mut squares, mut are_few) = (0i64, 0u128, true);
+            let (mut min, mut max) = (self.min, self.max);
+            for value in values {
+                let value = value + 0.0;
+                min = lesser(min, value);
+                max = -lesser(-max, -value);
+                let steps = few_steps(value);
+                are_few &= steps.is_some();
+                let steps = steps.unwrap_or(0);
+                sum += steps;
+                let magnitude = u128::from(steps.unsigned_abs());
+                squares += magnitude * magnitude;
+            }
+            if !are_few {
+                values.iter().for_each(|value| self.add(*value));
+                continue;
+            }
+            self.count = self.count.saturating_add(values.len() as u64);
+            (self.min, self.max) = (min, max);
+            self.sum = self.sum.saturating_add(sum.into());
+            self.squares = self.squares.saturating_add(Wide::from(squares));
+        }
+    }
+
+    #[inline(never)]
+    fn add_many_steps(&mut self, value: f64) {
         if value.abs() > MAGNITUDE_MAX {
             self.clamped = self.clamped.saturating_add(1);
         }
@@ -143,6 +183,19 @@ impl Moments {
         let off = rest as f64 / self.count as f64;
         Some((around - off * off).max(0.0).sqrt() / STEPS_PER_UNIT)
     }
+}
+
+/// A number in whole steps, the nearest, of two the even one, where they are below 2^51: magnitudes below
+/// 2^28. Without a rounding instruction, which not every processor has.
+#[inline]
+fn few_steps(value: f64) -> Option<i64> {
+    /// 2^52 and 2^51: all numbers as far from it as that are whole, and their digits are those of the
+    /// distance.
+    const MIDDLE: f64 = 6_755_399_441_055_744.0;
+    const FEW: f64 = 2_251_799_813_685_248.0;
+    let steps = value * STEPS_PER_UNIT;
+    (steps.abs() < FEW)
+        .then(|| ((steps + MIDDLE).to_bits() as i64).wrapping_sub(MIDDLE.to_bits() as i64))
 }
 
 /// A finite number in whole steps: at most 2^63, so a square fits 127 binary digits.
@@ -213,6 +266,17 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn few_steps_are_those_of_any_number(bits: u64, small in -1e9f64..1e9, half in -9i64..9) {
+            let halves = (half as f64 + 0.5) / STEPS_PER_UNIT;
+            for value in [f64::from_bits(bits), small, halves, small.round() + halves] {
+                if value.is_finite() {
+                    let few = few_steps(value).map(i128::from);
+                    prop_assert_eq!(few, (value.abs() < 2f64.powi(28)).then(|| steps(value)));
+                }
+            }
+        }
+
         #[test]
         fn order_and_grouping_do_not_show(
             values in prop::collection::vec(-1e13f64..1e13, 0..60),

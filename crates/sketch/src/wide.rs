@@ -30,6 +30,7 @@ impl Wide {
     }
 
     /// The sum, or the largest number there is.
+    #[inline]
     pub fn saturating_add(self, other: Wide) -> Wide {
         let (low, carry) = self.low.overflowing_add(other.low);
         let high = self.high.checked_add(other.high);

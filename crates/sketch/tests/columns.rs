@@ -75,6 +75,37 @@ fn a_text_that_came_so_often_is_so_many_texts() {
 
 proptest! {
     #[test]
+    fn values_taken_at_once_are_those_taken_one_by_one(
+        values in prop::collection::vec(
+            prop_oneof![
+                2 => -60f64..60.0,
+                1 => (-60i32..60).prop_map(f64::from),
+                1 => (-300f64..300.0).prop_map(|exponent| 10f64.powf(exponent)),
+            ],
+            0..700,
+        ),
+        odd in prop::collection::vec((any::<prop::sample::Index>(), any::<u64>()), 0..3),
+        split in any::<prop::sample::Index>(),
+        has_edges: bool,
+    ) {
+        let mut values = values;
+        for (at, bits) in odd {
+            if !values.is_empty() {
+                let at = at.index(values.len());
+                values[at] = f64::from_bits(bits);
+            }
+        }
+        let edges = has_edges.then(edges);
+        let mut one_by_one = NumberColumn::new(edges.as_ref());
+        values.iter().for_each(|value| one_by_one.add(edges.as_ref(), *value).unwrap());
+        let mut at_once = NumberColumn::new(edges.as_ref());
+        let (first, second) = values.split_at(split.index(values.len() + 1));
+        at_once.add_all(edges.as_ref(), first).unwrap();
+        at_once.add_all(edges.as_ref(), second).unwrap();
+        prop_assert_eq!(at_once, one_by_one);
+    }
+
+    #[test]
     fn any_split_order_and_grouping_gives_the_same_bytes(
         values in prop::collection::vec(number(), 0..160),
         cuts in prop::collection::vec(0usize..160, 1..6),
@@ -123,8 +154,11 @@ fn columns_with_and_without_edges_do_not_merge() {
     assert_eq!(with.merge(&without), Err(MergeError::OneHasNoEdges));
     assert_eq!(without.add(Some(&edges), 1.0), Err(MergeError::OneHasNoEdges));
     assert_eq!(with.add(None, 1.0), Err(MergeError::OneHasNoEdges));
+    assert_eq!(with.add_all(None, &[1.0]), Err(MergeError::OneHasNoEdges));
+    assert_eq!(without.add_all(Some(&edges), &[1.0]), Err(MergeError::OneHasNoEdges));
     let others = Edges::new(vec![0.0, 1.0]).unwrap();
     assert!(matches!(with.add(Some(&others), 1.0), Err(MergeError::OtherEdges(_))));
+    assert!(matches!(with.add_all(Some(&others), &[1.0]), Err(MergeError::OtherEdges(_))));
     assert_eq!((with, without), (NumberColumn::new(Some(&edges)), NumberColumn::new(None)));
 }
 

@@ -12,6 +12,8 @@ use std::path::Path;
 
 const ROWS: u64 = 1_000_000;
 const FEATURES: usize = 20;
+/// Rows that are read before their numbers are counted.
+const ROWS_AT_ONCE: usize = 256;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -50,21 +52,49 @@ fn generate(folder: &Path, side: &str) {
     }
 }
 
-/// Gives each number to `take`, by its feature.
-fn read(folder: &Path, side: &str, mut take: impl FnMut(usize, f64)) {
+/// Gives each row to `take`.
+fn rows(folder: &Path, side: &str, mut take: impl FnMut([f64; FEATURES])) {
     let mut source = BufReader::new(File::open(folder.join(side)).expect("data were generated"));
     let mut row = [0; FEATURES * 8];
     while source.read_exact(&mut row).is_ok() {
-        for (feature, bytes) in row.as_chunks::<8>().0.iter().enumerate() {
-            take(feature, f64::from_le_bytes(*bytes));
-        }
+        let mut bytes = row.as_chunks::<8>().0.iter();
+        take([(); FEATURES].map(|()| bytes.next().map_or(0.0, |it| f64::from_le_bytes(*it))));
     }
+}
+
+/// Gives the numbers of some rows at a time to `take`, by their feature.
+fn columns(folder: &Path, side: &str, mut take: impl FnMut(usize, &[f64])) {
+    let mut columns = vec![Vec::with_capacity(ROWS_AT_ONCE); FEATURES];
+    let mut give = |columns: &mut [Vec<f64>]| {
+        for (feature, values) in columns.iter_mut().enumerate() {
+            take(feature, values);
+            values.clear();
+        }
+    };
+    rows(folder, side, |row| {
+        columns.iter_mut().zip(row).for_each(|(values, value)| values.push(value));
+        if columns[0].len() == ROWS_AT_ONCE {
+            give(&mut columns);
+        }
+    });
+    give(&mut columns);
 }
 
 fn count(folder: &Path, side: &str, marks: &[Marks]) -> Vec<ColumnSketch> {
     let mut sketches: Vec<ColumnSketch> = marks.iter().map(Marks::empty).collect();
-    read(folder, side, |feature, value| {
-        sketches[feature].add_number(&marks[feature], value).expect("its own edges");
+    columns(folder, side, |feature, values| {
+        sketches[feature].add_numbers(&marks[feature], values).expect("its own edges");
+    });
+    sketches
+}
+
+/// As they come to a device.
+fn count_one_by_one(folder: &Path, side: &str, marks: &[Marks]) -> Vec<ColumnSketch> {
+    let mut sketches: Vec<ColumnSketch> = marks.iter().map(Marks::empty).collect();
+    rows(folder, side, |row| {
+        for ((sketch, marks), value) in sketches.iter_mut().zip(marks).zip(row) {
+            sketch.add_number(marks, value).expect("its own edges");
+        }
     });
     sketches
 }
@@ -73,12 +103,15 @@ fn count(folder: &Path, side: &str, marks: &[Marks]) -> Vec<ColumnSketch> {
 /// they take is left out for it.
 fn compared(folder: &Path, is_device: bool) -> (f64, usize) {
     let mut surveys = vec![Survey::default(); FEATURES];
-    read(folder, "reference", |feature, value| surveys[feature].add_number(value));
+    columns(folder, "reference", |feature, values| surveys[feature].add_numbers(values));
     let marks: Vec<Marks> =
         surveys.iter().map(|survey| survey.marks(None).expect("numbers")).collect();
     let reference = count(folder, "reference", &marks);
     let before = if is_device { seconds() } else { 0.0 };
-    let current = count(folder, "current", &marks);
+    let current = match is_device {
+        true => count_one_by_one(folder, "current", &marks),
+        false => count(folder, "current", &marks),
+    };
     let method = SketchMethod::of(Method::Wasserstein).expect("sketches know it");
     let drifted =
         marks.iter().zip(reference.iter().zip(&current)).filter(|(marks, (one, other))| {

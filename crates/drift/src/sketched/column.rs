@@ -128,6 +128,21 @@ impl ColumnSketch {
         }
     }
 
+    /// Takes numbers, as [`ColumnSketch::add_number`] takes each, in a fraction of the time.
+    ///
+    /// # Errors
+    /// [`OtherMarks`]; then nothing is counted.
+    pub fn add_numbers(&mut self, marks: &Marks, values: &[f64]) -> Result<(), OtherMarks> {
+        match (&mut *self, marks) {
+            (ColumnSketch::Numbers(numbers), Marks::Edges(edges))
+                if !values.iter().any(|value| value.is_nan()) =>
+            {
+                Ok(numbers.add_all(Some(edges), values)?)
+            }
+            _ => values.iter().try_for_each(|value| self.add_number(marks, *value)),
+        }
+    }
+
     /// Takes a text.
     ///
     /// # Errors

@@ -10,6 +10,8 @@ use std::collections::HashMap;
 /// Numbers that are kept to find edges: a fair choice of all. Shares between edges are then right to within
 /// some two percent.
 const SAMPLE: usize = 4096;
+/// Numbers that are looked at together.
+const VALUES_AT_ONCE: usize = 256;
 /// Different texts that are counted to find categories; those that come later are none.
 const TEXTS_MAX: usize = 1024;
 
@@ -90,6 +92,21 @@ impl Survey {
         }
     }
 
+    /// Takes numbers, as [`Survey::add_number`] takes each, in a fraction of the time.
+    pub fn add_numbers(&mut self, values: &[f64]) {
+        for values in values.chunks(VALUES_AT_ONCE) {
+            // One by one until it is known to be no column of categories.
+            if self.texts.is_some() || !values.iter().all(|value| value.is_finite()) {
+                values.iter().for_each(|value| self.add_number(*value));
+                continue;
+            }
+            values.iter().for_each(|value| self.take_finite(*value));
+            self.is_whole = false;
+            self.rows += values.len() as u64;
+            self.distinct.add_all(values);
+        }
+    }
+
     /// Takes a number that is whole by its type.
     pub fn add_integer(&mut self, value: f64) {
         self.take_number(value, true);
@@ -104,22 +121,10 @@ impl Survey {
     fn take_number(&mut self, value: f64, is_whole: bool) {
         self.rows += 1;
         self.is_whole &= is_whole;
-        if value.is_finite() {
-            let (least, greatest) = self.range;
-            self.range = (least.min(value), greatest.max(value));
-            // Each of `numbers` finite ones is as likely to be in the sample (Vitter 1985, algorithm R), by numbers
-            // that are the same for every file.
-            match self.sample.len() {
-                0..SAMPLE => self.sample.push(value),
-                _ => {
-                    let place = mixed(self.numbers) % (self.numbers + 1);
-                    if let Some(kept) = self.sample.get_mut(place as usize) {
-                        *kept = value;
-                    }
-                }
-            }
+        match value.is_finite() {
+            true => self.take_finite(value),
+            false => self.numbers += 1,
         }
-        self.numbers += 1;
         self.distinct.add(value);
         if let Some(texts) = &mut self.texts
             && value.is_finite()
@@ -129,6 +134,23 @@ impl Survey {
                 self.texts = None;
             }
         }
+    }
+
+    fn take_finite(&mut self, value: f64) {
+        let (least, greatest) = self.range;
+        self.range = (least.min(value), greatest.max(value));
+        // Each of `numbers` finite ones is as likely to be in the sample (Vitter 1985, algorithm R), by numbers
+        // that are the same for every file.
+        match self.sample.len() {
+            0..SAMPLE => self.sample.push(value),
+            _ => {
+                let place = mixed(self.numbers) % (self.numbers + 1);
+                if let Some(kept) = self.sample.get_mut(place as usize) {
+                    *kept = value;
+                }
+            }
+        }
+        self.numbers += 1;
     }
 
     fn take_text(&mut self, text: &str) {
@@ -268,6 +290,36 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn numbers_taken_at_once_are_those_taken_one_by_one(
+            kinds in prop::collection::vec(0u8..40, 0..900),
+            few: bool,
+            split in any::<prop::sample::Index>(),
+        ) {
+            let (mut one_by_one, mut at_once) = (Survey::default(), Survey::default());
+            // More than the sample holds.
+            let values: Vec<f64> = (0..6u64).flat_map(|round| kinds.iter().enumerate().map(move |(at, kind)| {
+                match kind {
+                    0 => f64::NAN,
+                    1 => f64::INFINITY,
+                    2 => -0.0,
+                    kind if few => f64::from(*kind),
+                    _ => mixed(round << 32 | at as u64) as f64 / 1e6,
+                }
+            })).collect();
+            values.iter().for_each(|value| one_by_one.add_number(*value));
+            let (first, second) = values.split_at(split.index(values.len() + 1));
+            at_once.add_numbers(first);
+            at_once.add_numbers(second);
+            prop_assert_eq!(&at_once.sample, &one_by_one.sample);
+            prop_assert_eq!(&at_once.distinct, &one_by_one.distinct);
+            let figures = |it: &Survey| {
+                let texts = it.texts.clone().map(|texts| texts.into_iter().collect::<std::collections::BTreeMap<_, _>>());
+                (it.rows, it.missing, it.numbers, it.is_whole, it.range, texts)
+            };
+            prop_assert_eq!(figures(&at_once), figures(&one_by_one));
+        }
+
         #[test]
         fn the_kind_is_that_of_the_exact_method(
             texts in prop::collection::vec(
