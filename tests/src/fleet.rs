@@ -242,6 +242,16 @@ impl Fleet {
         Ok(made)
     }
 
+    /// As [`Fleet::invite_device`], at a site whose policy holds there.
+    ///
+    /// # Errors
+    /// The tool's words.
+    pub fn invite_device_at(&self, device: &str, site: &str, settings: &str) -> anyhow::Result<()> {
+        let folder = format!("{device}/device");
+        self.json(&["device", "token", device, "-o", &folder, "--site", site])?;
+        self.set(device, &format!("site = {site:?}\n{settings}"))
+    }
+
     /// As [`Fleet::add_device`], at a site whose policy holds there.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use std::fs::{File, TryLockError};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use ureq::http::Uri;
+use ureq::tls::{Certificate, PemItem, parse_pem};
 
 /// Where a server listens that nobody told otherwise.
 const DEFAULT: &str = "http://127.0.0.1:8080";
@@ -32,6 +33,10 @@ pub struct Connection {
     /// LINESIDE_TOKEN].
     #[arg(long, global = true, help_heading = "The server", value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// The file authority.pem of the server's data folder, by which a server at https:// is known [default:
+    /// LINESIDE_AUTHORITY, or the one in --data].
+    #[arg(long, global = true, help_heading = "The server", value_name = "FILE")]
+    authority: Option<PathBuf>,
 }
 
 /// The token by which one is let in, and where it came from. Never printed.
@@ -58,12 +63,17 @@ struct Endpoints {
 pub struct Environment {
     pub server: Option<String>,
     pub token: Option<String>,
+    pub authority: Option<String>,
 }
 
 impl Environment {
     pub fn read() -> Environment {
         let set = |name| env::var(name).ok().filter(|value| !value.trim().is_empty());
-        Environment { server: set("LINESIDE_SERVER"), token: set("LINESIDE_TOKEN") }
+        Environment {
+            server: set("LINESIDE_SERVER"),
+            token: set("LINESIDE_TOKEN"),
+            authority: set("LINESIDE_AUTHORITY"),
+        }
     }
 }
 
@@ -97,6 +107,41 @@ impl Connection {
         checked(&written)
     }
 
+    /// The certificate by which a server is known that is reached by TLS; none where that is not.
+    ///
+    /// # Errors
+    /// A server at https:// without the file, or the file is none.
+    pub fn authority(
+        &self,
+        environment: &Environment,
+    ) -> anyhow::Result<Vec<Certificate<'static>>> {
+        let address = self.address(environment)?;
+        if !address.starts_with("https://") {
+            return Ok(Vec::new());
+        }
+        let told = self.authority.clone();
+        let told = told.or_else(|| environment.authority.as_ref().map(PathBuf::from));
+        let told = told.or_else(|| self.data.as_ref().map(|data| data.join("authority.pem")));
+        let Some(path) = told else {
+            bail!(
+                "by what is {address} to be known? Give --authority FILE, the file authority.pem of its data folder"
+            );
+        };
+        let certificates: Result<Vec<Certificate>, _> = parse_pem(read(&path)?.as_bytes())
+            .filter_map(|item| match item {
+                Ok(PemItem::Certificate(certificate)) => Some(Ok(certificate)),
+                Ok(_) => None,
+                Err(error) => Some(Err(error)),
+            })
+            .collect();
+        let certificates =
+            certificates.with_context(|| format!("{} cannot be used", path.display()))?;
+        if certificates.is_empty() {
+            bail!("{} has no certificate in it", path.display());
+        }
+        Ok(certificates)
+    }
+
     /// Host and port of the broker, if the server's data folder is at hand.
     ///
     /// # Errors
@@ -122,7 +167,7 @@ impl Connection {
         let Some(text) = &environment.token else {
             bail!(
                 "who asks? Give --data DIR (the server's data folder), \
-                 --token-file FILE (its admin.token), or set LINESIDE_TOKEN"
+                 --token-file FILE (its admin.token, or what `lineside login` wrote), or set LINESIDE_TOKEN"
             );
         };
         let token = Token { text: text.trim().to_owned(), origin: "LINESIDE_TOKEN".into() };
@@ -185,11 +230,10 @@ fn checked(written: &str) -> anyhow::Result<String> {
         Some("http") if is_loopback => Ok(with_scheme.trim_end_matches('/').to_owned()),
         Some("http") => bail!(
             "the token would cross the network in the open on the way to {written}; \
-             forward a port of this machine instead, as in: ssh -L 8080:127.0.0.1:8080 {host}"
+             write https:// where it has TLS, or forward a port of this machine, as in: \
+             ssh -L 8080:127.0.0.1:8080 {host}"
         ),
-        Some("https") => {
-            bail!("{written}: TLS is not supported yet; the server must be on loopback")
-        }
+        Some("https") => Ok(with_scheme.trim_end_matches('/').to_owned()),
         _ => bail!("{written:?} is no address of a server; write {DEFAULT}"),
     }
 }
@@ -213,10 +257,10 @@ mod tests {
         assert_eq!(found(connection(Some("localhost"), None), &nothing), None);
         let elsewhere = Path::new("elsewhere");
         assert_eq!(found(connection(None, Some(elsewhere)), &nothing), Some(elsewhere.into()));
-        let said = Environment { server: Some("localhost".into()), token: None };
+        let said = Environment { server: Some("localhost".into()), ..Environment::default() };
         assert_eq!(found(connection(None, None), &said), None);
         // Nor is a token that is for another server quietly left aside.
-        let said = Environment { server: None, token: Some("word".into()) };
+        let said = Environment { token: Some("word".into()), ..Environment::default() };
         assert_eq!(found(connection(None, None), &said), None);
     }
 
@@ -225,11 +269,16 @@ mod tests {
             server: server.map(str::to_owned),
             data: data.map(Path::to_owned),
             token_file: None,
+            authority: None,
         }
     }
 
     fn environment() -> Environment {
-        Environment { server: Some("localhost:2".into()), token: Some("from-environment\n".into()) }
+        Environment {
+            server: Some("localhost:2".into()),
+            token: Some("from-environment\n".into()),
+            authority: None,
+        }
     }
 
     #[test]
@@ -266,7 +315,6 @@ mod tests {
         for (address, words) in [
             ("http://192.0.2.1:8080", "in the open"),
             ("http://example.com", "ssh -L"),
-            ("https://127.0.0.1", "TLS is not supported yet"),
             ("ftp://127.0.0.1", "is no address of a server"),
             ("http://", "is no address of a server"),
         ] {

@@ -7,7 +7,10 @@ mod folder;
 mod import;
 mod joining;
 mod logs;
+mod preauthorise;
 mod shown;
+
+pub use add::label;
 
 use crate::connection::Connection;
 use crate::output::Output;
@@ -40,6 +43,11 @@ pub enum DeviceCommand {
     /// Make what a device is installed with that joins by a key of its own, or only its token, which is told
     /// this once; the server needs TLS for that.
     Token(joining::Token),
+    /// Say which devices need not wait for a person when they come with a token, instead of those that were said
+    /// before.
+    Preauthorise(preauthorise::Preauthorise),
+    /// Say where a device stands and by what it is selected, instead of what was said before.
+    Place(joining::Placed),
     /// List who has joined by a key, or wants to, and how each stands.
     Joined,
     /// Accept a device that waits, having compared its key.
@@ -79,6 +87,8 @@ pub fn run(command: DeviceCommand, connection: &Connection, output: &Output) -> 
         }
         DeviceCommand::Logs(logs) => logs::run(&logs, connection, output),
         DeviceCommand::Token(token) => joining::token(&token, connection, output),
+        DeviceCommand::Preauthorise(listed) => preauthorise::run(&listed, connection, output),
+        DeviceCommand::Place(placed) => joining::place(&placed, connection, output),
         DeviceCommand::Joined => joining::list(connection, output),
         DeviceCommand::Accept(judged) => joining::judge(&judged, "accept", connection, output),
         DeviceCommand::Decline(judged) => joining::judge(&judged, "decline", connection, output),

@@ -6,8 +6,6 @@ mod follow;
 mod generate;
 #[cfg(feature = "pkcs11")]
 mod pin;
-#[cfg(feature = "pkcs11")]
-mod prompt;
 pub mod publish;
 mod sign;
 pub mod signer;

@@ -12,9 +12,11 @@ mod device;
 mod drift;
 mod engines;
 mod keys;
+mod login;
 mod model;
 mod new_files;
 mod output;
+mod person;
 mod plugin;
 mod profile;
 mod release;
@@ -87,6 +89,16 @@ enum Command {
     Rollout(rollout::RolloutCommand),
     /// List what rules have seen, show it, and say that somebody knows of it.
     Alerts(alerts::Alerts),
+    /// Log in at the server under a name of one's own.
+    Login(login::Login),
+    /// End the session that --token-file has.
+    Logout,
+    /// Say who may do what at the server: people, who log in.
+    #[command(subcommand)]
+    Person(person::PersonCommand),
+    /// Say what programs may do at the server, and give them their tokens.
+    #[command(subcommand)]
+    Program(person::ProgramCommand),
     /// Make, list and take back the tokens by which vendors and sites publish what they sign.
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -164,6 +176,10 @@ fn main() -> ExitCode {
         Command::Unassign(unassign) => assign::end(&unassign, connection, &output),
         Command::Rollout(command) => rollout::run(command, connection, &output),
         Command::Alerts(alerts) => alerts::run(alerts, connection, &output),
+        Command::Login(login) => login::run(&login, connection, &output),
+        Command::Logout => login::leave(connection, &output),
+        Command::Person(command) => person::run(command, connection, &output),
+        Command::Program(command) => person::run_program(command, connection, &output),
         Command::Token(command) => token::run(command, connection, &output),
         Command::Device(command) => device::run(command, connection, &output),
         Command::Audit(command) => audit::run(command, connection, &output),

@@ -122,12 +122,28 @@ pub fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     replace_with(path, |out| out.write_all(bytes)).map(drop)
 }
 
+/// As [`replace`], of what nobody else may read.
+///
+/// # Errors
+/// What the file system says.
+pub fn replace_secret(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    replace_for(path, Readers::Owner, |out| out.write_all(bytes)).map(drop)
+}
+
 /// As [`replace`], with what `write` writes. Returns its size in bytes.
 ///
 /// # Errors
 /// What the file system says.
 pub fn replace_with(
     path: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>,
+) -> anyhow::Result<u64> {
+    replace_for(path, Readers::All, write)
+}
+
+fn replace_for(
+    path: &Path,
+    readers: Readers,
     write: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>,
 ) -> anyhow::Result<u64> {
     let cannot = || format!("cannot write {}", path.display());
@@ -137,7 +153,8 @@ pub fn replace_with(
     let mut part_name = name.to_owned();
     part_name.push(format!(".{}.part", std::process::id()));
     let part = path.with_file_name(part_name);
-    let file = OpenOptions::new().write(true).create_new(true).open(&part);
+    let mode = if readers == Readers::Owner { 0o600 } else { 0o666 };
+    let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&part);
     let file = file.with_context(|| format!("cannot make {}", part.display()))?;
     let put = || -> std::io::Result<u64> {
         let mut out = BufWriter::new(file);

@@ -11,8 +11,11 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use ureq::http::{Method, Request};
+use ureq::tls::{RootCerts, TlsConfig};
 
 /// Longest wait for a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -20,6 +23,8 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// Largest answer that is no blob, in bytes.
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
+/// Largest refusal that is read.
+const REFUSAL_BYTES_MAX: u64 = 64 << 10;
 /// Devices that are asked for at once. With all its slots a device takes some ten thousand bytes.
 const DEVICES_AT_ONCE: usize = 200;
 
@@ -31,13 +36,18 @@ fn in_path(name: &str) -> impl Display + '_ {
     percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC)
 }
 
+const SESSION: &str = "/api/v1/session";
+const PEOPLE: &str = "/api/v1/people";
+const PROGRAMS: &str = "/api/v1/programs";
+
 const JSON: &str = "application/json";
 const BYTES: &str = "application/octet-stream";
 
 /// A server, and the token by which one is let in.
 pub struct Server {
     url: String,
-    token: Token,
+    /// None before somebody has logged in.
+    token: Option<Token>,
     agent: ureq::Agent,
 }
 
@@ -84,8 +94,35 @@ impl Server {
     /// # Errors
     /// No token, or an address that a token must not be sent to.
     pub fn at(connection: &Connection) -> anyhow::Result<Server> {
+        let token = connection.token(&Environment::read())?;
+        Server::of(connection, Some(token))
+    }
+
+    /// As [`Server::at`], of somebody who has no token yet.
+    ///
+    /// # Errors
+    /// An address that a password must not be sent to.
+    pub fn before_login(connection: &Connection) -> anyhow::Result<Server> {
+        Server::of(connection, None)
+    }
+
+    /// As [`Server::at`], with the token of the session that was just begun, which lies in `file`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn with_token(connection: &Connection, token: &str, file: &Path) -> anyhow::Result<Server> {
+        let origin = file.display().to_string();
+        Server::of(connection, Some(Token { text: token.to_owned(), origin }))
+    }
+
+    fn of(connection: &Connection, token: Option<Token>) -> anyhow::Result<Server> {
         let environment = Environment::read();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = TlsConfig::builder()
+            .root_certs(RootCerts::new_with_certs(&connection.authority(&environment)?))
+            .unversioned_rustls_crypto_provider(provider);
         let agent = ureq::Agent::config_builder()
+            .tls_config(tls.build())
             .http_status_as_error(false)
             .max_redirects(0)
             // A server on loopback is behind no proxy.
@@ -96,7 +133,7 @@ impl Server {
             .build()
             .new_agent();
         let url = connection.address(&environment)?;
-        Ok(Server { url, token: connection.token(&environment)?, agent })
+        Ok(Server { url, token, agent })
     }
 
     /// Its base URL, without a slash at the end.
@@ -328,6 +365,16 @@ impl Server {
         self.get(&format!("/api/v1/devices/{name}"))
     }
 
+    /// Says which devices need not wait for a person.
+    pub fn preauthorise(&self, entries: &[Value]) -> anyhow::Result<()> {
+        self.tell(Method::PUT, "/api/v1/identity/preauthorised", &entries.into())
+    }
+
+    /// Says where a device stands.
+    pub fn place(&self, name: &str, place: &Value) -> anyhow::Result<()> {
+        self.tell(Method::PUT, &format!("/api/v1/devices/{name}/place"), place)
+    }
+
     /// Has it make a token with which a device joins.
     pub fn new_join_token(&self, question: &Value) -> anyhow::Result<Value> {
         self.ask(Method::POST, "/api/v1/identity/tokens", question)
@@ -341,6 +388,90 @@ impl Server {
     /// Tells it what a person decides about a device that has joined.
     pub fn judge(&self, name: &str, question: &Value) -> anyhow::Result<Value> {
         self.ask(Method::POST, &format!("/api/v1/identity/devices/{name}"), question)
+    }
+
+    /// Begins a session of somebody.
+    pub fn begin_session(&self, question: &Value) -> anyhow::Result<Value> {
+        self.ask(Method::POST, SESSION, question)
+    }
+
+    /// Whose session this is.
+    pub fn session(&self) -> anyhow::Result<Value> {
+        self.get(SESSION)
+    }
+
+    /// Ends this session.
+    pub fn end_session(&self) -> anyhow::Result<()> {
+        self.send(Method::DELETE, SESSION, None)?.done().map(drop)
+    }
+
+    /// Shows the password once more.
+    pub fn show_again(&self, question: &Value) -> anyhow::Result<()> {
+        self.tell(Method::POST, &format!("{SESSION}/again"), question)
+    }
+
+    /// Sets another password of who has this session.
+    pub fn set_password(&self, question: &Value) -> anyhow::Result<()> {
+        self.tell(Method::PUT, &format!("{SESSION}/password"), question)
+    }
+
+    /// Has it draw the secret of an authenticator app.
+    pub fn new_code(&self) -> anyhow::Result<Value> {
+        let path = format!("{SESSION}/authenticator");
+        self.read(&self.send(Method::POST, &path, None)?.done()?, &path)
+    }
+
+    /// Takes the authenticator app into use.
+    pub fn confirm_code(&self, question: &Value) -> anyhow::Result<()> {
+        self.tell(Method::PUT, &format!("{SESSION}/authenticator"), question)
+    }
+
+    /// People, and what each may do.
+    pub fn people(&self) -> anyhow::Result<Vec<Value>> {
+        self.get(PEOPLE)
+    }
+
+    /// Adds somebody.
+    pub fn add_person(&self, question: &Value) -> anyhow::Result<Value> {
+        self.ask(Method::POST, PEOPLE, question)
+    }
+
+    /// Grants somebody other roles.
+    pub fn grant(&self, name: &str, question: &Value) -> anyhow::Result<Value> {
+        self.ask(Method::PUT, &format!("{PEOPLE}/{}", in_path(name)), question)
+    }
+
+    /// Has it make a new password for somebody.
+    pub fn new_password_of(&self, name: &str, question: &Value) -> anyhow::Result<Value> {
+        self.ask(Method::POST, &format!("{PEOPLE}/{}/password", in_path(name)), question)
+    }
+
+    /// Forgets somebody.
+    pub fn remove_person(&self, name: &str) -> anyhow::Result<()> {
+        let path = format!("{PEOPLE}/{}", in_path(name));
+        self.send(Method::DELETE, &path, None)?.done().map(drop)
+    }
+
+    /// Programs that have a token.
+    pub fn programs(&self) -> anyhow::Result<Vec<Value>> {
+        self.get(PROGRAMS)
+    }
+
+    /// Has it make the token of a program.
+    pub fn make_program(&self, name: &str, question: &Value) -> anyhow::Result<Value> {
+        self.ask(Method::POST, &format!("{PROGRAMS}/{}", in_path(name)), question)
+    }
+
+    /// Takes the token of a program back.
+    pub fn remove_program(&self, name: &str) -> anyhow::Result<()> {
+        let path = format!("{PROGRAMS}/{}", in_path(name));
+        self.send(Method::DELETE, &path, None)?.done().map(drop)
+    }
+
+    /// Tells it something to which there is no answer but that it was done.
+    fn tell(&self, method: Method, path: &str, what: &Value) -> anyhow::Result<()> {
+        let what = serde_json::to_vec(what)?;
+        self.send(method, path, Some((JSON, &what)))?.done().map(drop)
     }
 
     /// What it knows of the log of a device: lines after the one of this number.
@@ -567,10 +698,10 @@ impl Server {
         body: Option<(&str, &[u8])>,
     ) -> anyhow::Result<(u16, ureq::Body)> {
         let Server { url, token, agent } = self;
-        let request = Request::builder()
-            .method(method)
-            .uri(format!("{url}{path}"))
-            .header("authorization", format!("Bearer {}", token.text));
+        let mut request = Request::builder().method(method).uri(format!("{url}{path}"));
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {}", token.text));
+        }
         let answer = match body {
             Some((kind, bytes)) => agent.run(request.header("content-type", kind).body(bytes)?),
             None => agent.run(request.body(())?),
@@ -582,16 +713,17 @@ impl Server {
             )
         })?;
         let status = answer.status().as_u16();
-        if status == 401 {
+        let mut body = answer.into_body();
+        if let (401, Some(token)) = (status, token) {
+            let told =
+                body.with_config().limit(REFUSAL_BYTES_MAX).read_to_vec().unwrap_or_default();
+            let told = refusal(&told).unwrap_or_else(|| "it says no more".into());
             bail!(
-                "the server at {url} does not accept the token of {}; \
-                 the right one is the file admin.token in the server's data folder, \
-                 or for a vendor the one that `lineside token new` wrote: \
-                 give --data DIR or --token-file FILE",
+                "the server at {url} does not accept the token of {}: {told}; give --data DIR or --token-file FILE",
                 token.origin
             );
         }
-        Ok((status, answer.into_body()))
+        Ok((status, body))
     }
 }
 
@@ -617,14 +749,19 @@ impl Answer {
         if (200..300).contains(&self.status) {
             return Ok(self.body);
         }
-        #[derive(Deserialize)]
-        struct Refusal {
-            error: String,
-        }
-        match serde_json::from_slice::<Refusal>(&self.body) {
-            Ok(Refusal { error }) if self.status < 500 => bail!("the server refuses: {error}"),
-            Ok(Refusal { error }) => bail!("the server failed, its log may say more: {error}"),
-            Err(_) => bail!("the server answers with HTTP status {}", self.status),
+        match refusal(&self.body) {
+            Some(error) if self.status < 500 => bail!("the server refuses: {error}"),
+            Some(error) => bail!("the server failed, its log may say more: {error}"),
+            None => bail!("the server answers with HTTP status {}", self.status),
         }
     }
+}
+
+/// What the server says of what it did not do.
+fn refusal(body: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Refusal {
+        error: String,
+    }
+    serde_json::from_slice(body).ok().map(|Refusal { error }| error)
 }

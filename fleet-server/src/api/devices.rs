@@ -6,7 +6,7 @@ use crate::api::may::{Approve, Enrol, IsRight, Look, May, Operate};
 use crate::api::view::{self, DeviceShown};
 use crate::error::Error;
 use crate::fleet::Fleet;
-use crate::registry::{Credentials, Device, NewDevice, ReleaseShown};
+use crate::registry::{Credentials, Device, NewDevice, Place, ReleaseShown};
 use crate::release::{Assigned, Tried};
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -126,6 +126,26 @@ pub(crate) async fn show(
 ) -> Result<Json<DeviceShown>, Error> {
     let device = who.device(&fleet, &device).await?;
     Ok(Json(view::show(&fleet, device).await?))
+}
+
+/// Says where a device stands and by what it is selected, instead of what was said before.
+#[utoipa::path(put, path = "/api/v1/devices/{device}/place", params(("device" = String, Path)),
+    security(("person" = ["enrol"])),
+    responses((status = 204, description = "said"), (status = 404, body = Problem)))]
+pub(crate) async fn place_it(
+    who: May<Enrol>,
+    State(fleet): State<Arc<Fleet>>,
+    Path(device): Path<String>,
+    Json(place): Json<Place>,
+) -> Result<StatusCode, Error> {
+    let device = who.device(&fleet, &device).await?;
+    if !who.covers_place(&place.site, &place.labels) {
+        return Err(Error::Forbidden("a device goes to a site by those who enrol there".into()));
+    }
+    fleet.registry.place(&who.by, &device, &place).await?;
+    fleet.rollouts.is_stale.notify_one();
+    tracing::info!("{} stands at site {:?} from now on", device.id, place.site);
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Forgets a device: it is not let in any longer, and what it told is gone.

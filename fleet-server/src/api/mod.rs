@@ -92,6 +92,7 @@ pub(crate) fn router(fleet: Arc<Fleet>) -> Router {
         .routes(routes!(documents::online_keys))
         .routes(routes!(devices::list, devices::add))
         .routes(routes!(devices::show, devices::remove))
+        .routes(routes!(devices::place_it))
         .routes(routes!(devices::new_password))
         .routes(routes!(devices::assign, devices::unassign))
         .routes(routes!(devices::approve))

@@ -6,7 +6,7 @@ use crate::audit::By;
 use crate::error::Error;
 use crate::identity::kept::{changed, find, keep, owner};
 use crate::identity::listed::is_listed;
-use crate::identity::tokens::{said_of, spend};
+use crate::identity::tokens::{place_of, said_of, spend};
 use crate::quiet::Quiet;
 use crate::registry::Registry;
 use crate::store::{Store, Writing};
@@ -307,8 +307,9 @@ async fn carry_out(
         keep(on, device, &after, decided.serial.as_ref(), now).await?;
         writing.record(changed(&by, device, &decided.before, &after));
     }
-    if matches!(after.standing, Standing::Accepted { .. }) {
-        Registry::ensure(&by, writing, device, now).await?;
+    if let Standing::Accepted { key, .. } = after.standing {
+        let place = place_of(on, device, key).await?;
+        Registry::ensure(&by, writing, device, place, now).await?;
     }
     Ok(answer.expect("a decision on who asks says something or makes a certificate"))
 }
@@ -571,8 +572,12 @@ mod tests {
         let house = house().await;
         let make =
             async |new: NewToken| house.identities.make_token(&By::ADMINISTRATOR, &new, NOW).await;
-        let new =
-            NewToken { device: Some("line-3".into()), serial: Some("A-1".into()), hours: Some(1) };
+        let new = NewToken {
+            device: Some("line-3".into()),
+            serial: Some("A-1".into()),
+            hours: Some(1),
+            ..NewToken::default()
+        };
         let TokenMade { token, hash, expires_unix_ms, .. } = make(new).await.unwrap();
         assert_eq!(expires_unix_ms, (NOW.unix_timestamp() + 3_600) * 1_000);
         let mine = key();

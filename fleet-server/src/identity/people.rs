@@ -7,6 +7,7 @@ use crate::identity::copies::begin_anew;
 use crate::identity::devices::name;
 use crate::identity::kept::{Known, changed, find, keep, key_of, read};
 use crate::identity::listed::fingerprint;
+use crate::identity::tokens::place_of;
 use crate::registry::Registry;
 use crate::store::tables::identity;
 use lineside_identity::{Effect, Event, Fingerprint, Identity, Refusal, Standing, Verdict, step};
@@ -72,7 +73,10 @@ impl Identities {
                 begin_anew(&writing.transaction, device).await?;
             }
             match after.standing {
-                Standing::Accepted { .. } => Registry::ensure(by, &writing, device, now).await?,
+                Standing::Accepted { key, .. } => {
+                    let place = place_of(&writing.transaction, device, key).await?;
+                    Registry::ensure(by, &writing, device, place, now).await?;
+                }
                 // Whoever has its key may have the password that it had before.
                 Standing::Revoked => Registry::end_password(&writing, device).await?,
                 Standing::Unknown

@@ -4,11 +4,13 @@ use crate::audit::{By, did, text};
 use crate::bounds::JOIN_TOKENS_MAX;
 use crate::error::Error;
 use crate::identity::Identities;
+use crate::registry::Place;
 use crate::store::tables::join_token;
 use crate::store::unix_ms;
 use lineside_audit::{Action, Change};
 use lineside_identity::{
-    Claim, HardwareSerial, JoinToken, Redeemed, Spent, TokenHash, TokenRecord, TokenRefusal, redeem,
+    Claim, Fingerprint, HardwareSerial, JoinToken, Redeemed, Spent, TokenHash, TokenRecord,
+    TokenRefusal, redeem,
 };
 use lineside_wire::name::DeviceId;
 use ring::rand::SystemRandom;
@@ -18,6 +20,7 @@ use sea_orm::{
     EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
 };
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::io;
 use time::{Duration, OffsetDateTime};
 use utoipa::ToSchema;
@@ -39,6 +42,12 @@ pub(crate) struct NewToken {
     /// Hours for which it is good: 24 unless told, 720 at most.
     #[serde(default)]
     pub hours: Option<u16>,
+    /// Where the device will stand.
+    #[serde(default)]
+    pub site: String,
+    /// Marks for selecting it.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
 }
 
 /// A token that was made. It is told this once; the server keeps a hash.
@@ -67,6 +76,10 @@ pub(crate) struct TokenKept {
     pub device: Option<String>,
     /// The only serial number that may join with it; null where any may.
     pub serial: Option<String>,
+    /// Where the device will stand.
+    pub site: String,
+    /// Marks for selecting it.
+    pub labels: BTreeMap<String, String>,
     /// When it was made: milliseconds since 1970.
     pub made_unix_ms: i64,
     /// From when on it is not taken any more.
@@ -94,6 +107,8 @@ impl Identities {
         let device = new.device.as_deref().map(super::devices::name).transpose()?;
         let serial: Option<HardwareSerial> =
             new.serial.as_deref().map(super::listed::serial).transpose()?;
+        let place = Place { site: new.site.clone(), labels: new.labels.clone() };
+        place.check()?;
         let token = JoinToken::draw(&SystemRandom::new()).ok_or_else(|| Error::File {
             doing: "make a token".into(),
             source: io::Error::other("the system gave no random bytes"),
@@ -105,6 +120,8 @@ impl Identities {
             hash: Set(hash.clone()),
             device: Set(device.map(|device| device.to_string())),
             serial: Set(serial.map(|serial| serial.to_string())),
+            labels: Set(place.labels_json()),
+            site: Set(place.site),
             made_unix_ms: Set(unix_ms(now)),
             expires_unix_ms: Set(expires_unix_ms),
             spent_device: Set(None),
@@ -153,6 +170,8 @@ impl Identities {
             hash: row.hash,
             device: row.device,
             serial: row.serial,
+            labels: serde_json::from_str(&row.labels).unwrap_or_default(),
+            site: row.site,
             made_unix_ms: row.made_unix_ms,
             expires_unix_ms: row.expires_unix_ms,
             spent_by: row.spent_device,
@@ -208,6 +227,23 @@ fn record(hash: TokenHash, row: join_token::Model) -> Option<TokenRecord> {
         },
         spent,
     })
+}
+
+/// Where a device is to stand that has joined by this key: as it was said when its token was made.
+pub(super) async fn place_of(
+    on: &impl ConnectionTrait,
+    device: &DeviceId,
+    key: Fingerprint,
+) -> Result<Place, Error> {
+    let its = join_token::Entity::find()
+        .filter(join_token::Column::SpentDevice.eq(device.as_str()))
+        .filter(join_token::Column::SpentKey.eq(key.to_string()));
+    let row = its.one(on).await?;
+    let place = |row: join_token::Model| Place {
+        labels: serde_json::from_str(&row.labels).unwrap_or_default(),
+        site: row.site,
+    };
+    Ok(row.map(place).unwrap_or_default())
 }
 
 /// Keeps who has joined with a token.

@@ -18,7 +18,8 @@ use lineside_wire::name::DeviceId;
 use lineside_wire::v1::Status;
 use sea_orm::ActiveValue::{Set, Unchanged};
 use sea_orm::{
-    ColumnTrait, DbErr, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
+    ActiveModelTrait, ColumnTrait, DbErr, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
+    QuerySelect,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -43,6 +44,52 @@ pub(crate) struct NewDevice {
     /// Marks for selecting.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+}
+
+/// Where a device stands, and by what it is selected.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Place {
+    /// The place it stands.
+    #[serde(default)]
+    pub site: String,
+    /// Marks for selecting.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Place {
+    /// Refuses what cannot be kept.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`].
+    pub fn check(&self) -> Result<(), Error> {
+        let fits = |text: &str| text.len() <= TEXT_BYTES_MAX && !text.chars().any(char::is_control);
+        if !fits(&self.site) {
+            return Err(Error::Malformed(format!(
+                "site: at most {TEXT_BYTES_MAX} bytes of one line"
+            )));
+        }
+        if self.labels.len() > LABELS_MAX {
+            return Err(Error::Malformed(format!("labels: at most {LABELS_MAX}")));
+        }
+        let odd = |(key, value): &(&String, &String)| key.is_empty() || !fits(key) || !fits(value);
+        match self.labels.iter().find(odd) {
+            Some((key, _)) => Err(Error::Malformed(format!(
+                "label {key:?}: key and value are at most {TEXT_BYTES_MAX} bytes of one line"
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// The labels as rows have them.
+    pub fn labels_json(&self) -> String {
+        serde_json::to_string(&self.labels).expect("texts by text have a JSON form")
+    }
+
+    fn words(&self) -> String {
+        format!("site {:?}, labels {}", self.site, self.labels_json())
+    }
 }
 
 /// A device as it is known here.
@@ -81,10 +128,11 @@ impl Registry {
         if id.as_str() == ADMINISTRATOR {
             return Err(Error::Malformed(format!("{ADMINISTRATOR} is the administrator's name")));
         }
-        check_texts(&new)?;
+        let place = Place { site: new.site, labels: new.labels };
+        place.check()?;
         let password = random_hex()?;
-        let enrolled = enrolled(by, &id, &new);
-        let row = added(new, hash(&password), now);
+        let enrolled = enrolled(by, &id, &place);
+        let row = added(&id, place, hash(&password), now);
         let writing = self.store.write().await?;
         let known = device::Entity::find_by_id(id.to_string()).one(&writing.transaction).await?;
         if known.is_some() {
@@ -107,17 +155,43 @@ impl Registry {
         by: &By,
         writing: &Writing<'_>,
         device: &DeviceId,
+        place: Place,
         now: OffsetDateTime,
     ) -> Result<(), Error> {
         let known = device::Entity::find_by_id(device.to_string()).one(&writing.transaction);
         if known.await?.is_some() {
             return Ok(());
         }
-        let new =
-            NewDevice { name: device.to_string(), site: String::new(), labels: BTreeMap::new() };
+        writing.record(enrolled(by, device, &place));
         // No digest is empty, so nobody has the password that belongs to this.
-        writing.record(enrolled(by, device, &new));
-        insert(writing, added(new, String::new(), now)).await
+        insert(writing, added(device, place, String::new(), now)).await
+    }
+
+    /// Says where a device stands and by what it is selected, instead of what was said before.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`], [`Error::Missing`].
+    pub async fn place(&self, by: &By, device: &Device, place: &Place) -> Result<(), Error> {
+        place.check()?;
+        let before = Place { site: device.row.site.clone(), labels: device.labels.clone() };
+        if before == *place {
+            return Ok(());
+        }
+        let writing = self.store.write().await?;
+        let row = device::ActiveModel {
+            name: Unchanged(device.row.name.clone()),
+            site: Set(place.site.clone()),
+            labels: Set(place.labels_json()),
+            ..Default::default()
+        };
+        row.update(&writing.transaction).await.map_err(|error| match error {
+            DbErr::RecordNotUpdated => missing(device.id.as_str()),
+            error => error.into(),
+        })?;
+        let [old, new] = [&before, place].map(|place| text(&place.words()));
+        let said = did(by, Action::DeviceLabelled, "device", device.id.as_str());
+        writing.record(Change { old, new, ..said });
+        writing.commit().await
     }
 
     /// Forgets a device and all it told, its key among it: its name may be given to another.
@@ -364,19 +438,24 @@ fn read(row: device::Model) -> Option<Device> {
 }
 
 /// That a device was added, and where it stands.
-fn enrolled(by: &By, device: &DeviceId, new: &NewDevice) -> Change {
-    let labels = serde_json::to_string(&new.labels).expect("texts by text have a JSON form");
-    let place = text(&format!("site {:?}, labels {labels}", new.site));
-    Change { new: place, ..did(by, Action::DeviceEnrolled, "device", device.as_str()) }
+fn enrolled(by: &By, device: &DeviceId, place: &Place) -> Change {
+    Change {
+        new: text(&place.words()),
+        ..did(by, Action::DeviceEnrolled, "device", device.as_str())
+    }
 }
 
 /// The row of a device that has told nothing yet.
-fn added(new: NewDevice, password_hash: String, now: OffsetDateTime) -> device::ActiveModel {
-    let labels = serde_json::to_string(&new.labels).expect("texts by text have a JSON form");
+fn added(
+    device: &DeviceId,
+    place: Place,
+    password_hash: String,
+    now: OffsetDateTime,
+) -> device::ActiveModel {
     device::ActiveModel {
-        name: Set(new.name),
-        site: Set(new.site),
-        labels: Set(labels),
+        name: Set(device.to_string()),
+        labels: Set(place.labels_json()),
+        site: Set(place.site),
         password_hash: Set(password_hash),
         added_unix_ms: Set(unix_ms(now)),
         last_seen_unix_ms: Set(None),
@@ -405,22 +484,6 @@ async fn insert(writing: &Writing<'_>, row: device::ActiveModel) -> Result<(), E
     }
     device::Entity::insert(row).exec_without_returning(&writing.transaction).await?;
     Ok(())
-}
-
-fn check_texts(new: &NewDevice) -> Result<(), Error> {
-    let fits = |text: &str| text.len() <= TEXT_BYTES_MAX && !text.chars().any(char::is_control);
-    if !fits(&new.site) {
-        return Err(Error::Malformed(format!("site: at most {TEXT_BYTES_MAX} bytes of one line")));
-    }
-    if new.labels.len() > LABELS_MAX {
-        return Err(Error::Malformed(format!("labels: at most {LABELS_MAX}")));
-    }
-    match new.labels.iter().find(|(key, value)| key.is_empty() || !fits(key) || !fits(value)) {
-        Some((key, _)) => Err(Error::Malformed(format!(
-            "label {key:?}: key and value are at most {TEXT_BYTES_MAX} bytes of one line"
-        ))),
-        None => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -758,6 +758,9 @@ pub(crate) mod join_token {
         pub device: Option<String>,
         /// The only serial number that may, where there is only one.
         pub serial: Option<String>,
+        /// Where the device will stand, and JSON of its labels.
+        pub site: String,
+        pub labels: String,
         pub made_unix_ms: i64,
         /// In whole seconds.
         pub expires_unix_ms: i64,

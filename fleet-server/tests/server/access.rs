@@ -114,6 +114,15 @@ fn who_has_to_do_with_a_site_sees_and_does_nothing_elsewhere() {
     let assign = b"{\"release\":\"turbine/1\"}";
     assert_eq!(ask("PUT", "/api/v1/devices/shore-1/slots/turbine", assign).status, 404);
     assert_eq!(ask("PUT", "/api/v1/devices/dale-1/slots/turbine", assign).status, 200);
+    // He takes them nowhere else, and none from elsewhere.
+    let place = |site: &str| json!({ "site": site, "labels": { "line": "3" } }).to_string();
+    let to = |device: &str, site: &str| {
+        ask("PUT", &format!("/api/v1/devices/{device}/place"), place(site).as_bytes()).status
+    };
+    assert_eq!(
+        (to("dale-1", "shore"), to("shore-1", "dale"), to("dale-1", "dale")),
+        (403, 404, 204)
+    );
     // He adds devices where he has to do with them.
     let new = |site: &str| json!({ "name": format!("new-{site}"), "site": site }).to_string();
     assert_eq!(ask("POST", "/api/v1/devices", new("shore").as_bytes()).status, 403);

@@ -30,6 +30,7 @@ const LEAVES: &[(&str, &[&str])] = &[
     ("POST /api/v1/alerts/{id}/approve", &["proposal.approve"]),
     ("POST /api/v1/alerts/{id}/decline", &["proposal.decline"]),
     ("POST /api/v1/devices", &["device.enrol"]),
+    ("PUT /api/v1/devices/{device}/place", &["device.label"]),
     ("POST /api/v1/devices/{device}/log", &["device.command"]),
     ("POST /api/v1/devices/{device}/password", &["device.key"]),
     ("POST /api/v1/devices/{device}/slots/{slot}/approve", &["slot.approve", "slot.assign"]),

@@ -181,8 +181,11 @@ impl Served {
 fn a_device_joins_waits_is_accepted_and_comes_by_its_key_until_it_is_revoked() {
     let served = served();
     let mut device = Device::new("line-3");
-    let (status, made) =
-        served.people("POST", "/api/v1/identity/tokens", &json!({ "device": "line-3" }));
+    let (status, made) = served.people(
+        "POST",
+        "/api/v1/identity/tokens",
+        &json!({ "device": "line-3", "site": "hill", "labels": { "line": "3" } }),
+    );
     assert_eq!(status, 201, "{made}");
     // With it goes all that the device is to know of the server.
     assert_eq!(made["https"], *served.url);
@@ -202,6 +205,12 @@ fn a_device_joins_waits_is_accepted_and_comes_by_its_key_until_it_is_revoked() {
     assert_eq!(served.judge(&stranger, "accept").0, 409);
     let (status, accepted) = served.judge(&device, "accept");
     assert_eq!((status, &accepted["standing"]), (200, &json!("accepted")));
+    // It stands where it was said when the token was made, until something else is said.
+    let known = || served.people("GET", "/api/v1/devices/line-3", &Value::Null).1;
+    assert_eq!((&known()["site"], &known()["labels"]["line"]), (&json!("hill"), &json!("3")));
+    let place = "/api/v1/devices/line-3/place";
+    assert_eq!(served.people("PUT", place, &json!({ "site": "dale" })).0, 204);
+    assert_eq!((&known()["site"], &known()["labels"]), (&json!("dale"), &json!({})));
     let issued = served.join(&device, None);
     assert_eq!(issued["answer"], "issued");
     device.certificate = Some(issued["certificates"].as_str().unwrap().to_owned());

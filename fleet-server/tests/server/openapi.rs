@@ -206,6 +206,11 @@ impl House {
                     .to_string()
                     .into_bytes()
             }
+            // Somewhere else each time.
+            ("PUT", "/api/v1/devices/{device}/place") => {
+                let line = self.people.fetch_add(1, Ordering::Relaxed).to_string();
+                json!({ "site": "hill", "labels": { "line": line } }).to_string().into_bytes()
+            }
             ("POST", "/api/v1/people/{person}/password") => b"{}".to_vec(),
             ("POST" | "PUT", path) if path.starts_with("/api/v1/session") => self.of_somebody(path),
             ("POST", "/api/v1/devices") => {
@@ -395,6 +400,7 @@ fn the_document_lists_every_route_and_nothing_else() {
         "POST /api/v1/session/authenticator",
         "POST /api/v1/tokens/{role}",
         "POST /v2/{name}/blobs/uploads/",
+        "PUT /api/v1/devices/{device}/place",
         "PUT /api/v1/devices/{device}/report-key",
         "PUT /api/v1/devices/{device}/slots/{slot}",
         "PUT /api/v1/people/{person}",

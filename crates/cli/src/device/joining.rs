@@ -2,6 +2,7 @@
 //! about its key.
 
 use crate::connection::Connection;
+use crate::device::add::label;
 use crate::device::folder::{AUTHORITY, DEVICE, DeviceFile, JOIN_TOKEN, host_and_port};
 use crate::keys::KEYS;
 use crate::keys::folder::{KeyFolder, ROOT};
@@ -13,6 +14,7 @@ use clap::Args;
 use lineside_wire::name::DeviceId;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
 use time::macros::format_description;
@@ -27,6 +29,12 @@ pub struct Token {
     /// Hours for which it is good: 1 to 720.
     #[arg(long, value_name = "HOURS", default_value_t = 24)]
     hours: u16,
+    /// The place it will stand.
+    #[arg(long)]
+    site: Option<String>,
+    /// A mark for selecting, as in --label line=3; as many as you like.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
     /// The folder to make, which the device is installed with; nothing in it is written over. Without it the
     /// token alone is told.
     #[arg(short, long, value_name = "DIR")]
@@ -42,6 +50,18 @@ pub struct Judged {
     device: DeviceId,
     /// Fingerprint of its key: 64 hex digits. Compare it with what the device itself shows.
     key: String,
+}
+
+#[derive(Args)]
+pub struct Placed {
+    /// The device.
+    device: DeviceId,
+    /// The place it stands; none where this is left out.
+    #[arg(long)]
+    site: Option<String>,
+    /// A mark for selecting, as in --label line=3; as many as you like. Those that are not named are gone.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
 }
 
 /// What the server says of a token that it has made.
@@ -70,7 +90,9 @@ pub fn token(new: &Token, connection: &Connection, output: &Output) -> anyhow::R
 }
 
 fn question(new: &Token) -> Value {
-    json!({ "device": new.device, "serial": new.serial, "hours": new.hours })
+    let labels: BTreeMap<_, _> = new.labels.iter().cloned().collect();
+    let site = new.site.as_deref().unwrap_or_default();
+    json!({ "device": new.device, "serial": new.serial, "hours": new.hours, "site": site, "labels": labels })
 }
 
 /// Makes the folder that `device` is installed with.
@@ -131,6 +153,15 @@ fn installed(
     let json = json!({ "device": device, "folder": folder, "server_http": https, "mqtt": mqtts,
         "root_version": keys.root().version() });
     output.print(text, &json)
+}
+
+/// Says where a device stands.
+pub fn place(placed: &Placed, connection: &Connection, output: &Output) -> anyhow::Result<()> {
+    let Placed { device, site, labels } = placed;
+    let labels: BTreeMap<_, _> = labels.iter().cloned().collect();
+    let place = json!({ "site": site.as_deref().unwrap_or_default(), "labels": labels });
+    Server::at(connection)?.place(device.as_str(), &place)?;
+    output.print(format!("{device} stands there from now on"), &place)
 }
 
 /// Lists who has joined, or wants to.

@@ -1,7 +1,6 @@
 //! The PIN of a token: typed, or from a file. Never from the command line, which others can see.
 
 use super::folder::refuse_others;
-use super::prompt;
 use crate::output::Usage;
 use anyhow::{Context, bail};
 use clap::Args;
@@ -77,7 +76,8 @@ fn ask(token: &str, tries: Tries, json: bool) -> anyhow::Result<String> {
         return Err(Usage(problem).into());
     }
     let warning = if tries.last { " (the next wrong one locks it for good)" } else { "" };
-    prompt::ask(&format!("PIN of {token}{warning}: ")).context("cannot ask for a PIN")
+    let question = format!("PIN of {token}{warning}: ");
+    rpassword::prompt_password(question).context("cannot ask for a PIN")
 }
 
 #[cfg(test)]

@@ -36,6 +36,11 @@ const TOO_MANY_ALARMS: f64 = 0.25;
 const MILLS: [&str; 2] = ["mill-1", "mill-2"];
 const BED: &str = "bed-3";
 const SITE: &str = "hill";
+/// The list of devices that are expected.
+const EXPECTED: &str = "expected.csv";
+/// Devices come to the server by TLS, with certificates.
+const TLS: &str =
+    "[tls]\nhttp = \"127.0.0.1:0\"\nmqtt = \"127.0.0.1:0\"\nnames = [\"127.0.0.1\"]\n";
 /// What the site's people sign: the score of a day should stay within what the bundle has learnt, and a person
 /// is asked before another release comes for it.
 const POLICY: &str = "[slots.turbine.rules.'profile.score']\nsignal = 'median'\noutput = 'score'\n\
@@ -66,12 +71,13 @@ impl Story {
         let known_good = known_good(folder)?;
         let winter = [mild].into_iter().chain(std::iter::repeat_n(frost, FROSTS)).collect();
         voice.chapter("A server, a plant and three devices on this machine");
-        let fleet = Fleet::start(folder)?;
+        let fleet = Fleet::start_set(folder, TLS)?;
         let plant = Plant::start(folder)?;
         let mut story = Story { fleet, plant, voice, heard: BTreeSet::new(), winter, known_good };
         story.tell("server", "is up; it holds no key that could sign a release");
         story.voice.add(&format!("its page: {}", story.page()?));
         story.tell("plant", "has a broker of its own and knows nothing of Lineside");
+        story.expect_devices(folder)?;
         story.add_devices()?;
         Ok(story)
     }
@@ -82,6 +88,18 @@ impl Story {
 
     fn tell(&self, who: &str, what: &str) {
         self.voice.say(who, what, Tone::Plain);
+    }
+
+    /// The operator has looked at the devices: with a token each they need not wait for him.
+    fn expect_devices(&self, folder: &Path) -> anyhow::Result<()> {
+        let list = [MILLS[0], MILLS[1], BED].join("\n");
+        std::fs::write(folder.join(EXPECTED), list).context("cannot write the list of devices")?;
+        self.fleet.json(&["device", "preauthorise", EXPECTED])?;
+        self.tell(
+            "operator",
+            "gives each device a token; it makes a key of its own and joins by TLS",
+        );
+        Ok(())
     }
 
     fn add_devices(&mut self) -> anyhow::Result<()> {
@@ -115,8 +133,8 @@ impl Story {
                  [telemetry]\ninterval_seconds = {interval_seconds}\n"
             );
             match MILLS.contains(&device) {
-                true => self.fleet.add_device_at(device, SITE, &settings)?,
-                false => self.fleet.add_device(device, &settings)?,
+                true => self.fleet.invite_device_at(device, SITE, &settings)?,
+                false => self.fleet.invite_device(device, &settings).map(drop)?,
             }
             self.fleet.start_agent(device)?;
             self.tell(device, &format!("has {what}; its slot is vacant"));
