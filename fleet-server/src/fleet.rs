@@ -23,7 +23,7 @@ use crate::release::{
 use crate::rollout::Rollouts;
 use crate::store::Store;
 use crate::strangers::Strangers;
-use lineside_identity::{Mark, Sighting};
+use lineside_identity::{Mark, Peer, Sighting};
 use lineside_trace::Tracer;
 use lineside_wire::name::{DeviceId, SlotName};
 use std::sync::Arc;
@@ -248,14 +248,18 @@ impl Fleet {
         Ok(())
     }
 
-    /// Whether a device that has connected is not one of two with its key. If it is, both are out.
-    pub async fn sighted(&self, device: &DeviceId, mark: Mark, now: OffsetDateTime) -> bool {
+    /// Whether a device that has connected by its key is one of the fleet now, and not one of two with its key. If it
+    /// is, both are out.
+    pub async fn is_wanted(&self, peer: &Peer, mark: Option<Mark>, now: OffsetDateTime) -> bool {
+        let device = peer.device();
+        if !matches!(self.identities.admits(peer, now).await, Ok(Ok(()))) {
+            return false;
+        }
         match self.identities.sighted(device, mark, now).await {
             Ok(Sighting::Goes) => true,
             Ok(Sighting::SetBack) => {
                 tracing::warn!(
-                    "{device} counts its starts from {} again: its state was lost or set back, or it was copied",
-                    mark.boot
+                    "{device} counts its starts from a lower number: its state was lost or set back, or it was copied"
                 );
                 true
             }
@@ -265,6 +269,10 @@ impl Fleet {
                      `lineside device reset`, or revoke the key"
                 );
                 self.sessions.end(device).await;
+                false
+            }
+            Err(error @ Error::Forbidden(_)) => {
+                tracing::warn!("{device} is not let in: {error}");
                 false
             }
             Err(error) => {

@@ -45,8 +45,8 @@ pub enum Sighting {
 
 /// Takes note of a connection. What is remembered is the same after a copy was seen, so it is seen again.
 ///
-/// A copy that lies about its starts is found as well, as long as the machine itself is running: that one's
-/// number stays what it was. A thief who is alone with a key is not found in this way.
+/// A copy that lies about its starts is found as well, as long as the machine itself is running and it says no more
+/// than [`STARTS_MAX`] others: that one's number stays what it was. A thief who is alone with a key is not found.
 pub fn sight(mut starts: Starts, mark: Mark) -> (Starts, Sighting) {
     let Some(last) = starts.last else {
         return (Starts { last: Some(mark), ..starts }, Sighting::Goes);

@@ -183,10 +183,15 @@ impl People {
         if old == new {
             return Err(Error::Malformed("the new password is the old one".into()));
         }
-        self.try_password(name, old, now).await?;
+        let tried = self.try_password(name, old, now).await?;
         let hash = password::hash(new).await?;
         let writing = self.store.write().await?;
         let known = find(&writing.transaction, name).await?;
+        let own = session::Entity::find_by_id(session).one(&writing.transaction).await?;
+        // It may have been taken from him meanwhile, with the password.
+        if known.password_hash != tried.password_hash || own.is_none() {
+            return Err(wrong());
+        }
         let row = person::ActiveModel {
             name: Unchanged(known.name),
             password_hash: Set(hash),
@@ -290,6 +295,10 @@ impl People {
         given: &str,
         now: OffsetDateTime,
     ) -> Result<person::Model, Error> {
+        if check_name(name).is_err() {
+            password::is_right(given, None).await;
+            return Err(wrong());
+        }
         let writing = self.store.write().await?;
         let known = person::Entity::find_by_id(name).one(&writing.transaction).await?;
         let Some(known) = known else {
@@ -300,7 +309,7 @@ impl People {
         let tries: Tries = serde_json::from_str(&known.tries).unwrap_or_default();
         if let Some(seconds) = tries.wait(unix_ms(now)) {
             return Err(Error::TooOften(format!(
-                "too many wrong passwords for {name}: the next is looked at in {seconds} seconds"
+                "too many wrong passwords: the next is looked at in {seconds} seconds"
             )));
         }
         let tries = tries.and_another(unix_ms(now));
@@ -310,17 +319,17 @@ impl People {
             ..Default::default()
         };
         row.update(&writing.transaction).await?;
-        if tries.wait(unix_ms(now)).is_some() {
-            let refused = did(&By::Server("passwords"), Action::SessionRefused, "person", name);
-            writing.record(refused);
-        } else {
-            writing.changes_without_entry("a try is counted until it was right");
-        }
+        writing.changes_without_entry("a try is counted until it was right");
         writing.commit().await?;
-        match password::is_right(given, Some(&known.password_hash)).await {
-            true => Ok(known),
-            false => Err(wrong()),
+        if password::is_right(given, Some(&known.password_hash)).await {
+            return Ok(known);
         }
+        if tries.wait(unix_ms(now)).is_some() {
+            let writing = self.store.write().await?;
+            writing.record(did(&By::Server("passwords"), Action::SessionRefused, "person", name));
+            writing.commit().await?;
+        }
+        Err(wrong())
     }
 }
 

@@ -31,10 +31,16 @@ pub(crate) async fn list(
     State(fleet): State<Arc<Fleet>>,
     Query(selection): Query<Selection>,
 ) -> Result<Json<Vec<AlertShown>>, Error> {
-    let mut alerts = Vec::new();
-    for alert in fleet.alerts.list(&selection).await? {
-        if concerns(&who, &fleet, &alert).await? {
-            alerts.push(alert);
+    let limit = usize::try_from(selection.limit()).unwrap_or(usize::MAX);
+    let (mut alerts, mut selection) = (Vec::new(), selection);
+    while alerts.len() < limit {
+        let page = fleet.alerts.list(&selection).await?;
+        let Some(last) = page.last() else { break };
+        selection.before = Some(last.id);
+        for alert in page {
+            if alerts.len() < limit && concerns(&who, &fleet, &alert).await? {
+                alerts.push(alert);
+            }
         }
     }
     Ok(Json(alerts))

@@ -109,6 +109,9 @@ pub(crate) async fn add(
     if !who.covers_place(&new.site, &new.labels) {
         return Err(Error::Forbidden("a device is added by those who enrol at its site".into()));
     }
+    if !who.is_everywhere() && fleet.identities.is_spoken_for(&new.name).await? {
+        return Err(spoken_for(&new.name));
+    }
     let credentials = fleet.registry.add(&who.by, new, OffsetDateTime::now_utc()).await?;
     fleet.rollouts.is_stale.notify_one();
     tracing::info!("device {} added", credentials.device);
@@ -162,9 +165,22 @@ pub(crate) async fn remove(
         Ok(device) if who.is_everywhere() => device,
         _ => who.device(&fleet, &device).await?.id,
     };
-    fleet.remove(&who.by, &device).await?;
+    if !who.is_everywhere() && fleet.identities.is_spoken_for(device.as_str()).await? {
+        return Err(spoken_for(device.as_str()));
+    }
+    let (house, of) = (fleet.clone(), device.clone());
+    // To its end, though who asked may be gone: it would stay connected.
+    let removed = tokio::spawn(async move { house.remove(&who.by, &of).await });
+    removed.await.map_err(|error| Error::Conflict(error.to_string()))??;
     tracing::info!("device {device} removed");
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// A name by whose key others decide than those of one site.
+fn spoken_for(device: &str) -> Error {
+    Error::Forbidden(format!(
+        "{device} joins or has joined by a key: who adds or removes it has to have the right to enrol everywhere"
+    ))
 }
 
 /// Makes a new password for a device. It is told this once, and the old one opens nothing from now
@@ -178,7 +194,10 @@ pub(crate) async fn new_password(
     Path(device): Path<String>,
 ) -> Result<Json<Credentials>, Error> {
     let device = who.device(&fleet, &device).await?.id;
-    let credentials = fleet.new_password(&who.by, &device).await?;
+    let (house, of) = (fleet.clone(), device.clone());
+    // To its end, though who asked may be gone: who came by the old one would stay connected.
+    let made = tokio::spawn(async move { house.new_password(&who.by, &of).await });
+    let credentials = made.await.map_err(|error| Error::Conflict(error.to_string()))??;
     tracing::info!("device {device} has a new password");
     Ok(Json(credentials))
 }

@@ -1,5 +1,6 @@
 //! What a request brings. Axum's extractors refuse in plain text; these refuse as all else here does.
 
+use crate::bounds::HTTP_STRANGER_MAX;
 use crate::error::Error;
 use crate::http::{Pace, Progress};
 use axum::extract::rejection::{PathRejection, QueryRejection};
@@ -9,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 /// The largest body of a route, in bytes: an extension of its requests.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +27,9 @@ pub(crate) struct Bytes(pub Vec<u8>);
 
 /// A body in JSON, as question and as answer.
 pub(crate) struct Json<T>(pub T);
+
+/// A body in JSON of somebody of whom nothing is known yet: he has it at hand, and keeps his place from others.
+pub(crate) struct OfStranger<T>(pub T);
 
 impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
     type Rejection = Error;
@@ -84,6 +89,16 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
         let Bytes(bytes) = Bytes::from_request(request, state).await?;
         let read = serde_json::from_slice(&bytes);
         Ok(Json(read.map_err(|error| Error::Malformed(format!("the body: {error}")))?))
+    }
+}
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for OfStranger<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
+        let read = timeout(HTTP_STRANGER_MAX, Json::from_request(request, state)).await;
+        let Json(read) = read.map_err(|_| Error::too_slow())??;
+        Ok(OfStranger(read))
     }
 }
 

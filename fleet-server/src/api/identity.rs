@@ -2,7 +2,7 @@
 
 use crate::api::Problem;
 use crate::api::devices::DEVICES;
-use crate::api::extract::{Json, Path, Query};
+use crate::api::extract::{Json, OfStranger, Path, Query};
 use crate::api::may::{Caller, Enrol, Look, Throughout};
 use crate::error::Error;
 use crate::fleet::Fleet;
@@ -76,7 +76,7 @@ pub(crate) struct NewJudgement {
 pub(crate) async fn join(
     State(fleet): State<Arc<Fleet>>,
     Extension(connection): Extension<Connection>,
-    Json(asked): Json<JoinRequest>,
+    OfStranger(asked): OfStranger<JoinRequest>,
 ) -> Result<Json<Answer>, Error> {
     shown_to(&connection)?;
     fleet.identities.hear(connection.address.ip())?;
@@ -94,7 +94,7 @@ pub(crate) async fn join(
 pub(crate) async fn renew(
     State(fleet): State<Arc<Fleet>>,
     Extension(connection): Extension<Connection>,
-    Json(asked): Json<RenewRequest>,
+    OfStranger(asked): OfStranger<RenewRequest>,
 ) -> Result<Json<Answer>, Error> {
     let peer = shown_to(&connection)?;
     fleet.identities.hear(connection.address.ip())?;
@@ -230,9 +230,15 @@ pub(crate) async fn judge(
 ) -> Result<Json<IdentityShown>, Error> {
     let now = OffsetDateTime::now_utc();
     let device: DeviceId = fleet.identities.get(&device).await?.device;
-    if fleet.identities.judge(&who.by, &device, judgement, &key, now).await? {
-        fleet.sessions.end(&device).await;
-    }
+    let (house, by, of, seen) = (fleet.clone(), who.by, device.clone(), key.clone());
+    // To its end, though who asked may be gone: what is decided and not carried out would leave it connected.
+    let judged = tokio::spawn(async move {
+        if house.identities.judge(&by, &of, judgement, &seen, now).await? {
+            house.sessions.end(&of).await;
+        }
+        Ok::<(), Error>(())
+    });
+    judged.await.map_err(|error| Error::Conflict(error.to_string()))??;
     fleet.rollouts.is_stale.notify_one();
     tracing::info!("{device}: {judgement:?} by key {key}");
     Ok(Json(shown(fleet.identities.get(device.as_str()).await?)))

@@ -8,6 +8,7 @@ use crate::fleet::{Fleet, beyond};
 use crate::registry::Device;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use lineside_wire::name::DeviceId;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -58,6 +59,9 @@ impl<R: IsRight> May<R> {
     /// # Errors
     /// [`Error::Missing`], [`Error::Database`].
     pub async fn device(&self, fleet: &Fleet, name: &str) -> Result<Device, Error> {
+        if name.parse::<DeviceId>().is_err() {
+            return Err(crate::registry::missing(name));
+        }
         let device = fleet.registry.get(name).await?;
         match self.covers(&device) {
             true => Ok(device),
@@ -155,8 +159,8 @@ pub(crate) async fn name(by: &By, fleet: &Fleet, said: &str) -> Result<String, E
         By::Administrator(_) if fleet.people.are_known().await? => Err(Error::Forbidden(format!(
             "people have names of their own here: {said} logs in, and does it then"
         ))),
-        By::Administrator(_) if said.starts_with(crate::audit::LOGGED_IN) => {
-            Err(Error::Forbidden(format!("{said} is the name of somebody who has logged in")))
+        By::Administrator(_) if !matches!(By::named(said), By::Administrator(_)) => {
+            Err(Error::Forbidden(format!("{said} is the name of somebody who has shown who he is")))
         }
         By::Administrator(_) => Ok(said.to_owned()),
         by => Ok(by.name()),
@@ -225,6 +229,8 @@ async fn known(parts: &Parts, fleet: &Fleet) -> Result<Caller, Error> {
 pub(crate) async fn caller(parts: &Parts, fleet: &Fleet) -> Result<Option<Caller>, Error> {
     let token = match (bearer(parts), basic(parts)) {
         (Some(token), _) => token.to_owned(),
+        // Browsers send it for any page that asks them to; clients of registries know nothing else.
+        (None, Some(_)) if !takes_basic(parts.uri.path()) => return Ok(None),
         (None, Some((user, password))) => {
             let is_ours =
                 [SESSION_PREFIX, SERVICE_PREFIX].iter().any(|of| password.starts_with(of));
@@ -236,6 +242,11 @@ pub(crate) async fn caller(parts: &Parts, fleet: &Fleet) -> Result<Option<Caller
         (None, None) => return Ok(None),
     };
     by_token(&token, fleet).await
+}
+
+/// Whether people and programs may come by Basic at a path: at those of registries and of the repository.
+pub(super) fn takes_basic(path: &str) -> bool {
+    path.starts_with("/v2/") || path.starts_with("/tuf/")
 }
 
 /// Whose token this is.

@@ -1,6 +1,7 @@
 //! Errors as HTTP tells them: `{"error": "…"}`.
 
 use crate::api::extract::Json;
+use crate::api::may::takes_basic;
 use crate::error::{Error, chain};
 use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -35,7 +36,11 @@ struct Told(String);
 /// Tells problems below `/v2/` in the form that OCI tools understand as well.
 pub(crate) async fn as_oci_wants(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
-    let response = next.run(request).await;
+    let mut response = next.run(request).await;
+    if response.status() == StatusCode::UNAUTHORIZED && !takes_basic(&path) {
+        let bearer = HeaderValue::from_static("Bearer realm=\"lineside\"");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
+    }
     let told = response.extensions().get::<Told>().cloned();
     let (Some(Told(error)), Some(path)) = (told, path.strip_prefix("/v2/")) else {
         return response;

@@ -1,8 +1,8 @@
 //! Logging in and out, and what everybody does about himself: password and authenticator app.
 
-use crate::access::{Grant, SessionBegun};
+use crate::access::{Grant, SessionBegun, SessionOf};
 use crate::api::Problem;
-use crate::api::extract::Json;
+use crate::api::extract::{Json, OfStranger};
 use crate::api::may::{Caller, InSession};
 use crate::error::Error;
 use crate::fleet::Fleet;
@@ -82,13 +82,13 @@ pub(crate) struct CallerShown {
 }
 
 /// Logs in: begins a session.
-#[utoipa::path(post, path = "/api/v1/session",
+#[utoipa::path(post, path = "/api/v1/session", request_body = Entering,
     responses((status = 201, body = SessionBegun), (status = 401, body = Problem),
         (status = 429, body = Problem)))]
 pub(crate) async fn enter(
     State(fleet): State<Arc<Fleet>>,
     Extension(connection): Extension<Connection>,
-    Json(Entering { name, password, code }): Json<Entering>,
+    OfStranger(Entering { name, password, code }): OfStranger<Entering>,
 ) -> Result<(StatusCode, Json<SessionBegun>), Error> {
     hear(&fleet, connection.address.ip())?;
     let now = OffsetDateTime::now_utc();
@@ -159,6 +159,7 @@ pub(crate) async fn new_code(
     InSession(session): InSession,
     State(fleet): State<Arc<Fleet>>,
 ) -> Result<(StatusCode, Json<SecretMade>), Error> {
+    fresh(&session)?;
     let (secret, address) = fleet.people.new_code(&session.name).await?;
     Ok((StatusCode::CREATED, Json(SecretMade { secret, address })))
 }
@@ -171,9 +172,20 @@ pub(crate) async fn confirm_code(
     State(fleet): State<Arc<Fleet>>,
     Json(Code { code }): Json<Code>,
 ) -> Result<StatusCode, Error> {
+    fresh(&session)?;
     fleet.people.confirm_code(&session.name, &code, OffsetDateTime::now_utc()).await?;
     tracing::info!("{} has an authenticator app", session.name);
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Refuses who has not shown the password just now: whoever has taken the session is not to keep its owner out.
+fn fresh(session: &SessionOf) -> Result<(), Error> {
+    let is_fresh = session.is_fresh(OffsetDateTime::now_utc());
+    is_fresh.then_some(()).ok_or_else(|| {
+        Error::Stranger(
+            "this needs the password to be shown once more: `lineside login --again`".into(),
+        )
+    })
 }
 
 /// Refuses who tries passwords too often from one address.

@@ -26,7 +26,7 @@ pub(crate) enum By {
 }
 
 /// What stands before the names of people who have logged in, and of programs, where names are kept.
-pub(crate) const LOGGED_IN: char = '@';
+const LOGGED_IN: char = '@';
 const PROGRAM: &str = "program:";
 
 impl By {

@@ -5,6 +5,6 @@ mod given;
 mod log;
 mod said;
 
-pub(crate) use by::{By, LOGGED_IN};
+pub(crate) use by::By;
 pub(crate) use log::Log;
 pub(crate) use said::{did, digest, of_slot, release_name, text};

@@ -93,9 +93,9 @@ impl Gate {
         let mut broker = TcpStream::connect(self.broker).await?;
         broker.set_nodelay(true)?;
         broker.write_all(&opening).await?;
-        carry(parts.io, broker, async || match (&peer, mark) {
-            (Some(peer), Some(mark)) => self.sighted(peer, mark).await,
-            _ => true,
+        carry(parts.io, broker, async || match &peer {
+            Some(peer) => self.is_wanted(peer, mark).await,
+            None => true,
         })
         .await?;
         drop(ticket);
@@ -117,10 +117,14 @@ impl Gate {
         Some(Some(ticket))
     }
 
-    /// Whether a device that has just shown that it hears what is said is not a copy of itself.
-    async fn sighted(&self, peer: &Peer, mark: Mark) -> bool {
+    /// Whether a device that has just shown that it hears what is said is one of the fleet, and not a copy of itself.
+    /// Who was revoked since the guard let him in had no session then that could have been ended.
+    async fn is_wanted(&self, peer: &Peer, mark: Option<Mark>) -> bool {
         let Some(fleet) = self.fleet.upgrade() else { return false };
-        fleet.sighted(peer.device(), mark, OffsetDateTime::now_utc()).await
+        let (peer, now) = (peer.clone(), OffsetDateTime::now_utc());
+        // To its end, whatever becomes of this connection.
+        let asked = tokio::spawn(async move { fleet.is_wanted(&peer, mark, now).await });
+        asked.await.unwrap_or(false)
     }
 }
 
@@ -148,7 +152,7 @@ where
     let up = async {
         let said = from_client.read(&mut chunk).await?;
         if said > 0 && !heard().await {
-            return Err(io::Error::other("there are two of it"));
+            return Err(io::Error::other("it is not wanted any more, or there are two of it"));
         }
         to_broker.write_all(&chunk[..said]).await?;
         copy(&mut from_client, &mut to_broker).await?;

@@ -23,12 +23,21 @@ impl Identities {
     pub async fn sighted(
         &self,
         device: &DeviceId,
-        mark: Mark,
+        mark: Option<Mark>,
         now: OffsetDateTime,
     ) -> Result<Sighting, Error> {
         let writing = self.store.write().await?;
         let on = &writing.transaction;
         let row = device_start::Entity::find_by_id(device.as_str()).one(on).await?;
+        let Some(mark) = mark else {
+            // The device itself has always said it.
+            return match row {
+                Some(_) => {
+                    Err(Error::Forbidden("it does not say which of its starts it is".into()))
+                }
+                None => Ok(Sighting::Goes),
+            };
+        };
         // What cannot be read is begun anew: a copy is seen all the same when both have come again.
         let starts = row.and_then(|row| serde_json::from_str(&row.starts).ok()).unwrap_or_default();
         let (starts, sighting) = sight(starts, mark);

@@ -9,7 +9,7 @@ use crate::identity::kept::{Known, changed, find, keep, key_of, read};
 use crate::identity::listed::fingerprint;
 use crate::identity::tokens::place_of;
 use crate::registry::Registry;
-use crate::store::tables::identity;
+use crate::store::tables::{identity, join_token, preauthorised};
 use lineside_identity::{Effect, Event, Fingerprint, Identity, Refusal, Standing, Verdict, step};
 use lineside_wire::name::DeviceId;
 use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect};
@@ -96,6 +96,18 @@ impl Identities {
     pub async fn get(&self, device: &str) -> Result<Known, Error> {
         let device = name(device)?;
         find(self.store.read(), &device).await?.ok_or_else(|| nobody(&device))
+    }
+
+    /// Whether somebody joins or has joined under a name, or may by a token or a list that names it.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn is_spoken_for(&self, device: &str) -> Result<bool, Error> {
+        let on = self.store.read();
+        let token = join_token::Entity::find().filter(join_token::Column::Device.eq(device));
+        Ok(identity::Entity::find_by_id(device).one(on).await?.is_some()
+            || token.one(on).await?.is_some()
+            || preauthorised::Entity::find_by_id(device).one(on).await?.is_some())
     }
 
     /// Those who have joined, or want to, by name: at most `limit` whose names come after `after`.

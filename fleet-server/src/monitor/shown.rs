@@ -37,6 +37,13 @@ pub(crate) struct Selection {
     pub limit: Option<u64>,
 }
 
+impl Selection {
+    /// How many are listed at most.
+    pub fn limit(&self) -> u64 {
+        self.limit.unwrap_or(ALERTS).min(LISTED_MAX)
+    }
+}
+
 /// An alert.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct AlertShown {
@@ -167,8 +174,7 @@ impl Alerts {
         if let Some(before) = selection.before {
             query = query.filter(Id.lt(to_row(before)));
         }
-        let limit = selection.limit.unwrap_or(ALERTS).min(LISTED_MAX);
-        let rows = query.limit(limit).all(self.store.read()).await?;
+        let rows = query.limit(selection.limit()).all(self.store.read()).await?;
         self.with_proposals(rows).await
     }
 

@@ -6,12 +6,12 @@ use crate::error::Error;
 use crate::registry::Registry;
 use crate::registry::device::missing;
 use crate::store::Writing;
-use crate::store::tables::device;
+use crate::store::tables::{device, identity};
 use lineside_audit::Action;
 use lineside_bundle::Digest;
 use lineside_wire::name::DeviceId;
 use sea_orm::sea_query::Expr;
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -34,6 +34,11 @@ impl Registry {
     pub async fn new_password(&self, by: &By, device: &DeviceId) -> Result<Credentials, Error> {
         let password = random_hex()?;
         let writing = self.store.write().await?;
+        if is_out(&writing.transaction, device).await? {
+            return Err(Error::Conflict(format!(
+                "the key of {device} is revoked or in quarantine: it has no password until that is dealt with"
+            )));
+        }
         let changed = device::Entity::update_many()
             .col_expr(device::Column::PasswordHash, Expr::value(hash(&password)))
             .filter(device::Column::Name.eq(device.as_str()))
@@ -71,8 +76,16 @@ impl Registry {
         // The password is hashed either way, so that names cannot be told apart by time.
         let given = hash(password);
         let right = row.is_some_and(|row| same(&row.password_hash, &given));
-        Ok(right.then_some(id))
+        // Who has its key may have its password.
+        let is_out = right && is_out(self.store.read(), &id).await?;
+        Ok((right && !is_out).then_some(id))
     }
+}
+
+/// Whether a device is not let in, whatever it shows.
+async fn is_out(on: &impl ConnectionTrait, device: &DeviceId) -> Result<bool, Error> {
+    let known = identity::Entity::find_by_id(device.as_str()).one(on).await?;
+    Ok(known.is_some_and(|known| ["revoked", "quarantined"].contains(&known.standing.as_str())))
 }
 
 /// A plain hash is enough: the password is 256 random bits, so nobody can guess it from a list, and

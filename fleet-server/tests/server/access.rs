@@ -192,7 +192,13 @@ fn who_enters_the_first_time_sets_a_password_of_his_own_before_anything_else() {
     assert_eq!(set("this is long enough"), 204);
     assert_eq!(server.ask("GET", "/api/v1/devices", As::Token(token), b"").status, 200);
     assert_eq!(enter(first).status, 401);
-    // Neither is in the data folder.
+    // A browser shows Basic to whatever page asks it to: people do not come by it here.
+    let basic = server.ask("GET", "/api/v1/devices", As::Device("admin", &server.token), b"");
+    assert_eq!(
+        (basic.status, basic.header("www-authenticate")),
+        (401, "Bearer realm=\"lineside\"")
+    );
+    assert_eq!(server.ask("GET", "/v2/", As::Device("admin", &server.token), b"").status, 200);
     let who = server.ask("GET", "/api/v1/session", As::Token(token), b"").json();
     assert_eq!((&who["name"], &who["is_fresh"]), (&json!("anna"), &json!(true)));
     assert_eq!(server.ask("DELETE", "/api/v1/session", As::Token(token), b"").status, 204);

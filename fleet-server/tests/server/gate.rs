@@ -203,4 +203,9 @@ async fn two_machines_with_one_key_are_both_out_until_a_person_lets_one_in() {
     let mut reset = started(&served, &device, "5.4").await.unwrap();
     assert_eq!(reset.publish(topic, b"x".to_vec()).await, PubAckReason::Success);
     assert_eq!(standing(&served, "line-3"), "accepted");
+    // Who does not say which start it is, is not the one that has always said it.
+    let mut silent = connected(&served, &device).await;
+    silent.say(topic).await;
+    silent.ended().await;
+    assert_eq!(standing(&served, "line-3"), "accepted");
 }

@@ -235,6 +235,50 @@ fn a_device_joins_waits_is_accepted_and_comes_by_its_key_until_it_is_revoked() {
 }
 
 #[test]
+fn what_concerns_keys_is_for_those_who_enrol_everywhere() {
+    let served = served();
+    let granted = |name: &str, grant: Value| {
+        let path = format!("/api/v1/programs/{name}");
+        let (status, made) = served.people("POST", &path, &json!({ "grants": [grant] }));
+        assert_eq!(status, 201, "{made}");
+        made["token"].as_str().unwrap().to_owned()
+    };
+    let viewer = granted("viewer", json!({ "role": "viewer" }));
+    let of_dale = granted("dale", json!({ "role": "operator", "sites": ["dale"] }));
+    let operator = granted("operator", json!({ "role": "operator" }));
+    let ask = |token: &str, method: &str, path: &str, body: &Value| {
+        served.server.ask(method, path, As::Token(token), body.to_string().as_bytes()).status
+    };
+    let tokens = "/api/v1/identity/tokens";
+    let devices = "/api/v1/identity/devices";
+    let of_hill = json!({ "device": "line-3", "site": "hill" });
+    assert_eq!(ask(&viewer, "POST", tokens, &of_hill), 403);
+    assert_eq!(ask(&of_dale, "POST", tokens, &of_hill), 403);
+    assert_eq!(ask(&operator, "POST", tokens, &of_hill), 201);
+    assert_eq!(
+        (ask(&viewer, "GET", tokens, &Value::Null), ask(&viewer, "GET", devices, &Value::Null)),
+        (403, 200)
+    );
+    assert_eq!(ask(&of_dale, "GET", devices, &Value::Null), 403);
+    // Nobody has a name first that another site's device will come by.
+    let taken = json!({ "name": "line-3", "site": "dale" });
+    assert_eq!(ask(&of_dale, "POST", "/api/v1/devices", &taken), 403);
+    assert_eq!(
+        ask(&of_dale, "POST", "/api/v1/devices", &json!({ "name": "line-4", "site": "dale" })),
+        201
+    );
+    let device = served.accepted("line-5");
+    let key = device.key.fingerprint().to_string();
+    let revoke = json!({ "judgement": "revoke", "key": key });
+    let path = "/api/v1/identity/devices/line-5";
+    for (who, expected) in [(&viewer, 403), (&of_dale, 403), (&operator, 200)] {
+        assert_eq!(ask(who, "POST", path, &revoke), expected);
+    }
+    // It gets no password in the place of its key.
+    assert_eq!(ask(&operator, "POST", "/api/v1/devices/line-5/password", &Value::Null), 409);
+}
+
+#[test]
 fn certificates_of_others_are_no_certificates_and_the_server_is_known_by_its_own() {
     let (ours, theirs) = (served(), served());
     let device = ours.accepted("line-3");
