@@ -49,7 +49,7 @@ fn a_device_joins_by_its_key_is_accepted_updated_and_revoked_and_goes_on() {
     fleet.release("turbine", "1").unwrap();
     let made = fleet.invite_device("mill", &settings()).unwrap();
     assert!(made["server_http"].as_str().unwrap().starts_with("https://127.0.0.1:"), "{made}");
-    let own = |name: &str| fleet_file(folder.path(), name);
+    let own = |name: &str| folder.path().join("mill/device").join(name);
     assert_eq!(fs::metadata(own("join-token")).unwrap().permissions().mode() & 0o777, 0o600);
     let again = fleet.lineside(&["device", "token", "mill", "-o", "mill/device"]);
     assert!(complaint(&again).contains("never written over"), "{}", complaint(&again));
@@ -109,8 +109,30 @@ fn a_device_joins_by_its_key_is_accepted_updated_and_revoked_and_goes_on() {
     wait_for_more(&fleet);
 }
 
-fn fleet_file(folder: &std::path::Path, name: &str) -> std::path::PathBuf {
-    folder.join("mill/device").join(name)
+#[test]
+fn a_token_is_told_once_and_only_where_there_is_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = Fleet::start(folder.path()).unwrap();
+    for arguments in [&["device", "token", "mill"][..], &["device", "token", "mill", "-o", "mill"]]
+    {
+        let said = complaint(&fleet.lineside(arguments));
+        assert!(said.contains("[tls]"), "{said}");
+        // Nothing is left of a folder that was not made.
+        assert!(!folder.path().join("mill").exists());
+    }
+    drop(fleet);
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = Fleet::start_set(folder.path(), TLS).unwrap();
+    let told = fleet.lineside(&["device", "token", "--hours", "1"]);
+    let told = String::from_utf8(told.stdout).unwrap();
+    assert!(told.starts_with("lsjoin_") && told.lines().count() == 1, "{told}");
+    let said = complaint(&fleet.lineside(&["device", "token", "-o", "mill"]));
+    assert!(said.contains("whose folder is it"), "{said}");
+    let text = fleet.lineside(&["device", "token", "mill", "-o", "mill", "--serial", "A-1"]);
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert!(text.contains("lineside device accept mill KEY"), "{text}");
+    let file = fs::read_to_string(folder.path().join("mill/device.toml")).unwrap();
+    assert!(file.contains("serial = \"A-1\"") && !file.contains("password"), "{file}");
 }
 
 #[test]

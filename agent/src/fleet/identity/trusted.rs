@@ -23,7 +23,7 @@ pub(super) const NAME: &str = "authority.pem";
 /// Who is believed.
 pub(super) struct Trusted {
     roots: Roots,
-    server: Arc<ByLatest>,
+    server: Arc<ByClocks>,
 }
 
 impl Trusted {
@@ -45,7 +45,7 @@ impl Trusted {
         }
         let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider());
         let believes = verifier.build().map_err(|error| unusable(&error))?;
-        let server = Arc::new(ByLatest { believes, floor: AtomicU64::new(0) });
+        let server = Arc::new(ByClocks { believes, floor: AtomicU64::new(0) });
         Ok(Trusted { roots, server })
     }
 
@@ -99,18 +99,22 @@ fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
+/// When there were no agents yet: 2026-01-01, in seconds since 1970. Whose clock shows less has none.
+const FIRST: u64 = 1_767_225_600;
+
 /// Believes as rustls does, at another time: many devices start in 1970, and go by their clock until they have
-/// heard of a better one. It is the latest of what the clock shows, what the server's clock has shown before,
-/// and the beginning of the server's certificate: nobody makes one for later. What has ended by that time
-/// is not believed.
+/// heard of a better one. What has begun later than the clock shows is believed, because nobody makes
+/// certificates for later. A clock that shows [`FIRST`] or later says what has ended; instead of any other
+/// it is the latest that the server's clock has shown. That one alone is not gone by for all: it might have
+/// been wrong once, and every device would be cut off when it is set.
 #[derive(Debug)]
-struct ByLatest {
+struct ByClocks {
     believes: Arc<WebPkiServerVerifier>,
     /// Seconds since 1970.
     floor: AtomicU64,
 }
 
-impl ServerCertVerifier for ByLatest {
+impl ServerCertVerifier for ByClocks {
     fn verify_server_cert(
         &self,
         own: &CertificateDer<'_>,
@@ -121,7 +125,10 @@ impl ServerCertVerifier for ByLatest {
     ) -> Result<ServerCertVerified, rustls::Error> {
         use rustls::CertificateError::NotValidYetContext;
 
-        let now = now.as_secs().max(self.floor.load(Ordering::Relaxed));
+        let now = match now.as_secs() {
+            none @ ..FIRST => none.max(self.floor.load(Ordering::Relaxed)),
+            shown => shown,
+        };
         let now = UnixTime::since_unix_epoch(Duration::from_secs(now));
         match self.believes.verify_server_cert(own, others, name, ocsp, now) {
             Err(rustls::Error::InvalidCertificate(NotValidYetContext { not_before, .. })) => {
@@ -254,6 +261,11 @@ mod tests {
         trusted.is_later_than(-1);
         assert!(verified(&trusted, &before, 0).unwrap_err().contains("set the clock"));
         assert_eq!(verified(&trusted, &now, 0), Ok(()));
+        // Who has a clock is not cut off by a server whose clock was ahead once.
+        trusted.is_later_than(NOW + 5_000 * DAY);
+        assert_eq!(verified(&trusted, &now, NOW), Ok(()));
+        assert!(verified(&trusted, &now, 0).is_err());
+        assert!(verified(&trusted, &before, NOW).is_err());
         assert!(verified(&trusted, &now, NOW + 31 * DAY).unwrap_err().contains("set the clock"));
 
         let others = Authority::make("plant", &[], made, &random).unwrap();
