@@ -171,6 +171,25 @@ async fn a_certificate_that_cannot_be_kept_is_shown_all_the_same_and_asked_for_o
     server.nobody_asked();
 }
 
+#[tokio::test]
+async fn a_server_that_does_not_believe_the_certificate_is_asked_by_the_key_at_once() {
+    let server = Server::start();
+    let (folder, ..) = accepted(&server).await;
+    // As where it has lapsed.
+    let other = Server::of(server.authority.clone(), &authority::authority());
+    other.accepts();
+    let file = folder.path().join("device.toml");
+    let text = fs::read_to_string(&file).unwrap().replace(&server.url, &other.url);
+    fs::write(&file, text).unwrap();
+    let (identity, mut renewal) = opened(folder.path());
+    asks(&mut renewal).await;
+    assert_eq!(renewal.left(), Duration::ZERO, "{:?}", identity.standing());
+    other.nobody_asked();
+    asks(&mut renewal).await;
+    assert!(!other.asked().shows);
+    assert_eq!(identity.standing(), Standing::Accepted);
+}
+
 fn key_of(folder: &Path) -> DeviceKey {
     let pem = fs::read_to_string(folder.join("identity.pem")).unwrap();
     DeviceKey::from_pem(&pem, &SystemRandom::new()).unwrap()

@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used)] // A test stops at what does not hold.
 
+#[path = "kit/authority.rs"]
+mod asked;
 mod kit;
 
 use kit::{PATIENCE, Vendor};
 use lineside_agent::fleet;
+use lineside_agent::fleet::identity::Renewal;
 use lineside_agent::fleet::session::Session;
 use lineside_agent::fleet::status::Reporter;
 use lineside_agent::log::{self, Format, Tap};
@@ -350,16 +353,15 @@ async fn lines_of_the_log_are_told_to_the_director_alone_and_as_long_as_the_site
     assert_eq!(tap.told(), None);
 }
 
-/// A fleet's authority, and a broker of that fleet on this machine, which wants to see certificates.
-fn fleet_of_keys() -> (Authority, TlsAcceptor) {
+/// A broker of that authority's fleet on this machine, which wants to see certificates of `clients`.
+fn broker(authority: &Authority, clients: &Authority) -> TlsAcceptor {
     let (random, now) = (SystemRandom::new(), OffsetDateTime::now_utc());
-    let authority = Authority::make("plant", &[], now, &random).unwrap();
     let key = DeviceKey::generate(&random).unwrap();
     let names: [ServerName; 1] = ["127.0.0.1".parse().unwrap()];
     let own = authority.issue_server(&names, key.public(), now, &random).unwrap();
     let der = |pem: &str| CertificateDer::from(read_chain(pem).unwrap().remove(0));
     let mut roots = RootCertStore::empty();
-    roots.add(der(authority.pem())).unwrap();
+    roots.add(der(clients.pem())).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
     let config = ServerConfig::builder_with_provider(provider)
@@ -371,13 +373,13 @@ fn fleet_of_keys() -> (Authority, TlsAcceptor) {
             PrivatePkcs8KeyDer::from(key.pkcs8().to_vec()).into(),
         )
         .unwrap();
-    (authority, TlsAcceptor::from(Arc::new(config)))
+    TlsAcceptor::from(Arc::new(config))
 }
 
 /// A device of that fleet with a key that it makes, and a certificate for it.
-fn by_key(folder: &Path, port: u16, authority: &Authority) -> fleet::Device {
+fn by_key(folder: &Path, url: &str, port: u16, authority: &Authority) -> fleet::Device {
     let file = format!(
-        "device = 'line-3'\nserver_http = 'https://127.0.0.1:1'\nmqtt_host = '127.0.0.1'\n\
+        "device = 'line-3'\nserver_http = '{url}'\nmqtt_host = '127.0.0.1'\n\
          mqtt_port = {port}\nmqtt_tls = true\n"
     );
     fs::write(folder.join("device.toml"), file).unwrap();
@@ -396,10 +398,11 @@ fn by_key(folder: &Path, port: u16, authority: &Authority) -> fleet::Device {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_device_by_key_shows_its_certificate_and_says_which_connection_of_which_start_it_is() {
-    let (authority, broker) = fleet_of_keys();
+    let authority = asked::authority();
+    let broker = broker(&authority, &authority);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let read = |folder: &Path| by_key(folder, port, &authority);
+    let read = |folder: &Path| by_key(folder, "https://127.0.0.1:1", port, &authority);
     let mut device = Device::installed(&Vendor::new(), Tap::default(), read).await;
     for attempt in 1..=2 {
         let mut visit = Visit(broker.accept(connected(&listener).await).await.unwrap());
@@ -422,4 +425,25 @@ async fn a_device_by_key_shows_its_certificate_and_says_which_connection_of_whic
         timeout(PATIENCE, device.connected.wait_for(|is| *is)).await.unwrap().unwrap();
         assert_eq!(visit.next().await.unwrap().0, PUBLISH);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_whose_certificate_is_not_believed_asks_for_another_by_its_key() {
+    let server = asked::Server::start();
+    server.accepts();
+    // As of one that has lapsed: the handshake is over for the device when it hears of it.
+    let broker = broker(&server.authority, &asked::authority());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let read = |folder: &Path| {
+        let device = by_key(folder, &server.url, port, &server.authority);
+        let fleet::Proof::Key(identity) = &device.proof else { panic!("it has a key") };
+        tokio::spawn(Renewal::new(identity.clone(), device.server_http.clone()).run());
+        device
+    };
+    let _device = Device::installed(&Vendor::new(), Tap::default(), read).await;
+    assert!(broker.accept(connected(&listener).await).await.is_err());
+    // It may have asked by its certificate as well, as at every start.
+    let by_key_alone = || while server.asked().shows {};
+    tokio::task::block_in_place(by_key_alone);
 }

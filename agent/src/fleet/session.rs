@@ -23,7 +23,7 @@ use rumqttc::mqttbytes::v5::{
 };
 use rumqttc::{
     AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, PublishOptions, QoS, StateError,
-    TlsConfiguration, Transport,
+    TlsConfiguration, Transport, mqttbytes,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -510,7 +510,17 @@ impl Polling {
 fn is_refused(error: &ConnectionError) -> bool {
     use ConnectReturnCode::{BadUserNamePassword, NotAuthorized};
     matches!(error, ConnectionError::ConnectionRefused(BadUserNamePassword | NotAuthorized))
-        || tls_error(error).is_some_and(is_unbelieved)
+        || in_tls(error).is_some_and(is_unbelieved)
+}
+
+/// What TLS has said no about. Of what comes first on a connection, rumqttc does not tell the cause as one.
+fn in_tls(error: &ConnectionError) -> Option<&rustls::Error> {
+    match error {
+        ConnectionError::MqttState(StateError::Deserialization(mqttbytes::Error::Io(error))) => {
+            tls_error(error)
+        }
+        error => tls_error(error),
+    }
 }
 
 fn is_taken_over(error: &ConnectionError) -> bool {

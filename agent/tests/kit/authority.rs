@@ -48,7 +48,7 @@ impl Asked {
 
 /// A server that answers as it is told, by TLS.
 pub struct Server {
-    authority: Arc<Authority>,
+    pub authority: Arc<Authority>,
     pub url: String,
     asked: mpsc::Receiver<Asked>,
     says: Arc<Mutex<Says>>,
@@ -65,13 +65,18 @@ enum Says {
 
 impl Server {
     pub fn start() -> Server {
+        let authority = Arc::new(authority());
+        Server::of(authority.clone(), &authority)
+    }
+
+    /// Of a fleet with this authority, which believes the certificates of `clients`.
+    pub fn of(authority: Arc<Authority>, clients: &Authority) -> Server {
         let random = SystemRandom::new();
         let now = OffsetDateTime::now_utc();
-        let authority = Arc::new(Authority::make("plant", &[], now, &random).unwrap());
         let key = DeviceKey::generate(&random).unwrap();
         let names: [ServerName; 1] = ["127.0.0.1".parse().unwrap()];
         let own = authority.issue_server(&names, key.public(), now, &random).unwrap();
-        let config = Arc::new(config(&authority, &own.pem, &key));
+        let config = Arc::new(config(clients, &own.pem, &key));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
         let (tell, asked) = mpsc::channel();
@@ -153,13 +158,18 @@ fn issued(authority: &Authority, request: &str) -> Answer {
     Answer::Issued { certificates: issued.pem, renew_at: now + 9 * DAY, now }
 }
 
-fn config(authority: &Authority, own: &str, key: &DeviceKey) -> ServerConfig {
+/// A new authority.
+pub fn authority() -> Authority {
+    Authority::make("plant", &[], OffsetDateTime::now_utc(), &SystemRandom::new()).unwrap()
+}
+
+fn config(clients: &Authority, own: &str, key: &DeviceKey) -> ServerConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let der = |pem: &str| -> Vec<CertificateDer<'static>> {
         read_chain(pem).unwrap().into_iter().map(CertificateDer::from).collect()
     };
     let mut roots = RootCertStore::empty();
-    for root in der(authority.pem()) {
+    for root in der(clients.pem()) {
         roots.add(root).unwrap();
     }
     let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
