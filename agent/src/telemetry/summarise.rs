@@ -10,6 +10,9 @@ use lineside_sketch::{Edges, TextColumn};
 use lineside_wire::v1::{COLUMNS_MAX, Column, Counts, Interval, ReleaseRef, Summary, count};
 use std::collections::BTreeMap;
 
+/// Readings whose values are counted column by column.
+const TOGETHER: usize = 64;
+
 /// A field or an output, and the values that are plausible for it.
 #[derive(Debug, Clone, PartialEq)]
 struct Named {
@@ -270,14 +273,19 @@ fn add_inputs(
         let readings = span.count();
         // Readings that had given way are accounted for without their values.
         let unknown = readings.saturating_sub(known.len() as u64);
-        for (place, named) in columns.into_iter().flatten().enumerate() {
-            let mut missing = unknown;
-            for reading in known {
-                match reading.values.get(place) {
-                    Some(value) => named.add(inputs, Value::Number(*value)),
-                    None => missing += 1,
-                }
+        let Some(columns) = columns else { continue };
+        // A few readings at a time, so that they are still at hand for the next column.
+        for known in known.chunks(TOGETHER) {
+            for (place, named) in columns.iter_mut().enumerate() {
+                let mut values = [0.0; TOGETHER];
+                let there = known.iter().filter_map(|reading| reading.values.get(place));
+                let count = values.iter_mut().zip(there).map(|(to, from)| *to = *from).count();
+                named.add_numbers(inputs, &values[..count]);
             }
+        }
+        for (place, named) in columns.iter_mut().enumerate() {
+            let missing = known.iter().filter(|reading| reading.values.len() <= place).count();
+            let missing = unknown + missing as u64;
             if missing > 0 {
                 named.add_missing(inputs, missing);
             }
@@ -343,6 +351,21 @@ impl Named {
         }
         let is_outside = self.range.is_some_and(|range| !range.contains(value.as_f64()));
         summary.out_of_range += u64::from(is_outside);
+    }
+
+    fn add_numbers(&mut self, summaries: &mut Vec<Summary>, values: &[f64]) {
+        if values.is_empty() {
+            return;
+        }
+        let summary = self.summary(summaries, Kind::Number);
+        if let Column::Numbers(column) = &mut summary.column {
+            let added = column.add_all(self.edges.as_ref(), values);
+            debug_assert!(added.is_ok(), "it was looked for by its edges");
+        }
+        if let Some(range) = self.range {
+            let outside = values.iter().filter(|value| !range.contains(**value)).count();
+            summary.out_of_range += outside as u64;
+        }
     }
 
     fn add_missing(&mut self, summaries: &mut Vec<Summary>, rows: u64) {
