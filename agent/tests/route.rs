@@ -140,7 +140,7 @@ fn lasts(outcome: &FrameOutcome) -> Vec<(String, u64)> {
 struct Disk {
     accepted: u64,
     streams: BTreeMap<String, StreamState>,
-    chunks: BTreeMap<u64, Vec<(u64, Reading)>>,
+    chunks: BTreeMap<u64, Vec<(u64, Arc<Reading>)>>,
     frames: Vec<Settled>,
 }
 

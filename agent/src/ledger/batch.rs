@@ -1,8 +1,7 @@
 //! What goes into the ledger at a time, and what comes out of it again.
 
 use super::record::SlotRecord;
-use crate::worker::route::{JournalStep, StreamState};
-use lineside_runtime::Reading;
+use crate::worker::route::{Chunk, JournalStep, StreamState};
 use lineside_wire::name::SlotName;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -52,7 +51,7 @@ pub struct Restored {
     /// Its streams.
     pub streams: BTreeMap<String, StreamState>,
     /// The readings that were kept, by chunk.
-    pub chunks: Vec<(u64, Vec<(u64, Reading)>)>,
+    pub chunks: Vec<(u64, Chunk)>,
 }
 
 /// What a commit found out.

@@ -7,6 +7,7 @@ use crate::database::{self, Database, Trouble};
 use crate::lock::lock;
 use crate::store::Store;
 use crate::worker::route::StreamState;
+use lineside_runtime::Reading;
 use lineside_wire::name::SlotName;
 use redb::{ReadableTable, TableHandle};
 use std::collections::{BTreeMap, BTreeSet};
@@ -137,7 +138,9 @@ impl Ledger {
         }
         for chunk in transaction.open_table(READINGS)?.range((name, 0)..=(name, u64::MAX))? {
             let (key, value) = chunk?;
-            let readings = postcard::from_bytes(value.value()).map_err(|_| entry())?;
+            let readings: Vec<(u64, Reading)> =
+                postcard::from_bytes(value.value()).map_err(|_| entry())?;
+            let readings = readings.into_iter().map(|(order, it)| (order, Arc::new(it))).collect();
             restored.chunks.push((key.value().1, readings));
         }
         Ok(restored)

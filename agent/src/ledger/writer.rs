@@ -9,6 +9,7 @@ use crate::database::{self, Database, Trouble};
 use crate::error::chain;
 use crate::failpoint;
 use crate::lock::lock;
+use lineside_runtime::Reading;
 use redb::ReadableTable;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -225,7 +226,9 @@ impl Writer {
                     readings.remove((slot, *chunk))?;
                 }
                 if let Some((number, kept)) = &batch.journal.chunk {
-                    let bytes = postcard::to_stdvec(kept)
+                    let kept = kept.iter().map(|(order, reading)| (*order, &**reading));
+                    let kept: Vec<(u64, &Reading)> = kept.collect();
+                    let bytes = postcard::to_stdvec(&kept)
                         .expect("readings have a length and no maps, so postcard can write them");
                     readings.insert((slot, *number), bytes.as_slice())?;
                 }

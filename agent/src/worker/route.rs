@@ -83,11 +83,14 @@ pub struct StreamState {
     pub accounted: u64,
 }
 
+/// Readings that are written together, each with its place in the slot's order.
+pub type Chunk = Vec<(u64, Arc<Reading>)>;
+
 /// What is to be written so that a restart finds the readings that are kept.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct JournalStep {
-    /// A new chunk: its number, and readings with their place in the slot's order.
-    pub chunk: Option<(u64, Vec<(u64, Reading)>)>,
+    /// A new chunk, and its number.
+    pub chunk: Option<(u64, Chunk)>,
     /// Chunks of which nothing is kept any more.
     pub gone: Vec<u64>,
     /// Streams whose numbers changed.
@@ -167,7 +170,7 @@ impl Route {
     pub fn restore(
         shape: Shape,
         streams: BTreeMap<String, StreamState>,
-        chunks: Vec<(u64, Vec<(u64, Reading)>)>,
+        chunks: Vec<(u64, Chunk)>,
     ) -> Route {
         let mut route = Route::new(shape);
         for (key, state) in streams {
@@ -183,7 +186,6 @@ impl Route {
                 let stream = route.streams.place_again(&reading.key).unwrap_or_else(|| {
                     route.streams.open(Stream { key: reading.key.clone(), ..Stream::default() })
                 });
-                let reading = Arc::new(reading);
                 all.insert(order, Kept { reading, stream, chunk: Some(chunk) });
             }
         }
@@ -493,7 +495,7 @@ impl Route {
         for (order, kept) in self.kept.range_mut(self.fresh_from) {
             if kept.chunk.is_none() {
                 kept.chunk = Some(number);
-                readings.push((order, Reading::clone(&kept.reading)));
+                readings.push((order, kept.reading.clone()));
             }
         }
         self.fresh_from = self.next_order;
