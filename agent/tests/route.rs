@@ -78,7 +78,7 @@ impl Worker {
 
     fn work(&mut self) {
         if let Some(reading) = self.sent.pop_front() {
-            self.said.extend(self.pipeline.push(&reading).into_iter().map(Said::Outcome));
+            self.said.extend(self.pipeline.push(&*reading).into_iter().map(Said::Outcome));
             self.said.push_back(Said::Done);
         }
     }
@@ -106,7 +106,7 @@ impl Beside {
 
     fn work(&mut self) {
         if let Some(reading) = self.sent.pop_front() {
-            self.said.extend(self.pipeline.push(&reading).into_iter().map(Said::Outcome));
+            self.said.extend(self.pipeline.push(&*reading).into_iter().map(Said::Outcome));
             self.said.push_back(Said::Done);
         }
     }
@@ -521,7 +521,7 @@ fn what_is_kept_stays_bounded_though_one_stream_falls_silent() {
         route.accept(key, 0, vec![0.0]).unwrap();
         feed.accepted();
         for reading in feed.take(&route, 64, 64) {
-            for outcome in worker.push(&reading) {
+            for outcome in worker.push(&*reading) {
                 route.settle(&feed, outcome).unwrap();
             }
             feed.done(1);
@@ -600,7 +600,7 @@ fn readings_that_gave_way_belong_to_frames_without_an_answer() {
     let mut worker = pipeline(shape);
     let mut said = Vec::new();
     for reading in sent {
-        for outcome in worker.push(&reading) {
+        for outcome in worker.push(&*reading) {
             for settled in route.settle(&feed, outcome).unwrap() {
                 let result = settled.result.map(|_| ()).map_err(|failure| failure.reason);
                 said.push((settled.frame, settled.first, settled.last, result));
@@ -638,7 +638,7 @@ fn a_reading_over_which_workers_die_costs_its_frame_and_no_other() {
             assert_eq!(feed.suspect(), Some((String::new(), 3)));
             break;
         }
-        for outcome in worker.push(&reading) {
+        for outcome in worker.push(&*reading) {
             assert_eq!(route.settle(&feed, outcome).unwrap().len(), 1);
         }
         feed.done(1);
@@ -652,7 +652,7 @@ fn a_reading_over_which_workers_die_costs_its_frame_and_no_other() {
     let mut settled = Vec::new();
     for reading in feed.take(&route, 64, 64) {
         assert_ne!(reading.sequence, 3);
-        for outcome in worker.push(&reading) {
+        for outcome in worker.push(&*reading) {
             settled.extend(route.settle(&feed, outcome).unwrap());
         }
     }

@@ -8,13 +8,14 @@ mod bench;
 use bench::*;
 use lineside_agent::config::Overflow;
 use lineside_agent::update::StagedRelease;
-use lineside_agent::worker::message::{Checked, FromWorker, ToWorker, read, write};
+use lineside_agent::worker::message::{Checked, FromWorker, ToWorker, frame_in, read, write};
 use lineside_agent::worker::process::{End, Life, Started, Starter};
 use lineside_agent::worker::{SwapError, WorkerLimits};
 use lineside_bundle::Digest;
 use lineside_rules::{ShadowLimits, Tolerance};
 use lineside_runtime::{FrameOutcome, Part, Reading};
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -433,7 +434,7 @@ fn a_worker_beside_the_route_gives_way_to_others_until_it_has_the_route() {
         plugin_traps: Default::default(),
     };
     let mut hears = ours.try_clone().unwrap();
-    let mut say = |message: ToWorker| write(&mut ours, &message).unwrap();
+    let mut say = |message: ToWorker| ours.write_all(&frame_in(&message, vec![]).unwrap()).unwrap();
     let mut hear = || read::<FromWorker>(&mut hears).unwrap().unwrap();
     let readings = |from: u64| {
         let reading = |sequence: u64| {

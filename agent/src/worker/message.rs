@@ -2,16 +2,15 @@
 //! many bytes of postcard. Both are the same executable, so the format need not outlive it.
 
 use crate::heavy::heavily;
-use crate::worker::packed;
+use crate::worker::packed::{self, Following, Owned, Pack, Unpack};
 use lineside_bundle::Digest;
-use lineside_runtime::{Engines, Figure, FrameOutcome, Reading, ReplayCost, SharedLibrary};
+use lineside_runtime::{Engines, Figure, FrameOutcome, ReplayCost, SharedLibrary};
 use lineside_wire::envelope::whole;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// Bytes that are kept for the next message.
@@ -40,8 +39,12 @@ pub struct Bundle {
 }
 
 /// From the supervisor.
+pub type ToWorker = ToWorkerWith<Owned>;
+
+/// From the supervisor, with readings as either end has them.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum ToWorker {
+#[serde(bound(serialize = "R: Pack", deserialize = "R: Unpack<'de>"))]
+pub enum ToWorkerWith<R> {
     /// What follows is work beside the route, which is to take nothing from the worker on it.
     Follow,
     /// From here on the worker has the route.
@@ -59,7 +62,7 @@ pub enum ToWorker {
     /// [`ToServing`](crate::worker::serving::message::ToServing). So many rows are run at once.
     Serve(Bundle, usize),
     /// Readings in order.
-    Readings(#[serde(with = "packed")] Vec<Arc<Reading>>),
+    Readings(#[serde(with = "packed")] R),
     /// The recording ends here.
     Finish,
 }
@@ -112,17 +115,23 @@ pub fn frame_within<T: Serialize>(message: &T, bytes_max: usize) -> io::Result<V
     frame_behind(message, bytes_max, vec![0; 4])
 }
 
-/// As [`frame`], in the room that an earlier message had.
+/// As [`frame`], also of readings, in the room that an earlier message had.
 ///
 /// # Errors
 /// As [`frame`].
-pub fn frame_in<T: Serialize>(message: &T, mut room: Vec<u8>) -> io::Result<Vec<u8>> {
+pub fn frame_in(message: &ToWorker, mut room: Vec<u8>) -> io::Result<Vec<u8>> {
     if room.capacity() > SPARE_BYTES_MAX {
         room = Vec::new();
     }
     room.clear();
     room.extend([0; 4]);
-    frame_behind(message, MESSAGE_BYTES_MAX, room)
+    let ToWorkerWith::Readings(readings) = message else {
+        return frame_behind(message, MESSAGE_BYTES_MAX, room);
+    };
+    let follow = ToWorkerWith::Readings(Following);
+    let bytes = postcard::to_extend(&follow, room).map_err(io::Error::other)?;
+    let bytes = packed::append(readings, bytes).map_err(io::Error::other)?;
+    with_length(bytes, MESSAGE_BYTES_MAX)
 }
 
 /// A message behind four bytes that are there for its length.
@@ -131,10 +140,13 @@ fn frame_behind<T: Serialize>(
     bytes_max: usize,
     before: Vec<u8>,
 ) -> io::Result<Vec<u8>> {
-    let bytes = postcard::to_extend(message, before).map_err(io::Error::other)?;
+    with_length(postcard::to_extend(message, before).map_err(io::Error::other)?, bytes_max)
+}
+
+/// A message with its length in its first four bytes.
+fn with_length(mut bytes: Vec<u8>, bytes_max: usize) -> io::Result<Vec<u8>> {
     let length = bytes.len() - 4;
     check_length(length, bytes_max)?;
-    let mut bytes = bytes;
     bytes[..4].copy_from_slice(&(length as u32).to_le_bytes());
     Ok(bytes)
 }
@@ -163,6 +175,32 @@ pub fn read_within<T: DeserializeOwned>(
     stream: &mut impl Read,
     bytes_max: usize,
 ) -> io::Result<Option<T>> {
+    let mut bytes = Vec::new();
+    let Some(length) = read_bytes(stream, bytes_max, &mut bytes)? else { return Ok(None) };
+    whole(&bytes[..length]).map(Some).map_err(io::Error::other)
+}
+
+/// As [`read`], of a message that is left where it has come: in the room that an earlier one had.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_in<'a, T: Deserialize<'a>>(
+    stream: &mut impl Read,
+    room: &'a mut Vec<u8>,
+) -> io::Result<Option<T>> {
+    if room.len() > SPARE_BYTES_MAX {
+        *room = Vec::new();
+    }
+    let Some(length) = read_bytes(stream, MESSAGE_BYTES_MAX, room)? else { return Ok(None) };
+    whole(&room[..length]).map(Some).map_err(io::Error::other)
+}
+
+/// Reads the bytes of a message, of which there may be fewer than there is room. Gives how many there are.
+fn read_bytes(
+    stream: &mut impl Read,
+    bytes_max: usize,
+    room: &mut Vec<u8>,
+) -> io::Result<Option<usize>> {
     let mut length = [0; 4];
     if let Err(error) = stream.read_exact(&mut length) {
         let closed = error.kind() == io::ErrorKind::UnexpectedEof;
@@ -170,9 +208,11 @@ pub fn read_within<T: DeserializeOwned>(
     }
     let length = u32::from_le_bytes(length) as usize;
     check_length(length, bytes_max)?;
-    let mut bytes = vec![0; length];
-    stream.read_exact(&mut bytes)?;
-    whole(&bytes).map(Some).map_err(io::Error::other)
+    if room.len() < length {
+        room.resize(length, 0);
+    }
+    stream.read_exact(&mut room[..length])?;
+    Ok(Some(length))
 }
 
 /// As [`read`], without blocking a thread.

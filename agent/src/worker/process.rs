@@ -4,6 +4,7 @@
 use crate::log::Format;
 use crate::worker::serve::STACK_BYTES;
 use nix::sys::signal::{SigSet, Signal};
+use rustix::net::sockopt::set_socket_send_buffer_size;
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -14,6 +15,9 @@ use std::sync::mpsc;
 use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+
+/// Bytes that may be on their way to a worker: a picture, so that nobody waits while it is written.
+const SOCKET_BYTES: usize = 1 << 20;
 
 /// A worker that was started. Dropping `life` kills it.
 pub struct Started {
@@ -92,6 +96,8 @@ impl Processes {
 impl Starter for Processes {
     fn start(&self) -> io::Result<Started> {
         let (ours, theirs) = UnixStream::pair()?;
+        // With less than it wants, which is all that some systems give, a slot waits now and then.
+        let _ = set_socket_send_buffer_size(&ours, SOCKET_BYTES);
         let (answer, answered) = mpsc::channel();
         let gone = || io::Error::other("the thread that starts workers is gone");
         self.requests.send((theirs.into(), answer)).map_err(|_| gone())?;

@@ -2,13 +2,17 @@
 
 use crate::error::chain;
 use crate::worker::memory::{own_badness, own_kib_max, set_own_badness};
-use crate::worker::message::{Bundle, Checked, FromWorker, ToWorker, read, write};
+use crate::worker::message::{
+    Bundle, Checked, FromWorker, ToWorkerWith as ToWorker, read_in, write,
+};
+use crate::worker::packed::Came;
 use crate::worker::serving::answering::answer;
 use lineside_bundle::Manifest;
 use lineside_runtime::{
-    FrameOutcome, LoadOptions, Models, Pipeline, PluginCache, Reading, ServingBounds, StoreFiles,
-    in_engine_thread, run_checks_patiently, time,
+    FrameOutcome, LoadOptions, Models, Pipeline, PluginCache, ReadingRef, ServingBounds,
+    StoreFiles, in_engine_thread, run_checks_patiently, time,
 };
+use rustix::net::{RecvFlags, recv};
 use rustix::process::{Resource, Rlimit, Signal, nice, set_parent_process_death_signal, setrlimit};
 use std::io::{self, BufReader, BufWriter, Write};
 use std::os::fd::AsFd;
@@ -23,6 +27,9 @@ const FOLLOWING_NICE: i32 = 10;
 const BESIDE_BADNESS: i32 = 500;
 /// The stack of a worker's threads: as much as the first thread of a process has.
 pub const STACK_BYTES: usize = 8 << 20;
+/// Readings that are taken before the supervisor hears so, where more wait: to be told of each message would take
+/// it longer than to write the next.
+const UNTOLD_MAX: u32 = 256;
 /// Threads that a worker may have, but for the first one: it is beside the route in one, engines have
 /// two, and one counts the time of plugins.
 const THREADS: u64 = 4;
@@ -44,7 +51,7 @@ pub enum Confinement {
 /// What answers readings.
 pub trait Answers: Send {
     /// Takes the stream's next reading; gives the frames that it completes.
-    fn push(&mut self, reading: &Reading) -> Vec<FrameOutcome>;
+    fn push(&mut self, reading: ReadingRef<'_>) -> Vec<FrameOutcome>;
     /// Ends one of the streams that are open; gives what that brings. None if there is none.
     fn finish_one(&mut self) -> Option<Vec<FrameOutcome>>;
 }
@@ -53,7 +60,7 @@ pub trait Answers: Send {
 pub type Loaded = Result<Box<dyn Answers>, String>;
 
 impl Answers for Pipeline {
-    fn push(&mut self, reading: &Reading) -> Vec<FrameOutcome> {
+    fn push(&mut self, reading: ReadingRef<'_>) -> Vec<FrameOutcome> {
         Pipeline::push(self, reading)
     }
 
@@ -164,7 +171,13 @@ impl Place {
 impl Server<'_> {
     fn serve(&mut self) -> io::Result<Next> {
         let Server { input, output, confinement, load, answers, place } = self;
-        while let Some(message) = read(input)? {
+        let mut room = Vec::new();
+        let mut untold = 0;
+        while let Some(message) = read_in::<ToWorker<Came<'_>>>(input, &mut room)? {
+            if untold > 0 && !matches!(message, ToWorker::Readings(_)) {
+                write(output, &FromWorker::Done(std::mem::take(&mut untold)))?;
+                output.flush()?;
+            }
             match message {
                 ToWorker::Follow => return Ok(Next::Follow),
                 ToWorker::Lead => return Ok(Next::Lead),
@@ -206,9 +219,11 @@ impl Server<'_> {
                 }
                 ToWorker::Readings(readings) => {
                     let Some(answers) = answers else { return Err(too_early()) };
+                    let mut answered = false;
                     for (place, reading) in readings.iter().enumerate() {
-                        let outcomes = answers.push(reading);
+                        let outcomes = answers.push(*reading);
                         let is_news = !outcomes.is_empty();
+                        answered |= is_news;
                         for outcome in outcomes {
                             write(output, &FromWorker::Outcome(outcome))?;
                         }
@@ -219,7 +234,11 @@ impl Server<'_> {
                             output.flush()?;
                         }
                     }
-                    write(output, &FromWorker::Done(readings.len() as u32))?;
+                    untold += readings.len() as u32;
+                    if !answered && untold < UNTOLD_MAX && more_waits(input) {
+                        continue;
+                    }
+                    write(output, &FromWorker::Done(std::mem::take(&mut untold)))?;
                 }
                 ToWorker::Finish => {
                     let Some(answers) = answers else { return Err(too_early()) };
@@ -239,6 +258,13 @@ impl Server<'_> {
         }
         Ok(Next::Close)
     }
+}
+
+/// Whether the supervisor has sent more already.
+fn more_waits(input: &BufReader<UnixStream>) -> bool {
+    let peek = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    let peeked = || recv(input.get_ref(), &mut [0; 1][..], peek).map(|(_, bytes)| bytes);
+    !input.buffer().is_empty() || matches!(peeked(), Ok(1..))
 }
 
 fn too_early() -> io::Error {
@@ -302,4 +328,94 @@ fn opened(bundle: &Bundle) -> Result<(StoreFiles, LoadOptions), String> {
     let options =
         LoadOptions { cache: Some(cache), engines, plugin_traps_max, ..LoadOptions::default() };
     Ok((StoreFiles { folder: bundle.blobs.clone(), manifest }, options))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::message::{ToWorker, frame_in, read};
+    use lineside_runtime::{Reading, Values};
+    use std::path::PathBuf;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    /// Answers the readings whose value is 1.
+    struct Ones;
+
+    impl Answers for Ones {
+        fn push(&mut self, reading: ReadingRef<'_>) -> Vec<FrameOutcome> {
+            let ReadingRef { key, sequence, time_unix_ns, values } = reading;
+            assert!(matches!(values, Values::Singles(_)), "it lies where it has come");
+            let outcome = FrameOutcome {
+                key: key.to_owned(),
+                frame: sequence,
+                first: sequence,
+                last: sequence,
+                spans: vec![],
+                unused: Default::default(),
+                time_unix_ns,
+                result: Ok(vec![]),
+                instead: None,
+                said: Default::default(),
+                elapsed: Duration::ZERO,
+            };
+            (values.get(0) == Some(1.0)).then_some(outcome).into_iter().collect()
+        }
+
+        fn finish_one(&mut self) -> Option<Vec<FrameOutcome>> {
+            None
+        }
+    }
+
+    fn bundle() -> Bundle {
+        Bundle {
+            manifest: vec![],
+            blobs: PathBuf::new(),
+            memory_mib: 1,
+            engines: Default::default(),
+            plugin_traps_max: None,
+            cache: PathBuf::new(),
+            cache_key: [0; 32],
+        }
+    }
+
+    /// What a worker says that finds all of this when it starts: numbers are readings taken.
+    fn said(messages: &[ToWorker]) -> Vec<String> {
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        for message in [ToWorker::Load(bundle())].iter().chain(messages) {
+            ours.write_all(&frame_in(message, vec![]).unwrap()).unwrap();
+        }
+        ours.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut load = |_: &Bundle| Ok(Box::new(Ones) as Box<dyn Answers>);
+        serve(theirs, Confinement::Nothing, &mut load).unwrap();
+        let said = std::iter::from_fn(|| read::<FromWorker>(&mut ours).unwrap());
+        said.map(|said| match said {
+            FromWorker::Outcome(outcome) => format!("frame {}", outcome.frame),
+            FromWorker::Done(count) => count.to_string(),
+            other => format!("{other:?}"),
+        })
+        .collect()
+    }
+
+    fn readings(numbers: std::ops::Range<u64>, answered: u64) -> ToWorker {
+        let reading = |sequence| {
+            let values = vec![f64::from(u8::from(sequence == answered)); 3];
+            Arc::new(Reading { key: "a".into(), sequence, time_unix_ns: 0, values })
+        };
+        ToWorker::Readings(numbers.map(reading).collect())
+    }
+
+    #[test]
+    fn what_waits_is_taken_before_it_is_told_and_an_answer_never_waits() {
+        let messages: Vec<ToWorker> =
+            (0..10).map(|at| readings(64 * at..64 * (at + 1), 100)).collect();
+        assert_eq!(said(&messages), ["Loaded", "frame 100", "128", "256", "256"]);
+    }
+
+    #[test]
+    fn what_was_taken_is_told_before_the_worker_goes_to_another_place() {
+        let messages = [readings(0..3, 9), ToWorker::Lead, readings(3..5, 9), ToWorker::Follow];
+        assert_eq!(said(&messages), ["Loaded", "3", "2"]);
+        assert_eq!(said(&[readings(0..3, 9), ToWorker::Finish]), ["Loaded", "3", "Finished"]);
+    }
 }

@@ -38,7 +38,7 @@ pub(super) const SEND_READINGS: usize = 64;
 /// Readings that may be on their way to a worker.
 pub(super) const IN_FLIGHT_MAX: usize = 128;
 /// As many where a frame has more: it need not wait for its own beginning to be taken.
-pub(super) const IN_FLIGHT_OF_FRAME_MAX: usize = 512;
+pub(super) const IN_FLIGHT_OF_FRAME_MAX: usize = 1024;
 /// How often deadlines are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -436,6 +436,9 @@ mod tests {
     #[test]
     fn a_frame_need_not_wait_for_its_own_beginning_to_be_taken() {
         let of_rows = |rows| in_flight_max(Shape { rows, stride: rows, warm_up: 0, time: None });
-        assert_eq!([1, 128, 144, 512, 513, u64::MAX].map(of_rows), [128, 128, 144, 512, 512, 512]);
+        assert_eq!(
+            [1, 128, 144, 1024, 1025, u64::MAX].map(of_rows),
+            [128, 128, 144, 1024, 1024, 1024]
+        );
     }
 }

@@ -21,8 +21,8 @@ use lineside_agent::worker::{SlotHandle, SlotView, Witness, WorkerLimits};
 use lineside_bundle::{BuiltBundle, BundleFile, Manifest, ReleaseId, build, build_with_operators};
 use lineside_rules::ShadowObservation;
 use lineside_runtime::{
-    Fault, FrameError, FrameOutcome, Instead, LoadOptions, MemoryFiles, OnnxModel, Reading, Said,
-    StandIn, record,
+    Fault, FrameError, FrameOutcome, Instead, LoadOptions, MemoryFiles, OnnxModel, ReadingRef,
+    Said, StandIn, record,
 };
 use lineside_wire::name::SlotName;
 use serde_json::Value;
@@ -127,7 +127,7 @@ impl Orders {
         self.gate.get_or_init(AtomicU64::default).store(readings, Ordering::SeqCst);
     }
 
-    fn keep_back(&self, reading: &Reading) {
+    fn keep_back(&self, reading: &ReadingRef<'_>) {
         let Some(gate) = self.gate.get() else { return };
         // A reading's time is its place in the source.
         while reading.time_unix_ns as u64 >= gate.load(Ordering::SeqCst) {
@@ -170,27 +170,28 @@ pub struct Mortal {
 }
 
 impl Answers for Mortal {
-    fn push(&mut self, reading: &Reading) -> Vec<FrameOutcome> {
-        let seen = (self.version.clone(), reading.key.clone());
+    fn push(&mut self, reading: ReadingRef<'_>) -> Vec<FrameOutcome> {
+        let seen = (self.version.clone(), reading.key.to_owned());
         self.orders.first.lock().unwrap().entry(seen).or_insert(reading.sequence);
-        self.orders.keep_back(reading);
-        if reading.values[0] == HELD {
+        self.orders.keep_back(&reading);
+        let value = reading.values.get(0).unwrap();
+        if value == HELD {
             Orders::obey(&self.orders.holds);
         }
         if !self.heeds {
             return self.answers.push(reading);
         }
-        if reading.values[0] == DEADLY {
+        if value == DEADLY {
             self.door.shutdown(Shutdown::Both).unwrap();
         }
-        while reading.values[0] == ENDLESS && self.door.take_error().unwrap().is_none() {
+        while value == ENDLESS && self.door.take_error().unwrap().is_none() {
             std::thread::park_timeout(Duration::from_secs(3600));
         }
-        if reading.values[0] == STUCK {
+        if value == STUCK {
             Orders::obey(&self.orders.sticks);
         }
         let outcomes = self.answers.push(reading);
-        match reading.values[0] {
+        match value {
             BROKEN => outcomes.into_iter().map(|it| broken_in(it, Fault::PluginTrap)).collect(),
             QUARANTINED => {
                 outcomes.into_iter().map(|it| broken_in(it, Fault::PluginQuarantined)).collect()

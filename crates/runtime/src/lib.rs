@@ -30,7 +30,8 @@ pub use cost::ReplayCost;
 pub use files::{Files, FilesError, MemoryFiles, StoreFiles};
 pub use pipeline::{
     Before, Fault, FrameError, FrameOutcome, Instead, LoadError, LoadOptions, Part, Pipeline,
-    PluginCall, Reading, Said, Span, StandIn, Unused, Value, check_fit, is_same_key, profile,
+    PluginCall, Reading, ReadingRef, Said, Span, StandIn, Unused, Value, Values, check_fit,
+    is_same_key, profile,
 };
 pub use plugin::{
     CompiledPlugin, Instance, NOT_RUN, PluginCache, PluginError, Results, Sandbox, SandboxError,

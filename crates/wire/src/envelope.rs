@@ -11,7 +11,8 @@
 //!
 //! Postcard alone tells nothing of what it holds and cannot change; the envelope can.
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 const MAGIC: [u8; 2] = *b"LS";
 const VERSION: u8 = 1;
@@ -116,7 +117,7 @@ pub fn decode<M: Message>(bytes: &[u8]) -> Result<M, EnvelopeError> {
 ///
 /// # Errors
 /// [`EnvelopeError::Payload`].
-pub fn whole<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, EnvelopeError> {
+pub fn whole<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, EnvelopeError> {
     match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Ok(value),
         Ok((_, rest)) => Err(EnvelopeError::Payload(format!("{} bytes too many", rest.len()))),

@@ -1,8 +1,9 @@
 //! `Reading -> windows of a frame`, however the bundle cuts: stream by stream by number, or key by key by
 //! time.
 
-use super::frame::{FrameError, Reading, Span, Unused};
+use super::frame::{FrameError, Span, Unused};
 use super::joiner::{Joined, Joiner};
+use super::reading::ReadingRef;
 use super::streams::Streams;
 use super::window::{Broken, Cut as Counted, Window, Windower};
 use lineside_bundle::{BundleFile, Cut, TimeCut, TimeWindow};
@@ -81,17 +82,22 @@ impl Cutter {
 
     /// Takes a stream's next reading; gives the frames that it ends, and where there are `keys_max` keys
     /// and this is another one, the frame that it belongs to.
-    pub(super) fn push(&mut self, reading: &Reading, keys_max: usize) -> Vec<Framed> {
+    pub(super) fn push<'a>(
+        &mut self,
+        reading: impl Into<ReadingRef<'a>>,
+        keys_max: usize,
+    ) -> Vec<Framed> {
+        let reading = reading.into();
         let timed = match self {
             Cutter::Count { rows, stride, fields, gap_ns, streams } => {
                 let new = || Windower::new(*rows, *stride, *fields).with_gap(*gap_ns);
-                let stream = streams.opened(&reading.key, keys_max, new);
+                let stream = streams.opened(reading.key, keys_max, new);
                 let stride = u64::from(*stride);
                 let Some(stream) = stream else {
-                    return uncounted(reading, stride, keys_max).into_iter().collect();
+                    return uncounted(&reading, stride, keys_max).into_iter().collect();
                 };
                 let cuts = stream.push(reading).into_iter();
-                return cuts.map(|cut| counted(&reading.key, stride, cut)).collect();
+                return cuts.map(|cut| counted(reading.key, stride, cut)).collect();
             }
             Cutter::Time(timed) => timed,
         };
@@ -130,9 +136,9 @@ impl Cutter {
 }
 
 impl Timed {
-    fn push(&mut self, reading: &Reading, keys_max: usize) -> Vec<Framed> {
+    fn push(&mut self, reading: ReadingRef<'_>, keys_max: usize) -> Vec<Framed> {
         // A stream of no port of ours belongs to nobody.
-        let Some((port, key)) = self.bundle.place(&reading.key) else { return vec![] };
+        let Some((port, key)) = self.bundle.place(reading.key) else { return vec![] };
         let new = || Joiner::new(self.cut, &self.windows, &self.fields);
         let Some(joiner) = self.keys.opened(key, keys_max, new) else {
             let Some(number) = self.cut.frame(reading.time_unix_ns) else { return vec![] };
@@ -211,10 +217,10 @@ fn counted(key: &str, stride: u64, cut: Counted) -> Framed {
 }
 
 /// Readings of a stream that is not kept apart still belong to frames, told apart by number alone.
-fn uncounted(reading: &Reading, stride: u64, max: usize) -> Option<Framed> {
+fn uncounted(reading: &ReadingRef<'_>, stride: u64, max: usize) -> Option<Framed> {
     let last = reading.sequence;
     (last % stride == stride - 1).then(|| Framed {
-        key: reading.key.clone(),
+        key: reading.key.to_owned(),
         number: last / stride,
         first: last - (stride - 1),
         last,
@@ -350,7 +356,7 @@ mod tests {
     #[test]
     fn a_key_more_than_there_may_be_is_told_and_costs_no_other() {
         let mut cutter = super::Cutter::of(&BundleFile::parse(BUNDLE).unwrap());
-        let reading = |key: &str, second: i64| super::Reading {
+        let reading = |key: &str, second: i64| crate::pipeline::Reading {
             key: format!("heat/{key}"),
             sequence: 0,
             time_unix_ns: second * 1_000_000_000,
@@ -362,7 +368,7 @@ mod tests {
         assert!(matches!(told.windows, Err(super::FrameError::Streams { max: 1 })));
         assert_eq!((told.key.as_str(), told.number, told.first, told.last), ("B", 2, 0, 0));
         assert!(cutter.push(&reading("A", 1), 1).is_empty());
-        let none = super::Reading { key: "light/A".into(), ..reading("A", 2) };
+        let none = crate::pipeline::Reading { key: "light/A".into(), ..reading("A", 2) };
         assert!(cutter.push(&none, 1).is_empty());
     }
 }

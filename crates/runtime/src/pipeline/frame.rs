@@ -7,57 +7,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-/// One reading of a port that a source has accepted and numbered.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Reading {
-    /// The stream: the key, empty where the port has none; `port/key` where the bundle has several ports.
-    pub key: String,
-    /// Counts the stream's readings from 0, without gaps.
-    pub sequence: u64,
-    /// Nanoseconds since 1970-01-01 UTC.
-    pub time_unix_ns: i64,
-    /// The port's fields, in order.
-    pub values: Vec<f64>,
-}
-
-impl Reading {
-    /// Its values as windows have them.
-    ///
-    /// # Errors
-    /// [`FrameError::Reading`] if there are not `fields` of them, or one is no 32-bit number.
-    pub(super) fn values(&self, fields: usize) -> Result<Vec<f32>, FrameError> {
-        let mut values = Vec::with_capacity(self.values.len());
-        self.append_values(fields, &mut values)?;
-        Ok(values)
-    }
-
-    /// Puts its values behind others, as windows have them.
-    ///
-    /// # Errors
-    /// As [`Reading::values`]; then the others are as they were.
-    pub(super) fn append_values(
-        &self,
-        fields: usize,
-        values: &mut Vec<f32>,
-    ) -> Result<(), FrameError> {
-        let fail = |problem| FrameError::Reading { sequence: self.sequence, problem };
-        if self.values.len() != fields {
-            let have = self.values.len();
-            return Err(fail(format!("it has {have} values, the port {fields}")));
-        }
-        let before = values.len();
-        values.extend(self.values.iter().map(|value| *value as f32));
-        let own = &values[before..];
-        // Looked at whole: that is done several values at once.
-        if own.iter().fold(true, |finite, value| finite & value.is_finite()) {
-            return Ok(());
-        }
-        let at = own.iter().position(|value| !value.is_finite()).unwrap_or(0);
-        values.truncate(before);
-        Err(fail(format!("value {at} is no 32-bit number: {:e}", self.values[at])))
-    }
-}
-
 /// Readings of one stream in a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Span {

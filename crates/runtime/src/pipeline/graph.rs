@@ -1,11 +1,10 @@
 //! The stages at work: frames go through them in an order fixed when the bundle was loaded.
 
 use super::cutter::{Cutter, Ended, Framed};
-use super::frame::{
-    Fault, FrameError, FrameOutcome, Instead, Part, Reading, StandIn, Unused, Value,
-};
+use super::frame::{Fault, FrameError, FrameOutcome, Instead, Part, StandIn, Unused, Value};
 use super::model::{Model, Seen};
 use super::plugin::{Plugin, PluginCall};
+use super::reading::ReadingRef;
 use super::said::Said;
 use super::stages::Stage;
 use crate::recording::KEYS_MAX;
@@ -147,7 +146,7 @@ impl Pipeline {
     /// is accounted for by one frame: where some are missing, by one with [`FrameError::Incomplete`]. Where
     /// they go by time, the frame in which a stream begins is told ([`FrameError::Begins`]), and gaps are
     /// [`FrameError::Sparse`].
-    pub fn push(&mut self, reading: &Reading) -> Vec<FrameOutcome> {
+    pub fn push<'a>(&mut self, reading: impl Into<ReadingRef<'a>>) -> Vec<FrameOutcome> {
         let frames = self.cutter.push(reading, self.streams_max).into_iter();
         frames.map(|framed| self.answer(framed)).collect()
     }

@@ -6,8 +6,9 @@
 //! is late, and so is what is older than a stride before its own port's newest: it is not used, and
 //! counted. Whoever is given the same readings in the same order tells the same frames, wherever he starts.
 
-use super::frame::{FrameError, Reading, Span, Unused};
+use super::frame::{FrameError, Span, Unused};
 use super::lane::Lane;
+use super::reading::ReadingRef;
 use lineside_bundle::{TimeCut, TimeWindow};
 use std::collections::BTreeMap;
 
@@ -69,7 +70,12 @@ impl Joiner {
     }
 
     /// Takes the next reading of a port; gives the frames that are over by it.
-    pub(super) fn push(&mut self, port: usize, reading: &Reading) -> Vec<Joined> {
+    pub(super) fn push<'a>(
+        &mut self,
+        port: usize,
+        reading: impl Into<ReadingRef<'a>>,
+    ) -> Vec<Joined> {
+        let reading = reading.into();
         let sequence = reading.sequence;
         let Some(state) = self.ports.get_mut(port) else { return vec![] };
         let Some(after) = sequence.checked_add(1) else { return vec![] };
@@ -184,6 +190,7 @@ impl Joiner {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline::Reading;
     use lineside_bundle::stages::Between;
 
     const SECOND: i64 = 1_000_000_000;

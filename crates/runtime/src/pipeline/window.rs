@@ -1,6 +1,7 @@
 //! Groups the readings of one stream into windows on boundaries that everybody agrees on.
 
-use super::frame::{FrameError, Reading};
+use super::frame::FrameError;
+use super::reading::ReadingRef;
 
 /// A full window, ready for the stages.
 #[derive(Debug, PartialEq)]
@@ -99,7 +100,8 @@ impl Windower {
     /// over a gap in time, if there is a bound to that.
     /// A frame of which no reading came at all belongs to whoever dropped them. A reading that is
     /// older than the one before is not looked at again.
-    pub fn push(&mut self, reading: &Reading) -> Vec<Cut> {
+    pub fn push<'a>(&mut self, reading: impl Into<ReadingRef<'a>>) -> Vec<Cut> {
+        let reading = reading.into();
         let sequence = reading.sequence;
         let Some(after) = sequence.checked_add(1) else { return vec![] };
         let before = self.from.map(|_| self.time_unix_ns);
@@ -245,6 +247,7 @@ impl Windower {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline::Reading;
 
     fn reading(sequence: u64, value: f64) -> Reading {
         Reading { key: String::new(), sequence, time_unix_ns: 0, values: vec![value] }
