@@ -1,8 +1,9 @@
 //! What the agent's way costs above a bare loop of the same engine: source, slot, worker channel, windows,
 //! plugin, model, answer, telemetry. `cargo xtask bench inference`.
 //!
-//! Arguments: the ECG bundle as a file, and the folder of the zoo. Workers are processes of their own, as on
-//! a device: this program once more.
+//! Arguments: the ECG bundle as a file, and the folder of the zoo; where not all bundles are wanted, what the
+//! names of those begin with that are. Workers are processes of their own, as on a device: this program once
+//! more.
 
 mod bundles;
 mod line;
@@ -32,12 +33,14 @@ fn main() -> Result<()> {
         std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["worker"] => Ok(lineside_agent::worker::serve::main()?),
-        [ecg, zoo] => measure(ecg.into(), zoo.into()),
-        _ => Err("usage: way ECG_BUNDLE ZOO".into()),
+        [ecg, zoo, ref wanted @ ..] => measure(ecg.into(), zoo.into(), wanted),
+        _ => Err("usage: way ECG_BUNDLE ZOO [BUNDLE...]".into()),
     }
 }
 
-fn measure(ecg: PathBuf, zoo: PathBuf) -> Result<()> {
+fn measure(ecg: PathBuf, zoo: PathBuf, wanted: &[&str]) -> Result<()> {
+    let is_wanted =
+        |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| name.starts_with(wanted));
     let runtime = Runtime::new()?;
     println!(
         "| bundle | values a frame | bare engine | stages | one at a time: median | 99th percentile | above \
@@ -45,8 +48,13 @@ fn measure(ecg: PathBuf, zoo: PathBuf) -> Result<()> {
          |---|---|---|---|---|---|---|---|---|---|---|"
     );
     let _inside = runtime.enter();
-    row(&bundles::ecg(&ecg)?)?;
+    if is_wanted("ecg") {
+        row(&bundles::ecg(&ecg)?)?;
+    }
     for (model, height, width) in bundles::TEXT_MODELS {
+        if !is_wanted(model) {
+            continue;
+        }
         row(&bundles::text(&zoo, model, height, width)?)?;
     }
     Ok(())
