@@ -1,8 +1,8 @@
 //! Sketching and testing a million rows of twenty features, beside Evidently on the same data.
 //!
 //! `generate FOLDER` writes both sides, eight bytes a number, row by row; `sketch FOLDER` does what `lineside
-//! profile build` and `lineside drift --mode sketch` do with them, and tells processor time and peak memory of
-//! its process; `device FOLDER` the time of the part that is a device's, which has edges and reference from its
+//! profile build` and `lineside drift --mode sketch` do with them, some hundreds of a column at a time, and tells
+//! processor time and peak memory of its process; `device FOLDER` the time of the part that is a device's, which has edges and reference from its
 //! profile: it sketches the current data and scores them.
 
 use lineside_drift::{ColumnSketch, Marks, Method, SketchMethod, Survey, VALUES_MIN, score};
