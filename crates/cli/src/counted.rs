@@ -170,6 +170,9 @@ pub fn surveyed(source: &dyn Source) -> anyhow::Result<(Vec<Survey>, Read)> {
     Ok((surveys, read))
 }
 
+/// Numbers of a column that wait to be counted together.
+const WAITING_MAX: usize = 256;
+
 /// What was counted of a column.
 pub struct Counted {
     pub observed: Observed,
@@ -185,22 +188,62 @@ impl Counted {
 
     /// Takes a cell of a column that is counted over `marks`, as it was begun.
     pub fn take(&mut self, marks: &Marks, range: Option<Range>, cell: Cell<'_>) {
+        if let Some(number) = self.number(marks, range, cell) {
+            self.observed.sketch.add_number(marks, number).expect("the marks are its own");
+        }
+    }
+
+    /// The same, but a number may wait for others, with which it is counted in less time; what waits at the
+    /// end is counted by [`Counted::take_waiting`].
+    pub fn take_later(
+        &mut self,
+        marks: &Marks,
+        range: Option<Range>,
+        cell: Cell<'_>,
+        waiting: &mut Vec<f64>,
+    ) {
+        waiting.extend(self.number(marks, range, cell));
+        if waiting.len() >= WAITING_MAX {
+            self.take_waiting(marks, waiting);
+        }
+    }
+
+    /// Counts what waits.
+    pub fn take_waiting(&mut self, marks: &Marks, waiting: &mut Vec<f64>) {
+        self.observed.sketch.add_numbers(marks, waiting).expect("the marks are its own");
+        waiting.clear();
+    }
+
+    /// A number that is still to be counted by the sketch, if the cell holds one.
+    fn number(&mut self, marks: &Marks, range: Option<Range>, cell: Cell<'_>) -> Option<f64> {
         let Observed { sketch, out_of_range } = &mut self.observed;
         let number = match (cell, marks) {
-            (Cell::Text(text), Marks::Categories(_)) => return self.take_text(marks, text),
+            (Cell::Text(text), Marks::Categories(_)) => {
+                self.take_text(marks, text);
+                return None;
+            }
             (Cell::Text(text), Marks::Edges(_)) => match Token::of(text) {
-                Token::Missing => return sketch.add_missing(),
+                Token::Missing => {
+                    sketch.add_missing();
+                    return None;
+                }
                 Token::Integer(value) => value as f64,
                 Token::Number(value) => value,
-                Token::Boolean(_) | Token::Text => return self.foreign += 1,
+                Token::Boolean(_) | Token::Text => {
+                    self.foreign += 1;
+                    return None;
+                }
             },
             (Cell::Number(value) | Cell::Whole(value), _) => value,
-            (Cell::Missing, _) => return sketch.add_missing(),
+            (Cell::Missing, _) => {
+                sketch.add_missing();
+                return None;
+            }
         };
-        sketch.add_number(marks, number).expect("the marks are its own");
         if let (Some(outside), Some(range)) = (out_of_range, range) {
             *outside += u64::from(!range.contains(number));
         }
+        Some(number)
     }
 
     fn take_text(&mut self, marks: &Marks, text: &str) {
@@ -209,5 +252,37 @@ impl Counted {
             Some(name) => sketch.add_text(marks, &name).expect("the marks are its own"),
             None => sketch.add_missing(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_waited_are_counted_as_if_they_had_not() {
+        let mut survey = Survey::default();
+        (0..1_000).for_each(|at| survey.add_number(f64::from(at) * 0.75));
+        let marks = survey.marks(Some(Kind::Numerical)).unwrap();
+        let texts: Vec<String> = (0..1_000)
+            .map(|at: i32| match at % 50 {
+                7 => String::new(),
+                8 => "inf".into(),
+                9 => "worn".into(),
+                _ => (f64::from(at) * 0.75).to_string(),
+            })
+            .collect();
+        let range = Some(Range { low: 1.0, high: 600.0 });
+        let (mut one_by_one, mut together) =
+            (Counted::new(&marks, range), Counted::new(&marks, range));
+        let mut waiting = Vec::new();
+        for text in &texts {
+            one_by_one.take(&marks, range, Cell::Text(text));
+            together.take_later(&marks, range, Cell::Text(text), &mut waiting);
+        }
+        assert!(!waiting.is_empty() && together.observed != one_by_one.observed);
+        together.take_waiting(&marks, &mut waiting);
+        assert_eq!(together.observed, one_by_one.observed);
+        assert_eq!((together.foreign, waiting), (one_by_one.foreign, vec![]));
     }
 }

@@ -117,13 +117,19 @@ fn counted(
         .collect();
     let mut of = vec![None; source.columns().len()];
     places.into_iter().enumerate().for_each(|(column, place)| of[place] = Some(column));
+    let mut waiting = vec![Vec::new(); marks.len()];
     let read = source.read(&mut |at, _, cell| {
         if let Some(column) = of[at]
             && let (Ok(marks), Some(counted)) = (&marks[column], &mut all[column])
         {
-            counted.take(marks, None, cell);
+            counted.take_later(marks, None, cell, &mut waiting[column]);
         }
     })?;
+    for (marks, (counted, waiting)) in marks.iter().zip(all.iter_mut().zip(&mut waiting)) {
+        if let (Ok(marks), Some(counted)) = (marks, counted) {
+            counted.take_waiting(marks, waiting);
+        }
+    }
     Ok((all, read))
 }
 

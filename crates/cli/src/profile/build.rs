@@ -131,10 +131,11 @@ fn built(source: &dyn Source, build: &Build) -> anyhow::Result<Built> {
     let mut whole = fresh();
     let mut chunks: BTreeMap<i64, Vec<Option<Counted>>> = BTreeMap::new();
     let mut is_full = false;
+    let mut waiting = vec![Vec::new(); marks.len()];
     source.read(&mut |at, moment, cell| {
         let (Some(marks), range) = (&marks[at], source.columns()[at].range) else { return };
         if let Some(counted) = &mut whole[at] {
-            counted.take(marks, range, cell);
+            counted.take_later(marks, range, cell, &mut waiting[at]);
         }
         let number = match (build.chunk, moment.time_ms) {
             (Chunk::Milliseconds(length), Some(time)) => time.div_euclid(length),
@@ -149,6 +150,11 @@ fn built(source: &dyn Source, build: &Build) -> anyhow::Result<Built> {
             counted.take(marks, range, cell);
         }
     })?;
+    for (marks, (counted, waiting)) in marks.iter().zip(whole.iter_mut().zip(&mut waiting)) {
+        if let (Some(marks), Some(counted)) = (marks, counted) {
+            counted.take_waiting(marks, waiting);
+        }
+    }
     if is_full {
         bail!("the reference has more than {CHUNKS_MAX} chunks: choose a longer --chunk");
     }
