@@ -94,7 +94,10 @@ impl Server {
     /// # Errors
     /// No token, or an address that a token must not be sent to.
     pub fn at(connection: &Connection) -> anyhow::Result<Server> {
-        let token = connection.token(&Environment::read())?;
+        let environment = Environment::read();
+        // Where there is no server nobody asks for its token.
+        connection.address(&environment)?;
+        let token = connection.token(&environment)?;
         Server::of(connection, Some(token))
     }
 

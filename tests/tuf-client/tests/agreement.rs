@@ -151,7 +151,7 @@ impl Step {
 }
 
 fn scripts() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/agreement")
+    Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("tests/agreement")
 }
 
 /// Every case, forged anew.

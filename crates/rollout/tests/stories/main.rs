@@ -12,7 +12,7 @@ use telling::told;
 
 #[test]
 fn the_stories_are_still_told_as_they_were_reviewed() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stories");
+    let folder = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("tests/stories");
     let entries = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
     let mut stories: Vec<_> =
         entries.filter(|path| path.extension().is_some_and(|end| end == "txt")).collect();
