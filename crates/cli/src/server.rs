@@ -28,6 +28,10 @@ const REFUSAL_BYTES_MAX: u64 = 64 << 10;
 /// Devices that are asked for at once. With all its slots a device takes some ten thousand bytes.
 const DEVICES_AT_ONCE: usize = 200;
 
+/// Alerts that are asked for at once, and that are asked for at all.
+const ALERTS_AT_ONCE: usize = 1_000;
+const ALERTS_MAX: usize = 100_000;
+
 /// Devices of a rollout that are asked for at once.
 const ROLLOUT_DEVICES: usize = 1_000;
 
@@ -536,6 +540,27 @@ impl Server {
     /// Alerts, the newest first, asked for by a query.
     pub fn alerts(&self, query: &str) -> anyhow::Result<Value> {
         self.get(&format!("/api/v1/alerts?{query}"))
+    }
+
+    /// Alerts, of one device where it is named: all that are kept, or the newest of very many. The newest first.
+    pub fn all_alerts(&self, device: Option<&str>) -> anyhow::Result<Vec<Value>> {
+        let device = device.map(|device| format!("&device={device}")).unwrap_or_default();
+        let mut alerts: Vec<Value> = Vec::new();
+        loop {
+            let last = alerts.last().and_then(|alert| alert["id"].as_u64());
+            let before = last.map(|id| format!("&before={id}")).unwrap_or_default();
+            let path = format!("/api/v1/alerts?limit={ALERTS_AT_ONCE}{device}{before}");
+            let page: Vec<Value> = self.get(&path)?;
+            let next = page.first().and_then(|alert| alert["id"].as_u64());
+            if last.is_some() && next >= last {
+                bail!("{}{path} lists alerts again; are server and tool of one version?", self.url);
+            }
+            let is_last = page.len() < ALERTS_AT_ONCE;
+            alerts.extend(page);
+            if is_last || alerts.len() >= ALERTS_MAX {
+                return Ok(alerts);
+            }
+        }
     }
 
     /// One alert, as the server describes it.

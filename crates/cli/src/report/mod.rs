@@ -272,12 +272,10 @@ fn read<T: for<'de> Deserialize<'de>>(told: &Value) -> anyhow::Result<T> {
 
 /// Alerts of the slot that fired, and the same as the server told them.
 fn alerts(server: &Server, report: &Report) -> anyhow::Result<(Vec<Alert>, Value)> {
-    let device = report.device.as_ref().map(|device| format!("&device={device}"));
-    let told = server.alerts(&format!("limit=1000{}", device.unwrap_or_default()))?;
+    let told = server.all_alerts(report.device.as_ref().map(DeviceId::as_str))?;
     let devices: BTreeSet<String> = quality::devices(server, report)?.into_iter().collect();
-    let list = told.as_array().map_or(&[][..], Vec::as_slice);
     let meant: Vec<Value> =
-        list.iter().filter(|alert| report.means(alert, &devices)).cloned().collect();
+        told.into_iter().filter(|alert| report.means(alert, &devices)).collect();
     Ok((meant.iter().filter_map(alert).collect(), Value::Array(meant)))
 }
 
