@@ -26,6 +26,8 @@ use crate::strangers::Strangers;
 use lineside_identity::{Mark, Peer, Sighting};
 use lineside_trace::Tracer;
 use lineside_wire::name::{DeviceId, SlotName};
+use std::future::pending;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -33,6 +35,21 @@ use tokio::sync::{Mutex, Notify};
 
 /// How often the server looks whether something is wrong with itself.
 const LOOKED_EVERY: Duration = Duration::from_secs(60);
+
+/// Does something to its end, though who asked for it may be gone before: what was decided and not carried out would
+/// leave somebody connected.
+pub(crate) async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> T {
+    match tokio::spawn(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            // The server ends.
+            Err(_) => pending().await,
+        },
+    }
+}
 
 /// All rooms of one server.
 pub(crate) struct Fleet {

@@ -3,7 +3,8 @@
 //! The data's way, folder by folder: `broker` takes messages of known devices only and waits until
 //! `ingest` has turned each into facts, `store` keeps them, `monitor` sees the fleet as a whole and what is wrong
 //! with it, `registry`, `artifact` and `release` are what people bring, `rollout` brings it to the fleet, `api`
-//! shows it all. It signs assignments and nothing else; releases are signed elsewhere.
+//! shows it all. `identity` says which devices are let in, `access` what people and programs may do, `audit` what was
+//! done. It signs assignments and nothing else; releases are signed elsewhere.
 
 mod backup;
 mod bounds;

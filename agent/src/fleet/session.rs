@@ -12,6 +12,7 @@ use crate::log::Tap;
 use crate::telemetry::TelemetryHandle;
 use crate::telemetry::spool::Batch;
 use crate::update::driver::Updates;
+use lineside_identity::Mark;
 use lineside_rules::SitePolicy;
 use lineside_wire::envelope::{self, Message};
 use lineside_wire::topic::{Down, Topic, Up};
@@ -438,10 +439,10 @@ impl Polling {
         let Proof::Key(identity) = &self.proof else { return };
         let config = identity.certified().await;
         self.attempts += 1;
-        let start = format!("{}.{}", self.boot, self.attempts);
+        let start = Mark { boot: self.boot, session: self.attempts };
         options
             .set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(config)))
-            .set_user_properties(vec![("lineside-start".to_owned(), start)]);
+            .set_user_properties(vec![(Mark::PROPERTY.to_owned(), start.to_string())]);
     }
 
     fn made(&mut self) {

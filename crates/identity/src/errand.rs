@@ -5,7 +5,6 @@
 
 use crate::exchange::Answer;
 use crate::standing::Way;
-use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// How long a device lets a server alone that said no, and the longest for one that did not answer.
@@ -15,9 +14,9 @@ const SOON: Duration = Duration::from_secs(30);
 /// The longest that an answer can make it wait: the longest life of a certificate.
 const WAIT_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
 
-/// What a device has to do next. To be kept, so that a restart neither forgets nor repeats it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// What a device has to do next. It is in memory alone: after a restart it follows from the files that are there,
+/// and from what the server says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Errand {
     /// How far it has come.
     pub stage: Stage,
@@ -28,8 +27,7 @@ pub struct Errand {
 }
 
 /// How far a device has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     /// It has no certificate yet.
     Joins(TokenUse),
@@ -38,8 +36,7 @@ pub enum Stage {
 }
 
 /// Whether a token is shown when joining.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenUse {
     /// It is needed.
     Shown,
@@ -224,16 +221,6 @@ mod tests {
             way(&[issued(6), refused(), refused()])[2..],
             [(3_600, session), (3_600, session)]
         );
-    }
-
-    #[test]
-    fn what_is_to_be_done_is_kept_in_this_form() {
-        let kept = serde_json::to_string(&Errand::FIRST).unwrap();
-        assert_eq!(
-            kept,
-            r#"{"stage":{"joins":"shown"},"left":{"secs":0,"nanos":0},"unanswered":0}"#
-        );
-        assert_eq!(serde_json::from_str::<Errand>(&kept).unwrap(), Errand::FIRST);
     }
 
     fn occasion() -> impl Strategy<Value = Occasion> {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
+use std::fmt;
 
 /// Starts that are remembered of a device besides the last one.
 pub const STARTS_MAX: usize = 16;
@@ -18,6 +19,23 @@ pub struct Mark {
     pub boot: u64,
     /// Which connection since then it is, from 1.
     pub session: u64,
+}
+
+impl Mark {
+    /// The user property of CONNECT (MQTT 5, 3.1.2.11.8) that has it, as text: `<boot>.<session>`.
+    pub const PROPERTY: &str = "lineside-start";
+
+    /// What a text says; none if it is no mark.
+    pub fn read(text: &str) -> Option<Mark> {
+        let (boot, session) = text.split_once('.')?;
+        Some(Mark { boot: boot.parse().ok()?, session: session.parse().ok()? })
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.boot, self.session)
+    }
 }
 
 /// What is remembered of a device's starts.
@@ -82,6 +100,16 @@ mod tests {
             sighting
         };
         marks.iter().map(sight).collect()
+    }
+
+    #[test]
+    fn a_mark_is_said_and_read_in_one_form() {
+        let mark = Mark { boot: 1_700_000_000, session: 4 };
+        assert_eq!(mark.to_string(), "1700000000.4");
+        assert_eq!(Mark::read("1700000000.4"), Some(mark));
+        for none in ["", "1", "1.", ".1", "1.2.3", "-1.1", "1.99999999999999999999"] {
+            assert_eq!(Mark::read(none), None, "{none}");
+        }
     }
 
     #[test]

@@ -33,10 +33,11 @@ pub(crate) async fn list(
 ) -> Result<Json<Vec<AlertShown>>, Error> {
     let limit = usize::try_from(selection.limit()).unwrap_or(usize::MAX);
     let (mut alerts, mut selection) = (Vec::new(), selection);
-    while alerts.len() < limit {
+    let mut is_last = false;
+    while alerts.len() < limit && !is_last {
         let page = fleet.alerts.list(&selection).await?;
-        let Some(last) = page.last() else { break };
-        selection.before = Some(last.id);
+        is_last = page.len() < limit;
+        selection.before = page.last().map(|last| last.id);
         for alert in page {
             if alerts.len() < limit && concerns(&who, &fleet, &alert).await? {
                 alerts.push(alert);

@@ -5,7 +5,7 @@ use crate::api::extract::{Json, Path, Query};
 use crate::api::may::{Approve, Enrol, IsRight, Look, May, Operate};
 use crate::api::view::{self, DeviceShown};
 use crate::error::Error;
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, to_its_end};
 use crate::registry::{Credentials, Device, NewDevice, Place, ReleaseShown};
 use crate::release::{Assigned, Tried};
 use axum::extract::State;
@@ -169,9 +169,7 @@ pub(crate) async fn remove(
         return Err(spoken_for(device.as_str()));
     }
     let (house, of) = (fleet.clone(), device.clone());
-    // To its end, though who asked may be gone: it would stay connected.
-    let removed = tokio::spawn(async move { house.remove(&who.by, &of).await });
-    removed.await.map_err(|error| Error::Conflict(error.to_string()))??;
+    to_its_end(async move { house.remove(&who.by, &of).await }).await?;
     tracing::info!("device {device} removed");
     Ok(StatusCode::NO_CONTENT)
 }
@@ -195,9 +193,7 @@ pub(crate) async fn new_password(
 ) -> Result<Json<Credentials>, Error> {
     let device = who.device(&fleet, &device).await?.id;
     let (house, of) = (fleet.clone(), device.clone());
-    // To its end, though who asked may be gone: who came by the old one would stay connected.
-    let made = tokio::spawn(async move { house.new_password(&who.by, &of).await });
-    let credentials = made.await.map_err(|error| Error::Conflict(error.to_string()))??;
+    let credentials = to_its_end(async move { house.new_password(&who.by, &of).await }).await?;
     tracing::info!("device {device} has a new password");
     Ok(Json(credentials))
 }

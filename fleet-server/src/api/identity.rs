@@ -5,7 +5,7 @@ use crate::api::devices::DEVICES;
 use crate::api::extract::{Json, OfStranger, Path, Query};
 use crate::api::may::{Caller, Enrol, Look, Throughout};
 use crate::error::Error;
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, to_its_end};
 use crate::http::{Connection, Way};
 use crate::identity::{
     Entry, Judgement, Known, NewToken, TokenKept, TokenMade, held_of, key_of, word,
@@ -231,14 +231,13 @@ pub(crate) async fn judge(
     let now = OffsetDateTime::now_utc();
     let device: DeviceId = fleet.identities.get(&device).await?.device;
     let (house, by, of, seen) = (fleet.clone(), who.by, device.clone(), key.clone());
-    // To its end, though who asked may be gone: what is decided and not carried out would leave it connected.
-    let judged = tokio::spawn(async move {
+    to_its_end(async move {
         if house.identities.judge(&by, &of, judgement, &seen, now).await? {
             house.sessions.end(&of).await;
         }
         Ok::<(), Error>(())
-    });
-    judged.await.map_err(|error| Error::Conflict(error.to_string()))??;
+    })
+    .await?;
     fleet.rollouts.is_stale.notify_one();
     tracing::info!("{device}: {judgement:?} by key {key}");
     Ok(Json(shown(fleet.identities.get(device.as_str()).await?)))

@@ -4,7 +4,7 @@
 use crate::access::ADMINISTRATOR;
 use crate::bounds::{CONNECT_BYTES_MAX, HANDSHAKE_MAX, LEAVING_MAX};
 use crate::broker::{Ticket, Tickets};
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, to_its_end};
 use crate::identity::Tls;
 use axum::serve::Listener;
 use futures::{SinkExt, StreamExt};
@@ -20,8 +20,6 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::codec::{Encoder, Framed};
 
-/// The property by which an agent says which of its starts and connections this is: `<start>.<connection>`.
-const START_PROPERTY: &str = "lineside-start";
 /// Bytes that are read at once until a device has shown that it hears what is said.
 const CHUNK: usize = 4_096;
 
@@ -122,17 +120,14 @@ impl Gate {
     async fn is_wanted(&self, peer: &Peer, mark: Option<Mark>) -> bool {
         let Some(fleet) = self.fleet.upgrade() else { return false };
         let (peer, now) = (peer.clone(), OffsetDateTime::now_utc());
-        // To its end, whatever becomes of this connection.
-        let asked = tokio::spawn(async move { fleet.is_wanted(&peer, mark, now).await });
-        asked.await.unwrap_or(false)
+        to_its_end(async move { fleet.is_wanted(&peer, mark, now).await }).await
     }
 }
 
 /// Which of an agent's connections this is, where it says so.
 fn mark(connect: &Connect) -> Option<Mark> {
-    let (_, said) = connect.user_properties.iter().find(|(name, _)| name == START_PROPERTY)?;
-    let (boot, session) = said.split_once('.')?;
-    Some(Mark { boot: boot.parse().ok()?, session: session.parse().ok()? })
+    let (_, said) = connect.user_properties.iter().find(|(name, _)| name == Mark::PROPERTY)?;
+    Mark::read(said)
 }
 
 /// Carries what both say until one of them ends. Once the client has answered what the broker said first,
